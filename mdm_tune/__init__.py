@@ -1,0 +1,43 @@
+"""Tune the mask schedule of masked diffusion models.
+
+The public names are loaded when they are first used, so that reading a schedule file needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
+    from mdm_tune.results import load_schedule
+    from mdm_tune.sampling import unmask
+    from mdm_tune.schedules import parse_schedule, to_counts
+
+__all__ = [
+    "Transformer",
+    "TransformerConfig",
+    "load_schedule",
+    "load_transformer",
+    "parse_schedule",
+    "save_transformer",
+    "to_counts",
+    "unmask",
+]
+
+_HOMES = {
+    "Transformer": "denoisers.transformer",
+    "TransformerConfig": "denoisers.transformer",
+    "load_schedule": "results",
+    "load_transformer": "denoisers.transformer",
+    "parse_schedule": "schedules",
+    "save_transformer": "denoisers.transformer",
+    "to_counts": "schedules",
+    "unmask": "sampling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mdm_tune' has no attribute {name!r}")
+    return getattr(import_module(f"mdm_tune.{_HOMES[name]}"), name)

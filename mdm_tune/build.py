@@ -1,0 +1,155 @@
+"""From a config to live objects: model, data set, metric, evaluator, schedules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from mdm_tune import metrics
+from mdm_tune.config import Config, ModelConfig
+from mdm_tune.datasets import Dataset, bundled, law_dataset, text_dataset
+from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.law import Law
+from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.results import load_schedule
+from mdm_tune.schedules import Counts, parse_schedule
+from mdm_tune.search import SearchSettings
+
+__all__ = ["Run", "build", "settings_of"]
+
+Model = Law | Transformer
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a command works with."""
+
+    config: Config
+    model: Model
+    evaluator: Evaluator
+    search: SearchSettings
+    fingerprints: dict[str, str]
+
+    @property
+    def dataset(self) -> Dataset | None:
+        return self.evaluator.dataset
+
+
+def build(config: Config) -> Run:
+    """Load the model and the data of a config; raises InputError for whatever cannot be loaded or combined."""
+    model = build_model(config.model)
+    dataset = build_dataset(config, model)
+    chosen = config.sampler
+    sampler = Sampler(chosen.order, chosen.reveal == "bernoulli", chosen.temperature, chosen.counts, chosen.batch)
+    evaluator = Evaluator(model, model.length, sampler, build_metric(config, model, dataset), dataset)
+    search = SearchSettings(
+        config.search.strategy,
+        config.search.trials,
+        config.search.space.a,
+        config.search.space.b,
+        config.search.finalists,
+        config.search.baselines,
+        config.seed,
+    )
+    return Run(config, model, evaluator, search, _fingerprints(config.model, model, dataset))
+
+
+def build_model(config: ModelConfig) -> Model:
+    """The denoiser that the model section describes."""
+    match config.type:
+        case "transformer":
+            return load_transformer(bundled(config.path))
+        case "markov":
+            if config.flip is not None:
+                even = MarkovChain.sticky(config.symbols, config.flip, config.length)
+                return MarkovChain(even.transition, config.start, config.length) if config.start else even
+            assert config.transition is not None  # the config has exactly one of the two
+            start = config.start or (1 / config.symbols,) * config.symbols
+            return MarkovChain(config.transition, start, config.length)
+        case "repeated-bit":
+            return RepeatedBit(config.length)
+        case "parity":
+            return Parity(config.length)
+        case "table":
+            return Table(tuple(config.probabilities), tuple(config.probabilities.values()))
+        case "mixture":
+            return Mixture(config.weights, config.components)
+    assert_never(config)
+
+
+def build_dataset(config: Config, model: Model) -> Dataset | None:
+    """The three splits, or None where the config has no data set."""
+    chosen = config.dataset
+    if chosen is None:
+        return None
+    sizes = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
+    if chosen.type == "text":
+        return text_dataset(bundled(chosen.path), model.symbols, model.length, sizes, config.seed)
+    if not isinstance(model, Law):
+        raise InputError(f"dataset.type: law draws examples from an exact law, and the model is {config.model.type}")
+    return law_dataset(model, sizes, config.seed)
+
+
+def build_metric(config: Config, model: Model, dataset: Dataset | None) -> metrics.ExactMetric | metrics.SampleMetric:
+    """The objective; raises InputError where it has no meaning for this model or data."""
+    name = config.objective.metric
+    if name == "spelling" or name == "nelbo" or name == "path_nll":
+        if dataset is None:
+            raise InputError(f"objective.metric: {name} needs examples, got no dataset section; add one")
+        if name == "spelling":
+            return metrics.Spelling(dataset)
+        return metrics.PathLikelihood(name, config.sampler.order)
+    if not isinstance(model, Law):
+        raise InputError(
+            f"objective.metric: {name} is computed from an exact law, got model type {config.model.type}; "
+            "use spelling, nelbo or path_nll"
+        )
+    if name == "order_kl":
+        return metrics.order_kl(model)
+    return metrics.divergence(model, name, config.sampler.order, config.sampler.temperature)
+
+
+def settings_of(evaluator: Evaluator, names: Sequence[str], steps: Sequence[int]) -> Iterator[Setting]:
+    """Every named schedule at every budget that it has; explicit counts and schedule files have only their own.
+
+    Raises InputError for a name that is neither a schedule nor a readable file, and for one that fits no budget.
+    """
+    for budget in steps:
+        yield from (setting for name in names if (setting := _setting(evaluator, name, budget)) is not None)
+    for name in names:
+        if all(_setting(evaluator, name, budget) is None for budget in steps):
+            raise InputError(f"schedule {name} has none of the budgets {list(steps)}; give its own number of --steps")
+
+
+def _setting(evaluator: Evaluator, name: str, steps: int) -> Setting | None:
+    if not name.endswith((".yaml", ".yml")) and not Path(name).is_dir():
+        schedule = parse_schedule(name)
+        own = isinstance(schedule, Counts) and len(schedule.counts) != steps
+        return None if own else evaluator.setting(schedule, steps, name)
+    file = load_schedule(name)
+    if steps not in file.budgets:
+        return None
+    budget = file.at(steps)
+    if file.length != evaluator.length:
+        raise InputError(f"{name} was tuned for {file.length} tokens, the model has {evaluator.length}; search again")
+    if (budget.alphas is not None) != evaluator.sampler.bernoulli:
+        kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
+        raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
+    return Setting(name, steps, file.length, budget.counts, budget.alphas)
+
+
+def _fingerprints(config: ModelConfig, model: Model, dataset: Dataset | None) -> dict[str, str]:
+    """Sixteen hex digits each for model and data; equal means the same numbers can be expected."""
+    digest = hashlib.sha256()
+    if isinstance(model, Transformer):
+        for name, weight in sorted(model.state_dict().items()):
+            digest.update(name.encode() + weight.numpy().tobytes())
+    else:  # an exact law is its own config
+        digest.update(config.model_dump_json().encode())
+    found = {"model": digest.hexdigest()[:16]}
+    return found if dataset is None else {**found, "dataset": dataset.fingerprint}

@@ -1,0 +1,165 @@
+"""The command line: thin, and quick to answer, since everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdm_tune.console import Screen
+from mdm_tune.errors import InputError, MdmTuneError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mdm-tune",
+    help="Tune the mask schedule of masked diffusion models: better samples at the same number of denoiser calls.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
+
+ConfigFile = Annotated[Path, typer.Argument(help="The YAML file of the run.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the config; may be repeated."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", show_default=False)]
+Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
+Schedules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--schedule",
+        metavar="S",
+        help="A schedule file, linear, sine, squared-sine, maskgit-cosine, beta:A,B or counts:N,N,...; may be repeated.",
+    ),
+]
+
+
+@app.command()
+def search(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    output: Output = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials per budget.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the run folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the search in the run folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the best Beta(a, b) schedule for each step budget and write it to disk."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    again = shlex.join(["mdm-tune", *sys.argv[1:], *([] if resume else ["--resume"])]).replace(" --overwrite", "")
+    with reporting(screen, f"resume with: {again}"):
+        if resume and overwrite:
+            raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
+        screen.say(f"mdm-tune search {config}: loading")
+        from mdm_tune import runs
+        from mdm_tune.config import load_config
+
+        loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
+        if dry_run:
+            record = runs.dry_run(loaded)
+            screen.json(record) if as_json else screen.dry_run_result(record)
+            return
+        record = runs.search(loaded, resume=resume, overwrite=overwrite, notify=screen.on_event)
+        same = [str(config), *(f"--set {shlex.quote(text)}" for text in overrides or ())]
+        same += [] if output is None else [f"--output {shlex.quote(output)}"]
+        commands = [f"mdm-tune {name} {' '.join(same)}" for name in ("evaluate", "sample")]
+        screen.json(record) if as_json else screen.search_result(record, commands)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    schedule: Schedules = None,
+    steps: Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.")] = None,
+    show_differences: Annotated[
+        bool, typer.Option("--show-differences", help="Print samples on which linear and tuned differ most.")
+    ] = False,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare schedules over step budgets, with 95 % intervals, on the report split."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with reporting(screen):
+        screen.say(f"mdm-tune evaluate {config}: loading")
+        from mdm_tune import runs
+        from mdm_tune.config import load_config
+
+        loaded = load_config(config, overrides or (), seed=seed, output=output)
+        record = runs.evaluate(
+            loaded, schedule or (), steps or (), differences=show_differences, notify=screen.on_event
+        )
+        screen.json(record) if as_json else screen.evaluate_result(record)
+
+
+@app.command()
+def sample(
+    config: ConfigFile,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", metavar="S", help="As in evaluate; default: the run's own, or linear.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", show_default=False)] = None,
+    number: Annotated[int, typer.Option("--number", help="How many samples.")] = 8,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw samples with a schedule."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with reporting(screen):
+        if number < 1:
+            raise InputError(f"--number must be at least 1, got {number}")
+        screen.say(f"mdm-tune sample {config}: loading")
+        from mdm_tune import runs
+        from mdm_tune.config import load_config
+
+        loaded = load_config(config, overrides or (), seed=seed, output=output)
+        record = runs.sample(loaded, schedule, steps, number, screen.live)
+        if as_json:
+            screen.json(record)
+            return
+        for drawn in record["samples"]:
+            screen.out(drawn["text"])
+
+
+@contextmanager
+def reporting(screen: Screen, resumption: str = "") -> Iterator[None]:
+    """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; keep the interpreter from failing again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("\ninterrupted" + (f"; {resumption}" if resumption else ""), file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except MdmTuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+
+
+def main() -> None:
+    """The entry point of ``mdm-tune``."""
+    app()

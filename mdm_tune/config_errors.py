@@ -1,0 +1,224 @@
+"""The text around a config: reading its YAML and ``--set``, and naming every problem by path, rule, value, remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mdm_tune.errors import InputError
+
+__all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override"]
+
+SHOWN_LENGTH = 60
+EXAMPLES = {  # what to add where a required key is missing
+    "model": "{type: markov, length: 32, flip: 0.05}",
+    "sampler": "{steps: [4, 8]}",
+    "objective": "{metric: order_kl}",
+    "steps": "[4, 8]",
+    "metric": "nelbo",
+    "path": "package:text",
+    "length": "32",
+    "sequences": "{aaaaa: 1, bbbbb: 1}",
+    "weights": "[0.5, 0.5]",
+    "components": "[[[0.9, 0.1]], [[0.2, 0.8]]]",
+    "tune": "128",
+    "choose": "256",
+    "report": "512",
+}
+BOUNDS = {  # rule and remedy of pydantic's comparisons
+    "greater_than_equal": ("at least {ge}", "give {ge} or more"),
+    "greater_than": ("above {gt}", "give a number above {gt}"),
+    "less_than_equal": ("at most {le}", "give {le} or less"),
+    "less_than": ("below {lt}", "give a smaller number"),
+    "finite_number": ("a finite number", "give an ordinary number"),
+    "too_short": ("a list of at least {min_length}", "add an entry"),
+    "string_too_short": ("text that is not empty", "give it a value"),
+    "string_pattern_mismatch": ("text without a null character", "remove it"),
+}
+UNIONS = ("model", "dataset")  # pydantic puts the type's name into the location of their errors
+SCHEDULE_LISTS = (("evaluate", "schedules"), ("search", "baselines"))
+
+Location = tuple[int | str, ...]
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, except that a key given twice is an error instead of a silent loss."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if isinstance(key, yaml.ScalarNode) and name in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The mapping in the YAML file at ``path``. Raises InputError for anything else."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such config file; check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a config file; give the YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: a config must be UTF-8 text, got byte 0x{error.object[error.start]:02x} at offset "
+            f"{error.start}; save the file as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path}: the config file cannot be read: {reason}; check the file and its rights") from None
+    document = parsed(text, str(path))
+    if document is None:
+        raise InputError(f"{path}: the config is empty; it needs at least the sections model, sampler and objective")
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: a config must be a mapping of sections, got {shown(document)}; write `model:` first")
+    return document
+
+
+def parsed(text: str, source: str) -> Any:
+    """The value of one YAML document. Raises InputError that names ``source``, line and column."""
+    where = ""
+    try:
+        return yaml.load(text, UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        where = f" at line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        reason = f"character {text[error.position]!r} is not allowed"
+    except ValueError as error:  # a date or a number that Python cannot hold
+        reason = str(error)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    raise InputError(f"{source}: not valid YAML{where}: {reason}; correct this place")
+
+
+def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
+    """``document`` with one ``section.key=value`` placed in it, the value read as YAML."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set: must be section.key=value, got {override!r}; write it like --set search.trials=5")
+    return placed(document, keys, parsed(text, f"--set {path.strip()}"))
+
+
+def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: str = "") -> dict[Any, Any]:
+    """A copy of ``document`` with ``value`` at the nested ``keys``; missing mappings on the way are made."""
+    key, below = keys[0], keys[1:]
+    if not below:
+        return {**document, key: value}
+    inner, path = document.get(key), f"{above}{key}"
+    if inner is not None and not isinstance(inner, Mapping):
+        raise InputError(f"{path}: must be a mapping to set a key in it, got {shown(inner)}; set {path} as a whole")
+    return {**document, key: placed(inner or {}, below, value, f"{path}.")}
+
+
+def shown(value: object) -> str:
+    """``value`` as a reader of YAML knows it, on one line of bounded length."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "a mapping"
+    try:
+        text = repr(list(value)) if isinstance(value, tuple) else repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        return "a number too long to show"
+    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."
+
+
+def field_problems(
+    error: ValidationError, keys: Mapping[Location, Sequence[str]], labels: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """(dotted path, line) of every problem in ``error``.
+
+    keys: the legal keys of each section, by pydantic location. labels: what to call a path that a flag has set.
+    """
+    problems = []
+    for detail in error.errors(include_url=False):
+        location, kind = detail["loc"], detail["type"]
+        path = dotted(location) + (".type" if kind in ("union_tag_invalid", "union_tag_not_found") else "")
+        line = message(kind, detail["input"], detail.get("ctx", {}), location, keys)
+        problems.append((path, f"{labels.get(path, path)}: {line or detail['msg']}"))
+    return problems
+
+
+def dotted(location: Location) -> str:
+    """``model.transition[1]`` for a pydantic location, without the union's tag."""
+    parts = location[:1] + location[2:] if location[0] in UNIONS else location
+    is_key = parts[-1] == "[key]"
+    path = ""
+    for part in parts[:-1] if is_key else parts:
+        if isinstance(part, int) and path and not is_key:
+            path += f"[{part}]"
+        else:
+            text = part if isinstance(part, str) and part.isprintable() else shown(part)
+            path += f".{text}" if path else text
+    return path
+
+
+def message(
+    kind: str, value: object, context: Mapping[str, Any], location: Location, keys: Mapping[Location, Sequence[str]]
+) -> str:
+    """Rule, value and remedy of one pydantic error; empty for a kind that no model here can cause."""
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("extra_forbidden", "invalid_key"):
+        return unknown_key(location[-1], keys.get(location[:-1], ()))
+    if kind in ("missing", "union_tag_not_found"):
+        types = ", ".join(str(place[1]) for place in keys if place[:1] == location and len(place) == 2)
+        example = EXAMPLES.get(str(location[-1]))
+        entry = f"`{location[-1]}: {example}`" if example else f"`{location[-1]}`"
+        return f"is required and missing; add {f'one of: {types}' if kind != 'missing' else entry}"
+    if kind in ("literal_error", "union_tag_invalid"):
+        legal = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        given = value["type"] if isinstance(value, dict) and kind == "union_tag_invalid" else value
+        return f"must be one of {', '.join(legal)}, got {shown(given)}; {closest(given, legal)}choose one of them"
+    if kind in BOUNDS:
+        rule, remedy = (text.format(**context) for text in BOUNDS[kind])
+    elif kind in ("int_type", "float_type"):
+        rule, remedy = ("a whole number" if kind == "int_type" else "a number"), number_remedy(value)
+    elif kind == "string_type":
+        rule, remedy = "text", "put it in quotes" if isinstance(value, int | float | date) else "give text"
+        if location[:2] in SCHEDULE_LISTS:
+            remedy = 'put a schedule that contains a comma in quotes, "beta:0.9,0.3"'
+    elif kind == "tuple_type":
+        rule, remedy = "a list", f"write it as [{value}]" if isinstance(value, int | float) else "write it as [4, 8]"
+    elif kind in ("dict_type", "model_type", "model_attributes_type"):
+        rule, remedy = "a mapping", "write `key: value` lines below it, or leave an optional section out"
+    else:
+        return ""
+    return f"must be {rule}, got {shown(value)}; {remedy}"
+
+
+def unknown_key(key: object, legal: Sequence[str]) -> str:
+    remask = isinstance(key, str) and "remask" in key
+    note = "; true remasking (hiding a revealed token again) is not supported" if remask else ""
+    return f"unknown key{note}; {closest(key, legal)}legal keys here: {', '.join(legal)}"
+
+
+def closest(word: object, legal: Iterable[str]) -> str:
+    """``did you mean 'trials'? `` where ``word`` resembles one of ``legal``, else nothing."""
+    found = difflib.get_close_matches(word, list(legal), n=1) if isinstance(word, str) else []
+    return f"did you mean '{found[0]}'? " if found else ""
+
+
+def number_remedy(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return "YAML reads a number like 1e-3 as text, so write it with a point and a sign, 1.0e-3"
+    if isinstance(value, str) and re.fullmatch(r"[-+.\d]+", value):
+        return "write it without quotes"
+    if isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    return "write digits"

@@ -1,0 +1,194 @@
+"""Rich on stderr, results on stdout: progress, tables, the live view of unmasking. The only room that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
+    from mdm_tune.runs import RunEvent
+    from mdm_tune.sampling import Step
+
+__all__ = ["Screen"]
+
+Record = dict[str, Any]
+
+
+class Screen:
+    """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.err = Console(stderr=True, quiet=quiet, highlight=False)
+        self.quiet, self.as_json = quiet, as_json
+
+    def say(self, text: str) -> None:
+        """One line of progress."""
+        self.err.print(text, markup=False, soft_wrap=True)
+
+    def out(self, text: str) -> None:
+        """One line of the result."""
+        sys.stdout.write(text + "\n")
+
+    def json(self, record: Record) -> None:
+        """The result as one JSON object."""
+        self.out(json.dumps(record))
+
+    def on_event(self, event: RunEvent) -> None:
+        """A line per finished piece of work."""
+        from mdm_tune import runs, search
+
+        match event:
+            case runs.Loaded(run):
+                evaluator, sampler = run.evaluator, run.config.sampler
+                self.say(
+                    f"  {run.config.model.type}, {evaluator.length} tokens; order {sampler.order}, reveal {sampler.reveal}, "
+                    f"temperature {sampler.temperature:g}; {evaluator.metric.label} ({evaluator.metric.direction})"
+                )
+            case runs.BudgetStarted(steps):
+                self.say(f"\n{steps} steps")
+            case search.TrialDone():
+                note = "" if event.fresh else "  (these counts were scored before)"
+                self.say(
+                    f"  trial {event.number + 1:>3}/{event.trials}  a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g} "
+                    f"{event.value:>9.5g}  best {event.best:<9.5g}{note}"
+                )
+            case search.Comparing():
+                self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {event.setting.label}")
+            case runs.BudgetDone():
+                pass
+            case runs.Scored(scores, done, total):
+                value = interval(scores.estimate.value, scores.estimate.ci)
+                self.say(f"  {done}/{total}  {scores.setting.label} at {scores.setting.steps} steps: {value}")
+
+    def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
+        """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
+        for budget in record["budgets"]:
+            self.err.print(budget_table(budget))
+            for line in verdict(budget):
+                self.say(line)
+        rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
+        self.say(f"\n{record['trials']} trials, {rows:,} denoiser rows ({tokens:,} tokens), {record['seconds']:.0f} s")
+        self.say(f"schedule file  {record['files']['schedule']}\nrun folder     {record['files']['run']}")
+        self.say("next\n" + "\n".join(f"  {command}" for command in next_commands) + "\n")
+        for budget in record["budgets"]:
+            self.out(paste(budget))
+
+    def evaluate_result(self, record: Record) -> None:
+        """One table, then the differences where they were asked for."""
+        table = Table(title=record["rows"][0]["metric"], title_justify="left")
+        for heading in ("steps", "schedule", "value [95 %]", "minus linear [95 %]", "NFE", "n"):
+            table.add_column(heading, justify="left" if heading == "schedule" else "right")
+        against = {}
+        for pair in record["comparisons"]:
+            for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
+                if other == "linear":
+                    bounds = pair["ci"] and sorted(sign * bound for bound in pair["ci"])
+                    against[pair["steps"], name] = interval(sign * pair["difference"], bounds)
+        figures = [name for name in ("token_entropy", "distinct_words") if name in record["rows"][0]]
+        for name in figures:
+            table.add_column(name.replace("_", " "), justify="right")
+        for row in record["rows"]:
+            table.add_row(
+                str(row["steps"]),
+                row["schedule"],
+                interval(row["value"], row["ci"]),
+                against.get((row["steps"], row["schedule"]), ""),
+                f"{row['nfe']:.4g}",
+                "exact" if row["n"] is None else str(row["n"]),
+                *(f"{row[name]:.3f}" for name in figures),
+            )
+        self.err.print(table)
+        for found in record.get("differences", []):
+            self.say(f"\n{found['steps']} steps, example {found['id']}")
+            for side in (found["first"], found["second"]):
+                self.say(f"  {side['value']:>8.4g}  {side['text']}  {side['schedule']}")
+        self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+
+    def dry_run_result(self, record: Record) -> None:
+        """What the search would cost, phase by phase."""
+        table = Table("phase", "schedules", "denoiser rows", "tokens", "seconds", title="at most", title_justify="left")
+        for phase in record["phases"]:
+            cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))
+            table.add_row(phase["phase"], *cells, f"{phase['seconds']:.1f}")
+        self.err.print(table)
+        for steps, count in record["reachable_counts"].items():
+            known = "any, ancestral reveal has no counts" if count is None else f"{count:,} distinct count vectors"
+            self.say(f"{steps} steps: {known}" + ("; nothing to tune" if count == 1 else ""))
+        if record["detectable_gain"] is not None:
+            self.say(f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}")
+        self.say(f"peak memory so far: {record['peak_memory_bytes'] / 2**20:.0f} MiB")
+
+    def live(self, symbols: str) -> LiveView | None:
+        """A view of the first row being filled, where stderr is a terminal."""
+        return LiveView(self.err, symbols) if self.err.is_terminal and not self.quiet and not self.as_json else None
+
+
+class LiveView:
+    """The first row while it is being unmasked, newly revealed tokens in colour."""
+
+    def __init__(self, console: Console, symbols: str) -> None:
+        self.console, self.symbols = console, symbols
+
+    def __call__(self, step: Step) -> None:
+        text = Text(f"{step.number + 1:>4}  ")
+        for token, fresh in zip(step.tokens[0].tolist(), step.revealed[0].tolist(), strict=True):
+            hidden = token >= len(self.symbols)
+            text.append("·" if hidden else self.symbols[token], style="dim" if hidden else "bold green" if fresh else "")
+        self.console.print(text)
+
+
+def interval(value: float | None, bounds: Sequence[float] | None) -> str:
+    """A value with its interval, in as many digits as they need to be told apart."""
+    if value is None:
+        return "infinite"
+    if bounds is None:
+        return f"{value:.5f}"
+    return f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
+
+
+def budget_table(budget: Record) -> Table:
+    """One budget: the tuned schedule, the baselines, and what the data scores."""
+    title = f"{budget['steps']} steps, {budget['metric']} ({budget['direction']})"
+    table = Table(title=title, title_justify="left")
+    table.add_column("schedule")
+    table.add_column("value [95 %]", justify="right")
+    table.add_row(f"tuned: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
+    for name, found in budget["baselines"].items():
+        table.add_row(name, interval(found["value"], found["ci"]))
+    if budget["data"] is not None:
+        table.add_row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
+    return table
+
+
+def verdict(budget: Record) -> list[str]:
+    """Whether the gain over linear is larger than the noise, and what else to know."""
+    better = budget["gain_over_linear"]
+    amount = interval(better["value"], better["ci"])
+    lines = [f"better than linear by {amount}" if budget["beats_linear"] else f"no gain over linear here: {amount}"]
+    if budget["detectable_gain"] is not None:
+        lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
+    if budget["flags"]:
+        figures = ", ".join(flag.removeprefix("less-diverse:") for flag in budget["flags"])
+        lines.append(f"not counted as a win: samples are less diverse than linear's ({figures})")
+    if budget["all_reachable_counts_scored"]:
+        lines.append("every count vector that the box reaches was scored; more trials cannot help")
+    return lines
+
+
+def described(schedule: Record) -> str:
+    """``beta(a, b)`` in four digits, or the schedule's name."""
+    return schedule["type"] if schedule["a"] is None else f"beta({schedule['a']:.4g}, {schedule['b']:.4g})"
+
+
+def paste(budget: Record) -> str:
+    """A line of Python for a sampler's loop."""
+    if budget["counts"] is None:
+        alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
+        return f"alphas = [{alphas}]  # {budget['steps']} steps, ancestral reveal"
+    return f"counts = {budget['counts']}  # {budget['steps']} steps, tokens to reveal at each"

@@ -1,0 +1,295 @@
+"""Exact laws of sequences: denoisers without a network, with entropy and information profile computed exactly.
+
+Every number is float64 and depends on its own row alone, so that no answer changes with the batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import entr
+
+from mdm_tune.denoisers.law import (
+    Floats,
+    Integers,
+    Law,
+    check_work,
+    checked_length,
+    default_symbols,
+    distributions,
+    inverse,
+    profile_of_totals,
+)
+from mdm_tune.errors import InputError
+
+__all__ = ["Law", "MarkovChain", "Mixture", "Parity", "RepeatedBit", "Table"]
+
+
+@final
+class Table(Law):
+    """Finitely many sequences of one length with their relative weights; symbols are the sorted distinct characters.
+
+    Raises InputError unless the sequences are distinct, not empty and equally long, with one positive weight each.
+    """
+
+    def __init__(self, sequences: tuple[str, ...], weights: tuple[float, ...]) -> None:
+        lengths = {len(sequence) for sequence in sequences}
+        if len(lengths) != 1 or 0 in lengths or len(set(sequences)) != len(sequences):
+            raise InputError(f"a table needs distinct sequences of one length above 0, got {list(sequences)[:8]}")
+        if len(weights) != len(sequences) or not all(0 < weight < math.inf for weight in weights):
+            raise InputError(f"a table needs one positive weight per sequence, got {list(weights)[:8]}")
+        self.sequences, self.weights = tuple(sequences), tuple(map(float, weights))
+        self.symbols = "".join(sorted(set("".join(sequences))))
+        self.length, self.vocab_size = lengths.pop(), len(self.symbols)
+        self._tokens = np.array([[self.symbols.index(s) for s in sequence] for sequence in sequences], dtype=np.int64)
+        # Kept as given: sums of whole numbers are exact in any order, so equal posteriors are equal to the last bit.
+        self._weights = np.array(self.weights)
+
+    def entropy(self) -> float:
+        return float(entr(self._weights / self._weights.sum()).sum())
+
+    def profile(self) -> Floats:
+        check_work(self.length, len(self.sequences) << min(self.length, 64))
+        weights = self._weights / self._weights.sum()
+        totals = np.zeros(self.length + 1)
+
+        def descend(label: Integers, position: int, kept: int) -> None:
+            if position == self.length:
+                totals[kept] += entr(np.bincount(label, weights)).sum()
+                return
+            descend(label, position + 1, kept)
+            finer = np.unique(label * self.vocab_size + self._tokens[:, position], return_inverse=True)[1]
+            descend(finer, position + 1, kept + 1)
+
+        descend(np.zeros(len(weights), dtype=np.int64), 0, 0)
+        return profile_of_totals(totals)
+
+    def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
+        weight = np.broadcast_to(self._weights, (len(seen), len(self._weights))).copy()
+        for at in range(self.length):
+            known = seen[:, at, None]
+            weight[(known != self.mask_id) & (known != self._tokens[:, at])] = 0.0
+        joint = np.zeros((len(row), self.vocab_size))
+        for at in range(self.length):
+            entries = np.flatnonzero(position == at)
+            for token in range(self.vocab_size):
+                having = np.flatnonzero(self._tokens[:, at] == token)
+                joint[entries, token] = weight[row[entries]].take(having, axis=1).sum(axis=1)
+        return np.asarray(np.log(joint))
+
+    def _log_prob(self, tokens: Integers) -> Floats:
+        number = {sequence.tobytes(): i for i, sequence in enumerate(self._tokens)}
+        found = np.array([number.get(row.tobytes(), -1) for row in tokens], dtype=np.int64)
+        return np.where(found >= 0, np.log(self._weights[found] / self._weights.sum()), -np.inf)
+
+    def _sample(self, count: int, rng: np.random.Generator) -> Integers:
+        return self._tokens[inverse(self._weights[None, :], rng.random(count))]
+
+
+@final
+class RepeatedBit(Law):
+    """One fair bit repeated ``length`` times. Raises InputError unless length is at least 1."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.vocab_size, self.symbols = checked_length(length), 2, "01"
+
+    def entropy(self) -> float:
+        return math.log(2)
+
+    def profile(self) -> Floats:
+        return np.where(np.arange(self.length) == 0, math.log(2), 0.0)
+
+    def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
+        opposite = np.stack([(seen == 1).any(axis=1), (seen == 0).any(axis=1)], axis=1)
+        return np.where(opposite, -np.inf, 0.0)[row]
+
+    def _log_prob(self, tokens: Integers) -> Floats:
+        return np.where((tokens == tokens[:, :1]).all(axis=1), -math.log(2), -np.inf)
+
+    def _sample(self, count: int, rng: np.random.Generator) -> Integers:
+        return np.repeat((rng.random((count, 1)) < 0.5).astype(np.int64), self.length, axis=1)
+
+
+@final
+class Parity(Law):
+    """Uniform over the bit strings with an even number of ones. Raises InputError unless length is at least 1."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.vocab_size, self.symbols = checked_length(length), 2, "01"
+
+    def entropy(self) -> float:
+        return (self.length - 1) * math.log(2)
+
+    def profile(self) -> Floats:
+        return np.where(np.arange(self.length) == self.length - 1, 0.0, math.log(2))
+
+    def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
+        last = (seen == self.mask_id).sum(axis=1) == 1
+        odd = (seen == 1).sum(axis=1) % 2
+        wrong = last[:, None] & (odd[:, None] != np.arange(2))
+        return np.where(wrong, -np.inf, 0.0)[row]
+
+    def _log_prob(self, tokens: Integers) -> Floats:
+        return np.where(tokens.sum(axis=1) % 2 == 0, -self.entropy(), -np.inf)
+
+    def _sample(self, count: int, rng: np.random.Generator) -> Integers:
+        free = (rng.random((count, self.length - 1)) < 0.5).astype(np.int64)
+        return np.concatenate([free, free.sum(axis=1, keepdims=True) % 2], axis=1)
+
+
+@final
+class MarkovChain(Law):
+    """A Markov chain: transition (vocab_size, vocab_size) with rows that sum to 1, start (vocab_size,).
+
+    Raises InputError unless these are distributions and length is at least 1.
+    """
+
+    def __init__(self, transition: ArrayLike, start: ArrayLike, length: int) -> None:
+        self.transition = distributions("transition", transition, 2)
+        self.start = distributions("start", start, 1)
+        self.length, self.vocab_size = checked_length(length), len(self.start)
+        if self.transition.shape != (self.vocab_size, self.vocab_size):
+            raise InputError(
+                f"transition must be (vocab_size, vocab_size) with the vocab_size {self.vocab_size} of start, got "
+                f"{self.transition.shape}"
+            )
+        self.symbols = default_symbols(self.vocab_size)
+        # Powers in extended precision, where the platform has it: tokens that are alike stay alike to the last bit.
+        powers = [np.eye(self.vocab_size, dtype=np.longdouble)]
+        for _ in range(self.length):
+            powers.append(powers[-1] @ self.transition.astype(np.longdouble))
+        self._powers = np.stack(powers).astype(np.float64)  # entry [d, a, b]: from a to b in d positions
+        self._marginals = np.stack([self.start @ power for power in powers[: self.length]]).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            self._log_powers, self._log_marginals = np.log(self._powers), np.log(self._marginals)
+
+    @classmethod
+    def sticky(cls, symbols: int, flip: float, length: int) -> MarkovChain:
+        """Uniform start; each next symbol differs with probability ``flip``, spread evenly over the others.
+
+        Raises InputError unless symbols is at least 2, flip in [0, 1] and length at least 1.
+        """
+        if symbols < 2 or not 0 <= flip <= 1:
+            raise InputError(f"a sticky chain needs 2 symbols and a flip in [0, 1], got {symbols} and {flip}")
+        transition = np.full((symbols, symbols), flip / (symbols - 1))
+        np.fill_diagonal(transition, 1 - flip)
+        return cls(transition, np.full(symbols, 1 / symbols), length)
+
+    def entropy(self) -> float:
+        return float(self._subset_entropies()[-1])
+
+    def profile(self) -> Floats:
+        return np.maximum(np.diff(self._subset_entropies()), 0.0)
+
+    def _subset_entropies(self) -> Floats:
+        """Entropy of the tokens at a uniform random set of m positions, m = 0 .. length.
+
+        By the chain rule it is that of the first one plus one term per pair of neighbours in the set. A pair at
+        distance d occurs in a share C(length - d - 1, m - 2) / C(length, m) of the sets, and position j comes first in
+        a share C(length - 1 - j, m - 1) / C(length, m); both follow by recursion in d and in j.
+        """
+        size, at = np.arange(self.length + 1.0)[:, None], np.arange(1.0, self.length)
+        first = np.cumprod(np.hstack([size / self.length, (self.length - at - size + 1) / (self.length - at)]), axis=1)
+        pair = first[:, :-1] * (size - 1) / (self.length - at)
+        by_pair = entr(self._powers[1:-1]).sum(axis=2)
+        before = np.cumsum(self._marginals, axis=0)[: self.length - 1][::-1]
+        by_first = entr(self._marginals).sum(axis=1)
+        return np.asarray(first @ by_first + pair @ (by_pair * before).sum(axis=1))
+
+    def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
+        hidden, index = seen == self.mask_id, np.arange(self.length)
+        left = np.maximum.accumulate(np.where(hidden, -1, index), axis=1)
+        right = np.minimum.accumulate(np.where(hidden, self.length, index)[:, ::-1], axis=1)[:, ::-1]
+        before, after = left[row, position], right[row, position]
+        joint = self._from_left(seen, row, before, position)
+        inner = np.flatnonzero(after < self.length)
+        end = after[inner]
+        joint[inner] += self._log_powers[end - position[inner], :, seen[row[inner], end]]
+        r, at = np.nonzero(~hidden)
+        previous = np.where(at > 0, left[r, at - 1], -1)
+        reached = self._from_left(seen, r, previous, at)[np.arange(len(r)), seen[r, at]]
+        joint[np.isin(row, r[reached == -np.inf])] = -np.inf
+        return joint
+
+    def _from_left(self, seen: Integers, row: Integers, before: Integers, position: Integers) -> Floats:
+        """Log probability (entries, vocab_size) at ``position`` given the token at ``before``; -1 is the start."""
+        started = before < 0
+        token = np.where(started, 0, seen[row, before])
+        return np.where(started[:, None], self._log_marginals[position], self._log_powers[position - before, token])
+
+    def _log_prob(self, tokens: Integers) -> Floats:
+        steps = self._log_powers[1][tokens[:, :-1], tokens[:, 1:]]
+        return np.asarray(self._log_marginals[0, tokens[:, 0]] + steps.sum(axis=1))
+
+    def _sample(self, count: int, rng: np.random.Generator) -> Integers:
+        uniform = rng.random((count, self.length))
+        tokens = np.empty((count, self.length), dtype=np.int64)
+        tokens[:, 0] = inverse(self.start[None, :], uniform[:, 0])
+        for at in range(1, self.length):
+            tokens[:, at] = inverse(self.transition[tokens[:, at - 1]], uniform[:, at])
+        return tokens
+
+
+@final
+class Mixture(Law):
+    """A mixture of laws with independent positions: weights (classes,), components (classes, length, vocab_size).
+
+    Raises InputError unless weights and each components[c, l] are distributions.
+    """
+
+    def __init__(self, weights: ArrayLike, components: ArrayLike) -> None:
+        self.weights = distributions("weights", weights, 1)
+        self.components = distributions("components", components, 3)
+        classes, self.length, self.vocab_size = self.components.shape
+        if classes != len(self.weights):
+            raise InputError(f"there must be one weight per component, got {len(self.weights)} for {classes}")
+        self.symbols = default_symbols(self.vocab_size)
+        with np.errstate(divide="ignore"):
+            self._log_weights, logs = np.log(self.weights), np.log(self.components)
+        self._logs = np.concatenate([logs, np.zeros((classes, self.length, 1))], axis=2)  # a hidden token says nothing
+
+    def entropy(self) -> float:
+        return float(entr(self._joint_table()).sum())
+
+    def profile(self) -> Floats:
+        totals = np.zeros(self.length + 1)
+
+        def descend(marginal: Floats, position: int, kept: int) -> None:
+            if position == self.length:
+                totals[kept] += entr(marginal).sum()
+                return
+            descend(marginal, position + 1, kept + 1)
+            descend(marginal.sum(axis=kept), position + 1, kept)
+
+        descend(self._joint_table(), 0, 0)
+        return profile_of_totals(totals)
+
+    def _joint_table(self) -> Floats:
+        """Probability of every sequence, one axis per position."""
+        check_work(self.length, (self.vocab_size + 1) ** self.length)
+        table = np.zeros((self.vocab_size,) * self.length)
+        for weight, component in zip(self.weights, self.components, strict=True):
+            table += functools.reduce(np.multiply.outer, component, weight)
+        return table
+
+    def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
+        by_class = self._log_class(seen)[:, row, None] + self._logs[:, position, :-1]
+        return np.asarray(np.logaddexp.reduce(by_class, axis=0))
+
+    def _log_prob(self, tokens: Integers) -> Floats:
+        return np.asarray(np.logaddexp.reduce(self._log_class(tokens), axis=0))
+
+    def _log_class(self, seen: Integers) -> Floats:
+        """Log probability (classes, rows) of the class together with the visible tokens."""
+        tokens = self._logs[:, np.arange(self.length), seen]
+        return np.asarray(self._log_weights[:, None] + tokens.sum(axis=2))
+
+    def _sample(self, count: int, rng: np.random.Generator) -> Integers:
+        uniform = rng.random((count, self.length + 1))
+        which = inverse(self.weights[None, :], uniform[:, -1])
+        columns = [inverse(self.components[which, at], uniform[:, at]) for at in range(self.length)]
+        return np.stack(columns, axis=1)

@@ -1,0 +1,230 @@
+"""Schedules x budgets x examples -> scores, every schedule on the same examples with the same noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.datasets import Dataset, Split, Use
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+from mdm_tune.metrics import ExactMetric, SampleMetric
+from mdm_tune.sampling import CountPlan, Order, Plan, RevealPlan, unmask
+from mdm_tune.schedules import CountRule, Schedule, grid, to_counts
+from mdm_tune.statistics import Estimate, estimate
+
+__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain"]
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something took: sequence forwards, their tokens, and wall-clock seconds."""
+
+    denoiser_rows: int = 0
+    denoiser_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.denoiser_rows + other.denoiser_rows,
+            self.denoiser_tokens + other.denoiser_tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``."""
+
+    order: Order
+    bernoulli: bool
+    temperature: float
+    rule: CountRule
+    batch: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One schedule at one budget, as the sampler gets it.
+
+    label: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
+    and alphas (revealed probability at each step's start and end) is set.
+    """
+
+    label: str
+    steps: int
+    length: int
+    counts: tuple[int, ...] | None = None
+    alphas: tuple[float, ...] | None = None
+
+    @property
+    def key(self) -> tuple[float, ...]:
+        """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
+        if self.counts is not None:
+            return tuple(count for count in self.counts if count)
+        return self.alphas or ()
+
+    @property
+    def revealed(self) -> tuple[float, ...]:
+        """The (expected) share of tokens that are visible after each step."""
+        if self.counts is not None:
+            return tuple((np.cumsum(self.counts) / self.length).tolist())
+        return (self.alphas or ())[1:]
+
+    @property
+    def nfe(self) -> float:
+        """Denoiser calls that a sequence waits for: steps that reveal anything, in expectation for ancestral reveal."""
+        if self.counts is not None:
+            return sum(count > 0 for count in self.counts)
+        return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
+
+    @classmethod
+    def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
+        """The setting of a schedule; raises InputError where explicit counts do not fit."""
+        name = label or schedule.name
+        if sampler.bernoulli:
+            return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
+        return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A setting's result on one split; values and tokens (n, ...) are None for exact metrics.
+
+    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured.
+    """
+
+    setting: Setting
+    estimate: Estimate
+    nfe: float
+    cost: Cost = field(compare=False)
+    use: Use | None = None
+    values: Values | None = None
+    tokens: Tensor | None = None
+    diversity: dict[str, Values] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int | None:
+        """How many examples were scored; None where the value is exact."""
+        return None if self.values is None else len(self.values)
+
+
+class Evaluator:
+    """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
+
+    length: positions to fill. dataset: None only with an exact metric.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        length: int,
+        sampler: Sampler,
+        metric: ExactMetric | SampleMetric,
+        dataset: Dataset | None,
+    ) -> None:
+        self.denoiser, self.length, self.sampler, self.metric, self.dataset = denoiser, length, sampler, metric, dataset
+        self.record: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
+
+    @property
+    def exact(self) -> bool:
+        """Whether values are computed, so that splits and intervals have no meaning."""
+        return isinstance(self.metric, ExactMetric)
+
+    @property
+    def preparation(self) -> Cost:
+        """What the metric itself has cost before the first setting."""
+        rows = self.metric.denoiser_rows if isinstance(self.metric, ExactMetric) else 0
+        return Cost(rows, rows * self.length)
+
+    def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
+        """The schedule at this budget under the evaluator's sampler."""
+        return Setting.of(schedule, steps, self.length, self.sampler, label)
+
+    def split(self, use: Use) -> Split:
+        """The examples of one use; raises InputError without a data set."""
+        if self.dataset is None:
+            raise InputError(f"metric {self.metric.name} needs examples, and the config has no dataset section; add one")
+        return self.dataset.splits[use]
+
+    def known(self, setting: Setting, use: Use) -> bool:
+        """Whether this setting was scored on this split before."""
+        return (None if self.exact else use, setting.key) in self.record
+
+    def score(self, setting: Setting, use: Use) -> Scores:
+        """The setting's scores on a split; from the record at no cost where its counts were scored before."""
+        key = (None if self.exact else use, setting.key)
+        if key in self.record:
+            return replace(self.record[key], setting=setting, cost=Cost())
+        self.record[key] = found = self._compute(setting) if self.exact else self.measure_on(setting, self.split(use))
+        return found
+
+    def _compute(self, setting: Setting) -> Scores:
+        assert isinstance(self.metric, ExactMetric)
+        start = time.monotonic()
+        if setting.counts is not None:
+            value = self.metric.fixed(setting.counts)
+        else:
+            value = self.metric.ancestral(np.array(setting.alphas))
+        return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=time.monotonic() - start))
+
+    def measure_on(self, setting: Setting, split: Split) -> Scores:
+        """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
+        assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
+        start = time.monotonic()
+        result = unmask(
+            self.denoiser,
+            split.start,
+            plan_of(setting, len(split.ids)),
+            seeds=split.seeds,
+            order=self.sampler.order,
+            temperature=self.sampler.temperature,
+            batch=self.sampler.batch,
+            reference=split.originals if self.metric.reference else None,
+        )
+        values = self.metric.values(result)
+        return Scores(
+            setting,
+            estimate(values),
+            float(result.nfe.double().mean()),
+            Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start),
+            split.use,
+            values,
+            result.tokens,
+            self.metric.diversity(result.tokens),
+        )
+
+
+def plan_of(setting: Setting, rows: int) -> Plan:
+    """The same setting for every row."""
+    if setting.counts is not None:
+        return CountPlan(torch.tensor(setting.counts).expand(rows, 1, -1))
+    return RevealPlan(torch.tensor(setting.alphas, dtype=torch.float64).expand(rows, -1))
+
+
+def difference(first: Scores, second: Scores) -> Estimate:
+    """first - second, paired example by example; without an interval where both are exact."""
+    if first.values is None or second.values is None:
+        return Estimate(first.estimate.value - second.estimate.value, None)
+    return estimate(first.values - second.values)
+
+
+def gain(scores: Scores, baseline: Scores, metric: ExactMetric | SampleMetric) -> Estimate:
+    """How much better than the baseline: positive is better, whichever direction the metric has."""
+    return difference(scores, baseline) if metric.direction == "maximize" else difference(baseline, scores)
+
+
+def less_diverse(scores: Scores, baseline: Scores) -> Iterable[str]:
+    """Names of the diversity figures whose mean lies below the baseline's 95 % interval."""
+    for name, values in scores.diversity.items():
+        bound = estimate(baseline.diversity[name]).ci
+        if bound is not None and float(values.mean()) < bound[0]:
+            yield name

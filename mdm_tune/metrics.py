@@ -1,0 +1,203 @@
+"""Sample quality: what a schedule is judged by, computed exactly on exact laws and per example elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune import exact, profile
+from mdm_tune.datasets import Dataset, Split
+from mdm_tune.denoisers.law import Law
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.sampling import Order, Unmasked
+
+__all__ = ["Direction", "ExactMetric", "PathLikelihood", "SampleMetric", "Spelling", "divergence", "order_kl"]
+
+Direction = Literal["minimize", "maximize"]
+Values = NDArray[np.float64]
+REPLICATES = 16  # batches of examples that a diversity figure is computed on, so that it has an interval
+
+
+@dataclass(frozen=True)
+class ExactMetric:
+    """A divergence computed without sampling.
+
+    fixed(counts) and ancestral(alphas) return nats. denoiser_rows: what preparing it cost.
+    """
+
+    name: str
+    fixed: Callable[[tuple[int, ...]], float]
+    ancestral: Callable[[Values], float]
+    denoiser_rows: int
+    label: str
+    direction: Direction = "minimize"
+
+
+class SampleMetric(Protocol):
+    """One value per example, so that schedules can be compared pair by pair.
+
+    reference: whether the sampler is given the data (a likelihood) instead of drawing tokens.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def reference(self) -> bool: ...
+
+    def values(self, result: Unmasked) -> Values:
+        """One value per row of the result (rows,)."""
+        ...
+
+    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+        """Named figures that fall when samples become alike, one value per replicate batch."""
+        ...
+
+    def ceiling(self, split: Split) -> Values | None:
+        """The data's own values (n,), where that is a bound worth showing."""
+        ...
+
+
+def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: float) -> ExactMetric:
+    """KL(target || sampled) in nats, or total variation, of what the sampler produces, by enumeration.
+
+    Raises InputError when the law is too large to enumerate.
+    """
+    enumeration = exact.Enumeration(law, law.length, temperature=temperature, order=order)
+    target = exact.target_distribution(law)
+    compare = {"kl": exact.kl, "tv": exact.tv}[name]
+    label = {"kl": "KL(target || sampled), nats", "tv": "total variation"}[name]
+    return ExactMetric(
+        name,
+        lambda counts: compare(target, enumeration.fixed(counts)),
+        lambda alphas: compare(target, enumeration.ancestral(alphas)),
+        (law.vocab_size + 1) ** law.length,  # every partial sequence was shown to the denoiser once
+        label,
+    )
+
+
+def order_kl(law: Law) -> ExactMetric:
+    """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
+
+    Source: arXiv:2511.04647 and arXiv:2510.25544: E_order KL = NELBO_K - H(p).
+    """
+    curve, entropy = law.profile(), law.entropy()
+    return ExactMetric(
+        "order_kl",
+        lambda counts: profile.order_kl(curve, entropy, counts),
+        lambda alphas: profile.ancestral_order_kl(curve, entropy, alphas),
+        0,
+        "E_order KL(p || q), nats",
+    )
+
+
+@dataclass(frozen=True)
+class PathLikelihood:
+    """-log probability of the data along the sampler's own path, nats per sequence, tokens priced at temperature 1.
+
+    name ``nelbo``: random order and ancestral reveal, an unbiased estimate of the NELBO. name ``path_nll``: orders that
+    look at predictions alone, exactly -log q(x); for ``confidence`` at temperature 0 it scores the order.
+    """
+
+    name: Literal["nelbo", "path_nll"]
+    order: Order
+    direction: Direction = "minimize"
+    reference: bool = True
+
+    @property
+    def label(self) -> str:
+        if self.name == "nelbo":
+            return "NELBO, nats per sequence"
+        scored = "path NLL of the order (tokens priced at temperature 1)" if self.order == "confidence" else "path NLL"
+        return f"{scored}, nats per sequence"
+
+    def values(self, result: Unmasked) -> Values:
+        assert result.nll is not None  # the evaluator passes a reference because this metric asks for one
+        found = result.nll.cpu().numpy()
+        if not np.isfinite(found).all():
+            row = int(np.flatnonzero(~np.isfinite(found))[0])
+            raise RunError(
+                f"{self.name} is infinite for example {row}: the model gives one of its tokens probability 0; "
+                "use data that the model can produce, or another metric"
+            )
+        return found
+
+    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+        return {}
+
+    def ceiling(self, split: Split) -> Values | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Share of characters that lie in words of a vocabulary, words cut by the window's edge left out.
+
+    A window without any complete word scores 0: it shows no correctly spelt character.
+    Source: the misspelling measure of character-level diffusion models (D3PM, arXiv:2107.03006).
+    """
+
+    dataset: Dataset
+    name: str = "spelling"
+    label: str = "share of characters in known words"
+    direction: Direction = "maximize"
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dataset.words is None:
+            raise InputError("objective spelling needs a vocabulary: put words.txt, one word a line, beside the texts")
+        if " " not in self.dataset.symbols:
+            raise InputError(f"objective spelling needs a space among the symbols, got {self.dataset.symbols!r}")
+
+    def values(self, result: Unmasked) -> Values:
+        return self._score(result.tokens)
+
+    def ceiling(self, split: Split) -> Values | None:
+        return self._score(split.originals)
+
+    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+        """``token_entropy``: of the letters, nats. ``distinct_words``: share of distinct words among the known ones.
+
+        Misspelt words are left out of the second, since garbage is always distinct.
+        """
+        texts = self.dataset.decode(tokens)
+        batches = [texts[i::REPLICATES] for i in range(min(REPLICATES, len(texts)))]
+        return {
+            "token_entropy": np.array([_entropy(Counter("".join(batch))) for batch in batches]),
+            "distinct_words": np.array([self._distinct(batch) for batch in batches]),
+        }
+
+    def _score(self, tokens: Tensor) -> Values:
+        return np.array([self._share(text) for text in self.dataset.decode(tokens)])
+
+    def _share(self, text: str) -> float:
+        words = _complete_words(text)
+        letters = sum(map(len, words))
+        return sum(len(word) for word in words if self._known(word)) / letters if letters else 0.0
+
+    def _distinct(self, texts: list[str]) -> float:
+        words = [word for text in texts for word in _complete_words(text) if self._known(word)]
+        return len(set(words)) / len(words) if words else 0.0
+
+    def _known(self, word: str) -> bool:
+        return self.dataset.words is not None and word in self.dataset.words
+
+
+def _complete_words(text: str) -> list[str]:
+    """Words with a space on both sides; a window's first and last word may go on outside it."""
+    return [word for word in text.split(" ")[1:-1] if word]
+
+
+def _entropy(counts: Counter[str]) -> float:
+    share = np.array(list(counts.values()), dtype=np.float64)
+    share /= share.sum()
+    return float(-(share * np.log(share)).sum())

@@ -1,0 +1,176 @@
+"""The schedule file and the run folder: written atomically, read without torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.schedules import Schedule, parse_schedule
+
+__all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions", "write_text"]
+
+FORMAT = "mdm-tune-schedule-1"
+HEADER = """\
+# A tuned mask schedule. Per budget: `counts` tokens are revealed at steps 1..K (summing to `length`), or `alphas`, the
+# expected revealed share at each step's start and end, for ancestral reveal. Time runs from all masked to data.
+"""
+
+
+@dataclass(frozen=True)
+class ScheduleBudget:
+    """One budget of a schedule file: exactly one of counts (tokens per step) and alphas (from 0 to 1) is set."""
+
+    steps: int
+    schedule: Schedule
+    counts: tuple[int, ...] | None
+    alphas: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class ScheduleFile:
+    """A schedule file: sequence length in tokens, budgets by number of steps, and everything else as it stands."""
+
+    length: int
+    budgets: dict[int, ScheduleBudget]
+    record: Mapping[str, Any]
+
+    def at(self, steps: int) -> ScheduleBudget:
+        """The budget tuned for ``steps``; raises InputError naming those that there are."""
+        if steps not in self.budgets:
+            known = ", ".join(map(str, sorted(self.budgets)))
+            raise InputError(f"the schedule file was tuned for steps {known}, got {steps}; use one of them or search again")
+        return self.budgets[steps]
+
+
+def load_schedule(path: str | Path) -> ScheduleFile:
+    """Read a schedule file, or the one in a run folder; needs no torch. Raises InputError naming what is wrong."""
+    file = Path(path)
+    file = file / "schedule.yaml" if file.is_dir() else file
+    try:
+        record = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"cannot read the schedule file {file}: {reason}; give a schedule.yaml of a search") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        got = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise InputError(f"{file} is not a schedule file: format must be {FORMAT!r}, got {got!r}; search again")
+    try:
+        budgets = [_budget(entry, int(record["length"])) for entry in record["budgets"]]
+        return ScheduleFile(int(record["length"]), {budget.steps: budget for budget in budgets}, record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); restore it or search again") from None
+
+
+def _budget(entry: Mapping[str, Any], length: int) -> ScheduleBudget:
+    counts = None if entry["counts"] is None else tuple(int(count) for count in entry["counts"])
+    alphas = None if entry["alphas"] is None else tuple(float(alpha) for alpha in entry["alphas"])
+    if (counts is None) == (alphas is None):
+        raise ValueError("exactly one of counts and alphas must be given")
+    if counts is not None and (min(counts) < 0 or sum(counts) != length):
+        raise ValueError(f"counts must not be negative and sum to the length {length}, got {list(counts)}")
+    if alphas is not None and (alphas[0] != 0 or alphas[-1] != 1 or list(alphas) != sorted(alphas)):
+        raise ValueError(f"alphas must increase from 0 to 1, got {list(alphas)}")
+    return ScheduleBudget(int(entry["steps"]), parse_schedule(entry["schedule"]), counts, alphas)
+
+
+class RunFolder:
+    """The files of a run. Nothing is created before ``open``; every file is replaced whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.journal = self.path / "study.journal"
+        self.schedule = self.path / "schedule.yaml"
+        self.result = self.path / "search.json"
+        self.identity = self.path / "run.json"
+
+    @property
+    def holds_search(self) -> bool:
+        """Whether a search was started here."""
+        return self.journal.exists() or self.result.exists()
+
+    def open(self) -> None:
+        """Create the folder; raises InputError where that is impossible or nothing can be written in it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"output: cannot write a run into {self.path} ({error.strerror}); give another folder with --output"
+            ) from None
+
+    def clear_search(self) -> None:
+        """Remove what a search wrote, and nothing else."""
+        owned = (self.result, self.schedule, self.journal, self.path / "search-scores.jsonl")
+        for file in (*owned, *self.path.glob("study.journal.lock*")):
+            file.unlink(missing_ok=True)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """One of the folder's JSON files; raises InputError where it is missing or damaged."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {path} ({error}); start again with --overwrite") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path} is damaged; start again with --overwrite")
+        return record
+
+    def write_schedule(self, record: Mapping[str, Any]) -> None:
+        """Write the schedule file; ``record`` holds everything but the format."""
+        body = yaml.safe_dump({"format": FORMAT, **record}, sort_keys=False, default_flow_style=None, width=120)
+        write_text(self.schedule, HEADER + body)
+
+    def write_json(self, name: str, record: Mapping[str, Any]) -> Path:
+        """Write one object as JSON and return the file's path."""
+        return write_text(self.path / name, json.dumps(record, indent=1, allow_nan=True) + "\n")
+
+    def write_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> Path:
+        """Write one JSON object a line."""
+        return write_text(self.path / name, "".join(json.dumps(record) + "\n" for record in records))
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write rows of equal keys as CSV; lists become texts with spaces between their entries."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in row.items()})
+        return write_text(self.path / name, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Replace ``path`` by ``text`` in one step, so that a reader or a crash never meets half a file."""
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, suffix=".tmp") as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path} ({error.strerror}); free space or choose another --output") from None
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a number can depend on."""
+    names = ("mdm-tune", "torch", "optuna", "numpy", "scipy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,334 @@
+"""The one unmasking loop: a plan says how many positions each step reveals, an order says which.
+
+Time runs from every token masked (t = 0) to data (t = 1). The loop never sees a schedule, only the plan made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.seeding import noise
+
+__all__ = [
+    "CONTEXT_ORDERS",
+    "ORDERS",
+    "CountPlan",
+    "Order",
+    "Plan",
+    "RevealPlan",
+    "Step",
+    "Unmasked",
+    "order_score",
+    "top",
+    "unmask",
+]
+
+Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+CONTEXT_ORDERS: tuple[Order, ...] = ("top-probability", "margin", "entropy")
+ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
+
+
+@dataclass(frozen=True)
+class CountPlan:
+    """Fixed counts: step i of block b reveals ``counts[row, b, i]`` positions of that block.
+
+    counts (rows, blocks, steps) int64, each at least 0; every block's counts sum to its masked positions.
+    """
+
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class RevealPlan:
+    """Ancestral (bernoulli) reveal on a grid of the mask schedule.
+
+    alphas (rows, steps + 1) float64, from 0 up to 1; a masked position is revealed at step i with probability
+    (alpha_{i+1} - alpha_i) / (1 - alpha_i), independently of all others.
+    """
+
+    alphas: Tensor
+
+
+Plan = CountPlan | RevealPlan
+
+
+@dataclass(frozen=True)
+class Step:
+    """What ``on_step`` is shown: the step's number from 0, tokens and newly revealed positions, both (rows, length)."""
+
+    number: int
+    tokens: Tensor
+    revealed: Tensor
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """Tokens and what they cost.
+
+    tokens (rows, length) int64. nll (rows,) float64: -log probability of the reference, in nats; None without one.
+    nfe (rows,) int64: denoiser calls that the row waited for. denoiser_rows: sequence forwards, identical rows of a
+    step counted once. denoiser_tokens: their positions, padding left out.
+    """
+
+    tokens: Tensor
+    nll: Tensor | None
+    nfe: Tensor
+    denoiser_rows: int
+    denoiser_tokens: int
+
+
+def unmask(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    plan: Plan,
+    *,
+    seeds: NDArray[np.uint64],
+    order: Order = "random",
+    temperature: float = 1.0,
+    blocks: Tensor | None = None,
+    batch: int = 128,
+    reference: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Unmasked:
+    """Fill the masked positions of every row in the steps of its plan.
+
+    tokens (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and never changes.
+    seeds (rows,) uint64: all randomness of a row. order: ``random``, ``confidence`` (probability of the drawn token),
+    or by the predictions alone ``top-probability``, ``margin``, ``entropy``; all are read at temperature 1, and ties go
+    to the lowest position. temperature: of the drawn tokens, 0 is argmax. blocks (rows, length) int64: the block of
+    each masked position, filled in ascending order; None is one block. batch: rows per denoiser call at most.
+    reference (rows, length): reveal these tokens in place of drawn ones and add up their -log probability at
+    temperature 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased estimate of
+    the NELBO for random order and ancestral reveal.
+
+    Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
+    row without a finite logit, or a wrong shape.
+    """
+    state = _State(denoiser, tokens, seeds, order, temperature, batch, reference)
+    hidden = tokens == denoiser.mask_id
+    _check(state, plan, hidden, blocks)
+    once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
+    for number, (inside, count) in enumerate(_steps(plan, hidden, blocks, once)):
+        hidden = state.tokens == denoiser.mask_id
+        if isinstance(plan, RevealPlan):
+            revealed = hidden & inside
+            state.predict(number, revealed)
+        elif order == "random":
+            revealed = top(-once, hidden & inside, count)
+            state.predict(number, revealed)
+        else:
+            candidates = hidden & inside & (count > 0)[:, None]
+            state.predict(number, candidates)
+            revealed = top(state.scores, candidates, count)
+        state.reveal(revealed)
+        if on_step is not None:
+            on_step(Step(number, state.tokens, revealed))
+    nll = state.nll if reference is not None else None
+    return Unmasked(state.tokens, nll, state.nfe, state.denoiser_rows, state.denoiser_tokens)
+
+
+def _steps(plan: Plan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per step the positions that may be revealed (rows, length) and how many (rows,); all of them for a RevealPlan.
+
+    One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
+    """
+    if isinstance(plan, RevealPlan):
+        for alpha in plan.alphas.to(once.device).T[1:]:
+            inside = once < alpha[:, None]
+            yield inside, inside.sum(1)
+        return
+    counts = plan.counts.to(once.device)
+    for block in range(counts.shape[1]):
+        inside = hidden if blocks is None else hidden & (blocks == block)
+        for step in range(counts.shape[2]):
+            yield inside, counts[:, block, step]
+
+
+def top(scores: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
+    """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
+    ranked = scores.masked_fill(~candidates, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    rank = torch.empty_like(ranked).scatter_(
+        1, ranked, torch.arange(scores.shape[1], device=scores.device).expand_as(ranked)
+    )
+    return candidates & (rank < count[:, None])
+
+
+class _State:
+    """The rows while they are being filled. ``predict`` asks the denoiser, ``reveal`` writes tokens."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokens: Tensor,
+        seeds: NDArray[np.uint64],
+        order: Order,
+        temperature: float,
+        batch: int,
+        reference: Tensor | None,
+    ) -> None:
+        rows, length = tokens.shape
+        self.denoiser, self.seeds, self.order, self.temperature = denoiser, seeds, order, temperature
+        self.batch, self.reference = batch, reference
+        self.tokens = tokens.clone()
+        self.drawn = torch.zeros_like(tokens)
+        self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
+        self.scores = torch.zeros_like(self.log_prob)
+        self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
+        self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
+        self.denoiser_rows = 0
+        self.denoiser_tokens = 0
+
+    def predict(self, step: int, wanted: Tensor) -> None:
+        """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
+        active = wanted.any(1).nonzero().squeeze(1)
+        if len(active) == 0:
+            return
+        self.nfe[active] += 1
+        # Where every position is drawn once, its noise need not know the step, and schedules share more of it. A
+        # confidence candidate that was drawn and not revealed must be drawn anew. The row's own calls number its
+        # steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
+        address = self.nfe[active].cpu().numpy() - 1 if self.order == "confidence" else 0
+        uniforms = noise(self.seeds[active.cpu().numpy()], "token", address, self.tokens.shape[1])
+        distinct, which = torch.unique(self.tokens[active], dim=0, return_inverse=True)
+        union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
+        union = union.index_add(0, which, wanted[active].long()) > 0
+        draw = torch.from_numpy(uniforms).to(distinct.device)
+        for start in range(0, len(distinct), self.batch):
+            part = slice(start, start + self.batch)
+            mine = (which >= start) & (which < start + self.batch)
+            self._predict_part(step, distinct[part], union[part], active[mine], which[mine] - start, draw[mine], wanted)
+
+    def _predict_part(
+        self, step: int, tokens: Tensor, asked: Tensor, rows: Tensor, which: Tensor, draw: Tensor, wanted: Tensor
+    ) -> None:
+        """One denoiser call: tokens and asked are its distinct rows; rows are ours that they answer, through which."""
+        with torch.inference_mode():
+            logits = self.denoiser(tokens, asked)
+        self.denoiser_rows += len(tokens)
+        self.denoiser_tokens += int((tokens >= 0).sum())
+        if logits.shape != (int(asked.sum()), self.denoiser.vocab_size):
+            raise RunError(
+                f"a denoiser must return one row of {self.denoiser.vocab_size} logits per wanted position, expected "
+                f"{(int(asked.sum()), self.denoiser.vocab_size)} and got {tuple(logits.shape)}; mend the denoiser"
+            )
+        place = asked.flatten().cumsum(0).view_as(asked) - 1
+        row, position = wanted[rows].nonzero(as_tuple=True)
+        source = place[which[row], position]
+        for piece in torch.arange(len(row), device=rows.device).split(max(1, ELEMENTS // logits.shape[1])):
+            r, at = row[piece], position[piece]
+            log_p = _log_softmax(logits[source[piece]], rows[r], step)
+            chosen = _draw(log_p, draw[r, at], self.temperature)
+            target = chosen if self.reference is None else self.reference[rows[r], at]
+            self.drawn[rows[r], at] = target
+            self.log_prob[rows[r], at] = log_p.gather(1, target[:, None]).squeeze(1)
+            self.scores[rows[r], at] = order_score(self.order, log_p, chosen)
+
+    def reveal(self, positions: Tensor) -> None:
+        """Write the drawn tokens at these positions (rows, length)."""
+        self.tokens = torch.where(positions, self.drawn, self.tokens)
+        self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
+
+
+def _log_softmax(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+    """Float64 log probabilities (n, vocab); rows (n,) are for the message that names a bad one."""
+    best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
+    bad = ~torch.isfinite(best)
+    if bool(bad.any()):
+        row = int(rows[bad.nonzero()[0, 0]])
+        kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
+        raise RunError(
+            f"the denoiser returned {kind} for row {row} at step {step}; each wanted position needs at least one "
+            "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
+        )
+    return logits.double().log_softmax(1)
+
+
+def _draw(log_p: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+    """One token per row of log_p (n, vocab) by inverting its float64 distribution function at uniform (n,).
+
+    A single uniform per token costs the same for every vocabulary and, unlike float32 Gumbel noise, cuts no tail
+    (arXiv:2409.02908).
+    """
+    if temperature == 0:
+        return log_p.argmax(1)
+    if temperature != 1:
+        # Measured from the best token, so that no temperature is too small to divide by.
+        log_p = ((log_p - log_p.amax(1, keepdim=True)) / temperature).log_softmax(1)
+    cumulative = log_p.exp().cumsum(1)
+    # u <= 1 - 2^-53 keeps u * total below the total, so the search ends on a token that has some probability.
+    target = uniform * cumulative[:, -1]
+    token: Tensor = torch.searchsorted(cumulative, target[:, None], right=True)
+    return token.squeeze(1)
+
+
+def order_score(order: Order, log_p: Tensor, chosen: Tensor) -> Tensor:
+    """What the order ranks by (n,), larger first: from log probabilities (n, vocab) and the drawn tokens (n,)."""
+    if order == "confidence":
+        return log_p.gather(1, chosen[:, None]).squeeze(1)
+    if order == "top-probability":
+        return log_p.amax(1)
+    if order == "margin":
+        top = log_p.topk(min(2, log_p.shape[1]), dim=1).values.exp()
+        return top[:, 0] - top[:, 1:].sum(1)
+    if order == "entropy":
+        score: Tensor = torch.special.xlogy(log_p.exp(), log_p.exp()).sum(1)
+        return score
+    return torch.zeros_like(log_p[:, 0])
+
+
+def _check(state: _State, plan: Plan, hidden: Tensor, blocks: Tensor | None) -> None:
+    """Everything about a call that can be wrong before the first denoiser call."""
+    rows = len(hidden)
+    if state.order not in ORDERS:
+        raise InputError(f"order must be one of {', '.join(ORDERS)}, got {state.order!r}")
+    if not 0 <= state.temperature < float("inf"):
+        raise InputError(f"temperature must be at least 0 and finite, got {state.temperature}")
+    if state.batch < 1:
+        raise InputError(f"batch must be at least 1, got {state.batch}")
+    if len(state.seeds) != rows:
+        raise InputError(f"there must be one seed per row, got {len(state.seeds)} for {rows} rows")
+    if state.reference is not None and state.order == "confidence" and state.temperature > 0:
+        raise InputError(
+            "the likelihood of a reference is not defined for order 'confidence' at a temperature above 0, because "
+            f"that order looks at the drawn tokens; got {state.temperature}: use 0 or order 'top-probability'"
+        )
+    if state.reference is not None:
+        told = state.reference[hidden]
+        if bool(((told < 0) | (told >= state.denoiser.vocab_size)).any()):
+            raise InputError(f"reference tokens must be in [0, {state.denoiser.vocab_size}), got {told.tolist()[:8]}")
+    if isinstance(plan, RevealPlan):
+        if state.order != "random" or blocks is not None:
+            raise InputError(
+                f"ancestral reveal picks its own positions: order must be 'random' without blocks, got {state.order!r}"
+            )
+        alphas = plan.alphas
+        good = alphas.ndim == 2 and alphas.shape[0] == rows and alphas.shape[1] >= 2
+        if not good or bool((alphas[:, 0] != 0).any() | (alphas[:, -1] != 1).any() | ~(alphas.diff(dim=1) >= 0).all()):
+            raise InputError(f"alphas must be (rows, steps + 1) and increase from 0 to 1 in every row, got {alphas}")
+        return
+    counts = plan.counts
+    whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
+    if not whole or bool((counts < 0).any()):
+        raise InputError(
+            f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
+            f"for {rows} rows"
+        )
+    inside = [hidden if blocks is None else hidden & (blocks == block) for block in range(counts.shape[1])]
+    masked = torch.stack([block.sum(1) for block in inside], dim=1)
+    total = counts.sum(2).to(masked.device)
+    if bool((total != masked).any()) or bool((masked.sum(1) != hidden.sum(1)).any()):
+        row = int(((total != masked).any(1) | (masked.sum(1) != hidden.sum(1))).nonzero()[0, 0])
+        raise InputError(
+            f"the counts of each block must sum to its masked positions, got {total[row].tolist()} for "
+            f"{masked[row].tolist()} in row {row} with {int(hidden[row].sum())} masked positions"
+        )

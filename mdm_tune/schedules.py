@@ -1,0 +1,320 @@
+"""Mask schedules alpha_t, their interpolation schedules gamma_t and rates, and the integer counts they stand for.
+
+Time runs from 0 (every token masked) to 1 (data); alpha_t is the probability that a token is revealed at t. Every
+schedule here is optimal for its own gamma_t: alpha_t = sin^2(pi/2 gamma_t).
+Source: arXiv:2509.13866, Condition 3.4 and Proposition 3.7.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mdm_tune.errors import InputError
+
+__all__ = [
+    "Beta",
+    "CountRule",
+    "Counts",
+    "Linear",
+    "MaskgitCosine",
+    "Point",
+    "Schedule",
+    "Sine",
+    "SquaredSine",
+    "grid",
+    "parse_schedule",
+    "to_counts",
+]
+
+Array = NDArray[np.float64]
+CountRule = Literal["one-per-step", "cumulative"]
+
+HALF_PI = math.pi / 2
+SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
+DECIMALS = 9  # a share of tokens this close to a half is a half, so that float noise cannot turn 2.5 into 2
+FORMS = "linear, sine, squared-sine, maskgit-cosine, two numbers as in beta:0.9,0.3, integers as in counts:3,5,9,15"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A schedule and its rates at the times t: four float64 arrays of the shape of t.
+
+    At t = 0 and t = 1 a rate is its limit from inside, which may be 0 or inf.
+    """
+
+    alpha: Array
+    d_alpha: Array
+    gamma: Array
+    d_gamma: Array
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A mask schedule alpha_t, increasing from 0 to 1, with the gamma_t it is optimal for."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The string that ``parse_schedule`` turns back into this schedule."""
+
+    @abstractmethod
+    def dual(self) -> Schedule:
+        """The schedule run backwards: t -> 1 - alpha_{1-t}. Exact, and of the same kind."""
+
+    @abstractmethod
+    def _point(self, t: Array) -> Point:
+        """``at`` for a checked vector t, with floating-point warnings off."""
+
+    def at(self, t: ArrayLike) -> Point:
+        """alpha_t, gamma_t and their rates at t in [0, 1], any shape.
+
+        At the ends the rates are their limits from inside. Raises InputError if a t is outside [0, 1] or NaN.
+        """
+        times = np.array(t, dtype=np.float64)
+        outside = ~((times >= 0) & (times <= 1))
+        if outside.any():
+            raise InputError(f"A time must lie in [0, 1], from all masked to data, not {times[outside].flat[0]}.")
+        with np.errstate(all="ignore"):
+            point = self._point(times.ravel())
+        values = (point.alpha, point.d_alpha, point.gamma, point.d_gamma)
+        return Point(*(value.reshape(times.shape) for value in values))
+
+    def alpha(self, t: ArrayLike) -> Array:
+        """The probability that a token is revealed at t in [0, 1], in the shape of t."""
+        return self.at(t).alpha
+
+    def remaining(self, u: ArrayLike) -> Array:
+        """1 - alpha at t = 1 - u, for u in [0, 1], in the shape of u: as accurate near u = 0 as alpha is near t = 0."""
+        return self.dual().alpha(u)
+
+
+@final
+@dataclass(frozen=True)
+class Beta(Schedule):
+    """gamma_t = I_t(a, b), the distribution function of the Beta(a, b) law; 1e-6 <= a, b <= 1e6.
+
+    Near 0 alpha_t ~ t^(2a), near 1 1 - alpha_t ~ (1-t)^(2b). Raises InputError if a or b is not such a number.
+    Source: arXiv:2509.13866, Condition 3.4.
+    """
+
+    a: float
+    b: float
+
+    def __post_init__(self) -> None:
+        for key, value in (("a", self.a), ("b", self.b)):
+            if not SMALLEST <= value <= LARGEST:
+                raise InputError(f"Beta needs {SMALLEST:g} <= {key} <= {LARGEST:g}, not {value}: try 0.1 to 10.")
+            object.__setattr__(self, key, float(value))
+
+    @property
+    def name(self) -> str:
+        return f"beta:{self.a!r},{self.b!r}"
+
+    def dual(self) -> Beta:
+        return Beta(self.b, self.a)
+
+    def _point(self, t: Array) -> Point:
+        from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
+
+        gamma = betainc(self.a, self.b, t)
+        root_alpha = np.sin(HALF_PI * gamma)
+        root_remaining = np.sin(HALF_PI * betaincc(self.a, self.b, t))
+        log_norm = betaln(self.a, self.b)
+        d_gamma = np.exp(xlogy(self.a - 1, t) + xlog1py(self.b - 1, -t) - log_norm)
+        d_alpha = math.pi * root_alpha * root_remaining * d_gamma
+        for end, exponent in ((0.0, self.a), (1.0, self.b)):  # here the product above is 0 times inf
+            limit = np.exp(2 * (math.log(math.pi) - log_norm)) if exponent == 0.5 else np.inf if exponent < 0.5 else 0.0
+            d_alpha = np.where(t == end, limit, d_alpha)
+        return Point(root_alpha**2, d_alpha, gamma, d_gamma)
+
+
+@final
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """alpha_t = t, which is Beta(1/2, 1/2). The gamma rate is inf at both ends. Source: arXiv:2509.13866, Prop. 3.7."""
+
+    name: ClassVar[str] = "linear"
+
+    def dual(self) -> Linear:
+        return self
+
+    def _point(self, t: Array) -> Point:
+        return _with_gamma(t, 1 - t, np.ones_like(t))
+
+
+@final
+@dataclass(frozen=True)
+class Sine(Schedule):
+    """alpha_t = sin(pi t/2). The gamma rate is inf at 0 and 1/sqrt(2) at 1. A baseline of arXiv:2509.13866."""
+
+    name: ClassVar[str] = "sine"
+
+    def dual(self) -> MaskgitCosine:
+        return MaskgitCosine()
+
+    def _point(self, t: Array) -> Point:
+        alpha = np.sin(HALF_PI * t)
+        remaining = 2 * np.sin(HALF_PI / 2 * (1 - t)) ** 2
+        point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * (1 - t)))
+        return Point(alpha, point.d_alpha, point.gamma, np.sqrt((1 + alpha) / alpha) / 2)
+
+
+@final
+@dataclass(frozen=True)
+class SquaredSine(Schedule):
+    """alpha_t = sin^2(pi t/2), which is Beta(1, 1): gamma_t = t. Source: arXiv:2509.13866, Proposition 3.7."""
+
+    name: ClassVar[str] = "squared-sine"
+
+    def dual(self) -> SquaredSine:
+        return self
+
+    def _point(self, t: Array) -> Point:
+        d_alpha = HALF_PI * np.sin(math.pi * np.minimum(t, 1 - t))  # the minimum makes the rate at 1 exactly 0
+        return Point(np.sin(HALF_PI * t) ** 2, d_alpha, t, np.ones_like(t))
+
+
+@final
+@dataclass(frozen=True)
+class MaskgitCosine(Schedule):
+    """alpha_t = 1 - cos(pi t/2). The gamma rate is 1/sqrt(2) at 0 and inf at 1. Source: arXiv:2202.04200."""
+
+    name: ClassVar[str] = "maskgit-cosine"
+
+    def dual(self) -> Sine:
+        return Sine()
+
+    def _point(self, t: Array) -> Point:
+        remaining = np.sin(HALF_PI * (1 - t))
+        alpha = np.where(t < 0.5, 2 * np.sin(HALF_PI / 2 * t) ** 2, 1 - remaining)
+        point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * t))
+        return Point(alpha, point.d_alpha, point.gamma, np.sqrt((1 + remaining) / remaining) / 2)
+
+
+@final
+@dataclass(frozen=True)
+class Counts(Schedule):
+    """The piecewise linear alpha_t through (i/K, N_i/L), where step i of K reveals counts[i-1] of the L tokens.
+
+    A rate at a knot is that of the piece to its right (at t = 1, to its left); the gamma rate is 0 where alpha_t
+    stands still, and inf where it leaves 0 and, at t = 1, where it reaches 1. Raises InputError if a count is
+    negative or no integer, or if all are 0.
+    """
+
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        try:
+            counts = tuple(operator.index(count) for count in self.counts)
+        except TypeError:
+            raise InputError(f"Counts must be integers, one for each step, not {self.counts!r}.") from None
+        if min(counts, default=0) < 0 or not any(counts):
+            raise InputError(f"Counts must be 0 or more, at least one of them positive, not {list(counts)}.")
+        object.__setattr__(self, "counts", counts)
+
+    @property
+    def name(self) -> str:
+        return "counts:" + ",".join(map(str, self.counts))
+
+    def dual(self) -> Counts:
+        return Counts(self.counts[::-1])
+
+    def _point(self, t: Array) -> Point:
+        steps = len(self.counts)
+        knots = np.arange(steps + 1) / steps
+        shares = np.array(self.counts, dtype=np.float64) / sum(self.counts)
+        revealed, hidden = (np.cumsum([0.0, *counts]) / sum(counts) for counts in (self.counts, self.counts[::-1]))
+        piece = np.minimum(np.searchsorted(knots, t, side="right") - 1, steps - 1)
+        return _with_gamma(np.interp(t, knots, revealed), np.interp(1 - t, knots, hidden), steps * shares[piece])
+
+
+def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
+    """The point with gamma_t = (2/pi) arcsin(sqrt(alpha_t)), by the arctangent, which is accurate at both ends."""
+    root_alpha, root_remaining = np.sqrt(alpha), np.sqrt(remaining)
+    d_gamma = np.where(d_alpha == 0, 0.0, d_alpha / (math.pi * root_alpha * root_remaining))
+    return Point(alpha, d_alpha, np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma)
+
+
+def parse_schedule(text: str) -> Schedule:
+    """The schedule that a string such as ``linear``, ``beta:0.9,0.3`` or ``counts:3,5,9,15`` names.
+
+    Raises InputError if the name is unknown or the numbers cannot be used.
+    """
+    plain: dict[str, Schedule] = {each.name: each for each in (Linear(), Sine(), SquaredSine(), MaskgitCosine())}
+    if text.strip() in plain:
+        return plain[text.strip()]
+    name, _, numbers = text.strip().partition(":")
+    try:
+        if name == "beta":
+            a, b = map(float, numbers.split(","))
+            return Beta(a, b)
+        if name == "counts":
+            return Counts(tuple(map(int, numbers.split(","))))
+    except ValueError:
+        raise InputError(f"No such numbers for a schedule as in {text!r}. A schedule is one of: {FORMS}.") from None
+    close = difflib.get_close_matches(name.lower(), [*plain, "beta", "counts"], n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise InputError(f"Unknown schedule {text!r}.{hint} A schedule is one of: {FORMS}.")
+
+
+def grid(schedule: Schedule, steps: int) -> Array:
+    """alpha at i/steps for i = 0..steps, (steps + 1,): never decreasing, exactly 0 first and exactly 1 last.
+
+    Raises InputError if steps < 1.
+    """
+    steps = _at_least_one("steps", steps)
+    alphas = np.maximum.accumulate(schedule.alpha(np.arange(steps + 1) / steps))
+    alphas[0], alphas[-1] = 0.0, 1.0
+    return alphas
+
+
+def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "one-per-step") -> tuple[int, ...]:
+    """How many of ``length`` tokens each of ``steps`` steps reveals, (steps,); the sum is ``length``.
+
+    ``one-per-step``: of all counts >= 1 those whose running totals N_i are closest to the schedule, with the least
+    sum_i (N_i - length alpha(i/steps))^2; of equally close ones those that are ahead at every step. If length < steps
+    it is ``length`` ones. ``cumulative``: N_i = floor(length alpha(i/steps) + 1/2); a count may be 0.
+    Values within 1e-9 of a half count as a half. A ``Counts`` schedule is its own result and must fit.
+
+    Raises InputError if steps or length is below 1, the rule is unknown or a ``Counts`` schedule does not fit.
+    Source of the rounding: Goldstein and Kruskal, JASA 1976: a least-squares monotonic function with integer values
+    is the isotonic regression, rounded.
+    """
+    steps, length = _at_least_one("steps", steps), _at_least_one("length", length)
+    if rule not in get_args(CountRule):
+        raise InputError(f"Unknown counts rule {rule!r}: choose one of {', '.join(get_args(CountRule))}.")
+    if isinstance(schedule, Counts):
+        have, tokens = len(schedule.counts), sum(schedule.counts)
+        if tokens != length:
+            raise InputError(f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: give {length}.")
+        if have != steps:
+            raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
+        return schedule.counts
+    if rule == "one-per-step" and length < steps:
+        return (1,) * length
+    totals = length * grid(schedule, steps)
+    if rule == "one-per-step":
+        from scipy.optimize import isotonic_regression
+
+        ones = np.arange(steps + 1)  # what is beyond one token per step must not decrease from 0 to length - steps
+        totals[1:-1] = np.clip(isotonic_regression((totals - ones)[1:-1]).x, 0, length - steps) + ones[1:-1]
+    revealed = np.floor(np.round(totals, DECIMALS) + 0.5).astype(int)
+    return tuple(np.diff(revealed).tolist())
+
+
+def _at_least_one(key: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(f"{key} must be an integer of at least 1, not {value!r}.")
+    return number

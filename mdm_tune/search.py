@@ -1,0 +1,298 @@
+"""One Optuna study per step budget over Beta(a, b), then an honest comparison of its finalists on unseen examples.
+
+The only room that knows Optuna. All state of a search lies in the study's storage: each proposal is a function of the
+seed, the number of finished trials and their results, so a search that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference, gain, less_diverse
+from mdm_tune.schedules import Beta, Schedule, parse_schedule
+from mdm_tune.seeding import derive_seed
+from mdm_tune.statistics import Estimate, detectable_gain, estimate
+
+__all__ = [
+    "Budget",
+    "Comparing",
+    "SearchSettings",
+    "Strategy",
+    "TrialDone",
+    "journal",
+    "reachable_counts",
+    "search_budget",
+]
+
+Strategy = Literal["gp", "tpe", "qmc", "grid"]
+Range = tuple[float, float]
+START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
+GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
+SCAN = 48  # points per axis of the scan for reachable counts
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """trials: per budget. space_a, space_b: the box, searched in log scale. finalists: how many meet the baselines."""
+
+    strategy: Strategy
+    trials: int
+    space_a: Range
+    space_b: Range
+    finalists: int
+    baselines: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """One finished trial. number: from 0 within its budget. fresh: False where its counts were scored before."""
+
+    number: int
+    trials: int
+    schedule: Beta
+    setting: Setting
+    value: float
+    best: float
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
+
+    use: Literal["choose", "report"]
+    setting: Setting
+    done: int
+    total: int
+
+
+Event = TrialDone | Comparing
+Notify = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The outcome of one budget, every value on the report split.
+
+    winner: the schedule that was best on the choose split. gain: over linear, positive is better. beats_linear: the gain's
+    interval excludes zero (or the exact gain is positive) and no flag was raised. ceiling: the data's own score.
+    detectable: smallest gain over linear that the report split shows with 80 % power; None where values are exact.
+    """
+
+    steps: int
+    schedule: Schedule
+    winner: Scores
+    baselines: dict[str, Scores]
+    gain: Estimate
+    beats_linear: bool
+    flags: tuple[str, ...]
+    chosen_from: tuple[tuple[str, Estimate], ...]
+    ceiling: Estimate | None
+    detectable: float | None
+    trials: int
+    reused: int
+    exhausted: bool
+    cost: Cost
+
+
+def journal(path: Path) -> BaseStorage:
+    """Optuna storage in one append-only file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return JournalStorage(JournalFileBackend(str(path)))
+
+
+def search_budget(
+    evaluator: Evaluator, steps: int, settings: SearchSettings, storage: BaseStorage, notify: Notify
+) -> Budget:
+    """Tune one budget and confirm the result; goes on with what ``storage`` already holds."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    direction = evaluator.metric.direction
+    study = optuna.create_study(storage=storage, study_name=f"steps-{steps}", direction=direction, load_if_exists=True)
+    for orphan in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(orphan.number, state=optuna.trial.TrialState.FAIL)
+    scored = {tuple(trial.user_attrs["key"]): _value(trial) for trial in _finished(study)}
+    reachable = None if evaluator.sampler.bernoulli else set(reachable_counts(evaluator, steps, settings))
+    trials = _trials(settings, steps)
+    while len(_finished(study)) < trials and not (reachable is not None and reachable <= scored.keys()):
+        notify(_run_trial(study, evaluator, steps, settings, scored))
+    exhausted = len(_finished(study)) < trials
+    return _confirm(study, evaluator, steps, settings, exhausted, notify)
+
+
+def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> Iterator[tuple[float, ...]]:
+    """The distinct counts that a 48 x 48 scan of the box meets, and those of the starting points.
+
+    Points of the box between the scan's may reach a few more.
+    """
+    low, high = np.log([settings.space_a, settings.space_b]).T
+    axis_a, axis_b = np.exp(np.linspace(low, high, SCAN)).T
+    points = [Beta(float(a), float(b)) for a in axis_a for b in axis_b]
+    yield from {evaluator.setting(schedule, steps).key for schedule in [*START, *points]}
+
+
+def _trials(settings: SearchSettings, steps: int) -> int:
+    """How many trials there can be: a grid ends when all of its points were visited."""
+    given = len(_given_points(settings, steps))
+    return min(settings.trials, given) if settings.strategy == "grid" else settings.trials
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _value(trial: optuna.trial.FrozenTrial) -> float:
+    assert trial.value is not None  # a complete trial of a single-objective study has one
+    return trial.value
+
+
+def _run_trial(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    steps: int,
+    settings: SearchSettings,
+    scored: dict[tuple[float, ...], float],
+) -> TrialDone:
+    """Ask for one schedule, score it on the tune split and tell the study."""
+    number = len(_finished(study))
+    given = _given_points(settings, steps)
+    if number < len(given):
+        study.enqueue_trial({"a": given[number].a, "b": given[number].b})
+    else:
+        study.sampler = _sampler(settings, evaluator.exact, steps, number)
+    with warnings.catch_warnings():  # the starting points may lie outside the box
+        warnings.filterwarnings("ignore", message=".*out of range.*")
+        trial = study.ask()
+        a = trial.suggest_float("a", *settings.space_a, log=True)
+        b = trial.suggest_float("b", *settings.space_b, log=True)
+    schedule = Beta(a, b)
+    setting = evaluator.setting(schedule, steps)
+    fresh, cost = setting.key not in scored, Cost()
+    if fresh:
+        scores = evaluator.score(setting, "tune")
+        scored[setting.key], cost = scores.estimate.value, scores.cost
+    value = scored[setting.key]
+    for name, entry in (
+        ("key", setting.key),
+        ("fresh", fresh),
+        ("cost", [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]),
+    ):
+        trial.set_user_attr(name, entry)
+    study.tell(trial, value)
+    return TrialDone(number, _trials(settings, steps), schedule, setting, value, study.best_value, fresh)
+
+
+def _given_points(settings: SearchSettings, steps: int) -> Sequence[Beta]:
+    """The proposals that need no sampler: the starting points, then the whole grid or a Sobol sequence."""
+    if settings.strategy == "grid":
+        points = [
+            Beta(a, b)
+            for a in GRID
+            for b in GRID
+            if settings.space_a[0] <= a <= settings.space_a[1] and settings.space_b[0] <= b <= settings.space_b[1]
+        ]
+        shuffled = np.random.default_rng(derive_seed(settings.seed, "grid", steps)).permutation(len(points))
+        return [*START, *(points[i] for i in shuffled if points[i] not in START)]
+    if settings.strategy == "qmc":
+        from scipy.stats import qmc
+
+        bits = max(1, int(settings.trials).bit_length())
+        unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(settings.seed, "qmc", steps))).random_base2(bits)
+        low, high = np.log([settings.space_a, settings.space_b]).T
+        return [*START, *(Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low)))]
+    return START
+
+
+def _sampler(settings: SearchSettings, exact: bool, steps: int, number: int) -> optuna.samplers.BaseSampler:
+    """A fresh sampler per trial, since Optuna keeps no sampler state: reseeded by the trial's number."""
+    seed = derive_seed(settings.seed, "sampler", steps, number) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if settings.strategy == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=exact)
+
+
+def _confirm(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    steps: int,
+    settings: SearchSettings,
+    exhausted: bool,
+    notify: Notify,
+) -> Budget:
+    """Finalists and baselines on the choose split, then winner and baselines on the report split."""
+    sign = 1 if evaluator.metric.direction == "maximize" else -1
+    finished = _finished(study)
+    ranked = sorted(finished, key=lambda trial: (-sign * _value(trial), trial.number))
+    distinct: dict[tuple[float, ...], Schedule] = {}
+    for trial in ranked:
+        distinct.setdefault(tuple(trial.user_attrs["key"]), Beta(trial.params["a"], trial.params["b"]))
+    baselines = [parse_schedule(name) for name in settings.baselines]
+    # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
+    candidates = [*baselines, *list(distinct.values())[: settings.finalists]]
+    cost = Cost()
+    for trial in finished:
+        rows, tokens, seconds = trial.user_attrs["cost"]
+        cost += Cost(int(rows), int(tokens), float(seconds))
+
+    def score(schedules: Sequence[Schedule], use: Literal["choose", "report"]) -> list[Scores]:
+        nonlocal cost
+        results = []
+        for done, schedule in enumerate(schedules):
+            setting = evaluator.setting(schedule, steps)
+            if not evaluator.known(setting, use):
+                notify(Comparing(use, setting, done, len(schedules)))
+            results.append(evaluator.score(setting, use))
+            cost += results[-1].cost
+        return results
+
+    chosen = score(candidates, "choose")
+    best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
+    winner, *others = score([candidates[best], *baselines], "report")
+    named = dict(zip(settings.baselines, others, strict=True))
+    linear = named["linear"]
+    better = gain(winner, linear, evaluator.metric)
+    flags = tuple(f"less-diverse:{name}" for name in less_diverse(winner, linear))
+    low = better.value if better.ci is None else better.ci[0]
+    return Budget(
+        steps,
+        candidates[best],
+        winner,
+        named,
+        better,
+        low > 1e-12 and not flags,
+        flags,
+        tuple((schedule.name, scores.estimate) for schedule, scores in zip(candidates, chosen, strict=True)),
+        _ceiling(evaluator),
+        _detectable(winner, linear, named),
+        len(finished),
+        sum(not trial.user_attrs["fresh"] for trial in finished),
+        exhausted,
+        cost,
+    )
+
+
+def _ceiling(evaluator: Evaluator) -> Estimate | None:
+    """What the data itself scores on the report split, where the metric has such a bound."""
+    ceiling = getattr(evaluator.metric, "ceiling", None)
+    values = None if evaluator.exact or ceiling is None else ceiling(evaluator.split("report"))
+    return None if values is None else estimate(values)
+
+
+def _detectable(winner: Scores, linear: Scores, named: dict[str, Scores]) -> float | None:
+    """From the pairs that were compared; linear against itself has no spread, so a baseline stands in."""
+    other = winner if winner.setting.key != linear.setting.key else named.get("squared-sine", winner)
+    if other.values is None or linear.values is None or difference(other, linear).ci is None:
+        return None
+    return detectable_gain(float(np.std(other.values - linear.values, ddof=1)), len(linear.values))

@@ -1,0 +1,364 @@
+"""Exact laws against brute force: Bayes' rule over all sequences, entropies over all sets, formulas at full length."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare, hypergeom
+
+from mdm_tune.denoisers import analytic
+from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+
+
+def dirichlet(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(shape[-1]), shape[:-1])
+
+
+def small_laws() -> list[Law]:
+    holes = np.array([[0.5, 0.5, 0.0], [0.0, 0.3, 0.7], [0.0, 0.0, 1.0]])
+    return [
+        Table(("aab", "abc", "cba", "bbb", "cab"), (0.1, 0.4, 2.0, 0.3, 0.7)),
+        RepeatedBit(4),
+        Parity(4),
+        Parity(1),
+        MarkovChain(dirichlet(1, 3, 3), dirichlet(2, 3), 4),
+        MarkovChain(holes, [0.4, 0.6, 0.0], 4),
+        MarkovChain.sticky(2, 0.05, 5),
+        Mixture(dirichlet(3, 3), dirichlet(4, 3, 4, 2)),
+        Mixture([0.3, 0.7], [[[1.0, 0.0], [0.5, 0.5]], [[0.2, 0.8], [0.0, 1.0]]]),
+    ]
+
+
+LAWS = pytest.mark.parametrize("law", small_laws(), ids=lambda law: f"{type(law).__name__}{law.length}")
+
+
+def formula(law: Law) -> Callable[[tuple[int, ...]], float]:
+    """The probability of one sequence, straight from the definition of the law."""
+    if isinstance(law, Table):
+        table = dict(zip(law.sequences, law.weights, strict=True))
+        total = sum(law.weights)
+        return lambda x: table.get("".join(law.symbols[i] for i in x), 0.0) / total
+    if isinstance(law, RepeatedBit):
+        return lambda x: 0.5 * (len(set(x)) == 1)
+    if isinstance(law, Parity):
+        return lambda x: (sum(x) % 2 == 0) / 2 ** (len(x) - 1)
+    if isinstance(law, MarkovChain):
+        chain = law
+        return lambda x: float(chain.start[x[0]] * math.prod(chain.transition[a, b] for a, b in itertools.pairwise(x)))
+    assert isinstance(law, Mixture)
+    mixture = law
+    return lambda x: sum(
+        float(w) * math.prod(float(c[at, token]) for at, token in enumerate(x))
+        for w, c in zip(mixture.weights, mixture.components, strict=True)
+    )
+
+
+def joint(law: Law) -> dict[tuple[int, ...], float]:
+    value = formula(law)
+    return {x: value(x) for x in itertools.product(range(law.vocab_size), repeat=law.length)}
+
+
+def contexts(law: Law) -> torch.Tensor:
+    return torch.tensor(list(itertools.product(range(law.vocab_size + 1), repeat=law.length)))
+
+
+def subset_entropy(law: Law, positions: tuple[int, ...]) -> float:
+    marginal: dict[tuple[int, ...], float] = {}
+    for x, p in joint(law).items():
+        key = tuple(x[at] for at in positions)
+        marginal[key] = marginal.get(key, 0.0) + p
+    return -sum(p * math.log(p) for p in marginal.values() if p > 0)
+
+
+@LAWS
+def test_posterior_is_bayes_rule_and_uniform_where_the_context_is_impossible(law: Law) -> None:
+    table = joint(law)
+    tokens = contexts(law)
+    answer = iter(law(tokens, tokens == law.mask_id).exp().tolist())
+    impossible = 0
+    for context in tokens.tolist():
+        fits = {x: p for x, p in table.items() if all(c in (law.mask_id, t) for c, t in zip(context, x, strict=True))}
+        total = sum(fits.values())
+        for at in (at for at, c in enumerate(context) if c == law.mask_id):
+            expected = [sum(p for x, p in fits.items() if x[at] == token) for token in range(law.vocab_size)]
+            if total == 0:
+                impossible += 1
+                expected, total_or_one = [1 / law.vocab_size] * law.vocab_size, 1.0
+            else:
+                total_or_one = total
+            np.testing.assert_allclose(next(answer), np.array(expected) / total_or_one, atol=1e-14)
+    assert next(answer, None) is None
+    if 0.0 in table.values() and law.length > 2:
+        assert impossible or isinstance(law, Parity)
+
+
+@LAWS
+def test_log_prob_is_the_formula(law: Law) -> None:
+    table = joint(law)
+    assert sum(table.values()) == pytest.approx(1, abs=1e-14)
+    actual = law.log_prob(torch.tensor(list(table)))
+    assert actual.dtype == torch.float64
+    np.testing.assert_allclose(actual.exp(), list(table.values()), rtol=1e-13)
+
+
+@LAWS
+def test_entropy_and_profile_by_brute_force(law: Law) -> None:
+    everything = range(law.length)
+    assert law.entropy() == pytest.approx(subset_entropy(law, tuple(everything)), abs=1e-13)
+    expected = []
+    for m in everything:
+        conditional = [
+            subset_entropy(law, (*seen, at)) - subset_entropy(law, seen)
+            for at in everything
+            for seen in itertools.combinations([other for other in everything if other != at], m)
+        ]
+        expected.append(sum(conditional) / len(conditional))
+    np.testing.assert_allclose(law.profile(), expected, atol=1e-13)
+    assert (law.profile() >= 0).all()
+
+
+@LAWS
+def test_contract_of_a_denoiser(law: Law) -> None:
+    assert isinstance(law, Denoiser)
+    assert law.mask_id == law.vocab_size == len(set(law.symbols)) == len(law.symbols)
+    tokens = contexts(law)
+    everywhere = torch.ones_like(tokens, dtype=torch.bool)
+    answer = law(tokens, everywhere)
+    assert answer.dtype == torch.float64
+    assert not bool(answer.isnan().any())
+    visible = tokens.flatten() != law.mask_id
+    assert answer[visible].argmax(1).tolist() == tokens.flatten()[visible].tolist()
+    assert bool((answer[visible].max(1).values == 0).all())
+    assert int(answer[visible].isneginf().sum()) == int(visible.sum()) * (law.vocab_size - 1)
+    one_by_one = torch.cat([law(row[None], everywhere[:1]) for row in tokens])
+    assert torch.equal(answer, one_by_one)
+    assert law(tokens[:0], everywhere[:0]).shape == (0, law.vocab_size)
+    assert law(tokens, ~everywhere).shape == (0, law.vocab_size)
+
+
+@LAWS
+def test_bad_tokens_are_refused(law: Law) -> None:
+    tokens = torch.zeros(2, law.length, dtype=torch.int64)
+    wanted = torch.zeros_like(tokens, dtype=torch.bool)
+    padded, too_large = tokens.clone(), tokens.clone()
+    padded[1, -1], too_large[0, 0] = -1, law.mask_id + 1
+    for bad, told in (
+        (padded, "padding"),
+        (too_large, "at most"),
+        (tokens[:, :-1], "positions"),
+        (tokens[0], "positions"),
+    ):
+        with pytest.raises(InputError, match=told):
+            law(bad, wanted)
+        with pytest.raises(InputError, match=told):
+            law.log_prob(bad)
+    with pytest.raises(InputError, match="at most"):
+        law.log_prob(torch.full_like(tokens, law.mask_id))
+    with pytest.raises(InputError, match="shape"):
+        law(tokens, wanted[:1])
+
+
+@LAWS
+def test_samples_follow_the_law(law: Law) -> None:
+    """Pearson's test at a false-alarm rate of 1e-6 for each of the nine laws; the seed is fixed."""
+    table = {x: p for x, p in joint(law).items() if p > 0}
+    drawn = law.sample(4000, 11)
+    assert drawn.shape == (4000, law.length)
+    assert drawn.dtype == torch.int64
+    seen = dict.fromkeys(table, 0)
+    for row in drawn.tolist():
+        seen[tuple(row)] += 1  # an impossible sequence is a KeyError
+    if len(table) > 1:
+        assert chisquare(list(seen.values()), np.array(list(table.values())) * 4000).pvalue > 1e-6
+
+
+@LAWS
+def test_samples_depend_on_the_seed_alone(law: Law) -> None:
+    state = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert torch.equal(law.sample(50, 3), law.sample(50, 3))
+    assert torch.equal(law.sample(50, 3)[:20], law.sample(20, 3))
+    assert law.length == 1 or not torch.equal(law.sample(50, 3), law.sample(50, 4))
+    assert law.sample(0, 0).shape == (0, law.length)
+    assert torch.equal(state[0], torch.get_rng_state())
+    assert state[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+    for count, seed in ((-1, 0), (1, -1)):
+        with pytest.raises(InputError, match="at least 0"):
+            law.sample(count, seed)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), vocab=st.integers(2, 3), length=st.integers(1, 4))
+def test_chain_and_mixture_agree_with_the_table_of_their_sequences(seed: int, vocab: int, length: int) -> None:
+    chain = MarkovChain(dirichlet(seed, vocab, vocab), dirichlet(seed + 1, vocab), length)
+    mixture = Mixture(dirichlet(seed, 2), dirichlet(seed + 1, 2, length, vocab))
+    for law in (chain, mixture):
+        table = joint(law)
+        names = tuple("".join(law.symbols[i] for i in x) for x in table)
+        twin = Table(names, tuple(table.values()))
+        tokens = contexts(law)
+        hidden = tokens == law.mask_id
+        np.testing.assert_allclose(law(tokens, hidden).exp(), twin(tokens, hidden).exp(), atol=1e-12)
+        np.testing.assert_allclose(law.profile(), twin.profile(), atol=1e-12)
+
+
+def test_long_chain_is_fast_and_consistent() -> None:
+    """Length 256, 8 symbols: nearest visible neighbours against the matrix powers, and batch invariance to the bit."""
+    rng = np.random.default_rng(0)
+    chain = MarkovChain(dirichlet(5, 8, 8), dirichlet(6, 8), 256)
+    tokens = chain.sample(64, 1)
+    tokens[torch.from_numpy(rng.random((64, 256)) < 0.9)] = chain.mask_id
+    hidden = tokens == chain.mask_id
+    answer = chain(tokens, hidden)
+    at = 0
+    for row in tokens[:4].tolist():
+        for position in (i for i, token in enumerate(row) if token == chain.mask_id):
+            left = max((i for i in range(position) if row[i] != chain.mask_id), default=None)
+            right = min((i for i in range(position, 256) if row[i] != chain.mask_id), default=None)
+            forward = np.eye(8)[row[left]] if left is not None else chain.start
+            weight = forward @ np.linalg.matrix_power(chain.transition, position - (left or 0))
+            if right is not None:
+                weight = weight * np.linalg.matrix_power(chain.transition, right - position)[:, row[right]]
+            np.testing.assert_allclose(answer[at].exp(), weight / weight.sum(), rtol=1e-10)
+            at += 1
+    parts = [chain(tokens[i : i + 7], hidden[i : i + 7]) for i in range(0, 64, 7)]
+    assert torch.equal(torch.cat(parts), answer)
+
+
+def test_batches_change_nothing_for_large_mixtures_and_tables() -> None:
+    rng = np.random.default_rng(1)
+    mixture = Mixture(dirichlet(7, 5), dirichlet(8, 5, 70, 9))
+    names = tuple({"".join(rng.choice(list("abcd"), 9)) for _ in range(700)})
+    for law in (mixture, Table(names, tuple(rng.random(len(names)).tolist()))):
+        tokens = law.sample(33, 2)
+        tokens[torch.from_numpy(rng.random(tuple(tokens.shape)) < 0.5)] = law.mask_id
+        hidden = tokens == law.mask_id
+        parts = [law(tokens[i : i + 4], hidden[i : i + 4]) for i in range(0, 33, 4)]
+        assert torch.equal(torch.cat(parts), law(tokens, hidden))
+
+
+@pytest.mark.parametrize("stationary", [True, False])
+def test_profile_of_a_long_chain_by_its_two_nearest_neighbours(stationary: bool) -> None:
+    """Independent route: entropy given both neighbours, times the chance that these are the nearest of m visible."""
+    length, vocab = 22, 3
+    transition, start = dirichlet(9, vocab, vocab), dirichlet(10, vocab)
+    if stationary:
+        start = np.linalg.matrix_power(transition, 200)[0]
+    chain = MarkovChain(transition, start, length)
+    power = [np.linalg.matrix_power(transition, d) for d in range(length)]
+
+    def conditional_entropy(left: int, at: int, right: int) -> float:
+        before = (start @ power[left])[:, None] * power[at - left] if left >= 0 else (start @ power[at])[None, :]
+        after = power[right - at] if right < length else np.ones((vocab, 1))
+        p = before[:, :, None] * after[None]
+        return float(-(p * np.log(p / p.sum(1, keepdims=True))).sum())
+
+    table = {
+        (left, at, right): conditional_entropy(left, at, right)
+        for at in range(length)
+        for left in range(-1, at)
+        for right in range(at + 1, length + 1)
+    }
+    for m in (0, 1, 2, 7, 13, 20, 21):
+        value = 0.0
+        for (left, _, right), entropy in table.items():
+            ends = (left >= 0) + (right < length)
+            between = right - left - 2
+            # m of length - 1 visible: both ends are, nothing between them is, the rest lies outside.
+            outside = length - 1 - ends - between
+            if 0 <= m - ends <= outside:
+                both = hypergeom.pmf(ends, length - 1, ends, m) if ends else 1.0
+                value += both * hypergeom.pmf(0, length - 1 - ends, between, m - ends) * entropy
+        assert chain.profile()[m] == pytest.approx(value / length, abs=1e-11)
+
+
+def test_closed_forms_at_full_length() -> None:
+    chain = MarkovChain.sticky(8, 0.1, 256)
+    h = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1 / 7))
+    assert chain.entropy() == pytest.approx(math.log(8) + 255 * h, rel=1e-13)
+    profile = chain.profile()
+    assert profile[0] == pytest.approx(math.log(8), abs=1e-12)
+    assert profile.sum() == pytest.approx(chain.entropy(), abs=1e-10)
+    assert (np.diff(profile) < 1e-12).all()
+    # All others visible: an end has one neighbour, an inner position two, so H(X2 | X1, X3) = 2 h - H(X3 | X1).
+    two = np.linalg.matrix_power(chain.transition, 2)[0]
+    assert profile[-1] == pytest.approx((2 * h + 254 * (2 * h + float((two * np.log(two)).sum()))) / 256, abs=1e-11)
+    assert RepeatedBit(100).profile().tolist() == [math.log(2)] + [0.0] * 99
+    assert Parity(100).profile().tolist() == [math.log(2)] * 99 + [0.0]
+    assert Parity(100).entropy() == pytest.approx(99 * math.log(2))
+
+
+def test_equal_posteriors_are_equal_to_the_last_bit() -> None:
+    """Mathematical ties must be ties in the numbers, or the tie rule would depend on rounding."""
+    chain = MarkovChain.sticky(2, 0.1, 9)
+    m = chain.mask_id
+    tokens = torch.tensor([[0, m, m, m, m, m, m, m, 1], [1, m, m, m, m, m, m, m, 0]])
+    answer = chain(tokens, tokens == m).view(2, 7, 2)
+    assert torch.equal(answer[0], answer[0].flip(0, 1))
+    assert torch.equal(answer[0], answer[1].flip(1))
+    names = tuple("".join(x) for x in itertools.product("ab", repeat=9) if x.count("a") == 4)
+    for first in ("a", "b"):  # by symmetry all hidden positions are alike
+        table = Table(names, (3.0,) * len(names))
+        tokens = torch.full((1, 9), table.mask_id)
+        tokens[0, 2] = table.symbols.index(first)
+        assert len(table(tokens, tokens == table.mask_id).unique(dim=0)) == 1
+
+
+def test_symbols() -> None:
+    assert Table(("xay", "yya"), (1, 2)).symbols == "axy"
+    assert MarkovChain.sticky(3, 0.5, 2).symbols == "012"
+    many = MarkovChain.sticky(300, 0.5, 2).symbols
+    assert len(set(many)) == 300
+    assert many.startswith("0123456789abc")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Table((), ()), "distinct"),
+        (lambda: Table(("",), (1.0,)), "distinct"),
+        (lambda: Table(("ab", "a"), (1.0, 1.0)), "one length"),
+        (lambda: Table(("ab", "ab"), (1.0, 1.0)), "distinct"),
+        (lambda: Table(("ab", "ba"), (1.0,)), "one positive weight"),
+        (lambda: Table(("ab", "ba"), (1.0, 0.0)), "one positive weight"),
+        (lambda: Table(("ab", "ba"), (1.0, math.nan)), "one positive weight"),
+        (lambda: RepeatedBit(0), "at least 1"),
+        (lambda: Parity(-1), "at least 1"),
+        (lambda: MarkovChain.sticky(2, 0.1, 0), "at least 1"),
+        (lambda: MarkovChain.sticky(1, 0.1, 4), "2 symbols"),
+        (lambda: MarkovChain.sticky(2, 1.1, 4), "flip"),
+        (lambda: MarkovChain([[0.5, 0.4], [0.5, 0.5]], [0.5, 0.5], 4), "sum to 1"),
+        (lambda: MarkovChain([[1.5, -0.5], [0.5, 0.5]], [0.5, 0.5], 4), "negative"),
+        (lambda: MarkovChain([[math.nan, 0.5], [0.5, 0.5]], [0.5, 0.5], 4), "negative"),
+        (lambda: MarkovChain([[0.5, 0.5], [0.5, 0.5]], [1.0], 4), "vocab_size"),
+        (lambda: MarkovChain([0.5, 0.5], [0.5, 0.5], 4), "2 axes"),
+        (lambda: Mixture([0.5, 0.5], [[[0.5, 0.5]]]), "one weight per component"),
+        (lambda: Mixture([1.0], [[[0.5, 0.4]]]), "sum to 1"),
+    ],
+)
+def test_bad_laws_are_refused(make: Callable[[], Law], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+def test_what_cannot_be_enumerated_is_refused_with_a_remedy() -> None:
+    long_table = Table(("a" * 17, "b" * 17), (1.0, 1.0))
+    wide_table = Table(tuple(format(i, "016b") for i in range(1025)), (1.0,) * 1025)
+    mixture = Mixture([1.0], np.full((1, 17, 2), 0.5))
+    for ask in (long_table.profile, wide_table.profile, mixture.profile, mixture.entropy):
+        with pytest.raises(InputError, match="use a shorter law"):
+            ask()
+    assert wide_table.entropy() == pytest.approx(math.log(1025))
+    assert mixture.log_prob(torch.zeros(1, 17, dtype=torch.int64)).item() == pytest.approx(-17 * math.log(2))
+
+
+def test_everything_exported_exists() -> None:
+    assert all(hasattr(analytic, name) for name in analytic.__all__)

@@ -1,0 +1,249 @@
+"""Imports run downwards, each heavy library has one room, and the start-up of the command line stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_group
+
+import mdm_tune
+from mdm_tune.cli import app
+
+# A room is a module or a sub-package, named without "mdm_tune."; "" is the package's own __init__. A module belongs to
+# the longest name here that it is or lies in. Every new module is placed here.
+FLOORS = {
+    "errors": 0,
+    "seeding": 0,
+    "config": 1,
+    "config_errors": 1,
+    "config_rules": 1,
+    "denoisers.base": 1,
+    "schedules": 1,
+    "statistics": 1,
+    "denoisers": 2,
+    "energy": 2,
+    "profile": 2,
+    "sampling": 2,
+    "datasets": 3,
+    "exact": 3,
+    "metrics": 3,
+    "evaluation": 4,
+    "results": 5,
+    "search": 5,
+    "report": 6,
+    "build": 7,
+    "console": 7,
+    "records": 7,
+    "runs": 7,
+    "": 8,
+    "__main__": 8,
+    "cli": 8,
+}
+# Imports between rooms of one floor: (who, whom). Inside a room they are free.
+SIDEWAYS = {
+    ("__main__", "cli"),
+    ("config", "config_errors"),
+    ("config", "config_rules"),
+    ("config_rules", "config_errors"),
+    ("config_rules", "schedules"),
+    ("console", "runs"),
+    ("metrics", "datasets"),
+    ("metrics", "exact"),
+    ("records", "build"),
+    ("runs", "build"),
+    ("runs", "records"),
+}
+ONLY_IN = {"optuna": {"search"}, "matplotlib": {"report"}, "rich": {"console", "cli"}}
+TERMINAL = {"print", "sys.stdout", "sys.stderr"}
+TERMINAL_ROOMS = {"console", "cli"}
+SEEDS_OF_ALL = {
+    "torch.manual_seed",
+    "torch.random.manual_seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.seed",
+    "torch.set_rng_state",
+    "np.random.seed",
+    "numpy.random.seed",
+    "np.random.set_state",
+    "numpy.random.set_state",
+    "random.seed",
+    "transformers.set_seed",
+}
+FILE_LINES = 320
+FUNCTION_LINES = 80
+
+Package = dict[str, str]  # module name, without "mdm_tune.", to its source
+
+
+def read_package() -> Package:
+    root = Path(mdm_tune.__file__).parent
+    found = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts).removesuffix("__init__").removesuffix(".")] = path.read_text("utf-8")
+    return found
+
+
+def home(module: str, names: set[str]) -> str | None:
+    """The longest of ``names`` that ``module`` is or lies in."""
+    return max((name for name in names if module == name or module.startswith(f"{name}.")), key=len, default=None)
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every imported name in full: ``from a import b`` is ``a.b``. Those inside functions count too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module}.{alias.name}" for alias in node.names)
+
+
+def unplaced(package: Package) -> list[str]:
+    return [f"place {module} in FLOORS" for module in package if home(module, set(FLOORS)) is None]
+
+
+def upward(package: Package) -> list[str]:
+    found = []
+    for module, source in package.items():
+        room = home(module, set(FLOORS))
+        for name in imports(source):
+            if not (name == "mdm_tune" or name.startswith(("mdm_tune.", "."))):
+                continue
+            other = home(home(name.removeprefix("mdm_tune").removeprefix("."), set(package)) or "", set(FLOORS))
+            if room is None or other is None or room == other or (room, other) in SIDEWAYS:
+                continue
+            inside = room.split(".")[0] == other.split(".")[0]
+            if FLOORS[other] > FLOORS[room] or (FLOORS[other] == FLOORS[room] and not inside):
+                found.append(f"{module} (floor {FLOORS[room]}) imports {name} (floor {FLOORS[other]})")
+    return found
+
+
+def out_of_room(package: Package) -> list[str]:
+    found = []
+    for module, source in package.items():
+        for name in imports(source):
+            rooms = ONLY_IN.get(name.split(".")[0])
+            if rooms is not None and home(module, rooms) is None:
+                found.append(f"{module} imports {name}, which is for {sorted(rooms)}")
+    return found
+
+
+def uses(package: Package, names: set[str], rooms: set[str]) -> list[str]:
+    """Where one of the dotted names is used or imported outside the rooms."""
+    found = []
+    for module, source in package.items():
+        if home(module, rooms) is None:
+            used = {ast.unparse(n) for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name | ast.Attribute)}
+            found += [f"{module} uses {name}" for name in sorted(names & (used | set(imports(source))))]
+    return found
+
+
+def too_long(package: Package) -> list[str]:
+    found = []
+    for module, source in package.items():
+        lines = len(source.splitlines())
+        if lines > FILE_LINES:
+            found.append(f"{module} has {lines} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    found.append(f"{module}.{node.name} has {lines} lines")
+    return found
+
+
+def problems(package: Package) -> list[str]:
+    return [
+        *unplaced(package),
+        *upward(package),
+        *out_of_room(package),
+        *uses(package, TERMINAL, TERMINAL_ROOMS),
+        *uses(package, SEEDS_OF_ALL, set()),
+        *too_long(package),
+    ]
+
+
+def test_the_package_keeps_its_architecture() -> None:
+    package = read_package()
+    assert {"", "errors", "denoisers.base"} <= set(package)
+    assert problems(package) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "problem"),
+    [
+        ("novelty", "", "place novelty"),
+        ("errors", "from mdm_tune.sampling import top", "errors (floor 0) imports mdm_tune.sampling.top (floor 2)"),
+        ("energy", "from mdm_tune import sampling", "energy (floor 2) imports mdm_tune.sampling (floor 2)"),
+        ("energy", "def f():\n    import mdm_tune.search", "energy (floor 2) imports mdm_tune.search (floor 5)"),
+        ("results", "from mdm_tune import load_schedule", "results (floor 5) imports mdm_tune.load_schedule (floor 8)"),
+        ("denoisers.base", "import mdm_tune.denoisers.analytic", "denoisers.base (floor 1) imports"),
+        ("build", "import optuna", "build imports optuna"),
+        ("search", "from matplotlib import pyplot", "search imports matplotlib.pyplot"),
+        ("metrics.spelling", "from rich.table import Table", "metrics.spelling imports rich.table.Table"),
+        ("results", "print(1)", "results uses print"),
+        ("results", "import sys\nsys.stderr.write('x')", "results uses sys.stderr"),
+        ("cli", "import torch\ntorch.manual_seed(0)", "cli uses torch.manual_seed"),
+        ("cli", "from torch import manual_seed", "cli uses torch.manual_seed"),
+        ("cli", "import numpy as np\nnp.random.seed(0)", "cli uses np.random.seed"),
+        ("cli", "x = 1\n" * 321, "cli has 321 lines"),
+        ("cli", "def f():\n" + "    x = 1\n" * 80, "cli.f has 81 lines"),
+    ],
+)
+def test_each_rule_is_seen_to_be_broken(module: str, source: str, problem: str) -> None:
+    package = {"": "", "search": "", "sampling": "", "denoisers.analytic": ""} | {module: source}
+    found = problems(package)
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_what_the_rules_allow() -> None:
+    package = {
+        "": "",
+        "sampling": "from mdm_tune.denoisers.base import Denoiser\ntorch.Generator().manual_seed(0)",
+        "metrics": "from mdm_tune.metrics.spelling import Spelling",
+        "metrics.spelling": "from mdm_tune.metrics.words import words",
+        "metrics.words": "x = 1\n" * 320,
+        "denoisers.base": "def f():\n" + "    x = 1\n" * 79,
+        "search": "import optuna",
+        "cli": "import rich\nprint(1)",
+        "__main__": "from mdm_tune.cli import main",
+    }
+    assert problems(package) == []
+
+
+HEAVY = ("torch", "optuna", "scipy", "matplotlib")
+COMMANDS = sorted(get_group(app).commands)
+
+
+def loaded_by(code: str) -> list[str]:
+    """Which heavy libraries a fresh interpreter has loaded after ``code``."""
+    report = f"import sys; sys.exit(','.join(m for m in {HEAVY} if m in sys.modules) or 'none')"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=False)
+    answer = done.stderr.strip().splitlines()[-1]
+    return [] if answer == "none" else answer.split(",")
+
+
+def test_a_loaded_library_is_seen() -> None:
+    assert loaded_by("import scipy") == ["scipy"]
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    assert loaded_by("import mdm_tune") == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_loads_no_heavy_library(command: str) -> None:
+    arguments = ["mdm-tune", *command.split(), "--help"]
+    code = (
+        f"import runpy, sys\nsys.argv = {arguments}\n"
+        "try:\n    runpy.run_module('mdm_tune', run_name='__main__')\n"
+        "except SystemExit as done:\n    assert not done.code, done.code"
+    )
+    assert loaded_by(code) == []

@@ -1,0 +1,193 @@
+"""What a good config loads to: defaults, paths, overrides, flags, the round trip and the shipped files."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mdm_tune.config import Config, MarkovConfig, TableConfig, load_config, resolved, to_yaml
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SPLITS = {"tune": 8, "choose": 9, "report": 10}
+TEXT = {"type": "text", "path": "package:text", **SPLITS}
+TRANSFORMER = {"type": "transformer", "path": "package:text"}
+MODELS: dict[str, dict[str, Any]] = {
+    "transformer": TRANSFORMER,
+    "flip": {"type": "markov", "length": 4, "symbols": 3, "flip": 0.25, "start": [0.5, 0.5, 0]},
+    "transition": {"type": "markov", "length": 4, "transition": [[0.9, 0.1, 0], [0, 1, 0], [0.2, 0.2, 0.6]]},
+    "repeated-bit": {"type": "repeated-bit", "length": 1},
+    "parity": {"type": "parity", "length": 2},
+    "table": {"type": "table", "sequences": {"ab": 1, "10": 2.5}},
+    "list": {"type": "table", "sequences": ["ab", "10"]},
+    "mixture": {"type": "mixture", "weights": [0.25, 0.75], "components": [[[1, 0], [0.5, 0.5]]] * 2},
+}
+
+
+def whole(**sections: Any) -> dict[str, Any]:
+    """A complete good config in which the given sections replace or extend the usual ones; None removes one."""
+    usual = {"model": MODELS["flip"], "sampler": {"steps": [2, 4]}, "objective": {"metric": "kl"}}
+    return {key: value for key, value in {**usual, **sections}.items() if value is not None}
+
+
+def write(folder: Path, content: dict[str, Any] | str) -> Path:
+    path = folder / "my.run.yaml"
+    path.write_text(yaml.safe_dump(content) if isinstance(content, dict) else content, encoding="utf-8")
+    return path
+
+
+def load(folder: Path, content: dict[str, Any] | str, *overrides: str, **flags: Any) -> Config:
+    return load_config(write(folder, content), overrides, **flags)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    assert resolved(load(tmp_path, whole())) == {
+        "model": {**MODELS["flip"], "transition": None},
+        "dataset": None,
+        "sampler": {
+            "order": "random",
+            "reveal": "fixed",
+            "temperature": 1.0,
+            "steps": [2, 4],
+            "counts": "one-per-step",
+            "batch": 128,
+        },
+        "objective": {"metric": "kl"},
+        "search": {
+            "strategy": "gp",
+            "trials": 25,
+            "space": {"a": [0.1, 10.0], "b": [0.1, 10.0]},
+            "finalists": 4,
+            "baselines": ["linear", "squared-sine", "sine"],
+        },
+        "evaluate": {"schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"], "steps": None},
+        "seed": 0,
+        "output": "runs/my.run",
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_resolved_config_loads_back_from_another_folder(tmp_path: Path, model: str) -> None:
+    sections = {"objective": {"metric": "nelbo"}, "dataset": TEXT | {"path": "lines/é.txt"}, "seed": 2**63 - 1}
+    config = load(tmp_path, whole(model=MODELS[model], evaluate={"schedules": ["beta:1,2", "mine.yaml"]}, **sections))
+    other = tmp_path / "other"
+    other.mkdir()
+    assert load(other, to_yaml(config)) == config
+    assert yaml.safe_load(to_yaml(config)) == resolved(config)
+
+
+@settings(deadline=None)
+@given(
+    low=st.floats(1e-6, 1.0, exclude_max=True),
+    high=st.floats(1.0, 1e6),
+    temperature=st.floats(0, allow_infinity=False),
+    flip=st.floats(0, 1),
+)
+def test_every_number_survives_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, low: float, high: float, temperature: float, flip: float
+) -> None:
+    folder = tmp_path_factory.mktemp("numbers")
+    search = {"space": {"a": [low, high]}}
+    model = {"type": "markov", "length": 4, "flip": flip}
+    config = load(folder, whole(model=model, search=search, sampler={"steps": [1], "temperature": temperature}))
+    assert config.search.space.a == (low, high)
+    assert config.sampler.temperature == temperature
+    assert load(folder, to_yaml(config)) == config
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_config(path: Path) -> None:
+    config = load_config(path)
+    assert config.output == f"runs/{path.stem}"
+    comment = path.read_text(encoding="utf-8").split("\nmodel:")[0]
+    assert "What this shows" in comment
+    assert "What it costs" in comment
+
+
+def test_the_toys_are_those_of_the_paper() -> None:
+    for name, legal in (("extremes", (0, 5)), ("middle", (2, 3))):
+        config = load_config(CONFIGS / f"toy-{name}.yaml")
+        strings = ["".join(letters) for letters in itertools.product("ab", repeat=5)]
+        expected = {text: 1.0 for text in strings if text.count("a") in legal}
+        assert isinstance(config.model, TableConfig)
+        assert config.model.sequences == expected
+        assert (config.sampler.reveal, config.sampler.steps, config.objective.metric) == ("bernoulli", (3,), "kl")
+
+
+def test_table_weights_and_symbols(tmp_path: Path) -> None:
+    model = load(tmp_path, whole(model={"type": "table", "sequences": {"ba": 1, "cb": 3, "aa": 4}})).model
+    assert isinstance(model, TableConfig)
+    assert model.symbols == "abc"
+    assert model.probabilities == {"ba": 0.125, "cb": 0.375, "aa": 0.5}
+    huge = TableConfig(type="table", sequences={"a": 1e308, "b": 1e308})
+    assert huge.probabilities == {"a": 0.5, "b": 0.5}
+
+
+def test_a_transition_matrix_counts_its_symbols(tmp_path: Path) -> None:
+    model = load(tmp_path, whole(model=MODELS["transition"])).model
+    assert isinstance(model, MarkovConfig)
+    assert (model.symbols, model.flip, model.start) == (3, None, None)
+
+
+def test_paths_are_relative_to_the_file_and_output_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    sections = {
+        "model": {"type": "transformer", "path": "../net"},
+        "dataset": TEXT | {"path": "/abs/lines.txt"},
+        "evaluate": {"schedules": ["linear", "won/schedule.yml"]},
+        "objective": {"metric": "nelbo"},
+        "output": "out",
+    }
+    write(folder, whole(**sections))
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("deep/my.run.yaml"), ["dataset.path=package:text"])
+    assert resolved(config)["model"]["path"] == str(folder / "../net")
+    assert resolved(config)["dataset"]["path"] == "package:text"
+    assert config.evaluate.schedules == ("linear", str(folder / "won/schedule.yml"))
+    assert config.output == "out"
+    assert resolved(load_config(Path("deep/my.run.yaml")))["dataset"]["path"] == "/abs/lines.txt"
+
+
+def test_overrides_then_flags(tmp_path: Path) -> None:
+    overrides = ["search.trials=5", "sampler.steps=[4, 8]", "search.space.a=[0.5, 2]", "seed=3", "output=there"]
+    overrides += ["dataset.type=law", "dataset={type: law, tune: 8, choose: 8, report: 8}", "search.trials=6"]
+    config = load(tmp_path, whole(search={"finalists": 2}), *overrides)
+    assert config.sampler.steps == (4, 8)
+    assert config.search.space.a == (0.5, 2.0)
+    assert config.search.space.b == (0.1, 10.0)
+    assert (config.search.finalists, config.search.trials, config.seed, config.output) == (2, 6, 3, "there")
+    assert config.dataset is not None
+    flagged = load(tmp_path, whole(), *overrides, trials=7, seed=0, output="here")
+    assert (flagged.search.trials, flagged.seed, flagged.output) == (7, 0, "here")
+
+
+def test_an_override_does_not_reach_what_an_anchor_shares(tmp_path: Path) -> None:
+    text = yaml.safe_dump(whole(), default_flow_style=True).strip().removesuffix("}")
+    config = load(tmp_path, text + ", search: {space: {a: &range [1, 2], b: *range}}}", "search.space.a=[3, 4]")
+    assert (config.search.space.a, config.search.space.b) == ((3.0, 4.0), (1.0, 2.0))
+
+
+def test_configs_cannot_be_changed_after_loading(tmp_path: Path) -> None:
+    config = load(tmp_path, whole())
+    with pytest.raises(ValidationError, match="frozen"):
+        config.sampler.batch = 3
+
+
+def test_reading_a_config_loads_no_heavy_library() -> None:
+    """In a fresh interpreter, because pytest's own has loaded what other tests need."""
+    code = (
+        "import sys; from pathlib import Path; import mdm_tune.config as config; "
+        f"config.load_config(Path({str(CONFIGS / 'text.yaml')!r})); "
+        "print([name for name in ('torch', 'optuna', 'scipy', 'matplotlib', 'rich', 'typer') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

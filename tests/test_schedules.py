@@ -1,0 +1,455 @@
+"""Schedules against mpmath, counts against brute force, and the strings that name them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import mpmath  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mdm_tune.errors import InputError
+from mdm_tune.schedules import (
+    Beta,
+    CountRule,
+    Counts,
+    Linear,
+    MaskgitCosine,
+    Point,
+    Schedule,
+    Sine,
+    SquaredSine,
+    grid,
+    parse_schedule,
+    to_counts,
+)
+
+PLAIN = [Linear(), Sine(), SquaredSine(), MaskgitCosine()]
+COUNTS = [Counts((3, 5, 9, 15)), Counts((1,)), Counts((0, 2, 0, 5, 0)), Counts((1, 2, 2, 3, 4, 5, 6, 9))]
+BETAS = [Beta(0.9, 0.3), Beta(0.5, 0.5), Beta(1, 1), Beta(3.7, 0.2), Beta(0.05, 20), Beta(2, 2)]
+ALL: list[Schedule] = [*PLAIN, *COUNTS, *BETAS]
+RULES: list[CountRule] = ["one-per-step", "cumulative"]
+
+
+def mp_gamma(a: float, b: float, t: mpmath.mpf) -> mpmath.mpf:
+    """I_t(a, b) by the hypergeometric series on the side where it has no cancellation."""
+    a, b, t = (mpmath.mpf(float(x)) if not isinstance(x, mpmath.mpf) else x for x in (a, b, t))
+    if t > 0.5:
+        return 1 - mp_gamma(b, a, 1 - t)
+    return t**a * mpmath.hyp2f1(a, 1 - b, a + 1, t) / (a * mpmath.beta(a, b))
+
+
+def mp_alpha(schedule: Schedule, t: mpmath.mpf) -> mpmath.mpf:
+    """alpha_t from its definition, written a second time."""
+    half = mpmath.pi / 2
+    formulas: dict[str, Callable[[], mpmath.mpf]] = {
+        "linear": lambda: t,
+        "sine": lambda: mpmath.sin(half * t),
+        "squared-sine": lambda: mpmath.sin(half * t) ** 2,
+        "maskgit-cosine": lambda: 1 - mpmath.cos(half * t),
+    }
+    if isinstance(schedule, Beta):
+        return mpmath.sin(half * mp_gamma(schedule.a, schedule.b, t)) ** 2
+    if isinstance(schedule, Counts):
+        place = t * len(schedule.counts)
+        index = min(int(place), len(schedule.counts) - 1)
+        done = sum(schedule.counts[:index]) + (place - index) * schedule.counts[index]
+        return done / sum(schedule.counts)
+    return formulas[schedule.name]()
+
+
+def beta_points() -> NDArray[np.float64]:
+    """Rows (a, b, t): every pair of the corners with t over the range and near both ends, and 2000 random rows."""
+    rng = np.random.default_rng(0)
+    corners = [0.05, 0.1, 0.5, 1.0, 3.7, 20.0]
+    times = [1e-12, 1e-8, 1e-4, 0.01, 0.2, 0.5, 0.8, 0.99, 1 - 1e-6, 1 - 2.0**-53, 1.0]
+    fixed = np.array(list(itertools.product(corners, corners, times)))
+    pairs = np.exp(rng.uniform(math.log(0.05), math.log(20), (2000, 2)))
+    logs = rng.uniform(math.log(1e-12), 0, 2000)
+    drawn = np.choose(np.arange(2000) % 3, [np.exp(logs), -np.expm1(logs), rng.uniform(size=2000)])
+    return np.vstack([fixed, np.column_stack([pairs, drawn])])
+
+
+@pytest.mark.parametrize("side", ["alpha", "remaining"])
+def test_beta_agrees_with_mpmath_everywhere(side: str) -> None:
+    worst = 0.0
+    with mpmath.workdps(40):
+        for a, b, t in beta_points():
+            schedule = Beta(a, b)
+            if side == "alpha":
+                got, want = schedule.alpha(t), mp_alpha(schedule, mpmath.mpf(t))
+            else:  # 1 - alpha(1 - u; a, b) = alpha(u; b, a), which the next test holds on its own
+                got, want = schedule.remaining(t), mp_alpha(Beta(b, a), mpmath.mpf(t))
+            if want > 1e-300:
+                worst = max(worst, float(abs(mpmath.mpf(float(got)) / want - 1)))
+    assert worst < 1e-12
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: s.name)
+def test_remaining_is_one_minus_alpha_without_cancellation(schedule: Schedule) -> None:
+    with mpmath.workdps(600):
+        for u in [1e-12, 3e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6]:
+            want = 1 - mp_alpha(schedule, 1 - mpmath.mpf(u))
+            if want > 1e-300:
+                assert abs(mpmath.mpf(float(schedule.remaining(u))) / want - 1) < 1e-12
+            else:
+                assert schedule.remaining(u) == pytest.approx(0, abs=1e-299)
+    times = np.linspace(0, 1, 65)
+    np.testing.assert_allclose(schedule.alpha(times) + schedule.remaining(1 - times), 1, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(schedule.dual().dual().alpha(times), schedule.alpha(times))
+
+
+@pytest.mark.parametrize("schedule", [*PLAIN, *COUNTS], ids=lambda s: s.name)
+def test_the_other_schedules_agree_with_mpmath(schedule: Schedule) -> None:
+    with mpmath.workdps(40):
+        for t in [1e-12, 1e-6, 0.01, 0.3, 0.49, 0.51, 0.8, 0.999, 1 - 1e-12]:
+            want = float(mp_alpha(schedule, mpmath.mpf(t)))
+            assert float(schedule.alpha(t)) == pytest.approx(want, rel=1e-13, abs=1e-300)
+
+
+def test_beta_rates_agree_with_mpmath_everywhere() -> None:
+    worst = 0.0
+    with mpmath.workdps(40):
+        for a, b, t in beta_points()[::3]:
+            if t == 1:
+                continue  # the limits have their own test
+            x, y, exact = mpmath.mpf(a), mpmath.mpf(b), mpmath.mpf(t)
+            rate = exact ** (x - 1) * (1 - exact) ** (y - 1) / mpmath.beta(x, y)
+            roots = mpmath.sin(mpmath.pi / 2 * mp_gamma(a, b, exact)) * mpmath.sin(
+                mpmath.pi / 2 * mp_gamma(b, a, 1 - exact)
+            )
+            point = Beta(a, b).at(t)
+            for got, want in ((point.d_gamma, rate), (point.d_alpha, mpmath.pi * roots * rate)):
+                if want > 1e-150:
+                    worst = max(worst, float(abs(mpmath.mpf(float(got)) / want - 1)))
+    assert worst < 1e-11
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: s.name)
+def test_gamma_and_rates_agree_with_mpmath(schedule: Schedule) -> None:
+    def mp_interpolation(t: mpmath.mpf) -> mpmath.mpf:
+        return mpmath.asin(mpmath.sqrt(mp_alpha(schedule, t))) * 2 / mpmath.pi
+
+    with mpmath.workdps(60):
+        for t in [1e-9, 1e-3, 0.1, 0.31, 0.55, 0.77, 0.95, 0.9991, 1 - 2.0**-30]:
+            point, exact = schedule.at(t), mpmath.mpf(t)
+            moving = not isinstance(schedule, Counts) or schedule.counts[int(t * len(schedule.counts))] > 0
+            assert float(point.gamma) == pytest.approx(float(mp_interpolation(exact)), rel=1e-12)
+            for got, function in ((point.d_alpha, mp_alpha_of(schedule)), (point.d_gamma, mp_interpolation)):
+                want = float(mpmath.diff(function, exact, h=mpmath.mpf(10) ** -30)) if moving else 0.0
+                assert float(got) == pytest.approx(want, rel=1e-11, abs=1e-25)
+
+
+def mp_alpha_of(schedule: Schedule) -> Callable[[mpmath.mpf], mpmath.mpf]:
+    return lambda t: mp_alpha(schedule, t)
+
+
+SQRT_HALF = math.sqrt(0.5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "d_alpha", "d_gamma"),
+    [
+        (Linear(), (1, 1), (math.inf, math.inf)),
+        (Sine(), (math.pi / 2, 0), (math.inf, SQRT_HALF)),
+        (SquaredSine(), (0, 0), (1, 1)),
+        (MaskgitCosine(), (0, math.pi / 2), (SQRT_HALF, math.inf)),
+        (Counts((3, 5)), (0.75, 1.25), (math.inf, math.inf)),
+        (Counts((0, 5, 0)), (0, 0), (0, 0)),
+        (Beta(0.5, 0.5), (1, 1), (math.inf, math.inf)),
+        (Beta(0.5, 1), (math.pi**2 / 4, 0), (math.inf, 0.5)),  # B(1/2, 1) = 2
+        (Beta(1, 1), (0, 0), (1, 1)),
+        (Beta(0.3, 2), (math.inf, 0), (math.inf, 0)),
+        (Beta(1, 0.4), (0, math.inf), (0.4, math.inf)),
+        (Beta(3, 1), (0, 0), (0, 3)),
+    ],
+    ids=lambda value: value.name if isinstance(value, Schedule) else "",
+)
+def test_rates_at_the_ends_are_the_limits(
+    schedule: Schedule, d_alpha: tuple[float, float], d_gamma: tuple[float, float]
+) -> None:
+    point = schedule.at([0.0, 1.0])
+    np.testing.assert_array_equal(point.alpha, [0, 1])
+    np.testing.assert_array_equal(point.gamma, [0, 1])
+    np.testing.assert_allclose(point.d_alpha, d_alpha, rtol=1e-14, atol=0)
+    np.testing.assert_allclose(point.d_gamma, d_gamma, rtol=1e-14, atol=0)
+
+
+def test_counts_rates_at_a_knot_are_those_of_the_right_piece() -> None:
+    point = Counts((0, 2, 0, 6)).at([0.25, 0.5, 0.75])
+    np.testing.assert_array_equal(point.alpha, [0, 0.25, 0.25])
+    np.testing.assert_allclose(point.d_alpha, [1, 0, 3])
+    np.testing.assert_allclose(point.d_gamma, [math.inf, 0, 3 / (math.pi * math.sqrt(3) / 4)])
+
+
+def test_the_family_contains_linear_and_squared_sine() -> None:
+    """Source: arXiv:2509.13866, Proposition 3.7."""
+    times = np.linspace(0, 1, 1001)
+    for member, named in ((Beta(0.5, 0.5), Linear()), (Beta(1, 1), SquaredSine())):
+        left, right = member.at(times), named.at(times)
+        np.testing.assert_allclose(left.alpha, right.alpha, rtol=2e-14, atol=0)
+        np.testing.assert_allclose(left.gamma, right.gamma, rtol=2e-14, atol=0)
+        np.testing.assert_allclose(left.d_gamma, right.d_gamma, rtol=2e-14)
+        np.testing.assert_allclose(left.d_alpha, right.d_alpha, rtol=2e-14, atol=1e-15)
+    np.testing.assert_allclose(Linear().alpha(times), times, rtol=0)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.05, 3.0), (0.3, 0.3), (0.9, 0.3), (1.0, 1.0), (4.0, 0.7)])
+def test_tails_are_powers(a: float, b: float) -> None:
+    for side, exponent in ((Beta(a, b).alpha, 2 * a), (Beta(a, b).remaining, 2 * b)):
+        near, nearer = side(1e-12 if exponent > 1 else 1e-200), side(1e-13 if exponent > 1 else 1e-201)
+        assert math.log10(near / nearer) == pytest.approx(exponent, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: s.name)
+def test_results_have_the_shape_of_t(schedule: Schedule) -> None:
+    for shape in ((), (3,), (2, 3), (0,)):
+        times = np.full(shape, 0.25)
+        point = schedule.at(times)
+        values = (point.alpha, point.d_alpha, point.gamma, point.d_gamma)
+        for value in (*values, schedule.alpha(times), schedule.remaining(times)):
+            assert isinstance(value, np.ndarray)
+            assert value.shape == shape and value.dtype == np.float64
+        point.gamma[...] = 7.0
+        assert (times == 0.25).all()
+
+
+@pytest.mark.parametrize("t", [-1e-300, 1.0000000000000002, math.nan, math.inf])
+def test_times_outside_are_refused(t: float) -> None:
+    for method in (Linear().at, Beta(1, 2).alpha, Sine().remaining):
+        with pytest.raises(InputError, match=r"\[0, 1\]"):
+            method([0.5, t])
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, 1e-7, 1e7])
+def test_beta_refuses_bad_parameters(bad: float) -> None:
+    with pytest.raises(InputError, match="<= a <="):
+        Beta(bad, 1)
+    with pytest.raises(InputError, match="<= b <="):
+        Beta(1, bad)
+
+
+def test_beta_is_finite_at_the_limits_of_its_parameters() -> None:
+    times = np.linspace(0, 1, 501)[1:-1]
+    for a, b in itertools.product([1e-6, 1.0, 1e6], repeat=2):
+        point = Beta(a, b).at(times)
+        for value in (point.alpha, point.d_alpha, point.gamma, point.d_gamma):
+            assert np.isfinite(value).all()
+    assert Beta(1e6, 1e6).alpha(0.5) == pytest.approx(0.5, rel=1e-9)
+
+
+@pytest.mark.parametrize("bad", [(), (0, 0), (3, -1), (1.5, 2), ("3",), 7])
+def test_counts_refuses_bad_counts(bad: object) -> None:
+    with pytest.raises(InputError, match="Counts must be"):
+        Counts(bad)  # type: ignore[arg-type]
+
+
+def test_counts_takes_any_sequence_of_integers() -> None:
+    assert Counts(np.array([3, 5])) == Counts((3, 5))  # type: ignore[arg-type]
+    assert hash(Counts([3, 5])) == hash(Counts((3, 5)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=lambda s: s.name)
+def test_names_round_trip(schedule: Schedule) -> None:
+    assert parse_schedule(schedule.name) == schedule
+    assert parse_schedule(f"  {schedule.name}\n") == schedule
+
+
+def test_names_are_the_documented_strings() -> None:
+    assert [s.name for s in PLAIN] == ["linear", "sine", "squared-sine", "maskgit-cosine"]
+    assert Beta(0.9, 0.3).name == "beta:0.9,0.3"
+    assert Beta(np.float64(0.1) * 3, 1).name == "beta:0.30000000000000004,1.0"
+    assert Counts((3, 5, 9, 15)).name == "counts:3,5,9,15"
+    assert parse_schedule("beta: 2, 1e-1") == Beta(2.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("liner", "Did you mean linear"),
+        ("Linear", "Did you mean linear"),
+        ("squared_sine", "Did you mean squared-sine"),
+        ("bets:1,2", "Did you mean beta"),
+        ("linear:3", "Unknown schedule"),
+        ("zzz", r"Unknown schedule 'zzz'. A schedule is one of: linear, sine,.*counts:3,5,9,15"),
+        ("", "Unknown schedule"),
+        ("beta", "beta:0.9,0.3"),
+        ("beta:1", "beta:0.9,0.3"),
+        ("beta:1,2,3", "beta:0.9,0.3"),
+        ("beta:a,b", "beta:0.9,0.3"),
+        ("beta:0,1", "<= a <="),
+        ("beta:1,-2", "<= b <="),
+        ("beta:nan,1", "<= a <="),
+        ("beta:1,inf", "<= b <="),
+        ("counts:", "counts:3,5,9,15"),
+        ("counts:1.5,2", "counts:3,5,9,15"),
+        ("counts:3,-1", "Counts must be 0 or more"),
+        ("counts:0,0", "at least one of them positive"),
+    ],
+)
+def test_bad_strings_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_schedule(text)
+
+
+def test_import_and_parse_load_neither_scipy_nor_torch() -> None:
+    code = (
+        "import sys; from mdm_tune.schedules import parse_schedule as p; p('beta:1,2'); p('counts:1,2');"
+        "print({'scipy', 'torch', 'optuna', 'matplotlib'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+betas = st.builds(Beta, st.floats(0.05, 20), st.floats(0.05, 20))
+schedules = betas | st.sampled_from(PLAIN)
+
+
+@settings(deadline=None, max_examples=100)
+@given(schedule=schedules | st.sampled_from(COUNTS), steps=st.integers(1, 300))
+def test_grid_never_decreases_and_has_exact_ends(schedule: Schedule, steps: int) -> None:
+    alphas = grid(schedule, steps)
+    assert alphas.shape == (steps + 1,)
+    assert (alphas[0], alphas[-1]) == (0.0, 1.0)
+    assert (np.diff(alphas) >= 0).all()
+    np.testing.assert_allclose(alphas, [schedule.alpha(i / steps) for i in range(steps + 1)], rtol=1e-14, atol=0)
+
+
+@dataclass(frozen=True)
+class Noisy(Schedule):
+    """Nearly linear, with inexact ends and a dip at 1/2: the rounding noise of a special function, made visible."""
+
+    name: ClassVar[str] = "noisy"
+
+    def dual(self) -> Noisy:
+        return self
+
+    def _point(self, t: NDArray[np.float64]) -> Point:
+        return replace(Linear().at(t), alpha=np.where(t == 0.5, 0.3, t * (1 - 1e-9) + 1e-16))
+
+
+def test_grid_never_decreases_even_where_alpha_does() -> None:
+    alphas = grid(Noisy(), 8)
+    assert (alphas[0], alphas[-1]) == (0.0, 1.0)
+    assert alphas[3] == alphas[4] < alphas[5]
+
+
+@settings(deadline=None, max_examples=200)
+@given(schedule=schedules, steps=st.integers(1, 64), length=st.integers(1, 300))
+def test_counts_add_up_and_follow_the_curve(schedule: Schedule, steps: int, length: int) -> None:
+    even = to_counts(schedule, steps, length)
+    assert sum(even) == length and min(even) >= 1 and len(even) == min(steps, length)
+    rounded = to_counts(schedule, steps, length, "cumulative")
+    assert sum(rounded) == length and min(rounded) >= 0 and len(rounded) == steps
+    assert all(type(count) is int for count in (*even, *rounded))
+    error = np.cumsum(rounded) - length * grid(schedule, steps)[1:]
+    assert (error > -0.5 - 1e-8).all() and (error <= 0.5 + 1e-8).all()
+    if min(rounded) >= 1:  # then the nearest totals already reveal at every step
+        assert even == rounded
+
+
+def least_squares(target: NDArray[np.float64], length: int) -> tuple[float, NDArray[np.int64]]:
+    """Over every choice of increasing totals: the least sum of squares and the largest totals that attain it."""
+    steps = len(target) - 1
+    totals = np.array(list(itertools.combinations(range(1, length), steps - 1)), dtype=int)
+    loss = ((totals - target[1:-1]) ** 2).sum(axis=1)
+    best = totals[loss <= loss.min() + 1e-7]
+    return float(loss.min()), best.max(axis=0)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [*PLAIN, *(Beta(a, b) for a in (0.1, 0.5, 1.0, 3.0) for b in (0.1, 0.7, 2.0)), Beta(20, 0.05), Beta(0.05, 20)],
+    ids=lambda s: s.name,
+)
+def test_one_per_step_is_the_least_squares_optimum(schedule: Schedule) -> None:
+    """Every composition of every length up to 11 is tried; ties go to the totals that are ahead at every step."""
+    for length in range(1, 12):
+        for steps in range(1, length + 1):
+            target = length * grid(schedule, steps)
+            _, want = least_squares(target, length)
+            got = np.cumsum(to_counts(schedule, steps, length))[:-1]
+            np.testing.assert_array_equal(got, want, err_msg=f"L={length} K={steps}")
+
+
+def least_squares_by_table(target: NDArray[np.float64], length: int) -> float:
+    """The same least sum of squares by dynamic programming over (step, total), for sizes beyond brute force."""
+    totals = np.arange(length + 1)
+    cost = np.where(totals == 0, 0.0, np.inf)
+    for value in target[1:-1]:
+        before = np.concatenate([[np.inf], np.minimum.accumulate(cost)[:-1]])
+        cost = before + (totals - value) ** 2
+    return float(cost[:-1].min())
+
+
+@pytest.mark.parametrize(("length", "steps"), [(64, 16), (64, 60), (200, 50), (33, 32)])
+def test_one_per_step_is_optimal_at_real_sizes(length: int, steps: int) -> None:
+    for a, b in itertools.product([0.1, 0.4, 1.0, 2.5, 10.0], repeat=2):
+        target = length * grid(Beta(a, b), steps)
+        totals = np.cumsum([0, *to_counts(Beta(a, b), steps, length)])
+        assert ((totals - target) ** 2).sum() == pytest.approx(least_squares_by_table(target, length), abs=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_exact_halves_round_up(rule: CountRule) -> None:
+    assert to_counts(Linear(), 4, 10, rule) == (3, 2, 3, 2)  # totals 2.5, 5, 7.5, 10
+    assert to_counts(Beta(0.5, 0.5), 4, 10, rule) == (3, 2, 3, 2)
+    assert to_counts(Sine(), 3, 7, rule)[0] == 4  # sin(pi/6) is 1/2, in floats 0.49999999999999994
+    assert to_counts(SquaredSine(), 2, 7, rule) == (4, 3)  # sin^2(pi/4)
+    assert to_counts(MaskgitCosine(), 3, 7, rule) == (1, 3, 3)  # 1 - cos(pi/3) is 1/2
+    for length in range(3, 200, 2):
+        assert to_counts(Linear(), 2, length, rule) == ((length + 1) // 2, length // 2)
+        assert to_counts(Beta(3.3, 3.3), 2, length, rule) == ((length + 1) // 2, length // 2)
+
+
+def test_rules_differ_where_a_step_would_be_empty() -> None:
+    assert to_counts(SquaredSine(), 8, 8, "cumulative") == (0, 1, 1, 2, 2, 1, 1, 0)
+    assert to_counts(SquaredSine(), 8, 8) == (1,) * 8
+    assert to_counts(Linear(), 4, 32) == (8, 8, 8, 8)
+    assert to_counts(SquaredSine(), 4, 32) == (5, 11, 11, 5)
+    assert to_counts(Beta(0.736, 0.430), 8, 32) == (1, 2, 2, 3, 4, 5, 6, 9)  # the optimum of a flip-0.05 Markov chain
+
+
+def test_fewer_tokens_than_steps() -> None:
+    assert to_counts(Linear(), 5, 3) == (1, 1, 1)
+    assert to_counts(Linear(), 6, 3, "cumulative") == (1, 0, 1, 0, 1, 0)
+    assert to_counts(Beta(9, 0.1), 1, 7) == (7,)
+    assert to_counts(Beta(9, 0.1), 1, 1) == (1,)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_counts_are_their_own_result(rule: CountRule) -> None:
+    for counts in ((3, 5, 9, 15), (0, 5, 0, 3), (0, 0, 1)):
+        assert to_counts(Counts(counts), len(counts), sum(counts), rule) == counts
+    with pytest.raises(InputError, match="reveals 8 tokens but the sequence has 32"):
+        to_counts(Counts((3, 5)), 2, 32, rule)
+    with pytest.raises(InputError, match="has 2 steps but the budget is 4"):
+        to_counts(Counts((3, 5)), 4, 8, rule)
+
+
+@pytest.mark.parametrize("bad", [0, -3, 2.0, None])
+def test_sizes_below_one_are_refused(bad: int) -> None:
+    with pytest.raises(InputError, match="steps must be"):
+        to_counts(Linear(), bad, 4)
+    with pytest.raises(InputError, match="length must be"):
+        to_counts(Linear(), 4, bad)
+    with pytest.raises(InputError, match="steps must be"):
+        grid(Linear(), bad)
+    with pytest.raises(InputError, match="one-per-step, cumulative"):
+        to_counts(Linear(), 4, 4, "nearest")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rule", "distinct"), [("one-per-step", 92), ("cumulative", 100)])
+def test_how_many_of_the_papers_grid_points_differ(rule: CountRule, distinct: int) -> None:
+    """The search grid of arXiv:2509.13866, a and b from 0.1 to 1.0, at 64 tokens and 16 steps."""
+    values = [i / 10 for i in range(1, 11)]
+    assert len({to_counts(Beta(a, b), 16, 64, rule) for a in values for b in values}) == distinct
