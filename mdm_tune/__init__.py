@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mdm_tune.version import __version__
+
 if TYPE_CHECKING:
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
     from mdm_tune.results import load_schedule
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Transformer",
     "TransformerConfig",
+    "__version__",
     "load_schedule",
     "load_transformer",
     "parse_schedule",

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from mdm_tune import metrics
 from mdm_tune.config import Config, ModelConfig
-from mdm_tune.datasets import Dataset, bundled, law_dataset, text_dataset
+from mdm_tune.datasets import Dataset, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
@@ -87,7 +87,7 @@ def build_dataset(config: Config, model: Model) -> Dataset | None:
     chosen = config.dataset
     if chosen is None:
         return None
-    sizes = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
+    sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
     if chosen.type == "text":
         return text_dataset(bundled(chosen.path), model.symbols, model.length, sizes, config.seed)
     if not isinstance(model, Law):

@@ -43,7 +43,7 @@ Schedules = Annotated[
     typer.Option(
         "--schedule",
         metavar="S",
-        help="A schedule file, linear, sine, squared-sine, maskgit-cosine, beta:A,B or counts:N,N,...; may be repeated.",
+        help="linear, sine, squared-sine, maskgit-cosine, beta:A,B, counts:N,N,... or a schedule file; repeatable.",
     ),
 ]
 
@@ -73,7 +73,9 @@ def search(
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
         if dry_run:
-            record = runs.dry_run(loaded)
+            from mdm_tune.dry_run import dry_run as price
+
+            record = price(loaded)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         record = runs.search(loaded, resume=resume, overwrite=overwrite, notify=screen.on_event)

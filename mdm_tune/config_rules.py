@@ -37,6 +37,7 @@ __all__ = [
 
 SMALLEST_SPLIT = 8
 SUM_TOLERANCE = 1e-6  # 0.333333 is how people write a third
+ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that was divided once is not divided again
 JUDGED = (
     "model.type",
     "dataset.type",
@@ -80,10 +81,11 @@ def distinct(entries: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def sums_to_one(row: Row) -> Row:
+    """A row of probabilities, divided by its sum where that is 1 only up to the digits that a person writes."""
     total = math.fsum(row)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise ValueError(f"must sum to 1, got {shown(row)} with sum {total:.6g}; divide each entry by the sum")
-    return row
+    return row if abs(total - 1.0) <= ROUNDING else tuple(entry / total for entry in row)
 
 
 def square(rows: Matrix, info: ValidationInfo) -> Matrix:

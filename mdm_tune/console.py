@@ -45,17 +45,18 @@ class Screen:
 
         match event:
             case runs.Loaded(run):
-                evaluator, sampler = run.evaluator, run.config.sampler
+                sampler, metric = run.config.sampler, run.evaluator.metric
                 self.say(
-                    f"  {run.config.model.type}, {evaluator.length} tokens; order {sampler.order}, reveal {sampler.reveal}, "
-                    f"temperature {sampler.temperature:g}; {evaluator.metric.label} ({evaluator.metric.direction})"
+                    f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
+                    f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
                 )
             case runs.BudgetStarted(steps):
                 self.say(f"\n{steps} steps")
             case search.TrialDone():
                 note = "" if event.fresh else "  (these counts were scored before)"
+                point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
                 self.say(
-                    f"  trial {event.number + 1:>3}/{event.trials}  a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g} "
+                    f"  trial {event.number + 1:>3}/{event.trials}  {point} "
                     f"{event.value:>9.5g}  best {event.best:<9.5g}{note}"
                 )
             case search.Comparing():
@@ -121,8 +122,11 @@ class Screen:
             known = "any, ancestral reveal has no counts" if count is None else f"{count:,} distinct count vectors"
             self.say(f"{steps} steps: {known}" + ("; nothing to tune" if count == 1 else ""))
         if record["detectable_gain"] is not None:
-            self.say(f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}")
-        self.say(f"peak memory so far: {record['peak_memory_bytes'] / 2**20:.0f} MiB")
+            self.say(
+                f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
+            )
+        if record["peak_memory_bytes"] is not None:
+            self.say(f"peak memory so far: {record['peak_memory_bytes'] / 2**20:.0f} MiB")
 
     def live(self, symbols: str) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""
@@ -139,7 +143,9 @@ class LiveView:
         text = Text(f"{step.number + 1:>4}  ")
         for token, fresh in zip(step.tokens[0].tolist(), step.revealed[0].tolist(), strict=True):
             hidden = token >= len(self.symbols)
-            text.append("·" if hidden else self.symbols[token], style="dim" if hidden else "bold green" if fresh else "")
+            text.append(
+                "·" if hidden else self.symbols[token], style="dim" if hidden else "bold green" if fresh else ""
+            )
         self.console.print(text)
 
 

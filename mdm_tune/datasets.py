@@ -28,7 +28,7 @@ class Split:
     """The examples of one use.
 
     ids: one stable name per example. originals (n, length) int64: the data. start (n, length): what the sampler is
-    given, ``mask_id`` where it has to fill in. seeds (n,) uint64: each example's own noise, the same for every schedule.
+    given, ``mask_id`` where it has to fill in. seeds (n,) uint64: each example's own noise, whatever the schedule.
     """
 
     use: Use
@@ -39,9 +39,7 @@ class Split:
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
-        return Split(
-            self.use, self.ids[:count], self.originals[:count], self.start[:count], self.seeds[:count]
-        )
+        return Split(self.use, self.ids[:count], self.originals[:count], self.start[:count], self.seeds[:count])
 
 
 @dataclass(frozen=True)
@@ -147,5 +145,5 @@ def _read(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
     except OSError as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror}; a text data set is a folder with tune.txt, choose.txt and report.txt"
+            f"cannot read {path}: {error.strerror}; a text data set is a folder of tune.txt, choose.txt and report.txt"
         ) from None

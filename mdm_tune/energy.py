@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 LEAST = math.pi**2 / 4  # the energy of any schedule that is optimal for its interpolation schedule
 NEAR = 1e-20  # up to here a power law in t is exact to rounding for every schedule
 ROUNDING = 1e-12  # two knots this close, on the clock of the quadrature, are one
+QUANTILES = [1e-15, 1e-4, 0.01, 0.5, 0.99, 1 - 1e-4, 1 - 1e-15]  # of a Beta law: its bulk and where it has died away
 PRECISION, SLACK = 1e-10, 1e-13  # relative and absolute, of the quadrature over each piece
 
 
@@ -47,18 +48,9 @@ def path_energy(mask: Schedule, interpolation: Schedule) -> float:
     first, second = _beta_parameters(mask), _beta_parameters(interpolation)
     if first is not None and second is not None:
         return LEAST * beta_energy(*first, *second)
-    start, end = _support(mask)
-    if (start, end) != _support(interpolation) or _stands_still_while(interpolation, mask):
+    if _support(mask) != _support(interpolation) or _stands_still_while(interpolation, mask):
         return math.inf
-    mask, interpolation = _trimmed(mask), _trimmed(interpolation)
-    tails = (_tail(mask, interpolation), _tail(mask.dual(), interpolation.dual()))
-    if min(tails) <= 0:
-        return math.inf
-    halves = (
-        _first_half(mask, interpolation, tails[0]),
-        _first_half(mask.dual(), interpolation.dual(), tails[1]),
-    )
-    return LEAST * sum(halves)
+    return LEAST * (_first_half(mask, interpolation) + _first_half(mask.dual(), interpolation.dual()))
 
 
 def beta_energy(a: float, b: float, c: float, d: float) -> float:
@@ -164,7 +156,7 @@ def _beta_parameters(schedule: Schedule) -> tuple[float, float] | None:
 
 
 def _exponent(schedule: Schedule) -> float:
-    """The p of gamma_t ~ t^p near 0; one that starts to move later is trimmed before it is asked."""
+    """The p of gamma_t ~ (t - s)^p, where s is the time at which the schedule leaves 0."""
     match schedule:
         case Beta(a, _):
             return a
@@ -172,12 +164,7 @@ def _exponent(schedule: Schedule) -> float:
             return 1.0
         case Linear() | Sine() | Counts():
             return 0.5
-    raise TypeError(f"no tail is known for {schedule!r}")
-
-
-def _tail(mask: Schedule, interpolation: Schedule) -> float:
-    """The e of u'^2/gamma' ~ t^(e-1) near 0: the energy near 0 is finite where e > 0."""
-    return 2 * _exponent(mask) - _exponent(interpolation)
+    raise TypeError(f"no exponent is known for {schedule!r}")
 
 
 def _support(schedule: Schedule) -> tuple[float, float]:
@@ -186,14 +173,6 @@ def _support(schedule: Schedule) -> tuple[float, float]:
         return 0.0, 1.0
     steps, moving = len(schedule.counts), np.flatnonzero(schedule.counts)
     return float(moving[0] / steps), float((moving[-1] + 1) / steps)
-
-
-def _trimmed(schedule: Schedule) -> Schedule:
-    """The schedule on its support as the new [0, 1]: no energy changes when both schedules' time is changed alike."""
-    if not isinstance(schedule, Counts):
-        return schedule
-    moving = np.flatnonzero(schedule.counts)
-    return Counts(schedule.counts[moving[0] : moving[-1] + 1])
 
 
 def _stands_still_while(interpolation: Schedule, mask: Schedule) -> bool:
@@ -209,14 +188,17 @@ def _knots(schedule: Schedule) -> Array:
     if isinstance(schedule, Counts):
         return np.arange(len(schedule.counts) + 1) / len(schedule.counts)
     first, second = _beta_parameters(schedule) or (1.0, 1.0)
-    return np.array(betaincinv(first, second, [0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0]))
+    return np.array(betaincinv(first, second, QUANTILES))
 
 
-def _first_half(mask: Schedule, interpolation: Schedule, tail: float) -> float:
-    """int_0^{1/2} u'^2/gamma' dt, which near 0 grows as t^(tail - 1).
+def _first_half(mask: Schedule, interpolation: Schedule) -> float:
+    """int_0^{1/2} u'^2/gamma' dt, for two schedules that leave 0 at the same time.
 
     The clock of the quadrature is log t, in which a power law has no singularity however steep it is.
     """
+    tail = 2 * _exponent(mask) - _exponent(interpolation)  # u'^2/gamma' ~ t^(tail - 1) near 0
+    if tail <= 0:
+        return math.inf
 
     def density(log_t: float) -> float:
         t = math.exp(log_t)

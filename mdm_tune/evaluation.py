@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mdm_tune.datasets import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.metrics import ExactMetric, SampleMetric
-from mdm_tune.sampling import CountPlan, Order, Plan, RevealPlan, unmask
+from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.schedules import CountRule, Schedule, grid, to_counts
 from mdm_tune.statistics import Estimate, estimate
 
@@ -152,7 +153,9 @@ class Evaluator:
     def split(self, use: Use) -> Split:
         """The examples of one use; raises InputError without a data set."""
         if self.dataset is None:
-            raise InputError(f"metric {self.metric.name} needs examples, and the config has no dataset section; add one")
+            raise InputError(
+                f"metric {self.metric.name} needs examples, and the config has no dataset section; add one"
+            )
         return self.dataset.splits[use]
 
     def known(self, setting: Setting, use: Use) -> bool:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.drawing import ORDERS, Order, order_score, top
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile import checked_alphas, checked_counts
-from mdm_tune.sampling import ORDERS, Order, order_score, top
 
 __all__ = ["MAX_TRANSITIONS", "Enumeration", "kl", "target_distribution", "tv"]
 
@@ -37,7 +37,7 @@ BATCH = 1024  # states per denoiser call
 class Enumeration:
     """Every partial sequence of a small denoiser, built once and then asked for any schedule.
 
-    A state is a number in base vocab_size + 1, first position first, whose last digit stands for "hidden".
+    A state is a number in base vocab_size + 1, first position first; the digit vocab_size stands for "hidden".
     denoiser: takes rows of ``length``, 0 to vocab_size - 1 are tokens. temperature: of the drawn tokens, 0 is argmax.
     order: as in ``unmask``; for ``confidence`` the candidates are drawn anew at every step. Ties go to the lowest
     position.
@@ -51,8 +51,8 @@ class Enumeration:
         work = max((2 * vocab + 1) ** length, (vocab + 1) ** length * vocab * length)
         if length < 1 or work > MAX_TRANSITIONS:
             raise InputError(
-                f"enumeration handles at most {MAX_TRANSITIONS} moves and at least one position, got {work} for length "
-                f"{length} and {vocab} tokens: use metric order_kl or a shorter law"
+                f"enumeration takes at least one position and at most {MAX_TRANSITIONS} moves between states, "
+                f"got length {length} with {vocab} tokens: use metric order_kl or a shorter law"
             )
         if order not in ORDERS:
             raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")

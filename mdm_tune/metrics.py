@@ -14,8 +14,9 @@ from torch import Tensor
 from mdm_tune import exact, profile
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.denoisers.law import Law
+from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.sampling import Order, Unmasked
+from mdm_tune.sampling import Unmasked
 
 __all__ = ["Direction", "ExactMetric", "PathLikelihood", "SampleMetric", "Spelling", "divergence", "order_kl"]
 

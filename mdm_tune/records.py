@@ -8,13 +8,23 @@ from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
+from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.search import Budget
 from mdm_tune.statistics import Estimate
 
-__all__ = ["Record", "comparison_records", "example_records", "row_record", "schedule_record", "search_record"]
+__all__ = [
+    "Record",
+    "comparison_records",
+    "cost_record",
+    "difference_records",
+    "example_records",
+    "row_record",
+    "schedule_record",
+    "search_record",
+]
 
 Record = dict[str, Any]
 
@@ -66,7 +76,13 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
     """Every pair of schedules at the same budget: first - second, paired example by example."""
     pairs = ((a, b) for a, b in combinations(scores, 2) if a.setting.steps == b.setting.steps)
     return [
-        {"first": a.setting.label, "second": b.setting.label, "steps": a.setting.steps, "difference": d.value, "ci": _ci(d)}
+        {
+            "first": a.setting.label,
+            "second": b.setting.label,
+            "steps": a.setting.steps,
+            "difference": d.value,
+            "ci": _ci(d),
+        }
         for a, b in pairs
         for d in (difference(a, b),)
     ]
@@ -88,6 +104,29 @@ def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
                 "value": value,
                 "text": text,
             }
+
+
+def difference_records(examples: Sequence[Record], most: int = 3) -> list[Record]:
+    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways."""
+    if not examples:
+        raise InputError(
+            "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
+        )
+    found = []
+    for steps in dict.fromkeys(example["steps"] for example in examples):
+        here = [example for example in examples if example["steps"] == steps]
+        labels = list(dict.fromkeys(example["schedule"] for example in here))
+        if "linear" not in labels or len(labels) < 2:
+            continue
+        other = next(label for label in reversed(labels) if label != "linear")
+        linear = {example["id"]: example for example in here if example["schedule"] == "linear"}
+        tuned = {example["id"]: example for example in here if example["schedule"] == other}
+        pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
+        for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
+            sides = {"first": linear[name], "second": tuned[name]}
+            shown = {side: {key: of[key] for key in ("schedule", "value", "text")} for side, of in sides.items()}
+            found.append({"steps": steps, "id": name, **shown})
+    return found
 
 
 def cost_record(cost: Cost) -> Record:
@@ -168,6 +207,7 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
 
 def _diversity(scores: dict[str, Scores]) -> Record | None:
     found = {
-        name: {figure: float(values.mean()) for figure, values in each.diversity.items()} for name, each in scores.items()
+        name: {figure: float(values.mean()) for figure, values in each.diversity.items()}
+        for name, each in scores.items()
     }
     return found if any(found.values()) else None

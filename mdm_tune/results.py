@@ -18,6 +18,7 @@ import yaml
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.schedules import Schedule, parse_schedule
+from mdm_tune.version import __version__
 
 __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions", "write_text"]
 
@@ -50,7 +51,9 @@ class ScheduleFile:
         """The budget tuned for ``steps``; raises InputError naming those that there are."""
         if steps not in self.budgets:
             known = ", ".join(map(str, sorted(self.budgets)))
-            raise InputError(f"the schedule file was tuned for steps {known}, got {steps}; use one of them or search again")
+            raise InputError(
+                f"the schedule file was tuned for steps {known}, got {steps}; use one of them or search again"
+            )
         return self.budgets[steps]
 
 
@@ -172,5 +175,6 @@ def write_text(path: Path, text: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of everything that a number can depend on."""
-    names = ("mdm-tune", "torch", "optuna", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    names = ("torch", "optuna", "numpy", "scipy")
+    libraries = {name: metadata.version(name) for name in names}
+    return {"mdm-tune": __version__, "python": platform.python_version(), **libraries}

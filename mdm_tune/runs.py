@@ -1,10 +1,7 @@
-"""What each command does between the config and the terminal: it reports events, writes the run folder, returns records."""
+"""What each command does between config and terminal: it reports events, writes the run folder, returns its JSON."""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ import yaml
 
 from mdm_tune.build import Run, build, settings_of
 from mdm_tune.config import Config, to_yaml
-from mdm_tune.datasets import USES
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores, plan_of
 from mdm_tune.records import (
     Record,
     comparison_records,
     cost_record,
+    difference_records,
     example_records,
     row_record,
     schedule_record,
@@ -30,12 +27,20 @@ from mdm_tune.records import (
 )
 from mdm_tune.results import RunFolder, versions, write_text
 from mdm_tune.sampling import Step, unmask
-from mdm_tune.schedules import Beta, Linear
-from mdm_tune.search import Budget, Event, journal, reachable_counts, search_budget
+from mdm_tune.search import Budget, Event, journal, search_budget
 from mdm_tune.seeding import derive_seed
-from mdm_tune.statistics import detectable_gain
 
-__all__ = ["BudgetDone", "BudgetStarted", "Loaded", "Notify", "RunEvent", "Scored", "dry_run", "evaluate", "sample", "search"]
+__all__ = [
+    "BudgetDone",
+    "BudgetStarted",
+    "Loaded",
+    "Notify",
+    "RunEvent",
+    "Scored",
+    "evaluate",
+    "sample",
+    "search",
+]
 
 MAY_CHANGE = ("output", "evaluate", "search.trials")  # between a search and its resumption
 
@@ -118,8 +123,8 @@ def evaluate(
 ) -> Record:
     """Score schedules at budgets on the report split; returns the JSON of the command.
 
-    schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences: add
-    the examples on which linear and the last schedule differ most.
+    schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
+    add the examples on which linear and the last schedule differ most.
     """
     folder = RunFolder(config.output)
     own = [str(folder.schedule)] if folder.schedule.exists() else []
@@ -145,17 +150,21 @@ def evaluate(
     if examples:
         folder.write_lines("evaluate-scores.jsonl", examples)
     if differences:
-        record["differences"] = _differences(examples)
+        record["differences"] = difference_records(examples)
     return record
 
 
 def sample(
-    config: Config, schedule: str | None, steps: int | None, number: int, view: Callable[[str], Callable[[Step], None] | None]
+    config: Config,
+    schedule: str | None,
+    steps: int | None,
+    number: int,
+    view: Callable[[str], Callable[[Step], None] | None],
 ) -> Record:
     """Draw ``number`` samples with one schedule; returns the JSON of the command.
 
-    schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of the
-    config. Each sample has its own seed: the first n of a longer run are the same.
+    schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of
+    the config. Each sample has its own seed: the first n of a longer run are the same.
     """
     folder = RunFolder(config.output)
     name = schedule or (str(folder.schedule) if folder.schedule.exists() else "linear")
@@ -187,67 +196,6 @@ def sample(
     }
 
 
-def dry_run(config: Config) -> Record:
-    """Load everything, time two real batches and price the search; nothing is written.
-
-    The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the two
-    batches. ``detectable_gain`` is estimated from linear against squared-sine on the same batch.
-    """
-    folder = RunFolder(config.output)
-    run = build(config)
-    evaluator, settings = run.evaluator, run.search
-    first = config.sampler.steps[0]
-    trials = {"linear": evaluator.setting(Linear(), first), "squared-sine": evaluator.setting(Beta(1.0, 1.0), first)}
-    examples: dict[str, int] = {}
-    detectable = None
-    if evaluator.exact:
-        timed = [evaluator.score(setting, "tune") for setting in trials.values()]
-    else:
-        splits = {use: evaluator.split(use) for use in USES}
-        examples = {use: len(split.ids) for use, split in splits.items()}
-        pilot = splits["tune"].first(config.sampler.batch)
-        timed = [evaluator.measure_on(setting, pilot) for setting in trials.values()]
-        deviation = float(np.std(values_of(timed[0]) - values_of(timed[1]), ddof=1))
-        detectable = detectable_gain(deviation, examples["report"])
-    spent = timed[0].cost + timed[1].cost
-    schedules = {
-        "tune": settings.trials,
-        "choose": settings.finalists + len(settings.baselines),
-        "report": 1 + len(settings.baselines),
-    }
-    phases = []
-    for use, count in schedules.items():
-        rows = count * examples.get(use, 0) * sum(config.sampler.steps)
-        pace = spent.seconds / spent.denoiser_rows if spent.denoiser_rows else 0.0
-        exact_seconds = count * len(config.sampler.steps) * spent.seconds / 2 if evaluator.exact else 0.0
-        phases.append(
-            {"phase": use, "schedules": count, **cost_record(Cost(rows, rows * evaluator.length, rows * pace + exact_seconds))}
-        )
-    return {
-        "phases": phases,
-        "reachable_counts": {
-            str(steps): None if evaluator.sampler.bernoulli else len(set(reachable_counts(evaluator, steps, settings)))
-            for steps in config.sampler.steps
-        },
-        "detectable_gain": detectable,
-        "peak_memory_bytes": _peak_memory(),
-        "already_holds_search": folder.holds_search,
-        **cost_record(spent),
-    }
-
-
-def values_of(scores: Scores) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The per-example values, which sample metrics always have."""
-    assert scores.values is not None
-    return scores.values
-
-
-def _peak_memory() -> int:
-    """Peak resident size of this process in bytes; the kernel counts in KiB, on macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def _refuse_changes(before: Record, now: Record) -> None:
     """Raise InputError naming what differs between the search in the folder and this one."""
     old, new = _flat(before), _flat(now)
@@ -270,29 +218,3 @@ def _flat(record: Record, prefix: str = "") -> dict[str, Any]:
     for key, value in record.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
-
-
-def _differences(examples: Sequence[Record], most: int = 3) -> list[Record]:
-    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways."""
-    if not examples:
-        raise InputError("--show-differences needs a metric with samples, and this one is computed exactly; leave it out")
-    found = []
-    for steps in dict.fromkeys(example["steps"] for example in examples):
-        here = [example for example in examples if example["steps"] == steps]
-        labels = list(dict.fromkeys(example["schedule"] for example in here))
-        if "linear" not in labels or len(labels) < 2:
-            continue
-        other = next(label for label in reversed(labels) if label != "linear")
-        linear = {example["id"]: example for example in here if example["schedule"] == "linear"}
-        tuned = {example["id"]: example for example in here if example["schedule"] == other}
-        pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
-        for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
-            found.append(
-                {
-                    "steps": steps,
-                    "id": name,
-                    "first": {key: linear[name][key] for key in ("schedule", "value", "text")},
-                    "second": {key: tuned[name][key] for key in ("schedule", "value", "text")},
-                }
-            )
-    return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,26 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.drawing import ORDERS, Order, draw_tokens, log_probabilities, order_score, top
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.seeding import noise
 
-__all__ = [
-    "CONTEXT_ORDERS",
-    "ORDERS",
-    "CountPlan",
-    "Order",
-    "Plan",
-    "RevealPlan",
-    "Step",
-    "Unmasked",
-    "order_score",
-    "top",
-    "unmask",
-]
+__all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "unmask"]
 
-Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]
-ORDERS: tuple[Order, ...] = get_args(Order)
-CONTEXT_ORDERS: tuple[Order, ...] = ("top-probability", "margin", "entropy")
 ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
 
 
@@ -154,15 +139,6 @@ def _steps(plan: Plan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> I
             yield inside, counts[:, block, step]
 
 
-def top(scores: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
-    """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
-    ranked = scores.masked_fill(~candidates, -torch.inf).sort(dim=1, descending=True, stable=True).indices
-    rank = torch.empty_like(ranked).scatter_(
-        1, ranked, torch.arange(scores.shape[1], device=scores.device).expand_as(ranked)
-    )
-    return candidates & (rank < count[:, None])
-
-
 class _State:
     """The rows while they are being filled. ``predict`` asks the denoiser, ``reveal`` writes tokens."""
 
@@ -226,8 +202,8 @@ class _State:
         source = place[which[row], position]
         for piece in torch.arange(len(row), device=rows.device).split(max(1, ELEMENTS // logits.shape[1])):
             r, at = row[piece], position[piece]
-            log_p = _log_softmax(logits[source[piece]], rows[r], step)
-            chosen = _draw(log_p, draw[r, at], self.temperature)
+            log_p = log_probabilities(logits[source[piece]], rows[r], step)
+            chosen = draw_tokens(log_p, draw[r, at], self.temperature)
             target = chosen if self.reference is None else self.reference[rows[r], at]
             self.drawn[rows[r], at] = target
             self.log_prob[rows[r], at] = log_p.gather(1, target[:, None]).squeeze(1)
@@ -237,53 +213,6 @@ class _State:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = torch.where(positions, self.drawn, self.tokens)
         self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
-
-
-def _log_softmax(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-    """Float64 log probabilities (n, vocab); rows (n,) are for the message that names a bad one."""
-    best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
-    bad = ~torch.isfinite(best)
-    if bool(bad.any()):
-        row = int(rows[bad.nonzero()[0, 0]])
-        kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
-        raise RunError(
-            f"the denoiser returned {kind} for row {row} at step {step}; each wanted position needs at least one "
-            "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
-        )
-    return logits.double().log_softmax(1)
-
-
-def _draw(log_p: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """One token per row of log_p (n, vocab) by inverting its float64 distribution function at uniform (n,).
-
-    A single uniform per token costs the same for every vocabulary and, unlike float32 Gumbel noise, cuts no tail
-    (arXiv:2409.02908).
-    """
-    if temperature == 0:
-        return log_p.argmax(1)
-    if temperature != 1:
-        # Measured from the best token, so that no temperature is too small to divide by.
-        log_p = ((log_p - log_p.amax(1, keepdim=True)) / temperature).log_softmax(1)
-    cumulative = log_p.exp().cumsum(1)
-    # u <= 1 - 2^-53 keeps u * total below the total, so the search ends on a token that has some probability.
-    target = uniform * cumulative[:, -1]
-    token: Tensor = torch.searchsorted(cumulative, target[:, None], right=True)
-    return token.squeeze(1)
-
-
-def order_score(order: Order, log_p: Tensor, chosen: Tensor) -> Tensor:
-    """What the order ranks by (n,), larger first: from log probabilities (n, vocab) and the drawn tokens (n,)."""
-    if order == "confidence":
-        return log_p.gather(1, chosen[:, None]).squeeze(1)
-    if order == "top-probability":
-        return log_p.amax(1)
-    if order == "margin":
-        top = log_p.topk(min(2, log_p.shape[1]), dim=1).values.exp()
-        return top[:, 0] - top[:, 1:].sum(1)
-    if order == "entropy":
-        score: Tensor = torch.special.xlogy(log_p.exp(), log_p.exp()).sum(1)
-        return score
-    return torch.zeros_like(log_p[:, 0])
 
 
 def _check(state: _State, plan: Plan, hidden: Tensor, blocks: Tensor | None) -> None:

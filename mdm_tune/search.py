@@ -6,6 +6,7 @@ seed, the number of finished trials and their results, so a search that was stop
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ Notify = Callable[[Event], None]
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: the schedule that was best on the choose split. gain: over linear, positive is better. beats_linear: the gain's
+    winner: the schedule that was best on the choose split. gain: over linear, positive is better. beats_linear: its
     interval excludes zero (or the exact gain is positive) and no flag was raised. ceiling: the data's own score.
     detectable: smallest gain over linear that the report split shows with 80 % power; None where values are exact.
     """
@@ -164,7 +165,7 @@ def _run_trial(
     scored: dict[tuple[float, ...], float],
 ) -> TrialDone:
     """Ask for one schedule, score it on the tune split and tell the study."""
-    number = len(_finished(study))
+    began, number = time.monotonic(), len(_finished(study))
     given = _given_points(settings, steps)
     if number < len(given):
         study.enqueue_trial({"a": given[number].a, "b": given[number].b})
@@ -185,7 +186,7 @@ def _run_trial(
     for name, entry in (
         ("key", setting.key),
         ("fresh", fresh),
-        ("cost", [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]),
+        ("cost", [cost.denoiser_rows, cost.denoiser_tokens, time.monotonic() - began]),  # the proposal's time included
     ):
         trial.set_user_attr(name, entry)
     study.tell(trial, value)

@@ -55,4 +55,5 @@ install_project() {
     say "Installing mdm-tune$1 into it; torch is large, so the first time takes some minutes ..."
     (cd -- "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$1") >&2
     printf '%s\n' "$wanted" >"$stamp"
+    printf '%s\n' "$wanted" >"$venv/installed" # an extra brings the rest with it
 }

@@ -50,9 +50,7 @@ class Enumeration:
             if probability > 0:
                 yield drawn, probability
 
-    def fixed(
-        self, counts: Sequence[int], order: str, temperature: float = 1.0, score_temperature: float = 1.0
-    ) -> Law:
+    def fixed(self, counts: Sequence[int], order: str, temperature: float = 1.0, score_temperature: float = 1.0) -> Law:
         """The law of the sampler that reveals fixed counts."""
         rows = {self.start: 1.0}
         for count in counts:
@@ -77,7 +75,7 @@ class Enumeration:
             for drawn, probability in self.tokens(row, hidden, temperature):
                 candidate = dict(zip(hidden, drawn, strict=True))
                 sure = {at: self.tempered(row, at, score_temperature)[token] for at, token in candidate.items()}
-                chosen = sorted(hidden, key=lambda at: (-sure[at], at))[:count]  # noqa: B023 - used at once
+                chosen = sorted(hidden, key=lambda at: (-sure[at], at))[:count]
                 yield fill(row, chosen, [candidate[at] for at in chosen]), probability
         else:
             chosen = sorted(hidden, key=lambda at: (-self.context_score(row, at, order), at))[:count]

@@ -1,4 +1,4 @@
-"""What several tests share: small denoisers written without the package's own laws, plans from lists, and a fit test."""
+"""What several tests share: small denoisers that use none of the package's own laws, plans from lists, a fit test."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch import Tensor
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling import CountPlan
 
-Sequences = tuple[int, ...]
+Outcome = tuple[int, ...]
 
 
 def random_law(length: int, vocab_size: int, seed: int, spread: float = 1.5) -> NDArray[np.float64]:
     """A joint table of shape (vocab_size,) * length with full support; ``spread`` says how far it is from uniform."""
     logits = np.random.default_rng(seed).normal(0.0, spread, (vocab_size,) * length)
-    weights: NDArray[np.float64] = np.exp(logits)
-    return weights / weights.sum()
+    weights = np.exp(logits)
+    law: NDArray[np.float64] = weights / weights.sum()
+    return law
 
 
 class TableDenoiser:
@@ -110,13 +111,13 @@ def same_plan(counts: Sequence[int], rows: int) -> CountPlan:
     return CountPlan(torch.tensor(counts, dtype=torch.int64).expand(rows, 1, -1))
 
 
-def tally(tokens: Tensor) -> dict[Sequences, int]:
+def tally(tokens: Tensor) -> dict[Outcome, int]:
     """How often each row occurs among tokens (rows, length)."""
     distinct, counts = torch.unique(tokens, dim=0, return_counts=True)
     return {tuple(row): count for row, count in zip(distinct.tolist(), counts.tolist(), strict=True)}
 
 
-def fit(observed: Mapping[Sequences, int], law: Mapping[Sequences, float]) -> float:
+def fit(observed: Mapping[Outcome, int], law: Mapping[Outcome, float]) -> float:
     """p-value of the chi-square test that the counts come from the law; cells that expect fewer than 5 are pooled.
 
     A count where the law has no probability makes it 0.

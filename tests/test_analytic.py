@@ -17,66 +17,7 @@ from mdm_tune.denoisers import analytic
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
-
-
-def dirichlet(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).dirichlet(np.ones(shape[-1]), shape[:-1])
-
-
-def small_laws() -> list[Law]:
-    holes = np.array([[0.5, 0.5, 0.0], [0.0, 0.3, 0.7], [0.0, 0.0, 1.0]])
-    return [
-        Table(("aab", "abc", "cba", "bbb", "cab"), (0.1, 0.4, 2.0, 0.3, 0.7)),
-        RepeatedBit(4),
-        Parity(4),
-        Parity(1),
-        MarkovChain(dirichlet(1, 3, 3), dirichlet(2, 3), 4),
-        MarkovChain(holes, [0.4, 0.6, 0.0], 4),
-        MarkovChain.sticky(2, 0.05, 5),
-        Mixture(dirichlet(3, 3), dirichlet(4, 3, 4, 2)),
-        Mixture([0.3, 0.7], [[[1.0, 0.0], [0.5, 0.5]], [[0.2, 0.8], [0.0, 1.0]]]),
-    ]
-
-
-LAWS = pytest.mark.parametrize("law", small_laws(), ids=lambda law: f"{type(law).__name__}{law.length}")
-
-
-def formula(law: Law) -> Callable[[tuple[int, ...]], float]:
-    """The probability of one sequence, straight from the definition of the law."""
-    if isinstance(law, Table):
-        table = dict(zip(law.sequences, law.weights, strict=True))
-        total = sum(law.weights)
-        return lambda x: table.get("".join(law.symbols[i] for i in x), 0.0) / total
-    if isinstance(law, RepeatedBit):
-        return lambda x: 0.5 * (len(set(x)) == 1)
-    if isinstance(law, Parity):
-        return lambda x: (sum(x) % 2 == 0) / 2 ** (len(x) - 1)
-    if isinstance(law, MarkovChain):
-        chain = law
-        return lambda x: float(chain.start[x[0]] * math.prod(chain.transition[a, b] for a, b in itertools.pairwise(x)))
-    assert isinstance(law, Mixture)
-    mixture = law
-    return lambda x: sum(
-        float(w) * math.prod(float(c[at, token]) for at, token in enumerate(x))
-        for w, c in zip(mixture.weights, mixture.components, strict=True)
-    )
-
-
-def joint(law: Law) -> dict[tuple[int, ...], float]:
-    value = formula(law)
-    return {x: value(x) for x in itertools.product(range(law.vocab_size), repeat=law.length)}
-
-
-def contexts(law: Law) -> torch.Tensor:
-    return torch.tensor(list(itertools.product(range(law.vocab_size + 1), repeat=law.length)))
-
-
-def subset_entropy(law: Law, positions: tuple[int, ...]) -> float:
-    marginal: dict[tuple[int, ...], float] = {}
-    for x, p in joint(law).items():
-        key = tuple(x[at] for at in positions)
-        marginal[key] = marginal.get(key, 0.0) + p
-    return -sum(p * math.log(p) for p in marginal.values() if p > 0)
+from tests.laws import LAWS, contexts, dirichlet, joint, subset_entropy
 
 
 @LAWS
@@ -183,13 +124,13 @@ def test_samples_follow_the_law(law: Law) -> None:
 
 @LAWS
 def test_samples_depend_on_the_seed_alone(law: Law) -> None:
-    state = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    state = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     assert torch.equal(law.sample(50, 3), law.sample(50, 3))
     assert torch.equal(law.sample(50, 3)[:20], law.sample(20, 3))
     assert law.length == 1 or not torch.equal(law.sample(50, 3), law.sample(50, 4))
     assert law.sample(0, 0).shape == (0, law.length)
     assert torch.equal(state[0], torch.get_rng_state())
-    assert state[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert state[1] == str(np.random.get_state())  # noqa: NPY002
     for count, seed in ((-1, 0), (1, -1)):
         with pytest.raises(InputError, match="at least 0"):
             law.sample(count, seed)
@@ -296,20 +237,22 @@ def test_closed_forms_at_full_length() -> None:
     assert Parity(100).entropy() == pytest.approx(99 * math.log(2))
 
 
-def test_equal_posteriors_are_equal_to_the_last_bit() -> None:
-    """Mathematical ties must be ties in the numbers, or the tie rule would depend on rounding."""
-    chain = MarkovChain.sticky(2, 0.1, 9)
-    m = chain.mask_id
-    tokens = torch.tensor([[0, m, m, m, m, m, m, m, 1], [1, m, m, m, m, m, m, m, 0]])
-    answer = chain(tokens, tokens == m).view(2, 7, 2)
-    assert torch.equal(answer[0], answer[0].flip(0, 1))
-    assert torch.equal(answer[0], answer[1].flip(1))
-    names = tuple("".join(x) for x in itertools.product("ab", repeat=9) if x.count("a") == 4)
-    for first in ("a", "b"):  # by symmetry all hidden positions are alike
-        table = Table(names, (3.0,) * len(names))
-        tokens = torch.full((1, 9), table.mask_id)
-        tokens[0, 2] = table.symbols.index(first)
-        assert len(table(tokens, tokens == table.mask_id).unique(dim=0)) == 1
+def test_whole_weights_of_a_table_add_up_without_rounding() -> None:
+    """1 + 2 = 3 of 10, where 0.1 + 0.2 is not 0.3."""
+    table = Table(("abb", "aba", "bab", "bbb"), (1.0, 2.0, 3.0, 4.0))
+    tokens = torch.full((1, 3), table.mask_id)
+    answer = table(tokens, tokens == table.mask_id)
+    assert torch.equal(answer[0], answer[1])
+    assert not torch.equal(answer[0], answer[2])
+
+
+def test_decimals_that_almost_sum_to_one_are_scaled() -> None:
+    third = [0.3333333333] * 3
+    chain = MarkovChain([third] * 3, third, 6)
+    mixture = Mixture([0.3333333333, 0.6666666666], [[third] * 6, [third] * 6])
+    for law in (chain, mixture):
+        assert law.log_prob(torch.zeros(1, 6, dtype=torch.int64)).item() == pytest.approx(-6 * math.log(3), abs=1e-14)
+        assert law.entropy() == pytest.approx(6 * math.log(3), abs=1e-14)
 
 
 def test_symbols() -> None:

@@ -82,6 +82,7 @@ def test_the_resolved_config_loads_back_from_another_folder(tmp_path: Path, mode
     other.mkdir()
     assert load(other, to_yaml(config)) == config
     assert yaml.safe_load(to_yaml(config)) == resolved(config)
+    assert list(yaml.safe_load(to_yaml(config))) == list(resolved(config))  # in the order of the documentation
 
 
 @settings(deadline=None)
@@ -137,6 +138,16 @@ def test_a_transition_matrix_counts_its_symbols(tmp_path: Path) -> None:
     assert (model.symbols, model.flip, model.start) == (3, None, None)
 
 
+def test_probabilities_as_people_write_them_are_divided_by_their_sum_once(tmp_path: Path) -> None:
+    model = {"type": "markov", "length": 4, "symbols": 3, "flip": 0.1, "start": [0.333333, 0.333333, 0.3333333]}
+    config = load(tmp_path, whole(model=model))
+    assert isinstance(config.model, MarkovConfig)
+    assert config.model.start is not None
+    assert sum(config.model.start) == pytest.approx(1, abs=1e-15)
+    assert config.model.start[2] / config.model.start[0] == pytest.approx(0.3333333 / 0.333333, rel=1e-15)
+    assert load(tmp_path, to_yaml(config)) == config
+
+
 def test_paths_are_relative_to_the_file_and_output_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()
@@ -159,11 +170,17 @@ def test_paths_are_relative_to_the_file_and_output_is_not(tmp_path: Path, monkey
 
 def test_overrides_then_flags(tmp_path: Path) -> None:
     overrides = ["search.trials=5", "sampler.steps=[4, 8]", "search.space.a=[0.5, 2]", "seed=3", "output=there"]
-    overrides += ["dataset.type=law", "dataset={type: law, tune: 8, choose: 8, report: 8}", "search.trials=6"]
+    overrides += [
+        "evaluate.schedules=[' sine ']",
+        "dataset.type=law",
+        "dataset={type: law, tune: 8, choose: 8, report: 8}",
+        "search.trials=6",
+    ]
     config = load(tmp_path, whole(search={"finalists": 2}), *overrides)
     assert config.sampler.steps == (4, 8)
     assert config.search.space.a == (0.5, 2.0)
     assert config.search.space.b == (0.1, 10.0)
+    assert config.evaluate.schedules == ("sine",)
     assert (config.search.finalists, config.search.trials, config.seed, config.output) == (2, 6, 3, "there")
     assert config.dataset is not None
     flagged = load(tmp_path, whole(), *overrides, trials=7, seed=0, output="here")

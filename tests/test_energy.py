@@ -301,7 +301,9 @@ def test_quadrature_agrees_with_a_second_quadrature(counts: tuple[int, ...]) -> 
 @pytest.mark.parametrize("one_step", [Counts((1,)), Counts((1, 1)), Counts((4, 4, 4, 4, 4))])
 def test_quadrature_agrees_with_the_closed_form_where_counts_are_linear(one_step: Counts) -> None:
     """Equal counts are the linear schedule, which the closed form knows: both sides of it, hard tails included."""
-    for a, b, c, d in ((2.0, 3.0, 0.9, 0.2), (0.2505, 0.251, 0.3, 0.999), (0.9, 0.3, 0.05, 0.6), (1e3, 4.0, 0.5, 0.5)):
+    betas = ((2.0, 3.0), (0.2505, 0.251), (0.9, 0.3), (1e3, 4.0), (1e5, 1e5), (10.0, 1e5))
+    others = ((0.9, 0.2), (0.3, 0.999), (0.05, 0.6), (0.5, 0.5), (0.01, 0.01), (1e-3, 0.99))
+    for (a, b), (c, d) in zip(betas, others, strict=True):
         assert path_energy(Beta(a, b), one_step) == pytest.approx(path_energy(Beta(a, b), Linear()), rel=1e-9)
         assert path_energy(one_step, Beta(c, d)) == pytest.approx(path_energy(Linear(), Beta(c, d)), rel=1e-9)
 

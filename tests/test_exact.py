@@ -1,12 +1,9 @@
-"""Enumerated samplers against recursion in plain Python with exact fractions, published values and the sampler itself."""
+"""Enumerated samplers against plain recursion with exact fractions, published values and the sampler itself."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -16,127 +13,16 @@ from torch import Tensor
 
 from mdm_tune import exact as module
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.drawing import ORDERS, Order
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.exact import Enumeration, kl, target_distribution, tv
 from mdm_tune.profile import ancestral_order_kl, optimum, order_kl
-from mdm_tune.sampling import ORDERS, CountPlan, Order, Plan, RevealPlan, unmask
+from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.schedules import Linear, Sine, SquaredSine, grid
+from tests.recursion import Number, State, bayes, bernoulli, hidden, recursion, table_of
 
-State = tuple[int | None, ...]  # None is hidden
-Number = Fraction | float
-Posterior = Callable[[State], dict[int, list[Number]]]
-
-
-def table_of(seed: int, length: int, vocab: int, *, equal: bool = False) -> Table:
-    rng = np.random.default_rng(seed)
-    names = ["".join(x) for x in itertools.product("abc"[:vocab], repeat=length)]
-    chosen = sorted(rng.choice(len(names), size=len(names) * 2 // 3, replace=False).tolist())
-    weights = rng.integers(1, 2 if equal else 1000, size=len(chosen)).tolist()
-    return Table(tuple(names[i] for i in chosen), tuple(map(float, weights)))
-
-
-def bayes(law: Table) -> Posterior:
-    """Posterior of every hidden position in exact fractions; uniform in an impossible context."""
-
-    @lru_cache(maxsize=None)
-    def posterior(state: State) -> dict[int, list[Number]]:
-        rows = [
-            (x, Fraction(w))
-            for x, w in zip(law.sequences, law.weights, strict=True)
-            if all(t is None or law.symbols[t] == c for t, c in zip(state, x, strict=True))
-        ]
-        total = sum(w for _, w in rows)
-        return {
-            at: [
-                sum(w for x, w in rows if x[at] == s) / total if total else Fraction(1, law.vocab_size)
-                for s in law.symbols
-            ]
-            for at in hidden(state)
-        }
-
-    return posterior
-
-
-def hidden(state: State) -> list[int]:
-    return [at for at, token in enumerate(state) if token is None]
-
-
-def heat(p: list[Number], temperature: float) -> list[float]:
-    if temperature == 0:
-        return [float(i == p.index(max(p))) for i in range(len(p))]
-    powers = [float(x) ** (1 / temperature) for x in p]
-    return [x / sum(powers) for x in powers]
-
-
-def score(order: str, p: list[Number], token: int) -> Number:
-    if order == "confidence":
-        return p[token]
-    if order == "top-probability":
-        return max(p)
-    if order == "margin":
-        return max(p) - sorted(p)[-2]
-    return round(sum(float(x) * math.log(x) for x in p if x > 0), 12)
-
-
-def step(
-    state: State, posterior: Posterior, temperature: float, order: str, count: int
-) -> Iterator[tuple[State, float]]:
-    """Every outcome of one step and its probability."""
-    p = posterior(state)
-    sets = [tuple(hidden(state))] if order == "confidence" else list(itertools.combinations(hidden(state), count))
-    if order not in ("random", "confidence"):
-        sets = [tuple(sorted(hidden(state), key=lambda at: (-score(order, p[at], 0), at))[:count])]
-    for positions in sets:
-        for drawn in itertools.product(range(len(p[positions[0]])), repeat=len(positions)):
-            token = dict(zip(positions, drawn, strict=True))
-            chance = math.prod(heat(p[at], temperature)[token[at]] for at in positions) / len(sets)
-            kept = sorted(positions, key=lambda at: (-score(order, p[at], token[at]), at))[:count]
-            shown = kept if order == "confidence" else positions
-            yield tuple(token[at] if at in shown else t for at, t in enumerate(state)), chance
-
-
-def recursion(
-    posterior: Posterior, length: int, vocab: int, temperature: float, order: str, counts: Sequence[int]
-) -> list[float]:
-    """The distribution of complete sequences, by following every outcome of every step."""
-
-    def follow(state: State, rest: Sequence[int]) -> dict[State, float]:
-        if not rest:
-            return {state: 1.0}
-        total: dict[State, float] = {}
-        merged: dict[State, float] = {}
-        for after, chance in step(state, posterior, temperature, order, rest[0]):
-            merged[after] = merged.get(after, 0.0) + chance
-        for after, chance in merged.items():
-            for end, probability in follow(after, rest[1:]).items() if chance else ():
-                total[end] = total.get(end, 0.0) + chance * probability
-        return total
-
-    result = follow((None,) * length, counts)
-    return [result.get(x, 0.0) for x in itertools.product(range(vocab), repeat=length)]
-
-
-def bernoulli(
-    posterior: Posterior, length: int, vocab: int, temperature: float, alphas: Sequence[float]
-) -> list[float]:
-    """Ancestral reveal from its definition: every hidden position flips its own coin at every step."""
-    now: dict[State, float] = {(None,) * length: 1.0}
-    for low, high in itertools.pairwise(alphas):
-        rate = (high - low) / (1 - low) if low < 1 else 0.0
-        after: dict[State, float] = {}
-        for state, chance in now.items():
-            p = posterior(state)
-            options = [
-                [(None, 1 - rate), *((i, rate * q) for i, q in enumerate(heat(p[at], temperature)))]
-                if token is None
-                else [(token, 1.0)]
-                for at, token in enumerate(state)
-            ]
-            for choice in itertools.product(*options):
-                key, weight = tuple(t for t, _ in choice), chance * math.prod(q for _, q in choice)
-                after[key] = after.get(key, 0.0) + weight
-        now = {state: chance for state, chance in after.items() if chance}
-    return [now.get(x, 0.0) for x in itertools.product(range(vocab), repeat=length)]
+COUNTS = {3: ([3], [1, 1, 1], [2, 1], [1, 0, 2]), 4: ([4], [2, 2], [1, 3], [1, 2, 1])}
+GRIDS = ([0, 1], [0, 0.3, 1], [0, 0.2, 0.2, 0.7, 1], [0, 0.5, 1, 1])
 
 
 class Arbitrary:
@@ -159,13 +45,11 @@ class Arbitrary:
         return dict(zip(hidden(state), probability, strict=True))
 
 
-COUNTS = {3: ([3], [1, 1, 1], [2, 1], [1, 0, 2]), 4: ([4], [2, 2], [1, 3], [1, 2, 1])}
-GRIDS = ([0, 1], [0, 0.3, 1], [0, 0.2, 0.2, 0.7, 1], [0, 0.5, 1, 1])
-
-
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
-@pytest.mark.parametrize(("length", "vocab", "equal"), [(3, 2, False), (4, 2, True), (3, 3, False), (4, 3, False)])
+@pytest.mark.parametrize(
+    ("length", "vocab", "equal"), [(3, 2, False), (4, 2, True), (3, 3, False), (3, 3, True), (4, 3, False)]
+)
 def test_fixed_counts_by_recursion(length: int, vocab: int, equal: bool, temperature: float, order: Order) -> None:
     law = table_of(length + 10 * vocab, length, vocab, equal=equal)
     enumeration = Enumeration(law, length, temperature, order)
@@ -206,12 +90,11 @@ def test_any_denoiser_and_asked_only_once(order: Order) -> None:
 def test_the_sampler_draws_from_it(order: Order, temperature: float) -> None:
     """Pearson's test, false-alarm rate 1e-6 for each of the 12 cases (ancestral included); the seeds are fixed."""
     law = table_of(77, 4, 2)
-    plans: list[tuple[Plan, np.ndarray]] = []
     rows = 20_000
     enumeration = Enumeration(law, 4, temperature, order)
-    for counts in ([2, 2], [1, 3]):
-        plan = CountPlan(torch.tensor(counts).expand(rows, 1, 2))
-        plans.append((plan, enumeration.fixed(counts)))
+    plans: list[tuple[Plan, np.ndarray]] = [
+        (CountPlan(torch.tensor(counts).expand(rows, 1, 2)), enumeration.fixed(counts)) for counts in ([2, 2], [1, 3])
+    ]
     if order == "random":
         alphas = [0.0, 0.4, 0.7, 1.0]
         reveal = RevealPlan(torch.tensor(alphas, dtype=torch.float64).expand(rows, 4))
@@ -253,11 +136,9 @@ LAWS: list[Law] = [
 def test_order_kl_bounds_the_kl_of_the_sampler(law: Law) -> None:
     profile, entropy, target = law.profile(), law.entropy(), target_distribution(law)
     enumeration = Enumeration(law, law.length)
-    slack = []
-    for counts in ([law.length], [1, law.length - 1], [law.length - 2, 2], optimum(profile, 3)):
-        slack.append(order_kl(profile, entropy, counts) - kl(target, enumeration.fixed(counts)))
-    for alphas in GRIDS:
-        slack.append(ancestral_order_kl(profile, entropy, alphas) - kl(target, enumeration.ancestral(alphas)))
+    plans = ([law.length], [1, law.length - 1], [law.length - 2, 2], optimum(profile, 3))
+    slack = [order_kl(profile, entropy, counts) - kl(target, enumeration.fixed(counts)) for counts in plans]
+    slack += [ancestral_order_kl(profile, entropy, a) - kl(target, enumeration.ancestral(a)) for a in GRIDS]
     assert min(slack) > -1e-12
     assert max(slack) > 0.005
     # One step has only one order, so there the bound is an equality.
@@ -286,7 +167,7 @@ def test_confidence_is_another_law_than_random_and_top_probability_at_temperatur
 
 
 def test_parity_and_repeated_bit_have_closed_divergences() -> None:
-    """Drawn without looking, s bits agree with chance 2^(1-s), and the last two of parity are right every other time."""
+    """Drawn without looking, s bits agree with chance 2^(1-s), and the last two of parity are right half the time."""
     bit, parity = RepeatedBit(5), Parity(5)
     repeated, even = Enumeration(bit, 5), Enumeration(parity, 5)
     assert kl(target_distribution(bit), repeated.fixed([1, 4])) == pytest.approx(0, abs=1e-12)

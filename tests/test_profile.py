@@ -34,7 +34,8 @@ def kl_of_order(law: Table, sets: list[list[int]]) -> float:
     p = {x: w / total for x, w in zip(law.sequences, law.weights, strict=True)}
     value = 0.0
     for x, px in p.items():
-        log_q, seen = 0.0, []
+        log_q = 0.0
+        seen: list[int] = []
         for positions in sets:
             fits = {y: py for y, py in p.items() if all(y[at] == x[at] for at in seen)}
             for at in positions:

@@ -34,7 +34,7 @@ from mdm_tune.schedules import (
 )
 
 PLAIN = [Linear(), Sine(), SquaredSine(), MaskgitCosine()]
-COUNTS = [Counts((3, 5, 9, 15)), Counts((1,)), Counts((0, 2, 0, 5, 0)), Counts((1, 2, 2, 3, 4, 5, 6, 9))]
+COUNTS = [Counts((3, 5, 9, 15)), Counts((4, 7, 10)), Counts((0, 2, 0, 5, 0)), Counts((1, 2, 2, 3, 4, 5, 6, 9))]
 BETAS = [Beta(0.9, 0.3), Beta(0.5, 0.5), Beta(1, 1), Beta(3.7, 0.2), Beta(0.05, 20), Beta(2, 2)]
 ALL: list[Schedule] = [*PLAIN, *COUNTS, *BETAS]
 RULES: list[CountRule] = ["one-per-step", "cumulative"]
@@ -276,7 +276,7 @@ def test_names_are_the_documented_strings() -> None:
     ("text", "message"),
     [
         ("liner", "Did you mean linear"),
-        ("Linear", "Did you mean linear"),
+        ("LINEAR", "Did you mean linear"),
         ("squared_sine", "Did you mean squared-sine"),
         ("bets:1,2", "Did you mean beta"),
         ("linear:3", "Unknown schedule"),

@@ -159,7 +159,7 @@ def series(across: str) -> NDArray[np.float64]:
     if across == "seeds":
         return noise(np.arange(count, dtype=np.uint64), "token", 0, 1)[:, 0]
     if across == "positions":
-        return noise(one, "token", 0, count)[0]
+        return noise(one, "token", 0, count).ravel()
     if across == "steps":
         return noise(np.full(count, 11, dtype=np.uint64), "token", np.arange(count), 1)[:, 0]
     return np.concatenate([noise(one, f"purpose {i}", 0, 1)[0] for i in range(count)])

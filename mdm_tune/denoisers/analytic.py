@@ -158,12 +158,11 @@ class MarkovChain(Law):
                 f"{self.transition.shape}"
             )
         self.symbols = default_symbols(self.vocab_size)
-        # Powers in extended precision, where the platform has it: tokens that are alike stay alike to the last bit.
-        powers = [np.eye(self.vocab_size, dtype=np.longdouble)]
+        powers = [np.eye(self.vocab_size)]
         for _ in range(self.length):
-            powers.append(powers[-1] @ self.transition.astype(np.longdouble))
-        self._powers = np.stack(powers).astype(np.float64)  # entry [d, a, b]: from a to b in d positions
-        self._marginals = np.stack([self.start @ power for power in powers[: self.length]]).astype(np.float64)
+            powers.append(powers[-1] @ self.transition)
+        self._powers = np.stack(powers)  # entry [d, a, b]: from a to b in d positions
+        self._marginals = self.start @ self._powers[: self.length]
         with np.errstate(divide="ignore"):
             self._log_powers, self._log_marginals = np.log(self._powers), np.log(self._marginals)
 

@@ -154,10 +154,10 @@ def distributions(name: str, values: ArrayLike, ndim: int) -> Floats:
     array = np.array(values, dtype=np.float64)
     if array.ndim != ndim or array.size == 0 or not (array >= 0).all():
         raise InputError(f"{name} must have {ndim} axes and no negative entry, got {array.tolist()}")
-    total = np.apply_along_axis(math.fsum, -1, array)  # rounded once, so that equal rows in another order stay equal
+    total = array.sum(axis=-1, keepdims=True)
     if not (np.abs(total - 1) <= 1e-9).all():
         raise InputError(f"{name} must sum to 1 along the last axis, got sums {total.tolist()}")
-    return np.asarray(array / total[..., None])
+    return np.asarray(array / total)
 
 
 def default_symbols(vocab_size: int) -> str:

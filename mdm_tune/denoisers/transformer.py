@@ -112,6 +112,8 @@ class Transformer(nn.Module):
                 nn.init.zeros_(weight)
             elif weight.ndim == 2:
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
+            else:
+                nn.init.ones_(weight)
         offset = torch.arange(2 * self.config.length - 1) - self.config.length + 1.0
         head = torch.arange(self.config.heads)[:, None]
         side = torch.where(head % 2 == 0, offset, -offset) > 0

@@ -1,0 +1,121 @@
+"""Spelling by hand-counted windows, likelihoods and divergences against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mdm_tune import metrics
+from mdm_tune.datasets import Dataset, law_dataset
+from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit, Table
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.evaluation import Evaluator, Sampler
+from mdm_tune.sampling import Unmasked
+from mdm_tune.schedules import Linear, parse_schedule
+
+SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
+
+
+def spelling(texts: list[str], words: set[str]) -> np.ndarray:
+    dataset = Dataset({}, SYMBOLS, frozenset(words))
+    tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
+    return metrics.Spelling(dataset).values(Unmasked(tokens, None, torch.zeros(len(texts)), 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("xx the dog yy", 1.0),  # both complete words are known; the cut ones do not count
+        ("xx the dgo yy", 0.5),
+        (" the dogs z ", 3 / 8),
+        ("the dog the d", 1.0),  # the first "the" is cut by the edge although it is a word
+        ("thedogthedogt", 0.0),  # no complete word at all
+        ("             ", 0.0),
+        ("a  the   dog ", 1.0),  # repeated spaces make no words
+    ],
+)
+def test_spelling_counts_characters_of_complete_words(text: str, share: float) -> None:
+    assert spelling([text], {"the", "dog"})[0] == pytest.approx(share)
+
+
+def test_diversity_falls_when_samples_become_alike() -> None:
+    dataset = Dataset({}, SYMBOLS, frozenset({"the", "dog", "cat", "sat"}))
+    metric = metrics.Spelling(dataset)
+
+    def figures(texts: list[str]) -> dict[str, float]:
+        tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
+        return {name: float(values.mean()) for name, values in metric.diversity(tokens).items()}
+
+    varied = figures(["x the dog cat y"] * 16)
+    alike = figures(["x the the the y"] * 16)
+    garbage = figures(["x the dgo cta y"] * 16)
+    assert varied["distinct_words"] == pytest.approx(1.0)
+    assert alike["distinct_words"] == pytest.approx(1 / 3)
+    assert garbage["distinct_words"] == pytest.approx(1.0)  # one known word; the misspelt ones add nothing
+    assert alike["token_entropy"] < varied["token_entropy"]
+    assert figures(["e" * 15] * 16)["token_entropy"] == pytest.approx(0.0)
+
+
+def test_spelling_needs_a_vocabulary_and_a_space() -> None:
+    with pytest.raises(InputError, match=r"needs a vocabulary: put words\.txt"):
+        metrics.Spelling(Dataset({}, SYMBOLS))
+    with pytest.raises(InputError, match="needs a space among the symbols, got 'ab'"):
+        metrics.Spelling(Dataset({}, "ab", frozenset({"ab"})))
+
+
+def test_order_kl_of_the_repeated_bit_is_closed() -> None:
+    metric = metrics.order_kl(RepeatedBit(32))
+    assert metric.fixed((8, 8, 8, 8)) == pytest.approx(7 * math.log(2), abs=1e-9)
+
+
+def test_divergences_of_parity_are_closed() -> None:
+    """Revealing the last two together leaves the parity to chance: KL = ln 2 and half of the mass is misplaced."""
+    law = Parity(4)
+    assert metrics.divergence(law, "kl", "random", 1.0).fixed((2, 2)) == pytest.approx(math.log(2))
+    assert metrics.divergence(law, "tv", "random", 1.0).fixed((2, 2)) == pytest.approx(0.5)
+    assert metrics.divergence(law, "kl", "random", 1.0).fixed((3, 1)) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("bernoulli", [False, True])
+def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
+    """4,000 examples of a Markov chain; a deviation of 4 standard errors has probability below 1e-4."""
+    law = MarkovChain.sticky(2, 0.1, 12)
+    dataset = law_dataset(law, {"tune": 8, "choose": 8, "report": 4000}, root=0)
+    sampler = Sampler("random", bernoulli, 1.0, "one-per-step", 4096)
+    scores = [
+        Evaluator(law, 12, sampler, metric, data).score(
+            Evaluator(law, 12, sampler, metric, data).setting(Linear(), 4), "report"
+        )
+        for metric, data in ((metrics.PathLikelihood("nelbo", "random"), dataset), (metrics.order_kl(law), None))
+    ]
+    assert scores[0].values is not None
+    error = scores[0].values.std() / math.sqrt(4000)
+    assert scores[0].estimate.value == pytest.approx(scores[1].estimate.value + law.entropy(), abs=4 * error)
+
+
+def test_a_token_of_probability_zero_stops_with_its_example() -> None:
+    metric = metrics.PathLikelihood("path_nll", "margin")
+    result = Unmasked(torch.zeros(3, 1), torch.tensor([1.0, math.inf, 2.0]), torch.zeros(3), 0, 0)
+    with pytest.raises(RunError, match="path_nll is infinite for example 1"):
+        metric.values(result)
+
+
+def test_path_likelihood_of_the_order_is_labelled_as_such() -> None:
+    assert "of the order" in metrics.PathLikelihood("path_nll", "confidence").label
+    assert "of the order" not in metrics.PathLikelihood("path_nll", "entropy").label
+
+
+def test_a_law_too_large_to_enumerate_names_the_way_out() -> None:
+    with pytest.raises(InputError, match="use metric order_kl or a shorter law"):
+        metrics.divergence(MarkovChain.sticky(2, 0.1, 32), "kl", "random", 1.0)
+
+
+def test_exact_and_sampled_settings_share_their_names() -> None:
+    law = Table(("aa", "bb"), (0.5, 0.5))
+    evaluator = Evaluator(
+        law, 2, Sampler("random", False, 1.0, "one-per-step", 8), metrics.divergence(law, "kl", "random", 1.0), None
+    )
+    assert evaluator.setting(parse_schedule("beta:0.5,0.5"), 2).key == evaluator.setting(Linear(), 2).key

@@ -1,0 +1,116 @@
+"""The schedule file comes back as it was written, damage is named, and nothing is ever half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.results import RunFolder, load_schedule, write_text
+from mdm_tune.schedules import Beta
+
+BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None, "value": 0.5}
+RECORD = {"length": 8, "budgets": [BUDGET, {**BUDGET, "steps": 2, "counts": None, "alphas": [0.0, 0.25, 1.0]}]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    folder.write_schedule(RECORD)
+    return folder
+
+
+def test_a_schedule_file_comes_back(folder: RunFolder) -> None:
+    for path in (folder.schedule, folder.path, str(folder.schedule)):
+        loaded = load_schedule(path)
+        assert loaded.length == 8
+        assert loaded.at(3).schedule == Beta(0.9, 0.3)
+        assert loaded.at(3).counts == (1, 2, 5) and loaded.at(3).alphas is None
+        assert loaded.at(2).alphas == (0.0, 0.25, 1.0) and loaded.at(2).counts is None
+        assert loaded.record["budgets"][0]["value"] == 0.5
+
+
+def test_reading_a_schedule_file_needs_no_torch(folder: RunFolder) -> None:
+    code = (
+        f"import sys, mdm_tune; print(mdm_tune.load_schedule({str(folder.schedule)!r}).at(3).counts); "
+        "print([m for m in ('torch', 'optuna', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["(1, 2, 5)", "[]"]
+
+
+def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
+    with pytest.raises(InputError, match="tuned for steps 2, 3, got 4"):
+        load_schedule(folder.path).at(4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "format must be 'mdm-tune-schedule-1', got 'other'"),
+        ({"budgets": [{**BUDGET, "counts": [1, 2, 6]}]}, r"sum to the length 8, got \[1, 2, 6\]"),
+        ({"budgets": [{**BUDGET, "counts": [-1, 2, 7]}]}, "must not be negative"),
+        ({"budgets": [{**BUDGET, "counts": None}]}, "exactly one of counts and alphas"),
+        ({"budgets": [{**BUDGET, "counts": None, "alphas": [0.0, 0.9, 0.5]}]}, "increase from 0 to 1"),
+        ({"budgets": [{"steps": 3}]}, "is damaged"),
+        ({"length": None}, "is damaged"),
+    ],
+)
+def test_damaged_files_are_named(folder: RunFolder, change: dict[str, object], message: str) -> None:
+    import yaml
+
+    record = {**yaml.safe_load(folder.schedule.read_text(encoding="utf-8")), **change}
+    folder.schedule.write_text(yaml.safe_dump(record), encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_schedule(folder.schedule)
+    assert str(folder.schedule) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a: [1", b"- 1\n"])
+def test_files_that_are_no_schedule_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        load_schedule(tmp_path / "x.yaml")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "schedule.yaml"
+    write_text(path, "old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(RunError, match=r"cannot write .*No space left on device"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_output_that_is_a_file_or_not_writable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="output: cannot write a run into"):
+            RunFolder(path).open()
+
+
+def test_clearing_a_search_leaves_everything_else(folder: RunFolder) -> None:
+    (folder.path / "evaluate.json").write_text("{}")
+    folder.journal.write_text("")
+    assert folder.holds_search
+    folder.clear_search()
+    assert not folder.holds_search
+    assert [path.name for path in folder.path.iterdir()] == ["evaluate.json"]
+
+
+def test_csv_and_lines(folder: RunFolder) -> None:
+    folder.write_csv("rows.csv", [{"schedule": "linear", "counts": [1, 2], "ci": None}])
+    assert (folder.path / "rows.csv").read_text() == "schedule,counts,ci\nlinear,1 2,\n"
+    folder.write_lines("x.jsonl", [{"a": 1}, {"a": 2}])
+    lines = (folder.path / "x.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"a": 1}, {"a": 2}]
