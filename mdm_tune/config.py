@@ -165,7 +165,7 @@ class SpaceConfig(Section):
 
 
 class SearchConfig(Section):
-    """How the schedule is searched; ``trials`` is per budget."""
+    """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Positive = 25
@@ -177,6 +177,13 @@ class SearchConfig(Section):
         AfterValidator(rules.distinct_schedules),
         AfterValidator(rules.holds_linear),
     ] = ("linear", "squared-sine", "sine")
+
+    @model_validator(mode="before")
+    @classmethod
+    def visit_whole_grid(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("strategy") == "grid":
+            return {"trials": 100, **data}
+        return data
 
 
 class EvaluateConfig(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -82,22 +83,29 @@ class Screen:
 
     def evaluate_result(self, record: Record) -> None:
         """One table, then the differences where they were asked for."""
-        table = Table(title=record["rows"][0]["metric"], title_justify="left")
-        for heading in ("steps", "schedule", "value [95 %]", "minus linear [95 %]", "NFE", "n"):
-            table.add_column(heading, justify="left" if heading == "schedule" else "right")
+        rows = record["rows"]
+        exact = rows[0]["n"] is None
+        table = Table(title=rows[0]["metric"], title_justify="left")
+        table.add_column("steps", justify="right")
+        table.add_column("schedule")
+        for heading in ("value", "minus linear"):
+            table.add_column(heading if exact else f"{heading} [95 %]", justify="right", no_wrap=True)
+        table.add_column("NFE", justify="right")
+        table.add_column("n", justify="right")
         against = {}
         for pair in record["comparisons"]:
             for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
                 if other == "linear":
                     bounds = pair["ci"] and sorted(sign * bound for bound in pair["ci"])
                     against[pair["steps"], name] = interval(sign * pair["difference"], bounds)
-        figures = [name for name in ("token_entropy", "distinct_words") if name in record["rows"][0]]
+        short = short_names([row["schedule"] for row in rows])
+        figures = [name for name in ("token_entropy", "distinct_words") if name in rows[0]]
         for name in figures:
             table.add_column(name.replace("_", " "), justify="right")
-        for row in record["rows"]:
+        for row in rows:
             table.add_row(
                 str(row["steps"]),
-                row["schedule"],
+                short[row["schedule"]],
                 interval(row["value"], row["ci"]),
                 against.get((row["steps"], row["schedule"]), ""),
                 f"{row['nfe']:.4g}",
@@ -158,12 +166,18 @@ def interval(value: float | None, bounds: Sequence[float] | None) -> str:
     return f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
 
 
+def short_names(labels: Sequence[str]) -> dict[str, str]:
+    """File names without their folders, as long as that tells them apart."""
+    short = {label: Path(label).name if label.endswith((".yaml", ".yml")) else label for label in labels}
+    return short if len(set(short.values())) == len(short) else {label: label for label in labels}
+
+
 def budget_table(budget: Record) -> Table:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
     title = f"{budget['steps']} steps, {budget['metric']} ({budget['direction']})"
     table = Table(title=title, title_justify="left")
     table.add_column("schedule")
-    table.add_column("value [95 %]", justify="right")
+    table.add_column("value" if budget["ci"] is None else "value [95 %]", justify="right")
     table.add_row(f"tuned: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
     for name, found in budget["baselines"].items():
         table.add_row(name, interval(found["value"], found["ci"]))

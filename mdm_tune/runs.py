@@ -112,7 +112,8 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
         notify(BudgetDone(budgets[-1]))
     folder.write_schedule(schedule_record(run, budgets))
     reported = [scores for budget in budgets for scores in (budget.winner, *budget.baselines.values())]
-    folder.write_lines("search-scores.jsonl", example_records(run, reported))
+    if not run.evaluator.exact:
+        folder.write_lines("search-scores.jsonl", example_records(run, reported))
     record = search_record(run, folder, budgets)
     folder.write_json(folder.result.name, record)
     return record

@@ -252,7 +252,7 @@ def _confirm(
         results = []
         for done, schedule in enumerate(schedules):
             setting = evaluator.setting(schedule, steps)
-            if not evaluator.known(setting, use):
+            if not evaluator.exact and not evaluator.known(setting, use):
                 notify(Comparing(use, setting, done, len(schedules)))
             results.append(evaluator.score(setting, use))
             cost += results[-1].cost

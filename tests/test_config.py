@@ -208,3 +208,9 @@ def test_reading_a_config_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_grid_visits_all_points_unless_told_otherwise(tmp_path: Path) -> None:
+    assert load(tmp_path, whole(), "search={strategy: grid}").search.trials == 100
+    assert load(tmp_path, whole(), "search={strategy: grid, trials: 7}").search.trials == 7
+    assert load(tmp_path, whole(), "search={strategy: gp}").search.trials == 25
