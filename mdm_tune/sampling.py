@@ -99,6 +99,11 @@ def unmask(
     Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
     row without a finite logit, or a wrong shape.
     """
+    for name, given in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
+        if given is not None and (given.ndim != 2 or given.shape != tokens.shape):
+            raise InputError(
+                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
+            )
     state = _State(denoiser, tokens, seeds, order, temperature, batch, reference)
     hidden = tokens == denoiser.mask_id
     _check(state, plan, hidden, blocks)

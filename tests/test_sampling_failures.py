@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
-from tests.helpers import CountingDenoiser, FunctionDenoiser, plan, same_plan, seeds
+from tests.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 VOCAB = 3
 
@@ -184,3 +184,13 @@ def test_one_seed_per_row(count: int) -> None:
 def test_reference_tokens_outside_the_vocabulary(token: int) -> None:
     reference = torch.tensor([[0, 1, 2], [0, 1, token]])
     refuse(r"reference tokens must be in \[0, 3\)", GOOD, reference=reference)
+
+
+def test_shapes_that_do_not_fit_the_tokens_are_refused() -> None:
+    law = random_law(3, 2, 0)
+    denoiser, tokens = TableDenoiser(law), torch.full((2, 3), 2)
+    for name, given in (("blocks", torch.zeros(2, 2)), ("reference", torch.zeros(3))):
+        with pytest.raises(InputError, match=f"{name} must be"):
+            unmask(denoiser, tokens, same_plan((1, 2), 2), seeds=seeds(2), **{name: given})
+    with pytest.raises(InputError, match=r"tokens must be \(rows, length\)"):
+        unmask(denoiser, tokens[0], same_plan((1, 2), 1), seeds=seeds(1))

@@ -271,3 +271,9 @@ def test_weights_with_a_tensor_too_many_or_too_few(saved: Path, add: bool) -> No
         InputError, match=rf"model\.safetensors does not fit config\.json: 1 tensors differ, {expected}"
     ):
         load_transformer(saved)
+
+
+def test_building_a_model_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    Transformer(TransformerConfig(symbols="ab", length=4, width=8, depth=1, heads=2))
+    assert torch.equal(before, torch.get_rng_state())

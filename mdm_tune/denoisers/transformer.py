@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
 from mdm_tune.errors import InputError
 
@@ -54,10 +55,10 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
+        self.qkv = skip_init(nn.Linear, width, 3 * width, bias=False)
+        self.out = skip_init(nn.Linear, width, width, bias=False)
+        self.up = skip_init(nn.Linear, width, 4 * width, bias=False)
+        self.down = skip_init(nn.Linear, 4 * width, width, bias=False)
         self.norm_attention = nn.Parameter(torch.ones(width))
         self.norm_feedforward = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(config.heads, 2 * config.length - 1))
@@ -84,10 +85,10 @@ class Transformer(nn.Module):
         self.config = config
         self.vocab_size = len(config.symbols)
         self.mask_id = len(config.symbols)
-        self.embed = nn.Embedding(self.vocab_size + 1, config.width)
+        self.embed = skip_init(nn.Embedding, self.vocab_size + 1, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.Parameter(torch.ones(config.width))
-        self.head = nn.Linear(config.width, self.vocab_size)
+        self.head = skip_init(nn.Linear, config.width, self.vocab_size)
         self.reset_parameters(0)
 
     @property
