@@ -153,6 +153,7 @@ def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | No
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.named_parameters()}
     save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # as readable as its config, not the owner's alone
     record = {"format": FORMAT, **asdict(model.config), "training": card or {}}
     (folder / CONFIG).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
