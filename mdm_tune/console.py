@@ -112,6 +112,12 @@ class Screen:
                 "exact" if row["n"] is None else str(row["n"]),
                 *(f"{row[name]:.3f}" for name in figures),
             )
+        if record["data"] is not None:
+            data = record["data"]
+            figures_of_data = (f"{data[name]:.3f}" for name in figures)
+            table.add_row(
+                "", "the data itself", interval(data["value"], data["ci"]), "", "", "", *figures_of_data, style="dim"
+            )
         self.err.print(table)
         for found in record.get("differences", []):
             self.say(f"\n{found['steps']} steps, example {found['id']}")
@@ -190,12 +196,21 @@ def verdict(budget: Record) -> list[str]:
     """Whether the gain over linear is larger than the noise, and what else to know."""
     better = budget["gain_over_linear"]
     amount = interval(better["value"], better["ci"])
-    lines = [f"better than linear by {amount}" if budget["beats_linear"] else f"no gain over linear here: {amount}"]
+    if budget["beats_linear"]:
+        lines = [f"better than linear by {amount}"]
+    elif budget["flags"] and better["ci"][0] > 0:
+        lines = [f"better than linear by {amount}, but not counted as a win: the samples are less diverse"]
+    else:
+        lines = [f"no gain over linear here: {amount}"]
+    for figure in (flag.removeprefix("less-diverse:") for flag in budget["flags"]):
+        found = {name: interval(*each[figure].values()) for name, each in budget["diversity"].items()}
+        lines.append(f"  {figure.replace('_', ' ')}: " + "; ".join(f"{name} {text}" for name, text in found.items()))
+    for each in budget["choose"]:
+        if each["less_diverse"]:
+            figures = ", ".join(each["less_diverse"]).replace("_", " ")
+            lines.append(f"passed over {each['schedule']}: {each['value']:.4f} on choose, but less diverse ({figures})")
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
-    if budget["flags"]:
-        figures = ", ".join(flag.removeprefix("less-diverse:") for flag in budget["flags"])
-        lines.append(f"not counted as a win: samples are less diverse than linear's ({figures})")
     if budget["all_reachable_counts_scored"]:
         lines.append("every count vector that the box reaches was scored; more trials cannot help")
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -158,6 +157,19 @@ class Evaluator:
             )
         return self.dataset.splits[use]
 
+    def data(self, use: Use) -> Scores | None:
+        """What the data itself scores, where the metric can say so: the ceiling, and the diversity to compare with."""
+        if isinstance(self.metric, ExactMetric):
+            return None
+        split = self.split(use)
+        values = self.metric.ceiling(split)
+        if values is None:
+            return None
+        diversity = self.metric.diversity(split.originals)
+        return Scores(
+            Setting("data", 0, self.length), estimate(values), 0.0, Cost(), use, values, split.originals, diversity
+        )
+
     def known(self, setting: Setting, use: Use) -> bool:
         """Whether this setting was scored on this split before."""
         return (None if self.exact else use, setting.key) in self.record
@@ -225,9 +237,8 @@ def gain(scores: Scores, baseline: Scores, metric: ExactMetric | SampleMetric) -
     return difference(scores, baseline) if metric.direction == "maximize" else difference(baseline, scores)
 
 
-def less_diverse(scores: Scores, baseline: Scores) -> Iterable[str]:
+def less_diverse(scores: Scores, baseline: Scores) -> tuple[str, ...]:
     """Names of the diversity figures whose mean lies below the baseline's 95 % interval."""
-    for name, values in scores.diversity.items():
-        bound = estimate(baseline.diversity[name]).ci
-        if bound is not None and float(values.mean()) < bound[0]:
-            yield name
+    bounds = {name: estimate(values).ci for name, values in baseline.diversity.items()}
+    means = {name: float(values.mean()) for name, values in scores.diversity.items()}
+    return tuple(name for name, mean in means.items() if (bound := bounds[name]) is not None and mean < bound[0])

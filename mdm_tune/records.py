@@ -13,7 +13,7 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.search import Budget
-from mdm_tune.statistics import Estimate
+from mdm_tune.statistics import Estimate, estimate
 
 __all__ = [
     "Record",
@@ -138,13 +138,13 @@ def cost_record(cost: Cost) -> Record:
     }
 
 
-def estimate_record(estimate: Estimate) -> Record:
+def estimate_record(found: Estimate) -> Record:
     """A value with its interval; JSON has no infinity, so an infinite value is null."""
-    return {"value": estimate.value if math.isfinite(estimate.value) else None, "ci": _ci(estimate)}
+    return {"value": found.value if math.isfinite(found.value) else None, "ci": _ci(found)}
 
 
-def _ci(estimate: Estimate) -> list[float] | None:
-    return None if estimate.ci is None else list(estimate.ci)
+def _ci(found: Estimate) -> list[float] | None:
+    return None if found.ci is None else list(found.ci)
 
 
 def _plan(scores: Scores) -> Record:
@@ -171,7 +171,10 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "trials": budget.trials,
         "answered_from_record": budget.reused,
         "all_reachable_counts_scored": budget.exhausted,
-        "choose": [{"schedule": name, **estimate_record(found)} for name, found in budget.chosen_from],
+        "choose": [
+            {"schedule": scores.setting.label, **estimate_record(scores.estimate), "less_diverse": list(excluded)}
+            for scores, excluded in budget.chosen_from
+        ],
     }
 
 
@@ -198,16 +201,18 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "baselines": {name: estimate_record(scores.estimate) for name, scores in budget.baselines.items()},
         "gain_over_linear": estimate_record(budget.gain),
         "beats_linear": budget.beats_linear,
-        "flags": list(budget.flags),
-        "diversity": _diversity({"winner": winner, "linear": budget.baselines["linear"]}),
-        "data": None if budget.ceiling is None else estimate_record(budget.ceiling),
+        "flags": [f"less-diverse:{figure}" for figure in budget.flags],
+        "data": None if budget.data is None else estimate_record(budget.data.estimate),
+        "diversity": _diversity({"winner": winner, "linear": budget.baselines["linear"], "data": budget.data}),
         "detectable_gain": budget.detectable,
     }
 
 
-def _diversity(scores: dict[str, Scores]) -> Record | None:
+def _diversity(scores: dict[str, Scores | None]) -> Record | None:
+    """By whom and figure, with intervals; None where the metric has no such figures."""
     found = {
-        name: {figure: float(values.mean()) for figure, values in each.diversity.items()}
+        name: {figure: estimate_record(estimate(values)) for figure, values in each.diversity.items()}
         for name, each in scores.items()
+        if each is not None
     }
     return found if any(found.values()) else None

@@ -140,8 +140,10 @@ def evaluate(
         scores.append(run.evaluator.score(setting, "report"))
         notify(Scored(scores[-1], done + 1, len(settings)))
     metric = run.evaluator.metric.name
+    data = run.evaluator.data("report")
     record = {
         "rows": [row_record(found, metric) for found in scores],
+        "data": None if data is None else row_record(data, metric),
         "comparisons": comparison_records(scores),
         **cost_record(sum((found.cost for found in scores), run.evaluator.preparation)),
     }

@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference, gain, less_diverse
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 from mdm_tune.seeding import derive_seed
-from mdm_tune.statistics import Estimate, detectable_gain, estimate
+from mdm_tune.statistics import Estimate, detectable_gain
 
 __all__ = [
     "Budget",
@@ -85,9 +85,11 @@ Notify = Callable[[Event], None]
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: the schedule that was best on the choose split. gain: over linear, positive is better. beats_linear: its
-    interval excludes zero (or the exact gain is positive) and no flag was raised. ceiling: the data's own score.
-    detectable: smallest gain over linear that the report split shows with 80 % power; None where values are exact.
+    winner: the schedule that was best on the choose split among those not less diverse than linear there. chosen_from:
+    all that were compared, with what they were excluded for. gain: over linear, positive is better. flags: diversity
+    figures of the winner below linear's interval. beats_linear: the gain's interval excludes zero (or the exact gain is
+    positive) and there is no flag. data: the data's own score. detectable: smallest gain over linear that the report
+    split shows with 80 % power; None where values are exact.
     """
 
     steps: int
@@ -97,8 +99,8 @@ class Budget:
     gain: Estimate
     beats_linear: bool
     flags: tuple[str, ...]
-    chosen_from: tuple[tuple[str, Estimate], ...]
-    ceiling: Estimate | None
+    chosen_from: tuple[tuple[Scores, tuple[str, ...]], ...]
+    data: Scores | None
     detectable: float | None
     trials: int
     reused: int
@@ -259,12 +261,13 @@ def _confirm(
         return results
 
     chosen = score(candidates, "choose")
-    best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
+    excluded = [less_diverse(scores, chosen[settings.baselines.index("linear")]) for scores in chosen]
+    eligible = [i for i in range(len(candidates)) if not excluded[i]]
+    best = max(eligible, key=lambda i: (sign * chosen[i].estimate.value, -i))
     winner, *others = score([candidates[best], *baselines], "report")
     named = dict(zip(settings.baselines, others, strict=True))
     linear = named["linear"]
-    better = gain(winner, linear, evaluator.metric)
-    flags = tuple(f"less-diverse:{name}" for name in less_diverse(winner, linear))
+    better, flags = gain(winner, linear, evaluator.metric), less_diverse(winner, linear)
     low = better.value if better.ci is None else better.ci[0]
     return Budget(
         steps,
@@ -274,21 +277,14 @@ def _confirm(
         better,
         low > 1e-12 and not flags,
         flags,
-        tuple((schedule.name, scores.estimate) for schedule, scores in zip(candidates, chosen, strict=True)),
-        _ceiling(evaluator),
+        tuple(zip(chosen, excluded, strict=True)),
+        evaluator.data("report"),
         _detectable(winner, linear, named),
         len(finished),
         sum(not trial.user_attrs["fresh"] for trial in finished),
         exhausted,
         cost,
     )
-
-
-def _ceiling(evaluator: Evaluator) -> Estimate | None:
-    """What the data itself scores on the report split, where the metric has such a bound."""
-    ceiling = getattr(evaluator.metric, "ceiling", None)
-    values = None if evaluator.exact or ceiling is None else ceiling(evaluator.split("report"))
-    return None if values is None else estimate(values)
 
 
 def _detectable(winner: Scores, linear: Scores, named: dict[str, Scores]) -> float | None:

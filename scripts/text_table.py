@@ -45,22 +45,27 @@ def table(order: str, record: dict[str, Any]) -> list[str]:
     lines = [
         f"**order `{order}`**",
         "",
-        f"| steps | {names} | tuned | Beta(a, b) | tuned - linear |",
-        f"|---|{'---|' * len(BASELINES)}---|---|---|",
+        f"| steps | {names} | chosen schedule | its value | its gain over linear | token entropy, linear -> chosen |",
+        f"|---|{'---|' * len(BASELINES)}---|---|---|---|",
     ]
     for budget in record["budgets"]:
         schedule = budget["schedule"]
         named = schedule["type"] if schedule["a"] is None else f"({schedule['a']:.3g}, {schedule['b']:.3g})"
-        verdict = "" if budget["beats_linear"] else " (no gain)"
+        verdict = "" if budget["beats_linear"] else " (less diverse)" if budget["flags"] else " (no gain)"
         low, high = budget["gain_over_linear"]["ci"]
+        entropy = {who: figures["token_entropy"]["value"] for who, figures in budget["diversity"].items()}
         others = " | ".join(cell(budget["baselines"][name]) for name in BASELINES)
         lines.append(
-            f"| {budget['steps']} | {others} | {cell(budget)} | {named} | "
-            f"{budget['gain_over_linear']['value']:+.3f} [{low:+.3f}, {high:+.3f}]{verdict} |"
+            f"| {budget['steps']} | {others} | {named} | {cell(budget)} | "
+            f"{budget['gain_over_linear']['value']:+.3f} [{low:+.3f}, {high:+.3f}]{verdict} | "
+            f"{entropy['linear']:.3f} -> {entropy['winner']:.3f} |"
         )
-        diverse = budget["diversity"]
-        print(order, budget["steps"], diverse, budget["flags"], budget["counts"], file=sys.stderr)
-    lines += ["", f"{record['trials']} trials, {record['denoiser_rows']:,} denoiser rows, {record['seconds']:.0f} s."]
+    data = record["budgets"][0]
+    lines += [
+        "",
+        f"The data itself: {cell(data['data'])}, token entropy {data['diversity']['data']['token_entropy']['value']:.3f}. "
+        f"{record['trials']} trials, {record['denoiser_rows']:,} denoiser rows, {record['seconds']:.0f} s.",
+    ]
     return lines
 
 

@@ -133,10 +133,11 @@ def test_finalists_and_baselines_meet_on_choose_and_the_winner_is_reported_on_re
     budget, events, _ = sampled
     compared = [event for event in events if isinstance(event, Comparing)]
     assert {event.use for event in compared} == {"choose", "report"}
-    assert [name for name, _ in budget.chosen_from[:3]] == ["linear", "squared-sine", "sine"]
-    assert len(budget.chosen_from) == 3 + 4
-    best = min(budget.chosen_from, key=lambda entry: entry[1].value)
-    assert budget.schedule.name == best[0]
+    compared_on_choose = [scores for scores, _ in budget.chosen_from]
+    assert [scores.setting.label for scores in compared_on_choose[:3]] == ["linear", "squared-sine", "sine"]
+    assert len(compared_on_choose) == 3 + 4
+    best = min(compared_on_choose, key=lambda scores: scores.estimate.value)
+    assert budget.schedule.name == best.setting.label
     assert budget.winner.use == "report" and budget.winner.count == 128
     assert set(budget.baselines) == {"linear", "squared-sine", "sine"}
 
@@ -170,24 +171,33 @@ def test_a_problem_without_a_gain_says_so(tmp_path: Path) -> None:
     assert budget.gain.value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_less_diverse_winners_are_flagged_and_not_counted(tmp_path: Path) -> None:
-    class Alike(metrics.PathLikelihood):
-        """Calls every schedule but linear poor in diversity."""
+class Alike(metrics.PathLikelihood):
+    """Every schedule but linear is poor in diversity, on the splits named in ``poor``."""
 
-        def diversity(self, tokens: torch.Tensor) -> dict[str, np.ndarray]:
-            first = Alike.calls == 0
-            Alike.calls += 1
-            spread = np.linspace(-0.01, 0.01, 16)
-            return {"token_entropy": (1.0 if first else 0.5) + spread}
+    poor: tuple[int, ...] = ()
 
-        calls = 0
+    def diversity(self, tokens: torch.Tensor) -> dict[str, np.ndarray]:
+        return {"token_entropy": np.linspace(0.99, 1.01, 16) - (0.5 if len(tokens) in self.poor else 0.0)}
 
+
+@pytest.mark.parametrize("poor", [(), (96,), (256,)])
+def test_less_diverse_schedules_are_passed_over_and_less_diverse_winners_are_no_win(
+    tmp_path: Path, poor: tuple[int, ...]
+) -> None:
     law = MarkovChain.sticky(2, 0.05, 32)
-    dataset = law_dataset(law, {"tune": 64, "choose": 64, "report": 256}, root=0)
-    evaluator = Evaluator(law, 32, FIXED, Alike("nelbo", "random"), dataset)
-    linear = evaluator.setting(Linear(), 8)
-    evaluator.score(linear, "report")
+    dataset = law_dataset(law, {"tune": 64, "choose": 96, "report": 256}, root=0)
+    metric = Alike("nelbo", "random")
+    evaluator = Evaluator(law, 32, FIXED, metric, dataset)
+    for use in ("choose", "report"):  # linear is scored first, while everything is diverse
+        evaluator.score(evaluator.setting(Linear(), 8), use)
+    object.__setattr__(metric, "poor", poor)
     budget, _ = run(tmp_path, evaluator, SETTINGS)
+    excluded = {scores.setting.label: names for scores, names in budget.chosen_from}
+    assert excluded["linear"] == ()
+    if poor == (96,):
+        assert excluded["sine"] == ("token_entropy",)
+        assert budget.schedule.name == "linear" and not budget.beats_linear
+        return
     assert budget.gain.ci is not None and budget.gain.ci[0] > 0
-    assert budget.flags == ("less-diverse:token_entropy",)
-    assert not budget.beats_linear
+    assert budget.flags == (("token_entropy",) if poor else ())
+    assert budget.beats_linear == (not poor)
