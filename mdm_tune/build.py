@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import assert_never
 
 from mdm_tune import metrics
@@ -127,7 +126,7 @@ def settings_of(evaluator: Evaluator, names: Sequence[str], steps: Sequence[int]
 
 
 def _setting(evaluator: Evaluator, name: str, steps: int) -> Setting | None:
-    if not name.endswith((".yaml", ".yml")) and not Path(name).is_dir():
+    if not name.endswith((".yaml", ".yml")):
         schedule = parse_schedule(name)
         own = isinstance(schedule, Counts) and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)

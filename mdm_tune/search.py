@@ -122,8 +122,7 @@ def search_budget(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = evaluator.metric.direction
     study = optuna.create_study(storage=storage, study_name=f"steps-{steps}", direction=direction, load_if_exists=True)
-    for orphan in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(orphan.number, state=optuna.trial.TrialState.FAIL)
+    _fail_orphans(study)
     scored = {tuple(trial.user_attrs["key"]): _value(trial) for trial in _finished(study)}
     reachable = None if evaluator.sampler.bernoulli else set(reachable_counts(evaluator, steps, settings))
     trials = _trials(settings, steps)
@@ -148,6 +147,15 @@ def _trials(settings: SearchSettings, steps: int) -> int:
     """How many trials there can be: a grid ends when all of its points were visited."""
     given = len(_given_points(settings, steps))
     return min(settings.trials, given) if settings.strategy == "grid" else settings.trials
+
+
+def _fail_orphans(study: optuna.Study) -> None:
+    """Close what a killed process left open: running trials, and one that was enqueued and never asked for."""
+    states = optuna.trial.TrialState
+    for _ in study.get_trials(deepcopy=False, states=(states.WAITING,)):
+        study.ask()  # takes the waiting trial and makes it a running one
+    for orphan in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        study.tell(orphan.number, state=states.FAIL)
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

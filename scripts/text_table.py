@@ -61,9 +61,10 @@ def table(order: str, record: dict[str, Any]) -> list[str]:
             f"{entropy['linear']:.3f} -> {entropy['winner']:.3f} |"
         )
     data = record["budgets"][0]
+    natural = data["diversity"]["data"]["token_entropy"]["value"]
     lines += [
         "",
-        f"The data itself: {cell(data['data'])}, token entropy {data['diversity']['data']['token_entropy']['value']:.3f}. "
+        f"The data itself: {cell(data['data'])}, token entropy {natural:.3f}. "
         f"{record['trials']} trials, {record['denoiser_rows']:,} denoiser rows, {record['seconds']:.0f} s.",
     ]
     return lines

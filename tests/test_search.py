@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
@@ -112,6 +113,16 @@ def test_a_search_stopped_in_the_middle_of_a_trial_ends_like_an_uninterrupted_on
     assert [(e.number, e.schedule, e.value) for e in tail] == [(e.number, e.schedule, e.value) for e in expected]
     assert resumed.winner == whole.winner
     assert resumed.trials == whole.trials
+
+
+def test_a_proposal_that_was_enqueued_and_never_asked_for_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole, _ = run(tmp_path / "whole", chain_evaluator(), SETTINGS)
+    study = optuna.create_study(storage=journal(tmp_path / "cut" / "study.journal"), study_name="steps-8")
+    study.enqueue_trial({"a": 0.5, "b": 0.5})
+    resumed, _ = run(tmp_path / "cut", chain_evaluator(), SETTINGS)
+    assert (resumed.winner, resumed.trials) == (whole.winner, whole.trials)
 
 
 @pytest.fixture(scope="module")

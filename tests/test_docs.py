@@ -1,0 +1,54 @@
+"""What README shows is what the package does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import mdm_tune
+from mdm_tune.cli import app
+from mdm_tune.config import load_config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_config_is_valid_and_equals_the_shipped_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "text.yaml").write_text(block, encoding="utf-8")
+    example, shipped = load_config(tmp_path / "text.yaml"), load_config(ROOT / "configs" / "text.yaml")
+    for section in ("model", "dataset", "objective"):
+        assert getattr(example, section) == getattr(shipped, section)
+    assert example.sampler.steps == shipped.sampler.steps
+    assert example.sampler.order == shipped.sampler.order
+    assert example.search.trials == shipped.search.trials
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate", "sample"])
+def test_every_flag_that_readme_names_exists(command: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
+    assert command in README
+    for flag in ("--set", "--seed", "--output", "--json", "--quiet"):
+        assert flag in README and flag in shown
+    named = {
+        "search": ["--dry-run", "--resume"],
+        "evaluate": ["--schedule", "--steps", "--show-differences"],
+        "sample": [],
+    }
+    assert all(flag in README and flag in shown for flag in named[command])
+
+
+def test_files_that_the_pages_link_to_exist() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{page.name} links to {target}"
+
+
+def test_public_names_can_be_imported() -> None:
+    for name in mdm_tune.__all__:
+        assert getattr(mdm_tune, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mdm_tune.nothing
