@@ -97,7 +97,8 @@ class Screen:
             for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
                 if other == "linear":
                     bounds = pair["ci"] and sorted(sign * bound for bound in pair["ci"])
-                    against[pair["steps"], name] = interval(sign * pair["difference"], bounds)
+                    gap = pair["difference"]
+                    against[pair["steps"], name] = interval(gap and sign * gap, bounds)
         short = short_names([row["schedule"] for row in rows])
         figures = [name for name in ("token_entropy", "distinct_words") if name in rows[0]]
         for name in figures:
@@ -127,10 +128,14 @@ class Screen:
 
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
-        table = Table("phase", "schedules", "denoiser rows", "tokens", "seconds", title="at most", title_justify="left")
+        headings = ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB")
+        table = Table(*headings, title="at most", title_justify="left")
         for phase in record["phases"]:
             cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))
-            table.add_row(phase["phase"], *cells, f"{phase['seconds']:.1f}")
+            memory = "" if phase["memory_bytes"] is None else f"{phase['memory_bytes'] / 2**20:.0f}"
+            table.add_row(phase["phase"], *cells, f"{phase['seconds']:.1f}", memory)
+        for column in table.columns[1:]:
+            column.justify = "right"
         self.err.print(table)
         for steps, count in record["reachable_counts"].items():
             known = "any, ancestral reveal has no counts" if count is None else f"{count:,} distinct count vectors"
@@ -139,8 +144,6 @@ class Screen:
             self.say(
                 f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
             )
-        if record["peak_memory_bytes"] is not None:
-            self.say(f"peak memory so far: {record['peak_memory_bytes'] / 2**20:.0f} MiB")
 
     def live(self, symbols: str) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""

@@ -5,78 +5,83 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mdm_tune.build import build
+from mdm_tune.build import Run, build
 from mdm_tune.config import Config
-from mdm_tune.datasets import USES
+from mdm_tune.datasets import Use
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.records import Record, cost_record
 from mdm_tune.results import RunFolder
-from mdm_tune.schedules import Beta, Linear
+from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.search import reachable_counts
 from mdm_tune.statistics import detectable_gain
 
 __all__ = ["dry_run"]
+
+PILOT = 32  # examples at least, so that their spread means something
+POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: tokens, draws, noise, scores
 
 
 def dry_run(config: Config) -> Record:
     """Load everything, time two real batches and price the search; nothing is written.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
-    two batches. ``detectable_gain`` is estimated from linear against squared-sine on the same batch.
+    two batches, ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is
+    estimated from linear against squared-sine on the same examples.
     """
     folder = RunFolder(config.output)
     run = build(config)
-    evaluator, settings = run.evaluator, run.search
+    evaluator = run.evaluator
     first = config.sampler.steps[0]
-    trials = {"linear": evaluator.setting(Linear(), first), "squared-sine": evaluator.setting(Beta(1.0, 1.0), first)}
-    examples: dict[str, int] = {}
-    detectable = None
+    settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
     if evaluator.exact:
-        timed = [evaluator.score(setting, "tune") for setting in trials.values()]
+        timed = [evaluator.score(setting, "tune") for setting in settings]
     else:
-        splits = {use: evaluator.split(use) for use in USES}
-        examples = {use: len(split.ids) for use, split in splits.items()}
-        pilot = splits["tune"].first(config.sampler.batch)
-        timed = [evaluator.measure_on(setting, pilot) for setting in trials.values()]
-        deviation = float(np.std(_values_of(timed[0]) - _values_of(timed[1]), ddof=1))
-        detectable = detectable_gain(deviation, examples["report"])
+        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch))
+        timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
-    schedules = {
-        "tune": settings.trials,
-        "choose": settings.finalists + len(settings.baselines),
-        "report": 1 + len(settings.baselines),
-    }
-    phases = []
-    for use, count in schedules.items():
-        rows = count * examples.get(use, 0) * sum(config.sampler.steps)
-        pace = spent.seconds / spent.denoiser_rows if spent.denoiser_rows else 0.0
-        exact_seconds = count * len(config.sampler.steps) * spent.seconds / 2 if evaluator.exact else 0.0
-        phases.append(
-            {
-                "phase": use,
-                "schedules": count,
-                **cost_record(Cost(rows, rows * evaluator.length, rows * pace + exact_seconds)),
-            }
-        )
     return {
-        "phases": phases,
+        "phases": _phases(run, spent),
         "reachable_counts": {
-            str(steps): None if evaluator.sampler.bernoulli else len(set(reachable_counts(evaluator, steps, settings)))
+            str(steps): None
+            if evaluator.sampler.bernoulli
+            else len(set(reachable_counts(evaluator, steps, run.search)))
             for steps in config.sampler.steps
         },
-        "detectable_gain": detectable,
+        "detectable_gain": None if evaluator.exact else _detectable(run, timed),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
         **cost_record(spent),
     }
 
 
-def _values_of(scores: Scores) -> NDArray[np.float64]:
-    """The per-example values, which sample metrics always have."""
-    assert scores.values is not None
-    return scores.values
+def _phases(run: Run, spent: Cost) -> list[Record]:
+    """Schedules, rows, tokens, seconds and memory of each phase, at most."""
+    evaluator, settings = run.evaluator, run.search
+    budgets = run.config.sampler.steps
+    schedules: dict[Use, int] = {
+        "tune": settings.trials,
+        "choose": settings.finalists + len(settings.baselines),
+        "report": 1 + len(settings.baselines),
+    }
+    peak = _peak_memory()
+    phases = []
+    for use, count in schedules.items():
+        examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
+        rows = count * examples * sum(budgets)
+        seconds = rows * spent.seconds / spent.denoiser_rows if rows else count * len(budgets) * spent.seconds / 2
+        memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
+        cost = cost_record(Cost(rows, rows * evaluator.length, seconds))
+        phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
+    return phases
+
+
+def _detectable(run: Run, timed: list[Scores]) -> float | None:
+    """The smallest gain that the report split shows; None where the two schedules are one at this budget."""
+    one, two = (scores.values for scores in timed)
+    if one is None or two is None or timed[0].setting.key == timed[1].setting.key:
+        return None
+    return detectable_gain(float(np.std(one - two, ddof=1)), len(run.evaluator.split("report").ids))
 
 
 def _peak_memory() -> int | None:

@@ -206,11 +206,12 @@ class Evaluator:
             reference=split.originals if self.metric.reference else None,
         )
         values = self.metric.values(result)
+        cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         return Scores(
             setting,
             estimate(values),
             float(result.nfe.double().mean()),
-            Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start),
+            cost,
             split.use,
             values,
             result.tokens,

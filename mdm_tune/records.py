@@ -80,7 +80,7 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
             "first": a.setting.label,
             "second": b.setting.label,
             "steps": a.setting.steps,
-            "difference": d.value,
+            "difference": d.value if math.isfinite(d.value) else None,
             "ci": _ci(d),
         }
         for a, b in pairs
