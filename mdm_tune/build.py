@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 from mdm_tune import metrics
@@ -19,7 +20,7 @@ from mdm_tune.results import load_schedule
 from mdm_tune.schedules import Counts, parse_schedule
 from mdm_tune.search import SearchSettings
 
-__all__ = ["Run", "build", "settings_of"]
+__all__ = ["Run", "build", "is_file", "own_steps", "settings_of"]
 
 Model = Law | Transformer
 
@@ -89,45 +90,60 @@ def build_dataset(config: Config, model: Model) -> Dataset | None:
     sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
     if chosen.type == "text":
         return text_dataset(bundled(chosen.path), model.symbols, model.length, sizes, config.seed)
-    if not isinstance(model, Law):
-        raise InputError(f"dataset.type: law draws examples from an exact law, and the model is {config.model.type}")
+    assert isinstance(model, Law)  # a config is refused where they do not go together
     return law_dataset(model, sizes, config.seed)
 
 
 def build_metric(config: Config, model: Model, dataset: Dataset | None) -> metrics.ExactMetric | metrics.SampleMetric:
     """The objective; raises InputError where it has no meaning for this model or data."""
     name = config.objective.metric
-    if name == "spelling" or name == "nelbo" or name == "path_nll":
-        if dataset is None:
-            raise InputError(f"objective.metric: {name} needs examples, got no dataset section; add one")
-        if name == "spelling":
-            return metrics.Spelling(dataset)
+    if name == "spelling":
+        assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
+        return metrics.Spelling(dataset)
+    if name == "nelbo" or name == "path_nll":
         return metrics.PathLikelihood(name, config.sampler.order)
-    if not isinstance(model, Law):
-        raise InputError(
-            f"objective.metric: {name} is computed from an exact law, got model type {config.model.type}; "
-            "use spelling, nelbo or path_nll"
-        )
+    assert isinstance(model, Law)
     if name == "order_kl":
         return metrics.order_kl(model)
     return metrics.divergence(model, name, config.sampler.order, config.sampler.temperature)
 
 
-def settings_of(evaluator: Evaluator, names: Sequence[str], steps: Sequence[int]) -> Iterator[Setting]:
+def settings_of(
+    evaluator: Evaluator, names: Sequence[str], steps: Sequence[int], own: Sequence[str] = ()
+) -> Iterator[Setting]:
     """Every named schedule at every budget that it has; explicit counts and schedule files have only their own.
 
-    Raises InputError for a name that is neither a schedule nor a readable file, and for one that fits no budget.
+    own: schedule files that nobody named, so that they may have none of the budgets. Raises InputError for a name that
+    is neither a schedule nor a readable file, for one that fits no budget, and for a repeated budget.
     """
+    if len(set(steps)) < len(steps):
+        raise InputError(f"steps must not repeat, got {list(steps)}; give each budget once")
     for budget in steps:
-        yield from (setting for name in names if (setting := _setting(evaluator, name, budget)) is not None)
+        yield from (setting for name in (*names, *own) if (setting := _setting(evaluator, name, budget)) is not None)
     for name in names:
         if all(_setting(evaluator, name, budget) is None for budget in steps):
             raise InputError(f"schedule {name} has none of the budgets {list(steps)}; give its own number of --steps")
 
 
+def own_steps(name: str) -> list[int] | None:
+    """The budgets that a schedule brings along; None where it is a curve and takes any."""
+    if is_file(name):
+        return sorted(load_schedule(name).budgets)
+    schedule = parse_schedule(name)
+    return [len(schedule.counts)] if isinstance(schedule, Counts) else None
+
+
+def is_file(name: str) -> bool:
+    """Whether the name of a schedule means a schedule file, or a run folder that holds one."""
+    return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
+
+
 def _setting(evaluator: Evaluator, name: str, steps: int) -> Setting | None:
-    if not name.endswith((".yaml", ".yml")):
-        schedule = parse_schedule(name)
+    if not is_file(name):
+        try:
+            schedule = parse_schedule(name)
+        except InputError as error:
+            raise InputError(f"{error} A schedule file ends in .yaml.") from None
         own = isinstance(schedule, Counts) and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)
     file = load_schedule(name)

@@ -63,8 +63,7 @@ def search(
 ) -> None:
     """Find the best Beta(a, b) schedule for each step budget and write it to disk."""
     screen = Screen(quiet=quiet, as_json=as_json)
-    again = shlex.join(["mdm-tune", *sys.argv[1:], *([] if resume else ["--resume"])]).replace(" --overwrite", "")
-    with reporting(screen, f"resume with: {again}"):
+    with reporting(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
@@ -79,9 +78,10 @@ def search(
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         record = runs.search(loaded, resume=resume, overwrite=overwrite, notify=screen.on_event)
-        same = [str(config), *(f"--set {shlex.quote(text)}" for text in overrides or ())]
-        same += [] if output is None else [f"--output {shlex.quote(output)}"]
-        commands = [f"mdm-tune {name} {' '.join(same)}" for name in ("evaluate", "sample")]
+        same = [str(config), *(part for text in overrides or () for part in ("--set", text))]
+        same += [] if output is None else ["--output", output]
+        same += [] if seed is None else ["--seed", str(seed)]
+        commands = [shlex.join(["mdm-tune", name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
 
 
@@ -146,20 +146,38 @@ def sample(
 
 
 @contextmanager
-def reporting(screen: Screen, resumption: str = "") -> Iterator[None]:
+def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
     """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; keep the interpreter from failing again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        _drop_stdout()
+    except OSError as error:
+        _drop_stdout()
+        print(f"error: cannot write the result to stdout ({error.strerror}); the run folder has it", file=sys.stderr)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print("\ninterrupted" + (f"; {resumption}" if resumption else ""), file=sys.stderr)
+        print("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except MdmTuneError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+
+
+def _again(screen: Screen) -> str:
+    """The command that goes on: the same one, with --resume once the search has begun."""
+    words = sys.argv[1:]
+    if screen.searching and "--resume" not in words:
+        words = [word for word in words if word != "--overwrite"] + ["--resume"]
+    return shlex.join(["mdm-tune", *words])
+
+
+def _drop_stdout() -> None:
+    """Keep the interpreter from failing again when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

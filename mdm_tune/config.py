@@ -25,7 +25,8 @@ FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}
 FromList = BeforeValidator(rules.as_tuple)
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
-Steps = Annotated[tuple[Positive, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
+Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
+Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -55,8 +56,8 @@ class MarkovConfig(Section):
     gives every row. Without ``start`` the first symbol is uniform."""
 
     type: Literal["markov"]
-    length: Positive
-    symbols: Annotated[int, Field(ge=2, le=LARGEST)] = 2
+    length: Size
+    symbols: Annotated[int, Field(ge=2, le=4096)] = 2
     flip: Probability | None = None
     transition: Annotated[Matrix, AfterValidator(rules.square)] | None = None
     start: Annotated[Law, AfterValidator(rules.one_per_symbol)] | None = None
@@ -81,14 +82,14 @@ class RepeatedBitConfig(Section):
     """One fair bit, repeated over the whole length."""
 
     type: Literal["repeated-bit"]
-    length: Positive
+    length: Size
 
 
 class ParityConfig(Section):
     """Uniform over the bit strings of even parity."""
 
     type: Literal["parity"]
-    length: Annotated[int, Field(ge=2, le=LARGEST)]
+    length: Annotated[int, Field(ge=2, le=65_536)]
 
 
 class TableConfig(Section):
@@ -122,7 +123,7 @@ class MixtureConfig(Section):
 
 
 class TextDatasetConfig(Section):
-    """Lines of text files, split into examples for the search, for the choice of finalists and for the report."""
+    """Windows of text files: examples for the search, for the choice of finalists and for the report."""
 
     type: Literal["text"]
     path: InputPath

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +26,11 @@ class Screen:
     """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        self.err = Console(stderr=True, quiet=quiet, highlight=False)
+        # Rich takes 80 columns where there is no terminal, too few for a table with intervals.
+        width = None if sys.stderr is not None and sys.stderr.isatty() else 120
+        self.err = Console(stderr=True, quiet=quiet, highlight=False, width=width)
         self.quiet, self.as_json = quiet, as_json
+        self.searching = False  # whether the run folder has been touched
 
     def say(self, text: str) -> None:
         """One line of progress."""
@@ -34,11 +38,12 @@ class Screen:
 
     def out(self, text: str) -> None:
         """One line of the result."""
-        sys.stdout.write(text + "\n")
+        if sys.stdout is not None:  # None where the shell has closed it
+            sys.stdout.write(text + "\n")
 
     def json(self, record: Record) -> None:
         """The result as one JSON object."""
-        self.out(json.dumps(record))
+        self.out(json.dumps(record, allow_nan=False))
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
@@ -51,7 +56,10 @@ class Screen:
                     f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
                     f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
                 )
+            case runs.Note(text):
+                self.say(f"  note: {text}")
             case runs.BudgetStarted(steps):
+                self.searching = True
                 self.say(f"\n{steps} steps")
             case search.TrialDone():
                 note = "" if event.fresh else "  (these counts were scored before)"
@@ -85,13 +93,10 @@ class Screen:
         """One table, then the differences where they were asked for."""
         rows = record["rows"]
         exact = rows[0]["n"] is None
-        table = Table(title=rows[0]["metric"], title_justify="left")
-        table.add_column("steps", justify="right")
-        table.add_column("schedule")
-        for heading in ("value", "minus linear"):
-            table.add_column(heading if exact else f"{heading} [95 %]", justify="right", no_wrap=True)
-        table.add_column("NFE", justify="right")
-        table.add_column("n", justify="right")
+        of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
+        table = Table(title=f"{rows[0]['metric']}, {of}", title_justify="left", box=SIMPLE_HEAD)
+        for heading in ("steps", "schedule", "value", "minus linear", "NFE"):
+            table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
         against = {}
         for pair in record["comparisons"]:
             for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
@@ -100,9 +105,6 @@ class Screen:
                     gap = pair["difference"]
                     against[pair["steps"], name] = interval(gap and sign * gap, bounds)
         short = short_names([row["schedule"] for row in rows])
-        figures = [name for name in ("token_entropy", "distinct_words") if name in rows[0]]
-        for name in figures:
-            table.add_column(name.replace("_", " "), justify="right")
         for row in rows:
             table.add_row(
                 str(row["steps"]),
@@ -110,21 +112,34 @@ class Screen:
                 interval(row["value"], row["ci"]),
                 against.get((row["steps"], row["schedule"]), ""),
                 f"{row['nfe']:.4g}",
-                "exact" if row["n"] is None else str(row["n"]),
-                *(f"{row[name]:.3f}" for name in figures),
             )
         if record["data"] is not None:
-            data = record["data"]
-            figures_of_data = (f"{data[name]:.3f}" for name in figures)
-            table.add_row(
-                "", "the data itself", interval(data["value"], data["ci"]), "", "", "", *figures_of_data, style="dim"
-            )
+            table.add_row("", "the data itself", interval(record["data"]["value"], record["data"]["ci"]), style="dim")
         self.err.print(table)
+        self._diversity(record, short)
+        if record.get("differences") == []:
+            self.say("linear and the last schedule differ on no example")
         for found in record.get("differences", []):
             self.say(f"\n{found['steps']} steps, example {found['id']}")
             for side in (found["first"], found["second"]):
                 self.say(f"  {side['value']:>8.4g}  {side['text']}  {side['schedule']}")
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+
+    def _diversity(self, record: Record, short: dict[str, str]) -> None:
+        """The figures that fall when samples become alike, where the metric has any."""
+        figures = [name for name in ("token_entropy", "distinct_words") if name in record["rows"][0]]
+        if not figures:
+            return
+        table = Table(title="diversity", title_justify="left", box=SIMPLE_HEAD)
+        for heading in ("steps", "schedule", *figures):
+            table.add_column(
+                heading.replace("_", " "), justify="left" if heading == "schedule" else "right", no_wrap=True
+            )
+        for row in record["rows"]:
+            table.add_row(str(row["steps"]), short[row["schedule"]], *(f"{row[name]:.3f}" for name in figures))
+        if record["data"] is not None:
+            table.add_row("", "the data itself", *(f"{record['data'][name]:.3f}" for name in figures), style="dim")
+        self.err.print(table)
 
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
@@ -138,7 +153,7 @@ class Screen:
             column.justify = "right"
         self.err.print(table)
         for steps, count in record["reachable_counts"].items():
-            known = "any, ancestral reveal has no counts" if count is None else f"{count:,} distinct count vectors"
+            known = "ancestral reveal has no counts" if count is None else f"at least {count:,} distinct count vectors"
             self.say(f"{steps} steps: {known}" + ("; nothing to tune" if count == 1 else ""))
         if record["detectable_gain"] is not None:
             self.say(
@@ -208,14 +223,14 @@ def verdict(budget: Record) -> list[str]:
     for figure in (flag.removeprefix("less-diverse:") for flag in budget["flags"]):
         found = {name: interval(*each[figure].values()) for name, each in budget["diversity"].items()}
         lines.append(f"  {figure.replace('_', ' ')}: " + "; ".join(f"{name} {text}" for name, text in found.items()))
-    for each in budget["choose"]:
-        if each["less_diverse"]:
-            figures = ", ".join(each["less_diverse"]).replace("_", " ")
-            lines.append(f"passed over {each['schedule']}: {each['value']:.4f} on choose, but less diverse ({figures})")
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
     if budget["all_reachable_counts_scored"]:
-        lines.append("every count vector that the box reaches was scored; more trials cannot help")
+        lines.append("stopped early: every count vector that a scan of the box finds was scored")
+    if budget["counts"] is not None and budget["nfe"] < budget["steps"]:
+        lines.append(
+            f"{budget['nfe']:g} denoiser calls, not {budget['steps']}: the other steps have no token to reveal"
+        )
     return lines
 
 

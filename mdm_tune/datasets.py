@@ -93,18 +93,18 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
 
     Windows do not overlap. ``folder``/words.txt, if there is one, holds the vocabulary for ``spelling``, one word a
     line. Raises InputError for a missing file, a character outside ``symbols``, a text too short for its size, and a
-    window that occurs in two uses.
+    window that also occurs, at any place, in the text of another use.
     """
+    texts = {use: _text(folder / f"{use}.txt", symbols) for use in sizes}
     splits: dict[Use, Split] = {}
-    owner: dict[str, Use] = {}
     for use, size in sizes.items():
         path = folder / f"{use}.txt"
-        windows = _windows(path, symbols, length, size)
-        for window in windows:
-            if owner.setdefault(window, use) != use:
+        windows = _windows(path, texts[use], length, size)
+        for other, text in texts.items():
+            if other != use and (shared := next((window for window in windows if window in text), None)):
                 raise InputError(
-                    f"{path}: the splits must not share an example, but {window!r} is also in "
-                    f"{owner[window]}.txt; use different texts"
+                    f"{path}: the splits must not share an example, but {shared!r} is also in {other}.txt; "
+                    "use different texts"
                 )
         index = {symbol: token for token, symbol in enumerate(symbols)}
         originals = torch.tensor([[index[symbol] for symbol in window] for window in windows])
@@ -119,7 +119,7 @@ def _split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int)
     return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds)
 
 
-def _windows(path: Path, symbols: str, length: int, size: int) -> list[str]:
+def _text(path: Path, symbols: str) -> str:
     text = _read(path).rstrip("\n")
     if foreign := sorted(set(text) - set(symbols)):
         at = text.index(foreign[0])
@@ -128,6 +128,10 @@ def _windows(path: Path, symbols: str, length: int, size: int) -> list[str]:
             f"{path}, line {line}, column {column}: {foreign[0]!r} is not one of the model's symbols {symbols!r}; "
             f"replace or remove it ({len(foreign)} foreign characters in all)"
         )
+    return text
+
+
+def _windows(path: Path, text: str, length: int, size: int) -> list[str]:
     available = len(text) // length
     if available < size:
         raise InputError(

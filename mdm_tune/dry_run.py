@@ -43,9 +43,7 @@ def dry_run(config: Config) -> Record:
     return {
         "phases": _phases(run, spent),
         "reachable_counts": {
-            str(steps): None
-            if evaluator.sampler.bernoulli
-            else len(set(reachable_counts(evaluator, steps, run.search)))
+            str(steps): None if evaluator.sampler.bernoulli else len(reachable_counts(evaluator, steps, run.search))
             for steps in config.sampler.steps
         },
         "detectable_gain": None if evaluator.exact else _detectable(run, timed),

@@ -213,7 +213,8 @@ def _tempered(log_p: Floats, temperature: float) -> Floats:
     """Probabilities of the drawn token; at temperature 0 the argmax, of equals the first."""
     if temperature == 0:
         return np.asarray(np.eye(log_p.shape[-1])[log_p.argmax(axis=-1)])
-    return np.asarray(softmax(log_p / temperature, axis=-1))
+    # Measured from the best token, so that no temperature is too small to divide by.
+    return np.asarray(softmax((log_p - log_p.max(axis=-1, keepdims=True)) / temperature, axis=-1))
 
 
 def _binomial(length: int, rate: float) -> Floats:

@@ -166,7 +166,7 @@ class Spelling:
         return self._score(split.originals)
 
     def diversity(self, tokens: Tensor) -> dict[str, Values]:
-        """``token_entropy``: of the letters, nats. ``distinct_words``: share of distinct words among the known ones.
+        """``token_entropy``: of the characters, nats. ``distinct_words``: share of distinct words among the known ones.
 
         Misspelt words are left out of the second, since garbage is always distinct.
         """

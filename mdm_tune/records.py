@@ -8,7 +8,6 @@ from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
@@ -108,10 +107,6 @@ def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
 
 def difference_records(examples: Sequence[Record], most: int = 3) -> list[Record]:
     """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways."""
-    if not examples:
-        raise InputError(
-            "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
-        )
     found = []
     for steps in dict.fromkeys(example["steps"] for example in examples):
         here = [example for example in examples if example["steps"] == steps]
@@ -123,6 +118,8 @@ def difference_records(examples: Sequence[Record], most: int = 3) -> list[Record
         tuned = {example["id"]: example for example in here if example["schedule"] == other}
         pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
         for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
+            if tuned[name]["value"] == linear[name]["value"]:
+                continue
             sides = {"first": linear[name], "second": tuned[name]}
             shown = {side: {key: of[key] for key in ("schedule", "value", "text")} for side, of in sides.items()}
             found.append({"steps": steps, "id": name, **shown})
@@ -172,8 +169,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "answered_from_record": budget.reused,
         "all_reachable_counts_scored": budget.exhausted,
         "choose": [
-            {"schedule": scores.setting.label, **estimate_record(scores.estimate), "less_diverse": list(excluded)}
-            for scores, excluded in budget.chosen_from
+            {"schedule": scores.setting.label, **estimate_record(scores.estimate)} for scores in budget.chosen_from
         ],
     }
 

@@ -63,7 +63,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
     file = file / "schedule.yaml" if file.is_dir() else file
     try:
         record = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"cannot read the schedule file {file}: {reason}; give a schedule.yaml of a search") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -71,25 +71,30 @@ def load_schedule(path: str | Path) -> ScheduleFile:
         raise InputError(f"{file} is not a schedule file: format must be {FORMAT!r}, got {got!r}; search again")
     try:
         budgets = [_budget(entry, int(record["length"])) for entry in record["budgets"]]
+        if not budgets:
+            raise ValueError("there must be at least one budget")
         return ScheduleFile(int(record["length"]), {budget.steps: budget for budget in budgets}, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, InputError) as error:
         raise InputError(f"{file} is damaged ({error!r}); restore it or search again") from None
 
 
 def _budget(entry: Mapping[str, Any], length: int) -> ScheduleBudget:
+    steps = int(entry["steps"])
     counts = None if entry["counts"] is None else tuple(int(count) for count in entry["counts"])
     alphas = None if entry["alphas"] is None else tuple(float(alpha) for alpha in entry["alphas"])
     if (counts is None) == (alphas is None):
         raise ValueError("exactly one of counts and alphas must be given")
+    if len(counts or (alphas or ())[1:]) not in range(1, steps + 1):  # fewer where there are fewer tokens than steps
+        raise ValueError(f"a budget of {steps} steps must have counts for them, got {counts or alphas}")
     if counts is not None and (min(counts) < 0 or sum(counts) != length):
         raise ValueError(f"counts must not be negative and sum to the length {length}, got {list(counts)}")
     if alphas is not None and (alphas[0] != 0 or alphas[-1] != 1 or list(alphas) != sorted(alphas)):
         raise ValueError(f"alphas must increase from 0 to 1, got {list(alphas)}")
-    return ScheduleBudget(int(entry["steps"]), parse_schedule(entry["schedule"]), counts, alphas)
+    return ScheduleBudget(steps, parse_schedule(entry["schedule"]), counts, alphas)
 
 
 class RunFolder:
-    """The files of a run. Nothing is created before ``open``; every file is replaced whole or not at all."""
+    """The files of a run. Nothing is created before ``open``; all but the journal are replaced whole or not at all."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -101,8 +106,20 @@ class RunFolder:
 
     @property
     def holds_search(self) -> bool:
-        """Whether a search was started here."""
-        return self.journal.exists() or self.result.exists()
+        """Whether a search was started here; raises InputError where that cannot be seen."""
+        return self.has(self.journal) or self.has(self.result)
+
+    def has(self, path: Path) -> bool:
+        """Whether one of the folder's files exists."""
+        try:
+            return path.exists()
+        except OSError as error:
+            raise self._closed(error) from None
+
+    def _closed(self, error: OSError) -> InputError:
+        return InputError(
+            f"output: cannot write a run into {self.path} ({error.strerror}); give another folder with --output"
+        )
 
     def open(self) -> None:
         """Create the folder; raises InputError where that is impossible or nothing can be written in it."""
@@ -111,9 +128,7 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise InputError(
-                f"output: cannot write a run into {self.path} ({error.strerror}); give another folder with --output"
-            ) from None
+            raise self._closed(error) from None
 
     def clear_search(self) -> None:
         """Remove what a search wrote, and nothing else."""
@@ -138,11 +153,11 @@ class RunFolder:
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write one object as JSON and return the file's path."""
-        return write_text(self.path / name, json.dumps(record, indent=1, allow_nan=True) + "\n")
+        return write_text(self.path / name, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
     def write_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> Path:
         """Write one JSON object a line."""
-        return write_text(self.path / name, "".join(json.dumps(record) + "\n" for record in records))
+        return write_text(self.path / name, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write rows of equal keys as CSV; lists become texts with spaces between their entries."""
@@ -163,11 +178,11 @@ def write_text(path: Path, text: str) -> Path:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+                temporary.chmod(0o644)
+                temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        temporary.chmod(0o644)
-        temporary.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path} ({error.strerror}); free space or choose another --output") from None
     return path

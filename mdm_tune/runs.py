@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from mdm_tune.build import Run, build, settings_of
-from mdm_tune.config import Config, to_yaml
+from mdm_tune.build import Run, build, is_file, own_steps, settings_of
+from mdm_tune.config import Config, resolved, to_yaml
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores, plan_of
 from mdm_tune.records import (
@@ -25,8 +24,9 @@ from mdm_tune.records import (
     schedule_record,
     search_record,
 )
-from mdm_tune.results import RunFolder, versions, write_text
+from mdm_tune.results import RunFolder, load_schedule, versions, write_text
 from mdm_tune.sampling import Step, unmask
+from mdm_tune.schedules import parse_schedule
 from mdm_tune.search import Budget, Event, journal, search_budget
 from mdm_tune.seeding import derive_seed
 
@@ -34,6 +34,7 @@ __all__ = [
     "BudgetDone",
     "BudgetStarted",
     "Loaded",
+    "Note",
     "Notify",
     "RunEvent",
     "Scored",
@@ -75,7 +76,14 @@ class Scored:
     total: int
 
 
-RunEvent = Loaded | BudgetStarted | BudgetDone | Scored | Event
+@dataclass(frozen=True)
+class Note:
+    """Something about the input that is allowed and worth knowing."""
+
+    text: str
+
+
+RunEvent = Loaded | BudgetStarted | BudgetDone | Scored | Note | Event
 Notify = Callable[[RunEvent], None]
 
 
@@ -93,15 +101,17 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
         )
     run = build(config)
     notify(Loaded(run))
-    identity = {"config": yaml.safe_load(to_yaml(config)), "fingerprints": run.fingerprints, "versions": versions()}
+    _check_baselines(run)
+    identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
     folder.open()
     if overwrite:
         folder.clear_search()
     elif folder.holds_search:
         before = folder.read(folder.identity)
         _refuse_changes(before, identity)
-        if folder.result.exists() and before["config"]["search"]["trials"] == config.search.trials:
+        if folder.has(folder.result) and before["config"]["search"]["trials"] == config.search.trials:
             return folder.read(folder.result)
+        folder.result.unlink(missing_ok=True)  # of fewer trials; should this run be stopped, it is no longer the answer
     folder.write_json(folder.identity.name, identity)
     write_text(folder.config, to_yaml(config))
     storage = journal(folder.journal)
@@ -128,12 +138,18 @@ def evaluate(
     add the examples on which linear and the last schedule differ most.
     """
     folder = RunFolder(config.output)
-    own = [str(folder.schedule)] if folder.schedule.exists() else []
-    names = list(schedules) or [*config.evaluate.schedules, *own]
+    own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
+    names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     run = build(config)
     notify(Loaded(run))
-    settings = list(settings_of(run.evaluator, list(dict.fromkeys(names)), budgets))
+    settings = list(settings_of(run.evaluator, names, budgets, [name for name in own if name not in names]))
+    if differences and run.evaluator.exact:
+        raise InputError(
+            "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
+        )
+    for note in _other_samplers(config, [*names, *own]):
+        notify(note)
     folder.open()
     scores = []
     for done, setting in enumerate(settings):
@@ -167,13 +183,17 @@ def sample(
     """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
 
     schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of
-    the config. Each sample has its own seed: the first n of a longer run are the same.
+    the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
+    run are the same.
     """
     folder = RunFolder(config.output)
-    name = schedule or (str(folder.schedule) if folder.schedule.exists() else "linear")
+    name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
     run = build(config)
     evaluator = run.evaluator
-    (setting,) = settings_of(evaluator, [name], [steps or config.sampler.steps[0]])
+    if steps is None:
+        first, own = config.sampler.steps[0], own_steps(name)
+        steps = first if own is None or first in own else own[0]
+    (setting,) = settings_of(evaluator, [name], [steps])
     start = torch.full((number, evaluator.length), evaluator.denoiser.mask_id)
     seeds = np.array([derive_seed(config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
     began = time.monotonic()
@@ -200,6 +220,26 @@ def sample(
     folder.open()
     folder.write_json("samples.json", record)
     return record
+
+
+def _check_baselines(run: Run) -> None:
+    """Raise InputError for a baseline that fits not every budget, before any trial has been paid for."""
+    for steps in run.config.sampler.steps:
+        for name in run.config.search.baselines:
+            try:
+                run.evaluator.setting(parse_schedule(name), steps)
+            except InputError as error:
+                raise InputError(f"search.baselines: {error}") from None
+
+
+def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:
+    """A note for each schedule file that was tuned for another order, reveal or temperature."""
+    for name in filter(is_file, names):
+        tuned = load_schedule(name).record.get("sampler") or {}
+        now = resolved(config)["sampler"]
+        changed = [f"{key} {tuned[key]} (here {now[key]})" for key in tuned if tuned[key] != now.get(key)]
+        if changed:
+            yield Note(f"{name} was tuned for {', '.join(changed)}")
 
 
 def _refuse_changes(before: Record, now: Record) -> None:

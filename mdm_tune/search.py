@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference, gain, less_diverse
+from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, gain, less_diverse
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 from mdm_tune.seeding import derive_seed
 from mdm_tune.statistics import Estimate, detectable_gain
@@ -38,7 +38,7 @@ Strategy = Literal["gp", "tpe", "qmc", "grid"]
 Range = tuple[float, float]
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
-SCAN = 48  # points per axis of the scan for reachable counts
+SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,10 @@ Notify = Callable[[Event], None]
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: the schedule that was best on the choose split among those not less diverse than linear there. chosen_from:
-    all that were compared, with what they were excluded for. gain: over linear, positive is better. flags: diversity
-    figures of the winner below linear's interval. beats_linear: the gain's interval excludes zero (or the exact gain is
-    positive) and there is no flag. data: the data's own score. detectable: smallest gain over linear that the report
-    split shows with 80 % power; None where values are exact.
+    winner: the schedule that was best on the choose split, of those in chosen_from. gain: over linear, positive is
+    better. flags: diversity figures of the winner below linear's interval. beats_linear: the gain's interval excludes
+    zero (or the exact gain is positive) and there is no flag. data: the data's own score. detectable: smallest gain
+    over linear that the report split shows with 80 % power; None where values are exact or nothing differs from linear.
     """
 
     steps: int
@@ -99,7 +98,7 @@ class Budget:
     gain: Estimate
     beats_linear: bool
     flags: tuple[str, ...]
-    chosen_from: tuple[tuple[Scores, tuple[str, ...]], ...]
+    chosen_from: tuple[Scores, ...]
     data: Scores | None
     detectable: float | None
     trials: int
@@ -124,7 +123,7 @@ def search_budget(
     study = optuna.create_study(storage=storage, study_name=f"steps-{steps}", direction=direction, load_if_exists=True)
     _fail_orphans(study)
     scored = {tuple(trial.user_attrs["key"]): _value(trial) for trial in _finished(study)}
-    reachable = None if evaluator.sampler.bernoulli else set(reachable_counts(evaluator, steps, settings))
+    reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
     trials = _trials(settings, steps)
     while len(_finished(study)) < trials and not (reachable is not None and reachable <= scored.keys()):
         notify(_run_trial(study, evaluator, steps, settings, scored))
@@ -132,15 +131,20 @@ def search_budget(
     return _confirm(study, evaluator, steps, settings, exhausted, notify)
 
 
-def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> Iterator[tuple[float, ...]]:
-    """The distinct counts that a 48 x 48 scan of the box meets, and those of the starting points.
+def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[tuple[float, ...]]:
+    """The distinct counts that a scan of the box meets, and those of the starting points.
 
-    Points of the box between the scan's may reach a few more.
+    Where there are fewer than trials, so that all of them could be scored, the scan is refined until it finds no more,
+    up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
     """
-    low, high = np.log([settings.space_a, settings.space_b]).T
-    axis_a, axis_b = np.exp(np.linspace(low, high, SCAN)).T
-    points = [Beta(float(a), float(b)) for a in axis_a for b in axis_b]
-    yield from {evaluator.setting(schedule, steps).key for schedule in [*START, *points]}
+    found = {evaluator.setting(schedule, steps).key for schedule in START}
+    for points in SCANS:
+        before = len(found)
+        axis_a, axis_b = (np.geomspace(*ends, points) for ends in (settings.space_a, settings.space_b))
+        found |= {evaluator.setting(Beta(float(a), float(b)), steps).key for a in axis_a for b in axis_b}
+        if len(found) > settings.trials or (points > SCANS[0] and len(found) == before):
+            break
+    return found
 
 
 def _trials(settings: SearchSettings, steps: int) -> int:
@@ -245,11 +249,13 @@ def _confirm(
     """Finalists and baselines on the choose split, then winner and baselines on the report split."""
     sign = 1 if evaluator.metric.direction == "maximize" else -1
     finished = _finished(study)
-    ranked = sorted(finished, key=lambda trial: (-sign * _value(trial), trial.number))
-    distinct: dict[tuple[float, ...], Schedule] = {}
-    for trial in ranked:
-        distinct.setdefault(tuple(trial.user_attrs["key"]), Beta(trial.params["a"], trial.params["b"]))
     baselines = [parse_schedule(name) for name in settings.baselines]
+    named_keys = {evaluator.setting(schedule, steps).key for schedule in baselines}
+    distinct: dict[tuple[float, ...], Schedule] = {}
+    for trial in sorted(finished, key=lambda trial: (-sign * _value(trial), trial.number)):
+        key = tuple(trial.user_attrs["key"])
+        if key not in named_keys:  # linear and squared-sine were trials, and are compared anyway
+            distinct.setdefault(key, Beta(trial.params["a"], trial.params["b"]))
     # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
     candidates = [*baselines, *list(distinct.values())[: settings.finalists]]
     cost = Cost()
@@ -269,9 +275,7 @@ def _confirm(
         return results
 
     chosen = score(candidates, "choose")
-    excluded = [less_diverse(scores, chosen[settings.baselines.index("linear")]) for scores in chosen]
-    eligible = [i for i in range(len(candidates)) if not excluded[i]]
-    best = max(eligible, key=lambda i: (sign * chosen[i].estimate.value, -i))
+    best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
     winner, *others = score([candidates[best], *baselines], "report")
     named = dict(zip(settings.baselines, others, strict=True))
     linear = named["linear"]
@@ -285,9 +289,9 @@ def _confirm(
         better,
         low > 1e-12 and not flags,
         flags,
-        tuple(zip(chosen, excluded, strict=True)),
+        tuple(chosen),
         evaluator.data("report"),
-        _detectable(winner, linear, named),
+        _detectable(linear, [winner, *others]),
         len(finished),
         sum(not trial.user_attrs["fresh"] for trial in finished),
         exhausted,
@@ -295,9 +299,9 @@ def _confirm(
     )
 
 
-def _detectable(winner: Scores, linear: Scores, named: dict[str, Scores]) -> float | None:
-    """From the pairs that were compared; linear against itself has no spread, so a baseline stands in."""
-    other = winner if winner.setting.key != linear.setting.key else named.get("squared-sine", winner)
-    if other.values is None or linear.values is None or difference(other, linear).ci is None:
+def _detectable(linear: Scores, others: Sequence[Scores]) -> float | None:
+    """From the pairs that were compared: linear and the first schedule with other counts."""
+    other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
+    if other is None or other.values is None or linear.values is None:
         return None
     return detectable_gain(float(np.std(other.values - linear.values, ddof=1)), len(linear.values))

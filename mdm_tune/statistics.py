@@ -32,7 +32,7 @@ def estimate(values: NDArray[np.float64]) -> Estimate:
     from scipy.stats import bootstrap
 
     mean = float(np.mean(values))
-    if np.ptp(values) == 0:  # no spread to resample, and the acceleration would be 0 / 0
+    if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):  # rounding only: the acceleration would be 0 / 0
         return Estimate(mean, (mean, mean))
     found = bootstrap(
         (values,),

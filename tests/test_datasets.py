@@ -91,9 +91,10 @@ def test_an_empty_text_is_too_short(folder: Path) -> None:
         text_dataset(folder, SYMBOLS, 20, SIZES, 0)
 
 
-def test_splits_that_share_a_window_are_refused(folder: Path) -> None:
-    (folder / "report.txt").write_text((folder / "tune.txt").read_text(encoding="utf-8"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"splits must not share an example, but .* is also in tune\.txt"):
+@pytest.mark.parametrize("shift", ["", "a", "aaaaaaa"])
+def test_splits_that_share_text_are_refused_wherever_it_stands(folder: Path, shift: str) -> None:
+    (folder / "report.txt").write_text(shift + (folder / "tune.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"splits must not share an example, but .* is also in report\.txt"):
         text_dataset(folder, SYMBOLS, 20, SIZES, 0)
 
 

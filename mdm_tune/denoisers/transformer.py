@@ -21,6 +21,7 @@ __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transfo
 FORMAT = "mdm-tune-transformer-1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+LARGEST = 65_536  # length, width, depth and heads; beyond it a config is damaged
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in ("length", "width", "depth", "heads"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"transformer {name} must be a whole number of at least 1, got {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+                raise InputError(f"transformer {name} must be a whole number from 1 to {LARGEST}, got {value!r}")
         if self.width % self.heads:
             raise InputError(f"transformer width must be a multiple of heads, got {self.width} and {self.heads}")
         if not isinstance(self.symbols, str) or len(set(self.symbols)) != len(self.symbols) or not self.symbols:
@@ -170,7 +171,8 @@ def load_transformer(folder: Path) -> Transformer:
             )
     try:
         record = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        config = TransformerConfig(**{name: record[name] for name in TransformerConfig.__dataclass_fields__})
+        sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__}
+        config = TransformerConfig(**sizes)
     except (ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{folder / CONFIG} is not a checkpoint description: {error!r}; save the model again"
@@ -183,7 +185,12 @@ def load_transformer(folder: Path) -> Transformer:
         raise InputError(
             f"{folder / WEIGHTS} is truncated or not a safetensors file ({error}); copy it again"
         ) from None
-    model = Transformer(config)
+    try:
+        model = Transformer(config)
+    except (RuntimeError, MemoryError):
+        raise InputError(
+            f"{folder / CONFIG}: the sizes {sizes} need more memory than there is; copy it again"
+        ) from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
