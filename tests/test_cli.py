@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from mdm_tune import runs
 from mdm_tune.cli import app
+from mdm_tune.config import Config, load_config
+from mdm_tune.search import TrialDone
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")
@@ -109,6 +112,33 @@ def test_resume_with_more_trials_goes_on(tmp_path: Path) -> None:
     assert first["budgets"] == second["budgets"] and first["trials"] == 7
 
 
+def test_a_stopped_resumption_with_more_trials_goes_on(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop_at_the_sixth(event: runs.RunEvent) -> None:
+        if isinstance(event, TrialDone) and event.number == 5:
+            raise Stop
+
+    def config(trials: int) -> Config:
+        overrides = ["search.strategy=tpe", "sampler.steps=[8]"]
+        return load_config(Path(MARKOV), overrides, trials=trials, output=str(tmp_path / "run"))
+
+    first = runs.search(config(3), resume=False, overwrite=False, notify=lambda event: None)
+    with pytest.raises(Stop):
+        runs.search(config(9), resume=True, overwrite=False, notify=stop_at_the_sixth)
+    resumed = runs.search(config(9), resume=True, overwrite=False, notify=lambda event: None)
+    assert (first["trials"], resumed["trials"]) == (3, 9)
+
+
+@pytest.mark.parametrize(("name", "reach"), [("toy-extremes", 0.336), ("toy-middle", 0.1085), ("markov", 0.63)])
+def test_the_cheap_configurations_reach_what_they_promise(tmp_path: Path, name: str, reach: float) -> None:
+    result = call("search", str(CONFIGS / f"{name}.yaml"), "--output", str(tmp_path / "run"), "--json", "--quiet")
+    budget = json.loads(result.stdout)["budgets"][-1]
+    assert budget["value"] <= reach
+    assert budget["beats_linear"]
+
+
 def test_overwrite_replaces(tmp_path: Path) -> None:
     common = ("search", MARKOV, "--set", "sampler.steps=[4]", "--set", "search.strategy=qmc", "--trials", "3", "--json")
     one = call(*common, "--output", str(tmp_path / "run"))
@@ -149,6 +179,34 @@ def test_evaluate_includes_the_runs_own_schedule(searched: tuple[Path, dict[str,
     folder, _ = searched
     rows = json.loads(call("evaluate", MARKOV, "--output", str(folder), "--json").stdout)["rows"]
     assert str(folder / "schedule.yaml") in {row["schedule"] for row in rows}
+
+
+def test_the_runs_own_schedule_is_left_out_where_it_has_no_such_budget(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = searched
+    result = call("evaluate", MARKOV, "--output", str(folder), "--json", "--steps", "5")
+    rows = json.loads(result.stdout)["rows"]
+    assert {row["schedule"] for row in rows} == {"linear", "squared-sine", "sine", "maskgit-cosine"}
+
+
+def test_a_schedule_tuned_for_another_sampler_is_noted(searched: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = searched
+    data = ("--set", "objective.metric=path_nll", "--set", "dataset={type: law, tune: 8, choose: 8, report: 8}")
+    result = call(
+        *("evaluate", MARKOV, "--schedule", str(folder), "--steps", "8", "--output", str(tmp_path / "run")),
+        *(*data, "--set", "sampler.order=margin"),
+    )
+    assert result.exit_code == 0
+    assert "was tuned for order random (here margin)" in result.stderr
+
+
+def test_a_schedule_with_its_own_budget_needs_no_steps(tmp_path: Path) -> None:
+    result = call("sample", MARKOV, "--schedule", "counts:16,16", "--json", "--output", str(tmp_path / "run"))
+    assert json.loads(result.stdout)["counts"] == [16, 16]
+
+
+def test_fewer_tokens_than_steps_are_said(tmp_path: Path) -> None:
+    result = call("search", MARKOV, *QUICK, "--set", "sampler.steps=[40]", "--output", str(tmp_path / "run"))
+    assert "32 denoiser calls, not 40" in result.stderr
 
 
 def test_sample_is_reproducible_and_a_prefix_of_a_longer_run(searched: tuple[Path, dict[str, Any]]) -> None:
@@ -197,6 +255,10 @@ def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
         (("evaluate", MARKOV, "--show-differences"), ("--show-differences", "computed exactly")),
         (("sample", MARKOV, "--number", "0"), ("--number must be at least 1, got 0",)),
         (("sample", MARKOV, "--steps", "-3"), ("steps", "at least 1", "-3")),
+        (("sample", MARKOV, "--steps", "0"), ("steps", "at least 1", "0")),
+        (("evaluate", MARKOV, "--steps", "4", "--steps", "4"), ("steps must not repeat", "[4, 4]")),
+        (("search", MARKOV, "--set", "search.baselines=[linear, 'counts:2,3']"), ("search.baselines", "counts:2,3")),
+        (("search", MARKOV, "--set", "model.length=2000000000"), ("model.length", "65536")),
     ],
 )
 def test_bad_input_gets_one_message_and_exit_code_two(
@@ -212,6 +274,7 @@ def test_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     assert "cannot write a run into" in refused("search", MARKOV, *QUICK, "--output", str(tmp_path / "run"))
     assert (tmp_path / "run").read_text() == "mine"
+    assert "cannot write a run into" in refused("search", MARKOV, *QUICK, "--output", "x" * 300)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
         ({"budgets": [{**BUDGET, "counts": None}]}, "exactly one of counts and alphas"),
         ({"budgets": [{**BUDGET, "counts": None, "alphas": [0.0, 0.9, 0.5]}]}, "increase from 0 to 1"),
         ({"budgets": [{"steps": 3}]}, "is damaged"),
+        ({"budgets": []}, "at least one budget"),
+        ({"budgets": [{**BUDGET, "steps": 2}]}, "a budget of 2 steps must have counts for them"),
+        ({"budgets": [{**BUDGET, "counts": None, "alphas": []}]}, "is damaged"),
+        ({"budgets": [{**BUDGET, "schedule": None}]}, "is damaged"),
+        ({"budgets": [{**BUDGET, "schedule": "linaer"}]}, "is damaged"),
+        ({"length": float("inf")}, "is damaged"),
         ({"length": None}, "is damaged"),
     ],
 )
@@ -90,6 +96,22 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_replacement_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "schedule.yaml").mkdir()
+    with pytest.raises(RunError, match="cannot write"):
+        write_text(tmp_path / "schedule.yaml", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["schedule.yaml"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", closed)  # a superuser can look everywhere, so the mode bits do not do
+    with pytest.raises(InputError, match="Permission denied"):
+        _ = RunFolder(tmp_path).holds_search
 
 
 def test_output_that_is_a_file_or_not_writable_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,12 @@ def test_constant_values_have_an_interval_of_width_zero() -> None:
     assert estimate(np.full(20, 0.25)) == Estimate(0.25, (0.25, 0.25))
 
 
+def test_a_spread_of_rounding_size_is_none() -> None:
+    values = np.where(np.arange(40) % 3 == 0, 1.0, np.nextafter(1.0, 2.0))
+    found = estimate(values)
+    assert found.ci == (found.value, found.value)
+
+
 def test_the_same_values_give_the_same_interval() -> None:
     values = np.random.default_rng(2).random(50)
     assert estimate(values) == estimate(values.copy())
