@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,12 +183,14 @@ class LiveView:
 
 
 def interval(value: float | None, bounds: Sequence[float] | None) -> str:
-    """A value with its interval, in as many digits as they need to be told apart."""
+    """A value with its interval, in as many decimals as give the interval's width two digits."""
     if value is None:
         return "infinite"
     if bounds is None:
         return f"{value:.5f}"
-    return f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
+    width = bounds[1] - bounds[0]
+    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    return f"{value:.{decimals}f} [{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
 
 
 def short_names(labels: Sequence[str]) -> dict[str, str]:
