@@ -9,11 +9,10 @@ from torch import Tensor
 
 from mdm_tune.errors import RunError
 
-__all__ = ["CONTEXT_ORDERS", "ORDERS", "Order", "draw_tokens", "log_probabilities", "order_score", "top"]
+__all__ = ["ORDERS", "Order", "draw_tokens", "log_probabilities", "order_score", "top"]
 
 Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]
 ORDERS: tuple[Order, ...] = get_args(Order)
-CONTEXT_ORDERS: tuple[Order, ...] = ("top-probability", "margin", "entropy")
 
 
 def log_probabilities(logits: Tensor, rows: Tensor, step: int) -> Tensor:

@@ -19,7 +19,7 @@ from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.schedules import CountRule, Schedule, grid, to_counts
 from mdm_tune.statistics import Estimate, estimate
 
-__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain"]
+__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain", "less_diverse", "plan_of"]
 
 Values = NDArray[np.float64]
 

@@ -52,7 +52,7 @@ class Enumeration:
         if length < 1 or work > MAX_TRANSITIONS:
             raise InputError(
                 f"enumeration takes at least one position and at most {MAX_TRANSITIONS} moves between states, "
-                f"got length {length} with {vocab} tokens: use metric order_kl or a shorter law"
+                f"got length {length} with {vocab} tokens: use a shorter law, or metric order_kl in random order"
             )
         if order not in ORDERS:
             raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")

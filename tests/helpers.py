@@ -11,9 +11,12 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.drawing import Order
 from mdm_tune.sampling import CountPlan
 
 Outcome = tuple[int, ...]
+
+CONTEXT_ORDERS: tuple[Order, ...] = ("top-probability", "margin", "entropy")  # they look at predictions alone
 
 
 def random_law(length: int, vocab_size: int, seed: int, spread: float = 1.5) -> NDArray[np.float64]:

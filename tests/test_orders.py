@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mdm_tune.drawing import CONTEXT_ORDERS, ORDERS, Order
+from mdm_tune.drawing import ORDERS, Order
 from mdm_tune.sampling import Step, unmask
-from tests.helpers import FunctionDenoiser, same_plan, seeds
+from tests.helpers import CONTEXT_ORDERS, FunctionDenoiser, same_plan, seeds
 
 
 @pytest.mark.parametrize("order", ORDERS)

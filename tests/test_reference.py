@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import CONTEXT_ORDERS, Order
+from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import Plan, RevealPlan, unmask
 from tests.enumeration import Enumeration
-from tests.helpers import CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
+from tests.helpers import CONTEXT_ORDERS, CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 ALPHAS = [0.0, 0.2, 0.7, 1.0]
 LENGTH, VOCAB = 4, 3
