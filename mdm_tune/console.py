@@ -71,8 +71,6 @@ class Screen:
                 )
             case search.Comparing():
                 self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {event.setting.label}")
-            case runs.BudgetDone():
-                pass
             case runs.Scored(scores, done, total):
                 value = interval(scores.estimate.value, scores.estimate.ci)
                 self.say(f"  {done}/{total}  {scores.setting.label} at {scores.setting.steps} steps: {value}")

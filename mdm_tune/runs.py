@@ -27,11 +27,10 @@ from mdm_tune.records import (
 from mdm_tune.results import RunFolder, load_schedule, versions, write_text
 from mdm_tune.sampling import Step, unmask
 from mdm_tune.schedules import parse_schedule
-from mdm_tune.search import Budget, Event, journal, search_budget
+from mdm_tune.search import Event, journal, search_budget
 from mdm_tune.seeding import derive_seed
 
 __all__ = [
-    "BudgetDone",
     "BudgetStarted",
     "Loaded",
     "Note",
@@ -61,13 +60,6 @@ class BudgetStarted:
 
 
 @dataclass(frozen=True)
-class BudgetDone:
-    """One budget is tuned and confirmed."""
-
-    budget: Budget
-
-
-@dataclass(frozen=True)
 class Scored:
     """``evaluate`` has scored one more setting."""
 
@@ -83,7 +75,7 @@ class Note:
     text: str
 
 
-RunEvent = Loaded | BudgetStarted | BudgetDone | Scored | Note | Event
+RunEvent = Loaded | BudgetStarted | Scored | Note | Event
 Notify = Callable[[RunEvent], None]
 
 
@@ -119,7 +111,6 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     for steps in config.sampler.steps:
         notify(BudgetStarted(steps))
         budgets.append(search_budget(run.evaluator, steps, run.search, storage, notify))
-        notify(BudgetDone(budgets[-1]))
     folder.write_schedule(schedule_record(run, budgets))
     reported = [scores for budget in budgets for scores in (budget.winner, *budget.baselines.values())]
     if not run.evaluator.exact:
