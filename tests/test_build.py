@@ -61,11 +61,11 @@ def test_the_text_config_loads_the_bundled_model() -> None:
 
 
 def test_the_bundled_model_predicts_held_out_text(tmp_path: Path) -> None:
-    """The stated bound is 1.62 nats per character; 64 windows estimate it with a standard error below 0.05."""
-    overrides = ["objective.metric=nelbo", "sampler.order=random", "sampler.steps=[64]", "dataset.report=64"]
+    """The stated bound is 1.62 nats per character; 24 windows estimate it with a standard error below 0.08."""
+    overrides = ["objective.metric=nelbo", "sampler.order=random", "sampler.steps=[64]", "dataset.report=24"]
     run = build(load_config(CONFIGS / "text.yaml", overrides))
     found = run.evaluator.score(next(settings_of(run.evaluator, ["linear"], [64])), "report")
-    assert found.estimate.value / 64 == pytest.approx(1.62, abs=0.2)
+    assert found.estimate.value / 64 == pytest.approx(1.62, abs=0.3)
 
 
 def test_fingerprints_follow_model_and_data(tmp_path: Path) -> None:
