@@ -18,6 +18,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, gain, less_diverse
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 from mdm_tune.seeding import derive_seed
@@ -108,10 +109,18 @@ class Budget:
 
 
 def journal(path: Path) -> BaseStorage:
-    """Optuna storage in one append-only file."""
+    """Optuna storage in one append-only file; raises InputError where the file is damaged.
+
+    A last line that a killed process left half-written is cut off first: Optuna reads past it and then fails to write.
+    """
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return JournalStorage(JournalFileBackend(str(path)))
+        try:
+            return JournalStorage(JournalFileBackend(str(path)))
+        except (ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); restore it, or start again with --overwrite") from None
 
 
 def search_budget(

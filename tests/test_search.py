@@ -14,6 +14,7 @@ import torch
 from mdm_tune import metrics
 from mdm_tune.datasets import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, Table
+from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Scores, Setting
 from mdm_tune.profile import optimum
 from mdm_tune.schedules import Linear
@@ -123,6 +124,24 @@ def test_a_proposal_that_was_enqueued_and_never_asked_for_changes_nothing(tmp_pa
     study.enqueue_trial({"a": 0.5, "b": 0.5})
     resumed, _ = run(tmp_path / "cut", chain_evaluator(), SETTINGS)
     assert (resumed.winner, resumed.trials) == (whole.winner, whole.trials)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40])
+def test_a_journal_with_a_torn_last_line_goes_on(tmp_path: Path, cut: int) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole, _ = run(tmp_path / "whole", chain_evaluator(), SETTINGS)
+    run(tmp_path / "cut", chain_evaluator(), replace(SETTINGS, trials=5))
+    path = tmp_path / "cut" / "study.journal"
+    path.write_bytes(path.read_bytes()[:-cut])
+    resumed, _ = run(tmp_path / "cut", chain_evaluator(), SETTINGS)
+    assert (resumed.winner, resumed.trials) == (whole.winner, whole.trials)
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.journal").write_text("no journal\nnor this\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"study\.journal is damaged .* start again with --overwrite"):
+        journal(tmp_path / "study.journal")
 
 
 @pytest.fixture(scope="module")
