@@ -122,7 +122,11 @@ def settings_of(
         yield from (setting for name in (*names, *own) if (setting := _setting(evaluator, name, budget)) is not None)
     for name in names:
         if all(_setting(evaluator, name, budget) is None for budget in steps):
-            raise InputError(f"schedule {name} has none of the budgets {list(steps)}; give its own number of --steps")
+            has = ", ".join(map(str, own_steps(name) or ()))
+            raise InputError(
+                f"schedule {name} is for {has} steps, got {list(steps)}; give --steps {has.split(',')[0]}, or a curve "
+                "such as linear or beta:0.9,0.3"
+            )
 
 
 def own_steps(name: str) -> list[int] | None:
@@ -143,7 +147,8 @@ def _setting(evaluator: Evaluator, name: str, steps: int) -> Setting | None:
         try:
             schedule = parse_schedule(name)
         except InputError as error:
-            raise InputError(f"{error} A schedule file ends in .yaml.") from None
+            hint = "" if ":" in name else " A schedule file ends in .yaml."
+            raise InputError(f"{error}{hint}") from None
         own = isinstance(schedule, Counts) and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)
     file = load_schedule(name)

@@ -141,6 +141,9 @@ def sample(
         if as_json:
             screen.json(record)
             return
+        screen.say(
+            f"  schedule {record['schedule']}, {record['steps']} steps, {record['denoiser_rows']:,} denoiser rows"
+        )
         for drawn in record["samples"]:
             screen.out(drawn["text"])
 

@@ -206,7 +206,17 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield from path_nll_conflicts(values)
     elif metric in ("nelbo", "order_kl"):
         yield from random_order_conflicts(values)
+    elif metric == "spelling":
+        yield from spelling_conflicts(values)
     yield from source_conflicts(values, exact_laws)
+
+
+def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    if values["sampler.temperature"] == 0 and values["sampler.order"] not in ("random", None):
+        yield (
+            f"sampler.temperature: metric spelling needs samples that differ, and at temperature 0 order "
+            f"{shown(values['sampler.order'])} fills every example with the same text, got 0; set a temperature above 0"
+        )
 
 
 def path_nll_conflicts(values: Mapping[str, Any]) -> Iterator[str]:

@@ -23,13 +23,20 @@ __all__ = ["Screen"]
 Record = dict[str, Any]
 
 
+class Stderr(Console):
+    """A console whose reader may leave: Rich's own answer to a closed pipe would end the run."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Screen:
     """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
         # Rich takes 80 columns where there is no terminal, too few for a table with intervals.
         width = None if sys.stderr is not None and sys.stderr.isatty() else 120
-        self.err = Console(stderr=True, quiet=quiet, highlight=False, width=width)
+        self.err = Stderr(stderr=True, quiet=quiet, highlight=False, width=width)
         self.quiet, self.as_json = quiet, as_json
         self.searching = False  # whether the run folder has been touched
 
@@ -63,7 +70,10 @@ class Screen:
                 self.searching = True
                 self.say(f"\n{steps} steps")
             case search.TrialDone():
-                note = "" if event.fresh else "  (these counts were scored before)"
+                name = {(0.5, 0.5): "  linear", (1.0, 1.0): "  squared-sine"}.get(
+                    (event.schedule.a, event.schedule.b), ""
+                )
+                note = name + ("" if event.fresh else "  (scored before)")
                 point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
                 self.say(
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
@@ -94,7 +104,8 @@ class Screen:
         exact = rows[0]["n"] is None
         of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
         table = Table(title=f"{rows[0]['metric']}, {of}", title_justify="left", box=SIMPLE_HEAD)
-        for heading in ("steps", "schedule", "value", "minus linear", "NFE"):
+        compared = any("linear" in (pair["first"], pair["second"]) for pair in record["comparisons"])
+        for heading in ("steps", "schedule", "value", *(["minus linear"] if compared else []), "NFE"):
             table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
         against = {}
         for pair in record["comparisons"]:
@@ -109,7 +120,7 @@ class Screen:
                 str(row["steps"]),
                 short[row["schedule"]],
                 interval(row["value"], row["ci"]),
-                against.get((row["steps"], row["schedule"]), ""),
+                *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
                 f"{row['nfe']:.4g}",
             )
         if record["data"] is not None:
@@ -123,6 +134,7 @@ class Screen:
             for side in (found["first"], found["second"]):
                 self.say(f"  {side['value']:>8.4g}  {side['text']}  {side['schedule']}")
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+        self.say(f"table       {record['files']['table']}\nrun folder  {record['files']['run']}")
 
     def _diversity(self, record: Record, short: dict[str, str]) -> None:
         """The figures that fall when samples become alike, where the metric has any."""

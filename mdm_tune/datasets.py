@@ -126,7 +126,7 @@ def _text(path: Path, symbols: str) -> str:
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         raise InputError(
             f"{path}, line {line}, column {column}: {foreign[0]!r} is not one of the model's symbols {symbols!r}; "
-            f"replace or remove it ({len(foreign)} foreign characters in all)"
+            f"replace or remove it everywhere (foreign in this file: {' '.join(map(repr, foreign[:12]))})"
         )
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
@@ -57,19 +58,20 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     """Schedules, rows, tokens, seconds and memory of each phase, at most."""
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
+    calls = sum(evaluator.setting(Linear(), steps).nfe for steps in budgets)  # fewer than steps where tokens are fewer
     schedules: dict[Use, int] = {
         "tune": settings.trials,
         "choose": settings.finalists + len(settings.baselines),
         "report": 1 + len(settings.baselines),
     }
-    peak = _peak_memory()
+    peak, prepared = _peak_memory(), evaluator.preparation
     phases = []
     for use, count in schedules.items():
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        rows = count * examples * sum(budgets)
+        rows = math.ceil(count * examples * calls)
         seconds = rows * spent.seconds / spent.denoiser_rows if rows else count * len(budgets) * spent.seconds / 2
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
-        cost = cost_record(Cost(rows, rows * evaluator.length, seconds))
+        cost = cost_record(Cost(rows, rows * evaluator.length, seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
     return phases
 

@@ -67,8 +67,10 @@ def load_schedule(path: str | Path) -> ScheduleFile:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"cannot read the schedule file {file}: {reason}; give a schedule.yaml of a search") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        got = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise InputError(f"{file} is not a schedule file: format must be {FORMAT!r}, got {got!r}; search again")
+        got = repr(record.get("format")) if isinstance(record, dict) else "no such line"
+        raise InputError(
+            f"{file} is not a schedule file: it must say format: {FORMAT}, got {got}; give one that a search wrote"
+        )
     try:
         budgets = [_budget(entry, int(record["length"])) for entry in record["budgets"]]
         if not budgets:

@@ -112,7 +112,11 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
         notify(BudgetStarted(steps))
         budgets.append(search_budget(run.evaluator, steps, run.search, storage, notify))
     folder.write_schedule(schedule_record(run, budgets))
-    reported = [scores for budget in budgets for scores in (budget.winner, *budget.baselines.values())]
+    reported = [
+        scores
+        for budget in budgets
+        for scores in {each.setting.label: each for each in (*budget.baselines.values(), budget.winner)}.values()
+    ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
     record = search_record(run, folder, budgets)
@@ -154,6 +158,7 @@ def evaluate(
         "comparisons": comparison_records(scores),
         **cost_record(sum((found.cost for found in scores), run.evaluator.preparation)),
     }
+    record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
     folder.write_json("evaluate.json", record)
     folder.write_csv("evaluate.csv", record["rows"])
     examples = list(example_records(run, scores))

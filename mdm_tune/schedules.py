@@ -294,7 +294,9 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
     if isinstance(schedule, Counts):
         have, tokens = len(schedule.counts), sum(schedule.counts)
         if tokens != length:
-            raise InputError(f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: give {length}.")
+            raise InputError(
+                f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: they must sum to it."
+            )
         if have != steps:
             raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
         return schedule.counts
@@ -316,5 +318,5 @@ def _at_least_one(key: str, value: int) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise InputError(f"{key} must be an integer of at least 1, not {value!r}.")
+        raise InputError(f"{key} must be an integer of at least 1, not {value!r}: give 1 or more.")
     return number

@@ -147,6 +147,8 @@ def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings)
     up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
     """
     found = {evaluator.setting(schedule, steps).key for schedule in START}
+    if evaluator.sampler.rule == "one-per-step" and steps >= evaluator.length:
+        return found  # one token a step, whatever the curve
     for points in SCANS:
         before = len(found)
         axis_a, axis_b = (np.geomspace(*ends, points) for ends in (settings.space_a, settings.space_b))

@@ -94,5 +94,5 @@ def test_a_schedule_file_of_another_length_or_reveal_is_refused(tmp_path: Path) 
     with pytest.raises(InputError, match=r"was tuned for fixed counts; set sampler\.reveal to match"):
         list(settings_of(ancestral.evaluator, [name], [2]))
     fitting = built(tmp_path, model={"type": "parity", "length": 4})
-    with pytest.raises(InputError, match=r"has none of the budgets \[3\]"):
+    with pytest.raises(InputError, match=r"is for 2 steps, got \[3\]; give --steps 2"):
         list(settings_of(fitting.evaluator, [name], [3]))

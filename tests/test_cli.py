@@ -223,6 +223,17 @@ def test_sample_is_reproducible_and_a_prefix_of_a_longer_run(searched: tuple[Pat
     assert record["samples"][0]["text"] == "".join(map(str, record["samples"][0]["tokens"]))
 
 
+def test_scores_are_kept_once_per_example_and_schedule(tmp_path: Path) -> None:
+    data = ("--set", "objective.metric=nelbo", "--set", "dataset={type: law, tune: 8, choose: 8, report: 12}")
+    folder = tmp_path / "run"
+    assert call("search", MARKOV, *QUICK, *data, "--output", str(folder), "--quiet").exit_code == 0
+    lines = [json.loads(line) for line in (folder / "search-scores.jsonl").read_text().splitlines()]
+    keys = [(line["split"], line["steps"], line["schedule"], line["id"]) for line in lines]
+    assert len(set(keys)) == len(keys)
+    assert {line["split"] for line in lines} == {"report"} and {len(line["text"]) for line in lines} == {32}
+    assert len([key for key in keys if key[1:3] == (8, "linear")]) == 12
+
+
 def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
     result = call(
         *("search", MARKOV, "--dry-run", "--json", "--output", str(tmp_path / "run"), "--trials", "5"),
@@ -334,6 +345,16 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert errors.read() == ""
+
+
+def test_a_closed_stderr_does_not_end_the_run(tmp_path: Path) -> None:
+    process = start("search", MARKOV, *QUICK, "--output", str(tmp_path / "run"))
+    assert process.stdout is not None and process.stderr is not None
+    process.stderr.close()
+    with process.stdout as result:
+        assert result.read().startswith("counts = [")
+    process.wait(timeout=60)
+    assert (tmp_path / "run" / "search.json").is_file()
 
 
 def test_the_first_line_comes_within_two_seconds(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
         "comparisons": [pair],
         "denoiser_rows": 100,
         "seconds": 3.0,
+        "files": {"table": "runs/text/evaluate.csv", "run": "runs/text"},
     }
     screen, shown = Screen(quiet=False, as_json=False), io.StringIO()
     screen.err = Console(file=shown, width=80)

@@ -52,7 +52,7 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "format must be 'mdm-tune-schedule-1', got 'other'"),
+        ({"format": "other"}, "it must say format: mdm-tune-schedule-1, got 'other'"),
         ({"budgets": [{**BUDGET, "counts": [1, 2, 6]}]}, r"sum to the length 8, got \[1, 2, 6\]"),
         ({"budgets": [{**BUDGET, "counts": [-1, 2, 7]}]}, "must not be negative"),
         ({"budgets": [{**BUDGET, "counts": None}]}, "exactly one of counts and alphas"),
