@@ -294,9 +294,7 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
     if isinstance(schedule, Counts):
         have, tokens = len(schedule.counts), sum(schedule.counts)
         if tokens != length:
-            raise InputError(
-                f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: they must sum to it."
-            )
+            raise InputError(f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: sum to that.")
         if have != steps:
             raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
         return schedule.counts
