@@ -231,7 +231,8 @@ def _check_baselines(run: Run) -> None:
 def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:
     """A note for each schedule file that was tuned for another order, reveal or temperature."""
     for name in filter(is_file, names):
-        tuned = load_schedule(name).record.get("sampler") or {}
+        found = load_schedule(name).record.get("sampler")
+        tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
         now = resolved(config)["sampler"]
         changed = [f"{key} {tuned[key]} (here {now[key]})" for key in tuned if tuned[key] != now.get(key)]
         if changed:
