@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from mdm_tune.version import __version__
 
 if TYPE_CHECKING:
+    from mdm_tune.counts import to_counts
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
     from mdm_tune.results import load_schedule
     from mdm_tune.sampling import unmask
-    from mdm_tune.schedules import parse_schedule, to_counts
+    from mdm_tune.schedules import parse_schedule
 
 __all__ = [
     "Transformer",
@@ -35,7 +36,7 @@ _HOMES = {
     "load_transformer": "denoisers.transformer",
     "parse_schedule": "schedules",
     "save_transformer": "denoisers.transformer",
-    "to_counts": "schedules",
+    "to_counts": "counts",
     "unmask": "sampling",
 }
 

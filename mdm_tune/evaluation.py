@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.datasets import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.metrics import ExactMetric, SampleMetric
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
-from mdm_tune.schedules import CountRule, Schedule, grid, to_counts
+from mdm_tune.schedules import Schedule
 from mdm_tune.statistics import Estimate, estimate
 
 __all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain", "less_diverse", "plan_of"]

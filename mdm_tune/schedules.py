@@ -1,4 +1,4 @@
-"""Mask schedules alpha_t, their interpolation schedules gamma_t and rates, and the integer counts they stand for.
+"""Mask schedules alpha_t, their interpolation schedules gamma_t and rates.
 
 Time runs from 0 (every token masked) to 1 (data); alpha_t is the probability that a token is revealed at t. Every
 schedule here is optimal for its own gamma_t: alpha_t = sin^2(pi/2 gamma_t).
@@ -12,7 +12,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final, get_args
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,6 @@ from mdm_tune.errors import InputError
 
 __all__ = [
     "Beta",
-    "CountRule",
     "Counts",
     "Linear",
     "MaskgitCosine",
@@ -29,17 +28,13 @@ __all__ = [
     "Schedule",
     "Sine",
     "SquaredSine",
-    "grid",
     "parse_schedule",
-    "to_counts",
 ]
 
 Array = NDArray[np.float64]
-CountRule = Literal["one-per-step", "cumulative"]
 
 HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
-DECIMALS = 9  # a share of tokens this close to a half is a half, so that float noise cannot turn 2.5 into 2
 FORMS = "linear, sine, squared-sine, maskgit-cosine, two numbers as in beta:0.9,0.3, integers as in counts:3,5,9,15"
 
 
@@ -263,58 +258,3 @@ def parse_schedule(text: str) -> Schedule:
     close = difflib.get_close_matches(name.lower(), [*plain, "beta", "counts"], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(f"Unknown schedule {text!r}.{hint} A schedule is one of: {FORMS}.")
-
-
-def grid(schedule: Schedule, steps: int) -> Array:
-    """alpha at i/steps for i = 0..steps, (steps + 1,): never decreasing, exactly 0 first and exactly 1 last.
-
-    Raises InputError if steps < 1.
-    """
-    steps = _at_least_one("steps", steps)
-    alphas = np.maximum.accumulate(schedule.alpha(np.arange(steps + 1) / steps))
-    alphas[0], alphas[-1] = 0.0, 1.0
-    return alphas
-
-
-def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "one-per-step") -> tuple[int, ...]:
-    """How many of ``length`` tokens each of ``steps`` steps reveals, (steps,); the sum is ``length``.
-
-    ``one-per-step``: of all counts >= 1 those whose running totals N_i are closest to the schedule, with the least
-    sum_i (N_i - length alpha(i/steps))^2; of equally close ones those that are ahead at every step. If length < steps
-    it is ``length`` ones. ``cumulative``: N_i = floor(length alpha(i/steps) + 1/2); a count may be 0.
-    Values within 1e-9 of a half count as a half. A ``Counts`` schedule is its own result and must fit.
-
-    Raises InputError if steps or length is below 1, the rule is unknown or a ``Counts`` schedule does not fit.
-    Source of the rounding: Goldstein and Kruskal, JASA 1976: a least-squares monotonic function with integer values
-    is the isotonic regression, rounded.
-    """
-    steps, length = _at_least_one("steps", steps), _at_least_one("length", length)
-    if rule not in get_args(CountRule):
-        raise InputError(f"Unknown counts rule {rule!r}: choose one of {', '.join(get_args(CountRule))}.")
-    if isinstance(schedule, Counts):
-        have, tokens = len(schedule.counts), sum(schedule.counts)
-        if tokens != length:
-            raise InputError(f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: sum to that.")
-        if have != steps:
-            raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
-        return schedule.counts
-    if rule == "one-per-step" and length < steps:
-        return (1,) * length
-    totals = length * grid(schedule, steps)
-    if rule == "one-per-step":
-        from scipy.optimize import isotonic_regression
-
-        ones = np.arange(steps + 1)  # what is beyond one token per step must not decrease from 0 to length - steps
-        totals[1:-1] = np.clip(isotonic_regression((totals - ones)[1:-1]).x, 0, length - steps) + ones[1:-1]
-    revealed = np.floor(np.round(totals, DECIMALS) + 0.5).astype(int)
-    return tuple(np.diff(revealed).tolist())
-
-
-def _at_least_one(key: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{key} must be an integer of at least 1, not {value!r}: give 1 or more.")
-    return number

@@ -23,6 +23,7 @@ FLOORS = {
     "config": 1,
     "config_errors": 1,
     "config_rules": 1,
+    "counts": 1,
     "denoisers.base": 1,
     "drawing": 1,
     "schedules": 1,
@@ -53,6 +54,7 @@ SIDEWAYS = {
     ("config", "config_rules"),
     ("config_rules", "config_errors"),
     ("config_rules", "schedules"),
+    ("counts", "schedules"),
     ("metrics", "datasets"),
     ("metrics", "exact"),
 }

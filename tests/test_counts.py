@@ -12,20 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.errors import InputError
-from mdm_tune.schedules import (
-    Beta,
-    CountRule,
-    Counts,
-    Linear,
-    MaskgitCosine,
-    Point,
-    Schedule,
-    Sine,
-    SquaredSine,
-    grid,
-    to_counts,
-)
+from mdm_tune.schedules import Beta, Counts, Linear, MaskgitCosine, Point, Schedule, Sine, SquaredSine
 from tests.curves import COUNTS, PLAIN
 
 RULES: list[CountRule] = ["one-per-step", "cumulative"]

@@ -12,13 +12,14 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from mdm_tune import exact as module
+from mdm_tune.counts import grid
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.drawing import ORDERS, Order
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.exact import Enumeration, kl, target_distribution, tv
 from mdm_tune.profile import ancestral_order_kl, optimum, order_kl
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
-from mdm_tune.schedules import Linear, Sine, SquaredSine, grid
+from mdm_tune.schedules import Linear, Sine, SquaredSine
 from tests.recursion import Number, State, bayes, bernoulli, hidden, recursion, table_of
 
 COUNTS = {3: ([3], [1, 1, 1], [2, 1], [1, 0, 2]), 4: ([4], [2, 2], [1, 3], [1, 2, 1])}

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdm_tune import profile as module
+from mdm_tune.counts import grid, to_counts
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.errors import InputError
 from mdm_tune.profile import ancestral_nelbo, ancestral_order_kl, nelbo, optimum, order_kl
-from mdm_tune.schedules import Beta, Linear, Sine, SquaredSine, grid, to_counts
+from mdm_tune.schedules import Beta, Linear, Sine, SquaredSine
 
 LN2 = math.log(2)
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
