@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -17,8 +17,8 @@ from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Setting
 from mdm_tune.results import load_schedule
-from mdm_tune.schedules import Counts, parse_schedule
-from mdm_tune.search import SearchSettings
+from mdm_tune.schedules import Counts, Schedule, parse_schedule
+from mdm_tune.search import OPTIMUM, SearchSettings
 
 __all__ = ["Run", "build", "is_file", "own_steps", "settings_of"]
 
@@ -45,7 +45,14 @@ def build(config: Config) -> Run:
     model = build_model(config.model)
     dataset = build_dataset(config, model)
     chosen = config.sampler
-    sampler = Sampler(chosen.order, chosen.reveal == "bernoulli", chosen.temperature, chosen.counts, chosen.batch)
+    sampler = Sampler(
+        chosen.order,
+        chosen.reveal == "bernoulli",
+        chosen.temperature,
+        chosen.counts,
+        chosen.batch,
+        _block_length(chosen.block_length, model.length),
+    )
     evaluator = Evaluator(model, model.length, sampler, build_metric(config, model, dataset), dataset)
     search = SearchSettings(
         config.search.strategy,
@@ -57,6 +64,16 @@ def build(config: Config) -> Run:
         config.seed,
     )
     return Run(config, model, evaluator, search, _fingerprints(config.model, model, dataset))
+
+
+def _block_length(size: int | None, length: int) -> int | None:
+    """None for one block; raises InputError where blocks do not divide the length."""
+    if size is not None and length % size:
+        divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
+        raise InputError(
+            f"sampler.block_length must divide the {length} tokens of the model, got {size}; choose one of {divisors}"
+        )
+    return None if size == length else size
 
 
 def build_model(config: ModelConfig) -> Model:
@@ -104,28 +121,34 @@ def build_metric(config: Config, model: Model, dataset: Dataset | None) -> metri
         return metrics.PathLikelihood(name, config.sampler.order)
     assert isinstance(model, Law)
     if name == "order_kl":
-        return metrics.order_kl(model)
+        return metrics.order_kl(model, config.sampler.block_length)
     return metrics.divergence(model, name, config.sampler.order, config.sampler.temperature)
 
 
 def settings_of(
-    evaluator: Evaluator, names: Sequence[str], steps: Sequence[int], own: Sequence[str] = ()
+    evaluator: Evaluator,
+    names: Sequence[str],
+    steps: Sequence[int],
+    own: Sequence[str] = (),
+    optimum: Callable[[int], Schedule] | None = None,
 ) -> Iterator[Setting]:
     """Every named schedule at every budget that it has; explicit counts and schedule files have only their own.
 
-    own: schedule files that nobody named, so that they may have none of the budgets. Raises InputError for a name that
+    own: schedule files that nobody named, so that they may have none of the budgets. optimum: what that name stands for
+    at a number of steps. Raises InputError for a name that
     is neither a schedule nor a readable file, for one that fits no budget, and for a repeated budget.
     """
     if len(set(steps)) < len(steps):
         raise InputError(f"steps must not repeat, got {list(steps)}; give each budget once")
     for budget in steps:
-        yield from (setting for name in (*names, *own) if (setting := _setting(evaluator, name, budget)) is not None)
+        found = (_setting(evaluator, name, budget, optimum) for name in (*names, *own))
+        yield from (setting for setting in found if setting is not None)
     for name in names:
-        if all(_setting(evaluator, name, budget) is None for budget in steps):
-            has = ", ".join(map(str, own_steps(name) or ()))
+        has = own_steps(name)
+        if has is not None and not set(has) & set(steps):
             raise InputError(
-                f"schedule {name} is for {has} steps, got {list(steps)}; give --steps {has.split(',')[0]}, or a curve "
-                "such as linear or beta:0.9,0.3"
+                f"schedule {name} is for {', '.join(map(str, has))} steps, got {list(steps)}; give --steps {has[0]}, "
+                "or a curve such as linear or beta:0.9,0.3"
             )
 
 
@@ -133,6 +156,8 @@ def own_steps(name: str) -> list[int] | None:
     """The budgets that a schedule brings along; None where it is a curve and takes any."""
     if is_file(name):
         return sorted(load_schedule(name).budgets)
+    if name == OPTIMUM:
+        return None
     schedule = parse_schedule(name)
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
 
@@ -142,14 +167,14 @@ def is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
 
 
-def _setting(evaluator: Evaluator, name: str, steps: int) -> Setting | None:
+def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int], Schedule] | None) -> Setting | None:
     if not is_file(name):
         try:
-            schedule = parse_schedule(name)
+            schedule = optimum(steps) if name == OPTIMUM and optimum is not None else parse_schedule(name)
         except InputError as error:
             hint = "" if ":" in name else " A schedule file ends in .yaml."
             raise InputError(f"{error}{hint}") from None
-        own = isinstance(schedule, Counts) and len(schedule.counts) != steps
+        own = isinstance(schedule, Counts) and name != OPTIMUM and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)
     file = load_schedule(name)
     if steps not in file.budgets:

@@ -43,7 +43,8 @@ Schedules = Annotated[
     typer.Option(
         "--schedule",
         metavar="S",
-        help="linear, sine, squared-sine, maskgit-cosine, beta:A,B, counts:N,N,... or a schedule file; repeatable.",
+        help="linear, sine, squared-sine, maskgit-cosine, optimum (on the profile), beta:A,B, counts:N,N,..., "
+        "alphas:0,S,...,1 or a schedule file; repeatable.",
     ),
 ]
 
@@ -146,6 +147,28 @@ def sample(
         )
         for drawn in record["samples"]:
             screen.out(drawn["text"])
+
+
+@app.command()
+def profile(
+    config: ConfigFile,
+    steps: Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.")] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the information profile and price every budget without drawing a sample."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with reporting(screen):
+        screen.say(f"mdm-tune profile {config}: loading")
+        from mdm_tune.config import load_config
+        from mdm_tune.profile_run import profile as measure
+
+        loaded = load_config(config, overrides or (), seed=seed, output=output)
+        record = measure(loaded, steps or (), notify=screen.on_event)
+        screen.json(record) if as_json else screen.profile_result(record)
 
 
 @contextmanager

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from mdm_tune import config_rules as rules
 from mdm_tune.config_errors import Location, field_problems, placed, read_yaml, with_override
+from mdm_tune.config_models import (
+    ExactLaw,
+    FromList,
+    InputPath,
+    ModelConfig,
+    PositiveFloat,
+    Section,
+    Size,
+    Text,
+)
 from mdm_tune.errors import InputError
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", "to_yaml"]
@@ -22,104 +32,12 @@ __all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", 
 LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
 FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}
 
-FromList = BeforeValidator(rules.as_tuple)
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
-Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
 Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Law = Annotated[tuple[Probability, ...], FromList, AfterValidator(rules.sums_to_one)]
-Matrix = Annotated[tuple[Law, ...], FromList, Field(min_length=1)]
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-InputPath = Annotated[Text, AfterValidator(rules.input_path)]
 Baseline = Annotated[str, AfterValidator(rules.schedule_name)]
 ScheduleText = Annotated[Text, AfterValidator(rules.schedule_or_path)]
-
-
-class Section(BaseModel):
-    """What all sections share: no unknown keys, no silent conversions, no NaN, no change after loading."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TransformerConfig(Section):
-    """A checkpoint of this package's own transformer."""
-
-    type: Literal["transformer"]
-    path: InputPath
-
-
-class MarkovConfig(Section):
-    """A Markov chain: ``flip`` is the probability to leave a symbol, spread evenly over the others, or ``transition``
-    gives every row. Without ``start`` the first symbol is uniform."""
-
-    type: Literal["markov"]
-    length: Size
-    symbols: Annotated[int, Field(ge=2, le=4096)] = 2
-    flip: Probability | None = None
-    transition: Annotated[Matrix, AfterValidator(rules.square)] | None = None
-    start: Annotated[Law, AfterValidator(rules.one_per_symbol)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def count_symbols(cls, data: Any) -> Any:
-        """A transition matrix says by itself how many symbols there are."""
-        if isinstance(data, dict) and "symbols" not in data and isinstance(data.get("transition"), list):
-            return {**data, "symbols": max(2, len(data["transition"]))}
-        return data
-
-    @model_validator(mode="after")
-    def has_one_law(self) -> Self:
-        if (self.flip is None) == (self.transition is None):
-            got = "neither" if self.flip is None else "both"
-            raise ValueError(f"must have either flip or transition, got {got}; keep exactly one of them")
-        return self
-
-
-class RepeatedBitConfig(Section):
-    """One fair bit, repeated over the whole length."""
-
-    type: Literal["repeated-bit"]
-    length: Size
-
-
-class ParityConfig(Section):
-    """Uniform over the bit strings of even parity."""
-
-    type: Literal["parity"]
-    length: Annotated[int, Field(ge=2, le=65_536)]
-
-
-class TableConfig(Section):
-    """Every legal string with its positive weight (or a list of equally likely strings), all of one length."""
-
-    type: Literal["table"]
-    sequences: Annotated[
-        dict[Text, PositiveFloat], BeforeValidator(rules.equal_weights), AfterValidator(rules.one_length)
-    ]
-
-    @property
-    def symbols(self) -> str:
-        """The sorted distinct characters; a character's place is its token."""
-        return "".join(sorted(set("".join(self.sequences))))
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """The weights divided by their sum."""
-        largest = max(self.sequences.values())  # divided out first, so that no sum of large weights overflows
-        scaled = {text: weight / largest for text, weight in self.sequences.items()}
-        total = sum(scaled.values())
-        return {text: weight / total for text, weight in scaled.items()}
-
-
-class MixtureConfig(Section):
-    """A mixture of product laws: ``components[k][l][v]`` is the probability of symbol v at position l."""
-
-    type: Literal["mixture"]
-    weights: Law
-    components: Annotated[tuple[Matrix, ...], FromList, Field(min_length=1), AfterValidator(rules.one_shape)]
 
 
 class TextDatasetConfig(Section):
@@ -142,7 +60,10 @@ class LawDatasetConfig(Section):
 
 
 class SamplerConfig(Section):
-    """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call."""
+    """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call.
+
+    With ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all
+    blocks together."""
 
     order: Literal["random", "confidence", "top-probability", "margin", "entropy"] = "random"
     reveal: Literal["fixed", "bernoulli"] = "fixed"
@@ -150,12 +71,26 @@ class SamplerConfig(Section):
     steps: Steps
     counts: Literal["one-per-step", "cumulative"] = "one-per-step"
     batch: Positive = 128
+    block_length: Size | None = None
 
 
 class ObjectiveConfig(Section):
     """What a schedule is judged by."""
 
     metric: Literal["kl", "tv", "order_kl", "spelling", "nelbo", "path_nll"]
+
+
+class ProfileConfig(Section):
+    """How the information profile is measured; an exact law's is computed.
+
+    examples: of the tune split; 64 without it, or all where there are fewer. points: numbers of visible tokens.
+    tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
+    monotone: look for the best schedule on a curve that never rises."""
+
+    examples: Annotated[int, Field(ge=2, le=LARGEST)] | None = None
+    points: Annotated[int, Field(ge=2, le=65_536)] = 32
+    tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    monotone: bool = True
 
 
 class SpaceConfig(Section):
@@ -166,12 +101,15 @@ class SpaceConfig(Section):
 
 
 class SearchConfig(Section):
-    """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it."""
+    """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it.
+
+    warm_start: begin with the best schedules on the information profile and the winners of earlier budgets."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Positive = 25
     space: SpaceConfig = SpaceConfig()
     finalists: Positive = 4
+    warm_start: bool = True
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,
@@ -196,8 +134,6 @@ class EvaluateConfig(Section):
     steps: Steps | None = None
 
 
-ExactLaw = MarkovConfig | RepeatedBitConfig | ParityConfig | TableConfig | MixtureConfig
-ModelConfig = TransformerConfig | ExactLaw
 DatasetConfig = TextDatasetConfig | LawDatasetConfig
 
 
@@ -208,6 +144,7 @@ class Config(Section):
     dataset: Annotated[DatasetConfig, Field(discriminator="type")] | None = None
     sampler: SamplerConfig
     objective: ObjectiveConfig
+    profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -293,6 +230,7 @@ def legal_keys() -> dict[Location, list[str]]:
         (): Config,
         ("sampler",): SamplerConfig,
         ("objective",): ObjectiveConfig,
+        ("profile",): ProfileConfig,
         ("search",): SearchConfig,
         ("search", "space"): SpaceConfig,
         ("evaluate",): EvaluateConfig,

@@ -16,6 +16,7 @@ from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
 
 __all__ = [
     "JUDGED",
+    "OPTIMUM",
     "as_pair",
     "as_tuple",
     "conflicts",
@@ -44,8 +45,12 @@ JUDGED = (
     "sampler.order",
     "sampler.reveal",
     "sampler.temperature",
+    "sampler.block_length",
     "objective.metric",
+    "dataset.tune",
+    "profile.examples",
 )
+OPTIMUM = "optimum"  # the best of all schedules on the information profile
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 Row = tuple[float, ...]
@@ -157,6 +162,8 @@ def input_path(text: str, info: ValidationInfo) -> str:
 
 
 def schedule_name(text: str) -> str:
+    if text.strip() == OPTIMUM:
+        return OPTIMUM
     try:
         parse_schedule(text)
     except InputError as error:
@@ -176,7 +183,7 @@ def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:
     """``beta:1,1`` and ``beta:1.0,1.0`` are one schedule: compared twice it would beat itself by nothing."""
     seen: list[object] = []
     for text in texts:
-        schedule = text if is_file(text) else parse_schedule(text)
+        schedule = text if is_file(text) or text == OPTIMUM else parse_schedule(text)
         if schedule in seen:
             first = texts[seen.index(schedule)]
             raise ValueError(f"must not repeat a schedule, got {shown(first)} and {shown(text)}; remove one")
@@ -209,6 +216,29 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     elif metric == "spelling":
         yield from spelling_conflicts(values)
     yield from source_conflicts(values, exact_laws)
+    yield from block_conflicts(values)
+    examples, tune = values["profile.examples"], values["dataset.tune"]
+    if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
+        yield (
+            f"profile.examples: must be at most dataset.tune, whose examples the profile is measured on ({tune}), got "
+            f"{examples}; lower it or raise dataset.tune"
+        )
+
+
+def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    size, metric = values["sampler.block_length"], values["objective.metric"]
+    if size is None:
+        return
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            f"sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, "
+            f"got {shown(size)} with reveal 'bernoulli'; set sampler.reveal to fixed, or leave block_length out"
+        )
+    if metric in ("kl", "tv"):
+        yield (
+            f"sampler.block_length: metric {metric} is computed for one block only, got {shown(size)}; set "
+            "objective.metric to order_kl, nelbo or path_nll, or leave block_length out"
+        )
 
 
 def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,11 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mdm_tune.tables import budget_table, curve_table, interval, left_behind, paste, short_names, verdict
+
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
-    from mdm_tune.runs import RunEvent
+    from mdm_tune.events import RunEvent
     from mdm_tune.sampling import Step
 
 __all__ = ["Screen"]
+
+EVERY = 2.0  # seconds between lines of frequent progress
 
 Record = dict[str, Any]
 
@@ -38,6 +41,7 @@ class Screen:
         width = None if sys.stderr is not None and sys.stderr.isatty() else 120
         self.err = Stderr(stderr=True, quiet=quiet, highlight=False, width=width)
         self.quiet, self.as_json = quiet, as_json
+        self.told = time.monotonic()  # when a line of frequent progress was last shown
         self.searching = False  # whether the run folder has been touched
 
     def say(self, text: str) -> None:
@@ -55,18 +59,18 @@ class Screen:
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
-        from mdm_tune import runs, search
+        from mdm_tune import confirmation, events, measuring, search
 
         match event:
-            case runs.Loaded(run):
+            case events.Loaded(run):
                 sampler, metric = run.config.sampler, run.evaluator.metric
                 self.say(
                     f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
                     f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
                 )
-            case runs.Note(text):
+            case events.Note(text):
                 self.say(f"  note: {text}")
-            case runs.BudgetStarted(steps):
+            case events.BudgetStarted(steps):
                 self.searching = True
                 self.say(f"\n{steps} steps")
             case search.TrialDone():
@@ -79,9 +83,15 @@ class Screen:
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
                     f"{event.value:>9.5g}  best {event.best:<9.5g}{note}"
                 )
-            case search.Comparing():
+            case confirmation.Comparing():
                 self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {event.setting.label}")
-            case runs.Scored(scores, done, total):
+            case measuring.PointMeasured() if time.monotonic() - self.told > EVERY:
+                self.told = time.monotonic()
+                self.say(
+                    f"  {event.revealed:>4} visible  {event.loss:>8.4f} nats per token  "
+                    f"({event.points} points, {event.examples} examples, {event.denoiser_rows:,} rows)"
+                )
+            case events.Scored(scores, done, total):
                 value = interval(scores.estimate.value, scores.estimate.ci)
                 self.say(f"  {done}/{total}  {scores.setting.label} at {scores.setting.steps} steps: {value}")
 
@@ -152,6 +162,32 @@ class Screen:
             table.add_row("", "the data itself", *(f"{record['data'][name]:.3f}" for name in figures), style="dim")
         self.err.print(table)
 
+    def profile_result(self, record: Record) -> None:
+        """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
+        of = "computed exactly" if record["exact"] else f"{record['examples']} examples, 95 % intervals"
+        self.err.print(curve_table(record, of))
+        table = Table(title=f"NELBO, nats per sequence, {of}", title_justify="left", box=SIMPLE_HEAD)
+        for heading in ("steps", "schedule", "NELBO", "minus linear"):
+            table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
+        for budget in record["budgets"]:
+            for name, found in budget.items():
+                if isinstance(found, dict) and "minus_linear" in found:
+                    label = f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if name == "beta" else name
+                    more = found["minus_linear"]
+                    cells = (interval(found["nelbo"], found["ci"]), interval(more["nelbo"], more["ci"]))
+                    table.add_row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
+            table.add_section()
+        lowest = record["one_token_per_step"]
+        table.add_row(str(record["length"]), "one token per step", interval(lowest["nelbo"], lowest["ci"]), style="dim")
+        self.err.print(table)
+        for budget in record["budgets"]:
+            self.say(left_behind(budget))
+        files = record["files"]
+        self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+        self.say(f"schedule files  {files['beta']}, {files['optimum']}\nrun folder      {files['run']}\n")
+        for budget in record["budgets"]:
+            self.out(paste({**budget["beta"], "steps": budget["steps"]}))
+
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
         headings = ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB")
@@ -190,71 +226,3 @@ class LiveView:
                 "·" if hidden else self.symbols[token], style="dim" if hidden else "bold green" if fresh else ""
             )
         self.console.print(text)
-
-
-def interval(value: float | None, bounds: Sequence[float] | None) -> str:
-    """A value with its interval, in as many decimals as give the interval's width two digits."""
-    if value is None:
-        return "infinite"
-    if bounds is None:
-        return f"{value:.5f}"
-    width = bounds[1] - bounds[0]
-    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
-    return f"{value:.{decimals}f} [{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
-
-
-def short_names(labels: Sequence[str]) -> dict[str, str]:
-    """File names without their folders, as long as that tells them apart."""
-    short = {label: Path(label).name if label.endswith((".yaml", ".yml")) else label for label in labels}
-    return short if len(set(short.values())) == len(short) else {label: label for label in labels}
-
-
-def budget_table(budget: Record) -> Table:
-    """One budget: the tuned schedule, the baselines, and what the data scores."""
-    title = f"{budget['steps']} steps, {budget['metric']} ({budget['direction']})"
-    table = Table(title=title, title_justify="left")
-    table.add_column("schedule")
-    table.add_column("value" if budget["ci"] is None else "value [95 %]", justify="right")
-    table.add_row(f"tuned: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
-    for name, found in budget["baselines"].items():
-        table.add_row(name, interval(found["value"], found["ci"]))
-    if budget["data"] is not None:
-        table.add_row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
-    return table
-
-
-def verdict(budget: Record) -> list[str]:
-    """Whether the gain over linear is larger than the noise, and what else to know."""
-    better = budget["gain_over_linear"]
-    amount = interval(better["value"], better["ci"])
-    if budget["beats_linear"]:
-        lines = [f"better than linear by {amount}"]
-    elif budget["flags"] and better["ci"][0] > 0:
-        lines = [f"better than linear by {amount}, but not counted as a win: the samples are less diverse"]
-    else:
-        lines = [f"no gain over linear here: {amount}"]
-    for figure in (flag.removeprefix("less-diverse:") for flag in budget["flags"]):
-        found = {name: interval(*each[figure].values()) for name, each in budget["diversity"].items()}
-        lines.append(f"  {figure.replace('_', ' ')}: " + "; ".join(f"{name} {text}" for name, text in found.items()))
-    if budget["detectable_gain"] is not None:
-        lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
-    if budget["all_reachable_counts_scored"]:
-        lines.append("stopped early: every count vector that a scan of the box finds was scored")
-    if budget["counts"] is not None and budget["nfe"] < budget["steps"]:
-        lines.append(
-            f"{budget['nfe']:g} denoiser calls, not {budget['steps']}: the other steps have no token to reveal"
-        )
-    return lines
-
-
-def described(schedule: Record) -> str:
-    """``beta(a, b)`` in four digits, or the schedule's name."""
-    return schedule["type"] if schedule["a"] is None else f"beta({schedule['a']:.4g}, {schedule['b']:.4g})"
-
-
-def paste(budget: Record) -> str:
-    """A line of Python for a sampler's loop."""
-    if budget["counts"] is None:
-        alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
-        return f"alphas = [{alphas}]  # {budget['steps']} steps, ancestral reveal"
-    return f"counts = {budget['counts']}  # {budget['steps']} steps, tokens to reveal at each"

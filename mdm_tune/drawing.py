@@ -15,15 +15,15 @@ Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
-def log_probabilities(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-    """Float64 log probabilities (n, vocab); rows (n,) are for the message that names a bad one."""
+def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
+    """Float64 log probabilities (n, vocab); rows (n,) and ``where`` are for the message that names a bad one."""
     best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
     bad = ~torch.isfinite(best)
     if bool(bad.any()):
         row = int(rows[bad.nonzero()[0, 0]])
         kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
         raise RunError(
-            f"the denoiser returned {kind} for row {row} at step {step}; each wanted position needs at least one "
+            f"the denoiser returned {kind} for row {row} {where}; each wanted position needs at least one "
             "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
         )
     return logits.double().log_softmax(1)

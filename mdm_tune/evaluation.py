@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from mdm_tune.counts import CountRule, grid, to_counts
+from mdm_tune.counts import CountRule, beta_grids, counts_of_grids, grid, to_counts
 from mdm_tune.datasets import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.metrics import ExactMetric, SampleMetric
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
-from mdm_tune.schedules import Schedule
+from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
+from mdm_tune.schedules import Counts, Schedule
 from mdm_tune.statistics import Estimate, estimate
 
 __all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain", "less_diverse", "plan_of"]
@@ -43,13 +45,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``."""
+    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``.
+
+    block_length: None for one block; else blocks of so many positions are filled from left to right.
+    """
 
     order: Order
     bernoulli: bool
     temperature: float
     rule: CountRule
     batch: int
+    block_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,31 @@ class Setting:
 
     @classmethod
     def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
-        """The setting of a schedule; raises InputError where explicit counts do not fit."""
+        """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
+
+        With blocks the steps are those of all blocks together, shared equally, and the schedule holds inside each;
+        explicit counts go over all blocks and end a step where a block ends.
+        """
         name = label or schedule.name
         if sampler.bernoulli:
             return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
-        return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule))
+        size = sampler.block_length or length
+        blocks = length // size
+        if isinstance(schedule, Counts):
+            counts = to_counts(schedule, steps, length, sampler.rule)
+            if missing := set(range(size, length, size)) - set(np.cumsum(counts).tolist()):
+                raise InputError(
+                    f"{name} reveals tokens of two blocks in one step: with blocks of {size} a step must end after "
+                    f"{min(missing)} tokens; split it there"
+                )
+            return cls(name, steps, length, counts=counts)
+        if steps % blocks:
+            fits = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
+            raise InputError(
+                f"{steps} steps cannot be shared equally by {blocks} blocks of {size} tokens; give a multiple of "
+                f"{blocks}, such as {fits}"
+            )
+        return cls(name, steps, length, counts=to_counts(schedule, steps // blocks, size, sampler.rule) * blocks)
 
 
 @dataclass(frozen=True)
@@ -150,6 +176,13 @@ class Evaluator:
         """The schedule at this budget under the evaluator's sampler."""
         return Setting.of(schedule, steps, self.length, self.sampler, label)
 
+    def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
+        """The keys of the fixed counts of many schedules Beta(a, b) at once; a and b (n,)."""
+        size = self.sampler.block_length or self.length
+        blocks = self.length // size
+        counts = counts_of_grids(beta_grids(a, b, steps // blocks), size, self.sampler.rule)
+        return {tuple(count for count in row if count) * blocks for row in np.unique(counts, axis=0).tolist()}
+
     def split(self, use: Use) -> Split:
         """The examples of one use; raises InputError without a data set."""
         if self.dataset is None:
@@ -192,20 +225,34 @@ class Evaluator:
             value = self.metric.ancestral(np.array(setting.alphas))
         return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=time.monotonic() - start))
 
+    def fill(
+        self,
+        setting: Setting,
+        start: Tensor,
+        seeds: NDArray[np.uint64],
+        reference: Tensor | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Unmasked:
+        """``unmask`` with this setting and the evaluator's sampler."""
+        size, masked = self.sampler.block_length, start == self.denoiser.mask_id
+        return unmask(
+            self.denoiser,
+            start,
+            plan_of(setting, len(start), size),
+            seeds=seeds,
+            order=self.sampler.order,
+            temperature=self.sampler.temperature,
+            blocks=None if size is None else (masked.cumsum(1) - 1) // size,
+            batch=self.sampler.batch,
+            reference=reference,
+            on_step=on_step,
+        )
+
     def measure_on(self, setting: Setting, split: Split) -> Scores:
         """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
         start = time.monotonic()
-        result = unmask(
-            self.denoiser,
-            split.start,
-            plan_of(setting, len(split.ids)),
-            seeds=split.seeds,
-            order=self.sampler.order,
-            temperature=self.sampler.temperature,
-            batch=self.sampler.batch,
-            reference=split.originals if self.metric.reference else None,
-        )
+        result = self.fill(setting, split.start, split.seeds, split.originals if self.metric.reference else None)
         values = self.metric.values(result)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         return Scores(
@@ -220,11 +267,14 @@ class Evaluator:
         )
 
 
-def plan_of(setting: Setting, rows: int) -> Plan:
-    """The same setting for every row."""
-    if setting.counts is not None:
-        return CountPlan(torch.tensor(setting.counts).expand(rows, 1, -1))
-    return RevealPlan(torch.tensor(setting.alphas, dtype=torch.float64).expand(rows, -1))
+def plan_of(setting: Setting, rows: int, block_length: int | None = None) -> Plan:
+    """The same setting for every row, its counts cut where blocks end."""
+    if setting.counts is None:
+        return RevealPlan(torch.tensor(setting.alphas, dtype=torch.float64).expand(rows, -1))
+    counts = torch.tensor(setting.counts)
+    block = (counts.cumsum(0) - 1).clamp(min=0) // (block_length or setting.length)
+    parts = [counts[block == number] for number in range(int(block[-1]) + 1)]
+    return CountPlan(pad_sequence(parts, batch_first=True).expand(rows, -1, -1))
 
 
 def difference(first: Scores, second: Scores) -> Estimate:

@@ -22,7 +22,7 @@ from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import ORDERS, Order, order_score, top
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.profile import checked_alphas, checked_counts
+from mdm_tune.pricing import checked_alphas, checked_counts
 
 __all__ = ["MAX_TRANSITIONS", "Enumeration", "kl", "target_distribution", "tv"]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune import exact, profile
+from mdm_tune import exact, pricing
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.denoisers.law import Law
 from mdm_tune.drawing import Order
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError
 from mdm_tune.sampling import Unmasked
 
 __all__ = ["Direction", "ExactMetric", "PathLikelihood", "SampleMetric", "Spelling", "divergence", "order_kl"]
@@ -86,16 +86,18 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     )
 
 
-def order_kl(law: Law) -> ExactMetric:
+def order_kl(law: Law, block_length: int | None = None) -> ExactMetric:
     """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
+
+    With ``block_length`` for blocks of so many positions, filled from left to right.
 
     Source: arXiv:2511.04647 and arXiv:2510.25544: E_order KL = NELBO_K - H(p).
     """
-    curve, entropy = law.profile(), law.entropy()
+    curve, entropy = law.profile(block_length), law.entropy()
     return ExactMetric(
         "order_kl",
-        lambda counts: profile.order_kl(curve, entropy, counts),
-        lambda alphas: profile.ancestral_order_kl(curve, entropy, alphas),
+        lambda counts: pricing.order_kl(curve, entropy, counts),
+        lambda alphas: pricing.ancestral_order_kl(curve, entropy, alphas),
         0,
         "E_order KL(p || q), nats",
     )
@@ -126,7 +128,7 @@ class PathLikelihood:
         found = result.nll.cpu().numpy()
         if not np.isfinite(found).all():
             row = int(np.flatnonzero(~np.isfinite(found))[0])
-            raise RunError(
+            raise InputError(
                 f"{self.name} is infinite for example {row}: the model gives one of its tokens probability 0; "
                 "use data that the model can produce, or another metric"
             )

@@ -8,10 +8,10 @@ from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
+from mdm_tune.confirmation import Budget
+from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
-from mdm_tune.search import Budget
 from mdm_tune.statistics import Estimate, estimate
 
 __all__ = [
@@ -19,8 +19,11 @@ __all__ = [
     "comparison_records",
     "cost_record",
     "difference_records",
+    "estimate_record",
     "example_records",
+    "plan_record",
     "row_record",
+    "schedule_file_record",
     "schedule_record",
     "search_record",
 ]
@@ -28,18 +31,28 @@ __all__ = [
 Record = dict[str, Any]
 
 
-def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget]) -> Record:
-    """The JSON of ``search``; ``trials`` counts finished trials over all budgets, those from the record included."""
+def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget], profile: Cost | None) -> Record:
+    """The JSON of ``search``; ``trials`` counts finished trials over all budgets, those from the record included.
+
+    profile: what measuring it took, now or in an earlier command; counted in the cost. None where none was needed.
+    """
+    cost = sum((budget.cost for budget in budgets), run.evaluator.preparation)
     return {
         "budgets": [_budget_record(run, budget) for budget in budgets],
         "trials": sum(budget.trials for budget in budgets),
-        **cost_record(sum((budget.cost for budget in budgets), run.evaluator.preparation)),
+        "profile": None if profile is None else cost_record(profile),
+        **cost_record(cost + (profile or Cost())),
         "files": {"schedule": str(folder.schedule), "run": str(folder.path)},
     }
 
 
 def schedule_record(run: Run, budgets: Sequence[Budget]) -> Record:
-    """The schedule file: what to paste into a sampler, what it is worth, and where it comes from."""
+    """The schedule file of a search."""
+    return schedule_file_record(run, [_schedule_budget(run, budget) for budget in budgets])
+
+
+def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
+    """A schedule file: what to paste into a sampler, what it is worth, and where it comes from."""
     sampler = run.config.sampler
     return {
         "length": run.evaluator.length,
@@ -48,8 +61,9 @@ def schedule_record(run: Run, budgets: Sequence[Budget]) -> Record:
             "reveal": sampler.reveal,
             "temperature": sampler.temperature,
             "counts": sampler.counts,
+            "block_length": sampler.block_length,
         },
-        "budgets": [_schedule_budget(run, budget) for budget in budgets],
+        "budgets": list(budgets),
         "seed": run.config.seed,
         "fingerprints": run.fingerprints,
         "versions": versions(),
@@ -62,7 +76,7 @@ def row_record(scores: Scores, metric: str) -> Record:
     return {
         "schedule": setting.label,
         "steps": setting.steps,
-        **_plan(scores),
+        **plan_record(scores.setting),
         "nfe": scores.nfe,
         "metric": metric,
         **estimate_record(scores.estimate),
@@ -144,8 +158,8 @@ def _ci(found: Estimate) -> list[float] | None:
     return None if found.ci is None else list(found.ci)
 
 
-def _plan(scores: Scores) -> Record:
-    setting = scores.setting
+def plan_record(setting: Setting) -> Record:
+    """What the sampler gets: counts, or alphas for ancestral reveal."""
     return {
         "counts": None if setting.counts is None else list(setting.counts),
         "alphas": None if setting.alphas is None else list(setting.alphas),
@@ -163,7 +177,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
     return {
         "steps": budget.steps,
         "schedule": _described(budget.schedule),
-        **_plan(budget.winner),
+        **plan_record(budget.winner.setting),
         **_outcome(run.evaluator, budget),
         "trials": budget.trials,
         "answered_from_record": budget.reused,
@@ -178,7 +192,7 @@ def _schedule_budget(run: Run, budget: Budget) -> Record:
     return {
         "steps": budget.steps,
         "schedule": budget.schedule.name,
-        **_plan(budget.winner),
+        **plan_record(budget.winner.setting),
         "revealed_share_after_step": [round(share, 4) for share in budget.winner.setting.revealed],
         **_outcome(run.evaluator, budget),
     }

@@ -105,6 +105,7 @@ class RunFolder:
         self.schedule = self.path / "schedule.yaml"
         self.result = self.path / "search.json"
         self.identity = self.path / "run.json"
+        self.profile = self.path / "profile-values.json"
 
     @property
     def holds_search(self) -> bool:
@@ -148,10 +149,10 @@ class RunFolder:
             raise InputError(f"{path} is damaged; start again with --overwrite")
         return record
 
-    def write_schedule(self, record: Mapping[str, Any]) -> None:
-        """Write the schedule file; ``record`` holds everything but the format."""
+    def write_schedule(self, record: Mapping[str, Any], name: str = "schedule.yaml") -> None:
+        """Write a schedule file; ``record`` holds everything but the format."""
         body = yaml.safe_dump({"format": FORMAT, **record}, sort_keys=False, default_flow_style=None, width=120)
-        write_text(self.schedule, HEADER + body)
+        write_text(self.path / name, HEADER + body)
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write one object as JSON and return the file's path."""

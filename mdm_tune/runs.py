@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,12 @@ import torch
 
 from mdm_tune.build import Run, build, is_file, own_steps, settings_of
 from mdm_tune.config import Config, resolved, to_yaml
+from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Scores, plan_of
+from mdm_tune.evaluation import Cost
+from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, Scored
+from mdm_tune.profile_run import profile_notes
+from mdm_tune.profiles import Profiles
 from mdm_tune.records import (
     Record,
     comparison_records,
@@ -25,58 +28,14 @@ from mdm_tune.records import (
     search_record,
 )
 from mdm_tune.results import RunFolder, load_schedule, versions, write_text
-from mdm_tune.sampling import Step, unmask
-from mdm_tune.schedules import parse_schedule
-from mdm_tune.search import Event, journal, search_budget
+from mdm_tune.sampling import Step
+from mdm_tune.schedules import Beta, Linear, parse_schedule
+from mdm_tune.search import OPTIMUM, Guide, journal, search_budget
 from mdm_tune.seeding import derive_seed
 
-__all__ = [
-    "BudgetStarted",
-    "Loaded",
-    "Note",
-    "Notify",
-    "RunEvent",
-    "Scored",
-    "evaluate",
-    "sample",
-    "search",
-]
+__all__ = ["evaluate", "sample", "search"]
 
 MAY_CHANGE = ("output", "evaluate", "search.trials")  # between a search and its resumption
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Model and data are in memory."""
-
-    run: Run
-
-
-@dataclass(frozen=True)
-class BudgetStarted:
-    """The study of one budget begins or goes on."""
-
-    steps: int
-
-
-@dataclass(frozen=True)
-class Scored:
-    """``evaluate`` has scored one more setting."""
-
-    scores: Scores
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something about the input that is allowed and worth knowing."""
-
-    text: str
-
-
-RunEvent = Loaded | BudgetStarted | Scored | Note | Event
-Notify = Callable[[RunEvent], None]
 
 
 def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> Record:
@@ -93,6 +52,7 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
         )
     run = build(config)
     notify(Loaded(run))
+    profiles = Profiles(run, folder, notify)
     _check_baselines(run)
     identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
     folder.open()
@@ -107,10 +67,16 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     folder.write_json(folder.identity.name, identity)
     write_text(folder.config, to_yaml(config))
     storage = journal(folder.journal)
-    budgets = []
+    guided = profiles.guides
+    if guided:
+        for note in profile_notes(profiles):
+            notify(note)
+    budgets: list[Budget] = []
     for steps in config.sampler.steps:
+        winners = [budget.schedule for budget in budgets if isinstance(budget.schedule, Beta)]
+        guide = profiles.guide(steps, winners) if guided else Guide()
         notify(BudgetStarted(steps))
-        budgets.append(search_budget(run.evaluator, steps, run.search, storage, notify))
+        budgets.append(search_budget(run.evaluator, steps, run.search, storage, notify, guide))
     folder.write_schedule(schedule_record(run, budgets))
     reported = [
         scores
@@ -119,7 +85,7 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
-    record = search_record(run, folder, budgets)
+    record = search_record(run, folder, budgets, profiles.cost if guided else None)
     folder.write_json(folder.result.name, record)
     return record
 
@@ -138,7 +104,9 @@ def evaluate(
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     run = build(config)
     notify(Loaded(run))
-    settings = list(settings_of(run.evaluator, names, budgets, [name for name in own if name not in names]))
+    profiles = Profiles(run, folder, notify)
+    unnamed = [name for name in own if name not in names]
+    settings = list(settings_of(run.evaluator, names, budgets, unnamed, profiles.optimum))
     if differences and run.evaluator.exact:
         raise InputError(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
@@ -156,7 +124,7 @@ def evaluate(
         "rows": [row_record(found, metric) for found in scores],
         "data": None if data is None else row_record(data, metric),
         "comparisons": comparison_records(scores),
-        **cost_record(sum((found.cost for found in scores), run.evaluator.preparation)),
+        **cost_record(sum((found.cost for found in scores), run.evaluator.preparation + profiles.spent)),
     }
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
     folder.write_json("evaluate.json", record)
@@ -189,20 +157,12 @@ def sample(
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
-    (setting,) = settings_of(evaluator, [name], [steps])
+    profiles = Profiles(run, folder, lambda event: None)
+    (setting,) = settings_of(evaluator, [name], [steps], optimum=profiles.optimum)
     start = torch.full((number, evaluator.length), evaluator.denoiser.mask_id)
     seeds = np.array([derive_seed(config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
     began = time.monotonic()
-    result = unmask(
-        evaluator.denoiser,
-        start,
-        plan_of(setting, number),
-        seeds=seeds,
-        order=evaluator.sampler.order,
-        temperature=evaluator.sampler.temperature,
-        batch=evaluator.sampler.batch,
-        on_step=view(run.model.symbols),
-    )
+    result = evaluator.fill(setting, start, seeds, on_step=view(run.model.symbols))
     rows, symbols = result.tokens.tolist(), run.model.symbols
     record = {
         "samples": [{"tokens": row, "text": "".join(symbols[token] for token in row)} for row in rows],
@@ -211,7 +171,7 @@ def sample(
         "counts": None if setting.counts is None else list(setting.counts),
         "alphas": None if setting.alphas is None else list(setting.alphas),
         "nfe": float(result.nfe.double().mean()),
-        **cost_record(Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)),
+        **cost_record(Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began) + profiles.spent),
     }
     folder.open()
     folder.write_json("samples.json", record)
@@ -223,7 +183,7 @@ def _check_baselines(run: Run) -> None:
     for steps in run.config.sampler.steps:
         for name in run.config.search.baselines:
             try:
-                run.evaluator.setting(parse_schedule(name), steps)
+                run.evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
             except InputError as error:
                 raise InputError(f"search.baselines: {error}") from None
 

@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import ORDERS, Order, draw_tokens, log_probabilities, order_score, top
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.drawing import ORDERS, Order, draw_tokens, order_score, top
+from mdm_tune.errors import InputError
 from mdm_tune.seeding import noise
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "unmask"]
-
-ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def unmask(
         if on_step is not None:
             on_step(Step(number, state.tokens, revealed))
     nll = state.nll if reference is not None else None
-    return Unmasked(state.tokens, nll, state.nfe, state.denoiser_rows, state.denoiser_tokens)
+    return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens)
 
 
 def _steps(plan: Plan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -159,15 +158,13 @@ class _State:
     ) -> None:
         rows, length = tokens.shape
         self.denoiser, self.seeds, self.order, self.temperature = denoiser, seeds, order, temperature
-        self.batch, self.reference = batch, reference
+        self.batch, self.reference, self.ask = batch, reference, Asker(denoiser, batch)
         self.tokens = tokens.clone()
         self.drawn = torch.zeros_like(tokens)
         self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
         self.scores = torch.zeros_like(self.log_prob)
         self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
         self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
-        self.denoiser_rows = 0
-        self.denoiser_tokens = 0
 
     def predict(self, step: int, wanted: Tensor) -> None:
         """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
@@ -180,39 +177,14 @@ class _State:
         # steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
         address = self.nfe[active].cpu().numpy() - 1 if self.order == "confidence" else 0
         uniforms = noise(self.seeds[active.cpu().numpy()], "token", address, self.tokens.shape[1])
-        distinct, which = torch.unique(self.tokens[active], dim=0, return_inverse=True)
-        union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
-        union = union.index_add(0, which, wanted[active].long()) > 0
-        draw = torch.from_numpy(uniforms).to(distinct.device)
-        for start in range(0, len(distinct), self.batch):
-            part = slice(start, start + self.batch)
-            mine = (which >= start) & (which < start + self.batch)
-            self._predict_part(step, distinct[part], union[part], active[mine], which[mine] - start, draw[mine], wanted)
-
-    def _predict_part(
-        self, step: int, tokens: Tensor, asked: Tensor, rows: Tensor, which: Tensor, draw: Tensor, wanted: Tensor
-    ) -> None:
-        """One denoiser call: tokens and asked are its distinct rows; rows are ours that they answer, through which."""
-        with torch.inference_mode():
-            logits = self.denoiser(tokens, asked)
-        self.denoiser_rows += len(tokens)
-        self.denoiser_tokens += int((tokens >= 0).sum())
-        if logits.shape != (int(asked.sum()), self.denoiser.vocab_size):
-            raise RunError(
-                f"a denoiser must return one row of {self.denoiser.vocab_size} logits per wanted position, expected "
-                f"{(int(asked.sum()), self.denoiser.vocab_size)} and got {tuple(logits.shape)}; mend the denoiser"
-            )
-        place = asked.flatten().cumsum(0).view_as(asked) - 1
-        row, position = wanted[rows].nonzero(as_tuple=True)
-        source = place[which[row], position]
-        for piece in torch.arange(len(row), device=rows.device).split(max(1, ELEMENTS // logits.shape[1])):
-            r, at = row[piece], position[piece]
-            log_p = log_probabilities(logits[source[piece]], rows[r], step)
-            chosen = draw_tokens(log_p, draw[r, at], self.temperature)
-            target = chosen if self.reference is None else self.reference[rows[r], at]
-            self.drawn[rows[r], at] = target
-            self.log_prob[rows[r], at] = log_p.gather(1, target[:, None]).squeeze(1)
-            self.scores[rows[r], at] = order_score(self.order, log_p, chosen)
+        draw = torch.from_numpy(uniforms).to(self.tokens.device)
+        for mine, at, log_p in self.ask(self.tokens[active], wanted[active], active, f"at step {step}"):
+            rows = active[mine]
+            chosen = draw_tokens(log_p, draw[mine, at], self.temperature)
+            target = chosen if self.reference is None else self.reference[rows, at]
+            self.drawn[rows, at] = target
+            self.log_prob[rows, at] = log_p.gather(1, target[:, None]).squeeze(1)
+            self.scores[rows, at] = order_score(self.order, log_p, chosen)
 
     def reveal(self, positions: Tensor) -> None:
         """Write the drawn tokens at these positions (rows, length)."""

@@ -12,6 +12,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, final
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from mdm_tune.errors import InputError
 
 __all__ = [
+    "Alphas",
     "Beta",
     "Counts",
     "Linear",
@@ -35,7 +37,10 @@ Array = NDArray[np.float64]
 
 HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
-FORMS = "linear, sine, squared-sine, maskgit-cosine, two numbers as in beta:0.9,0.3, integers as in counts:3,5,9,15"
+FORMS = (
+    "linear, sine, squared-sine, maskgit-cosine, two numbers as in beta:0.9,0.3, integers as in counts:3,5,9,15, "
+    "shares as in alphas:0,0.2,1"
+)
 
 
 @dataclass(frozen=True)
@@ -223,12 +228,43 @@ class Counts(Schedule):
         return Counts(self.counts[::-1])
 
     def _point(self, t: Array) -> Point:
-        steps = len(self.counts)
-        knots = np.arange(steps + 1) / steps
-        shares = np.array(self.counts, dtype=np.float64) / sum(self.counts)
         revealed, hidden = (np.cumsum([0.0, *counts]) / sum(counts) for counts in (self.counts, self.counts[::-1]))
-        piece = np.minimum(np.searchsorted(knots, t, side="right") - 1, steps - 1)
-        return _with_gamma(np.interp(t, knots, revealed), np.interp(1 - t, knots, hidden), steps * shares[piece])
+        return _polyline(t, revealed, hidden, np.array(self.counts) / sum(self.counts))
+
+
+@final
+@dataclass(frozen=True)
+class Alphas(Schedule):
+    """The piecewise linear alpha_t through (i/K, alphas[i]), for i = 0..K.
+
+    The rates are those of ``Counts``. Raises InputError unless the alphas go from 0 up to 1 and never down.
+    """
+
+    alphas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        alphas = tuple(map(float, self.alphas))
+        if len(alphas) < 2 or alphas[0] != 0 or alphas[-1] != 1 or not all(a <= b for a, b in pairwise(alphas)):
+            raise InputError(f"Alphas must go from 0 up to 1 and never down, not {list(alphas)}.")
+        object.__setattr__(self, "alphas", alphas)
+
+    @property
+    def name(self) -> str:
+        return "alphas:" + ",".join(map(repr, self.alphas))
+
+    def dual(self) -> Alphas:
+        return Alphas(tuple(1 - alpha for alpha in reversed(self.alphas)))
+
+    def _point(self, t: Array) -> Point:
+        return _polyline(t, np.array(self.alphas), np.array(self.dual().alphas), np.diff(self.alphas))
+
+
+def _polyline(t: Array, revealed: Array, hidden: Array, shares: Array) -> Point:
+    """The curve through equally spaced knots: revealed from t = 0 on, hidden from t = 1 back, shares between knots."""
+    steps = len(shares)
+    knots = np.arange(steps + 1) / steps
+    piece = np.minimum(np.searchsorted(knots, t, side="right") - 1, steps - 1)
+    return _with_gamma(np.interp(t, knots, revealed), np.interp(1 - t, knots, hidden), steps * shares[piece])
 
 
 def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
@@ -253,8 +289,10 @@ def parse_schedule(text: str) -> Schedule:
             return Beta(a, b)
         if name == "counts":
             return Counts(tuple(map(int, numbers.split(","))))
+        if name == "alphas":
+            return Alphas(tuple(map(float, numbers.split(","))))
     except ValueError:
         raise InputError(f"No such numbers for a schedule as in {text!r}. A schedule is one of: {FORMS}.") from None
-    close = difflib.get_close_matches(name.lower(), [*plain, "beta", "counts"], n=1)
+    close = difflib.get_close_matches(name.lower(), [*plain, "beta", "counts", "alphas"], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(f"Unknown schedule {text!r}.{hint} A schedule is one of: {FORMS}.")

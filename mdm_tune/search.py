@@ -18,15 +18,17 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from mdm_tune.config_rules import OPTIMUM
+from mdm_tune.confirmation import Budget, Comparing, Trial, confirm
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, gain, less_diverse
+from mdm_tune.evaluation import Cost, Evaluator, Setting
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 from mdm_tune.seeding import derive_seed
-from mdm_tune.statistics import Estimate, detectable_gain
 
 __all__ = [
-    "Budget",
-    "Comparing",
+    "OPTIMUM",
+    "Event",
+    "Guide",
     "SearchSettings",
     "Strategy",
     "TrialDone",
@@ -69,43 +71,21 @@ class TrialDone:
 
 
 @dataclass(frozen=True)
-class Comparing:
-    """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
+class Guide:
+    """What an information profile tells the study of one budget.
 
-    use: Literal["choose", "report"]
-    setting: Setting
-    done: int
-    total: int
+    points: proposals that follow linear and squared-sine, in every strategy but the grid, whose points are its own.
+    price: a trial's value without a denoiser call, where the profile prices the objective itself. optimum: what the
+    baseline of that name stands for.
+    """
+
+    points: tuple[Beta, ...] = ()
+    price: Callable[[Setting], float] | None = None
+    optimum: Schedule | None = None
 
 
 Event = TrialDone | Comparing
 Notify = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The outcome of one budget, every value on the report split.
-
-    winner: the schedule that was best on the choose split, of those in chosen_from. gain: over linear, positive is
-    better. flags: diversity figures of the winner below linear's interval. beats_linear: the gain's interval excludes
-    zero (or the exact gain is positive) and there is no flag. data: the data's own score. detectable: smallest gain
-    over linear that the report split shows with 80 % power; None where values are exact or nothing differs from linear.
-    """
-
-    steps: int
-    schedule: Schedule
-    winner: Scores
-    baselines: dict[str, Scores]
-    gain: Estimate
-    beats_linear: bool
-    flags: tuple[str, ...]
-    chosen_from: tuple[Scores, ...]
-    data: Scores | None
-    detectable: float | None
-    trials: int
-    reused: int
-    exhausted: bool
-    cost: Cost
 
 
 def journal(path: Path) -> BaseStorage:
@@ -124,9 +104,17 @@ def journal(path: Path) -> BaseStorage:
 
 
 def search_budget(
-    evaluator: Evaluator, steps: int, settings: SearchSettings, storage: BaseStorage, notify: Notify
+    evaluator: Evaluator,
+    steps: int,
+    settings: SearchSettings,
+    storage: BaseStorage,
+    notify: Notify,
+    guide: Guide = Guide(),
 ) -> Budget:
-    """Tune one budget and confirm the result; goes on with what ``storage`` already holds."""
+    """Tune one budget and confirm the result; goes on with what ``storage`` already holds.
+
+    Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = evaluator.metric.direction
     study = optuna.create_study(storage=storage, study_name=f"steps-{steps}", direction=direction, load_if_exists=True)
@@ -135,9 +123,10 @@ def search_budget(
     reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
     trials = _trials(settings, steps)
     while len(_finished(study)) < trials and not (reachable is not None and reachable <= scored.keys()):
-        notify(_run_trial(study, evaluator, steps, settings, scored))
-    exhausted = len(_finished(study)) < trials
-    return _confirm(study, evaluator, steps, settings, exhausted, notify)
+        notify(_run_trial(study, evaluator, steps, settings, guide, scored))
+    finished = [_trial(trial) for trial in _finished(study)]
+    baselines = {name: _baseline(name, guide) for name in settings.baselines}
+    return confirm(evaluator, steps, finished, baselines, settings.finalists, len(finished) < trials, notify)
 
 
 def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[tuple[float, ...]]:
@@ -151,8 +140,9 @@ def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings)
         return found  # one token a step, whatever the curve
     for points in SCANS:
         before = len(found)
-        axis_a, axis_b = (np.geomspace(*ends, points) for ends in (settings.space_a, settings.space_b))
-        found |= {evaluator.setting(Beta(float(a), float(b)), steps).key for a in axis_a for b in axis_b}
+        axes = (np.geomspace(*ends, points) for ends in (settings.space_a, settings.space_b))
+        a, b = (axis.ravel() for axis in np.meshgrid(*axes))
+        found |= evaluator.beta_keys(a, b, steps)
         if len(found) > settings.trials or (points > SCANS[0] and len(found) == before):
             break
     return found
@@ -160,7 +150,7 @@ def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings)
 
 def _trials(settings: SearchSettings, steps: int) -> int:
     """How many trials there can be: a grid ends when all of its points were visited."""
-    given = len(_given_points(settings, steps))
+    given = len(_given_points(settings, steps, Guide()))
     return min(settings.trials, given) if settings.strategy == "grid" else settings.trials
 
 
@@ -187,15 +177,16 @@ def _run_trial(
     evaluator: Evaluator,
     steps: int,
     settings: SearchSettings,
+    guide: Guide,
     scored: dict[tuple[float, ...], float],
 ) -> TrialDone:
     """Ask for one schedule, score it on the tune split and tell the study."""
     began, number = time.monotonic(), len(_finished(study))
-    given = _given_points(settings, steps)
+    given = _given_points(settings, steps, guide)
     if number < len(given):
         study.enqueue_trial({"a": given[number].a, "b": given[number].b})
     else:
-        study.sampler = _sampler(settings, evaluator.exact, steps, number)
+        study.sampler = _sampler(settings, evaluator.exact or guide.price is not None, steps, number)
     with warnings.catch_warnings():  # the starting points may lie outside the box
         warnings.filterwarnings("ignore", message=".*out of range.*")
         trial = study.ask()
@@ -204,7 +195,9 @@ def _run_trial(
     schedule = Beta(a, b)
     setting = evaluator.setting(schedule, steps)
     fresh, cost = setting.key not in scored, Cost()
-    if fresh:
+    if fresh and guide.price is not None:
+        scored[setting.key] = guide.price(setting)
+    elif fresh:
         scores = evaluator.score(setting, "tune")
         scored[setting.key], cost = scores.estimate.value, scores.cost
     value = scored[setting.key]
@@ -218,8 +211,25 @@ def _run_trial(
     return TrialDone(number, _trials(settings, steps), schedule, setting, value, study.best_value, fresh)
 
 
-def _given_points(settings: SearchSettings, steps: int) -> Sequence[Beta]:
-    """The proposals that need no sampler: the starting points, then the whole grid or a Sobol sequence."""
+def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
+    """A finished trial without what is Optuna's."""
+    rows, tokens, seconds = trial.user_attrs["cost"]
+    schedule, key = Beta(trial.params["a"], trial.params["b"]), tuple(trial.user_attrs["key"])
+    cost = Cost(int(rows), int(tokens), float(seconds))
+    return Trial(trial.number, schedule, key, _value(trial), bool(trial.user_attrs["fresh"]), cost)
+
+
+def _baseline(name: str, guide: Guide) -> Schedule:
+    if name != OPTIMUM:
+        return parse_schedule(name)
+    if guide.optimum is None:
+        raise InputError("the baseline optimum needs an information profile; leave it out of search.baselines")
+    return guide.optimum
+
+
+def _given_points(settings: SearchSettings, steps: int, guide: Guide) -> Sequence[Beta]:
+    """The proposals that need no sampler: the starting points, the guide's, then the whole grid or a Sobol sequence."""
+    start = (*START, *guide.points)
     if settings.strategy == "grid":
         points = [
             Beta(a, b)
@@ -235,8 +245,8 @@ def _given_points(settings: SearchSettings, steps: int) -> Sequence[Beta]:
         bits = max(1, int(settings.trials).bit_length())
         unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(settings.seed, "qmc", steps))).random_base2(bits)
         low, high = np.log([settings.space_a, settings.space_b]).T
-        return [*START, *(Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low)))]
-    return START
+        return [*start, *(Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low)))]
+    return start
 
 
 def _sampler(settings: SearchSettings, exact: bool, steps: int, number: int) -> optuna.samplers.BaseSampler:
@@ -247,72 +257,3 @@ def _sampler(settings: SearchSettings, exact: bool, steps: int, number: int) -> 
         if settings.strategy == "tpe":
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
         return optuna.samplers.GPSampler(seed=seed, deterministic_objective=exact)
-
-
-def _confirm(
-    study: optuna.Study,
-    evaluator: Evaluator,
-    steps: int,
-    settings: SearchSettings,
-    exhausted: bool,
-    notify: Notify,
-) -> Budget:
-    """Finalists and baselines on the choose split, then winner and baselines on the report split."""
-    sign = 1 if evaluator.metric.direction == "maximize" else -1
-    finished = _finished(study)
-    baselines = [parse_schedule(name) for name in settings.baselines]
-    named_keys = {evaluator.setting(schedule, steps).key for schedule in baselines}
-    distinct: dict[tuple[float, ...], Schedule] = {}
-    for trial in sorted(finished, key=lambda trial: (-sign * _value(trial), trial.number)):
-        key = tuple(trial.user_attrs["key"])
-        if key not in named_keys:  # linear and squared-sine were trials, and are compared anyway
-            distinct.setdefault(key, Beta(trial.params["a"], trial.params["b"]))
-    # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
-    candidates = [*baselines, *list(distinct.values())[: settings.finalists]]
-    cost = Cost()
-    for trial in finished:
-        rows, tokens, seconds = trial.user_attrs["cost"]
-        cost += Cost(int(rows), int(tokens), float(seconds))
-
-    def score(schedules: Sequence[Schedule], use: Literal["choose", "report"]) -> list[Scores]:
-        nonlocal cost
-        results = []
-        for done, schedule in enumerate(schedules):
-            setting = evaluator.setting(schedule, steps)
-            if not evaluator.exact and not evaluator.known(setting, use):
-                notify(Comparing(use, setting, done, len(schedules)))
-            results.append(evaluator.score(setting, use))
-            cost += results[-1].cost
-        return results
-
-    chosen = score(candidates, "choose")
-    best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
-    winner, *others = score([candidates[best], *baselines], "report")
-    named = dict(zip(settings.baselines, others, strict=True))
-    linear = named["linear"]
-    better, flags = gain(winner, linear, evaluator.metric), less_diverse(winner, linear)
-    low = better.value if better.ci is None else better.ci[0]
-    return Budget(
-        steps,
-        candidates[best],
-        winner,
-        named,
-        better,
-        low > 1e-12 and not flags,
-        flags,
-        tuple(chosen),
-        evaluator.data("report"),
-        _detectable(linear, [winner, *others]),
-        len(finished),
-        sum(not trial.user_attrs["fresh"] for trial in finished),
-        exhausted,
-        cost,
-    )
-
-
-def _detectable(linear: Scores, others: Sequence[Scores]) -> float | None:
-    """From the pairs that were compared: linear and the first schedule with other counts."""
-    other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
-    if other is None or other.values is None or linear.values is None:
-        return None
-    return detectable_gain(float(np.std(other.values - linear.values, ddof=1)), len(linear.values))

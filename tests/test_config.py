@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mdm_tune.config import Config, MarkovConfig, TableConfig, load_config, resolved, to_yaml
+from mdm_tune.config import Config, load_config, resolved, to_yaml
+from mdm_tune.config_models import MarkovConfig, TableConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPLITS = {"tune": 8, "choose": 9, "report": 10}

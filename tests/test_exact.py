@@ -17,7 +17,7 @@ from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, Repea
 from mdm_tune.drawing import ORDERS, Order
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.exact import Enumeration, kl, target_distribution, tv
-from mdm_tune.profile import ancestral_order_kl, optimum, order_kl
+from mdm_tune.pricing import ancestral_order_kl, optima, order_kl
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.schedules import Linear, Sine, SquaredSine
 from tests.recursion import Number, State, bayes, bernoulli, hidden, recursion, table_of
@@ -137,7 +137,7 @@ LAWS: list[Law] = [
 def test_order_kl_bounds_the_kl_of_the_sampler(law: Law) -> None:
     profile, entropy, target = law.profile(), law.entropy(), target_distribution(law)
     enumeration = Enumeration(law, law.length)
-    plans = ([law.length], [1, law.length - 1], [law.length - 2, 2], optimum(profile, 3))
+    plans = ([law.length], [1, law.length - 1], [law.length - 2, 2], optima(profile, 3).counts(3))
     slack = [order_kl(profile, entropy, counts) - kl(target, enumeration.fixed(counts)) for counts in plans]
     slack += [ancestral_order_kl(profile, entropy, a) - kl(target, enumeration.ancestral(a)) for a in GRIDS]
     assert min(slack) > -1e-12

@@ -11,7 +11,7 @@ import torch
 from mdm_tune import metrics
 from mdm_tune.datasets import Dataset, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit, Table
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler
 from mdm_tune.sampling import Unmasked
 from mdm_tune.schedules import Linear, parse_schedule
@@ -99,7 +99,7 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
 def test_a_token_of_probability_zero_stops_with_its_example() -> None:
     metric = metrics.PathLikelihood("path_nll", "margin")
     result = Unmasked(torch.zeros(3, 1), torch.tensor([1.0, math.inf, 2.0]), torch.zeros(3), 0, 0)
-    with pytest.raises(RunError, match="path_nll is infinite for example 1"):
+    with pytest.raises(InputError, match="path_nll is infinite for example 1"):
         metric.values(result)
 
 

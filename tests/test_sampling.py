@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune import sampling
+from mdm_tune.denoisers import asking
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
 from mdm_tune.drawing import ORDERS, Order
@@ -234,7 +234,7 @@ def test_equal_revealed_sets_share_noise_between_ancestral_grids() -> None:
 def test_reading_the_logits_in_pieces_changes_nothing(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = mixed(blocks=2)
     whole = run(table(), batch, way)
-    monkeypatch.setattr(sampling, "ELEMENTS", 2 * VOCAB)
+    monkeypatch.setattr(asking, "ELEMENTS", 2 * VOCAB)
     assert_same(whole, range(20), run(table(), batch, way))
 
 

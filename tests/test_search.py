@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from mdm_tune import metrics
+from mdm_tune.confirmation import Budget, Comparing
 from mdm_tune.datasets import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, Table
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Scores, Setting
-from mdm_tune.profile import optimum
+from mdm_tune.pricing import optima
 from mdm_tune.schedules import Linear
-from mdm_tune.search import Budget, Comparing, Event, SearchSettings, Strategy, TrialDone, journal, search_budget
+from mdm_tune.search import Event, SearchSettings, Strategy, TrialDone, journal, search_budget
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 SETTINGS = SearchSettings("tpe", 12, (0.1, 10.0), (0.1, 10.0), 4, ("linear", "squared-sine", "sine"), 0)
@@ -47,7 +48,7 @@ def test_linear_and_squared_sine_are_the_first_two_trials(tmp_path: Path, strate
 def test_gp_search_reaches_the_optimum_of_the_markov_chain(tmp_path: Path) -> None:
     budget, _ = run(tmp_path, chain_evaluator(), replace(SETTINGS, strategy="gp", trials=40))
     assert budget.winner.estimate.value <= 0.63
-    best = metrics.order_kl(CHAIN).fixed(optimum(CHAIN.profile(), 8))
+    best = metrics.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8))
     assert budget.winner.estimate.value >= best - 1e-12
     assert budget.beats_linear and budget.winner.estimate.ci is None
 

@@ -22,7 +22,7 @@ from mdm_tune.denoisers.law import (
     default_symbols,
     distributions,
     inverse,
-    profile_of_totals,
+    mean_over_sets,
 )
 from mdm_tune.errors import InputError
 
@@ -52,21 +52,28 @@ class Table(Law):
     def entropy(self) -> float:
         return float(entr(self._weights / self._weights.sum()).sum())
 
-    def profile(self) -> Floats:
-        check_work(self.length, len(self.sequences) << min(self.length, 64))
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        check_work(self.length, len(self.sequences) << min(stop - start, 64))
         weights = self._weights / self._weights.sum()
-        totals = np.zeros(self.length + 1)
+        totals = np.zeros(stop - start + 1)
 
         def descend(label: Integers, position: int, kept: int) -> None:
-            if position == self.length:
+            if position == stop:
                 totals[kept] += entr(np.bincount(label, weights)).sum()
                 return
             descend(label, position + 1, kept)
-            finer = np.unique(label * self.vocab_size + self._tokens[:, position], return_inverse=True)[1]
-            descend(finer, position + 1, kept + 1)
+            descend(self._finer(label, position), position + 1, kept + 1)
 
-        descend(np.zeros(len(weights), dtype=np.int64), 0, 0)
-        return profile_of_totals(totals)
+        label = np.zeros(len(weights), dtype=np.int64)
+        for position in range(start):
+            label = self._finer(label, position)
+        descend(label, start, 0)
+        return mean_over_sets(totals)
+
+    def _finer(self, label: Integers, position: int) -> Integers:
+        """Labels (sequences,) that also tell apart sequences which differ at ``position``."""
+        joined = label * self.vocab_size + self._tokens[:, position]
+        return np.asarray(np.unique(joined, return_inverse=True)[1], dtype=np.int64)
 
     def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
         weight = np.broadcast_to(self._weights, (len(seen), len(self._weights))).copy()
@@ -100,8 +107,9 @@ class RepeatedBit(Law):
     def entropy(self) -> float:
         return math.log(2)
 
-    def profile(self) -> Floats:
-        return np.where(np.arange(self.length) == 0, math.log(2), 0.0)
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        known = np.arange(stop - start + 1) + start
+        return np.where(known > 0, math.log(2), 0.0)
 
     def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
         opposite = np.stack([(seen == 1).any(axis=1), (seen == 0).any(axis=1)], axis=1)
@@ -124,8 +132,9 @@ class Parity(Law):
     def entropy(self) -> float:
         return (self.length - 1) * math.log(2)
 
-    def profile(self) -> Floats:
-        return np.where(np.arange(self.length) == self.length - 1, 0.0, math.log(2))
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        known = np.arange(stop - start + 1) + start
+        return np.minimum(known, self.length - 1) * math.log(2)
 
     def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
         last = (seen == self.mask_id).sum(axis=1) == 1
@@ -179,25 +188,24 @@ class MarkovChain(Law):
         return cls(transition, np.full(symbols, 1 / symbols), length)
 
     def entropy(self) -> float:
-        return float(self._subset_entropies()[-1])
+        return float(self._set_entropies(0, self.length)[-1])
 
-    def profile(self) -> Floats:
-        return np.maximum(np.diff(self._subset_entropies()), 0.0)
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        """What is known before the block acts through its last token alone; its own entropy is left out.
 
-    def _subset_entropies(self) -> Floats:
-        """Entropy of the tokens at a uniform random set of m positions, m = 0 .. length.
-
-        By the chain rule it is that of the first one plus one term per pair of neighbours in the set. A pair at
-        distance d occurs in a share C(length - d - 1, m - 2) / C(length, m) of the sets, and position j comes first in
-        a share C(length - 1 - j, m - 1) / C(length, m); both follow by recursion in d and in j.
+        By the chain rule a set's entropy is that of its first token plus one term per pair of neighbours. A pair at
+        distance d occurs in a share C(n - d - 1, m - 2) / C(n, m) of the sets of m among the n positions, and position
+        j comes first in a share C(n - 1 - j, m - 1) / C(n, m); both follow by recursion in d and in j.
         """
-        size, at = np.arange(self.length + 1.0)[:, None], np.arange(1.0, self.length)
-        first = np.cumprod(np.hstack([size / self.length, (self.length - at - size + 1) / (self.length - at)]), axis=1)
-        pair = first[:, :-1] * (size - 1) / (self.length - at)
-        by_pair = entr(self._powers[1:-1]).sum(axis=2)
-        before = np.cumsum(self._marginals, axis=0)[: self.length - 1][::-1]
-        by_first = entr(self._marginals).sum(axis=1)
-        return np.asarray(first @ by_first + pair @ (by_pair * before).sum(axis=1))
+        count = stop - start
+        size, at = np.arange(count + 1.0)[:, None], np.arange(1.0, count)
+        first = np.cumprod(np.hstack([size / count, (count - at - size + 1) / (count - at)]), axis=1)
+        pair = first[:, :-1] * (size - 1) / (count - at)
+        given = entr(self._powers).sum(axis=2)  # entry [d, a]: entropy of the token d positions after token a
+        marginals = self._marginals[start:stop]
+        before = np.cumsum(marginals, axis=0)[: count - 1][::-1]
+        by_first = given[1 : count + 1] @ self._marginals[start - 1] if start else entr(marginals).sum(axis=1)
+        return np.asarray(first @ by_first + pair @ (given[1:count] * before).sum(axis=1))
 
     def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
         hidden, index = seen == self.mask_id, np.arange(self.length)
@@ -254,18 +262,18 @@ class Mixture(Law):
     def entropy(self) -> float:
         return float(entr(self._joint_table()).sum())
 
-    def profile(self) -> Floats:
-        totals = np.zeros(self.length + 1)
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        totals = np.zeros(stop - start + 1)
 
         def descend(marginal: Floats, position: int, kept: int) -> None:
-            if position == self.length:
+            if position == stop:
                 totals[kept] += entr(marginal).sum()
                 return
             descend(marginal, position + 1, kept + 1)
-            descend(marginal.sum(axis=kept), position + 1, kept)
+            descend(marginal.sum(axis=start + kept), position + 1, kept)
 
-        descend(self._joint_table(), 0, 0)
-        return profile_of_totals(totals)
+        descend(self._joint_table().sum(axis=tuple(range(stop, self.length))), start, 0)
+        return mean_over_sets(totals)
 
     def _joint_table(self) -> Floats:
         """Probability of every sequence, one axis per position."""

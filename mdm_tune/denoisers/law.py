@@ -84,14 +84,29 @@ class Law(ABC):
     def entropy(self) -> float:
         """H(p), in nats per sequence. Raises InputError where the law is too large to enumerate and must be."""
 
-    @abstractmethod
-    def profile(self) -> Floats:
+    @final
+    def profile(self, block_length: int | None = None) -> Floats:
         """Information profile (length,), in nats per token.
 
-        Entry m is the mean entropy of a uniform position given a uniform random set of m others. Raises InputError
+        Entry m is the mean entropy of a uniform position given a uniform random set of m others. With blocks, filled
+        from left to right, entry m = b * block_length + k is that of a uniform position of block b given all earlier
+        blocks and k other positions of the block. Raises InputError where block_length does not divide the length, and
         where the law is too large to enumerate and must be.
 
         Source: arXiv:2510.25544 and arXiv:2511.04647.
+        """
+        size = self.length if block_length is None else block_length
+        if size < 1 or self.length % size:
+            raise InputError(f"block_length must divide the length {self.length}, got {size}; choose a divisor")
+        gains = [np.diff(self._set_entropies(start, start + size)) for start in range(0, self.length, size)]
+        return np.maximum(np.concatenate(gains), 0.0)  # never negative but for rounding
+
+    @abstractmethod
+    def _set_entropies(self, start: int, stop: int) -> Floats:
+        """Mean entropy (stop - start + 1,) of all positions before ``start`` and a uniform set of m in the block.
+
+        The block is start .. stop - 1. A uniform set of m positions and one more uniform position are a uniform set of
+        m + 1, so that by the chain rule the differences are the block's profile. A constant may be left out.
         """
 
     @abstractmethod
@@ -125,14 +140,10 @@ def inverse(weights: Floats, uniform: Floats) -> Integers:
     return np.asarray((uniform[:, None] >= cumulative / cumulative[:, -1:]).sum(axis=1))
 
 
-def profile_of_totals(totals: Floats) -> Floats:
-    """The profile from the summed entropies of all sets of m positions, m = 0 .. length.
-
-    A uniform set of m positions and one more uniform position are a uniform set of m + 1, so that the chain rule
-    makes entry m the difference of two mean entropies.
-    """
+def mean_over_sets(totals: Floats) -> Floats:
+    """From entropies summed over all sets of m of the n positions, m = 0 .. n, to their means."""
     sets = [math.comb(len(totals) - 1, kept) for kept in range(len(totals))]
-    return np.maximum(np.diff(totals / np.array(sets, dtype=np.float64)), 0.0)
+    return np.asarray(totals / np.array(sets, dtype=np.float64))
 
 
 def check_work(length: int, work: int) -> None:

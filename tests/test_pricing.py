@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdm_tune import profile as module
+from mdm_tune import pricing as module
 from mdm_tune.counts import grid, to_counts
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.errors import InputError
-from mdm_tune.profile import ancestral_nelbo, ancestral_order_kl, nelbo, optimum, order_kl
+from mdm_tune.pricing import ancestral_nelbo, ancestral_order_kl, nelbo, optima, order_kl
 from mdm_tune.schedules import Beta, Linear, Sine, SquaredSine
 
 LN2 = math.log(2)
@@ -89,12 +89,12 @@ def test_values_of_the_laws(law: Law, steps: int, linear: float, squared_sine: f
     assert order_kl(profile, entropy, to_counts(Linear(), steps, 32)) == pytest.approx(linear, abs=1e-4)
     for schedule in (Beta(1, 1), SquaredSine()):
         assert order_kl(profile, entropy, to_counts(schedule, steps, 32)) == pytest.approx(squared_sine, abs=1e-4)
-    assert order_kl(profile, entropy, optimum(profile, steps)) == pytest.approx(best, abs=1e-4)
+    assert order_kl(profile, entropy, optima(profile, steps).counts(steps)) == pytest.approx(best, abs=1e-4)
 
 
 def test_optimal_counts_of_the_chain() -> None:
-    assert optimum(CHAIN.profile(), 4) == (3, 5, 9, 15)
-    assert optimum(CHAIN.profile(), 8) == (1, 2, 2, 3, 4, 5, 6, 9) == to_counts(Beta(0.736, 0.430), 8, 32)
+    assert optima(CHAIN.profile(), 4).counts(4) == (3, 5, 9, 15)
+    assert optima(CHAIN.profile(), 8).counts(8) == (1, 2, 2, 3, 4, 5, 6, 9) == to_counts(Beta(0.736, 0.430), 8, 32)
 
 
 def test_closed_forms_of_the_repeated_bit_and_parity() -> None:
@@ -113,7 +113,7 @@ def test_closed_forms_of_the_repeated_bit_and_parity() -> None:
 )
 def test_optimum_is_the_best_of_all_compositions(profile: list[float], steps: int) -> None:
     length = len(profile)
-    counts = optimum(profile, steps)
+    counts = optima(profile, steps).counts(steps)
     assert len(counts) == min(steps, length)
     assert min(counts) >= 1
     cuts = itertools.combinations(range(1, length), len(counts) - 1)
@@ -156,14 +156,14 @@ def test_bad_grids_are_refused(alphas: list[float]) -> None:
 
 @pytest.mark.parametrize("profile", [[], [[1.0]], [1.0, math.nan], [math.inf]])
 def test_bad_profiles_are_refused(profile: list[float]) -> None:
-    for call in (lambda: nelbo(profile, [2]), lambda: ancestral_nelbo(profile, [0, 1]), lambda: optimum(profile, 1)):
+    for call in (lambda: nelbo(profile, [2]), lambda: ancestral_nelbo(profile, [0, 1]), lambda: optima(profile, 1)):
         with pytest.raises(InputError, match="finite number per revealed position"):
             call()
 
 
 def test_a_budget_without_steps_is_refused() -> None:
     with pytest.raises(InputError, match="at least 1"):
-        optimum([1.0, 0.5], 0)
+        optima([1.0, 0.5], 0)
 
 
 def test_everything_exported_exists() -> None:

@@ -1,0 +1,121 @@
+"""The two-parameter family on an information profile: many Beta(a, b) priced at once, the best and the nearly best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.counts import CountRule, beta_grids, counts_of_grids
+from mdm_tune.errors import InputError
+from mdm_tune.pricing import AncestralCurve, Optima, optima, price_counts
+from mdm_tune.schedules import Beta
+
+__all__ = ["Pricer"]
+
+Floats = NDArray[np.float64]
+Range = tuple[float, float]
+SCAN = 48  # points per axis of the first scan, in log scale
+ROUNDS, KEPT, LOCAL = 4, 12, 9  # then so often around so many best points, with so many points per axis
+SHRINK = 4.0
+SLACK = 0.25  # a nearly best point loses at most a quarter more than the best one
+
+
+@dataclass(frozen=True)
+class Pricer:
+    """Prices schedules on one curve (length,), nats per token, as one sampler would use them.
+
+    bernoulli: ancestral reveal; else fixed counts by ``rule``. block_length: equal to length without blocks.
+    """
+
+    curve: Floats
+    block_length: int
+    bernoulli: bool
+    rule: CountRule
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks a sequence has."""
+        return len(self.curve) // self.block_length
+
+    @property
+    def floor(self) -> float:
+        """NELBO of one token per step, nats per sequence: what no schedule of fewer steps goes below."""
+        return float(self.curve.sum())
+
+    @cached_property
+    def _ancestral(self) -> AncestralCurve:
+        return AncestralCurve(self.curve)
+
+    def betas(self, points: Floats, steps: int) -> Floats:
+        """NELBO (n,), nats per sequence, at ``steps`` steps in all of the schedules Beta(a, b); points (n, 2): a and b.
+
+        Raises InputError where the blocks cannot share the steps equally.
+        """
+        a, b = points.T
+        if self.bernoulli:
+            return self._ancestral.price(beta_grids(a, b, steps))
+        if steps % self.blocks:
+            raise InputError(f"{steps} steps cannot be shared equally by {self.blocks} blocks; give a multiple")
+        counts = counts_of_grids(beta_grids(a, b, steps // self.blocks), self.block_length, self.rule)
+        return price_counts(self.curve, np.tile(counts, self.blocks))
+
+    def best_beta(self, steps: int, space_a: Range, space_b: Range) -> Beta:
+        """The Beta(a, b) of least price in the box, by a scan in log scale that is refined around its best points.
+
+        Integer counts make the price a step function: of the points that tie, the one nearest their centre is taken.
+        """
+        box = np.log([space_a, space_b])
+        width = np.diff(box)[:, 0] / (SCAN - 1)
+        points = _scan(space_a, space_b)
+        values = self.betas(np.exp(points), steps)
+        for _ in range(ROUNDS):
+            _, first = np.unique(values, return_index=True)  # one point of each price, the cheapest first
+            offsets = np.linspace(-1, 1, LOCAL)
+            around = [points[i] + _mesh(offsets * width[0], offsets * width[1]) for i in first[:KEPT]]
+            fresh = np.clip(np.concatenate(around), box[:, 0], box[:, 1])
+            points = np.concatenate([points, fresh])
+            values = np.concatenate([values, self.betas(np.exp(fresh), steps)])
+            width = width / SHRINK
+        tied = points[values <= values.min() + 1e-12 * abs(values.min())]
+        middle = tied[np.argmin(((tied - tied.mean(axis=0)) ** 2).sum(axis=1))]
+        return Beta(*np.exp(middle).tolist())
+
+    def near_best(self, steps: int, space_a: Range, space_b: Range, number: int) -> list[Beta]:
+        """``best_beta`` and points of the box that lose little more than it, each far from all before it in log scale.
+
+        A point qualifies if its price lies above ``floor`` by at most a quarter more than the best one's.
+        """
+        best = self.best_beta(steps, space_a, space_b)
+        chosen = [best]
+        points = _scan(space_a, space_b)
+        values = self.betas(np.exp(points), steps)
+        least = float(self.betas(np.array([[best.a, best.b]]), steps)[0])
+        good = points[values <= least + SLACK * max(least - self.floor, 0.0)]
+        while len(chosen) < number and len(good):
+            known = np.log([[beta.a, beta.b] for beta in chosen])
+            apart = ((good[:, None] - known) ** 2).sum(axis=2).min(axis=1)
+            chosen.append(Beta(*np.exp(good[apart.argmax()]).tolist()))
+        return chosen
+
+    def optimum_counts(self, most: int) -> Optima:
+        """The best counts for 1 .. most steps in one sweep, the steps shared out among the blocks as is best."""
+        return optima(self.curve, most, self.block_length)
+
+    def optimum_alphas(self, steps: int) -> Floats:
+        """The best ancestral grid (steps + 1,)."""
+        return self._ancestral.optimal_alphas(steps)
+
+
+def _scan(space_a: Range, space_b: Range) -> Floats:
+    """The logarithms of a and b (n, 2) on a grid over the box."""
+    axes = [np.linspace(math.log(low), math.log(high), SCAN) for low, high in (space_a, space_b)]
+    return _mesh(*axes)
+
+
+def _mesh(first: Floats, second: Floats) -> Floats:
+    """All pairs (n, 2)."""
+    return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,0 +1,245 @@
+"""Measuring the information profile of a denoiser on examples: the same examples and nested random masks at every m."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.asking import Asker
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+from mdm_tune.profile import Profile
+from mdm_tune.seeding import noise
+
+__all__ = ["Adaptive", "PointMeasured", "measure"]
+
+Floats = NDArray[np.float64]
+TWO_SIDED = 1.96  # standard errors in half a 95 % interval
+AT_A_TIME = 4  # points that the adaptive mode adds before it looks again
+SAME = 1e-9  # nats: predictions this close in every example are one prediction
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Measure until the price of the best schedule is known to ``tolerance``, relative to that price.
+
+    best: from a profile the weights (length,) of the best schedule for each budget, as ``pricing`` counts them.
+    """
+
+    tolerance: float
+    best: Callable[[Profile], Sequence[Floats]]
+
+
+@dataclass(frozen=True)
+class PointMeasured:
+    """One more number of visible tokens was measured. loss: nats per token, its mean over ``examples``."""
+
+    revealed: int
+    loss: float
+    examples: int
+    points: int
+    denoiser_rows: int
+
+
+def measure(
+    denoiser: Denoiser,
+    start: Tensor,
+    originals: Tensor,
+    seeds: NDArray[np.uint64],
+    *,
+    examples: int,
+    points: int,
+    block_length: int | None = None,
+    batch: int = 128,
+    adaptive: Adaptive | None = None,
+    notify: Callable[[PointMeasured], None] = lambda event: None,
+) -> Profile:
+    """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
+
+    start (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and stays visible.
+    originals (rows, length): the tokens to predict. seeds (rows,): one random order of the hidden positions each; m
+    visible means the first m of it, so that the masks are nested. Each point costs one denoiser row per example and
+    averages over all hidden positions (with blocks: of the block being filled, later blocks masked).
+
+    Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
+    rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
+    schedule, in proportion to the root of the slope. With ``adaptive`` the points of the best schedule itself are
+    added, and the examples doubled up to all rows, until the price is known to the tolerance.
+
+    Raises InputError where there are fewer rows than examples, or fewer than 2; where blocks do not divide the masked
+    positions, or these differ between rows; where a token has probability 0; where the predictions do not depend on
+    what is visible. Raises RunError where the denoiser fails.
+    """
+    began = time.monotonic()
+    if not 2 <= examples <= len(start):
+        raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
+    if points < 2:
+        raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
+    ruler = _Ruler(denoiser, start, originals, seeds, block_length, batch, notify)
+    ruler.extend(examples)
+    ruler.check_visible_matters()
+    while len(ruler.points) < points and (place := ruler.widest()) is not None:
+        ruler.add(place)
+    reached = None if adaptive is None else _refine(ruler, adaptive)
+    return ruler.profile(time.monotonic() - began, reached)
+
+
+def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
+    """Add points and examples until the tolerance is met or both are used up; returns what was reached."""
+    while True:
+        profile = ruler.profile(0.0, None)
+        worst, wanted, by_noise = 0.0, np.zeros(profile.length), True
+        for weights in adaptive.best(profile):
+            prices, between = profile.prices(weights), weights * profile.bracket
+            price = max(abs(float(prices.mean())), 1e-12)
+            noise_part = TWO_SIDED * float(prices.std(ddof=1)) / np.sqrt(len(prices)) / price
+            if noise_part + between.sum() / price >= worst:
+                worst, wanted = noise_part + float(between.sum()) / price, between
+                by_noise = noise_part * price >= between.sum()
+        places = [int(m) for m in np.argsort(-wanted, kind="stable")[:AT_A_TIME] if wanted[m] > 0]
+        if worst <= adaptive.tolerance or (ruler.complete and not places):
+            return worst
+        if not ruler.complete and (by_noise or not places):
+            ruler.extend(2 * ruler.examples)
+        else:
+            for place in places:
+                ruler.add(place)
+
+
+class _Ruler:
+    """What has been measured so far: losses of the first ``examples`` rows at ``points``."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        start: Tensor,
+        originals: Tensor,
+        seeds: NDArray[np.uint64],
+        block_length: int | None,
+        batch: int,
+        notify: Callable[[PointMeasured], None],
+    ) -> None:
+        self.ask, self.start, self.originals, self.notify = Asker(denoiser, batch), start, originals, notify
+        self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
+        hidden = start == denoiser.mask_id
+        self.sizes = hidden.sum(1)
+        if bool((self.sizes == 0).any()):
+            row = int((self.sizes == 0).nonzero()[0, 0])
+            raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
+        self.length = round(float(self.sizes.double().mean()))
+        self.block_length = self.length if block_length is None else block_length
+        if block_length is not None and (bool((self.sizes != self.length).any()) or self.length % block_length):
+            raise InputError(
+                f"blocks need equally many masked positions in every example, a multiple of the block length "
+                f"{block_length}, got {int(self.sizes.min())} to {int(self.sizes.max())}; choose another block length"
+            )
+        # Rank of each hidden position in its row's own random order, blocks in ascending order; a prompt comes never.
+        block = (hidden.cumsum(1) - 1) // self.block_length if block_length is not None else torch.zeros_like(start)
+        key = torch.from_numpy(noise(seeds, "position", 0, start.shape[1])).to(start.device) + block
+        self.rank = key.masked_fill(~hidden, torch.inf).argsort(dim=1).argsort(dim=1)
+        self.hidden = hidden
+        self.examples = 0
+        self.points: dict[int, Floats] = {}  # number of visible tokens: loss of each example
+
+    @property
+    def complete(self) -> bool:
+        """Whether every example there is has been used."""
+        return self.examples == len(self.start)
+
+    def extend(self, examples: int) -> None:
+        """Measure every point, or first the ends of every block, on more examples, up to all."""
+        before, self.examples = self.examples, min(examples, len(self.start))
+        ends = [
+            end for start in range(0, self.length, self.block_length) for end in (start, start + self.block_length - 1)
+        ]
+        for place in list(self.points) or dict.fromkeys(ends):
+            old = self.points.get(place, np.empty(0))
+            self.points[place] = np.concatenate([old, self._losses(place, slice(before, self.examples))])
+            self._tell(place)
+
+    def add(self, place: int) -> None:
+        """Measure one more point on the examples in use."""
+        self.points[place] = self._losses(place, slice(0, self.examples))
+        self._tell(place)
+
+    def widest(self) -> int | None:
+        """The middle of the interval with the largest rectangle between its ends; None where none has a middle."""
+        best, place = (-1.0, 0), None
+        for left, right in itertools.pairwise(sorted(self.points)):
+            if right - left > 1 and left // self.block_length == right // self.block_length:
+                drop = abs(float(self.points[left].mean() - self.points[right].mean()))
+                if ((right - left) * drop, right - left) > best:
+                    best, place = ((right - left) * drop, right - left), (left + right) // 2
+        return place
+
+    def check_visible_matters(self) -> None:
+        """Raise InputError where the last hidden position is predicted alike with nothing and with the rest visible."""
+        last = self.block_length - 1
+        if last == 0:
+            return
+        rows = slice(0, self.examples)
+        blind, seeing = self._by_position(0, rows), self._by_position(last, rows)
+        both = ~np.isnan(blind) & ~np.isnan(seeing)
+        if (np.abs(blind[both] - seeing[both]) <= SAME).all():
+            raise InputError(
+                f"the denoiser ignores its mask token: in all {self.examples} examples it predicts the last hidden "
+                f"position alike whether the {last} others are masked or visible; check that {self.mask_id} is the "
+                "mask id that the checkpoint was trained with and that it is a masked diffusion model (if its "
+                "positions are independent by nature, every schedule costs the same and there is nothing to tune)"
+            )
+
+    def profile(self, seconds: float, precision: float | None) -> Profile:
+        """What is known now."""
+        places = sorted(self.points)
+        return Profile(
+            self.length,
+            self.block_length,
+            self.vocab_size,
+            np.array(places, dtype=np.int64),
+            np.stack([self.points[place] for place in places], axis=1),
+            False,
+            self.ask.denoiser_rows,
+            self.ask.denoiser_tokens,
+            seconds,
+            precision,
+        )
+
+    def _tell(self, place: int) -> None:
+        loss = float(self.points[place].mean())
+        self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.ask.denoiser_rows))
+
+    def _losses(self, visible: int, rows: slice) -> Floats:
+        """Mean loss over the hidden positions (rows,), weighted by the row's share of the tokens."""
+        losses = np.nanmean(self._by_position(visible, rows), axis=1)
+        return np.asarray(losses * (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy())
+
+    def _by_position(self, visible: int, rows: slice) -> Floats:
+        """-log p of the original token (rows, length) at the positions to predict, NaN elsewhere."""
+        sizes, rank = self.sizes[rows], self.rank[rows]
+        shown = (visible * sizes / self.length).round().long().minimum(sizes - 1)
+        stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
+        seen = self.hidden[rows] & (rank < shown[:, None])
+        wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])
+        tokens = torch.where(seen, self.originals[rows], self.start[rows])
+        losses = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
+        names = torch.arange(len(self.start), device=tokens.device)[rows]
+        for row, at, log_p in self.ask(tokens, wanted, names, f"with {visible} tokens visible"):
+            target = self.originals[rows][row, at]
+            if bool(((target < 0) | (target >= self.vocab_size)).any()):
+                raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {target.tolist()[:8]}")
+            losses[row, at] = -log_p.gather(1, target[:, None]).squeeze(1)
+        if bool(torch.isinf(losses).any()):
+            row, at = torch.isinf(losses).nonzero()[0].tolist()
+            raise InputError(
+                f"the loss is infinite for example {int(names[row])} at position {at} with {visible} tokens visible: "
+                f"the model gives its token {int(self.originals[rows][row, at])} probability 0; use data that it can "
+                "produce"
+            )
+        return losses.cpu().numpy()

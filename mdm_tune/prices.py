@@ -1,0 +1,161 @@
+"""What a profile says of a budget: hand-made schedules, the best of the family and the best of all, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.evaluation import Setting
+from mdm_tune.pricing import nelbo
+from mdm_tune.profiles import Profiles
+from mdm_tune.records import Record, cost_record, plan_record, schedule_file_record
+from mdm_tune.results import RunFolder
+from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine, parse_schedule
+from mdm_tune.statistics import Estimate, estimate
+
+__all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
+
+
+@dataclass(frozen=True)
+class Priced:
+    """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples."""
+
+    schedule: Schedule
+    setting: Setting
+    nelbo: Estimate
+    minus_linear: Estimate
+
+
+@dataclass(frozen=True)
+class PricedBudget:
+    """Schedules at one budget: linear, squared-sine, other hand-made ones, then ``beta`` and ``optimum``.
+
+    gap: the best Beta less the optimum, paired: what the family leaves behind. excess_ratio: what the best Beta loses
+    above one token per step over what the optimum loses; None where that is nothing. linear_steps: the fewest steps at
+    which linear is no dearer than the best Beta is here; None where that is more than were tried.
+    """
+
+    steps: int
+    schedules: dict[str, Priced]
+    gap: Estimate
+    excess_ratio: float | None
+    linear_steps: int | None
+
+
+def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> PricedBudget:
+    """Price one budget; names: hand-made schedules besides linear and squared-sine.
+
+    The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off), and
+    priced on the measured one. Raises InputError where blocks cannot share the steps equally.
+    """
+    profile = profiles.profile
+    schedules: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
+    schedules |= {name: parse_schedule(name) for name in names}
+    schedules |= {"beta": profiles.best_beta(steps), "optimum": profiles.optimum(steps)}
+    settings = {
+        name: profiles.run.evaluator.setting(schedule, steps, "optimum" if name == "optimum" else None)
+        for name, schedule in schedules.items()
+    }
+    prices = {name: profile.prices(profiles.weights(setting)) for name, setting in settings.items()}
+
+    def over_examples(values: NDArray[np.float64]) -> Estimate:
+        return Estimate(float(values[0]), None) if profile.exact else estimate(values)
+
+    priced = {}
+    for name, schedule in schedules.items():
+        more = over_examples(prices[name] - prices["linear"])
+        priced[name] = Priced(schedule, settings[name], over_examples(prices[name]), more)
+    floor = float(profile.curve.sum())
+    lost, least = (priced[name].nelbo.value - floor for name in ("beta", "optimum"))
+    return PricedBudget(
+        steps,
+        priced,
+        over_examples(prices["beta"] - prices["optimum"]),
+        lost / least if least > 1e-9 * max(1.0, floor) else None,
+        _linear_steps(profiles, priced["beta"].nelbo.value),
+    )
+
+
+def _linear_steps(profiles: Profiles, price: float) -> int | None:
+    """The fewest steps at which linear costs at most ``price``."""
+    evaluator, curve, blocks = profiles.run.evaluator, profiles.profile.curve, profiles.pricer.blocks
+    for steps in range(blocks, profiles.limit + 1, blocks):
+        if profiles.weights(evaluator.setting(Linear(), steps)) @ curve <= price + 1e-9 * max(1.0, abs(price)):
+            return steps
+    return None
+
+
+def write_profile(profiles: Profiles, budgets: Sequence[PricedBudget], folder: RunFolder) -> Record:
+    """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON."""
+    names = {kind: f"profile-{kind}.yaml" for kind in ("beta", "optimum")}
+    files = {"profile": "profile.json", **names}
+    paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
+    record = {**_profile_record(profiles, budgets), "files": paths}
+    folder.open()
+    folder.write_json(files["profile"], record)
+    for kind, name in names.items():
+        entries = [_schedule_entry(budget.steps, budget.schedules[kind]) for budget in budgets]
+        folder.write_schedule(schedule_file_record(profiles.run, entries), name)
+    return record
+
+
+def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Record:
+    """The curve, its warnings, every budget, and the least NELBO at every number of steps."""
+    profile = profiles.profile
+    worse = profile.worse_than_uniform()
+    return {
+        "length": profile.length,
+        "block_length": profile.block_length,
+        "exact": profile.exact,
+        "examples": None if profile.exact else len(profile.values),
+        "revealed": profile.revealed.tolist(),
+        "cross_entropy": profile.mean.tolist(),
+        "stderr": profile.stderr.tolist(),
+        "one_token_per_step": _nelbo(profile.price(np.ones(profile.length))),
+        "budgets": [_budget_record(budget) for budget in budgets],
+        "optimum_nelbo": None if profiles.pricer.bernoulli else _frontier(profiles),
+        "worse_than_uniform": None if worse is None else list(worse),
+        "rises": [vars(rise) for rise in profile.rises()],
+        "precision": profile.precision,
+        "reused": profiles.reused,
+        **cost_record(profiles.cost),
+    }
+
+
+def _frontier(profiles: Profiles) -> list[float | None]:
+    """NELBO of the optimum at 1, 2, .. steps, on the measured curve; None where blocks need more steps."""
+    curve, blocks, most = profiles.profile.curve, profiles.pricer.blocks, len(profiles.sweep.nelbo)
+    counts = [profiles.sweep.counts(steps) if steps >= blocks else None for steps in range(1, most + 1)]
+    return [None if found is None else nelbo(curve, found) for found in counts]
+
+
+def _budget_record(budget: PricedBudget) -> Record:
+    records = {}
+    for name, priced in budget.schedules.items():
+        record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear)}
+        shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
+        records[name] = {**shape, **plan_record(priced.setting), **record}
+    gap = {**_nelbo(budget.gap), "excess_ratio": budget.excess_ratio}
+    return {"steps": budget.steps, **records, "gap": gap, "linear_steps_for_same_nelbo": budget.linear_steps}
+
+
+def _schedule_entry(steps: int, priced: Priced) -> Record:
+    return {
+        "steps": steps,
+        "schedule": priced.schedule.name,
+        **plan_record(priced.setting),
+        "revealed_share_after_step": [round(share, 4) for share in priced.setting.revealed],
+        "nfe": priced.setting.nfe,
+        "metric": "nelbo",
+        "direction": "minimize",
+        "value": priced.nelbo.value,
+        "ci": None if priced.nelbo.ci is None else list(priced.nelbo.ci),
+        "split": "tune",
+    }
+
+
+def _nelbo(price: Estimate) -> Record:
+    return {"nelbo": price.value, "ci": None if price.ci is None else list(price.ci)}

@@ -1,0 +1,199 @@
+"""The information profile of a run: computed from an exact law, taken from the run folder, or measured and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.build import Run
+from mdm_tune.config import resolved
+from mdm_tune.denoisers.law import Law
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost, Setting
+from mdm_tune.family import Pricer
+from mdm_tune.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.pricing import Optima, ancestral_weights, count_weights
+from mdm_tune.profile import Profile
+from mdm_tune.results import RunFolder
+from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
+from mdm_tune.search import OPTIMUM, START, Guide
+
+__all__ = ["Profiles"]
+
+Floats = NDArray[np.float64]
+FORMAT = "mdm-tune-profile-1"
+EXAMPLES = 64  # of the tune split where the config names no number
+LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
+NEAR = 4  # schedules that a warm start takes from the profile, the best one first
+
+
+class Profiles:
+    """The profile and what follows from it, made when it is first asked for. notify: told of each measured point."""
+
+    def __init__(self, run: Run, folder: RunFolder, notify: Callable[[PointMeasured], None]) -> None:
+        self.run, self.folder, self.notify = run, folder, notify
+        self.reused = False
+
+    @property
+    def prices_objective(self) -> bool:
+        """Whether the objective is what a profile prices, so that trials need no denoiser."""
+        return self.run.evaluator.metric.name == "nelbo"
+
+    @cached_property
+    def possible(self) -> bool:
+        """Whether there is something to take the profile from: a law small enough, or examples."""
+        return self._exact_curve is not None or self.run.dataset is not None
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Exact, kept or measured. Raises InputError where there are neither examples nor a law small enough to compute
+        it, and as ``measure`` does."""
+        evaluator, settings = self.run.evaluator, self.run.config.profile
+        size = evaluator.sampler.block_length
+        if self._exact_curve is not None:
+            return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
+        if self.run.dataset is None:
+            raise InputError("an information profile is measured on examples; add a dataset section")
+        key = self._key()
+        if self.folder.has(self.folder.profile):
+            kept = self.folder.read(self.folder.profile)
+            if kept.get("key") == key:
+                self.reused = True
+                return Profile.from_record(kept["profile"])
+        split, tolerance = evaluator.split("tune"), settings.tolerance
+        found = measure(
+            evaluator.denoiser,
+            split.start,
+            split.originals,
+            split.seeds,
+            examples=min(EXAMPLES, len(split.ids)) if settings.examples is None else settings.examples,
+            points=settings.points,
+            block_length=size,
+            batch=evaluator.sampler.batch,
+            adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
+            notify=self.notify,
+        )
+        self.folder.open()
+        self.folder.write_json(self.folder.profile.name, {"key": key, "profile": found.to_record()})
+        return found
+
+    @property
+    def guides(self) -> bool:
+        """Whether a search needs the profile: as its objective, as its warm start or for a baseline."""
+        settings = self.run.config.search
+        warm = settings.warm_start and settings.strategy != "grid" and self.possible
+        return self.prices_objective or OPTIMUM in settings.baselines or warm
+
+    @property
+    def spent(self) -> Cost:
+        """What this run has measured; nothing where no profile was asked for or it was kept."""
+        made = "profile" in self.__dict__ and not self.reused
+        return self.cost if made else Cost()
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring it took, now or when it was first made."""
+        found = self.profile
+        return Cost(found.denoiser_rows, found.denoiser_tokens, found.seconds)
+
+    @cached_property
+    def pricer(self) -> Pricer:
+        """Prices on the curve that schedules are optimised on."""
+        return self._pricer(self.profile)
+
+    def weights(self, setting: Setting) -> Floats:
+        """How many tokens (length,) the setting prices at each entry of the curve."""
+        if setting.counts is not None:
+            return count_weights(setting.counts, setting.length)
+        return ancestral_weights(setting.alphas or (), setting.length)
+
+    def best_beta(self, steps: int) -> Beta:
+        """The Beta(a, b) of least NELBO in the box of the search."""
+        return self.pricer.best_beta(steps, self.run.search.space_a, self.run.search.space_b)
+
+    def optimum(self, steps: int) -> Schedule:
+        """The schedule of least NELBO among all, within and outside the family."""
+        if self.pricer.bernoulli or len(self.sweep.nelbo) < steps < self.profile.length:
+            return _optima(self.pricer, [steps])[0]
+        if steps >= self.profile.length:
+            return Linear()  # one token a step, as every schedule
+        return Counts(self.sweep.counts(steps))
+
+    @cached_property
+    def sweep(self) -> Optima:
+        """The best counts of every budget up to ``limit``."""
+        return self.pricer.optimum_counts(self.limit)
+
+    @property
+    def limit(self) -> int:
+        """The most steps that are looked at: 128, or the config's largest budget."""
+        return max(LIMIT, *self.run.config.sampler.steps, *(self.run.config.evaluate.steps or ()))
+
+    def guide(self, steps: int, winners: Sequence[Beta]) -> Guide:
+        """What the study of one budget starts from; winners: of the budgets before it."""
+        settings, evaluator = self.run.config.search, self.run.evaluator
+        points: list[Beta] = []
+        if settings.warm_start and settings.strategy != "grid" and self.possible:
+            near = self.pricer.near_best(steps, self.run.search.space_a, self.run.search.space_b, NEAR)
+            seen = {evaluator.setting(schedule, steps).key for schedule in START}
+            for beta in (near[0], *winners, *near[1:]):
+                key = evaluator.setting(beta, steps).key
+                if key not in seen:
+                    points.append(beta)
+                    seen.add(key)
+        return Guide(
+            tuple(points),
+            (lambda setting: float(self.weights(setting) @ self.pricer.curve)) if self.prices_objective else None,
+            self.optimum(steps) if OPTIMUM in settings.baselines else None,
+        )
+
+    @cached_property
+    def _exact_curve(self) -> Floats | None:
+        """The law's own profile; None for a model that is none, or a law too large to enumerate."""
+        model = self.run.model
+        if not isinstance(model, Law):
+            return None
+        try:
+            return model.profile(self.run.evaluator.sampler.block_length)
+        except InputError:
+            if self.run.dataset is None and self.prices_objective:
+                raise
+            return None
+
+    def _pricer(self, profile: Profile) -> Pricer:
+        sampler = self.run.evaluator.sampler
+        curve = profile.monotone if self.run.config.profile.monotone else profile.curve
+        return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule)
+
+    def _weights_of_best(self, profile: Profile) -> list[Floats]:
+        """The weights of the optimum at every budget, for the adaptive mode."""
+        budgets = [min(steps, profile.length) for steps in self.run.config.sampler.steps]
+        best = _optima(self._pricer(profile), budgets)
+        setting = self.run.evaluator.setting
+        return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
+
+    def _key(self) -> dict[str, Any]:
+        """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
+        config = resolved(self.run.config)
+        sampler = config["sampler"]
+        adaptive = None if config["profile"]["tolerance"] is None else sampler
+        measured = {name: config["profile"][name] for name in ("examples", "points", "tolerance")}
+        return {
+            "format": FORMAT,
+            "fingerprints": self.run.fingerprints,
+            "profile": measured,
+            "block_length": sampler["block_length"],
+            "sampler": adaptive and {key: adaptive[key] for key in ("steps", "reveal", "counts")},
+        }
+
+
+def _optima(pricer: Pricer, budgets: Sequence[int]) -> list[Schedule]:
+    """The optimum of each budget, none above the length."""
+    if pricer.bernoulli:
+        return [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
+    found = pricer.optimum_counts(max(budgets))
+    return [Counts(found.counts(steps)) for steps in budgets]
