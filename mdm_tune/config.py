@@ -32,11 +32,18 @@ __all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", 
 LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
 FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}
 
+
+def on_or_off(value: object) -> object:
+    """YAML reads an unquoted ``off`` as false."""
+    return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
+
+
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
 Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
 Baseline = Annotated[str, AfterValidator(rules.schedule_name)]
+WarmStart = Annotated[Literal["auto", "profile", "off"], BeforeValidator(on_or_off)]
 ScheduleText = Annotated[Text, AfterValidator(rules.schedule_or_path)]
 
 
@@ -83,7 +90,7 @@ class ObjectiveConfig(Section):
 class ProfileConfig(Section):
     """How the information profile is measured; an exact law's is computed.
 
-    examples: of the tune split; 64 without it, or all where there are fewer. points: numbers of visible tokens.
+    examples: of the tune split; 128 without it, or all where there are fewer. points: numbers of visible tokens.
     tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
     monotone: look for the best schedule on a curve that never rises."""
 
@@ -103,13 +110,14 @@ class SpaceConfig(Section):
 class SearchConfig(Section):
     """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it.
 
-    warm_start: begin with the best schedules on the information profile and the winners of earlier budgets."""
+    warm_start: begin with the winners of earlier budgets and, in random order (``auto``) or always (``profile``), with
+    the best schedules on the information profile."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Positive = 25
     space: SpaceConfig = SpaceConfig()
     finalists: Positive = 4
-    warm_start: bool = True
+    warm_start: WarmStart = "auto"
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,

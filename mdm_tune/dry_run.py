@@ -11,6 +11,7 @@ from mdm_tune.build import Run, build
 from mdm_tune.config import Config
 from mdm_tune.datasets import Use
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.profiles import Profiles, example_count
 from mdm_tune.records import Record, cost_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear, SquaredSine
@@ -59,21 +60,32 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
     calls = sum(evaluator.setting(Linear(), steps).nfe for steps in budgets)  # fewer than steps where tokens are fewer
+    profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
+    phases = [_profile_phase(run, spent)] if profiles.guides and profiles.measured else []
     schedules: dict[Use, int] = {
         "tune": settings.trials,
         "choose": settings.finalists + len(settings.baselines),
         "report": 1 + len(settings.baselines),
     }
     peak, prepared = _peak_memory(), evaluator.preparation
-    phases = []
     for use, count in schedules.items():
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        rows = math.ceil(count * examples * calls)
-        seconds = rows * spent.seconds / spent.denoiser_rows if rows else count * len(budgets) * spent.seconds / 2
+        free = use == "tune" and profiles.prices_objective  # trials that the profile prices
+        rows = 0 if free else math.ceil(count * examples * calls)
+        exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
+        seconds = rows * spent.seconds / spent.denoiser_rows if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = cost_record(Cost(rows, rows * evaluator.length, seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
     return phases
+
+
+def _profile_phase(run: Run, spent: Cost) -> Record:
+    """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
+    examples, points = example_count(run), run.config.profile.points
+    rows = examples * min(points, run.evaluator.length)
+    cost = Cost(rows, rows * run.evaluator.length, rows * spent.seconds / max(1, spent.denoiser_rows))
+    return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
 
 
 def _detectable(run: Run, timed: list[Scores]) -> float | None:

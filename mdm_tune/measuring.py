@@ -114,7 +114,7 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
 
 
 class _Ruler:
-    """What has been measured so far: losses of the first ``examples`` rows at ``points``."""
+    """What has been measured so far at ``points``: losses and entropies (2, examples) of the first rows."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _Ruler:
         self.rank = key.masked_fill(~hidden, torch.inf).argsort(dim=1).argsort(dim=1)
         self.hidden = hidden
         self.examples = 0
-        self.points: dict[int, Floats] = {}  # number of visible tokens: loss of each example
+        self.points: dict[int, Floats] = {}  # by number of visible tokens
 
     @property
     def complete(self) -> bool:
@@ -160,13 +160,13 @@ class _Ruler:
             end for start in range(0, self.length, self.block_length) for end in (start, start + self.block_length - 1)
         ]
         for place in list(self.points) or dict.fromkeys(ends):
-            old = self.points.get(place, np.empty(0))
-            self.points[place] = np.concatenate([old, self._losses(place, slice(before, self.examples))])
+            old = self.points.get(place, np.empty((2, 0)))
+            self.points[place] = np.concatenate([old, self._means(place, slice(before, self.examples))], axis=1)
             self._tell(place)
 
     def add(self, place: int) -> None:
         """Measure one more point on the examples in use."""
-        self.points[place] = self._losses(place, slice(0, self.examples))
+        self.points[place] = self._means(place, slice(0, self.examples))
         self._tell(place)
 
     def widest(self) -> int | None:
@@ -174,7 +174,7 @@ class _Ruler:
         best, place = (-1.0, 0), None
         for left, right in itertools.pairwise(sorted(self.points)):
             if right - left > 1 and left // self.block_length == right // self.block_length:
-                drop = abs(float(self.points[left].mean() - self.points[right].mean()))
+                drop = abs(float(self.points[left][0].mean() - self.points[right][0].mean()))
                 if ((right - left) * drop, right - left) > best:
                     best, place = ((right - left) * drop, right - left), (left + right) // 2
         return place
@@ -185,7 +185,7 @@ class _Ruler:
         if last == 0:
             return
         rows = slice(0, self.examples)
-        blind, seeing = self._by_position(0, rows), self._by_position(last, rows)
+        blind, seeing = (self._by_position(place, rows)[0] for place in (0, last))
         both = ~np.isnan(blind) & ~np.isnan(seeing)
         if (np.abs(blind[both] - seeing[both]) <= SAME).all():
             raise InputError(
@@ -198,43 +198,46 @@ class _Ruler:
     def profile(self, seconds: float, precision: float | None) -> Profile:
         """What is known now."""
         places = sorted(self.points)
+        losses, entropies = np.stack([self.points[place] for place in places], axis=2)
         return Profile(
             self.length,
             self.block_length,
             self.vocab_size,
             np.array(places, dtype=np.int64),
-            np.stack([self.points[place] for place in places], axis=1),
+            losses,
             False,
             self.ask.denoiser_rows,
             self.ask.denoiser_tokens,
             seconds,
             precision,
+            entropies,
         )
 
     def _tell(self, place: int) -> None:
-        loss = float(self.points[place].mean())
+        loss = float(self.points[place][0].mean())
         self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.ask.denoiser_rows))
 
-    def _losses(self, visible: int, rows: slice) -> Floats:
-        """Mean loss over the hidden positions (rows,), weighted by the row's share of the tokens."""
-        losses = np.nanmean(self._by_position(visible, rows), axis=1)
-        return np.asarray(losses * (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy())
+    def _means(self, visible: int, rows: slice) -> Floats:
+        """Mean loss and entropy over the hidden positions (2, rows), weighted by the row's share of the tokens."""
+        share = (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy()
+        return np.asarray(np.nanmean(self._by_position(visible, rows), axis=2) * share)
 
     def _by_position(self, visible: int, rows: slice) -> Floats:
-        """-log p of the original token (rows, length) at the positions to predict, NaN elsewhere."""
+        """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""
         sizes, rank = self.sizes[rows], self.rank[rows]
         shown = (visible * sizes / self.length).round().long().minimum(sizes - 1)
         stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
         seen = self.hidden[rows] & (rank < shown[:, None])
         wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])
         tokens = torch.where(seen, self.originals[rows], self.start[rows])
-        losses = torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device)
+        losses, entropies = torch.full((2, *tokens.shape), torch.nan, dtype=torch.float64, device=tokens.device)
         names = torch.arange(len(self.start), device=tokens.device)[rows]
         for row, at, log_p in self.ask(tokens, wanted, names, f"with {visible} tokens visible"):
             target = self.originals[rows][row, at]
             if bool(((target < 0) | (target >= self.vocab_size)).any()):
                 raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {target.tolist()[:8]}")
             losses[row, at] = -log_p.gather(1, target[:, None]).squeeze(1)
+            entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
         if bool(torch.isinf(losses).any()):
             row, at = torch.isinf(losses).nonzero()[0].tolist()
             raise InputError(
@@ -242,4 +245,4 @@ class _Ruler:
                 f"the model gives its token {int(self.originals[rows][row, at])} probability 0; use data that it can "
                 "produce"
             )
-        return losses.cpu().numpy()
+        return torch.stack([losses, entropies]).cpu().numpy()

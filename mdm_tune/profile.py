@@ -40,7 +40,8 @@ class Profile:
     length: masked positions of a sequence; where examples differ, their mean, rounded, and m stands for the share
     m / length. block_length: equal to length without blocks. revealed (nodes,) int64: increasing, the first and last
     entry of every block among them. values (examples, nodes): nats per token, weighted by the example's share of the
-    tokens; a single row if ``exact``. precision: relative, what the adaptive mode reached; None without it.
+    tokens; a single row if ``exact``. precision: relative, what the adaptive mode reached; None without it. entropies,
+    of the shape of values: what the model itself expects to lose there, the entropy of its predictions; None if exact.
     """
 
     length: int
@@ -53,6 +54,7 @@ class Profile:
     denoiser_tokens: int = 0
     seconds: float = 0.0
     precision: float | None = None
+    entropies: Floats | None = None
 
     @classmethod
     def of_law(cls, curve: Floats, vocab_size: int, block_length: int | None) -> Profile:
@@ -88,14 +90,36 @@ class Profile:
         return np.asarray(self.by_example.mean(axis=0))
 
     @cached_property
+    def steady(self) -> Floats:
+        """The same curve with less noise, (length,): mean entropy plus a line through the calibration gap.
+
+        Which token the data happen to hold is the larger part of a loss's noise, and the model's expected loss, the
+        entropy of its prediction, is free of it. The gap between the two, 0 for a calibrated model, changes slowly with
+        m: it is fitted by a line in each block. Where it is clearly no line, or unknown, this is ``curve``.
+        """
+        if self.entropies is None:
+            return self.curve
+        expected, gap = self.entropies.mean(axis=0), self.values - self.entropies
+        amount, stderr = gap.mean(axis=0), gap.std(axis=0, ddof=1) / math.sqrt(len(gap))
+        stderr = np.maximum(stderr, 1e-3 * stderr.max() + 1e-12)
+        steady = np.empty(self.length)
+        for block, nodes in self._blocks():
+            at = self.revealed[nodes]
+            line = np.polynomial.Polynomial.fit(at, amount[nodes], min(1, len(at) - 1), w=1 / stderr[nodes])
+            if (np.abs(line(at) - amount[nodes]) > SIGMAS * stderr[nodes]).any():
+                return self.curve
+            steady[block] = np.interp(np.arange(block.start, block.stop), at, expected[nodes] + line(at))
+        return steady
+
+    @cached_property
     def monotone(self) -> Floats:
-        """The least-squares fit to ``curve`` that rises nowhere within a block, (length,): for optimisation.
+        """The least-squares fit to ``steady`` that rises nowhere within a block, (length,): for optimisation.
 
         The law's own profile never rises, so that a rise is noise or the model's fault, and an optimum would chase it.
         """
         from scipy.optimize import isotonic_regression
 
-        fitted = [isotonic_regression(self.curve[block], increasing=False).x for block, _ in self._blocks()]
+        fitted = [isotonic_regression(self.steady[block], increasing=False).x for block, _ in self._blocks()]
         return np.concatenate(fitted)
 
     @property
@@ -155,17 +179,18 @@ class Profile:
             "seconds": self.seconds,
             "revealed": self.revealed.tolist(),
             "values": self.values.tolist(),
+            "entropies": None if self.entropies is None else self.entropies.tolist(),
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Profile:
         """The profile that ``to_record`` described."""
-        fields = {key: value for key, value in record.items() if key not in ("revealed", "values")}
-        return cls(
-            revealed=np.array(record["revealed"], dtype=np.int64),
-            values=np.array(record["values"], dtype=np.float64),
-            **fields,
-        )
+        arrays = {
+            "revealed": np.array(record["revealed"], dtype=np.int64),
+            "values": np.array(record["values"], dtype=np.float64),
+            "entropies": None if record["entropies"] is None else np.array(record["entropies"], dtype=np.float64),
+        }
+        return cls(**{**record, **arrays})
 
     def _rise(self, first: int, last: int) -> Rise:
         gain = self.values[:, last] - self.values[:, first]

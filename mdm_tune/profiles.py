@@ -22,11 +22,11 @@ from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
 from mdm_tune.search import OPTIMUM, START, Guide
 
-__all__ = ["Profiles"]
+__all__ = ["Profiles", "example_count"]
 
 Floats = NDArray[np.float64]
 FORMAT = "mdm-tune-profile-1"
-EXAMPLES = 64  # of the tune split where the config names no number
+EXAMPLES = 128  # of the tune split where the config names no number
 LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
 NEAR = 4  # schedules that a warm start takes from the profile, the best one first
 
@@ -47,6 +47,11 @@ class Profiles:
     def possible(self) -> bool:
         """Whether there is something to take the profile from: a law small enough, or examples."""
         return self._exact_curve is not None or self.run.dataset is not None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the profile takes denoiser calls, now or when the folder's was made."""
+        return self._exact_curve is None
 
     @cached_property
     def profile(self) -> Profile:
@@ -70,7 +75,7 @@ class Profiles:
             split.start,
             split.originals,
             split.seeds,
-            examples=min(EXAMPLES, len(split.ids)) if settings.examples is None else settings.examples,
+            examples=example_count(self.run),
             points=settings.points,
             block_length=size,
             batch=evaluator.sampler.batch,
@@ -84,9 +89,14 @@ class Profiles:
     @property
     def guides(self) -> bool:
         """Whether a search needs the profile: as its objective, as its warm start or for a baseline."""
-        settings = self.run.config.search
-        warm = settings.warm_start and settings.strategy != "grid" and self.possible
-        return self.prices_objective or OPTIMUM in settings.baselines or warm
+        return self.prices_objective or OPTIMUM in self.run.config.search.baselines or self._warms
+
+    @property
+    def _warms(self) -> bool:
+        """Whether a search starts from the profile; in other orders than random that was measured not to help."""
+        settings, order = self.run.config.search, self.run.evaluator.sampler.order
+        chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and order == "random")
+        return chosen and settings.strategy != "grid" and self.possible
 
     @property
     def spent(self) -> Cost:
@@ -134,19 +144,21 @@ class Profiles:
         return max(LIMIT, *self.run.config.sampler.steps, *(self.run.config.evaluate.steps or ()))
 
     def guide(self, steps: int, winners: Sequence[Beta]) -> Guide:
-        """What the study of one budget starts from; winners: of the budgets before it."""
+        """What the study of one budget starts from; winners: of the budgets before it.
+
+        Proposals whose counts linear, squared-sine or an earlier proposal has are left out.
+        """
         settings, evaluator = self.run.config.search, self.run.evaluator
-        points: list[Beta] = []
-        if settings.warm_start and settings.strategy != "grid" and self.possible:
+        near: list[Beta] = []
+        if self._warms:
             near = self.pricer.near_best(steps, self.run.search.space_a, self.run.search.space_b, NEAR)
-            seen = {evaluator.setting(schedule, steps).key for schedule in START}
-            for beta in (near[0], *winners, *near[1:]):
-                key = evaluator.setting(beta, steps).key
-                if key not in seen:
-                    points.append(beta)
-                    seen.add(key)
+        proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
+        known = {evaluator.setting(schedule, steps).key for schedule in START}
+        points: dict[tuple[float, ...], Beta] = {}
+        for beta in proposed:
+            points.setdefault(evaluator.setting(beta, steps).key, beta)
         return Guide(
-            tuple(points),
+            tuple(beta for key, beta in points.items() if key not in known),
             (lambda setting: float(self.weights(setting) @ self.pricer.curve)) if self.prices_objective else None,
             self.optimum(steps) if OPTIMUM in settings.baselines else None,
         )
@@ -166,7 +178,7 @@ class Profiles:
 
     def _pricer(self, profile: Profile) -> Pricer:
         sampler = self.run.evaluator.sampler
-        curve = profile.monotone if self.run.config.profile.monotone else profile.curve
+        curve = profile.monotone if self.run.config.profile.monotone else profile.steady
         return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule)
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
@@ -189,6 +201,12 @@ class Profiles:
             "block_length": sampler["block_length"],
             "sampler": adaptive and {key: adaptive[key] for key in ("steps", "reveal", "counts")},
         }
+
+
+def example_count(run: Run) -> int:
+    """How many examples a profile is measured on, to begin with."""
+    given = run.config.profile.examples
+    return min(EXAMPLES, len(run.evaluator.split("tune").ids)) if given is None else given
 
 
 def _optima(pricer: Pricer, budgets: Sequence[int]) -> list[Schedule]:

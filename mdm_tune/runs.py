@@ -30,7 +30,7 @@ from mdm_tune.records import (
 from mdm_tune.results import RunFolder, load_schedule, versions, write_text
 from mdm_tune.sampling import Step
 from mdm_tune.schedules import Beta, Linear, parse_schedule
-from mdm_tune.search import OPTIMUM, Guide, journal, search_budget
+from mdm_tune.search import OPTIMUM, journal, search_budget
 from mdm_tune.seeding import derive_seed
 
 __all__ = ["evaluate", "sample", "search"]
@@ -74,7 +74,7 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     budgets: list[Budget] = []
     for steps in config.sampler.steps:
         winners = [budget.schedule for budget in budgets if isinstance(budget.schedule, Beta)]
-        guide = profiles.guide(steps, winners) if guided else Guide()
+        guide = profiles.guide(steps, winners)
         notify(BudgetStarted(steps))
         budgets.append(search_budget(run.evaluator, steps, run.search, storage, notify, guide))
     folder.write_schedule(schedule_record(run, budgets))

@@ -32,6 +32,7 @@ __all__ = [
     "SearchSettings",
     "Strategy",
     "TrialDone",
+    "finished_trials",
     "journal",
     "reachable_counts",
     "search_budget",
@@ -117,16 +118,21 @@ def search_budget(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = evaluator.metric.direction
-    study = optuna.create_study(storage=storage, study_name=f"steps-{steps}", direction=direction, load_if_exists=True)
+    study = optuna.create_study(storage=storage, study_name=_name(steps), direction=direction, load_if_exists=True)
     _fail_orphans(study)
     scored = {tuple(trial.user_attrs["key"]): _value(trial) for trial in _finished(study)}
     reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
     trials = _trials(settings, steps)
     while len(_finished(study)) < trials and not (reachable is not None and reachable <= scored.keys()):
         notify(_run_trial(study, evaluator, steps, settings, guide, scored))
-    finished = [_trial(trial) for trial in _finished(study)]
+    finished = finished_trials(storage, steps)
     baselines = {name: _baseline(name, guide) for name in settings.baselines}
     return confirm(evaluator, steps, finished, baselines, settings.finalists, len(finished) < trials, notify)
+
+
+def finished_trials(storage: BaseStorage, steps: int) -> list[Trial]:
+    """The finished trials of one budget, in their order."""
+    return [_trial(trial) for trial in _finished(optuna.load_study(study_name=_name(steps), storage=storage))]
 
 
 def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[tuple[float, ...]]:
@@ -211,6 +217,10 @@ def _run_trial(
     return TrialDone(number, _trials(settings, steps), schedule, setting, value, study.best_value, fresh)
 
 
+def _name(steps: int) -> str:
+    return f"steps-{steps}"
+
+
 def _trial(trial: optuna.trial.FrozenTrial) -> Trial:
     """A finished trial without what is Optuna's."""
     rows, tokens, seconds = trial.user_attrs["cost"]
@@ -229,7 +239,6 @@ def _baseline(name: str, guide: Guide) -> Schedule:
 
 def _given_points(settings: SearchSettings, steps: int, guide: Guide) -> Sequence[Beta]:
     """The proposals that need no sampler: the starting points, the guide's, then the whole grid or a Sobol sequence."""
-    start = (*START, *guide.points)
     if settings.strategy == "grid":
         points = [
             Beta(a, b)
@@ -239,6 +248,7 @@ def _given_points(settings: SearchSettings, steps: int, guide: Guide) -> Sequenc
         ]
         shuffled = np.random.default_rng(derive_seed(settings.seed, "grid", steps)).permutation(len(points))
         return [*START, *(points[i] for i in shuffled if points[i] not in START)]
+    start = (*START, *guide.points)
     if settings.strategy == "qmc":
         from scipy.stats import qmc
 
