@@ -17,10 +17,10 @@ from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Setting
 from mdm_tune.results import load_schedule
-from mdm_tune.schedules import Counts, Schedule, parse_schedule
+from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
 from mdm_tune.search import OPTIMUM, SearchSettings
 
-__all__ = ["Run", "build", "is_file", "own_steps", "settings_of"]
+__all__ = ["Run", "build", "check_baselines", "is_file", "own_steps", "settings_of"]
 
 Model = Law | Transformer
 
@@ -135,7 +135,9 @@ def settings_of(
     """Every named schedule at every budget that it has; explicit counts and schedule files have only their own.
 
     own: schedule files that nobody named, so that they may have none of the budgets. optimum: what that name stands for
-    at a number of steps. Raises InputError for a name that
+    at a number of steps.
+
+    Raises InputError for a name that
     is neither a schedule nor a readable file, for one that fits no budget, and for a repeated budget.
     """
     if len(set(steps)) < len(steps):
@@ -156,10 +158,20 @@ def own_steps(name: str) -> list[int] | None:
     """The budgets that a schedule brings along; None where it is a curve and takes any."""
     if is_file(name):
         return sorted(load_schedule(name).budgets)
-    if name == OPTIMUM:
+    if name.strip() == OPTIMUM:
         return None
     schedule = parse_schedule(name)
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
+
+
+def check_baselines(run: Run, budgets: Sequence[int]) -> None:
+    """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
+    for steps in budgets:
+        for name in run.config.search.baselines:
+            try:
+                run.evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
+            except InputError as error:
+                raise InputError(f"search.baselines: {error}") from None
 
 
 def is_file(name: str) -> bool:
@@ -170,11 +182,11 @@ def is_file(name: str) -> bool:
 def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int], Schedule] | None) -> Setting | None:
     if not is_file(name):
         try:
-            schedule = optimum(steps) if name == OPTIMUM and optimum is not None else parse_schedule(name)
+            schedule = optimum(steps) if name.strip() == OPTIMUM and optimum is not None else parse_schedule(name)
         except InputError as error:
-            hint = "" if ":" in name else " A schedule file ends in .yaml."
+            hint = "" if ":" in name else " Or optimum, the best of all on the profile, or a file that ends in .yaml."
             raise InputError(f"{error}{hint}") from None
-        own = isinstance(schedule, Counts) and name != OPTIMUM and len(schedule.counts) != steps
+        own = isinstance(schedule, Counts) and name.strip() != OPTIMUM and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)
     file = load_schedule(name)
     if steps not in file.budgets:
@@ -185,7 +197,9 @@ def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
-    return Setting(name, steps, file.length, budget.counts, budget.alphas)
+    return Setting(name, steps, file.length, budget.counts, budget.alphas).within(
+        evaluator.sampler.block_length or file.length
+    )
 
 
 def _fingerprints(config: ModelConfig, model: Model, dataset: Dataset | None) -> dict[str, str]:

@@ -193,6 +193,8 @@ def message(
         rule, remedy = "text", "put it in quotes" if isinstance(value, int | float | date) else "give text"
         if location[:2] in SCHEDULE_LISTS:
             remedy = 'put a schedule that contains a comma in quotes, "beta:0.9,0.3"'
+    elif kind == "bool_type":
+        rule, remedy = "true or false", "write one of them, without quotes"
     elif kind == "tuple_type":
         rule, remedy = "a list", f"write it as [{value}]" if isinstance(value, int | float) else "write it as [4, 8]"
     elif kind in ("dict_type", "model_type", "model_attributes_type"):

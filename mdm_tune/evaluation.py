@@ -93,6 +93,15 @@ class Setting:
             return sum(count > 0 for count in self.counts)
         return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
 
+    def within(self, block_length: int) -> Setting:
+        """The setting itself; raises InputError where a step reveals tokens of two blocks."""
+        if missing := set(range(block_length, self.length, block_length)) - set(np.cumsum(self.counts or ()).tolist()):
+            raise InputError(
+                f"{self.label} reveals tokens of two blocks in one step: with blocks of {block_length} a step must end "
+                f"after {min(missing)} tokens; split it there"
+            )
+        return self
+
     @classmethod
     def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
         """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
@@ -106,13 +115,7 @@ class Setting:
         size = sampler.block_length or length
         blocks = length // size
         if isinstance(schedule, Counts):
-            counts = to_counts(schedule, steps, length, sampler.rule)
-            if missing := set(range(size, length, size)) - set(np.cumsum(counts).tolist()):
-                raise InputError(
-                    f"{name} reveals tokens of two blocks in one step: with blocks of {size} a step must end after "
-                    f"{min(missing)} tokens; split it there"
-                )
-            return cls(name, steps, length, counts=counts)
+            return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule)).within(size)
         if steps % blocks:
             fits = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
             raise InputError(

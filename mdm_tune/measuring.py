@@ -83,8 +83,7 @@ def measure(
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
     ruler = _Ruler(denoiser, start, originals, seeds, block_length, batch, notify)
-    ruler.extend(examples)
-    ruler.check_visible_matters()
+    ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
     reached = None if adaptive is None else _refine(ruler, adaptive)
@@ -153,21 +152,31 @@ class _Ruler:
         """Whether every example there is has been used."""
         return self.examples == len(self.start)
 
+    def begin(self, examples: int) -> None:
+        """Measure the ends of every block, the first ones first: what is wrong with a denoiser shows there."""
+        self.examples = examples
+        rows, last = slice(0, examples), self.block_length - 1
+        blind = self._by_position(0, rows)
+        self._keep(0, blind, rows)
+        if last > 0:
+            seeing = self._by_position(last, rows)
+            self._check_visible_matters(blind[0], seeing[0], last)
+            self._keep(last, seeing, rows)
+        for first in range(self.block_length, self.length, self.block_length):
+            for place in dict.fromkeys((first, first + last)):
+                self.add(place)
+
     def extend(self, examples: int) -> None:
-        """Measure every point, or first the ends of every block, on more examples, up to all."""
-        before, self.examples = self.examples, min(examples, len(self.start))
-        ends = [
-            end for start in range(0, self.length, self.block_length) for end in (start, start + self.block_length - 1)
-        ]
-        for place in list(self.points) or dict.fromkeys(ends):
-            old = self.points.get(place, np.empty((2, 0)))
-            self.points[place] = np.concatenate([old, self._means(place, slice(before, self.examples))], axis=1)
-            self._tell(place)
+        """Measure every point on more examples, up to all."""
+        rows = slice(self.examples, min(examples, len(self.start)))
+        self.examples = rows.stop
+        for place in list(self.points):
+            self._keep(place, self._by_position(place, rows), rows)
 
     def add(self, place: int) -> None:
         """Measure one more point on the examples in use."""
-        self.points[place] = self._means(place, slice(0, self.examples))
-        self._tell(place)
+        rows = slice(0, self.examples)
+        self._keep(place, self._by_position(place, rows), rows)
 
     def widest(self) -> int | None:
         """The middle of the interval with the largest rectangle between its ends; None where none has a middle."""
@@ -179,13 +188,8 @@ class _Ruler:
                     best, place = ((right - left) * drop, right - left), (left + right) // 2
         return place
 
-    def check_visible_matters(self) -> None:
+    def _check_visible_matters(self, blind: Floats, seeing: Floats, last: int) -> None:
         """Raise InputError where the last hidden position is predicted alike with nothing and with the rest visible."""
-        last = self.block_length - 1
-        if last == 0:
-            return
-        rows = slice(0, self.examples)
-        blind, seeing = (self._by_position(place, rows)[0] for place in (0, last))
         both = ~np.isnan(blind) & ~np.isnan(seeing)
         if (np.abs(blind[both] - seeing[both]) <= SAME).all():
             raise InputError(
@@ -213,14 +217,13 @@ class _Ruler:
             entropies,
         )
 
-    def _tell(self, place: int) -> None:
+    def _keep(self, place: int, found: Floats, rows: slice) -> None:
+        """Add the means over hidden positions (2, rows), weighted by the row's share of the tokens."""
+        share = (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy()
+        old = self.points.get(place, np.empty((2, 0)))
+        self.points[place] = np.concatenate([old, np.nanmean(found, axis=2) * share], axis=1)
         loss = float(self.points[place][0].mean())
         self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.ask.denoiser_rows))
-
-    def _means(self, visible: int, rows: slice) -> Floats:
-        """Mean loss and entropy over the hidden positions (2, rows), weighted by the row's share of the tokens."""
-        share = (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy()
-        return np.asarray(np.nanmean(self._by_position(visible, rows), axis=2) * share)
 
     def _by_position(self, visible: int, rows: slice) -> Floats:
         """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""

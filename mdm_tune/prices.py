@@ -33,15 +33,17 @@ class Priced:
 class PricedBudget:
     """Schedules at one budget: linear, squared-sine, other hand-made ones, then ``beta`` and ``optimum``.
 
-    gap: the best Beta less the optimum, paired: what the family leaves behind. excess_ratio: what the best Beta loses
-    above one token per step over what the optimum loses; None where that is nothing. linear_steps: the fewest steps at
+    gap: the best Beta less the optimum on the curve that both were chosen on, never negative: what the family leaves
+    behind. excess_ratio: what the best Beta loses there above one token per step, over what the optimum loses; None
+    where that is nothing. measured_gap: the same difference on the losses, paired. linear_steps: the fewest steps at
     which linear is no dearer than the best Beta is here; None where that is more than were tried.
     """
 
     steps: int
     schedules: dict[str, Priced]
-    gap: Estimate
+    gap: float
     excess_ratio: float | None
+    measured_gap: Estimate
     linear_steps: int | None
 
 
@@ -68,13 +70,14 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     for name, schedule in schedules.items():
         more = over_examples(prices[name] - prices["linear"])
         priced[name] = Priced(schedule, settings[name], over_examples(prices[name]), more)
-    floor = float(profile.curve.sum())
-    lost, least = (priced[name].nelbo.value - floor for name in ("beta", "optimum"))
+    curve, floor = profiles.pricer.curve, profiles.pricer.floor
+    lost, least = (float(profiles.weights(settings[name]) @ curve) - floor for name in ("beta", "optimum"))
     return PricedBudget(
         steps,
         priced,
+        max(lost - least, 0.0),  # negative by the rounding of the polished ancestral grids at most
+        max(lost / least, 1.0) if least > 1e-9 * max(1.0, floor) else None,
         over_examples(prices["beta"] - prices["optimum"]),
-        lost / least if least > 1e-9 * max(1.0, floor) else None,
         _linear_steps(profiles, priced["beta"].nelbo.value),
     )
 
@@ -138,7 +141,7 @@ def _budget_record(budget: PricedBudget) -> Record:
         record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear)}
         shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
         records[name] = {**shape, **plan_record(priced.setting), **record}
-    gap = {**_nelbo(budget.gap), "excess_ratio": budget.excess_ratio}
+    gap = {"nelbo": budget.gap, "excess_ratio": budget.excess_ratio, "measured": _nelbo(budget.measured_gap)}
     return {"steps": budget.steps, **records, "gap": gap, "linear_steps_for_same_nelbo": budget.linear_steps}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from mdm_tune.build import build
+from mdm_tune.build import build, check_baselines
 from mdm_tune.config import Config
 from mdm_tune.errors import InputError
 from mdm_tune.events import Loaded, Note, Notify
@@ -13,7 +13,6 @@ from mdm_tune.prices import price_budget, write_profile
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
-from mdm_tune.schedules import Linear
 from mdm_tune.search import OPTIMUM
 
 __all__ = ["profile", "profile_notes"]
@@ -31,8 +30,7 @@ def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
         raise InputError(f"steps must be at least 1 and not repeat, got {budgets}; give each budget once")
     run = build(config)
     notify(Loaded(run))
-    for number in budgets:
-        run.evaluator.setting(Linear(), number)  # refuses budgets that blocks cannot share, before anything is measured
+    check_baselines(run, budgets)
     profiles = Profiles(run, folder, notify)
     for note in profile_notes(profiles):
         notify(note)

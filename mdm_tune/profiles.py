@@ -65,10 +65,10 @@ class Profiles:
             raise InputError("an information profile is measured on examples; add a dataset section")
         key = self._key()
         if self.folder.has(self.folder.profile):
-            kept = self.folder.read(self.folder.profile)
-            if kept.get("key") == key:
+            kept = self._kept(key)
+            if kept is not None:
                 self.reused = True
-                return Profile.from_record(kept["profile"])
+                return kept
         split, tolerance = evaluator.split("tune"), settings.tolerance
         found = measure(
             evaluator.denoiser,
@@ -85,6 +85,14 @@ class Profiles:
         self.folder.open()
         self.folder.write_json(self.folder.profile.name, {"key": key, "profile": found.to_record()})
         return found
+
+    def _kept(self, key: dict[str, Any]) -> Profile | None:
+        """The folder's profile, if it was made from the same model, data and settings."""
+        try:
+            record = self.folder.read(self.folder.profile)
+            return Profile.from_record(record["profile"]) if record.get("key") == key else None
+        except (InputError, LookupError, TypeError, ValueError):
+            raise InputError(f"{self.folder.profile} is damaged; delete it, and the profile is measured anew") from None
 
     @property
     def guides(self) -> bool:
@@ -192,14 +200,14 @@ class Profiles:
         """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
         config = resolved(self.run.config)
         sampler = config["sampler"]
-        adaptive = None if config["profile"]["tolerance"] is None else sampler
+        adaptive = None if config["profile"]["tolerance"] is None else {**sampler, **config["profile"]}
         measured = {name: config["profile"][name] for name in ("examples", "points", "tolerance")}
         return {
             "format": FORMAT,
             "fingerprints": self.run.fingerprints,
             "profile": measured,
             "block_length": sampler["block_length"],
-            "sampler": adaptive and {key: adaptive[key] for key in ("steps", "reveal", "counts")},
+            "adaptive": adaptive and {key: adaptive[key] for key in ("steps", "reveal", "counts", "monotone")},
         }
 
 

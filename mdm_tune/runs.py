@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mdm_tune.build import Run, build, is_file, own_steps, settings_of
+from mdm_tune.build import build, check_baselines, is_file, own_steps, settings_of
 from mdm_tune.config import Config, resolved, to_yaml
 from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
@@ -29,8 +29,8 @@ from mdm_tune.records import (
 )
 from mdm_tune.results import RunFolder, load_schedule, versions, write_text
 from mdm_tune.sampling import Step
-from mdm_tune.schedules import Beta, Linear, parse_schedule
-from mdm_tune.search import OPTIMUM, journal, search_budget
+from mdm_tune.schedules import Beta
+from mdm_tune.search import journal, search_budget
 from mdm_tune.seeding import derive_seed
 
 __all__ = ["evaluate", "sample", "search"]
@@ -53,7 +53,7 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     run = build(config)
     notify(Loaded(run))
     profiles = Profiles(run, folder, notify)
-    _check_baselines(run)
+    check_baselines(run, config.sampler.steps)
     identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
     folder.open()
     if overwrite:
@@ -176,16 +176,6 @@ def sample(
     folder.open()
     folder.write_json("samples.json", record)
     return record
-
-
-def _check_baselines(run: Run) -> None:
-    """Raise InputError for a baseline that fits not every budget, before any trial has been paid for."""
-    for steps in run.config.sampler.steps:
-        for name in run.config.search.baselines:
-            try:
-                run.evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
-            except InputError as error:
-                raise InputError(f"search.baselines: {error}") from None
 
 
 def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:

@@ -15,7 +15,7 @@ __all__ = ["budget_table", "curve_table", "described", "interval", "left_behind"
 Record = dict[str, Any]
 
 CURVE_ROWS = 9  # points of a profile that a table shows
-BAR = 30  # characters of the longest bar
+BAR = 24  # characters of the longest bar
 
 
 def interval(value: float | None, bounds: Sequence[float] | None) -> str:
@@ -91,11 +91,13 @@ def curve_table(record: Record, of: str) -> Table:
 def left_behind(budget: Record) -> str:
     """How far the best Beta is from the optimum, and how many steps it saves linear."""
     gap, ratio, needs = budget["gap"], budget["gap"]["excess_ratio"], budget["linear_steps_for_same_nelbo"]
-    loss = "" if ratio is None else f", {100 * (ratio - 1):.1f} % more than what any schedule of as many steps loses"
+    share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of what that loses)"
+    measured = gap["measured"]
+    noise = "" if measured["ci"] is None else f"; on the losses {interval(measured['nelbo'], measured['ci'])}"
     steps = "more steps than were tried" if needs is None else f"{needs} steps"
     return (
-        f"{budget['steps']} steps: the best Beta is {interval(gap['nelbo'], gap['ci'])} nats above the optimum over "
-        f"all schedules{loss}; linear needs {steps} to be as good"
+        f"{budget['steps']} steps: the best Beta is {gap['nelbo']:.3g} nats above the optimum over all schedules{share}"
+        f"{noise}; linear needs {steps} to be as good"
     )
 
 

@@ -95,7 +95,8 @@ def main() -> None:
         cells = [labels.get(name, "nobody"), shown, f"{rows:,}", f"{seconds:,.0f}"]
         for found, against, digits in ((spelling, more_spelling, 3), (nelbo, more_nelbo, 2)):
             cells.append(cell(found[name]["value"], *found[name]["ci"], digits))
-            cells.append("" if against[name] is None else cell(*against[name], digits, "+"))
+            other = against[name]
+            cells.append("" if other is None else cell(*other, digits, "+") if any(other) else "same counts")
         lines.append("| " + " | ".join(cells) + " |")
     options.output.write_text("\n".join(lines) + "\n", "utf-8")
 

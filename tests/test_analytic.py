@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -65,6 +66,30 @@ def test_entropy_and_profile_by_brute_force(law: Law) -> None:
         expected.append(sum(conditional) / len(conditional))
     np.testing.assert_allclose(law.profile(), expected, atol=1e-13)
     assert (law.profile() >= 0).all()
+
+
+@LAWS
+def test_profile_in_blocks_by_brute_force(law: Law) -> None:
+    """Block b given all earlier blocks and k others of the block; the sum is the entropy for every block length."""
+    for size in (size for size in range(1, law.length + 1) if law.length % size == 0):
+        expected = []
+        for start in range(0, law.length, size):
+            inside, earlier = range(start, start + size), tuple(range(start))
+            for k in range(size):
+                conditional = [
+                    subset_entropy(law, (*earlier, *seen, at)) - subset_entropy(law, (*earlier, *seen))
+                    for at in inside
+                    for seen in itertools.combinations([other for other in inside if other != at], k)
+                ]
+                expected.append(sum(conditional) / len(conditional))
+        found = law.profile(size)
+        assert found.shape == (law.length,) and (found >= 0).all()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        assert found.sum() == pytest.approx(law.entropy(), abs=1e-12)
+    np.testing.assert_array_equal(law.profile(law.length), law.profile())
+    for bad in (0, -1, law.length + 1, 2 * law.length):
+        with pytest.raises(InputError, match=f"must divide the length {law.length}, got {bad}"):
+            law.profile(bad)
 
 
 @LAWS
@@ -219,6 +244,49 @@ def test_profile_of_a_long_chain_by_its_two_nearest_neighbours(stationary: bool)
                 both = hypergeom.pmf(ends, length - 1, ends, m) if ends else 1.0
                 value += both * hypergeom.pmf(0, length - 1 - ends, between, m - ends) * entropy
         assert chain.profile()[m] == pytest.approx(value / length, abs=1e-11)
+
+
+@pytest.mark.parametrize("stationary", [True, False])
+def test_profile_of_a_long_chain_in_blocks(stationary: bool) -> None:
+    """Length 64 in blocks of 8: every set within a block, its entropies from the chain rule over matrix powers."""
+    vocab, size, length = 3, 8, 64
+    transition, start = dirichlet(12, vocab, vocab), dirichlet(13, vocab)
+    if stationary:
+        start = np.linalg.matrix_power(transition, 200)[0]
+    chain = MarkovChain(transition, start, length)
+    marginal = [start @ np.linalg.matrix_power(transition, at) for at in range(length)]
+
+    @functools.cache
+    def given(before: int, at: int) -> float:
+        """H(X_at | X_before), and H(X_at) at before = -1."""
+        if before < 0:
+            return float(-(marginal[at] * np.log(marginal[at])).sum())
+        power = np.linalg.matrix_power(transition, at - before)
+        return float(-(marginal[before] @ (power * np.log(power)).sum(axis=1)))
+
+    def entropy(positions: tuple[int, ...]) -> float:
+        return sum(given(before, at) for before, at in itertools.pairwise((-1, *positions)))
+
+    found = chain.profile(size)
+    for block in range(0, length, size):
+        earlier = (block - 1,) if block else ()  # a chain forgets what lies before its last visible token
+        inside = range(block, block + size)
+        means = []
+        for k in range(size + 1):
+            sets = list(itertools.combinations(inside, k))
+            means.append(sum(entropy((*earlier, *chosen)) for chosen in sets) / len(sets))
+        np.testing.assert_allclose(found[block : block + size], np.diff(means), rtol=0, atol=1e-12)
+    assert found.sum() == pytest.approx(chain.entropy(), abs=1e-11)
+    with pytest.raises(InputError, match="choose a divisor"):
+        chain.profile(7)
+
+
+def test_closed_forms_in_blocks() -> None:
+    bit, parity = RepeatedBit(100), Parity(100)
+    assert bit.profile(10).tolist() == [math.log(2)] + [0.0] * 99
+    np.testing.assert_allclose(parity.profile(10), [math.log(2)] * 99 + [0.0], atol=1e-13)
+    wide = Table(tuple(format(i, "016b") for i in range(1025)), (1.0,) * 1025)  # too much work without blocks
+    assert wide.profile(4).sum() == pytest.approx(wide.entropy(), abs=1e-12)
 
 
 def test_closed_forms_at_full_length() -> None:

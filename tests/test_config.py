@@ -60,13 +60,16 @@ def test_defaults(tmp_path: Path) -> None:
             "steps": [2, 4],
             "counts": "one-per-step",
             "batch": 128,
+            "block_length": None,
         },
         "objective": {"metric": "kl"},
+        "profile": {"examples": None, "points": 32, "tolerance": None, "monotone": True},
         "search": {
             "strategy": "gp",
             "trials": 25,
             "space": {"a": [0.1, 10.0], "b": [0.1, 10.0]},
             "finalists": 4,
+            "warm_start": "auto",
             "baselines": ["linear", "squared-sine", "sine"],
         },
         "evaluate": {"schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"], "steps": None},
@@ -131,6 +134,22 @@ def test_table_weights_and_symbols(tmp_path: Path) -> None:
     assert model.probabilities == {"ba": 0.125, "cb": 0.375, "aa": 0.5}
     huge = TableConfig(type="table", sequences={"a": 1e308, "b": 1e308})
     assert huge.probabilities == {"a": 0.5, "b": 0.5}
+
+
+def test_the_optimum_is_a_schedule_where_schedules_are_named(tmp_path: Path) -> None:
+    search = {"baselines": ["linear", " optimum "], "warm_start": "off"}
+    config = load(tmp_path, whole(search=search, evaluate={"schedules": ["optimum"]}))
+    assert config.search.baselines == ("linear", "optimum") and config.search.warm_start == "off"
+    assert config.evaluate.schedules == ("optimum",)
+    assert load(tmp_path, to_yaml(config)) == config
+
+
+def test_profile_and_blocks_survive_the_round_trip(tmp_path: Path) -> None:
+    profile = {"examples": 8, "points": 2, "tolerance": 0.005, "monotone": False}
+    sampler = {"steps": [2], "block_length": 2}
+    config = load(tmp_path, whole(profile=profile, sampler=sampler, objective={"metric": "nelbo"}, dataset=TEXT))
+    assert resolved(config)["profile"] == profile and config.sampler.block_length == 2
+    assert load(tmp_path, to_yaml(config)) == config
 
 
 def test_a_transition_matrix_counts_its_symbols(tmp_path: Path) -> None:

@@ -60,7 +60,22 @@ BAD_VALUES = [
     ("search.baselines=[linear, won.yaml]", "search.baselines[1]: Unknown schedule 'won.yaml'"),
     ("search=null", "search: must be a mapping, got null; write `key: value` lines below it, or leave"),
     ("serch.trials=3", "serch: unknown key; did you mean 'search'? legal keys here: model, dataset, sampler"),
-    ("profil.examples=64", "profile: unknown key"),
+    ("profil.examples=64", "profil: unknown key; did you mean 'profile'?"),
+    ("profile=64", "profile: must be a mapping, got 64"),
+    ("profile.example=64", "profile.example: unknown key; did you mean 'examples'? legal keys here: examples, points"),
+    ("profile.examples=1", "profile.examples: must be at least 2, got 1"),
+    (
+        "profile.examples=9",
+        "profile.examples: must be at most dataset.tune, whose examples the profile is measured on (8",
+    ),
+    ("profile.points=1", "profile.points: must be at least 2, got 1"),
+    ("profile.tolerance=0", "profile.tolerance: must be above 0.0, got 0"),
+    ("profile.tolerance=1", "profile.tolerance: must be below 1.0, got 1"),
+    ("profile.monotone=1", "profile.monotone: must be true or false, got 1"),
+    ("sampler.block_length=0", "sampler.block_length: must be at least 1, got 0"),
+    ("search.warm_start='of'", "search.warm_start: must be one of auto, profile, off, got 'of'; did you mean 'off'?"),
+    ("search.baselines=[linear, optimum, optimum]", "search.baselines: must not repeat a schedule, got 'optimum' and"),
+    ("search.baselines=[linear, optimun]", "search.baselines[1]: Unknown schedule 'optimun'"),
     ("evaluate.schedules=[]", "evaluate.schedules: must be a list of at least 1, got []; add an entry"),
     ("evaluate.schedules=linear", "evaluate.schedules: must be a list, got 'linear'"),
     ("evaluate.schedules=[linear, 0.3]", "evaluate.schedules[1]: must be text, got 0.3; put a schedule that contains"),
@@ -159,6 +174,19 @@ CONFLICTS = [
     ("path_nll", {}, LAW, MARKOV, "sampler.order: metric path_nll needs an order that follows from the predictions"),
     ("path_nll", {"order": "margin", "temperature": 0.5}, LAW, MARKOV, "sampler.temperature: metric path_nll prices"),
     ("path_nll", {"order": "top-probability"}, None, MARKOV, "objective.metric: path_nll is measured on examples"),
+    ("order_kl", {"block_length": 2}, None, MARKOV, None),
+    ("nelbo", {"block_length": 2}, TEXT, TRANSFORMER, None),
+    ("path_nll", {"block_length": 2, "order": "margin"}, LAW, MARKOV, None),
+    ("spelling", {"block_length": 2}, TEXT, TRANSFORMER, None),
+    ("kl", {"block_length": 2}, None, MARKOV, "sampler.block_length: metric kl is computed for one block only, got 2"),
+    ("tv", {"block_length": 2}, None, MARKOV, "sampler.block_length: metric tv is computed for one block only, got 2"),
+    (
+        "order_kl",
+        {"block_length": 2, "reveal": "bernoulli"},
+        None,
+        MARKOV,
+        "sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, got 2",
+    ),
     ("spelling", {"order": "confidence"}, TEXT, TRANSFORMER, None),
     ("spelling", {"order": "random", "temperature": 0}, TEXT, TRANSFORMER, None),
     (
@@ -184,6 +212,15 @@ def test_settings_that_contradict_each_other(
     else:
         (line,) = problems(tmp_path, content)
         assert expected in line
+
+
+def test_a_profile_takes_no_more_examples_than_there_are(tmp_path: Path) -> None:
+    data = {"objective": {"metric": "nelbo"}, "dataset": TEXT}
+    assert load(tmp_path, whole(profile={"examples": 8}, **data)).profile.examples == 8
+    (line,) = problems(tmp_path, whole(profile={"examples": 9}, **data))
+    assert line.endswith("(8), got 9; lower it or raise dataset.tune")
+    (line,) = problems(tmp_path, whole(profile={"examples": "many"}, **data))  # not judged against dataset.tune
+    assert line.startswith("profile.examples: must be a whole number")
 
 
 def test_path_nll_needs_counts(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mdm_tune.console import Screen, interval, paste, short_names, verdict
+from mdm_tune.console import Screen
+from mdm_tune.measuring import PointMeasured
+from mdm_tune.tables import curve_table, interval, left_behind, paste, short_names, verdict
 
 BUDGET: dict[str, Any] = {
     "steps": 4,
@@ -94,3 +96,77 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
     assert "…" not in shown.getvalue()
     assert "0.020 [0.010, 0.030]" in shown.getvalue()
     assert "maskgit-cosine" in shown.getvalue() and "token entropy" in shown.getvalue()
+
+
+def priced(value: float, **more: Any) -> dict[str, Any]:
+    found = {"nelbo": value, "ci": [value - 1.25, value + 1.5], "minus_linear": {"nelbo": -1.5, "ci": [-2.0, -1.0]}}
+    return {"counts": [2, 6], "alphas": None, **found, **more}
+
+
+def profile_record(**changes: Any) -> dict[str, Any]:
+    gap = {"nelbo": 0.25, "excess_ratio": 1.25, "measured": {"nelbo": 0.125, "ci": [-0.125, 0.5]}}
+    schedules = {"linear": priced(100.0), "beta": priced(98.5, a=0.75, b=0.40123456), "optimum": priced(98.25)}
+    return {
+        "length": 64,
+        "exact": False,
+        "examples": 128,
+        "revealed": list(range(0, 64, 2)),
+        "cross_entropy": [3.0 - i / 16 for i in range(32)],
+        "stderr": [0.01] * 32,
+        "one_token_per_step": {"nelbo": 97.0, "ci": [96.0, 98.0]},
+        "budgets": [{"steps": 2, **schedules, "gap": gap, "linear_steps_for_same_nelbo": 3}],
+        "denoiser_rows": 1234,
+        "seconds": 2.0,
+        "files": {"run": "r", "profile": "p", "beta": "b.yaml", "optimum": "o.yaml"},
+        **changes,
+    }
+
+
+def shown_profile(record: dict[str, Any]) -> str:
+    screen, shown = Screen(quiet=False, as_json=False), io.StringIO()
+    screen.err = Console(file=shown, width=80)
+    screen.profile_result(record)
+    return shown.getvalue()
+
+
+def test_the_profile_tables_fit_into_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown_profile(profile_record())
+    assert "…" not in text
+    for line in ("best Beta: (0.75, 0.4012)   98.5 [97.2, 100.0]   -1.50 [-2.00, -1.00]", "64   one token per step"):
+        assert line in text
+    assert "information profile, 128 examples, 95 % intervals" in text
+    assert capsys.readouterr().out == "counts = [2, 6]  # 2 steps, tokens to reveal at each\n"
+
+
+def test_the_curve_is_shown_in_nine_points_with_both_ends() -> None:
+    table = curve_table(profile_record(), "here")
+    cells = [list(map(str, column.cells)) for column in table.columns]
+    assert cells[0] == ["0", "8", "16", "24", "32", "38", "46", "54", "62"]
+    assert cells[1][0] == "3.0000" and cells[2][0] == "0.0100"
+    assert len(cells[3][0]) == 24 and len(cells[3][-1]) == round(24 * (3 - 31 / 16) / 3)
+    exact = curve_table(profile_record(exact=True, cross_entropy=[0.0] * 32), "here")
+    assert set(exact.columns[2].cells) == {""} and set(exact.columns[3].cells) == {""}  # no errors, and no bar of 0 / 0
+
+
+def test_what_is_left_behind_is_said_in_one_sentence() -> None:
+    (budget,) = profile_record()["budgets"]
+    assert left_behind(budget) == (
+        "2 steps: the best Beta is 0.25 nats above the optimum over all schedules (25.0 % of what that loses); on the "
+        "losses 0.12 [-0.12, 0.50]; linear needs 3 steps to be as good"
+    )
+    exact = {"nelbo": 0.0, "excess_ratio": None, "measured": {"nelbo": 0.0, "ci": None}}
+    nothing = {**budget, "gap": exact, "linear_steps_for_same_nelbo": None}
+    assert "over all schedules; linear needs more steps than were tried to be as good" in left_behind(nothing)
+
+
+def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, shown = Screen(quiet=False, as_json=False), io.StringIO()
+    screen.err = Console(file=shown, width=120)
+    clock = [100.0]
+    monkeypatch.setattr("mdm_tune.console.time.monotonic", lambda: clock[0])
+    screen.told = 100.0
+    for clock[0], visible in ((101.0, 1), (102.5, 2), (103.0, 3), (105.0, 4)):
+        screen.on_event(PointMeasured(visible, 1.5, 8, 6, 1234))
+    lines = shown.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "4"]
+    assert lines[0].split("  ")[-1] == "(6 points, 8 examples, 1,234 rows)" and "1.5000 nats per token" in lines[0]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mdm_tune.counts import CountRule, grid, to_counts
+from mdm_tune.counts import CountRule, beta_grids, counts_of_grids, grid, to_counts
 from mdm_tune.errors import InputError
 from mdm_tune.schedules import Beta, Counts, Linear, MaskgitCosine, Point, Schedule, Sine, SquaredSine
 from tests.curves import COUNTS, PLAIN
@@ -119,6 +119,23 @@ def test_exact_halves_round_up(rule: CountRule) -> None:
         assert to_counts(Beta(3.3, 3.3), 2, length, rule) == ((length + 1) // 2, length // 2)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("steps", "length"), [(1, 1), (1, 9), (2, 9), (5, 5), (7, 3), (8, 32), (16, 64), (50, 64)])
+def test_many_schedules_at_once_are_as_one_by_one(rule: CountRule, steps: int, length: int) -> None:
+    points = [*itertools.product([0.05, 0.5, 1, 3.3, 20], repeat=2), (0.736, 0.430)]
+    grids = beta_grids(*np.array(points).T, steps)
+    assert grids.shape == (len(points), steps + 1)
+    np.testing.assert_array_equal(grids, [grid(Beta(a, b), steps) for a, b in points])
+    before = grids.copy()
+    counts = counts_of_grids(grids, length, rule)
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, [to_counts(Beta(a, b), steps, length, rule) for a, b in points])
+    np.testing.assert_array_equal(grids, before)
+    others = np.stack([grid(schedule, steps) for schedule in PLAIN])
+    expected = [to_counts(schedule, steps, length, rule) for schedule in PLAIN]
+    np.testing.assert_array_equal(counts_of_grids(others, length, rule), expected)
+
+
 def test_rules_differ_where_a_step_would_be_empty() -> None:
     assert to_counts(SquaredSine(), 8, 8, "cumulative") == (0, 1, 1, 2, 2, 1, 1, 0)
     assert to_counts(SquaredSine(), 8, 8) == (1,) * 8
@@ -152,6 +169,8 @@ def test_sizes_below_one_are_refused(bad: int) -> None:
         to_counts(Linear(), 4, bad)
     with pytest.raises(InputError, match="steps must be"):
         grid(Linear(), bad)
+    with pytest.raises(InputError, match="steps must be"):
+        beta_grids([1.0], [1.0], bad)
     with pytest.raises(InputError, match="one-per-step, cumulative"):
         to_counts(Linear(), 4, 4, "nearest")  # type: ignore[arg-type]
 

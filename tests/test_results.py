@@ -11,7 +11,7 @@ import pytest
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.results import RunFolder, load_schedule, write_text
-from mdm_tune.schedules import Beta
+from mdm_tune.schedules import Alphas, Beta, Counts
 
 BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None, "value": 0.5}
 RECORD = {"length": 8, "budgets": [BUDGET, {**BUDGET, "steps": 2, "counts": None, "alphas": [0.0, 0.25, 1.0]}]}
@@ -42,6 +42,18 @@ def test_reading_a_schedule_file_needs_no_torch(folder: RunFolder) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["(1, 2, 5)", "[]"]
+
+
+def test_a_schedule_file_may_have_another_name_and_explicit_schedules(folder: RunFolder) -> None:
+    entries = [
+        {**BUDGET, "schedule": "counts:1,2,5"},
+        {"steps": 2, "schedule": "alphas:0.0,0.25,1.0", "counts": None, "alphas": [0.0, 0.25, 1.0]},
+    ]
+    folder.write_schedule({"length": 8, "budgets": entries}, "profile-optimum.yaml")
+    loaded = load_schedule(folder.path / "profile-optimum.yaml")
+    assert loaded.at(3).schedule == Counts((1, 2, 5))
+    assert loaded.at(2).schedule == Alphas((0.0, 0.25, 1.0))
+    assert load_schedule(folder.path).at(3).schedule == Beta(0.9, 0.3)  # the folder's own is another file
 
 
 def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
@@ -125,9 +137,10 @@ def test_clearing_a_search_leaves_everything_else(folder: RunFolder) -> None:
     (folder.path / "evaluate.json").write_text("{}")
     folder.journal.write_text("")
     assert folder.holds_search
+    folder.write_json(folder.profile.name, {})
     folder.clear_search()
     assert not folder.holds_search
-    assert [path.name for path in folder.path.iterdir()] == ["evaluate.json"]
+    assert sorted(path.name for path in folder.path.iterdir()) == ["evaluate.json", "profile-values.json"]
 
 
 def test_csv_and_lines(folder: RunFolder) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mdm_tune.counts import grid
 from mdm_tune.errors import InputError
 from mdm_tune.schedules import (
+    Alphas,
     Beta,
     Counts,
     Linear,
@@ -24,7 +26,7 @@ from mdm_tune.schedules import (
     SquaredSine,
     parse_schedule,
 )
-from tests.curves import ALL, COUNTS, PLAIN
+from tests.curves import ALL, ALPHAS, COUNTS, PLAIN
 
 
 def mp_gamma(a: float, b: float, t: mpmath.mpf) -> mpmath.mpf:
@@ -51,6 +53,11 @@ def mp_alpha(schedule: Schedule, t: mpmath.mpf) -> mpmath.mpf:
         index = min(int(place), len(schedule.counts) - 1)
         done = sum(schedule.counts[:index]) + (place - index) * schedule.counts[index]
         return done / sum(schedule.counts)
+    if isinstance(schedule, Alphas):
+        knots = [mpmath.mpf(alpha) for alpha in schedule.alphas]
+        place = t * (len(knots) - 1)
+        index = min(int(place), len(knots) - 2)
+        return knots[index] + (place - index) * (knots[index + 1] - knots[index])
     return formulas[schedule.name]()
 
 
@@ -92,10 +99,12 @@ def test_remaining_is_one_minus_alpha_without_cancellation(schedule: Schedule) -
                 assert schedule.remaining(u) == pytest.approx(0, abs=1e-299)
     times = np.linspace(0, 1, 65)
     np.testing.assert_allclose(schedule.alpha(times) + schedule.remaining(1 - times), 1, rtol=0, atol=1e-15)
-    np.testing.assert_array_equal(schedule.dual().dual().alpha(times), schedule.alpha(times))
+    # A share of tokens that is a free number loses its last bits in 1 - (1 - alpha); all else is exact.
+    atol = 2e-16 if isinstance(schedule, Alphas) else 0
+    np.testing.assert_allclose(schedule.dual().dual().alpha(times), schedule.alpha(times), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("schedule", [*PLAIN, *COUNTS], ids=lambda s: s.name)
+@pytest.mark.parametrize("schedule", [*PLAIN, *COUNTS, *ALPHAS], ids=lambda s: s.name)
 def test_the_other_schedules_agree_with_mpmath(schedule: Schedule) -> None:
     with mpmath.workdps(40):
         for t in [1e-12, 1e-6, 0.01, 0.3, 0.49, 0.51, 0.8, 0.999, 1 - 1e-12]:
@@ -129,11 +138,19 @@ def test_gamma_and_rates_agree_with_mpmath(schedule: Schedule) -> None:
     with mpmath.workdps(60):
         for t in [1e-9, 1e-3, 0.1, 0.31, 0.55, 0.77, 0.95, 0.9991, 1 - 2.0**-30]:
             point, exact = schedule.at(t), mpmath.mpf(t)
-            moving = not isinstance(schedule, Counts) or schedule.counts[int(t * len(schedule.counts))] > 0
+            moving = is_moving(schedule, t)
             assert float(point.gamma) == pytest.approx(float(mp_interpolation(exact)), rel=1e-12)
             for got, function in ((point.d_alpha, mp_alpha_of(schedule)), (point.d_gamma, mp_interpolation)):
                 want = float(mpmath.diff(function, exact, h=mpmath.mpf(10) ** -30)) if moving else 0.0
                 assert float(got) == pytest.approx(want, rel=1e-11, abs=1e-25)
+
+
+def is_moving(schedule: Schedule, t: float) -> bool:
+    """Whether the piece of a polyline on which t lies reveals anything."""
+    if isinstance(schedule, Counts | Alphas):
+        rises = schedule.counts if isinstance(schedule, Counts) else np.diff(schedule.alphas)
+        return bool(rises[int(t * len(rises))] > 0)
+    return True
 
 
 def mp_alpha_of(schedule: Schedule) -> Callable[[mpmath.mpf], mpmath.mpf]:
@@ -152,6 +169,8 @@ SQRT_HALF = math.sqrt(0.5)
         (MaskgitCosine(), (0, math.pi / 2), (SQRT_HALF, math.inf)),
         (Counts((3, 5)), (0.75, 1.25), (math.inf, math.inf)),
         (Counts((0, 5, 0)), (0, 0), (0, 0)),
+        (Alphas((0, 0.25, 1)), (0.5, 1.5), (math.inf, math.inf)),
+        (Alphas((0, 0, 1, 1)), (0, 0), (0, 0)),
         (Beta(0.5, 0.5), (1, 1), (math.inf, math.inf)),
         (Beta(0.5, 1), (math.pi**2 / 4, 0), (math.inf, 0.5)),  # B(1/2, 1) = 2
         (Beta(1, 1), (0, 0), (1, 1)),
@@ -251,6 +270,37 @@ def test_names_round_trip(schedule: Schedule) -> None:
     assert parse_schedule(f"  {schedule.name}\n") == schedule
 
 
+@pytest.mark.parametrize(
+    "bad", [(), (0,), (1,), (0, 0.5), (0.1, 1), (0, 0.6, 0.5, 1), (0, math.nan, 1), (0, 2, 1), (-0.5, 1), (0, 1, 1.5)]
+)
+def test_alphas_refuses_what_is_no_grid(bad: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="Alphas must go from 0 up to 1 and never down, not"):
+        Alphas(bad)
+
+
+def test_alphas_takes_any_sequence_of_numbers() -> None:
+    given = np.array([0, 0.25, 1])
+    assert Alphas(given) == Alphas((0, 0.25, 1))  # type: ignore[arg-type]
+    assert hash(Alphas(given)) == hash(Alphas((0, 0.25, 1)))  # type: ignore[arg-type]
+    assert type(Alphas(given).alphas[1]) is float  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schedule", ALPHAS, ids=lambda s: s.name)
+def test_alphas_are_hit_exactly_on_their_own_grid(schedule: Alphas) -> None:
+    steps = len(schedule.alphas) - 1
+    np.testing.assert_array_equal(grid(schedule, steps), schedule.alphas)
+    np.testing.assert_array_equal(grid(schedule, 2 * steps)[::2], schedule.alphas)
+    middle = (np.array(schedule.alphas[1:]) + schedule.alphas[:-1]) / 2
+    np.testing.assert_allclose(grid(schedule, 2 * steps)[1::2], middle, rtol=1e-14)
+
+
+def test_alphas_of_equal_shares_are_counts_and_their_dual_runs_backwards() -> None:
+    times = np.linspace(0, 1, 33)
+    np.testing.assert_allclose(Alphas((0, 0.25, 1)).alpha(times), Counts((1, 3)).alpha(times), rtol=1e-15)
+    assert Alphas((0, 0.25, 0.5, 1)).dual() == Alphas((0, 0.5, 0.75, 1))
+    assert Alphas((0, 0.25, 1)).name == "alphas:0.0,0.25,1.0"
+
+
 def test_names_are_the_documented_strings() -> None:
     assert [s.name for s in PLAIN] == ["linear", "sine", "squared-sine", "maskgit-cosine"]
     assert Beta(0.9, 0.3).name == "beta:0.9,0.3"
@@ -281,6 +331,13 @@ def test_names_are_the_documented_strings() -> None:
         ("counts:1.5,2", "counts:3,5,9,15"),
         ("counts:3,-1", "Counts must be 0 or more"),
         ("counts:0,0", "at least one of them positive"),
+        ("alphas", "No such numbers for a schedule as in 'alphas'. A schedule is one of: .*alphas:"),
+        ("alphas:", "No such numbers for a schedule"),
+        ("alphas:0,half,1", "No such numbers for a schedule"),
+        ("alphas:0,0.5", r"go from 0 up to 1 and never down, not \[0.0, 0.5\]"),
+        ("alphas:0,0.5,0.4,1", "never down"),
+        ("alphas:0,nan,1", "never down"),
+        ("alpha:0,1", "Did you mean alphas"),
     ],
 )
 def test_bad_strings_are_refused(text: str, message: str) -> None:

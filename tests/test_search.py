@@ -18,8 +18,8 @@ from mdm_tune.denoisers.analytic import MarkovChain, Parity, Table
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Scores, Setting
 from mdm_tune.pricing import optima
-from mdm_tune.schedules import Linear
-from mdm_tune.search import Event, SearchSettings, Strategy, TrialDone, journal, search_budget
+from mdm_tune.schedules import Beta, Counts, Linear
+from mdm_tune.search import Event, Guide, SearchSettings, Strategy, TrialDone, journal, search_budget
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 SETTINGS = SearchSettings("tpe", 12, (0.1, 10.0), (0.1, 10.0), 4, ("linear", "squared-sine", "sine"), 0)
@@ -231,3 +231,42 @@ def test_the_detectable_gain_needs_a_schedule_that_differs_from_linear(tmp_path:
     evaluator = Evaluator(law, 8, FIXED, metrics.PathLikelihood("nelbo", "random"), dataset)
     budget, _ = run(tmp_path, evaluator, SETTINGS, steps=8)
     assert budget.detectable is None and budget.exhausted
+
+
+def test_the_baseline_optimum_needs_a_guide_that_knows_it(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, trials=2, baselines=("linear", "optimum"))
+    with pytest.raises(InputError, match="the baseline optimum needs an information profile; leave it out of search"):
+        run(tmp_path, chain_evaluator(), settings)
+    best = Counts((1, 2, 2, 3, 4, 5, 6, 9))
+    storage = journal(tmp_path / "study.journal")
+    budget = search_budget(chain_evaluator(), 8, settings, storage, lambda event: None, Guide(optimum=best))
+    assert budget.schedule == best and budget.winner.setting.label == "optimum"
+    assert budget.baselines["optimum"].estimate.value == pytest.approx(0.6218, abs=1e-4)
+    assert budget.beats_linear
+
+
+@pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])
+def test_points_of_a_guide_follow_the_starting_points(tmp_path: Path, strategy: Strategy) -> None:
+    guide = Guide((Beta(0.736, 0.430), Beta(20.0, 0.3)))  # the second lies outside the box
+    events: list[Event] = []
+    settings = replace(SETTINGS, strategy=strategy, trials=5)
+    search_budget(chain_evaluator(), 8, settings, journal(tmp_path / "study.journal"), events.append, guide)
+    schedules = [event.schedule for event in events if isinstance(event, TrialDone)]
+    assert len(schedules) == 5
+    assert (tuple(schedules[2:4]) == guide.points) == (strategy != "grid")
+    assert (guide.points[0] in schedules) == (strategy != "grid")
+
+
+def test_a_price_takes_the_place_of_scoring_on_tune_alone(tmp_path: Path) -> None:
+    law = MarkovChain.sticky(2, 0.1, 16)
+    dataset = law_dataset(law, {"tune": 16, "choose": 16, "report": 16}, root=0)
+    evaluator = Evaluator(law, 16, FIXED, metrics.PathLikelihood("nelbo", "random"), dataset)
+    guide = Guide(price=lambda setting: float(setting.counts[0]) if setting.counts else 0.0)
+    events: list[Event] = []
+    storage = journal(tmp_path / "study.journal")
+    budget = search_budget(evaluator, 4, replace(SETTINGS, trials=5), storage, events.append, guide)
+    trials = [event for event in events if isinstance(event, TrialDone)]
+    assert all(trial.setting.counts and trial.value == trial.setting.counts[0] for trial in trials)
+    assert {use for use, _ in evaluator.record} == {"choose", "report"}
+    assert budget.cost.denoiser_rows == sum(scores.cost.denoiser_rows for scores in evaluator.record.values())
+    assert budget.winner.use == "report"
