@@ -21,6 +21,7 @@ Range = tuple[float, float]
 SCAN = 48  # points per axis of the first scan, in log scale
 ROUNDS, KEPT, LOCAL = 4, 12, 9  # then so often around so many best points, with so many points per axis
 SHRINK = 4.0
+APART = 1e-9  # squared distance in log scale below which two points are one
 SLACK = 0.25  # a nearly best point loses at most a quarter more than the best one
 
 
@@ -80,9 +81,11 @@ class Pricer:
             points = np.concatenate([points, fresh])
             values = np.concatenate([values, self.betas(np.exp(fresh), steps)])
             width = width / SHRINK
-        tied = points[values <= values.min() + 1e-12 * abs(values.min())]
+        cheapest = np.flatnonzero(values <= values.min() + 1e-12 * abs(values.min()))
+        scanned = cheapest[cheapest < SCAN**2]  # evenly spread, as those of the refinement are not
+        tied = points[scanned if len(scanned) else cheapest]
         middle = tied[np.argmin(((tied - tied.mean(axis=0)) ** 2).sum(axis=1))]
-        return Beta(*np.exp(middle).tolist())
+        return _inside(middle, space_a, space_b)
 
     def near_best(self, steps: int, space_a: Range, space_b: Range, number: int) -> list[Beta]:
         """``best_beta`` and points of the box that lose little more than it, each far from all before it in log scale.
@@ -98,7 +101,9 @@ class Pricer:
         while len(chosen) < number and len(good):
             known = np.log([[beta.a, beta.b] for beta in chosen])
             apart = ((good[:, None] - known) ** 2).sum(axis=2).min(axis=1)
-            chosen.append(Beta(*np.exp(good[apart.argmax()]).tolist()))
+            if apart.max() < APART:
+                break
+            chosen.append(_inside(good[apart.argmax()], space_a, space_b))
         return chosen
 
     def optimum_counts(self, most: int) -> Optima:
@@ -108,6 +113,11 @@ class Pricer:
     def optimum_alphas(self, steps: int) -> Floats:
         """The best ancestral grid (steps + 1,)."""
         return self._ancestral.optimal_alphas(steps)
+
+
+def _inside(point: Floats, space_a: Range, space_b: Range) -> Beta:
+    """The schedule at a point in log scale; the exponential of a logarithm may lie outside the box by its rounding."""
+    return Beta(*np.clip(np.exp(point), [space_a[0], space_b[0]], [space_a[1], space_b[1]]).tolist())
 
 
 def _scan(space_a: Range, space_b: Range) -> Floats:

@@ -94,16 +94,18 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
     """Add points and examples until the tolerance is met or both are used up; returns what was reached."""
     while True:
         profile = ruler.profile(0.0, None)
-        worst, wanted, by_noise = 0.0, np.zeros(profile.length), True
+        worst, noisiest, wanted, by_noise = 0.0, 0.0, np.zeros(profile.length), True
         for weights in adaptive.best(profile):
             prices, between = profile.prices(weights), weights * profile.bracket
             price = max(abs(float(prices.mean())), 1e-12)
             noise_part = TWO_SIDED * float(prices.std(ddof=1)) / np.sqrt(len(prices)) / price
+            noisiest = max(noisiest, noise_part)
             if noise_part + between.sum() / price >= worst:
                 worst, wanted = noise_part + float(between.sum()) / price, between
                 by_noise = noise_part * price >= between.sum()
         places = [int(m) for m in np.argsort(-wanted, kind="stable")[:AT_A_TIME] if wanted[m] > 0]
-        if worst <= adaptive.tolerance or (ruler.complete and not places):
+        hopeless = ruler.complete and (not places or noisiest > adaptive.tolerance)
+        if worst <= adaptive.tolerance or hopeless:
             return worst
         if not ruler.complete and (by_noise or not places):
             ruler.extend(2 * ruler.examples)
@@ -134,6 +136,8 @@ class _Ruler:
             raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
         self.length = round(float(self.sizes.double().mean()))
         self.block_length = self.length if block_length is None else block_length
+        if self.block_length < 1:
+            raise InputError(f"block_length must be at least 1, got {block_length}; leave it out for one block")
         if block_length is not None and (bool((self.sizes != self.length).any()) or self.length % block_length):
             raise InputError(
                 f"blocks need equally many masked positions in every example, a multiple of the block length "
@@ -153,18 +157,27 @@ class _Ruler:
         return self.examples == len(self.start)
 
     def begin(self, examples: int) -> None:
-        """Measure the ends of every block, the first ones first: what is wrong with a denoiser shows there."""
+        """Measure the ends of every block.
+
+        Raises InputError where in no block the last hidden position is predicted otherwise with the rest visible.
+        """
         self.examples = examples
-        rows, last = slice(0, examples), self.block_length - 1
-        blind = self._by_position(0, rows)
-        self._keep(0, blind, rows)
-        if last > 0:
-            seeing = self._by_position(last, rows)
-            self._check_visible_matters(blind[0], seeing[0], last)
-            self._keep(last, seeing, rows)
-        for first in range(self.block_length, self.length, self.block_length):
-            for place in dict.fromkeys((first, first + last)):
-                self.add(place)
+        rows, others = slice(0, examples), self.block_length - 1
+        alike = others > 0
+        for first in range(0, self.length, self.block_length):
+            blind = self._by_position(first, rows)
+            self._keep(first, blind, rows)
+            if others > 0:
+                seeing = self._by_position(first + others, rows)
+                self._keep(first + others, seeing, rows)
+                alike = alike and _alike(blind[0], seeing[0])
+        if alike:
+            raise InputError(
+                f"the denoiser ignores its mask token: in all {examples} examples it predicts the last hidden position "
+                f"alike whether the {others} others are masked or visible; check that {self.mask_id} is the mask id "
+                "that the checkpoint was trained with and that it is a masked diffusion model (if its positions are "
+                "independent by nature, every schedule costs the same and there is nothing to tune)"
+            )
 
     def extend(self, examples: int) -> None:
         """Measure every point on more examples, up to all."""
@@ -188,21 +201,12 @@ class _Ruler:
                     best, place = ((right - left) * drop, right - left), (left + right) // 2
         return place
 
-    def _check_visible_matters(self, blind: Floats, seeing: Floats, last: int) -> None:
-        """Raise InputError where the last hidden position is predicted alike with nothing and with the rest visible."""
-        both = ~np.isnan(blind) & ~np.isnan(seeing)
-        if (np.abs(blind[both] - seeing[both]) <= SAME).all():
-            raise InputError(
-                f"the denoiser ignores its mask token: in all {self.examples} examples it predicts the last hidden "
-                f"position alike whether the {last} others are masked or visible; check that {self.mask_id} is the "
-                "mask id that the checkpoint was trained with and that it is a masked diffusion model (if its "
-                "positions are independent by nature, every schedule costs the same and there is nothing to tune)"
-            )
-
     def profile(self, seconds: float, precision: float | None) -> Profile:
         """What is known now."""
         places = sorted(self.points)
-        losses, entropies = np.stack([self.points[place] for place in places], axis=2)
+        sizes = self.sizes[: self.examples].double().cpu().numpy()  # an example's weight is its share of the tokens
+        means = np.stack([self.points[place] for place in places], axis=2)
+        losses, entropies = means * (sizes / sizes.mean())[:, None]
         return Profile(
             self.length,
             self.block_length,
@@ -218,10 +222,9 @@ class _Ruler:
         )
 
     def _keep(self, place: int, found: Floats, rows: slice) -> None:
-        """Add the means over hidden positions (2, rows), weighted by the row's share of the tokens."""
-        share = (self.sizes[rows].double() / self.sizes.double().mean()).cpu().numpy()
+        """Add the means over hidden positions (2, rows)."""
         old = self.points.get(place, np.empty((2, 0)))
-        self.points[place] = np.concatenate([old, np.nanmean(found, axis=2) * share], axis=1)
+        self.points[place] = np.concatenate([old, np.nanmean(found, axis=2)], axis=1)
         loss = float(self.points[place][0].mean())
         self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.ask.denoiser_rows))
 
@@ -249,3 +252,9 @@ class _Ruler:
                 "produce"
             )
         return torch.stack([losses, entropies]).cpu().numpy()
+
+
+def _alike(blind: Floats, seeing: Floats) -> bool:
+    """Whether losses (rows, length) agree wherever both are known."""
+    both = ~np.isnan(blind) & ~np.isnan(seeing)
+    return bool((np.abs(blind[both] - seeing[both]) <= SAME).all())

@@ -11,6 +11,7 @@ Source: arXiv:2510.25544 and arXiv:2511.04647.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 ROUND_OFF = 1e-9  # nats below zero that a KL divergence may reach by rounding and no further
 RESOLUTION = 1024  # shares of tokens among which the best ancestral grid is looked for before it is polished
-NODES = 16  # interpolation nodes per position of a binomial mean, which bends over 1/length at the ends
+NODES = 64  # interpolation nodes per root of the length: over u a binomial mean bends within about 1/sqrt(length)
 
 
 def nelbo(curve: ArrayLike, counts: ArrayLike) -> float:
@@ -99,12 +100,13 @@ def ancestral_order_kl(curve: ArrayLike, entropy: float, alphas: ArrayLike) -> f
 class Optima:
     """The least NELBO over all counts with every count at least 1, for each number of steps.
 
-    nelbo (most,): nats per sequence at 1 .. most steps, inf where blocks need more steps. choice (most, length): entry
-    [k - 1, j - 1] is how many tokens are revealed before the last of k steps, if j are after it.
+    nelbo (most,): nats per sequence at 1 .. most steps, inf for fewer than ``fewest``, one for each block. choice
+    (most, length): entry [k - 1, j - 1] is how many tokens are revealed before the last of k steps, if j are after it.
     """
 
     nelbo: Floats
     choice: Integers
+    fewest: int
 
     def counts(self, steps: int) -> tuple[int, ...]:
         """The best counts (steps,); (length,) ones where there are more steps than tokens.
@@ -114,9 +116,11 @@ class Optima:
         length = int(self.choice.shape[1])
         if 1 <= length < steps:
             return (1,) * length
-        if not 1 <= steps <= len(self.nelbo) or not np.isfinite(self.nelbo[steps - 1]):
-            fewest = int(np.isfinite(self.nelbo).argmax()) + 1
-            raise InputError(f"an optimum needs {fewest} to {len(self.nelbo)} steps, got {steps}; give one of these")
+        if not self.fewest <= steps <= len(self.nelbo):
+            raise InputError(
+                f"an optimum needs at least {self.fewest} steps and was looked for up to {len(self.nelbo)}, "
+                f"got {steps}; give a number in this range"
+            )
         revealed = [length]
         for step in reversed(range(steps)):
             revealed.append(int(self.choice[step, revealed[-1] - 1]))
@@ -149,7 +153,7 @@ def optima(curve: ArrayLike, most: int, block_length: int | None = None) -> Opti
         choice.append(total.argmin(axis=1))
         best = total[rows, choice[-1]]
         values.append(best[-1])
-    return Optima(np.array(values), np.stack(choice))
+    return Optima(np.array(values), np.stack(choice), length // size)
 
 
 class AncestralCurve:
@@ -165,7 +169,7 @@ class AncestralCurve:
 
         cost = checked_curve(curve)
         self.length = len(cost)
-        nodes = np.linspace(0, 1, NODES * max(16, self.length) + 1)
+        nodes = np.linspace(0, 1, NODES * (math.isqrt(self.length) + 1) + 1)
         mean = binom.pmf(np.arange(self.length), self.length - 1, np.sin(np.pi / 2 * nodes)[:, None] ** 2) @ cost
         self._spline = CubicSpline(nodes, mean, bc_type=((1, 0.0), (1, 0.0)))
 
@@ -191,14 +195,15 @@ class AncestralCurve:
         """The best grid (steps + 1,): found among shares of 1/1024 by ``optima``, then polished by L-BFGS-B."""
         from scipy.optimize import minimize
 
-        shares = np.arange(RESOLUTION) / RESOLUTION
-        coarse = optima(self(shares) * self.length / RESOLUTION, steps).counts(steps)
-        start = np.cumsum([0, *coarse]) / RESOLUTION
+        parts = max(RESOLUTION, steps)
+        found = optima(self(np.arange(parts) / parts) * self.length / parts, steps)
+        fewer = int(found.nelbo.argmin()) + 1  # on a curve that rises somewhere the best may leave steps without tokens
+        start = np.array([*np.cumsum([0, *found.counts(fewer)]) / parts, *[1.0] * (steps - fewer)])
         if steps == 1:
             return start
         bounds = [(0.0, 1.0)] * (steps - 1)
-        found = minimize(self.price_and_slope, _to_u(start[1:-1]), jac=True, method="L-BFGS-B", bounds=bounds).x
-        polished = np.concatenate([[0.0], np.sin(np.pi / 2 * np.sort(found)) ** 2, [1.0]])
+        inner = minimize(self.price_and_slope, _to_u(start[1:-1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+        polished = np.concatenate([[0.0], np.sin(np.pi / 2 * np.sort(inner)) ** 2, [1.0]])
         return polished if self.price(polished[None])[0] < self.price(start[None])[0] else start
 
 

@@ -145,15 +145,17 @@ class Profile:
         return Estimate(float(prices[0]), None) if self.exact else estimate(prices)
 
     def rises(self) -> list[Rise]:
-        """Where the measured curve rises by more than its error, at most once in each stretch that ``monotone`` levels.
+        """Where the measured curve rises by more than its error, at most once in each stretch that a fit levels.
 
-        False alarms: see SIGMAS. Empty if exact.
+        The fit is the least-squares one to the points that never rises. False alarms: see SIGMAS. Empty if exact.
         """
+        from scipy.optimize import isotonic_regression
+
         if self.exact:
             return []
         found = []
         for _, nodes in self._blocks():
-            level = self.monotone[self.revealed[nodes]]
+            level = isotonic_regression(self.mean[nodes], increasing=False).x
             for value in np.unique(level)[::-1]:
                 stretch = np.flatnonzero(level == value) + nodes.start
                 rises = [self._rise(i, j) for k, i in enumerate(stretch) for j in stretch[k + 1 :]]

@@ -241,10 +241,23 @@ def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
     )
     record = json.loads(result.stdout)
     rows = {phase["phase"]: phase["denoiser_rows"] for phase in record["phases"]}
-    assert rows == {"tune": 5 * 16 * 12, "choose": 7 * 32 * 12, "report": 4 * 64 * 12}
+    assert rows == {"tune": 0, "choose": 7 * 32 * 12, "report": 4 * 64 * 12}  # an exact profile prices the trials
     assert record["detectable_gain"] > 0 and record["peak_memory_bytes"] > 1e7
     assert set(record["reachable_counts"]) == {"4", "8"}
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("order", "profile"), [("random", {"profile": 16 * 32}), ("confidence", {})])
+def test_dry_run_counts_the_profile_that_a_search_starts_from(
+    tmp_path: Path, order: str, profile: dict[str, int]
+) -> None:
+    result = call(
+        *("search", TEXT, "--dry-run", "--json", "--output", str(tmp_path / "run"), "--trials", "5"),
+        *("--set", "dataset={type: text, path: 'package:text', tune: 16, choose: 8, report: 8}"),
+        *("--set", "sampler.steps=[2]", "--set", f"sampler.order={order}"),
+    )
+    rows = {phase["phase"]: phase["denoiser_rows"] for phase in json.loads(result.stdout)["phases"]}
+    assert rows == {**profile, "tune": 5 * 16 * 2, "choose": 6 * 8 * 2, "report": 4 * 8 * 2}
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def shown_profile(record: dict[str, Any]) -> str:
 def test_the_profile_tables_fit_into_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown_profile(profile_record())
     assert "…" not in text
-    for line in ("best Beta: (0.75, 0.4012)   98.5 [97.2, 100.0]   -1.50 [-2.00, -1.00]", "64   one token per step"):
+    for line in ("best Beta: (0.75, 0.4012)    98.5 [97.2, 100.0]   -1.5 [-2.0, -1.0]", "64   one token per step"):
         assert line in text
     assert "information profile, 128 examples, 95 % intervals" in text
     assert capsys.readouterr().out == "counts = [2, 6]  # 2 steps, tokens to reveal at each\n"

@@ -53,7 +53,7 @@ class Table(Law):
         return float(entr(self._weights / self._weights.sum()).sum())
 
     def _set_entropies(self, start: int, stop: int) -> Floats:
-        check_work(self.length, len(self.sequences) << min(stop - start, 64))
+        check_work(stop - start, len(self.sequences) << min(stop - start, 64))
         weights = self._weights / self._weights.sum()
         totals = np.zeros(stop - start + 1)
 
