@@ -23,6 +23,7 @@ from mdm_tune.search import TrialDone
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")
+TEXT = str(CONFIGS / "text.yaml")
 TOY = str(CONFIGS / "toy-extremes.yaml")
 QUICK = ("--set", "search.strategy=tpe", "--trials", "6")
 
