@@ -79,6 +79,16 @@ def test_pieces_keep_to_the_memory_and_change_nothing(
     assert collect(Asker(LAW, 2)) == expected
 
 
+@pytest.mark.parametrize(("limit", "calls"), [(1, 3), (8, 3), (9, 2), (17, 2), (18, 1)])
+def test_calls_keep_to_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch, limit: int, calls: int) -> None:
+    """Three distinct rows ask for 6, 3 and 9 logits; a row that is too large by itself is asked by itself."""
+    whole = collect(Asker(LAW, 100))
+    monkeypatch.setattr(asking, "CALL", limit)
+    counting = CountingDenoiser(LAW)
+    assert collect(Asker(counting, 100)) == whole
+    assert len(counting.calls) == calls
+
+
 def test_float32_logits_are_normalised_in_float64() -> None:
     logits = torch.tensor([1.0, 2.0, -math.inf], dtype=torch.float32)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(int(wanted.sum()), 3))
