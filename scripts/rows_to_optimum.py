@@ -50,6 +50,7 @@ TRIALS, POINTS, NEAR = 25, 32, 4
 PATH_TRIALS, PATH_EXAMPLES = 12, 32
 TARGETS = (0.05, 0.01)
 TEXT = "package:text"
+STARTED = ("Optuna, started from the profile", "Optuna, started from path_nll")
 
 
 HEADER = """\
@@ -220,12 +221,12 @@ def run(problem: Problem, seed: int) -> Iterator[tuple[str, list[tuple[int, floa
     near = pricer.near_best(steps, BOX, BOX, NEAR)
     rows = profile.denoiser_rows
     guided = study(problem, seed, settings, Guide(tuple(near)))
-    yield "Optuna, started from the profile", incumbents(problem, guided, rows)
+    yield STARTED[0], incumbents(problem, guided, rows)
     yield "profile alone", [(rows, problem.regret(evaluator.setting(near[0], steps)))]
     if problem.path:
         found, spent = path_start(evaluator, steps, seed)
         guided = study(problem, seed, settings, Guide((found,)))
-        yield "Optuna, started from path_nll", incumbents(problem, guided, spent)
+        yield STARTED[1], incumbents(problem, guided, spent)
 
 
 def study(problem: Problem, seed: int, settings: SearchSettings, guide: Guide) -> list[Trial]:
@@ -292,6 +293,42 @@ def reached(path: list[tuple[int, float]], target: float) -> int | None:
     return rows
 
 
+def finished(work: Path) -> Iterator[tuple[str, str, dict[str, list[list[tuple[int, float]]]]]]:
+    """Name, judge and runs of each problem that is done, regrets relative to the best that anything found."""
+    for name in PROBLEMS:
+        file = work / f"{name}.json"
+        if file.is_file():
+            record = json.loads(file.read_text("utf-8"))
+            runs = record["runs"]
+            lowest = min(0.0, *(regret for paths in runs.values() for path in paths for _, regret in path))
+            shifted = {
+                strategy: [[(rows, regret - lowest) for rows, regret in path] for path in paths]
+                for strategy, paths in runs.items()
+            }
+            yield name, record["judged"], shifted
+
+
+def ends(paths: list[list[tuple[int, float]]]) -> str:
+    """Regret of what is returned, median and worst seed."""
+    regrets = [path[-1][1] for path in paths]
+    return f"{median(regrets):.1%} ({max(regrets):.1%})"
+
+
+def summary(work: Path) -> str:
+    """Markdown: one line per problem, what each strategy returns and the rows it took."""
+    names = ["paper's grid", "Optuna", *STARTED, "profile alone"]
+    lines = [f"| problem | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    for name, _, runs in finished(work):
+        cells = [
+            f"{ends(runs[strategy])}, {median(path[-1][0] for path in runs[strategy]):,.0f} rows"
+            if strategy in runs
+            else ""
+            for strategy in names
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def table(work: Path) -> str:
     """Markdown: one line per problem and strategy, medians over seeds, the worst seed beside them."""
     lines = [
@@ -299,21 +336,14 @@ def table(work: Path) -> str:
         "| regret at the end, median (worst) | rows at the end |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in PROBLEMS:
-        file = work / f"{name}.json"
-        if not file.is_file():
-            continue
-        record = json.loads(file.read_text("utf-8"))
-        lowest = min(regret for paths in record["runs"].values() for path in paths for _, regret in path)
-        for strategy, paths in record["runs"].items():
-            shifted = [[(rows, regret - min(lowest, 0.0)) for rows, regret in path] for path in paths]
+    for name, judged, runs in finished(work):
+        for strategy, paths in runs.items():
             cells = []
             for target in TARGETS:
-                rows = [found for path in shifted if (found := reached(path, target)) is not None]
+                rows = [found for path in paths if (found := reached(path, target)) is not None]
                 cells += [f"{median(rows):,.0f}" if rows else "-", f"{len(rows)} of {len(paths)}"]
-            ends = [path[-1][1] for path in shifted]
-            cells += [f"{median(ends):.2%} ({max(ends):.2%})", f"{median(path[-1][0] for path in paths):,.0f}"]
-            lines.append(f"| {name} | {record['judged']} | {strategy} | " + " | ".join(cells) + " |")
+            cells += [ends(paths), f"{median(path[-1][0] for path in paths):,.0f}"]
+            lines.append(f"| {name} | {judged} | {strategy} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -334,7 +364,7 @@ def main() -> None:
         record = {"judged": problem.judged, "runs": runs}
         (options.work / f"{name}.json").write_text(json.dumps(record), "utf-8")
     if options.output is not None:
-        options.output.write_text(HEADER + table(options.work), "utf-8")
+        options.output.write_text(f"{HEADER}{summary(options.work)}\n{table(options.work)}", "utf-8")
 
 
 if __name__ == "__main__":
