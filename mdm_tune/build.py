@@ -184,7 +184,8 @@ def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int
         try:
             schedule = optimum(steps) if name.strip() == OPTIMUM and optimum is not None else parse_schedule(name)
         except InputError as error:
-            hint = "" if ":" in name else " Or optimum, the best of all on the profile, or a file that ends in .yaml."
+            also = " Or optimum, the best of all on the profile, or a file that ends in .yaml."
+            hint = "" if ":" in name or name.strip() == OPTIMUM else also
             raise InputError(f"{error}{hint}") from None
         own = isinstance(schedule, Counts) and name.strip() != OPTIMUM and len(schedule.counts) != steps
         return None if own else evaluator.setting(schedule, steps, name)

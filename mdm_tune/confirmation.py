@@ -71,10 +71,12 @@ def confirm(
     finalists: int,
     exhausted: bool,
     notify: Callable[[Comparing], None],
+    choose: Callable[[Setting], Scores] | None = None,
 ) -> Budget:
     """The best ``finalists`` trials and the baselines on the choose split, then winner and baselines on the report one.
 
-    baselines: by name, linear among them. exhausted: passed on.
+    baselines: by name, linear among them. exhausted: passed on. choose: a score on the choose split that needs no
+    sampling, where there is one.
     """
     sign = 1 if evaluator.metric.direction == "maximize" else -1
     named = {name: evaluator.setting(schedule, steps, name) for name, schedule in baselines.items()}
@@ -99,7 +101,7 @@ def confirm(
             cost += results[-1].cost
         return results
 
-    chosen = score(settings, "choose")
+    chosen = score(settings, "choose") if choose is None else [choose(setting) for setting in settings]
     best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
     winner, *others = score([settings[best], *named.values()], "report")
     reported = dict(zip(named, others, strict=True))

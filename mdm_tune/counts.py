@@ -63,6 +63,8 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
         if have != steps:
             raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
         return schedule.counts
+    if rule == "one-per-step" and length < steps:
+        return (1,) * length
     return tuple(counts_of_grids(grid(schedule, steps)[None], length, rule)[0].tolist())
 
 

@@ -70,7 +70,7 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     peak, prepared = _peak_memory(), evaluator.preparation
     for use, count in schedules.items():
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        free = use == "tune" and profiles.prices_objective  # trials that the profile prices
+        free = use != "report" and profiles.prices_objective  # what a profile prices
         rows = 0 if free else math.ceil(count * examples * calls)
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
         seconds = rows * spent.seconds / spent.denoiser_rows if rows else exact
@@ -83,7 +83,8 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
 def _profile_phase(run: Run, spent: Cost) -> Record:
     """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
     examples, points = example_count(run), run.config.profile.points
-    rows = examples * min(points, run.evaluator.length)
+    uses = 2 if run.evaluator.metric.name == "nelbo" else 1  # it then chooses among finalists too
+    rows = uses * examples * min(points, run.evaluator.length)
     cost = Cost(rows, rows * run.evaluator.length, rows * spent.seconds / max(1, spent.denoiser_rows))
     return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
 

@@ -18,8 +18,9 @@ __all__ = ["Pricer"]
 
 Floats = NDArray[np.float64]
 Range = tuple[float, float]
-SCAN = 48  # points per axis of the first scan, in log scale
-ROUNDS, KEPT, LOCAL = 4, 12, 9  # then so often around so many best points, with so many points per axis
+SCAN = 128  # points per axis of the first scan, in log scale
+CELLS = 16  # cells per axis, the best point of each of which may be refined: prices have many valleys
+ROUNDS, KEPT, LOCAL = 4, 32, 9  # then so often around each of the best ones, with so many points per axis
 SHRINK = 4.0
 APART = 1e-9  # squared distance in log scale below which two points are one
 SLACK = 0.25  # a nearly best point loses at most a quarter more than the best one
@@ -44,7 +45,7 @@ class Pricer:
 
     @property
     def floor(self) -> float:
-        """NELBO of one token per step, nats per sequence: what no schedule of fewer steps goes below."""
+        """NELBO of one token per step, nats per sequence: on a curve that never rises no schedule goes below it."""
         return float(self.curve.sum())
 
     @cached_property
@@ -61,11 +62,13 @@ class Pricer:
             return self._ancestral.price(beta_grids(a, b, steps))
         if steps % self.blocks:
             raise InputError(f"{steps} steps cannot be shared equally by {self.blocks} blocks; give a multiple")
+        if self.rule == "one-per-step" and steps >= len(self.curve):
+            return np.full(len(points), self.floor)  # one token a step
         counts = counts_of_grids(beta_grids(a, b, steps // self.blocks), self.block_length, self.rule)
         return price_counts(self.curve, np.tile(counts, self.blocks))
 
     def best_beta(self, steps: int, space_a: Range, space_b: Range) -> Beta:
-        """The Beta(a, b) of least price in the box, by a scan in log scale that is refined around its best points.
+        """The Beta(a, b) of least price in the box, by a scan in log scale, refined where its cells are cheapest.
 
         Integer counts make the price a step function: of the points that tie, the one nearest their centre is taken.
         """
@@ -73,13 +76,17 @@ class Pricer:
         width = np.diff(box)[:, 0] / (SCAN - 1)
         points = _scan(space_a, space_b)
         values = self.betas(np.exp(points), steps)
+        by_cell = values.reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2).reshape(CELLS**2, -1)
+        number = np.arange(SCAN**2).reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2)
+        best = number.reshape(CELLS**2, -1)[np.arange(CELLS**2), by_cell.argmin(axis=1)]
+        centres = points[best[np.argsort(values[best], kind="stable")[:KEPT]]]
+        offsets = np.linspace(-1, 1, LOCAL)
         for _ in range(ROUNDS):
-            _, first = np.unique(values, return_index=True)  # one point of each price, the cheapest first
-            offsets = np.linspace(-1, 1, LOCAL)
-            around = [points[i] + _mesh(offsets * width[0], offsets * width[1]) for i in first[:KEPT]]
-            fresh = np.clip(np.concatenate(around), box[:, 0], box[:, 1])
-            points = np.concatenate([points, fresh])
-            values = np.concatenate([values, self.betas(np.exp(fresh), steps)])
+            around = centres[:, None] + _mesh(offsets * width[0], offsets * width[1])
+            fresh = np.clip(around, box[:, 0], box[:, 1])
+            priced = self.betas(np.exp(fresh.reshape(-1, 2)), steps)
+            centres = fresh[np.arange(len(centres)), priced.reshape(len(centres), -1).argmin(axis=1)]
+            points, values = np.concatenate([points, fresh.reshape(-1, 2)]), np.concatenate([values, priced])
             width = width / SHRINK
         cheapest = np.flatnonzero(values <= values.min() + 1e-12 * abs(values.min()))
         scanned = cheapest[cheapest < SCAN**2]  # evenly spread, as those of the refinement are not
@@ -109,6 +116,13 @@ class Pricer:
     def optimum_counts(self, most: int) -> Optima:
         """The best counts for 1 .. most steps in one sweep, the steps shared out among the blocks as is best."""
         return optima(self.curve, most, self.block_length)
+
+    def counts_of(self, sweep: Optima, steps: int) -> tuple[int, ...]:
+        """The best counts (steps,) of a sweep; where the rule allows steps without tokens, of at most ``steps``."""
+        if self.rule == "one-per-step":
+            return sweep.counts(steps)
+        fewer = sweep.fewest + int(np.argmin(sweep.nelbo[sweep.fewest - 1 : steps]))
+        return sweep.counts(fewer) + (0,) * (steps - fewer)
 
     def optimum_alphas(self, steps: int) -> Floats:
         """The best ancestral grid (steps + 1,)."""

@@ -18,15 +18,22 @@ from mdm_tune.statistics import Estimate, estimate
 
 __all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
 
+TRIED = 1024  # steps at most at which linear is tried
+ROUND_OFF = 1e-9  # relative: differences below it are rounding, of the polished ancestral grids most of all
+
 
 @dataclass(frozen=True)
 class Priced:
-    """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples."""
+    """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples.
+
+    between: how far interpolation between the measured points can have moved the price, for a curve that never rises.
+    """
 
     schedule: Schedule
     setting: Setting
     nelbo: Estimate
     minus_linear: Estimate
+    between: float
 
 
 @dataclass(frozen=True)
@@ -69,14 +76,15 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     priced = {}
     for name, schedule in schedules.items():
         more = over_examples(prices[name] - prices["linear"])
-        priced[name] = Priced(schedule, settings[name], over_examples(prices[name]), more)
+        between = float(profiles.weights(settings[name]) @ profile.bracket)
+        priced[name] = Priced(schedule, settings[name], over_examples(prices[name]), more, between)
     curve, floor = profiles.pricer.curve, profiles.pricer.floor
     lost, least = (float(profiles.weights(settings[name]) @ curve) - floor for name in ("beta", "optimum"))
     return PricedBudget(
         steps,
         priced,
-        max(lost - least, 0.0),  # negative by the rounding of the polished ancestral grids at most
-        max(lost / least, 1.0) if least > 1e-9 * max(1.0, floor) else None,
+        0.0 if abs(lost - least) < ROUND_OFF * floor else lost - least,
+        max(lost / least, 1.0) if least > ROUND_OFF * max(1.0, floor) else None,
         over_examples(prices["beta"] - prices["optimum"]),
         _linear_steps(profiles, priced["beta"].nelbo.value),
     )
@@ -85,7 +93,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
 def _linear_steps(profiles: Profiles, price: float) -> int | None:
     """The fewest steps at which linear costs at most ``price``."""
     evaluator, curve, blocks = profiles.run.evaluator, profiles.profile.curve, profiles.pricer.blocks
-    for steps in range(blocks, profiles.limit + 1, blocks):
+    for steps in range(blocks, min(profiles.limit, TRIED) + 1, blocks):
         if profiles.weights(evaluator.setting(Linear(), steps)) @ curve <= price + 1e-9 * max(1.0, abs(price)):
             return steps
     return None
@@ -124,7 +132,8 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "rises": [vars(rise) for rise in profile.rises()],
         "precision": profile.precision,
         "reused": profiles.reused,
-        **cost_record(profiles.cost),
+        "measured": cost_record(profiles.cost),
+        **cost_record(profiles.spent),
     }
 
 
@@ -138,7 +147,7 @@ def _frontier(profiles: Profiles) -> list[float | None]:
 def _budget_record(budget: PricedBudget) -> Record:
     records = {}
     for name, priced in budget.schedules.items():
-        record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear)}
+        record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear), "interpolation": priced.between}
         shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
         records[name] = {**shape, **plan_record(priced.setting), **record}
     gap = {"nelbo": budget.gap, "excess_ratio": budget.excess_ratio, "measured": _nelbo(budget.measured_gap)}

@@ -192,19 +192,38 @@ class AncestralCurve:
         return float(self.length * (np.diff(alphas) @ mean)), np.asarray(self.length * gradient)
 
     def optimal_alphas(self, steps: int) -> Floats:
-        """The best grid (steps + 1,): found among shares of 1/1024 by ``optima``, then polished by L-BFGS-B."""
+        """The best grid (steps + 1,): by dynamic programming over 1024 shares, then polished by L-BFGS-B."""
         from scipy.optimize import minimize
 
-        parts = max(RESOLUTION, steps)
-        found = optima(self(np.arange(parts) / parts) * self.length / parts, steps)
-        fewer = int(found.nelbo.argmin()) + 1  # on a curve that rises somewhere the best may leave steps without tokens
-        start = np.array([*np.cumsum([0, *found.counts(fewer)]) / parts, *[1.0] * (steps - fewer)])
+        knots = np.sin(np.pi / 2 * np.linspace(0, 1, RESOLUTION + 1)) ** 2  # dense at both ends, where c~ bends most
+        found = _coarse(self.length * self(knots[:-1]), knots, min(steps, RESOLUTION))
+        start = np.array([*knots[found], *[1.0] * (steps + 1 - len(found))])
         if steps == 1:
             return start
         bounds = [(0.0, 1.0)] * (steps - 1)
         inner = minimize(self.price_and_slope, _to_u(start[1:-1]), jac=True, method="L-BFGS-B", bounds=bounds).x
         polished = np.concatenate([[0.0], np.sin(np.pi / 2 * np.sort(inner)) ** 2, [1.0]])
         return polished if self.price(polished[None])[0] < self.price(start[None])[0] else start
+
+
+def _coarse(rate: Floats, knots: Floats, steps: int) -> list[int]:
+    """Indices into knots (n + 1,) of the cheapest grid of at most ``steps`` steps; rate (n,): cost per share.
+
+    The dynamic programme of ``optima``, over knots that need not be equally far apart.
+    """
+    cost = np.ascontiguousarray(np.triu((knots[1:] - knots[:-1, None]) * rate[:, None]).T)
+    cost[np.triu_indices(len(rate), 1)] = np.inf
+    best, rows, choice = cost[:, 0], np.arange(len(rate)), []
+    for _ in range(1, steps):
+        total = cost + np.concatenate([[0.0], best[:-1]])  # from the first knot on: a step may be left without tokens
+        choice.append(total.argmin(axis=1))
+        best = total[rows, choice[-1]]
+    found = [len(rate)]
+    for chosen in reversed(choice):
+        if found[-1] == 0:
+            break
+        found.append(int(chosen[found[-1] - 1]))
+    return found[::-1] if found[-1] == 0 else [0, *found[::-1]]
 
 
 def checked_curve(curve: ArrayLike) -> Floats:

@@ -20,7 +20,7 @@ from mdm_tune.statistics import Estimate, estimate
 __all__ = ["Profile", "Rise"]
 
 Floats = NDArray[np.float64]
-SIGMAS = 4.0  # of 500 pairs of points measured on 64 examples, one rises by as much by chance in 4 % of all profiles
+SIGMAS = 4.0  # of a normal law; by Student's t it is more for few examples, and alike rare for every number of them
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,17 @@ class Profile:
         return np.asarray(self.values.std(axis=0, ddof=1) / math.sqrt(len(self.values)))
 
     @cached_property
+    def clear(self) -> float:
+        """Standard errors that a difference must exceed to be one: by chance one of 500 does in 2 % of profiles."""
+        from scipy.stats import norm, t
+
+        return float(t.isf(norm.sf(SIGMAS), len(self.values) - 1)) if len(self.values) > 1 else 0.0
+
+    @cached_property
     def by_example(self) -> Floats:
         """Interpolated values (examples, length)."""
+        if len(self.revealed) == self.length:
+            return self.values
         weights = np.empty((self.length, len(self.revealed)))
         unit = np.eye(len(self.revealed))
         for block, nodes in self._blocks():
@@ -106,7 +115,7 @@ class Profile:
         for block, nodes in self._blocks():
             at = self.revealed[nodes]
             line = np.polynomial.Polynomial.fit(at, amount[nodes], min(1, len(at) - 1), w=1 / stderr[nodes])
-            if (np.abs(line(at) - amount[nodes]) > SIGMAS * stderr[nodes]).any():
+            if (np.abs(line(at) - amount[nodes]) > self.clear * stderr[nodes]).any():
                 return self.curve
             steady[block] = np.interp(np.arange(block.start, block.stop), at, expected[nodes] + line(at))
         return steady
@@ -147,7 +156,7 @@ class Profile:
     def rises(self) -> list[Rise]:
         """Where the measured curve rises by more than its error, at most once in each stretch that a fit levels.
 
-        The fit is the least-squares one to the points that never rises. False alarms: see SIGMAS. Empty if exact.
+        The fit is the least-squares one to the points that never rises. False alarms: see ``clear``. Empty if exact.
         """
         from scipy.optimize import isotonic_regression
 
@@ -158,14 +167,13 @@ class Profile:
             level = isotonic_regression(self.mean[nodes], increasing=False).x
             for value in np.unique(level)[::-1]:
                 stretch = np.flatnonzero(level == value) + nodes.start
-                rises = [self._rise(i, j) for k, i in enumerate(stretch) for j in stretch[k + 1 :]]
-                clear = [rise for rise in rises if rise.amount > SIGMAS * rise.stderr]
-                found += [max(clear, key=lambda rise: rise.amount)] if clear else []
+                rises = [rise for k in range(len(stretch) - 1) if (rise := self._rise(stretch[k:])) is not None]
+                found += [max(rises, key=lambda rise: rise.amount)] if rises else []
         return found
 
     def worse_than_uniform(self) -> tuple[int, int] | None:
-        """First and last measured m at which the loss exceeds log(vocab_size) by more than 4 standard errors."""
-        above = np.flatnonzero(self.mean - SIGMAS * self.stderr > math.log(self.vocab_size) * (1 + 1e-9))
+        """First and last measured m at which the loss exceeds log(vocab_size) by more than its error."""
+        above = np.flatnonzero(self.mean - self.clear * self.stderr > math.log(self.vocab_size) * (1 + 1e-9))
         return (int(self.revealed[above[0]]), int(self.revealed[above[-1]])) if len(above) else None
 
     def to_record(self) -> dict[str, Any]:
@@ -186,18 +194,24 @@ class Profile:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Profile:
-        """The profile that ``to_record`` described."""
-        arrays = {
-            "revealed": np.array(record["revealed"], dtype=np.int64),
-            "values": np.array(record["values"], dtype=np.float64),
-            "entropies": None if record["entropies"] is None else np.array(record["entropies"], dtype=np.float64),
-        }
-        return cls(**{**record, **arrays})
+        """The profile that ``to_record`` described; raises LookupError, TypeError or ValueError where it is damaged."""
+        revealed, values = np.array(record["revealed"], dtype=np.int64), np.array(record["values"], dtype=np.float64)
+        entropies = None if record["entropies"] is None else np.array(record["entropies"], dtype=np.float64)
+        for array in (values, values if entropies is None else entropies):
+            if array.shape != (len(values), len(revealed)) or not np.isfinite(array).all():
+                raise ValueError(f"values and entropies must be finite, one for each of {len(revealed)} points")
+        return cls(**{**record, "revealed": revealed, "values": values, "entropies": entropies})
 
-    def _rise(self, first: int, last: int) -> Rise:
-        gain = self.values[:, last] - self.values[:, first]
-        stderr = float(gain.std(ddof=1) / math.sqrt(len(gain)))
-        return Rise(int(self.revealed[first]), int(self.revealed[last]), float(gain.mean()), stderr)
+    def _rise(self, stretch: NDArray[np.intp]) -> Rise | None:
+        """The largest clear rise from the first node of the stretch to another one."""
+        gains = self.values[:, stretch[1:]] - self.values[:, stretch[:1]]
+        amount, stderr = gains.mean(axis=0), gains.std(axis=0, ddof=1) / math.sqrt(len(gains))
+        amount = np.where(amount > self.clear * stderr, amount, -np.inf)
+        last = int(amount.argmax())
+        if amount[last] <= 0:
+            return None
+        first, second = self.revealed[stretch[[0, last + 1]]].tolist()
+        return Rise(first, second, float(amount[last]), float(stderr[last]))
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Per block its entries of the curve and its nodes."""

@@ -17,6 +17,8 @@ from mdm_tune.search import OPTIMUM
 
 __all__ = ["profile", "profile_notes"]
 
+MOST = 65_536  # as in a config
+
 
 def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
     """Measure the information profile and price every budget without sampling; returns the JSON of the command.
@@ -26,12 +28,12 @@ def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
     """
     folder = RunFolder(config.output)
     budgets = list(steps) or list(config.sampler.steps)
-    if len(set(budgets)) < len(budgets) or min(budgets) < 1:
-        raise InputError(f"steps must be at least 1 and not repeat, got {budgets}; give each budget once")
+    if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
+        raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
     run = build(config)
     notify(Loaded(run))
     check_baselines(run, budgets)
-    profiles = Profiles(run, folder, notify)
+    profiles = Profiles(run, folder, notify, budgets)
     for note in profile_notes(profiles):
         notify(note)
     names = [name for name in config.search.baselines if name != OPTIMUM]
@@ -48,12 +50,12 @@ def profile_notes(profiles: Profiles) -> Iterator[Note]:
             f"{sampler.temperature:g} it is only a guess at which schedules are good"
         )
     if profiles.reused:
-        yield Note(f"profile of the same model and data taken from {profiles.folder.profile}")
+        yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune')}")
     if (worse := found.worse_than_uniform()) is not None:
         yield Note(
             f"with {worse[0]} to {worse[1]} tokens visible the model predicts worse than uniform guessing "
-            f"({math.log(found.vocab_size):.3f} nats per token): it is miscalibrated there, or masked more than it was "
-            "trained for"
+            f"({math.log(found.vocab_size):.3f} nats per token): it is miscalibrated there, was not trained on so many "
+            f"masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}"
         )
     for rise in found.rises():
         yield Note(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,15 @@ from mdm_tune.build import Run
 from mdm_tune.config import resolved
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Setting
+from mdm_tune.evaluation import Cost, Scores, Setting
 from mdm_tune.family import Pricer
 from mdm_tune.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.pricing import Optima, ancestral_weights, count_weights
 from mdm_tune.profile import Profile
-from mdm_tune.results import RunFolder
+from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
 from mdm_tune.search import OPTIMUM, START, Guide
+from mdm_tune.statistics import Estimate
 
 __all__ = ["Profiles", "example_count"]
 
@@ -32,11 +34,23 @@ NEAR = 4  # schedules that a warm start takes from the profile, the best one fir
 
 
 class Profiles:
-    """The profile and what follows from it, made when it is first asked for. notify: told of each measured point."""
+    """The profile and what follows from it, made when it is first asked for.
 
-    def __init__(self, run: Run, folder: RunFolder, notify: Callable[[PointMeasured], None]) -> None:
+    notify: told of each measured point. budgets: numbers of steps that prices are wanted for, else the config's.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        notify: Callable[[PointMeasured], None],
+        budgets: Sequence[int] = (),
+    ) -> None:
         self.run, self.folder, self.notify = run, folder, notify
-        self.reused = False
+        self.budgets = tuple(budgets or run.config.sampler.steps)
+        self.reused = False  # whether the profile was kept in the folder
+        self.spent = Cost()  # on measuring, in this command
+        self.without_start = False  # set where a warm start failed and the search goes on without it
 
     @property
     def prices_objective(self) -> bool:
@@ -55,68 +69,67 @@ class Profiles:
 
     @cached_property
     def profile(self) -> Profile:
-        """Exact, kept or measured. Raises InputError where there are neither examples nor a law small enough to compute
-        it, and as ``measure`` does."""
+        """Exact, kept or measured on the tune split.
+
+        Raises InputError where there are neither examples nor a law small enough to compute it, and as ``measure``.
+        """
+        return self._taken("tune")
+
+    @cached_property
+    def second(self) -> Profile:
+        """The same on the choose split, to choose among finalists on examples that the search has not seen."""
+        return self._taken("choose")
+
+    def _taken(self, use: Literal["tune", "choose"]) -> Profile:
         evaluator, settings = self.run.evaluator, self.run.config.profile
         size = evaluator.sampler.block_length
         if self._exact_curve is not None:
             return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
-        key = self._key()
-        if self.folder.has(self.folder.profile):
-            kept = self._kept(key)
-            if kept is not None:
-                self.reused = True
-                return kept
-        split, tolerance = evaluator.split("tune"), settings.tolerance
+        file, key = self.folder.profile(use), self._key(use)
+        if self.folder.has(file) and (kept := _kept(self.folder, file, key)) is not None:
+            self.reused = self.reused or use == "tune"
+            return kept
+        self.folder.open()  # refuses a folder that cannot be written before anything is paid for
+        split, tolerance = evaluator.split(use), settings.tolerance
         found = measure(
             evaluator.denoiser,
             split.start,
             split.originals,
             split.seeds,
-            examples=example_count(self.run),
+            examples=min(example_count(self.run), len(split.ids)),
             points=settings.points,
             block_length=size,
             batch=evaluator.sampler.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
         )
-        self.folder.open()
-        self.folder.write_json(self.folder.profile.name, {"key": key, "profile": found.to_record()})
+        self.spent += _cost(found)
+        self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
         return found
-
-    def _kept(self, key: dict[str, Any]) -> Profile | None:
-        """The folder's profile, if it was made from the same model, data and settings."""
-        try:
-            record = self.folder.read(self.folder.profile)
-            return Profile.from_record(record["profile"]) if record.get("key") == key else None
-        except (InputError, LookupError, TypeError, ValueError):
-            raise InputError(f"{self.folder.profile} is damaged; delete it, and the profile is measured anew") from None
 
     @property
     def guides(self) -> bool:
-        """Whether a search needs the profile: as its objective, as its warm start or for a baseline."""
-        return self.prices_objective or OPTIMUM in self.run.config.search.baselines or self._warms
+        """Whether a search uses the profile: as its objective, for a baseline or as its warm start."""
+        return self.needed or self._warms
+
+    @property
+    def needed(self) -> bool:
+        """Whether it uses it as more than a warm start."""
+        return self.prices_objective or OPTIMUM in self.run.config.search.baselines
 
     @property
     def _warms(self) -> bool:
         """Whether a search starts from the profile; in other orders than random that was measured not to help."""
         settings, order = self.run.config.search, self.run.evaluator.sampler.order
         chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and order == "random")
-        return chosen and settings.strategy != "grid" and self.possible
-
-    @property
-    def spent(self) -> Cost:
-        """What this run has measured; nothing where no profile was asked for or it was kept."""
-        made = "profile" in self.__dict__ and not self.reused
-        return self.cost if made else Cost()
+        return chosen and settings.strategy != "grid" and self.possible and not self.without_start
 
     @property
     def cost(self) -> Cost:
-        """What measuring it took, now or when it was first made."""
-        found = self.profile
-        return Cost(found.denoiser_rows, found.denoiser_tokens, found.seconds)
+        """What measuring took, now or when a kept profile was made."""
+        return sum((_cost(self.__dict__[name]) for name in ("profile", "second") if name in self.__dict__), Cost())
 
     @cached_property
     def pricer(self) -> Pricer:
@@ -135,11 +148,12 @@ class Profiles:
 
     def optimum(self, steps: int) -> Schedule:
         """The schedule of least NELBO among all, within and outside the family."""
-        if self.pricer.bernoulli or len(self.sweep.nelbo) < steps < self.profile.length:
-            return _optima(self.pricer, [steps])[0]
+        if self.pricer.bernoulli:
+            return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
         if steps >= self.profile.length:
             return Linear()  # one token a step, as every schedule
-        return Counts(self.sweep.counts(steps))
+        sweep = self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
+        return Counts(self.pricer.counts_of(sweep, steps))
 
     @cached_property
     def sweep(self) -> Optima:
@@ -148,8 +162,8 @@ class Profiles:
 
     @property
     def limit(self) -> int:
-        """The most steps that are looked at: 128, or the config's largest budget."""
-        return max(LIMIT, *self.run.config.sampler.steps, *(self.run.config.evaluate.steps or ()))
+        """The most steps that are looked at: 128, or the largest budget."""
+        return max(LIMIT, *self.budgets)
 
     def guide(self, steps: int, winners: Sequence[Beta]) -> Guide:
         """What the study of one budget starts from; winners: of the budgets before it.
@@ -168,8 +182,20 @@ class Profiles:
         return Guide(
             tuple(beta for key, beta in points.items() if key not in known),
             (lambda setting: float(self.weights(setting) @ self.pricer.curve)) if self.prices_objective else None,
+            self._choose if self.prices_objective else None,
             self.optimum(steps) if OPTIMUM in settings.baselines else None,
         )
+
+    def prepare_choice(self) -> None:
+        """Measure on the choose split now, so that no trial has to wait for it."""
+        _ = self.second
+
+    def _choose(self, setting: Setting) -> Scores:
+        """A finalist's price on the choose split: on the steadier curve, with the interval of the losses."""
+        profile, weights = self.second, self.weights(setting)
+        losses, value = profile.price(weights), float(weights @ self._pricer(profile).curve)
+        values = None if profile.exact else profile.prices(weights)
+        return Scores(setting, Estimate(value, losses.ci), setting.nfe, Cost(), "choose", values)
 
     @cached_property
     def _exact_curve(self) -> Floats | None:
@@ -180,8 +206,6 @@ class Profiles:
         try:
             return model.profile(self.run.evaluator.sampler.block_length)
         except InputError:
-            if self.run.dataset is None and self.prices_objective:
-                raise
             return None
 
     def _pricer(self, profile: Profile) -> Pricer:
@@ -191,23 +215,29 @@ class Profiles:
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
         """The weights of the optimum at every budget, for the adaptive mode."""
-        budgets = [min(steps, profile.length) for steps in self.run.config.sampler.steps]
-        best = _optima(self._pricer(profile), budgets)
-        setting = self.run.evaluator.setting
+        pricer, setting = self._pricer(profile), self.run.evaluator.setting
+        budgets = [min(steps, profile.length) for steps in self.budgets]
+        if pricer.bernoulli:
+            best: list[Schedule] = [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
+        else:
+            sweep = pricer.optimum_counts(max(budgets))
+            best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
         return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
 
-    def _key(self) -> dict[str, Any]:
+    def _key(self, use: str) -> dict[str, Any]:
         """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
         config = resolved(self.run.config)
-        sampler = config["sampler"]
-        adaptive = None if config["profile"]["tolerance"] is None else {**sampler, **config["profile"]}
-        measured = {name: config["profile"][name] for name in ("examples", "points", "tolerance")}
+        adaptive = {**config["sampler"], **config["profile"], "steps": sorted(self.budgets)}
         return {
             "format": FORMAT,
+            "versions": {name: versions()[name] for name in ("mdm-tune", "torch")},
             "fingerprints": self.run.fingerprints,
-            "profile": measured,
-            "block_length": sampler["block_length"],
-            "adaptive": adaptive and {key: adaptive[key] for key in ("steps", "reveal", "counts", "monotone")},
+            "split": use,
+            "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
+            "block_length": config["sampler"]["block_length"],
+            "adaptive": None
+            if adaptive["tolerance"] is None
+            else {name: adaptive[name] for name in ("steps", "reveal", "counts", "monotone")},
         }
 
 
@@ -217,9 +247,14 @@ def example_count(run: Run) -> int:
     return min(EXAMPLES, len(run.evaluator.split("tune").ids)) if given is None else given
 
 
-def _optima(pricer: Pricer, budgets: Sequence[int]) -> list[Schedule]:
-    """The optimum of each budget, none above the length."""
-    if pricer.bernoulli:
-        return [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
-    found = pricer.optimum_counts(max(budgets))
-    return [Counts(found.counts(steps)) for steps in budgets]
+def _cost(profile: Profile) -> Cost:
+    return Cost(profile.denoiser_rows, profile.denoiser_tokens, profile.seconds)
+
+
+def _kept(folder: RunFolder, file: Path, key: dict[str, Any]) -> Profile | None:
+    """The folder's profile, if it was made from the same model, data and settings."""
+    try:
+        record = folder.read(file)
+        return Profile.from_record(record["profile"]) if record.get("key") == key else None
+    except (InputError, LookupError, TypeError, ValueError):
+        raise InputError(f"{file} is damaged; delete it, and the profile is measured anew") from None

@@ -105,7 +105,10 @@ class RunFolder:
         self.schedule = self.path / "schedule.yaml"
         self.result = self.path / "search.json"
         self.identity = self.path / "run.json"
-        self.profile = self.path / "profile-values.json"
+
+    def profile(self, use: str) -> Path:
+        """Where the profile measured on a split is kept."""
+        return self.path / ("profile-values.json" if use == "tune" else f"profile-values-{use}.json")
 
     @property
     def holds_search(self) -> bool:

@@ -30,7 +30,7 @@ from mdm_tune.records import (
 from mdm_tune.results import RunFolder, load_schedule, versions, write_text
 from mdm_tune.sampling import Step
 from mdm_tune.schedules import Beta
-from mdm_tune.search import journal, search_budget
+from mdm_tune.search import OPTIMUM, journal, search_budget
 from mdm_tune.seeding import derive_seed
 
 __all__ = ["evaluate", "sample", "search"]
@@ -66,11 +66,9 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
         folder.result.unlink(missing_ok=True)  # of fewer trials; should this run be stopped, it is no longer the answer
     folder.write_json(folder.identity.name, identity)
     write_text(folder.config, to_yaml(config))
-    storage = journal(folder.journal)
-    guided = profiles.guides
-    if guided:
-        for note in profile_notes(profiles):
-            notify(note)
+    if profiles.guides:
+        _begin_with_profile(profiles, notify)
+    storage = journal(folder.journal)  # from here on the folder holds a search
     budgets: list[Budget] = []
     for steps in config.sampler.steps:
         winners = [budget.schedule for budget in budgets if isinstance(budget.schedule, Beta)]
@@ -85,7 +83,7 @@ def search(config: Config, *, resume: bool, overwrite: bool, notify: Notify) -> 
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
-    record = search_record(run, folder, budgets, profiles.cost if guided else None)
+    record = search_record(run, folder, budgets, profiles.cost if profiles.guides else None)
     folder.write_json(folder.result.name, record)
     return record
 
@@ -104,14 +102,15 @@ def evaluate(
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     run = build(config)
     notify(Loaded(run))
-    profiles = Profiles(run, folder, notify)
+    profiles = Profiles(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     settings = list(settings_of(run.evaluator, names, budgets, unnamed, profiles.optimum))
     if differences and run.evaluator.exact:
         raise InputError(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
-    for note in _other_samplers(config, [*names, *own]):
+    notes = profile_notes(profiles) if OPTIMUM in names else ()
+    for note in (*_other_samplers(config, [*names, *own]), *notes):
         notify(note)
     folder.open()
     scores = []
@@ -176,6 +175,20 @@ def sample(
     folder.open()
     folder.write_json("samples.json", record)
     return record
+
+
+def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
+    """Measure or take the profile and say what to know about it; a warm start that fails is done without."""
+    try:
+        for note in profile_notes(profiles):
+            notify(note)
+        if profiles.prices_objective:
+            profiles.prepare_choice()
+    except InputError as error:
+        if profiles.needed:
+            raise
+        profiles.without_start = True
+        notify(Note(f"the search does not start from an information profile: {error}"))
 
 
 def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.confirmation import Budget, Comparing, Trial, confirm
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 from mdm_tune.seeding import derive_seed
 
@@ -76,12 +76,13 @@ class Guide:
     """What an information profile tells the study of one budget.
 
     points: proposals that follow linear and squared-sine, in every strategy but the grid, whose points are its own.
-    price: a trial's value without a denoiser call, where the profile prices the objective itself. optimum: what the
-    baseline of that name stands for.
+    price: a trial's value without a denoiser call, where the profile prices the objective itself, and choose a
+    finalist's on the choose split. optimum: what the baseline of that name stands for.
     """
 
     points: tuple[Beta, ...] = ()
     price: Callable[[Setting], float] | None = None
+    choose: Callable[[Setting], Scores] | None = None
     optimum: Schedule | None = None
 
 
@@ -120,6 +121,7 @@ def search_budget(
     direction = evaluator.metric.direction
     study = optuna.create_study(storage=storage, study_name=_name(steps), direction=direction, load_if_exists=True)
     _fail_orphans(study)
+    guide = _first_guide(study, guide)
     scored = {tuple(trial.user_attrs["key"]): _value(trial) for trial in _finished(study)}
     reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
     trials = _trials(settings, steps)
@@ -127,7 +129,17 @@ def search_budget(
         notify(_run_trial(study, evaluator, steps, settings, guide, scored))
     finished = finished_trials(storage, steps)
     baselines = {name: _baseline(name, guide) for name in settings.baselines}
-    return confirm(evaluator, steps, finished, baselines, settings.finalists, len(finished) < trials, notify)
+    exhausted = len(finished) < trials
+    return confirm(evaluator, steps, finished, baselines, settings.finalists, exhausted, notify, guide.choose)
+
+
+def _first_guide(study: optuna.Study, guide: Guide) -> Guide:
+    """The guide with the points that the study began with: more trials of an earlier budget may have another winner."""
+    kept = study.user_attrs.get("points")
+    if kept is None:
+        study.set_user_attr("points", [[beta.a, beta.b] for beta in guide.points])
+        return guide
+    return replace(guide, points=tuple(Beta(a, b) for a, b in kept))
 
 
 def finished_trials(storage: BaseStorage, steps: int) -> list[Trial]:

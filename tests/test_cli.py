@@ -242,7 +242,7 @@ def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
     )
     record = json.loads(result.stdout)
     rows = {phase["phase"]: phase["denoiser_rows"] for phase in record["phases"]}
-    assert rows == {"tune": 0, "choose": 7 * 32 * 12, "report": 4 * 64 * 12}  # an exact profile prices the trials
+    assert rows == {"tune": 0, "choose": 0, "report": 4 * 64 * 12}  # an exact profile prices trials and finalists
     assert record["detectable_gain"] > 0 and record["peak_memory_bytes"] > 1e7
     assert set(record["reachable_counts"]) == {"4", "8"}
     assert not (tmp_path / "run").exists()

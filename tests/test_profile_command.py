@@ -34,7 +34,7 @@ TEXT = (
 KEYS = {
     *("length", "block_length", "exact", "examples", "revealed", "cross_entropy", "stderr", "one_token_per_step"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
-    *("denoiser_rows", "denoiser_tokens", "seconds"),
+    *("denoiser_rows", "denoiser_tokens", "seconds", "measured"),
 }
 
 
@@ -325,8 +325,8 @@ BLOCKS = ("--set", "sampler.block_length=8", "--set", "sampler.steps=[4, 8]")
     [
         ((TEXT[0], "--set", "dataset=null", "--set", "objective.metric=nelbo"), "nelbo is measured on examples"),
         ((*TEXT, "--set", "profile.examples=17"), "profile.examples: must be at most dataset.tune"),
-        ((MARKOV, "--steps", "4", "--steps", "4"), "steps must be at least 1 and not repeat, got [4, 4]"),
-        ((MARKOV, "--steps", "0"), "steps must be at least 1 and not repeat, got [0]"),
+        ((MARKOV, "--steps", "4", "--steps", "4"), "steps must be from 1 to 65536 and not repeat, got [4, 4]"),
+        ((MARKOV, "--steps", "0"), "steps must be from 1 to 65536 and not repeat, got [0]"),
         ((MARKOV, *BLOCKS, "--steps", "6"), "6 steps cannot be shared equally by 4 blocks of 8 tokens"),
         ((MARKOV, "--set", "search.baselines=[linear, 'counts:16,16']"), "has 2 steps but the budget is 4"),
         ((MARKOV, "--schedule", "linear"), "No such option"),
