@@ -74,8 +74,8 @@ where values are exact, else the best point of the paper's grid or of any strate
   steps. `few`: strings of eight with two or three a's, 4 steps, 256 tune examples, objective 0 or 1: is the
   sample legal? `text`: the bundled model, 8 steps, 64 tune examples, objective `spelling` or `nelbo`.
 
-Text is judged on 512 unseen examples: the standard error of a spelling score is about 0.7 % of it, of a paired
-difference about the same, so that there the rows to 1 % say little.
+Text is judged on 512 unseen examples: the standard error of a paired difference in spelling is about 1 % of the score
+in order of confidence and 1.7 % in random order, so that the rows to 1 % say little there.
 
 Made by `python scripts/rows_to_optimum.py --work build/rows --problem ... --output docs/rows.md`. The text
 problems take about an hour each on one core.

@@ -123,7 +123,7 @@ def test_a_damaged_profile_is_named(tmp_path: Path, damage: dict[str, Any]) -> N
 
 
 def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them() -> None:
-    """On a curve that rises it can be better to reveal more at once, and under this rule a Beta may leave steps empty."""
+    """On a curve that rises it can be better to reveal more at once, and by this rule a Beta may leave steps empty."""
     curve = np.array([1, 3, 3, 3, 0.2, 0.2, 0.2, 0.1])
     pricer = Pricer(curve, 8, False, "cumulative")
     counts = pricer.counts_of(pricer.optimum_counts(6), 6)
