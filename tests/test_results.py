@@ -137,7 +137,7 @@ def test_clearing_a_search_leaves_everything_else(folder: RunFolder) -> None:
     (folder.path / "evaluate.json").write_text("{}")
     folder.journal.write_text("")
     assert folder.holds_search
-    folder.write_json(folder.profile.name, {})
+    folder.write_json(folder.profile("tune").name, {})
     folder.clear_search()
     assert not folder.holds_search
     assert sorted(path.name for path in folder.path.iterdir()) == ["evaluate.json", "profile-values.json"]
