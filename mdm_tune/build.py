@@ -167,6 +167,7 @@ def own_steps(name: str) -> list[int] | None:
 def check_baselines(run: Run, budgets: Sequence[int]) -> None:
     """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
     for steps in budgets:
+        run.evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
         for name in run.config.search.baselines:
             try:
                 run.evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)

@@ -167,7 +167,7 @@ def schedule_name(text: str) -> str:
     try:
         parse_schedule(text)
     except InputError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error} Or {OPTIMUM}.") from None
     return text.strip()
 
 

@@ -37,6 +37,12 @@ class Split:
     start: Tensor
     seeds: NDArray[np.uint64]
 
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any example or seed of this use."""
+        content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
+        return hashlib.sha256(content + self.seeds.tobytes()).hexdigest()[:16]
+
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
         return Split(self.use, self.ids[:count], self.originals[:count], self.start[:count], self.seeds[:count])

@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 Range = tuple[float, float]
 SCAN = 128  # points per axis of the first scan, in log scale
 CELLS = 16  # cells per axis, the best point of each of which may be refined: prices have many valleys
-ROUNDS, KEPT, LOCAL = 4, 32, 9  # then so often around each of the best ones, with so many points per axis
-SHRINK = 4.0
+ROUNDS, KEPT, LOCAL = 5, 24, 9  # then so often around so many of the best ones, with so many points per axis
+SHRINK = 2.5
 APART = 1e-9  # squared distance in log scale below which two points are one
 SLACK = 0.25  # a nearly best point loses at most a quarter more than the best one
 
@@ -83,10 +83,11 @@ class Pricer:
         offsets = np.linspace(-1, 1, LOCAL)
         for _ in range(ROUNDS):
             around = centres[:, None] + _mesh(offsets * width[0], offsets * width[1])
-            fresh = np.clip(around, box[:, 0], box[:, 1])
-            priced = self.betas(np.exp(fresh.reshape(-1, 2)), steps)
-            centres = fresh[np.arange(len(centres)), priced.reshape(len(centres), -1).argmin(axis=1)]
-            points, values = np.concatenate([points, fresh.reshape(-1, 2)]), np.concatenate([values, priced])
+            fresh = np.clip(around.reshape(-1, 2), box[:, 0], box[:, 1])
+            points = np.concatenate([points, fresh])
+            values = np.concatenate([values, self.betas(np.exp(fresh), steps)])
+            _, first = np.unique(values, return_index=True)  # one point of each price, the cheapest first
+            centres = points[first[:KEPT]]
             width = width / SHRINK
         cheapest = np.flatnonzero(values <= values.min() + 1e-12 * abs(values.min()))
         scanned = cheapest[cheapest < SCAN**2]  # evenly spread, as those of the refinement are not

@@ -19,7 +19,7 @@ from mdm_tune.statistics import Estimate, estimate
 __all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
 
 TRIED = 1024  # steps at most at which linear is tried
-ROUND_OFF = 1e-9  # relative: differences below it are rounding, of the polished ancestral grids most of all
+ROUND_OFF = 1e-7  # relative: differences below it are rounding, of the polished ancestral grids most of all
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,14 @@ def _linear_steps(profiles: Profiles, price: float) -> int | None:
     return None
 
 
-def write_profile(profiles: Profiles, budgets: Sequence[PricedBudget], folder: RunFolder) -> Record:
+def write_profile(
+    profiles: Profiles, budgets: Sequence[PricedBudget], notes: Sequence[str], folder: RunFolder
+) -> Record:
     """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON."""
     names = {kind: f"profile-{kind}.yaml" for kind in ("beta", "optimum")}
     files = {"profile": "profile.json", **names}
     paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
-    record = {**_profile_record(profiles, budgets), "files": paths}
+    record = {**_profile_record(profiles, budgets), "notes": list(notes), "files": paths}
     folder.open()
     folder.write_json(files["profile"], record)
     for kind, name in names.items():

@@ -34,10 +34,12 @@ def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
     notify(Loaded(run))
     check_baselines(run, budgets)
     profiles = Profiles(run, folder, notify, budgets)
-    for note in profile_notes(profiles):
+    notes = list(profile_notes(profiles))
+    for note in notes:
         notify(note)
     names = [name for name in config.search.baselines if name != OPTIMUM]
-    return write_profile(profiles, [price_budget(profiles, number, names) for number in budgets], folder)
+    priced = [price_budget(profiles, number, names) for number in budgets]
+    return write_profile(profiles, priced, [note.text for note in notes], folder)
 
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:
@@ -51,6 +53,8 @@ def profile_notes(profiles: Profiles) -> Iterator[Note]:
         )
     if profiles.reused:
         yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune')}")
+    if profiles.replaced:
+        yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")
     if (worse := found.worse_than_uniform()) is not None:
         yield Note(
             f"with {worse[0]} to {worse[1]} tokens visible the model predicts worse than uniform guessing "

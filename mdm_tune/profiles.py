@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.build import Run
 from mdm_tune.config import resolved
+from mdm_tune.datasets import Use
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores, Setting
@@ -49,6 +50,7 @@ class Profiles:
         self.run, self.folder, self.notify = run, folder, notify
         self.budgets = tuple(budgets or run.config.sampler.steps)
         self.reused = False  # whether the profile was kept in the folder
+        self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
         self.spent = Cost()  # on measuring, in this command
         self.without_start = False  # set where a warm start failed and the search goes on without it
 
@@ -88,9 +90,12 @@ class Profiles:
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
         file, key = self.folder.profile(use), self._key(use)
-        if self.folder.has(file) and (kept := _kept(self.folder, file, key)) is not None:
-            self.reused = self.reused or use == "tune"
-            return kept
+        if self.folder.has(file):
+            kept, changed = _kept(self.folder, file, key)
+            self.reused = self.reused or (use == "tune" and kept is not None)
+            if kept is not None:
+                return kept
+            self.replaced = changed
         self.folder.open()  # refuses a folder that cannot be written before anything is paid for
         split, tolerance = evaluator.split(use), settings.tolerance
         found = measure(
@@ -224,15 +229,15 @@ class Profiles:
             best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
         return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
 
-    def _key(self, use: str) -> dict[str, Any]:
+    def _key(self, use: Use) -> dict[str, Any]:
         """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
         config = resolved(self.run.config)
         adaptive = {**config["sampler"], **config["profile"], "steps": sorted(self.budgets)}
         return {
             "format": FORMAT,
             "versions": {name: versions()[name] for name in ("mdm-tune", "torch")},
-            "fingerprints": self.run.fingerprints,
-            "split": use,
+            "model": self.run.fingerprints["model"],
+            "split": self.run.evaluator.split(use).fingerprint,
             "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
             "block_length": config["sampler"]["block_length"],
             "adaptive": None
@@ -251,10 +256,11 @@ def _cost(profile: Profile) -> Cost:
     return Cost(profile.denoiser_rows, profile.denoiser_tokens, profile.seconds)
 
 
-def _kept(folder: RunFolder, file: Path, key: dict[str, Any]) -> Profile | None:
-    """The folder's profile, if it was made from the same model, data and settings."""
+def _kept(folder: RunFolder, file: Path, key: dict[str, Any]) -> tuple[Profile | None, list[str]]:
+    """The folder's profile, if it was made from the same model, data and settings; else in what it differs."""
     try:
         record = folder.read(file)
-        return Profile.from_record(record["profile"]) if record.get("key") == key else None
-    except (InputError, LookupError, TypeError, ValueError):
+        changed = [name for name in key if record["key"].get(name) != key[name]]
+        return (None if changed else Profile.from_record(record["profile"])), changed
+    except (InputError, AttributeError, LookupError, TypeError, ValueError):
         raise InputError(f"{file} is damaged; delete it, and the profile is measured anew") from None

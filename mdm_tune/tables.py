@@ -91,13 +91,17 @@ def curve_table(record: Record, of: str) -> Table:
 def left_behind(budget: Record) -> str:
     """How far the best Beta is from the optimum, and how many steps it saves linear."""
     gap, ratio, needs = budget["gap"], budget["gap"]["excess_ratio"], budget["linear_steps_for_same_nelbo"]
-    share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of what that loses)"
-    measured = gap["measured"]
-    noise = "" if measured["ci"] is None else f"; on the losses {interval(measured['nelbo'], measured['ci'])}"
+    share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of its loss above one token per step)"
+    measured, more = gap["measured"], budget["beta"]["minus_linear"]
+    noise = "" if measured["ci"] is None else f", on the losses {interval(measured['nelbo'], measured['ci'])}"
     steps = "more steps than were tried" if needs is None else f"{needs} steps"
+    if more["nelbo"] >= 0 or (more["ci"] is not None and more["ci"][1] >= 0):
+        verdict = "no gain over linear here"
+    else:
+        verdict = f"linear needs {steps} to be as good"
     return (
-        f"{budget['steps']} steps: the best Beta is {gap['nelbo']:.3g} nats above the optimum over all schedules{share}"
-        f"{noise}; linear needs {steps} to be as good"
+        f"{budget['steps']} steps: {verdict}; on the curve that schedules are chosen on the best Beta is "
+        f"{gap['nelbo']:.3g} nats above the optimum over all{share}{noise}"
     )
 
 

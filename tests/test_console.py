@@ -151,12 +151,17 @@ def test_the_curve_is_shown_in_nine_points_with_both_ends() -> None:
 def test_what_is_left_behind_is_said_in_one_sentence() -> None:
     (budget,) = profile_record()["budgets"]
     assert left_behind(budget) == (
-        "2 steps: the best Beta is 0.25 nats above the optimum over all schedules (25.0 % of what that loses); on the "
-        "losses 0.12 [-0.12, 0.50]; linear needs 3 steps to be as good"
+        "2 steps: linear needs 3 steps to be as good; on the curve that schedules are chosen on the best Beta is 0.25 "
+        "nats above the optimum over all (25.0 % of its loss above one token per step), on the losses 0.12 "
+        "[-0.12, 0.50]"
     )
     exact = {"nelbo": 0.0, "excess_ratio": None, "measured": {"nelbo": 0.0, "ci": None}}
     nothing = {**budget, "gap": exact, "linear_steps_for_same_nelbo": None}
-    assert "over all schedules; linear needs more steps than were tried to be as good" in left_behind(nothing)
+    assert left_behind(nothing).startswith("2 steps: linear needs more steps than were tried to be as good; on")
+    assert left_behind(nothing).endswith("above the optimum over all")
+    for less, bounds in ((-1.5, [-3.0, 0.5]), (0.0, None), (2.0, [1.0, 3.0])):
+        more = {**budget["beta"], "minus_linear": {"nelbo": less, "ci": bounds}}
+        assert "2 steps: no gain over linear here; on" in left_behind({**budget, "beta": more})
 
 
 def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

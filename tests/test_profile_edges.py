@@ -196,3 +196,15 @@ def test_more_steps_than_tokens_are_one_token_a_step() -> None:
     pricer = Pricer(MarkovChain.sticky(2, 0.1, 8).profile(), 8, False, "one-per-step")
     assert pricer.betas(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
     assert to_counts(parse_schedule("beta:0.3,4"), 60_000, 8) == (1,) * 8
+
+
+def test_the_profile_depends_on_its_own_split_alone_and_says_why_it_is_measured_anew(tmp_path: Path) -> None:
+    command = ["profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"), "--json"]
+    config(tmp_path)
+    found = [json.loads(CliRunner().invoke(app, [*command, "--set", each]).stdout) for each in ("seed=0", "seed=0")]
+    config(tmp_path, dataset__report=11)
+    found.append(json.loads(CliRunner().invoke(app, command).stdout))
+    assert [each["reused"] for each in found] == [False, True, True]
+    again = CliRunner().invoke(app, [*command, "--set", "profile.points=5", "--seed", "1"])
+    assert "measured anew, because of another split, profile" in again.stderr
+    assert json.loads(again.stdout)["notes"][0].startswith("the profile in the folder was measured anew")

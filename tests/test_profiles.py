@@ -132,7 +132,6 @@ def test_a_profile_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     "change",
     [
         {"seed": 1},
-        {"dataset__report": 11},
         {"model__weights": [0.4, 0.6]},
         {"profile__points": 7},
         {"profile__examples": 11},
@@ -188,7 +187,7 @@ def test_the_commands_share_one_profile(tmp_path: Path, monkeypatch: pytest.Monk
     record = json.loads(again.stdout)
     assert record["reused"] and "note: profile of the same model and data taken from" in again.stderr
     assert record["measured"] == first["measured"] and record["denoiser_rows"] == 0 < first["denoiser_rows"]
-    now = ("reused", "denoiser_rows", "denoiser_tokens", "seconds")
+    now = ("reused", "notes", "denoiser_rows", "denoiser_tokens", "seconds")
     assert {k: v for k, v in record.items() if k not in now} == {k: v for k, v in first.items() if k not in now}
     assert json.loads(call(app, ["profile", *command[:2], str(tmp_path / "other"), "--json"]).stdout)["reused"]
     best = {b["steps"]: b["optimum"]["counts"] for b in first["budgets"]}
