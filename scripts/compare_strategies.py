@@ -2,8 +2,8 @@
 
     python scripts/compare_strategies.py --output docs/strategies.md
 
-Every run is `mdm-tune search CONFIG` with 60 trials and the default box, only `search.strategy` and `seed` changed. KL
-is computed exactly, so a run differs from another by its proposals alone.
+Every run is `mdm-tune search CONFIG` with 60 trials and the default box, without a warm start, only `search.strategy`
+and `seed` changed. KL is computed exactly, so a run differs from another by its proposals alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def best_value(name: str, strategy: str, seed: int) -> float:
     """The value of one search's winner."""
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(
-            CONFIGS / f"{name}.yaml", [f"search.strategy={strategy}"], seed=seed, output=f"{folder}/run"
+            CONFIGS / f"{name}.yaml",
+            [f"search.strategy={strategy}", "search.warm_start=off"],
+            seed=seed,
+            output=f"{folder}/run",
         )
         record = search(config, resume=False, overwrite=False, notify=lambda event: None)
     return float(record["budgets"][0]["value"])

@@ -83,6 +83,7 @@ def main() -> None:
             f"sampler.steps={STEPS}",
             f"dataset.report={REPORT}",
             f"search.baselines=[{', '.join(BASELINES)}]",
+            "search.warm_start=off",  # every budget by itself
         ]
         config = load_config(CONFIG, overrides, seed=args.seed, output=str(args.work / order))
         lines += [*table(order, search(config, resume=True, overwrite=False, notify=tell)), ""]
@@ -91,7 +92,7 @@ def main() -> None:
         raise SystemExit("configs/text.yaml has lost its data set")
     head = (
         f"Spelling on {REPORT} report examples (window of 64 characters, 95 % intervals, paired for differences), seed "
-        f"{args.seed}; tuned on {data.tune} examples with {config.search.trials} trials ({config.search.strategy}), "
+        f"{args.seed}; tuned on {data.tune} examples with {config.search.trials} trials ({config.search.strategy}, no warm start), "
         f"chosen on {data.choose}. Made by `scripts/text_table.py`.\n\n"
     )
     args.output.write_text(head + "\n".join(lines), encoding="utf-8")
