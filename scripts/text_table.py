@@ -92,8 +92,8 @@ def main() -> None:
         raise SystemExit("configs/text.yaml has lost its data set")
     head = (
         f"Spelling on {REPORT} report examples (window of 64 characters, 95 % intervals, paired for differences), seed "
-        f"{args.seed}; tuned on {data.tune} examples with {config.search.trials} trials ({config.search.strategy}, no warm start), "
-        f"chosen on {data.choose}. Made by `scripts/text_table.py`.\n\n"
+        f"{args.seed}; tuned on {data.tune} examples with {config.search.trials} trials ({config.search.strategy}, no "
+        f"warm start), chosen on {data.choose}. Made by `scripts/text_table.py`.\n\n"
     )
     args.output.write_text(head + "\n".join(lines), encoding="utf-8")
 
