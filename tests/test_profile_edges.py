@@ -20,7 +20,7 @@ from mdm_tune.pricing import AncestralCurve, nelbo, order_kl
 from mdm_tune.profile import Profile
 from mdm_tune.schedules import parse_schedule
 from mdm_tune.search import TrialDone
-from tests.test_profiles import CHAIN, SPLITS, config, evaluate, of, search
+from tests.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
 
 BOX = (0.1, 10.0)
 
