@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import log_probabilities
 from mdm_tune.errors import RunError
 
-__all__ = ["Asker"]
+__all__ = ["Asker", "working_batch"]
 
 CALL = 1 << 28  # logits of one call at most, unless a single row has more: 1 GiB in float32
 ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # CPU, MPS and CUDA
+
+# Rows that fitted in the memory after more had not, by the denoiser itself: equal ones may lie on different devices.
+_working = WeakIdKeyDictionary()
+
+
+def working_batch(denoiser: Denoiser, batch: int) -> int:
+    """``batch``, or the rows per call that fitted in the memory where this process has seen more of them fail.
+
+    It is below ``batch`` only after an answer that came once the batch was halved. A denoiser that cannot be referred
+    to weakly is not remembered.
+    """
+    with contextlib.suppress(TypeError):
+        return min(batch, int(_working.get(denoiser, batch)))
+    return batch
 
 
 class Asker:
     """A denoiser with its cost so far.
 
-    batch: rows per call at most; fewer where all their logits together would not fit. denoiser_rows: sequence forwards,
-    identical rows of one question counted once. denoiser_tokens: their positions, padding left out.
+    batch: rows per call at most, fewer where all their logits together would be too many; halved for good where the
+    memory does not suffice, see ``working_batch``. denoiser_rows: sequence forwards that were answered, identical rows
+    of one question counted once. denoiser_tokens: their positions, padding left out.
     """
 
     def __init__(self, denoiser: Denoiser, batch: int) -> None:
@@ -36,14 +54,13 @@ class Asker:
 
         tokens (rows, length) int64, wanted (rows, length) bool. names (rows,) and ``where`` (such as "at step 3") are
         for messages. Raises RunError when the denoiser returns NaN, +inf, a row without a finite logit, or a wrong
-        shape.
+        shape, and when the memory does not suffice for a single row.
         """
         distinct, which = torch.unique(tokens, dim=0, return_inverse=True)
         union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
         union = union.index_add(0, which, wanted.long()) > 0
-        for part in _parts((union.sum(1) * self.denoiser.vocab_size).tolist(), self.batch):
+        for part, logits in self._answers(distinct, union):
             asked = union[part]
-            logits = self._call(distinct[part], asked)
             place = asked.flatten().cumsum(0).view_as(asked) - 1
             mine = ((which >= part.start) & (which < part.stop)).nonzero().squeeze(1)
             row, position = wanted[mine].nonzero(as_tuple=True)
@@ -51,6 +68,29 @@ class Asker:
             for piece in torch.arange(len(row), device=row.device).split(max(1, ELEMENTS // logits.shape[1])):
                 rows = mine[row[piece]]
                 yield rows, position[piece], log_probabilities(logits[source[piece]], names[rows], where)
+
+    def _answers(self, tokens: Tensor, wanted: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Rows in order and their logits; rows that do not fit in the memory are asked again by half as many."""
+        sizes = (wanted.sum(1) * self.denoiser.vocab_size).tolist()
+        start, batch = 0, working_batch(self.denoiser, self.batch)
+        while start < len(sizes):
+            part = slice(start, _stop(sizes, start, batch))
+            failure = None
+            try:
+                logits = self._call(tokens[part], wanted[part])
+            except (MemoryError, RuntimeError) as error:
+                failure = _out_of_memory(error)
+                if failure is None:
+                    raise
+            if failure is not None:  # not above, where the error still holds what the failed call had computed
+                batch = _halved(part.stop - start, tokens.shape[1], failure)
+                continue
+            if batch < self.batch:  # kept once it has worked: a row that is too long says nothing of shorter ones
+                self.batch = batch
+                with contextlib.suppress(TypeError):
+                    _working[self.denoiser] = batch
+            yield part, logits
+            start = part.stop
 
     def _call(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -66,13 +106,30 @@ class Asker:
         return logits
 
 
-def _parts(sizes: list[int], batch: int) -> Iterator[slice]:
-    """Rows in order, at most ``batch`` and at most CALL logits together; sizes: logits of each row."""
-    start, total = 0, 0
-    for end, size in enumerate(sizes):
-        if end > start and (end - start == batch or total + size > CALL):
-            yield slice(start, end)
-            start, total = end, 0
-        total += size
-    if sizes:
-        yield slice(start, len(sizes))
+def _stop(sizes: list[int], start: int, batch: int) -> int:
+    """Where a call from row ``start`` on ends: at most ``batch`` rows and CALL logits; sizes: logits of each row."""
+    stop, total = start + 1, sizes[start]
+    while stop < len(sizes) and stop - start < batch and total + sizes[stop] <= CALL:
+        total += sizes[stop]
+        stop += 1
+    return stop
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """What PyTorch, on any device, or NumPy says where an allocation fails; None for any other error."""
+    said = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in said.lower() for sign in OUT_OF_MEMORY):
+        return said.partition("\n")[0] or type(error).__name__
+    return None
+
+
+def _halved(rows: int, length: int, failure: str) -> int:
+    """Half of the rows that were too many, rounded up; raises RunError where a single one was."""
+    if rows == 1:
+        raise RunError(
+            f"the memory does not suffice to ask the denoiser for one sequence of {length} tokens ({failure}); use "
+            "shorter sequences, a smaller model or dtype, or another device"
+        )
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # the cached blocks have the sizes of the call that failed
+    return (rows + 1) // 2
