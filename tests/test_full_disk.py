@@ -1,0 +1,102 @@
+"""A disk that fills up, or a process that dies, while a file of the run folder is written: the old one stays whole."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdm_tune.results import RunFolder, load_schedule
+
+LIMIT = 20_000  # bytes that a file may have: more than the buffer of a write, so that both of its ways are taken
+BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None}
+OLD: dict[str, Any] = {"length": 8, "budgets": [BUDGET]}
+
+# In a process of its own, because the limit holds for every file of a process. argv: folder, size of the new text,
+# what happens at the limit. Python itself ignores SIGXFSZ, so that a write fails as on a full disk.
+WRITER = f"""
+import resource, signal, sys
+from mdm_tune.errors import RunError
+from mdm_tune.results import RunFolder, write_text
+folder, filler = RunFolder(sys.argv[1]), "x" * int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, {{"fail": signal.SIG_IGN, "die": signal.SIG_DFL}}[sys.argv[3]])
+resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+try:
+    CALL
+except RunError as error:
+    print(error)
+"""
+CALLS = {
+    "schedule.yaml": f"folder.write_schedule({{**{OLD!r}, 'filler': filler}})",
+    "search.json": "folder.write_json('search.json', {'filler': filler})",
+    "search-scores.jsonl": "folder.write_lines('search-scores.jsonl', [{'filler': filler}])",
+    "evaluate.csv": "folder.write_csv('evaluate.csv', [{'filler': filler}])",
+    "config.yaml": "write_text(folder.config, filler)",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Every file in its old state."""
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    folder.write_schedule(OLD)
+    for name in CALLS.keys() - {"schedule.yaml"}:
+        (folder.path / name).write_text('{"old": 1}\n', encoding="utf-8")
+    return folder
+
+
+def state(folder: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+def write(folder: RunFolder, name: str, size: int, at_limit: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WRITER.replace("CALL", CALLS[name]), str(folder.path), str(size), at_limit]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 50 * LIMIT])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_text_that_does_not_fit_leaves_the_old_file_and_no_other(folder: RunFolder, name: str, size: int) -> None:
+    before = state(folder)
+    done = write(folder, name, size, "fail")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = f"cannot write {folder.path / name} (File too large); free space or choose another --output\n"
+    assert done.stdout == expected
+    assert state(folder) == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_text_that_fits_replaces_its_file_alone(folder: RunFolder, name: str) -> None:
+    before = state(folder)
+    done = write(folder, name, LIMIT // 2, "fail")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    after = state(folder)
+    assert len(after[name]) >= LIMIT // 2
+    assert {**after, name: b""} == {**before, name: b""}
+
+
+def test_the_folder_is_used_again_once_there_is_space(folder: RunFolder) -> None:
+    assert "File too large" in write(folder, "schedule.yaml", 2 * LIMIT, "fail").stdout
+    assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
+    folder.write_schedule({"length": 8, "budgets": [{**BUDGET, "counts": [2, 2, 4]}]})
+    assert load_schedule(folder.path).at(3).counts == (2, 2, 4)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_process_that_dies_while_it_writes_leaves_every_file_whole(folder: RunFolder, name: str) -> None:
+    before = state(folder)
+    done = write(folder, name, 50 * LIMIT, "die")
+    assert done.returncode == -signal.SIGXFSZ
+    after = state(folder)
+    half = [after.pop(left) for left in after.keys() - before.keys()]
+    assert [len(content) for content in half] == [LIMIT]  # it was in the middle of writing, in a file of another name
+    assert after == before
+    assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
+    assert folder.read(folder.result) == json.loads(before["search.json"])
