@@ -6,6 +6,8 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.profile import Profile
 from mdm_tune.seeding import noise
 
-__all__ = ["Adaptive", "PointMeasured", "measure"]
+__all__ = ["Adaptive", "Ask", "PointMeasured", "Predicted", "measure", "predictions"]
 
 Floats = NDArray[np.float64]
 TWO_SIDED = 1.96  # standard errors in half a 95 % interval
@@ -48,6 +50,28 @@ class PointMeasured:
     denoiser_rows: int
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """How well tokens are predicted, and what asking cost.
+
+    losses, entropies (rows, length) float64: -log probability of the token and entropy of its prediction, in nats; NaN
+    where no prediction was wanted. denoiser_rows and denoiser_tokens as ``unmask`` counts them.
+    """
+
+    losses: Floats
+    entropies: Floats
+    denoiser_rows: int
+    denoiser_tokens: int
+
+
+class Ask(Protocol):
+    """``predictions`` without its denoiser."""
+
+    def __call__(
+        self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
+    ) -> Predicted: ...
+
+
 def measure(
     denoiser: Denoiser,
     start: Tensor,
@@ -60,6 +84,7 @@ def measure(
     batch: int = 128,
     adaptive: Adaptive | None = None,
     notify: Callable[[PointMeasured], None] = lambda event: None,
+    ask: Ask | None = None,
 ) -> Profile:
     """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
 
@@ -71,7 +96,8 @@ def measure(
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
     schedule, in proportion to the root of the slope. With ``adaptive`` the points of the best schedule itself are
-    added, and the examples doubled up to all rows, until the price is known to the tolerance.
+    added, and the examples doubled up to all rows, until the price is known to the tolerance. ask: how predictions are
+    obtained where it is not by this process's own denoiser.
 
     Raises InputError where there are fewer rows than examples, or fewer than 2; where blocks do not divide the masked
     positions, or these differ between rows; where a token has probability 0; where the predictions do not depend on
@@ -82,12 +108,28 @@ def measure(
         raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
-    ruler = _Ruler(denoiser, start, originals, seeds, block_length, batch, notify)
+    ruler = _Ruler(denoiser, start, originals, seeds, block_length, batch, notify, ask)
     ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
     reached = None if adaptive is None else _refine(ruler, adaptive)
     return ruler.profile(time.monotonic() - began, reached)
+
+
+def predictions(
+    denoiser: Denoiser, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
+) -> Predicted:
+    """Losses and entropies at the wanted positions; what is returned is small whatever the vocabulary.
+
+    tokens, originals (rows, length) int64 and wanted (rows, length) bool, on the denoiser's device; originals are in
+    the vocabulary where wanted. names (rows,) and ``where`` are for messages. Raises RunError where the denoiser fails.
+    """
+    asker = Asker(denoiser, batch)
+    losses, entropies = torch.full((2, *tokens.shape), torch.nan, dtype=torch.float64, device=tokens.device)
+    for row, at, log_p in asker(tokens, wanted, names, where):
+        losses[row, at] = -log_p.gather(1, originals[row, at][:, None]).squeeze(1)
+        entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
+    return Predicted(losses.cpu().numpy(), entropies.cpu().numpy(), asker.denoiser_rows, asker.denoiser_tokens)
 
 
 def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
@@ -126,8 +168,11 @@ class _Ruler:
         block_length: int | None,
         batch: int,
         notify: Callable[[PointMeasured], None],
+        ask: Ask | None,
     ) -> None:
-        self.ask, self.start, self.originals, self.notify = Asker(denoiser, batch), start, originals, notify
+        self.ask: Ask = ask or partial(predictions, denoiser)
+        self.batch, self.start, self.originals, self.notify = batch, start, originals, notify
+        self.denoiser_rows, self.denoiser_tokens = 0, 0
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         hidden = start == denoiser.mask_id
         self.sizes = hidden.sum(1)
@@ -214,8 +259,8 @@ class _Ruler:
             np.array(places, dtype=np.int64),
             losses,
             False,
-            self.ask.denoiser_rows,
-            self.ask.denoiser_tokens,
+            self.denoiser_rows,
+            self.denoiser_tokens,
             seconds,
             precision,
             entropies,
@@ -226,7 +271,7 @@ class _Ruler:
         old = self.points.get(place, np.empty((2, 0)))
         self.points[place] = np.concatenate([old, np.nanmean(found, axis=2)], axis=1)
         loss = float(self.points[place][0].mean())
-        self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.ask.denoiser_rows))
+        self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.denoiser_rows))
 
     def _by_position(self, visible: int, rows: slice) -> Floats:
         """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""
@@ -236,22 +281,21 @@ class _Ruler:
         seen = self.hidden[rows] & (rank < shown[:, None])
         wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])
         tokens = torch.where(seen, self.originals[rows], self.start[rows])
-        losses, entropies = torch.full((2, *tokens.shape), torch.nan, dtype=torch.float64, device=tokens.device)
+        told = self.originals[rows][wanted]
+        if bool(((told < 0) | (told >= self.vocab_size)).any()):
+            raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {told.tolist()[:8]}")
         names = torch.arange(len(self.start), device=tokens.device)[rows]
-        for row, at, log_p in self.ask(tokens, wanted, names, f"with {visible} tokens visible"):
-            target = self.originals[rows][row, at]
-            if bool(((target < 0) | (target >= self.vocab_size)).any()):
-                raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {target.tolist()[:8]}")
-            losses[row, at] = -log_p.gather(1, target[:, None]).squeeze(1)
-            entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
-        if bool(torch.isinf(losses).any()):
-            row, at = torch.isinf(losses).nonzero()[0].tolist()
+        where = f"with {visible} tokens visible"
+        found = self.ask(tokens, wanted, self.originals[rows], names=names, batch=self.batch, where=where)
+        self.denoiser_rows += found.denoiser_rows
+        self.denoiser_tokens += found.denoiser_tokens
+        if np.isinf(found.losses).any():
+            row, at = np.argwhere(np.isinf(found.losses))[0].tolist()
             raise InputError(
-                f"the loss is infinite for example {int(names[row])} at position {at} with {visible} tokens visible: "
-                f"the model gives its token {int(self.originals[rows][row, at])} probability 0; use data that it can "
-                "produce"
+                f"the loss is infinite for example {int(names[row])} at position {at} {where}: the model gives its "
+                f"token {int(self.originals[rows][row, at])} probability 0; use data that it can produce"
             )
-        return torch.stack([losses, entropies]).cpu().numpy()
+        return np.stack([found.losses, found.entropies])
 
 
 def _alike(blind: Floats, seeing: Floats) -> bool:

@@ -19,7 +19,7 @@ from mdm_tune.drawing import ORDERS, Order, draw_tokens, order_score, top
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import noise
 
-__all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "unmask"]
+__all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def unmask(
     batch: int = 128,
     reference: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
+    first_row: int = 0,
 ) -> Unmasked:
     """Fill the masked positions of every row in the steps of its plan.
 
@@ -93,19 +94,26 @@ def unmask(
     each masked position, filled in ascending order; None is one block. batch: rows per denoiser call at most.
     reference (rows, length): reveal these tokens in place of drawn ones and add up their -log probability at
     temperature 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased estimate of
-    the NELBO for random order and ancestral reveal.
+    the NELBO for random order and ancestral reveal. first_row: the number of the first row in messages, where these
+    rows are part of more.
 
     Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
     row without a finite logit, or a wrong shape.
     """
-    for name, given in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
-        if given is not None and (given.ndim != 2 or given.shape != tokens.shape):
-            raise InputError(
-                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
-            )
-    state = _State(denoiser, tokens, seeds, order, temperature, batch, reference)
+    check_call(
+        tokens,
+        plan,
+        seeds=seeds,
+        order=order,
+        temperature=temperature,
+        blocks=blocks,
+        batch=batch,
+        reference=reference,
+        vocab_size=denoiser.vocab_size,
+        mask_id=denoiser.mask_id,
+    )
+    state = _State(denoiser, tokens, seeds, order, temperature, batch, reference, first_row)
     hidden = tokens == denoiser.mask_id
-    _check(state, plan, hidden, blocks)
     once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
     for number, (inside, count) in enumerate(_steps(plan, hidden, blocks, once)):
         hidden = state.tokens == denoiser.mask_id
@@ -155,10 +163,11 @@ class _State:
         temperature: float,
         batch: int,
         reference: Tensor | None,
+        first_row: int,
     ) -> None:
         rows, length = tokens.shape
-        self.denoiser, self.seeds, self.order, self.temperature = denoiser, seeds, order, temperature
-        self.batch, self.reference, self.ask = batch, reference, Asker(denoiser, batch)
+        self.seeds, self.order, self.temperature = seeds, order, temperature
+        self.reference, self.first_row, self.ask = reference, first_row, Asker(denoiser, batch)
         self.tokens = tokens.clone()
         self.drawn = torch.zeros_like(tokens)
         self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
@@ -178,7 +187,8 @@ class _State:
         address = self.nfe[active].cpu().numpy() - 1 if self.order == "confidence" else 0
         uniforms = noise(self.seeds[active.cpu().numpy()], "token", address, self.tokens.shape[1])
         draw = torch.from_numpy(uniforms).to(self.tokens.device)
-        for mine, at, log_p in self.ask(self.tokens[active], wanted[active], active, f"at step {step}"):
+        names = active + self.first_row
+        for mine, at, log_p in self.ask(self.tokens[active], wanted[active], names, f"at step {step}"):
             rows = active[mine]
             chosen = draw_tokens(log_p, draw[mine, at], self.temperature)
             target = chosen if self.reference is None else self.reference[rows, at]
@@ -192,30 +202,47 @@ class _State:
         self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
 
 
-def _check(state: _State, plan: Plan, hidden: Tensor, blocks: Tensor | None) -> None:
-    """Everything about a call that can be wrong before the first denoiser call."""
-    rows = len(hidden)
-    if state.order not in ORDERS:
-        raise InputError(f"order must be one of {', '.join(ORDERS)}, got {state.order!r}")
-    if not 0 <= state.temperature < float("inf"):
-        raise InputError(f"temperature must be at least 0 and finite, got {state.temperature}")
-    if state.batch < 1:
-        raise InputError(f"batch must be at least 1, got {state.batch}")
-    if len(state.seeds) != rows:
-        raise InputError(f"there must be one seed per row, got {len(state.seeds)} for {rows} rows")
-    if state.reference is not None and state.order == "confidence" and state.temperature > 0:
+def check_call(
+    tokens: Tensor,
+    plan: Plan,
+    *,
+    seeds: NDArray[np.uint64],
+    order: Order,
+    temperature: float,
+    blocks: Tensor | None,
+    batch: int,
+    reference: Tensor | None,
+    vocab_size: int,
+    mask_id: int,
+) -> None:
+    """Raise InputError for everything about a call of ``unmask`` that can be wrong before the first denoiser call."""
+    for name, given in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
+        if given is not None and (given.ndim != 2 or given.shape != tokens.shape):
+            raise InputError(
+                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
+            )
+    rows, hidden = len(tokens), tokens == mask_id
+    if order not in ORDERS:
+        raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    if not 0 <= temperature < float("inf"):
+        raise InputError(f"temperature must be at least 0 and finite, got {temperature}")
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, got {batch}")
+    if len(seeds) != rows:
+        raise InputError(f"there must be one seed per row, got {len(seeds)} for {rows} rows")
+    if reference is not None and order == "confidence" and temperature > 0:
         raise InputError(
             "the likelihood of a reference is not defined for order 'confidence' at a temperature above 0, because "
-            f"that order looks at the drawn tokens; got {state.temperature}: use 0 or order 'top-probability'"
+            f"that order looks at the drawn tokens; got {temperature}: use 0 or order 'top-probability'"
         )
-    if state.reference is not None:
-        told = state.reference[hidden]
-        if bool(((told < 0) | (told >= state.denoiser.vocab_size)).any()):
-            raise InputError(f"reference tokens must be in [0, {state.denoiser.vocab_size}), got {told.tolist()[:8]}")
+    if reference is not None:
+        told = reference[hidden]
+        if bool(((told < 0) | (told >= vocab_size)).any()):
+            raise InputError(f"reference tokens must be in [0, {vocab_size}), got {told.tolist()[:8]}")
     if isinstance(plan, RevealPlan):
-        if state.order != "random" or blocks is not None:
+        if order != "random" or blocks is not None:
             raise InputError(
-                f"ancestral reveal picks its own positions: order must be 'random' without blocks, got {state.order!r}"
+                f"ancestral reveal picks its own positions: order must be 'random' without blocks, got {order!r}"
             )
         alphas = plan.alphas
         good = alphas.ndim == 2 and alphas.shape[0] == rows and alphas.shape[1] >= 2

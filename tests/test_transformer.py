@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mdm_tune.datasets import bundled
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
 from mdm_tune.errors import InputError
@@ -61,6 +62,24 @@ def test_saving_a_loaded_model_writes_the_same_weights(saved: Path, tmp_path: Pa
     save_transformer(load_transformer(saved), tmp_path / "again" / "deeper")
     again = tmp_path / "again" / "deeper" / "model.safetensors"
     assert again.read_bytes() == (saved / "model.safetensors").read_bytes()
+
+
+def test_weights_stay_in_the_file() -> None:
+    """They lie where the system has mapped the file, so that processes share them."""
+    folder = bundled("package:text")
+    weights = list(load_transformer(folder).parameters())
+    maps = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
+    ranges = [line[0].split("-") for line in maps if line[-1] == str((folder / "model.safetensors").resolve())]
+    inside = [any(int(low, 16) <= weight.data_ptr() < int(high, 16) for low, high in ranges) for weight in weights]
+    assert inside and all(inside)
+
+
+def test_saving_over_a_checkpoint_leaves_its_loaded_model_alone(saved: Path) -> None:
+    model, expected = load_transformer(saved), trained()
+    save_transformer(trained(1), saved)
+    assert torch.equal(load_transformer(saved).head.weight, trained(1).head.weight)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), expected.parameters(), strict=True))
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_half_precision_weights_are_read_as_float32(saved: Path) -> None:

@@ -153,14 +153,19 @@ def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | No
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.named_parameters()}
-    save_file(weights, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # as readable as its config, not the owner's alone
+    new = folder / f"{WEIGHTS}.new"  # the old file is replaced, never written to: running models have it mapped
+    save_file(weights, new)
+    new.chmod(0o644)  # as readable as its config, not the owner's alone
+    new.replace(folder / WEIGHTS)
     record = {"format": FORMAT, **asdict(model.config), "training": card or {}}
     (folder / CONFIG).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def load_transformer(folder: Path) -> Transformer:
     """The model saved in ``folder``, in float32 on the CPU, ready to denoise.
+
+    Float32 weights stay in the file, which is mapped into the memory, so that processes of one machine share them. It
+    can be replaced by another file meanwhile, but must not be written to.
 
     Raises InputError when a file is missing, is not what its name says, or does not fit the sizes in ``config.json``.
     """
@@ -199,5 +204,5 @@ def load_transformer(folder: Path) -> Transformer:
             f"{folder / WEIGHTS} does not fit {CONFIG}: {len(wrong)} tensors differ, the first is {name} "
             f"(expected {expected.get(name)}, got {found.get(name)}); both files must come from one save"
         )
-    model.load_state_dict(weights)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return model.eval().requires_grad_(False)

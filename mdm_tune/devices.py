@@ -1,0 +1,66 @@
+"""Which devices a command uses: the text of ``--devices``, and what there is. Imports torch only to count GPUs."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mdm_tune.errors import InputError
+
+__all__ = ["available_cpus", "parse_devices"]
+
+REPLICAS = re.compile(r"cpu(?::(-?[0-9]{1,9}))?")
+GPU = re.compile(r"cuda:([0-9]{1,9})")
+
+
+def parse_devices(text: str) -> tuple[str, ...]:
+    """One device name per replica of the denoiser.
+
+    ``cpu`` is one replica on the CPU and ``cpu:N`` is N of them; ``cuda:I`` is the CUDA device number I from 0, several
+    are joined by commas; ``all`` is every CUDA device, or ``cpu`` where there is none.
+
+    Raises InputError for anything else, for a CUDA device that does not exist or is named twice, and for more replicas
+    than CPUs that this process may use.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if names == ["all"]:
+        return tuple(f"cuda:{number}" for number in range(_gpus())) or ("cpu",)
+    if len(names) == 1 and (match := REPLICAS.fullmatch(names[0])):
+        return ("cpu",) * _replicas(int(match[1] or 1))
+    found = [GPU.fullmatch(name) for name in names]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < len(names):
+        raise InputError(
+            "devices must be cpu, cpu:N for N replicas on the CPU, cuda:I or several of these joined by commas, or "
+            f"all, got {text!r}; give for example cpu:2 or cuda:0,cuda:1"
+        )
+    if twice := [number for number in numbers if numbers.count(number) > 1]:
+        raise InputError(f"devices must not repeat, got cuda:{twice[0]} twice in {text!r}; give each once")
+    there = _gpus()
+    if (highest := max(numbers)) >= there:
+        known = ", ".join(f"cuda:{number}" for number in range(there))
+        has = f"{there} CUDA device{'s' * (there != 1)}" if there else "no CUDA device, or a PyTorch without CUDA"
+        raise InputError(f"devices: cuda:{highest} does not exist, this machine has {has}; give {known or 'cpu'}")
+    return tuple(f"cuda:{number}" for number in numbers)
+
+
+def available_cpus() -> int:
+    """How many CPUs this process may use: those it is bound to, where the system can tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _replicas(count: int) -> int:
+    if count < 1:
+        raise InputError(f"devices: cpu:N is N replicas on the CPU, at least 1, got cpu:{count}; give cpu or cpu:2")
+    if count > (most := available_cpus()):
+        raise InputError(
+            f"devices: cpu:{count} is more replicas than the {most} CPU{'s' * (most > 1)} that this process may use; "
+            f"give at most cpu:{most}"
+        )
+    return count
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,152 @@
+"""How much faster several replicas on the CPU fill rows than one, one thread each, and the memory that each takes.
+
+    python scripts/replicas_speed.py --replicas 2 --output docs/replicas.md
+
+Both fill the same rows in turns, and the ratio is that of the two times of a turn, so that what else the machine does
+hits both. Weights are counted as mapped from the checkpoint, as ``load_transformer`` leaves them, and as copied. Reads
+/proc, so that it needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from mdm_tune.datasets import bundled
+from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.devices import parse_devices
+from mdm_tune.replicas import Replicas
+from mdm_tune.sampling import CountPlan, Unmasked
+from mdm_tune.statistics import estimate
+
+MIB = 1024
+
+
+def mapped(folder: Path, device: str) -> Transformer:
+    return load_transformer(folder).to(device)
+
+
+def copied(folder: Path, device: str) -> Transformer:
+    """The same with weights of its own, in place of the mapped file."""
+    model = load_transformer(folder)
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
+    return model
+
+
+def fill(replicas: Replicas, model: Transformer, rows: int, steps: int, batch: int) -> Unmasked:
+    """So many rows in order of confidence, all positions masked at the start."""
+    counts = [model.length // steps + (step < model.length % steps) for step in range(steps)]
+    return replicas.unmask(
+        torch.full((rows, model.length), model.mask_id),
+        CountPlan(torch.tensor(counts).expand(rows, 1, -1)),
+        seeds=np.arange(rows, dtype=np.uint64),
+        order="confidence",
+        batch=batch,
+    )
+
+
+def memory(pid: int, name: str) -> Counter[str]:
+    """KiB of a process: private and shared in all, and of the file called ``name``."""
+    found: Counter[str] = Counter()
+    inside = False
+    for line in Path(f"/proc/{pid}/smaps").read_text("utf-8").splitlines():
+        key, *rest = line.split()
+        if "-" in key and not key.endswith(":"):
+            inside = bool(rest) and rest[-1].endswith(name)
+        elif key.startswith(("Private_", "Shared_")):
+            kind = key.partition("_")[0].lower()
+            found[kind] += int(rest[0])
+            found[f"{kind} weights"] += int(rest[0]) * inside
+    return found
+
+
+def speeds(folder: Path, devices: tuple[str, ...], options: argparse.Namespace) -> list[str]:
+    """Markdown: sequences per second of one replica and of all, and the ratio."""
+    model = load_transformer(folder)
+    seconds: dict[str, list[float]] = {"one": [], "all": []}
+    found: dict[str, Unmasked] = {}
+    with Replicas(partial(mapped, folder), devices[:1]) as one, Replicas(partial(mapped, folder), devices) as every:
+        pools = {"one": one, "all": every}
+        for pool in pools.values():
+            fill(pool, model, 2 * len(devices), 2, options.batch)
+        for turn in range(options.repeats):
+            for name in list(pools)[:: 1 if turn % 2 else -1]:
+                began = time.perf_counter()
+                found[name] = fill(pools[name], model, options.rows, options.steps, options.batch)
+                seconds[name].append(time.perf_counter() - began)
+    ratio = estimate(np.log(np.array(seconds["one"]) / np.array(seconds["all"])))
+    low, high = ratio.ci or (ratio.value, ratio.value)
+    same = float((found["one"].tokens == found["all"].tokens).all(1).double().mean())
+    lines = ["| replicas | sequences per second, median | denoiser rows |", "|---|---|---|"]
+    lines += [
+        f"| {count} | {options.rows / median(seconds[name]):.2f} | {found[name].denoiser_rows:,} |"
+        for name, count in (("one", 1), ("all", len(devices)))
+    ]
+    return [
+        *lines,
+        "",
+        f"{len(devices)} replicas are {np.exp(ratio.value):.3f} times as fast as one, 95 % interval "
+        f"[{np.exp(low):.3f}, {np.exp(high):.3f}] (geometric mean of {options.repeats} turns, bootstrap). "
+        f"{same:.1%} of the sequences are the same tokens.",
+    ]
+
+
+def memories(folder: Path, devices: tuple[str, ...], batch: int) -> list[str]:
+    """Markdown: MiB per replica, mean over replicas, while all of them live."""
+    model = load_transformer(folder)
+    size = (folder / "model.safetensors").stat().st_size / MIB**2
+    lines = [
+        f"Checkpoint of {size:.1f} MiB. MiB per replica:",
+        "",
+        "| weights | private | shared | private, of the checkpoint's mapping | shared, of the checkpoint's mapping |",
+        "|---|---|---|---|---|",
+    ]
+    for make in (copied, mapped):
+        with Replicas(partial(make, folder), devices) as pool:
+            fill(pool, model, 2 * len(devices), 2, batch)
+            found = [memory(replica.process.pid or 0, "model.safetensors") for replica in pool.running]
+        cells = [
+            f"{sum(each[kind] for each in found) / len(found) / MIB:.1f}"
+            for kind in ("private", "shared", "private weights", "shared weights")
+        ]
+        lines.append(f"| {make.__name__} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="package:text", help="a folder written by save_transformer")
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=10, help="turns of each; 0 for the memory alone")
+    parser.add_argument("--output", type=Path, help="also write the tables here")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it and take no more
+    devices, folder = parse_devices(f"cpu:{options.replicas}"), bundled(options.model)
+    lines = speeds(folder, devices, options) if options.repeats else []
+    if lines:
+        lines = [
+            f"{options.rows} rows, {options.steps} steps, order `confidence`, one thread a replica.",
+            "",
+            *lines,
+            "",
+        ]
+    text = "\n".join([*lines, *memories(folder, devices, options.batch)]) + "\n"
+    print(text, end="")
+    if options.output is not None:
+        options.output.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

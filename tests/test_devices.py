@@ -1,0 +1,101 @@
+"""The text of --devices: what it stands for on this machine, and what is refused."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from mdm_tune import devices
+from mdm_tune.devices import available_cpus, parse_devices
+from mdm_tune.errors import InputError
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """A machine with so many CPUs and GPUs."""
+    cpus, gpus = request.param
+    monkeypatch.setattr(devices, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+
+@pytest.mark.parametrize(
+    ("machine", "text", "expected"),
+    [
+        ((4, 0), "cpu", ("cpu",)),
+        ((4, 0), "cpu:1", ("cpu",)),
+        ((4, 0), "cpu:4", ("cpu",) * 4),
+        ((4, 3), "cpu:2", ("cpu", "cpu")),
+        ((4, 3), "cuda:0", ("cuda:0",)),
+        ((1, 3), "cuda:2", ("cuda:2",)),
+        ((1, 3), "cuda:2, cuda:0", ("cuda:2", "cuda:0")),
+        ((1, 3), "all", ("cuda:0", "cuda:1", "cuda:2")),
+        ((4, 1), " all ", ("cuda:0",)),
+        ((4, 0), "all", ("cpu",)),
+        ((1, 11), "cuda:10", ("cuda:10",)),
+    ],
+    indirect=["machine"],
+)
+@pytest.mark.usefixtures("machine")
+def test_what_is_meant(text: str, expected: tuple[str, ...]) -> None:
+    assert parse_devices(text) == expected
+
+
+@pytest.mark.parametrize("machine", [(4, 2)], indirect=True)
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            " ",
+            ",",
+            "gpu",
+            "CPU",
+            "cpu:",
+            "cpu:x",
+            "cpu:1.5",
+            "cpu:²",
+            "cpu:" + "9" * 5000,
+            "cpu,cpu",
+            "cpu:2,cuda:0",
+        ),
+        *("cuda", "cuda:", "cuda:-1", "cuda:0,", "cuda:0,cpu", "cuda:0;cuda:1", "all,cuda:0", "all:2"),
+    ],
+)
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"devices must be cpu, cpu:N .* give for example cpu:2") as caught:
+        parse_devices(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "text", "message"),
+    [
+        ((4, 0), "cpu:0", "at least 1, got cpu:0; give cpu or cpu:2"),
+        ((4, 0), "cpu:-3", "at least 1, got cpu:-3"),
+        ((4, 0), "cpu:5", "cpu:5 is more replicas than the 4 CPUs that this process may use; give at most cpu:4"),
+        ((1, 0), "cpu:2", "cpu:2 is more replicas than the 1 CPU that this process may use; give at most cpu:1"),
+        ((4, 2), "cuda:1,cuda:0,cuda:1", "must not repeat, got cuda:1 twice in 'cuda:1,cuda:0,cuda:1'; give each once"),
+        ((4, 2), "cuda:2", "cuda:2 does not exist, this machine has 2 CUDA devices; give cuda:0, cuda:1"),
+        ((4, 1), "cuda:0,cuda:7", "cuda:7 does not exist, this machine has 1 CUDA device; give cuda:0"),
+        ((4, 0), "cuda:0", "cuda:0 does not exist, this machine has no CUDA device, or .*; give cpu"),
+    ],
+    indirect=["machine"],
+)
+@pytest.mark.usefixtures("machine")
+def test_what_the_machine_lacks_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"{message}$" if message[-1] != "3" else message):
+        parse_devices(text)
+
+
+def test_cpus_are_those_that_this_process_is_bound_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
+    assert available_cpus() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert available_cpus() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cpus() == 1
