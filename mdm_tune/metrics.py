@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,11 +17,21 @@ from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import Unmasked
 
-__all__ = ["Direction", "ExactMetric", "PathLikelihood", "SampleMetric", "Spelling", "divergence", "order_kl"]
+__all__ = [
+    "Direction",
+    "ExactMetric",
+    "PathLikelihood",
+    "SampleMetric",
+    "Spelling",
+    "divergence",
+    "order_kl",
+    "sample_figures",
+]
 
 Direction = Literal["minimize", "maximize"]
 Values = NDArray[np.float64]
 REPLICATES = 16  # batches of examples that a diversity figure is computed on, so that it has an interval
+RUN = 3  # tokens in a row that are looked at together, so that repeated phrases count and not repeated letters
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,10 @@ class SampleMetric(Protocol):
         ...
 
     def diversity(self, tokens: Tensor) -> dict[str, Values]:
-        """Named figures that fall when samples become alike, one value per replicate batch."""
+        """Named figures that fall when samples become alike or empty: values per replicate batch, or per sample.
+
+        They depend on the number of samples, so only equal numbers compare.
+        """
         ...
 
     def ceiling(self, split: Split) -> Values | None:
@@ -168,16 +180,14 @@ class Spelling:
         return self._score(split.originals)
 
     def diversity(self, tokens: Tensor) -> dict[str, Values]:
-        """``token_entropy``: of the characters, nats. ``distinct_words``: share of distinct words among the known ones.
+        """``sample_figures``, and ``distinct_words``: the share of distinct words among the known ones of a batch.
 
-        Misspelt words are left out of the second, since garbage is always distinct.
+        Misspelt words are left out of it, since garbage is always distinct.
         """
         texts = self.dataset.decode(tokens)
         batches = [texts[i::REPLICATES] for i in range(min(REPLICATES, len(texts)))]
-        return {
-            "token_entropy": np.array([_entropy(Counter("".join(batch))) for batch in batches]),
-            "distinct_words": np.array([self._distinct(batch) for batch in batches]),
-        }
+        words = np.array([self._distinct(batch) for batch in batches])
+        return {**sample_figures(tokens, texts), "distinct_words": words}
 
     def _score(self, tokens: Tensor) -> Values:
         return np.array([self._share(text) for text in self.dataset.decode(tokens)])
@@ -200,7 +210,30 @@ def _complete_words(text: str) -> list[str]:
     return [word for word in text.split(" ")[1:-1] if word]
 
 
-def _entropy(counts: Counter[str]) -> float:
-    share = np.array(list(counts.values()), dtype=np.float64)
-    share /= share.sum()
-    return float(-(share * np.log(share)).sum())
+def sample_figures(tokens: Tensor, texts: Sequence[str]) -> dict[str, Values]:
+    """Figures of samples (n, length) that fall when these repeat themselves or each other, or say less.
+
+    By batches of every sixteenth sample: ``token_entropy``, of the tokens, nats; ``distinct_tokens``, the share of
+    distinct runs of three tokens among all of them. By sample: ``answer_length``, the characters that are left after
+    white space at the ends and all but one of several in a row are taken out.
+
+    Source: arXiv:1510.03055, distinct-n, here with n = 3.
+    """
+    rows = tokens.cpu().numpy()
+    batches = [rows[i::REPLICATES] for i in range(min(REPLICATES, len(rows)))]
+    return {
+        "token_entropy": np.array([_entropy(batch) for batch in batches]),
+        "distinct_tokens": np.array([_distinct_runs(batch) for batch in batches]),
+        "answer_length": np.array([len(" ".join(text.split())) for text in texts], dtype=np.float64),
+    }
+
+
+def _entropy(rows: NDArray[np.int64]) -> float:
+    share = np.unique(rows, return_counts=True)[1] / rows.size
+    return float((share * np.log(1 / share)).sum())
+
+
+def _distinct_runs(rows: NDArray[np.int64]) -> float:
+    width = min(RUN, rows.shape[1])
+    runs = np.lib.stride_tricks.sliding_window_view(rows, width, axis=1).reshape(-1, width)
+    return len(np.unique(runs, axis=0)) / len(runs)

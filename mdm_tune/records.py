@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.confirmation import Budget
+from mdm_tune.claims import Detectable
+from mdm_tune.confirmation import EXHAUSTED, Budget, Frontier, Pair, frontier_of
 from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.statistics import CONFIDENCE, Estimate
 
 __all__ = [
     "Record",
     "comparison_records",
     "cost_record",
+    "detectable_record",
     "difference_records",
     "estimate_record",
     "example_records",
+    "frontier_record",
     "plan_record",
     "row_record",
     "schedule_file_record",
@@ -39,6 +43,7 @@ def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
     cost = sum((budget.cost for budget in budgets), run.evaluator.preparation)
     return {
         "budgets": [_budget_record(run, budget) for budget in budgets],
+        **_claims(run, budgets),
         "trials": sum(budget.trials for budget in budgets),
         "profile": None if profile is None else cost_record(profile),
         **cost_record(cost + (profile or Cost())),
@@ -48,7 +53,7 @@ def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
 
 def schedule_record(run: Run, budgets: Sequence[Budget]) -> Record:
     """The schedule file of a search."""
-    return schedule_file_record(run, [_schedule_budget(run, budget) for budget in budgets])
+    return schedule_file_record(run, [_schedule_budget(run, budget) for budget in budgets]) | _claims(run, budgets)
 
 
 def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
@@ -93,8 +98,8 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
             "first": a.setting.label,
             "second": b.setting.label,
             "steps": a.setting.steps,
-            "difference": d.value if math.isfinite(d.value) else None,
-            "ci": _ci(d),
+            "difference": _finite(d.value),
+            "ci": _interval(d.ci),
         }
         for a, b in pairs
         for d in (difference(a, b),)
@@ -149,13 +154,60 @@ def cost_record(cost: Cost) -> Record:
     }
 
 
+def detectable_record(found: Detectable | None) -> Record | None:
+    """What the report split can show, before the first trial."""
+    if found is None:
+        return None
+    return {
+        "steps": found.steps,
+        "gain": found.gain,
+        "limit": found.limit,
+        "linear": found.linear,
+        "squared_sine_minus_linear": estimate_record(found.difference),
+        "report": found.report,
+        "report_needed": found.needed,
+        "budgets": found.claims,
+        "large": found.large,
+    }
+
+
+def frontier_record(frontier: Frontier) -> Record:
+    """Which tuned schedule is no worse than linear at which larger budget, and the most steps that this saves."""
+    headline = frontier.headline
+    return {
+        "margin": frontier.margin,
+        "confidence": frontier.confidence,
+        "pairs": [_pair(pair) for pair in frontier.pairs],
+        "headline": None if headline is None else _pair(headline),
+    }
+
+
+def _pair(pair: Pair) -> Record:
+    found = pair.found
+    return {
+        "steps": pair.budget.steps,
+        "linear_steps": pair.larger.steps,
+        "ratio": pair.ratio,
+        "difference": _finite(found.difference),
+        "bound": _finite(found.bound),
+        "margin": _finite(found.margin),
+        "no_worse": found.holds,
+        "linear_too": pair.linear_too,
+        "flags": list(pair.budget.flags),
+    }
+
+
 def estimate_record(found: Estimate) -> Record:
-    """A value with its interval; JSON has no infinity, so an infinite value is null."""
-    return {"value": found.value if math.isfinite(found.value) else None, "ci": _ci(found)}
+    """A value with its interval; JSON has no infinity, so an infinite value or bound is null."""
+    return {"value": _finite(found.value), "ci": _interval(found.ci)}
 
 
-def _ci(found: Estimate) -> list[float] | None:
-    return None if found.ci is None else list(found.ci)
+def _interval(bounds: tuple[float, float] | None) -> list[float | None] | None:
+    return None if bounds is None else [_finite(bound) for bound in bounds]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def plan_record(setting: Setting) -> Record:
@@ -181,7 +233,9 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         **_outcome(run.evaluator, budget),
         "trials": budget.trials,
         "answered_from_record": budget.reused,
-        "all_reachable_counts_scored": budget.exhausted,
+        "dropped": budget.dropped,
+        "ended": budget.ended,
+        "all_reachable_counts_scored": budget.ended == EXHAUSTED,
         "choose": [
             {"schedule": scores.setting.label, **estimate_record(scores.estimate)} for scores in budget.chosen_from
         ],
@@ -198,9 +252,18 @@ def _schedule_budget(run: Run, budget: Budget) -> Record:
     }
 
 
+def _claims(run: Run, budgets: Sequence[Budget]) -> Record:
+    """How sure the claims are, each alone and all together, and the one that needs several budgets."""
+    found = frontier_of(budgets, run.evaluator.metric.direction, run.config.search.margin)
+    return {
+        "confidence": {"each": CONFIDENCE, "familywise": CONFIDENCE, "budgets": len(budgets)},
+        "frontier": frontier_record(found),
+    }
+
+
 def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
     """What the JSON and the schedule file both say of a budget's quality."""
-    winner = budget.winner
+    winner, better = budget.winner, budget.gain
     return {
         "nfe": winner.nfe,
         "metric": evaluator.metric.name,
@@ -209,20 +272,33 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "n": winner.count,
         "split": winner.use,
         "baselines": {name: estimate_record(scores.estimate) for name, scores in budget.baselines.items()},
-        "gain_over_linear": estimate_record(budget.gain),
+        "gain_over_linear": {
+            "value": _finite(better.value),
+            "ci": _interval(better.ci),
+            "ci_familywise": _interval(better.familywise),
+            "examples_that_differ": better.differing,
+            "shown": better.shown,
+        },
         "beats_linear": budget.beats_linear,
-        "flags": [f"less-diverse:{figure}" for figure in budget.flags],
+        "flags": list(budget.flags),
         "data": None if budget.data is None else estimate_record(budget.data.estimate),
-        "diversity": _diversity({"winner": winner, "linear": budget.baselines["linear"], "data": budget.data}),
+        **_diversity(budget),
         "detectable_gain": budget.detectable,
     }
 
 
-def _diversity(scores: dict[str, Scores | None]) -> Record | None:
-    """By whom and figure, with intervals; None where the metric has no such figures."""
-    found = {
-        name: {figure: estimate_record(estimate(values)) for figure, values in each.diversity.items()}
-        for name, each in scores.items()
-        if each is not None
+def _diversity(budget: Budget) -> Record:
+    """Figures by whom and name, and what the winner loses of them; null where the metric has none."""
+    found = budget.diversity
+    if found is None:
+        return {"diversity": None, "diversity_losses": None}
+    figures = {who: {figure: estimate_record(each) for figure, each in of.items()} for who, of in found.figures.items()}
+    return {
+        "diversity": figures,
+        "diversity_losses": {
+            "examples": found.examples,
+            "threshold": found.threshold,
+            "reference_steps": None if budget.reference is None else budget.reference.steps,
+            "losses": [asdict(loss) for loss in found.losses],
+        },
     }
-    return found if any(found.values()) else None

@@ -1,29 +1,41 @@
-"""Intervals of means and of paired differences, and the smallest gain that a split can show."""
+"""Intervals of means and of differences, and the smallest gain that a split can show."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "detectable_gain", "estimate"]
+__all__ = ["CONFIDENCE", "Estimate", "cautious", "corrected", "detectable_gain", "estimate", "welch"]
 
 CONFIDENCE = 0.95
 POWER = 0.80
 RESAMPLES = 9999
 MEMORY = 20_000_000  # resampled values held at a time
 
+Values = NDArray[np.float64]
+UNKNOWN = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; ``ci`` is None where the value is computed exactly and has no sampling error."""
+    """A mean with its interval, 95 % where nothing else is said.
+
+    ci: None where the value is computed exactly and has no sampling error; infinite where one value is all there is.
+    """
 
     value: float
     ci: tuple[float, float] | None
 
 
-def estimate(values: NDArray[np.float64]) -> Estimate:
+def corrected(claims: int) -> float:
+    """The confidence of each of ``claims`` intervals that hold together at 95 %: Bonferroni's 1 - 0.05 / claims."""
+    return 1 - (1 - CONFIDENCE) / claims
+
+
+def estimate(values: Values, confidence: float = CONFIDENCE) -> Estimate:
     """Mean of values (n,) with its bias-corrected and accelerated bootstrap interval.
 
     Of paired differences this is the paired bootstrap. The resampling seed is fixed: the same values give the same
@@ -32,26 +44,67 @@ def estimate(values: NDArray[np.float64]) -> Estimate:
     from scipy.stats import bootstrap
 
     mean = float(np.mean(values))
-    if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):  # rounding only: the acceleration would be 0 / 0
+    if len(values) == 1:
+        return Estimate(mean, UNKNOWN)
+    if _constant(values):
         return Estimate(mean, (mean, mean))
     found = bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
         batch=max(1, MEMORY // len(values)),
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         method="BCa",
         rng=np.random.default_rng(0),
     ).confidence_interval
     return Estimate(mean, (float(found.low), float(found.high)))
 
 
-def detectable_gain(deviation: float, count: int) -> float:
-    """The smallest true mean difference that ``count`` pairs show at 95 % confidence with 80 % power.
+def cautious(values: Values, confidence: float) -> Estimate:
+    """Mean of values (n,) with the wider of the bootstrap's and Student's interval, end by end, for a claim.
+
+    The bootstrap alone is too narrow far out in the tails: of 16 normal values its interval of 99.2 % misses the mean
+    three times as often as it should.
+    """
+    from scipy.stats import t
+
+    found = estimate(values, confidence)
+    if found.ci is None or len(values) == 1 or _constant(values):
+        return found
+    reach = float(t.ppf(0.5 + confidence / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return Estimate(found.value, (min(found.ci[0], found.value - reach), max(found.ci[1], found.value + reach)))
+
+
+def welch(first: Values, second: Values, confidence: float = CONFIDENCE) -> Estimate:
+    """mean(first) - mean(second) of two independent samples (n,), (m,), with Welch's interval.
+
+    Source: Welch, Biometrika 1947, as scipy.stats.ttest_ind with unequal variances; without its complaint about
+    constant samples, whose interval has width zero.
+    """
+    from scipy.stats import t
+
+    found = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) == 1:
+        return Estimate(found, UNKNOWN)
+    squares = [0.0 if _constant(each) else float(np.var(each, ddof=1)) / len(each) for each in (first, second)]
+    if sum(squares) == 0:
+        return Estimate(found, (found, found))
+    freedom = sum(squares) ** 2 / (squares[0] ** 2 / (len(first) - 1) + squares[1] ** 2 / (len(second) - 1))
+    reach = float(t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(sum(squares))
+    return Estimate(found, (found - reach, found + reach))
+
+
+def detectable_gain(deviation: float, count: int, confidence: float = CONFIDENCE) -> float:
+    """The smallest true mean difference that ``count`` pairs show at this confidence with 80 % power.
 
     deviation: standard deviation of one paired difference. Two-sided normal approximation.
     """
     from scipy.stats import norm
 
-    quantiles = norm.ppf(0.5 + CONFIDENCE / 2) + norm.ppf(POWER)
+    quantiles = norm.ppf(0.5 + confidence / 2) + norm.ppf(POWER)
     return float(quantiles * deviation / np.sqrt(count))
+
+
+def _constant(values: Values) -> bool:
+    """Whether the spread is of rounding size: the bootstrap's acceleration would be 0 / 0."""
+    return bool(np.ptp(values) <= 1e-12 * max(1.0, abs(float(np.mean(values)))))

@@ -10,7 +10,20 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-__all__ = ["budget_table", "curve_table", "described", "interval", "left_behind", "paste", "short_names", "verdict"]
+__all__ = [
+    "budget_table",
+    "budgets_table",
+    "curve_table",
+    "described",
+    "detectable_lines",
+    "diversity_table",
+    "headline",
+    "interval",
+    "left_behind",
+    "paste",
+    "short_names",
+    "verdict",
+]
 
 Record = dict[str, Any]
 
@@ -18,15 +31,18 @@ CURVE_ROWS = 9  # points of a profile that a table shows
 BAR = 24  # characters of the longest bar
 
 
-def interval(value: float | None, bounds: Sequence[float] | None) -> str:
+def interval(value: float | None, bounds: Sequence[float | None] | None) -> str:
     """A value with its interval, in as many decimals as give the interval's width two digits."""
     if value is None:
         return "infinite"
     if bounds is None:
         return f"{value:.5f}"
-    width = bounds[1] - bounds[0]
+    low, high = bounds
+    if low is None or high is None:
+        return f"{value:.5f} [unknown]"  # one example has no interval
+    width = high - low
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
-    return f"{value:.{decimals}f} [{bounds[0]:.{decimals}f}, {bounds[1]:.{decimals}f}]"
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def short_names(labels: Sequence[str]) -> dict[str, str]:
@@ -49,26 +65,156 @@ def budget_table(budget: Record) -> Table:
     return table
 
 
+def diversity_table(budget: Record) -> Table | None:
+    """Whether the samples are alike: the winner's figures beside those of linear and of the data."""
+    if budget["diversity"] is None:
+        return None
+    losses = budget["diversity_losses"]
+    names = {
+        "winner": "tuned",
+        "linear": "linear",
+        "reference": f"linear at {losses['reference_steps']} steps",
+        "data": "the data itself",
+    }
+    figures = list(budget["diversity"]["winner"])
+    title = f"diversity, {losses['examples']} examples: a loss of {100 * losses['threshold']:g} % is flagged"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("samples", no_wrap=True)
+    for figure in figures:
+        table.add_column(figure.replace("_", " "), justify="right")
+    for who, found in budget["diversity"].items():
+        table.add_row(names[who], *(_bare(found[figure]) for figure in figures), style="dim" if who == "data" else "")
+    return table
+
+
 def verdict(budget: Record) -> list[str]:
     """Whether the gain over linear is larger than the noise, and what else to know."""
-    better = budget["gain_over_linear"]
-    amount = interval(better["value"], better["ci"])
-    if budget["beats_linear"]:
-        lines = [f"better than linear by {amount}"]
-    elif budget["flags"] and better["ci"][0] > 0:
-        lines = [f"better than linear by {amount}, but not counted as a win: the samples are less diverse"]
-    else:
-        lines = [f"no gain over linear here: {amount}"]
-    for figure in (flag.removeprefix("less-diverse:") for flag in budget["flags"]):
-        found = {name: interval(*each[figure].values()) for name, each in budget["diversity"].items()}
-        lines.append(f"  {figure.replace('_', ' ')}: " + "; ".join(f"{name} {text}" for name, text in found.items()))
+    lines = [_gain(budget), *_losses(budget)]
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
-    if budget["all_reachable_counts_scored"]:
-        lines.append("stopped early: every count vector that a scan of the box finds was scored")
+    if budget["ended"] is not None:
+        lines.append(f"stopped early: {budget['ended']}")
+    if budget["dropped"]:
+        lines.append(
+            f"{budget['dropped']} of {budget['trials']} trials were dropped early, since they could hardly win"
+        )
     if budget["counts"] is not None and budget["nfe"] < budget["steps"]:
         lines.append(
             f"{budget['nfe']:g} denoiser calls, not {budget['steps']}: the other steps have no token to reveal"
+        )
+    return lines
+
+
+def _gain(budget: Record) -> str:
+    better = budget["gain_over_linear"]
+    amount = interval(better["value"], better["ci"])
+    if budget["beats_linear"]:
+        return f"better than linear by {amount}"
+    if better["shown"]:
+        return f"better than linear by {amount}, but not counted as a win: the samples are less diverse"
+    if better["ci"] is not None and (better["ci"][0] or 0) > 0:  # true by itself, and too little for a claim
+        if better["ci_familywise"][0] > 0:
+            return (
+                f"no gain over linear is claimed: {amount}, but only {better['examples_that_differ']} examples differ"
+            )
+        return (
+            f"no gain over linear is claimed: {amount}, corrected {interval(better['value'], better['ci_familywise'])}"
+        )
+    return f"no gain over linear here: {amount}"
+
+
+def _losses(budget: Record) -> list[str]:
+    """A line per loss of diversity that forbids to call a gain one, and one for all that linear shares."""
+    lines, shared = [], []
+    for loss in _flagged(budget):
+        share, linear = (f"{100 * loss[name]:.1f} %" for name in ("share", "share_of_linear"))
+        if loss["blocks"]:
+            steps = budget["diversity_losses"]["reference_steps"]
+            than = "the data" if loss["than"] == "data" else f"linear at {steps} steps"
+            lines.append(f"  {_figure(loss)}: {share} below {than} (linear at this budget: {linear})")
+        else:
+            shared.append(f"{_figure(loss)} {share} ({linear})")
+    return [*lines, f"  below the data, as linear is (in brackets): {', '.join(shared)}"] if shared else lines
+
+
+def _flagged(budget: Record) -> list[Record]:
+    losses = budget["diversity_losses"]
+    return [] if losses is None else [loss for loss in losses["losses"] if loss["flagged"]]
+
+
+def _figure(loss: Record) -> str:
+    return str(loss["figure"]).replace("_", " ")
+
+
+def budgets_table(record: Record) -> Table | None:
+    """All budgets of a search side by side; None where there is one."""
+    budgets = sorted(record["budgets"], key=lambda budget: budget["steps"])
+    if len(budgets) < 2:
+        return None
+    table = Table(title="all budgets", title_justify="left", box=SIMPLE_HEAD)
+    exact = budgets[0]["ci"] is None
+    gain = "gain over linear" if exact else "gain over linear (corrected)"
+    for heading in ("steps", "NFE", "linear", "tuned", gain, "as good as linear at", "less diverse in"):
+        table.add_column(heading, justify="left" if heading.startswith("less") else "right")
+    for budget in budgets:
+        better = budget["gain_over_linear"]
+        pairs = [pair for pair in record["frontier"]["pairs"] if pair["steps"] == budget["steps"]]
+        reached = max((pair["linear_steps"] for pair in pairs if pair["no_worse"]), default=None)
+        table.add_row(
+            str(budget["steps"]),
+            f"{budget['nfe']:.4g}",
+            _bare(budget["baselines"]["linear"]),
+            _bare(budget),
+            interval(better["value"], better["ci_familywise"]),
+            "" if not pairs else "none" if reached is None else str(reached),
+            ", ".join(dict.fromkeys(_figure(loss) for loss in _flagged(budget) if loss["blocks"])),
+        )
+    return table
+
+
+def _bare(found: Record) -> str:
+    """A value without its interval, in the decimals that this gives it."""
+    return interval(found["value"], found["ci"]).split(" ")[0]
+
+
+def headline(record: Record) -> list[str]:
+    """What the budgets say together: how sure the gains are, and how many steps the tuned schedules save."""
+    budgets, frontier = record["confidence"]["budgets"], record["frontier"]
+    if budgets < 2:
+        return []
+    exact = record["budgets"][0]["ci"] is None
+    compared = f"{len(frontier['pairs'])} comparison{'s' * (len(frontier['pairs']) != 1)}"
+    how = "computed exactly" if exact else f"one-sided 95 %, corrected for {compared}"
+    margin = f"(margin {100 * frontier['margin']:g} %, {how})"
+    lines = [] if exact else [f"gains are claimed where they hold for all {budgets} budgets together at 95 %"]
+    best = frontier["headline"]
+    if best is None:
+        return [*lines, f"no tuned schedule is shown to be as good as linear at a larger budget {margin}"]
+    lines.append(
+        f"at {best['steps']} steps the tuned schedule is no worse than linear at {best['linear_steps']}: "
+        f"{best['ratio']:.1f} times fewer denoiser calls {margin}"
+    )
+    if best["linear_too"]:
+        lines.append(f"  so is linear at {best['steps']} steps: the saving is not the schedule's")
+    if best["flags"]:
+        lines.append(f"  its samples are flagged: {', '.join(best['flags'])}")
+    return lines
+
+
+def detectable_lines(found: Record | None) -> list[str]:
+    """What the report split can show, before the first trial, and what to do where that is little."""
+    if found is None:
+        return []
+    many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
+    more = found["squared_sine_minus_linear"]
+    lines = [
+        f"{found['report']} report examples show gains of {found['gain']:.3g} and more (80 % power{many}); on a pilot "
+        f"linear has {found['linear']:.4g} and squared-sine {interval(more['value'], more['ci'])} more"
+    ]
+    if found["large"]:
+        needed = "" if found["report_needed"] is None else f" to {found['report_needed']:,} or more"
+        lines.append(
+            f"warning: smaller gains than these are worth having and may go unseen; raise dataset.report{needed}"
         )
     return lines
 

@@ -10,20 +10,80 @@ from rich.console import Console
 
 from mdm_tune.console import Screen
 from mdm_tune.measuring import PointMeasured
-from mdm_tune.tables import curve_table, interval, left_behind, paste, short_names, verdict
+from mdm_tune.tables import (
+    budgets_table,
+    curve_table,
+    detectable_lines,
+    diversity_table,
+    headline,
+    interval,
+    left_behind,
+    paste,
+    short_names,
+    verdict,
+)
 
 BUDGET: dict[str, Any] = {
     "steps": 4,
     "nfe": 4,
     "counts": [1, 2, 3, 2],
     "alphas": None,
-    "gain_over_linear": {"value": 0.03, "ci": [0.02, 0.04]},
+    "gain_over_linear": {
+        "value": 0.03,
+        "ci": [0.02, 0.04],
+        "ci_familywise": [0.018, 0.042],
+        "examples_that_differ": 60,
+        "shown": True,
+    },
     "beats_linear": True,
     "flags": [],
     "diversity": None,
+    "diversity_losses": None,
     "detectable_gain": 0.016,
-    "all_reachable_counts_scored": False,
+    "trials": 20,
+    "dropped": 0,
+    "ended": None,
 }
+LOSSES: dict[str, Any] = {
+    "examples": 128,
+    "threshold": 0.05,
+    "reference_steps": 64,
+    "losses": [
+        {"figure": "token_entropy", "than": "reference", "share": 0.062, "share_of_linear": 0.011}
+        | {"flagged": True, "blocks": True},
+        {"figure": "answer_length", "than": "reference", "share": 0.02, "share_of_linear": 0.0}
+        | {"flagged": False, "blocks": False},
+        {"figure": "token_entropy", "than": "data", "share": 0.12, "share_of_linear": 0.1}
+        | {"flagged": True, "blocks": False},
+    ],
+}
+FLAGGED = {
+    **BUDGET,
+    "beats_linear": False,
+    "flags": ["less-diverse:token_entropy", "less-diverse-than-data:token_entropy"],
+    "diversity_losses": LOSSES,
+    "diversity": {
+        who: {
+            "token_entropy": {"value": value, "ci": [value - 0.05, value + 0.05]},
+            "distinct_tokens": {"value": 0.611, "ci": [0.6, 0.62]},
+            "answer_length": {"value": 60.25, "ci": [59.75, 60.75]},
+            "distinct_words": {"value": 0.625, "ci": [0.6, 0.65]},
+        }
+        for who, value in (("winner", 2.45), ("linear", 2.58), ("reference", 2.61), ("data", 2.79))
+    },
+}
+
+
+def better(**changes: Any) -> dict[str, Any]:
+    return {**BUDGET, "beats_linear": False, "gain_over_linear": {**BUDGET["gain_over_linear"], **changes}}
+
+
+def shown(*tables: Any, width: int = 80) -> str:
+    text = io.StringIO()
+    console = Console(file=text, width=width)
+    for table in tables:
+        console.print(table)
+    return text.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +94,7 @@ BUDGET: dict[str, Any] = {
         (0.5, [0.5, 0.5], "0.500 [0.500, 0.500]"),
         (0.5193495, None, "0.51935"),
         (None, None, "infinite"),
+        (0.5, [None, None], "0.50000 [unknown]"),
     ],
 )
 def test_intervals_show_two_digits_of_their_width(value: float | None, bounds: Any, text: str) -> None:
@@ -42,24 +103,104 @@ def test_intervals_show_two_digits_of_their_width(value: float | None, bounds: A
 
 def test_the_verdict_says_what_the_data_support() -> None:
     assert verdict(BUDGET)[0] == "better than linear by 0.030 [0.020, 0.040]"
-    none = {**BUDGET, "beats_linear": False, "gain_over_linear": {"value": 0.01, "ci": [-0.01, 0.03]}}
+    none = better(value=0.01, ci=[-0.01, 0.03], ci_familywise=[-0.02, 0.04], shown=False)
     assert verdict(none)[0] == "no gain over linear here: 0.010 [-0.010, 0.030]"
-    figures = {"token_entropy": {"value": 2.5, "ci": [2.4, 2.6]}}
-    flagged = {
-        **BUDGET,
-        "beats_linear": False,
-        "flags": ["less-diverse:token_entropy"],
-        "diversity": {"winner": figures, "linear": figures},
-    }
-    first, second, *_ = verdict(flagged)
-    assert "not counted as a win: the samples are less diverse" in first
-    assert second == "  token entropy: winner 2.50 [2.40, 2.60]; linear 2.50 [2.40, 2.60]"
+    alone = better(value=0.02, ci=[0.001, 0.04], ci_familywise=[-0.01, 0.05], shown=False)
+    assert verdict(alone)[0] == "no gain over linear is claimed: 0.020 [0.001, 0.040], corrected 0.020 [-0.010, 0.050]"
+    few = better(examples_that_differ=9, shown=False)
+    assert verdict(few)[0] == "no gain over linear is claimed: 0.030 [0.020, 0.040], but only 9 examples differ"
+    exact = better(value=0.0, ci=None, ci_familywise=None, examples_that_differ=None, shown=False)
+    assert verdict(exact)[0] == "no gain over linear here: 0.00000"
+
+
+def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
+    assert verdict(FLAGGED)[:3] == [
+        "better than linear by 0.030 [0.020, 0.040], but not counted as a win: the samples are less diverse",
+        "  token entropy: 6.2 % below linear at 64 steps (linear at this budget: 1.1 %)",
+        "  below the data, as linear is (in brackets): token entropy 12.0 % (10.0 %)",
+    ]
+    losses = [{**loss, "blocks": loss["than"] == "data"} for loss in LOSSES["losses"][2:]]
+    blocked = {**FLAGGED, "diversity_losses": {**LOSSES, "losses": losses}}
+    assert verdict(blocked)[1] == "  token entropy: 12.0 % below the data (linear at this budget: 10.0 %)"
+    assert diversity_table(BUDGET) is None
+    lines = shown(diversity_table(FLAGGED)).splitlines()
+    assert "diversity, 128 examples: a loss of 5 % is flagged" in lines[0]
+    assert [line.split("  ")[1].strip() for line in lines[-5:-1]] == [
+        "tuned",
+        "linear",
+        "linear at 64 steps",
+        "the data itself",
+    ]
+    assert lines[-5].split()[1:] == ["2.450", "0.611", "60.2", "0.625"]
 
 
 def test_fewer_calls_and_an_early_stop_are_said() -> None:
-    lines = verdict({**BUDGET, "steps": 6, "all_reachable_counts_scored": True})
-    assert any("stopped early" in line for line in lines)
+    lines = verdict({**BUDGET, "steps": 6, "ended": "the time for trials is used up", "dropped": 7})
+    assert "stopped early: the time for trials is used up" in lines
     assert any("4 denoiser calls, not 6" in line for line in lines)
+    assert any("7 of 20 trials were dropped early" in line for line in lines)
+    assert len(verdict(BUDGET)) == 2
+
+
+def several(**changes: Any) -> dict[str, Any]:
+    """A search of two budgets, the larger one first."""
+    value = {"value": 0.803, "ci": [0.79, 0.816]}
+    one = {**FLAGGED, **value, "steps": 8, "nfe": 8.0, "baselines": {"linear": {"value": 0.76, "ci": [0.75, 0.77]}}}
+    two = {**BUDGET, **value, "steps": 16, "nfe": 16.0, "baselines": {"linear": {"value": 0.8, "ci": [0.79, 0.81]}}}
+    pair = {"steps": 8, "linear_steps": 16, "ratio": 2.0, "no_worse": True, "linear_too": False, "flags": []}
+    frontier = {"margin": 0.01, "confidence": 0.95, "pairs": [pair], "headline": {**pair, **changes}}
+    return {"budgets": [two, one], "confidence": {"budgets": 2}, "frontier": frontier}
+
+
+def test_the_budgets_stand_side_by_side() -> None:
+    table = budgets_table(several())
+    assert table is not None
+    cells = [list(map(str, column.cells)) for column in table.columns]
+    assert cells[:4] == [["8", "16"], ["8", "16"], ["0.760", "0.800"], ["0.803", "0.803"]]
+    assert cells[4] == ["0.030 [0.018, 0.042]"] * 2
+    assert cells[5] == ["16", ""]
+    assert cells[6] == ["token entropy", ""]
+    assert "…" not in shown(table)
+    worse = several()
+    worse["frontier"]["pairs"][0]["no_worse"] = False
+    assert list((budgets_table(worse) or table).columns[5].cells) == ["none", ""]
+    assert budgets_table({**several(), "budgets": [BUDGET]}) is None
+
+
+def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None:
+    how = "(margin 1 %, one-sided 95 %, corrected for 1 comparison)"
+    claim = f"at 8 steps the tuned schedule is no worse than linear at 16: 2.0 times fewer denoiser calls {how}"
+    assert headline(several()) == ["gains are claimed where they hold for all 2 budgets together at 95 %", claim]
+    assert headline(several(linear_too=True))[2] == "  so is linear at 8 steps: the saving is not the schedule's"
+    assert headline(several(flags=["less-diverse:x"]))[2] == "  its samples are flagged: less-diverse:x"
+    none = several()
+    none["frontier"]["headline"] = None
+    assert headline(none)[1] == f"no tuned schedule is shown to be as good as linear at a larger budget {how}"
+    assert headline({**none, "confidence": {"budgets": 1}}) == []
+    exact = several()
+    exact["budgets"][0] = {**BUDGET, "ci": None}
+    assert headline(exact) == [claim.replace(how, "(margin 1 %, computed exactly)")]
+
+
+def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
+    found: dict[str, Any] = {
+        "gain": 0.0204,
+        "linear": 0.531,
+        "report": 512,
+        "report_needed": 86,
+        "budgets": 4,
+        "squared_sine_minus_linear": {"value": -0.023, "ci": [-0.04, -0.01]},
+        "large": False,
+    }
+    (line,) = detectable_lines(found)
+    assert line == (
+        "512 report examples show gains of 0.0204 and more (80 % power, corrected for 4 budgets); on a pilot linear "
+        "has 0.531 and squared-sine -0.023 [-0.040, -0.010] more"
+    )
+    _, warning = detectable_lines({**found, "large": True, "report_needed": 1234, "budgets": 1})
+    assert warning.startswith("warning:") and warning.endswith("raise dataset.report to 1,234 or more")
+    assert detectable_lines({**found, "large": True, "report_needed": None})[1].endswith("raise dataset.report")
+    assert detectable_lines(None) == []
 
 
 def test_counts_can_be_pasted() -> None:

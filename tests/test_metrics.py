@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from mdm_tune import metrics
 from mdm_tune.datasets import Dataset, law_dataset
@@ -41,14 +42,13 @@ def test_spelling_counts_characters_of_complete_words(text: str, share: float) -
     assert spelling([text], {"the", "dog"})[0] == pytest.approx(share)
 
 
+def figures(texts: list[str]) -> dict[str, float]:
+    metric = metrics.Spelling(Dataset({}, SYMBOLS, frozenset({"the", "dog", "cat", "sat"})))
+    tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
+    return {name: float(values.mean()) for name, values in metric.diversity(tokens).items()}
+
+
 def test_diversity_falls_when_samples_become_alike() -> None:
-    dataset = Dataset({}, SYMBOLS, frozenset({"the", "dog", "cat", "sat"}))
-    metric = metrics.Spelling(dataset)
-
-    def figures(texts: list[str]) -> dict[str, float]:
-        tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
-        return {name: float(values.mean()) for name, values in metric.diversity(tokens).items()}
-
     varied = figures(["x the dog cat y"] * 16)
     alike = figures(["x the the the y"] * 16)
     garbage = figures(["x the dgo cta y"] * 16)
@@ -56,7 +56,49 @@ def test_diversity_falls_when_samples_become_alike() -> None:
     assert alike["distinct_words"] == pytest.approx(1 / 3)
     assert garbage["distinct_words"] == pytest.approx(1.0)  # one known word; the misspelt ones add nothing
     assert alike["token_entropy"] < varied["token_entropy"]
-    assert figures(["e" * 15] * 16)["token_entropy"] == pytest.approx(0.0)
+    assert figures(["e" * 15] * 16)["token_entropy"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("abcdefgh", 1.0),  # six runs of three, all distinct
+        ("abababab", 2 / 6),  # aba, bab
+        ("abcabcab", 3 / 6),
+        ("aaaaaaaa", 1 / 6),
+    ],
+)
+def test_distinct_tokens_falls_under_repetition_within_a_sample(text: str, share: float) -> None:
+    assert figures([text] * 16)["distinct_tokens"] == pytest.approx(share)
+
+
+def test_distinct_tokens_falls_when_samples_repeat_each_other() -> None:
+    """32 samples are 16 batches of two, the first and the 17th in one: six runs of three among twelve."""
+    assert figures(["abcdefgh"] * 32)["distinct_tokens"] == pytest.approx(0.5)
+    assert figures(["abcdefgh"] * 16 + ["stuvwxyz"] * 16)["distinct_tokens"] == pytest.approx(1.0)
+
+
+def test_token_entropy_is_that_of_the_letters() -> None:
+    counts = np.array([4.0, 2.0, 1.0, 1.0])
+    assert figures(["aaaabbcd"] * 40)["token_entropy"] == pytest.approx(stats.entropy(counts))
+
+
+def test_an_answer_padded_with_spaces_is_short() -> None:
+    assert figures(["the dog sat on x"] * 4)["answer_length"] == 16
+    assert figures([" the     dog    "] * 4)["answer_length"] == len("the dog")
+    assert figures(["    "] * 4)["answer_length"] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 17])
+def test_figures_of_few_and_of_short_samples(count: int) -> None:
+    for tokens in (torch.zeros(count, 1, dtype=torch.int64), torch.arange(2).repeat(count, 1)):
+        found = metrics.sample_figures(tokens, ["a"] * count)
+        assert {name: len(values) for name, values in found.items()} == {
+            "token_entropy": min(count, 16),
+            "distinct_tokens": min(count, 16),
+            "answer_length": count,
+        }
+        assert all(np.isfinite(values).all() for values in found.values())
 
 
 def test_spelling_needs_a_vocabulary_and_a_space() -> None:

@@ -1,0 +1,290 @@
+"""The end of a search by hand-made scores: who is chosen, what is reported, and quality against denoiser calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mdm_tune.claims import detectable
+from mdm_tune.confirmation import EXHAUSTED, Budget, Trial, confirm, frontier_of
+from mdm_tune.datasets import Use
+from mdm_tune.evaluation import Cost, Evaluator, Sampler, Scores, Setting
+from mdm_tune.metrics import Direction
+from mdm_tune.records import detectable_record, schedule_record, search_record
+from mdm_tune.results import RunFolder
+from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
+from mdm_tune.statistics import Estimate, corrected, detectable_gain
+
+Values = NDArray[np.float64]
+LENGTH = 64
+FIXED = Sampler("random", False, 1.0, "one-per-step", 64)
+BASELINES: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
+A, B, C = Beta(2.0, 0.5), Beta(0.5, 2.0), Beta(3.0, 3.0)
+
+
+@dataclass
+class Metric:
+    """Its one figure of diversity, if it has any, is the mean of the tokens of each sample."""
+
+    direction: Direction = "minimize"
+    name: str = "made-up"
+    has_figures: bool = True
+    sizes: set[int] = field(default_factory=set)
+
+    def diversity(self, tokens: torch.Tensor) -> dict[str, Values]:
+        self.sizes.add(len(tokens))
+        return {"token_entropy": tokens.double().mean(1).numpy()} if self.has_figures else {}
+
+
+@dataclass
+class Bench:
+    """Stands in for an evaluator: values by schedule's label and split, and a note of what was scored."""
+
+    values: dict[str, float]
+    metric: Metric = field(default_factory=Metric)
+    tokens: dict[str, int] = field(default_factory=dict)
+    examples: int = 64
+    exact: bool = False
+    asked: list[tuple[Use, list[str]]] = field(default_factory=list)
+
+    def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
+        return Setting.of(schedule, steps, LENGTH, FIXED, label)
+
+    def data(self, use: Use) -> Scores | None:
+        return self.made("data", Setting("data", 0, LENGTH), use) if "data" in self.values else None
+
+    def made(self, label: str, setting: Setting, use: Use | None) -> Scores:
+        noise = np.random.default_rng([ord(letter) for letter in f"{label}{setting.steps}"])
+        value = self.values.get(f"{use} {label}", self.values.get(label, 9.0))
+        if self.exact:
+            return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=1.0))
+        values = value + noise.normal(0.0, 0.01, self.examples)
+        tokens = torch.full((self.examples, 4), self.tokens.get(label, 100))
+        return Scores(
+            setting, Estimate(float(values.mean()), None), setting.nfe, Cost(10, 40, 1.0), use, values, tokens
+        )
+
+    def score(self, settings: Sequence[Setting], use: Use) -> list[Scores]:
+        self.asked.append((use, [setting.label for setting in settings]))
+        return [self.made(setting.label, setting, use) for setting in settings]
+
+    def trial(self, number: int, schedule: Beta, value: float, steps: int = 8, **more: Any) -> Trial:
+        return Trial(number, schedule, self.setting(schedule, steps).key, value, True, Cost(1, 4, 0.5), **more)
+
+    def confirm(self, trials: Sequence[Trial], steps: int = 8, finalists: int = 2, **more: Any) -> Budget:
+        return confirm(cast(Evaluator, self), steps, trials, BASELINES, finalists, self.score, **more)
+
+
+def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported() -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0, f"report {A.name}": 2.5, B.name: 2.2, C.name: 1.0})
+    trials = [bench.trial(0, A, 0.3), bench.trial(1, B, 0.2), bench.trial(2, C, 0.4), bench.trial(3, B, 0.2)]
+    budget = bench.confirm(trials)
+    assert bench.asked == [
+        ("choose", ["linear", "squared-sine", B.name, A.name]),  # C was third on tune
+        ("report", [A.name, "linear", "squared-sine"]),
+    ]
+    assert budget.schedule == A and budget.winner.setting.label == A.name
+    assert budget.winner.estimate.value == pytest.approx(2.5, abs=0.01)  # and not what it had when it was chosen
+    assert budget.gain.value == pytest.approx(0.5, abs=0.01) and budget.gain.shown and budget.beats_linear
+    assert set(budget.baselines) == set(BASELINES)
+    assert [scores.setting.label for scores in budget.chosen_from] == bench.asked[0][1]
+
+
+def test_a_dropped_trial_is_never_a_finalist() -> None:
+    bench = Bench({A.name: 1.0, B.name: 2.0, C.name: 3.0})
+    trials = [bench.trial(0, A, 0.1, dropped=True), bench.trial(1, B, 0.2), bench.trial(2, C, 0.3, dropped=True)]
+    budget = bench.confirm(trials, finalists=3)
+    assert bench.asked[0][1] == ["linear", "squared-sine", B.name]
+    assert (budget.trials, budget.dropped) == (3, 2)
+    assert bench.confirm(trials[:1]).schedule in BASELINES.values()
+
+
+def test_a_larger_value_wins_where_that_is_better() -> None:
+    bench = Bench({"linear": 1.0, "squared-sine": 1.0, A.name: 2.0, B.name: 3.0}, Metric("maximize"))
+    budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], finalists=1)
+    assert bench.asked[0][1][2:] == [B.name] and budget.schedule == B
+    assert budget.gain.value == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_name_wins_over_an_equal_trial_and_is_no_finalist_itself() -> None:
+    bench = Bench(dict.fromkeys(("linear", "squared-sine", A.name), 1.0), exact=True)
+    budget = bench.confirm([bench.trial(0, Beta(0.5, 0.5), 1.0), bench.trial(1, A, 1.0)])
+    assert bench.asked[0][1] == ["linear", "squared-sine", A.name]
+    assert budget.schedule == Linear() and not budget.beats_linear and budget.detectable is None
+
+
+def test_the_cost_is_that_of_trials_and_scores() -> None:
+    bench = Bench({})
+    budget = bench.confirm([bench.trial(0, A, 0.1), replace(bench.trial(1, A, 0.1), fresh=False)], ended=EXHAUSTED)
+    assert budget.cost == Cost(2 + 10 * (3 + 3), 8 + 40 * (3 + 3), 1.0 + 6.0)
+    assert (budget.reused, budget.ended) == (1, EXHAUSTED)
+
+
+def test_choosing_without_sampling_asks_for_the_report_alone() -> None:
+    bench = Bench({A.name: 1.0, B.name: 5.0})
+    prices = {A.name: 5.0, B.name: 1.0}
+
+    def price(setting: Setting) -> Scores:
+        return Scores(setting, Estimate(prices.get(setting.label, 9.0), None), setting.nfe, Cost())
+
+    budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], choose=price)
+    assert bench.asked == [("report", [B.name, "linear", "squared-sine"])]
+    assert budget.schedule == B and budget.cost.denoiser_rows == 2 + 30
+
+
+def test_a_claim_and_what_could_be_seen_are_corrected_for_the_budgets() -> None:
+    bench = Bench({"linear": 9.0, A.name: 8.9966})
+    one, six = (bench.confirm([bench.trial(0, A, 0.1)], claims=claims) for claims in (1, 6))
+    assert one.gain.ci == six.gain.ci and one.claims == 1 and six.claims == 6
+    assert one.gain.familywise is not None and six.gain.familywise is not None
+    assert six.gain.familywise[0] < one.gain.familywise[0]
+    linear, winner = one.baselines["linear"].values, one.winner.values
+    assert linear is not None and winner is not None
+    deviation = float(np.std(linear - winner, ddof=1))
+    assert one.detectable == pytest.approx(detectable_gain(deviation, 64))
+    assert six.detectable == pytest.approx(detectable_gain(deviation, 64, corrected(6)))
+
+
+@pytest.mark.parametrize(
+    ("winner", "flags", "beats"),
+    [
+        (100, (), True),
+        (96, ("less-diverse-than-data:token_entropy",), True),
+        (94, ("less-diverse:token_entropy", "less-diverse-than-data:token_entropy"), False),
+    ],
+)
+def test_diversity_is_compared_on_the_examples_of_the_reference(
+    winner: int, flags: tuple[str, ...], beats: bool
+) -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0, "data": 0.0}, tokens={A.name: winner, "data": 102})
+    many = replace(bench.made("linear", bench.setting(Linear(), 32), "report"))
+    assert many.values is not None and many.tokens is not None
+    many = replace(many, values=many.values[:16], tokens=many.tokens[:16])
+    budget = bench.confirm([bench.trial(0, A, 0.1)], reference=many, diversity_loss=0.05)
+    assert budget.gain.shown
+    assert (budget.flags, budget.beats_linear) == (flags, beats)
+    assert budget.diversity is not None and budget.diversity.examples == 16 and bench.metric.sizes == {16}
+    assert list(budget.diversity.figures) == ["winner", "linear", "reference", "data"]
+    assert budget.reference == many.setting
+
+
+def test_without_a_reference_the_data_are_compared_on_all_examples() -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0, "data": 0.0}, tokens={A.name: 80})
+    budget = bench.confirm([bench.trial(0, A, 0.1)])
+    assert budget.diversity is not None and budget.diversity.examples == 64
+    assert budget.flags == ("less-diverse-than-data:token_entropy",)
+    assert not budget.beats_linear  # linear itself is as diverse as the data
+
+
+def test_a_metric_without_figures_compares_none() -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0}, Metric(has_figures=False))
+    budget = bench.confirm([bench.trial(0, A, 0.1)])
+    assert budget.diversity is None and budget.flags == () and budget.beats_linear
+
+
+def budgets_of(values: dict[int, tuple[float, float]], *, exact: bool = False) -> list[Budget]:
+    """Budgets by steps, from the values of linear and of the winner."""
+    found = []
+    for steps, (linear, winner) in values.items():
+        bench = Bench({"linear": linear, A.name: winner}, exact=exact)
+        found.append(bench.confirm([bench.trial(0, A, 0.1, steps)], steps, claims=len(values)))
+    return found
+
+
+def test_the_headline_is_the_pair_that_saves_most_calls() -> None:
+    budgets = budgets_of({16: (4.0, 2.0), 4: (8.0, 5.0), 8: (6.0, 4.0)})  # in any order; less is better
+    found = frontier_of(budgets, "minimize", 0.01)
+    tested = {(pair.budget.steps, pair.larger.steps): pair for pair in found.pairs}
+    assert {key: pair.found.holds for key, pair in tested.items()} == {(4, 8): True, (4, 16): False, (8, 16): True}
+    assert found.confidence == pytest.approx(1 - 0.05 / 3)
+    assert tested[4, 16].ratio == pytest.approx(budgets[0].baselines["linear"].nfe / budgets[1].winner.nfe)
+    assert found.headline is not None
+    assert found.headline.ratio == max(pair.ratio for pair in found.pairs if pair.found.holds)
+    assert not any(pair.linear_too for pair in found.pairs)
+    bound = tested[8, 16].found.bound
+    assert bound is not None and -0.04 < bound < 0.01
+
+
+def test_a_margin_decides_what_counts_as_the_same() -> None:
+    budgets = budgets_of({4: (9.0, 4.2), 8: (4.0, 3.0)})
+    assert frontier_of(budgets, "minimize", 0.01).headline is None
+    assert frontier_of(budgets, "minimize", 0.1).headline is not None
+
+
+def test_exact_values_are_compared_alike() -> None:
+    budgets = budgets_of({4: (8.0, 5.0), 8: (5.0, 5.0), 16: (4.96, 4.0)}, exact=True)
+    found = frontier_of(budgets, "minimize", 0.01)
+    assert [pair.found.holds for pair in found.pairs] == [True, True, True]
+    assert [pair.linear_too for pair in found.pairs] == [False, False, True]
+    assert [pair.found.holds for pair in frontier_of(budgets, "minimize", 0.001).pairs] == [True, False, False]
+    assert all(pair.found.bound is None for pair in found.pairs)
+
+
+def test_one_budget_and_budgets_of_equal_calls_have_no_pairs() -> None:
+    assert frontier_of(budgets_of({8: (3.0, 2.0)}), "minimize", 0.01).pairs == ()
+    bench = Bench({})
+    same = replace(bench.confirm([]), steps=9)
+    found = frontier_of([bench.confirm([]), same], "minimize", 0.01)
+    assert found.pairs == () and found.headline is None
+
+
+def run_of(bench: Bench) -> Any:
+    sampler = SimpleNamespace(order="random", reveal="fixed", temperature=1.0, counts="one-per-step", block_length=None)
+    config = SimpleNamespace(sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
+    evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
+    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"})
+
+
+def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0, "data": 0.0}, tokens={A.name: 80})
+    many = bench.made("linear", bench.setting(Linear(), 32), "report")
+    trials = [bench.trial(0, A, 0.1), bench.trial(1, B, 9.0, dropped=True)]
+    budgets = [bench.confirm(trials, claims=2, reference=many, ended="time"), *budgets_of({16: (2.5, 1.0)})]
+    record = search_record(run_of(bench), RunFolder(tmp_path), budgets, None)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["confidence"] == {"each": 0.95, "familywise": 0.95, "budgets": 2}
+    (pair,) = record["frontier"]["pairs"]
+    assert record["frontier"]["headline"] == pair and pair["no_worse"]
+    assert (pair["steps"], pair["linear_steps"]) == (8, 16)
+    assert pair["flags"] == ["less-diverse:token_entropy", "less-diverse-than-data:token_entropy"]
+    first = record["budgets"][0]
+    assert first["flags"] == pair["flags"] and not first["beats_linear"] and first["gain_over_linear"]["shown"]
+    assert first["gain_over_linear"]["examples_that_differ"] == 64
+    low, high = first["gain_over_linear"]["ci_familywise"]
+    assert low < first["gain_over_linear"]["ci"][0] < first["gain_over_linear"]["ci"][1] < high
+    assert set(first["diversity"]) == {"winner", "linear", "reference", "data"}
+    losses = first["diversity_losses"]
+    assert (losses["examples"], losses["threshold"], losses["reference_steps"]) == (64, 0.05, 32)
+    assert losses["losses"][0] == {
+        "figure": "token_entropy",
+        "than": "reference",
+        "share": pytest.approx(0.2),
+        "share_of_linear": 0.0,
+        "flagged": True,
+        "blocks": True,
+    }
+    assert (first["dropped"], first["ended"], first["all_reachable_counts_scored"]) == (1, "time", False)
+    file = schedule_record(run_of(bench), budgets)
+    assert (file["frontier"], file["confidence"]) == (record["frontier"], record["confidence"])
+    assert file["budgets"][0]["diversity_losses"] == losses
+
+
+def test_the_record_of_what_can_be_seen() -> None:
+    bench = Bench({"linear": 3.0, "squared-sine": 3.005})
+    one, two = bench.score([bench.setting(each, 8, name) for name, each in BASELINES.items()], "tune")
+    found = detectable(one, two, 16, 2)
+    record = detectable_record(found)
+    assert found is not None and record is not None
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert (record["steps"], record["report"], record["budgets"], record["large"]) == (8, 16, 2, found.large)
+    assert record["report_needed"] == found.needed
+    assert detectable_record(None) is None
