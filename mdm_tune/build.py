@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from mdm_tune import metrics
 from mdm_tune.config import Config, ModelConfig
+from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Dataset, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.proposals import SearchSettings
+from mdm_tune.replicas import Replicas
 from mdm_tune.results import load_schedule
 from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
-from mdm_tune.search import OPTIMUM, SearchSettings
 
-__all__ = ["Run", "build", "check_baselines", "is_file", "own_steps", "settings_of"]
+__all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", "settings_of"]
 
 Model = Law | Transformer
 
@@ -34,10 +39,36 @@ class Run:
     evaluator: Evaluator
     search: SearchSettings
     fingerprints: dict[str, str]
+    replicas: Replicas | None = None
 
     @property
     def dataset(self) -> Dataset | None:
         return self.evaluator.dataset
+
+
+@contextmanager
+def opened(config: Config, devices: Sequence[str] = ("cpu",)) -> Iterator[Run]:
+    """A run whose rows are shared by one process per device; in this process alone where there is only the CPU.
+
+    Raises InputError as ``build`` does, and for an exact law on a GPU.
+    """
+    run = build(config)
+    if tuple(devices) == ("cpu",):
+        yield run
+        return
+    if config.model.type != "transformer" and set(devices) != {"cpu"}:
+        raise InputError(
+            f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
+            "give cpu or cpu:2"
+        )
+    with Replicas(partial(_denoiser_on, config.model), devices) as replicas:
+        run.evaluator.unmask = replicas.unmask
+        yield replace(run, replicas=replicas)
+
+
+def _denoiser_on(config: ModelConfig, device: str) -> Denoiser:
+    model = build_model(config)
+    return model.to(device) if isinstance(model, Transformer) else model
 
 
 def build(config: Config) -> Run:
@@ -62,6 +93,13 @@ def build(config: Config) -> Run:
         config.search.finalists,
         config.search.baselines,
         config.seed,
+        config.search.racing,
+        config.search.together,
+        config.search.auto_stop,
+        config.search.rows,
+        config.search.diversity_loss,
+        config.search.margin,
+        config.search.timeout,
     )
     return Run(config, model, evaluator, search, _fingerprints(config.model, model, dataset))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from mdm_tune.console import Screen
+from mdm_tune.console import Screen, drop_stdout
 from mdm_tune.errors import InputError, MdmTuneError
 
 __all__ = ["app", "main"]
@@ -38,6 +37,10 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything ran
 Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
+Devices = Annotated[
+    str,
+    typer.Option("--devices", help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all."),
+]
 Schedules = Annotated[
     list[str] | None,
     typer.Option(
@@ -58,7 +61,11 @@ def search(
     trials: Annotated[int | None, typer.Option("--trials", help="Trials per budget.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the run folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the search in the run folder.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes on this machine that share the search, each with its own model.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
+    devices: Devices = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -68,22 +75,32 @@ def search(
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
-        from mdm_tune import runs
         from mdm_tune.config import load_config
+        from mdm_tune.devices import parse_devices
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
+        used = parse_devices(devices)
         if dry_run:
             from mdm_tune.dry_run import dry_run as price
 
             record = price(loaded)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
-        record = runs.search(loaded, resume=resume, overwrite=overwrite, notify=screen.on_event)
+        from mdm_tune.search_run import search as tune
+        from mdm_tune.team import Team, shared_out
+
+        mine, *others = shared_out(used, workers)
+        with Team(loaded, others) as team:
+            record = tune(
+                loaded, resume=resume, overwrite=overwrite, notify=screen.on_event, devices=mine, begun=team.start
+            )
         same = [str(config), *(part for text in overrides or () for part in ("--set", text))]
         same += [] if output is None else ["--output", output]
         same += [] if seed is None else ["--seed", str(seed)]
         commands = [shlex.join(["mdm-tune", name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
+        for name in team.failed:
+            screen.say(f"note: {name} ended with an error; its log is in {record['files']['run']}")
 
 
 @app.command()
@@ -97,6 +114,7 @@ def evaluate(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
+    devices: Devices = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -106,10 +124,16 @@ def evaluate(
         screen.say(f"mdm-tune evaluate {config}: loading")
         from mdm_tune import runs
         from mdm_tune.config import load_config
+        from mdm_tune.devices import parse_devices
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         record = runs.evaluate(
-            loaded, schedule or (), steps or (), differences=show_differences, notify=screen.on_event
+            loaded,
+            schedule or (),
+            steps or (),
+            differences=show_differences,
+            notify=screen.on_event,
+            devices=parse_devices(devices),
         )
         screen.json(record) if as_json else screen.evaluate_result(record)
 
@@ -125,6 +149,7 @@ def sample(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
+    devices: Devices = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -136,9 +161,10 @@ def sample(
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune import runs
         from mdm_tune.config import load_config
+        from mdm_tune.devices import parse_devices
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
-        record = runs.sample(loaded, schedule, steps, number, screen.live)
+        record = runs.sample(loaded, schedule, steps, number, screen.live, parse_devices(devices))
         if as_json:
             screen.json(record)
             return
@@ -156,6 +182,7 @@ def profile(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
+    devices: Devices = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -164,10 +191,11 @@ def profile(
     with reporting(screen):
         screen.say(f"mdm-tune profile {config}: loading")
         from mdm_tune.config import load_config
+        from mdm_tune.devices import parse_devices
         from mdm_tune.profile_run import profile as measure
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
-        record = measure(loaded, steps or (), notify=screen.on_event)
+        record = measure(loaded, steps or (), notify=screen.on_event, devices=parse_devices(devices))
         screen.json(record) if as_json else screen.profile_result(record)
 
 
@@ -177,13 +205,10 @@ def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
-        _drop_stdout()
+        drop_stdout()
     except OSError as error:
-        _drop_stdout()
-        print(f"error: cannot write the result to stdout ({error.strerror}); the run folder has it", file=sys.stderr)
+        print(f"error: {error}; what was finished is kept, free what is missing and run again", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""), file=sys.stderr)
@@ -199,11 +224,6 @@ def _again(screen: Screen) -> str:
     if screen.searching and "--resume" not in words:
         words = [word for word in words if word != "--overwrite"] + ["--resume"]
     return shlex.join(["mdm-tune", *words])
-
-
-def _drop_stdout() -> None:
-    """Keep the interpreter from failing again when it flushes stdout at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

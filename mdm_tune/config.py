@@ -14,7 +14,8 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from mdm_tune import config_rules as rules
-from mdm_tune.config_errors import Location, field_problems, placed, read_yaml, with_override
+from mdm_tune.config_conflicts import JUDGED, conflicts
+from mdm_tune.config_errors import Location, field_problems, placed, read_yaml, with_override, without_password
 from mdm_tune.config_models import (
     ExactLaw,
     FromList,
@@ -111,13 +112,27 @@ class SearchConfig(Section):
     """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it.
 
     warm_start: begin with the winners of earlier budgets and, in random order (``auto``) or always (``profile``), with
-    the best schedules on the information profile."""
+    the best schedules on the information profile. racing: drop candidates that cannot win. together: candidates that
+    share denoiser batches. auto_stop: end a budget's trials where the last ones gained no more than the noise. rows:
+    denoiser rows of a budget's trials at most. timeout: seconds of a command at most, the confirmation included.
+    storage: where trials are kept, an Optuna URL; without it a journal in the run folder. name: of the run in a storage
+    that others use too; without it the name of the run folder. diversity_loss: the share of a diversity figure that a
+    winner may lose. margin: the share of linear's value that counts as the same quality."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Positive = 25
     space: SpaceConfig = SpaceConfig()
     finalists: Positive = 4
     warm_start: WarmStart = "auto"
+    racing: bool = True
+    together: Annotated[int, Field(ge=1, le=64)] = 4
+    auto_stop: bool = True
+    rows: Positive | None = None
+    timeout: PositiveFloat | None = None
+    storage: Annotated[Text, AfterValidator(rules.storage_url)] | None = None
+    name: Annotated[Text, AfterValidator(rules.run_name)] | None = None
+    diversity_loss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,
@@ -206,8 +221,11 @@ def load_config(
 
 
 def resolved(config: Config) -> dict[str, Any]:
-    """The complete config with all defaults, in types that YAML and JSON know."""
-    return config.model_dump(mode="json")
+    """The complete config with all defaults, in types that YAML and JSON know; without the password of the storage."""
+    found = config.model_dump(mode="json")
+    if found["search"]["storage"] is not None:
+        found["search"]["storage"] = without_password(found["search"]["storage"])
+    return found
 
 
 def to_yaml(config: Config) -> str:
@@ -218,14 +236,14 @@ def to_yaml(config: Config) -> str:
 def conflicts_in(document: Mapping[Any, Any], wrong: set[str]) -> list[str]:
     """Contradictions between settings, as far as they are known: those at the ``wrong`` paths are not."""
     values: dict[str, Any] = {}
-    for path in rules.JUDGED:
+    for path in JUDGED:
         name, key = path.split(".")
         section = document.get(name)
         default = SamplerConfig.model_fields[key].default if name == "sampler" else None
         values[path] = section.get(key, default) if isinstance(section, dict) and path not in wrong else None
     if document.get("dataset") is None:
         values["dataset.type"] = "none"
-    return list(rules.conflicts(values, [type_name(law) for law in get_args(ExactLaw)]))
+    return list(conflicts(values, [type_name(law) for law in get_args(ExactLaw)]))
 
 
 def type_name(section: type[Section]) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mdm_tune.errors import InputError
 
-__all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override"]
+__all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override", "without_password"]
 
 SHOWN_LENGTH = 60
 EXAMPLES = {  # what to add where a required key is missing
@@ -110,7 +110,9 @@ def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise InputError(f"--set: must be section.key=value, got {override!r}; write it like --set search.trials=5")
+        raise InputError(
+            f"--set: must be section.key=value, got {shown(override)}; write it like --set search.trials=5"
+        )
     return placed(document, keys, parsed(text, f"--set {path.strip()}"))
 
 
@@ -126,7 +128,7 @@ def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: 
 
 
 def shown(value: object) -> str:
-    """``value`` as a reader of YAML knows it, on one line of bounded length."""
+    """``value`` as a reader of YAML knows it, on one line of bounded length and without a password."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict):
@@ -135,7 +137,14 @@ def shown(value: object) -> str:
         text = repr(list(value)) if isinstance(value, tuple) else repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a number too long to show"
+    text = without_password(text)
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."
+
+
+def without_password(text: str) -> str:
+    """``text`` with *** for the password of a database's address in it, also where that is one of its options."""
+    text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
+    return re.sub(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def field_problems(

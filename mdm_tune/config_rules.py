@@ -1,10 +1,9 @@
-"""The rules that the values of a config obey: alone (pydantic validators) and together (``conflicts``)."""
+"""The rules that each value of a config obeys by itself, as pydantic validators."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ from mdm_tune.errors import InputError
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
 
 __all__ = [
-    "JUDGED",
     "OPTIMUM",
     "as_pair",
     "as_tuple",
-    "conflicts",
     "distinct",
     "distinct_schedules",
     "equal_weights",
@@ -30,28 +27,18 @@ __all__ = [
     "one_length",
     "one_per_symbol",
     "one_shape",
+    "run_name",
     "schedule_name",
     "schedule_or_path",
     "square",
+    "storage_url",
     "sums_to_one",
 ]
 
 SMALLEST_SPLIT = 8
 SUM_TOLERANCE = 1e-6  # 0.333333 is how people write a third
 ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that was divided once is not divided again
-JUDGED = (
-    "model.type",
-    "dataset.type",
-    "sampler.order",
-    "sampler.reveal",
-    "sampler.temperature",
-    "sampler.block_length",
-    "objective.metric",
-    "dataset.tune",
-    "profile.examples",
-)
 OPTIMUM = "optimum"  # the best of all schedules on the information profile
-CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 Row = tuple[float, ...]
 Matrix = tuple[Row, ...]
@@ -161,6 +148,24 @@ def input_path(text: str, info: ValidationInfo) -> str:
     return str(folder / text)
 
 
+def storage_url(text: str) -> str:
+    if "://" not in text:
+        raise ValueError(
+            "must be a URL that Optuna knows, such as sqlite:////path/to/file.db, "
+            "postgresql+psycopg://user@host/database or redis://host, got something without ://; leave it out for a "
+            "journal in the run folder"
+        )
+    return text
+
+
+def run_name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", text):
+        raise ValueError(
+            f"must be 1 to 100 letters, digits, '.', '-' or '_', got {shown(text)}; it names the run in the storage"
+        )
+    return text
+
+
 def schedule_name(text: str) -> str:
     if text.strip() == OPTIMUM:
         return OPTIMUM
@@ -195,121 +200,3 @@ def holds_linear(baselines: tuple[str, ...]) -> tuple[str, ...]:
     if "linear" not in baselines:
         raise ValueError(f"must hold linear, because gains are measured against it, got {shown(baselines)}; add linear")
     return baselines
-
-
-def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
-    """One line per pair of settings that contradict each other.
-
-    values: the settings at the paths ``JUDGED``, None where one is not known because it is itself wrong;
-    ``dataset.type`` is ``none`` without a dataset. exact_laws: the model types whose law is known exactly.
-    """
-    order, reveal, metric = values["sampler.order"], values["sampler.reveal"], values["objective.metric"]
-    if reveal == "bernoulli" and order not in ("random", None):
-        yield (
-            f"sampler.order: reveal bernoulli needs order random, because ancestral reveal picks its positions "
-            f"by itself, got {shown(order)}; set sampler.order to random, or sampler.reveal to fixed"
-        )
-    if metric == "path_nll":
-        yield from path_nll_conflicts(values)
-    elif metric in ("nelbo", "order_kl"):
-        yield from random_order_conflicts(values)
-    elif metric == "spelling":
-        yield from spelling_conflicts(values)
-    yield from source_conflicts(values, exact_laws)
-    yield from block_conflicts(values)
-    examples, tune = values["profile.examples"], values["dataset.tune"]
-    if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
-        yield (
-            f"profile.examples: must be at most dataset.tune, whose examples the profile is measured on ({tune}), got "
-            f"{examples}; lower it or raise dataset.tune"
-        )
-
-
-def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    size, metric = values["sampler.block_length"], values["objective.metric"]
-    if size is None:
-        return
-    if values["sampler.reveal"] == "bernoulli":
-        yield (
-            f"sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, "
-            f"got {shown(size)} with reveal 'bernoulli'; set sampler.reveal to fixed, or leave block_length out"
-        )
-    if metric in ("kl", "tv"):
-        yield (
-            f"sampler.block_length: metric {metric} is computed for one block only, got {shown(size)}; set "
-            "objective.metric to order_kl, nelbo or path_nll, or leave block_length out"
-        )
-
-
-def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    if values["sampler.temperature"] == 0 and values["sampler.order"] not in ("random", None):
-        yield (
-            f"sampler.temperature: metric spelling needs samples that differ, and at temperature 0 order "
-            f"{shown(values['sampler.order'])} fills every example with the same text, got 0; set a temperature above 0"
-        )
-
-
-def path_nll_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    order, temperature = values["sampler.order"], values["sampler.temperature"]
-    if values["sampler.reveal"] == "bernoulli":
-        yield (
-            "sampler.reveal: metric path_nll needs reveal fixed, got 'bernoulli'; set sampler.reveal to fixed, "
-            "or objective.metric to nelbo"
-        )
-    if order == "random":
-        yield (
-            f"sampler.order: metric path_nll needs an order that follows from the predictions ({CONTEXT_ORDERS}), "
-            f"got 'random'; set one of these, or objective.metric to nelbo"
-        )
-    if temperature is None:
-        return
-    if order == "confidence" and temperature != 0:
-        yield (
-            f"sampler.order: metric path_nll is not defined where the order looks at the drawn token: 'confidence' "
-            f"at temperature {shown(temperature)}; use {CONTEXT_ORDERS}, or set sampler.temperature to 0"
-        )
-    elif temperature not in (0, 1):
-        yield (
-            f"sampler.temperature: metric path_nll prices tokens at temperature 1, so it must be 1, or 0 to score "
-            f"the order alone, got {shown(temperature)}; set 1 or 0"
-        )
-
-
-def random_order_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    order, temperature, metric = values["sampler.order"], values["sampler.temperature"], values["objective.metric"]
-    if order not in ("random", None):
-        other = "path_nll" if metric == "nelbo" else "kl"
-        yield (
-            f"sampler.order: metric {metric} needs order random, got {shown(order)}; set sampler.order to random, "
-            f"or objective.metric to {other}"
-        )
-    if temperature not in (1, None):
-        yield (
-            f"sampler.temperature: metric {metric} prices tokens at temperature 1, got {shown(temperature)}; "
-            f"set sampler.temperature to 1.0"
-        )
-
-
-def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
-    """What the metric and the dataset ask of the model and of each other."""
-    metric, model, dataset = values["objective.metric"], values["model.type"], values["dataset.type"]
-    known_law = model is None or model in exact_laws
-    laws = ", ".join(exact_laws)
-    if metric in ("kl", "tv", "order_kl") and not known_law:
-        yield (
-            f"objective.metric: {metric} needs a model whose law is known exactly ({laws}), got {shown(model)}; "
-            f"set objective.metric to spelling, nelbo or path_nll"
-        )
-    if metric == "spelling" and dataset not in ("text", None):
-        got = "no dataset" if dataset == "none" else shown(dataset)
-        yield f"objective.metric: spelling needs a dataset of type text, got {got}; add one with type: text"
-    if metric in ("nelbo", "path_nll") and dataset == "none":
-        yield (
-            f"objective.metric: {metric} is measured on examples, got no dataset; add a dataset section of type "
-            f"text, or law if the model is an exact law"
-        )
-    if dataset == "law" and not known_law:
-        yield (
-            f"dataset.type: law draws its examples from an exact model ({laws}), got model {shown(model)}; "
-            f"set dataset.type to text"
-        )

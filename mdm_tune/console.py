@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,17 +14,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mdm_tune.tables import budget_table, curve_table, interval, left_behind, paste, short_names, verdict
+from mdm_tune.errors import RunError
+from mdm_tune.tables import (
+    budget_table,
+    budgets_table,
+    curve_table,
+    detectable_lines,
+    diversity_table,
+    headline,
+    interval,
+    left_behind,
+    paste,
+    short_names,
+    verdict,
+)
 
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
     from mdm_tune.events import RunEvent
     from mdm_tune.sampling import Step
 
-__all__ = ["Screen"]
+__all__ = ["Screen", "drop_stdout"]
 
 EVERY = 2.0  # seconds between lines of frequent progress
 
 Record = dict[str, Any]
+
+
+def drop_stdout() -> None:
+    """Keep the interpreter from failing again when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Stderr(Console):
@@ -50,8 +69,16 @@ class Screen:
 
     def out(self, text: str) -> None:
         """One line of the result."""
-        if sys.stdout is not None:  # None where the shell has closed it
+        if sys.stdout is None:  # the shell has closed it
+            return
+        try:
             sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_stdout()
+            raise RunError(f"cannot write the result to stdout ({error.strerror}); the run folder has it") from None
 
     def json(self, record: Record) -> None:
         """The result as one JSON object."""
@@ -59,7 +86,8 @@ class Screen:
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
-        from mdm_tune import confirmation, events, measuring, search
+        from mdm_tune import claims, confirmation, events, measuring, tuning
+        from mdm_tune.records import detectable_record
 
         match event:
             case events.Loaded(run):
@@ -70,14 +98,20 @@ class Screen:
                 )
             case events.Note(text):
                 self.say(f"  note: {text}")
-            case events.BudgetStarted(steps):
+            case events.SearchBegun():
                 self.searching = True
+            case events.BudgetStarted(steps):
                 self.say(f"\n{steps} steps")
-            case search.TrialDone():
+            case claims.Detectable():
+                for line in detectable_lines(detectable_record(event)):
+                    self.say(f"  {line}")
+            case tuning.TrialDone():
                 name = {(0.5, 0.5): "  linear", (1.0, 1.0): "  squared-sine"}.get(
                     (event.schedule.a, event.schedule.b), ""
                 )
                 note = name + ("" if event.fresh else "  (scored before)")
+                if event.dropped:
+                    note += f"  (dropped after {event.dropped} examples)"
                 point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
                 self.say(
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
@@ -99,8 +133,14 @@ class Screen:
         """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
         for budget in record["budgets"]:
             self.err.print(budget_table(budget))
+            if (figures := diversity_table(budget)) is not None:
+                self.err.print(figures)
             for line in verdict(budget):
                 self.say(line)
+        if (table := budgets_table(record)) is not None:
+            self.err.print(table)
+        for line in headline(record):
+            self.say(line)
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
         self.say(f"\n{record['trials']} trials, {rows:,} denoiser rows ({tokens:,} tokens), {record['seconds']:.0f} s")
         self.say(f"schedule file  {record['files']['schedule']}\nrun folder     {record['files']['run']}")
@@ -148,13 +188,16 @@ class Screen:
 
     def _diversity(self, record: Record, short: dict[str, str]) -> None:
         """The figures that fall when samples become alike, where the metric has any."""
-        figures = [name for name in ("token_entropy", "distinct_words") if name in record["rows"][0]]
+        known = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
+        figures = [name for name in known if name in record["rows"][0]]
         if not figures:
             return
         table = Table(title="diversity", title_justify="left", box=SIMPLE_HEAD)
         for heading in ("steps", "schedule", *figures):
             table.add_column(
-                heading.replace("_", " "), justify="left" if heading == "schedule" else "right", no_wrap=True
+                heading.replace("_", " "),
+                justify="left" if heading == "schedule" else "right",
+                no_wrap=heading in ("steps", "schedule"),
             )
         for row in record["rows"]:
             table.add_row(str(row["steps"]), short[row["schedule"]], *(f"{row[name]:.3f}" for name in figures))

@@ -43,9 +43,20 @@ class Split:
         content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
         return hashlib.sha256(content + self.seeds.tobytes()).hexdigest()[:16]
 
+    def part(self, first: int, stop: int) -> Split:
+        """The examples from ``first`` up to, not including, ``stop``."""
+        rows = slice(first, stop)
+        return Split(self.use, self.ids[rows], self.originals[rows], self.start[rows], self.seeds[rows])
+
+    def shuffled(self) -> Split:
+        """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning."""
+        order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids))
+        ids = tuple(self.ids[place] for place in order)
+        return Split(self.use, ids, self.originals[order], self.start[order], self.seeds[order])
+
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
-        return Split(self.use, self.ids[:count], self.originals[:count], self.start[:count], self.seeds[:count])
+        return self.part(0, count)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 
 import numpy as np
@@ -11,12 +10,13 @@ from mdm_tune.build import Run, build
 from mdm_tune.config import Config
 from mdm_tune.datasets import Use
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.limits import phase_rows, pilot_rows
 from mdm_tune.profiles import Profiles, example_count
 from mdm_tune.records import Record, cost_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear, SquaredSine
-from mdm_tune.search import reachable_counts
-from mdm_tune.statistics import detectable_gain
+from mdm_tune.statistics import corrected, detectable_gain
+from mdm_tune.tuning import reachable_counts
 
 __all__ = ["dry_run"]
 
@@ -59,7 +59,6 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     """Schedules, rows, tokens, seconds and memory of each phase, at most."""
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
-    calls = sum(evaluator.setting(Linear(), steps).nfe for steps in budgets)  # fewer than steps where tokens are fewer
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
     phases = [_profile_phase(run, spent)] if profiles.guides and profiles.measured else []
     schedules: dict[Use, int] = {
@@ -71,7 +70,10 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     for use, count in schedules.items():
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and profiles.prices_objective  # what a profile prices
-        rows = 0 if free else math.ceil(count * examples * calls)
+        rows = phase_rows(run, use, count, budgets)
+        if free or (use == "tune" and settings.rows is not None):
+            allowed = 0 if free else (settings.rows or 0) * len(budgets)
+            rows = min(rows, allowed + (pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
         seconds = rows * spent.seconds / spent.denoiser_rows if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
@@ -94,7 +96,8 @@ def _detectable(run: Run, timed: list[Scores]) -> float | None:
     one, two = (scores.values for scores in timed)
     if one is None or two is None or timed[0].setting.key == timed[1].setting.key:
         return None
-    return detectable_gain(float(np.std(one - two, ddof=1)), len(run.evaluator.split("report").ids))
+    report, claims = len(run.evaluator.split("report").ids), len(run.config.sampler.steps)
+    return detectable_gain(float(np.std(one - two, ddof=1)), report, corrected(claims))
 
 
 def _peak_memory() -> int | None:

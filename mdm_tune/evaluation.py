@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, Unmasked, unmas
 from mdm_tune.schedules import Counts, Schedule
 from mdm_tune.statistics import Estimate, estimate
 
-__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "gain", "less_diverse", "plan_of"]
+__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "plan_of"]
 
 Values = NDArray[np.float64]
 
@@ -150,7 +151,8 @@ class Scores:
 class Evaluator:
     """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
 
-    length: positions to fill. dataset: None only with an exact metric.
+    length: positions to fill. dataset: None only with an exact metric. unmask: set it to ``sampling.unmask``
+    without its denoiser where something else than this process's own denoiser fills the rows.
     """
 
     def __init__(
@@ -162,7 +164,9 @@ class Evaluator:
         dataset: Dataset | None,
     ) -> None:
         self.denoiser, self.length, self.sampler, self.metric, self.dataset = denoiser, length, sampler, metric, dataset
+        self.unmask: Callable[..., Unmasked] | None = None
         self.record: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
+        self.begun: dict[tuple[Use, tuple[float, ...]], Values] = {}  # values on the first examples of a split
 
     @property
     def exact(self) -> bool:
@@ -207,10 +211,6 @@ class Evaluator:
             Setting("data", 0, self.length), estimate(values), 0.0, Cost(), use, values, split.originals, diversity
         )
 
-    def known(self, setting: Setting, use: Use) -> bool:
-        """Whether this setting was scored on this split before."""
-        return (None if self.exact else use, setting.key) in self.record
-
     def score(self, setting: Setting, use: Use) -> Scores:
         """The setting's scores on a split; from the record at no cost where its counts were scored before."""
         key = (None if self.exact else use, setting.key)
@@ -228,34 +228,61 @@ class Evaluator:
             value = self.metric.ancestral(np.array(setting.alphas))
         return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=time.monotonic() - start))
 
+    def answered(self, setting: Setting, use: Use) -> int:
+        """On how many examples ``together`` has scored the setting already."""
+        return len(self.begun.get((use, setting.key), ()))
+
+    def together(self, settings: Sequence[Setting], use: Use, examples: int) -> tuple[list[Values], Cost]:
+        """Values (examples,) of each setting on the first examples of a split, their rows in common denoiser batches.
+
+        The examples come in a fixed random order, so that the first are like the rest. Values on the first of them that
+        an earlier call gave are not computed again.
+        """
+        assert not isinstance(self.metric, ExactMetric)  # as in measure_on
+        began, split, metric = time.monotonic(), self.split(use).shuffled(), self.metric
+        known = {s.key: self.begun.get((use, s.key), np.empty(0)) for s in settings}
+        cost = Cost()
+        for first in sorted({len(values) for values in known.values()} - {*range(examples, len(split.ids) + 1)}):
+            lacking = {s.key: s for s in settings if len(known[s.key]) == first}
+            part = split.part(first, examples)
+            result = self.fill(
+                [*lacking.values()], part.start, part.seeds, part.originals if metric.reference else None
+            )
+            for key, values in zip(lacking, np.split(metric.values(result), len(lacking)), strict=True):
+                known[key] = self.begun[use, key] = np.concatenate([known[key], values])
+            cost += Cost(result.denoiser_rows, result.denoiser_tokens)
+        return [known[s.key][:examples] for s in settings], cost + Cost(seconds=time.monotonic() - began)
+
     def fill(
         self,
-        setting: Setting,
+        settings: Sequence[Setting],
         start: Tensor,
         seeds: NDArray[np.uint64],
         reference: Tensor | None = None,
         on_step: Callable[[Step], None] | None = None,
     ) -> Unmasked:
-        """``unmask`` with this setting and the evaluator's sampler."""
-        size, masked = self.sampler.block_length, start == self.denoiser.mask_id
-        return unmask(
-            self.denoiser,
-            start,
-            plan_of(setting, len(start), size),
-            seeds=seeds,
+        """Every row of start (rows, length) filled by the first setting, then by the next, in common batches."""
+        size, copies = self.sampler.block_length, len(settings)
+        rows = start.repeat(copies, 1)
+        by_hand = self.unmask is None or on_step is not None  # only this process can show its steps
+        fill = partial(unmask, self.denoiser, on_step=on_step) if by_hand else self.unmask
+        assert fill is not None
+        return fill(
+            rows,
+            plan_of(settings, len(start), size),
+            seeds=np.tile(seeds, copies),
             order=self.sampler.order,
             temperature=self.sampler.temperature,
-            blocks=None if size is None else (masked.cumsum(1) - 1) // size,
+            blocks=None if size is None else ((rows == self.denoiser.mask_id).cumsum(1) - 1) // size,
             batch=self.sampler.batch,
-            reference=reference,
-            on_step=on_step,
+            reference=None if reference is None else reference.repeat(copies, 1),
         )
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
         """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
         start = time.monotonic()
-        result = self.fill(setting, split.start, split.seeds, split.originals if self.metric.reference else None)
+        result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
         values = self.metric.values(result)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         return Scores(
@@ -270,14 +297,18 @@ class Evaluator:
         )
 
 
-def plan_of(setting: Setting, rows: int, block_length: int | None = None) -> Plan:
-    """The same setting for every row, its counts cut where blocks end."""
-    if setting.counts is None:
-        return RevealPlan(torch.tensor(setting.alphas, dtype=torch.float64).expand(rows, -1))
-    counts = torch.tensor(setting.counts)
-    block = (counts.cumsum(0) - 1).clamp(min=0) // (block_length or setting.length)
-    parts = [counts[block == number] for number in range(int(block[-1]) + 1)]
-    return CountPlan(pad_sequence(parts, batch_first=True).expand(rows, -1, -1))
+def plan_of(settings: Sequence[Setting], rows: int, block_length: int | None = None) -> Plan:
+    """``rows`` rows by the first setting, then as many by the next; counts are cut where blocks end."""
+    if settings[0].counts is None:
+        alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
+        return RevealPlan(alphas.repeat_interleave(rows, dim=0))
+    parts: list[Tensor] = []
+    for setting in settings:
+        counts = torch.tensor(setting.counts)
+        block = (counts.cumsum(0) - 1).clamp(min=0) // (block_length or setting.length)
+        parts += [counts[block == number] for number in range(int(block[-1]) + 1)]
+    padded = pad_sequence(parts, batch_first=True)  # (settings x blocks, most steps of any block)
+    return CountPlan(padded.view(len(settings), -1, padded.shape[1]).repeat_interleave(rows, dim=0))
 
 
 def difference(first: Scores, second: Scores) -> Estimate:
@@ -285,15 +316,3 @@ def difference(first: Scores, second: Scores) -> Estimate:
     if first.values is None or second.values is None:
         return Estimate(first.estimate.value - second.estimate.value, None)
     return estimate(first.values - second.values)
-
-
-def gain(scores: Scores, baseline: Scores, metric: ExactMetric | SampleMetric) -> Estimate:
-    """How much better than the baseline: positive is better, whichever direction the metric has."""
-    return difference(scores, baseline) if metric.direction == "maximize" else difference(baseline, scores)
-
-
-def less_diverse(scores: Scores, baseline: Scores) -> tuple[str, ...]:
-    """Names of the diversity figures whose mean lies below the baseline's 95 % interval."""
-    bounds = {name: estimate(values).ci for name, values in baseline.diversity.items()}
-    means = {name: float(values.mean()) for name, values in scores.diversity.items()}
-    return tuple(name for name, mean in means.items() if (bound := bounds[name]) is not None and mean < bound[0])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.build import Run
+from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
 from mdm_tune.measuring import PointMeasured
 from mdm_tune.search import Event
 
-__all__ = ["BudgetStarted", "Loaded", "Note", "Notify", "RunEvent", "Scored"]
+__all__ = ["BudgetStarted", "Loaded", "Note", "Notify", "RunEvent", "Scored", "SearchBegun", "memory_notes"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Loaded:
     """Model and data are in memory."""
 
     run: Run
+
+
+@dataclass(frozen=True)
+class SearchBegun:
+    """From here on the folder or the storage holds a search, which has to be resumed."""
 
 
 @dataclass(frozen=True)
@@ -43,5 +49,12 @@ class Note:
     text: str
 
 
-RunEvent = Loaded | BudgetStarted | Scored | Note | PointMeasured | Event
+RunEvent = Loaded | SearchBegun | BudgetStarted | Scored | Note | PointMeasured | Event
 Notify = Callable[[RunEvent], None]
+
+
+def memory_notes(run: Run) -> Iterator[Note]:
+    """Whether denoiser batches had to be halved, and what spares the attempt the next time."""
+    asked = run.evaluator.sampler.batch
+    if (works := working_batch(run.evaluator.denoiser, asked)) < asked:
+        yield Note(f"batches of {asked} rows ran out of memory, {works} worked; set sampler.batch to {works}")

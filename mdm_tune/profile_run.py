@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from mdm_tune.build import build, check_baselines
+from mdm_tune.build import check_baselines, opened
 from mdm_tune.config import Config
+from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.events import Loaded, Note, Notify
 from mdm_tune.prices import price_budget, write_profile
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
-from mdm_tune.search import OPTIMUM
 
 __all__ = ["profile", "profile_notes"]
 
 MOST = 65_536  # as in a config
 
 
-def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
+def profile(config: Config, steps: Sequence[int], *, notify: Notify, devices: Sequence[str] = ("cpu",)) -> Record:
     """Measure the information profile and price every budget without sampling; returns the JSON of the command.
 
     steps: empty for those of the config. Writes profile.json and two schedule files beside what the folder holds; a
@@ -30,16 +30,16 @@ def profile(config: Config, steps: Sequence[int], *, notify: Notify) -> Record:
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
-    run = build(config)
-    notify(Loaded(run))
-    check_baselines(run, budgets)
-    profiles = Profiles(run, folder, notify, budgets)
-    notes = list(profile_notes(profiles))
-    for note in notes:
-        notify(note)
-    names = [name for name in config.search.baselines if name != OPTIMUM]
-    priced = [price_budget(profiles, number, names) for number in budgets]
-    return write_profile(profiles, priced, [note.text for note in notes], folder)
+    with opened(config, devices) as run:
+        notify(Loaded(run))
+        check_baselines(run, budgets)
+        profiles = Profiles(run, folder, notify, budgets)
+        notes = list(profile_notes(profiles))
+        for note in notes:
+            notify(note)
+        names = [name for name in config.search.baselines if name != OPTIMUM]
+        priced = [price_budget(profiles, number, names) for number in budgets]
+        return write_profile(profiles, priced, [note.text for note in notes], folder)
 
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.build import Run
 from mdm_tune.config import resolved
+from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
@@ -20,14 +21,15 @@ from mdm_tune.family import Pricer
 from mdm_tune.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.pricing import Optima, ancestral_weights, count_weights
 from mdm_tune.profile import Profile
+from mdm_tune.proposals import START, Guide
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
-from mdm_tune.search import OPTIMUM, START, Guide
 from mdm_tune.statistics import Estimate
 
 __all__ = ["Profiles", "example_count"]
 
 Floats = NDArray[np.float64]
+Record = dict[str, Any]
 FORMAT = "mdm-tune-profile-1"
 EXAMPLES = 128  # of the tune split where the config names no number
 LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
@@ -38,6 +40,7 @@ class Profiles:
     """The profile and what follows from it, made when it is first asked for.
 
     notify: told of each measured point. budgets: numbers of steps that prices are wanted for, else the config's.
+    share: lets one of several workers make a record of that name for all.
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class Profiles:
         folder: RunFolder,
         notify: Callable[[PointMeasured], None],
         budgets: Sequence[int] = (),
+        share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
     ) -> None:
-        self.run, self.folder, self.notify = run, folder, notify
+        self.run, self.folder, self.notify, self.share = run, folder, notify, share
         self.budgets = tuple(budgets or run.config.sampler.steps)
         self.reused = False  # whether the profile was kept in the folder
         self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
@@ -83,7 +87,7 @@ class Profiles:
         return self._taken("choose")
 
     def _taken(self, use: Literal["tune", "choose"]) -> Profile:
-        evaluator, settings = self.run.evaluator, self.run.config.profile
+        evaluator = self.run.evaluator
         size = evaluator.sampler.block_length
         if self._exact_curve is not None:
             return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
@@ -97,6 +101,12 @@ class Profiles:
                 return kept
             self.replaced = changed
         self.folder.open()  # refuses a folder that cannot be written before anything is paid for
+        found = Profile.from_record(self.share(f"profile {use}", lambda: self._measured(use).to_record()))
+        self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
+        return found
+
+    def _measured(self, use: Literal["tune", "choose"]) -> Profile:
+        evaluator, settings = self.run.evaluator, self.run.config.profile
         split, tolerance = evaluator.split(use), settings.tolerance
         found = measure(
             evaluator.denoiser,
@@ -105,13 +115,13 @@ class Profiles:
             split.seeds,
             examples=min(example_count(self.run), len(split.ids)),
             points=settings.points,
-            block_length=size,
+            block_length=evaluator.sampler.block_length,
             batch=evaluator.sampler.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
+            ask=None if self.run.replicas is None else self.run.replicas.predictions,
         )
         self.spent += _cost(found)
-        self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
         return found
 
     @property

@@ -139,7 +139,7 @@ class RunFolder:
     def clear_search(self) -> None:
         """Remove what a search wrote, and nothing else."""
         owned = (self.result, self.schedule, self.journal, self.path / "search-scores.jsonl")
-        for file in (*owned, *self.path.glob("study.journal.lock*")):
+        for file in (*owned, *self.path.glob("study.journal.*")):
             file.unlink(missing_ok=True)
 
     def read(self, path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python scripts/text_table.py --work build/table --output docs/text-table.md
 
 Each order is one `mdm-tune search configs/text.yaml` over the four budgets. Resumable: the same command goes on where
-it was. About 350,000 denoiser rows an order.
+it was.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.config import load_config
-from mdm_tune.runs import RunEvent, search
-from mdm_tune.search import Comparing, TrialDone
+from mdm_tune.confirmation import Comparing
+from mdm_tune.events import RunEvent
+from mdm_tune.search_run import search
+from mdm_tune.tuning import TrialDone
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 STEPS = [4, 8, 16, 32]
@@ -51,8 +53,9 @@ def table(order: str, record: dict[str, Any]) -> list[str]:
     for budget in record["budgets"]:
         schedule = budget["schedule"]
         named = schedule["type"] if schedule["a"] is None else f"({schedule['a']:.3g}, {schedule['b']:.3g})"
-        verdict = "" if budget["beats_linear"] else " (less diverse)" if budget["flags"] else " (no gain)"
-        low, high = budget["gain_over_linear"]["ci"]
+        shown = budget["gain_over_linear"]["shown"]
+        verdict = "" if budget["beats_linear"] else " (less diverse)" if shown else " (no gain)"
+        low, high = budget["gain_over_linear"]["ci_familywise"]
         entropy = {who: figures["token_entropy"]["value"] for who, figures in budget["diversity"].items()}
         others = " | ".join(cell(budget["baselines"][name]) for name in BASELINES)
         lines.append(
@@ -91,9 +94,10 @@ def main() -> None:
     if data is None:
         raise SystemExit("configs/text.yaml has lost its data set")
     head = (
-        f"Spelling on {REPORT} report examples (window of 64 characters, 95 % intervals, paired for differences), seed "
-        f"{args.seed}; tuned on {data.tune} examples with {config.search.trials} trials ({config.search.strategy}, no "
-        f"warm start), chosen on {data.choose}. Made by `scripts/text_table.py`.\n\n"
+        f"Spelling on {REPORT} report examples (window of 64 characters, 95 % intervals; those of gains are paired and "
+        f"hold for all budgets of an order together), seed {args.seed}; tuned on {data.tune} examples with at most "
+        f"{config.search.trials} trials ({config.search.strategy}, no warm start), chosen on {data.choose}. Made by "
+        "`scripts/text_table.py`.\n\n"
     )
     args.output.write_text(head + "\n".join(lines), encoding="utf-8")
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from torch import Tensor
 
-from mdm_tune import runs
+from mdm_tune import runs, search_run
 from mdm_tune.build import build
 from mdm_tune.config import Config, load_config
 from mdm_tune.denoisers.analytic import Mixture
@@ -62,7 +62,7 @@ def of(chosen: Config) -> Profiles:
 
 
 def search(chosen: Config, notify: Callable[[RunEvent], None] = lambda event: None, **flags: bool) -> Record:
-    return runs.search(chosen, **{"resume": False, "overwrite": False, **flags}, notify=notify)
+    return search_run.search(chosen, **{"resume": False, "overwrite": False, **flags}, notify=notify)
 
 
 def evaluate(chosen: Config, schedules: tuple[str, ...] = (), steps: tuple[int, ...] = ()) -> Record:

@@ -28,10 +28,11 @@ from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator, Sampler, Setting, plan_of
 from mdm_tune.pricing import nelbo
 from mdm_tune.profiles import Profiles
+from mdm_tune.proposals import SearchSettings
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
-from mdm_tune.search import SearchSettings, reachable_counts
+from mdm_tune.tuning import reachable_counts
 from tests.helpers import seeds
 from tests.laws import joint
 
@@ -91,7 +92,7 @@ def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
 
 
 def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
-    plan = plan_of(setting, 3, size)
+    plan = plan_of([setting], 3, size)
     assert isinstance(plan, CountPlan) and plan.counts.shape[0] == 3
     assert torch.equal(plan.counts[0], plan.counts[2])
     rows: list[list[int]] = plan.counts[0].tolist()
@@ -116,7 +117,7 @@ def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
     same = scored.setting(Counts(tuple(int(count) for count in found.key)), len(found.key))
     assert same.key == found.key
     assert scored.score(found, "tune").estimate == scored.score(same, "tune").estimate
-    filled = scored.fill(found, torch.full((5, 8), 2), seeds(5))
+    filled = scored.fill([found], torch.full((5, 8), 2), seeds(5))
     assert filled.nfe.tolist() == [found.nfe] * 5 and bool((filled.tokens < 2).all())
 
 
@@ -130,7 +131,7 @@ def test_one_block_is_full_before_the_next_begins(order: Any) -> None:
     def keep(step: Step) -> None:
         steps.append(Step(step.number, step.tokens.clone(), step.revealed.clone()))
 
-    filler.fill(setting, start, seeds(40), on_step=keep)
+    filler.fill([setting], start, seeds(40), on_step=keep)
     assert [int(step.revealed.sum(1)[0]) for step in steps] == list(setting.counts or ())
     for step in steps:
         half = slice(0, 4) if step.number < 3 else slice(4, 8)

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mdm_tune import runs
 from mdm_tune.cli import app
 from mdm_tune.config import Config, load_config
-from mdm_tune.search import TrialDone
+from mdm_tune.events import RunEvent
+from mdm_tune.search_run import search
+from mdm_tune.tuning import TrialDone
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")
@@ -117,7 +118,7 @@ def test_a_stopped_resumption_with_more_trials_goes_on(tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
-    def stop_at_the_sixth(event: runs.RunEvent) -> None:
+    def stop_at_the_sixth(event: RunEvent) -> None:
         if isinstance(event, TrialDone) and event.number == 5:
             raise Stop
 
@@ -125,10 +126,10 @@ def test_a_stopped_resumption_with_more_trials_goes_on(tmp_path: Path) -> None:
         overrides = ["search.strategy=tpe", "sampler.steps=[8]"]
         return load_config(Path(MARKOV), overrides, trials=trials, output=str(tmp_path / "run"))
 
-    first = runs.search(config(3), resume=False, overwrite=False, notify=lambda event: None)
+    first = search(config(3), resume=False, overwrite=False, notify=lambda event: None)
     with pytest.raises(Stop):
-        runs.search(config(9), resume=True, overwrite=False, notify=stop_at_the_sixth)
-    resumed = runs.search(config(9), resume=True, overwrite=False, notify=lambda event: None)
+        search(config(9), resume=True, overwrite=False, notify=stop_at_the_sixth)
+    resumed = search(config(9), resume=True, overwrite=False, notify=lambda event: None)
     assert (first["trials"], resumed["trials"]) == (3, 9)
 
 
@@ -242,7 +243,8 @@ def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
     )
     record = json.loads(result.stdout)
     rows = {phase["phase"]: phase["denoiser_rows"] for phase in record["phases"]}
-    assert rows == {"tune": 0, "choose": 0, "report": 4 * 64 * 12}  # an exact profile prices trials and finalists
+    # An exact profile prices trials and finalists; what the report split can show is sampled.
+    assert rows == {"tune": 2 * 16 * 12, "choose": 0, "report": 4 * 64 * 12}
     assert record["detectable_gain"] > 0 and record["peak_memory_bytes"] > 1e7
     assert set(record["reachable_counts"]) == {"4", "8"}
     assert not (tmp_path / "run").exists()
@@ -258,7 +260,8 @@ def test_dry_run_counts_the_profile_that_a_search_starts_from(
         *("--set", "sampler.steps=[2]", "--set", f"sampler.order={order}"),
     )
     rows = {phase["phase"]: phase["denoiser_rows"] for phase in json.loads(result.stdout)["phases"]}
-    assert rows == {**profile, "tune": 5 * 16 * 2, "choose": 6 * 8 * 2, "report": 4 * 8 * 2}
+    reference = 8 * 8  # linear at four times the steps shows how diverse samples can be
+    assert rows == {**profile, "tune": 5 * 16 * 2, "choose": 6 * 8 * 2, "report": 4 * 8 * 2 + reference}
 
 
 @pytest.mark.parametrize(

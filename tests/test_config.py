@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from mdm_tune.config import Config, load_config, resolved, to_yaml
 from mdm_tune.config_models import MarkovConfig, TableConfig
+from mdm_tune.errors import InputError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SPLITS = {"tune": 8, "choose": 9, "report": 10}
@@ -70,6 +71,15 @@ def test_defaults(tmp_path: Path) -> None:
             "space": {"a": [0.1, 10.0], "b": [0.1, 10.0]},
             "finalists": 4,
             "warm_start": "auto",
+            "racing": True,
+            "together": 4,
+            "auto_stop": True,
+            "rows": None,
+            "timeout": None,
+            "storage": None,
+            "name": None,
+            "diversity_loss": 0.05,
+            "margin": 0.01,
             "baselines": ["linear", "squared-sine", "sine"],
         },
         "evaluate": {"schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"], "steps": None},
@@ -234,3 +244,64 @@ def test_a_grid_visits_all_points_unless_told_otherwise(tmp_path: Path) -> None:
     assert load(tmp_path, whole(), "search={strategy: grid}").search.trials == 100
     assert load(tmp_path, whole(), "search={strategy: grid, trials: 7}").search.trials == 7
     assert load(tmp_path, whole(), "search={strategy: gp}").search.trials == 25
+
+
+def test_the_keys_of_a_shared_and_limited_search_survive_the_round_trip(tmp_path: Path) -> None:
+    search = {
+        "racing": False,
+        "together": 1,
+        "auto_stop": False,
+        "rows": 10_000,
+        "timeout": 0.5,
+        "storage": "sqlite:////tmp/a b.db",
+        "name": "my.run-1",
+        "diversity_loss": 0.1,
+        "margin": 0.0,
+    }
+    config = load(tmp_path, whole(search=search))
+    assert {key: resolved(config)["search"][key] for key in search} == search
+    assert load(tmp_path, to_yaml(config)) == config
+
+
+SECRET = "hunter2"
+ADDRESSES = [
+    ("postgresql://me:hunter2@host:5432/db", "postgresql://me:***@host:5432/db"),
+    ("postgresql+psycopg://me:p@hunter2@host/db", "postgresql+psycopg://me:***@host/db"),
+    ("redis://:hunter2@host", "redis://:***@host"),
+    ("mysql://me:hunter2:x/y@host/db?charset=utf8", "mysql://me:***@host/db?charset=utf8"),
+    ("postgresql://host/db?user=me&password=hunter2&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+    ("postgresql://host/db?sslPassword=hunter2", "postgresql://host/db?sslPassword=***"),
+]
+OPEN = ["sqlite:////tmp/a@b:c.db", "postgresql://me@host:5432/db", "redis://host/0?db=3", "sqlite:///run.db"]
+
+
+@pytest.mark.parametrize(("address", "shown"), ADDRESSES)
+def test_the_password_of_the_storage_is_known_and_never_written(tmp_path: Path, address: str, shown: str) -> None:
+    config = load(tmp_path, whole(search={"storage": address}))
+    assert config.search.storage == address
+    assert resolved(config)["search"]["storage"] == shown
+    assert SECRET not in to_yaml(config) and yaml.safe_load(to_yaml(config))["search"]["storage"] == shown
+
+
+@pytest.mark.parametrize("address", OPEN)
+def test_an_address_without_a_password_is_written_as_it_is(tmp_path: Path, address: str) -> None:
+    assert resolved(load(tmp_path, whole(search={"storage": address})))["search"]["storage"] == address
+
+
+@pytest.mark.parametrize(
+    ("sections", "overrides", "part"),
+    [
+        ({"search": {"storage": "me:hunter2@host/db"}}, [], "search.storage: must be a URL that Optuna knows"),
+        ({"search": {"storage": ["redis://:hunter2@host"]}}, [], "search.storage: must be text, got"),
+        ({"search": "redis://:hunter2@host"}, [], "search: must be a mapping, got"),
+        ({}, ["search.storage:redis://:hunter2@host"], "--set: must be section.key=value, got"),
+        ({"search": {"storage": "redis://:hunter2@host", "trials": 0}}, [], "search.trials"),
+        ({"search": {"storag": "redis://:hunter2@host"}}, [], "did you mean 'storage'"),
+        ({"search": {"storage": "redis://:hunter2@host"}}, ["search.storage.x=1"], "search.storage: must be a mapping"),
+    ],
+    ids=range(7),
+)
+def test_no_message_shows_the_password(tmp_path: Path, sections: Any, overrides: list[str], part: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, whole(**sections), *overrides)
+    assert part in str(caught.value) and SECRET not in str(caught.value)

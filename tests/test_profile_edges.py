@@ -19,7 +19,7 @@ from mdm_tune.family import Pricer
 from mdm_tune.pricing import AncestralCurve, nelbo, order_kl
 from mdm_tune.profile import Profile
 from mdm_tune.schedules import parse_schedule
-from mdm_tune.search import TrialDone
+from mdm_tune.tuning import TrialDone
 from tests.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
 
 BOX = (0.1, 10.0)

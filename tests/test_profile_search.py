@@ -13,20 +13,23 @@ import torch
 from typer.testing import CliRunner
 
 import mdm_tune
+from mdm_tune.claims import Detectable
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config import Config, load_config
 from mdm_tune.counts import grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.events import BudgetStarted, RunEvent
 from mdm_tune.pricing import ancestral_nelbo, nelbo, optima
 from mdm_tune.profiles import Profiles
+from mdm_tune.proposals import START
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear
-from mdm_tune.search import START, TrialDone
+from mdm_tune.tuning import TrialDone
 from tests.profile_runs import (
     CHAIN,
     CONFIGS,
     LENGTH,
     SECTIONS,
+    SPLITS,
     Rows,
     config,
     evaluate,
@@ -63,6 +66,7 @@ def test_the_price_is_what_sampling_costs(tmp_path: Path, sampler: dict[str, Any
 @pytest.mark.parametrize("reveal", ["fixed", "bernoulli"])
 def test_trials_of_the_nelbo_cost_nothing(tmp_path: Path, rows: Rows, reveal: str) -> None:
     marks: list[int] = []
+    pilots: list[int] = []
     trials: dict[int, list[TrialDone]] = {}
 
     def notify(event: RunEvent) -> None:
@@ -71,7 +75,9 @@ def test_trials_of_the_nelbo_cost_nothing(tmp_path: Path, rows: Rows, reveal: st
             marks.append(rows.number)
         elif isinstance(event, TrialDone):
             list(trials.values())[-1].append(event)
-            assert rows.number == marks[-1]
+            if event.number == 0:
+                pilots.append(rows.number)
+            assert rows.number == pilots[-1]
 
     record = search(config(tmp_path, sampler__reveal=reveal), notify)
     assert list(trials) == [2, 4] and all(len(found) > 3 for found in trials.values())
@@ -79,6 +85,8 @@ def test_trials_of_the_nelbo_cost_nothing(tmp_path: Path, rows: Rows, reveal: st
     assert record["denoiser_rows"] == rows.number
     compared = sum(8 * row["nfe"] for row in record["budgets"])  # of the winner alone: a floor of the report
     assert rows.number >= marks[0] + compared
+    pilot = pilot_rows(config(tmp_path, sampler__reveal=reveal))
+    assert [after - before for before, after in zip(marks, pilots, strict=True)] == pilot
     curve = kept_curve(tmp_path / "run")
     for steps, events in trials.items():
         for event in events:
@@ -98,6 +106,13 @@ def test_trials_of_the_nelbo_cost_nothing(tmp_path: Path, rows: Rows, reveal: st
         assert events[2].value == events[-1].best  # already the first proposal of the warm start
 
 
+def pilot_rows(chosen: Config) -> list[int]:
+    """What linear and squared-sine cost on the tune examples at each budget, before the first trial."""
+    evaluator = of(chosen).run.evaluator
+    settings = ([evaluator.setting(beta, steps) for beta in START] for steps in chosen.sampler.steps)
+    return [evaluator.together(each, "tune", SPLITS["tune"])[1].denoiser_rows for each in settings]
+
+
 def of_box(steps: int, a: float, b: float, reveal: str) -> tuple[float, ...]:
     schedule = Beta(float(a), float(b))
     return to_counts(schedule, steps, LENGTH) if reveal == "fixed" else tuple(grid(schedule, steps).tolist())
@@ -113,9 +128,10 @@ def test_trials_of_the_nelbo_of_the_text_model_cost_nothing(tmp_path: Path, rows
     seen = []
     record = search(chosen, lambda event: seen.append((event, rows.number)))
     (start,) = [number for event, number in seen if isinstance(event, BudgetStarted)]
-    assert {number for event, number in seen if isinstance(event, TrialDone)} == {start}
+    (pilot,) = [number for event, number in seen if isinstance(event, Detectable)]
+    assert {number for event, number in seen if isinstance(event, TrialDone)} == {pilot}
     assert start == record["profile"]["denoiser_rows"] <= 2 * 5 * 8
-    scored = 8 * 4 * 2  # two schedules on the report split, four calls each; the choice costs none
+    scored = (16 + 8) * 4 * 2  # two schedules in the pilot and on the report split, four calls each; the choice is free
     assert record["denoiser_rows"] == rows.number and start < rows.number <= start + scored
 
 
@@ -124,14 +140,17 @@ def test_an_exact_law_with_examples_needs_no_rows_for_its_profile(tmp_path: Path
     values = []
 
     def notify(event: RunEvent) -> None:
-        if isinstance(event, TrialDone):
-            assert rows.number == before[event.setting.steps]
-            values.append((event.value, event.setting.counts))
-        elif isinstance(event, BudgetStarted):
+        if isinstance(event, BudgetStarted):
             before[event.steps] = rows.number
+        elif isinstance(event, TrialDone):
+            pilot.setdefault(event.setting.steps, rows.number)
+            assert rows.number == pilot[event.setting.steps]
+            values.append((event.value, event.setting.counts))
 
     before: dict[int, int] = {}
+    pilot: dict[int, int] = {}
     record = search(chosen, notify)
+    assert [pilot[steps] - before[steps] for steps in (2, 4)] == pilot_rows(chosen)
     assert before[2] == 0 and record["profile"] == {"denoiser_rows": 0, "denoiser_tokens": 0, "seconds": 0.0}
     curve = MarkovChain.sticky(2, 0.05, 12).profile()
     assert all(value == pytest.approx(nelbo(curve, counts or ()), abs=1e-12) for value, counts in values)
@@ -230,7 +249,7 @@ def test_winners_go_to_the_next_budget_without_a_profile_too(tmp_path: Path) -> 
                 trials[event.setting.steps].append(event)
 
         changes = {"objective": {"metric": "path_nll"}, "sampler": {"steps": [2, 4], "order": "margin"}}
-        record = search(config(tmp_path, warm, **changes, search__warm_start=warm), notify)
+        record = search(config(tmp_path, warm, **changes, search__warm_start=warm, seed=3), notify)
         winner = record["budgets"][0]["schedule"]
         assert winner["type"] == "beta"
         assert (Beta(winner["a"], winner["b"]) in [event.schedule for event in trials[4]]) == expected

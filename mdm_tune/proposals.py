@@ -1,0 +1,166 @@
+"""Which Beta(a, b) a search tries next: given points first, then Optuna's samplers on what is finished.
+
+A proposal is a function of the seed, its number and the trials it is shown, so that a resumed search repeats it. The
+samplers see an in-memory copy of the trials and keep no state of their own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import optuna
+
+from mdm_tune.evaluation import Scores, Setting
+from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.seeding import derive_seed
+
+__all__ = ["START", "Direction", "Guide", "SearchSettings", "Strategy", "given_points", "possible_gain", "propose"]
+
+Strategy = Literal["gp", "tpe", "qmc", "grid"]
+Direction = Literal["minimize", "maximize"]
+Range = tuple[float, float]
+START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
+GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
+FILLING = 6  # trials that spread over the box, the starting points among them, before a sampler is asked
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How one budget is searched.
+
+    trials: at most. space_a, space_b: the box, searched in log scale. finalists: how many meet the baselines. racing:
+    drop candidates that cannot win. together: candidates that are proposed at once and share denoiser batches.
+    auto_stop: end where more trials are not expected to gain more than the noise. rows: denoiser rows of the trials at
+    most. diversity_loss, margin: see ``confirmation`` and ``claims``. timeout: what ends the trials in time, if given.
+    """
+
+    strategy: Strategy
+    trials: int
+    space_a: Range
+    space_b: Range
+    finalists: int
+    baselines: tuple[str, ...]
+    seed: int
+    racing: bool = True
+    together: int = 4
+    auto_stop: bool = False
+    rows: int | None = None
+    diversity_loss: float = 0.05
+    margin: float = 0.01
+    timeout: float | None = None
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """What may change before a search is resumed: it says when trials end, not which there are."""
+        return {"trials": self.trials, "rows": self.rows, "timeout": self.timeout, "auto_stop": self.auto_stop}
+
+    @property
+    def box(self) -> dict[str, Range]:
+        """The ranges by parameter."""
+        return {"a": self.space_a, "b": self.space_b}
+
+    def contains(self, schedule: Beta) -> bool:
+        """Whether a starting point lies in the box."""
+        return all(low <= x <= high for x, (low, high) in zip((schedule.a, schedule.b), self.box.values(), strict=True))
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What an information profile tells the study of one budget.
+
+    points: proposals that follow linear and squared-sine, in every strategy but the grid, whose points are its own.
+    price: a trial's value without a denoiser call, where the profile prices the objective itself, and choose a
+    finalist's on the choose split. optimum: what the baseline of that name stands for.
+    """
+
+    points: tuple[Beta, ...] = ()
+    price: Callable[[Setting], float] | None = None
+    choose: Callable[[Setting], Scores] | None = None
+    optimum: Schedule | None = None
+
+
+def given_points(settings: SearchSettings, steps: int, points: Sequence[Beta] = ()) -> list[Beta]:
+    """The proposals that need no sampler: the starting points, those of a guide, then the grid or a Sobol sequence."""
+    if settings.strategy == "grid":
+        grid = [beta for a in GRID for b in GRID if settings.contains(beta := Beta(a, b))]
+        shuffled = np.random.default_rng(derive_seed(settings.seed, "grid", steps)).permutation(len(grid))
+        return [*START, *(grid[i] for i in shuffled if grid[i] not in START)]
+    start = [*START, *points]
+    wanted = settings.trials if settings.strategy == "qmc" else FILLING
+    return [*start, *_sobol(settings, steps, wanted)[: max(0, wanted - len(start))]]
+
+
+def propose(
+    settings: SearchSettings,
+    steps: int,
+    number: int,
+    finished: Iterable[tuple[Beta, float]],
+    running: Iterable[Beta],
+    direction: Direction,
+    *,
+    exact: bool,
+) -> Beta:
+    """The sampler's answer for trial ``number``; running: proposals whose values are not known yet."""
+    seed = derive_seed(settings.seed, "sampler", steps, number) % 2**32
+    study = _study(settings, finished, direction)
+    for schedule in filter(settings.contains, running):
+        study.add_trial(_trial(settings, schedule, None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if settings.strategy == "tpe":
+            study.sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
+            )
+        else:
+            study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=exact)
+        trial = study.ask({name: _log_uniform(*ends) for name, ends in settings.box.items()})
+    return Beta(trial.params["a"], trial.params["b"])
+
+
+def possible_gain(
+    settings: SearchSettings, steps: int, finished: Sequence[tuple[Beta, float]], direction: Direction
+) -> float:
+    """What a better schedule could still gain: an upper bound of the regret by a Gaussian process on the trials.
+
+    Source: Makarova et al., AutoML 2022, as ``optuna.terminator.RegretBoundEvaluator`` computes it.
+    """
+    from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
+
+    study = _study(settings, finished, direction)
+    seed = derive_seed(settings.seed, "stop", steps, len(finished)) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return float(RegretBoundEvaluator(seed=seed).evaluate(study.trials, study.direction))
+
+
+def _sobol(settings: SearchSettings, steps: int, count: int) -> list[Beta]:
+    from scipy.stats import qmc
+
+    bits = max(1, int(count).bit_length())
+    unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(settings.seed, "qmc", steps))).random_base2(bits)
+    low, high = np.log([settings.space_a, settings.space_b]).T
+    return [Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low))]
+
+
+def _study(settings: SearchSettings, finished: Iterable[tuple[Beta, float]], direction: Direction) -> optuna.Study:
+    """A study in memory; starting points outside the box are left out, since no sampler could use them."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction=direction)
+    study.add_trials([_trial(settings, beta, value) for beta, value in finished if settings.contains(beta)])
+    return study
+
+
+def _trial(settings: SearchSettings, schedule: Beta, value: float | None) -> optuna.trial.FrozenTrial:
+    state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
+    ranges: dict[str, optuna.distributions.BaseDistribution]
+    ranges = {name: _log_uniform(*ends) for name, ends in settings.box.items()}
+    params = {"a": schedule.a, "b": schedule.b}
+    return optuna.trial.create_trial(state=state, value=value, params=params, distributions=ranges)
+
+
+def _log_uniform(low: float, high: float) -> optuna.distributions.FloatDistribution:
+    return optuna.distributions.FloatDistribution(low, high, log=True)

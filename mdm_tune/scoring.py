@@ -1,0 +1,114 @@
+"""The values of a batch of candidates on the tune split: computed, priced by a profile, or raced on examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.racing import carried, hopeless, looks
+
+__all__ = ["Scored", "least_rows", "price", "race"]
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a trial is told. values: on all examples; None where none were used or the candidate was dropped.
+
+    dropped: the number of examples after which it was dropped, else None.
+    """
+
+    value: float
+    values: Values | None = None
+    dropped: int | None = None
+
+
+def price(
+    evaluator: Evaluator, settings: Mapping[int, Setting], by_profile: Callable[[Setting], float] | None
+) -> tuple[dict[int, Scored], Cost]:
+    """Values that need no examples: from the profile, or computed exactly; settings by trial number."""
+    if by_profile is not None:
+        return {number: Scored(by_profile(setting)) for number, setting in settings.items()}, Cost()
+    scores = {number: evaluator.score(setting, "tune") for number, setting in settings.items()}
+    cost = sum((each.cost for each in scores.values()), Cost())
+    return {number: Scored(each.estimate.value) for number, each in scores.items()}, cost
+
+
+def least_rows(evaluator: Evaluator, settings: Sequence[Setting], *, racing: bool) -> float:
+    """Denoiser rows, at most, of a race of these candidates in which all but one are dropped at the first look.
+
+    Without races, of scoring them all.
+    """
+    total = len(evaluator.split("tune").ids)
+    first = looks(total)[0] if racing else total
+    return first * sum(setting.nfe for setting in settings) + (total - first) * max(s.nfe for s in settings)
+
+
+def race(
+    evaluator: Evaluator,
+    settings: Mapping[int, Setting],
+    incumbent: Values | None,
+    rows: float,
+    report: Callable[[int, int, float], None],
+) -> tuple[dict[int, Scored], Cost]:
+    """Score candidates on more and more examples of the tune split, and drop those that cannot beat the incumbent.
+
+    settings: by trial number. incumbent (examples,): its values, None for no race. rows: what may be spent; where it is
+    too little for all, the better candidates go on, and ``least_rows`` suffice to score one to the end.
+    report(number, examples, value) is told of every look that a candidate survives. A dropped candidate's value is the
+    incumbent's mean plus the mean paired difference: its own mean on a few examples says more of the examples than of
+    the schedule.
+    """
+    total = len(evaluator.split("tune").ids)
+    sign = 1 if evaluator.metric.direction == "maximize" else -1
+    running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
+    found: dict[int, Scored] = {}
+
+    def drop(number: int) -> None:
+        assert incumbent is not None
+        differences = sign * (values[number] - incumbent[: len(values[number])])
+        found[number] = Scored(sign * carried(sign * float(incumbent.mean()), differences), None, len(differences))
+        del running[number]
+
+    for look in looks(total) if incumbent is not None else (total,):
+        if incumbent is not None and values:
+            better = sorted(running, key=lambda number: -sign * values[number].mean())
+            # Identical rows are computed once, so that a call costs less than a row, and the less the more there are.
+            left = (rows - cost.denoiser_rows) * (calls / cost.denoiser_rows if cost.denoiser_rows else 1.0)
+            for number in better[_affordable(evaluator, [running[n] for n in better], look, left) :]:
+                drop(number)
+        if not running:
+            break
+        calls += _calls(evaluator, running.values(), look)
+        drawn, spent = evaluator.together([*running.values()], "tune", look)
+        values |= dict(zip(running, drawn, strict=True))
+        cost += spent
+        for number in [] if incumbent is None else list(running):
+            assert incumbent is not None
+            if hopeless(sign * (values[number] - incumbent[:look]), total):
+                drop(number)
+            else:
+                report(number, look, float(values[number].mean()))
+    for number in running:
+        found[number] = Scored(float(values[number].mean()), values[number])
+    return dict(sorted(found.items())), cost
+
+
+def _affordable(evaluator: Evaluator, settings: Sequence[Setting], look: int, calls: float) -> int:
+    """How many of these candidates, the best first, can be scored up to a look, and the best of them to the end."""
+    total = len(evaluator.split("tune").ids)
+    for count in range(len(settings), 0, -1):
+        last = (total - look) * settings[0].nfe
+        if _calls(evaluator, settings[:count], look) + last <= calls:
+            return count
+    return 0
+
+
+def _calls(evaluator: Evaluator, settings: Iterable[Setting], look: int) -> float:
+    """Denoiser calls, summed over examples, that candidates lack up to a look."""
+    return sum(setting.nfe * max(0, look - evaluator.answered(setting, "tune")) for setting in settings)

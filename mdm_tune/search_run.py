@@ -1,0 +1,176 @@
+"""The ``search`` command between config and terminal: begun or resumed, alone or with other workers, written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mdm_tune.build import Run, check_baselines, opened
+from mdm_tune.config import Config, resolved, to_yaml
+from mdm_tune.confirmation import Budget
+from mdm_tune.errors import InputError
+from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, SearchBegun, memory_notes
+from mdm_tune.ledger import Worker
+from mdm_tune.limits import Timetable
+from mdm_tune.profile_run import profile_notes
+from mdm_tune.profiles import Profiles
+from mdm_tune.records import Record, example_records, schedule_record, search_record
+from mdm_tune.results import RunFolder, versions, write_text
+from mdm_tune.schedules import Beta
+from mdm_tune.search import search_budget
+from mdm_tune.sharing import Desk, Judge, holds_run, remove_run
+from mdm_tune.storage import open_storage, storage_errors
+
+__all__ = ["search"]
+
+LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
+MAY_CHANGE = ("output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
+
+
+def search(
+    config: Config,
+    *,
+    resume: bool,
+    overwrite: bool,
+    notify: Notify,
+    devices: Sequence[str] = ("cpu",),
+    begun: Callable[[], None] = lambda: None,
+) -> Record:
+    """Tune every budget of the config and write the run folder; returns the JSON of the command.
+
+    A finished search is answered from its folder. Other processes may be at the same search with the same storage.
+    begun: called once others can resume what was begun here.
+    Raises InputError where folder or storage hold a search and neither flag is set, and where the search to be resumed
+    came from another config, model, data or version; RunError where the storage fails.
+    """
+    folder, timeout = RunFolder(config.output), config.search.timeout
+    if folder.holds_search and not (resume or overwrite):
+        raise InputError(
+            f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
+            "again, or give another folder with --output"
+        )
+    with opened(config, devices) as run:
+        notify(Loaded(run))
+        timetable = Timetable(run, timeout)
+        check_baselines(run, config.sampler.steps)
+        identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
+        folder.open()
+        if overwrite:
+            folder.clear_search()
+        elif folder.holds_search:
+            before = folder.read(folder.identity)
+            refuse_changes(before, identity, "this folder")
+            same = all(before["config"]["search"][name] == identity["config"]["search"][name] for name in LIMITS)
+            if folder.has(folder.result) and same:
+                return folder.read(folder.result)
+            folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
+        folder.write_json(folder.identity.name, identity)
+        write_text(folder.config, to_yaml(config))
+        notify(SearchBegun())
+        with at_desk(config, folder, resume=resume, overwrite=overwrite, notify=notify) as desk:
+            refuse_changes(desk.once("run", lambda: identity), identity, "this storage")
+            begun()
+            budgets, profiles = _budgets(run, folder, desk, timetable, notify)
+        for note in memory_notes(run):
+            notify(note)
+        return _write_result(run, folder, budgets, profiles)
+
+
+def _budgets(
+    run: Run, folder: RunFolder, desk: Desk, timetable: Timetable, notify: Notify
+) -> tuple[list[Budget], Profiles]:
+    """Tune and confirm every budget, in the config's order."""
+    profiles = Profiles(run, folder, notify, share=desk.once)
+    if profiles.guides:
+        _begin_with_profile(profiles, notify)
+    judge, steps = Judge(run.evaluator, desk), run.config.sampler.steps
+    budgets: list[Budget] = []
+    for place, budget in enumerate(steps):
+        winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
+        guide = profiles.guide(budget, winners)
+        notify(BudgetStarted(budget))
+        in_time = timetable.trials_of(place)
+        budgets.append(search_budget(judge, budget, run.search, notify, guide, budgets=steps, in_time=in_time))
+    return budgets, profiles
+
+
+def _write_result(run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Profiles) -> Record:
+    folder.write_schedule(schedule_record(run, budgets))
+    reported = [
+        scores
+        for budget in budgets
+        for scores in {each.setting.label: each for each in (*budget.baselines.values(), budget.winner)}.values()
+    ]
+    if not run.evaluator.exact:
+        folder.write_lines("search-scores.jsonl", example_records(run, reported))
+    record = search_record(run, folder, budgets, profiles.cost if profiles.guides else None)
+    folder.write_json(folder.result.name, record)
+    return record
+
+
+@contextmanager
+def at_desk(config: Config, folder: RunFolder, *, resume: bool, overwrite: bool, notify: Notify) -> Iterator[Desk]:
+    """The storage of the run, with this process as one of its workers.
+
+    Raises InputError where a storage that others use too holds a run of this name and neither flag is set.
+    """
+    url = config.search.storage
+    # A folder's own journal holds one run, wherever the folder is moved.
+    name = "search" if url is None else config.search.name or Path(config.output).absolute().name
+
+    def note(text: str) -> None:
+        notify(Note(text))
+
+    where = url or folder.journal
+    storage = open_storage(where, note)
+    with storage_errors(where):
+        if url is not None and overwrite:
+            remove_run(storage, name)
+        elif url is not None and holds_run(storage, name) and not resume:
+            raise InputError(
+                f"search.storage: it already holds a run called {name}; add --resume to go on with it or to help "
+                "others who are at it, --overwrite to start again, or give another search.name"
+            )
+        with Worker(storage, name) as worker:
+            yield Desk(storage, name, worker)
+
+
+def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
+    """Measure or take the profile and say what to know about it; a warm start that fails is done without."""
+    try:
+        for note in profile_notes(profiles):
+            notify(note)
+        if profiles.prices_objective:
+            profiles.prepare_choice()
+    except InputError as error:
+        if profiles.needed:
+            raise
+        profiles.without_start = True
+        notify(Note(f"the search does not start from an information profile: {error}"))
+
+
+def refuse_changes(before: Record, now: Record, where: str) -> None:
+    """Raise InputError naming what differs between the search that was begun and this one."""
+    old, new = _flat(before), _flat(now)
+    changed = [
+        f"{path.removeprefix('config.')}: was {old.get(path)!r}, is {new.get(path)!r}"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path) and not path.removeprefix("config.").startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise InputError(
+            f"the search in {where} was made with other settings, so it cannot go on:\n  "
+            + "\n  ".join(changed)
+            + "\nrestore them, start again with --overwrite, or give another "
+            + ("folder with --output" if where == "this folder" else "name with search.name")
+        )
+
+
+def _flat(record: Record, prefix: str = "") -> dict[str, Any]:
+    """Leaves by their dotted path; lists count as leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in record.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

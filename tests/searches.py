@@ -1,0 +1,210 @@
+"""What tests of a search share: searches in memory, evaluators of small laws or given values, a storage that dies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from optuna.storages import BaseStorage, InMemoryStorage
+from torch import Tensor
+
+from mdm_tune import metrics
+from mdm_tune.confirmation import Budget
+from mdm_tune.datasets import Use, law_dataset
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.ledger import Ledger, Worker
+from mdm_tune.metrics import Direction
+from mdm_tune.proposals import Guide, SearchSettings
+from mdm_tune.sampling import Unmasked
+from mdm_tune.search import Event, search_budget
+from mdm_tune.sharing import Desk, Judge
+from mdm_tune.tuning import TrialDone, Tuned, tune
+from tests.helpers import CountingDenoiser
+
+CHAIN = MarkovChain.sticky(2, 0.05, 32)
+SHORT = MarkovChain.sticky(2, 0.1, 16)
+FIXED = Sampler("random", False, 1.0, "one-per-step", 256)
+BOX = (0.1, 10.0)
+SETTINGS = SearchSettings("tpe", 12, BOX, BOX, 4, ("linear", "squared-sine", "sine"), 0)
+SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 128}
+
+Values = NDArray[np.float64]
+Rule = Callable[[Setting, Use, NDArray[np.int64]], Values]
+
+
+def exact() -> Evaluator:
+    """Values that are computed: the KL over orders of a long chain."""
+    return Evaluator(CHAIN, 32, FIXED, metrics.order_kl(CHAIN), None)
+
+
+def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[Evaluator, CountingDenoiser]:
+    """Values that are measured, path_nll on a short chain, and the count of what the denoiser was asked."""
+    denoiser = CountingDenoiser(SHORT)
+    dataset = law_dataset(SHORT, dict(sizes), root=0)
+    metric = metrics.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
+    return Evaluator(denoiser, 16, replace(FIXED, order=order), metric, dataset), denoiser
+
+
+@dataclass(frozen=True)
+class GivenMetric:
+    """Reads the values that ``Given`` wrote; diversity: by the first token of a row."""
+
+    direction: Direction
+    diverse: Callable[[int], float] | None = None
+    name: str = "given"
+    label: str = "given"
+    reference: bool = False
+
+    def values(self, result: Unmasked) -> Values:
+        assert result.nll is not None
+        return result.nll.numpy()
+
+    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+        if self.diverse is None:
+            return {}
+        return {"variety": np.linspace(-0.01, 0.01, len(tokens)) + self.diverse(int(tokens[0, 0]))}
+
+    def ceiling(self, split: object) -> None:
+        return None
+
+
+class Given(Evaluator):
+    """Values by a rule in place of a denoiser: rule(setting, split, examples) gives one each; a row is one a step."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        sizes: Mapping[Use, int] = SIZES,
+        direction: Direction = "minimize",
+        diverse: Callable[[int], float] | None = None,
+        token: Callable[[Setting], int] = lambda setting: 0,
+    ) -> None:
+        super().__init__(SHORT, 16, FIXED, GivenMetric(direction, diverse), law_dataset(SHORT, dict(sizes), root=0))
+        assert self.dataset is not None
+        self.rule, self.token, self.rows = rule, token, 0
+        self.example = {
+            seed: (use, number)
+            for use, split in self.dataset.splits.items()
+            for number, seed in enumerate(split.seeds.tolist())
+        }
+
+    def fill(self, settings: Any, start: Tensor, seeds: Any, reference: Any = None, on_step: Any = None) -> Unmasked:
+        places = [self.example[seed] for seed in seeds.tolist()]
+        use, numbers = places[0][0], np.array([number for _, number in places])
+        assert len({split for split, _ in places}) == 1
+        found = np.concatenate([self.rule(setting, use, numbers) for setting in settings])
+        tokens = torch.cat([torch.full_like(start, self.token(setting)) for setting in settings])
+        rows = sum(int(setting.nfe) * len(start) for setting in settings)
+        self.rows += rows
+        nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
+        return Unmasked(tokens, torch.from_numpy(found), nfe, rows, rows * self.length)
+
+
+def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float = 1.0) -> Values:
+    """Noise of an example and a setting: the same whenever it is asked for, independent between settings."""
+    key = [int(1000 * part) for part in setting.key]
+    draw = np.random.default_rng([len(use), *key]).normal(0.0, spread, 1000)
+    found: Values = draw[examples]
+    return found
+
+
+@contextmanager
+def judging(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[Judge]:
+    """A worker of a run in this storage."""
+    storage = InMemoryStorage() if storage is None else storage
+    with Worker(storage, name) as worker:
+        yield Judge(evaluator, Desk(storage, name, worker))
+
+
+def run(
+    evaluator: Evaluator, settings: SearchSettings, steps: int = 8, storage: BaseStorage | None = None, **more: Any
+) -> tuple[Budget, list[Event]]:
+    """The search of one budget, and what it told."""
+    events: list[Event] = []
+    with judging(evaluator, storage) as judge:
+        return search_budget(judge, steps, settings, events.append, **more), events
+
+
+def tuned(
+    evaluator: Evaluator,
+    settings: SearchSettings,
+    steps: int = 8,
+    storage: BaseStorage | None = None,
+    guide: Guide | None = None,
+    **more: Any,
+) -> tuple[Tuned, list[TrialDone]]:
+    """The trials of one budget, and what they told."""
+    events: list[TrialDone] = []
+    with judging(evaluator, storage) as judge:
+        ledger = judge.desk.ledger(f"steps-{steps}", evaluator.metric.direction)
+        return tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), **more), events
+
+
+def trials_of(events: list[Event]) -> list[TrialDone]:
+    return [event for event in events if isinstance(event, TrialDone)]
+
+
+def book(storage: BaseStorage, steps: int = 8, name: str = "run") -> dict[int, tuple[Any, ...]]:
+    """All that is known of each finished trial, but for its seconds."""
+    ledger = Ledger(storage, f"{name}/steps-{steps}", Worker(storage, name))
+    found = {}
+    for task, entry in ledger.finished().items():
+        rows, tokens, _ = entry.record["cost"]
+        found[int(task)] = (entry.params, entry.value, {**entry.record, "cost": (rows, tokens)})
+    return dict(sorted(found.items()))
+
+
+class Dead(Exception):
+    pass
+
+
+class Mortal(InMemoryStorage):
+    """A storage that fails after ``life`` more writes.
+
+    killed: every write from then on fails, as if the process were gone; else one, as if it were interrupted. What
+    workers say of themselves is not counted and never fails, so that the dead are known to be dead.
+    """
+
+    def __init__(self, killed: bool = True) -> None:
+        super().__init__()
+        self.life, self.killed, self.writes = math.inf, killed, 0
+
+    def write(self) -> None:
+        self.life -= 1
+        if self.life < 0:
+            if not self.killed:
+                self.life = math.inf
+            raise Dead
+        self.writes += 1
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        if not self.get_study_name_from_id(study_id).endswith("/workers"):
+            self.write()
+        super().set_study_user_attr(study_id, key, value)
+
+    def create_new_study(self, *arguments: Any, **named: Any) -> int:
+        self.write()
+        return super().create_new_study(*arguments, **named)
+
+    def create_new_trial(self, *arguments: Any, **named: Any) -> int:
+        self.write()
+        return super().create_new_trial(*arguments, **named)
+
+    def set_trial_state_values(self, *arguments: Any, **named: Any) -> bool:
+        self.write()
+        return super().set_trial_state_values(*arguments, **named)
+
+    def set_trial_intermediate_value(self, *arguments: Any, **named: Any) -> None:
+        self.write()
+        super().set_trial_intermediate_value(*arguments, **named)
+
+    def set_trial_user_attr(self, *arguments: Any, **named: Any) -> None:
+        self.write()
+        super().set_trial_user_attr(*arguments, **named)

@@ -1,0 +1,284 @@
+"""The trials of one budget: their order, their values, what is answered from the record, and why they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna import load_study
+from optuna.storages import InMemoryStorage
+
+from mdm_tune import metrics, tuning
+from mdm_tune.confirmation import EXHAUSTED
+from mdm_tune.datasets import Use
+from mdm_tune.denoisers.analytic import Parity
+from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.proposals import Guide, Strategy, given_points
+from mdm_tune.racing import looks
+from mdm_tune.schedules import Beta
+from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
+
+STRATEGIES = pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])
+
+
+@STRATEGIES
+def test_linear_and_squared_sine_are_the_first_two_trials(strategy: Strategy) -> None:
+    _, trials = tuned(exact(), replace(SETTINGS, strategy=strategy, trials=4))
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
+    assert trials[0].value == pytest.approx(1.0884, abs=1e-4)
+    assert trials[1].value == pytest.approx(1.0244, abs=1e-4)
+
+
+@STRATEGIES
+def test_points_of_a_guide_follow_the_starting_points(strategy: Strategy) -> None:
+    guide = Guide((Beta(0.736, 0.430), Beta(20.0, 0.3)))  # the second lies outside the box
+    _, trials = tuned(exact(), replace(SETTINGS, strategy=strategy, trials=5), guide=guide)
+    schedules = [trial.schedule for trial in trials]
+    assert len(schedules) == 5
+    assert (tuple(schedules[2:4]) == guide.points) == (strategy != "grid")
+    assert (guide.points[0] in schedules) == (strategy != "grid")
+
+
+def test_the_points_of_a_guide_are_those_that_the_search_began_with() -> None:
+    """More trials of an earlier budget may have another winner."""
+    storage = InMemoryStorage()
+    for trials, points in ((3, (Beta(0.7, 0.4), Beta(0.3, 0.3))), (5, (Beta(3.0, 3.0),))):
+        found, _ = tuned(exact(), replace(SETTINGS, trials=trials), storage=storage, guide=Guide(points))
+    assert [trial.schedule for trial in found.trials[2:4]] == [Beta(0.7, 0.4), Beta(0.3, 0.3)]
+
+
+def test_grid_visits_the_papers_points_once_and_scores_distinct_counts_only() -> None:
+    budget, events = run(exact(), replace(SETTINGS, strategy="grid", trials=500), steps=4)
+    trials = trials_of(events)
+    points = {(t.schedule.a, t.schedule.b) for t in trials}
+    assert len(trials) == len(points) <= 100
+    assert {round(10 * a) for a, _ in points} <= set(range(1, 11))
+    distinct = {trial.setting.key for trial in trials}
+    assert budget.reused == sum(not trial.fresh for trial in trials) == len(trials) - len(distinct)
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_counts_that_were_scored_before_cost_nothing(together: int) -> None:
+    """Also where one batch proposes the same counts twice."""
+    evaluator, denoiser = sampled()
+    settings = replace(SETTINGS, strategy="qmc", trials=40, racing=False, together=together)
+    found, events = tuned(evaluator, settings, steps=3)
+    fresh = [event for event in events if event.fresh]
+    values = {event.setting.key: event.value for event in fresh}
+    assert len(values) == len(fresh) < len(events)
+    assert all(event.value == values[event.setting.key] for event in events)
+    assert sum(trial.cost.denoiser_rows for trial in found.trials) == denoiser.rows
+    alone, _ = sampled()
+    for event in fresh:
+        assert event.value == pytest.approx(alone.score(event.setting, "tune").estimate.value, rel=1e-12)
+
+
+def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
+    law = Parity(3)
+    evaluator = Evaluator(law, 3, FIXED, metrics.order_kl(law), None)
+    budget, events = run(evaluator, replace(SETTINGS, strategy="qmc", trials=400), steps=2)
+    assert budget.ended == EXHAUSTED and budget.trials < 400
+    assert {trial.setting.key for trial in trials_of(events)} == {(1, 2), (2, 1)}
+
+
+def test_a_starting_point_outside_the_box_is_still_a_trial() -> None:
+    settings = replace(SETTINGS, strategy="gp", trials=14, space_a=(2.0, 5.0), space_b=(2.0, 5.0))
+    _, trials = tuned(exact(), settings)
+    assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
+    assert all(2 <= t.schedule.a <= 5 and 2 <= t.schedule.b <= 5 for t in trials[2:])
+
+
+# Races within a search
+
+
+def order(evaluator: Evaluator) -> list[int]:
+    return [int(name) for name in evaluator.split("tune").shuffled().ids]
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_lucky_prefix_is_no_win(together: int) -> None:
+    """One schedule is perfect on the first eight examples of a race, and worse than any other on all others."""
+
+    def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+        values = 10.0 + (setting.counts or (0,))[0] + 0.5 * noise(setting, use, examples)
+        if setting.counts != lucky or use != "tune":
+            return values
+        return np.where(np.isin(examples, first), 0.0, values + 10.0)
+
+    settings = replace(SETTINGS, strategy="qmc", trials=20, together=together, finalists=3)
+    evaluator = Given(rule)
+    first, lucky = order(evaluator)[:8], evaluator.setting(given_points(settings, 4)[4], 4).counts
+    budget, events = run(evaluator, settings, 4)
+    tried = next(event for event in trials_of(events) if event.setting.counts == lucky)
+    assert tried.dropped is None or tried.dropped > 8  # it passed the first look
+    assert tried.value > max(event.best for event in trials_of(events)[1:])
+    assert lucky not in [scores.setting.counts for scores in budget.chosen_from]
+
+
+def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
+    """Candidates that are dropped early, on examples that are easy: their own mean would look better than any."""
+    easy = order(Given(noise))[:8]
+
+    def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+        hard = np.where(np.isin(examples, easy) & (use == "tune"), -50.0, 0.0)
+        return hard + setting.key[0] + setting.key[1] / 3 + 0.1 * noise(setting, use, examples)
+
+    storage = InMemoryStorage()
+    settings = replace(SETTINGS, strategy="qmc", trials=16, finalists=16)
+    budget, events = run(Given(rule), settings, 4, storage)
+    entries = book(storage, 4)
+    trials = trials_of(events)
+    full = {event.setting.key: event.value for event in trials if event.dropped is None}
+    dropped = {event.setting.key for event in trials if event.dropped}
+    assert len(dropped) > 3 and len(full) > 2
+    chosen = {scores.setting.key for scores in budget.chosen_from}
+    assert chosen.isdisjoint(dropped - {scores.setting.key for scores in budget.baselines.values()})
+    assert set(full) <= chosen
+    for number, (_, value, record) in entries.items():
+        if record["dropped"]:  # the incumbent of its batch is the best of those before
+            before = [entries[n] for n in range(number - (number - 1) % 4) if entries[n][2]["values"]]
+            _, lead, its = min(before, key=lambda entry: entry[1])
+            own = Given(rule).together([setting_of(record["key"])], "tune", record["dropped"])[0][0]
+            paired = own - np.array(its["values"])[: record["dropped"]]
+            assert value == pytest.approx(lead + paired.mean(), rel=1e-12) and value > lead
+            assert own.mean() < value
+    bests = [event.best for event in trials]
+    assert bests[-1] == min(full.values()) and all(best in full.values() for best in bests)
+
+
+def setting_of(key: list[int]) -> Setting:
+    return Setting("", len(key), 16, counts=tuple(key))
+
+
+@pytest.mark.parametrize("racing", [True, False])
+def test_points_that_are_asked_together_get_the_values_that_they_get_alone(racing: bool) -> None:
+    """A Sobol sequence proposes the same; who is scored on all examples has the same value."""
+    settings = replace(SETTINGS, strategy="qmc", trials=14, racing=racing)
+    found = {}
+    for together in (1, 4):
+        evaluator, _ = sampled()
+        _, found[together] = tuned(evaluator, replace(settings, together=together), 6)
+    one, four = found[1], found[4]
+    assert [event.schedule for event in one] == [event.schedule for event in four]
+    both = [(a, b) for a, b in zip(one, four, strict=True) if a.dropped is None and b.dropped is None]
+    assert all(a.value == b.value for a, b in both)
+    assert len(both) == 14 if not racing else len(both) >= 3
+    assert min(event.value for event in one) == min(event.value for event in four)
+
+
+def test_a_trial_reports_each_look_that_it_survives() -> None:
+    storage = InMemoryStorage()
+    evaluator = Given(lambda setting, use, at: max(setting.key) / 4 + noise(setting, use, at), {**SIZES, "tune": 1000})
+    _, events = tuned(evaluator, SETTINGS, 8, storage)
+    trials = {
+        int(trial.user_attrs["task"]): trial for trial in load_study(study_name="run/steps-8", storage=storage).trials
+    }
+    assert {event.dropped is None for event in events} == {True, False}
+    for event in events[1:]:
+        told = trials[event.number].intermediate_values
+        until = 1000 if event.dropped is None else event.dropped - 1
+        assert list(told) == ([look for look in looks(1000) if look <= until] if event.fresh else [])
+        assert len(told) <= 32 and all(np.isfinite(list(told.values())))
+        if event.fresh and event.dropped is None:
+            assert told[1000] == event.value
+    assert trials[0].intermediate_values == {}  # there was nobody to race against
+
+
+# The ends
+
+
+def with_any_limit(chance: np.random.Generator, seed: int) -> tuple[Evaluator, Any, int]:
+    """A search of any kind whose rows may not suffice."""
+    steps, examples = int(chance.choice([2, 4, 8, 12])), int(chance.choice([8, 20, 40]))
+    evaluator, _ = sampled({"tune": examples, "choose": 8, "report": 8}, str(chance.choice(["random", "entropy"])))
+    if evaluator.sampler.order == "random" and chance.random() < 0.4:
+        evaluator.sampler = replace(evaluator.sampler, bernoulli=True)
+    settings = replace(
+        SETTINGS,
+        strategy=str(chance.choice(["qmc", "grid", "tpe"])),
+        trials=int(chance.integers(2, 15)),
+        together=int(chance.choice([1, 2, 4, 8])),
+        racing=bool(chance.random() < 0.8),
+        rows=int(chance.integers(1, 8 * steps * examples)),
+        seed=seed,
+    )
+    return evaluator, settings, steps
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_are_never_more_than_allowed_beyond_the_first_trial(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "SCANS", (12, 12))  # the scan of what can be reached takes longer than all the rest
+    evaluator, settings, steps = with_any_limit(np.random.default_rng(seed), seed)
+    found, _ = tuned(evaluator, settings, steps)
+    rows = [trial.cost.denoiser_rows for trial in found.trials]
+    assert sum(rows) == evaluator.denoiser.rows  # type: ignore[attr-defined]
+    assert sum(rows) <= max(settings.rows, rows[0])
+    if len(found.trials) < settings.trials:
+        assert found.ended in (f"the {settings.rows:,} denoiser rows for trials are used up", EXHAUSTED)
+    else:
+        assert found.ended in (None, EXHAUSTED)
+
+
+def test_a_search_without_time_ends_after_the_batch_that_it_was_in() -> None:
+    asked: list[int] = []
+
+    def in_time(costs: Sequence[Cost]) -> bool:
+        asked.append(len(costs))
+        return len(costs) < 5
+
+    found, _ = tuned(Given(noise), SETTINGS, 8, in_time=in_time)
+    assert (len(found.trials), found.ended) == (5, "the time for trials is used up")
+    assert asked == [1, 5]  # linear is scored, however late it is
+    priced, _ = tuned(exact(), SETTINGS, 8, in_time=lambda costs: len(costs) < 3)
+    assert (len(priced.trials), priced.ended) == (3, "the time for trials is used up")
+
+
+def flat(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+    """No schedule is better than another."""
+    return noise(setting, use, examples)
+
+
+def steep(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+    """The best of these counts is found late."""
+    return float(np.linalg.norm(np.subtract(setting.counts or (), (1, 2, 5, 8)))) + 0.01 * noise(setting, use, examples)
+
+
+NOISE = "what more trials could gain is less than the noise"
+
+
+@pytest.mark.parametrize("constant", [None, 0.0, 3.0])
+def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float | None) -> None:
+    def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+        return flat(setting, use, examples) if constant is None else np.full(len(examples), constant)
+
+    settings = replace(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
+    found, _ = tuned(Given(rule), settings, 4)
+    assert 10 <= len(found.trials) < 30 and found.ended == NOISE
+    whole, _ = tuned(Given(rule), replace(settings, auto_stop=False), 4)
+    assert len(whole.trials) == 40 and whole.ended is None
+
+
+def test_a_search_goes_on_while_it_gets_better() -> None:
+    found, events = tuned(Given(steep), replace(SETTINGS, strategy="tpe", trials=30, auto_stop=True), 4)
+    assert len(found.trials) == 30 and found.ended is None
+    assert events[-1].best < events[9].best - 0.1
+
+
+def test_what_is_computed_or_priced_stops_by_nothing_but_its_trials() -> None:
+    """There is no noise, and no row to save."""
+    settings = replace(SETTINGS, strategy="qmc", trials=30, auto_stop=True, rows=1)
+    found, _ = tuned(exact(), settings, 8)
+    assert len(found.trials) == 30 and found.ended is None
+
+
+def test_rows_for_candidates_that_race_against_nobody() -> None:
+    """Without races a batch is scored to the end, so that it begins only where there are rows for all of it."""
+    for rows in range(200, 2600, 100):
+        evaluator = Given(noise)
+        found, _ = tuned(evaluator, replace(SETTINGS, racing=False, rows=rows), 4)
+        assert evaluator.rows <= max(rows, 64 * 4)
+        assert len(found.trials) in (1, 5, 9, 12) and not any(trial.dropped for trial in found.trials)
