@@ -1,14 +1,16 @@
 """Problems whose best schedule is known, for benchmarks of searches: exact laws, and the text model on a lattice.
 
-A law's problem scores the tune examples of a seed by the real sampler; the truth is enumerated. The text model is
-replayed: the score of every count vector that a lattice of 12 x 12 schedules or the paper's grid meets is drawn once for all examples, and
-a proposal stands for its nearest lattice point, so that the exhaustive best is known and a search costs no time.
+A law's problem scores the tune examples of a seed by the real sampler; the truth is known by a sum, or by many
+examples. The text model is replayed: the score of every count vector that a lattice of 12 x 12 schedules or the paper's
+grid meets is drawn once for all examples, and a proposal stands for its nearest lattice point, so that the exhaustive
+best is known and a search costs no time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.evaluation import Cost, Evaluator, Sampler, Setting
-from mdm_tune.family import Pricer
 from mdm_tune.metrics import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.pricing import count_weights
 from mdm_tune.racing import looks
@@ -45,7 +46,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to tune. evaluator: of a seed, with its tune examples. regret: relative to the best Beta's true value."""
+    """One thing to tune. evaluator: of a seed, with its tune examples. regret: relative to the best true value."""
 
     steps: int
     evaluator: Callable[[int], Evaluator]
@@ -55,7 +56,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Counted:
-    """The law of strings of a's and b's of which only the number of a's matters: all with an allowed one are alike likely.
+    """The uniform law of strings of a's and b's whose number of a's is an allowed one.
 
     It is a denoiser too: hidden positions are exchangeable, so that counting what is visible says everything.
     """
@@ -131,7 +132,7 @@ class Memo(Evaluator):
     def drawn(self, setting: Setting, use: Use, first: int, stop: int) -> Iterator[Values]:
         """Values of the examples from first to stop, look by look, so that races and whole scores share them."""
         places = [0, *looks(len(self.split(use).ids))]
-        for begin, end in zip(places, places[1:], strict=False):
+        for begin, end in pairwise(places):
             if first <= begin < stop:
                 place = (setting.key, begin, end)
                 if place not in self.known:
@@ -202,7 +203,7 @@ def law_problem(
 
 
 def few(order: Any, length: int = 32, steps: int = 8, allowed: tuple[int, ...] = (10, 11)) -> Problem:
-    """Is the sample a string of 32 with ten or eleven a's (0 or 1)? The number of a's is a Markov chain over the steps."""
+    """Does a sample of 32 letters have ten or eleven a's (0 or 1)? Their number is a Markov chain over the steps."""
     law = Counted(length, allowed)
 
     def share(setting: Setting) -> float:
@@ -256,7 +257,7 @@ class Bf16(torch.nn.Module):
 
 
 def text(order: Any, metric: str, work: Path) -> Problem:
-    """The bundled text model at 4 steps, 48 tune examples a seed, judged on 256 others; the table is kept in ``work``."""
+    """The bundled text model at 4 steps, 48 tune examples a seed, judged on 256 others; ``work`` keeps the table."""
     model = load_transformer(bundled(TEXT))
     temperature = 0.0 if metric == "path_nll" and order == "confidence" else 1.0
     sampler = Sampler(order, False, temperature, "one-per-step", 64)
@@ -300,9 +301,7 @@ def problems(work: Path) -> dict[str, Callable[[], Problem]]:
         "few-random": lambda: few("random"),
         "few-confidence": lambda: few("confidence"),
         "chain-random": lambda: chain(2, 0.05, 32, 8),
-        "chain4-random": lambda: chain(4, 0.2, 64, 8),
         "chain-confidence": lambda: paths(2, 0.05, 32, 8),
-        "chain4-confidence": lambda: paths(4, 0.2, 64, 8),
         "text-random-spelling": lambda: text("random", "spelling", work),
         "text-random-nelbo": lambda: text("random", "nelbo", work),
         "text-confidence-spelling": lambda: text("confidence", "spelling", work),

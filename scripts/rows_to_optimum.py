@@ -1,8 +1,8 @@
 """Denoiser rows to within 5 % and 1 % of the exhaustive best: strategies, racing, warm starts, batches, automatic stop.
 
-    python scripts/rows_to_optimum.py --work build/rows                                  # every problem, resumable by problem
-    python scripts/rows_to_optimum.py --work build/rows --problem few-random             # one of them
-    python scripts/rows_to_optimum.py --work build/rows --output docs/rows.md            # all that lacks, then the page
+    python scripts/rows_to_optimum.py --work build/rows                         # every problem, one after another
+    python scripts/rows_to_optimum.py --work build/rows --problem few-random    # one of them
+    python scripts/rows_to_optimum.py --work build/rows --output docs/rows.md   # those that lack, then the page
 
 Every seed has its own tune examples, on which all strategies meet. A trial is judged by what its schedule is truly
 worth: by enumeration, or on many unseen examples. A target counts as reached from the trial on after which the
@@ -17,7 +17,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -41,7 +41,7 @@ Path_ = list[tuple[int, float]]  # rows spent so far and true regret of the incu
 
 @dataclass(frozen=True)
 class Way:
-    """One way to search. warm: start from the profile. share: of the grid's rows that it may spend, None for 25 trials."""
+    """One way to search. warm: start from the profile. share: of the grid's rows that it may spend; None: 25 trials."""
 
     name: str
     strategy: str = "gp"
@@ -166,11 +166,11 @@ ended there. Regret at the end: of what the search would return, relative to the
   spent a tenth of the rows that the paper's grid spends on the same examples, the profile's included; linear is always
   scored. Rows are calls x examples: of the rows of a small law many are alike and would be computed once.
 - `few`: is the sample a string of 32 with ten or eleven a's (0 or 1)? 8 steps; the truth is a small sum.
-  `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps; `chain4`: 4 symbols, flip 0.2, length 64, 8 steps.
+  `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps.
   Random order: the NELBO along sampled paths, judged by the exact KL averaged over orders. Confidence: path_nll at
   temperature 0, judged on 4,096 unseen examples as nats above the entropy. {examples} tune examples a seed.
-- `text`: the bundled model at 4 steps (products in bfloat16), 48 tune examples a seed. It is replayed: a proposal stands
-  for the nearest point of a lattice of 12 x 12 schedules or of the paper's grid, each of which was drawn for all
+- `text`: the bundled model at 4 steps (products in bfloat16), 48 tune examples a seed, replayed: a proposal stands for
+  the nearest point of a lattice of 12 x 12 schedules or of the paper's grid, each of which was drawn for all
   examples, so that the exhaustive best is known. It is judged on 256 unseen examples; likelihoods by the nats above one
   token a step. The standard error of a paired difference in spelling there is 1 to 2 % of the score.
 
@@ -228,7 +228,7 @@ def tenths(records: dict[str, dict[str, object]]) -> list[str]:
 def ranks(records: dict[str, dict[str, object]]) -> list[str]:
     """Over all problems: the median of rows to 5 % relative to the grid's, and the mean regret at the end."""
     lines = [
-        "Over all problems: regret at the end, mean over problems of the median (and of the worst seed); rows, geometric "
+        "Over all problems: regret at the end, mean over problems of the median and of the worst seed; rows, geometric "
         "mean of their ratio to the paper's grid:",
         "",
         "| way | regret | worst | rows / grid's |",

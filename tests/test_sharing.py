@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
 
 from mdm_tune import sharing, tuning
 from mdm_tune.confirmation import Budget
@@ -24,7 +25,7 @@ from mdm_tune.proposals import SearchSettings, Strategy
 from mdm_tune.schedules import Beta, Linear, SquaredSine
 from mdm_tune.sharing import Desk, holds_run, remove_run
 from mdm_tune.storage import open_storage
-from tests.searches import SETTINGS, Dead, Given, book, exact, judging, noise, run
+from tests.searches import SETTINGS, Dead, Given, book, exact, judging, noise, run, tuned
 
 SIZES: dict[Use, int] = {"tune": 40, "choose": 12, "report": 12}
 SMALL = replace(SETTINGS, trials=14, finalists=2, baselines=("linear", "sine"))
@@ -269,6 +270,20 @@ def book_of(settings: SearchSettings) -> Any:
     storage = InMemoryStorage()
     run(given(), settings, 6, storage)
     return book(storage, 6)
+
+
+def test_a_worker_gives_back_what_it_claims_while_another_ends_the_trials() -> None:
+    """The other has seen then that nobody held a trial, and may have left."""
+
+    class Meanwhile(InMemoryStorage):
+        def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+            if template_trial is not None and template_trial.user_attrs["task"] == "6":
+                self.set_study_user_attr(study_id, f"ended {SMALL.limits}", "another has found so")
+            return super().create_new_trial(study_id, template_trial)
+
+    found, events = tuned(given(), replace(SMALL, together=4), 6, Meanwhile())
+    assert [trial.number for trial in found.trials] == [event.number for event in events] == [*range(5)]
+    assert found.ended == "another has found so"
 
 
 def test_workers_end_together(where: Path | str) -> None:

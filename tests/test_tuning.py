@@ -275,6 +275,18 @@ def test_what_is_computed_or_priced_stops_by_nothing_but_its_trials() -> None:
     assert len(found.trials) == 30 and found.ended is None
 
 
+def test_rows_for_candidates_that_all_are_as_good() -> None:
+    """No race drops any, so that the limit has to, at the first look of a batch or at a later one."""
+    ends = set()
+    for rows in range(300, 3000, 100):
+        evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
+        found, events = tuned(evaluator, replace(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
+        assert evaluator.rows <= rows and found.ended == f"the {rows:,} denoiser rows for trials are used up"
+        assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
+        ends |= {event.dropped for event in events if event.dropped}
+    assert ends == {8, 16, 32}
+
+
 def test_rows_for_candidates_that_race_against_nobody() -> None:
     """Without races a batch is scored to the end, so that it begins only where there are rows for all of it."""
     for rows in range(200, 2600, 100):

@@ -38,7 +38,7 @@ def begin(config: Path, folder: Path, address: str, *flags: str) -> subprocess.P
 def ended(process: subprocess.Popen[str], address: str) -> dict[str, Any]:
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    password = address.split(":")[2].split("@")[0]
+    password = address.split(":")[2].split("@", maxsplit=1)[0]
     assert password not in err and password not in out
     return dict(json.loads(out))
 
