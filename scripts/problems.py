@@ -2,7 +2,7 @@
 
 A law's problem scores the tune examples of a seed by the real sampler; the truth is known by a sum, or by many
 examples. The text model is replayed: the score of every count vector that a lattice of 12 x 12 schedules or the paper's
-grid meets is drawn once for all examples, and a proposal stands for its nearest lattice point, so that the exhaustive
+grid meets is drawn once for all examples, and a proposal stands for the nearest of them, so that the exhaustive
 best is known and a search costs no time.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from scipy.stats import binom
 from torch import Tensor
 
@@ -36,7 +37,8 @@ from mdm_tune.schedules import Beta, Schedule
 SEEDS = range(10)
 BOX = (0.1, 10.0)
 LATTICE = np.geomspace(*BOX, 12)
-GRID = tuple(i / 10 for i in range(1, 11))  # the paper's points, which stand for themselves
+GRID = tuple(i / 10 for i in range(1, 11))  # the paper's
+DRAWN = np.array([*product(LATTICE, LATTICE), *product(GRID, GRID)])  # what a proposal on the text model stands for
 EXAMPLES = 512  # tune examples of a law
 SCAN = 32  # points an axis where the best Beta is looked for by enumeration
 TEXT = "package:text"
@@ -152,21 +154,21 @@ class Replay(Memo):
         return super().setting(on_lattice(schedule), steps, label)
 
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
-        return super().beta_keys(nearest(a), nearest(b), steps)
+        a, b = nearest(np.stack([a, b], axis=1)).T
+        return super().beta_keys(a, b, steps)
 
     def drawn(self, setting: Setting, use: Use, first: int, stop: int) -> Iterator[Values]:
         yield self.table[setting.key][first:stop]
 
 
 def on_lattice(schedule: Schedule) -> Schedule:
-    """The lattice point next to a Beta; the paper's points, linear and squared-sine among them, stay themselves."""
-    if isinstance(schedule, Beta) and not {schedule.a, schedule.b} <= {*GRID}:
-        return Beta(*nearest(np.array([schedule.a, schedule.b])).tolist())
-    return schedule
+    """The drawn point next to a Beta: of the lattice, or of the paper's grid, which holds linear and squared-sine."""
+    return Beta(*nearest(np.array([[schedule.a, schedule.b]]))[0].tolist()) if isinstance(schedule, Beta) else schedule
 
 
-def nearest(values: Values) -> Values:
-    return LATTICE[np.abs(np.log(values[:, None] / LATTICE)).argmin(1)]
+def nearest(points: Values) -> Values:
+    """The drawn points (n, 2) next to points (n, 2), in log a and log b."""
+    return DRAWN[KDTree(np.log(DRAWN)).query(np.log(points))[1]]
 
 
 def law_problem(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from mdm_tune import sharing, tuning
 from mdm_tune.confirmation import Budget
 from mdm_tune.datasets import Use
 from mdm_tune.evaluation import Cost, Scores, Setting
-from mdm_tune.ledger import Worker
-from mdm_tune.proposals import SearchSettings, Strategy
+from mdm_tune.ledger import Claim, Ledger, Worker
+from mdm_tune.proposals import SearchSettings, Strategy, propose
 from mdm_tune.schedules import Beta, Linear, SquaredSine
 from mdm_tune.sharing import Desk, holds_run, remove_run
 from mdm_tune.storage import open_storage
@@ -270,6 +272,48 @@ def book_of(settings: SearchSettings) -> Any:
     storage = InMemoryStorage()
     run(given(), settings, 6, storage)
     return book(storage, 6)
+
+
+def held_by_another(storage: InMemoryStorage, worker: Worker, task: str) -> Claim:
+    claim = Ledger(storage, "run/steps-6", worker).claim(task, {"a": 7.0, "b": 0.7}, SMALL.box)
+    assert claim is not None
+    return claim
+
+
+def test_candidates_wait_for_linear_which_they_race_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, finished = InMemoryStorage(), []
+    with Worker(storage, "run") as other:
+        claim = held_by_another(storage, other, "0")
+
+        def sleep(seconds: float) -> None:
+            finished.append(book(storage, 6))
+            claim.release()
+
+        monkeypatch.setattr(tuning, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+        found, _ = tuned(given(), SMALL, 6, storage)
+    assert finished == [{}] and len(found.trials) == 14
+
+
+def test_a_sampler_knows_what_runs_here_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: dict[int, list[Beta]] = {}
+    storage = InMemoryStorage()
+    with Worker(storage, "run") as other:
+        claim = held_by_another(storage, other, "9")
+
+        def spy(
+            settings: SearchSettings, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any
+        ) -> Beta:
+            running[number] = list(runs)
+            if number == 12:
+                claim.release()
+            return propose(settings, steps, number, known, running[number], *rest, **more)
+
+        monkeypatch.setattr(tuning, "propose", spy)
+        found, _ = tuned(given(), replace(SMALL, together=4), 6, storage)
+    proposed = {trial.number: trial.schedule for trial in found.trials}
+    elsewhere = Beta(7.0, 0.7)
+    assert running[6] == [proposed[5], elsewhere] and running[8] == [proposed[5], proposed[6], proposed[7], elsewhere]
+    assert running[13] == [elsewhere] and running[10] == [proposed[9]]
 
 
 def test_a_worker_gives_back_what_it_claims_while_another_ends_the_trials() -> None:
