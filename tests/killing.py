@@ -24,7 +24,7 @@ from mdm_tune.config import load_config
 from mdm_tune.errors import MdmTuneError
 from mdm_tune.search_run import search
 
-LONGEST = 0.2  # seconds from a sign of life to a kill, at most
+LONGEST = 0.08  # seconds from a sign of life to a kill, at most
 
 
 def main(config: Path, folder: Path, kills: int, seed: int) -> dict[str, Any]:
@@ -37,11 +37,14 @@ def main(config: Path, folder: Path, kills: int, seed: int) -> dict[str, Any]:
         if child == 0:
             run(config, folder)
         before, patient = finished(journal), chance.random() < 0.8  # most searches get somewhere, however slow
-        while patient and finished(journal) == before:
+        gone, status = 0, 0
+        while patient and finished(journal) == before and not gone:
             time.sleep(0.01)
+            gone, status = os.waitpid(child, os.WNOHANG)
         time.sleep(chance.uniform(0.0, LONGEST))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        if not gone:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             raise SystemExit(f"the search ended after {hit} kills with {os.WEXITSTATUS(status)}; make it longer")
         hit += 1

@@ -18,7 +18,7 @@ model: {type: markov, length: 24, symbols: 3, flip: 0.15}
 dataset: {type: law, tune: 48, choose: 32, report: 32}
 sampler: {order: confidence, temperature: 0.0, steps: [4, 6]}
 objective: {metric: path_nll}
-search: {strategy: tpe, trials: 40, finalists: 2, auto_stop: false}
+search: {strategy: tpe, trials: 150, together: 2, finalists: 2, auto_stop: false}
 output: unused
 """
 

@@ -304,7 +304,7 @@ def test_a_sampler_knows_what_runs_here_and_elsewhere(monkeypatch: pytest.Monkey
             settings: SearchSettings, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any
         ) -> Beta:
             running[number] = list(runs)
-            if number == 12:
+            if number == 13:
                 claim.release()
             return propose(settings, steps, number, known, running[number], *rest, **more)
 
