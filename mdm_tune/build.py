@@ -19,11 +19,12 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.proposals import SearchSettings
 from mdm_tune.replicas import Replicas
 from mdm_tune.results import load_schedule
 from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
+from mdm_tune.settings import Sampler, Setting
 
 __all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", "settings_of"]
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from mdm_tune.claims import Diversity, Gain, NoWorse, diversity_of, gain_of, no_worse
 from mdm_tune.datasets import Use
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting
-from mdm_tune.metrics import Direction, ExactMetric, SampleMetric
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics import Direction, ExactMetric
 from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import corrected, detectable_gain
 
 __all__ = ["EXHAUSTED", "Budget", "Comparing", "Frontier", "Pair", "Trial", "confirm", "frontier_of"]
@@ -132,7 +133,7 @@ def confirm(
         reported,
         gain_of(winner, linear, evaluator.metric.direction, claims),
         claims,
-        _diversity(evaluator.metric, winner, linear, reference, data, diversity_loss),
+        _diversity(evaluator, winner, linear, reference, data, diversity_loss),
         None if reference is None else reference.setting,
         tuple(chosen),
         data,
@@ -146,7 +147,7 @@ def confirm(
 
 
 def _diversity(
-    metric: ExactMetric | SampleMetric,
+    evaluator: Evaluator,
     winner: Scores,
     linear: Scores,
     reference: Scores | None,
@@ -154,12 +155,14 @@ def _diversity(
     threshold: float,
 ) -> Diversity | None:
     """All figures on the examples that the reference has, since they depend on the number of samples."""
+    metric = evaluator.metric
     if isinstance(metric, ExactMetric) or winner.count is None:
         return None
     count = winner.count if reference is None or reference.count is None else min(winner.count, reference.count)
+    split = evaluator.split("report").first(count)
     drawn = {"winner": winner, "linear": linear, "reference": reference, "data": data}
     figures = {
-        who: metric.diversity(scores.tokens[:count])
+        who: metric.diversity(scores.tokens[:count], split)
         for who, scores in drawn.items()
         if scores is not None and scores.tokens is not None
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,20 +16,25 @@ from torch import Tensor
 
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
+from mdm_tune.examples import Example
 from mdm_tune.seeding import derive_seed
+from mdm_tune.text import Codec, Symbols
 
-__all__ = ["USES", "Dataset", "Split", "Use", "bundled", "law_dataset", "text_dataset"]
+__all__ = ["PADDING", "USES", "Dataset", "Split", "Use", "bundled", "example_dataset", "law_dataset", "text_dataset"]
 
 Use = Literal["tune", "choose", "report"]
 USES: tuple[Use, ...] = get_args(Use)
+PADDING = -1  # before the first token of shorter rows; also what an unknown reference holds
 
 
 @dataclass(frozen=True)
 class Split:
     """The examples of one use.
 
-    ids: one stable name per example. originals (n, length) int64: the data. start (n, length): what the sampler is
-    given, ``mask_id`` where it has to fill in. seeds (n,) uint64: each example's own noise, whatever the schedule.
+    ids: one stable name per example. originals (n, length) int64: the data, -1 at padding and where no reference is
+    known. start (n, length): what the sampler is given, ``mask_id`` where it has to fill in, -1 at padding. seeds (n,)
+    uint64: each example's own noise, whatever the schedule. examples: where the rows come from, () where they are
+    nothing but tokens.
     """
 
     use: Use
@@ -36,6 +42,13 @@ class Split:
     originals: Tensor
     start: Tensor
     seeds: NDArray[np.uint64]
+    mask_id: int
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def hidden(self) -> Tensor:
+        """Where there is something to fill in, (n, length) bool."""
+        return self.start == self.mask_id
 
     @property
     def fingerprint(self) -> str:
@@ -45,41 +58,68 @@ class Split:
 
     def part(self, first: int, stop: int) -> Split:
         """The examples from ``first`` up to, not including, ``stop``."""
-        rows = slice(first, stop)
-        return Split(self.use, self.ids[rows], self.originals[rows], self.start[rows], self.seeds[rows])
+        return self._rows(range(len(self.ids))[first:stop])
 
     def shuffled(self) -> Split:
         """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning."""
         order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids))
-        ids = tuple(self.ids[place] for place in order)
-        return Split(self.use, ids, self.originals[order], self.start[order], self.seeds[order])
+        return self._rows(order.tolist())
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
         return self.part(0, count)
 
+    def _rows(self, places: Sequence[int]) -> Split:
+        index = np.array(places, dtype=np.int64)
+        return replace(
+            self,
+            ids=tuple(self.ids[place] for place in places),
+            originals=self.originals[index],
+            start=self.start[index],
+            seeds=self.seeds[index],
+            examples=tuple(self.examples[place] for place in places) if self.examples else (),
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits over one alphabet.
+    """Three splits in the tokens of one model.
 
-    symbols: one character per token. words: the vocabulary that ``spelling`` looks words up in, if there is one.
+    codec: what the tokens mean. words: the vocabulary that ``spelling`` looks words up in, if there is one.
     """
 
     splits: dict[Use, Split]
-    symbols: str
+    codec: Codec
     words: frozenset[str] | None = None
 
-    def decode(self, tokens: Tensor) -> list[str]:
-        """One string per row of tokens (rows, length)."""
-        return ["".join(self.symbols[token] for token in row) for row in tokens.tolist()]
+    def answers(self, tokens: Tensor, split: Split) -> list[list[list[int]]]:
+        """The tokens of each hole of each row of tokens (n, length), without an end token and what follows it."""
+        return [
+            [_until_end(row[hole].tolist(), self.codec.end_tokens) for hole in holes]
+            for row, holes in zip(tokens.cpu(), _holes(split), strict=True)
+        ]
+
+    def completions(self, tokens: Tensor, split: Split) -> list[str]:
+        """The text in the holes of each row of tokens (n, length); several holes of a row are joined by a space."""
+        return [" ".join(self.codec.decode(answer) for answer in answers) for answers in self.answers(tokens, split)]
+
+    @property
+    def length(self) -> int:
+        """Positions to fill in a row, on average over all uses, rounded."""
+        sizes = torch.cat([split.hidden.sum(1) for split in self.splits.values()])
+        return round(float(sizes.double().mean()))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all rows have equally many positions to fill."""
+        return len({size for split in self.splits.values() for size in split.hidden.sum(1).tolist()}) == 1
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any example, seed or word."""
         digest = hashlib.sha256()
-        for use, split in sorted(self.splits.items()):
-            digest.update(use.encode() + split.originals.numpy().tobytes() + split.seeds.tobytes())
+        for _, split in sorted(self.splits.items()):
+            digest.update(split.fingerprint.encode())
         digest.update("\n".join(sorted(self.words or ())).encode())
         return digest.hexdigest()[:16]
 
@@ -102,7 +142,7 @@ def law_dataset(law: Law, sizes: dict[Use, int], root: int) -> Dataset:
     for use, size in sizes.items():
         originals = law.sample(size, derive_seed(root, "law", use))
         splits[use] = _split(use, [str(i) for i in range(size)], originals, law.mask_id, root)
-    return Dataset(splits, law.symbols)
+    return Dataset(splits, Symbols(law.symbols))
 
 
 def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int], root: int) -> Dataset:
@@ -128,12 +168,101 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
         splits[use] = _split(use, [str(i) for i in range(size)], originals, len(symbols), root)
     words = folder / "words.txt"
     vocabulary = frozenset(_read(words).split()) if words.is_file() else None
-    return Dataset(splits, symbols, vocabulary)
+    return Dataset(splits, Symbols(symbols), vocabulary)
+
+
+def example_dataset(
+    examples: Mapping[Use, Sequence[Example]],
+    codec: Codec,
+    mask_id: int,
+    root: int,
+    *,
+    generation_length: int | None = None,
+    longest: int | None = None,
+) -> Dataset:
+    """Examples of text in a model's tokens; shorter rows are padded on the left.
+
+    A hole has the positions that it names, else those of the generation length where text stands before it, else as
+    many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
+    the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
+    special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
+
+    Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
+    long.
+    """
+    splits: dict[Use, Split] = {}
+    for use, listed in examples.items():
+        rows = [_tokenised(example, codec, mask_id, generation_length) for example in listed]
+        for example, (start, _) in zip(listed, rows, strict=True):
+            if longest is not None and len(start) > longest:
+                raise InputError(
+                    f"example {example.id} has {len(start)} tokens, the model takes {longest}; shorten prompts or "
+                    "dataset.generation_length, use fewer shots, or leave such examples out"
+                )
+        width = max((len(start) for start, _ in rows), default=0)
+        given, told = (
+            torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
+        )
+        split = _split(use, [example.id for example in listed], told, mask_id, root)
+        splits[use] = replace(split, start=given, examples=tuple(listed))
+    return Dataset(splits, codec)
+
+
+def _tokenised(
+    example: Example, codec: Codec, mask_id: int, generation_length: int | None
+) -> tuple[list[int], list[int]]:
+    """What the sampler is given and the reference, for one example, without padding."""
+    start: list[int] = []
+    originals: list[int] = []
+    for place, piece in enumerate(example.pieces):
+        if isinstance(piece, str):
+            visible = codec.encode(piece)
+            start += visible
+            originals += visible
+            continue
+        answer = None if piece.answer is None else codec.encode(piece.answer)
+        size = piece.tokens
+        if size is None:
+            size = generation_length if place > 0 and generation_length is not None else len(answer or ())
+        if size < 1:
+            raise InputError(
+                f"example {example.id} has a hole of no tokens: it needs an answer, or dataset.generation_length; "
+                f"got {example.shown[:80]!r}"
+            )
+        start += [mask_id] * size
+        originals += _reference(answer, size, codec.end_tokens)
+    if not example.holes:
+        raise InputError(f"example {example.id} has nothing to fill in, got {example.shown[:80]!r}; give it a hole")
+    before, after = codec.framed(originals)
+    if len(example.pieces) == 2 and isinstance(example.pieces[0], str):
+        after = []  # what follows a prompt is the model's to say
+    if before and start[: len(before)] == before:  # a chat template begins with it
+        before = []
+    return before + start + after, before + originals + after
+
+
+def _reference(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
+    if answer is None:
+        return [PADDING] * size
+    filler = end_tokens[0] if end_tokens else PADDING
+    return (answer + [filler] * size)[:size]
+
+
+def _holes(split: Split) -> list[list[slice]]:
+    """Where each row's holes lie: its runs of hidden positions."""
+    edges = np.diff(np.pad(split.hidden.numpy().astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    return [
+        [slice(a, b) for a, b in zip(np.flatnonzero(row == 1), np.flatnonzero(row == -1), strict=True)] for row in edges
+    ]
+
+
+def _until_end(tokens: list[int], end_tokens: tuple[int, ...]) -> list[int]:
+    return tokens[: next((place for place, token in enumerate(tokens) if token in end_tokens), len(tokens))]
 
 
 def _split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int) -> Split:
     seeds = np.array([derive_seed(root, "noise", use, name) for name in ids], dtype=np.uint64)
-    return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds)
+    return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds, mask_id)
 
 
 def _text(path: Path, symbols: str) -> str:

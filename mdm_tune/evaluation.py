@@ -8,22 +8,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from mdm_tune.counts import CountRule, beta_grids, counts_of_grids, grid, to_counts
+from mdm_tune.counts import beta_grids, counts_of_grids
 from mdm_tune.datasets import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.metrics import ExactMetric, SampleMetric
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
-from mdm_tune.schedules import Counts, Schedule
+from mdm_tune.sampling import Step, Unmasked, unmask
+from mdm_tune.schedules import Schedule
+from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.statistics import Estimate, estimate
 
-__all__ = ["Cost", "Evaluator", "Sampler", "Scores", "Setting", "difference", "plan_of"]
+__all__ = ["Cost", "Evaluator", "Scores", "difference"]
 
 Values = NDArray[np.float64]
 
@@ -42,88 +40,6 @@ class Cost:
             self.denoiser_tokens + other.denoiser_tokens,
             self.seconds + other.seconds,
         )
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``.
-
-    block_length: None for one block; else blocks of so many positions are filled from left to right.
-    """
-
-    order: Order
-    bernoulli: bool
-    temperature: float
-    rule: CountRule
-    batch: int
-    block_length: int | None = None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One schedule at one budget, as the sampler gets it.
-
-    label: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
-    and alphas (revealed probability at each step's start and end) is set.
-    """
-
-    label: str
-    steps: int
-    length: int
-    counts: tuple[int, ...] | None = None
-    alphas: tuple[float, ...] | None = None
-
-    @property
-    def key(self) -> tuple[float, ...]:
-        """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
-        if self.counts is not None:
-            return tuple(count for count in self.counts if count)
-        return self.alphas or ()
-
-    @property
-    def revealed(self) -> tuple[float, ...]:
-        """The (expected) share of tokens that are visible after each step."""
-        if self.counts is not None:
-            return tuple((np.cumsum(self.counts) / self.length).tolist())
-        return (self.alphas or ())[1:]
-
-    @property
-    def nfe(self) -> float:
-        """Denoiser calls that a sequence waits for: steps that reveal anything, in expectation for ancestral reveal."""
-        if self.counts is not None:
-            return sum(count > 0 for count in self.counts)
-        return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
-
-    def within(self, block_length: int) -> Setting:
-        """The setting itself; raises InputError where a step reveals tokens of two blocks."""
-        if missing := set(range(block_length, self.length, block_length)) - set(np.cumsum(self.counts or ()).tolist()):
-            raise InputError(
-                f"{self.label} reveals tokens of two blocks in one step: with blocks of {block_length} a step must end "
-                f"after {min(missing)} tokens; split it there"
-            )
-        return self
-
-    @classmethod
-    def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
-        """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
-
-        With blocks the steps are those of all blocks together, shared equally, and the schedule holds inside each;
-        explicit counts go over all blocks and end a step where a block ends.
-        """
-        name = label or schedule.name
-        if sampler.bernoulli:
-            return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
-        size = sampler.block_length or length
-        blocks = length // size
-        if isinstance(schedule, Counts):
-            return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule)).within(size)
-        if steps % blocks:
-            fits = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
-            raise InputError(
-                f"{steps} steps cannot be shared equally by {blocks} blocks of {size} tokens; give a multiple of "
-                f"{blocks}, such as {fits}"
-            )
-        return cls(name, steps, length, counts=to_counts(schedule, steps // blocks, size, sampler.rule) * blocks)
 
 
 @dataclass(frozen=True)
@@ -206,7 +122,7 @@ class Evaluator:
         values = self.metric.ceiling(split)
         if values is None:
             return None
-        diversity = self.metric.diversity(split.originals)
+        diversity = self.metric.diversity(split.originals, split)
         return Scores(
             Setting("data", 0, self.length), estimate(values), 0.0, Cost(), use, values, split.originals, diversity
         )
@@ -248,7 +164,8 @@ class Evaluator:
             result = self.fill(
                 [*lacking.values()], part.start, part.seeds, part.originals if metric.reference else None
             )
-            for key, values in zip(lacking, np.split(metric.values(result), len(lacking)), strict=True):
+            for place, key in enumerate(lacking):
+                values = metric.values(_rows(result, place * len(part.ids), len(part.ids)), part)
                 known[key] = self.begun[use, key] = np.concatenate([known[key], values])
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
         return [known[s.key][:examples] for s in settings], cost + Cost(seconds=time.monotonic() - began)
@@ -269,7 +186,7 @@ class Evaluator:
         assert fill is not None
         return fill(
             rows,
-            plan_of(settings, len(start), size),
+            plan_of(settings, (start == self.denoiser.mask_id).sum(1), self.sampler),
             seeds=np.tile(seeds, copies),
             order=self.sampler.order,
             temperature=self.sampler.temperature,
@@ -283,7 +200,7 @@ class Evaluator:
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
         start = time.monotonic()
         result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
-        values = self.metric.values(result)
+        values = self.metric.values(result, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         return Scores(
             setting,
@@ -293,22 +210,8 @@ class Evaluator:
             split.use,
             values,
             result.tokens,
-            self.metric.diversity(result.tokens),
+            self.metric.diversity(result.tokens, split),
         )
-
-
-def plan_of(settings: Sequence[Setting], rows: int, block_length: int | None = None) -> Plan:
-    """``rows`` rows by the first setting, then as many by the next; counts are cut where blocks end."""
-    if settings[0].counts is None:
-        alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
-        return RevealPlan(alphas.repeat_interleave(rows, dim=0))
-    parts: list[Tensor] = []
-    for setting in settings:
-        counts = torch.tensor(setting.counts)
-        block = (counts.cumsum(0) - 1).clamp(min=0) // (block_length or setting.length)
-        parts += [counts[block == number] for number in range(int(block[-1]) + 1)]
-    padded = pad_sequence(parts, batch_first=True)  # (settings x blocks, most steps of any block)
-    return CountPlan(padded.view(len(settings), -1, padded.shape[1]).repeat_interleave(rows, dim=0))
 
 
 def difference(first: Scores, second: Scores) -> Estimate:
@@ -316,3 +219,10 @@ def difference(first: Scores, second: Scores) -> Estimate:
     if first.values is None or second.values is None:
         return Estimate(first.estimate.value - second.estimate.value, None)
     return estimate(first.values - second.values)
+
+
+def _rows(result: Unmasked, first: int, count: int) -> Unmasked:
+    """The part of a result that begins at row ``first``; what it cost belongs to the whole."""
+    here = slice(first, first + count)
+    nll = None if result.nll is None else result.nll[here]
+    return Unmasked(result.tokens[here], nll, result.nfe[here], 0, 0)

@@ -80,6 +80,7 @@ def measure(
     *,
     examples: int,
     points: int,
+    length: int | None = None,
     block_length: int | None = None,
     batch: int = 128,
     adaptive: Adaptive | None = None,
@@ -91,7 +92,9 @@ def measure(
     start (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and stays visible.
     originals (rows, length): the tokens to predict. seeds (rows,): one random order of the hidden positions each; m
     visible means the first m of it, so that the masks are nested. Each point costs one denoiser row per example and
-    averages over all hidden positions (with blocks: of the block being filled, later blocks masked).
+    averages over all hidden positions (with blocks: of the block being filled, later blocks masked). length: of the
+    curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
+    the same share of its own.
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
@@ -108,7 +111,7 @@ def measure(
         raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
-    ruler = _Ruler(denoiser, start, originals, seeds, block_length, batch, notify, ask)
+    ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, batch, notify, ask)
     ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
@@ -165,6 +168,7 @@ class _Ruler:
         start: Tensor,
         originals: Tensor,
         seeds: NDArray[np.uint64],
+        length: int | None,
         block_length: int | None,
         batch: int,
         notify: Callable[[PointMeasured], None],
@@ -179,7 +183,8 @@ class _Ruler:
         if bool((self.sizes == 0).any()):
             row = int((self.sizes == 0).nonzero()[0, 0])
             raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
-        self.length = round(float(self.sizes.double().mean()))
+        mean = float(self.sizes.double().mean())
+        self.length, self.whole = (round(mean), mean) if length is None else (length, float(length))
         self.block_length = self.length if block_length is None else block_length
         if self.block_length < 1:
             raise InputError(f"block_length must be at least 1, got {block_length}; leave it out for one block")
@@ -251,7 +256,7 @@ class _Ruler:
         places = sorted(self.points)
         sizes = self.sizes[: self.examples].double().cpu().numpy()  # an example's weight is its share of the tokens
         means = np.stack([self.points[place] for place in places], axis=2)
-        losses, entropies = means * (sizes / sizes.mean())[:, None]
+        losses, entropies = means * (sizes / self.whole)[:, None]
         return Profile(
             self.length,
             self.block_length,

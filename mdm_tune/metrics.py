@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from mdm_tune.denoisers.law import Law
 from mdm_tune.drawing import Order
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import Unmasked
+from mdm_tune.text import Symbols
 
 __all__ = [
     "Direction",
@@ -64,11 +66,11 @@ class SampleMetric(Protocol):
     @property
     def reference(self) -> bool: ...
 
-    def values(self, result: Unmasked) -> Values:
-        """One value per row of the result (rows,)."""
+    def values(self, result: Unmasked, split: Split) -> Values:
+        """One value per row of the result (rows,), whose rows are the examples of the split."""
         ...
 
-    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         """Named figures that fall when samples become alike or empty: values per replicate batch, or per sample.
 
         They depend on the number of samples, so only equal numbers compare.
@@ -135,7 +137,7 @@ class PathLikelihood:
         scored = "path NLL of the order (tokens priced at temperature 1)" if self.order == "confidence" else "path NLL"
         return f"{scored}, nats per sequence"
 
-    def values(self, result: Unmasked) -> Values:
+    def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None  # the evaluator passes a reference because this metric asks for one
         found = result.nll.cpu().numpy()
         if not np.isfinite(found).all():
@@ -146,7 +148,7 @@ class PathLikelihood:
             )
         return found
 
-    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         return {}
 
     def ceiling(self, split: Split) -> Values | None:
@@ -170,27 +172,28 @@ class Spelling:
     def __post_init__(self) -> None:
         if self.dataset.words is None:
             raise InputError("objective spelling needs a vocabulary: put words.txt, one word a line, beside the texts")
-        if " " not in self.dataset.symbols:
-            raise InputError(f"objective spelling needs a space among the symbols, got {self.dataset.symbols!r}")
+        codec = self.dataset.codec
+        if isinstance(codec, Symbols) and " " not in codec.symbols:
+            raise InputError(f"objective spelling needs a space among the symbols, got {codec.symbols!r}")
 
-    def values(self, result: Unmasked) -> Values:
-        return self._score(result.tokens)
+    def values(self, result: Unmasked, split: Split) -> Values:
+        return self._score(result.tokens, split)
 
     def ceiling(self, split: Split) -> Values | None:
-        return self._score(split.originals)
+        return self._score(split.originals, split)
 
-    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         """``sample_figures``, and ``distinct_words``: the share of distinct words among the known ones of a batch.
 
         Misspelt words are left out of it, since garbage is always distinct.
         """
-        texts = self.dataset.decode(tokens)
+        texts = self.dataset.completions(tokens, split)
         batches = [texts[i::REPLICATES] for i in range(min(REPLICATES, len(texts)))]
         words = np.array([self._distinct(batch) for batch in batches])
-        return {**sample_figures(tokens, texts), "distinct_words": words}
+        return {**sample_figures(self.dataset, tokens, split), "distinct_words": words}
 
-    def _score(self, tokens: Tensor) -> Values:
-        return np.array([self._share(text) for text in self.dataset.decode(tokens)])
+    def _score(self, tokens: Tensor, split: Split) -> Values:
+        return np.array([self._share(text) for text in self.dataset.completions(tokens, split)])
 
     def _share(self, text: str) -> float:
         words = _complete_words(text)
@@ -210,8 +213,8 @@ def _complete_words(text: str) -> list[str]:
     return [word for word in text.split(" ")[1:-1] if word]
 
 
-def sample_figures(tokens: Tensor, texts: Sequence[str]) -> dict[str, Values]:
-    """Figures of samples (n, length) that fall when these repeat themselves or each other, or say less.
+def sample_figures(dataset: Dataset, tokens: Tensor, split: Split) -> dict[str, Values]:
+    """Figures of what was filled in (n, length) that fall when samples repeat themselves or each other, or say less.
 
     By batches of every sixteenth sample: ``token_entropy``, of the tokens, nats; ``distinct_tokens``, the share of
     distinct runs of three tokens among all of them. By sample: ``answer_length``, the characters that are left after
@@ -219,7 +222,8 @@ def sample_figures(tokens: Tensor, texts: Sequence[str]) -> dict[str, Values]:
 
     Source: arXiv:1510.03055, distinct-n, here with n = 3.
     """
-    rows = tokens.cpu().numpy()
+    rows = [list(chain.from_iterable(answers)) for answers in dataset.answers(tokens, split)]
+    texts = dataset.completions(tokens, split)
     batches = [rows[i::REPLICATES] for i in range(min(REPLICATES, len(rows)))]
     return {
         "token_entropy": np.array([_entropy(batch) for batch in batches]),
@@ -228,12 +232,14 @@ def sample_figures(tokens: Tensor, texts: Sequence[str]) -> dict[str, Values]:
     }
 
 
-def _entropy(rows: NDArray[np.int64]) -> float:
-    share = np.unique(rows, return_counts=True)[1] / rows.size
+def _entropy(rows: Sequence[Sequence[int]]) -> float:
+    tokens = np.array([token for row in rows for token in row], dtype=np.int64)
+    if not len(tokens):
+        return 0.0
+    share = np.unique(tokens, return_counts=True)[1] / len(tokens)
     return float((share * np.log(1 / share)).sum())
 
 
-def _distinct_runs(rows: NDArray[np.int64]) -> float:
-    width = min(RUN, rows.shape[1])
-    runs = np.lib.stride_tricks.sliding_window_view(rows, width, axis=1).reshape(-1, width)
-    return len(np.unique(runs, axis=0)) / len(runs)
+def _distinct_runs(rows: Sequence[Sequence[int]]) -> float:
+    runs = [tuple(row[at : at + RUN]) for row in rows if row for at in range(max(1, len(row) - RUN + 1))]
+    return len(set(runs)) / len(runs) if runs else 0.0

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.evaluation import Setting
 from mdm_tune.pricing import nelbo
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record, cost_record, plan_record, schedule_file_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine, parse_schedule
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate, estimate
 
 __all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]

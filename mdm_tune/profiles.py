@@ -16,7 +16,7 @@ from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Scores, Setting
+from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.family import Pricer
 from mdm_tune.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.pricing import Optima, ancestral_weights, count_weights
@@ -24,6 +24,7 @@ from mdm_tune.profile import Profile
 from mdm_tune.proposals import START, Guide
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
 
 __all__ = ["Profiles", "example_count"]

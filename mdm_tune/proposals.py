@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 import optuna
 
-from mdm_tune.evaluation import Scores, Setting
+from mdm_tune.evaluation import Scores
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.seeding import derive_seed
+from mdm_tune.settings import Setting
 
 __all__ = ["START", "Direction", "Guide", "SearchSettings", "Strategy", "given_points", "possible_gain", "propose"]
 

@@ -11,9 +11,10 @@ from typing import Any
 from mdm_tune.build import Run
 from mdm_tune.claims import Detectable
 from mdm_tune.confirmation import EXHAUSTED, Budget, Frontier, Pair, frontier_of
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting, difference
+from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import CONFIDENCE, Estimate
 
 __all__ = [
@@ -112,7 +113,8 @@ def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
         if found.values is None or found.tokens is None or found.use is None or run.dataset is None:
             continue
         ids = run.evaluator.split(found.use).ids
-        texts = run.dataset.decode(found.tokens)
+        split = run.evaluator.split(found.use).first(len(found.tokens))
+        texts = run.dataset.completions(found.tokens, split)
         for name, value, text in zip(ids, found.values.tolist(), texts, strict=True):
             yield {
                 "split": found.use,

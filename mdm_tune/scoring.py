@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.racing import carried, hopeless, looks
+from mdm_tune.settings import Setting
 
 __all__ = ["Scored", "least_rows", "price", "race"]
 

@@ -13,10 +13,11 @@ from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.confirmation import Budget, Comparing, confirm
 from mdm_tune.datasets import Use
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting
+from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics import ExactMetric
 from mdm_tune.proposals import START, Guide, SearchSettings
 from mdm_tune.schedules import Linear, Schedule, parse_schedule
+from mdm_tune.settings import Setting
 from mdm_tune.sharing import Judge
 from mdm_tune.statistics import estimate
 from mdm_tune.tuning import TrialDone, tune
@@ -92,7 +93,8 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
     if isinstance(evaluator.metric, ExactMetric):
         return None
     report = evaluator.split("report")
-    if evaluator.metric.reference or not evaluator.metric.diversity(report.originals[:1]):
+    one = report.first(1)
+    if evaluator.metric.reference or not evaluator.metric.diversity(one.originals, one):
         return None
     steps = min(evaluator.length, REFERENCE_FACTOR * max(budgets))
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from mdm_tune.datasets import Use
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting
+from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.ledger import Ledger, Worker
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import estimate
 from mdm_tune.storage import Storage
 

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.confirmation import EXHAUSTED, Trial
-from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.ledger import Claim, Entry, Ledger
 from mdm_tune.proposals import START, Guide, SearchSettings, given_points, possible_gain, propose
 from mdm_tune.schedules import Beta
 from mdm_tune.scoring import Scored, least_rows, price, race
+from mdm_tune.settings import Setting
 
 __all__ = ["TrialDone", "Tuned", "reachable_counts", "tune"]
 

@@ -33,7 +33,7 @@ from mdm_tune.datasets import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.drawing import Order
-from mdm_tune.evaluation import Evaluator, Sampler
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.exact import Enumeration, target_distribution
 from mdm_tune.ledger import Worker
 from mdm_tune.metrics import PathLikelihood, SampleMetric
@@ -42,6 +42,7 @@ from mdm_tune.proposals import SearchSettings
 from mdm_tune.sampling import Unmasked
 from mdm_tune.search import search_budget
 from mdm_tune.seeding import derive_seed
+from mdm_tune.settings import Sampler
 from mdm_tune.sharing import Desk, Judge
 
 SEARCHES = 200
@@ -66,10 +67,10 @@ class OfSample:
     def label(self) -> str:
         return self.name
 
-    def values(self, result: Unmasked) -> NDArray[np.float64]:
+    def values(self, result: Unmasked, split: Split) -> NDArray[np.float64]:
         return self.of(result.tokens).double().numpy()
 
-    def diversity(self, tokens: Tensor) -> dict[str, NDArray[np.float64]]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, NDArray[np.float64]]:
         return {}
 
     def ceiling(self, split: Split) -> None:

@@ -27,12 +27,13 @@ from mdm_tune.datasets import Dataset, Split, Use, bundled, law_dataset, text_da
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.evaluation import Cost, Evaluator, Sampler, Setting
+from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.metrics import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.pricing import count_weights
 from mdm_tune.racing import looks
 from mdm_tune.sampling import Unmasked
 from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.settings import Sampler, Setting
 
 SEEDS = range(10)
 BOX = (0.1, 10.0)
@@ -100,12 +101,12 @@ class Legal:
     direction: Any = "maximize"
     reference: bool = False
 
-    def values(self, result: Unmasked) -> Values:
+    def values(self, result: Unmasked, split: Split) -> Values:
         if isinstance(self.law, Counted):
             return np.isin((result.tokens == 0).sum(1).numpy(), self.law.allowed).astype(np.float64)
         return torch.isfinite(self.law.log_prob(result.tokens)).double().numpy()
 
-    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         return {}
 
     def ceiling(self, split: Split) -> None:
@@ -141,7 +142,8 @@ class Memo(Evaluator):
                     part, metric = self.split(use).part(begin, end), self.metric
                     assert not isinstance(metric, ExactMetric)
                     told = part.originals if metric.reference else None
-                    self.known[place] = metric.values(self.fill([setting], part.start, part.seeds, told))
+                    result = self.fill([setting], part.start, part.seeds, told)
+                    self.known[place] = metric.values(result, part)
                 yield self.known[place]
 
 
@@ -289,7 +291,7 @@ def text(order: Any, metric: str, work: Path) -> Problem:
     def make(seed: int) -> Evaluator:
         rows = slice(TEXT_TUNE * seed, TEXT_TUNE * (seed + 1))
         split = data.splits["tune"].part(rows.start, rows.stop)
-        found = Replay(model, model.length, sampler, scored, Dataset({**data.splits, "tune": split}, data.symbols))
+        found = Replay(model, model.length, sampler, scored, Dataset({**data.splits, "tune": split}, data.codec))
         found.table = {key: values[rows] for key, values in zip(settings, tune, strict=True)}
         return found
 

@@ -15,9 +15,10 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.drawing import Order
-from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import PathLikelihood, SampleMetric, Spelling
 from mdm_tune.schedules import Beta
+from mdm_tune.settings import Sampler, Setting
 
 Values = NDArray[np.float64]
 

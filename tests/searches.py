@@ -16,14 +16,15 @@ from torch import Tensor
 
 from mdm_tune import metrics
 from mdm_tune.confirmation import Budget
-from mdm_tune.datasets import Use, law_dataset
+from mdm_tune.datasets import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator, Sampler, Setting
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.ledger import Ledger, Worker
 from mdm_tune.metrics import Direction
 from mdm_tune.proposals import Guide, SearchSettings
 from mdm_tune.sampling import Unmasked
 from mdm_tune.search import Event, search_budget
+from mdm_tune.settings import Sampler, Setting
 from mdm_tune.sharing import Desk, Judge
 from mdm_tune.tuning import TrialDone, Tuned, tune
 from tests.helpers import CountingDenoiser
@@ -62,11 +63,11 @@ class GivenMetric:
     label: str = "given"
     reference: bool = False
 
-    def values(self, result: Unmasked) -> Values:
+    def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None
         return result.nll.numpy()
 
-    def diversity(self, tokens: Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         if self.diverse is None:
             return {}
         return {"variety": np.linspace(-0.01, 0.01, len(tokens)) + self.diverse(int(tokens[0, 0]))}

@@ -25,13 +25,14 @@ from mdm_tune.datasets import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Evaluator, Sampler, Setting, plan_of
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.pricing import nelbo
 from mdm_tune.profiles import Profiles
 from mdm_tune.proposals import SearchSettings
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
+from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.tuning import reachable_counts
 from tests.helpers import seeds
 from tests.laws import joint
@@ -92,7 +93,8 @@ def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
 
 
 def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
-    plan = plan_of([setting], 3, size)
+    sampler = Sampler("random", False, 1.0, "one-per-step", 64, size)
+    plan = plan_of([setting], torch.full((3,), setting.length), sampler)
     assert isinstance(plan, CountPlan) and plan.counts.shape[0] == 3
     assert torch.equal(plan.counts[0], plan.counts[2])
     rows: list[list[int]] = plan.counts[0].tolist()

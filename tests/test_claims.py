@@ -12,7 +12,8 @@ from scipy import stats
 
 from mdm_tune import statistics
 from mdm_tune.claims import Detectable, detectable, diversity_of, gain_of, no_worse
-from mdm_tune.evaluation import Cost, Scores, Setting
+from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate, cautious, corrected, estimate
 
 Values = NDArray[np.float64]

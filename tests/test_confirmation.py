@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from mdm_tune.claims import detectable
 from mdm_tune.confirmation import EXHAUSTED, Budget, Trial, confirm, frontier_of
-from mdm_tune.datasets import Use
-from mdm_tune.evaluation import Cost, Evaluator, Sampler, Scores, Setting
+from mdm_tune.datasets import Split, Use
+from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics import Direction
 from mdm_tune.records import detectable_record, schedule_record, search_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
+from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Estimate, corrected, detectable_gain
 
 Values = NDArray[np.float64]
@@ -40,7 +41,7 @@ class Metric:
     has_figures: bool = True
     sizes: set[int] = field(default_factory=set)
 
-    def diversity(self, tokens: torch.Tensor) -> dict[str, Values]:
+    def diversity(self, tokens: torch.Tensor, split: Split) -> dict[str, Values]:
         self.sizes.add(len(tokens))
         return {"token_entropy": tokens.double().mean(1).numpy()} if self.has_figures else {}
 
@@ -61,6 +62,11 @@ class Bench:
 
     def data(self, use: Use) -> Scores | None:
         return self.made("data", Setting("data", 0, LENGTH), use) if "data" in self.values else None
+
+    def split(self, use: Use) -> Split:
+        hidden = torch.full((self.examples, 4), 1000)
+        seeds = np.zeros(self.examples, dtype=np.uint64)
+        return Split(use, tuple(map(str, range(self.examples))), hidden, hidden, seeds, 1000)
 
     def made(self, label: str, setting: Setting, use: Use | None) -> Scores:
         noise = np.random.default_rng([ord(letter) for letter in f"{label}{setting.steps}"])

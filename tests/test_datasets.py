@@ -28,7 +28,8 @@ def folder(tmp_path: Path) -> Path:
 def test_windows_are_cut_from_the_text_and_spread_over_it(folder: Path) -> None:
     dataset = text_dataset(folder, SYMBOLS, 20, SIZES, root=0)
     text = (folder / "tune.txt").read_text(encoding="utf-8").rstrip("\n")
-    windows = dataset.decode(dataset.splits["tune"].originals)
+    tune = dataset.splits["tune"]
+    windows = dataset.completions(tune.originals, tune)
     assert windows == [text[0:20], text[40:60], text[80:100]]  # 6 windows fit; 0, 2 and 4 of them
     assert dataset.words == {"aaa", "baa"}
     assert (dataset.splits["tune"].start == len(SYMBOLS)).all()

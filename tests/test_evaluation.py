@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from mdm_tune import metrics
-from mdm_tune.datasets import law_dataset
+from mdm_tune.datasets import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Sampler, Setting, difference
+from mdm_tune.evaluation import Cost, Evaluator, difference
 from mdm_tune.metrics import Direction
 from mdm_tune.sampling import Unmasked
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
+from mdm_tune.settings import Sampler, Setting
 from tests.helpers import CountingDenoiser
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
@@ -98,10 +99,10 @@ class Ones:
     direction: Direction = "maximize"
     reference: bool = False
 
-    def values(self, result: Unmasked) -> np.ndarray:
+    def values(self, result: Unmasked, split: Split) -> np.ndarray:
         return result.tokens.double().mean(1).numpy()
 
-    def diversity(self, tokens: Tensor) -> dict[str, np.ndarray]:
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, np.ndarray]:
         return {}
 
     def ceiling(self, split: object) -> None:

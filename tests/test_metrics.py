@@ -10,20 +10,30 @@ import torch
 from scipy import stats
 
 from mdm_tune import metrics
-from mdm_tune.datasets import Dataset, law_dataset
+from mdm_tune.datasets import Dataset, Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Evaluator, Sampler
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.sampling import Unmasked
 from mdm_tune.schedules import Linear, parse_schedule
+from mdm_tune.settings import Sampler
+from mdm_tune.text import Symbols
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 
 
+def hidden(tokens: torch.Tensor) -> Split:
+    """A split in which every position of these tokens was to be filled."""
+    rows, mask = len(tokens), len(SYMBOLS)
+    ids = tuple(map(str, range(rows)))
+    return Split("report", ids, tokens, torch.full_like(tokens, mask), np.zeros(rows, dtype=np.uint64), mask)
+
+
 def spelling(texts: list[str], words: set[str]) -> np.ndarray:
-    dataset = Dataset({}, SYMBOLS, frozenset(words))
+    dataset = Dataset({}, Symbols(SYMBOLS), frozenset(words))
     tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
-    return metrics.Spelling(dataset).values(Unmasked(tokens, None, torch.zeros(len(texts)), 0, 0))
+    result = Unmasked(tokens, None, torch.zeros(len(texts)), 0, 0)
+    return metrics.Spelling(dataset).values(result, hidden(tokens))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +53,9 @@ def test_spelling_counts_characters_of_complete_words(text: str, share: float) -
 
 
 def figures(texts: list[str]) -> dict[str, float]:
-    metric = metrics.Spelling(Dataset({}, SYMBOLS, frozenset({"the", "dog", "cat", "sat"})))
+    metric = metrics.Spelling(Dataset({}, Symbols(SYMBOLS), frozenset({"the", "dog", "cat", "sat"})))
     tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
-    return {name: float(values.mean()) for name, values in metric.diversity(tokens).items()}
+    return {name: float(values.mean()) for name, values in metric.diversity(tokens, hidden(tokens)).items()}
 
 
 def test_diversity_falls_when_samples_become_alike() -> None:
@@ -92,7 +102,7 @@ def test_an_answer_padded_with_spaces_is_short() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5, 17])
 def test_figures_of_few_and_of_short_samples(count: int) -> None:
     for tokens in (torch.zeros(count, 1, dtype=torch.int64), torch.arange(2).repeat(count, 1)):
-        found = metrics.sample_figures(tokens, ["a"] * count)
+        found = metrics.sample_figures(Dataset({}, Symbols(SYMBOLS)), tokens, hidden(tokens))
         assert {name: len(values) for name, values in found.items()} == {
             "token_entropy": min(count, 16),
             "distinct_tokens": min(count, 16),
@@ -103,9 +113,9 @@ def test_figures_of_few_and_of_short_samples(count: int) -> None:
 
 def test_spelling_needs_a_vocabulary_and_a_space() -> None:
     with pytest.raises(InputError, match=r"needs a vocabulary: put words\.txt"):
-        metrics.Spelling(Dataset({}, SYMBOLS))
+        metrics.Spelling(Dataset({}, Symbols(SYMBOLS)))
     with pytest.raises(InputError, match="needs a space among the symbols, got 'ab'"):
-        metrics.Spelling(Dataset({}, "ab", frozenset({"ab"})))
+        metrics.Spelling(Dataset({}, Symbols("ab"), frozenset({"ab"})))
 
 
 def test_order_kl_of_the_repeated_bit_is_closed() -> None:
@@ -142,7 +152,7 @@ def test_a_token_of_probability_zero_stops_with_its_example() -> None:
     metric = metrics.PathLikelihood("path_nll", "margin")
     result = Unmasked(torch.zeros(3, 1), torch.tensor([1.0, math.inf, 2.0]), torch.zeros(3), 0, 0)
     with pytest.raises(InputError, match="path_nll is infinite for example 1"):
-        metric.values(result)
+        metric.values(result, hidden(torch.zeros(3, 1, dtype=torch.int64)))
 
 
 def test_path_likelihood_of_the_order_is_labelled_as_such() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from mdm_tune.datasets import Use
-from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.metrics import Direction
 from mdm_tune.racing import looks
 from mdm_tune.schedules import Counts
 from mdm_tune.scoring import Scored, price, race
+from mdm_tune.settings import Setting
 from tests.searches import Given, exact, sampled
 
 SIZES: dict[Use, int] = {"tune": 64, "choose": 8, "report": 8}

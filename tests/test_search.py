@@ -13,11 +13,12 @@ from mdm_tune.confirmation import EXHAUSTED, Budget, Comparing
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores, Setting
+from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.pricing import optima
 from mdm_tune.proposals import Guide
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.search import Event, reference_of
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
 from tests.helpers import CountingDenoiser
 from tests.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, run, sampled, trials_of

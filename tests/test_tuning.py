@@ -15,10 +15,11 @@ from mdm_tune import metrics, tuning
 from mdm_tune.confirmation import EXHAUSTED
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.analytic import Parity
-from mdm_tune.evaluation import Cost, Evaluator, Setting
+from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.proposals import Guide, Strategy, given_points
 from mdm_tune.racing import looks
 from mdm_tune.schedules import Beta
+from mdm_tune.settings import Setting
 from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])

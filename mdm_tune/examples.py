@@ -1,0 +1,58 @@
+"""One example of a data set: text with holes that a model fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Example", "Hole"]
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A place to fill.
+
+    answer: the reference, None where there is none. tokens: how many positions it has; None for as many as the answer
+    has tokens or, in a prompt task, for the data set's generation length.
+    """
+
+    answer: str | None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """Visible text and holes, in order.
+
+    id: unique and stable in its source. A prompt task is (prompt, Hole(answer)), unconditional text (Hole(text),),
+    infilling any other sequence. record: the fields of the source, which a task's own scoring may look at.
+    """
+
+    id: str
+    pieces: tuple[str | Hole, ...]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def holes(self) -> tuple[Hole, ...]:
+        """The places to fill, in order."""
+        return tuple(piece for piece in self.pieces if isinstance(piece, Hole))
+
+    @property
+    def prompt(self) -> str:
+        """What is visible before the first hole."""
+        first = self.pieces[0] if self.pieces else ""
+        return first if isinstance(first, str) else ""
+
+    @property
+    def answer(self) -> str | None:
+        """The reference of the first hole."""
+        return self.holes[0].answer if self.holes else None
+
+    @property
+    def shown(self) -> str:
+        """The whole example for a reader, references in angle brackets."""
+        return "".join(
+            piece if isinstance(piece, str) else f"⟨{'?' if piece.answer is None else piece.answer}⟩"
+            for piece in self.pieces
+        )

@@ -1,0 +1,129 @@
+"""A schedule at a budget, as the sampler gets it: integer counts per step, or alphas, and the plan of many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mdm_tune.counts import CountRule, grid, to_counts
+from mdm_tune.drawing import Order
+from mdm_tune.errors import InputError
+from mdm_tune.sampling import CountPlan, Plan, RevealPlan
+from mdm_tune.schedules import Alphas, Counts, Schedule
+
+__all__ = ["Sampler", "Setting", "plan_of"]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``.
+
+    block_length: None for one block; else blocks of so many positions are filled from left to right.
+    """
+
+    order: Order
+    bernoulli: bool
+    temperature: float
+    rule: CountRule
+    batch: int
+    block_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One schedule at one budget, as the sampler gets it.
+
+    label: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
+    and alphas (revealed probability at each step's start and end) is set.
+    """
+
+    label: str
+    steps: int
+    length: int
+    counts: tuple[int, ...] | None = None
+    alphas: tuple[float, ...] | None = None
+
+    @property
+    def key(self) -> tuple[float, ...]:
+        """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
+        if self.counts is not None:
+            return tuple(count for count in self.counts if count)
+        return self.alphas or ()
+
+    @property
+    def revealed(self) -> tuple[float, ...]:
+        """The (expected) share of tokens that are visible after each step."""
+        if self.counts is not None:
+            return tuple((np.cumsum(self.counts) / self.length).tolist())
+        return (self.alphas or ())[1:]
+
+    @property
+    def nfe(self) -> float:
+        """Denoiser calls that a sequence waits for: steps that reveal anything, in expectation for ancestral reveal."""
+        if self.counts is not None:
+            return sum(count > 0 for count in self.counts)
+        return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
+
+    def counts_for(self, size: int, rule: CountRule) -> tuple[int, ...]:
+        """The counts of a row with ``size`` positions to fill: (steps,), or that many ones where steps are more."""
+        assert self.counts is not None  # ancestral reveal knows no length
+        if size == self.length:
+            return self.counts
+        revealed = np.cumsum((0, *self.counts)) / self.length
+        return to_counts(Alphas(tuple(revealed.tolist())), len(self.counts), size, rule)
+
+    def within(self, block_length: int) -> Setting:
+        """The setting itself; raises InputError where a step reveals tokens of two blocks."""
+        if missing := set(range(block_length, self.length, block_length)) - set(np.cumsum(self.counts or ()).tolist()):
+            raise InputError(
+                f"{self.label} reveals tokens of two blocks in one step: with blocks of {block_length} a step must end "
+                f"after {min(missing)} tokens; split it there"
+            )
+        return self
+
+    @classmethod
+    def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
+        """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
+
+        With blocks the steps are those of all blocks together, shared equally, and the schedule holds inside each;
+        explicit counts go over all blocks and end a step where a block ends.
+        """
+        name = label or schedule.name
+        if sampler.bernoulli:
+            return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
+        size = sampler.block_length or length
+        blocks = length // size
+        if isinstance(schedule, Counts):
+            return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule)).within(size)
+        if steps % blocks:
+            fits = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
+            raise InputError(
+                f"{steps} steps cannot be shared equally by {blocks} blocks of {size} tokens; give a multiple of "
+                f"{blocks}, such as {fits}"
+            )
+        return cls(name, steps, length, counts=to_counts(schedule, steps // blocks, size, sampler.rule) * blocks)
+
+
+def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:
+    """The rows of the first setting, then as many of the next; counts are cut where blocks end.
+
+    sizes (rows,) int64: the positions that each row has to fill. A row of another size than the setting's gets the
+    counts that are closest to the same curve.
+    """
+    if settings[0].counts is None:
+        alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
+        return RevealPlan(alphas.repeat_interleave(len(sizes), dim=0))
+    parts: list[Tensor] = []
+    for setting in settings:
+        by_size = {size: torch.tensor(setting.counts_for(size, sampler.rule)) for size in set(sizes.tolist())}
+        for size in sizes.tolist():
+            counts = by_size[size]
+            block = (counts.cumsum(0) - 1).clamp(min=0) // (sampler.block_length or size)
+            parts += [counts[block == number] for number in range(int(block[-1]) + 1)]
+    padded = pad_sequence(parts, batch_first=True)  # (rows x blocks, most steps of any block)
+    return CountPlan(padded.view(len(settings) * len(sizes), -1, padded.shape[1]))
