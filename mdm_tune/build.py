@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
 from mdm_tune import metrics
-from mdm_tune.config import Config, ModelConfig
+from mdm_tune.config import Config
+from mdm_tune.config_models import ModelConfig
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Dataset, Use, bundled, law_dataset, text_dataset
-from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.law import Law
-from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
+from mdm_tune.models import law_of, load_model
+from mdm_tune.permissions import Permissions
 from mdm_tune.proposals import SearchSettings
 from mdm_tune.replicas import Replicas
 from mdm_tune.results import load_schedule
 from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
 from mdm_tune.settings import Sampler, Setting
+from mdm_tune.text import Symbols
 
 __all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", "settings_of"]
-
-Model = Law | Transformer
 
 
 @dataclass(frozen=True)
@@ -36,56 +35,60 @@ class Run:
     """Everything a command works with."""
 
     config: Config
-    model: Model
+    model: Loaded
     evaluator: Evaluator
     search: SearchSettings
-    fingerprints: dict[str, str]
     replicas: Replicas | None = None
 
     @property
     def dataset(self) -> Dataset | None:
         return self.evaluator.dataset
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Sixteen hex digits each for model and data; equal means the same numbers can be expected."""
+        found = {"model": self.model.fingerprint}
+        return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
+
 
 @contextmanager
-def opened(config: Config, devices: Sequence[str] = ("cpu",)) -> Iterator[Run]:
+def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions()) -> Iterator[Run]:
     """A run whose rows are shared by one process per device; in this process alone where there is only the CPU.
 
     Raises InputError as ``build`` does, and for an exact law on a GPU.
     """
-    run = build(config)
+    run = build(config, allow)
     if tuple(devices) == ("cpu",):
         yield run
         return
-    if config.model.type != "transformer" and set(devices) != {"cpu"}:
+    if law_of(run.model) is not None and set(devices) != {"cpu"}:
         raise InputError(
             f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
             "give cpu or cpu:2"
         )
-    with Replicas(partial(_denoiser_on, config.model), devices) as replicas:
+    with Replicas(partial(_denoiser_on, config.model, allow), devices) as replicas:
         run.evaluator.unmask = replicas.unmask
         yield replace(run, replicas=replicas)
 
 
-def _denoiser_on(config: ModelConfig, device: str) -> Denoiser:
-    model = build_model(config)
-    return model.to(device) if isinstance(model, Transformer) else model
+def _denoiser_on(config: ModelConfig, allow: Permissions, device: str) -> Denoiser:
+    return load_model(config, device, allow).denoiser
 
 
-def build(config: Config) -> Run:
+def build(config: Config, allow: Permissions = Permissions()) -> Run:
     """Load the model and the data of a config; raises InputError for whatever cannot be loaded or combined."""
-    model = build_model(config.model)
+    model = load_model(config.model, "cpu", allow)
     dataset = build_dataset(config, model)
+    length = model.length if dataset is None else dataset.length
     chosen = config.sampler
     sampler = Sampler(
-        chosen.order,
+        Drawing(chosen.order, chosen.temperature),
         chosen.reveal == "bernoulli",
-        chosen.temperature,
         chosen.counts,
         chosen.batch,
-        _block_length(chosen.block_length, model.length),
+        _block_length(chosen.block_length, length),
     )
-    evaluator = Evaluator(model, model.length, sampler, build_metric(config, model, dataset), dataset)
+    evaluator = Evaluator(model.denoiser, length, sampler, build_metric(config, model, dataset), dataset)
     search = SearchSettings(
         config.search.strategy,
         config.search.trials,
@@ -102,7 +105,7 @@ def build(config: Config) -> Run:
         config.search.margin,
         config.search.timeout,
     )
-    return Run(config, model, evaluator, search, _fingerprints(config.model, model, dataset))
+    return Run(config, model, evaluator, search)
 
 
 def _block_length(size: int | None, length: int) -> int | None:
@@ -115,42 +118,21 @@ def _block_length(size: int | None, length: int) -> int | None:
     return None if size == length else size
 
 
-def build_model(config: ModelConfig) -> Model:
-    """The denoiser that the model section describes."""
-    match config.type:
-        case "transformer":
-            return load_transformer(bundled(config.path))
-        case "markov":
-            if config.flip is not None:
-                even = MarkovChain.sticky(config.symbols, config.flip, config.length)
-                return MarkovChain(even.transition, config.start, config.length) if config.start else even
-            assert config.transition is not None  # the config has exactly one of the two
-            start = config.start or (1 / config.symbols,) * config.symbols
-            return MarkovChain(config.transition, start, config.length)
-        case "repeated-bit":
-            return RepeatedBit(config.length)
-        case "parity":
-            return Parity(config.length)
-        case "table":
-            return Table(tuple(config.probabilities), tuple(config.probabilities.values()))
-        case "mixture":
-            return Mixture(config.weights, config.components)
-    assert_never(config)
-
-
-def build_dataset(config: Config, model: Model) -> Dataset | None:
+def build_dataset(config: Config, model: Loaded) -> Dataset | None:
     """The three splits, or None where the config has no data set."""
     chosen = config.dataset
     if chosen is None:
         return None
     sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
     if chosen.type == "text":
-        return text_dataset(bundled(chosen.path), model.symbols, model.length, sizes, config.seed)
-    assert isinstance(model, Law)  # a config is refused where they do not go together
-    return law_dataset(model, sizes, config.seed)
+        assert isinstance(model.codec, Symbols)  # a config is refused where they do not
+        return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
+    law = law_of(model)
+    assert law is not None  # go together
+    return law_dataset(law, sizes, config.seed)
 
 
-def build_metric(config: Config, model: Model, dataset: Dataset | None) -> metrics.ExactMetric | metrics.SampleMetric:
+def build_metric(config: Config, model: Loaded, dataset: Dataset | None) -> metrics.ExactMetric | metrics.SampleMetric:
     """The objective; raises InputError where it has no meaning for this model or data."""
     name = config.objective.metric
     if name == "spelling":
@@ -158,10 +140,11 @@ def build_metric(config: Config, model: Model, dataset: Dataset | None) -> metri
         return metrics.Spelling(dataset)
     if name == "nelbo" or name == "path_nll":
         return metrics.PathLikelihood(name, config.sampler.order)
-    assert isinstance(model, Law)
+    law = law_of(model)
+    assert law is not None
     if name == "order_kl":
-        return metrics.order_kl(model, config.sampler.block_length)
-    return metrics.divergence(model, name, config.sampler.order, config.sampler.temperature)
+        return metrics.order_kl(law, config.sampler.block_length)
+    return metrics.divergence(law, name, config.sampler.order, config.sampler.temperature)
 
 
 def settings_of(
@@ -241,15 +224,3 @@ def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int
     return Setting(name, steps, file.length, budget.counts, budget.alphas).within(
         evaluator.sampler.block_length or file.length
     )
-
-
-def _fingerprints(config: ModelConfig, model: Model, dataset: Dataset | None) -> dict[str, str]:
-    """Sixteen hex digits each for model and data; equal means the same numbers can be expected."""
-    digest = hashlib.sha256()
-    if isinstance(model, Transformer):
-        for name, weight in sorted(model.state_dict().items()):
-            digest.update(name.encode() + weight.numpy().tobytes())
-    else:  # an exact law is its own config
-        digest.update(config.model_dump_json().encode())
-    found = {"model": digest.hexdigest()[:16]}
-    return found if dataset is None else {**found, "dataset": dataset.fingerprint}

@@ -14,6 +14,7 @@ import typer
 
 from mdm_tune.console import Screen, drop_stdout
 from mdm_tune.errors import InputError, MdmTuneError
+from mdm_tune.permissions import Permissions
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,12 @@ Devices = Annotated[
     str,
     typer.Option("--devices", help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all."),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run code that the config names or that comes with a checkpoint.")
+]
+RunGenerated = Annotated[
+    bool, typer.Option("--run-generated-code", help="Run the programs that a model writes, in a process of their own.")
+]
 Schedules = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,6 +73,8 @@ def search(
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
     devices: Devices = "cpu",
+    trust_code: TrustCode = False,
+    run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -79,24 +88,31 @@ def search(
         from mdm_tune.devices import parse_devices
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
-        used = parse_devices(devices)
+        used, allow = parse_devices(devices), Permissions(trust_code, run_generated_code)
         if dry_run:
             from mdm_tune.dry_run import dry_run as price
 
-            record = price(loaded)
+            record = price(loaded, used, allow)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         from mdm_tune.search_run import search as tune
         from mdm_tune.team import Team, shared_out
 
         mine, *others = shared_out(used, workers)
-        with Team(loaded, others) as team:
+        with Team(loaded, others, allow) as team:
             record = tune(
-                loaded, resume=resume, overwrite=overwrite, notify=screen.on_event, devices=mine, begun=team.start
+                loaded,
+                resume=resume,
+                overwrite=overwrite,
+                notify=screen.on_event,
+                devices=mine,
+                allow=allow,
+                begun=team.start,
             )
         same = [str(config), *(part for text in overrides or () for part in ("--set", text))]
         same += [] if output is None else ["--output", output]
         same += [] if seed is None else ["--seed", str(seed)]
+        same += ["--trust-code"] * trust_code + ["--run-generated-code"] * run_generated_code
         commands = [shlex.join(["mdm-tune", name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
         for name in team.failed:
@@ -115,6 +131,8 @@ def evaluate(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = "cpu",
+    trust_code: TrustCode = False,
+    run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -134,6 +152,7 @@ def evaluate(
             differences=show_differences,
             notify=screen.on_event,
             devices=parse_devices(devices),
+            allow=Permissions(trust_code, run_generated_code),
         )
         screen.json(record) if as_json else screen.evaluate_result(record)
 
@@ -150,6 +169,8 @@ def sample(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = "cpu",
+    trust_code: TrustCode = False,
+    run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -164,7 +185,8 @@ def sample(
         from mdm_tune.devices import parse_devices
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
-        record = runs.sample(loaded, schedule, steps, number, screen.live, parse_devices(devices))
+        allow = Permissions(trust_code, run_generated_code)
+        record = runs.sample(loaded, schedule, steps, number, screen.live, parse_devices(devices), allow)
         if as_json:
             screen.json(record)
             return
@@ -183,6 +205,8 @@ def profile(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = "cpu",
+    trust_code: TrustCode = False,
+    run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -195,7 +219,8 @@ def profile(
         from mdm_tune.profile_run import profile as measure
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
-        record = measure(loaded, steps or (), notify=screen.on_event, devices=parse_devices(devices))
+        allow = Permissions(trust_code, run_generated_code)
+        record = measure(loaded, steps or (), notify=screen.on_event, devices=parse_devices(devices), allow=allow)
         screen.json(record) if as_json else screen.profile_result(record)
 
 

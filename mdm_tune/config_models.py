@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from mdm_tune import config_rules as rules
+from mdm_tune.config_errors import shown
+from mdm_tune.denoisers.families import AttentionMask, AutoClass, FamilyName, Side, Time
 
-__all__ = ["ExactLaw", "FromList", "InputPath", "ModelConfig", "PositiveFloat", "Section", "Size", "Text"]
+__all__ = [
+    "CustomConfig",
+    "ExactLaw",
+    "FromList",
+    "HuggingFaceConfig",
+    "InputPath",
+    "ModelConfig",
+    "PositiveFloat",
+    "Section",
+    "Size",
+    "Target",
+    "Text",
+]
 
 FromList = BeforeValidator(rules.as_tuple)
 Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
@@ -18,6 +34,30 @@ Law = Annotated[tuple[Probability, ...], FromList, AfterValidator(rules.sums_to_
 Matrix = Annotated[tuple[Law, ...], FromList, Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 InputPath = Annotated[Text, AfterValidator(rules.input_path)]
+
+
+def folder_or_name(text: str, info: ValidationInfo) -> str:
+    """A folder beside the YAML file becomes an absolute path; what may be a name on the Hugging Face Hub is kept."""
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    if (folder / text).is_dir() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text):
+        return str(folder / Path(text).expanduser())
+    return text
+
+
+def target(text: str, info: ValidationInfo) -> str:
+    """``FILE.py:NAME`` with an absolute path, resolved against the YAML file's folder."""
+    file, _, name = text.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise ValueError(
+            f"must be FILE.py:NAME, a function in a file, got {shown(text)}; write it like my_model.py:build"
+        )
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return f"{folder / file}:{name}"
+
+
+Target = Annotated[Text, AfterValidator(target)]
+Token = Annotated[int, Field(ge=0)] | Text
+FolderOrName = Annotated[Text, AfterValidator(folder_or_name)]
 
 
 class Section(BaseModel):
@@ -31,6 +71,50 @@ class TransformerConfig(Section):
 
     type: Literal["transformer"]
     path: InputPath
+
+
+class HuggingFaceConfig(Section):
+    """A checkpoint of the Hugging Face libraries: a folder, or a name on the Hub.
+
+    Without ``family`` it is known by the model type in its config.json; the fields below ``length`` stand in for the
+    family's own. length: the longest sequence that is used, in tokens."""
+
+    type: Literal["huggingface"]
+    path: FolderOrName
+    family: FamilyName | None = None
+    revision: Text | None = None
+    tokenizer: FolderOrName | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device_map: Literal["auto"] | None = None
+    length: Size | None = None
+    auto_class: AutoClass | None = None
+    mask_token_id: Annotated[int, Field(ge=0)] | None = None
+    shift_logits: bool | None = None
+    time: Time | None = None
+    attention_mask: AttentionMask | None = None
+    position_ids: bool | None = None
+    position_offset: bool | None = None
+    padding: Side | None = None
+    never: Annotated[tuple[Token, ...], FromList] | None = None
+    end_tokens: Annotated[tuple[Token, ...], FromList] | None = None
+    split: Literal["characters"] | None = None
+
+    def over_family(self) -> dict[str, Any]:
+        """The fields that stand in for the family's own, None where they do not."""
+        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "device_map", "length"}
+        return self.model_dump(exclude=own)
+
+
+class CustomConfig(Section):
+    """A denoiser that a function of the user's own returns.
+
+    target: ``FILE.py:NAME``. options: what the function is called with. length: the longest sequence that is used, in
+    tokens; without it the denoiser's own attribute."""
+
+    type: Literal["custom"]
+    target: Target
+    options: dict[Text, Any] = {}
+    length: Size | None = None
 
 
 class MarkovConfig(Section):
@@ -105,4 +189,4 @@ class MixtureConfig(Section):
 
 
 ExactLaw = MarkovConfig | RepeatedBitConfig | ParityConfig | TableConfig | MixtureConfig
-ModelConfig = TransformerConfig | ExactLaw
+ModelConfig = TransformerConfig | HuggingFaceConfig | CustomConfig | ExactLaw

@@ -14,6 +14,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
 
 __all__ = [
+    "ALIASES",
     "OPTIMUM",
     "as_pair",
     "as_tuple",
@@ -38,6 +39,8 @@ __all__ = [
 SMALLEST_SPLIT = 8
 SUM_TOLERANCE = 1e-6  # 0.333333 is how people write a third
 ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that was divided once is not divided again
+# What LLaDA and Dream call our orders.
+ALIASES = {"low_confidence": "confidence", "maskgit_plus": "confidence", "topk_margin": "margin"}
 OPTIMUM = "optimum"  # the best of all schedules on the information profile
 
 Row = tuple[float, ...]

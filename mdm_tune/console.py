@@ -32,6 +32,7 @@ from mdm_tune.tables import (
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
     from mdm_tune.events import RunEvent
     from mdm_tune.sampling import Step
+    from mdm_tune.text import Codec
 
 __all__ = ["Screen", "drop_stdout"]
 
@@ -250,22 +251,28 @@ class Screen:
                 f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
             )
 
-    def live(self, symbols: str) -> LiveView | None:
+    def live(self, codec: Codec, mask_id: int) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""
-        return LiveView(self.err, symbols) if self.err.is_terminal and not self.quiet and not self.as_json else None
+        shows = self.err.is_terminal and not self.quiet and not self.as_json
+        return LiveView(self.err, codec, mask_id) if shows else None
 
 
 class LiveView:
     """The first row while it is being unmasked, newly revealed tokens in colour."""
 
-    def __init__(self, console: Console, symbols: str) -> None:
-        self.console, self.symbols = console, symbols
+    def __init__(self, console: Console, codec: Codec, mask_id: int) -> None:
+        self.console, self.codec, self.mask_id = console, codec, mask_id
+        self.filled: list[bool] = []  # whether a position is the model's to fill
 
     def __call__(self, step: Step) -> None:
         text = Text(f"{step.number + 1:>4}  ")
-        for token, fresh in zip(step.tokens[0].tolist(), step.revealed[0].tolist(), strict=True):
-            hidden = token >= len(self.symbols)
-            text.append(
-                "·" if hidden else self.symbols[token], style="dim" if hidden else "bold green" if fresh else ""
-            )
+        tokens, revealed = step.tokens[0].tolist(), step.revealed[0].tolist()
+        self.filled = self.filled or [
+            token == self.mask_id or fresh for token, fresh in zip(tokens, revealed, strict=True)
+        ]
+        for token, fresh, filled in zip(tokens, revealed, self.filled, strict=True):
+            if token == self.mask_id:
+                text.append("·", style="dim")
+            elif filled:
+                text.append(self.codec.decode([token]), style="bold green" if fresh else "")
         self.console.print(text)

@@ -58,18 +58,19 @@ class Split:
 
     def part(self, first: int, stop: int) -> Split:
         """The examples from ``first`` up to, not including, ``stop``."""
-        return self._rows(range(len(self.ids))[first:stop])
+        return self.at(range(len(self.ids))[first:stop])
 
     def shuffled(self) -> Split:
         """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning."""
         order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids))
-        return self._rows(order.tolist())
+        return self.at(order.tolist())
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
         return self.part(0, count)
 
-    def _rows(self, places: Sequence[int]) -> Split:
+    def at(self, places: Sequence[int]) -> Split:
+        """The examples at these places, in this order."""
         index = np.array(places, dtype=np.int64)
         return replace(
             self,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
-from mdm_tune.build import Run, build
+from mdm_tune.build import Run, opened
 from mdm_tune.config import Config
 from mdm_tune.datasets import Use
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.limits import phase_rows, pilot_rows
+from mdm_tune.permissions import Permissions
 from mdm_tune.profiles import Profiles, example_count
 from mdm_tune.records import Record, cost_record
 from mdm_tune.results import RunFolder
@@ -24,7 +26,7 @@ PILOT = 32  # examples at least, so that their spread means something
 POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: tokens, draws, noise, scores
 
 
-def dry_run(config: Config) -> Record:
+def dry_run(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions()) -> Record:
     """Load everything, time two real batches and price the search; nothing is written.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
@@ -32,8 +34,12 @@ def dry_run(config: Config) -> Record:
     estimated from linear against squared-sine on the same examples.
     """
     folder = RunFolder(config.output)
-    run = build(config)
-    evaluator = run.evaluator
+    with opened(config, devices, allow) as run:
+        return _priced(run, folder)
+
+
+def _priced(run: Run, folder: RunFolder) -> Record:
+    config, evaluator = run.config, run.evaluator
     first = config.sampler.steps[0]
     settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
     if evaluator.exact:

@@ -10,6 +10,7 @@ from mdm_tune.config import Config
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.events import Loaded, Note, Notify
+from mdm_tune.permissions import Permissions
 from mdm_tune.prices import price_budget, write_profile
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record
@@ -20,7 +21,14 @@ __all__ = ["profile", "profile_notes"]
 MOST = 65_536  # as in a config
 
 
-def profile(config: Config, steps: Sequence[int], *, notify: Notify, devices: Sequence[str] = ("cpu",)) -> Record:
+def profile(
+    config: Config,
+    steps: Sequence[int],
+    *,
+    notify: Notify,
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+) -> Record:
     """Measure the information profile and price every budget without sampling; returns the JSON of the command.
 
     steps: empty for those of the config. Writes profile.json and two schedule files beside what the folder holds; a
@@ -30,7 +38,7 @@ def profile(config: Config, steps: Sequence[int], *, notify: Notify, devices: Se
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
-    with opened(config, devices) as run:
+    with opened(config, devices, allow) as run:
         notify(Loaded(run))
         check_baselines(run, budgets)
         profiles = Profiles(run, folder, notify, budgets)

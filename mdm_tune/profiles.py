@@ -14,11 +14,11 @@ from mdm_tune.build import Run
 from mdm_tune.config import resolved
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Use
-from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.family import Pricer
 from mdm_tune.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.models import law_of
 from mdm_tune.pricing import Optima, ancestral_weights, count_weights
 from mdm_tune.profile import Profile
 from mdm_tune.proposals import START, Guide
@@ -116,6 +116,7 @@ class Profiles:
             split.seeds,
             examples=min(example_count(self.run), len(split.ids)),
             points=settings.points,
+            length=evaluator.length,
             block_length=evaluator.sampler.block_length,
             batch=evaluator.sampler.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
@@ -138,7 +139,7 @@ class Profiles:
     @property
     def _warms(self) -> bool:
         """Whether a search starts from the profile; in other orders than random that was measured not to help."""
-        settings, order = self.run.config.search, self.run.evaluator.sampler.order
+        settings, order = self.run.config.search, self.run.evaluator.sampler.drawing.order
         chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and order == "random")
         return chosen and settings.strategy != "grid" and self.possible and not self.without_start
 
@@ -216,11 +217,11 @@ class Profiles:
     @cached_property
     def _exact_curve(self) -> Floats | None:
         """The law's own profile; None for a model that is none, or a law too large to enumerate."""
-        model = self.run.model
-        if not isinstance(model, Law):
+        law = law_of(self.run.model)
+        if law is None:
             return None
         try:
-            return model.profile(self.run.evaluator.sampler.block_length)
+            return law.profile(self.run.evaluator.sampler.block_length)
         except InputError:
             return None
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -23,10 +24,10 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.devices import available_cpus
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import PLAIN, Drawing
 from mdm_tune.errors import RunError
 from mdm_tune.measuring import Predicted, predictions
-from mdm_tune.sampling import CountPlan, Plan, Unmasked, check_call, unmask
+from mdm_tune.sampling import Plan, Unmasked, check_call, unmask
 
 __all__ = ["Replicas"]
 
@@ -95,8 +96,7 @@ class Replicas:
         plan: Plan,
         *,
         seeds: NDArray[np.uint64],
-        order: Order = "random",
-        temperature: float = 1.0,
+        drawing: Drawing = PLAIN,
         blocks: Tensor | None = None,
         batch: int = 128,
         reference: Tensor | None = None,
@@ -107,17 +107,15 @@ class Replicas:
             tokens,
             plan,
             seeds=seeds,
-            order=order,
-            temperature=temperature,
+            drawing=drawing,
             blocks=blocks,
             batch=batch,
             reference=reference,
             vocab_size=self._vocab_size,
             mask_id=self._mask_id,
         )
-        amounts = plan.counts if isinstance(plan, CountPlan) else plan.alphas
-        tensors = {"tokens": tokens, "plan": amounts, "blocks": blocks, "reference": reference}
-        fill = partial(_unmask, kind=type(plan), order=order, temperature=temperature, batch=batch)
+        tensors = {"tokens": tokens, "blocks": blocks, "reference": reference, **vars(plan)}
+        fill = partial(_unmask, kind=type(plan), drawing=drawing, batch=batch)
         parts = self._ask(
             [
                 partial(fill, arrays=_packed(tensors, rows), seeds=seeds[rows], first_row=rows.start)
@@ -271,11 +269,12 @@ def _identify(denoiser: Denoiser, device: str) -> tuple[int, int]:
 
 
 def _unmask(
-    denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: Callable[[Tensor], Plan], **options: Any
+    denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: type[Plan], **options: Any
 ) -> tuple[Any, ...]:
     """The fields of ``Unmasked`` for one shard, as arrays."""
     tensors = _unpacked(arrays, device)
-    found = unmask(denoiser, tensors.pop("tokens"), kind(tensors.pop("plan")), **tensors, **options)
+    plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
+    found = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
     nll = None if found.nll is None else found.nll.cpu().numpy()
     return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), found.denoiser_rows, found.denoiser_tokens
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ import torch
 from mdm_tune.build import Run, is_file, opened, own_steps, settings_of
 from mdm_tune.config import Config, resolved
 from mdm_tune.config_rules import OPTIMUM
+from mdm_tune.datasets import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
+from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import (
@@ -27,6 +30,7 @@ from mdm_tune.records import (
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.sampling import Step
 from mdm_tune.seeding import derive_seed
+from mdm_tune.text import Codec
 
 __all__ = ["evaluate", "sample"]
 
@@ -39,13 +43,14 @@ def evaluate(
     differences: bool,
     notify: Notify,
     devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
 ) -> Record:
     """Score schedules at budgets on the report split; returns the JSON of the command.
 
     schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
     add the examples on which linear and the last schedule differ most.
     """
-    with opened(config, devices) as run:
+    with opened(config, devices, allow) as run:
         return _evaluate(run, schedules, steps, differences=differences, notify=notify)
 
 
@@ -97,8 +102,9 @@ def sample(
     schedule: str | None,
     steps: int | None,
     number: int,
-    view: Callable[[str], Callable[[Step], None] | None],
+    view: Callable[[Codec, int], Callable[[Step], None] | None],
     devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
 ) -> Record:
     """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
 
@@ -106,7 +112,7 @@ def sample(
     the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
     run are the same.
     """
-    with opened(config, devices) as run:
+    with opened(config, devices, allow) as run:
         return _sample(run, schedule, steps, number, view)
 
 
@@ -115,7 +121,7 @@ def _sample(
     schedule: str | None,
     steps: int | None,
     number: int,
-    view: Callable[[str], Callable[[Step], None] | None],
+    view: Callable[[Codec, int], Callable[[Step], None] | None],
 ) -> Record:
     config = run.config
     folder = RunFolder(config.output)
@@ -126,14 +132,17 @@ def _sample(
         steps = first if own is None or first in own else own[0]
     profiles = Profiles(run, folder, lambda event: None)
     (setting,) = settings_of(evaluator, [name], [steps], optimum=profiles.optimum)
-    start = torch.full((number, evaluator.length), evaluator.denoiser.mask_id)
-    seeds = np.array([derive_seed(config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
-    on_step = view(run.model.symbols) if run.replicas is None else None  # replicas do not show their steps
+    split = _to_fill(run, number)
+    # Replicas do not show their steps.
+    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if run.replicas is None else None
     began = time.monotonic()
-    result = evaluator.fill([setting], start, seeds, on_step=on_step)
-    rows, symbols = result.tokens.tolist(), run.model.symbols
+    result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
+    texts = Dataset({}, run.model.codec).completions(result.tokens, split)
     record = {
-        "samples": [{"tokens": row, "text": "".join(symbols[token] for token in row)} for row in rows],
+        "samples": [
+            {"tokens": row, "text": text, **prompted}
+            for row, text, prompted in zip(result.tokens.tolist(), texts, _prompts(split, number), strict=True)
+        ],
         "schedule": name,
         "steps": setting.steps,
         "counts": None if setting.counts is None else list(setting.counts),
@@ -144,6 +153,25 @@ def _sample(
     folder.open()
     folder.write_json("samples.json", record)
     return record
+
+
+def _to_fill(run: Run, number: int) -> Split:
+    """The rows that are sampled: empty ones, or the prompts of the report split in turn; the seeds are their own."""
+    length, mask = run.evaluator.length, run.evaluator.denoiser.mask_id
+    seeds = np.array([derive_seed(run.config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
+    if run.dataset is None or not run.dataset.splits["report"].examples:
+        empty = torch.full((number, length), mask)
+        return Split("report", tuple(map(str, range(number))), empty, empty, seeds, mask)
+    report = run.dataset.splits["report"]
+    places = [i % len(report.ids) for i in range(number)]
+    return replace(report.at(places), seeds=seeds)
+
+
+def _prompts(split: Split, number: int) -> list[Record]:
+    """The visible text of each example, where there is any."""
+    if not split.examples:
+        return [{}] * number
+    return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
 
 
 def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:

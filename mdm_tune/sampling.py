@@ -5,7 +5,7 @@ Time runs from every token masked (t = 0) to data (t = 1). The loop never sees a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,35 +15,12 @@ from torch import Tensor
 
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import ORDERS, Order, draw_tokens, order_score, top
+from mdm_tune.drawing import PLAIN, Drawing, draw, log_probabilities, scattered
 from mdm_tune.errors import InputError
+from mdm_tune.plans import CountPlan, Plan, RevealPlan, check_plan, open_block, pace_of
 from mdm_tune.seeding import noise
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
-
-
-@dataclass(frozen=True)
-class CountPlan:
-    """Fixed counts: step i of block b reveals ``counts[row, b, i]`` positions of that block.
-
-    counts (rows, blocks, steps) int64, each at least 0; every block's counts sum to its masked positions.
-    """
-
-    counts: Tensor
-
-
-@dataclass(frozen=True)
-class RevealPlan:
-    """Ancestral (bernoulli) reveal on a grid of the mask schedule.
-
-    alphas (rows, steps + 1) float64, from 0 up to 1; a masked position is revealed at step i with probability
-    (alpha_{i+1} - alpha_i) / (1 - alpha_i), independently of all others.
-    """
-
-    alphas: Tensor
-
-
-Plan = CountPlan | RevealPlan
 
 
 @dataclass(frozen=True)
@@ -77,8 +54,7 @@ def unmask(
     plan: Plan,
     *,
     seeds: NDArray[np.uint64],
-    order: Order = "random",
-    temperature: float = 1.0,
+    drawing: Drawing = PLAIN,
     blocks: Tensor | None = None,
     batch: int = 128,
     reference: Tensor | None = None,
@@ -88,14 +64,13 @@ def unmask(
     """Fill the masked positions of every row in the steps of its plan.
 
     tokens (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and never changes.
-    seeds (rows,) uint64: all randomness of a row. order: ``random``, ``confidence`` (probability of the drawn token),
-    or by the predictions alone ``top-probability``, ``margin``, ``entropy``; all are read at temperature 1, and ties go
-    to the lowest position. temperature: of the drawn tokens, 0 is argmax. blocks (rows, length) int64: the block of
-    each masked position, filled in ascending order; None is one block. batch: rows per denoiser call at most.
+    seeds (rows,) uint64: all randomness of a row. drawing: how tokens are drawn, and which positions go first. blocks
+    (rows, length) int64: the block of each masked position, filled in ascending order; None is one block. batch: rows
+    per denoiser call at most.
     reference (rows, length): reveal these tokens in place of drawn ones and add up their -log probability at
-    temperature 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased estimate of
-    the NELBO for random order and ancestral reveal. first_row: the number of the first row in messages, where these
-    rows are part of more.
+    temperature and top_p 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased
+    estimate of the NELBO for random order and ancestral reveal. first_row: the number of the first row in messages,
+    where these rows are part of more.
 
     Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
     row without a finite logit, or a wrong shape.
@@ -104,51 +79,27 @@ def unmask(
         tokens,
         plan,
         seeds=seeds,
-        order=order,
-        temperature=temperature,
+        drawing=drawing,
         blocks=blocks,
         batch=batch,
         reference=reference,
         vocab_size=denoiser.vocab_size,
         mask_id=denoiser.mask_id,
     )
-    state = _State(denoiser, tokens, seeds, order, temperature, batch, reference, first_row)
-    hidden = tokens == denoiser.mask_id
+    state = _State(denoiser, tokens, seeds, drawing, blocks, batch, reference, first_row)
     once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
-    for number, (inside, count) in enumerate(_steps(plan, hidden, blocks, once)):
-        hidden = state.tokens == denoiser.mask_id
-        if isinstance(plan, RevealPlan):
-            revealed = hidden & inside
-            state.predict(number, revealed)
-        elif order == "random":
-            revealed = top(-once, hidden & inside, count)
-            state.predict(number, revealed)
-        else:
-            candidates = hidden & inside & (count > 0)[:, None]
-            state.predict(number, candidates)
-            revealed = top(state.scores, candidates, count)
-        state.reveal(revealed)
+    pace = pace_of(plan, drawing, state.hidden, blocks, once)
+    number = 0
+    while (wanted := pace.wanted(hidden := state.hidden)) is not None:
+        state.predict(number, wanted)
+        state.reveal(pace.chosen(wanted, state.scores))
+        if drawing.stop_at_end:
+            state.stop()
         if on_step is not None:
-            on_step(Step(number, state.tokens, revealed))
+            on_step(Step(number, state.tokens, hidden & ~state.hidden))
+        number += 1
     nll = state.nll if reference is not None else None
     return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens)
-
-
-def _steps(plan: Plan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per step the positions that may be revealed (rows, length) and how many (rows,); all of them for a RevealPlan.
-
-    One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
-    """
-    if isinstance(plan, RevealPlan):
-        for alpha in plan.alphas.to(once.device).T[1:]:
-            inside = once < alpha[:, None]
-            yield inside, inside.sum(1)
-        return
-    counts = plan.counts.to(once.device)
-    for block in range(counts.shape[1]):
-        inside = hidden if blocks is None else hidden & (blocks == block)
-        for step in range(counts.shape[2]):
-            yield inside, counts[:, block, step]
 
 
 class _State:
@@ -159,21 +110,28 @@ class _State:
         denoiser: Denoiser,
         tokens: Tensor,
         seeds: NDArray[np.uint64],
-        order: Order,
-        temperature: float,
+        drawing: Drawing,
+        blocks: Tensor | None,
         batch: int,
         reference: Tensor | None,
         first_row: int,
     ) -> None:
         rows, length = tokens.shape
-        self.seeds, self.order, self.temperature = seeds, order, temperature
+        self.seeds, self.drawing, self.blocks, self.mask_id = seeds, drawing, blocks, denoiser.mask_id
         self.reference, self.first_row, self.ask = reference, first_row, Asker(denoiser, batch)
         self.tokens = tokens.clone()
+        self.generated = self.hidden
+        self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)
         self.drawn = torch.zeros_like(tokens)
         self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
         self.scores = torch.zeros_like(self.log_prob)
         self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
         self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
+
+    @property
+    def hidden(self) -> Tensor:
+        """The positions (rows, length) that are still masked."""
+        return self.tokens == self.mask_id
 
     def predict(self, step: int, wanted: Tensor) -> None:
         """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
@@ -182,24 +140,43 @@ class _State:
             return
         self.nfe[active] += 1
         # Where every position is drawn once, its noise need not know the step, and schedules share more of it. A
-        # confidence candidate that was drawn and not revealed must be drawn anew. The row's own calls number its
-        # steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
-        address = self.nfe[active].cpu().numpy() - 1 if self.order == "confidence" else 0
-        uniforms = noise(self.seeds[active.cpu().numpy()], "token", address, self.tokens.shape[1])
-        draw = torch.from_numpy(uniforms).to(self.tokens.device)
+        # candidate that was drawn, ranked by its token and not revealed must be drawn anew. The row's own calls number
+        # its steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
+        address = self.nfe[active].cpu().numpy() - 1
+        ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
+        uniform = self._noise("token", active, address if ranked_by_token else 0)
+        shuffle = self._noise("order", active, address) if self.drawing.confidence_temperature > 0 else None
         names = active + self.first_row
-        for mine, at, log_p in self.ask(self.tokens[active], wanted[active], names, f"at step {step}"):
-            rows = active[mine]
-            chosen = draw_tokens(log_p, draw[mine, at], self.temperature)
+        for mine, at, predicted in self.ask(self.tokens[active], wanted[active], names, f"at step {step}"):
+            rows, log_p = active[mine], predicted
+            if not self.drawing.end_drawn:
+                where = f"besides the end tokens, which are never drawn, at step {step}"
+                log_p = log_probabilities(predicted.index_fill(1, self.ends, -torch.inf), names[mine], where)
+            chosen, scores = draw(self.drawing, log_p, uniform[mine, at])
+            self.scores[rows, at] = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
             target = chosen if self.reference is None else self.reference[rows, at]
             self.drawn[rows, at] = target
             self.log_prob[rows, at] = log_p.gather(1, target[:, None]).squeeze(1)
-            self.scores[rows, at] = order_score(self.order, log_p, chosen)
 
     def reveal(self, positions: Tensor) -> None:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = torch.where(positions, self.drawn, self.tokens)
         self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
+
+    def stop(self) -> None:
+        """Fill the rows whose text has ended with the token that ended it."""
+        hidden = self.hidden
+        final = self.generated & (hidden.cumsum(1) == 0)
+        if self.blocks is not None:
+            final &= self.blocks < open_block(self.blocks, hidden)[:, None]
+        ended = final & torch.isin(self.tokens, self.ends)
+        token = self.tokens.gather(1, ended.int().argmax(1, keepdim=True))
+        self.tokens = torch.where(hidden & ended.any(1, keepdim=True), token, self.tokens)
+
+    def _noise(self, purpose: str, rows: Tensor, step: int | NDArray[np.int64]) -> Tensor:
+        """Uniforms (n, length) for these rows (n,)."""
+        found = noise(self.seeds[rows.cpu().numpy()], purpose, step, self.tokens.shape[1])
+        return torch.from_numpy(found).to(self.tokens.device)
 
 
 def check_call(
@@ -207,8 +184,7 @@ def check_call(
     plan: Plan,
     *,
     seeds: NDArray[np.uint64],
-    order: Order,
-    temperature: float,
+    drawing: Drawing,
     blocks: Tensor | None,
     batch: int,
     reference: Tensor | None,
@@ -221,47 +197,36 @@ def check_call(
             raise InputError(
                 f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
             )
-    rows, hidden = len(tokens), tokens == mask_id
-    if order not in ORDERS:
-        raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
-    if not 0 <= temperature < float("inf"):
-        raise InputError(f"temperature must be at least 0 and finite, got {temperature}")
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
-    if len(seeds) != rows:
-        raise InputError(f"there must be one seed per row, got {len(seeds)} for {rows} rows")
-    if reference is not None and order == "confidence" and temperature > 0:
+    if len(seeds) != len(tokens):
+        raise InputError(f"there must be one seed per row, got {len(seeds)} for {len(tokens)} rows")
+    hidden = tokens == mask_id
+    if reference is not None:
+        _check_reference(reference[hidden], drawing, vocab_size)
+    if not all(0 <= token < vocab_size and token != mask_id for token in drawing.end_tokens):
+        raise InputError(
+            f"end_tokens must be in [0, {vocab_size}) and not the mask {mask_id}, got {drawing.end_tokens}"
+        )
+    if drawing.stop_at_end and bool((hidden.int().diff(dim=1) > 0).sum(1).add(hidden[:, :1].any(1)).gt(1).any()):
+        raise InputError(
+            "stop_at_end ends a row at its first end token, so the masked positions of a row must lie side by side, "
+            "got some with visible tokens between them; set stop_at_end to False"
+        )
+    check_plan(plan, drawing, hidden, blocks)
+
+
+def _check_reference(told: Tensor, drawing: Drawing, vocab_size: int) -> None:
+    if drawing.order == "confidence" and drawing.temperature > 0:
         raise InputError(
             "the likelihood of a reference is not defined for order 'confidence' at a temperature above 0, because "
-            f"that order looks at the drawn tokens; got {temperature}: use 0 or order 'top-probability'"
+            f"that order looks at the drawn tokens; got {drawing.temperature}: use 0 or order 'top-probability'"
         )
-    if reference is not None:
-        told = reference[hidden]
-        if bool(((told < 0) | (told >= vocab_size)).any()):
-            raise InputError(f"reference tokens must be in [0, {vocab_size}), got {told.tolist()[:8]}")
-    if isinstance(plan, RevealPlan):
-        if order != "random" or blocks is not None:
-            raise InputError(
-                f"ancestral reveal picks its own positions: order must be 'random' without blocks, got {order!r}"
-            )
-        alphas = plan.alphas
-        good = alphas.ndim == 2 and alphas.shape[0] == rows and alphas.shape[1] >= 2
-        if not good or bool((alphas[:, 0] != 0).any() | (alphas[:, -1] != 1).any() | ~(alphas.diff(dim=1) >= 0).all()):
-            raise InputError(f"alphas must be (rows, steps + 1) and increase from 0 to 1 in every row, got {alphas}")
-        return
-    counts = plan.counts
-    whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
-    if not whole or bool((counts < 0).any()):
+    if drawing.confidence_temperature > 0 or drawing.ends:
+        given = (drawing.ends or [f"confidence_temperature = {drawing.confidence_temperature}"])[0]
         raise InputError(
-            f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
-            f"for {rows} rows"
+            f"the likelihood of a reference is that of its tokens as predicted, in an order that follows from the "
+            f"predictions; got {given}: leave it out"
         )
-    inside = [hidden if blocks is None else hidden & (blocks == block) for block in range(counts.shape[1])]
-    masked = torch.stack([block.sum(1) for block in inside], dim=1)
-    total = counts.sum(2).to(masked.device)
-    if bool((total != masked).any()) or bool((masked.sum(1) != hidden.sum(1)).any()):
-        row = int(((total != masked).any(1) | (masked.sum(1) != hidden.sum(1))).nonzero()[0, 0])
-        raise InputError(
-            f"the counts of each block must sum to its masked positions, got {total[row].tolist()} for "
-            f"{masked[row].tolist()} in row {row} with {int(hidden[row].sum())} masked positions"
-        )
+    if bool(((told < 0) | (told >= vocab_size)).any()):
+        raise InputError(f"reference tokens must be in [0, {vocab_size}), got {told.tolist()[:8]}")

@@ -14,6 +14,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, SearchBegun, memory_notes
 from mdm_tune.ledger import Worker
 from mdm_tune.limits import Timetable
+from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record, example_records, schedule_record, search_record
@@ -36,6 +37,7 @@ def search(
     overwrite: bool,
     notify: Notify,
     devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
     begun: Callable[[], None] = lambda: None,
 ) -> Record:
     """Tune every budget of the config and write the run folder; returns the JSON of the command.
@@ -51,7 +53,7 @@ def search(
             f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
             "again, or give another folder with --output"
         )
-    with opened(config, devices) as run:
+    with opened(config, devices, allow) as run:
         notify(Loaded(run))
         timetable = Timetable(run, timeout)
         check_baselines(run, config.sampler.steps)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mdm_tune.counts import CountRule, grid, to_counts
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan
 from mdm_tune.schedules import Alphas, Counts, Schedule
@@ -21,14 +21,16 @@ __all__ = ["Sampler", "Setting", "plan_of"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, the schedule aside. bernoulli: ancestral reveal; else fixed counts by ``rule``.
+    """How tokens are revealed, the schedule aside.
+
+    drawing: which positions go first, and how their tokens are drawn. bernoulli: ancestral reveal; else fixed counts
+    by ``rule``. batch: rows of a denoiser call at most.
 
     block_length: None for one block; else blocks of so many positions are filled from left to right.
     """
 
-    order: Order
+    drawing: Drawing
     bernoulli: bool
-    temperature: float
     rule: CountRule
     batch: int
     block_length: int | None = None

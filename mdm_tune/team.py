@@ -17,6 +17,7 @@ from mdm_tune.confirmation import Comparing
 from mdm_tune.devices import available_cpus
 from mdm_tune.errors import InputError, MdmTuneError
 from mdm_tune.events import Note, RunEvent
+from mdm_tune.permissions import Permissions
 from mdm_tune.search_run import search
 from mdm_tune.tuning import TrialDone
 
@@ -49,8 +50,8 @@ class Team:
     folder; one that fails leaves its work to the others.
     """
 
-    def __init__(self, config: Config, devices: Sequence[Sequence[str]]) -> None:
-        self.config, self.devices = config, [tuple(names) for names in devices]
+    def __init__(self, config: Config, devices: Sequence[Sequence[str]], allow: Permissions = Permissions()) -> None:
+        self.config, self.devices, self.allow = config, [tuple(names) for names in devices], allow
         self.processes: list[multiprocessing.process.BaseProcess] = []
 
     def start(self) -> None:
@@ -59,7 +60,9 @@ class Team:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // every)))  # the workers inherit it
         context = multiprocessing.get_context("spawn")  # the threads of PyTorch do not survive a fork
         for number, names in enumerate(self.devices, start=2):
-            process = context.Process(target=_work, args=(self.config, names, number), name=f"worker {number}")
+            process = context.Process(
+                target=_work, args=(self.config, names, self.allow, number), name=f"worker {number}"
+            )
             process.start()
             self.processes.append(process)
 
@@ -79,14 +82,21 @@ class Team:
         return [process.name for process in self.processes if process.exitcode not in (0, None)]
 
 
-def _work(config: Config, devices: tuple[str, ...], number: int) -> None:
+def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: int) -> None:
     """The life of a worker: resume the search, say everything into its log, end with its parent."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # the parent is told, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with (Path(config.output) / f"worker-{number}.log").open("w", encoding="utf-8", buffering=1) as log:
         try:
-            search(config, resume=True, overwrite=False, notify=lambda event: _log(log, event), devices=devices)
+            search(
+                config,
+                resume=True,
+                overwrite=False,
+                notify=lambda event: _log(log, event),
+                devices=devices,
+                allow=allow,
+            )
         except MdmTuneError as error:
             log.write(f"error: {error}\n")
             sys.exit(1)

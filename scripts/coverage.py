@@ -32,7 +32,7 @@ from mdm_tune.confirmation import Budget
 from mdm_tune.datasets import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.exact import Enumeration, target_distribution
 from mdm_tune.ledger import Worker
@@ -89,7 +89,7 @@ class Problem:
 
     def evaluator(self, root: int, sizes: dict[Use, int]) -> Evaluator:
         """Examples and noise of their own for every root."""
-        sampler = Sampler(self.order, False, 1.0, "one-per-step", 4096)
+        sampler = Sampler(Drawing(self.order), False, "one-per-step", 4096)
         return Evaluator(self.law, self.law.length, sampler, self.metric, law_dataset(self.law, sizes, root))
 
 

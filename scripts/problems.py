@@ -27,6 +27,7 @@ from mdm_tune.datasets import Dataset, Split, Use, bundled, law_dataset, text_da
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.metrics import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.pricing import count_weights
@@ -184,7 +185,7 @@ def law_problem(
 ) -> Problem:
     """truth: the exact value of a setting; sign: 1 where more is better."""
     temperature = 0.0 if metric.reference and order == "confidence" else 1.0
-    sampler = Sampler(order, False, temperature, "one-per-step", 4096)
+    sampler = Sampler(Drawing(order, temperature), False, "one-per-step", 4096)
     sizes: dict[Use, int] = {"tune": tune, "choose": 8, "report": 8}
 
     def make(seed: int) -> Evaluator:
@@ -238,7 +239,7 @@ def chain(symbols: int, flip: float, length: int, steps: int) -> Problem:
 def paths(symbols: int, flip: float, length: int, steps: int) -> Problem:
     """path_nll of a Markov chain in order of confidence (temperature 0), judged on 4,096 unseen examples."""
     law = MarkovChain.sticky(symbols, flip, length)
-    sampler = Sampler("confidence", False, 0.0, "one-per-step", 4096)
+    sampler = Sampler(Drawing("confidence", 0.0), False, "one-per-step", 4096)
     metric = PathLikelihood("path_nll", "confidence")
     unseen = law_dataset(law, {"report": 4096, "tune": 8, "choose": 8}, 99)
     judge = Evaluator(law, length, sampler, metric, unseen)
@@ -264,7 +265,7 @@ def text(order: Any, metric: str, work: Path) -> Problem:
     """The bundled text model at 4 steps, 48 tune examples a seed, judged on 256 others; ``work`` keeps the table."""
     model = load_transformer(bundled(TEXT))
     temperature = 0.0 if metric == "path_nll" and order == "confidence" else 1.0
-    sampler = Sampler(order, False, temperature, "one-per-step", 64)
+    sampler = Sampler(Drawing(order, temperature), False, "one-per-step", 64)
     sizes: dict[Use, int] = {"tune": TEXT_TUNE * len(SEEDS), "choose": 8, "report": TEXT_JUDGE}
     data = text_dataset(bundled(TEXT), model.symbols, model.length, sizes, 0)
     scored: SampleMetric = Spelling(data) if metric == "spelling" else PathLikelihood(metric, order)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import load_transformer
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import PathLikelihood, SampleMetric, Spelling
 from mdm_tune.schedules import Beta
@@ -87,7 +87,7 @@ def evaluator(problem: Problem) -> Evaluator:
         metric = Spelling(data)
     else:
         metric = PathLikelihood("nelbo" if problem.metric == "nelbo" else "path_nll", problem.order)
-    sampler = Sampler(problem.order, False, problem.temperature, "one-per-step", batch)
+    sampler = Sampler(Drawing(problem.order, problem.temperature), False, "one-per-step", batch)
     return Evaluator(denoiser, length, sampler, metric, data)
 
 

@@ -23,6 +23,7 @@ import torch
 from mdm_tune.datasets import bundled
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.devices import parse_devices
+from mdm_tune.drawing import Drawing
 from mdm_tune.replicas import Replicas
 from mdm_tune.sampling import CountPlan, Unmasked
 from mdm_tune.statistics import estimate
@@ -49,7 +50,7 @@ def fill(replicas: Replicas, model: Transformer, rows: int, steps: int, batch: i
         torch.full((rows, model.length), model.mask_id),
         CountPlan(torch.tensor(counts).expand(rows, 1, -1)),
         seeds=np.arange(rows, dtype=np.uint64),
-        order="confidence",
+        drawing=Drawing("confidence"),
         batch=batch,
     )
 

@@ -18,6 +18,7 @@ from mdm_tune import metrics
 from mdm_tune.confirmation import Budget
 from mdm_tune.datasets import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.ledger import Ledger, Worker
 from mdm_tune.metrics import Direction
@@ -31,7 +32,7 @@ from tests.helpers import CountingDenoiser
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 SHORT = MarkovChain.sticky(2, 0.1, 16)
-FIXED = Sampler("random", False, 1.0, "one-per-step", 256)
+FIXED = Sampler(Drawing("random"), False, "one-per-step", 256)
 BOX = (0.1, 10.0)
 SETTINGS = SearchSettings("tpe", 12, BOX, BOX, 4, ("linear", "squared-sine", "sine"), 0)
 SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 128}
@@ -50,7 +51,7 @@ def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[E
     denoiser = CountingDenoiser(SHORT)
     dataset = law_dataset(SHORT, dict(sizes), root=0)
     metric = metrics.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
-    return Evaluator(denoiser, 16, replace(FIXED, order=order), metric, dataset), denoiser
+    return Evaluator(denoiser, 16, replace(FIXED, drawing=Drawing(order)), metric, dataset), denoiser
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mdm_tune.counts import to_counts
 from mdm_tune.datasets import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity
 from mdm_tune.denoisers.law import Law
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.pricing import nelbo
@@ -37,8 +38,8 @@ from mdm_tune.tuning import reachable_counts
 from tests.helpers import seeds
 from tests.laws import joint
 
-FOURS = Sampler("random", False, 1.0, "one-per-step", 64, 4)
-CUMULATIVE = Sampler("random", False, 1.0, "cumulative", 64, 4)
+FOURS = Sampler(Drawing("random"), False, "one-per-step", 64, 4)
+CUMULATIVE = Sampler(Drawing("random"), False, "cumulative", 64, 4)
 CHAIN = MarkovChain.sticky(2, 0.1, 8)
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -56,12 +57,12 @@ def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
 
 
 def test_steps_are_shared_equally_and_the_schedule_holds_in_each_block() -> None:
-    found = Setting.of(SquaredSine(), 12, 24, Sampler("random", False, 1.0, "one-per-step", 64, 8))
+    found = Setting.of(SquaredSine(), 12, 24, Sampler(Drawing("random"), False, "one-per-step", 64, 8))
     assert found.counts == to_counts(SquaredSine(), 4, 8) * 3
     assert (found.steps, found.length, found.nfe) == (12, 24, 12)
     assert Setting.of(Linear(), 24, 8, FOURS).counts == (1,) * 8  # more steps than tokens
-    one_block = Sampler("random", False, 1.0, "one-per-step", 64)
-    assert Setting.of(Beta(1, 0.4), 4, 8, Sampler("random", False, 1.0, "one-per-step", 64, 8)).counts == (
+    one_block = Sampler(Drawing("random"), False, "one-per-step", 64)
+    assert Setting.of(Beta(1, 0.4), 4, 8, Sampler(Drawing("random"), False, "one-per-step", 64, 8)).counts == (
         Setting.of(Beta(1, 0.4), 4, 8, one_block).counts
     )
 
@@ -93,7 +94,7 @@ def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
 
 
 def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
-    sampler = Sampler("random", False, 1.0, "one-per-step", 64, size)
+    sampler = Sampler(Drawing("random"), False, "one-per-step", 64, size)
     plan = plan_of([setting], torch.full((3,), setting.length), sampler)
     assert isinstance(plan, CountPlan) and plan.counts.shape[0] == 3
     assert torch.equal(plan.counts[0], plan.counts[2])
@@ -125,7 +126,7 @@ def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
 
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_one_block_is_full_before_the_next_begins(order: Any) -> None:
-    filler = evaluator(Sampler(order, False, 1.0, "one-per-step", 64, 4))
+    filler = evaluator(Sampler(Drawing(order), False, "one-per-step", 64, 4))
     steps: list[Step] = []
     setting = filler.setting(Beta(1.0, 0.4), 6)
     start = torch.full((40, 8), CHAIN.mask_id)

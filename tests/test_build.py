@@ -37,24 +37,26 @@ def built(tmp_path: Path, **sections: object) -> Run:
 )
 def test_exact_laws(tmp_path: Path, model: dict[str, object], kind: type, length: int) -> None:
     run = built(tmp_path, model=model)
-    assert isinstance(run.model, kind)
+    assert isinstance(run.model.denoiser, kind)
     assert run.model.length == run.evaluator.length == length
-    total = torch.cartesian_prod(*[torch.arange(run.model.vocab_size)] * length).view(-1, length)
-    assert run.model.log_prob(total).exp().sum().item() == pytest.approx(1.0)
+    total = torch.cartesian_prod(*[torch.arange(run.model.denoiser.vocab_size)] * length).view(-1, length)
+    assert run.model.denoiser.log_prob(total).exp().sum().item() == pytest.approx(1.0)
 
 
 def test_table_weights_and_chain_starts_arrive(tmp_path: Path) -> None:
     run = built(tmp_path, model={"type": "table", "sequences": {"ab": 1, "ba": 3}})
-    assert run.model.log_prob(torch.tensor([[0, 1], [1, 0]])).exp().tolist() == pytest.approx([0.25, 0.75])
+    assert run.model.denoiser.log_prob(torch.tensor([[0, 1], [1, 0]])).exp().tolist() == pytest.approx([0.25, 0.75])
     chain = {"type": "markov", "length": 3, "flip": 0.25, "start": [1.0, 0.0]}
     run = built(tmp_path, model=chain)
-    assert run.model.log_prob(torch.tensor([[0, 0, 1], [1, 0, 0]])).exp().tolist() == pytest.approx([0.1875, 0.0])
+    assert run.model.denoiser.log_prob(torch.tensor([[0, 0, 1], [1, 0, 0]])).exp().tolist() == pytest.approx(
+        [0.1875, 0.0]
+    )
 
 
 def test_the_text_config_loads_the_bundled_model() -> None:
     run = build(load_config(CONFIGS / "text.yaml"))
-    assert isinstance(run.model, Transformer)
-    assert run.model.length == 64 and run.model.vocab_size == 27
+    assert isinstance(run.model.denoiser, Transformer)
+    assert run.model.length == 64 and run.model.denoiser.vocab_size == 27
     assert run.dataset is not None and run.dataset.words is not None and "hamlet" in run.dataset.words
     data = run.evaluator.data("report")
     assert data is not None and 0.85 < data.estimate.value < 1.0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mdm_tune.claims import detectable
 from mdm_tune.confirmation import EXHAUSTED, Budget, Trial, confirm, frontier_of
 from mdm_tune.datasets import Split, Use
+from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics import Direction
 from mdm_tune.records import detectable_record, schedule_record, search_record
@@ -27,7 +28,7 @@ from mdm_tune.statistics import Estimate, corrected, detectable_gain
 
 Values = NDArray[np.float64]
 LENGTH = 64
-FIXED = Sampler("random", False, 1.0, "one-per-step", 64)
+FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
 BASELINES: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
 A, B, C = Beta(2.0, 0.5), Beta(0.5, 2.0), Beta(3.0, 3.0)
 

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from mdm_tune import statistics
 from mdm_tune.datasets import Use
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.sampling import unmask
 from mdm_tune.schedules import Counts, Linear
 from scripts.coverage import MAKERS, NULLS, Outcome, holds, page, problem_of, search
@@ -91,7 +91,7 @@ def test_the_truth_of_path_nll_is_the_samplers_own_over_all_data() -> None:
     start, seeds = torch.full_like(data, problem.law.mask_id), np.zeros(len(data), dtype=np.uint64)
     for counts in ((2, 2, 2), (1, 2, 3), (4, 1, 1)):
         plan = same_plan(counts, len(data))
-        nll = unmask(problem.law, start, plan, seeds=seeds, order="margin", batch=4096, reference=data).nll
+        nll = unmask(problem.law, start, plan, seeds=seeds, drawing=Drawing("margin"), batch=4096, reference=data).nll
         assert nll is not None
         assert problem.truth(counts) == pytest.approx(float(nll @ problem.law.log_prob(data).exp()))
 

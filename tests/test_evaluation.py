@@ -13,6 +13,7 @@ from torch import Tensor
 from mdm_tune import metrics
 from mdm_tune.datasets import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, difference
 from mdm_tune.metrics import Direction
@@ -22,7 +23,7 @@ from mdm_tune.settings import Sampler, Setting
 from tests.helpers import CountingDenoiser
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
-FIXED = Sampler("random", False, 1.0, "one-per-step", 64)
+FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
 
 
 def evaluator(sampler: Sampler = FIXED, report: int = 64) -> Evaluator:
@@ -116,9 +117,9 @@ SAMPLERS = {
     "cumulative": (replace(FIXED, rule="cumulative"), NELBO),
     "bernoulli": (replace(FIXED, bernoulli=True), NELBO),
     "blocks": (replace(FIXED, block_length=4), NELBO),
-    "confidence": (replace(FIXED, order="confidence"), Ones()),
-    "confidence in blocks": (replace(FIXED, order="confidence", block_length=8, temperature=0.5), Ones()),
-    "margin": (replace(FIXED, order="margin"), metrics.PathLikelihood("path_nll", "margin")),
+    "confidence": (replace(FIXED, drawing=Drawing("confidence")), Ones()),
+    "confidence in blocks": (replace(FIXED, drawing=Drawing("confidence", 0.5), block_length=8), Ones()),
+    "margin": (replace(FIXED, drawing=Drawing("margin")), metrics.PathLikelihood("path_nll", "margin")),
 }
 CURVES = (Linear(), SquaredSine(), Beta(8.0, 0.2), Beta(0.2, 8.0))
 

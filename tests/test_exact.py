@@ -14,7 +14,7 @@ from torch import Tensor
 from mdm_tune import exact as module
 from mdm_tune.counts import grid
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
-from mdm_tune.drawing import ORDERS, Order
+from mdm_tune.drawing import ORDERS, Drawing, Order
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.exact import Enumeration, kl, target_distribution, tv
 from mdm_tune.pricing import ancestral_order_kl, optima, order_kl
@@ -103,7 +103,7 @@ def test_the_sampler_draws_from_it(order: Order, temperature: float) -> None:
     for plan, expected in plans:
         start = torch.full((rows, 4), law.mask_id)
         seeds = np.arange(rows, dtype=np.uint64)
-        drawn = unmask(law, start, plan, seeds=seeds, order=order, temperature=temperature).tokens
+        drawn = unmask(law, start, plan, seeds=seeds, drawing=Drawing(order, temperature)).tokens
         seen = np.bincount((drawn * torch.tensor([8, 4, 2, 1])).sum(1).numpy(), minlength=16)
         assert seen[expected == 0].sum() == 0
         possible = expected > 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mdm_tune.datasets import Dataset, Split, Use, example_dataset
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.examples import Example, Hole
 from mdm_tune.sampling import CountPlan
@@ -16,7 +17,7 @@ from mdm_tune.text import Symbols
 
 LETTERS = Symbols("abcdefgh $[]", (9,))  # $ ends a text
 MASK = 12
-FIXED = Sampler("random", False, 1.0, "one-per-step", 64)
+FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
 
 
 class Framing(Symbols):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mdm_tune.drawing import ORDERS, Order
+from mdm_tune.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling import Step, unmask
 from tests.helpers import CONTEXT_ORDERS, FunctionDenoiser, same_plan, seeds
 
@@ -15,7 +15,7 @@ def test_temperature_zero_is_the_lowest_best_token(order: Order) -> None:
     logits = torch.tensor([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0], [0.0, -1.0, 3.0], [-torch.inf, 0.0, 0.0]])
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(len(tokens), 4, 3)[wanted])
     tokens = torch.full((5, 4), 3)
-    result = unmask(denoiser, tokens, same_plan([2, 2], 5), seeds=seeds(5), order=order, temperature=0)
+    result = unmask(denoiser, tokens, same_plan([2, 2], 5), seeds=seeds(5), drawing=Drawing(order, 0))
     assert result.tokens.tolist() == [[1, 0, 2, 1]] * 5
 
 
@@ -27,7 +27,7 @@ def test_ties_go_to_the_lowest_position(order: Order, temperature: float) -> Non
     tokens[:, 7] = 1
     steps: list[Step] = []
     counts = same_plan([1, 2, 0, 36], 3)
-    unmask(denoiser, tokens, counts, seeds=seeds(3), order=order, temperature=temperature, on_step=steps.append)
+    unmask(denoiser, tokens, counts, seeds=seeds(3), drawing=Drawing(order, temperature), on_step=steps.append)
     first = [step.revealed.nonzero()[:, 1].view(3, -1).tolist() for step in steps[:2]]
     assert first == [[[0]] * 3, [[1, 2]] * 3]
     assert steps[3].revealed[0].nonzero().flatten().tolist() == [*range(3, 7), *range(8, 40)]
@@ -40,7 +40,7 @@ def test_what_each_order_prefers(order: Order, first: int) -> None:
     denoiser = FunctionDenoiser(4, lambda tokens, wanted: p.log().expand(len(tokens), 4, 4)[wanted])
     steps: list[Step] = []
     tokens, counts = torch.full((1, 4), 4), same_plan([1, 3], 1)
-    unmask(denoiser, tokens, counts, seeds=seeds(1), order=order, temperature=0, on_step=steps.append)
+    unmask(denoiser, tokens, counts, seeds=seeds(1), drawing=Drawing(order, 0), on_step=steps.append)
     assert steps[0].revealed.tolist() == [[at == first for at in range(4)]]
 
 
@@ -50,5 +50,6 @@ def test_rounding_of_the_logits_breaks_no_tie(order: Order) -> None:
     logits = torch.linspace(0, 2, 7, dtype=torch.float64) + torch.linspace(0, 9, 30, dtype=torch.float64)[:, None]
     denoiser = FunctionDenoiser(7, lambda tokens, wanted: logits.expand(len(tokens), 30, 7)[wanted])
     steps: list[Step] = []
-    unmask(denoiser, torch.full((1, 30), 7), same_plan([1] * 30, 1), seeds=seeds(1), order=order, on_step=steps.append)
+    tokens, counts = torch.full((1, 30), 7), same_plan([1] * 30, 1)
+    unmask(denoiser, tokens, counts, seeds=seeds(1), drawing=Drawing(order), on_step=steps.append)
     assert [int(step.revealed.nonzero()[0, 1]) for step in steps] == list(range(30))

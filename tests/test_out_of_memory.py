@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdm_tune.denoisers.asking import Asker, working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import RunError
 from mdm_tune.sampling import Unmasked, unmask
 from tests.helpers import TableDenoiser, random_law, same_plan, seeds
@@ -96,7 +96,7 @@ def ask(asker: Asker, rows: int = len(PROMPTS)) -> Tensor:
 
 
 def fill(denoiser: Denoiser, order: Order = "confidence") -> Unmasked:
-    return unmask(denoiser, PROMPTS, same_plan([1, 2], 27), seeds=seeds(27), order=order, batch=16)
+    return unmask(denoiser, PROMPTS, same_plan([1, 2], 27), seeds=seeds(27), drawing=Drawing(order), batch=16)
 
 
 @pytest.mark.parametrize("kind", FAILURES)

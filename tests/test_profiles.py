@@ -117,14 +117,14 @@ def test_the_commands_share_one_profile(tmp_path: Path, monkeypatch: pytest.Monk
     best = {b["steps"]: b["optimum"]["counts"] for b in first["budgets"]}
     listed = {row["steps"]: row["counts"] for row in evaluate(chosen)["rows"] if row["schedule"] == "optimum"}
     assert listed == best
-    drawn = runs.sample(chosen, "optimum", 4, 2, lambda symbols: None)
+    drawn = runs.sample(chosen, "optimum", 4, 2, lambda codec, mask_id: None)
     assert drawn["counts"] == best[4] and drawn["schedule"] == "optimum"
 
 
 def test_evaluate_and_sample_measure_the_profile_when_it_is_absent(tmp_path: Path, rows: Rows) -> None:
     commands: tuple[Callable[[Config], Record], ...] = (
         lambda chosen: evaluate(chosen, ("optimum", "linear"), (4,)),
-        lambda chosen: runs.sample(chosen, "optimum", 4, 3, lambda symbols: None),
+        lambda chosen: runs.sample(chosen, "optimum", 4, 3, lambda codec, mask_id: None),
     )
     for number, command in enumerate(commands):
         before = rows.number

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import Order
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import Plan, RevealPlan, unmask
 from tests.enumeration import Enumeration
@@ -35,8 +35,7 @@ def price(reference: Tensor, a_plan: Plan, order: Order, temperature: float = 1.
         hidden,
         a_plan,
         seeds=seeds(len(reference), first),
-        order=order,
-        temperature=temperature,
+        drawing=Drawing(order, temperature),
         reference=reference,
     )
     assert torch.equal(result.tokens, reference)
@@ -114,9 +113,8 @@ def test_nelbo_of_a_repeated_bit_is_the_closed_form() -> None:
 def test_prompt_and_padding_are_not_priced() -> None:
     hidden = torch.tensor([[1, VOCAB, VOCAB, -1]])
     reference = torch.tensor([[0, 2, 1, 0]])  # what lies outside the hidden positions is not read
-    result = unmask(
-        TableDenoiser(TABLE), hidden, same_plan([1, 1], 1), seeds=seeds(1), order="margin", reference=reference
-    )
+    a_plan, drawing = same_plan([1, 1], 1), Drawing("margin")
+    result = unmask(TableDenoiser(TABLE), hidden, a_plan, seeds=seeds(1), drawing=drawing, reference=reference)
     assert result.tokens.tolist() == [[1, 2, 1, -1]]
     joint = TABLE.sum(axis=3)
     assert result.nll is not None
@@ -127,7 +125,8 @@ def test_the_denoiser_never_sees_a_hidden_reference_token() -> None:
     reference = everything()
     counting = CountingDenoiser(TableDenoiser(TABLE))
     hidden = torch.full_like(reference, VOCAB)
-    unmask(counting, hidden, same_plan([1, 2, 1], 81), seeds=seeds(81), order="top-probability", reference=reference)
+    a_plan, drawing = same_plan([1, 2, 1], 81), Drawing("top-probability")
+    unmask(counting, hidden, a_plan, seeds=seeds(81), drawing=drawing, reference=reference)
     assert [sorted({int(n) for n in (tokens == VOCAB).sum(1)}) for tokens, _ in counting.calls] == [[4], [3], [1]]
 
 

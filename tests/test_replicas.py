@@ -21,6 +21,7 @@ from torch import Tensor
 from mdm_tune import replicas as module
 from mdm_tune.datasets import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.measuring import measure
 from mdm_tune.replicas import Replicas
@@ -74,11 +75,15 @@ def question(denoiser: Denoiser, kind: str, rows: int, length: int) -> tuple[Ten
         blocks = (torch.arange(length) >= length // 2).long().repeat(rows, 1)
         inside = [[int((hidden[row] & (blocks[row] == block)).sum()) for block in (0, 1)] for row in range(rows)]
         counts = [[even_counts(count, 1 + row % 3) for count in each] for row, each in enumerate(inside)]
-        options = {"order": "entropy", "blocks": blocks, "reference": tokens.clamp(max=denoiser.vocab_size - 1)}
+        options = {
+            "drawing": Drawing("entropy"),
+            "blocks": blocks,
+            "reference": tokens.clamp(max=denoiser.vocab_size - 1),
+        }
         return tokens, {"plan": plan(*counts), **options}
     counts = [[even_counts(count, 2 + row % 3)] for row, count in enumerate(masked)]
     whole = plan(*counts) if rows else CountPlan(torch.zeros(0, 1, 1, dtype=torch.int64))
-    return tokens, {"plan": whole, "order": kind, "temperature": 0.8, "batch": 3}
+    return tokens, {"plan": whole, "drawing": Drawing(kind, 0.8), "batch": 3}
 
 
 KINDS = ("random", "confidence", "bernoulli", "blocks")
@@ -155,9 +160,8 @@ def test_the_profile_of_a_network_is_that_of_one_process(texts: Replicas) -> Non
 REFUSED: dict[str, dict[str, Any]] = {
     "one seed too few": {"seeds": seeds(6)},
     "one seed too many": {"seeds": seeds(8)},
-    "an order": {"order": "alphabetical"},
+    "an order": {"plan": RevealPlan(torch.tensor([[0.0, 1.0]] * 7)), "drawing": Drawing("margin")},
     "a batch": {"batch": 0},
-    "a temperature": {"temperature": -1.0},
     "blocks": {"blocks": torch.zeros(6, 12, dtype=torch.int64)},
     "a reference": {"reference": torch.full((7, 12), 3)},
     "counts of a row": {"plan": CountPlan(torch.tensor([12] * 5 + [11, 12]).view(7, 1, 1))},

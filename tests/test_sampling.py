@@ -15,7 +15,7 @@ from torch import Tensor
 from mdm_tune.denoisers import asking
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
-from mdm_tune.drawing import ORDERS, Order
+from mdm_tune.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
 from tests.helpers import CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
@@ -85,8 +85,9 @@ def run(denoiser: Denoiser, batch: Batch, way: str, size: int = 128, record: lis
     blocks = None if way == "ancestral" else batch.blocks
     on_step = None if record is None else record.append
     a_plan = batch.plan(way)
+    drawing = Drawing(order)
     return unmask(
-        denoiser, batch.tokens, a_plan, seeds=batch.seeds, order=order, blocks=blocks, batch=size, on_step=on_step
+        denoiser, batch.tokens, a_plan, seeds=batch.seeds, drawing=drawing, blocks=blocks, batch=size, on_step=on_step
     )
 
 
@@ -162,11 +163,12 @@ def test_only_what_is_needed_is_wanted() -> None:
     a_plan = plan(*[[[2, 2], [1, 1]]] * 3)
     for order, expected in [("random", [2, 2, 1, 1]), ("margin", [4, 2, 2, 1]), ("confidence", [4, 2, 2, 1])]:
         counting = CountingDenoiser(table())
-        unmask(counting, tokens[:1], plan([[2, 2], [1, 1]]), seeds=seeds(1), order=order, blocks=blocks[:1])  # type: ignore[arg-type]
+        drawing = Drawing(order)  # type: ignore[arg-type]  # one of ORDERS
+        unmask(counting, tokens[:1], plan([[2, 2], [1, 1]]), seeds=seeds(1), drawing=drawing, blocks=blocks[:1])
         assert [int(wanted.sum()) for _, wanted in counting.calls] == expected
     counting = CountingDenoiser(table())
     steps: list[Step] = []
-    unmask(counting, tokens, a_plan, seeds=seeds(3), order="random", blocks=blocks, on_step=steps.append)
+    unmask(counting, tokens, a_plan, seeds=seeds(3), blocks=blocks, on_step=steps.append)
     assert len(counting.calls[0][0]) == 1  # three equal rows are one, asked wherever any of them needs an answer
     assert torch.equal(counting.calls[0][1], steps[0].revealed.any(0, keepdim=True))
 
@@ -202,11 +204,11 @@ def test_each_row_may_follow_its_own_plan(order: Order) -> None:
     tokens = torch.full((len(plans), LENGTH), VOCAB)
     place = {1: [0] * 6, 2: [0, 1, 0, 1, 0, 1], 3: [1, 2, 1, 2, 1, 2]}
     blocks = torch.tensor([place[len(row)] for row in plans])
-    together = unmask(table(), tokens, plan(*plans), seeds=seeds(len(plans)), order=order, blocks=blocks)
+    together = unmask(table(), tokens, plan(*plans), seeds=seeds(len(plans)), drawing=Drawing(order), blocks=blocks)
     for row, own in enumerate(plans):
         here = slice(row, row + 1)
         key = seeds(1, first=row)
-        alone = unmask(table(), tokens[here], plan(own), seeds=key, order=order, blocks=blocks[here])
+        alone = unmask(table(), tokens[here], plan(own), seeds=key, drawing=Drawing(order), blocks=blocks[here])
         assert_same(together, [row], alone)
         assert int(alone.nfe) == sum(count > 0 for block in own for count in block)
 
@@ -214,8 +216,8 @@ def test_each_row_may_follow_its_own_plan(order: Order) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_steps_that_reveal_nothing_change_nothing(order: Order) -> None:
     tokens = torch.full((30, LENGTH), VOCAB)
-    dense = unmask(table(), tokens, same_plan([1, 2, 3], 30), seeds=seeds(30), order=order)
-    sparse = unmask(table(), tokens, same_plan([0, 1, 0, 0, 2, 3, 0], 30), seeds=seeds(30), order=order)
+    dense = unmask(table(), tokens, same_plan([1, 2, 3], 30), seeds=seeds(30), drawing=Drawing(order))
+    sparse = unmask(table(), tokens, same_plan([0, 1, 0, 0, 2, 3, 0], 30), seeds=seeds(30), drawing=Drawing(order))
     assert_same(dense, range(30), sparse)
     assert sparse.denoiser_rows == dense.denoiser_rows
 

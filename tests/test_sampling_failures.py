@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
@@ -49,7 +50,7 @@ def test_non_finite_logits_name_their_row_and_step(bad: list[float], kind: str, 
     tokens = torch.tensor([[0, 3, 3], [2, 3, 3], [1, 3, 3], [2, 3, 3], [1, 3, 3]])
     steps = plan([[1, 1]], [[2]], [[1, 1]], [[2]], [[1, 1]])
     with pytest.raises(RunError, match=rf"returned {kind} for row 2 at step 1;"):
-        unmask(failing(torch.tensor(bad)), tokens, steps, seeds=seeds(5), order=order, batch=batch)
+        unmask(failing(torch.tensor(bad)), tokens, steps, seeds=seeds(5), drawing=Drawing(order), batch=batch)
 
 
 def test_ancestral_failure_names_its_row_and_step() -> None:
@@ -62,7 +63,7 @@ def test_ancestral_failure_names_its_row_and_step() -> None:
 def test_a_forbidden_token_is_no_failure_and_never_drawn() -> None:
     tokens = torch.tensor([[1, 2, 3, 3]] * 200)
     denoiser = failing(torch.tensor([0.0, -INF, 0.0]))
-    result = unmask(denoiser, tokens, same_plan([1, 1], 200), seeds=seeds(200), order="confidence")
+    result = unmask(denoiser, tokens, same_plan([1, 1], 200), seeds=seeds(200), drawing=Drawing("confidence"))
     assert set(result.tokens[:, 2:].flatten().tolist()) == {0, 2}
 
 
@@ -92,7 +93,7 @@ def test_the_good_plan_is_good() -> None:
     # The refusals below differ from these calls in one thing each.
     denoiser = FunctionDenoiser(VOCAB, lambda tokens, wanted: torch.zeros(int(wanted.sum()), VOCAB))
     tokens = torch.tensor([[0, 3, 3], [3, 3, 3]])
-    unmask(denoiser, tokens, GOOD, seeds=seeds(2), order="confidence", temperature=0.0, batch=1)
+    unmask(denoiser, tokens, GOOD, seeds=seeds(2), drawing=Drawing("confidence", 0.0), batch=1)
     unmask(denoiser, tokens, plan([[1], [1]], [[2], [1]]), seeds=seeds(2), blocks=BLOCKS)
     unmask(denoiser, tokens, RevealPlan(torch.tensor([[0, 0.5, 0.5, 1]] * 2, dtype=torch.float64)), seeds=seeds(2))
 
@@ -150,8 +151,8 @@ def test_alphas_that_do_not_increase_from_zero_to_one(alphas: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["confidence", "entropy"])
-def test_ancestral_reveal_has_no_order(order: str) -> None:
-    refuse(f"order must be 'random' without blocks, got '{order}'", reveal(), order=order)
+def test_ancestral_reveal_has_no_order(order: Order) -> None:
+    refuse(f"order must be 'random' without blocks, got '{order}'", reveal(), drawing=Drawing(order))
     refuse("without blocks", reveal(), blocks=BLOCKS)
 
 
@@ -161,12 +162,16 @@ def reveal() -> RevealPlan:
 
 @pytest.mark.parametrize("order", ["left-to-right", "", "Random", None])
 def test_unknown_order(order: Any) -> None:
-    refuse(f"order must be one of random, confidence, .*, got {order!r}", GOOD, order=order)
+    with pytest.raises(InputError, match=f"order must be one of random, confidence, .*, got {order!r}"):
+        Drawing(order)
 
 
-@pytest.mark.parametrize("temperature", [-0.1, NAN, INF, -INF])
-def test_temperature_out_of_range(temperature: float) -> None:
-    refuse(f"temperature must be at least 0 and finite, got {temperature}", GOOD, temperature=temperature)
+@pytest.mark.parametrize("name", ["temperature", "confidence_temperature"])
+@pytest.mark.parametrize("value", [-0.1, NAN, INF, -INF])
+def test_temperature_out_of_range(name: str, value: float) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(InputError, match=f"{name} must be at least 0 and finite, got {value}"):
+        Drawing("confidence", **options)
 
 
 @pytest.mark.parametrize("batch", [0, -1])

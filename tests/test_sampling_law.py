@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from mdm_tune import sampling
-from mdm_tune.drawing import ORDERS, Order
+from mdm_tune.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling import RevealPlan, Step, unmask
 from mdm_tune.seeding import noise
 from tests.enumeration import Enumeration, Law, total_variation
@@ -57,8 +57,7 @@ def draw(table: NDArray[np.float64], counts: list[int], order: Order, temperatur
         masked(denoiser),
         same_plan(counts, SAMPLES),
         seeds=seeds(SAMPLES),
-        order=order,
-        temperature=temperature,
+        drawing=Drawing(order, temperature),
         batch=1000,
     )
     return tally(result.tokens)
@@ -121,7 +120,8 @@ def test_ancestral_reveal(name: str, temperature: float) -> None:
     table, enumeration = law_named(name)
     denoiser = TableDenoiser(table)
     plan = RevealPlan(torch.tensor(ALPHAS, dtype=torch.float64).expand(SAMPLES, -1))
-    result = unmask(denoiser, masked(denoiser), plan, seeds=seeds(SAMPLES), temperature=temperature, batch=1000)
+    drawing = Drawing(temperature=temperature)
+    result = unmask(denoiser, masked(denoiser), plan, seeds=seeds(SAMPLES), drawing=drawing, batch=1000)
     observed = tally(result.tokens)
     truth = enumeration.ancestral(ALPHAS, temperature)
     assert math.isclose(math.fsum(truth.values()), 1.0, abs_tol=1e-12)

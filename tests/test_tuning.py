@@ -196,7 +196,7 @@ def with_any_limit(chance: np.random.Generator, seed: int) -> tuple[Evaluator, A
     """A search of any kind whose rows may not suffice."""
     steps, examples = int(chance.choice([2, 4, 8, 12])), int(chance.choice([8, 20, 40]))
     evaluator, _ = sampled({"tune": examples, "choose": 8, "report": 8}, str(chance.choice(["random", "entropy"])))
-    if evaluator.sampler.order == "random" and chance.random() < 0.4:
+    if evaluator.sampler.drawing.order == "random" and chance.random() < 0.4:
         evaluator.sampler = replace(evaluator.sampler, bernoulli=True)
     settings = replace(
         SETTINGS,

@@ -39,7 +39,8 @@ class Asker:
 
     batch: rows per call at most, fewer where all their logits together would be too many; halved for good where the
     memory does not suffice, see ``working_batch``. denoiser_rows: sequence forwards that were answered, identical rows
-    of one question counted once. denoiser_tokens: their positions, padding left out.
+    of one question counted once, each as often as the denoiser's ``forwards`` says, where it has this attribute: the
+    forwards that it makes for one row (guidance makes two). denoiser_tokens: their positions, padding left out.
     """
 
     def __init__(self, denoiser: Denoiser, batch: int) -> None:
@@ -95,8 +96,9 @@ class Asker:
     def _call(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         with torch.inference_mode():
             logits = self.denoiser(tokens, wanted)
-        self.denoiser_rows += len(tokens)
-        self.denoiser_tokens += int((tokens >= 0).sum())
+        forwards: int = getattr(self.denoiser, "forwards", 1)
+        self.denoiser_rows += forwards * len(tokens)
+        self.denoiser_tokens += forwards * int((tokens >= 0).sum())
         expected = (int(wanted.sum()), self.denoiser.vocab_size)
         if logits.shape != expected:
             raise RunError(

@@ -1,0 +1,238 @@
+"""Hugging Face checkpoints: found, opened without a word on the terminal, and every failure explained."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mdm_tune.denoisers.families import AutoClass, Family, refuse, version_numbers, version_problem
+from mdm_tune.errors import InputError
+from mdm_tune.trust import require_trust
+
+__all__ = [
+    "Checkpoint",
+    "fingerprint",
+    "imported",
+    "load_model",
+    "load_tokenizer",
+    "opened",
+    "quiet",
+]
+
+AUTO_CLASSES: Mapping[AutoClass, str] = {
+    "masked-lm": "AutoModelForMaskedLM",
+    "causal-lm": "AutoModelForCausalLM",
+    "model": "AutoModel",
+}
+LENGTHS = ("max_position_embeddings", "max_sequence_length", "model_length", "n_positions")
+IGNORED = ("contact_head", "pooler", "position_ids", "rotary_emb")  # missing weights that no logits depend on
+WANTED = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+LARGEST = 65_536
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder of weights and the mapping in its config.json.
+
+    name: what the user called it. weight_bytes: of the weights as they are used.
+    """
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", ""))
+
+    def weight_bytes(self, dtype: str) -> int:
+        """Bytes that the weights take in ``dtype``; ``auto`` is the type in which they are stored."""
+        files = [*self.folder.glob("*.safetensors")] or [*self.folder.glob("*.bin")]
+        stored = str(self.config.get("dtype") or self.config.get("torch_dtype") or "float32")
+        kept = BYTES.get(stored, 4)
+        return sum(file.stat().st_size for file in files) * (kept if dtype == "auto" else BYTES[dtype]) // kept
+
+    def longest(self, family: Family) -> int:
+        """The longest sequence, in tokens, that the positions of the model reach."""
+        known = [self.config[name] for name in LENGTHS if isinstance(self.config.get(name), int)]
+        if not known:
+            return LARGEST
+        behind = int(self.config.get("pad_token_id") or 0) + 1 if family.position_offset else 0
+        return min(LARGEST, int(known[0]) - behind)
+
+
+def imported() -> Any:
+    """The module transformers; raises InputError where the extra is not installed."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            f"model.type: huggingface needs the extra hf, but {error}; install it with pip install 'mdm-tune[hf]'"
+        ) from None
+    return transformers
+
+
+def opened(name: str, revision: str | None) -> Checkpoint:
+    """The checkpoint in a local folder or, brought here in whole, on the Hub.
+
+    Raises InputError where there is none, the Hub cannot be reached, or config.json cannot be read.
+    """
+    imported()
+    folder = Path(name) if Path(name).is_dir() else _fetched(name, revision)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.path: a checkpoint is a folder with config.json, weights and tokenizer, but {folder} has no "
+            f"config.json that can be read ({error}); give the folder that save_pretrained wrote"
+        ) from None
+    if not isinstance(config, dict):
+        raise InputError(f"model.path: config.json in {folder} must be a mapping, got {type(config).__name__}; mend it")
+    refuse(config, name)
+    return Checkpoint(name, folder, config)
+
+
+def _fetched(name: str, revision: str | None) -> Path:
+    if Path(name).is_absolute():
+        raise InputError(f"model.path: there is no folder {name}; correct the path: it starts at the config's folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        with quiet():
+            for also in ([], ["pytorch_model*.bin"]):  # the older form of weights only where there is no other
+                patterns = [*WANTED, *also]
+                got = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+                if any(Path(got).glob("*.safetensors")):
+                    break
+    except Exception as error:  # many kinds: no network, no such name, no permission, offline mode
+        raise InputError(
+            f"model.path: {name!r} is no folder here, and the Hugging Face Hub did not give it ({first_line(error)}). "
+            f"Where the Hub cannot be reached, run `hf download {name} --local-dir FOLDER` on a machine that reaches "
+            "it, place FOLDER here (config.json, *.safetensors, the tokenizer's files and the model's own *.py, if it "
+            "has any), and set model.path to FOLDER"
+        ) from None
+    return Path(got)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, log lines or warnings of the library: what matters of them is checked."""
+    said = imported().utils.logging
+    level, bars = said.get_verbosity(), said.is_progress_bar_enabled()
+    said.set_verbosity(logging.CRITICAL)
+    said.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        said.set_verbosity(level)
+        if bars:
+            said.enable_progress_bar()
+
+
+def load_tokenizer(checkpoint: Checkpoint, name: str | None, trust_code: bool) -> Any:
+    """The tokenizer in the folder, or the one that ``name`` names. Raises InputError where there is none."""
+    place = str(checkpoint.folder)
+    if name is not None and not _has_tokenizer(checkpoint.folder):
+        place = name if Path(name).is_dir() else str(_fetched(name, None))
+    try:
+        with quiet():
+            return imported().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
+    except Exception as error:
+        raise _explained(error, f"model.tokenizer: no tokenizer can be loaded from {place}") from None
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(file.stem.startswith(("tokenizer", "vocab", "spiece")) for file in folder.iterdir())
+
+
+def load_model(
+    checkpoint: Checkpoint, family: Family, dtype: Literal["auto", "float32", "bfloat16", "float16"], trust_code: bool
+) -> Any:
+    """The module with its weights on the CPU, in evaluation mode and without gradients.
+
+    Raises InputError where it is no masked model, needs code without ``trust_code``, fails to load or lacks weights.
+    """
+    import torch
+
+    transformers = imported()
+    auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
+    problem = version_problem(family, transformers.__version__)
+    keyword = "dtype" if version_numbers(transformers.__version__) >= (5, 0) else "torch_dtype"
+    options = {keyword: dtype if dtype == "auto" else getattr(torch, dtype), "trust_remote_code": trust_code}
+    try:
+        with quiet():
+            try:
+                model, report = auto.from_pretrained(str(checkpoint.folder), output_loading_info=True, **options)
+            except (AttributeError, TypeError):  # a from_pretrained of the checkpoint's own that returns no report
+                model, report = auto.from_pretrained(str(checkpoint.folder), **options), {}
+    except Exception as error:
+        raise _explained(error, f"model.path: {checkpoint.name} cannot be loaded", problem) from None
+    missing = [name for name in report.get("missing_keys", ()) if not any(part in name for part in IGNORED)]
+    if missing:
+        raise InputError(
+            f"model.path: the weights in {checkpoint.folder} must be those of {type(model).__name__}, but "
+            f"{len(missing)} are missing, such as {sorted(missing)[0]}, and would be random; give a checkpoint of the "
+            "whole model with its prediction head, or another model.auto_class"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _auto_class(checkpoint: Checkpoint, family: Family, trust_code: bool) -> AutoClass:
+    """Which of the classes the checkpoint's config.json leads to."""
+    known = imported().models.auto
+    kind, brought = checkpoint.model_type, checkpoint.config.get("auto_map") or {}
+    if brought and kind not in known.configuration_auto.CONFIG_MAPPING_NAMES:
+        require_trust(trust_code, f"model.path: {checkpoint.name}")
+    named: AutoClass
+    for named, auto in AUTO_CLASSES.items():
+        if auto in brought and trust_code:
+            return named
+    if kind in known.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return "masked-lm"
+    if kind in known.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        if family.attention_mask != "4d":
+            raise InputError(
+                f"model.path: must be a masked diffusion model, got {checkpoint.name} of type {kind!r}, a decoder-only "
+                "model that predicts each token from those before it; give another model, or, if it was trained to "
+                "fill masks, model.family: diffullama or model.attention_mask: 4d"
+            )
+        return "causal-lm"
+    return "model"
+
+
+def _explained(error: Exception, what: str, problem: str | None = None) -> InputError:
+    """The reason that a user can act on: an untrusted model's code, a version, or else the library's own words."""
+    if "trust_remote_code" in str(error):
+        return InputError(f"{what} without running code that it brings; read that code, and give --trust-code")
+    said = f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, ImportError):
+        return InputError(f"{what}: {said}; install what it names")
+    return InputError(f"{what}: {said}; {problem or 'check the files and the section model'}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def fingerprint(model: Any, config: Mapping[str, Any]) -> str:
+    """Sixteen hex digits of a module: its configuration and up to 4096 numbers, evenly spaced, of every tensor."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        flat = weight.detach().flatten()
+        some = flat[:: max(1, len(flat) // 4096)].contiguous().cpu()
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(some.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,308 @@
+"""Models of the Hugging Face libraries as denoisers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mdm_tune.config_models import HuggingFaceConfig
+from mdm_tune.denoisers.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    first_line,
+    imported,
+    load_model,
+    load_tokenizer,
+    opened,
+    quiet,
+)
+from mdm_tune.denoisers.checks import Examined, checked
+from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised, version_problem
+from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.placement import spread
+from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
+from mdm_tune.errors import InputError
+
+__all__ = ["HuggingFace", "load_huggingface"]
+
+PROBE = 12  # tokens of a checking row, its frame not counted
+TIME_EPS = 1e-3  # of MDLM's log-linear schedule
+
+
+class HuggingFace:
+    """A ``Denoiser`` over a module of transformers.
+
+    vocab_size: logits that are returned; a module's columns beyond them are cut off. mask_id: the hidden token.
+    forbidden: ids that are never produced, the mask among them. pad: the id at padding. length: the longest row.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        family: Family,
+        *,
+        vocab_size: int,
+        mask_id: int,
+        forbidden: Sequence[int] = (),
+        pad: int = 0,
+        length: int = 65_536,
+    ) -> None:
+        self.model, self.family, self.length, self.pad = model, family, length, pad
+        self.vocab_size, self.mask_id = vocab_size, mask_id
+        self.device = next(model.parameters()).device  # of the embedding, where the layers lie on several
+        out = {*forbidden, mask_id}
+        self.forbidden = torch.tensor(sorted(token for token in out if token < vocab_size), dtype=torch.int64)
+        accepted = inspect.signature(model.forward).parameters
+        self.takes_cache = "use_cache" in accepted
+        self.head: nn.Module | None = None
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        """Logits of the original tokens at the wanted positions, in the module's own float type.
+
+        tokens (rows, length) int64, ``mask_id`` where hidden and -1 at padding; wanted (rows, length) bool.
+        Returns (wanted.sum(), vocab_size), row by row. Raises InputError when a row is longer than the model.
+        """
+        asked = wanted.any(1)
+        if not bool(asked.any()):
+            return torch.empty(0, self.vocab_size, device=tokens.device)
+        packed, at, row = _packed(tokens[asked], wanted[asked], self.family.padding)
+        if packed.shape[1] > self.length:
+            raise InputError(f"the model takes at most {self.length} tokens, got a row of {packed.shape[1]}")
+        packed, at, row = packed.to(self.device), at.to(self.device), row.to(self.device)
+        if self.family.shift_logits:  # the first token of a row has none before it, whatever the padding
+            at = torch.where((at > 0) & (packed[row, at - 1] >= 0), at - 1, at)
+        logits = self._logits(packed, row, at)[:, : self.vocab_size]
+        logits[:, self.forbidden.to(logits.device)] = -math.inf
+        return logits.to(tokens.device)
+
+    def _logits(self, packed: Tensor, row: Tensor, at: Tensor) -> Tensor:
+        """The module's own logits (n, columns) at these places; only their hidden states enter the head, if it can."""
+        if self.head is None:
+            return self.whole(packed)[row, at]
+
+        def pick(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+            hidden: Tensor = given[0]
+            return (hidden[row.to(hidden.device), at.to(hidden.device)].unsqueeze(0), *given[1:])
+
+        hook = self.head.register_forward_pre_hook(pick)
+        try:
+            return self.whole(packed)[0]
+        finally:
+            hook.remove()
+
+    def whole(self, packed: Tensor) -> Tensor:
+        """The module's answer (rows, length, columns) to rows (rows, length) on its own device, -1 at padding."""
+        real = packed >= 0
+        options = dict(self._masks(real))
+        if self.family.time == "sigma":
+            share = (packed == self.mask_id).sum(1) / real.sum(1).clamp(min=1)
+            options["timesteps"] = -torch.log1p(-(1 - TIME_EPS) * share)
+        if self.takes_cache:
+            options["use_cache"] = False
+        answer = self.model(packed.masked_fill(~real, self.pad), **options)
+        if isinstance(answer, Tensor):
+            return answer
+        logits: Tensor = answer[0] if isinstance(answer, tuple) else answer.logits
+        return logits
+
+    def _masks(self, real: Tensor) -> Mapping[str, Any]:
+        """Attention mask and position ids, in the form that the family takes them."""
+        options: dict[str, Any] = {}
+        if self.family.attention_mask == "4d":
+            options["attention_mask"] = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
+        elif self.family.attention_mask == "2d" and not bool(real.all()):
+            options["attention_mask"] = real.long()
+        if self.family.position_ids:
+            options["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)
+        return options
+
+    def find_head(self, packed: Tensor) -> bool:
+        """Look for the module through which hidden states become logits, so that only the wanted ones go there.
+
+        It is the outermost that maps (rows, length, width) to logits position by position: tried on ``packed``, at
+        least two rows, and taken only where the answer stays the same.
+        """
+        expected = self.whole(packed)
+        shape, found = expected.shape, []
+
+        def note(module: nn.Module, given: tuple[Any, ...], answer: Any) -> None:
+            first = given[0] if given else None
+            hidden = isinstance(first, Tensor) and first.is_floating_point() and first.shape[:2] == shape[:2]
+            if hidden and isinstance(answer, Tensor) and answer.shape == shape:
+                found.append(module)
+
+        inner = [module for module in self.model.modules() if module is not self.model]
+        hooks = [module.register_forward_hook(note) for module in inner]
+        try:
+            self.whole(packed)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        row, at = (packed >= 0).nonzero(as_tuple=True)
+        row, at = row[1::2], at[1::2]
+        told = expected[row, at]
+        tolerance = 64 * torch.finfo(expected.dtype).eps * max(1.0, float(expected.abs().max()))
+        for module in reversed(found):  # an outer module ends after those in it
+            self.head = module
+            try:
+                answer = self._logits(packed, row, at)
+            except Exception:  # whatever this module of somebody else's makes of fewer rows
+                continue
+            if answer.shape == told.shape and bool(((answer - told).abs() <= tolerance).all()):
+                return True
+        self.head = None
+        return False
+
+
+def _packed(tokens: Tensor, wanted: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows with all padding on one side, no wider than needed, and the column and row of each wanted position."""
+    real = tokens >= 0
+    order = real.long().sort(dim=1, stable=True, descending=side == "right").indices
+    width = int(real.sum(1).max())
+    order = order[:, :width] if side == "right" else order[:, tokens.shape[1] - width :]
+    row, at = wanted.gather(1, order).nonzero(as_tuple=True)
+    return tokens.gather(1, order), at, row
+
+
+def load_huggingface(
+    config: HuggingFaceConfig,
+    *,
+    trust_code: bool,
+    device: str = "cpu",
+    free: Mapping[str, int] | None = None,
+) -> Loaded:
+    """The checkpoint that the model section describes, loaded and checked.
+
+    trust_code: whether code that the checkpoint brings may run. device: where the model and its answers lie. free: the
+    devices, with their free bytes, that its layers are laid over where it fits on none alone.
+
+    Raises InputError for whatever cannot be loaded, is no masked diffusion model, or fails a check.
+    """
+    checkpoint = opened(config.path, config.revision)
+    known = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
+    family = merged(known, config.over_family())
+    tokenizer = load_tokenizer(checkpoint, config.tokenizer or family.tokenizer, trust_code)
+    model = load_model(checkpoint, family, config.dtype, trust_code)
+    model = model.to(device) if free is None else spread(model, free)
+    vocab_size = _vocab_size(checkpoint, model, tokenizer)
+    mask_id = _mask_id(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
+    never = token_ids(tokenizer, family.never, "model.never" if config.never is not None else None)
+    ends = token_ids(tokenizer, family.end_tokens, "model.end_tokens" if config.end_tokens is not None else None)
+    codec = TokenizerCodec(tokenizer, vocab_size=vocab_size, hidden=(mask_id,), end_tokens=ends, split=family.split)
+    longest = checkpoint.longest(family)
+    if config.length is not None and config.length > longest:
+        raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
+    pad = checkpoint.config.get("pad_token_id")
+    denoiser = HuggingFace(
+        model,
+        family,
+        vocab_size=vocab_size,
+        mask_id=mask_id,
+        forbidden=[*never, *(set(range(vocab_size)) - codec.ids)],
+        pad=pad if isinstance(pad, int) and 0 <= pad < vocab_size else 0,
+        length=longest,
+    )
+    where = f"model.path: {checkpoint.name}"
+    rows, body = _probe(codec, denoiser, longest)
+    _first_call(denoiser, rows, where, version_problem(family, imported().__version__))
+    padding = family.attention_mask != "none" and not _sees_padding(denoiser, rows)
+    found, notes = checked(Examined(denoiser, where), rows, body, padding=padding, mended=family.mended)
+    said = [] if config.family else [f"{checkpoint.name} is read as family {family.name}, by its model type"]
+    return Loaded(found, codec, config.length or longest, tuple(said + notes), fingerprint(model, checkpoint.config))
+
+
+def _vocab_size(checkpoint: Checkpoint, model: nn.Module, tokenizer: Any) -> int:
+    """Rows of the embedding, of which the tokenizer must not need more."""
+    try:
+        rows: int | None = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):  # a module with an embedding of its own kind
+        rows = None
+    known = [number for number in (rows, checkpoint.config.get("vocab_size")) if isinstance(number, int)]
+    if not known:
+        raise InputError(f"model.path: config.json of {checkpoint.name} must say its vocab_size; add it there")
+    size = min(known)
+    needed = int(tokenizer.vocab_size)
+    if needed > size:
+        raise InputError(
+            f"model.tokenizer: the model knows {size} tokens, and the tokenizer of {checkpoint.name} has {needed}: "
+            "they do not belong together; give the model's own tokenizer"
+        )
+    return size
+
+
+def _mask_id(given: int | None, checkpoint: Checkpoint, family: Family, tokenizer: Any, vocab_size: int) -> int:
+    """The id of the mask: from the YAML file, the tokenizer, config.json or the family, the first that has one."""
+    published = vocab_size - 1 if family.mask_token_id == "last" else family.mask_token_id
+    for found in (given, tokenizer.mask_token_id, checkpoint.config.get("mask_token_id"), published):
+        if found is not None:
+            break
+    else:
+        raise InputError(
+            "model.mask_token_id: a masked diffusion model has a mask token, but neither the tokenizer nor config.json "
+            f"of {checkpoint.name} names one; set model.mask_token_id if it was trained with one, or give another model"
+        )
+    if not isinstance(found, int) or not 0 <= found < vocab_size:
+        raise InputError(
+            f"model.mask_token_id: must be one of the {vocab_size} tokens of the model, got {found}; set the id that "
+            f"{checkpoint.name} was trained with"
+        )
+    return found
+
+
+def _probe(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> tuple[Tensor, slice]:
+    """Two rows of random tokens in the frame of a whole text, and where in them the tokens are."""
+    before, after = codec.framed([])
+    size = max(3, min(PROBE, longest - len(before) - len(after)))
+    out = {*denoiser.forbidden.tolist(), *codec.silent}
+    plain = torch.tensor([token for token in range(denoiser.vocab_size) if token not in out])
+    if len(plain) < 2:
+        raise InputError(
+            f"model.tokenizer: at least two tokens must be left that can be produced, got {len(plain)} of "
+            f"{denoiser.vocab_size}; give the model's own tokenizer, or fewer in model.never"
+        )
+    drawn = plain[torch.randint(len(plain), (2, size), generator=torch.Generator().manual_seed(0))]
+    rows = [[*before, *row, *after] for row in drawn.tolist()]
+    return torch.tensor(rows), slice(len(before), len(before) + size)
+
+
+def _sees_padding(denoiser: HuggingFace, rows: Tensor) -> bool:
+    """Whether what lies at padding changes an answer, to the last bit: no rounding can hide it, in any float type."""
+    if denoiser.family.position_offset:  # the id at padding decides the positions, and checks of answers see the rest
+        return False
+    tokens = rows.clone()
+    tokens[0, : rows.shape[1] // 2] = -1
+    wanted = tokens >= 0
+    own, other = denoiser.pad, int(rows[0, rows.shape[1] // 2])
+    answers = []
+    for pad in (own, other if other != own else int(rows[0, -1])):
+        denoiser.pad = pad
+        with torch.inference_mode():
+            answers.append(denoiser(tokens, wanted))
+    denoiser.pad = own
+    return not torch.equal(*answers)
+
+
+def _first_call(denoiser: HuggingFace, rows: Tensor, where: str, problem: str | None) -> None:
+    """Ask once, explain what fails, and look for the head."""
+    packed = rows.to(denoiser.device)
+    try:
+        with torch.inference_mode(), quiet():
+            answer = denoiser.whole(packed)
+            if isinstance(answer, Tensor) and answer.ndim == 3:
+                denoiser.find_head(packed)
+    except Exception as error:  # whatever the module, a program of its authors, raises
+        raise InputError(
+            f"{where} fails on its first call ({type(error).__name__}: {first_line(error)}); "
+            f"{problem or 'check the fields of its family in the section model'}"
+        ) from None
+    if not isinstance(answer, Tensor) or answer.ndim != 3 or answer.shape[2] < denoiser.vocab_size:
+        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise InputError(
+            f"{where} must answer with logits (rows, length, {denoiser.vocab_size}), got {got}: it has no prediction "
+            "head, or another vocabulary; give a checkpoint with its head, or another model.auto_class"
+        )

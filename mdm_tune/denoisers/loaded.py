@@ -1,0 +1,25 @@
+"""A denoiser together with what was learned while it was loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.text import Codec
+
+__all__ = ["Loaded"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model from outside the package, ready to be asked.
+
+    length: the longest sequence that is used, in tokens. notes: what a user should know, each a sentence. fingerprint:
+    sixteen hex digits; equal means the same weights.
+    """
+
+    denoiser: Denoiser
+    codec: Codec
+    length: int
+    notes: tuple[str, ...]
+    fingerprint: str

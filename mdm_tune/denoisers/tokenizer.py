@@ -1,0 +1,128 @@
+"""A Hugging Face tokenizer as the codec of a model: text to tokens, tokens to text, frames and chats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from mdm_tune.errors import InputError
+
+__all__ = ["TokenizerCodec", "token_ids"]
+
+SHOWN = 40
+
+
+class TokenizerCodec:
+    """The ``Codec`` of a tokenizer, fast or slow.
+
+    vocab_size: the number of tokens that the model knows; a text that needs others is refused. hidden: ids, the mask
+    among them, that are no text. split: ``characters`` reads every character as one token of the vocabulary.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        vocab_size: int,
+        hidden: Sequence[int] = (),
+        end_tokens: tuple[int, ...] = (),
+        split: Literal["characters"] | None = None,
+    ) -> None:
+        self.tokenizer, self.vocab_size, self.split = tokenizer, vocab_size, split
+        self.end_tokens = end_tokens
+        self._ids: dict[str, int] = tokenizer.get_vocab()
+        self._texts = {token: text for text, token in self._ids.items()}
+        self.silent = {*tokenizer.all_special_ids, *hidden, *end_tokens}
+        self._before, self._after = self._frame()
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """Every id that stands for a token."""
+        return frozenset(self._texts)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text; raises InputError where the vocabulary has none for it."""
+        tokens = self._characters(text) if self.split == "characters" else self._words(text)
+        if beyond := [token for token in tokens if token >= self.vocab_size]:
+            raise InputError(
+                f"a text must consist of the {self.vocab_size} tokens of the model, got {self._texts[beyond[0]]!r}, "
+                f"token {beyond[0]} of the tokenizer, in {text[:SHOWN]!r}; remove it, or give the model's own tokenizer"
+            )
+        return tokens
+
+    def framed(self, tokens: list[int]) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and after one text."""
+        return list(self._before), list(self._after)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens without padding, mask, end of text and other special tokens."""
+        shown = [token for token in tokens if token in self._texts and token not in self.silent]
+        if self.split == "characters":
+            return "".join(self._texts[token] for token in shown)
+        text: str = self.tokenizer.decode(shown, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The messages in the tokenizer's chat template; raises InputError where it has none or refuses them."""
+        if not self.tokenizer.chat_template:
+            raise InputError(
+                "dataset.chat: the model's tokenizer has no chat template; leave chat out, or give a model that was "
+                "trained on chats"
+            )
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # whatever the template, a program of its authors, raises
+            roles = [message.get("role") for message in messages]
+            raise InputError(
+                f"dataset.chat: the model's chat template refuses messages of roles {roles}: {error}; change them"
+            ) from None
+        return text
+
+    def _words(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        unknown = self.tokenizer.unk_token_id
+        if tokens and unknown is not None and all(token == unknown for token in tokens):
+            raise InputError(
+                f"a text must have tokens in the model's vocabulary, got {text[:SHOWN]!r}, which is unknown as a "
+                "whole; where every character is a token of its own, set model.split to characters"
+            )
+        return tokens
+
+    def _characters(self, text: str) -> list[int]:
+        if foreign := sorted(set(text) - self._ids.keys()):
+            raise InputError(
+                f"every character of a text must be a token of the model, got {foreign[0]!r} in {text[:SHOWN]!r}; "
+                "replace or remove it"
+            )
+        return [self._ids[character] for character in text]
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """Read off what the tokenizer makes of a sample: the ways to ask for it directly differ between versions."""
+        for sample in ("a", "A", next(iter(self._ids))):
+            bare: list[int] = self.tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"]
+            whole: list[int] = self.tokenizer(sample, verbose=False)["input_ids"]
+            for start in range(len(whole) - len(bare) + 1):
+                if bare and whole[start : start + len(bare)] == bare:
+                    return whole[:start], whole[start + len(bare) :]
+        return [], []
+
+
+def token_ids(tokenizer: Any, given: Sequence[int | str], field: str | None) -> tuple[int, ...]:
+    """The ids of tokens that are given by id or text.
+
+    field: the path of the YAML field they come from; None drops the tokens that this vocabulary lacks, as those that a
+    family's published vocabulary has need not be in another one.
+
+    Raises InputError for a token that the vocabulary lacks.
+    """
+    known: dict[str, int] = tokenizer.get_vocab()
+    found = set(known.values())
+    ids = [known.get(token, -1) if isinstance(token, str) else token for token in given]
+    for token, number in zip(given, ids, strict=True):
+        if field is not None and number not in found:
+            raise InputError(
+                f"{field}: must name tokens of the model's vocabulary, got {token!r}; give a token's text or its id"
+            )
+    return tuple(dict.fromkeys(number for number in ids if number in found))

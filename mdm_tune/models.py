@@ -1,0 +1,77 @@
+"""The model section of a config as a live denoiser, with what else a run must know of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import assert_never
+
+from mdm_tune.config_models import ExactLaw, ModelConfig
+from mdm_tune.datasets import bundled
+from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.law import Law
+from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.transformer import load_transformer
+from mdm_tune.permissions import Permissions
+from mdm_tune.text import Symbols
+
+__all__ = ["law_of", "load_model"]
+
+
+def load_model(config: ModelConfig, device: str = "cpu", allow: Permissions = Permissions()) -> Loaded:
+    """The denoiser that the model section describes, on a device; exact laws stay on the CPU.
+
+    Raises InputError for whatever cannot be loaded, and for code that nobody has allowed.
+    """
+    match config.type:
+        case "huggingface":
+            from mdm_tune.denoisers.huggingface import load_huggingface
+
+            return load_huggingface(config, trust_code=allow.trust_code, device=device)
+        case "custom":
+            from mdm_tune.denoisers.custom import load_custom
+
+            return load_custom(config, trust_code=allow.trust_code, device=device)
+        case "transformer":
+            model = load_transformer(bundled(config.path))
+            weights = [
+                part
+                for name, weight in sorted(model.state_dict().items())
+                for part in (name.encode(), weight.numpy().tobytes())
+            ]
+            return Loaded(model.to(device), Symbols(model.symbols), model.length, (), _digits(weights))
+    law = _law(config)
+    return Loaded(law, Symbols(law.symbols), law.length, (), _digits([config.model_dump_json().encode()]))
+
+
+def law_of(model: Loaded) -> Law | None:
+    """The denoiser, where its law is known exactly."""
+    return model.denoiser if isinstance(model.denoiser, Law) else None
+
+
+def _digits(parts: Iterable[bytes]) -> str:
+    """Sixteen hex digits that change with any of the parts; an exact law is its own config."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _law(config: ExactLaw) -> Law:
+    match config.type:
+        case "markov":
+            if config.flip is not None:
+                even = MarkovChain.sticky(config.symbols, config.flip, config.length)
+                return MarkovChain(even.transition, config.start, config.length) if config.start else even
+            assert config.transition is not None  # the config has exactly one of the two
+            start = config.start or (1 / config.symbols,) * config.symbols
+            return MarkovChain(config.transition, start, config.length)
+        case "repeated-bit":
+            return RepeatedBit(config.length)
+        case "parity":
+            return Parity(config.length)
+        case "table":
+            return Table(tuple(config.probabilities), tuple(config.probabilities.values()))
+        case "mixture":
+            return Mixture(config.weights, config.components)
+    assert_never(config)

@@ -1,0 +1,172 @@
+"""Where records come from: JSON lines, CSV, plain text, and sets that the library ``datasets`` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from mdm_tune.errors import InputError
+
+__all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source"]
+
+BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records with named fields.
+
+    name: the file or set that they come from. lines: the line that each record begins at, () where it has none.
+    """
+
+    name: str
+    records: Sequence[Mapping[str, Any]]
+    lines: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.records):
+            raise InputError(f"{self.name} holds no record; give a file with at least one example for each use")
+
+    def place(self, number: int) -> str:
+        """Where record ``number`` stands, for a reader."""
+        return f"{self.name}, line {self.lines[number]}" if self.lines else f"{self.name}, row {number}"
+
+
+def jsonl_source(path: Path) -> Source:
+    """One JSON object per line, blank lines left out; raises InputError with the line of anything else."""
+    records, lines = [], []
+    for number, line in enumerate(_read(path).split("\n"), 1):  # splitlines would cut inside a string of JSON
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise InputError(
+                f"{path}, line {number}: not JSON: {reason}, got {line[:60]!r}; write one object a line"
+            ) from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number}: must be an object {{...}} with named fields, got {line[:60]!r}")
+        records.append(record)
+        lines.append(number)
+    return Source(str(path), records, tuple(lines))
+
+
+def csv_source(path: Path) -> Source:
+    """Rows under a line of field names, separated by commas, or by tabs in a file that ends in .tsv.
+
+    Raises InputError for a row with more or fewer fields than there are names, and for names that repeat or are empty.
+    """
+    reader = csv.reader(
+        io.StringIO(_read(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True
+    )
+    rows, lines, ended = [], [], 0
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(ended + 1)
+            ended = reader.line_num
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not CSV: {error}; quote such a field, or use JSON") from None
+    names = rows[0] if rows else []
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(f"{path}: the first line must name each field once, got {names}; write the names there")
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(names):
+            raise InputError(
+                f"{path}, line {line}: has {len(row)} fields, the first line names {len(names)} "
+                f"({', '.join(names)}); put text that holds a separator in quotes"
+            )
+    return Source(str(path), [dict(zip(names, row, strict=True)) for row in rows[1:]], tuple(lines[1:]))
+
+
+def lines_source(path: Path, per: Literal["line", "paragraph"]) -> Source:
+    """Each line that is not blank, or each paragraph between blank lines, as a record with the field ``text``."""
+    numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(_read(path).split("\n"), 1)]
+    if per == "line":
+        groups = [[entry] for entry in numbered if entry[1].strip()]
+    else:
+        groups = [list(group) for filled, group in groupby(numbered, lambda entry: bool(entry[1].strip())) if filled]
+    records = [{"text": "\n".join(line for _, line in group)} for group in groups]
+    return Source(str(path), records, tuple(group[0][0] for group in groups))
+
+
+def hub_source(path: str, name: str | None = None, split: str | None = None, revision: str | None = None) -> Source:
+    """A set of the library ``datasets``: a folder that it saved, a folder or file that it reads, or a name on the Hub.
+
+    Rows are read when they are asked for. Raises InputError without that library, for a set that cannot be loaded, and
+    for a split that is missing or has to be chosen.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
+        ) from None
+    local = Path(path)
+    try:
+        with _without_bars(datasets):
+            if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
+                found = datasets.load_from_disk(path)
+            elif local.is_file() and local.suffix in BUILDERS:
+                found = datasets.load_dataset(BUILDERS[local.suffix], data_files={"train": path})
+            else:
+                found = datasets.load_dataset(path, name, split=split, revision=revision)
+    except Exception as error:  # whatever the library and its network code raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
+        elsewhere = (
+            f"check dataset.path; where the Hub cannot be reached, run {call} on a machine that reaches it, copy FOLDER "
+            "here and give it as dataset.path"
+        )
+        remedy = "check the files" if local.exists() else elsewhere
+        raise InputError(f"cannot load the dataset {path}: {reason}; {remedy}") from error
+    return Source(path if split is None else f"{path} ({split})", _chosen(found, path, split))
+
+
+def _chosen(found: Any, path: str, split: str | None) -> Any:
+    """The split of what was loaded: a set, or a mapping of them by split."""
+    if not isinstance(found, Mapping):
+        own = None if found.split is None else str(found.split)
+        if split is not None and own is not None and split.partition("[")[0] != own:
+            raise InputError(f"{path} holds the split {own}, got dataset.split {split!r}; leave it out")
+        return found
+    names = ", ".join(map(str, found))
+    if split is None and len(found) == 1:
+        return next(iter(found.values()))
+    if split is None:
+        raise InputError(f"{path} has the splits {names}; choose with dataset.split, one or one for each use")
+    if split not in found:
+        raise InputError(f"{path} has no split {split!r}, it has {names}; set dataset.split to one of them")
+    return found[split]
+
+
+@contextmanager
+def _without_bars(datasets: Any) -> Iterator[None]:
+    """The library draws on the terminal otherwise."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the file in it, or for a saved set type: datasets") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check dataset.path") from None
