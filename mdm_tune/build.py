@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from mdm_tune import metrics
-from mdm_tune.config import Config
-from mdm_tune.config_models import ModelConfig
+from mdm_tune.config import Config, LawDatasetConfig, TextDatasetConfig
 from mdm_tune.config_rules import OPTIMUM
-from mdm_tune.datasets import Dataset, Use, bundled, law_dataset, text_dataset
+from mdm_tune.datasets import Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
@@ -21,23 +21,27 @@ from mdm_tune.evaluation import Evaluator
 from mdm_tune.models import law_of, load_model
 from mdm_tune.permissions import Permissions
 from mdm_tune.proposals import SearchSettings
+from mdm_tune.readers import read_examples
 from mdm_tune.replicas import Replicas
+from mdm_tune.reported import Mauve, text_metrics
 from mdm_tune.results import load_schedule
 from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.text import Symbols
+from mdm_tune.text_metrics import AnswerMetric
 
 __all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", "settings_of"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a command works with."""
+    """Everything a command works with. reported: metrics that are shown beside the objective, by name."""
 
     config: Config
     model: Loaded
     evaluator: Evaluator
     search: SearchSettings
+    reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     replicas: Replicas | None = None
 
     @property
@@ -66,13 +70,18 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
             f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
             "give cpu or cpu:2"
         )
-    with Replicas(partial(_denoiser_on, config.model, allow), devices) as replicas:
+    with Replicas(partial(_denoiser_on, config, run.evaluator.length, allow), devices) as replicas:
         run.evaluator.unmask = replicas.unmask
         yield replace(run, replicas=replicas)
 
 
-def _denoiser_on(config: ModelConfig, allow: Permissions, device: str) -> Denoiser:
-    return load_model(config, device, allow).denoiser
+def _denoiser_on(config: Config, length: int, allow: Permissions, device: str) -> Denoiser:
+    return _guided(load_model(config.model, device, allow).denoiser, config, length)
+
+
+def _guided(denoiser: Denoiser, config: Config, length: int) -> Denoiser:
+    """The denoiser under the config's guidance, which hides all but the last ``length`` positions of a row."""
+    return Guided(denoiser, config.sampler.guidance, length) if config.sampler.guidance else denoiser
 
 
 def build(config: Config, allow: Permissions = Permissions()) -> Run:
@@ -82,13 +91,15 @@ def build(config: Config, allow: Permissions = Permissions()) -> Run:
     length = model.length if dataset is None else dataset.length
     chosen = config.sampler
     sampler = Sampler(
-        Drawing(chosen.order, chosen.temperature),
+        Drawing(end_tokens=model.codec.end_tokens, **chosen.drawing),
         chosen.reveal == "bernoulli",
         chosen.counts,
         chosen.batch,
         _block_length(chosen.block_length, length),
     )
-    evaluator = Evaluator(model.denoiser, length, sampler, build_metric(config, model, dataset), dataset)
+    metric, reported = build_metrics(config, model, dataset, allow)
+    check_data(config, metric, dataset)
+    evaluator = Evaluator(_guided(model.denoiser, config, length), length, sampler, metric, dataset)
     search = SearchSettings(
         config.search.strategy,
         config.search.trials,
@@ -105,7 +116,7 @@ def build(config: Config, allow: Permissions = Permissions()) -> Run:
         config.search.margin,
         config.search.timeout,
     )
-    return Run(config, model, evaluator, search)
+    return Run(config, model, evaluator, search, reported)
 
 
 def _block_length(size: int | None, length: int) -> int | None:
@@ -123,28 +134,69 @@ def build_dataset(config: Config, model: Loaded) -> Dataset | None:
     chosen = config.dataset
     if chosen is None:
         return None
-    sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
-    if chosen.type == "text":
-        assert isinstance(model.codec, Symbols)  # a config is refused where they do not
-        return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
-    law = law_of(model)
-    assert law is not None  # go together
-    return law_dataset(law, sizes, config.seed)
+    if isinstance(chosen, TextDatasetConfig | LawDatasetConfig):
+        sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
+        if isinstance(chosen, TextDatasetConfig):
+            assert isinstance(model.codec, Symbols)  # a config is refused where they do not go together
+            return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
+        law = law_of(model)
+        assert law is not None
+        return law_dataset(law, sizes, config.seed)
+    return example_dataset(
+        read_examples(chosen, model.codec, config.seed),
+        model.codec,
+        model.denoiser.mask_id,
+        config.seed,
+        generation_length=chosen.generation_length,
+        longest=model.length,
+        stops=chosen.stop,
+    )
 
 
-def build_metric(config: Config, model: Loaded, dataset: Dataset | None) -> metrics.ExactMetric | metrics.SampleMetric:
-    """The objective; raises InputError where it has no meaning for this model or data."""
+def build_metrics(
+    config: Config, model: Loaded, dataset: Dataset | None, allow: Permissions
+) -> tuple[metrics.ExactMetric | metrics.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
+    """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
     name = config.objective.metric
+    reported: dict[str, AnswerMetric | Mauve] = {}
+    if dataset is not None:
+        reported = text_metrics(config.metrics, name, dataset, allow.trust_code)
+    if name in reported:
+        objective = reported.pop(name)
+        assert isinstance(objective, AnswerMetric)  # MAUVE is no objective: it has one value for all examples
+        return objective, reported
     if name == "spelling":
         assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
-        return metrics.Spelling(dataset)
+        return metrics.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
-        return metrics.PathLikelihood(name, config.sampler.order)
+        return metrics.PathLikelihood(name, config.sampler.order), reported
     law = law_of(model)
     assert law is not None
     if name == "order_kl":
-        return metrics.order_kl(law, config.sampler.block_length)
-    return metrics.divergence(law, name, config.sampler.order, config.sampler.temperature)
+        return metrics.order_kl(law, config.sampler.block_length), reported
+    assert name in ("kl", "tv")
+    return metrics.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
+
+
+def check_data(config: Config, metric: metrics.ExactMetric | metrics.SampleMetric, dataset: Dataset | None) -> None:
+    """Raise InputError where the data lack what metric or sampler need."""
+    if dataset is None:
+        return
+    for split in dataset.splits.values():
+        unknown = (split.hidden & (split.originals < 0)).any(1)
+        if not isinstance(metric, metrics.ExactMetric) and metric.reference and bool(unknown.any()):
+            lacking = split.ids[int(unknown.nonzero()[0, 0])]
+            raise InputError(
+                f"objective {metric.name} prices the reference of every position, and example {lacking} has none for "
+                "some: give each an answer (dataset.answer) and, where answers are shorter than "
+                "dataset.generation_length, the model end tokens (model.end_tokens)"
+            )
+        outside = split.hidden[:, : -dataset.length] if config.sampler.guidance else split.hidden[:, :0]
+        if bool(outside.any()):
+            raise InputError(
+                "sampler.guidance: hides what stands before the positions to fill, which must be the last ones of each "
+                f"example, and equally many; got others in the {split.use} split; leave guidance out"
+            )
 
 
 def settings_of(

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mdm_tune import config_rules as rules
 from mdm_tune.config_conflicts import JUDGED, conflicts
+from mdm_tune.config_data import (
+    CsvDatasetConfig,
+    HubDatasetConfig,
+    JsonlDatasetConfig,
+    LinesDatasetConfig,
+    MetricsConfig,
+    SplitSize,
+)
 from mdm_tune.config_errors import Location, field_problems, placed, read_yaml, with_override, without_password
 from mdm_tune.config_models import (
     ExactLaw,
@@ -23,9 +31,9 @@ from mdm_tune.config_models import (
     ModelConfig,
     PositiveFloat,
     Section,
-    Size,
     Text,
 )
+from mdm_tune.config_sampler import SamplerConfig, Steps, family_sampling
 from mdm_tune.errors import InputError
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", "to_yaml"]
@@ -40,8 +48,6 @@ def on_or_off(value: object) -> object:
 
 
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
-SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
-Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
 Baseline = Annotated[str, AfterValidator(rules.schedule_name)]
 WarmStart = Annotated[Literal["auto", "profile", "off"], BeforeValidator(on_or_off)]
@@ -67,25 +73,21 @@ class LawDatasetConfig(Section):
     report: SplitSize
 
 
-class SamplerConfig(Section):
-    """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call.
-
-    With ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all
-    blocks together."""
-
-    order: Literal["random", "confidence", "top-probability", "margin", "entropy"] = "random"
-    reveal: Literal["fixed", "bernoulli"] = "fixed"
-    temperature: Annotated[float, Field(ge=0.0)] = 1.0
-    steps: Steps
-    counts: Literal["one-per-step", "cumulative"] = "one-per-step"
-    batch: Positive = 128
-    block_length: Size | None = None
-
-
 class ObjectiveConfig(Section):
     """What a schedule is judged by."""
 
-    metric: Literal["kl", "tv", "order_kl", "spelling", "nelbo", "path_nll"]
+    metric: Literal[
+        "kl",
+        "tv",
+        "order_kl",
+        "nelbo",
+        "path_nll",
+        "spelling",
+        "exact_match",
+        "regex",
+        "generative_nll",
+        "custom",
+    ]
 
 
 class ProfileConfig(Section):
@@ -157,7 +159,9 @@ class EvaluateConfig(Section):
     steps: Steps | None = None
 
 
-DatasetConfig = TextDatasetConfig | LawDatasetConfig
+DatasetConfig = (
+    TextDatasetConfig | LawDatasetConfig | JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
+)
 
 
 class Config(Section):
@@ -167,11 +171,19 @@ class Config(Section):
     dataset: Annotated[DatasetConfig, Field(discriminator="type")] | None = None
     sampler: SamplerConfig
     objective: ObjectiveConfig
+    metrics: MetricsConfig = MetricsConfig()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     output: Text
+
+    _taken: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Settings that nobody gave and that are those of the model's family, such as ``temperature 0``."""
+        return self._taken
 
     @model_validator(mode="after")
     def is_consistent(self) -> Self:
@@ -206,8 +218,11 @@ def load_config(
     for key, value in given.items():
         with suppress(InputError):  # the section is no mapping, which the validation below reports
             document = placed(document, key.split("."), value)
+    folder = path.absolute().parent
+    document, taken = with_family_defaults(document, folder)
     try:
-        config = Config.model_validate(document, context={"folder": path.absolute().parent})
+        config = Config.model_validate(document, context={"folder": folder})
+        config._taken = taken
     except ValidationError as error:
         found = field_problems(error, legal_keys(), {key: FLAGS[key] for key in given})
         problems += [line for _, line in found]
@@ -218,6 +233,16 @@ def load_config(
         lines = "\n  ".join(problems)
         raise InputError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)} in the config\n  {lines}")
     return config
+
+
+def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[Any, Any], tuple[str, ...]]:
+    """The document with the sampling settings of the model's family where it gives none, and what these are."""
+    model, sampler = document.get("model"), document.get("sampler")
+    if not isinstance(model, dict) or not isinstance(sampler, dict) or model.get("type") != "huggingface":
+        return document, ()
+    own = family_sampling(model.get("family"), folder / str(model.get("path")))
+    added = {name: value for name, value in own.items() if name not in sampler}
+    return {**document, "sampler": {**added, **sampler}}, tuple(f"{name} {value}" for name, value in added.items())
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -256,11 +281,14 @@ def legal_keys() -> dict[Location, list[str]]:
         (): Config,
         ("sampler",): SamplerConfig,
         ("objective",): ObjectiveConfig,
+        ("metrics",): MetricsConfig,
         ("profile",): ProfileConfig,
         ("search",): SearchConfig,
         ("search", "space"): SpaceConfig,
         ("evaluate",): EvaluateConfig,
     }
+    options = {name: get_args(field.annotation)[0] for name, field in MetricsConfig.model_fields.items()}
+    sections |= {("metrics", name): kind for name, kind in options.items()}
     sections |= {("model", type_name(kind)): kind for kind in get_args(ModelConfig)}
     sections |= {("dataset", type_name(kind)): kind for kind in get_args(DatasetConfig)}
     return {location: list(section.model_fields) for location, section in sections.items()}

@@ -14,12 +14,25 @@ JUDGED = (
     "dataset.type",
     "sampler.order",
     "sampler.reveal",
+    "sampler.type",
     "sampler.temperature",
+    "sampler.top_p",
+    "sampler.confidence_temperature",
+    "sampler.tempered_scores",
+    "sampler.guidance",
+    "sampler.end_drawn",
+    "sampler.end_confident",
+    "sampler.stop_at_end",
     "sampler.block_length",
     "objective.metric",
     "dataset.tune",
     "profile.examples",
+    "metrics.regex",
+    "metrics.generative_nll",
+    "metrics.custom",
 )
+EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets whose examples are text with fields
+ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 
@@ -41,8 +54,13 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield from random_order_conflicts(values)
     elif metric == "spelling":
         yield from spelling_conflicts(values)
+    elif metric in ANSWER_METRICS:
+        yield from answer_conflicts(values)
+    if metric in ("nelbo", "path_nll"):
+        yield from likelihood_conflicts(values)
     yield from source_conflicts(values, exact_laws)
     yield from block_conflicts(values)
+    yield from drawing_conflicts(values)
     examples, tune = values["profile.examples"], values["dataset.tune"]
     if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
         yield (
@@ -65,6 +83,56 @@ def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
             f"sampler.block_length: metric {metric} is computed for one block only, got {shown(size)}; set "
             "objective.metric to order_kl, nelbo or path_nll, or leave block_length out"
         )
+
+
+def drawing_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """Ways to draw tokens that exclude each other."""
+    order = values["sampler.order"]
+    ranking = {"confidence_temperature": 0.0, "tempered_scores": False, "end_confident": True}
+    for name, off in ranking.items():
+        value = values[f"sampler.{name}"]
+        if order == "random" and value is not None and value != off:
+            yield (
+                f"sampler.{name}: needs an order that ranks positions, got {shown(value)} with order 'random'; set "
+                "sampler.order to confidence, or leave it out"
+            )
+    if values["sampler.stop_at_end"] and values["sampler.end_drawn"] is False:
+        yield (
+            "sampler.stop_at_end: waits for a token that ends the text, got true with end_drawn false, which draws "
+            "none; leave one of them out"
+        )
+
+
+def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """What has no meaning where the data's own tokens are revealed and priced."""
+    metric = values["objective.metric"]
+    off = {"top_p": 1.0, "confidence_temperature": 0.0, "end_drawn": True, "end_confident": True, "stop_at_end": False}
+    for name, plain in off.items():
+        value = values[f"sampler.{name}"]
+        if value is not None and value != plain:
+            yield (
+                f"sampler.{name}: metric {metric} prices the data's own tokens by the model's prediction, got "
+                f"{shown(value)}, which changes what is drawn; leave it out, or choose a metric of answers"
+            )
+    if values["sampler.type"] == "external":
+        yield (
+            f"sampler.type: metric {metric} needs the probabilities of tokens, which external code does not return; "
+            "choose a metric of answers, or set sampler.type to builtin"
+        )
+
+
+def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    metric, dataset = values["objective.metric"], values["dataset.type"]
+    if dataset is not None and dataset not in EXAMPLES:
+        got = "no dataset" if dataset == "none" else shown(dataset)
+        yield (
+            f"objective.metric: {metric} judges answers of examples with fields, got {got}; set dataset.type to one "
+            f"of {', '.join(EXAMPLES)}"
+        )
+    if metric != "exact_match" and not values[f"metrics.{metric}"]:
+        needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
+        example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
+        yield f"metrics.{metric}: is what objective.metric names and is missing; add `{metric}: {example}`"
 
 
 def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
@@ -132,7 +200,17 @@ def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> It
     if metric in ("nelbo", "path_nll") and dataset == "none":
         yield (
             f"objective.metric: {metric} is measured on examples, got no dataset; add a dataset section of type "
-            f"text, or law if the model is an exact law"
+            f"text or jsonl, or law if the model is an exact law"
+        )
+    if dataset == "text" and model in ("huggingface", "custom"):
+        yield (
+            f"dataset.type: text cuts windows of characters for models of single characters, got model {shown(model)}; "
+            "set dataset.type to lines, or to jsonl with text: FIELD"
+        )
+    if dataset in EXAMPLES and model in exact_laws:
+        yield (
+            f"dataset.type: {dataset} holds text, and an exact law has data of its own, got model {shown(model)}; set "
+            "dataset.type to law"
         )
     if dataset == "law" and not known_law:
         yield (

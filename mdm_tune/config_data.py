@@ -127,6 +127,7 @@ class ExamplesConfig(Section):
     of their source. separator: between shots. generation_length: tokens to fill in. stop: texts that end an answer.
     id: the field that names an example; without it examples are named by their content."""
 
+    type: str
     tune: SplitSize
     choose: SplitSize
     report: ReportSize

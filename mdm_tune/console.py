@@ -97,6 +97,8 @@ class Screen:
                     f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
                     f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
                 )
+                for each in events.loaded_notes(run):
+                    self.on_event(each)
             case events.Note(text):
                 self.say(f"  note: {text}")
             case events.SearchBegun():

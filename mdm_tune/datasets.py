@@ -86,12 +86,14 @@ class Split:
 class Dataset:
     """Three splits in the tokens of one model.
 
-    codec: what the tokens mean. words: the vocabulary that ``spelling`` looks words up in, if there is one.
+    codec: what the tokens mean. words: the vocabulary that ``spelling`` looks words up in, if there is one. stops:
+    texts that end an answer, as end tokens do.
     """
 
     splits: dict[Use, Split]
     codec: Codec
     words: frozenset[str] | None = None
+    stops: tuple[str, ...] = ()
 
     def answers(self, tokens: Tensor, split: Split) -> list[list[list[int]]]:
         """The tokens of each hole of each row of tokens (n, length), without an end token and what follows it."""
@@ -102,7 +104,11 @@ class Dataset:
 
     def completions(self, tokens: Tensor, split: Split) -> list[str]:
         """The text in the holes of each row of tokens (n, length); several holes of a row are joined by a space."""
-        return [" ".join(self.codec.decode(answer) for answer in answers) for answers in self.answers(tokens, split)]
+        return [" ".join(map(self._text, answers)) for answers in self.answers(tokens, split)]
+
+    def _text(self, answer: list[int]) -> str:
+        text = self.codec.decode(answer)
+        return text[: min((place for stop in self.stops if (place := text.find(stop)) >= 0), default=len(text))]
 
     @property
     def length(self) -> int:
@@ -180,6 +186,7 @@ def example_dataset(
     *,
     generation_length: int | None = None,
     longest: int | None = None,
+    stops: tuple[str, ...] = (),
 ) -> Dataset:
     """Examples of text in a model's tokens; shorter rows are padded on the left.
 
@@ -187,6 +194,7 @@ def example_dataset(
     many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
     the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
     special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
+    stops: texts that end an answer.
 
     Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
     long.
@@ -206,7 +214,7 @@ def example_dataset(
         )
         split = _split(use, [example.id for example in listed], told, mask_id, root)
         splits[use] = replace(split, start=given, examples=tuple(listed))
-    return Dataset(splits, codec)
+    return Dataset(splits, codec, stops=stops)
 
 
 def _tokenised(

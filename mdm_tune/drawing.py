@@ -43,7 +43,7 @@ class Drawing:
     are drawn from, after temperature and top_p, as Dream does; False reads them from the prediction itself, as LLaDA
     does. end_tokens: the ids that end a text. end_drawn: False never draws them. end_confident: False reads the scores
     without them, and reveals a drawn end token only after everything else. stop_at_end: a row is finished once an end
-    token is revealed, and everything before it and in blocks up to its own; what is still hidden becomes that token.
+    token and every position before it are revealed; what is still hidden then becomes that token.
 
     Raises InputError for a value out of its range, and for values that have no meaning together.
     Source: top-p is arXiv:1904.09751, the rules for the end of a text are those of arXiv:2502.09992, Appendix B.4.

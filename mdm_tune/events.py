@@ -11,7 +11,17 @@ from mdm_tune.evaluation import Scores
 from mdm_tune.measuring import PointMeasured
 from mdm_tune.search import Event
 
-__all__ = ["BudgetStarted", "Loaded", "Note", "Notify", "RunEvent", "Scored", "SearchBegun", "memory_notes"]
+__all__ = [
+    "BudgetStarted",
+    "Loaded",
+    "Note",
+    "Notify",
+    "RunEvent",
+    "Scored",
+    "SearchBegun",
+    "loaded_notes",
+    "memory_notes",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,16 @@ class Note:
 
 RunEvent = Loaded | SearchBegun | BudgetStarted | Scored | Note | PointMeasured | Event
 Notify = Callable[[RunEvent], None]
+
+
+def loaded_notes(run: Run) -> Iterator[Note]:
+    """What to know of the model, which settings its family gave, and what one example looks like."""
+    for text in run.model.notes:
+        yield Note(text)
+    if run.config.taken:
+        yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
+    if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
+        yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{examples[0].shown}")
 
 
 def memory_notes(run: Run) -> Iterator[Note]:

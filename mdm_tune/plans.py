@@ -25,11 +25,11 @@ __all__ = [
     "RevealPlan",
     "ThresholdPlan",
     "check_plan",
-    "open_block",
     "pace_of",
 ]
 
 ROUNDING = 1e-9  # a sum of entropies this close to its bound keeps to it
+LAST = torch.iinfo(torch.int64).max  # above every block
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class RevealPlan:
 class ThresholdPlan:
     """Every candidate whose confidence is at least the threshold, and the best one in any case, until a row is full.
 
-    threshold (rows,): 0 reveals a block at once, above 1 one position per step. Confidence is the probability of the
-    drawn token, the largest probability or the margin, by the order. Source: arXiv:2505.22618 (Fast-dLLM).
+    threshold (rows,) at least 0, which reveals a block at once; above 1 it is one position per step. Confidence is the
+    probability of the drawn token, the largest probability or the margin, by the order.
+    Source: arXiv:2505.22618 (Fast-dLLM).
     """
 
     threshold: Tensor
@@ -77,12 +78,12 @@ class EntropyBoundPlan:
 
 @dataclass(frozen=True)
 class QuotaPlan:
-    """At least the counts, more where confident: all candidates above the threshold if they reach the step's quota,
-    else the best quota of them. A block that is full early leaves its other steps out.
+    """At least the counts, more where confident, and a block that is full early leaves its other steps out.
 
+    A step reveals all candidates above the threshold where these are at least its count, else as many of the best.
     counts (rows, blocks, steps) int64 as in ``CountPlan``, whose counts of 0 are no steps. threshold (rows,) as in
-    ``ThresholdPlan``, to be exceeded; from 1 on this is ``CountPlan``. Source: the block refinement of LLaDA2.0,
-    arXiv:2512.15745.
+    ``ThresholdPlan``, but to be exceeded, so that 1 gives ``CountPlan``. Source: ``BlockRefinementScheduler`` of
+    Hugging Face diffusers, which samples LLaDA2.
     """
 
     counts: Tensor
@@ -174,7 +175,7 @@ class _Adaptive:
     def wanted(self, hidden: Tensor) -> Tensor | None:
         if not bool(hidden.any()):
             return None
-        block = open_block(self.blocks, hidden)
+        block = self.blocks.masked_fill(~hidden, LAST).amin(1)
         self.step = torch.where(block == self.block, self.step + 1, 0)
         self.block = block
         return hidden & (self.blocks == block[:, None])
@@ -192,11 +193,6 @@ class _Adaptive:
         quota = self.quotas[row, self.block.clamp(max=blocks - 1), self.step.clamp(max=steps - 1)]
         above = wanted & (sure > threshold)
         return torch.where((above.sum(1) >= quota)[:, None], above, top(scores, wanted, quota))
-
-
-def open_block(blocks: Tensor, hidden: Tensor) -> Tensor:
-    """The lowest block of each row (rows,) that still has a hidden position; above all others where none has."""
-    return blocks.masked_fill(~hidden, torch.iinfo(blocks.dtype).max).amin(1)
 
 
 def _within(bound: Tensor, wanted: Tensor, scores: Tensor) -> Tensor:

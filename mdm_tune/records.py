@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
 from typing import Any
@@ -22,9 +22,7 @@ __all__ = [
     "comparison_records",
     "cost_record",
     "detectable_record",
-    "difference_records",
     "estimate_record",
-    "example_records",
     "frontier_record",
     "plan_record",
     "row_record",
@@ -105,46 +103,6 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
         for a, b in pairs
         for d in (difference(a, b),)
     ]
-
-
-def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
-    """One line per example and schedule: its value and, where tokens were drawn, its sample."""
-    for found in scores:
-        if found.values is None or found.tokens is None or found.use is None or run.dataset is None:
-            continue
-        ids = run.evaluator.split(found.use).ids
-        split = run.evaluator.split(found.use).first(len(found.tokens))
-        texts = run.dataset.completions(found.tokens, split)
-        for name, value, text in zip(ids, found.values.tolist(), texts, strict=True):
-            yield {
-                "split": found.use,
-                "id": name,
-                "steps": found.setting.steps,
-                "schedule": found.setting.label,
-                "value": value,
-                "text": text,
-            }
-
-
-def difference_records(examples: Sequence[Record], most: int = 3) -> list[Record]:
-    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways."""
-    found = []
-    for steps in dict.fromkeys(example["steps"] for example in examples):
-        here = [example for example in examples if example["steps"] == steps]
-        labels = list(dict.fromkeys(example["schedule"] for example in here))
-        if "linear" not in labels or len(labels) < 2:
-            continue
-        other = next(label for label in reversed(labels) if label != "linear")
-        linear = {example["id"]: example for example in here if example["schedule"] == "linear"}
-        tuned = {example["id"]: example for example in here if example["schedule"] == other}
-        pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
-        for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
-            if tuned[name]["value"] == linear[name]["value"]:
-                continue
-            sides = {"first": linear[name], "second": tuned[name]}
-            shown = {side: {key: of[key] for key in ("schedule", "value", "text")} for side, of in sides.items()}
-            found.append({"steps": steps, "id": name, **shown})
-    return found
 
 
 def cost_record(cost: Cost) -> Record:

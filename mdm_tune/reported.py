@@ -85,7 +85,7 @@ class Mauve:
     def _once(references: NDArray[np.float32], answers: NDArray[np.float32], seed: int) -> float:
         from mauve import compute_mauve
 
-        with _silent(), np.errstate(invalid="ignore", divide="ignore"):  # where all answers are one
+        with _silent():
             return float(compute_mauve(p_features=references, q_features=answers, seed=seed).mauve)
 
 

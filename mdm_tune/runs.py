@@ -16,17 +16,11 @@ from mdm_tune.datasets import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
+from mdm_tune.example_records import difference_records, example_records, reported_records
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
 from mdm_tune.profiles import Profiles
-from mdm_tune.records import (
-    Record,
-    comparison_records,
-    cost_record,
-    difference_records,
-    example_records,
-    row_record,
-)
+from mdm_tune.records import Record, comparison_records, cost_record, row_record
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.sampling import Step
 from mdm_tune.seeding import derive_seed
@@ -86,6 +80,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         "comparisons": comparison_records(scores),
         **cost_record(sum((found.cost for found in scores), run.evaluator.preparation + profiles.spent)),
     }
+    record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
     folder.write_json("evaluate.json", record)
     folder.write_csv("evaluate.csv", record["rows"])

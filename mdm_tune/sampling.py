@@ -17,7 +17,7 @@ from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import PLAIN, Drawing, draw, log_probabilities, scattered
 from mdm_tune.errors import InputError
-from mdm_tune.plans import CountPlan, Plan, RevealPlan, check_plan, open_block, pace_of
+from mdm_tune.plans import CountPlan, Plan, RevealPlan, check_plan, pace_of
 from mdm_tune.seeding import noise
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
@@ -86,7 +86,7 @@ def unmask(
         vocab_size=denoiser.vocab_size,
         mask_id=denoiser.mask_id,
     )
-    state = _State(denoiser, tokens, seeds, drawing, blocks, batch, reference, first_row)
+    state = _State(denoiser, tokens, seeds, drawing, batch, reference, first_row)
     once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
     pace = pace_of(plan, drawing, state.hidden, blocks, once)
     number = 0
@@ -111,13 +111,12 @@ class _State:
         tokens: Tensor,
         seeds: NDArray[np.uint64],
         drawing: Drawing,
-        blocks: Tensor | None,
         batch: int,
         reference: Tensor | None,
         first_row: int,
     ) -> None:
         rows, length = tokens.shape
-        self.seeds, self.drawing, self.blocks, self.mask_id = seeds, drawing, blocks, denoiser.mask_id
+        self.seeds, self.drawing, self.mask_id = seeds, drawing, denoiser.mask_id
         self.reference, self.first_row, self.ask = reference, first_row, Asker(denoiser, batch)
         self.tokens = tokens.clone()
         self.generated = self.hidden
@@ -164,11 +163,9 @@ class _State:
         self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
 
     def stop(self) -> None:
-        """Fill the rows whose text has ended with the token that ended it."""
+        """Fill the rows whose text has ended, with the token that ended it."""
         hidden = self.hidden
         final = self.generated & (hidden.cumsum(1) == 0)
-        if self.blocks is not None:
-            final &= self.blocks < open_block(self.blocks, hidden)[:, None]
         ended = final & torch.isin(self.tokens, self.ends)
         token = self.tokens.gather(1, ended.int().argmax(1, keepdim=True))
         self.tokens = torch.where(hidden & ended.any(1, keepdim=True), token, self.tokens)

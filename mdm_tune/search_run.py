@@ -12,12 +12,13 @@ from mdm_tune.config import Config, resolved, to_yaml
 from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
 from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, SearchBegun, memory_notes
+from mdm_tune.example_records import example_records, reported_records
 from mdm_tune.ledger import Worker
 from mdm_tune.limits import Timetable
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
 from mdm_tune.profiles import Profiles
-from mdm_tune.records import Record, example_records, schedule_record, search_record
+from mdm_tune.records import Record, schedule_record, search_record
 from mdm_tune.results import RunFolder, versions, write_text
 from mdm_tune.schedules import Beta
 from mdm_tune.search import search_budget
@@ -108,6 +109,7 @@ def _write_result(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
     record = search_record(run, folder, budgets, profiles.cost if profiles.guides else None)
+    record["reported"] = list(reported_records(run, reported))
     folder.write_json(folder.result.name, record)
     return record
 

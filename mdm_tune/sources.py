@@ -90,7 +90,7 @@ def csv_source(path: Path) -> Source:
 
 def lines_source(path: Path, per: Literal["line", "paragraph"]) -> Source:
     """Each line that is not blank, or each paragraph between blank lines, as a record with the field ``text``."""
-    numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(_read(path).split("\n"), 1)]
+    numbered = list(enumerate(_read(path).split("\n"), 1))
     if per == "line":
         groups = [[entry] for entry in numbered if entry[1].strip()]
     else:
@@ -111,7 +111,7 @@ def hub_source(path: str, name: str | None = None, split: str | None = None, rev
         raise InputError(
             "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
         ) from None
-    local = Path(path)
+    local, split_was_taken = Path(path), False
     try:
         with _without_bars(datasets):
             if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
@@ -120,24 +120,25 @@ def hub_source(path: str, name: str | None = None, split: str | None = None, rev
                 found = datasets.load_dataset(BUILDERS[local.suffix], data_files={"train": path})
             else:
                 found = datasets.load_dataset(path, name, split=split, revision=revision)
+                split_was_taken = split is not None
     except Exception as error:  # whatever the library and its network code raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
         elsewhere = (
-            f"check dataset.path; where the Hub cannot be reached, run {call} on a machine that reaches it, copy FOLDER "
-            "here and give it as dataset.path"
+            f"check dataset.path; where the Hub cannot be reached, run {call} on a machine that reaches it, place "
+            "FOLDER here and set dataset.path to it"
         )
         remedy = "check the files" if local.exists() else elsewhere
         raise InputError(f"cannot load the dataset {path}: {reason}; {remedy}") from error
-    return Source(path if split is None else f"{path} ({split})", _chosen(found, path, split))
+    label = path if split is None else f"{path} ({split})"
+    return Source(label, found if split_was_taken else _chosen(found, path, split))
 
 
 def _chosen(found: Any, path: str, split: str | None) -> Any:
     """The split of what was loaded: a set, or a mapping of them by split."""
     if not isinstance(found, Mapping):
-        own = None if found.split is None else str(found.split)
-        if split is not None and own is not None and split.partition("[")[0] != own:
-            raise InputError(f"{path} holds the split {own}, got dataset.split {split!r}; leave it out")
+        if split not in (None, found.split):
+            raise InputError(f"{path} is one set without splits, got dataset.split {split!r}; leave it out")
         return found
     names = ", ".join(map(str, found))
     if split is None and len(found) == 1:

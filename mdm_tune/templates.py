@@ -34,9 +34,7 @@ def check_template(template: str, *, holes: bool) -> None:
         if place % 3 == 0:
             _parsed(part)
         elif place % 3 == 2 and part is not None and not re.fullmatch("[1-9][0-9]{0,4}", part):
-            raise InputError(
-                f"the size of a hole is its number of tokens, got {part[:20]!r}; write it as [[answer:12]]"
-            )
+            raise InputError(f"a hole's size is its number of tokens, got {part[:20]!r}; write it as [[answer:12]]")
 
 
 def fill(template: str, record: Mapping[str, Any]) -> str:

@@ -96,11 +96,17 @@ BAD_VALUES = [
     ("seed=9223372036854775808", "seed: must be below 9223372036854775808, got 9223372036854775808"),
     ("output=", "output: must be text, got null; give text"),
     ("output=2020-01-01", "output: must be text, got datetime.date(2020, 1, 1); put it in quotes"),
-    ("objective.metric=klt", "objective.metric: must be one of kl, tv, order_kl, spelling, nelbo, path_nll, got 'klt'"),
+    (
+        "objective.metric=klt",
+        "objective.metric: must be one of kl, tv, order_kl, nelbo, path_nll, spelling, exact_match, ",
+    ),
     ("model=3", "model: must be a mapping, got 3"),
-    ("model.type=markow", "model.type: must be one of transformer, markov, repeated-bit, parity, table, mixture, got"),
+    (
+        "model.type=markow",
+        "model.type: must be one of transformer, huggingface, custom, markov, repeated-bit, parity, ",
+    ),
     ("model.type=[markov]", "got ['markov']; choose one of them"),
-    ("model={length: 3}", "model.type: is required and missing; add one of: transformer, markov, repeated-bit"),
+    ("model={length: 3}", "model.type: is required and missing; add one of: transformer, huggingface, custom, markov"),
     ("model={type: transformer}", "model.path: is required and missing; add `path: package:text`"),
     ("model={type: transformer, path: 'package:'}", "model.path: package: must be followed by a name, got 'package:'"),
     ("model={type: transformer, path: 'package:a/b'}", "must be followed by a name, got 'package:a/b'; write it as"),
@@ -138,7 +144,10 @@ BAD_VALUES = [
     ),
     ("dataset={type: law, tune: 7, choose: 8, report: 8}", "dataset.tune: must be at least 8, because fewer examples"),
     ("dataset={type: law, tune: 4000000000, choose: 8, report: 8}", "dataset.tune: must be at most 2147483647, got"),
-    ("dataset={type: txt}", "dataset.type: must be one of text, law, got 'txt'; did you mean 'text'?"),
+    (
+        "dataset={type: txt}",
+        "dataset.type: must be one of text, law, jsonl, csv, lines, datasets, got 'txt'; did you mean 'text'?",
+    ),
     ("dataset={type: law, tune: 8, choose: 8}", "dataset.report: is required and missing; add `report: 512`"),
 ]
 

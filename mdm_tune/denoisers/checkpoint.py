@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ __all__ = [
     "imported",
     "load_model",
     "load_tokenizer",
+    "mismatch",
     "opened",
     "quiet",
 ]
@@ -80,12 +82,13 @@ def imported() -> Any:
     return transformers
 
 
-def opened(name: str, revision: str | None) -> Checkpoint:
+def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
     """The checkpoint in a local folder or, brought here in whole, on the Hub.
 
-    Raises InputError where there is none, the Hub cannot be reached, or config.json cannot be read.
+    Raises InputError where there is none, the Hub cannot be reached, config.json cannot be read or is that of no masked
+    diffusion model, and where the model is code of its own without ``trust_code``.
     """
-    imported()
+    known = imported().models.auto.configuration_auto.CONFIG_MAPPING_NAMES
     folder = Path(name) if Path(name).is_dir() else _fetched(name, revision)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -97,6 +100,8 @@ def opened(name: str, revision: str | None) -> Checkpoint:
     if not isinstance(config, dict):
         raise InputError(f"model.path: config.json in {folder} must be a mapping, got {type(config).__name__}; mend it")
     refuse(config, name)
+    if config.get("auto_map") and config.get("model_type") not in known:
+        require_trust(trust_code, f"model.path: {name}")
     return Checkpoint(name, folder, config)
 
 
@@ -166,7 +171,6 @@ def load_model(
 
     transformers = imported()
     auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
-    problem = version_problem(family, transformers.__version__)
     keyword = "dtype" if version_numbers(transformers.__version__) >= (5, 0) else "torch_dtype"
     options = {keyword: dtype if dtype == "auto" else getattr(torch, dtype), "trust_remote_code": trust_code}
     try:
@@ -176,7 +180,7 @@ def load_model(
             except (AttributeError, TypeError):  # a from_pretrained of the checkpoint's own that returns no report
                 model, report = auto.from_pretrained(str(checkpoint.folder), **options), {}
     except Exception as error:
-        raise _explained(error, f"model.path: {checkpoint.name} cannot be loaded", problem) from None
+        raise _explained(error, f"model.path: {checkpoint.name} cannot be loaded", mismatch(family)) from None
     missing = [name for name in report.get("missing_keys", ()) if not any(part in name for part in IGNORED)]
     if missing:
         raise InputError(
@@ -187,19 +191,22 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
+def mismatch(family: Family) -> str | None:
+    """Why checkpoints of the family may fail in this environment, and what to install."""
+    return version_problem(family, metadata.version("transformers"))
+
+
 def _auto_class(checkpoint: Checkpoint, family: Family, trust_code: bool) -> AutoClass:
     """Which of the classes the checkpoint's config.json leads to."""
-    known = imported().models.auto
+    known = imported().models.auto.modeling_auto
     kind, brought = checkpoint.model_type, checkpoint.config.get("auto_map") or {}
-    if brought and kind not in known.configuration_auto.CONFIG_MAPPING_NAMES:
-        require_trust(trust_code, f"model.path: {checkpoint.name}")
     named: AutoClass
     for named, auto in AUTO_CLASSES.items():
         if auto in brought and trust_code:
             return named
-    if kind in known.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "masked-lm"
-    if kind in known.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         if family.attention_mask != "4d":
             raise InputError(
                 f"model.path: must be a masked diffusion model, got {checkpoint.name} of type {kind!r}, a decoder-only "

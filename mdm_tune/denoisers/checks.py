@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,12 +21,17 @@ NOTHING = 1e-9  # a total variation that is none
 
 
 def checked(
-    examined: Examined, rows: Tensor, body: slice, *, padding: bool = True, mended: str = ""
+    examined: Examined,
+    rows: Tensor,
+    body: slice,
+    *,
+    padding: Callable[[], bool] = lambda: True,
+    mended: str = "",
 ) -> tuple[Denoiser, list[str]]:
     """The denoiser, given rows of one length at a time where padding disturbs it, and what a user should know.
 
     rows (2, length) int64: whole texts without a mask. body: their columns that may be hidden, at least three. padding:
-    False where it is known to disturb. mended: which revision of the denoiser knows padding.
+    whether it may be harmless, asked last. mended: which revision of the denoiser knows padding.
 
     Raises InputError that names the first check that fails: call, shape, finite, mask, deterministic, visible tokens,
     causal, independent.
@@ -48,7 +54,7 @@ def checked(
             "answer each row and position alike, whatever else is asked in the same call",
             f"answers that differ by {apart:.2g} in total variation",
         )
-    if padding and _knows_padding(ask, context, half, body, allowed + 4 * apart):
+    if padding() and _knows_padding(ask, context, half, body, allowed + 4 * apart):
         return ask.denoiser, []
     how = f"; what mends it: {mended}" if mended else ""
     return EqualLengths(ask.denoiser), [

@@ -48,11 +48,15 @@ Time = Literal["none", "sigma"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the authors of a family draw from it: the order, the temperature of tokens and the nucleus."""
+    """How the authors of a family draw from it: the order, the temperature of tokens and the nucleus.
+
+    tempered_scores: whether positions are ranked by what tokens are drawn from.
+    """
 
     order: str
     temperature: float
     top_p: float = 1.0
+    tempered_scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class Family:
     mended: str = ""
 
 
+WRITTEN = "4.46"  # the newest transformers that the code of LLaDA, Dream and MDLM was published for
+
 LLADA = Family(
     "llada",
     model_types=("llada",),
@@ -106,7 +112,7 @@ ESM = Family(
     model_types=("esm",),
     auto_class="masked-lm",
     position_offset=True,
-    never=("<cls>", "<pad>", "<eos>"),
+    never=("<cls>", "<pad>", "<eos>", "<unk>"),
     split="characters",
 )
 FAMILIES: Mapping[str, Family] = {
@@ -124,8 +130,8 @@ FAMILIES: Mapping[str, Family] = {
             position_ids=True,
             padding="left",
             end_tokens=(151643, 151645),  # <|endoftext|> and <|im_end|>
-            sampling=Sampling("entropy", 0.1, 0.9),
-            transformers=("4.46", "5"),
+            sampling=Sampling("entropy", 0.1, 0.9, tempered_scores=True),
+            transformers=(WRITTEN, "5"),
         ),
         Family(
             "mdlm",
@@ -150,7 +156,7 @@ FAMILIES: Mapping[str, Family] = {
             end_tokens=("</s>",),
             sampling=Sampling("random", 0.9, 0.9),
         ),
-        replace(ESM, name="dplm", model_types=(), never=("<cls>", "<pad>", "<eos>", "X")),
+        replace(ESM, name="dplm", model_types=(), never=("<cls>", "<pad>", "<eos>", "<unk>", "X")),
         ESM,
         Family("bert", model_types=("bert",), auto_class="masked-lm", never=("[PAD]", "[CLS]", "[SEP]")),
         Family(
@@ -209,9 +215,10 @@ def version_problem(family: Family, version: str) -> str | None:
     if oldest is not None and version_numbers(version) < version_numbers(oldest):
         return f"family {family.name} needs transformers {oldest} or newer, this is {version}; upgrade transformers"
     if too_new is not None and version_numbers(version) >= version_numbers(too_new):
+        written = WRITTEN if oldest in (None, WRITTEN) else f"{oldest} to {WRITTEN}"
         return (
-            f"the published code of family {family.name} was written for transformers {oldest} to 4.46 and this is "
-            f"{version}; use an environment of its own with transformers==4.46.3"
+            f"the published code of family {family.name} was written for transformers {written} and this is {version}; "
+            f"use an environment of its own with transformers=={WRITTEN}.3"
         )
     return None
 

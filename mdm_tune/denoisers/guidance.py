@@ -21,7 +21,7 @@ class Guided:
     forwards: sequence forwards per row, for the count of what an answer costs.
 
     Raises InputError on a scale or a number of positions out of range, and when called for a position of the prompt.
-    Source: arXiv:2410.18514 (unsupervised guidance), in the form of LLaDA, arXiv:2502.09992, Appendix A.2.
+    Source: unsupervised classifier-free guidance, arXiv:2410.18514, in the form that LLaDA samples with.
     """
 
     def __init__(self, denoiser: Denoiser, scale: float, generated: int) -> None:

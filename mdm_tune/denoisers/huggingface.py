@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +16,14 @@ from mdm_tune.denoisers.checkpoint import (
     Checkpoint,
     fingerprint,
     first_line,
-    imported,
     load_model,
     load_tokenizer,
+    mismatch,
     opened,
     quiet,
 )
 from mdm_tune.denoisers.checks import Examined, checked
-from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised, version_problem
+from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.denoisers.placement import spread
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
@@ -183,7 +184,7 @@ def load_huggingface(
 
     Raises InputError for whatever cannot be loaded, is no masked diffusion model, or fails a check.
     """
-    checkpoint = opened(config.path, config.revision)
+    checkpoint = opened(config.path, config.revision, trust_code)
     known = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
     family = merged(known, config.over_family())
     tokenizer = load_tokenizer(checkpoint, config.tokenizer or family.tokenizer, trust_code)
@@ -209,10 +210,12 @@ def load_huggingface(
     )
     where = f"model.path: {checkpoint.name}"
     rows, body = _probe(codec, denoiser, longest)
-    _first_call(denoiser, rows, where, version_problem(family, imported().__version__))
-    padding = family.attention_mask != "none" and not _sees_padding(denoiser, rows)
-    found, notes = checked(Examined(denoiser, where), rows, body, padding=padding, mended=family.mended)
-    said = [] if config.family else [f"{checkpoint.name} is read as family {family.name}, by its model type"]
+    _first_call(denoiser, rows, where)
+    unseen = partial(_padding_is_unseen, denoiser, rows)
+    found, notes = checked(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
+    said = (
+        [] if config.family else [f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"]
+    )
     return Loaded(found, codec, config.length or longest, tuple(said + notes), fingerprint(model, checkpoint.config))
 
 
@@ -270,24 +273,30 @@ def _probe(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> tuple[
     return torch.tensor(rows), slice(len(before), len(before) + size)
 
 
-def _sees_padding(denoiser: HuggingFace, rows: Tensor) -> bool:
-    """Whether what lies at padding changes an answer, to the last bit: no rounding can hide it, in any float type."""
-    if denoiser.family.position_offset:  # the id at padding decides the positions, and checks of answers see the rest
-        return False
+def _padding_is_unseen(denoiser: HuggingFace, rows: Tensor) -> bool:
+    """Whether what lies at padding changes no answer, not by a bit: rounding cannot hide it, in any float type.
+
+    Where the id at padding decides the positions of the others, it is True: answers are compared anyway.
+    """
+    if denoiser.family.position_offset or denoiser.family.attention_mask == "none":
+        return denoiser.family.position_offset
     tokens = rows.clone()
     tokens[0, : rows.shape[1] // 2] = -1
-    wanted = tokens >= 0
-    own, other = denoiser.pad, int(rows[0, rows.shape[1] // 2])
+    own, others = denoiser.pad, rows[rows != denoiser.pad]
     answers = []
-    for pad in (own, other if other != own else int(rows[0, -1])):
-        denoiser.pad = pad
-        with torch.inference_mode():
-            answers.append(denoiser(tokens, wanted))
-    denoiser.pad = own
-    return not torch.equal(*answers)
+    try:
+        for pad in (own, int(others[0])):
+            denoiser.pad = pad
+            with torch.inference_mode():
+                answers.append(denoiser(tokens, tokens >= 0))
+    except Exception:  # whatever the module, a program of its authors, makes of an attention mask
+        return False
+    finally:
+        denoiser.pad = own
+    return torch.equal(*answers)
 
 
-def _first_call(denoiser: HuggingFace, rows: Tensor, where: str, problem: str | None) -> None:
+def _first_call(denoiser: HuggingFace, rows: Tensor, where: str) -> None:
     """Ask once, explain what fails, and look for the head."""
     packed = rows.to(denoiser.device)
     try:
@@ -298,7 +307,7 @@ def _first_call(denoiser: HuggingFace, rows: Tensor, where: str, problem: str | 
     except Exception as error:  # whatever the module, a program of its authors, raises
         raise InputError(
             f"{where} fails on its first call ({type(error).__name__}: {first_line(error)}); "
-            f"{problem or 'check the fields of its family in the section model'}"
+            f"{mismatch(denoiser.family) or 'check the fields of its family in the section model'}"
         ) from None
     if not isinstance(answer, Tensor) or answer.ndim != 3 or answer.shape[2] < denoiser.vocab_size:
         got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
