@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mdm_tune.datasets import bundled
 from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.replicas import Replicas
 from mdm_tune.sampling import CountPlan
@@ -23,6 +24,10 @@ NAN, ERROR, ODD, DIE, SLEEP, FINE = range(6)
 
 def chain(device: str) -> MarkovChain:
     return MarkovChain.sticky(3, 0.2, 12)
+
+
+def guided_chain(device: str) -> Guided:
+    return Guided(chain(device), 1.0, 9)
 
 
 def text(device: str) -> Transformer:

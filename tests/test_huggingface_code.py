@@ -132,7 +132,9 @@ def test_a_model_of_the_library_needs_no_trust(tmp_path: Path) -> None:
 
 def test_a_failing_model_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign(tmp_path / "broken_a", "broken")
-    with pytest.raises(InputError, match=r"fails on its first call \(RuntimeError: cannot run here\); check the fields"):
+    with pytest.raises(
+        InputError, match=r"fails on its first call \(RuntimeError: cannot run here\); check the fields"
+    ):
         load(tmp_path / "broken_a", trust_code=True, family="generic")
     monkeypatch.setattr(checkpoint.metadata, "version", lambda name: "5.1.0")
     with pytest.raises(InputError, match=r"cannot run here\); the published code of family llada was written for"):
@@ -143,7 +145,10 @@ def test_code_that_does_not_load_is_explained_by_the_version(tmp_path: Path, mon
     foreign(tmp_path / "loading_a")
     code = tmp_path / "loading_a" / "modeling_tiny.py"
     code.write_text(code.read_text().replace("super().__init__(config)", "raise KeyError('default')"))
-    for version, said in (("5.23.0", "written for transformers 4.46 and this is 5.23.0"), ("4.46.3", "check the files")):
+    for version, said in (
+        ("5.23.0", "written for transformers 4.46 and this is 5.23.0"),
+        ("4.46.3", "check the files"),
+    ):
         monkeypatch.setattr(checkpoint.metadata, "version", {"transformers": version}.get)
         with pytest.raises(InputError, match=f"cannot be loaded: KeyError: 'default'; .*{said}"):
             load(tmp_path / "loading_a", trust_code=True, family="dream")
@@ -166,7 +171,9 @@ def test_a_mask_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
     foreign(tmp_path / "mask_a", mask=None)
     with pytest.raises(InputError, match="neither the tokenizer nor config.json of .* names one"):
         load(tmp_path / "mask_a", trust_code=True)
-    with pytest.raises(InputError, match=r"model\.mask_token_id: must be one of the 24 tokens of the model, got 126336"):
+    with pytest.raises(
+        InputError, match=r"model\.mask_token_id: must be one of the 24 tokens of the model, got 126336"
+    ):
         load(tmp_path / "mask_a", trust_code=True, family="llada")
 
 
@@ -176,7 +183,9 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     word_tokenizer(tmp_path / "other", words, unk_token="<unk>")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "other" / name).replace(tmp_path / "vocabulary_a" / name)
-    with pytest.raises(InputError, match=r"the model knows 24 tokens, and the tokenizer of .* has 31: they do not belong"):
+    with pytest.raises(
+        InputError, match=r"the model knows 24 tokens, and the tokenizer of .* has 31: they do not belong"
+    ):
         load(tmp_path / "vocabulary_a", trust_code=True)
 
 

@@ -24,6 +24,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.measuring import measure
+from mdm_tune.plans import QuotaPlan
 from mdm_tune.replicas import Replicas
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import even_counts, plan, same_plan, seeds
@@ -83,10 +84,13 @@ def question(denoiser: Denoiser, kind: str, rows: int, length: int) -> tuple[Ten
         return tokens, {"plan": plan(*counts), **options}
     counts = [[even_counts(count, 2 + row % 3)] for row, count in enumerate(masked)]
     whole = plan(*counts) if rows else CountPlan(torch.zeros(0, 1, 1, dtype=torch.int64))
+    if kind == "quota":
+        drawing = Drawing("confidence", top_p=0.9, end_tokens=(1,), end_confident=False, stop_at_end=rows < 4)
+        return tokens, {"plan": QuotaPlan(whole.counts, torch.linspace(0.3, 0.9, rows)), "drawing": drawing}
     return tokens, {"plan": whole, "drawing": Drawing(kind, 0.8), "batch": 3}
 
 
-KINDS = ("random", "confidence", "bernoulli", "blocks")
+KINDS = ("random", "confidence", "bernoulli", "blocks", "quota")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -114,7 +114,7 @@ class Tiny(nn.Module):
         return answer
 
 
-TINY_CODE = '''
+TINY_CODE = """
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -172,7 +172,7 @@ class TinyModel(PreTrainedModel):
         if form == "bare":
             return logits
         return MaskedLMOutput(logits=logits)
-'''
+"""
 
 
 def foreign(folder: Path, form: str = "2d", *, kind: str = "tiny-code", mask: int | None = 23, seed: int = 0) -> Tiny:

@@ -1,0 +1,213 @@
+"""The commands on checkpoints and tasks like the users' own, in small: what is read, drawn, judged and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from mdm_tune.build import build
+from mdm_tune.cli import app
+from mdm_tune.config import load_config
+from mdm_tune.permissions import Permissions
+from tests.tiny_models import RESIDUES, bert, foreign
+
+ANSWERS = {"path": "qa.jsonl", "type": "jsonl", "prompt": "{q}", "answer": "a", "generation_length": 4}
+SIZES = {"tune": 8, "choose": 8, "report": 12}
+LIKELIHOOD = {
+    "dataset": {"type": "lines", "path": "texts.txt", **SIZES},
+    "sampler": {"order": "random", "steps": [3], "batch": 16},
+    "objective": {"metric": "nelbo"},
+    "profile": {"examples": 8, "points": 4},
+}
+TASK = {
+    "dataset": {**ANSWERS, **SIZES},
+    "sampler": {"order": "confidence", "temperature": 1.0, "steps": [2], "batch": 16},
+    "objective": {"metric": "custom"},
+    "metrics": {"custom": {"target": "score.py:share", "direction": "maximize"}, "exact_match": {}},
+}
+SCORE = """
+def share(answer, record):
+    return sum(letter in record["q"] for letter in answer) / 4
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with words for tokens that ends texts, one of residues, questions of two lengths, and texts."""
+    folder = tmp_path_factory.mktemp("real")
+    bert(folder / "bert")
+    foreign(folder / "coded")
+    chance = np.random.default_rng(0)
+    words = ["".join(chance.choice(list(RESIDUES), size)) for size in chance.integers(6, 10, 60)]
+    (folder / "texts.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    lines = [json.dumps({"q": word[: 3 + place % 2], "a": word[-4:]}) for place, word in enumerate(words)]
+    (folder / "qa.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "score.py").write_text(SCORE, encoding="utf-8")
+    return folder
+
+
+def config(place: Path, tmp_path: Path, sections: dict[str, Any], **more: Any) -> str:
+    model = {"type": "huggingface", "path": "bert", "split": "characters", "dtype": "float32"}
+    search = {"strategy": "tpe", "trials": 4, "together": 2, "finalists": 2, "baselines": ["linear"]}
+    whole = {"model": model, "search": search, "output": str(tmp_path / "run"), **sections}
+    for name, changed in more.items():
+        whole[name] = {**whole.get(name, {}), **changed}
+    file = place / f"{tmp_path.name}.yaml"
+    file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    return str(file)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def answered(*arguments: str) -> tuple[dict[str, Any], str]:
+    result = call(*arguments, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout), re.sub(r"\s+", " ", result.stderr)
+
+
+def refused(*arguments: str) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 2 and "Traceback" not in result.output, (result.output, result.exception)
+    return re.sub(r"\s+", " ", result.stderr)
+
+
+def test_texts_of_different_lengths_are_tuned_by_likelihood(place: Path, tmp_path: Path) -> None:
+    file = config(place, tmp_path, LIKELIHOOD)
+    found, said = answered("search", file)
+    (budget,) = found["budgets"]
+    assert sum(budget["counts"]) == build(load_config(Path(file))).evaluator.length and budget["n"] == 12
+    assert "the first tune example" in said and "⟨" in said
+    again, _ = answered("evaluate", file, "--schedule", "linear", "--schedule", str(tmp_path / "run"))
+    assert again["rows"][1]["value"] == pytest.approx(budget["value"])
+    drawn, _ = answered("sample", file, "--number", "14")
+    assert set("".join(sample["text"] for sample in drawn["samples"])) <= set(RESIDUES)
+    dataset = build(load_config(Path(file))).dataset
+    assert dataset is not None and [len(sample["prompt"]) for sample in drawn["samples"]] == [0] * 14
+    lengths = [sum(token >= 0 for token in sample["tokens"]) - 2 for sample in drawn["samples"]]  # without the frame
+    assert lengths == [int(dataset.splits["report"].hidden[i % 12].sum()) for i in range(14)]
+    assert all(4 not in sample["tokens"] for sample in drawn["samples"])  # no mask is left
+
+
+def test_answers_are_judged_by_the_users_own_metric(place: Path, tmp_path: Path) -> None:
+    file = config(place, tmp_path, TASK)
+    assert "--trust-code" in refused("search", file)
+    found, _ = answered("search", file, "--trust-code")
+    (budget,) = found["budgets"]
+    assert budget["metric"] == "custom" and 0 <= budget["value"] <= 1
+    (figure, *_) = found["reported"]
+    assert figure["name"] == "exact_match" and figure["count"] == 12
+    scored, _ = answered("evaluate", file, "--trust-code", "--schedule", "linear", "--steps", "2")
+    lines = (tmp_path / "run" / "evaluate-scores.jsonl").read_text(encoding="utf-8").splitlines()
+    dataset = build(load_config(Path(file)), Permissions(trust_code=True)).dataset
+    assert dataset is not None
+    by_id = {example.id: example for example in dataset.splits["report"].examples}
+    for line in map(json.loads, lines):
+        question = by_id[line["id"]].record["q"]
+        assert line["value"] == sum(letter in question for letter in line["text"]) / 4
+    assert scored["rows"][0]["n"] == 12
+    drawn, _ = answered("sample", file, "--trust-code", "--number", "3")
+    assert [sample["prompt"] for sample in drawn["samples"]] == [
+        example.prompt for example in dataset.splits["report"].examples[:3]
+    ]
+
+
+def test_prompts_have_a_likelihood_and_a_profile(place: Path, tmp_path: Path) -> None:
+    sections = {**LIKELIHOOD, "dataset": {**ANSWERS, **SIZES}}
+    found, _ = answered("profile", config(place, tmp_path, sections))
+    assert found["length"] == 4 and found["denoiser_rows"] <= 8 * 4
+
+
+def test_guidance_costs_two_rows_and_nothing_else_changes_its_scale_0(place: Path, tmp_path: Path) -> None:
+    task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
+    costs, texts = {}, {}
+    for scale in (0.0, 1.5):
+        file = config(place, tmp_path, task, sampler={"guidance": scale})
+        found, _ = answered("sample", file, "--number", "6", "--schedule", "linear", "--output", str(tmp_path / "g"))
+        costs[scale], texts[scale] = found["denoiser_rows"], [sample["text"] for sample in found["samples"]]
+        assert found["nfe"] == 2
+    assert costs[1.5] == 2 * costs[0.0] and texts[0.0] != texts[1.5]
+
+
+def test_guidance_needs_prompts_of_one_kind(place: Path, tmp_path: Path) -> None:
+    file = config(place, tmp_path, LIKELIHOOD, sampler={"guidance": 1.0})
+    assert "sampler.guidance: hides what stands before" in refused("profile", file)
+
+
+def test_code_of_a_checkpoint_and_a_denoiser_of_the_users_own(place: Path, tmp_path: Path) -> None:
+    words = {"dataset": {**ANSWERS, "path": "words.jsonl", **SIZES}, "objective": {"metric": "exact_match"}}
+    lines = [json.dumps({"q": f"w{3 + i % 7} w{3 + i % 5}", "a": f"w{3 + i % 11}", "id": i}) for i in range(70)]
+    (place / "words.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    coded = {"model": {"type": "huggingface", "path": "coded"}, "sampler": TASK["sampler"], **words}
+    assert "--trust-code" in refused("sample", config(place, tmp_path, coded))
+    found, _ = answered(
+        "sample", config(place, tmp_path, coded), "--trust-code", "--schedule", "linear", "--number", "2"
+    )
+    assert all(len(sample["tokens"]) == 6 for sample in found["samples"])
+    (place / "mine.py").write_text(
+        "import torch\n"
+        "from mdm_tune.text import Symbols\n"
+        "class Mine:\n"
+        "    vocab_size, mask_id, length = 20, 20, 16\n"
+        f"    codec = Symbols({RESIDUES!r})\n"
+        "    def __call__(self, tokens, wanted):\n"
+        "        seen = torch.where((tokens >= 0) & (tokens < 20), tokens + 1, 0).sum(1)\n"
+        "        rows = wanted.nonzero()[:, 0]\n"
+        "        return torch.sin(seen[rows, None] * torch.arange(1.0, 21.0))\n"
+        "def build(): return Mine()\n",
+        encoding="utf-8",
+    )
+    own = {**LIKELIHOOD, "model": {"type": "custom", "target": "mine.py:build"}}
+    assert "--trust-code" in refused("profile", config(place, tmp_path, own))
+    found, _ = answered("profile", config(place, tmp_path, own), "--trust-code", "--output", str(tmp_path / "mine"))
+    assert found["budgets"][0]["beta"]["nelbo"] > 0
+
+
+def test_the_familys_own_settings_are_used_and_named(place: Path, tmp_path: Path) -> None:
+    file = Path(config(place, tmp_path, TASK, model={"family": "llada"}))
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    document["sampler"] = {"steps": [2]}
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    loaded = load_config(file)
+    assert loaded.sampler.order == "confidence" and loaded.sampler.temperature == 0.0
+    assert loaded.taken == ("order confidence", "temperature 0.0")
+    document["sampler"] = {"steps": [2], "temperature": 0.5, "order": "topk_margin"}
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert load_config(file).taken == () and load_config(file).sampler.order == "margin"
+    document["model"]["family"] = "dream"
+    document["sampler"] = {"steps": [2]}
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    dream = load_config(file).sampler
+    assert (dream.order, dream.temperature, dream.top_p, dream.tempered_scores) == ("entropy", 0.1, 0.9, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": {"metric": "regex"}}, r"metrics\.regex: is what objective\.metric names and is missing"),
+        ({"sampler": {"stop_at_end": True, "end_drawn": False}}, r"sampler\.stop_at_end: waits for a token"),
+        ({"sampler": {"order": "random", "end_confident": False}}, r"sampler\.end_confident: needs an order that"),
+        ({"sampler": {"type": "external"}}, "target goes with type: external"),
+        ({"dataset": {"type": "text"}}, "dataset"),
+        (
+            {"objective": {"metric": "path_nll"}, "sampler": {"order": "margin", "top_p": 0.9}},
+            r"sampler\.top_p: metric",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(place: Path, tmp_path: Path, changes: Any, message: str) -> None:
+    assert re.search(message, refused("search", config(place, tmp_path, TASK, **changes)))
+
+
+def test_a_likelihood_needs_a_reference_at_every_position(place: Path, tmp_path: Path) -> None:
+    sections = {**LIKELIHOOD, "dataset": {**ANSWERS, **SIZES, "generation_length": 5}}
+    text = refused("profile", config(place, tmp_path, sections, model={"end_tokens": []}))
+    assert "prices the reference of every position" in text and "end tokens" in text
