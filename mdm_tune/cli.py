@@ -39,8 +39,13 @@ Output = Annotated[str | None, typer.Option("--output", help="The run folder.", 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
 Devices = Annotated[
-    str,
-    typer.Option("--devices", help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all."),
+    str | None,
+    typer.Option(
+        "--devices",
+        help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all. Default: every GPU for "
+        "models of type huggingface and custom, else cpu.",
+        show_default=False,
+    ),
 ]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run code that the config names or that comes with a checkpoint.")
@@ -72,7 +77,7 @@ def search(
         int, typer.Option("--workers", help="Processes on this machine that share the search, each with its own model.")
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
-    devices: Devices = "cpu",
+    devices: Devices = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -85,10 +90,10 @@ def search(
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
         from mdm_tune.config import load_config
-        from mdm_tune.devices import parse_devices
+        from mdm_tune.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
-        used, allow = parse_devices(devices), Permissions(trust_code, run_generated_code)
+        used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
         if dry_run:
             from mdm_tune.dry_run import dry_run as price
 
@@ -130,7 +135,7 @@ def evaluate(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = "cpu",
+    devices: Devices = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -142,7 +147,7 @@ def evaluate(
         screen.say(f"mdm-tune evaluate {config}: loading")
         from mdm_tune import runs
         from mdm_tune.config import load_config
-        from mdm_tune.devices import parse_devices
+        from mdm_tune.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         record = runs.evaluate(
@@ -151,7 +156,7 @@ def evaluate(
             steps or (),
             differences=show_differences,
             notify=screen.on_event,
-            devices=parse_devices(devices),
+            devices=devices_for(loaded.model, devices),
             allow=Permissions(trust_code, run_generated_code),
         )
         screen.json(record) if as_json else screen.evaluate_result(record)
@@ -168,7 +173,7 @@ def sample(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = "cpu",
+    devices: Devices = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -182,11 +187,11 @@ def sample(
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune import runs
         from mdm_tune.config import load_config
-        from mdm_tune.devices import parse_devices
+        from mdm_tune.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
-        record = runs.sample(loaded, schedule, steps, number, screen.live, parse_devices(devices), allow)
+        record = runs.sample(loaded, schedule, steps, number, screen.live, devices_for(loaded.model, devices), allow)
         if as_json:
             screen.json(record)
             return
@@ -204,7 +209,7 @@ def profile(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = "cpu",
+    devices: Devices = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -215,12 +220,14 @@ def profile(
     with reporting(screen):
         screen.say(f"mdm-tune profile {config}: loading")
         from mdm_tune.config import load_config
-        from mdm_tune.devices import parse_devices
+        from mdm_tune.devices import devices_for
         from mdm_tune.profile_run import profile as measure
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
-        record = measure(loaded, steps or (), notify=screen.on_event, devices=parse_devices(devices), allow=allow)
+        record = measure(
+            loaded, steps or (), notify=screen.on_event, devices=devices_for(loaded.model, devices), allow=allow
+        )
         screen.json(record) if as_json else screen.profile_result(record)
 
 

@@ -77,7 +77,8 @@ class HuggingFaceConfig(Section):
     """A checkpoint of the Hugging Face libraries: a folder, or a name on the Hub.
 
     Without ``family`` it is known by the model type in its config.json; the fields below ``length`` stand in for the
-    family's own. length: the longest sequence that is used, in tokens."""
+    family's own. device: what --devices says where it is not given; without either, every GPU, or the CPU. length: the
+    longest sequence that is used, in tokens."""
 
     type: Literal["huggingface"]
     path: FolderOrName
@@ -85,6 +86,7 @@ class HuggingFaceConfig(Section):
     revision: Text | None = None
     tokenizer: FolderOrName | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Text | None = None
     device_map: Literal["auto"] | None = None
     length: Size | None = None
     auto_class: AutoClass | None = None
@@ -101,19 +103,20 @@ class HuggingFaceConfig(Section):
 
     def over_family(self) -> dict[str, Any]:
         """The fields that stand in for the family's own, None where they do not."""
-        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "device_map", "length"}
+        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "device", "device_map", "length"}
         return self.model_dump(exclude=own)
 
 
 class CustomConfig(Section):
     """A denoiser that a function of the user's own returns.
 
-    target: ``FILE.py:NAME``. options: what the function is called with. length: the longest sequence that is used, in
-    tokens; without it the denoiser's own attribute."""
+    target: ``FILE.py:NAME``. options: what the function is called with. device: as for ``huggingface``. length: the
+    longest sequence that is used, in tokens; without it the denoiser's own attribute."""
 
     type: Literal["custom"]
     target: Target
     options: dict[Text, Any] = {}
+    device: Text | None = None
     length: Size | None = None
 
 

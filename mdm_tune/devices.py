@@ -7,10 +7,26 @@ import re
 
 from mdm_tune.errors import InputError
 
-__all__ = ["available_cpus", "parse_devices"]
+__all__ = ["available_cpus", "devices_for", "parse_devices"]
 
 REPLICAS = re.compile(r"cpu(?::(-?[0-9]{1,9}))?")
 GPU = re.compile(r"cuda:([0-9]{1,9})")
+
+
+def devices_for(model: object, text: str | None) -> tuple[str, ...]:
+    """The devices of a command: those of its flag, else the model section's own, else every GPU for a checkpoint.
+
+    model: the section; one without a key ``device`` is small, and runs on the CPU. Raises InputError as
+    ``parse_devices``.
+    """
+    if text is not None:
+        return parse_devices(text)
+    if not hasattr(model, "device"):
+        return ("cpu",)
+    try:
+        return parse_devices(model.device or "all")
+    except InputError as error:
+        raise InputError(f"model.device: {error}") from None
 
 
 def parse_devices(text: str) -> tuple[str, ...]:

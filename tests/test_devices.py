@@ -6,9 +6,11 @@ import os
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from mdm_tune import devices
-from mdm_tune.devices import available_cpus, parse_devices
+from mdm_tune.config_models import ModelConfig
+from mdm_tune.devices import available_cpus, devices_for, parse_devices
 from mdm_tune.errors import InputError
 
 
@@ -99,3 +101,27 @@ def test_cpus_are_those_that_this_process_is_bound_to(monkeypatch: pytest.Monkey
     assert available_cpus() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available_cpus() == 1
+
+
+@pytest.mark.parametrize("machine", [(4, 2)], indirect=True)
+@pytest.mark.parametrize(
+    ("model", "flag", "expected"),
+    [
+        ({"type": "huggingface", "path": "x"}, None, ("cuda:0", "cuda:1")),
+        ({"type": "huggingface", "path": "x", "device": "cuda:1"}, None, ("cuda:1",)),
+        ({"type": "huggingface", "path": "x", "device": "cuda:1"}, "cpu", ("cpu",)),
+        ({"type": "custom", "target": "x.py:f"}, None, ("cuda:0", "cuda:1")),
+        ({"type": "parity", "length": 4}, None, ("cpu",)),
+        ({"type": "parity", "length": 4}, "cpu:2", ("cpu", "cpu")),
+    ],
+)
+def test_checkpoints_use_every_gpu_unless_told_otherwise(
+    machine: None, model: dict[str, object], flag: str | None, expected: tuple[str, ...]
+) -> None:
+    assert devices_for(TypeAdapter(ModelConfig).validate_python(model), flag) == expected
+
+
+def test_a_bad_device_in_a_config_is_named_by_its_path() -> None:
+    model = TypeAdapter(ModelConfig).validate_python({"type": "huggingface", "path": "x", "device": "gpu"})
+    with pytest.raises(InputError, match=r"model\.device: devices must be cpu, cpu:N"):
+        devices_for(model, None)
