@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
+from mdm_tune.predicting import Ask, predictions
 from mdm_tune.profile import Profile
 from mdm_tune.seeding import noise
 
-__all__ = ["Adaptive", "Ask", "PointMeasured", "Predicted", "measure", "predictions"]
+__all__ = ["Adaptive", "PointMeasured", "measure"]
 
 Floats = NDArray[np.float64]
 TWO_SIDED = 1.96  # standard errors in half a 95 % interval
@@ -50,28 +49,6 @@ class PointMeasured:
     denoiser_rows: int
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """How well tokens are predicted, and what asking cost.
-
-    losses, entropies (rows, length) float64: -log probability of the token and entropy of its prediction, in nats; NaN
-    where no prediction was wanted. denoiser_rows and denoiser_tokens as ``unmask`` counts them.
-    """
-
-    losses: Floats
-    entropies: Floats
-    denoiser_rows: int
-    denoiser_tokens: int
-
-
-class Ask(Protocol):
-    """``predictions`` without its denoiser."""
-
-    def __call__(
-        self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-    ) -> Predicted: ...
-
-
 def measure(
     denoiser: Denoiser,
     start: Tensor,
@@ -82,6 +59,7 @@ def measure(
     points: int,
     length: int | None = None,
     block_length: int | None = None,
+    end_tokens: Sequence[int] = (),
     batch: int = 128,
     adaptive: Adaptive | None = None,
     notify: Callable[[PointMeasured], None] = lambda event: None,
@@ -94,7 +72,8 @@ def measure(
     visible means the first m of it, so that the masks are nested. Each point costs one denoiser row per example and
     averages over all hidden positions (with blocks: of the block being filled, later blocks masked). length: of the
     curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
-    the same share of its own.
+    the same share of its own. end_tokens: from the first of them in its original on, a row's hidden positions are told
+    apart as the end of its text.
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
@@ -111,28 +90,12 @@ def measure(
         raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
-    ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, batch, notify, ask)
+    ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, end_tokens, batch, notify, ask)
     ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
     reached = None if adaptive is None else _refine(ruler, adaptive)
     return ruler.profile(time.monotonic() - began, reached)
-
-
-def predictions(
-    denoiser: Denoiser, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-) -> Predicted:
-    """Losses and entropies at the wanted positions; what is returned is small whatever the vocabulary.
-
-    tokens, originals (rows, length) int64 and wanted (rows, length) bool, on the denoiser's device; originals are in
-    the vocabulary where wanted. names (rows,) and ``where`` are for messages. Raises RunError where the denoiser fails.
-    """
-    asker = Asker(denoiser, batch)
-    losses, entropies = torch.full((2, *tokens.shape), torch.nan, dtype=torch.float64, device=tokens.device)
-    for row, at, log_p in asker(tokens, wanted, names, where):
-        losses[row, at] = -log_p.gather(1, originals[row, at][:, None]).squeeze(1)
-        entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
-    return Predicted(losses.cpu().numpy(), entropies.cpu().numpy(), asker.denoiser_rows, asker.denoiser_tokens)
 
 
 def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
@@ -170,6 +133,7 @@ class _Ruler:
         seeds: NDArray[np.uint64],
         length: int | None,
         block_length: int | None,
+        end_tokens: Sequence[int],
         batch: int,
         notify: Callable[[PointMeasured], None],
         ask: Ask | None,
@@ -198,6 +162,9 @@ class _Ruler:
         key = torch.from_numpy(noise(seeds, "position", 0, start.shape[1])).to(start.device) + block
         self.rank = key.masked_fill(~hidden, torch.inf).argsort(dim=1).argsort(dim=1)
         self.hidden = hidden
+        ends = hidden & torch.isin(originals, torch.tensor(list(end_tokens), dtype=originals.dtype))
+        self.ending = (hidden & (ends.cumsum(1) > 0)).cpu().numpy()
+        self.apart: dict[int, Floats] = {}  # sums of losses and how many, of content and of ends (2, 2)
         self.examples = 0
         self.points: dict[int, Floats] = {}  # by number of visible tokens
 
@@ -269,12 +236,24 @@ class _Ruler:
             seconds,
             precision,
             entropies,
+            self._apart(places),
         )
+
+    def _apart(self, places: Sequence[int]) -> Floats | None:
+        if not self.ending.any():
+            return None
+        total, count = np.stack([self.apart[place] for place in places]).transpose(2, 0, 1)
+        means: Floats = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return means
 
     def _keep(self, place: int, found: Floats, rows: slice) -> None:
         """Add the means over hidden positions (2, rows)."""
         old = self.points.get(place, np.empty((2, 0)))
         self.points[place] = np.concatenate([old, np.nanmean(found, axis=2)], axis=1)
+        known = ~np.isnan(found[0])
+        parts = [known & ~self.ending[rows], known & self.ending[rows]]
+        sums = np.array([[found[0][part].sum(), part.sum()] for part in parts])
+        self.apart[place] = self.apart.get(place, np.zeros((2, 2))) + sums
         loss = float(self.points[place][0].mean())
         self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.denoiser_rows))
 

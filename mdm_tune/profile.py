@@ -42,6 +42,8 @@ class Profile:
     entry of every block among them. values (examples, nodes): nats per token, weighted by the example's share of the
     tokens; a single row if ``exact``. precision: relative, what the adaptive mode reached; None without it. entropies,
     of the shape of values: what the model itself expects to lose there, the entropy of its predictions; None if exact.
+    apart (nodes, 2): nats per token of content, and from the first end token of a text on, NaN where none was
+    predicted; None where no text ends.
     """
 
     length: int
@@ -55,6 +57,7 @@ class Profile:
     seconds: float = 0.0
     precision: float | None = None
     entropies: Floats | None = None
+    apart: Floats | None = None
 
     @classmethod
     def of_law(cls, curve: Floats, vocab_size: int, block_length: int | None) -> Profile:
@@ -190,6 +193,7 @@ class Profile:
             "revealed": self.revealed.tolist(),
             "values": self.values.tolist(),
             "entropies": None if self.entropies is None else self.entropies.tolist(),
+            "apart": None if self.apart is None else finite_lists(self.apart),
         }
 
     @classmethod
@@ -200,7 +204,8 @@ class Profile:
         for array in (values, values if entropies is None else entropies):
             if array.shape != (len(values), len(revealed)) or not np.isfinite(array).all():
                 raise ValueError(f"values and entropies must be finite, one for each of {len(revealed)} points")
-        return cls(**{**record, "revealed": revealed, "values": values, "entropies": entropies})
+        apart = None if record["apart"] is None else np.array(record["apart"], dtype=np.float64)
+        return cls(**{**record, "revealed": revealed, "values": values, "entropies": entropies, "apart": apart})
 
     def _rise(self, stretch: NDArray[np.intp]) -> Rise | None:
         """The largest clear rise from the first node of the stretch to another one."""
@@ -219,3 +224,8 @@ class Profile:
             stop = start + self.block_length
             first, last = np.searchsorted(self.revealed, [start, stop])
             yield slice(start, stop), slice(int(first), int(last))
+
+
+def finite_lists(rows: Floats) -> list[list[float | None]]:
+    """The rows for JSON, None in place of NaN."""
+    return [[None if math.isnan(value) else value for value in row] for row in rows.tolist()]

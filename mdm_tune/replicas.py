@@ -26,7 +26,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.devices import available_cpus
 from mdm_tune.drawing import PLAIN, Drawing
 from mdm_tune.errors import RunError
-from mdm_tune.measuring import Predicted, predictions
+from mdm_tune.predicting import Predicted, predictions
 from mdm_tune.sampling import Plan, Unmasked, check_call, unmask
 
 __all__ = ["Replicas"]
@@ -130,7 +130,7 @@ class Replicas:
     def predictions(
         self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
     ) -> Predicted:
-        """``measuring.predictions``; batch: rows per call of each replica."""
+        """``predicting.predictions``; batch: rows per call of each replica."""
         self._check_running()
         tensors = {"tokens": tokens, "wanted": wanted, "originals": originals, "names": names}
         predict = partial(_predictions, batch=batch, where=where)
