@@ -93,10 +93,13 @@ class ObjectiveConfig(Section):
 class ProfileConfig(Section):
     """How the information profile is measured; an exact law's is computed.
 
+    answers: ``reference``, the data's own, ``model``, drawn from the model once for each example, or a file of JSON
+    lines with id and answer.
     examples: of the tune split; 128 without it, or all where there are fewer. points: numbers of visible tokens.
     tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
     monotone: look for the best schedule on a curve that never rises."""
 
+    answers: Annotated[Text, AfterValidator(rules.answers_or_path)] = "reference"
     examples: Annotated[int, Field(ge=2, le=LARGEST)] | None = None
     points: Annotated[int, Field(ge=2, le=65_536)] = 32
     tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None

@@ -16,6 +16,7 @@ from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
 __all__ = [
     "ALIASES",
     "OPTIMUM",
+    "answers_or_path",
     "as_pair",
     "as_tuple",
     "distinct",
@@ -149,6 +150,11 @@ def input_path(text: str, info: ValidationInfo) -> str:
         return text
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     return str(folder / text)
+
+
+def answers_or_path(text: str, info: ValidationInfo) -> str:
+    """``reference`` and ``model`` as they are, and anything else as an input path."""
+    return text if text in ("reference", "model") else input_path(text, info)
 
 
 def storage_url(text: str) -> str:

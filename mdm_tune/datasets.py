@@ -20,7 +20,18 @@ from mdm_tune.examples import Example
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, Symbols
 
-__all__ = ["PADDING", "USES", "Dataset", "Split", "Use", "bundled", "example_dataset", "law_dataset", "text_dataset"]
+__all__ = [
+    "PADDING",
+    "USES",
+    "Dataset",
+    "Split",
+    "Use",
+    "bundled",
+    "example_dataset",
+    "law_dataset",
+    "reference_tokens",
+    "text_dataset",
+]
 
 Use = Literal["tune", "choose", "report"]
 USES: tuple[Use, ...] = get_args(Use)
@@ -239,7 +250,7 @@ def _tokenised(
                 f"got {example.shown[:80]!r}"
             )
         start += [mask_id] * size
-        originals += _reference(answer, size, codec.end_tokens)
+        originals += reference_tokens(answer, size, codec.end_tokens)
     if not example.holes:
         raise InputError(f"example {example.id} has nothing to fill in, got {example.shown[:80]!r}; give it a hole")
     before, after = codec.framed(originals)
@@ -250,7 +261,8 @@ def _tokenised(
     return before + start + after, before + originals + after
 
 
-def _reference(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
+def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
+    """What belongs into ``size`` positions: an answer, cut or followed by end tokens, -1 where nothing is known."""
     if answer is None:
         return [PADDING] * size
     filler = end_tokens[0] if end_tokens else PADDING

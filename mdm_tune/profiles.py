@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.answers import MODEL, answer_records, answered, file_digits
 from mdm_tune.build import Run
 from mdm_tune.config import resolved
 from mdm_tune.config_rules import OPTIMUM
@@ -108,20 +110,31 @@ class Profiles:
 
     def _measured(self, use: Literal["tune", "choose"]) -> Profile:
         evaluator, settings = self.run.evaluator, self.run.config.profile
-        split, tolerance = evaluator.split(use), settings.tolerance
+        whole, tolerance = evaluator.split(use), settings.tolerance
+        examples = min(example_count(self.run), len(whole.ids))
+        used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
+        split, drawing = answered(self.run, used, settings.answers, self.share)
+        if settings.answers == MODEL:
+            self.folder.write_lines(f"answers-{use}.jsonl", answer_records(self.run, split))
         found = measure(
             evaluator.denoiser,
             split.start,
             split.originals,
             split.seeds,
-            examples=min(example_count(self.run), len(split.ids)),
+            examples=examples,
             points=settings.points,
             length=evaluator.length,
             block_length=evaluator.sampler.block_length,
+            end_tokens=self.run.model.codec.end_tokens,
             batch=evaluator.sampler.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
             ask=None if self.run.replicas is None else self.run.replicas.predictions,
+        )
+        found = replace(
+            found,
+            denoiser_rows=found.denoiser_rows + drawing.denoiser_rows,
+            denoiser_tokens=found.denoiser_tokens + drawing.denoiser_tokens,
         )
         self.spent += _cost(found)
         return found
@@ -250,6 +263,7 @@ class Profiles:
             "versions": {name: versions()[name] for name in ("mdm-tune", "torch")},
             "model": self.run.fingerprints["model"],
             "split": self.run.evaluator.split(use).fingerprint,
+            "answers": file_digits(config["profile"]["answers"]),
             "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
             "block_length": config["sampler"]["block_length"],
             "adaptive": None

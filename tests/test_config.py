@@ -74,7 +74,7 @@ def test_defaults(tmp_path: Path) -> None:
         },
         "objective": {"metric": "kl"},
         "metrics": dict.fromkeys(("exact_match", "regex", "generative_nll", "mauve", "custom")),
-        "profile": {"examples": None, "points": 32, "tolerance": None, "monotone": True},
+        "profile": {"answers": "reference", "examples": None, "points": 32, "tolerance": None, "monotone": True},
         "search": {
             "strategy": "gp",
             "trials": 25,
@@ -168,7 +168,7 @@ def test_profile_and_blocks_survive_the_round_trip(tmp_path: Path) -> None:
     profile = {"examples": 8, "points": 2, "tolerance": 0.005, "monotone": False}
     sampler = {"steps": [2], "block_length": 2}
     config = load(tmp_path, whole(profile=profile, sampler=sampler, objective={"metric": "nelbo"}, dataset=TEXT))
-    assert resolved(config)["profile"] == profile and config.sampler.block_length == 2
+    assert resolved(config)["profile"] == {"answers": "reference", **profile} and config.sampler.block_length == 2
     assert load(tmp_path, to_yaml(config)) == config
 
 

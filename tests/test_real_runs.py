@@ -211,3 +211,30 @@ def test_a_likelihood_needs_a_reference_at_every_position(place: Path, tmp_path:
     sections = {**LIKELIHOOD, "dataset": {**ANSWERS, **SIZES, "generation_length": 5}}
     text = refused("profile", config(place, tmp_path, sections, model={"end_tokens": []}))
     assert "prices the reference of every position" in text and "end tokens" in text
+
+
+def test_a_profile_on_the_models_own_answers_and_on_those_of_a_file(place: Path, tmp_path: Path) -> None:
+    sections = {**LIKELIHOOD, "dataset": {**ANSWERS, **SIZES}}
+    found = {}
+    file = config(place, tmp_path, sections, model={"never": ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]})
+    for answers in ("reference", "model", str(tmp_path / "model" / "answers-tune.jsonl")):
+        name = answers if answers in ("reference", "model") else "file"
+        folder = ("--output", str(tmp_path / name), "--set", f"profile.answers={answers}")
+        found[name], _ = answered("profile", file, *folder)
+    assert found["model"]["cross_entropy"] != found["reference"]["cross_entropy"]
+    drawing = found["model"]["denoiser_rows"] - found["reference"]["denoiser_rows"]
+    assert 0 < drawing <= 8 * 4  # one token per step for each of eight examples
+    kept = [json.loads(line) for line in (tmp_path / "model" / "answers-tune.jsonl").read_text().splitlines()]
+    dataset = build(load_config(Path(file))).dataset
+    assert dataset is not None and [each["id"] for each in kept] == list(dataset.splits["tune"].ids)
+    assert found["file"]["cross_entropy"] == pytest.approx(found["model"]["cross_entropy"])
+    again, _ = answered("profile", file, "--output", str(tmp_path / "model"), "--set", "profile.answers=model")
+    assert again["reused"] and again["denoiser_rows"] == 0
+    (tmp_path / "some.jsonl").write_text('{"id": "x", "answer": "AC"}\n', encoding="utf-8")
+    short = [json.dumps({**each, "answer": "AC"}) for each in kept]
+    (tmp_path / "short.jsonl").write_text("\n".join(short) + "\n", encoding="utf-8")
+    brief = ("--output", str(tmp_path / "brief"), "--set", f"profile.answers={tmp_path / 'short.jsonl'}")
+    assert "has fewer than its 4 tokens" in refused("profile", file, *brief)
+    other = ("--output", str(tmp_path / "other"), "--set", f"profile.answers={tmp_path / 'some.jsonl'}")
+    assert "has no answer for example" in refused("profile", file, *other)
+    assert "cannot read" in refused("profile", file, *other[:2], "--set", f"profile.answers={tmp_path / 'none'}")
