@@ -85,8 +85,8 @@ def _from_file(run: Run, split: Split, path: Path) -> Split:
         answer = reference_tokens(dataset.codec.encode(told[name]), int(hidden.sum()), dataset.codec.end_tokens)
         if PADDING in answer:
             raise InputError(
-                f"profile.answers: the answer of example {name} in {path} has fewer than its {len(answer)} tokens, and the "
-                "model has no end token to fill the rest; lengthen it, or give model.end_tokens"
+                f"profile.answers: the answer of example {name} in {path} has fewer than its {len(answer)} tokens, and "
+                "the model has no end token to fill the rest; lengthen it, or give model.end_tokens"
             )
         originals[row, hidden] = torch.tensor(answer)
     return replace(split, originals=originals)

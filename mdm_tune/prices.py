@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.pricing import nelbo
+from mdm_tune.profile import finite_lists
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record, cost_record, plan_record, schedule_file_record
 from mdm_tune.results import RunFolder
@@ -127,6 +128,8 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "revealed": profile.revealed.tolist(),
         "cross_entropy": profile.mean.tolist(),
         "stderr": profile.stderr.tolist(),
+        "content": None if profile.apart is None else [row[0] for row in finite_lists(profile.apart)],
+        "end_of_text": None if profile.apart is None else [row[1] for row in finite_lists(profile.apart)],
         "one_token_per_step": _nelbo(profile.price(np.ones(profile.length))),
         "budgets": [_budget_record(budget) for budget in budgets],
         "optimum_nelbo": None if profiles.pricer.bernoulli else _frontier(profiles),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.statistics import Estimate, estimate
 
-__all__ = ["Profile", "Rise"]
+__all__ = ["Profile", "Rise", "finite_lists"]
 
 Floats = NDArray[np.float64]
 SIGMAS = 4.0  # of a normal law; by Student's t it is more for few examples, and alike rare for every number of them

@@ -227,10 +227,15 @@ def curve_table(record: Record, of: str) -> Table:
     points = list(zip(record["revealed"], record["cross_entropy"], record["stderr"], strict=True))
     shown = sorted({round(i * (len(points) - 1) / (CURVE_ROWS - 1)) for i in range(CURVE_ROWS)})
     largest = max(record["cross_entropy"])
+    parts = [record[name] for name in ("content", "end_of_text") if record["content"] is not None]
+    for heading in ("content", "from the end on")[: len(parts)]:
+        table.add_column(heading, justify="right")
     table.add_column("", justify="left")
-    for visible, loss, stderr in (points[i] for i in shown):
+    for i in shown:
+        visible, loss, stderr = points[i]
+        apart = ("" if part[i] is None else f"{part[i]:.4f}" for part in parts)
         bar = "█" * round(BAR * loss / largest) if largest > 0 else ""
-        table.add_row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", bar)
+        table.add_row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", *apart, bar)
     return table
 
 

@@ -33,6 +33,7 @@ TEXT = (
 )
 KEYS = {
     *("length", "block_length", "exact", "examples", "revealed", "cross_entropy", "stderr", "one_token_per_step"),
+    *("content", "end_of_text"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
     *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes"),
 }
