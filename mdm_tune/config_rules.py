@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationInfo
 
+from mdm_tune.adaptive_names import parse_adaptive
 from mdm_tune.config_errors import shown
 from mdm_tune.errors import InputError
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
@@ -190,14 +191,25 @@ def is_file(text: str) -> bool:
 
 
 def schedule_or_path(text: str, info: ValidationInfo) -> str:
-    return input_path(text, info) if is_file(text) else schedule_name(text)
+    """A schedule's name, a path, or the name of an adaptive plan, whose quota may be either."""
+    try:
+        plan = parse_adaptive(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if plan is None:
+        return input_path(text, info) if is_file(text) else schedule_name(text)
+    if plan.schedule is None:
+        return text
+    _, at, value = text.partition("@")
+    return f"quota:{schedule_or_path(plan.schedule, info)}{at}{value}"
 
 
 def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:
     """``beta:1,1`` and ``beta:1.0,1.0`` are one schedule: compared twice it would beat itself by nothing."""
     seen: list[object] = []
     for text in texts:
-        schedule = text if is_file(text) or text == OPTIMUM else parse_schedule(text)
+        named = is_file(text) or text == OPTIMUM or parse_adaptive(text) is not None
+        schedule = text if named else parse_schedule(text)
         if schedule in seen:
             first = texts[seen.index(schedule)]
             raise ValueError(f"must not repeat a schedule, got {shown(first)} and {shown(text)}; remove one")

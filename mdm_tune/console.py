@@ -25,6 +25,7 @@ from mdm_tune.tables import (
     interval,
     left_behind,
     paste,
+    reported_table,
     short_names,
     verdict,
 )
@@ -140,8 +141,9 @@ class Screen:
                 self.err.print(figures)
             for line in verdict(budget):
                 self.say(line)
-        if (table := budgets_table(record)) is not None:
-            self.err.print(table)
+        for table in (budgets_table(record), reported_table(record)):
+            if table is not None:
+                self.err.print(table)
         for line in headline(record):
             self.say(line)
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
@@ -174,12 +176,14 @@ class Screen:
                 short[row["schedule"]],
                 interval(row["value"], row["ci"]),
                 *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
-                f"{row['nfe']:.4g}",
+                interval(row["nfe"], row["nfe_ci"]) if row["nfe_ci"] else f"{row['nfe']:.4g}",
             )
         if record["data"] is not None:
             table.add_row("", "the data itself", interval(record["data"]["value"], record["data"]["ci"]), style="dim")
         self.err.print(table)
         self._diversity(record, short)
+        if (beside := reported_table(record)) is not None:
+            self.err.print(beside)
         if record.get("differences") == []:
             self.say("linear and the last schedule differ on no example")
         for found in record.get("differences", []):

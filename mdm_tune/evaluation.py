@@ -46,7 +46,8 @@ class Cost:
 class Scores:
     """A setting's result on one split; values and tokens (n, ...) are None for exact metrics.
 
-    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured.
+    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured. calls: those of each row, for plans that
+    decide by themselves.
     """
 
     setting: Setting
@@ -57,6 +58,7 @@ class Scores:
     values: Values | None = None
     tokens: Tensor | None = None
     diversity: dict[str, Values] = field(default_factory=dict)
+    calls: Values | None = None
 
     @property
     def count(self) -> int | None:

@@ -15,7 +15,7 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import CONFIDENCE, Estimate
+from mdm_tune.statistics import CONFIDENCE, Estimate, estimate
 
 __all__ = [
     "Record",
@@ -61,9 +61,9 @@ def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
     return {
         "length": run.evaluator.length,
         "sampler": {
-            "order": sampler.order,
+            **sampler.drawing,
+            "guidance": sampler.guidance,
             "reveal": sampler.reveal,
-            "temperature": sampler.temperature,
             "counts": sampler.counts,
             "block_length": sampler.block_length,
         },
@@ -82,6 +82,7 @@ def row_record(scores: Scores, metric: str) -> Record:
         "steps": setting.steps,
         **plan_record(scores.setting),
         "nfe": scores.nfe,
+        "nfe_ci": None if scores.calls is None else _interval(estimate(scores.calls).ci),
         "metric": metric,
         **estimate_record(scores.estimate),
         "n": scores.count,

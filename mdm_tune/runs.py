@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from mdm_tune.adaptive import score_adaptive
+from mdm_tune.adaptive_names import Adaptive, parse_adaptive
 from mdm_tune.build import Run, is_file, opened, own_steps, settings_of
 from mdm_tune.config import Config, resolved
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost
+from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
 from mdm_tune.example_records import difference_records, example_records, reported_records
 from mdm_tune.permissions import Permissions
@@ -24,6 +26,7 @@ from mdm_tune.records import Record, comparison_records, cost_record, row_record
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.sampling import Step
 from mdm_tune.seeding import derive_seed
+from mdm_tune.settings import Setting
 from mdm_tune.text import Codec
 
 __all__ = ["evaluate", "sample"]
@@ -57,7 +60,9 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     notify(Loaded(run))
     profiles = Profiles(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
-    settings = list(settings_of(run.evaluator, names, budgets, unnamed, profiles.optimum))
+    adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
+    fixed = [name for name in names if parse_adaptive(name) is None]
+    settings = list(settings_of(run.evaluator, fixed, budgets, unnamed, profiles.optimum))
     if differences and run.evaluator.exact:
         raise InputError(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
@@ -67,9 +72,10 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         notify(note)
     folder.open()
     scores = []
-    for done, setting in enumerate(settings):
-        scores.append(run.evaluator.score(setting, "report"))
-        notify(Scored(scores[-1], done + 1, len(settings)))
+    total = len(settings) + len(adaptive) * len(budgets)
+    for found in _scored(run, settings, adaptive, budgets, profiles):
+        scores.append(found)
+        notify(Scored(found, len(scores), total))
     for note in memory_notes(run):
         notify(note)
     metric = run.evaluator.metric.name
@@ -90,6 +96,29 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     if differences:
         record["differences"] = difference_records(examples)
     return record
+
+
+def _scored(
+    run: Run, settings: Sequence[Setting], adaptive: Sequence[Adaptive], budgets: Sequence[int], profiles: Profiles
+) -> Iterator[Scores]:
+    """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
+
+    def setting_at(name: str, steps: int) -> Setting:
+        return next(settings_of(run.evaluator, [name], [steps], optimum=profiles.optimum))
+
+    kept: dict[str, Scores] = {}
+    for steps in budgets:
+        for setting in settings:
+            if setting.steps == steps:
+                yield run.evaluator.score(setting, "report")
+        for plan in adaptive:
+            if plan.kind != "quota" and plan.name in kept:
+                yield replace(kept[plan.name], setting=replace(kept[plan.name].setting, steps=steps), cost=Cost())
+                continue
+            found = score_adaptive(run.evaluator, plan, steps, setting_at, "report")
+            if plan.value is not None:
+                kept[plan.name] = found
+            yield found
 
 
 def sample(

@@ -21,6 +21,7 @@ __all__ = [
     "interval",
     "left_behind",
     "paste",
+    "reported_table",
     "short_names",
     "verdict",
 ]
@@ -267,3 +268,20 @@ def paste(budget: Record) -> str:
         alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
         return f"alphas = [{alphas}]  # {budget['steps']} steps, ancestral reveal"
     return f"counts = {budget['counts']}  # {budget['steps']} steps, tokens to reveal at each"
+
+
+def reported_table(record: Record) -> Table | None:
+    """What the metrics beside the objective say, where there are any."""
+    rows = record.get("reported")
+    if not rows:
+        return None
+    table = Table(title="reported beside the objective, 95 % intervals", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("steps", "schedule", "metric", "value", "over"):
+        table.add_column(heading, justify="right" if heading in ("steps", "value") else "left")
+    short = short_names([row["schedule"] for row in rows])
+    for row in rows:
+        over = f"{row['count']} {row['over']}" + (" (their range)" if "seeds" in row["over"] else "")
+        table.add_row(
+            str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"]), over
+        )
+    return table

@@ -220,6 +220,7 @@ def test_file_names_are_shortened_while_that_tells_them_apart() -> None:
 def test_the_evaluation_table_fits_into_eighty_columns() -> None:
     def row(name: str) -> dict[str, Any]:
         found = {"schedule": name, "steps": 16, "value": 0.8645, "ci": [0.8554, 0.8729], "nfe": 16.0, "n": 512}
+        found["nfe_ci"] = None
         return {**found, "metric": "spelling", "token_entropy": 2.59, "distinct_words": 0.25}
 
     pair = {"first": "linear", "second": "maskgit-cosine", "steps": 16, "difference": -0.02, "ci": [-0.03, -0.01]}
@@ -252,6 +253,8 @@ def profile_record(**changes: Any) -> dict[str, Any]:
         "exact": False,
         "examples": 128,
         "revealed": list(range(0, 64, 2)),
+        "content": None,
+        "end_of_text": None,
         "cross_entropy": [3.0 - i / 16 for i in range(32)],
         "stderr": [0.01] * 32,
         "one_token_per_step": {"nelbo": 97.0, "ci": [96.0, 98.0]},

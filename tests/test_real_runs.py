@@ -238,3 +238,45 @@ def test_a_profile_on_the_models_own_answers_and_on_those_of_a_file(place: Path,
     other = ("--output", str(tmp_path / "other"), "--set", f"profile.answers={tmp_path / 'some.jsonl'}")
     assert "has no answer for example" in refused("profile", file, *other)
     assert "cannot read" in refused("profile", file, *other[:2], "--set", f"profile.answers={tmp_path / 'none'}")
+
+
+def test_adaptive_plans_stand_beside_schedules_at_equal_cost(place: Path, tmp_path: Path) -> None:
+    task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
+    file = config(place, tmp_path, task, evaluate={"schedules": ["linear", "threshold", "quota:linear@0.9"]})
+    names = ("linear", "threshold", "threshold:0.05", "entropy-bound", "quota:linear@0.05", "quota:squared-sine")
+    found, _ = answered("evaluate", file, *(part for name in names for part in ("--schedule", name)), "--steps", "2")
+    rows = {row["schedule"]: row for row in found["rows"]}
+    assert len(rows) == 6 and rows["linear"]["nfe"] == 2 and rows["linear"]["nfe_ci"] is None
+    for name, row in rows.items():
+        assert row["steps"] == 2 and row["n"] == 12
+        if name != "linear":
+            low, high = row["nfe_ci"]
+            assert 1 <= low <= row["nfe"] <= high <= 4 and row["counts"] is None
+    assert rows["quota:linear@0.05"]["nfe"] <= 2  # a quota is never slower than its counts
+    (swept,) = (row for name, row in rows.items() if name.startswith("threshold:") and name != "threshold:0.05")
+    assert abs(swept["nfe"] - 2) < 0.75
+    assert {(pair["first"], pair["second"]) for pair in found["comparisons"]} >= {("linear", "threshold:0.05")}
+    usual, _ = answered("evaluate", file)
+    assert [row["schedule"].partition("@")[0].partition(":0")[0] for row in usual["rows"]] == [
+        *("linear", "threshold", "quota:linear")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("threshold:x", "needs a number of at least 0, got 'threshold:x'"),
+        ("entropy-bound:-1", "needs a number of at least 0"),
+        ("quota:", "quota needs a schedule"),
+        ("quota:counts:2,2", "counts:2,2"),
+        ("quota:nonsense@0.5", "nonsense"),
+    ],
+)
+def test_bad_adaptive_plans_are_named(place: Path, tmp_path: Path, name: str, message: str) -> None:
+    task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
+    assert message in refused("evaluate", config(place, tmp_path, task), "--schedule", name, "--steps", "2")
+
+
+def test_adaptive_plans_need_samples(place: Path, tmp_path: Path) -> None:
+    text = refused("evaluate", config(place, tmp_path, LIKELIHOOD), "--schedule", "threshold:0.9")
+    assert "metric nelbo draws nothing" in text

@@ -1,0 +1,110 @@
+"""Adaptive plans beside schedules: as many positions as the predictions allow, at the cost of a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from mdm_tune.adaptive_names import Adaptive
+from mdm_tune.datasets import Split, Use
+from mdm_tune.drawing import Drawing
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics import ExactMetric
+from mdm_tune.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
+from mdm_tune.sampling import Unmasked, unmask
+from mdm_tune.settings import Setting, plan_of
+from mdm_tune.statistics import estimate
+from mdm_tune.sweeping import sweep
+
+__all__ = ["score_adaptive"]
+
+QUOTA_STEPS = 2  # times the budget, that a quota has whose threshold is swept to the budget's calls
+SWEPT = 64  # tune examples that a sweep looks at
+
+
+def score_adaptive(
+    evaluator: Evaluator, plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting], use: Use
+) -> Scores:
+    """Scores of an adaptive plan on a split; ``nfe`` and ``calls`` say what it really cost.
+
+    steps: the budget. A plan without a value gets the one whose mean NFE on the first tune examples is closest to it,
+    which is part of the cost. setting_at: a schedule's setting by name and steps, for a quota; without a threshold of
+    its own it has twice the budget's steps.
+
+    Raises InputError for metrics that need no samples, and where no value reaches the budget.
+    """
+    metric = evaluator.metric
+    if isinstance(metric, ExactMetric) or metric.reference:
+        raise InputError(
+            f"{plan.name} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
+        )
+    began, spent = time.monotonic(), Cost()
+    value, quota = plan.value, None
+    if plan.schedule is not None:
+        quota = setting_at(plan.schedule, steps if value is not None else QUOTA_STEPS * steps)
+    if value is None:
+        pilot = evaluator.split("tune").shuffled().first(SWEPT)
+
+        def nfe_of(tried: float) -> float:
+            nonlocal spent
+            found = _filled(evaluator, plan, tried, quota, pilot)
+            spent += Cost(found.denoiser_rows, found.denoiser_tokens)
+            return float(found.nfe.double().mean())
+
+        try:
+            value = sweep(nfe_of, steps, *plan.range)
+        except InputError as error:
+            raise InputError(f"{plan.name} at {steps} steps: {error}") from None
+    split = evaluator.split(use)
+    result = _filled(evaluator, plan, value, quota, split)
+    values = metric.values(result, split)
+    spent += Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
+    label = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
+    return Scores(
+        Setting(label, steps, evaluator.length),
+        estimate(values),
+        float(result.nfe.double().mean()),
+        spent,
+        use,
+        values,
+        result.tokens,
+        metric.diversity(result.tokens, split),
+        result.nfe.double().cpu().numpy(),
+    )
+
+
+def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting | None, split: Split) -> Unmasked:
+    """The split's rows filled by the plan at this value."""
+    sampler, sizes = evaluator.sampler, split.hidden.sum(1)
+    every = torch.full((len(split.ids),), value, dtype=torch.float64)
+    chosen: AdaptivePlan
+    if quota is not None:
+        counts = plan_of([quota], sizes, sampler)
+        assert isinstance(counts, CountPlan)  # ancestral reveal is refused with the config
+        chosen = QuotaPlan(counts.counts, every)
+    else:
+        chosen = ThresholdPlan(every) if plan.kind == "threshold" else EntropyBoundPlan(every)
+    fill = evaluator.unmask or partial(unmask, evaluator.denoiser)
+    size = sampler.block_length
+    return fill(
+        split.start,
+        chosen,
+        seeds=split.seeds,
+        drawing=_drawing(plan, sampler.drawing),
+        blocks=None if size is None else (split.hidden.cumsum(1) - 1) // size,
+        batch=sampler.batch,
+        reference=None,
+    )
+
+
+def _drawing(plan: Adaptive, given: Drawing) -> Drawing:
+    """The drawing with an order that the plan can look at, where the given one is none."""
+    if plan.kind == "entropy-bound":
+        return replace(given, order="entropy", confidence_temperature=0.0)
+    ranks = given.order in ("confidence", "top-probability", "margin")
+    return replace(given, order=given.order if ranks else "confidence", confidence_temperature=0.0)

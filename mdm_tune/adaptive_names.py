@@ -1,0 +1,60 @@
+"""Names of adaptive plans on the command line and in a config. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mdm_tune.errors import InputError
+
+__all__ = ["FORMS", "Adaptive", "parse_adaptive"]
+
+Kind = Literal["threshold", "entropy-bound", "quota"]
+FORMS = "threshold[:T], entropy-bound[:NATS], quota:SCHEDULE[@T]"
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """A plan that decides by its predictions: ``threshold``, ``entropy-bound``, or ``quota``, at least given counts.
+
+    value: the threshold, or the bound in nats; None to choose it so that the mean NFE is a budget's. schedule: the
+    quota's, as on the command line. Source: arXiv:2505.22618 (threshold) and arXiv:2505.24857 (entropy bound).
+    """
+
+    name: str
+    kind: Kind
+    value: float | None
+    schedule: str | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Between which values a sweep looks."""
+        return (0.0, 64.0) if self.kind == "entropy-bound" else (0.0, 1.0)
+
+
+def parse_adaptive(text: str) -> Adaptive | None:
+    """The adaptive plan that a name on the command line means; None where it means none.
+
+    Raises InputError for a value that is no number in its range.
+    """
+    kind, _, rest = text.strip().partition(":")
+    if kind == "quota":
+        schedule, at, value = rest.partition("@")
+        if not schedule:
+            raise InputError(f"quota needs a schedule whose counts it keeps, got {text!r}; write quota:linear@0.9")
+        return Adaptive(text, "quota", _number(text, value) if at else None, schedule)
+    for known in get_args(Kind):
+        if kind == known:
+            return Adaptive(text, known, _number(text, rest) if rest else None)
+    return None
+
+
+def _number(text: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise InputError(f"an adaptive plan needs a number of at least 0, got {text!r}; the forms are {FORMS}")
+    return number
