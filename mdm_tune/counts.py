@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.errors import InputError
-from mdm_tune.schedules import HALF_PI, Counts, Schedule
+from mdm_tune.schedules import HALF_PI, Counts, Linear, Schedule
 
 __all__ = ["CountRule", "beta_grids", "counts_of_grids", "grid", "to_counts"]
 
 Array = NDArray[np.float64]
 CountRule = Literal["one-per-step", "cumulative"]
 
+DREAM_END = 1e-3  # the time that Dream's sampler ends at
 DECIMALS = 9  # a share of tokens this close to a half is a half, so that float noise cannot turn 2.5 into 2
 
 
@@ -47,7 +48,8 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
     ``one-per-step``: of all counts >= 1 those whose running totals N_i are closest to the schedule, with the least
     sum_i (N_i - length alpha(i/steps))^2; of equally close ones those that are ahead at every step. If length < steps
     it is ``length`` ones. ``cumulative``: N_i = floor(length alpha(i/steps) + 1/2); a count may be 0.
-    Values within 1e-9 of a half count as a half. A ``Counts`` schedule is its own result and must fit.
+    Values within 1e-9 of a half count as a half. A ``Counts`` schedule is its own result and must fit, and linear as
+    LLaDA and Dream cut it keeps their rule, whatever ``rule`` is.
 
     Raises InputError if steps or length is below 1, the rule is unknown or a ``Counts`` schedule does not fit.
     Source of the rounding: Goldstein and Kruskal, JASA 1976: a least-squares monotonic function with integer values
@@ -63,6 +65,8 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
         if have != steps:
             raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
         return schedule.counts
+    if isinstance(schedule, Linear) and schedule.counts_of != "ours":
+        return _llada(steps, length) if schedule.counts_of == "llada" else _dream(steps, length)
     if rule == "one-per-step" and length < steps:
         return (1,) * length
     return tuple(counts_of_grids(grid(schedule, steps)[None], length, rule)[0].tolist())
@@ -82,6 +86,26 @@ def counts_of_grids(grids: Array, length: int, rule: CountRule) -> NDArray[np.in
             row[1:-1] = np.clip(isotonic_regression(beyond[1:-1]).x, 0, length - steps) + ones[1:-1]
     revealed = np.floor(np.round(totals, DECIMALS) + 0.5).astype(np.int64)
     return np.diff(revealed, axis=1)
+
+
+def _llada(steps: int, length: int) -> tuple[int, ...]:
+    """Equal counts, the remainder on the first steps. Source: the sampler of arXiv:2502.09992."""
+    each, rest = divmod(length, steps)
+    return tuple(each + (step < rest) for step in range(steps))
+
+
+def _dream(steps: int, length: int) -> tuple[int, ...]:
+    """At each step the floor of what is left times 1 - s/t, t and s falling from 1 to 1e-3; all of it at the last.
+
+    Source: the sampler of arXiv:2508.15487. Its times are float32, which decides where a product is nearly whole.
+    """
+    times = np.linspace(1, DREAM_END, steps + 1, dtype=np.float32)
+    counts: list[int] = []
+    for step in range(steps):
+        left = length - sum(counts)
+        share = np.float32(1) - times[step + 1] / times[step]
+        counts.append(left if step == steps - 1 else int(np.float32(left) * share))
+    return tuple(counts)
 
 
 def _closed(alphas: Array) -> Array:

@@ -13,7 +13,7 @@ import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
 FORMS = (
-    "linear, sine, squared-sine, maskgit-cosine, two numbers as in beta:0.9,0.3, integers as in counts:3,5,9,15, "
-    "shares as in alphas:0,0.2,1"
+    "linear, sine, squared-sine, maskgit-cosine, llada, dream, two numbers as in beta:0.9,0.3, integers as in "
+    "counts:3,5,9,15, shares as in alphas:0,0.2,1"
 )
 
 
@@ -139,9 +139,16 @@ class Beta(Schedule):
 @final
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """alpha_t = t, which is Beta(1/2, 1/2). The gamma rate is inf at both ends. Source: arXiv:2509.13866, Prop. 3.7."""
+    """alpha_t = t, which is Beta(1/2, 1/2). Source: arXiv:2509.13866, Proposition 3.7.
 
-    name: ClassVar[str] = "linear"
+    counts_of: whose integer counts a number of steps has, see ``counts.to_counts``.
+    """
+
+    counts_of: Literal["ours", "llada", "dream"] = "ours"
+
+    @property
+    def name(self) -> str:
+        return "linear" if self.counts_of == "ours" else self.counts_of
 
     def dual(self) -> Linear:
         return self
@@ -279,7 +286,8 @@ def parse_schedule(text: str) -> Schedule:
 
     Raises InputError if the name is unknown or the numbers cannot be used.
     """
-    plain: dict[str, Schedule] = {each.name: each for each in (Linear(), Sine(), SquaredSine(), MaskgitCosine())}
+    named = (Linear(), Sine(), SquaredSine(), MaskgitCosine(), Linear("llada"), Linear("dream"))
+    plain: dict[str, Schedule] = {each.name: each for each in named}
     if text.strip() in plain:
         return plain[text.strip()]
     name, _, numbers = text.strip().partition(":")

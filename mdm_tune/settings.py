@@ -14,7 +14,7 @@ from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan
-from mdm_tune.schedules import Alphas, Counts, Schedule
+from mdm_tune.schedules import Alphas, Counts, Linear, Schedule
 
 __all__ = ["Sampler", "Setting", "plan_of"]
 
@@ -96,6 +96,10 @@ class Setting:
         explicit counts go over all blocks and end a step where a block ends.
         """
         name = label or schedule.name
+        if sampler.bernoulli and isinstance(schedule, Linear) and schedule.counts_of != "ours":
+            raise InputError(
+                f"{name} means counts, and ancestral (bernoulli) reveal has none, got reveal bernoulli; use linear"
+            )
         if sampler.bernoulli:
             return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
         size = sampler.block_length or length

@@ -1,0 +1,86 @@
+"""Which documents of a benchmark tune, choose and report: none in two uses, and none that a prompt shows solved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mdm_tune.errors import InputError
+from mdm_tune.seeding import derive_seed
+
+__all__ = ["Document", "Hand", "Use", "deal", "fold_of"]
+
+Use = Literal["tune", "choose", "report"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a task. id: task, split and number; question: its own part of the prompt, by which it is known."""
+
+    id: str
+    task: str
+    question: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Hand:
+    """The documents of each use, and how many there were to tune and to choose from."""
+
+    tune: tuple[Document, ...]
+    choose: tuple[Document, ...]
+    report: tuple[Document, ...]
+    available: int
+
+
+def fold_of(official: Sequence[Document], name: str, folds: int, fold: int) -> tuple[list[Document], list[Document]]:
+    """The official documents of one fold and all others; the parts depend on nothing but the name and the documents.
+
+    All folds together are the whole test split.
+    """
+    order = np.random.default_rng(derive_seed(0, "folds", name)).permutation(len(official))
+    here = set(order[fold::folds].tolist())
+    inside = [document for place, document in enumerate(official) if place in here]
+    return inside, [document for place, document in enumerate(official) if place not in here]
+
+
+def deal(
+    report: Sequence[Document],
+    pools: Sequence[Sequence[Document]],
+    *,
+    tune: int,
+    choose: int,
+    without: AbstractSet[str],
+    name: str,
+    root: int,
+) -> Hand:
+    """Documents for tune and choose from the first pool that has enough of them, else from all pools together.
+
+    without: questions that neither may contain, such as those of shots and of official documents; those of ``report``
+    are left out too, and a question that repeats counts once. The order follows from ``root``.
+
+    Raises InputError where there are too few.
+    """
+    barred = {document.question for document in report} | without
+    usable = [_distinct(pool, barred) for pool in pools]
+    chosen = next((pool for pool in usable if len(pool) >= tune + choose), None)
+    if chosen is None:
+        chosen = _distinct([document for pool in pools for document in pool], barred)
+    if len(chosen) < tune + choose:
+        raise InputError(
+            f"dataset.tune and dataset.choose: {tune} and {choose} documents are wanted, task {name} has {len(chosen)} "
+            "after official documents, shots and repeats are left out; lower them"
+        )
+    order = np.random.default_rng(derive_seed(root, "partition", name)).permutation(len(chosen))
+    dealt = [chosen[place] for place in order[: tune + choose]]
+    return Hand(tuple(dealt[:tune]), tuple(dealt[tune:]), tuple(report), len(chosen))
+
+
+def _distinct(pool: Sequence[Document], barred: AbstractSet[str]) -> list[Document]:
+    """Each question once, without those that are barred."""
+    found = {document.question: document for document in reversed(pool) if document.question not in barred}
+    return list(reversed(found.values()))
