@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
 from mdm_tune import config_rules as rules
 from mdm_tune.config_data import SplitSize, report_size
@@ -23,7 +23,7 @@ def tune_from(value: object, info: ValidationInfo) -> int | dict[str, str | int]
         return another_task(value, info)
     if isinstance(value, bool) or not isinstance(value, int) or value > LARGEST:
         raise ValueError(
-            f"must be a whole number or another task, got {shown(value)}; write digits, or {{task: mbpp, examples: 128}}"
+            f"must be a whole number or another task, got {shown(value)}; write digits, or {{task: NAME, examples: 64}}"
         )
     return rules.large_enough(value)
 
@@ -55,8 +55,8 @@ class BenchmarkConfig(Section):
     """What benchmarks have in common.
 
     tune: how many documents the search scores, of the task's training and validation documents, or those of another
-    task. choose: how many of the same decide among finalists. report: ``all`` official test documents, or so many of the
-    first of each task. folds: for a task with test documents only, these are dealt into so many parts; part number
+    task. choose: how many of the same decide among finalists. report: ``all`` official test documents, or the first so
+    many of each task. folds: for a task with test documents only, these are dealt into so many parts; part number
     ``fold`` is reported and the others tune. generation_length: tokens of an answer. chat: the prompt in the model's
     chat template, after ``system``. prefix: text before each prompt, such as a begin token."""
 

@@ -19,7 +19,7 @@ Use = Literal["tune", "choose", "report"]
 
 @dataclass(frozen=True)
 class Document:
-    """One document of a task. id: task, split and number; question: its own part of the prompt, by which it is known."""
+    """One document of a task. id: task/split/number. question: its own part of the prompt, by which it is known."""
 
     id: str
     task: str

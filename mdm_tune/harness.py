@@ -1,167 +1,22 @@
-"""Tasks of lm-evaluation-harness: their documents, prompts and scores, by its own code. Nothing else knows lm_eval."""
+"""The tasks of lm-evaluation-harness, by name: found, checked before their code runs, and given metric and filter."""
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.dealing import Document
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError
+from mdm_tune.leaves import Leaf, Messages
 from mdm_tune.trust import require_trust
 
-__all__ = ["SHOT_SEED", "Found", "Leaf", "find_task"]
+__all__ = ["Found", "find_task", "without_bars"]
 
-SHOT_SEED = 1234  # the harness's own, so that its prompts and ours are the same
 NEAR = 5  # names that are suggested
-Messages = Sequence[Mapping[str, str]]
-
-
-@dataclass
-class Leaf:
-    """One task that is no group, with the shots that its prompts have shown so far.
-
-    chat: from messages to the model's chat template. system and multiturn: see the harness's options of these names.
-    """
-
-    task: Any
-    chat: Callable[[Messages], str] | None = None
-    system: str | None = None
-    multiturn: bool = True
-    seen: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.task.set_fewshot_seed(seed=SHOT_SEED)
-        sampler = getattr(self.task, "sampler", None)
-        if sampler is not None:
-            draw = sampler.sample
-
-            def noted(*args: Any, **kwargs: Any) -> Any:
-                found = draw(*args, **kwargs)
-                self.seen.update((_key(document), document) for document in found)
-                return found
-
-            sampler.sample = noted
-
-    @property
-    def name(self) -> str:
-        return str(self.task.config.task)
-
-    @property
-    def shots(self) -> int:
-        """Solved documents before each question."""
-        return int(self.task.config.num_fewshot or 0)
-
-    @property
-    def until(self) -> tuple[str, ...]:
-        """Texts that end an answer."""
-        given = self.task.config.generation_kwargs["until"]
-        return (given,) if isinstance(given, str) else tuple(given)
-
-    @cached_property
-    def official(self) -> list[Document]:
-        """The documents that the harness reports on: the test split, or validation where there is no test split."""
-        if self.task.has_test_docs():
-            return self._documents(self.task.config.test_split, self.task.test_docs())
-        return self._documents(self.task.config.validation_split, self.task.validation_docs())
-
-    @cached_property
-    def pools(self) -> list[list[Document]]:
-        """What may tune: the validation documents, then the training documents; none where there are none."""
-        found, config = [], self.task.config
-        if self.task.has_test_docs() and self.task.has_validation_docs():
-            found.append(self._documents(config.validation_split, self.task.validation_docs()))
-        if self.task.has_training_docs():
-            found.append(self._documents(config.training_split, self.task.training_docs()))
-        return found
-
-    def _documents(self, split: str, listed: Sequence[Mapping[str, Any]]) -> list[Document]:
-        return [
-            Document(f"{self.name}/{split}/{number}", self.name, str(self.task.doc_to_text(fields)), fields)
-            for number, fields in enumerate(listed)
-        ]
-
-    @property
-    def questions_of_shots(self) -> set[str]:
-        """The questions of all shots that were shown."""
-        return {str(self.task.doc_to_text(fields)) for fields in self.seen.values()}
-
-    def show_only(self, allowed: Callable[[str], bool], at_most: int | None = None) -> None:
-        """Draw shots only from documents whose question is allowed, the first ``at_most`` of them, from now on.
-
-        Raises InputError where these are fewer than the shots of a prompt.
-        """
-        if not self.shots:
-            return
-        pool = [document for document in self.task.sampler.fewshot_docs() if allowed(self.question(document))]
-        pool = pool[:at_most]
-        if len(pool) < self.shots:
-            raise InputError(
-                f"task {self.name} shows {self.shots} solved documents and {len(pool)} are left that are not reported; "
-                "set dataset.shots to 0"
-            )
-        self.task.sampler.replace_df(pool)
-        self.task.set_fewshot_seed(seed=SHOT_SEED)
-
-    def question(self, fields: Mapping[str, Any]) -> str:
-        """The part of a prompt that is a document's own."""
-        return str(self.task.doc_to_text(fields))
-
-    def prompt(self, document: Document) -> str:
-        """What the model is shown, shots included; these are drawn in the order of the calls, as the harness does."""
-        fields = document.fields
-        return str(
-            self.task.fewshot_context(
-                fields,
-                num_fewshot=self.shots,
-                system_instruction=self.system,
-                apply_chat_template=self.chat is not None,
-                fewshot_as_multiturn=self.multiturn and self.chat is not None,
-                chat_template=None if self.chat is None else self._templated,
-                gen_prefix=self.task.doc_to_prefix(fields),
-            )
-        )
-
-    def _templated(self, messages: Messages, add_generation_prompt: bool = True) -> str:
-        assert self.chat is not None  # the harness is given this function only then
-        if add_generation_prompt:
-            return self.chat(messages)
-        return self.chat(messages[:-1]) + messages[-1]["content"]  # an answer that the task has begun
-
-    def reference(self, document: Document) -> str:
-        """The task's own answer, joined to the prompt as it is in a shot."""
-        target = self.task.doc_to_target(document.fields)
-        if isinstance(target, list):
-            target = target[0] if target else ""
-        if isinstance(target, int) and self.task.config.doc_to_choice is not None:
-            target = self.task.doc_to_choice(document.fields)[target]
-        begun = self.task.doc_to_prefix(document.fields)
-        if begun:
-            return str(target) if begun[-1:].isspace() else f" {target}"
-        return str(target) if self.chat is not None else f"{self.task.config.target_delimiter}{target}"
-
-    def score(self, fields: Mapping[str, Any], answer: str, metric: str, kept: str) -> object:
-        """What the metric says of an answer that went through the filter called ``kept``.
-
-        Raises RunError where the task's own code fails on it.
-        """
-        from lm_eval.api.instance import Instance
-
-        instance = Instance("generate_until", dict(fields), ("", {}), 0, (self.name, 0, 1), resps=[answer])
-        try:
-            for ensemble in self.task._filters:
-                if ensemble.name == kept:
-                    ensemble.apply([instance])
-            return self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
-        except Exception as error:  # whatever a task's code raises
-            raise RunError(
-                f"task {self.name} cannot score the answer {answer[:80]!r}: {type(error).__name__}: {error}"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -203,14 +58,16 @@ def find_task(
             raise InputError(f"dataset.include_path: there is no folder {include_path}; give the one with the tasks")
         require_trust(trust_code, f"dataset.include_path: {include_path}")
     manager = _manager_with(name, include_path)
-    for entry in _entries(manager, name):
-        _check_kind(entry.name, entry.cfg or {})
+    for member, settings in _configs(manager, name):
+        _check_kind(member, settings)
     try:
         with without_bars():
             loaded = manager.load([name])
     except Exception as error:  # whatever the harness, its tasks, datasets and the network raise
         raise _cannot_load(name, manager, error) from error
     leaves = tuple(Leaf(task, chat, system, multiturn) for task in loaded["tasks"].values())
+    if not leaves:
+        raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
     for leaf in leaves:
         _set_shots(leaf, shots)
     group = loaded.get("groups", {}).get(name)
@@ -312,34 +169,28 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
     return TaskManager(include_path=include_path, include_defaults=defaults)
 
 
-def _entries(manager: Any, name: str) -> Iterator[Any]:
-    """The entries of the tasks behind a name, their groups and tags followed."""
+def _configs(manager: Any, name: str, given: Mapping[str, Any] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and settings of each task behind a name, groups and tags followed; given: what a group changes in it."""
     entry = manager.task_index.get(name)
-    if entry is None:  # defined inside a group; it is seen when it is loaded
-        return
-    members = sorted(entry.tags) if entry.kind.name == "TAG" else (entry.cfg or {}).get("task")
+    settings = {**((entry.cfg or {}) if entry is not None else {}), **(given or {})}
+    members = sorted(entry.tags) if entry is not None and entry.kind.name == "TAG" else settings.get("task")
     if not isinstance(members, list):
-        yield entry
+        yield name, settings
         return
     for member in members:
-        inner = member.get("task", member.get("group")) if isinstance(member, dict) else member
-        if isinstance(inner, str):
-            yield from _entries(manager, inner)
+        own = member if isinstance(member, dict) else {}
+        yield from _configs(manager, str(own.get("group") or own.get("task") or member), own)
 
 
 def _cannot_load(name: str, manager: Any, error: Exception) -> InputError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-    paths = sorted({str((entry.cfg or {}).get("dataset_path")) for entry in _entries(manager, name)})
+    paths = sorted({str(settings.get("dataset_path")) for _, settings in _configs(manager, name)})
     return InputError(
         f"dataset.task: {name} cannot be loaded: {reason}; it reads the data set {', '.join(paths)}: where the Hub "
         "cannot be reached, load it once on a machine that reaches it and bring the folder that HF_HOME names, or give "
         "a copy of the task's file, whose dataset_path is json and whose data_files are here, by dataset.include_path; "
         "a module that is missing comes with pip install 'lm-eval[math]' or what the message names"
     )
-
-
-def _key(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True, default=str)
 
 
 @contextmanager

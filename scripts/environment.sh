@@ -1,9 +1,11 @@
 # shellcheck shell=bash
 # Sourced by quickstart.sh and test.sh: the virtual environment .venv beside the project, with the versions that
-# constraints.txt names. It needs a shell and Python 3.11 or newer with venv and pip; PYTHON=... picks the Python.
+# constraints.txt names; another one where the caller sets $venv and $constraints afterwards. It needs a shell and Python
+# 3.11 or newer with venv and pip; PYTHON=... picks the Python.
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
+constraints=constraints.txt
 
 say() {
     printf '%s\n' "$*" >&2 # stdout is the tool's own
@@ -48,12 +50,12 @@ install_project() {
         say "The environment $venv is not complete or has no Python 3.11 or newer. Remove that folder and run this again."
         exit 2
     fi
-    wanted=$(printf '%s\n' "$root" && cat -- "$root/pyproject.toml" "$root/constraints.txt")
+    wanted=$(printf '%s\n' "$root" && cat -- "$root/pyproject.toml" "$root/$constraints")
     if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$wanted" ]; then
         return
     fi
     say "Installing mdm-tune$1 into it; torch is large, so the first time takes some minutes ..."
-    (cd -- "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$1") >&2
+    (cd -- "$root" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$constraints" -e ".$1") >&2
     printf '%s\n' "$wanted" >"$stamp"
     printf '%s\n' "$wanted" >"$venv/installed" # an extra brings the rest with it
 }

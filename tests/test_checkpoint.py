@@ -16,7 +16,7 @@ from mdm_tune.denoisers.families import FAMILIES
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.placement import groups_of_devices, spread
 from mdm_tune.errors import InputError
-from tests.tiny_models import bert, foreign, load, residue_vocabulary, saved, transformers
+from tests.tiny_models import bert, foreign, load, residue_vocabulary, saved, transformers, word_tokenizer
 
 GB = 10**9
 
@@ -72,7 +72,8 @@ def test_a_folder_without_a_config(text: str | None, said: str, tmp_path: Path) 
 
 
 def test_decoder_only_models_are_refused(tmp_path: Path) -> None:
-    residue_vocabulary(tmp_path)
+    words = ["<unk>", "<pad>", "<s>", "</s>", "<mask>", *(f"w{number}" for number in range(5, 25))]
+    word_tokenizer(tmp_path, words, unk_token="<unk>", pad_token="<pad>")
     sizes = {"vocab_size": 25, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 2, "eos_token_id": 3}
     saved(transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)), tmp_path)
     with pytest.raises(InputError, match=r"of type 'gpt2', a decoder-only model.*model\.attention_mask: 4d"):

@@ -22,6 +22,7 @@ TEMPLATE = (
 @pytest.fixture
 def residues(tmp_path: Path) -> Any:
     residue_vocabulary(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     return transformers.AutoTokenizer.from_pretrained(tmp_path)
 
 

@@ -1,0 +1,164 @@
+"""One task of lm-evaluation-harness: its documents, prompts and scores, by its own code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mdm_tune.dealing import Document
+from mdm_tune.errors import InputError, RunError
+
+__all__ = ["SHOT_SEED", "Leaf", "Messages"]
+
+SHOT_SEED = 1234  # the harness's own, so that its prompts and ours are the same
+Messages = Sequence[Mapping[str, str]]
+
+
+@dataclass
+class Leaf:
+    """One task that is no group, with the shots that its prompts have shown so far.
+
+    chat: from messages to the model's chat template. system and multiturn: see the harness's options of these names.
+    """
+
+    task: Any
+    chat: Callable[[Messages], str] | None = None
+    system: str | None = None
+    multiturn: bool = True
+    seen: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task.set_fewshot_seed(seed=SHOT_SEED)
+        sampler = getattr(self.task, "sampler", None)
+        if sampler is not None:
+            draw = sampler.sample
+
+            def noted(*args: Any, **kwargs: Any) -> Any:
+                found = draw(*args, **kwargs)
+                self.seen.update((_key(document), document) for document in found)
+                return found
+
+            sampler.sample = noted
+
+    @property
+    def name(self) -> str:
+        return str(self.task.config.task)
+
+    @property
+    def shots(self) -> int:
+        """Solved documents before each question."""
+        return int(self.task.config.num_fewshot or 0)
+
+    @property
+    def until(self) -> tuple[str, ...]:
+        """Texts that end an answer."""
+        given = self.task.config.generation_kwargs["until"]
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    @cached_property
+    def official(self) -> list[Document]:
+        """The documents that the harness reports on: the test split, or validation where there is no test split."""
+        if self.task.has_test_docs():
+            return self._documents(self.task.config.test_split, self.task.test_docs())
+        return self._documents(self.task.config.validation_split, self.task.validation_docs())
+
+    @cached_property
+    def pools(self) -> list[list[Document]]:
+        """What may tune: the validation documents, then the training documents; none where there are none."""
+        found, config = [], self.task.config
+        if self.task.has_test_docs() and self.task.has_validation_docs():
+            found.append(self._documents(config.validation_split, self.task.validation_docs()))
+        if self.task.has_training_docs():
+            found.append(self._documents(config.training_split, self.task.training_docs()))
+        return found
+
+    def _documents(self, split: str, listed: Sequence[Mapping[str, Any]]) -> list[Document]:
+        return [
+            Document(f"{self.name}/{split}/{number}", self.name, self.question(fields), fields)
+            for number, fields in enumerate(listed)
+        ]
+
+    @property
+    def questions_of_shots(self) -> set[str]:
+        """The questions of all shots that were shown."""
+        return set(map(self.question, self.seen.values()))
+
+    def show_only(self, allowed: Callable[[str], bool], at_most: int | None = None) -> set[str]:
+        """Draw shots only from documents whose question is allowed, the first ``at_most`` of them, from now on.
+
+        Returns the questions of these documents; raises InputError where they are too few for a prompt.
+        """
+        if not self.shots:
+            return set()
+        pool = [fields for fields in self.task.sampler.fewshot_docs() if allowed(self.question(fields))][:at_most]
+        own_split = self.task.fewshot_cfg.split == self.task.config.test_split  # one more is drawn there and dropped
+        if len(pool) < self.shots + own_split:
+            raise InputError(
+                f"task {self.name} shows {self.shots} solved documents and {len(pool)} are left that are not reported; "
+                "set dataset.shots to 0"
+            )
+        self.task.sampler.replace_df(pool)
+        self.task.set_fewshot_seed(seed=SHOT_SEED)
+        return set(map(self.question, pool))
+
+    def question(self, fields: Mapping[str, Any]) -> str:
+        """The part of a prompt that is a document's own."""
+        return str(self.task.doc_to_text(fields))
+
+    def prompt(self, document: Document) -> str:
+        """What the model is shown, shots included; these are drawn in the order of the calls, as the harness does."""
+        fields = document.fields
+        return str(
+            self.task.fewshot_context(
+                fields,
+                num_fewshot=self.shots,
+                system_instruction=self.system,
+                apply_chat_template=self.chat is not None,
+                fewshot_as_multiturn=self.multiturn and self.chat is not None,
+                chat_template=None if self.chat is None else self._templated,
+                gen_prefix=self.task.doc_to_prefix(fields),
+            )
+        )
+
+    def _templated(self, messages: Messages, add_generation_prompt: bool = True) -> str:
+        assert self.chat is not None  # the harness is given this function only then
+        if add_generation_prompt:
+            return self.chat(messages)
+        return self.chat(messages[:-1]) + messages[-1]["content"]  # an answer that the task has begun
+
+    def reference(self, document: Document) -> str:
+        """The task's own answer, joined to the prompt as it is in a shot."""
+        target = self.task.doc_to_target(document.fields)
+        if isinstance(target, list):
+            target = target[0] if target else ""
+        if isinstance(target, int) and self.task.config.doc_to_choice is not None:
+            target = self.task.doc_to_choice(document.fields)[target]
+        begun = self.task.doc_to_prefix(document.fields)
+        if begun:
+            return str(target) if begun[-1:].isspace() else f" {target}"
+        return str(target) if self.chat is not None else f"{self.task.config.target_delimiter}{target}"
+
+    def score(self, fields: Mapping[str, Any], answer: str, metric: str, kept: str) -> object:
+        """What the metric says of an answer that went through the filter called ``kept``.
+
+        Raises RunError where the task's own code fails on it.
+        """
+        from lm_eval.api.instance import Instance
+
+        instance = Instance("generate_until", dict(fields), ("", {}), 0, (self.name, 0, 1), resps=[answer])
+        try:
+            for ensemble in self.task._filters:
+                if ensemble.name == kept:
+                    ensemble.apply([instance])
+            return self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
+        except Exception as error:  # whatever a task's code raises
+            raise RunError(
+                f"task {self.name} cannot score the answer {answer[:80]!r}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _key(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, default=str)
