@@ -103,7 +103,7 @@ def test_missing_weights_are_no_random_ones(tmp_path: Path) -> None:
 def test_weights_that_do_not_load(tmp_path: Path) -> None:
     bert(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(InputError, match="cannot be loaded: .*; check the files and the section model"):
+    with pytest.raises(InputError, match=r"cannot be loaded: .*; check the files and the section model"):
         load(tmp_path)
 
 

@@ -149,7 +149,8 @@ def test_checks_are_named(check: str, answer: str | None, tmp_path: Path) -> Non
             "    vocab_size = property(lambda self: '3', lambda self, value: None)\n    length, symbols",
         )
     else:
-        method = f"    def __call__(self, tokens, wanted):\n        answer = super().__call__(tokens, wanted)\n        {answer}\n"
+        head = "    def __call__(self, tokens, wanted):\n        answer = super().__call__(tokens, wanted)\n"
+        method = f"{head}        {answer}\n"
         body = GOOD.replace("\ndef build", f"{method}\ndef build")
         body = body.replace("class Law", "NOISE = torch.Generator()\n\nclass Law")
     with pytest.raises(InputError, match=f"check '{check}' failed: a denoiser must"):

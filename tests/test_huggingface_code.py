@@ -35,8 +35,8 @@ def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def expected(network: Tiny, *, shift: bool = False, sigma: bool = False) -> Tensor:
     """The network's own logits at the hidden positions, each row alone and without padding."""
     found = []
-    for row in TOKENS:
-        row = row[row >= 0][None]
+    for padded in TOKENS:
+        row = padded[padded >= 0][None]
         hidden = (row == MASK)[0]
         time = None
         if sigma:  # of the log-linear schedule, where 1 - exp(-sigma) is 0.999 times the masked share
@@ -117,7 +117,7 @@ def test_bare_logits_are_taken(tmp_path: Path) -> None:
 def test_code_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
     foreign(tmp_path / "code_a")
     (tmp_path / "code_a" / "modeling_tiny.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(3)")
-    with pytest.raises(InputError, match="runs code from outside this package.*give --trust-code"):
+    with pytest.raises(InputError, match=r"runs code from outside this package.*give --trust-code"):
         load(tmp_path / "code_a", family="llada")
     assert not (tmp_path / "ran").exists()
 
@@ -169,7 +169,7 @@ def test_checks_are_named(form: str, said: str, tmp_path: Path) -> None:
 
 def test_a_mask_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
     foreign(tmp_path / "mask_a", mask=None)
-    with pytest.raises(InputError, match="neither the tokenizer nor config.json of .* names one"):
+    with pytest.raises(InputError, match=r"neither the tokenizer nor config\.json of .* names one"):
         load(tmp_path / "mask_a", trust_code=True)
     with pytest.raises(
         InputError, match=r"model\.mask_token_id: must be one of the 24 tokens of the model, got 126336"

@@ -191,7 +191,7 @@ def foreign(folder: Path, form: str = "2d", *, kind: str = "tiny-code", mask: in
         "pad_token_id": 0,
         "auto_map": {"AutoConfig": "modeling_tiny.TinyConfig", "AutoModel": "modeling_tiny.TinyModel"},
     }
-    config["auto_map"] |= {name: "modeling_tiny.TinyModel" for name in ("AutoModelForMaskedLM", "AutoModelForCausalLM")}
+    config["auto_map"] |= dict.fromkeys(("AutoModelForMaskedLM", "AutoModelForCausalLM"), "modeling_tiny.TinyModel")
     (folder / "config.json").write_text(json.dumps(config | ({} if mask is None else {"mask_token_id": mask})))
     network = Tiny()
     randomised(network, seed, 0.7)
