@@ -18,7 +18,7 @@ from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.models import law_of, load_model
+from mdm_tune.models import law_of, load_model, placed
 from mdm_tune.permissions import Permissions
 from mdm_tune.proposals import SearchSettings
 from mdm_tune.readers import read_examples
@@ -61,6 +61,7 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
 
     Raises InputError as ``build`` does, and for an exact law on a GPU.
     """
+    replicated, free = placed(config.model, devices, allow)
     run = build(config, allow)
     if tuple(devices) == ("cpu",):
         yield run
@@ -70,13 +71,15 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
             f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
             "give cpu or cpu:2"
         )
-    with Replicas(partial(_denoiser_on, config, run.evaluator.length, allow), devices) as replicas:
+    with Replicas(partial(_denoiser_on, config, run.evaluator.length, allow, free), replicated) as replicas:
         run.evaluator.unmask = replicas.unmask
         yield replace(run, replicas=replicas)
 
 
-def _denoiser_on(config: Config, length: int, allow: Permissions, device: str) -> Denoiser:
-    return _guided(load_model(config.model, device, allow).denoiser, config, length)
+def _denoiser_on(
+    config: Config, length: int, allow: Permissions, free: Mapping[str, int] | None, device: str
+) -> Denoiser:
+    return _guided(load_model(config.model, device, allow, free).denoiser, config, length)
 
 
 def _guided(denoiser: Denoiser, config: Config, length: int) -> Denoiser:

@@ -23,17 +23,16 @@ from mdm_tune.trust import described, load_target
 
 __all__ = ["External", "Generated", "load_external"]
 
-FORM = "(tokens, nfe), a dict of these names or an object with these attributes"
-OFFERED = ("denoiser", "device", "mask_id")
+FIELDS = ("tokens", "nfe", "denoiser_rows")
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What generate code returns; any object with these attributes does, or a dict, or a tuple in this order.
+    """What generate code returns; any object with these attributes will do, a dict, or a tuple in this order.
 
-    tokens (rows, length) int64: the prompts with their masked positions filled, on any device. nfe: denoiser calls that
-    each row waited for, (rows,) integers or one for all rows. denoiser_rows: sequence forwards of all rows together;
-    without it the sum of nfe.
+    tokens (rows, length) int64: the prompts with their masked positions filled, a tensor on any device or an array.
+    nfe: denoiser calls that each row waited for, (rows,) integers or one for all rows. denoiser_rows: sequence forwards
+    of all rows together; without it the sum of nfe.
     """
 
     tokens: Any
@@ -42,35 +41,38 @@ class Generated:
 
 
 class External:
-    """A denoiser whose rows are filled by somebody else's code: ``unmask`` has the shape of ``sampling.unmask``.
+    """A denoiser whose rows are filled by somebody else's code, in an ``unmask`` of the shape of ``sampling.unmask``.
 
     generate(prompts, counts, seeds, **options) fills one batch of rows and returns a ``Generated``:
 
-    - prompts (rows, length) int64: ``mask_id`` at the positions to fill, -1 at padding (before the first token of
-      shorter rows), anything else is prompt and must come back unchanged;
-    - counts (rows, blocks, steps) int64: step i of block b reveals ``counts[row, b, i]`` positions. Block b holds the
-      next ``counts[row, b].sum()`` masked positions from the left; a count of 0 is no step, and blocks with fewer steps
-      end in zeros;
-    - seeds (rows,) uint64, a NumPy array: all randomness of a row is to come from its seed, so that schedules meet the
-      same noise and a row does not depend on the batch that it is in.
+    - prompts (rows, length) int64: ``mask_id`` at the positions to fill, -1 at padding, which stands before shorter
+      rows; anything else is prompt and must come back unchanged;
+    - counts (rows, blocks, steps) int64: step i of block b is to reveal ``counts[row, b, i]`` positions. Block b holds
+      the next ``counts[row, b].sum()`` masked positions from the left. A count of 0 is no step: blocks of fewer steps
+      than others end in zeros;
+    - seeds (rows,) uint64, a NumPy array: all randomness of a row is to come from its seed, so that every schedule
+      meets the same noise and no row depends on the batch that it is in.
 
-    It is also given those of ``denoiser``, ``device`` and ``mask_id`` that it has an argument for: the model of the
-    config, so that it need not be loaded twice (``denoiser.model`` is the module of a Hugging Face checkpoint).
-    where: what the code is, for messages. Called like a denoiser, it is the denoiser.
+    It also gets those of ``model`` (the module of a Hugging Face checkpoint), ``denoiser``, ``device`` and ``mask_id``
+    that it names as arguments, so that the model of the config is not loaded twice.
+    target: ``FILE.py:NAME``, where the code is. Called like a denoiser, it is that denoiser.
     """
 
     def __init__(
         self,
         generate: Callable[..., Any],
         denoiser: Denoiser,
-        where: str,
-        options: Mapping[str, Any] | None = None,
+        target: str,
+        options: Mapping[str, Any],
         device: str = "cpu",
     ) -> None:
-        self.generate, self.denoiser, self.where = generate, denoiser, where
-        wanted = inspect.signature(generate).parameters
+        self.generate, self.denoiser, self.target = generate, denoiser, target
+        named = inspect.signature(generate).parameters
         offered = {"denoiser": denoiser, "device": device, "mask_id": denoiser.mask_id}
-        self.options = {name: value for name, value in offered.items() if name in wanted} | dict(options or {})
+        module = getattr(getattr(denoiser, "inner", denoiser), "model", None)
+        offered |= {} if module is None else {"model": module}
+        self.own = dict(options)
+        self.options = {name: value for name, value in offered.items() if name in named} | self.own
 
     @property
     def vocab_size(self) -> int:
@@ -84,6 +86,13 @@ class External:
         """What the denoiser itself predicts."""
         return self.denoiser(tokens, wanted)
 
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits of the file, the name and the options: what the code loads beside them is not seen."""
+        file, _, name = self.target.rpartition(":")
+        told = json.dumps([name, self.own], sort_keys=True, default=str)
+        return hashlib.sha256(Path(file).read_bytes() + told.encode()).hexdigest()[:16]
+
     def unmask(
         self,
         tokens: Tensor,
@@ -96,116 +105,108 @@ class External:
         reference: Tensor | None = None,
         first_row: int = 0,
     ) -> Unmasked:
-        """``sampling.unmask``, ``batch`` rows per call of the code at most; drawing and blocks are the code's own affair.
+        """``sampling.unmask`` by this code, ``batch`` rows at a time; drawing and blocks are the code's own affair.
 
-        ``denoiser_tokens`` counts whole rows: what a cache saves is not seen.
+        ``denoiser_tokens`` counts rows as whole: what a cache saves of one is not seen.
 
-        Raises InputError for a reference, for plans without counts and for an answer that is none, RunError where the
+        Raises InputError for a reference, for a plan without counts and for an answer that is none, RunError where the
         code fails.
         """
         if reference is not None:
             raise InputError(
-                f"{self.where} returns tokens and no probabilities, so that the likelihood of a reference cannot be "
-                "had from it; choose a metric of answers, or set sampler.type to builtin"
+                f"sampler.target: {self.target} returns tokens without their probabilities, and so no likelihood of "
+                "given ones; choose a metric of answers, or set sampler.type to builtin"
             )
         if not isinstance(plan, CountPlan):
-            kind = "ancestral reveal" if isinstance(plan, RevealPlan) else f"{type(plan).__name__}, an adaptive plan"
+            kind = "ancestral reveal" if isinstance(plan, RevealPlan) else f"an adaptive plan ({type(plan).__name__})"
             raise InputError(
-                f"{self.where} is told how many tokens each step reveals, got {kind}, which has no such counts; leave "
-                "it out, or set sampler.type to builtin"
+                f"sampler.target: {self.target} is told how many tokens each step reveals, got {kind}, which knows "
+                "that only as it goes; leave it out, or set sampler.type to builtin"
             )
-        found = [
+        parts = [
             self._filled(tokens[part], plan.counts[part], seeds[part], first_row + part.start)
-            for part in (slice(first, first + batch) for first in range(0, max(1, len(tokens)), batch))
+            for part in (slice(first, first + batch) for first in range(0, len(tokens), batch))
         ]
-        filled, nfe = (torch.cat(parts) for parts in zip(*((each.tokens, each.nfe) for each in found), strict=True))
-        spent = sum(each.denoiser_rows for each in found), sum(each.denoiser_tokens for each in found)
-        return Unmasked(filled, None, nfe, *spent)
+        return Unmasked(
+            torch.cat([tokens[:0], *(part.tokens for part in parts)]),
+            None,
+            torch.cat([torch.zeros(0, dtype=torch.int64, device=tokens.device), *(part.nfe for part in parts)]),
+            sum(part.denoiser_rows for part in parts),
+            sum(part.denoiser_tokens for part in parts),
+        )
 
-    def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first_row: int) -> Unmasked:
-        """One batch, its answer checked."""
-        rows = f"rows {first_row} to {first_row + len(prompts) - 1}"
-        if len(prompts) == 0:
-            return Unmasked(prompts, None, torch.zeros(0, dtype=torch.int64), 0, 0)
+    def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first: int) -> Unmasked:
+        """One batch, whose first row has the number ``first`` in messages, and its answer checked."""
         try:
-            answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
+            with torch.no_grad():
+                answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
         except MdmTuneError:
             raise
         except Exception as error:  # whatever somebody else's code raises
+            file = Path(self.target.rpartition(":")[0])
             raise RunError(
-                f"{self.where} failed on {rows}: {described(error, self.file)}; what was finished is kept: correct it, "
-                "or lower sampler.batch where the memory does not suffice, and run again"
+                f"sampler.target: {self.target} failed on rows {first} to {first + len(prompts) - 1}: "
+                f"{described(error, file)}; what was finished is kept: correct it, or lower sampler.batch where the "
+                "memory does not suffice, and run again"
             ) from error
-        made = self._read(answer, rows)
-        tokens = self._tokens(made.tokens, prompts, rows)
-        nfe = self._nfe(made.nfe, prompts, rows)
-        total = int(nfe.sum())
-        asked = total if made.denoiser_rows is None else made.denoiser_rows
-        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-            raise self._wrong("denoiser_rows", "be a whole number of at least 1, or None", repr(asked), rows)
-        sizes = (prompts >= 0).sum(1).to(nfe.device)
-        return Unmasked(tokens, None, nfe, asked, round(int((nfe * sizes).sum()) * asked / max(1, total)))
+        found = self._read(answer, first)
+        tokens = self._tokens(found.tokens, prompts, first)
+        nfe = self._nfe(found.nfe, prompts, first)
+        rows, calls = found.denoiser_rows, int(nfe.sum())
+        if rows is None:
+            rows = calls
+        elif isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", repr(rows), first)
+        positions = int((nfe * (prompts >= 0).sum(1)).sum())
+        return Unmasked(tokens, None, nfe, rows, round(positions * rows / max(1, calls)))
 
-    @property
-    def file(self) -> Path:
-        """Where the code is."""
-        return Path(inspect.getsourcefile(inspect.unwrap(self.generate)) or "")
+    def _wrong(self, check: str, rule: str, got: str, first: int) -> InputError:
+        where = f"sampler.target: {self.target}: check {check!r} failed in the batch from row {first} on"
+        return InputError(f"{where}: the code must {rule}, got {got}; correct it")
 
-    def _wrong(self, check: str, rule: str, got: str, rows: str) -> InputError:
-        return InputError(f"{self.where}: check {check!r} failed on {rows}: it must {rule}, got {got}; correct it")
-
-    def _read(self, answer: Any, rows: str) -> Generated:
-        if isinstance(answer, tuple) and not hasattr(answer, "tokens") and 2 <= len(answer) <= 3:
-            return Generated(*answer)
-        given = answer if isinstance(answer, Mapping) else {
-            name: getattr(answer, name) for name in ("tokens", "nfe", "denoiser_rows") if hasattr(answer, name)
-        }  # fmt: skip
-        if not {"tokens", "nfe"} <= given.keys() or not given.keys() <= {"tokens", "nfe", "denoiser_rows"}:
-            got = f"a dict of {sorted(map(str, given))}" if isinstance(answer, Mapping) else type(answer).__name__
-            raise self._wrong("answer", f"return {FORM}, and denoiser_rows if it likes", got, rows)
+    def _read(self, answer: Any, first: int) -> Generated:
+        """The answer, whatever its form."""
+        if isinstance(answer, Mapping):
+            given = dict(answer)
+        elif isinstance(answer, tuple) and not hasattr(answer, "tokens"):
+            given = dict(zip(FIELDS, answer, strict=False)) if len(answer) <= len(FIELDS) else {}
+        else:
+            given = {name: getattr(answer, name) for name in FIELDS if hasattr(answer, name)}
+        if not {"tokens", "nfe"} <= given.keys() <= set(FIELDS):
+            got = type(answer).__name__ + (f" of {sorted(map(str, given))}" if given else "")
+            raise self._wrong("answer", "return tokens and nfe, as a tuple, a dict or attributes", got, first)
         return Generated(**given)
 
-    def _tokens(self, given: Any, prompts: Tensor, rows: str) -> Tensor:
+    def _tokens(self, given: Any, prompts: Tensor, first: int) -> Tensor:
         found = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
         if not isinstance(found, Tensor) or found.shape != prompts.shape or found.dtype != torch.int64:
             got = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-            raise self._wrong("shape", f"return tokens {tuple(prompts.shape)} int64, as the prompts", got, rows)
+            raise self._wrong("shape", f"return tokens {tuple(prompts.shape)} torch.int64, as the prompts", got, first)
         found = found.to(prompts.device)
         hidden = prompts == self.mask_id
-        changed = ~hidden & (found != prompts)
-        if bool(changed.any()):
-            row, place = changed.nonzero()[0].tolist()
-            got = f"{int(found[row, place])} for {int(prompts[row, place])} at position {place} of row {row}"
-            raise self._wrong("prompt", "leave prompt and padding as they are", got, rows)
-        left = (hidden & (found == self.mask_id)).sum(1)
-        if bool(left.any()):
-            row = int(left.nonzero()[0, 0])
-            raise self._wrong("finished", "fill every masked position", f"{int(left[row])} masks in row {row}", rows)
-        unknown = hidden & ((found < 0) | (found >= self.vocab_size))
-        if bool(unknown.any()):
-            got = str(int(found[unknown][0]))
-            raise self._wrong("vocabulary", f"draw tokens from 0 to {self.vocab_size - 1}", got, rows)
+        known = (found >= 0) & (found < self.vocab_size)
+        for check, rule, wrong in (
+            ("prompt", "leave prompt and padding as they are", ~hidden & (found != prompts)),
+            ("finished", "leave no position masked", hidden & (found == self.mask_id)),
+            ("vocabulary", f"draw tokens from 0 to {self.vocab_size - 1}", hidden & ~known),
+        ):
+            if bool(wrong.any()):
+                row, place = wrong.nonzero()[0].tolist()
+                got = f"token {int(found[row, place])} at position {place} of row {first + row}"
+                raise self._wrong(check, rule, got, first)
         return found
 
-    def _nfe(self, given: Any, prompts: Tensor, rows: str) -> Tensor:
-        found = torch.as_tensor(given).to("cpu")
-        if found.ndim == 0:
-            found = found.expand(len(prompts))
-        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-        if found.shape != (len(prompts),) or not whole:
-            rule = f"return nfe as ({len(prompts)},) integers, or one for all rows"
-            raise self._wrong("nfe", rule, f"{tuple(found.shape)} {found.dtype}", rows)
-        needed = (prompts == self.mask_id).any(1).to(found.device)
-        if bool((found < needed).any()):
-            raise self._wrong("nfe", "count at least one call for each row", str(int(found.min())), rows)
-        return found.to(torch.int64)
-
-    @property
-    def fingerprint(self) -> str:
-        """Sixteen hex digits of the file and the options: what the code loads beside them is not seen."""
-        given = {name: value for name, value in self.options.items() if name not in OFFERED}
-        told = json.dumps([self.generate.__name__, given], sort_keys=True, default=str)
-        return hashlib.sha256(self.file.read_bytes() + told.encode()).hexdigest()[:16]
+    def _nfe(self, given: Any, prompts: Tensor, first: int) -> Tensor:
+        rows = len(prompts)
+        found = torch.as_tensor(given).to(prompts.device)
+        found = found.expand(rows) if found.ndim == 0 else found
+        if found.shape != (rows,) or found.dtype not in (torch.int64, torch.int32):
+            got = f"{tuple(found.shape)} {found.dtype}"
+            raise self._wrong("nfe", f"return nfe as ({rows},) integers, or one for all rows", got, first)
+        if bool((found < 1).any()):
+            row = int((found < 1).nonzero()[0, 0])
+            raise self._wrong("nfe", "count one call or more", f"{int(found[row])} for row {first + row}", first)
+        return found.long()
 
 
 def load_external(
@@ -216,18 +217,17 @@ def load_external(
     options: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> External:
-    """The code that ``FILE.py:NAME`` names, which fills rows for a denoiser; options: what it is called with besides.
+    """The code that ``FILE.py:NAME`` names, to fill the rows of a denoiser; options: what else it is called with.
 
-    Raises InputError without ``trust_code``, where the code cannot be loaded, and where it cannot be called so.
+    Raises InputError without ``trust_code``, where the code cannot be loaded, and where it does not take its arguments.
     """
     generate = load_target(target, trust_code, "sampler.target")
-    where = f"sampler.target: {target}"
-    external = External(generate, denoiser, where, options, device)
+    external = External(generate, denoiser, target, options or {}, device)
     try:
         inspect.signature(generate).bind(None, None, None, **external.options)
     except TypeError as error:
         raise InputError(
-            f"{where} is called with (prompts, counts, seeds) and the options {sorted(options or {})}, which it does not "
-            f"take: {error}; correct its arguments or sampler.options"
+            f"sampler.target: {target} is called with (prompts, counts, seeds) and sampler.options "
+            f"{sorted(external.own)}, and takes no such call: {error}; correct its arguments, or the options"
         ) from None
     return external

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
+
+import torch
 
 from mdm_tune.config_models import ExactLaw, ModelConfig
 from mdm_tune.datasets import bundled
@@ -15,11 +17,38 @@ from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.permissions import Permissions
 from mdm_tune.text import Symbols
 
-__all__ = ["law_of", "load_model"]
+__all__ = ["law_of", "load_model", "placed"]
 
 
-def load_model(config: ModelConfig, device: str = "cpu", allow: Permissions = Permissions()) -> Loaded:
+def placed(
+    config: ModelConfig, devices: Sequence[str], allow: Permissions = Permissions()
+) -> tuple[tuple[str, ...], dict[str, int] | None]:
+    """The device of each replica and, where one replica lies on all of the devices, their free bytes.
+
+    Looks at the size of the weights' files and at the memory of the GPUs, before anything is loaded.
+
+    Raises InputError where the model fits on none of them alone and may not, or cannot, lie on all.
+    """
+    if config.type != "huggingface" or "cpu" in devices:
+        return tuple(devices), None
+    from mdm_tune.denoisers.checkpoint import opened
+    from mdm_tune.denoisers.placement import groups_of_devices
+
+    free = {device: torch.cuda.mem_get_info(device)[0] for device in devices}
+    size = opened(config.path, config.revision, allow.trust_code).weight_bytes(config.dtype)
+    groups = groups_of_devices(size, free, config.device_map)
+    return (tuple(devices), None) if len(groups) == len(devices) else (groups[0][:1], free)
+
+
+def load_model(
+    config: ModelConfig,
+    device: str = "cpu",
+    allow: Permissions = Permissions(),
+    free: Mapping[str, int] | None = None,
+) -> Loaded:
     """The denoiser that the model section describes, on a device; exact laws stay on the CPU.
+
+    free: the devices, with their free bytes, that a checkpoint's layers are laid over in place of the one.
 
     Raises InputError for whatever cannot be loaded, and for code that nobody has allowed.
     """
@@ -27,7 +56,7 @@ def load_model(config: ModelConfig, device: str = "cpu", allow: Permissions = Pe
         case "huggingface":
             from mdm_tune.denoisers.huggingface import load_huggingface
 
-            return load_huggingface(config, trust_code=allow.trust_code, device=device)
+            return load_huggingface(config, trust_code=allow.trust_code, device=device, free=free)
         case "custom":
             from mdm_tune.denoisers.custom import load_custom
 

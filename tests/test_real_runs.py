@@ -12,9 +12,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from mdm_tune.build import build
+from mdm_tune.build import build, opened
 from mdm_tune.cli import app
 from mdm_tune.config import load_config
+from mdm_tune.errors import InputError
+from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions
 from tests.tiny_models import RESIDUES, bert, foreign
 
@@ -32,6 +34,7 @@ TASK = {
     "objective": {"metric": "custom"},
     "metrics": {"custom": {"target": "score.py:share", "direction": "maximize"}, "exact_match": {}},
 }
+TIGHT = {"cuda:0": 90_000, "cuda:1": 90_000}  # bytes, for a model of 81,000
 SCORE = """
 def share(answer, record):
     return sum(letter in record["q"] for letter in answer) / 4
@@ -280,3 +283,32 @@ def test_bad_adaptive_plans_are_named(place: Path, tmp_path: Path, name: str, me
 def test_adaptive_plans_need_samples(place: Path, tmp_path: Path) -> None:
     text = refused("evaluate", config(place, tmp_path, LIKELIHOOD), "--schedule", "threshold:0.9")
     assert "metric nelbo draws nothing" in text
+
+
+@pytest.mark.parametrize(
+    ("room", "devices", "expected"),
+    [
+        ({"cuda:0": 10**9, "cuda:1": 10**9}, ("cuda:0", "cuda:1"), (("cuda:0", "cuda:1"), None)),
+        (
+            {"cuda:0": 90_000, "cuda:1": 90_000},
+            ("cuda:0", "cuda:1"),
+            (("cuda:0",), {"cuda:0": 90_000, "cuda:1": 90_000}),
+        ),
+        ({}, ("cpu", "cpu"), (("cpu", "cpu"), None)),
+    ],
+)
+def test_replicas_are_one_per_gpu_unless_none_holds_the_model(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: Any, devices: Any, expected: Any
+) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (room[device], 10**12))
+    chosen = load_config(Path(config(place, tmp_path, LIKELIHOOD, model={"device_map": "auto"}))).model
+    assert placed(chosen, devices) == expected
+
+
+def test_a_model_that_fits_on_no_gpu_is_refused_before_it_is_loaded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (90_000, 10**12))
+    loaded = load_config(Path(config(place, tmp_path, LIKELIHOOD)))
+    with pytest.raises(InputError, match=r"set model\.device_map to auto"), opened(loaded, ("cuda:0", "cuda:1")):
+        pass
