@@ -18,6 +18,7 @@ from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
+from mdm_tune.external import load_external
 from mdm_tune.models import law_of, load_model, placed
 from mdm_tune.permissions import Permissions
 from mdm_tune.proposals import SearchSettings
@@ -35,7 +36,11 @@ __all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a command works with. reported: metrics that are shown beside the objective, by name."""
+    """Everything a command works with.
+
+    reported: metrics that are shown beside the objective, by name. code: sixteen hex digits of the user's own generate
+    code, where it fills the rows.
+    """
 
     config: Config
     model: Loaded
@@ -43,6 +48,7 @@ class Run:
     search: SearchSettings
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     replicas: Replicas | None = None
+    code: str | None = None
 
     @property
     def dataset(self) -> Dataset | None:
@@ -50,8 +56,8 @@ class Run:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Sixteen hex digits each for model and data; equal means the same numbers can be expected."""
-        found = {"model": self.model.fingerprint}
+        """Sixteen hex digits each for model, data and code; equal means the same numbers can be expected."""
+        found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
         return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
 
 
@@ -61,6 +67,9 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
 
     Raises InputError as ``build`` does, and for an exact law on a GPU.
     """
+    if config.sampler.target is not None:
+        yield _with_own_code(config, config.sampler.target, devices, allow)
+        return
     replicated, free = placed(config.model, devices, allow)
     run = build(config, allow)
     if tuple(devices) == ("cpu",):
@@ -76,6 +85,20 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
         yield replace(run, replicas=replicas)
 
 
+def _with_own_code(config: Config, target: str, devices: Sequence[str], allow: Permissions) -> Run:
+    """A run whose rows are filled by the user's own generate code, in this process."""
+    if len(devices) > 1:
+        raise InputError(
+            f"--devices: external code runs in this process and on one device, got {', '.join(devices)}; give one, or "
+            "start more workers with --workers"
+        )
+    run, options = build(config, allow, devices[0]), config.sampler.options
+    denoiser = run.evaluator.denoiser
+    code = load_external(target, denoiser, trust_code=allow.trust_code, options=options, device=devices[0])
+    run.evaluator.unmask = code.unmask
+    return replace(run, code=code.fingerprint)
+
+
 def _denoiser_on(
     config: Config, length: int, allow: Permissions, free: Mapping[str, int] | None, device: str
 ) -> Denoiser:
@@ -87,9 +110,9 @@ def _guided(denoiser: Denoiser, config: Config, length: int) -> Denoiser:
     return Guided(denoiser, config.sampler.guidance, length) if config.sampler.guidance else denoiser
 
 
-def build(config: Config, allow: Permissions = Permissions()) -> Run:
-    """Load the model and the data of a config; raises InputError for whatever cannot be loaded or combined."""
-    model = load_model(config.model, "cpu", allow)
+def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu") -> Run:
+    """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined."""
+    model = load_model(config.model, device, allow)
     dataset = build_dataset(config, model)
     length = model.length if dataset is None else dataset.length
     chosen = config.sampler

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.code_problems import FENCE, KINDS, MBPP, MBPP_SHOTS, Kind, read_problems
+from mdm_tune.code_problems import FENCE, HUMANEVAL, KINDS, MBPP, MBPP_SHOTS, Kind, read_problems
 from mdm_tune.config_tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.errors import InputError
@@ -131,7 +131,7 @@ def _pools(documents: Sequence[Document], whole: bool) -> list[list[Document]]:
     for each in documents:
         parts.setdefault(each.id.split("/")[1], []).append(each)
     own = parts.get("train", []) + parts.get("validation", [])
-    if not own and not whole:
+    if not whole and all(each.task == HUMANEVAL.name for each in documents):
         raise InputError(
             "dataset.tune: HumanEval has test problems only, and these are reported; tune on another task by "
             "dataset.tune: {task: mbpp, path: mbpp.jsonl, examples: 128}, or on folds by dataset.folds: 5 and "

@@ -61,6 +61,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     yield from source_conflicts(values, exact_laws)
     yield from block_conflicts(values)
     yield from drawing_conflicts(values)
+    yield from external_conflicts(values)
     examples, tune = values["profile.examples"], values["dataset.tune"]
     if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
         yield (
@@ -101,6 +102,25 @@ def drawing_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
             "sampler.stop_at_end: waits for a token that ends the text, got true with end_drawn false, which draws "
             "none; leave one of them out"
         )
+
+
+def external_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """What external code has to do by itself."""
+    if values["sampler.type"] != "external":
+        return
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            "sampler.reveal: external code is given counts, and ancestral reveal has none, got 'bernoulli'; set "
+            "sampler.reveal to fixed"
+        )
+    plain = {"top_p": 1.0, "confidence_temperature": 0.0, "tempered_scores": False, "guidance": 0.0}
+    for name, off in {**plain, "end_drawn": True, "end_confident": True, "stop_at_end": False}.items():
+        value = values[f"sampler.{name}"]
+        if value is not None and value != off:
+            yield (
+                f"sampler.{name}: external code draws tokens by itself and is not told, got {shown(value)}; leave it "
+                "out, and set it in your own code"
+            )
 
 
 def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:

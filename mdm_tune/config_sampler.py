@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mdm_tune import config_rules as rules
-from mdm_tune.config_models import FromList, Section, Size, Target
+from mdm_tune.config_models import FromList, Section, Size, Target, Text
 from mdm_tune.denoisers.families import FAMILIES, recognised
 
 __all__ = ["SamplerConfig", "Steps", "family_sampling"]
@@ -31,7 +31,8 @@ Order = Annotated[Literal["random", "confidence", "top-probability", "margin", "
 class SamplerConfig(Section):
     """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call.
 
-    type: ``builtin``, or ``external`` for generate code of the user's own, which ``target`` names. With
+    type: ``builtin``, or ``external`` for generate code of the user's own, which ``target`` names and which is called
+    with ``options``. With
     ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all blocks
     together; several lengths are compared at equal steps. top_p: the nucleus that tokens are drawn from.
     confidence_temperature: 0 reveals the best positions, more draws them. tempered_scores: positions are ranked by what
@@ -40,6 +41,7 @@ class SamplerConfig(Section):
 
     type: Literal["builtin", "external"] = "builtin"
     target: Target | None = None
+    options: dict[Text, Any] = Field(default_factory=dict)
     order: Order = "random"
     reveal: Literal["fixed", "bernoulli"] = "fixed"
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
@@ -57,6 +59,8 @@ class SamplerConfig(Section):
 
     @model_validator(mode="after")
     def names_its_code(self) -> Self:
+        if self.options and self.target is None:
+            raise ValueError(f"options are those of target, got {sorted(self.options)} without one; add target")
         if (self.type == "external") != (self.target is not None):
             raise ValueError(
                 "target goes with type: external, a function in a file such as my_generate.py:generate, got "

@@ -110,10 +110,11 @@ def run(program: str) -> tuple[str, str]:
         exec(compile(program, "<program>", "exec", dont_inherit=True), module.__dict__)
     except MemoryError:
         return "out of memory", "MemoryError"
-    except Refused as error:
-        return "refused", described(error)
     except BaseException as error:
-        return "failed", described(error)
+        cause: BaseException | None = error  # libraries wrap what they meet, as urllib does
+        while cause is not None and not isinstance(cause, Refused):
+            cause = cause.__cause__ or cause.__context__
+        return ("failed", described(error)) if cause is None else ("refused", described(cause))
     return "passed", ""
 
 

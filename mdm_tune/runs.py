@@ -157,8 +157,8 @@ def _sample(
     profiles = Profiles(run, folder, lambda event: None)
     (setting,) = settings_of(evaluator, [name], [steps], optimum=profiles.optimum)
     split = _to_fill(run, number)
-    # Replicas do not show their steps.
-    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if run.replicas is None else None
+    # Replicas and external code do not show their steps.
+    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
     began = time.monotonic()
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
     texts = Dataset({}, run.model.codec).completions(result.tokens, split)

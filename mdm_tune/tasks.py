@@ -1,4 +1,4 @@
-"""A task of lm-evaluation-harness as examples and an objective: what tunes, what is reported, what an answer is worth."""
+"""A task of lm-evaluation-harness as examples and an objective: what tunes and reports, what an answer is worth."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ def test_defaults(tmp_path: Path) -> None:
         "sampler": {
             "type": "builtin",
             "target": None,
+            "options": {},
             "order": "random",
             "reveal": "fixed",
             "temperature": 1.0,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mdm_tune.claims import detectable
+from mdm_tune.config_sampler import SamplerConfig
 from mdm_tune.confirmation import EXHAUSTED, Budget, Trial, confirm, frontier_of
 from mdm_tune.datasets import Split, Use
 from mdm_tune.drawing import Drawing
@@ -245,7 +246,7 @@ def test_one_budget_and_budgets_of_equal_calls_have_no_pairs() -> None:
 
 
 def run_of(bench: Bench) -> Any:
-    sampler = SimpleNamespace(order="random", reveal="fixed", temperature=1.0, counts="one-per-step", block_length=None)
+    sampler = SamplerConfig(steps=(8,))
     config = SimpleNamespace(sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
     return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"})

@@ -283,6 +283,20 @@ def test_end_tokens_outside_the_vocabulary(token: int) -> None:
     refuse(r"end_tokens must be in \[0, 3\) and not the mask 3", Drawing(end_tokens=(1, token)))
 
 
+def test_an_end_token_that_is_the_mask() -> None:
+    """Where the mask has an id inside the vocabulary, as tokenizers give it."""
+    denoiser = FunctionDenoiser(4, lambda tokens, wanted: torch.zeros(int(wanted.sum()), 4))
+    denoiser.mask_id = 1
+    with pytest.raises(InputError, match=r"end_tokens must be in \[0, 4\) and not the mask 1, got \(1,\)"):
+        unmask(
+            denoiser,
+            torch.ones(1, 2, dtype=torch.int64),
+            same_plan([2], 1),
+            seeds=seeds(1),
+            drawing=Drawing(end_tokens=(1,)),
+        )
+
+
 @pytest.mark.parametrize("options", [{"end_drawn": False}, {"end_confident": False}, {"stop_at_end": True}])
 def test_a_reference_knows_no_end(options: Options) -> None:
     drawing = Drawing("margin", end_tokens=END, **options)

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from mdm_tune.drawing import Drawing, draw_tokens
+from mdm_tune import sampling
+from mdm_tune.drawing import Drawing, draw_tokens, scattered
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import RevealPlan, Step, Unmasked, unmask
+from mdm_tune.seeding import noise
 from tests.enumeration import Law, total_variation
 from tests.helpers import FunctionDenoiser, TableDenoiser, fit, random_law, same_plan, seeds, tally
 from tests.test_sampling import mixed, small_transformer
@@ -114,6 +117,31 @@ def test_the_law_of_positions_drawn_by_their_confidence(order: Any, share: float
         if total_variation(law, wrong) > CLEAR:
             assert fit(found, wrong) < LEVEL
     assert total_variation(law, exact(order, 1.0)) > CLEAR
+
+
+def test_positions_are_drawn_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that is kept for the next step gives another law where confidence follows the context closely."""
+
+    def kept(seeds: NDArray[np.uint64], purpose: str, step: Any, length: int) -> NDArray[np.float64]:
+        return noise(seeds, purpose, 0 if purpose == "order" else step, length)
+
+    table = random_law(4, 2, seed=8, spread=3.0)
+    law = exact("confidence", 1.0, table, share=0.3)
+    drawing = Drawing("confidence", confidence_temperature=0.3)
+    start, a_plan = torch.full((SAMPLES, 4), 2), same_plan(COUNTS, SAMPLES)
+    for way, sound in ((noise, True), (kept, False)):
+        monkeypatch.setattr(sampling, "noise", way)
+        result = unmask(TableDenoiser(table), start, a_plan, seeds=seeds(SAMPLES), drawing=drawing, batch=1000)
+        assert (fit(tally(result.tokens), law) > LEVEL) == sound
+
+
+def test_a_position_that_comes_last_does_so_however_it_is_drawn() -> None:
+    uniform = torch.from_numpy(np.random.default_rng(0).random(1000))
+    scores = torch.zeros(1000, dtype=torch.float64)
+    scores[::2] = -torch.inf
+    for order in ("confidence", "entropy"):
+        found = scattered(Drawing(order, confidence_temperature=5.0), scores, uniform)  # type: ignore[arg-type]
+        assert bool((found[::2] == -torch.inf).all()) and bool(torch.isfinite(found[1::2]).all())
 
 
 @pytest.mark.parametrize(

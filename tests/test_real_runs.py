@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mdm_tune.config import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions
-from tests.tiny_models import RESIDUES, bert, foreign
+from tests.tiny_models import BERT_MASK, RESIDUES, bert, foreign
 
 ANSWERS = {"path": "qa.jsonl", "type": "jsonl", "prompt": "{q}", "answer": "a", "generation_length": 4}
 SIZES = {"tune": 8, "choose": 8, "report": 12}
@@ -312,3 +313,54 @@ def test_a_model_that_fits_on_no_gpu_is_refused_before_it_is_loaded(
     loaded = load_config(Path(config(place, tmp_path, LIKELIHOOD)))
     with pytest.raises(InputError, match=r"set model\.device_map to auto"), opened(loaded, ("cuda:0", "cuda:1")):
         pass
+
+
+GENERATE = """
+import numpy as np
+import torch
+
+def generate(prompts, counts, seeds, denoiser, mask_id, bias=0):
+    tokens, nfe = prompts.clone(), torch.zeros(len(prompts), dtype=torch.int64)
+    for row in range(len(tokens)):
+        chance = np.random.default_rng(int(seeds[row]))
+        for count in counts[row].flatten().tolist():
+            hidden = (tokens[row] == mask_id).nonzero()[:, 0]
+            if count == 0:
+                continue
+            nfe[row] += 1
+            wanted = torch.zeros_like(tokens[row : row + 1], dtype=torch.bool)
+            wanted[0, hidden[:count]] = True
+            logits = denoiser(tokens[row : row + 1], wanted)
+            noise = torch.from_numpy(chance.gumbel(size=tuple(logits.shape)))
+            tokens[row, hidden[:count]] = (logits + noise).argmax(1)
+    return tokens, nfe
+"""
+
+
+def test_a_search_runs_on_generate_code_of_the_users_own_and_goes_on_with_it(place: Path, tmp_path: Path) -> None:
+    (place / "mine_generate.py").write_text(GENERATE, encoding="utf-8")
+    task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
+    task["sampler"] = {"type": "external", "target": "mine_generate.py:generate", "steps": [2], "batch": 5}
+    file = config(place, tmp_path, task)
+    assert "--trust-code" in refused("search", file)
+    found, _ = answered("search", file, "--trust-code")
+    (budget,) = found["budgets"]
+    assert budget["nfe"] == 2 and found["denoiser_rows"] > 0
+    again, _ = answered("search", file, "--trust-code", "--resume")
+    assert again["budgets"] == found["budgets"]
+    drawn, _ = answered("sample", file, "--trust-code", "--number", "3")
+    assert drawn["nfe"] == 2 and all(BERT_MASK not in sample["tokens"] for sample in drawn["samples"])
+    assert "adaptive" in refused("evaluate", file, "--trust-code", "--schedule", "threshold:0.5")
+    (place / "mine_generate.py").write_text(GENERATE.replace("bias=0", "bias=1"), encoding="utf-8")
+    sys.modules.pop(
+        next(
+            name
+            for name in sys.modules
+            if name.startswith("mdm_tune_target_") and hasattr(sys.modules[name], "generate")
+        )
+    )
+    assert "fingerprints.code" in refused("search", file, "--trust-code", "--resume")
+    likelihood = {**LIKELIHOOD, "sampler": {**task["sampler"], "order": "random"}}
+    assert "sampler.type: metric nelbo needs the probabilities" in refused(
+        "search", config(place, tmp_path, likelihood)
+    )

@@ -84,7 +84,7 @@ def question(denoiser: Denoiser, kind: str, rows: int, length: int) -> tuple[Ten
         return tokens, {"plan": plan(*counts), **options}
     counts = [[even_counts(count, 2 + row % 3)] for row, count in enumerate(masked)]
     whole = plan(*counts) if rows else CountPlan(torch.zeros(0, 1, 1, dtype=torch.int64))
-    if kind == "quota":
+    if kind == "quota":  # rows stop where all are masked throughout, since masks must lie side by side
         drawing = Drawing("confidence", top_p=0.9, end_tokens=(1,), end_confident=False, stop_at_end=rows < 4)
         return tokens, {"plan": QuotaPlan(whole.counts, torch.linspace(0.3, 0.9, rows)), "drawing": drawing}
     return tokens, {"plan": whole, "drawing": Drawing(kind, 0.8), "batch": 3}
