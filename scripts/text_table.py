@@ -1,4 +1,4 @@
-"""The table of the README: the text model at 4, 8, 16 and 32 steps in two orders, tuned and hand-made schedules.
+"""The table of docs/text.md: the text model at 4, 8, 16 and 32 steps in two orders, tuned and hand-made schedules.
 
     python scripts/text_table.py --work build/table --output docs/text-table.md
 

@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_config_is_valid_and_equals_the_shipped_one(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    block = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)[0]
     (tmp_path / "text.yaml").write_text(block, encoding="utf-8")
     example, shipped = load_config(tmp_path / "text.yaml"), load_config(ROOT / "configs" / "text.yaml")
     for section in ("model", "dataset", "objective"):
@@ -42,9 +42,20 @@ def test_every_flag_that_readme_names_exists(command: str) -> None:
 
 
 def test_files_that_the_pages_link_to_exist() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), f"{page.name} links to {target}"
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """Directly, or from a page that is."""
+    reached, waiting = set(), {ROOT / "README.md"}
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#]+\.md)[^)]*\)", page.read_text(encoding="utf-8"))
+        waiting |= {(page.parent / link).resolve() for link in links} - reached
+    assert set((ROOT / "docs").glob("*.md")) <= reached
 
 
 def test_public_names_can_be_imported() -> None:
