@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.code_tasks import CodeTask, load_code_task
-from mdm_tune.config_tasks import HumanEvalDatasetConfig, LmEvalDatasetConfig, MbppDatasetConfig
+from mdm_tune.config_tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalDatasetConfig
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.dealing import Use
 from mdm_tune.examples import Example
@@ -20,9 +20,8 @@ from mdm_tune.tasks import load_task
 from mdm_tune.text import Codec
 from mdm_tune.text_metrics import AnswerMetric
 
-__all__ = ["Benchmark", "BenchmarkDatasetConfig", "load_benchmark", "task_metric", "verdict_metrics"]
+__all__ = ["Benchmark", "benchmark_metrics", "load_benchmark"]
 
-BenchmarkDatasetConfig = LmEvalDatasetConfig | HumanEvalDatasetConfig | MbppDatasetConfig
 Values = NDArray[np.float64]
 
 
@@ -45,6 +44,11 @@ class Benchmark(Protocol):
         """What a user should know, each a sentence."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits of what scores an answer; the examples are not in it."""
+        ...
+
     def examples(self, use: Use) -> tuple[Example, ...]:
         """The examples of one use."""
         ...
@@ -54,35 +58,29 @@ class Benchmark(Protocol):
         ...
 
 
-def load_benchmark(config: BenchmarkDatasetConfig, codec: Codec, root: int, allow: Permissions) -> Benchmark:
+def load_benchmark(config: BenchmarkConfig, codec: Codec, root: int, allow: Permissions) -> Benchmark:
     """The benchmark of a ``dataset`` section; raises InputError as ``load_task`` and ``load_code_task`` do."""
     if isinstance(config, LmEvalDatasetConfig):
         return load_task(config, codec, root, allow.trust_code)
+    assert isinstance(config, CodeDatasetConfig)
     return load_code_task(config, codec, root, allow.run_generated_code)
 
 
-def task_metric(benchmark: Benchmark, dataset: Dataset) -> AnswerMetric:
-    """The objective ``task``: what the benchmark makes of each answer."""
+def benchmark_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, AnswerMetric]:
+    """By name ``task``, what the benchmark makes of each answer, and where answers are programs the shares of them that
+    failed, timed out, ran out of memory or were refused, which are run once for all of these.
+    """
 
     def score(tokens: Tensor, split: Split) -> Values:
         return benchmark.scores(split.examples, dataset.completions(tokens, split))
 
     label = f"{benchmark.metric} of {benchmark.name}"
-    return AnswerMetric("task", label, benchmark.direction, dataset, score)
-
-
-def verdict_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, AnswerMetric]:
-    """Beside the objective, the share of programs that failed, timed out, ran out of memory or were refused, by name.
-
-    Nothing where answers are no programs. Programs that were run for the objective are not run again.
-    """
-    if not isinstance(benchmark, CodeTask):
-        return {}
-    found = {}
-    for verdict in VERDICTS[1:]:
-        name = verdict.replace(" ", "_")
-        label = f"share of programs: {verdict}"
-        found[name] = AnswerMetric(name, label, "minimize", dataset, _share(benchmark, dataset, verdict))
+    found = {"task": AnswerMetric("task", label, benchmark.direction, dataset, score)}
+    if isinstance(benchmark, CodeTask):
+        for verdict in VERDICTS[1:]:
+            name = verdict.replace(" ", "_")
+            label = f"share of programs: {verdict}"
+            found[name] = AnswerMetric(name, label, "minimize", dataset, _share(benchmark, dataset, verdict))
     return found
 
 

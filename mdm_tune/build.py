@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from mdm_tune import metrics
+from mdm_tune.benchmarks import Benchmark, benchmark_metrics, load_benchmark
 from mdm_tune.config import Config, LawDatasetConfig, TextDatasetConfig
 from mdm_tune.config_rules import OPTIMUM
-from mdm_tune.datasets import Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
+from mdm_tune.config_tasks import BenchmarkConfig
+from mdm_tune.datasets import USES, Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import Loaded
@@ -39,7 +41,7 @@ class Run:
     """Everything a command works with.
 
     reported: metrics that are shown beside the objective, by name. code: sixteen hex digits of the user's own generate
-    code, where it fills the rows.
+    code, where it fills the rows. benchmark: where the examples are those of one.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Run:
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     replicas: Replicas | None = None
     code: str | None = None
+    benchmark: Benchmark | None = None
 
     @property
     def dataset(self) -> Dataset | None:
@@ -56,8 +59,9 @@ class Run:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Sixteen hex digits each for model, data and code; equal means the same numbers can be expected."""
+        """Sixteen hex digits each for model, data, code and task; equal means the same numbers can be expected."""
         found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
+        found |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
         return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
 
 
@@ -113,7 +117,10 @@ def _guided(denoiser: Denoiser, config: Config, length: int) -> Denoiser:
 def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu") -> Run:
     """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined."""
     model = load_model(config.model, device, allow)
-    dataset = build_dataset(config, model)
+    benchmark = None
+    if isinstance(config.dataset, BenchmarkConfig):
+        benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)
+    dataset = build_dataset(config, model, benchmark)
     length = model.length if dataset is None else dataset.length
     chosen = config.sampler
     sampler = Sampler(
@@ -123,7 +130,7 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
         chosen.batch,
         _block_length(chosen.block_length, length),
     )
-    metric, reported = build_metrics(config, model, dataset, allow)
+    metric, reported = build_metrics(config, model, dataset, benchmark, allow)
     check_data(config, metric, dataset)
     evaluator = Evaluator(_guided(model.denoiser, config, length), length, sampler, metric, dataset)
     search = SearchSettings(
@@ -142,7 +149,7 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
         config.search.margin,
         config.search.timeout,
     )
-    return Run(config, model, evaluator, search, reported)
+    return Run(config, model, evaluator, search, reported, benchmark=benchmark)
 
 
 def _block_length(size: int | None, length: int) -> int | None:
@@ -155,8 +162,8 @@ def _block_length(size: int | None, length: int) -> int | None:
     return None if size == length else size
 
 
-def build_dataset(config: Config, model: Loaded) -> Dataset | None:
-    """The three splits, or None where the config has no data set."""
+def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) -> Dataset | None:
+    """The three splits, or None where the config has no data set; benchmark: the one that the config names."""
     chosen = config.dataset
     if chosen is None:
         return None
@@ -168,25 +175,31 @@ def build_dataset(config: Config, model: Loaded) -> Dataset | None:
         law = law_of(model)
         assert law is not None
         return law_dataset(law, sizes, config.seed)
+    if isinstance(chosen, BenchmarkConfig):
+        assert benchmark is not None
+        examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
+    else:
+        examples, stops = read_examples(chosen, model.codec, config.seed), chosen.stop
     return example_dataset(
-        read_examples(chosen, model.codec, config.seed),
+        examples,
         model.codec,
         model.denoiser.mask_id,
         config.seed,
         generation_length=chosen.generation_length,
         longest=model.length,
-        stops=chosen.stop,
+        stops=stops,
     )
 
 
 def build_metrics(
-    config: Config, model: Loaded, dataset: Dataset | None, allow: Permissions
+    config: Config, model: Loaded, dataset: Dataset | None, benchmark: Benchmark | None, allow: Permissions
 ) -> tuple[metrics.ExactMetric | metrics.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
     """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
     name = config.objective.metric
     reported: dict[str, AnswerMetric | Mauve] = {}
     if dataset is not None:
         reported = text_metrics(config.metrics, name, dataset, allow.trust_code)
+        reported |= {} if benchmark is None else benchmark_metrics(benchmark, dataset)
     if name in reported:
         objective = reported.pop(name)
         assert isinstance(objective, AnswerMetric)  # MAUVE is no objective: it has one value for all examples

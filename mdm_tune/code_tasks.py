@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,12 @@ class CodeTask:
     _known: dict[tuple[str, str], Outcome] = field(default_factory=dict, compare=False, repr=False)
     metric: str = "pass@1"
     direction: Literal["minimize", "maximize"] = "maximize"
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with the ends of answers and with what a program may use."""
+        told = [self.name, self.until, self.limits.seconds, self.limits.memory, self.limits.file]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def examples(self, use: Use) -> tuple[Example, ...]:
         """The examples of one use; an id is task/split/number."""

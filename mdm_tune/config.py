@@ -34,6 +34,7 @@ from mdm_tune.config_models import (
     Text,
 )
 from mdm_tune.config_sampler import SamplerConfig, Steps, family_sampling
+from mdm_tune.config_tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", "to_yaml"]
@@ -74,7 +75,7 @@ class LawDatasetConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """What a schedule is judged by."""
+    """What a schedule is judged by; ``task``: the metric of the benchmark that the dataset section names."""
 
     metric: Literal[
         "kl",
@@ -87,6 +88,7 @@ class ObjectiveConfig(Section):
         "regex",
         "generative_nll",
         "custom",
+        "task",
     ]
 
 
@@ -163,7 +165,13 @@ class EvaluateConfig(Section):
 
 
 DatasetConfig = (
-    TextDatasetConfig | LawDatasetConfig | JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
+    TextDatasetConfig
+    | LawDatasetConfig
+    | JsonlDatasetConfig
+    | CsvDatasetConfig
+    | LinesDatasetConfig
+    | HubDatasetConfig
+    | BenchmarkDatasetConfig
 )
 
 

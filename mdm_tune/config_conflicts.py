@@ -24,6 +24,8 @@ JUDGED = (
     "sampler.end_confident",
     "sampler.stop_at_end",
     "sampler.block_length",
+    "dataset.template",
+    "dataset.generation_length",
     "objective.metric",
     "dataset.tune",
     "profile.examples",
@@ -32,6 +34,7 @@ JUDGED = (
     "metrics.custom",
 )
 EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets whose examples are text with fields
+BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets that bring a score of their own
 ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
@@ -56,6 +59,8 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield from spelling_conflicts(values)
     elif metric in ANSWER_METRICS:
         yield from answer_conflicts(values)
+    elif metric == "task":
+        yield from task_conflicts(values)
     if metric in ("nelbo", "path_nll"):
         yield from likelihood_conflicts(values)
     yield from source_conflicts(values, exact_laws)
@@ -63,6 +68,8 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     yield from drawing_conflicts(values)
     yield from external_conflicts(values)
     examples, tune = values["profile.examples"], values["dataset.tune"]
+    if isinstance(tune, Mapping):  # another task's
+        tune = tune.get("examples")
     if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
         yield (
             f"profile.examples: must be at most dataset.tune, whose examples the profile is measured on ({tune}), got "
@@ -74,6 +81,13 @@ def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     size, metric = values["sampler.block_length"], values["objective.metric"]
     if size is None:
         return
+    length = values["dataset.generation_length"]  # of every row, unless holes say theirs
+    if isinstance(length, int) and isinstance(size, int) and not values["dataset.template"] and length % size:
+        divisors = ", ".join(str(each) for each in range(1, length + 1) if length % each == 0)
+        yield (
+            f"sampler.block_length: must divide dataset.generation_length, {length} tokens, got {size}; choose one of "
+            f"{divisors}, or another generation_length"
+        )
     if values["sampler.reveal"] == "bernoulli":
         yield (
             f"sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, "
@@ -143,16 +157,26 @@ def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
 
 def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     metric, dataset = values["objective.metric"], values["dataset.type"]
-    if dataset is not None and dataset not in EXAMPLES:
+    if dataset is not None and dataset not in (*EXAMPLES, *BENCHMARKS):
         got = "no dataset" if dataset == "none" else shown(dataset)
         yield (
             f"objective.metric: {metric} judges answers of examples with fields, got {got}; set dataset.type to one "
-            f"of {', '.join(EXAMPLES)}"
+            f"of {', '.join((*EXAMPLES, *BENCHMARKS))}"
         )
     if metric != "exact_match" and not values[f"metrics.{metric}"]:
         needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
         example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
         yield f"metrics.{metric}: is what objective.metric names and is missing; add `{metric}: {example}`"
+
+
+def task_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    dataset = values["dataset.type"]
+    if dataset is not None and dataset not in BENCHMARKS:
+        got = "no dataset" if dataset == "none" else shown(dataset)
+        yield (
+            f"objective.metric: task is the score that a benchmark brings, got {got}; set dataset.type to one of "
+            f"{', '.join(BENCHMARKS)}, or choose another metric"
+        )
 
 
 def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
@@ -227,7 +251,7 @@ def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> It
             f"dataset.type: text cuts windows of characters for models of single characters, got model {shown(model)}; "
             "set dataset.type to lines, or to jsonl with text: FIELD"
         )
-    if dataset in EXAMPLES and model in exact_laws:
+    if dataset in (*EXAMPLES, *BENCHMARKS) and model in exact_laws:
         yield (
             f"dataset.type: {dataset} holds text, and an exact law has data of its own, got model {shown(model)}; set "
             "dataset.type to law"

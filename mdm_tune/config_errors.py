@@ -17,7 +17,7 @@ from mdm_tune.errors import InputError
 __all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override", "without_password"]
 
 SHOWN_LENGTH = 60
-EXAMPLES = {  # what to add where a required key is missing
+EXAMPLES = {  # what to add where a required key, perhaps of a certain type of section, is missing
     "model": "{type: markov, length: 32, flip: 0.05}",
     "sampler": "{steps: [4, 8]}",
     "objective": "{metric: order_kl}",
@@ -31,6 +31,15 @@ EXAMPLES = {  # what to add where a required key is missing
     "tune": "128",
     "choose": "256",
     "report": "512",
+    "task": "gsm8k",
+    "generation_length": "256",
+    "huggingface.path": "GSAI-ML/LLaDA-8B-Instruct",
+    "jsonl.path": "questions.jsonl",
+    "csv.path": "questions.csv",
+    "lines.path": "texts.txt",
+    "datasets.path": "openai/gsm8k",
+    "humaneval.path": "HumanEval.jsonl.gz",
+    "mbpp.path": "mbpp.jsonl",
 }
 BOUNDS = {  # rule and remedy of pydantic's comparisons
     "greater_than_equal": ("at least {ge}", "give {ge} or more"),
@@ -187,7 +196,7 @@ def message(
         return unknown_key(location[-1], keys.get(location[:-1], ()))
     if kind in ("missing", "union_tag_not_found"):
         types = ", ".join(str(place[1]) for place in keys if place[:1] == location and len(place) == 2)
-        example = EXAMPLES.get(str(location[-1]))
+        example = EXAMPLES.get(".".join(map(str, location[1:]))) or EXAMPLES.get(str(location[-1]))
         entry = f"`{location[-1]}: {example}`" if example else f"`{location[-1]}`"
         return f"is required and missing; add {f'one of: {types}' if kind != 'missing' else entry}"
     if kind in ("literal_error", "union_tag_invalid"):

@@ -12,7 +12,14 @@ from mdm_tune.config_data import SplitSize, report_size
 from mdm_tune.config_errors import shown
 from mdm_tune.config_models import InputPath, Section, Size, Text
 
-__all__ = ["CodeDatasetConfig", "HumanEvalDatasetConfig", "LmEvalDatasetConfig", "MbppDatasetConfig"]
+__all__ = [
+    "BenchmarkConfig",
+    "BenchmarkDatasetConfig",
+    "CodeDatasetConfig",
+    "HumanEvalDatasetConfig",
+    "LmEvalDatasetConfig",
+    "MbppDatasetConfig",
+]
 
 LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
 
@@ -155,3 +162,6 @@ class MbppDatasetConfig(CodeDatasetConfig):
 
     type: Literal["mbpp"]
     shots: Annotated[int, Field(ge=0, le=3)] = 3
+
+
+BenchmarkDatasetConfig = LmEvalDatasetConfig | HumanEvalDatasetConfig | MbppDatasetConfig

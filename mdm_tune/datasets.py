@@ -63,9 +63,10 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any example or seed of this use."""
+        """Sixteen hex digits that change with any example, its record included, or seed of this use."""
         content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
-        return hashlib.sha256(content + self.seeds.tobytes()).hexdigest()[:16]
+        content += self.seeds.tobytes() + "".join(each.told for each in self.examples).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def part(self, first: int, stop: int) -> Split:
         """The examples from ``first`` up to, not including, ``stop``."""
@@ -135,11 +136,8 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any example, seed or word."""
-        digest = hashlib.sha256()
-        for _, split in sorted(self.splits.items()):
-            digest.update(split.fingerprint.encode())
-        digest.update("\n".join(sorted(self.words or ())).encode())
-        return digest.hexdigest()[:16]
+        parts = [split.fingerprint for _, split in sorted(self.splits.items())]
+        return hashlib.sha256("\n".join([*parts, *sorted(self.words or ())]).encode()).hexdigest()[:16]
 
 
 def bundled(path: str) -> Path:

@@ -64,8 +64,8 @@ Notify = Callable[[RunEvent], None]
 
 
 def loaded_notes(run: Run) -> Iterator[Note]:
-    """What to know of the model, which settings its family gave, and what one example looks like."""
-    for text in run.model.notes:
+    """What to know of model and benchmark, which settings its family gave, and what one example looks like."""
+    for text in (*run.model.notes, *(run.benchmark.notes if run.benchmark is not None else ())):
         yield Note(text)
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")

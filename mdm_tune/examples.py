@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,11 @@ class Example:
     def answer(self) -> str | None:
         """The reference of the first hole."""
         return self.holes[0].answer if self.holes else None
+
+    @property
+    def told(self) -> str:
+        """The record as text, the same for equal records."""
+        return json.dumps(dict(self.record), sort_keys=True, default=str) if self.record else ""
 
     @property
     def shown(self) -> str:

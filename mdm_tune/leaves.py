@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 from mdm_tune.dealing import Document
@@ -56,7 +57,7 @@ class Leaf:
     def until(self) -> tuple[str, ...]:
         """Texts that end an answer."""
         given = self.task.config.generation_kwargs["until"]
-        return (given,) if isinstance(given, str) else tuple(given)
+        return tuple(text for text in ([given] if isinstance(given, str) else given) if text)
 
     @cached_property
     def official(self) -> list[Document]:
@@ -74,6 +75,14 @@ class Leaf:
         if self.task.has_training_docs():
             found.append(self._documents(config.training_split, self.task.training_docs()))
         return found
+
+    @property
+    def rules(self) -> str:
+        """How an answer is judged: what the task's file says of it, code included, and the version of the harness."""
+        own = self.task.config.to_dict()
+        names = ("doc_to_target", "doc_to_choice", "process_results", "filter_list", "metric_list", "generation_kwargs")
+        told = {name: own.get(name) for name in names}
+        return json.dumps([version("lm_eval"), self.name, told], sort_keys=True, default=str)
 
     def _documents(self, split: str, listed: Sequence[Mapping[str, Any]]) -> list[Document]:
         return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +39,18 @@ class Task:
     _examples: Mapping[Use, tuple[Example, ...]]
     _leaves: Mapping[str, tuple[Leaf, Found]]
     _weights: Mapping[Use, Mapping[str, float]]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with the metric, the filter, the ends of answers and the tasks' own rules."""
+        told = [
+            self.metric,
+            self.filter,
+            self.direction,
+            *self.until,
+            *(leaf.rules for leaf, _ in self._leaves.values()),
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def examples(self, use: Use) -> tuple[Example, ...]:
         """The examples of one use; an id is task/split/number of the document."""

@@ -146,7 +146,7 @@ BAD_VALUES = [
     ("dataset={type: law, tune: 4000000000, choose: 8, report: 8}", "dataset.tune: must be at most 2147483647, got"),
     (
         "dataset={type: txt}",
-        "dataset.type: must be one of text, law, jsonl, csv, lines, datasets, got 'txt'; did you mean 'text'?",
+        "dataset.type: must be one of text, law, jsonl, csv, lines, datasets, lm-eval, humaneval, mbpp, got 'txt'; did",
     ),
     ("dataset={type: law, tune: 8, choose: 8}", "dataset.report: is required and missing; add `report: 512`"),
 ]
