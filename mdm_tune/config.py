@@ -37,7 +37,7 @@ from mdm_tune.config_sampler import SamplerConfig, Steps, family_sampling
 from mdm_tune.config_tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
 
-__all__ = ["Config", "DatasetConfig", "ModelConfig", "load_config", "resolved", "to_yaml"]
+__all__ = ["Config", "DatasetConfig", "ModelConfig", "conflicts_in", "load_config", "resolved", "to_yaml"]
 
 LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
 FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}

@@ -14,17 +14,26 @@ from mdm_tune.errors import InputError
 from mdm_tune.leaves import Leaf, Messages
 from mdm_tune.trust import require_trust
 
-__all__ = ["Found", "find_task", "without_bars"]
+__all__ = ["Found", "Judgement", "find_task", "judgement", "load_tasks", "manager_of", "without_bars"]
 
 NEAR = 5  # names that are suggested
 
 
 @dataclass(frozen=True)
-class Found:
-    """The tasks behind a name, and the metric and filter that stand for them; by_size: whether documents count alike.
+class Judgement:
+    """The metric and the filter that stand for a task or group; by_size: whether documents count alike.
 
     Otherwise every task of a group counts alike.
     """
+
+    metric: str
+    filter: str
+    by_size: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tasks behind a name, and the metric and filter that stand for them; by_size: as in ``Judgement``."""
 
     leaves: tuple[Leaf, ...]
     metric: str
@@ -53,37 +62,61 @@ def find_task(
     ``generate_until``, one that executes programs or wants several answers, documents that cannot be loaded, an unknown
     metric or filter, a metric that is no mean over documents, and shots for a task that allows none.
     """
+    manager = manager_of(name, include_path, trust_code)
+    for member, settings in _configs(manager, name):
+        _check_kind(member, settings)
+    loaded = load_tasks(manager, name)
+    leaves = tuple(Leaf(task, chat, system, multiturn) for task in loaded["tasks"].values())
+    for leaf in leaves:
+        _set_shots(leaf, shots)
+    return _judged(leaves, judgement(loaded, name, metric, filter))
+
+
+def manager_of(name: str, include_path: str | None = None, trust_code: bool = False) -> Any:
+    """The harness's ``TaskManager``, which knows the name, with tasks of its own and those of a folder.
+
+    Raises InputError without the harness, for an unknown name, for a folder that is none or that is not trusted, and
+    for a task that executes programs.
+    """
     if include_path is not None:
         if not Path(include_path).is_dir():
             raise InputError(f"dataset.include_path: there is no folder {include_path}; give the one with the tasks")
         require_trust(trust_code, f"dataset.include_path: {include_path}")
     manager = _manager_with(name, include_path)
     for member, settings in _configs(manager, name):
-        _check_kind(member, settings)
+        _refuse_programs(member, settings)
+    return manager
+
+
+def load_tasks(manager: Any, name: str) -> Mapping[str, Any]:
+    """What is behind a name: ``tasks`` and ``groups``, each by name; raises InputError where it cannot be loaded."""
     try:
         with without_bars():
-            loaded = manager.load([name])
+            loaded: Mapping[str, Any] = manager.load([name])
     except Exception as error:  # whatever the harness, its tasks, datasets and the network raise
         raise _cannot_load(name, manager, error) from error
-    leaves = tuple(Leaf(task, chat, system, multiturn) for task in loaded["tasks"].values())
-    if not leaves:
+    if not loaded["tasks"]:
         raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
-    for leaf in leaves:
-        _set_shots(leaf, shots)
+    return loaded
+
+
+def judgement(loaded: Mapping[str, Any], name: str, metric: str | None = None, filter: str | None = None) -> Judgement:
+    """The metric and the filter that are wanted, else the first that group or task name."""
     group = loaded.get("groups", {}).get(name)
     listed = list(group.aggregate_metric_list or ()) if group is not None else []
-    return _judged(leaves, listed, metric, filter)
+    first = next(iter(loaded["tasks"].values()))
+    asked = next((each for each in listed if metric in (None, each.metric)), None)
+    return Judgement(
+        metric or (asked.metric if asked is not None else next(iter(first.higher_is_better()))),
+        filter or (asked.filter_list[0] if asked is not None and asked.filter_list else first._filters[0].name),
+        asked is None or bool(asked.weight_by_size),
+    )
 
 
-def _judged(leaves: tuple[Leaf, ...], listed: list[Any], metric: str | None, kept: str | None) -> Found:
-    """With the metric and the filter that are wanted, else the first that group or task name."""
+def _judged(leaves: tuple[Leaf, ...], by: Judgement) -> Found:
     from lm_eval.api.metrics import mean
 
-    first = leaves[0]
-    metrics, filters = list(first.task.higher_is_better()), [ensemble.name for ensemble in first.task._filters]
-    asked = next((each for each in listed if metric in (None, each.metric)), None)
-    metric = metric or (asked.metric if asked is not None else metrics[0])
-    kept = kept or (asked.filter_list[0] if asked is not None and asked.filter_list else filters[0])
+    metric, kept = by.metric, by.filter
     for leaf in leaves:
         known, names = leaf.task.higher_is_better(), [ensemble.name for ensemble in leaf.task._filters]
         if metric not in known:
@@ -99,7 +132,7 @@ def _judged(leaves: tuple[Leaf, ...], listed: list[Any], metric: str | None, kep
     directions = {bool(leaf.task.higher_is_better()[metric]) for leaf in leaves}
     if len(directions) > 1:
         raise InputError(f"dataset.metric: {metric} is better higher in some tasks and lower in others; choose another")
-    return Found(leaves, metric, kept, directions.pop(), asked is None or bool(asked.weight_by_size))
+    return Found(leaves, metric, kept, directions.pop(), by.by_size)
 
 
 def _check_value(leaf: Leaf, metric: str, kept: str) -> None:
@@ -127,11 +160,6 @@ def _set_shots(leaf: Leaf, shots: int | None) -> None:
 
 def _check_kind(name: str, config: Mapping[str, Any]) -> None:
     """Raise InputError for a task that cannot be an objective, before its code and documents are loaded."""
-    if config.get("unsafe_code"):
-        raise InputError(
-            f"task {name} executes generated programs inside the process that scores them; set dataset.type to "
-            "humaneval or mbpp, which run them in a process of their own"
-        )
     kind = config.get("output_type", "generate_until")
     if "class" in config or kind != "generate_until":
         reason = "is Python code of its own" if "class" in config else f"is of output type {kind}"
@@ -140,6 +168,14 @@ def _check_kind(name: str, config: Mapping[str, Any]) -> None:
         raise InputError(f"task {name} wants {config['repeats']} answers to each question; choose one that wants one")
     if config.get("doc_to_image") or config.get("doc_to_audio"):
         raise InputError(f"task {name} asks about images or sound; choose a task of text")
+
+
+def _refuse_programs(name: str, config: Mapping[str, Any]) -> None:
+    if config.get("unsafe_code"):
+        raise InputError(
+            f"task {name} executes generated programs inside the process that scores them; set dataset.type to "
+            "humaneval or mbpp, which run them in a process of their own"
+        )
 
 
 def _manager_with(name: str, include_path: str | None) -> Any:

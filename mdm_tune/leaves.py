@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
 from mdm_tune.dealing import Document
 from mdm_tune.errors import InputError, RunError
 
-__all__ = ["SHOT_SEED", "Leaf", "Messages"]
+__all__ = ["SHOT_SEED", "Leaf", "Messages", "templated"]
 
 SHOT_SEED = 1234  # the harness's own, so that its prompts and ours are the same
 Messages = Sequence[Mapping[str, str]]
@@ -127,16 +127,10 @@ class Leaf:
                 system_instruction=self.system,
                 apply_chat_template=self.chat is not None,
                 fewshot_as_multiturn=self.multiturn and self.chat is not None,
-                chat_template=None if self.chat is None else self._templated,
+                chat_template=None if self.chat is None else partial(templated, self.chat),
                 gen_prefix=self.task.doc_to_prefix(fields),
             )
         )
-
-    def _templated(self, messages: Messages, add_generation_prompt: bool = True) -> str:
-        assert self.chat is not None  # the harness is given this function only then
-        if add_generation_prompt:
-            return self.chat(messages)
-        return self.chat(messages[:-1]) + messages[-1]["content"]  # an answer that the task has begun
 
     def reference(self, document: Document) -> str:
         """The task's own answer, joined to the prompt as it is in a shot."""
@@ -167,6 +161,13 @@ class Leaf:
             raise RunError(
                 f"task {self.name} cannot score the answer {answer[:80]!r}: {type(error).__name__}: {error}"
             ) from error
+
+
+def templated(chat: Callable[[Messages], str], messages: Messages, add_generation_prompt: bool = True) -> str:
+    """Messages as the harness wants them: the last one is an answer that the task has begun where nothing is added."""
+    if add_generation_prompt:
+        return chat(messages)
+    return chat(messages[:-1]) + messages[-1]["content"]
 
 
 def _key(fields: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
 from mdm_tune.text import Codec
 
-__all__ = ["evaluate", "sample"]
+__all__ = ["evaluate", "other_samplers", "sample"]
 
 
 def evaluate(
@@ -68,7 +68,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
     notes = profile_notes(profiles) if OPTIMUM in names else ()
-    for note in (*_other_samplers(config, [*names, *own]), *notes):
+    for note in (*other_samplers(config, [*names, *own]), *notes):
         notify(note)
     folder.open()
     scores = []
@@ -198,7 +198,7 @@ def _prompts(split: Split, number: int) -> list[Record]:
     return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
 
 
-def _other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:
+def other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:
     """A note for each schedule file that was tuned for another order, reveal or temperature."""
     for name in filter(is_file, names):
         found = load_schedule(name).record.get("sampler")
