@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError
+from mdm_tune.files import remove_unfinished, write_text
 from mdm_tune.schedules import Schedule, parse_schedule
 from mdm_tune.version import __version__
 
-__all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions", "write_text"]
+__all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions"]
 
 FORMAT = "mdm-tune-schedule-1"
 HEADER = """\
@@ -128,11 +128,14 @@ class RunFolder:
         )
 
     def open(self) -> None:
-        """Create the folder; raises InputError where that is impossible or nothing can be written in it."""
+        """Create the folder, and clear away what a killed process had begun to write in it.
+
+        Raises InputError where that is impossible or nothing can be written in it.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
-                pass
+                remove_unfinished(self.path)
         except OSError as error:
             raise self._closed(error) from None
 
@@ -173,25 +176,6 @@ class RunFolder:
         for row in rows:
             writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in row.items()})
         return write_text(self.path / name, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Replace ``path`` by ``text`` in one step, so that a reader or a crash never meets half a file."""
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False, suffix=".tmp") as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise RunError(f"cannot write {path} ({error.strerror}); free space or choose another --output") from None
-    return path
 
 
 def versions() -> dict[str, str]:

@@ -13,13 +13,14 @@ from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
 from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, SearchBegun, memory_notes
 from mdm_tune.example_records import example_records, reported_records
+from mdm_tune.files import write_text
 from mdm_tune.ledger import Worker
 from mdm_tune.limits import Timetable
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record, schedule_record, search_record
-from mdm_tune.results import RunFolder, versions, write_text
+from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta
 from mdm_tune.search import search_budget
 from mdm_tune.sharing import Desk, Judge, holds_run, remove_run

@@ -38,6 +38,7 @@ FLOORS = {
     "devices": 1,
     "drawing": 1,
     "examples": 1,
+    "files": 1,
     "journal": 1,
     "racing": 1,
     "schedules": 1,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mdm_tune import files
+from mdm_tune.files import write_text
 from mdm_tune.results import RunFolder, load_schedule
 
 LIMIT = 20_000  # bytes that a file may have: more than the buffer of a write, so that both of its ways are taken
@@ -22,7 +24,8 @@ OLD: dict[str, Any] = {"length": 8, "budgets": [BUDGET]}
 WRITER = f"""
 import resource, signal, sys
 from mdm_tune.errors import RunError
-from mdm_tune.results import RunFolder, write_text
+from mdm_tune.files import write_text
+from mdm_tune.results import RunFolder
 folder, filler = RunFolder(sys.argv[1]), "x" * int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, {{"fail": signal.SIG_IGN, "die": signal.SIG_DFL}}[sys.argv[3]])
 resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
@@ -31,6 +34,17 @@ try:
     CALL
 except RunError as error:
     print(error)
+"""
+# Another process in the middle of a write.
+BUSY = """
+import os, sys, time
+from pathlib import Path
+from mdm_tune.files import write_text
+def sync(file):
+    print("writing", flush=True)
+    time.sleep(60)
+os.fsync = sync
+write_text(Path(sys.argv[1]) / "config.yaml", "new")
 """
 CALLS = {
     "schedule.yaml": f"folder.write_schedule({{**{OLD!r}, 'filler': filler}})",
@@ -100,3 +114,41 @@ def test_a_process_that_dies_while_it_writes_leaves_every_file_whole(folder: Run
     assert after == before
     assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
     assert folder.read(folder.result) == json.loads(before["search.json"])
+    folder.open()
+    assert state(folder) == before
+
+
+def test_only_what_a_dead_process_left_is_removed(folder: RunFolder) -> None:
+    """A file that another process is writing stays, and one of another program."""
+    (folder.path / "mine.unfinished").write_text("mine", encoding="utf-8")
+    (folder.path / ".mdm-tune-dead.unfinished").write_text("half", encoding="utf-8")
+    before = state(folder)
+    with subprocess.Popen([sys.executable, "-c", BUSY, str(folder.path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
+        during = state(folder)
+        (half,) = during.keys() - before.keys()
+        folder.open()
+        assert state(folder).keys() == during.keys() - {".mdm-tune-dead.unfinished"}
+        writer.kill()
+        writer.wait()
+    assert half in state(folder)
+    folder.open()
+    assert state(folder).keys() == before.keys() - {".mdm-tune-dead.unfinished"}
+
+
+def test_a_new_file_that_was_taken_for_left_behind_is_made_again(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process opens the folder between the making of a file and its lock."""
+    lock, locked = files._lock, list[str]()
+
+    def late(file: Any) -> None:
+        locked.append(file.name)
+        if len(locked) == 1:
+            folder.open()
+        lock(file)
+
+    monkeypatch.setattr(files, "_lock", late)
+    before = state(folder)
+    write_text(folder.config, "new")
+    assert len(set(locked)) == 2 and state(folder) == {**before, "config.yaml": b"new"}

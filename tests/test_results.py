@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.results import RunFolder, load_schedule, write_text
+from mdm_tune.files import write_text
+from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.schedules import Alphas, Beta, Counts
 
 BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None, "value": 0.5}
