@@ -74,7 +74,15 @@ def loaded_notes(run: Run) -> Iterator[Note]:
 
 
 def memory_notes(run: Run) -> Iterator[Note]:
-    """Whether denoiser batches had to be halved, and what spares the attempt the next time."""
-    asked = run.evaluator.sampler.batch
-    if (works := working_batch(run.evaluator.denoiser, asked)) < asked:
-        yield Note(f"batches of {asked} rows ran out of memory, {works} worked; set sampler.batch to {works}")
+    """Whether denoiser batches had to be halved, and on which devices, and what spares the attempt the next time."""
+    asked, replicas = run.evaluator.sampler.batch, run.replicas
+    if replicas is None:
+        worked, which = [working_batch(run.evaluator.denoiser, asked)], [""]
+    else:
+        worked = replicas.working_batches(asked)
+        which = [f" in {name}" for name in replicas.names]
+    for works, where in zip(worked, which, strict=True):
+        if works < asked:
+            yield Note(
+                f"batches of {asked} rows ran out of memory{where}, {works} worked; set sampler.batch to {min(worked)}"
+            )

@@ -9,7 +9,7 @@ from mdm_tune.build import check_baselines, opened
 from mdm_tune.config import Config
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.errors import InputError
-from mdm_tune.events import Loaded, Note, Notify
+from mdm_tune.events import Loaded, Note, Notify, memory_notes
 from mdm_tune.permissions import Permissions
 from mdm_tune.prices import price_budget, write_profile
 from mdm_tune.profiles import Profiles
@@ -47,6 +47,8 @@ def profile(
             notify(note)
         names = [name for name in config.search.baselines if name != OPTIMUM]
         priced = [price_budget(profiles, number, names) for number in budgets]
+        for note in memory_notes(run):
+            notify(note)
         return write_profile(profiles, priced, [note.text for note in notes], folder)
 
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.devices import available_cpus
 from mdm_tune.drawing import PLAIN, Drawing
@@ -58,6 +59,12 @@ class Replicas:
         self.make, self.devices = make, tuple(devices)
         self.running: list[_Replica] = []
 
+    @property
+    def names(self) -> list[str]:
+        """What messages call the replicas."""
+        count = len(self.devices)
+        return [f"replica {number} of {count} on {device}" for number, device in enumerate(self.devices, start=1)]
+
     def __enter__(self) -> Replicas:
         count = len(self.devices)
         threads = max(1, available_cpus() // count)
@@ -66,8 +73,7 @@ class Replicas:
             resource_tracker.ensure_running()  # when it starts by itself, it lets the signals through again
             before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # inherited, from the first instruction on
             try:
-                for number, device in enumerate(self.devices, start=1):
-                    name = f"replica {number} of {count} on {device}"
+                for name, device in zip(self.names, self.devices, strict=True):
                     self.running.append(_Replica(name, self.make, device, threads))
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -143,6 +149,11 @@ class Replicas:
             sum(part.denoiser_rows for part in parts),
             sum(part.denoiser_tokens for part in parts),
         )
+
+    def working_batches(self, batch: int) -> list[int]:
+        """``asking.working_batch`` of each replica, in the order of the devices."""
+        self._check_running()
+        return self._ask([partial(_working_batch, batch=batch)] * len(self.running))
 
     def _shards(self, rows: int) -> list[slice]:
         """Rows in order, as equally many per replica as can be, and no empty shard but for no rows at all."""
@@ -266,6 +277,10 @@ def _portable(error: Exception, name: str) -> Exception:
 
 def _identify(denoiser: Denoiser, device: str) -> tuple[int, int]:
     return denoiser.vocab_size, denoiser.mask_id
+
+
+def _working_batch(denoiser: Denoiser, device: str, *, batch: int) -> int:
+    return working_batch(denoiser, batch)
 
 
 def _unmask(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,13 @@ from mdm_tune.datasets import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.events import memory_notes
 from mdm_tune.measuring import measure
 from mdm_tune.plans import QuotaPlan
 from mdm_tune.replicas import Replicas
 from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import even_counts, plan, same_plan, seeds
-from tests.pools import DIE, ERROR, FINE, NAN, ODD, SLEEP, TWO, absent, asking_for, chain, faulty, text
+from tests.pools import DIE, ERROR, FINE, NAN, ODD, SLEEP, TWO, absent, asking_for, chain, faulty, text, tight
 
 
 def fill(denoiser: Denoiser | Replicas, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
@@ -224,6 +226,20 @@ def test_an_error_that_cannot_be_sent_is_told_in_words(faults: Replicas) -> None
     with pytest.raises(RuntimeError, match="OddError: very odd"):
         fill(faults, asking_for(ODD))
     assert fill(faults, asking_for(FINE)).nfe.tolist() == [2]
+
+
+def test_halved_batches_of_a_replica_are_said() -> None:
+    """The first replica's rows are one at the first step, and two afterwards; the second one's are four at once."""
+    with Replicas(tight, TWO) as pool:
+        alone = fill(pool, asking_for(0, 0, 1, 1, 2, 3, 4, 5), same_plan((3,), 8), batch=4)
+        assert alone.nfe.tolist() == [1] * 8
+        assert pool.working_batches(4) == [4, 2] and pool.working_batches(1) == [1, 1]
+        sampler = SimpleNamespace(batch=4)
+        run: Any = SimpleNamespace(evaluator=SimpleNamespace(sampler=sampler), replicas=pool)
+        told = "batches of 4 rows ran out of memory in replica 2 of 2 on cpu, 2 worked; set sampler.batch to 2"
+        assert [note.text for note in memory_notes(run)] == [told]
+        sampler.batch = 2
+        assert list(memory_notes(run)) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
