@@ -85,7 +85,7 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
             "give cpu or cpu:2"
         )
     with Replicas(partial(_denoiser_on, config, run.evaluator.length, allow, free), replicated) as replicas:
-        run.evaluator.unmask = replicas.unmask
+        run.evaluator.unmask, run.evaluator.copies = replicas.unmask, len(replicated)
         yield replace(run, replicas=replicas)
 
 

@@ -120,8 +120,9 @@ class SearchConfig(Section):
 
     warm_start: begin with the winners of earlier budgets and, in random order (``auto``) or always (``profile``), with
     the best schedules on the information profile. racing: drop candidates that cannot win. together: candidates that
-    share denoiser batches. auto_stop: end a budget's trials where the last ones gained no more than the noise. rows:
-    denoiser rows of a budget's trials at most. timeout: seconds of a command at most, the confirmation included.
+    share denoiser batches. auto_stop: end a budget's trials where what more of them could gain is less than the
+    noise. rows: denoiser rows of each budget's trials at most, their pilot, the profile and the comparison on unseen
+    examples not included. timeout: seconds after which a command shall have ended; only trials are cut for it.
     storage: where trials are kept, an Optuna URL; without it a journal in the run folder. name: of the run in a storage
     that others use too; without it the name of the run folder. diversity_loss: the share of a diversity figure that a
     winner may lose. margin: the share of linear's value that counts as the same quality."""

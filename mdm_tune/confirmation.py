@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -57,7 +57,8 @@ class Budget:
     of the search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the
     data; None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear
     that the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
-    linear. trials: finished ones, among them reused and dropped. ended: why there are fewer than were asked for.
+    linear. trials: finished ones, among them reused and dropped. ended: why there are fewer than were asked for. cost:
+    of the budget, pilot and tuning (the trials) included.
     """
 
     steps: int
@@ -75,7 +76,9 @@ class Budget:
     reused: int
     dropped: int
     ended: str | None
+    tuning: Cost
     cost: Cost
+    pilot: Cost = field(default_factory=Cost)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -125,7 +128,7 @@ def confirm(
     winner, *others = score([settings[best], *named.values()], "report")
     reported = dict(zip(named, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
-    costs = [*(trial.cost for trial in trials), *(scores.cost for scores in (*chosen, winner, *others))]
+    tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
         steps,
         candidates[best],
@@ -142,7 +145,8 @@ def confirm(
         sum(not trial.fresh for trial in trials),
         sum(trial.dropped for trial in trials),
         ended,
-        sum(costs, Cost()),
+        tuning,
+        sum((scores.cost for scores in (*chosen, winner, *others)), tuning),
     )
 
 

@@ -14,11 +14,11 @@ from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.limits import phase_rows, pilot_rows
 from mdm_tune.permissions import Permissions
 from mdm_tune.profiles import Profiles, example_count
+from mdm_tune.proposals import reachable_counts
 from mdm_tune.records import Record, cost_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.statistics import corrected, detectable_gain
-from mdm_tune.tuning import reachable_counts
 
 __all__ = ["dry_run"]
 

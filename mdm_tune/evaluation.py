@@ -70,7 +70,9 @@ class Evaluator:
     """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
 
     length: positions to fill. dataset: None only with an exact metric. unmask: set it to ``sampling.unmask``
-    without its denoiser where something else than this process's own denoiser fills the rows.
+    without its denoiser where something else than this process's own denoiser fills the rows, and copies to the number
+    of processes that then share them. clocked(calls, seconds): told what denoiser calls, summed over examples, took
+    with the scoring of what they gave; an exact value counts as one call.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Evaluator:
     ) -> None:
         self.denoiser, self.length, self.sampler, self.metric, self.dataset = denoiser, length, sampler, metric, dataset
         self.unmask: Callable[..., Unmasked] | None = None
+        self.copies = 1
+        self.clocked: Callable[[float, float], None] = lambda calls, seconds: None
         self.record: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
         self.begun: dict[tuple[Use, tuple[float, ...]], Values] = {}  # values on the first examples of a split
 
@@ -144,7 +148,9 @@ class Evaluator:
             value = self.metric.fixed(setting.counts)
         else:
             value = self.metric.ancestral(np.array(setting.alphas))
-        return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=time.monotonic() - start))
+        seconds = time.monotonic() - start
+        self.clocked(1.0, seconds)
+        return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=seconds))
 
     def answered(self, setting: Setting, use: Use) -> int:
         """On how many examples ``together`` has scored the setting already."""
@@ -162,7 +168,7 @@ class Evaluator:
         cost = Cost()
         for first in sorted({len(values) for values in known.values()} - {*range(examples, len(split.ids) + 1)}):
             lacking = {s.key: s for s in settings if len(known[s.key]) == first}
-            part = split.part(first, examples)
+            part, start = split.part(first, examples), time.monotonic()
             result = self.fill(
                 [*lacking.values()], part.start, part.seeds, part.originals if metric.reference else None
             )
@@ -170,6 +176,7 @@ class Evaluator:
                 values = metric.values(_rows(result, place * len(part.ids), len(part.ids)), part)
                 known[key] = self.begun[use, key] = np.concatenate([known[key], values])
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
+            self.clocked(float(result.nfe.sum()), time.monotonic() - start)
         return [known[s.key][:examples] for s in settings], cost + Cost(seconds=time.monotonic() - began)
 
     def fill(
@@ -202,17 +209,11 @@ class Evaluator:
         start = time.monotonic()
         result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
         values = self.metric.values(result, split)
+        value, diversity = estimate(values), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
-        return Scores(
-            setting,
-            estimate(values),
-            float(result.nfe.double().mean()),
-            cost,
-            split.use,
-            values,
-            result.tokens,
-            self.metric.diversity(result.tokens, split),
-        )
+        self.clocked(float(result.nfe.sum()), cost.seconds)
+        nfe = float(result.nfe.double().mean())
+        return Scores(setting, value, nfe, cost, split.use, values, result.tokens, diversity)
 
 
 def difference(first: Scores, second: Scores) -> Estimate:

@@ -14,18 +14,29 @@ from typing import Literal
 import numpy as np
 import optuna
 
-from mdm_tune.evaluation import Scores
+from mdm_tune.evaluation import Evaluator, Scores
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
 
-__all__ = ["START", "Direction", "Guide", "SearchSettings", "Strategy", "given_points", "possible_gain", "propose"]
+__all__ = [
+    "START",
+    "Direction",
+    "Guide",
+    "SearchSettings",
+    "Strategy",
+    "given_points",
+    "possible_gain",
+    "propose",
+    "reachable_counts",
+]
 
 Strategy = Literal["gp", "tpe", "qmc", "grid"]
 Direction = Literal["minimize", "maximize"]
 Range = tuple[float, float]
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
+SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
 FILLING = 6  # trials that spread over the box, the starting points among them, before a sampler is asked
 
 
@@ -36,7 +47,8 @@ class SearchSettings:
     trials: at most. space_a, space_b: the box, searched in log scale. finalists: how many meet the baselines. racing:
     drop candidates that cannot win. together: candidates that are proposed at once and share denoiser batches.
     auto_stop: end where more trials are not expected to gain more than the noise. rows: denoiser rows of the trials at
-    most. diversity_loss, margin: see ``confirmation`` and ``claims``. timeout: what ends the trials in time, if given.
+    most, after their pilot. diversity_loss, margin: see ``confirmation`` and ``claims``. timeout: what ends the trials
+    in time, if given.
     """
 
     strategy: Strategy
@@ -93,6 +105,25 @@ def given_points(settings: SearchSettings, steps: int, points: Sequence[Beta] = 
     start = [*START, *points]
     wanted = settings.trials if settings.strategy == "qmc" else FILLING
     return [*start, *_sobol(settings, steps, wanted)[: max(0, wanted - len(start))]]
+
+
+def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[tuple[float, ...]]:
+    """The distinct counts that a scan of the box meets, and those of the starting points.
+
+    Where there are fewer than trials, so that all of them could be scored, the scan is refined until it finds no more,
+    up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
+    """
+    found = {evaluator.setting(schedule, steps).key for schedule in START}
+    if evaluator.sampler.rule == "one-per-step" and steps >= evaluator.length:
+        return found  # one token a step, whatever the curve
+    for points in SCANS:
+        before = len(found)
+        axes = (np.geomspace(*ends, points) for ends in settings.box.values())
+        a, b = (axis.ravel() for axis in np.meshgrid(*axes))
+        found |= evaluator.beta_keys(a, b, steps)
+        if len(found) > settings.trials or (points > SCANS[0] and len(found) == before):
+            break
+    return found
 
 
 def propose(

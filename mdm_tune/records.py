@@ -46,7 +46,20 @@ def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
         "trials": sum(budget.trials for budget in budgets),
         "profile": None if profile is None else cost_record(profile),
         **cost_record(cost + (profile or Cost())),
+        "denoiser_rows_of": _rows_of(budgets, cost, profile),
         "files": {"schedule": str(folder.schedule), "run": str(folder.path)},
+    }
+
+
+def _rows_of(budgets: Sequence[Budget], cost: Cost, profile: Cost | None) -> Record:
+    """Denoiser rows by what they were spent on; ``search.rows`` limits those of each budget's trials."""
+    pilots = sum(budget.pilot.denoiser_rows for budget in budgets)
+    trials = sum(budget.tuning.denoiser_rows for budget in budgets)
+    return {
+        "profile": 0 if profile is None else profile.denoiser_rows,
+        "pilots": pilots,
+        "trials": trials,
+        "comparison": cost.denoiser_rows - pilots - trials,
     }
 
 

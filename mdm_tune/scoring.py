@@ -12,9 +12,10 @@ from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.racing import carried, hopeless, looks
 from mdm_tune.settings import Setting
 
-__all__ = ["Scored", "least_rows", "price", "race"]
+__all__ = ["InTime", "Scored", "least_rows", "price", "race"]
 
 Values = NDArray[np.float64]
+InTime = Callable[[float, float], bool]  # whether there is time for so many denoiser calls and so many more seconds
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,22 @@ def race(
     incumbent: Values | None,
     rows: float,
     report: Callable[[int, int, float], None],
+    *,
+    racing: bool = True,
+    in_time: InTime | None = None,
 ) -> tuple[dict[int, Scored], Cost]:
     """Score candidates on more and more examples of the tune split, and drop those that cannot beat the incumbent.
 
-    settings: by trial number. incumbent (examples,): its values, None for no race. rows: what may be spent; where it is
-    too little for all, the better candidates go on, and ``least_rows`` suffice to score one to the end.
-    report(number, examples, value) is told of every look that a candidate survives. A dropped candidate's value is the
-    incumbent's mean plus the mean paired difference: its own mean on a few examples says more of the examples than of
-    the schedule.
+    settings: by trial number. incumbent (examples,): its values, None for no race. rows: what a race may spend; where
+    it is too little for all, the better candidates go on, and ``least_rows`` suffice to score one to the end. in_time:
+    the same for time, looked at whenever a denoiser batch of examples is done; then even the best may be dropped. None
+    for no limit. racing: False drops nobody but where time runs out. report(number, examples, value) is told of every
+    look that a candidate survives. A dropped candidate's value is the incumbent's mean plus the mean paired difference:
+    its own mean on a few examples says more of the examples than of the schedule.
     """
     total = len(evaluator.split("tune").ids)
     sign = 1 if evaluator.metric.direction == "maximize" else -1
+    racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
     found: dict[int, Scored] = {}
 
@@ -76,20 +82,27 @@ def race(
         found[number] = Scored(sign * carried(sign * float(incumbent.mean()), differences), None, len(differences))
         del running[number]
 
-    for look in looks(total) if incumbent is not None else (total,):
-        if incumbent is not None and values:
-            better = sorted(running, key=lambda number: -sign * values[number].mean())
-            # Identical rows are computed once, so that a call costs less than a row, and the less the more there are.
-            left = (rows - cost.denoiser_rows) * (calls / cost.denoiser_rows if cost.denoiser_rows else 1.0)
-            for number in better[_affordable(evaluator, [running[n] for n in better], look, left) :]:
-                drop(number)
-        if not running:
-            break
-        calls += _calls(evaluator, running.values(), look)
-        drawn, spent = evaluator.together([*running.values()], "tune", look)
-        values |= dict(zip(running, drawn, strict=True))
-        cost += spent
-        for number in [] if incumbent is None else list(running):
+    def affordable(needed: float) -> bool:
+        # Identical rows are computed once, so that a call costs less than a row, and the less the more there are.
+        left = (rows - cost.denoiser_rows) * (calls / cost.denoiser_rows if cost.denoiser_rows else 1.0)
+        return (not racing or needed <= left) and (in_time is None or in_time(needed, 0.0))
+
+    done = 0
+    for look in looks(total) if racing else (total,):
+        while done < look and running:
+            if incumbent is not None and values:
+                better = sorted(running, key=lambda number: -sign * values[number].mean())
+                for number in better[_affordable(evaluator, [running[n] for n in better], look, affordable) :]:
+                    drop(number)
+            if not running:
+                break
+            part = look - done if in_time is None else _part(evaluator, len(running))
+            done = min(look, done + part)
+            calls += _calls(evaluator, running.values(), done)
+            drawn, spent = evaluator.together([*running.values()], "tune", done)
+            values |= dict(zip(running, drawn, strict=True))
+            cost += spent
+        for number in list(running) if racing else []:
             assert incumbent is not None
             if hopeless(sign * (values[number] - incumbent[:look]), total):
                 drop(number)
@@ -100,12 +113,19 @@ def race(
     return dict(sorted(found.items())), cost
 
 
-def _affordable(evaluator: Evaluator, settings: Sequence[Setting], look: int, calls: float) -> int:
+def _part(evaluator: Evaluator, candidates: int) -> int:
+    """Examples whose rows fill one denoiser batch of every process."""
+    return max(1, evaluator.sampler.batch * evaluator.copies // candidates)
+
+
+def _affordable(
+    evaluator: Evaluator, settings: Sequence[Setting], look: int, affordable: Callable[[float], bool]
+) -> int:
     """How many of these candidates, the best first, can be scored up to a look, and the best of them to the end."""
     total = len(evaluator.split("tune").ids)
     for count in range(len(settings), 0, -1):
         last = (total - look) * settings[0].nfe
-        if _calls(evaluator, settings[:count], look) + last <= calls:
+        if affordable(_calls(evaluator, settings[:count], look) + last):
             return count
     return 0
 

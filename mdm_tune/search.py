@@ -17,6 +17,7 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics import ExactMetric
 from mdm_tune.proposals import START, Guide, SearchSettings
 from mdm_tune.schedules import Linear, Schedule, parse_schedule
+from mdm_tune.scoring import InTime
 from mdm_tune.settings import Setting
 from mdm_tune.sharing import Judge
 from mdm_tune.statistics import estimate
@@ -39,12 +40,12 @@ def search_budget(
     guide: Guide = Guide(),
     *,
     budgets: Sequence[int] = (),
-    in_time: Callable[[Sequence[Cost]], bool] = lambda costs: True,
+    in_time: InTime | None = None,
 ) -> Budget:
     """Tune one budget and confirm the result; goes on with what the judge's storage already holds.
 
     budgets: all of the search, this one among them, by which intervals are corrected; () for this one alone. in_time:
-    whether there is time for another batch, given the cost of the pilot and of each trial so far.
+    what ends the trials in time.
 
     Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
     """
@@ -57,7 +58,7 @@ def search_budget(
     first, cost = _pilot(judge, steps, claims)
     if first is not None:
         notify(first)
-    tuned = tune(evaluator, steps, settings, ledger, notify, guide, lambda costs: in_time([cost, *costs]))
+    tuned = tune(evaluator, steps, settings, ledger, notify, guide, in_time)
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
         def about_to(setting: Setting, place: int) -> None:
@@ -81,7 +82,7 @@ def search_budget(
         ended=tuned.ended,
     )
     extra = cost if reference is None else cost + reference.cost
-    return replace(found, cost=found.cost + extra)
+    return replace(found, cost=found.cost + extra, pilot=cost)
 
 
 def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:
@@ -117,13 +118,16 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Co
         return {"values": [each.tolist() for each in values], "cost": spent}
 
     kept = judge.desk.once(f"pilot {steps}", make)
+    rows, tokens, seconds = kept["cost"]
+    if ("tune", settings[0].key) not in evaluator.begun:  # how fast another process was is the best guess there is
+        calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])
+        evaluator.clocked(calls, seconds)
     scores = []
     for setting, listed in zip(settings, kept["values"], strict=True):
         values_here = np.array(listed)
         evaluator.begun.setdefault(("tune", setting.key), values_here)
         scores.append(Scores(setting, estimate(values_here), setting.nfe, Cost(), "tune", values_here))
     report = len(evaluator.split("report").ids)
-    rows, tokens, seconds = kept["cost"]
     return detectable(scores[0], scores[1], report, claims), Cost(rows, tokens, seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from mdm_tune.build import Run, check_baselines, opened
 from mdm_tune.config import Config, resolved, to_yaml
 from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
-from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, SearchBegun, memory_notes
+from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, RunEvent, SearchBegun, memory_notes
 from mdm_tune.example_records import example_records, reported_records
 from mdm_tune.files import write_text
 from mdm_tune.ledger import Worker
@@ -49,7 +50,7 @@ def search(
     Raises InputError where folder or storage hold a search and neither flag is set, and where the search to be resumed
     came from another config, model, data or version; RunError where the storage fails.
     """
-    folder, timeout = RunFolder(config.output), config.search.timeout
+    folder, started = RunFolder(config.output), time.monotonic()
     if folder.holds_search and not (resume or overwrite):
         raise InputError(
             f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
@@ -57,7 +58,7 @@ def search(
         )
     with opened(config, devices, allow) as run:
         notify(Loaded(run))
-        timetable = Timetable(run, timeout)
+        timetable = Timetable(run, config.search.timeout, began=started)
         check_baselines(run, config.sampler.steps)
         identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
         folder.open()
@@ -79,7 +80,11 @@ def search(
             budgets, profiles = _budgets(run, folder, desk, timetable, notify)
         for note in memory_notes(run):
             notify(note)
-        return _write_result(run, folder, budgets, profiles)
+        record = _write_result(run, folder, budgets, profiles, timetable)
+        if (late := record["seconds_late"]) is not None:
+            given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
+            notify(Note(f"{given}: what compares schedules on unseen examples is never cut"))
+        return record
 
 
 def _budgets(
@@ -95,12 +100,20 @@ def _budgets(
         winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
         guide = profiles.guide(budget, winners)
         notify(BudgetStarted(budget))
+
+        def tell(event: RunEvent, place: int = place) -> None:
+            notify(event)
+            if (text := timetable.warning(place, event)) is not None:
+                notify(Note(text))
+
         in_time = timetable.trials_of(place)
-        budgets.append(search_budget(judge, budget, run.search, notify, guide, budgets=steps, in_time=in_time))
+        budgets.append(search_budget(judge, budget, run.search, tell, guide, budgets=steps, in_time=in_time))
     return budgets, profiles
 
 
-def _write_result(run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Profiles) -> Record:
+def _write_result(
+    run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Profiles, timetable: Timetable
+) -> Record:
     folder.write_schedule(schedule_record(run, budgets))
     reported = [
         scores
@@ -111,6 +124,7 @@ def _write_result(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
     record = search_record(run, folder, budgets, profiles.cost if profiles.guides else None)
     record["reported"] = list(reported_records(run, reported))
+    record["seconds_late"] = timetable.late
     folder.write_json(folder.result.name, record)
     return record
 

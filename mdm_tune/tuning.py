@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from mdm_tune.confirmation import EXHAUSTED, Trial
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.ledger import Claim, Entry, Ledger
-from mdm_tune.proposals import START, Guide, SearchSettings, given_points, possible_gain, propose
+from mdm_tune.proposals import START, Guide, SearchSettings, given_points, possible_gain, propose, reachable_counts
 from mdm_tune.schedules import Beta
-from mdm_tune.scoring import Scored, least_rows, price, race
+from mdm_tune.scoring import InTime, Scored, least_rows, price, race
 from mdm_tune.settings import Setting
 
-__all__ = ["TrialDone", "Tuned", "reachable_counts", "tune"]
+__all__ = ["TrialDone", "Tuned", "tune"]
 
 Values = NDArray[np.float64]
 Key = tuple[float, ...]
-SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
 SETTLING = 10  # trials at least before the search may end by itself
 POLL = 0.2  # seconds between looks at what other workers do
 
@@ -63,47 +62,30 @@ def tune(
     ledger: Ledger,
     notify: Callable[[TrialDone], None] = lambda event: None,
     guide: Guide = Guide(),
-    in_time: Callable[[Sequence[Cost]], bool] = lambda costs: True,
+    in_time: InTime | None = None,
 ) -> Tuned:
     """Run the trials that the ledger lacks.
 
-    in_time: whether there is time for another batch, given the cost of each trial so far. Several workers may call it
-    on one ledger: each trial is run by one of them, and all of them return the same trials.
+    in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
+    is. Several workers may call it on one ledger: each trial is run by one of them, and all of them return the same
+    trials.
     """
-    bench = _Bench(evaluator, steps, settings, ledger, guide)
+    bench = _Bench(evaluator, steps, settings, ledger, guide, in_time)
     while True:
+        began = time.monotonic()
         ended, held = bench.ended, {int(task) for task in ledger.held()}
         trials = bench.trials()  # after that, for what is no longer held then is finished
         batch = None if ended else _next_batch(trials, held, bench.together, bench.most)
         before = [trial for trial in trials if batch is None or trial.number < batch.start]
-        if batch is not None and (why := bench.enough(before, len(batch), in_time)) is not None:
+        if batch is not None and (why := bench.enough(before, len(batch))) is not None:
             ledger.note(bench.end, why)
         elif batch is not None:
-            for event in bench.run(batch, before, {trial.number: trial for trial in trials}):
+            for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
                 notify(event)
         elif held:  # by other workers, whose trials count too
             time.sleep(POLL)
         else:
             return Tuned(tuple(trials), ended or (EXHAUSTED if bench.exhausted(trials) else None))
-
-
-def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[Key]:
-    """The distinct counts that a scan of the box meets, and those of the starting points.
-
-    Where there are fewer than trials, so that all of them could be scored, the scan is refined until it finds no more,
-    up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
-    """
-    found = {evaluator.setting(schedule, steps).key for schedule in START}
-    if evaluator.sampler.rule == "one-per-step" and steps >= evaluator.length:
-        return found  # one token a step, whatever the curve
-    for points in SCANS:
-        before = len(found)
-        axes = (np.geomspace(*ends, points) for ends in settings.box.values())
-        a, b = (axis.ravel() for axis in np.meshgrid(*axes))
-        found |= evaluator.beta_keys(a, b, steps)
-        if len(found) > settings.trials or (points > SCANS[0] and len(found) == before):
-            break
-    return found
 
 
 def noise_of_best(trials: Sequence[Trial], values: Mapping[int, Values], sign: int) -> float | None:
@@ -122,9 +104,16 @@ class _Bench:
     """Where the batches of one budget are run."""
 
     def __init__(
-        self, evaluator: Evaluator, steps: int, settings: SearchSettings, ledger: Ledger, guide: Guide
+        self,
+        evaluator: Evaluator,
+        steps: int,
+        settings: SearchSettings,
+        ledger: Ledger,
+        guide: Guide,
+        in_time: InTime | None,
     ) -> None:
         self.evaluator, self.steps, self.settings, self.ledger, self.guide = evaluator, steps, settings, ledger, guide
+        self.in_time, self.thinking = in_time, 0.0  # the most seconds that it took to decide on a batch and propose it
         self.given = given_points(settings, steps, _starting_points(ledger, guide))
         self.most = min(settings.trials, len(self.given)) if settings.strategy == "grid" else settings.trials
         self.priced = evaluator.exact or guide.price is not None  # values without examples
@@ -144,13 +133,15 @@ class _Bench:
         entries = {int(task): entry for task, entry in self.ledger.finished().items()}
         return [_trial(number, entry) for number, entry in sorted(entries.items())]
 
-    def run(self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial]) -> Iterator[TrialDone]:
+    def run(
+        self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial], began: float
+    ) -> Iterator[TrialDone]:
         """Propose and score a batch; nothing where another worker was faster or has found that it is enough.
 
         Trials of the batch that are finished already, because a process was killed while it wrote them down, are
-        scored once more: the others' race and cost must not depend on where that happened.
+        scored once more: the others' race and cost must not depend on where that happened. began: when thinking about
+        this batch did.
         """
-        began = time.monotonic()
         claims: dict[int, Claim] = {}
         proposed: dict[int, Beta] = {}
         try:
@@ -167,6 +158,7 @@ class _Bench:
                             won.release()
                         return
             settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
+            self.thinking = max(self.thinking, time.monotonic() - began)
             records = self._score(settings, before, claims, began)
             for number, claim in claims.items():
                 value, record = records[number]
@@ -186,20 +178,20 @@ class _Bench:
         """Whether nothing is left to be scored."""
         return self.reachable is not None and self.reachable <= {trial.key for trial in trials}
 
-    def enough(self, before: Sequence[Trial], count: int, in_time: Callable[[Sequence[Cost]], bool]) -> str | None:
+    def enough(self, before: Sequence[Trial], count: int) -> str | None:
         """Why there need be no more trials; None where a batch of so many should begin."""
         if self.exhausted(before):
             return EXHAUSTED
         if not before:
             return None
-        if not in_time([trial.cost for trial in before]):
+        linear = self.evaluator.setting(START[0], self.steps)
+        needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.settings.racing)
+        if self.in_time is not None and not self.in_time(needed, self.thinking):
             return "the time for trials is used up"
         if self.priced:
             return None
         if self.settings.auto_stop and self._settled(before):
             return "what more trials could gain is less than the noise"
-        linear = self.evaluator.setting(START[0], self.steps)
-        needed = least_rows(self.evaluator, [linear] * count, racing=self.settings.racing)
         if self._rows_left(before) < needed:
             return f"the {self.settings.rows:,} denoiser rows for trials are used up"
         return None
@@ -241,8 +233,9 @@ class _Bench:
                 if number in claims:
                     claims[number].report(examples, value)
 
-            lead = self._incumbent(before) if self.settings.racing else None
-            scored, cost = race(self.evaluator, wanted, lead, self._rows_left(before), report)
+            lead = self._incumbent(before) if self.settings.racing or self.in_time is not None else None
+            rows, racing = self._rows_left(before), self.settings.racing
+            scored, cost = race(self.evaluator, wanted, lead, rows, report, racing=racing, in_time=self.in_time)
         records: dict[int, tuple[float, dict[str, Any]]] = {}
         for number, setting in settings.items():
             found = known.get(setting.key) or scored[fresh[setting.key]]

@@ -29,12 +29,11 @@ from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.pricing import nelbo
 from mdm_tune.profiles import Profiles
-from mdm_tune.proposals import SearchSettings
+from mdm_tune.proposals import SearchSettings, reachable_counts
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting, plan_of
-from mdm_tune.tuning import reachable_counts
 from tests.helpers import seeds
 from tests.laws import joint
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +15,13 @@ from typer.testing import CliRunner
 
 from mdm_tune import evaluation, tuning
 from mdm_tune.build import Run, build
+from mdm_tune.claims import Detectable
 from mdm_tune.cli import app
 from mdm_tune.config import load_config
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost
 from mdm_tune.limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.search import search_budget
+from mdm_tune.statistics import Estimate
 from tests.searches import judging
 
 SPLITS = {"tune": 32, "choose": 8, "report": 12}
@@ -35,6 +38,9 @@ COMPARING = {4: (3 * 8 + 2 * 12) * 4, 8: (3 * 8 + 2 * 12) * 8}  # rows of two fi
 def built(folder: Path, **sections: Any) -> Run:
     (folder / "c.yaml").write_text(yaml.safe_dump({**SECTIONS, **sections}), encoding="utf-8")
     return build(load_config(folder / "c.yaml", output=str(folder / "run")))
+
+
+PILOT = Detectable(4, 0.1, 0.05, 1.0, Estimate(0.0, None), 12, 2)  # the first event of a budget
 
 
 class Clock:
@@ -66,81 +72,133 @@ def test_rows_of_a_phase_are_counted_beforehand(tmp_path: Path) -> None:
     assert phase_rows(text, "report", 2, (4,)) == 2 * 9 * 4 + 9 * 64  # 4 x 32 steps are more than there are tokens
 
 
-def row_costs(rows: int) -> Cost:
-    """A row takes a hundredth of a second."""
-    return Cost(rows, rows * 16, rows / 100)
-
-
 def test_time_is_kept_for_the_comparisons_of_this_budget_and_those_to_come(tmp_path: Path) -> None:
+    """A call takes a hundredth of a second; the budgets share what is left over."""
     clock, run = Clock(), built(tmp_path)
     table = Timetable(run, 100.0, clock)
-    costs = [row_costs(rows) for rows in (120, 0, 200, 0, 0, 0)]  # the longest takes two seconds
+    run.evaluator.clocked(200.0, 2.0)
     for now, place, budgets in ((1000.0, 0, (4, 8)), (1060.0, 1, (8,))):
         clock.now = now
         in_time = table.trials_of(place)
+        assert in_time is not None
         share = (1100.0 - now - sum(COMPARING[steps] for steps in budgets) / 100) / len(budgets)
         clock.now = now + share - 2.0 - 1e-6
-        assert in_time(costs)
+        assert in_time(200.0, 0.0) and in_time(100.0, 1.0) and in_time(0.0, 2.0)
         clock.now = now + share - 2.0 + 1e-6
-        assert not in_time(costs)
+        assert not in_time(200.0, 0.0) and not in_time(100.0, 1.0) and not in_time(0.0, 2.0)
 
 
-def test_the_first_candidates_may_take_longer_than_linear(tmp_path: Path) -> None:
-    """They are two for each of the pilot's, on two and a half times its examples."""
-    clock, run = Clock(), built(tmp_path, dataset={**SECTIONS["dataset"], "tune": 80})
+def test_time_is_kept_at_the_speed_of_the_latest_work_or_of_all_whichever_is_slower(tmp_path: Path) -> None:
+    clock, run = Clock(), built(tmp_path)
     in_time = Timetable(run, 100.0, clock).trials_of(0)
-    costs = [row_costs(200), row_costs(0)]
-    share = (100.0 - (COMPARING[4] + COMPARING[8]) / 100) / 2
-    clock.now = 1000.0 + share - 5 * 2.0 - 1e-6
-    assert in_time(costs)
-    clock.now = 1000.0 + share - 5 * 2.0 + 1e-6
-    assert not in_time(costs) and in_time([*costs, row_costs(0)])
+    assert in_time is not None
+    compared = COMPARING[4] + COMPARING[8]
+    told: list[tuple[float, float]] = []
+    for calls, seconds, pieces in ((100.0, 1.0, 20), (100.0, 3.0, 8), (100.0, 0.5, 8)):
+        for _ in range(pieces):
+            run.evaluator.clocked(calls, seconds)
+            told.append((calls, seconds))
+        latest, all_so_far = (sum(s for _, s in part) / sum(c for c, _ in part) for part in (told[-8:], told))
+        share = (100.0 - compared * max(latest, all_so_far)) / 2
+        clock.now = 1000.0 + share - 1e-6
+        assert in_time(0.0, 0.0)
+        clock.now = 1000.0 + share + 1e-6
+        assert not in_time(0.0, 0.0)
 
 
 def test_without_a_timeout_there_is_always_time(tmp_path: Path) -> None:
     clock = Clock()
-    in_time = Timetable(built(tmp_path), None, clock).trials_of(0)
+    table = Timetable(built(tmp_path), None, clock)
     clock.now = 1e12
-    assert in_time([Cost(50, 800, 1e9)]) and in_time([])
+    assert table.trials_of(0) is None and table.warning(0, PILOT) is None and table.late is None
 
 
-def spent(folder: Path, timeout: float | None, patch: pytest.MonkeyPatch, **search: Any) -> tuple[float, list[Any]]:
-    """The seconds of a search in which a row takes one, and its budgets."""
+def test_loading_counts(tmp_path: Path) -> None:
+    clock, run = Clock(), built(tmp_path)
+    table = Timetable(run, 100.0, clock, began=950.0)
+    in_time = table.trials_of(0)
+    assert in_time is not None and table.late is None
+    clock.now = 1025.0  # half of the 50 seconds that loading left
+    assert in_time(0.0, 0.0)
+    clock.now = 1025.1
+    assert not in_time(0.0, 0.0)
+    clock.now = 1060.0
+    assert table.late == 10.0
+
+
+def test_a_comparison_that_cannot_end_in_time_is_said_once(tmp_path: Path) -> None:
+    clock, run = Clock(), built(tmp_path)
+    compared = (COMPARING[4] + COMPARING[8]) / 100
+    table = Timetable(run, compared / 0.99, clock)
+    run.evaluator.clocked(100.0, 1.0)
+    assert table.warning(0, PILOT) is None
+    clock.now += 0.02 * compared  # later by less than what is worth a word
+    assert table.warning(0, PILOT) is None
+    clock.now += 0.5 * compared
+    said = table.warning(0, PILOT)
+    assert said is not None and f"about {0.51 * compared:.0f} s late" in said and f"about {compared:.0f} at" in said
+    assert table.warning(0, PILOT) is None
+
+
+SPEEDS: dict[str, Callable[[float], float]] = {  # seconds of a row, by the seconds since the start
+    "steady": lambda now: 1.0,
+    "slower": lambda now: 1.0 + now / 20_000,
+    "jumping": lambda now: 1.0 + (now % 3000 > 1500),
+}
+
+
+def spent(
+    folder: Path, timeout: float | None, patch: pytest.MonkeyPatch, speed: str, **search: Any
+) -> tuple[float, list[Any], list[str]]:
+    """The seconds of a search with this speed, its budgets, and what it said of the time."""
     run, clock = built(folder, search={**SECTIONS["search"], **search}), Clock()
-    fill = run.evaluator.fill
+    run.evaluator.sampler = replace(run.evaluator.sampler, batch=8)
+    fill, said = run.evaluator.fill, list[str]()
 
     def slow(*arguments: Any, **named: Any) -> Any:
         found = fill(*arguments, **named)
-        clock.now += found.denoiser_rows
+        clock.now += float(found.nfe.sum()) * SPEEDS[speed](clock.now - 1000.0)
         return found
 
     patch.setattr(run.evaluator, "fill", slow)
     for module in (tuning, evaluation):
         patch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     table = Timetable(run, timeout, clock)
+    budgets = []
     with judging(run.evaluator) as judge:
-        budgets = [
-            search_budget(judge, steps, run.search, budgets=(4, 8), in_time=table.trials_of(place))
-            for place, steps in enumerate((4, 8))
-        ]
-    return clock.now - 1000.0, budgets
+        for place, steps in enumerate((4, 8)):
+
+            def tell(event: object, place: int = place) -> None:
+                if (text := table.warning(place, event)) is not None:
+                    said.append(text)
+
+            in_time = table.trials_of(place)
+            budgets.append(search_budget(judge, steps, run.search, tell, budgets=(4, 8), in_time=in_time))
+    return clock.now - 1000.0, budgets, said
 
 
-@pytest.mark.parametrize("together", [1, 4])
-def test_a_search_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
-    whole, budgets = spent(tmp_path, None, monkeypatch, together=together)
+@pytest.mark.parametrize(
+    ("speed", "search"),
+    [*((speed, {}) for speed in SPEEDS), ("steady", {"together": 1}), ("steady", {"racing": False})],
+)
+def test_a_search_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speed: str, search: dict[str, Any]
+) -> None:
+    """To the second where the speed is steady; else within what the comparisons take longer than they seemed to."""
+    whole, budgets, _ = spent(tmp_path, None, monkeypatch, speed, **search)
     assert [budget.trials for budget in budgets] == [30, 30]
-    least, _ = spent(tmp_path, 1e-9, monkeypatch, together=together)  # linear is scored, and the comparison made
-    before = [1, 1]
-    for part in (0.05, 0.4, 0.8):
+    least, _, said = spent(tmp_path, 1e-9, monkeypatch, speed, **search)  # linear is scored, and the comparison made
+    assert len(said) == 1
+    counts = []
+    for part in (0.1, 0.6):
         timeout = least + part * (whole - least)
-        seconds, budgets = spent(tmp_path, timeout, monkeypatch, together=together)
-        trials = [budget.trials for budget in budgets]
-        assert seconds <= timeout
+        seconds, budgets, said = spent(tmp_path, timeout, monkeypatch, speed, **search)
+        assert seconds <= timeout * {"steady": 1.0, "slower": 1.05, "jumping": 1.1}[speed]
+        if speed == "steady":
+            assert not said
         assert all(budget.ended == "the time for trials is used up" for budget in budgets if budget.trials < 30)
-        assert all(more >= fewer for more, fewer in zip(trials, before, strict=True))
-        before = trials
-    assert min(before) > 4
+        counts.append(sum(budget.trials for budget in budgets))
+    assert counts == sorted(counts) and counts[-1] > 10
 
 
 LIMITS = [
@@ -180,4 +238,5 @@ def test_rows_and_seconds_end_a_search_of_the_command(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         (budget,) = json.loads(result.stdout)["budgets"]
         assert budget["ended"] == why and 1 <= budget["trials"] < 30
+        assert (json.loads(result.stdout)["seconds_late"] is None) == (name == "rows")
         assert budget["value"] is not None and not budget["all_reachable_counts_scored"]

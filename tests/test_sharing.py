@@ -25,6 +25,7 @@ from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.ledger import Claim, Ledger, Worker
 from mdm_tune.proposals import SearchSettings, Strategy, propose
 from mdm_tune.schedules import Beta, Linear, SquaredSine
+from mdm_tune.scoring import InTime
 from mdm_tune.settings import Setting
 from mdm_tune.sharing import Desk, holds_run, remove_run
 from mdm_tune.storage import open_storage
@@ -333,7 +334,8 @@ def test_a_worker_gives_back_what_it_claims_while_another_ends_the_trials() -> N
 
 def test_workers_end_together(where: Path | str) -> None:
     """One of them has no more time, while the other would go on: both end with the same trials."""
-    times: list[Callable[[Sequence[Cost]], bool]] = [lambda costs: len(costs) < 5, lambda costs: True]
+    batches = iter([True] * 4)
+    times: list[InTime] = [lambda calls, more: next(batches, False), lambda calls, more: True]
     settings = replace(SMALL, strategy="tpe", together=1, trials=30)
 
     def work(number: int) -> Callable[[], Budget]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 from optuna import load_study
 from optuna.storages import InMemoryStorage
 
-from mdm_tune import metrics, tuning
+from mdm_tune import metrics, proposals
 from mdm_tune.confirmation import EXHAUSTED
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.analytic import Parity
-from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.proposals import Guide, Strategy, given_points
 from mdm_tune.racing import looks
 from mdm_tune.schedules import Beta
@@ -212,7 +211,7 @@ def with_any_limit(chance: np.random.Generator, seed: int) -> tuple[Evaluator, A
 
 @pytest.mark.parametrize("seed", range(40))
 def test_rows_are_never_more_than_allowed_beyond_the_first_trial(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "SCANS", (12, 12))  # the scan of what can be reached takes longer than all the rest
+    monkeypatch.setattr(proposals, "SCANS", (12, 12))  # the scan takes longer than all the rest
     evaluator, settings, steps = with_any_limit(np.random.default_rng(seed), seed)
     found, _ = tuned(evaluator, settings, steps)
     rows = [trial.cost.denoiser_rows for trial in found.trials]
@@ -224,18 +223,54 @@ def test_rows_are_never_more_than_allowed_beyond_the_first_trial(seed: int, monk
         assert found.ended in (None, EXHAUSTED)
 
 
-def test_a_search_without_time_ends_after_the_batch_that_it_was_in() -> None:
-    asked: list[int] = []
+@pytest.mark.parametrize(("times", "trials"), [(0, 1), (1, 5), (2, 9)])
+def test_a_search_without_time_begins_no_batch(times: int, trials: int) -> None:
+    """Linear is scored, however late it is. The sampler's batch holds all examples of a batch of candidates."""
+    asked: list[float] = []
 
-    def in_time(costs: Sequence[Cost]) -> bool:
-        asked.append(len(costs))
-        return len(costs) < 5
+    def in_time(calls: float, more: float) -> bool:
+        asked.append(calls)
+        return len(asked) <= times
 
-    found, _ = tuned(Given(noise), SETTINGS, 8, in_time=in_time)
-    assert (len(found.trials), found.ended) == (5, "the time for trials is used up")
-    assert asked == [1, 5]  # linear is scored, however late it is
-    priced, _ = tuned(exact(), SETTINGS, 8, in_time=lambda costs: len(costs) < 3)
-    assert (len(priced.trials), priced.ended) == (3, "the time for trials is used up")
+    found, _ = tuned(Given(noise), replace(SETTINGS, racing=False), 8, in_time=in_time)
+    assert (len(found.trials), found.ended) == (trials, "the time for trials is used up")
+    assert asked == [4 * 64 * 8] * times + [asked[-1]] and not any(trial.dropped for trial in found.trials)
+    asked.clear()
+    priced, _ = tuned(exact(), SETTINGS, 8, in_time=in_time)
+    assert (len(priced.trials), priced.ended) == (1 + times, "the time for trials is used up")
+
+
+@pytest.mark.parametrize("racing", [True, False])
+def test_a_batch_is_cut_where_time_runs_out(racing: bool) -> None:
+    """The better candidates go on while there is time, and in the end the best one or none, as good as they all are."""
+    settings = replace(SETTINGS, strategy="qmc", trials=5, racing=racing)
+    linear, part, calls = 64 * 4, 16 * 4, 64 * 4 * 4  # a part: four examples of four candidates
+    survivors = []
+    for limit in range(0, calls + 1, 16):
+        evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
+        evaluator.sampler = replace(evaluator.sampler, batch=16)
+
+        def in_time(needed: float, more: float, evaluator: Given = evaluator, limit: int = limit) -> bool:
+            """The batch begins however little time there is, as if that had gone meanwhile."""
+            return evaluator.rows == linear or evaluator.rows - linear + needed <= limit
+
+        found, events = tuned(evaluator, settings, 4, in_time=in_time)
+        assert evaluator.rows - linear <= max(limit, part) and len(events) == 5
+        survivors.append(sum(event.dropped is None for event in events[1:]))
+        finalists = [trial for trial in found.trials if not trial.dropped]
+        assert len(finalists) == 1 + survivors[-1]
+    assert survivors[0] == 0 and survivors[-1] == 4 and survivors == sorted(survivors)
+    assert len(set(survivors)) >= 4
+
+
+def test_time_for_all_changes_nothing() -> None:
+    """Parts of a batch give the values, the races and the rows of the whole."""
+    one, events = tuned(Given(noise), SETTINGS, 8)
+    cut = Given(noise)
+    cut.sampler = replace(cut.sampler, batch=8)
+    two, others = tuned(cut, SETTINGS, 8, in_time=lambda calls, more: True)
+    assert events == others
+    assert [trial.cost.denoiser_rows for trial in one.trials] == [trial.cost.denoiser_rows for trial in two.trials]
 
 
 def flat(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
