@@ -94,16 +94,17 @@ def search(
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
         used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
-        if dry_run:
-            from mdm_tune.dry_run import dry_run as price
-
-            record = price(loaded, used, allow)
-            screen.json(record) if as_json else screen.dry_run_result(record)
-            return
-        from mdm_tune.search_run import search as tune
         from mdm_tune.team import Team, shared_out
 
         mine, *others = shared_out(used, workers)
+        if dry_run:
+            from mdm_tune.dry_run import dry_run as price
+
+            record = price(loaded, mine, allow, workers=workers)
+            screen.json(record) if as_json else screen.dry_run_result(record)
+            return
+        from mdm_tune.search_run import search as tune
+
         with Team(loaded, others, allow) as team:
             record = tune(
                 loaded,

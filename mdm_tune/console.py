@@ -148,6 +148,9 @@ class Screen:
             self.say(line)
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
         self.say(f"\n{record['trials']} trials, {rows:,} denoiser rows ({tokens:,} tokens), {record['seconds']:.0f} s")
+        if rows:
+            parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
+            self.say(f"of these rows: {', '.join(parts)}")
         self.say(f"schedule file  {record['files']['schedule']}\nrun folder     {record['files']['run']}")
         self.say("next\n" + "\n".join(f"  {command}" for command in next_commands) + "\n")
         for budget in record["budgets"]:
@@ -241,7 +244,10 @@ class Screen:
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
         headings = ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB")
-        table = Table(*headings, title="at most", title_justify="left")
+        on, workers = record["devices"], record["workers"]
+        title = "at most" if len(on) == 1 else f"at most, on {len(on)} replicas ({', '.join(on)})"
+        title += f", shared equally by {workers} workers but for a profile" if workers > 1 else ""
+        table = Table(*headings, title=title, title_justify="left")
         for phase in record["phases"]:
             cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))
             memory = "" if phase["memory_bytes"] is None else f"{phase['memory_bytes'] / 2**20:.0f}"
@@ -252,6 +258,13 @@ class Screen:
         for steps, count in record["reachable_counts"].items():
             known = "ancestral reveal has no counts" if count is None else f"at least {count:,} distinct count vectors"
             self.say(f"{steps} steps: {known}" + ("; nothing to tune" if count == 1 else ""))
+        compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
+        if record["timeout"] is not None and compared > record["timeout"]:
+            self.say(
+                f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
+                f"never cut, takes about {compared:.0f}; raise it, or lower search.finalists, dataset.choose or "
+                "dataset.report"
+            )
         if record["detectable_gain"] is not None:
             self.say(
                 f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from mdm_tune.build import Run, opened
 from mdm_tune.config import Config
 from mdm_tune.datasets import Use
+from mdm_tune.devices import available_cpus
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.limits import phase_rows, pilot_rows
 from mdm_tune.permissions import Permissions
@@ -26,30 +29,47 @@ PILOT = 32  # examples at least, so that their spread means something
 POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: tokens, draws, noise, scores
 
 
-def dry_run(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions()) -> Record:
+def dry_run(
+    config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions(), *, workers: int = 1
+) -> Record:
     """Load everything, time two real batches and price the search; nothing is written.
+
+    devices: of one worker; the batches are dealt out to as many replicas as will run. workers: that share trials and
+    comparisons, equally as is assumed; where they share this machine's CPU the timing has its part of the cores. A
+    profile is made by one of them.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
     two batches, ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is
     estimated from linear against squared-sine on the same examples.
     """
     folder = RunFolder(config.output)
-    with opened(config, devices, allow) as run:
-        return _priced(run, folder)
+    with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
+        found = _priced(run, folder, workers)
+    return {**found, "devices": list(devices), "workers": workers}
 
 
-def _priced(run: Run, folder: RunFolder) -> Record:
+@contextmanager
+def _part_of_the_cpus(workers: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, available_cpus() // workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _priced(run: Run, folder: RunFolder, workers: int) -> Record:
     config, evaluator = run.config, run.evaluator
     first = config.sampler.steps[0]
     settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
     if evaluator.exact:
         timed = [evaluator.score(setting, "tune") for setting in settings]
     else:
-        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch))
+        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.copies))
         timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
     return {
-        "phases": _phases(run, spent),
+        "phases": _phases(run, spent, workers),
         "reachable_counts": {
             str(steps): None if evaluator.sampler.bernoulli else len(reachable_counts(evaluator, steps, run.search))
             for steps in config.sampler.steps
@@ -57,12 +77,13 @@ def _priced(run: Run, folder: RunFolder) -> Record:
         "detectable_gain": None if evaluator.exact else _detectable(run, timed),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
+        "timeout": config.search.timeout,
         **cost_record(spent),
     }
 
 
-def _phases(run: Run, spent: Cost) -> list[Record]:
-    """Schedules, rows, tokens, seconds and memory of each phase, at most."""
+def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
+    """Schedules, rows, tokens, seconds and memory of each phase, at most; seconds with the rows shared by workers."""
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
@@ -81,7 +102,7 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
             allowed = 0 if free else (settings.rows or 0) * len(budgets)
             rows = min(rows, allowed + (pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
-        seconds = rows * spent.seconds / spent.denoiser_rows if rows else exact
+        seconds = (rows * spent.seconds / spent.denoiser_rows if rows else exact) / workers
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = cost_record(Cost(rows, rows * evaluator.length, seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})

@@ -1,0 +1,95 @@
+"""What a dry run times and prices: the replicas and the share of the machine that a real run would have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from mdm_tune import dry_run as module
+from mdm_tune import evaluation
+from mdm_tune.build import Run, build
+from mdm_tune.cli import app
+from mdm_tune.config import load_config
+from mdm_tune.results import RunFolder
+
+SECTIONS: dict[str, Any] = {
+    "model": {"type": "markov", "length": 8, "flip": 0.1},
+    "dataset": {"type": "law", "tune": 200, "choose": 16, "report": 24},
+    "sampler": {"steps": [4], "order": "margin", "batch": 40},
+    "objective": {"metric": "path_nll"},
+    "search": {"trials": 6, "finalists": 2, "baselines": ["linear"], "auto_stop": False},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(SECTIONS), encoding="utf-8")
+    return tmp_path / "c.yaml"
+
+
+def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
+    """A run in which a denoiser row takes one second, and the examples of its calls."""
+    run, sizes, now = build(load_config(config)), list[int](), [0.0]
+    fill = run.evaluator.fill
+
+    def slow(settings: Any, start: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        found = fill(settings, start, *arguments, **named)
+        sizes.append(len(start))
+        now[0] += found.denoiser_rows
+        return found
+
+    patch.setattr(run.evaluator, "fill", slow)
+    patch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return run, sizes
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_each_replica_gets_a_batch_of_its_own(config: Path, monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+    run, sizes = timed(config, monkeypatch)
+    run.evaluator.copies = copies
+    module._priced(run, RunFolder(config.parent / "run"), 1)
+    assert sizes == [40 * copies] * 2
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_share_the_time(config: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    run, _ = timed(config, monkeypatch)
+    phases = module._priced(run, RunFolder(config.parent / "run"), workers)["phases"]
+    assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
+    assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] / workers for phase in phases]
+
+
+def test_a_worker_is_timed_on_its_part_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_cpus", lambda: 8)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(6)
+        for workers, expected in ((1, 6), (2, 4), (5, 1), (20, 1)):
+            with module._part_of_the_cpus(workers):
+                assert torch.get_num_threads() == expected
+            assert torch.get_num_threads() == 6
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdm_tune.devices.available_cpus", lambda: 2)
+    command = ["search", str(config), "--dry-run", "--output", str(config.parent / "run")]
+    alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1000"])
+    assert alone.exit_code == 0 and "at most " in alone.stderr
+    assert "replicas" not in alone.stderr and "workers" not in alone.stderr and "search.timeout" not in alone.stderr
+    result = CliRunner().invoke(app, [*command, "--devices", "cpu:2", "--set", "search.timeout=0.001"])
+    assert result.exit_code == 0, result.stderr
+    assert "at most, on 2 replicas (cpu, cpu)" in result.stderr
+    assert "search.timeout: 0.001 s are given, and the comparison on unseen examples" in result.stderr
+    result = CliRunner().invoke(app, [*command, "--workers", "2"])
+    assert result.exit_code == 0 and "shared equally by 2 workers but for a profile" in result.stderr
+    result = CliRunner().invoke(app, [*command, "--workers", "3", "--devices", "cpu:2"])
+    assert result.exit_code == 2 and "3 workers for 2 devices" in result.stderr
+    assert not (config.parent / "run").exists()
