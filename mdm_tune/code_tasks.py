@@ -115,7 +115,7 @@ def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_gener
         pools,
         tune=config.tune_size,
         choose=config.choose,
-        without=set() if config.folds is not None else {each.question for each in official},
+        without=set() if config.folds is not None else {mark for each in official for mark in each.marks},
         name=name,
         root=root,
     )

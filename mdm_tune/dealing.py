@@ -19,11 +19,11 @@ Use = Literal["tune", "choose", "report"]
 
 @dataclass(frozen=True)
 class Document:
-    """One document of a task. id: task/split/number. question: its own part of the prompt, by which it is known."""
+    """One document of a task. id: task/split/number. marks: what it is known by; equal documents have one in common."""
 
     id: str
     task: str
-    question: str
+    marks: frozenset[str]
     fields: Mapping[str, Any]
 
 
@@ -60,12 +60,12 @@ def deal(
 ) -> Hand:
     """Documents for tune and choose from the first pool that has enough of them, else from all pools together.
 
-    without: questions that neither may contain, such as those of shots and of official documents; those of ``report``
-    are left out too, and a question that repeats counts once. The order follows from ``root``.
+    without: marks that neither may have, such as those of shots and of official documents; those of ``report`` are left
+    out too, and a document that repeats counts once. The order follows from ``root``.
 
     Raises InputError where there are too few.
     """
-    barred = {document.question for document in report} | without
+    barred = set(without).union(*(document.marks for document in report))
     usable = [_distinct(pool, barred) for pool in pools]
     chosen = next((pool for pool in usable if len(pool) >= tune + choose), None)
     if chosen is None:
@@ -81,6 +81,10 @@ def deal(
 
 
 def _distinct(pool: Sequence[Document], barred: AbstractSet[str]) -> list[Document]:
-    """Each question once, without those that are barred."""
-    found = {document.question: document for document in reversed(pool) if document.question not in barred}
-    return list(reversed(found.values()))
+    """Each document once, without those that are barred."""
+    found, seen = [], set(barred)
+    for document in pool:
+        if not document.marks & seen:
+            found.append(document)
+            seen |= document.marks
+    return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.leaves import Leaf, Messages
 from mdm_tune.trust import require_trust
 
-__all__ = ["Found", "Judgement", "find_task", "judgement", "load_tasks", "manager_of", "without_bars"]
+__all__ = ["Found", "Judgement", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
 
 NEAR = 5  # names that are suggested
 
@@ -91,7 +93,7 @@ def manager_of(name: str, include_path: str | None = None, trust_code: bool = Fa
 def load_tasks(manager: Any, name: str) -> Mapping[str, Any]:
     """What is behind a name: ``tasks`` and ``groups``, each by name; raises InputError where it cannot be loaded."""
     try:
-        with without_bars():
+        with silent():
             loaded: Mapping[str, Any] = manager.load([name])
     except Exception as error:  # whatever the harness, its tasks, datasets and the network raise
         raise _cannot_load(name, manager, error) from error
@@ -220,24 +222,35 @@ def _configs(manager: Any, name: str, given: Mapping[str, Any] | None = None) ->
 
 def _cannot_load(name: str, manager: Any, error: Exception) -> InputError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if isinstance(error, ImportError):
+        return InputError(
+            f"dataset.task: {name} needs Python modules that are missing: {reason}; pip install what this message names"
+        )
     paths = sorted({str(settings.get("dataset_path")) for _, settings in _configs(manager, name)})
     return InputError(
         f"dataset.task: {name} cannot be loaded: {reason}; it reads the data set {', '.join(paths)}: where the Hub "
-        "cannot be reached, load it once on a machine that reaches it and bring the folder that HF_HOME names, or give "
-        "a copy of the task's file, whose dataset_path is json and whose data_files are here, by dataset.include_path; "
-        "a module that is missing comes with pip install 'lm-eval[math]' or what the message names"
+        "cannot be reached, load it once on a machine that reaches it and bring the folder that HF_HOME names, or name "
+        "by dataset.include_path a folder with a task file that includes the shipped one and says dataset_path: json "
+        "and dataset_kwargs: {data_files: {test: FILE}}"
     )
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """The library ``datasets`` draws on the terminal otherwise."""
-    import datasets
-
-    shown = not datasets.are_progress_bars_disabled()
+def silent() -> Iterator[None]:
+    """Tasks, the harness and the library ``datasets`` write and draw on the terminal otherwise."""
+    try:
+        import datasets
+    except ImportError:  # which is said where it is needed
+        yield
+        return
+    log, shown = logging.getLogger("lm_eval"), not datasets.are_progress_bars_disabled()
+    level = log.level
+    log.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
-        yield
+        with redirect_stdout(StringIO()):
+            yield
     finally:
+        log.setLevel(level)
         if shown:
             datasets.enable_progress_bars()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from mdm_tune.config_tasks import LmEvalDatasetConfig
 from mdm_tune.errors import InputError, MdmTuneError, RunError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
-from mdm_tune.harness import Judgement, judgement, load_tasks, manager_of, without_bars
+from mdm_tune.harness import Judgement, judgement, load_tasks, manager_of, silent
 from mdm_tune.permissions import Permissions
 from mdm_tune.profiles import Profiles
 from mdm_tune.records import Record, comparison_records, cost_record, row_record, schedule_file_record
@@ -217,9 +216,8 @@ def _evaluated(model: Any, asked: Asked) -> Mapping[str, Any]:
     from lm_eval import simple_evaluate
 
     own = asked.own
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     try:
-        with without_bars():
+        with silent():
             results: Mapping[str, Any] = simple_evaluate(
                 model=model,
                 tasks=[asked.name],

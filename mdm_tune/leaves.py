@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
+from io import StringIO
 from typing import Any
 
 from mdm_tune.dealing import Document
@@ -20,16 +22,19 @@ Messages = Sequence[Mapping[str, str]]
 
 @dataclass
 class Leaf:
-    """One task that is no group, with the shots that its prompts have shown so far.
+    """One task that is no group.
 
     chat: from messages to the model's chat template. system and multiturn: see the harness's options of these names.
+    shown: by the id of a document whose prompt was made, the marks of the documents that it shows solved.
     """
 
     task: Any
     chat: Callable[[Messages], str] | None = None
     system: str | None = None
     multiturn: bool = True
-    seen: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    shown: dict[str, set[str]] = field(default_factory=dict)
+    _drawn: list[Mapping[str, Any]] = field(default_factory=list)
+    _texts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task.set_fewshot_seed(seed=SHOT_SEED)
@@ -39,7 +44,7 @@ class Leaf:
 
             def noted(*args: Any, **kwargs: Any) -> Any:
                 found = draw(*args, **kwargs)
-                self.seen.update((_key(document), document) for document in found)
+                self._drawn += found
                 return found
 
             sampler.sample = noted
@@ -86,23 +91,18 @@ class Leaf:
 
     def _documents(self, split: str, listed: Sequence[Mapping[str, Any]]) -> list[Document]:
         return [
-            Document(f"{self.name}/{split}/{number}", self.name, self.question(fields), fields)
+            Document(f"{self.name}/{split}/{number}", self.name, self.marks(fields), fields)
             for number, fields in enumerate(listed)
         ]
 
-    @property
-    def questions_of_shots(self) -> set[str]:
-        """The questions of all shots that were shown."""
-        return set(map(self.question, self.seen.values()))
+    def show_only(self, allowed: Callable[[frozenset[str]], bool], at_most: int | None = None) -> set[str]:
+        """Draw shots only from documents whose marks are allowed, the first ``at_most`` of them, from now on.
 
-    def show_only(self, allowed: Callable[[str], bool], at_most: int | None = None) -> set[str]:
-        """Draw shots only from documents whose question is allowed, the first ``at_most`` of them, from now on.
-
-        Returns the questions of these documents; raises InputError where they are too few for a prompt.
+        Returns the marks of these documents; raises InputError where they are too few for a prompt.
         """
         if not self.shots:
             return set()
-        pool = [fields for fields in self.task.sampler.fewshot_docs() if allowed(self.question(fields))][:at_most]
+        pool = [fields for fields in self.task.sampler.fewshot_docs() if allowed(self.marks(fields))][:at_most]
         own_split = self.task.fewshot_cfg.split == self.task.config.test_split  # one more is drawn there and dropped
         if len(pool) < self.shots + own_split:
             raise InputError(
@@ -111,16 +111,20 @@ class Leaf:
             )
         self.task.sampler.replace_df(pool)
         self.task.set_fewshot_seed(seed=SHOT_SEED)
-        return set(map(self.question, pool))
+        return set().union(*map(self.marks, pool))
 
-    def question(self, fields: Mapping[str, Any]) -> str:
-        """The part of a prompt that is a document's own."""
-        return str(self.task.doc_to_text(fields))
+    def marks(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        """What a document is known by: its part of the prompt, and its fields; equal documents share one of the two."""
+        content = json.dumps(fields, sort_keys=True, default=str)
+        if content not in self._texts:  # a template is compiled anew for each, which takes a millisecond
+            self._texts[content] = str(self.task.doc_to_text(fields))
+        return frozenset((self._texts[content], content))
 
     def prompt(self, document: Document) -> str:
         """What the model is shown, shots included; these are drawn in the order of the calls, as the harness does."""
         fields = document.fields
-        return str(
+        self._drawn.clear()
+        text = str(
             self.task.fewshot_context(
                 fields,
                 num_fewshot=self.shots,
@@ -131,6 +135,8 @@ class Leaf:
                 gen_prefix=self.task.doc_to_prefix(fields),
             )
         )
+        self.shown[document.id] = set().union(*map(self.marks, self._drawn))
+        return text
 
     def reference(self, document: Document) -> str:
         """The task's own answer, joined to the prompt as it is in a shot."""
@@ -153,10 +159,11 @@ class Leaf:
 
         instance = Instance("generate_until", dict(fields), ("", {}), 0, (self.name, 0, 1), resps=[answer])
         try:
-            for ensemble in self.task._filters:
-                if ensemble.name == kept:
-                    ensemble.apply([instance])
-            return self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
+            with redirect_stdout(StringIO()):  # some tasks print
+                for ensemble in self.task._filters:
+                    if ensemble.name == kept:
+                        ensemble.apply([instance])
+                return self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
         except Exception as error:  # whatever a task's code raises
             raise RunError(
                 f"task {self.name} cannot score the answer {answer[:80]!r}: {type(error).__name__}: {error}"
@@ -168,7 +175,3 @@ def templated(chat: Callable[[Messages], str], messages: Messages, add_generatio
     if add_generation_prompt:
         return chat(messages)
     return chat(messages[:-1]) + messages[-1]["content"]
-
-
-def _key(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True, default=str)

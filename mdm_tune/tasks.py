@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from mdm_tune.config_tasks import LmEvalDatasetConfig
 from mdm_tune.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.errors import InputError
 from mdm_tune.examples import Example, Hole
-from mdm_tune.harness import Found, find_task
+from mdm_tune.harness import Found, find_task, silent
 from mdm_tune.leaves import Leaf
 from mdm_tune.text import Codec
 
@@ -77,6 +77,7 @@ class Task:
         return next((by[example.id] for by in self._weights.values() if example.id in by), 1.0)
 
 
+@silent()
 def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool = False) -> Task:
     """The task that a ``dataset`` section of type lm-eval describes, its documents dealt and its prompts rendered.
 
@@ -154,26 +155,38 @@ def _dealt(
 ) -> Hand:
     """Who tunes, chooses and reports; shots of tune prompts come from documents that do none of this."""
     report, pools = official, _by_kind(source)
-    barred = {each.question for leaf in found.leaves for each in leaf.official}
+    barred = _marks(each for leaf in found.leaves for each in leaf.official)
     if config.folds is not None and config.fold is not None:
         report, others = fold_of(official, config.task, config.folds, config.fold)
-        pools, barred = [others], {each.question for each in report}
+        pools, barred = [others], _marks(report)
     elif source is found and not any(leaf.pools for leaf in source.leaves):
         raise InputError(
             f"dataset.task: {name} has test documents only, and these are reported; tune on another task, such as "
             "dataset.tune: {task: NAME, examples: 128}, or on folds of the test documents by dataset.folds: 5 and "
             "dataset.fold: 0"
         )
-    shown: set[str] = set()
-    for leaf in source.leaves:
-        seen = leaf.questions_of_shots
-        if source is found and config.folds is None:
-            shown |= seen | leaf.show_only(seen.__contains__)
-        else:  # a few, so that documents are left
-            shown |= leaf.show_only(lambda question: question not in barred, 2 * leaf.shots + 1)
+    reported = {each.id for each in report}
+    shown = {mark for leaf in found.leaves for name, marks in leaf.shown.items() if name in reported for mark in marks}
+    same = source is found and config.folds is None  # elsewhere a few documents become shots, so that others are left
+    pools_of_shots = [
+        leaf.show_only(
+            lambda marks: bool(marks & shown) if same else not marks & barred, None if same else 2 * leaf.shots + 1
+        )
+        for leaf in source.leaves
+    ]
     return deal(
-        report, pools, tune=config.tune_size, choose=config.choose, without=shown | barred, name=name, root=root
+        report,
+        pools,
+        tune=config.tune_size,
+        choose=config.choose,
+        without=barred.union(shown, *pools_of_shots),
+        name=name,
+        root=root,
     )
+
+
+def _marks(documents: Iterable[Document]) -> set[str]:
+    return {mark for document in documents for mark in document.marks}
 
 
 def _by_kind(source: Found) -> list[list[Document]]:
@@ -209,7 +222,7 @@ def _what_is_what(config: LmEvalDatasetConfig, hand: Hand, found: Found, name: s
     tasks = f" of {len(found.leaves)} tasks" if len(found.leaves) > 1 else ""
     where = "official documents"
     if config.folds is not None:
-        where = f"official documents, fold {config.fold} of {config.folds},"
+        where = f"official documents, fold {config.fold} of {config.folds}"
     return (
         f"{config.task}: {found.metric} after filter {found.filter}, {found.leaves[0].shots} shots; reported on "
         f"{len(hand.report):,} {where}{tasks}, tuned on {len(hand.tune)} and chosen on {len(hand.choose)} of "
