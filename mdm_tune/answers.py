@@ -32,9 +32,18 @@ def answered(
     own order: a model that follows instructions writes otherwise than the reference does. Anything else is a file of
     JSON lines with ``id`` and ``answer``. share: makes a record once for all workers.
 
-    Raises InputError for a file that cannot be read or lacks an example.
+    Raises InputError for a reference that is unknown at some position, and for a file that cannot be read or lacks an
+    example.
     """
     if source == REFERENCE:
+        unknown = (split.hidden & (split.originals < 0)).any(1)
+        if bool(unknown.any()):
+            lacking = split.ids[int(unknown.nonzero()[0, 0])]
+            raise InputError(
+                f"profile.answers: a profile on references needs a token at every position, and example {lacking} of "
+                f"the {split.use} split has none for some; set profile.answers to model, or give each an answer "
+                "and, where answers are shorter than dataset.generation_length, the model end tokens (model.end_tokens)"
+            )
         return split, Cost()
     if source != MODEL:
         return _from_file(run, split, Path(source)), Cost()

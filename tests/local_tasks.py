@@ -86,7 +86,15 @@ def shipped(name: str) -> str:
     return str(Path(str(resources.files("lm_eval"))) / "tasks" / name)
 
 
-def harness_result(folder: Path, name: str, answer: Answer, **options: Any) -> dict[str, Any]:
+def shown_as_tags(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+    """A chat template that can be read off its result."""
+    shown = "".join(f"<{message['role']}>{message['content']}" for message in messages)
+    return shown + "<assistant>" * add_generation_prompt
+
+
+def harness_result(
+    folder: Path, name: str, answer: Answer, template: Callable[..., str] = shown_as_tags, **options: Any
+) -> dict[str, Any]:
     """What the harness's own evaluation of a task or group gives for these answers; its log of samples included."""
     from lm_eval import simple_evaluate
     from lm_eval.api.model import LM
@@ -99,8 +107,7 @@ def harness_result(folder: Path, name: str, answer: Answer, **options: Any) -> d
             return [ended(answer(each.doc, each.args[0]), each.args[1]["until"]) for each in requests]
 
         def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            shown = "".join(f"<{message['role']}>{message['content']}" for message in messages)
-            return shown + "<assistant>" * add_generation_prompt
+            return template(messages, add_generation_prompt)
 
         def chat_template(self, name: Any = False) -> str:
             return "by hand"
