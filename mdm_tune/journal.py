@@ -38,7 +38,7 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
         with path.open("a+b") as file:
             file.seek(0)
             if file.read(1) not in {b"", b"{"}:  # before anything is cut off what may be another program's file
-                raise InputError(f"{path} is no journal of a search; give another path")
+                raise InputError(f"{path} is no journal of a search; move it away, or give another --output")
         journal = _Journal(path, notify)
         with journal.locked() as descriptor:
             journal.mend(descriptor, thorough=True)

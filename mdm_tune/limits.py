@@ -111,7 +111,7 @@ class Timetable:
     def late(self) -> float | None:
         """Seconds since the timeout; None where it is not over yet, or there is none."""
         over = 0.0 if self.timeout is None else self.clock() - self.began - self.timeout
-        return over if over > 0 else None
+        return round(over, 1) if over > 0 else None
 
     def _rows(self, place: int, *, reference: bool) -> int:
         return confirmation_rows(self.run, self.run.config.sampler.steps[place:], reference=reference)

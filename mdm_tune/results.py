@@ -150,9 +150,9 @@ class RunFolder:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {path} ({error}); start again with --overwrite") from None
+            raise InputError(f"cannot read {path} ({error}); restore it, or start again with --overwrite") from None
         if not isinstance(record, dict):
-            raise InputError(f"{path} is damaged; start again with --overwrite")
+            raise InputError(f"{path} is damaged; restore it, or start again with --overwrite")
         return record
 
     def write_schedule(self, record: Mapping[str, Any], name: str = "schedule.yaml") -> None:

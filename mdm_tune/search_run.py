@@ -25,7 +25,7 @@ from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta
 from mdm_tune.search import search_budget
 from mdm_tune.sharing import Desk, Judge, holds_run, remove_run
-from mdm_tune.storage import open_storage, storage_errors
+from mdm_tune.storage import Storage, open_storage, storage_errors
 
 __all__ = ["search"]
 
@@ -56,6 +56,8 @@ def search(
             f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
             "again, or give another folder with --output"
         )
+    # A database that cannot be used is said before a model is loaded.
+    storage = None if config.search.storage is None else open_storage(config.search.storage)
     with opened(config, devices, allow) as run:
         notify(Loaded(run))
         timetable = Timetable(run, config.search.timeout, began=started)
@@ -74,7 +76,7 @@ def search(
         folder.write_json(folder.identity.name, identity)
         write_text(folder.config, to_yaml(config))
         notify(SearchBegun())
-        with at_desk(config, folder, resume=resume, overwrite=overwrite, notify=notify) as desk:
+        with at_desk(config, folder, storage, resume=resume, overwrite=overwrite, notify=notify) as desk:
             refuse_changes(desk.once("run", lambda: identity), identity, "this storage")
             begun()
             budgets, profiles = _budgets(run, folder, desk, timetable, notify)
@@ -130,8 +132,10 @@ def _write_result(
 
 
 @contextmanager
-def at_desk(config: Config, folder: RunFolder, *, resume: bool, overwrite: bool, notify: Notify) -> Iterator[Desk]:
-    """The storage of the run, with this process as one of its workers.
+def at_desk(
+    config: Config, folder: RunFolder, storage: Storage | None, *, resume: bool, overwrite: bool, notify: Notify
+) -> Iterator[Desk]:
+    """The storage of the run, None for the folder's journal, with this process as one of its workers.
 
     Raises InputError where a storage that others use too holds a run of this name and neither flag is set.
     """
@@ -143,7 +147,7 @@ def at_desk(config: Config, folder: RunFolder, *, resume: bool, overwrite: bool,
         notify(Note(text))
 
     where = url or folder.journal
-    storage = open_storage(where, note)
+    storage = open_storage(where, note) if storage is None else storage
     with storage_errors(where):
         if url is not None and overwrite:
             remove_run(storage, name)

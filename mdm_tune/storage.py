@@ -190,7 +190,6 @@ def _missing(address: _Address, module: str) -> InputError:
 
 
 def _unusable(address: _Address, error: Exception) -> InputError:
-    return InputError(
-        f"search.storage: cannot use {address.shown} ({address.reason(error)}); check the address, that its server "
-        "runs, and the user's password and rights"
-    )
+    server = "the address, that its server runs, and the user's password and rights"
+    check = "that the path's folder exists and can be written" if address.scheme == "sqlite" else server
+    return InputError(f"search.storage: cannot use {address.shown} ({address.reason(error)}); check {check}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.storages import InMemoryStorage
 
 from mdm_tune import search_run
 from mdm_tune.config import Config, load_config
@@ -194,13 +195,31 @@ def test_begun_is_called_once_others_can_resume(tmp_path: Path, shared: str) -> 
     assert [record["budgets"] for record in joined] == [alone["budgets"], there["budgets"]]
 
 
-def test_a_storage_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
-    address = "search.storage=postgresql://me:hunter2@127.0.0.1:1/db"
+ADDRESS = "search.storage=postgresql://me:hunter2@127.0.0.1:1/db"
+
+
+def test_a_storage_that_cannot_be_reached_is_named_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_run, "opened", None)
     with pytest.raises(InputError) as caught:
-        go(config(tmp_path, "run", address))
+        go(config(tmp_path, "run", ADDRESS))
     assert "127.0.0.1" in str(caught.value) and "hunter2" not in str(caught.value)
-    for path in (tmp_path / "run").iterdir():
-        assert "hunter2" not in path.read_text(encoding="utf-8")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_file_of_a_run_holds_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = InMemoryStorage()
+    monkeypatch.setattr(search_run, "open_storage", lambda address: storage)
+    go(config(tmp_path, "run", ADDRESS))
+    files = list((tmp_path / "run").iterdir())
+    assert {"config.yaml", "run.json", "search.json", "schedule.yaml"} <= {path.name for path in files}
+    assert all("hunter2" not in path.read_text(encoding="utf-8") for path in files)
+    kept = [storage.get_study_user_attrs(study._study_id) for study in storage.get_all_studies()]
+    kept += [
+        trial.user_attrs for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)
+    ]
+    assert kept and "hunter2" not in repr(kept)
 
 
 def test_a_torn_journal_is_mended_and_said(tmp_path: Path) -> None:

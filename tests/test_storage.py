@@ -147,7 +147,7 @@ def test_a_journal_damaged_while_in_use_is_named(path: Path) -> None:
 
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("Dear all,\nno end")
-    with pytest.raises(InputError, match="letter is no journal of a search; give another path"):
+    with pytest.raises(InputError, match="letter is no journal of a search; move it away, or give another --output"):
         open_storage(tmp_path / "letter")
     assert (tmp_path / "letter").read_text() == "Dear all,\nno end"
 
