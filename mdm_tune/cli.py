@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,7 @@ def search(
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
+        since = time.monotonic()  # before torch is imported
         from mdm_tune.config import load_config
         from mdm_tune.devices import devices_for
 
@@ -105,7 +107,7 @@ def search(
             return
         from mdm_tune.search_run import search as tune
 
-        with Team(loaded, others, allow) as team:
+        with Team(loaded, others, allow, since) as team:
             record = tune(
                 loaded,
                 resume=resume,
@@ -114,6 +116,7 @@ def search(
                 devices=mine,
                 allow=allow,
                 begun=team.start,
+                since=since,
             )
         same = [str(config), *(part for text in overrides or () for part in ("--set", text))]
         same += [] if output is None else ["--output", output]

@@ -42,15 +42,17 @@ def search(
     devices: Sequence[str] = ("cpu",),
     allow: Permissions = Permissions(),
     begun: Callable[[], None] = lambda: None,
+    since: float | None = None,
 ) -> Record:
     """Tune every budget of the config and write the run folder; returns the JSON of the command.
 
     A finished search is answered from its folder. Other processes may be at the same search with the same storage.
-    begun: called once others can resume what was begun here.
+    begun: called once others can resume what was begun here. since: when the command began, by the monotonic clock, if
+    not now.
     Raises InputError where folder or storage hold a search and neither flag is set, and where the search to be resumed
     came from another config, model, data or version; RunError where the storage fails.
     """
-    folder, started = RunFolder(config.output), time.monotonic()
+    folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     if folder.holds_search and not (resume or overwrite):
         raise InputError(
             f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
@@ -60,7 +62,7 @@ def search(
     storage = None if config.search.storage is None else open_storage(config.search.storage)
     with opened(config, devices, allow) as run:
         notify(Loaded(run))
-        timetable = Timetable(run, config.search.timeout, began=started)
+        timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
         identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
         folder.open()

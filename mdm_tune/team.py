@@ -46,12 +46,20 @@ def shared_out(devices: Sequence[str], workers: int) -> list[tuple[str, ...]]:
 class Team:
     """The other workers of a search, one process per entry of devices; used as a context manager.
 
+    since: when the command began, see ``search``; the workers' time began then too.
     They begin with ``start`` and end with this process. What one of them says lies in ``worker-N.log`` of the run
     folder; one that fails leaves its work to the others.
     """
 
-    def __init__(self, config: Config, devices: Sequence[Sequence[str]], allow: Permissions = Permissions()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        devices: Sequence[Sequence[str]],
+        allow: Permissions = Permissions(),
+        since: float | None = None,
+    ) -> None:
         self.config, self.devices, self.allow = config, [tuple(names) for names in devices], allow
+        self.since = since
         self.processes: list[multiprocessing.process.BaseProcess] = []
 
     def start(self) -> None:
@@ -61,7 +69,7 @@ class Team:
         context = multiprocessing.get_context("spawn")  # the threads of PyTorch do not survive a fork
         for number, names in enumerate(self.devices, start=2):
             process = context.Process(
-                target=_work, args=(self.config, names, self.allow, number), name=f"worker {number}"
+                target=_work, args=(self.config, names, self.allow, number, self.since), name=f"worker {number}"
             )
             process.start()
             self.processes.append(process)
@@ -82,7 +90,7 @@ class Team:
         return [process.name for process in self.processes if process.exitcode not in (0, None)]
 
 
-def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: int) -> None:
+def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: int, since: float | None) -> None:
     """The life of a worker: resume the search, say everything into its log, end with its parent."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)  # the parent is told, and ends this process
@@ -96,6 +104,7 @@ def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: 
                 notify=lambda event: _log(log, event),
                 devices=devices,
                 allow=allow,
+                since=since,
             )
         except MdmTuneError as error:
             log.write(f"error: {error}\n")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,21 @@ def test_no_file_of_a_run_holds_a_password(tmp_path: Path, monkeypatch: pytest.M
         trial.user_attrs for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)
     ]
     assert kept and "hunter2" not in repr(kept)
+
+
+def test_the_timeout_counts_from_when_the_command_began(tmp_path: Path) -> None:
+    begun, notes = time.monotonic() - 100, list[str]()
+
+    def tell(event: RunEvent) -> None:
+        notes.extend([event.text] if isinstance(event, Note) else [])
+
+    chosen = config(tmp_path, "run", "search.timeout=40")
+    record = search(chosen, resume=False, overwrite=False, notify=tell, since=begun)
+    assert record["trials"] == 1 and record["budgets"][0]["ended"] == "the time for trials is used up"
+    assert record["seconds_late"] >= 60 and json.loads((tmp_path / "run" / "search.json").read_text()) == record
+    assert re.fullmatch(r"search.timeout: 40 s were given, and the search ended \d+ s later: .*", notes[-1])
+    again, _ = go(config(tmp_path, "run"), resume=True)
+    assert again["trials"] == 4 and again["seconds_late"] is None
 
 
 def test_a_torn_journal_is_mended_and_said(tmp_path: Path) -> None:
