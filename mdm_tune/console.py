@@ -18,7 +18,6 @@ from mdm_tune.errors import RunError
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
-    calls,
     curve_table,
     detectable_lines,
     diversity_table,
@@ -94,10 +93,10 @@ class Screen:
 
         match event:
             case events.Loaded(run):
-                metric = run.evaluator.metric
+                sampler, metric = run.config.sampler, run.evaluator.metric
                 self.say(
-                    f"  {run.config.model.type}, {run.evaluator.length} tokens; {run.config.sampler.described}; "
-                    f"{metric.label} ({metric.direction})"
+                    f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
+                    f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
                 )
                 for each in events.loaded_notes(run):
                     self.on_event(each)
@@ -170,7 +169,7 @@ class Screen:
         for pair in record["comparisons"]:
             for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
                 if other == "linear":
-                    bounds = pair["ci"] and sorted(sign * bound for bound in pair["ci"])
+                    bounds = pair["ci"] and sorted(sign * bound + 0.0 for bound in pair["ci"])  # no -0.0
                     gap = pair["difference"]
                     against[pair["steps"], name] = interval(gap and sign * gap, bounds)
         short = short_names([row["schedule"] for row in rows])
@@ -180,7 +179,7 @@ class Screen:
                 short[row["schedule"]],
                 interval(row["value"], row["ci"]),
                 *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
-                calls(row),
+                interval(row["nfe"], row["nfe_ci"]) if row["nfe_ci"] else f"{row['nfe']:.4g}",
             )
         if record["data"] is not None:
             table.add_row("", "the data itself", interval(record["data"]["value"], record["data"]["ci"]), style="dim")

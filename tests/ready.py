@@ -1,0 +1,85 @@
+"""What the ready configurations would cost, by the arithmetic of ``--dry-run`` and published numbers of documents."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdm_tune.build import Run
+from mdm_tune.config import Config
+from mdm_tune.config_tasks import BenchmarkConfig
+from mdm_tune.datasets import Split
+from mdm_tune.dry_run import _phases
+from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.proposals import SearchSettings
+from mdm_tune.settings import Sampler
+
+OFFICIAL = {  # documents of the test split, as their authors publish them
+    "gsm8k": 1319,
+    "gsm8k_cot": 1319,
+    "minerva_math": 5000,
+    "hendrycks_math": 5000,
+    "bbh": 6511,
+    "humaneval": 164,
+    "mbpp": 500,
+}
+
+
+def sizes(config: Config) -> dict[str, int]:
+    """Examples of each use."""
+    own: Any = config.dataset
+    if not isinstance(own, BenchmarkConfig):
+        return {use: getattr(own, use) for use in ("tune", "choose", "report")}
+    official = OFFICIAL[getattr(own, "task", own.type)]
+    if own.folds is not None:
+        official = math.ceil((official - (own.fold or 0)) / own.folds)
+    return {"tune": own.tune_size, "choose": own.choose, "report": official if own.report == "all" else own.report}
+
+
+def stand_in(config: Config) -> Run:
+    """A run with a config's numbers of examples and positions, and neither model nor data."""
+    own: Any = config.dataset
+    length = getattr(own, "generation_length", None) or 1024
+    splits = {use: _split(use, count) for use, count in sizes(config).items()}
+    chosen, wanted = config.sampler, config.search
+    drawing: Any = SimpleNamespace(order=chosen.order)
+    sampler = Sampler(drawing, chosen.reveal == "bernoulli", chosen.counts, chosen.batch, chosen.block_length)
+    dataset: Any = SimpleNamespace(splits=splits, length=length)
+    evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
+    search = SearchSettings(
+        wanted.strategy,
+        wanted.trials,
+        wanted.space.a,
+        wanted.space.b,
+        wanted.finalists,
+        wanted.baselines,
+        config.seed,
+        rows=wanted.rows,
+    )
+    model: Any = SimpleNamespace(denoiser=None)
+    return Run(config, model, evaluator, search)
+
+
+def rows(config: Config) -> dict[str, int]:
+    """Denoiser rows of each phase of a search, at most."""
+    return {each["phase"]: each["denoiser_rows"] for each in _phases(stand_in(config), Cost(1, 1, 1.0), workers=1)}
+
+
+def _split(use: Any, count: int) -> Split:
+    none = torch.zeros(count, 1, dtype=torch.int64)
+    return Split(use, tuple(map(str, range(count))), none, none, np.zeros(count, dtype=np.uint64), 0)
+
+
+class _Metric:
+    """What the arithmetic asks of a metric."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.reference = name, name in ("nelbo", "path_nll")
+
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Any]:
+        return {} if self.reference else {"token_entropy": np.zeros(1)}
