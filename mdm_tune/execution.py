@@ -1,12 +1,13 @@
 """Programs that a model wrote, run in a process of their own with little time, memory, disk and no network.
 
 What it guards against: endless loops, too much memory, large files, fork bombs, a program that ends itself before its
-tests, one that reads the environment, connects to something, or deletes files that it finds. What it is no protection
-against: an attacker. A program runs with the rights of the user who started it and can read that user's files; Python's
-own calls for network, processes and changing files are refused, but code that works around Python's audit hooks meets
-only the kernel's limits; many small files can fill a disk; and a program that searches the interpreter it runs in can
-find the token that says it reached its end. Whoever tunes on code from models or data that they do not trust runs the
-whole tool in a virtual machine or a container without network and without anything worth reading.
+tests, one that reads the environment or the user's files, connects to something, starts another program, or deletes
+what it finds. The kernel of Linux does it, by namespaces, Landlock and limits; what a system lacks of that is said
+before the first program runs, and then only Python's own calls are refused. What it is no protection against: an
+attacker. A program runs with the rights of the user who started it and may look for holes in the kernel; many small
+files can fill a disk; and one that searches the interpreter it runs in can find the token that says it reached its end.
+Whoever tunes on code from models or data that they do not trust runs the whole tool in a virtual machine or a container
+without network and without anything worth reading.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from mdm_tune import execution_child
 from mdm_tune.errors import InputError, RunError
 
 __all__ = ["VERDICTS", "Limits", "Outcome", "Verdict", "isolation", "require_permission", "run_program", "run_programs"]
@@ -36,7 +36,7 @@ Verdict = Literal["passed", "failed", "timed out", "out of memory", "refused"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MEBIBYTE = 1 << 20
 REPORT = 4096  # bytes that are read of what a program's process says; a program that finds the way can write more
-OVER_TIME = (signal.SIGXCPU, signal.SIGKILL)
+CHILD = Path(__file__).with_name("execution_child.py")  # not imported: it needs what only Unix has
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,13 @@ def isolation() -> str:
     with tempfile.TemporaryDirectory(prefix="mdm-tune-") as folder:
         lacking = _outcome("", Path(folder), Limits())[1]
     if not lacking:
-        return "generated programs run in processes without network, with limits on time, memory and files"
+        return (
+            "generated programs run in processes without network, which see no files but their own and Python's, with "
+            "limits on time, memory and the size of files"
+        )
     return (
         f"generated programs run in processes with limits, but this system has none on {', '.join(lacking)}; Python's "
-        "own calls for network and processes are refused all the same"
+        "own calls for network, processes and changes to files are refused all the same"
     )
 
 
@@ -140,7 +143,7 @@ def _outcome(program: str, folder: Path, limits: Limits) -> tuple[Outcome, list[
             return Outcome("failed", "it reports success without having reached its end"), lacking
         return Outcome(last["verdict"], str(last.get("detail", ""))), lacking
     ended = -code if code < 0 else code - 128
-    if ended in OVER_TIME:
+    if ended in (signal.SIGXCPU, signal.SIGKILL):
         return Outcome("timed out", f"after {math.ceil(limits.seconds)} seconds of CPU time"), lacking
     how = f"by signal {ended}" if ended > 0 else f"with exit code {code}"
     return Outcome("failed", f"it ended {how} before its last line"), lacking
@@ -148,8 +151,10 @@ def _outcome(program: str, folder: Path, limits: Limits) -> tuple[Outcome, list[
 
 def _run(given: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple[int | None, bytes]:
     """Exit code, None where the clock ran out, and what the process said of its own start."""
+    if os.name != "posix":
+        raise RunError("generated programs need the limits of Linux or another Unix; run the tool there")
     # In place of -I, which would ignore the fixed hash seed too: the environment is empty but for what stands here.
-    command = [sys.executable, "-s", "-P", "-S", "-B", str(execution_child.__file__)]
+    command = [sys.executable, "-s", "-P", "-S", "-B", str(CHILD)]
     process = subprocess.Popen(
         command,
         cwd=folder,
