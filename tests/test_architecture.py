@@ -153,6 +153,7 @@ SIDEWAYS = {
 }
 ONLY_IN = {
     "optuna": {"journal", "ledger", "proposals", "storage"},
+    "lm_eval": {"harness", "harness_model", "harness_run", "leaves"},
     "matplotlib": set(),
     "rich": {"console", "tables", "cli"},
 }

@@ -58,6 +58,19 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert set((ROOT / "docs").glob("*.md")) <= reached
 
 
+def test_the_data_sets_of_the_page_on_tasks_are_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL) if "dataset:" in block]
+    rest = "model: {type: huggingface, path: model}\nsampler: {steps: [4]}\n"
+    found = set()
+    for block in blocks:
+        (tmp_path / "run.yaml").write_text(block + rest, encoding="utf-8")
+        dataset = load_config(tmp_path / "run.yaml").dataset
+        assert dataset is not None
+        found.add(dataset.type)
+    assert found == {"jsonl", "lm-eval", "humaneval"}
+
+
 def test_public_names_can_be_imported() -> None:
     for name in mdm_tune.__all__:
         assert getattr(mdm_tune, name) is not None
