@@ -21,7 +21,7 @@ from mdm_tune.settings import Setting, plan_of
 from mdm_tune.statistics import estimate
 from mdm_tune.sweeping import sweep
 
-__all__ = ["score_adaptive"]
+__all__ = ["check_adaptive", "score_adaptive"]
 
 QUOTA_STEPS = 2  # times the budget, that a quota has whose threshold is swept to the budget's calls
 SWEPT = 64  # tune examples that a sweep looks at
@@ -32,32 +32,21 @@ def score_adaptive(
 ) -> Scores:
     """Scores of an adaptive plan on a split; ``nfe`` and ``calls`` say what it really cost.
 
-    steps: the budget. A plan without a value gets the one whose mean NFE on the first tune examples is closest to it,
-    which is part of the cost. setting_at: a schedule's setting by name and steps, for a quota; without a threshold of
-    its own it has twice the budget's steps.
+    steps: the budget. A plan without a value gets the one whose mean NFE on some tune examples is closest to what
+    linear takes there, which is less than ``steps`` where answers end early or are short; the search for it is part of
+    the cost. setting_at: a schedule's setting by name and steps, for a quota; without a threshold of its own it has
+    twice the budget's steps.
 
-    Raises InputError for metrics that need no samples, and where no value reaches the budget.
+    Raises InputError as ``check_adaptive``, and where no value reaches the budget.
     """
+    check_adaptive(evaluator, plan, steps, setting_at)
     metric = evaluator.metric
-    if isinstance(metric, ExactMetric) or metric.reference:
-        raise InputError(
-            f"{plan.name} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
-        )
+    assert not isinstance(metric, ExactMetric)
     began, spent = time.monotonic(), Cost()
-    value, quota = plan.value, None
-    if plan.schedule is not None:
-        quota = setting_at(plan.schedule, steps if value is not None else QUOTA_STEPS * steps)
+    value, quota = plan.value, _quota(plan, steps, setting_at)
     if value is None:
-        pilot = evaluator.split("tune").shuffled().first(SWEPT)
-
-        def nfe_of(tried: float) -> float:
-            nonlocal spent
-            found = _filled(evaluator, plan, tried, quota, pilot)
-            spent += Cost(found.denoiser_rows, found.denoiser_tokens)
-            return float(found.nfe.double().mean())
-
         try:
-            value = sweep(nfe_of, steps, *plan.range)
+            value, spent = _swept(evaluator, plan, quota, setting_at("linear", steps))
         except InputError as error:
             raise InputError(f"{plan.name} at {steps} steps: {error}") from None
     split = evaluator.split(use)
@@ -78,6 +67,45 @@ def score_adaptive(
     )
 
 
+def check_adaptive(evaluator: Evaluator, plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]) -> None:
+    """Raise InputError for metrics and samplers that know no such plan, and for a quota without counts."""
+    metric = evaluator.metric
+    if isinstance(metric, ExactMetric) or metric.reference:
+        raise InputError(
+            f"{plan.name} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
+        )
+    if evaluator.sampler.bernoulli:
+        raise InputError(
+            f"{plan.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; set "
+            "sampler.reveal to fixed"
+        )
+    _quota(plan, steps, setting_at)
+
+
+def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
+    """The counts that a quota keeps; None for other plans."""
+    if plan.schedule is None:
+        return None
+    try:
+        return setting_at(plan.schedule, steps if plan.value is not None else QUOTA_STEPS * steps)
+    except InputError as error:
+        why = "" if plan.value is not None else f", of twice the budget's {steps} steps where no threshold is given"
+        raise InputError(f"{plan.name} needs counts{why}: {error}") from None
+
+
+def _swept(evaluator: Evaluator, plan: Adaptive, quota: Setting | None, linear: Setting) -> tuple[float, Cost]:
+    """The value at which the plan takes as many calls as linear, on the first tune examples, and what that cost."""
+    pilot, spent = evaluator.split("tune").shuffled().first(SWEPT), Cost()
+
+    def calls_of(found: Unmasked) -> float:
+        nonlocal spent
+        spent += Cost(found.denoiser_rows, found.denoiser_tokens)
+        return float(found.nfe.double().mean())
+
+    target = calls_of(evaluator.fill([linear], pilot.start, pilot.seeds))
+    return sweep(lambda value: calls_of(_filled(evaluator, plan, value, quota, pilot)), target, *plan.range), spent
+
+
 def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting | None, split: Split) -> Unmasked:
     """The split's rows filled by the plan at this value."""
     sampler, sizes = evaluator.sampler, split.hidden.sum(1)
@@ -85,7 +113,7 @@ def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting |
     chosen: AdaptivePlan
     if quota is not None:
         counts = plan_of([quota], sizes, sampler)
-        assert isinstance(counts, CountPlan)  # ancestral reveal is refused with the config
+        assert isinstance(counts, CountPlan)  # ``check_adaptive`` refuses ancestral reveal
         chosen = QuotaPlan(counts.counts, every)
     else:
         chosen = ThresholdPlan(every) if plan.kind == "threshold" else EntropyBoundPlan(every)

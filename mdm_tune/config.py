@@ -252,7 +252,9 @@ def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[A
     model, sampler = document.get("model"), document.get("sampler")
     if not isinstance(model, dict) or not isinstance(sampler, dict) or model.get("type") != "huggingface":
         return document, ()
-    own = family_sampling(model.get("family"), folder / str(model.get("path")))
+    objective = document.get("objective")
+    metric = objective.get("metric") if isinstance(objective, dict) else None
+    own = family_sampling(model.get("family"), folder / str(model.get("path")), sampler, metric)
     added = {name: value for name, value in own.items() if name not in sampler}
     return {**document, "sampler": {**added, **sampler}}, tuple(f"{name} {value}" for name, value in added.items())
 

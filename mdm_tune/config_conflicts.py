@@ -127,13 +127,14 @@ def external_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
             "sampler.reveal: external code is given counts, and ancestral reveal has none, got 'bernoulli'; set "
             "sampler.reveal to fixed"
         )
-    plain = {"top_p": 1.0, "confidence_temperature": 0.0, "tempered_scores": False, "guidance": 0.0}
-    for name, off in {**plain, "end_drawn": True, "end_confident": True, "stop_at_end": False}.items():
+    plain = {"order": "random", "temperature": 1.0, "top_p": 1.0, "confidence_temperature": 0.0}
+    plain |= {"tempered_scores": False, "guidance": 0.0, "end_drawn": True, "end_confident": True, "stop_at_end": False}
+    for name, off in plain.items():
         value = values[f"sampler.{name}"]
         if value is not None and value != off:
             yield (
                 f"sampler.{name}: external code draws tokens by itself and is not told, got {shown(value)}; leave it "
-                "out, and set it in your own code"
+                "out, and give it to your code as one of sampler.options"
             )
 
 

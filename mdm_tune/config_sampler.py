@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -69,6 +70,21 @@ class SamplerConfig(Section):
         return self
 
     @property
+    def described(self) -> str:
+        """Who decides what is revealed, in a few words."""
+        if self.target is not None:
+            return f"drawn by {Path(self.target).name}"
+        return f"order {self.order}, reveal {self.reveal}, temperature {self.temperature:g}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a schedule is tuned for, the same in whatever folder the user's own code lies."""
+        written = self.model_dump(mode="json")
+        names = (*self.drawing, "guidance", "reveal", "counts", "block_length", "options")
+        target = None if self.target is None else Path(self.target).name
+        return {**{name: written[name] for name in names}, "target": target}
+
+    @property
     def drawing(self) -> dict[str, Any]:
         """The settings of ``Drawing`` that a config gives; the end tokens are the model's."""
         names = (
@@ -78,16 +94,26 @@ class SamplerConfig(Section):
         return {name: getattr(self, name) for name in names}
 
 
-def family_sampling(family: object, folder: Path) -> dict[str, Any]:
-    """How the authors of a family draw from it, as keys of this section; {} where it is unknown or they do not say.
+def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metric: object) -> dict[str, Any]:
+    """How the authors of a family draw from it, as keys of this section, as far as the rest of the config draws so.
 
-    family: its name, else it is recognised by the checkpoint's own config.json, where that lies in ``folder``.
+    {} where the family is unknown, its authors do not say, code of the user's own draws, or the data's own tokens are
+    priced as predicted; then only an order that follows from the predictions is the authors'.
+
+    family: its name, else it is recognised by the checkpoint's own config.json, where that lies in ``folder``. given:
+    the section as it is. metric: the objective's.
     """
+    if given.get("type") == "external" or metric == "nelbo":
+        return {}
     kind = None
     with suppress(OSError, ValueError, AttributeError):
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     known = FAMILIES.get(family) if isinstance(family, str) else recognised(str(kind)) if family is None else None
     if known is None or known.sampling is None:
         return {}
-    default = SamplerConfig.model_fields
-    return {name: value for name, value in asdict(known.sampling).items() if value != default[name].default}
+    own, default = asdict(known.sampling), SamplerConfig.model_fields
+    if given.get("reveal") == "bernoulli" or given.get("order") == "random":  # nothing ranks positions
+        own = {name: own[name] for name in ("temperature", "top_p")}
+    if metric == "path_nll":
+        own = {name: value for name, value in own.items() if name == "order" or (name, value) == ("temperature", 0)}
+    return {name: value for name, value in own.items() if value != default[name].default}

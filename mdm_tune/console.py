@@ -18,6 +18,7 @@ from mdm_tune.errors import RunError
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
+    calls,
     curve_table,
     detectable_lines,
     diversity_table,
@@ -93,10 +94,10 @@ class Screen:
 
         match event:
             case events.Loaded(run):
-                sampler, metric = run.config.sampler, run.evaluator.metric
+                metric = run.evaluator.metric
                 self.say(
-                    f"  {run.config.model.type}, {run.evaluator.length} tokens; order {sampler.order}, "
-                    f"reveal {sampler.reveal}, temperature {sampler.temperature:g}; {metric.label} ({metric.direction})"
+                    f"  {run.config.model.type}, {run.evaluator.length} tokens; {run.config.sampler.described}; "
+                    f"{metric.label} ({metric.direction})"
                 )
                 for each in events.loaded_notes(run):
                     self.on_event(each)
@@ -179,7 +180,7 @@ class Screen:
                 short[row["schedule"]],
                 interval(row["value"], row["ci"]),
                 *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
-                interval(row["nfe"], row["nfe_ci"]) if row["nfe_ci"] else f"{row['nfe']:.4g}",
+                calls(row),
             )
         if record["data"] is not None:
             table.add_row("", "the data itself", interval(record["data"]["value"], record["data"]["ci"]), style="dim")

@@ -82,7 +82,10 @@ class Drawing:
                 "or leave it out"
             )
         if self.ends and not self.end_tokens:
-            raise InputError(f"{self.ends[0]} needs end_tokens, the ids that end a text, got none; give them")
+            raise InputError(
+                f"{self.ends[0]} needs end_tokens, the ids that end a text, got none; give them, those of a Hugging "
+                "Face model as model.end_tokens"
+            )
         if self.stop_at_end and not self.end_drawn:
             raise InputError(
                 "stop_at_end = True waits for an end token, got end_drawn = False, which draws none; drop one of them"

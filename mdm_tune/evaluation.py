@@ -46,8 +46,8 @@ class Cost:
 class Scores:
     """A setting's result on one split; values and tokens (n, ...) are None for exact metrics.
 
-    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured. calls: those of each row, for plans that
-    decide by themselves.
+    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured. calls: those of each row (n,), where rows
+    differ or a plan decides by itself.
     """
 
     setting: Setting
@@ -208,12 +208,12 @@ class Evaluator:
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
         start = time.monotonic()
         result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
-        values = self.metric.values(result, split)
+        values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
         value, diversity = estimate(values), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
-        self.clocked(float(result.nfe.sum()), cost.seconds)
-        nfe = float(result.nfe.double().mean())
-        return Scores(setting, value, nfe, cost, split.use, values, result.tokens, diversity)
+        self.clocked(float(calls.sum()), cost.seconds)
+        own = calls if np.ptp(calls) else None
+        return Scores(setting, value, float(calls.mean()), cost, split.use, values, result.tokens, diversity, own)
 
 
 def difference(first: Scores, second: Scores) -> Estimate:

@@ -152,8 +152,9 @@ class Profiles:
     @property
     def _warms(self) -> bool:
         """Whether a search starts from the profile; in other orders than random that was measured not to help."""
-        settings, order = self.run.config.search, self.run.evaluator.sampler.drawing.order
-        chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and order == "random")
+        settings, sampler = self.run.config.search, self.run.config.sampler
+        random = sampler.order == "random" and sampler.type == "builtin"  # external code has an order of its own
+        chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and random)
         return chosen and settings.strategy != "grid" and self.possible and not self.without_start
 
     @property
@@ -258,6 +259,7 @@ class Profiles:
         """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
         config = resolved(self.run.config)
         adaptive = {**config["sampler"], **config["profile"], "steps": sorted(self.budgets)}
+        drawn = config["profile"]["answers"] == MODEL
         return {
             "format": FORMAT,
             "versions": {name: versions()[name] for name in ("mdm-tune", "torch")},
@@ -266,6 +268,8 @@ class Profiles:
             "answers": file_digits(config["profile"]["answers"]),
             "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
             "block_length": config["sampler"]["block_length"],
+            "guidance": config["sampler"]["guidance"],
+            "sampler": [self.run.config.sampler.record, self.run.code] if drawn else None,
             "adaptive": None
             if adaptive["tolerance"] is None
             else {name: adaptive[name] for name in ("steps", "reveal", "counts", "monotone")},

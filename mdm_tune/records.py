@@ -70,16 +70,9 @@ def schedule_record(run: Run, budgets: Sequence[Budget]) -> Record:
 
 def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
     """A schedule file: what to paste into a sampler, what it is worth, and where it comes from."""
-    sampler = run.config.sampler
     return {
         "length": run.evaluator.length,
-        "sampler": {
-            **sampler.drawing,
-            "guidance": sampler.guidance,
-            "reveal": sampler.reveal,
-            "counts": sampler.counts,
-            "block_length": sampler.block_length,
-        },
+        "sampler": run.config.sampler.record,
         "budgets": list(budgets),
         "seed": run.config.seed,
         "fingerprints": run.fingerprints,
@@ -94,13 +87,17 @@ def row_record(scores: Scores, metric: str) -> Record:
         "schedule": setting.label,
         "steps": setting.steps,
         **plan_record(scores.setting),
-        "nfe": scores.nfe,
-        "nfe_ci": None if scores.calls is None else _interval(estimate(scores.calls).ci),
+        **nfe_record(scores),
         "metric": metric,
         **estimate_record(scores.estimate),
         "n": scores.count,
         **{name: float(values.mean()) for name, values in scores.diversity.items()},
     }
+
+
+def nfe_record(scores: Scores) -> Record:
+    """Mean denoiser calls of a row, with their interval where rows differ."""
+    return {"nfe": scores.nfe, "nfe_ci": None if scores.calls is None else _interval(estimate(scores.calls).ci)}
 
 
 def comparison_records(scores: Sequence[Scores]) -> list[Record]:
@@ -239,7 +236,7 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
     """What the JSON and the schedule file both say of a budget's quality."""
     winner, better = budget.winner, budget.gain
     return {
-        "nfe": winner.nfe,
+        **nfe_record(winner),
         "metric": evaluator.metric.name,
         "direction": evaluator.metric.direction,
         **estimate_record(winner.estimate),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
 
-from mdm_tune.adaptive import score_adaptive
+from mdm_tune.adaptive import check_adaptive, score_adaptive
 from mdm_tune.adaptive_names import Adaptive, parse_adaptive
 from mdm_tune.build import Run, is_file, opened, own_steps, settings_of
-from mdm_tune.config import Config, resolved
+from mdm_tune.config import Config
 from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.errors import InputError
@@ -68,12 +70,16 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
     notes = profile_notes(profiles) if OPTIMUM in names else ()
-    for note in (*other_samplers(config, [*names, *own]), *notes):
+    files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
+    for note in (*other_samplers(config, dict.fromkeys(files)), *notes):
         notify(note)
+    setting_at = partial(_setting_at, run, profiles)
+    for plan, number in product(adaptive, budgets):
+        check_adaptive(run.evaluator, plan, number, setting_at)
     folder.open()
     scores = []
     total = len(settings) + len(adaptive) * len(budgets)
-    for found in _scored(run, settings, adaptive, budgets, profiles):
+    for found in _scored(run, settings, adaptive, budgets, setting_at):
         scores.append(found)
         notify(Scored(found, len(scores), total))
     for note in memory_notes(run):
@@ -98,14 +104,18 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     return record
 
 
+def _setting_at(run: Run, profiles: Profiles, name: str, steps: int) -> Setting:
+    return next(settings_of(run.evaluator, [name], [steps], optimum=profiles.optimum))
+
+
 def _scored(
-    run: Run, settings: Sequence[Setting], adaptive: Sequence[Adaptive], budgets: Sequence[int], profiles: Profiles
+    run: Run,
+    settings: Sequence[Setting],
+    adaptive: Sequence[Adaptive],
+    budgets: Sequence[int],
+    setting_at: Callable[[str, int], Setting],
 ) -> Iterator[Scores]:
     """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
-
-    def setting_at(name: str, steps: int) -> Setting:
-        return next(settings_of(run.evaluator, [name], [steps], optimum=profiles.optimum))
-
     kept: dict[str, Scores] = {}
     for steps in budgets:
         for setting in settings:
@@ -198,12 +208,12 @@ def _prompts(split: Split, number: int) -> list[Record]:
     return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
 
 
-def other_samplers(config: Config, names: Sequence[str]) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another order, reveal or temperature."""
+def other_samplers(config: Config, names: Iterable[str]) -> Iterator[Note]:
+    """A note for each schedule file that was tuned for another sampler."""
     for name in filter(is_file, names):
         found = load_schedule(name).record.get("sampler")
         tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
-        now = resolved(config)["sampler"]
-        changed = [f"{key} {tuned[key]} (here {now[key]})" for key in tuned if tuned[key] != now.get(key)]
+        now = config.sampler.record
+        changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
         if changed:
             yield Note(f"{name} was tuned for {', '.join(changed)}")

@@ -124,6 +124,7 @@ def _to_record(scores: Scores) -> Record:
         "values": scores.values.tolist(),
         "tokens": base64.b64encode(zlib.compress(tokens.tobytes())).decode("ascii"),
         "diversity": {name: values.tolist() for name, values in scores.diversity.items()},
+        "calls": None if scores.calls is None else scores.calls.tolist(),
     }
 
 
@@ -140,4 +141,5 @@ def _from_record(record: Record, setting: Setting, use: Use) -> Scores:
         values,
         torch.from_numpy(flat.reshape(len(values), -1)),
         {name: np.array(figures) for name, figures in record["diversity"].items()},
+        None if record["calls"] is None else np.array(record["calls"]),
     )

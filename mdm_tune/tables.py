@@ -13,6 +13,7 @@ from rich.table import Table
 __all__ = [
     "budget_table",
     "budgets_table",
+    "calls",
     "curve_table",
     "described",
     "detectable_lines",
@@ -43,6 +44,7 @@ def interval(value: float | None, bounds: Sequence[float | None] | None) -> str:
         return f"{value:.5f} [unknown]"  # one example has no interval
     width = high - low
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # no minus before a zero
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
@@ -99,11 +101,26 @@ def verdict(budget: Record) -> list[str]:
         lines.append(
             f"{budget['dropped']} of {budget['trials']} trials were dropped early, since they could hardly win"
         )
-    if budget["counts"] is not None and budget["nfe"] < budget["steps"]:
+    return [*lines, *_calls(budget)]
+
+
+def _calls(budget: Record) -> list[str]:
+    """Why a winner with counts takes fewer denoiser calls than steps."""
+    if budget["counts"] is None:
+        return []
+    planned, lines = sum(count > 0 for count in budget["counts"]), []
+    if planned < budget["steps"]:
+        lines.append(f"{planned} denoiser calls, not {budget['steps']}: the other steps have no token to reveal")
+    if budget["nfe_ci"] is not None and budget["nfe"] < planned:
         lines.append(
-            f"{budget['nfe']:g} denoiser calls, not {budget['steps']}: the other steps have no token to reveal"
+            f"{calls(budget)} denoiser calls in the mean, not {planned}: some answers end early, or are shorter"
         )
     return lines
+
+
+def calls(record: Record) -> str:
+    """Denoiser calls, with an interval where they differ from row to row."""
+    return f"{record['nfe']:.4g}" if record["nfe_ci"] is None else interval(record["nfe"], record["nfe_ci"])
 
 
 def _gain(budget: Record) -> str:
@@ -163,7 +180,7 @@ def budgets_table(record: Record) -> Table | None:
         reached = max((pair["linear_steps"] for pair in pairs if pair["no_worse"]), default=None)
         table.add_row(
             str(budget["steps"]),
-            f"{budget['nfe']:.4g}",
+            calls(budget),
             _bare(budget["baselines"]["linear"]),
             _bare(budget),
             interval(better["value"], better["ci_familywise"]),

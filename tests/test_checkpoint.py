@@ -16,7 +16,7 @@ from mdm_tune.denoisers.families import FAMILIES
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.placement import groups_of_devices, spread
 from mdm_tune.errors import InputError
-from tests.tiny_models import bert, foreign, load, residue_vocabulary, saved, transformers, word_tokenizer
+from tests.tiny_models import RESIDUES, bert, foreign, load, residue_vocabulary, saved, transformers, word_tokenizer
 
 GB = 10**9
 
@@ -40,6 +40,37 @@ def test_an_unreachable_hub_says_what_to_place_where(monkeypatch: pytest.MonkeyP
         opened("org/name", None, False)
     with pytest.raises(InputError, match=r"there is no folder /absent/model; correct the path"):
         opened("/absent/model", None, False)
+
+
+def test_a_tokenizer_of_the_hub_comes_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def download(name: str, *, allow_patterns: list[str], **options: Any) -> str:
+        asked.append(allow_patterns)
+        raise OSError("cannot reach the Hub")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    bert(tmp_path)
+    said = (
+        r"model\.tokenizer: 'gpt2' is no folder here.*FOLDER here \(the tokenizer's files and.*set model\.tokenizer to"
+    )
+    with pytest.raises(InputError, match=said):
+        load(tmp_path, tokenizer="gpt2")
+    (patterns,) = asked
+    assert "*.json" in patterns and not any("safetensors" in pattern or "bin" in pattern for pattern in patterns)
+
+
+def test_a_revision_belongs_to_the_hub(tmp_path: Path) -> None:
+    bert(tmp_path)
+    with pytest.raises(InputError, match=r"model\.revision: is one of a name on the Hub, got 'v2' with the folder"):
+        load(tmp_path, revision="v2")
+
+
+def test_what_the_model_would_swallow_is_refused(tmp_path: Path) -> None:
+    bert(tmp_path)
+    load(tmp_path, position_ids=True)
+    with pytest.raises(InputError, match=r"model\.time: is passed as timesteps, which BertForMaskedLM does not take"):
+        load(tmp_path, time="sigma")
 
 
 def test_a_checkpoint_of_the_hub_is_brought_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +150,10 @@ def test_a_tokenizer_of_its_own_folder(tmp_path: Path) -> None:
     residue_vocabulary(tmp_path / "words")
     (tmp_path / "model" / "vocab.txt").unlink()
     (tmp_path / "words" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    loaded = load(tmp_path / "model", tokenizer=str(tmp_path / "words"), split="characters")
+    assert loaded.codec.encode("CA") == [6, 5]
+    residue_vocabulary(tmp_path / "model", RESIDUES[::-1])  # what is asked for comes before what lies there
+    assert load(tmp_path / "model", split="characters").codec.encode("CA") == [23, 24]
     loaded = load(tmp_path / "model", tokenizer=str(tmp_path / "words"), split="characters")
     assert loaded.codec.encode("CA") == [6, 5]
 

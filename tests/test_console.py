@@ -26,6 +26,7 @@ from mdm_tune.tables import (
 BUDGET: dict[str, Any] = {
     "steps": 4,
     "nfe": 4,
+    "nfe_ci": None,
     "counts": [1, 2, 3, 2],
     "alphas": None,
     "gain_over_linear": {
@@ -140,6 +141,13 @@ def test_fewer_calls_and_an_early_stop_are_said() -> None:
     assert any("4 denoiser calls, not 6" in line for line in lines)
     assert any("7 of 20 trials were dropped early" in line for line in lines)
     assert len(verdict(BUDGET)) == 2
+    ended = verdict({**BUDGET, "nfe": 3.25, "nfe_ci": [3.0, 3.5]})
+    assert ended[2:] == ["3.25 [3.00, 3.50] denoiser calls in the mean, not 4: some answers end early, or are shorter"]
+
+
+def test_a_zero_has_no_sign() -> None:
+    assert interval(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
+    assert interval(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"
 
 
 def several(**changes: Any) -> dict[str, Any]:

@@ -141,6 +141,18 @@ def test_guidance_costs_two_rows_and_nothing_else_changes_its_scale_0(place: Pat
     assert costs[1.5] == 2 * costs[0.0] and texts[0.0] != texts[1.5]
 
 
+def test_a_profile_under_guidance_is_not_taken_for_one_without(place: Path, tmp_path: Path) -> None:
+    file = config(place, tmp_path, {**LIKELIHOOD, "dataset": {**ANSWERS, **SIZES}})
+    with_it, _ = answered("profile", file, "--set", "sampler.guidance=1.0")
+    without, said = answered("profile", file)
+    assert not without["reused"] and "measured anew, because of another guidance" in said
+    assert without["cross_entropy"] != with_it["cross_entropy"] and with_it["denoiser_rows"] > without["denoiser_rows"]
+    drawn = ("--set", "profile.answers=model", "--output", str(tmp_path / "drawn"))
+    answered("profile", file, *drawn)
+    _, said = answered("profile", file, *drawn, "--set", "sampler.top_p=0.5", "--set", "objective.metric=exact_match")
+    assert "measured anew, because of another sampler" in said
+
+
 def test_guidance_needs_prompts_of_one_kind(place: Path, tmp_path: Path) -> None:
     file = config(place, tmp_path, LIKELIHOOD, sampler={"guidance": 1.0})
     assert "sampler.guidance: hides what stands before" in refused("profile", file)
@@ -191,6 +203,24 @@ def test_the_familys_own_settings_are_used_and_named(place: Path, tmp_path: Path
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     dream = load_config(file).sampler
     assert (dream.order, dream.temperature, dream.top_p, dream.tempered_scores) == ("entropy", 0.1, 0.9, True)
+
+
+@pytest.mark.parametrize(
+    ("family", "sampler", "metric", "taken"),
+    [
+        ("dream", {}, "nelbo", ()),  # nothing is drawn
+        ("dream", {}, "path_nll", ("order entropy",)),
+        ("llada", {}, "path_nll", ("order confidence", "temperature 0.0")),
+        ("dream", {"order": "random"}, "exact_match", ("temperature 0.1", "top_p 0.9")),  # nothing ranks positions
+        ("llada", {"reveal": "bernoulli"}, "exact_match", ("temperature 0.0",)),
+        ("dream", {"type": "external", "target": "mine.py:generate"}, "exact_match", ()),
+    ],
+)
+def test_the_familys_settings_give_way_to_what_the_config_asks_for(
+    place: Path, tmp_path: Path, family: str, sampler: dict[str, Any], metric: str, taken: tuple[str, ...]
+) -> None:
+    sections = {**TASK, "sampler": {"steps": [2], **sampler}, "objective": {"metric": metric}, "metrics": {}}
+    assert load_config(Path(config(place, tmp_path, sections, model={"family": family}))).taken == taken
 
 
 @pytest.mark.parametrize(
@@ -264,6 +294,29 @@ def test_adaptive_plans_stand_beside_schedules_at_equal_cost(place: Path, tmp_pa
     assert [row["schedule"].partition("@")[0].partition(":0")[0] for row in usual["rows"]] == [
         *("linear", "threshold", "quota:linear")
     ]
+
+
+def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_path: Path) -> None:
+    task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
+    file = config(place, tmp_path, task, model={"end_tokens": [*RESIDUES[:14]]}, sampler={"stop_at_end": True})
+    steps = ("--set", "sampler.steps=[4]")
+    (budget,) = answered("search", file, *steps)[0]["budgets"]
+    low, high = budget["nfe_ci"]
+    assert 1 <= low <= budget["nfe"] <= high < 4
+    said = call("search", file, *steps, "--resume").stderr
+    assert "denoiser calls in the mean, not 4: some answers end early" in said
+    names = ("linear", "threshold", "quota:linear", f"quota:{tmp_path / 'run' / 'schedule.yaml'}@2")
+    chosen = [part for name in names for part in ("--schedule", name)]
+    compared, _ = answered("evaluate", file, *steps, *chosen)
+    linear, swept, quota, kept = compared["rows"]
+    assert linear["steps"] == 4 and linear["nfe"] == budget["nfe"] and linear["nfe_ci"] == budget["nfe_ci"]
+    # Plans are swept to what linear takes, not to its steps: 8 tune examples tell it within a call and a half.
+    assert abs(swept["nfe"] - linear["nfe"]) < 1.5 and abs(quota["nfe"] - linear["nfe"]) < 1.5
+    assert kept["value"] == linear["value"] and kept["nfe"] == linear["nfe"]  # 4 steps have one count vector
+    table = call("evaluate", file, *steps, *chosen[:2]).stderr
+    assert re.search(rf" 4 +linear .* {int(linear['nfe'])}\.\d+ \[", table)
+    lacking = refused("evaluate", file, *steps, "--schedule", f"quota:{tmp_path / 'run' / 'schedule.yaml'}")
+    assert "needs counts, of twice the budget's 4 steps where no threshold is given" in lacking
 
 
 @pytest.mark.parametrize(
@@ -343,14 +396,19 @@ def test_a_search_runs_on_generate_code_of_the_users_own_and_goes_on_with_it(pla
     task["sampler"] = {"type": "external", "target": "mine_generate.py:generate", "steps": [2], "batch": 5}
     file = config(place, tmp_path, task)
     assert "--trust-code" in refused("search", file)
-    found, _ = answered("search", file, "--trust-code")
+    found, said = answered("search", file, "--trust-code")
     (budget,) = found["budgets"]
     assert budget["nfe"] == 2 and found["denoiser_rows"] > 0
+    assert "drawn by mine_generate.py:generate" in said and not (tmp_path / "run" / "profile.json").exists()
     again, _ = answered("search", file, "--trust-code", "--resume")
     assert again["budgets"] == found["budgets"]
     drawn, _ = answered("sample", file, "--trust-code", "--number", "3")
     assert drawn["nfe"] == 2 and all(BERT_MASK not in sample["tokens"] for sample in drawn["samples"])
     assert "adaptive" in refused("evaluate", file, "--trust-code", "--schedule", "threshold:0.5")
+    builtin = config(place, tmp_path, {**task, "sampler": {"steps": [2]}})
+    _, said = answered("evaluate", builtin, "--schedule", str(tmp_path / "run"), "--output", str(tmp_path / "other"))
+    assert "was tuned for target mine_generate.py:generate (here None)" in said
+    file = config(place, tmp_path, task)
     (place / "mine_generate.py").write_text(GENERATE.replace("bias=0", "bias=1"), encoding="utf-8")
     sys.modules.pop(
         next(

@@ -56,10 +56,10 @@ def saved(model: Any, folder: Path) -> Any:
     return model
 
 
-def residue_vocabulary(folder: Path) -> None:
+def residue_vocabulary(folder: Path, residues: str = RESIDUES) -> None:
     """A vocab.txt of BERT's kind: five special tokens and one letter per residue."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *RESIDUES]) + "\n", encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *residues]) + "\n", encoding="utf-8")
 
 
 def bert(folder: Path, **sizes: Any) -> Any:

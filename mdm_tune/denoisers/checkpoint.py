@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import warnings
@@ -35,9 +36,10 @@ AUTO_CLASSES: Mapping[AutoClass, str] = {
 }
 LENGTHS = ("max_position_embeddings", "max_sequence_length", "model_length", "n_positions")
 IGNORED = ("contact_head", "pooler", "position_ids", "rotary_emb")  # missing weights that no logits depend on
-WANTED = ["*.json", "*.safetensors", "*.py", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+WANTED = ["*.json", "*.py", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 LARGEST = 65_536
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,14 @@ def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
     diffusion model, and where the model is code of its own without ``trust_code``.
     """
     known = imported().models.auto.configuration_auto.CONFIG_MAPPING_NAMES
-    folder = Path(name) if Path(name).is_dir() else _fetched(name, revision)
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _fetched(name, revision)
+    elif revision is not None:
+        raise InputError(
+            f"model.revision: is one of a name on the Hub, got {revision!r} with the folder {name}; leave it out, and "
+            "give a folder of that revision"
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -105,24 +114,30 @@ def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
     return Checkpoint(name, folder, config)
 
 
-def _fetched(name: str, revision: str | None) -> Path:
+def _fetched(name: str, revision: str | None, field: str = "model.path") -> Path:
+    """The folder into which the Hub's files of that name were brought; field: the setting that names them.
+
+    The weights are among them unless the field is that of a tokenizer.
+    """
     if Path(name).is_absolute():
-        raise InputError(f"model.path: there is no folder {name}; correct the path: it starts at the config's folder")
+        raise InputError(f"{field}: there is no folder {name}; correct the path: it starts at the config's folder")
     from huggingface_hub import snapshot_download
 
+    tokenizer = field == "model.tokenizer"
     try:
         with quiet():
-            for also in ([], ["pytorch_model*.bin"]):  # the older form of weights only where there is no other
-                patterns = [*WANTED, *also]
+            # The older form of weights only where there is no other.
+            for weights in ([],) if tokenizer else (["*.safetensors"], ["*.safetensors", "pytorch_model*.bin"]):
+                patterns = [*WANTED, *weights]
                 got = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"])
                 if any(Path(got).glob("*.safetensors")):
                     break
     except Exception as error:  # many kinds: no network, no such name, no permission, offline mode
+        files = "the tokenizer's files" if tokenizer else "config.json, *.safetensors, the tokenizer's files"
         raise InputError(
-            f"model.path: {name!r} is no folder here, and the Hugging Face Hub did not give it ({first_line(error)}). "
+            f"{field}: {name!r} is no folder here, and the Hugging Face Hub did not give it ({first_line(error)}). "
             f"Where the Hub cannot be reached, run `hf download {name} --local-dir FOLDER` on a machine that reaches "
-            "it, place FOLDER here (config.json, *.safetensors, the tokenizer's files and the model's own *.py, if it "
-            "has any), and set model.path to FOLDER"
+            f"it, place FOLDER here ({files} and the model's own *.py, if it has any), and set {field} to FOLDER"
         ) from None
     return Path(got)
 
@@ -144,11 +159,15 @@ def quiet() -> Iterator[None]:
             said.enable_progress_bar()
 
 
-def load_tokenizer(checkpoint: Checkpoint, name: str | None, trust_code: bool) -> Any:
-    """The tokenizer in the folder, or the one that ``name`` names. Raises InputError where there is none."""
+def load_tokenizer(checkpoint: Checkpoint, given: str | None, usual: str | None, trust_code: bool) -> Any:
+    """The tokenizer that ``given`` names, else the one in the folder, else the family's usual one.
+
+    Raises InputError where there is none.
+    """
+    name = given or (None if _has_tokenizer(checkpoint.folder) else usual)
     place = str(checkpoint.folder)
-    if name is not None and not _has_tokenizer(checkpoint.folder):
-        place = name if Path(name).is_dir() else str(_fetched(name, None))
+    if name is not None:
+        place = name if Path(name).is_dir() else str(_fetched(name, None, "model.tokenizer"))
     try:
         with quiet():
             return imported().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
@@ -188,7 +207,20 @@ def load_model(
             f"{len(missing)} are missing, such as {sorted(missing)[0]}, and would be random; give a checkpoint of the "
             "whole model with its prediction head, or another model.auto_class"
         )
+    _check_arguments(model, family)
     return model.eval().requires_grad_(False)
+
+
+def _check_arguments(model: Any, family: Family) -> None:
+    """Raise InputError where the module has no argument for what the family passes: **kwargs would swallow it."""
+    named = [each.name for each in inspect.signature(model.forward).parameters.values() if each.kind not in VARIADIC]
+    passed = {"time": family.time == "sigma" and "timesteps", "position_ids": family.position_ids and "position_ids"}
+    for field, argument in passed.items():
+        if argument and named and argument not in named:
+            raise InputError(
+                f"model.{field}: is passed as {argument}, which {type(model).__name__} does not take; leave it out, or "
+                f"give another model.family than {family.name}"
+            )
 
 
 def mismatch(family: Family) -> str | None:

@@ -187,7 +187,7 @@ def load_huggingface(
     checkpoint = opened(config.path, config.revision, trust_code)
     known = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
     family = merged(known, config.over_family())
-    tokenizer = load_tokenizer(checkpoint, config.tokenizer or family.tokenizer, trust_code)
+    tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
     model = load_model(checkpoint, family, config.dtype, trust_code)
     model = model.to(device) if free is None else spread(model, free)
     vocab_size = _vocab_size(checkpoint, model, tokenizer)
