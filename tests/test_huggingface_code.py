@@ -80,6 +80,18 @@ def test_the_convention_of_mdlm(tmp_path: Path) -> None:
     assert "only rows of equal length share a call" in note
 
 
+def test_a_head_that_depends_on_the_time_of_each_row(tmp_path: Path) -> None:
+    """As MDLM's does: with the hidden states of all rows in one it would see the time of the first row only."""
+    foreign(tmp_path / "timed_a", "timed", mask=None)
+    denoiser = load(tmp_path / "timed_a", trust_code=True, family="mdlm").denoiser
+    assert isinstance(denoiser, EqualLengths) and isinstance(denoiser.inner, HuggingFace)
+    assert denoiser.inner.head is None
+    tokens = torch.tensor([[3, MASK, 5, 6, 7, 8], [MASK, MASK, 5, MASK, MASK, 8]])
+    together = denoiser(tokens, tokens == MASK)
+    alone = torch.cat([denoiser(row, row == MASK) for row in tokens.split(1)])
+    assert torch.allclose(together.exp(), alone.exp(), rtol=1e-4)
+
+
 def test_any_other_family_is_given_by_its_fields(tmp_path: Path) -> None:
     network = foreign(tmp_path / "own_a", "4d", mask=None)
     fields = {"attention_mask": "4d", "shift_logits": True, "time": "sigma", "mask_token_id": MASK, "padding": "left"}

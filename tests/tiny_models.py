@@ -129,6 +129,11 @@ class TinyConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
+class TimedHead(nn.Linear):
+    def forward(self, hidden, time):
+        return super().forward(hidden * (1 + time[:, None, None]))
+
+
 class TinyModel(PreTrainedModel):
     config_class = TinyConfig
     base_model_prefix = "tiny"
@@ -139,7 +144,7 @@ class TinyModel(PreTrainedModel):
         self.embed = nn.Embedding(vocab, width)
         self.qkv = nn.Linear(width, 3 * width)
         self.time = nn.Linear(1, width)
-        self.head = nn.Linear(width, vocab)
+        self.head = (TimedHead if config.form == "timed" else nn.Linear)(width, vocab)
         self.post_init()
 
     def forward(self, input_ids, timesteps=None, attention_mask=None, position_ids=None, use_cache=True):
@@ -166,7 +171,7 @@ class TinyModel(PreTrainedModel):
         hidden = x + scores.softmax(-1) @ v
         if form == "tied":
             return (nn.functional.linear(hidden, self.embed.weight),)
-        logits = self.head(hidden)
+        logits = self.head(hidden, timesteps.to(hidden.dtype)) if form == "timed" else self.head(hidden)
         if form == "nan":
             logits = logits * float("nan")
         if form == "bare":

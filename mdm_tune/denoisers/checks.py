@@ -43,11 +43,12 @@ def checked(
     effect = _of_visible(ask, rows, body)
     allowed = HALF * effect + HALF_NOISE if ask.dtype in (torch.bfloat16, torch.float16) else EXACT * effect + NOTHING
     half = _columns(rows, slice(body.start, body.stop, 2))
+    half[1, body.start + 1] = True  # so that not even the number of masks is the same in both rows
     context = ask.masked(rows, half)
     together = ask(context, half)
     alone = torch.cat([ask(context[row : row + 1], half[row : row + 1]) for row in range(2)])
     only = ask(context, _columns(rows, slice(body.start, body.start + 1)))
-    apart = max(_distance(together, alone), _distance(together[[0, len(together) // 2]], only))
+    apart = max(_distance(together, alone), _distance(together[[0, int(half[0].sum())]], only))
     if apart > allowed:
         raise ask.failed(
             "independent",

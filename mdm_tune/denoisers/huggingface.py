@@ -298,11 +298,12 @@ def _padding_is_unseen(denoiser: HuggingFace, rows: Tensor) -> bool:
 
 def _first_call(denoiser: HuggingFace, rows: Tensor, where: str) -> None:
     """Ask once, explain what fails, and look for the head."""
-    packed = rows.to(denoiser.device)
+    packed = rows.to(denoiser.device, copy=True)
     try:
         with torch.inference_mode(), quiet():
             answer = denoiser.whole(packed)
             if isinstance(answer, Tensor) and answer.ndim == 3:
+                packed[1, ::2] = denoiser.mask_id  # other times in the two rows: a head may depend on them (MDLM's)
                 denoiser.find_head(packed)
     except Exception as error:  # whatever the module, a program of its authors, raises
         raise InputError(
