@@ -94,27 +94,35 @@ def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
         "report": 1 + len(settings.baselines),
     }
     peak, prepared = _peak_memory(), evaluator.preparation
+    forwards, width = _per_call(run, spent)
     for use, count in schedules.items():
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and profiles.prices_objective  # what a profile prices
-        rows = phase_rows(run, use, count, budgets)
+        rows = forwards * phase_rows(run, use, count, budgets)
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets)
-            rows = min(rows, allowed + (pilot_rows(run, budgets) if use == "tune" else 0))
+            rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
         seconds = (rows * spent.seconds / spent.denoiser_rows if rows else exact) / workers
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
-        cost = cost_record(Cost(rows, rows * evaluator.length, seconds) + (prepared if use == "tune" else Cost()))
+        cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
     return phases
+
+
+def _per_call(run: Run, spent: Cost) -> tuple[int, float]:
+    """Sequence forwards of a row at each call (guidance makes two), and the tokens of one, prompts included."""
+    forwards: int = getattr(run.evaluator.denoiser, "forwards", 1)
+    return forwards, spent.denoiser_tokens / spent.denoiser_rows if spent.denoiser_rows else run.evaluator.length
 
 
 def _profile_phase(run: Run, spent: Cost) -> Record:
     """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
     examples, points = example_count(run), run.config.profile.points
     uses = 2 if run.evaluator.metric.name == "nelbo" else 1  # it then chooses among finalists too
-    rows = uses * examples * min(points, run.evaluator.length)
-    cost = Cost(rows, rows * run.evaluator.length, rows * spent.seconds / max(1, spent.denoiser_rows))
+    forwards, width = _per_call(run, spent)
+    rows = forwards * uses * examples * min(points, run.evaluator.length)
+    cost = Cost(rows, round(rows * width), rows * spent.seconds / max(1, spent.denoiser_rows))
     return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
 
 

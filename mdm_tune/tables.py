@@ -49,9 +49,16 @@ def interval(value: float | None, bounds: Sequence[float | None] | None) -> str:
 
 
 def short_names(labels: Sequence[str]) -> dict[str, str]:
-    """File names without their folders, as long as that tells them apart."""
-    short = {label: Path(label).name if label.endswith((".yaml", ".yml")) else label for label in labels}
+    """File names without their folders and parameters in four digits, as long as that tells them apart."""
+    short = {label: _short(label) for label in labels}
     return short if len(set(short.values())) == len(short) else {label: label for label in labels}
+
+
+def _short(label: str) -> str:
+    if label.endswith((".yaml", ".yml")):
+        return Path(label).name
+    kind, _, numbers = label.partition(":")
+    return f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}" if kind == "beta" else label
 
 
 def budget_table(budget: Record) -> Table:

@@ -145,6 +145,16 @@ def test_fewer_calls_and_an_early_stop_are_said() -> None:
     assert ended[2:] == ["3.25 [3.00, 3.50] denoiser calls in the mean, not 4: some answers end early, or are shorter"]
 
 
+def test_long_names_are_shortened_where_they_stay_apart() -> None:
+    long = "beta:0.10000000000000002,0.10000000000000001"
+    assert short_names([long, "linear", "/runs/a/schedule.yaml"]) == {
+        long: "beta:0.1,0.1",
+        "linear": "linear",
+        "/runs/a/schedule.yaml": "schedule.yaml",
+    }
+    assert short_names([long, "beta:0.1,0.1"]) == {long: long, "beta:0.1,0.1": "beta:0.1,0.1"}
+
+
 def test_a_zero_has_no_sign() -> None:
     assert interval(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
     assert interval(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"

@@ -138,7 +138,11 @@ def test_guidance_costs_two_rows_and_nothing_else_changes_its_scale_0(place: Pat
         found, _ = answered("sample", file, "--number", "6", "--schedule", "linear", "--output", str(tmp_path / "g"))
         costs[scale], texts[scale] = found["denoiser_rows"], [sample["text"] for sample in found["samples"]]
         assert found["nfe"] == 2
+        priced, _ = answered("search", file, "--dry-run", "--output", str(tmp_path / "d"))
+        costs[scale, "dry"] = sum(phase["denoiser_rows"] for phase in priced["phases"])
+        assert all(phase["denoiser_tokens"] > 8 * phase["denoiser_rows"] for phase in priced["phases"])  # with prompts
     assert costs[1.5] == 2 * costs[0.0] and texts[0.0] != texts[1.5]
+    assert costs[1.5, "dry"] == 2 * costs[0.0, "dry"]
 
 
 def test_a_profile_under_guidance_is_not_taken_for_one_without(place: Path, tmp_path: Path) -> None:
