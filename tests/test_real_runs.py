@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -19,7 +20,7 @@ from mdm_tune.config import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions
-from tests.tiny_models import BERT_MASK, RESIDUES, bert, foreign
+from tests.tiny_models import BERT_MASK, RESIDUES, bert, foreign, transformers
 
 ANSWERS = {"path": "qa.jsonl", "type": "jsonl", "prompt": "{q}", "answer": "a", "generation_length": 4}
 SIZES = {"tune": 8, "choose": 8, "report": 12}
@@ -372,6 +373,41 @@ def test_a_model_that_fits_on_no_gpu_is_refused_before_it_is_loaded(
         pass
 
 
+@pytest.mark.parametrize("block_length", [None, 2])
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_likelihoods_of_answers_are_those_of_the_module_called_by_hand(
+    place: Path, tmp_path: Path, scale: float, block_length: int | None
+) -> None:
+    """Prompts of two lengths; all of a block at once, so that its tokens are priced by one prediction each."""
+    sampler = {"order": "margin", "temperature": 1.0, "guidance": scale, "block_length": block_length}
+    steps = 1 if block_length is None else 2
+    sections = {"dataset": {**ANSWERS, **SIZES}, "objective": {"metric": "path_nll"}}
+    file = config(place, tmp_path, {**sections, "sampler": {**sampler, "steps": [steps], "batch": 16}})
+    found, _ = answered("evaluate", file, "--schedule", "linear")
+    lines = (tmp_path / "run" / "evaluate-scores.jsonl").read_text(encoding="utf-8").splitlines()
+    values = {line["id"]: line["value"] for line in map(json.loads, lines)}
+    model = transformers.BertForMaskedLM.from_pretrained(place / "bert").eval().requires_grad_(False)
+    dataset = build(load_config(Path(file))).dataset
+    assert dataset is not None and len(values) == 12
+    for example in dataset.splits["report"].examples:
+        residue = {letter: 5 + number for number, letter in enumerate(RESIDUES)}
+        asked = [2, *(residue[letter] for letter in example.record["q"])]
+        answer = [residue[letter] for letter in example.record["a"]]
+        nll, size = 0.0, block_length or 4
+        for first in range(0, 4, size):
+            hidden = [*answer[:first], *[BERT_MASK] * (4 - first)]
+            told, untold = (
+                model(torch.tensor([[*before, *hidden]])).logits[0, len(asked) :].double()
+                for before in (asked, [BERT_MASK] * len(asked))
+            )
+            logits = untold + (scale + 1) * (told - untold)
+            logits[:, [0, 2, 3, BERT_MASK]] = -torch.inf  # never produced
+            log_p = logits.log_softmax(1)
+            nll -= sum(float(log_p[at, answer[at]]) for at in range(first, first + size))
+        assert values[example.id] == pytest.approx(nll, abs=1e-4)
+    assert found["rows"][0]["value"] == pytest.approx(np.mean(list(values.values())))
+
+
 GENERATE = """
 import numpy as np
 import torch
@@ -426,3 +462,29 @@ def test_a_search_runs_on_generate_code_of_the_users_own_and_goes_on_with_it(pla
     assert "sampler.type: metric nelbo needs the probabilities" in refused(
         "search", config(place, tmp_path, likelihood)
     )
+
+
+def test_the_loop_of_the_page_on_models_draws_what_the_built_in_sampler_draws(place: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"<!-- generate -->\n```python\n(.*?)```\n<!-- /generate -->", page, flags=re.DOTALL)
+    (place / "my_generate.py").write_text(code, encoding="utf-8")
+    lines = [json.dumps({"q": " ".join(f"w{3 + (i * j) % 19}" for j in range(1, 3 + i % 3))}) for i in range(40)]
+    (place / "ask.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = {"type": "jsonl", "path": "ask.jsonl", "prompt": "{q}", "generation_length": 8, **SIZES}
+    (place / "size.py").write_text("def size(answer, record): return len(answer)\n", encoding="utf-8")
+    judged = {
+        "objective": {"metric": "custom"},
+        "metrics": {"custom": {"target": "size.py:size", "direction": "maximize"}},
+    }
+    task = {"model": {"type": "huggingface", "path": "coded"}, "dataset": data, **judged}
+    common = {"steps": [6], "block_length": 4, "batch": 5}
+    drawn = {}
+    for name, sampler in (
+        ("own", {"type": "external", "target": "my_generate.py:generate"}),
+        ("built in", {"order": "confidence", "temperature": 0.0}),
+    ):
+        file = config(place, tmp_path, {**task, "sampler": {**common, **sampler}})
+        found, _ = answered("sample", file, "--trust-code", "--schedule", "beta:0.9,0.3", "--number", "11")
+        drawn[name] = [[token for token in sample["tokens"] if token >= 0] for sample in found["samples"]]
+        assert found["nfe"] == 6
+    assert drawn["own"] == drawn["built in"] and len({len(row) for row in drawn["own"]}) == 3
