@@ -258,11 +258,12 @@ class Profiles:
     def _key(self, use: Use) -> dict[str, Any]:
         """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
         config = resolved(self.run.config)
+        used = versions(self.run.config.model.type)
         adaptive = {**config["sampler"], **config["profile"], "steps": sorted(self.budgets)}
         drawn = config["profile"]["answers"] == MODEL
         return {
             "format": FORMAT,
-            "versions": {name: versions()[name] for name in ("mdm-tune", "torch")},
+            "versions": {name: used[name] for name in ("mdm-tune", "torch", "transformers") if name in used},
             "model": self.run.fingerprints["model"],
             "split": self.run.evaluator.split(use).fingerprint,
             "answers": file_digits(config["profile"]["answers"]),

@@ -76,7 +76,7 @@ def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
         "budgets": list(budgets),
         "seed": run.config.seed,
         "fingerprints": run.fingerprints,
-        "versions": versions(),
+        "versions": versions(run.config.model.type),
     }
 
 

@@ -178,8 +178,8 @@ class RunFolder:
         return write_text(self.path / name, text.getvalue())
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that a number can depend on."""
-    names = ("torch", "optuna", "numpy", "scipy")
+def versions(model: str) -> dict[str, str]:
+    """Versions of everything that a number can depend on; model: the type of the section, ``huggingface`` and so on."""
+    names = ("torch", "optuna", "numpy", "scipy", *(("transformers",) if model == "huggingface" else ()))
     libraries = {name: metadata.version(name) for name in names}
     return {"mdm-tune": __version__, "python": platform.python_version(), **libraries}

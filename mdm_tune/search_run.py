@@ -64,7 +64,8 @@ def search(
         notify(Loaded(run))
         timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
-        identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": versions()}
+        used = versions(config.model.type)
+        identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
         folder.open()
         if overwrite:
             folder.clear_search()

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from mdm_tune import files
+from mdm_tune.config import load_config
+from mdm_tune.events import RunEvent
 from mdm_tune.files import write_text
 from mdm_tune.results import RunFolder, load_schedule
+from mdm_tune.search_run import search
+from mdm_tune.tuning import TrialDone
 
 LIMIT = 20_000  # bytes that a file may have: more than the buffer of a write, so that both of its ways are taken
 BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None}
@@ -101,6 +105,50 @@ def test_the_folder_is_used_again_once_there_is_space(folder: RunFolder) -> None
     assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
     folder.write_schedule({"length": 8, "budgets": [{**BUDGET, "counts": [2, 2, 4]}]})
     assert load_schedule(folder.path).at(3).counts == (2, 2, 4)
+
+
+SEARCH = f"""
+import resource, signal, sys
+from pathlib import Path
+from mdm_tune.config import load_config
+from mdm_tune.errors import RunError
+from mdm_tune.search_run import search
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
+try:
+    search(load_config(Path(sys.argv[1]), output=sys.argv[2]), resume=False, overwrite=False, notify=lambda event: None)
+except RunError as error:
+    print(error)
+"""
+
+
+def test_a_search_that_a_full_disk_stopped_goes_on_and_ends_like_any_other(tmp_path: Path) -> None:
+    """The journal outgrows the limit in the middle of the trials."""
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "model: {type: markov, length: 12, symbols: 3, flip: 0.15}\n"
+        "dataset: {type: law, tune: 32, choose: 16, report: 16}\n"
+        "sampler: {order: margin, steps: [4]}\n"
+        "objective: {metric: path_nll}\n"
+        "search: {strategy: tpe, trials: 30, finalists: 1, baselines: [linear], auto_stop: false}\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-c", SEARCH, str(config), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "study.journal cannot be written (File too large); nothing that was finished is lost" in done.stdout
+    ran: dict[str, list[int]] = {"run": [], "quiet": []}
+    found = {}
+    for name, numbers in ran.items():
+
+        def tell(event: RunEvent, numbers: list[int] = numbers) -> None:
+            numbers.extend([event.number] if isinstance(event, TrialDone) else [])
+
+        chosen = load_config(config, output=str(tmp_path / name))
+        found[name] = search(chosen, resume=True, overwrite=False, notify=tell)
+    assert 0 < len(ran["run"]) < len(ran["quiet"]) == 30
+    assert found["run"]["budgets"] == found["quiet"]["budgets"]
+    assert found["run"]["denoiser_rows"] == found["quiet"]["denoiser_rows"]
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mdm_tune.config import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions
+from mdm_tune.results import load_schedule
 from tests.tiny_models import BERT_MASK, RESIDUES, bert, foreign, transformers
 
 ANSWERS = {"path": "qa.jsonl", "type": "jsonl", "prompt": "{q}", "answer": "a", "generation_length": 4}
@@ -91,6 +93,9 @@ def test_texts_of_different_lengths_are_tuned_by_likelihood(place: Path, tmp_pat
     (budget,) = found["budgets"]
     assert sum(budget["counts"]) == build(load_config(Path(file))).evaluator.length and budget["n"] == 12
     assert "the first tune example" in said and "⟨" in said
+    kept = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert kept["versions"]["transformers"] == metadata.version("transformers")
+    assert kept["versions"] == load_schedule(tmp_path / "run").record["versions"]
     again, _ = answered("evaluate", file, "--schedule", "linear", "--schedule", str(tmp_path / "run"))
     assert again["rows"][1]["value"] == pytest.approx(budget["value"])
     drawn, _ = answered("sample", file, "--number", "14")

@@ -83,8 +83,9 @@ def test_another_version_or_other_data_are_refused(tmp_path: Path, monkeypatch: 
     go(sampled(8))
     with pytest.raises(InputError, match=r"dataset.report: was 8, is 9(?s:.*)fingerprints.dataset: was '\w+', is"):
         go(sampled(9), resume=True)
-    found = search_run.versions()
-    monkeypatch.setattr(search_run, "versions", lambda: {**found, "optuna": "1.2.3"})
+    found = search_run.versions("markov")
+    assert found.keys() == {"mdm-tune", "python", "torch", "optuna", "numpy", "scipy"}
+    monkeypatch.setattr(search_run, "versions", lambda model: {**found, "optuna": "1.2.3"})
     with pytest.raises(InputError, match=rf"versions.optuna: was '{found['optuna']}', is '1.2.3'"):
         go(sampled(8), resume=True)
 
