@@ -192,7 +192,7 @@ class _Bench:
             return None
         if self.settings.auto_stop and self._settled(before):
             return "what more trials could gain is less than the noise"
-        if self._rows_left(before) < needed:
+        if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
             return f"the {self.settings.rows:,} denoiser rows for trials are used up"
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -321,6 +322,16 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
         assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
         ends |= {event.dropped for event in events if event.dropped}
     assert ends == {8, 16, 32}
+
+
+@pytest.mark.parametrize(("forwards", "trials"), [(1, 5), (2, 1)])
+def test_rows_that_do_not_suffice_with_guidance_begin_no_batch(forwards: int, trials: int) -> None:
+    """Four first looks at eight examples and the rest of one, twice each."""
+    evaluator = Given(noise)
+    evaluator.denoiser = SimpleNamespace(forwards=forwards)  # type: ignore[assignment]
+    rows = 64 * 4 + (4 * 8 + 56) * 4
+    found, _ = tuned(evaluator, replace(SETTINGS, trials=5, rows=rows), 4)
+    assert len(found.trials) == trials
 
 
 def test_rows_for_candidates_that_race_against_nobody() -> None:
