@@ -182,12 +182,16 @@ def _refuse_programs(name: str, config: Mapping[str, Any]) -> None:
 
 def _manager_with(name: str, include_path: str | None) -> Any:
     """The index of tasks that knows the name; that of the harness's own tasks takes seconds to build."""
-    if include_path is not None and name in (own := _manager(include_path, False)).task_index:
-        return own
-    manager = _manager(include_path, True)
-    if name in manager.task_index:
-        return manager
-    near = difflib.get_close_matches(name, manager.all_tasks, n=NEAR)
+    names: list[str] = []
+    if include_path is not None:
+        own = _manager(include_path, False)
+        if name in own.task_index:  # a group there may hold tasks of the harness, whose settings are then unknown
+            return own if all(settings for _, settings in _configs(own, name)) else _manager(include_path, True)
+        names += own.all_tasks
+    shipped = _manager(None, True)
+    if name in shipped.task_index:
+        return shipped
+    near = difflib.get_close_matches(name, [*names, *shipped.all_tasks], n=NEAR)
     suggestion = f"did you mean {', '.join(near)}? " if near else ""
     raise InputError(
         f"dataset.task: there is no task {name!r} in lm-evaluation-harness"

@@ -224,6 +224,7 @@ def _reference(example: Example, metric: str) -> str:
     answers = [hole.answer for hole in example.holes]
     if None in answers:
         raise InputError(
-            f"objective {metric} compares with a reference, and example {example.id} has none; set dataset.answer"
+            f"objective {metric} compares with a reference, and example {example.id} has none; set dataset.answer, "
+            "or on a benchmark objective.metric to task"
         )
     return " ".join(answer for answer in answers if answer is not None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdm_tune.datasets import Dataset, Split, Use, example_dataset
+from mdm_tune.datasets import USES, Dataset, Split, Use, example_dataset
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.examples import Example, Hole
@@ -117,3 +117,13 @@ def test_a_curve_and_its_counts_nearly_agree_at_another_length() -> None:
         direct = Setting.of(Beta(a, b), 8, 120, FIXED).counts
         assert sum(through) == 120 and min(through) >= 1
         assert np.abs(np.cumsum(through) - np.cumsum(direct)).max() <= 1
+
+
+def test_a_fingerprint_changes_with_what_only_a_metric_sees() -> None:
+    """A field that no prompt shows may decide what an answer is worth."""
+
+    def data(**more: int) -> Dataset:
+        examples = [Example(str(n), ("ab", Hole("ba")), {"x": n, **more}) for n in range(3)]
+        return example_dataset(dict.fromkeys(USES, examples), Symbols("ab"), 2, 0, generation_length=2)
+
+    assert data().fingerprint == data().fingerprint != data(right=1).fingerprint != data(right=2).fingerprint

@@ -7,12 +7,14 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from mdm_tune import harness
 from mdm_tune.config_tasks import LmEvalDatasetConfig
 from mdm_tune.dealing import Use
 from mdm_tune.errors import InputError, RunError
@@ -231,6 +233,27 @@ def test_shipped_tasks_whose_documents_cannot_be_reached(name: str, monkeypatch:
     source = {"g": "openai/gsm8k", "m": "EleutherAI/hendrycks_math", "h": "EleutherAI/hendrycks_math"}
     assert f"it reads the data set {source.get(name[0], 'SaylorTwift/bbh')}: " in text
     assert "the folder that HF_HOME names" in text and "dataset.include_path" in text
+
+
+def test_the_index_of_shipped_tasks_is_made_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry(**settings: Any) -> SimpleNamespace:
+        return SimpleNamespace(cfg=settings, kind=SimpleNamespace(name="TASK"), tags=())
+
+    mine = {"one": entry(task="one"), "own": entry(task=["one"]), "mixed": entry(task=["one", "shipped"])}
+    made: list[tuple[str | None, bool]] = []
+
+    def manager(include_path: str | None, defaults: bool) -> SimpleNamespace:
+        made.append((include_path, defaults))
+        index = (mine if include_path else {}) | ({"shipped": entry(task="shipped")} if defaults else {})
+        return SimpleNamespace(task_index=index, all_tasks=list(index), known=(include_path, defaults))
+
+    monkeypatch.setattr(harness, "_manager", manager)
+    for name, known in (("one", False), ("own", False), ("mixed", True)):
+        assert harness._manager_with(name, "folder").known == ("folder", known)
+    assert harness._manager_with("shipped", "folder").known == (None, True)
+    assert made.count(("folder", True)) == 1
+    with pytest.raises(InputError, match=r"there is no task 'owm' in .* or in folder; did you mean own"):
+        harness._manager_with("owm", "folder")
 
 
 # --- what tunes, chooses and reports --------------------------------------------------------------
