@@ -84,6 +84,8 @@ def harness_numbers(
     Raises InputError for a task that the harness does not know or that runs programs, and for a config without a task
     where none is named.
     """
+    if draws < 1:
+        raise InputError(f"--draws must be at least 1, got {draws}")
     asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
     with opened(config, devices, allow) as run:
         if asked.own is not None and asked.own.folds is not None:
@@ -110,6 +112,8 @@ def _asked(
             f"{'none' if own is None else own.type}; name a task with --task, or set dataset.type to lm-eval; programs "
             "are scored by mdm-tune evaluate, in a process of their own"
         )
+    if limit is not None and own.folds is not None:
+        raise InputError(f"--limit: a fold is reported as a whole, got {limit}; set dataset.report or leave folds out")
     manager = manager_of(own.task, own.include_path, trust_code)
     loaded = load_tasks(manager, own.task)
     by = judgement(loaded, own.task, own.metric, own.filter)

@@ -19,10 +19,10 @@ if [ "${1:-}" = --transformers4 ]; then
     shift
     venv=$root/.venv-transformers4
     constraints=constraints-transformers4.txt
-    install_project "[hf,test]"
+    install_project "[hf,lm-eval,test]"
     cd -- "$root"
     exec "$venv/bin/pytest" -n 2 --dist worksteal --durations 5 "$@" \
-        tests/test_{checkpoint,custom,families,huggingface,huggingface_code,peers,real_runs,tokenizer}.py
+        tests/test_{checkpoint,custom,families,huggingface,huggingface_code,peers,real_runs,rehearsal,tokenizer}.py
 fi
 
 install_project "[dev]"

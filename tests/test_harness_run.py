@@ -109,10 +109,17 @@ def lines(config: Config, name: str) -> dict[tuple[str, int, str], dict[str, Any
 # --- answers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [{}, {"block_length": 8, "steps": [4]}, {"reveal": "bernoulli", "order": "random"}])
-def test_every_document_scores_as_in_evaluate(make: Make, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "more"),
+    [
+        ({}, {}),
+        ({"prefix": "Sums!\n", "shots": 1}, {"block_length": 8}),
+        ({}, {"reveal": "bernoulli", "order": "random"}),
+    ],
+)
+def test_every_document_scores_as_in_evaluate(make: Make, dataset: dict[str, Any], more: dict[str, Any]) -> None:
     """The harness's own prompts, filters and metric on one side, ours on the other; not one answer differs."""
-    config = make(**more)
+    config = make(dataset, **more)
     schedules = ("linear", "beta:0.9,0.3")
     theirs = numbers(config, schedules)
     ours = evaluate(config, schedules, (), differences=False, notify=quiet, allow=TRUSTED)
@@ -283,6 +290,7 @@ def test_a_choice_is_made_by_likelihood(make: Make, place: Path) -> None:
     [
         ({"shots": 1}, r"--shots goes with --task, got 1"),
         ({"limit": 0}, r"--limit must be at least 1, got 0"),
+        ({"draws": 0}, r"--draws must be at least 1, got 0"),
         ({"schedules": ("threshold:0.9",)}, r"threshold:0\.9 decides by itself"),
         ({"allow": Permissions()}, r"dataset\.include_path.*--trust-code"),
         ({"task": "programs"}, r"task programs executes generated programs inside the process"),
@@ -295,6 +303,11 @@ def test_refused(make: Make, place: Path, given: dict[str, Any], message: str) -
         given = {**given, "include_path": str(place / "tasks")}
     with pytest.raises(InputError, match=message):
         numbers(make(), **given)
+
+
+def test_a_fold_has_no_limit(make: Make) -> None:
+    with pytest.raises(InputError, match=r"--limit: a fold is reported as a whole, got 3"):
+        numbers(make({"task": "few", "folds": 2, "fold": 1, "tune": 8, "choose": 8}), limit=3)
 
 
 def test_a_config_without_a_task_names_one(make: Make, place: Path) -> None:

@@ -59,6 +59,7 @@ def config(folder: Path) -> Path:
         "tune": 16,
         "choose": 16,
     }
+    found["dataset"]["system"] = "w5 w6"
     found["sampler"] |= {"steps": [4, 8], "temperature": 1.0, "batch": 64}
     found["search"] = {"strategy": "tpe", "trials": 4, "finalists": 2}
     found["evaluate"] = {"steps": [2, 4, 8, 16]}
@@ -101,7 +102,6 @@ def test_from_one_yaml_file_to_the_harness_own_numbers(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=None,
     )
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout)

@@ -198,7 +198,9 @@ def foreign(folder: Path, form: str = "2d", *, kind: str = "tiny-code", mask: in
     }
     config["auto_map"] |= dict.fromkeys(("AutoModelForMaskedLM", "AutoModelForCausalLM"), "modeling_tiny.TinyModel")
     (folder / "config.json").write_text(json.dumps(config | ({} if mask is None else {"mask_token_id": mask})))
-    network = Tiny()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # its biases too
+        network = Tiny()
     randomised(network, seed, 0.7)
     save_file(dict(network.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
     return network
