@@ -89,8 +89,12 @@ def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]
     try:
         return setting_at(plan.schedule, steps if plan.value is not None else QUOTA_STEPS * steps)
     except InputError as error:
-        why = "" if plan.value is not None else f", of twice the budget's {steps} steps where no threshold is given"
-        raise InputError(f"{plan.name} needs counts{why}: {error}") from None
+        if plan.value is not None:
+            raise
+        raise InputError(
+            f"{plan.name} needs counts of twice the budget's {steps} steps where no threshold is given: {error}; or "
+            f"give one, as in {plan.name}@0.9"
+        ) from None
 
 
 def _swept(evaluator: Evaluator, plan: Adaptive, quota: Setting | None, linear: Setting) -> tuple[float, Cost]:

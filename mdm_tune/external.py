@@ -41,7 +41,7 @@ class Generated:
 
 
 class External:
-    """A denoiser whose rows are filled by somebody else's code, in an ``unmask`` of the shape of ``sampling.unmask``.
+    """Somebody else's code as an ``unmask`` of the shape of ``sampling.unmask``.
 
     generate(prompts, counts, seeds, **options) fills one batch of rows and returns a ``Generated``:
 
@@ -55,7 +55,7 @@ class External:
 
     It also gets those of ``model`` (the module of a Hugging Face checkpoint), ``denoiser``, ``device`` and ``mask_id``
     that it names as arguments, so that the model of the config is not loaded twice.
-    target: ``FILE.py:NAME``, where the code is. Called like a denoiser, it is that denoiser.
+    target: ``FILE.py:NAME``, where the code is.
     """
 
     def __init__(
@@ -66,25 +66,14 @@ class External:
         options: Mapping[str, Any],
         device: str = "cpu",
     ) -> None:
-        self.generate, self.denoiser, self.target = generate, denoiser, target
+        self.generate, self.target = generate, target
+        self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
         named = inspect.signature(generate).parameters
         offered = {"denoiser": denoiser, "device": device, "mask_id": denoiser.mask_id}
         module = getattr(getattr(denoiser, "inner", denoiser), "model", None)
         offered |= {} if module is None else {"model": module}
         self.own = dict(options)
         self.options = {name: value for name, value in offered.items() if name in named} | self.own
-
-    @property
-    def vocab_size(self) -> int:
-        return self.denoiser.vocab_size
-
-    @property
-    def mask_id(self) -> int:
-        return self.denoiser.mask_id
-
-    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """What the denoiser itself predicts."""
-        return self.denoiser(tokens, wanted)
 
     @property
     def fingerprint(self) -> str:

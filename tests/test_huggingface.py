@@ -30,6 +30,13 @@ from tests.tiny_models import (
 
 Make = Callable[[Path], Any]
 LETTERS = [*"ABDEFGHIJKLMNOPQRSTU"]
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+}
 
 
 def roberta(folder: Path) -> Any:
@@ -38,11 +45,7 @@ def roberta(folder: Path) -> Any:
     word_tokenizer(folder, words, ("<s>", "</s>"), mask_token="<mask>", **special)
     config = transformers.RobertaConfig(
         vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=40,
+        **TINY,
         pad_token_id=1,
         bos_token_id=0,
         eos_token_id=2,
@@ -56,11 +59,7 @@ def esm(folder: Path) -> Any:
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     config = transformers.EsmConfig(
         vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=40,
+        **TINY,
         position_embedding_type="rotary",
         token_dropout=True,
         pad_token_id=1,
@@ -75,11 +74,7 @@ def modernbert(folder: Path) -> Any:
     word_tokenizer(folder, words, ("[CLS]", "[SEP]"), **special)
     config = transformers.ModernBertConfig(
         vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=40,
+        **TINY,
         local_attention=8,
         pad_token_id=0,
         cls_token_id=2,
@@ -96,11 +91,7 @@ def llama(folder: Path) -> Any:
     word_tokenizer(folder, words, **special)
     config = transformers.LlamaConfig(
         vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=40,
+        **TINY,
     )
     return saved(transformers.LlamaForCausalLM(config), folder)
 

@@ -326,7 +326,7 @@ def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_p
     table = call("evaluate", file, *steps, *chosen[:2]).stderr
     assert re.search(rf" 4 +linear .* {int(linear['nfe'])}\.\d+ \[", table)
     lacking = refused("evaluate", file, *steps, "--schedule", f"quota:{tmp_path / 'run' / 'schedule.yaml'}")
-    assert "needs counts, of twice the budget's 4 steps where no threshold is given" in lacking
+    assert "needs counts of twice the budget's 4 steps where no threshold is given" in lacking
 
 
 @pytest.mark.parametrize(
