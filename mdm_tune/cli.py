@@ -102,7 +102,7 @@ def search(
         if dry_run:
             from mdm_tune.dry_run import dry_run as price
 
-            record = price(loaded, mine, allow, workers=workers)
+            record = price(loaded, mine, allow, workers=workers, notify=screen.on_event)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         from mdm_tune.search_run import search as tune

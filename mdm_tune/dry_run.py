@@ -14,6 +14,7 @@ from mdm_tune.config import Config
 from mdm_tune.datasets import Use
 from mdm_tune.devices import available_cpus
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.events import Loaded, Notify
 from mdm_tune.limits import phase_rows, pilot_rows
 from mdm_tune.permissions import Permissions
 from mdm_tune.profiles import Profiles, example_count
@@ -30,7 +31,12 @@ POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: token
 
 
 def dry_run(
-    config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions(), *, workers: int = 1
+    config: Config,
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+    *,
+    workers: int = 1,
+    notify: Notify = lambda event: None,
 ) -> Record:
     """Load everything, time two real batches and price the search; nothing is written.
 
@@ -44,6 +50,7 @@ def dry_run(
     """
     folder = RunFolder(config.output)
     with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
+        notify(Loaded(run))
         found = _priced(run, folder, workers)
     return {**found, "devices": list(devices), "workers": workers}
 

@@ -150,7 +150,8 @@ def test_a_search_does_not_go_on_with_another_way_to_score(place: Path, tmp_path
 
 
 def test_a_dry_run_prices_the_search(place: Path, tmp_path: Path) -> None:
-    found, _ = answered("search", config(place, tmp_path), "--trust-code", "--dry-run")
+    found, said = answered("search", config(place, tmp_path), "--trust-code", "--dry-run")
+    assert "the first tune example, sums/validation/" in said and "Q: " in said  # seen before anything is spent
     assert [phase["phase"] for phase in found["phases"]] == ["tune", "choose", "report"]
     assert not (tmp_path / "run").exists()
 
