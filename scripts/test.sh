@@ -22,7 +22,7 @@ if [ "${1:-}" = --transformers4 ]; then
     install_project "[hf,lm-eval,test]"
     cd -- "$root"
     exec "$venv/bin/pytest" -n 2 --dist worksteal --durations 5 "$@" \
-        tests/test_{checkpoint,custom,families,huggingface,huggingface_code,peers,real_runs,rehearsal,tokenizer}.py
+        tests/test_{checkpoint,custom,families,huggingface,huggingface_code,peers,real_runs,rehearsal,text_metrics,tokenizer}.py
 fi
 
 install_project "[dev]"

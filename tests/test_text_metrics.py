@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -41,6 +42,7 @@ LETTERS = " " + string.digits + string.ascii_letters + ".,$-+#=:?!"
 END, MASK = len(LETTERS), len(LETTERS) + 1
 CODEC = Symbols(LETTERS, (END,))
 WINDOW = 20  # of the reference model
+needs_mauve = pytest.mark.skipif(importlib.util.find_spec("mauve") is None, reason="the extra mauve is not here")
 
 Answer = str | Sequence[str]
 
@@ -426,6 +428,7 @@ def words(seed: int, count: int, letters: str) -> list[str]:
     return ["".join(rng.choice(list(letters), 6)) for _ in range(count)]
 
 
+@needs_mauve
 def test_mauve_is_the_package_s(model: ReferenceModel, capfd: pytest.CaptureFixture[str]) -> None:
     from mauve import compute_mauve
 
@@ -448,6 +451,7 @@ def test_mauve_is_the_package_s(model: ReferenceModel, capfd: pytest.CaptureFixt
     assert same.min() > 0.99 > found.max()
 
 
+@needs_mauve
 def test_mauve_needs_references_and_its_package(model: ReferenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"metrics\.mauve: compares answers with references, and example 1 has none"):
         mauve_metric(data(asked(["a", None])), model)
@@ -463,6 +467,7 @@ def options(folder: Path = Path("/nowhere"), **given: Any) -> MetricsConfig:
     return MetricsConfig.model_validate(given, context={"folder": folder})
 
 
+@needs_mauve
 def test_metrics_are_made_from_their_options(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def size(answer, record):\n    return len(answer)\n", encoding="utf-8")
     config = options(
