@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import string
 from pathlib import Path
 
-import yaml
-
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
+from tests.local_tasks import write
 from tests.tiny_models import randomised
 
 SYMBOLS = string.digits + string.ascii_letters + string.punctuation + " \n"
 TASK = {
     "task": "sums",
-    "dataset_path": "json",
     "output_type": "generate_until",
-    "training_split": "train",
     "fewshot_split": "train",
-    "test_split": "test",
     "doc_to_text": "Q: {{question}}\nA:",
     "doc_to_target": "{{answer}}",
     "num_fewshot": 2,
@@ -62,13 +57,9 @@ def sums(first: int, stop: int) -> list[dict[str, str]]:
 def write_task(folder: Path, train: int = 200, test: int = 60, **changed: object) -> Path:
     """The folder with the task's YAML file and its documents, for ``include_path``; changed: settings of the task."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for split, (first, stop) in {"train": (0, train), "test": (train, train + test)}.items():
-        file = folder / f"{changed.get('task', 'sums')}-{split}.jsonl"
-        file.write_text("".join(json.dumps(each) + "\n" for each in sums(first, stop)), encoding="utf-8")
-        files[split] = str(file)
-    task = {**TASK, "dataset_kwargs": {"data_files": files}, **changed}
-    (folder / f"{task['task']}.yaml").write_text(yaml.safe_dump(task, sort_keys=False), encoding="utf-8")
+    settings = {**TASK, **changed}
+    documents = {"train": sums(0, train), "test": sums(train, train + test)}
+    write(folder, str(settings.pop("task")), documents, **settings)
     return folder
 
 
