@@ -54,8 +54,9 @@ def score_adaptive(
     values = metric.values(result, split)
     spent += Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
     label = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
+    size = evaluator.sampler.block_length if quota is None else quota.block_length
     return Scores(
-        Setting(label, steps, evaluator.length),
+        Setting(evaluator.labelled(label, size), steps, evaluator.length, block_length=size),
         estimate(values),
         float(result.nfe.double().mean()),
         spent,
@@ -122,7 +123,7 @@ def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting |
     else:
         chosen = ThresholdPlan(every) if plan.kind == "threshold" else EntropyBoundPlan(every)
     fill = evaluator.unmask or partial(unmask, evaluator.denoiser)
-    size = sampler.block_length
+    size = sampler.block_length if quota is None else quota.block_length
     return fill(
         split.start,
         chosen,

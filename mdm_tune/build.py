@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from itertools import product
 
 from mdm_tune import metrics
 from mdm_tune.benchmarks import Benchmark, benchmark_metrics, load_benchmark
@@ -27,13 +27,12 @@ from mdm_tune.proposals import SearchSettings
 from mdm_tune.readers import read_examples
 from mdm_tune.replicas import Replicas
 from mdm_tune.reported import Mauve, text_metrics
-from mdm_tune.results import load_schedule
-from mdm_tune.schedules import Counts, Linear, Schedule, parse_schedule
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.schedules import Linear, parse_schedule
+from mdm_tune.settings import Sampler
 from mdm_tune.text import Symbols
 from mdm_tune.text_metrics import AnswerMetric
 
-__all__ = ["Run", "build", "check_baselines", "is_file", "opened", "own_steps", "settings_of"]
+__all__ = ["Run", "build", "check_baselines", "opened"]
 
 
 @dataclass(frozen=True)
@@ -123,16 +122,18 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
     dataset = build_dataset(config, model, benchmark)
     length = model.length if dataset is None else dataset.length
     chosen = config.sampler
+    lengths = _block_lengths(chosen.block_length, length)
     sampler = Sampler(
         Drawing(end_tokens=model.codec.end_tokens, **chosen.drawing),
         chosen.reveal == "bernoulli",
         chosen.counts,
         chosen.batch,
-        _block_length(chosen.block_length, length),
+        lengths[0],
+        chosen.block_steps,
     )
-    metric, reported = build_metrics(config, model, dataset, benchmark, allow)
+    metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
     check_data(config, metric, dataset)
-    evaluator = Evaluator(_guided(model.denoiser, config, length), length, sampler, metric, dataset)
+    evaluator = Evaluator(_guided(model.denoiser, config, length), length, sampler, metric, dataset, lengths)
     search = SearchSettings(
         config.search.strategy,
         config.search.trials,
@@ -152,14 +153,15 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
     return Run(config, model, evaluator, search, reported, benchmark=benchmark)
 
 
-def _block_length(size: int | None, length: int) -> int | None:
+def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int | None, ...]:
     """None for one block; raises InputError where blocks do not divide the length."""
-    if size is not None and length % size:
-        divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
-        raise InputError(
-            f"sampler.block_length must divide the {length} tokens of the model, got {size}; choose one of {divisors}"
-        )
-    return None if size == length else size
+    for size in sizes or ():
+        if length % size:
+            divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
+            raise InputError(
+                f"sampler.block_length must divide the {length} tokens to fill, got {size}; choose one of {divisors}"
+            )
+    return tuple(None if size == length else size for size in sizes or (length,))
 
 
 def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) -> Dataset | None:
@@ -192,7 +194,12 @@ def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) ->
 
 
 def build_metrics(
-    config: Config, model: Loaded, dataset: Dataset | None, benchmark: Benchmark | None, allow: Permissions
+    config: Config,
+    model: Loaded,
+    dataset: Dataset | None,
+    benchmark: Benchmark | None,
+    allow: Permissions,
+    block_lengths: Sequence[int | None],
 ) -> tuple[metrics.ExactMetric | metrics.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
     """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
     name = config.objective.metric
@@ -212,7 +219,7 @@ def build_metrics(
     law = law_of(model)
     assert law is not None
     if name == "order_kl":
-        return metrics.order_kl(law, config.sampler.block_length), reported
+        return metrics.order_kl(law, block_lengths), reported
     assert name in ("kl", "tv")
     return metrics.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
 
@@ -221,6 +228,12 @@ def check_data(config: Config, metric: metrics.ExactMetric | metrics.SampleMetri
     """Raise InputError where the data lack what metric or sampler need."""
     if dataset is None:
         return
+    if config.sampler.block_length is not None and not dataset.uniform:
+        sizes = [int(size) for split in dataset.splits.values() for size in split.hidden.sum(1)]
+        raise InputError(
+            f"sampler.block_length: blocks need equally many tokens to fill in every example, got {min(sizes)} to "
+            f"{max(sizes)}; set dataset.generation_length, or leave block_length out"
+        )
     for split in dataset.splits.values():
         unknown = (split.hidden & (split.originals < 0)).any(1)
         if not isinstance(metric, metrics.ExactMetric) and metric.reference and bool(unknown.any()):
@@ -238,80 +251,13 @@ def check_data(config: Config, metric: metrics.ExactMetric | metrics.SampleMetri
             )
 
 
-def settings_of(
-    evaluator: Evaluator,
-    names: Sequence[str],
-    steps: Sequence[int],
-    own: Sequence[str] = (),
-    optimum: Callable[[int], Schedule] | None = None,
-) -> Iterator[Setting]:
-    """Every named schedule at every budget that it has; explicit counts and schedule files have only their own.
-
-    own: schedule files that nobody named, so that they may have none of the budgets. optimum: what that name stands for
-    at a number of steps.
-
-    Raises InputError for a name that
-    is neither a schedule nor a readable file, for one that fits no budget, and for a repeated budget.
-    """
-    if len(set(steps)) < len(steps):
-        raise InputError(f"steps must not repeat, got {list(steps)}; give each budget once")
-    for budget in steps:
-        found = (_setting(evaluator, name, budget, optimum) for name in (*names, *own))
-        yield from (setting for setting in found if setting is not None)
-    for name in names:
-        has = own_steps(name)
-        if has is not None and not set(has) & set(steps):
-            raise InputError(
-                f"schedule {name} is for {', '.join(map(str, has))} steps, got {list(steps)}; give --steps {has[0]}, "
-                "or a curve such as linear or beta:0.9,0.3"
-            )
-
-
-def own_steps(name: str) -> list[int] | None:
-    """The budgets that a schedule brings along; None where it is a curve and takes any."""
-    if is_file(name):
-        return sorted(load_schedule(name).budgets)
-    if name.strip() == OPTIMUM:
-        return None
-    schedule = parse_schedule(name)
-    return [len(schedule.counts)] if isinstance(schedule, Counts) else None
-
-
 def check_baselines(run: Run, budgets: Sequence[int]) -> None:
     """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
-    for steps in budgets:
-        run.evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
+    for steps, size in product(budgets, run.evaluator.block_lengths):
+        evaluator = run.evaluator.at(size)
+        evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
         for name in run.config.search.baselines:
             try:
-                run.evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
+                evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
             except InputError as error:
                 raise InputError(f"search.baselines: {error}") from None
-
-
-def is_file(name: str) -> bool:
-    """Whether the name of a schedule means a schedule file, or a run folder that holds one."""
-    return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
-
-
-def _setting(evaluator: Evaluator, name: str, steps: int, optimum: Callable[[int], Schedule] | None) -> Setting | None:
-    if not is_file(name):
-        try:
-            schedule = optimum(steps) if name.strip() == OPTIMUM and optimum is not None else parse_schedule(name)
-        except InputError as error:
-            also = " Or optimum, the best of all on the profile, or a file that ends in .yaml."
-            hint = "" if ":" in name or name.strip() == OPTIMUM else also
-            raise InputError(f"{error}{hint}") from None
-        own = isinstance(schedule, Counts) and name.strip() != OPTIMUM and len(schedule.counts) != steps
-        return None if own else evaluator.setting(schedule, steps, name)
-    file = load_schedule(name)
-    if steps not in file.budgets:
-        return None
-    budget = file.at(steps)
-    if file.length != evaluator.length:
-        raise InputError(f"{name} was tuned for {file.length} tokens, the model has {evaluator.length}; search again")
-    if (budget.alphas is not None) != evaluator.sampler.bernoulli:
-        kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
-        raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
-    return Setting(name, steps, file.length, budget.counts, budget.alphas).within(
-        evaluator.sampler.block_length or file.length
-    )

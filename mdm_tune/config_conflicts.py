@@ -24,6 +24,7 @@ JUDGED = (
     "sampler.end_confident",
     "sampler.stop_at_end",
     "sampler.block_length",
+    "sampler.block_steps",
     "dataset.template",
     "dataset.generation_length",
     "objective.metric",
@@ -79,15 +80,23 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
 
 def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     size, metric = values["sampler.block_length"], values["objective.metric"]
+    sizes = list(size) if isinstance(size, list | tuple) else [size]
+    size = sizes[0] if len(sizes) == 1 else sizes
     if size is None:
+        if values["sampler.block_steps"] == "tuned":
+            yield (
+                "sampler.block_steps: tuned shares the steps out among blocks, got no block_length; set "
+                "sampler.block_length, or leave block_steps out"
+            )
         return
     length = values["dataset.generation_length"]  # of every row, unless holes say theirs
-    if isinstance(length, int) and isinstance(size, int) and not values["dataset.template"] and length % size:
-        divisors = ", ".join(str(each) for each in range(1, length + 1) if length % each == 0)
-        yield (
-            f"sampler.block_length: must divide dataset.generation_length, {length} tokens, got {size}; choose one of "
-            f"{divisors}, or another generation_length"
-        )
+    if isinstance(length, int) and not values["dataset.template"]:
+        divisors = [each for each in range(1, length + 1) if length % each == 0]
+        if not set(sizes) <= set(divisors):
+            yield (
+                f"sampler.block_length: must divide dataset.generation_length, {length} tokens, got {shown(size)}; "
+                f"choose one of {', '.join(map(str, divisors))}, or another generation_length"
+            )
     if values["sampler.reveal"] == "bernoulli":
         yield (
             f"sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, "

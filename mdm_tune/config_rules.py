@@ -53,6 +53,10 @@ def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def one_or_several(value: object) -> object:
+    return as_tuple(value if isinstance(value, list | tuple) else [value])
+
+
 def as_pair(value: object) -> object:
     if isinstance(value, list) and len(value) != 2:
         raise ValueError(f"must be two numbers [lowest, highest], got {shown(value)}; write it as [0.1, 10.0]")

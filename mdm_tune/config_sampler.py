@@ -26,6 +26,9 @@ def known_order(value: object) -> object:
 
 
 Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
+BlockLengths = Annotated[
+    tuple[Size, ...], BeforeValidator(rules.one_or_several), Field(min_length=1), AfterValidator(rules.distinct)
+]
 Order = Annotated[Literal["random", "confidence", "top-probability", "margin", "entropy"], BeforeValidator(known_order)]
 
 
@@ -35,7 +38,8 @@ class SamplerConfig(Section):
     type: ``builtin``, or ``external`` for generate code of the user's own, which ``target`` names and which is called
     with ``options``. With
     ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all blocks
-    together; several lengths are compared at equal steps. top_p: the nucleus that tokens are drawn from.
+    together; several lengths are compared at equal steps. block_steps: whether blocks share the steps equally, or as
+    the information profile finds best. top_p: the nucleus that tokens are drawn from.
     confidence_temperature: 0 reveals the best positions, more draws them. tempered_scores: positions are ranked by what
     tokens are drawn from, as in Dream. guidance: of the prompt (classifier-free); 0 is none. end_drawn: whether tokens
     that end a text may be drawn; end_confident: whether they count as confident; stop_at_end: end an answer there."""
@@ -56,7 +60,8 @@ class SamplerConfig(Section):
     steps: Steps
     counts: Literal["one-per-step", "cumulative"] = "one-per-step"
     batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
-    block_length: Size | None = None
+    block_length: BlockLengths | None = None
+    block_steps: Literal["equal", "tuned"] = "equal"
 
     @model_validator(mode="after")
     def names_its_code(self) -> Self:
@@ -78,9 +83,9 @@ class SamplerConfig(Section):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a schedule is tuned for, the same in whatever folder the user's own code lies."""
+        """What a schedule is tuned for but its blocks, the same in whatever folder the user's own code lies."""
         written = self.model_dump(mode="json")
-        names = (*self.drawing, "guidance", "reveal", "counts", "block_length", "options")
+        names = (*self.drawing, "guidance", "reveal", "counts", "block_steps", "options")
         target = None if self.target is None else Path(self.target).name
         return {**{name: written[name] for name in names}, "target": target}
 

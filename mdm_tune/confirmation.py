@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 
@@ -16,9 +16,21 @@ from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import corrected, detectable_gain
 
-__all__ = ["EXHAUSTED", "Budget", "Comparing", "Frontier", "Pair", "Trial", "confirm", "frontier_of"]
+__all__ = [
+    "EXHAUSTED",
+    "NOTHING",
+    "Budget",
+    "Comparing",
+    "Frontier",
+    "Pair",
+    "Side",
+    "Trial",
+    "confirm",
+    "frontier_of",
+]
 
 EXHAUSTED = "every count vector that a scan of the box finds was scored"
+NOTHING = "nothing to tune: all schedules of the box have the same counts"
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
 
@@ -40,6 +52,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Side:
+    """What a budget's search in one kind of blocks brings to the comparison.
+
+    evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
+    no sampling, where there is one. ended: why there are fewer trials than were asked for.
+    """
+
+    evaluator: Evaluator
+    trials: Sequence[Trial]
+    baselines: Mapping[str, Schedule]
+    choose: Callable[[Setting], Scores] | None = None
+    ended: str | None = None
+
+
+@dataclass(frozen=True)
 class Comparing:
     """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
 
@@ -53,12 +80,15 @@ class Comparing:
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: the schedule that was best on the choose split, of those in chosen_from. gain: over linear. claims: budgets
-    of the search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the
-    data; None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear
-    that the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
-    linear. trials: finished ones, among them reused and dropped. ended: why there are fewer than were asked for. cost:
-    of the budget, pilot and tuning (the trials) included.
+    winner: the schedule that was best on the choose split, of those in chosen_from, which is empty where all have the
+    same counts. baselines: by name in the kind of blocks in which linear was best there too, in others with these in
+    the name. gain: over that linear. gain_over_first: over linear in the first kind of blocks, where that is another.
+    claims: budgets of the search, by which the gain's interval is corrected. diversity: beside reference, linear at
+    many steps, and the data; None where the metric has no such figures. data: the data's own score. detectable:
+    smallest gain over linear that the report split shows with 80 % power, corrected likewise; None where values are
+    exact or nothing differs from linear. trials: finished ones, among them reused and dropped. ended: why there are
+    fewer than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
+    included.
     """
 
     steps: int
@@ -66,6 +96,7 @@ class Budget:
     winner: Scores
     baselines: dict[str, Scores]
     gain: Gain
+    gain_over_first: Gain | None
     claims: int
     diversity: Diversity | None
     reference: Setting | None
@@ -76,6 +107,7 @@ class Budget:
     reused: int
     dropped: int
     ended: str | None
+    exhausted: bool
     tuning: Cost
     cost: Cost
     pilot: Cost = field(default_factory=Cost)
@@ -92,49 +124,54 @@ class Budget:
 
 
 def confirm(
-    evaluator: Evaluator,
+    sides: Sequence[Side],
     steps: int,
-    trials: Sequence[Trial],
-    baselines: dict[str, Schedule],
     finalists: int,
     score: Score,
     *,
     claims: int = 1,
     reference: Scores | None = None,
     diversity_loss: float = 0.05,
-    choose: Callable[[Setting], Scores] | None = None,
-    ended: str | None = None,
 ) -> Budget:
     """The best ``finalists`` trials and the baselines on the choose split, then winner and baselines on the report one.
 
-    baselines: by name, linear among them. score(settings, split): their scores, at no cost where they were known.
-    claims: budgets of the search. reference: linear at many steps on the first report examples. diversity_loss: the
-    share of a diversity figure that the winner may lose. choose: a score on the choose split that needs no sampling,
-    where there is one. ended: passed on.
+    sides: one for each kind of blocks; the winner is compared with the linear that was best on the choose split, so
+    that what better blocks bring is not called the schedule's. score(settings, split): their scores, at no cost where
+    they were known. claims: budgets of the search. reference: linear at many steps on the first report examples.
+    diversity_loss: the share of a diversity figure that the winner may lose.
     """
-    sign = 1 if evaluator.metric.direction == "maximize" else -1
-    named = {name: evaluator.setting(schedule, steps, name) for name, schedule in baselines.items()}
-    named_keys = {setting.key for setting in named.values()}
-    distinct: dict[tuple[float, ...], Schedule] = {}
-    for trial in sorted(trials, key=lambda trial: (-sign * trial.value, trial.number)):
-        if trial.key not in named_keys and not trial.dropped:  # linear and squared-sine are compared anyway
-            distinct.setdefault(trial.key, trial.schedule)
+    evaluator = sides[0].evaluator
+    direction = evaluator.metric.direction
+    sign = 1 if direction == "maximize" else -1
+    named = _named(sides, steps)
     # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
-    best_trials = list(distinct.values())[:finalists]
-    candidates = [*baselines.values(), *best_trials]
-    settings = [*named.values(), *(evaluator.setting(schedule, steps) for schedule in best_trials)]
-    chosen = score(settings, "choose") if choose is None else [choose(setting) for setting in settings]
-    best = max(range(len(candidates)), key=lambda i: (sign * chosen[i].estimate.value, -i))
-    winner, *others = score([settings[best], *named.values()], "report")
-    reported = dict(zip(named, others, strict=True))
+    candidates = [*named, *islice(_finalists(sides, steps, {each.setting.key for each in named}, sign), finalists)]
+    chosen: list[Scores] = []
+    if len({each.setting.key for each in candidates}) > 1:  # a choice
+        if sides[0].choose is None:
+            chosen = score([each.setting for each in candidates], "choose")
+        else:
+            chosen = [each.side.choose(each.setting) for each in candidates if each.side.choose is not None]
+
+    def best(places: Iterable[int]) -> int:
+        return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
+
+    won = candidates[best(range(len(candidates)))]
+    against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
+    winner, *others = score([won.setting, *(each.setting for each in named)], "report")
+    names = [each.name if each.side is against else each.setting.label for each in named]
+    reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
+    first = None if against is sides[0] else others[[each.name for each in named].index("linear")]
+    trials = [trial for side in sides for trial in side.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
         steps,
-        candidates[best],
+        won.schedule,
         winner,
         reported,
-        gain_of(winner, linear, evaluator.metric.direction, claims),
+        gain_of(winner, linear, direction, claims),
+        None if first is None else gain_of(winner, first, direction, claims),
         claims,
         _diversity(evaluator, winner, linear, reference, data, diversity_loss),
         None if reference is None else reference.setting,
@@ -144,10 +181,47 @@ def confirm(
         len(trials),
         sum(not trial.fresh for trial in trials),
         sum(trial.dropped for trial in trials),
-        ended,
+        _ended(sides),
+        all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
         tuning,
         sum((scores.cost for scores in (*chosen, winner, *others)), tuning),
     )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    schedule: Schedule
+    setting: Setting
+    side: Side
+    name: str = ""  # of a baseline
+
+
+def _named(sides: Sequence[Side], steps: int) -> list[_Candidate]:
+    """The baselines of every side."""
+    return [
+        _Candidate(schedule, side.evaluator.setting(schedule, steps, name), side, name)
+        for side in sides
+        for name, schedule in side.baselines.items()
+    ]
+
+
+def _finalists(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[_Candidate]:
+    """The trials that were scored on all examples and have counts of their own, best first."""
+    trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
+    seen = set(known)  # linear and squared-sine are compared anyway
+    for trial, side in sorted(trials, key=lambda pair: (-sign * pair[0].value, pair[0].number)):
+        if trial.key not in seen:
+            seen.add(trial.key)
+            yield _Candidate(trial.schedule, side.evaluator.setting(trial.schedule, steps), side)
+
+
+def _ended(sides: Sequence[Side]) -> str | None:
+    """Why trials ended, of each kind of blocks where the reasons differ."""
+    reasons = {side.ended for side in sides}
+    if len(reasons) == 1:
+        return reasons.pop()
+    told = [(side.evaluator.labelled("trials", side.evaluator.sampler.block_length), side.ended) for side in sides]
+    return "; ".join(f"{what}: {why}" for what, why in told if why is not None)
 
 
 def _diversity(

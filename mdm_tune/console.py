@@ -15,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from mdm_tune.errors import RunError
+from mdm_tune.profile_tables import curve_table, left_behind, prices_table
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
     calls,
-    curve_table,
     detectable_lines,
     diversity_table,
     headline,
     interval,
-    left_behind,
     paste,
+    reach_lines,
     reported_table,
     short_names,
     verdict,
@@ -89,8 +89,8 @@ class Screen:
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
-        from mdm_tune import claims, confirmation, events, measuring, tuning
-        from mdm_tune.records import detectable_record
+        from mdm_tune import claims, confirmation, events, measuring, search, tuning
+        from mdm_tune.records import detectable_record, reach_record
 
         match event:
             case events.Loaded(run):
@@ -105,8 +105,13 @@ class Screen:
                 self.say(f"  note: {text}")
             case events.SearchBegun():
                 self.searching = True
+            case events.Reachable(found, length):
+                for line in reach_lines([reach_record(each, length) for each in found]):
+                    self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{steps} steps")
+            case search.BlocksBegun(size):
+                self.say(f"  blocks of {size}")
             case claims.Detectable():
                 for line in detectable_lines(detectable_record(event)):
                     self.say(f"  {line}")
@@ -162,14 +167,16 @@ class Screen:
         rows = record["rows"]
         exact = rows[0]["n"] is None
         of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
+        linear = record["reference"]
+        of += f"; compared with {linear}" if linear != "linear" else ""
         table = Table(title=f"{rows[0]['metric']}, {of}", title_justify="left", box=SIMPLE_HEAD)
-        compared = any("linear" in (pair["first"], pair["second"]) for pair in record["comparisons"])
+        compared = any(linear in (pair["first"], pair["second"]) for pair in record["comparisons"])
         for heading in ("steps", "schedule", "value", *(["minus linear"] if compared else []), "NFE"):
             table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
         against = {}
         for pair in record["comparisons"]:
             for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
-                if other == "linear":
+                if other == linear:
                     bounds = pair["ci"] and sorted(sign * bound + 0.0 for bound in pair["ci"])  # no -0.0
                     gap = pair["difference"]
                     against[pair["steps"], name] = interval(gap and sign * gap, bounds)
@@ -219,28 +226,19 @@ class Screen:
     def profile_result(self, record: Record) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
         of = "computed exactly" if record["exact"] else f"{record['examples']} examples, 95 % intervals"
-        self.err.print(curve_table(record, of))
-        table = Table(title=f"NELBO, nats per sequence, {of}", title_justify="left", box=SIMPLE_HEAD)
-        for heading in ("steps", "schedule", "NELBO", "minus linear"):
-            table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
-        for budget in record["budgets"]:
-            for name, found in budget.items():
-                if isinstance(found, dict) and "minus_linear" in found:
-                    label = f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if name == "beta" else name
-                    more = found["minus_linear"]
-                    cells = (interval(found["nelbo"], found["ci"]), interval(more["nelbo"], more["ci"]))
-                    table.add_row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
-            table.add_section()
-        lowest = record["one_token_per_step"]
-        table.add_row(str(record["length"]), "one token per step", interval(lowest["nelbo"], lowest["ci"]), style="dim")
-        self.err.print(table)
-        for budget in record["budgets"]:
-            self.say(left_behind(budget))
+        measured = [record, *record["other_block_lengths"]]
+        for profile in measured:
+            blocks = f"blocks of {profile['block_length']}, {of}" if len(measured) > 1 else of
+            self.err.print(curve_table(profile, blocks))
+            self.err.print(prices_table(profile, blocks))
+            for budget in profile["budgets"]:
+                self.say(left_behind(budget))
         files = record["files"]
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
         self.say(f"schedule files  {files['beta']}, {files['optimum']}\nrun folder      {files['run']}\n")
-        for budget in record["budgets"]:
-            self.out(paste({**budget["beta"], "steps": budget["steps"]}))
+        for same in zip(*(profile["budgets"] for profile in measured), strict=True):
+            best = min(same, key=lambda budget: budget["beta"]["nelbo"])
+            self.out(paste({**best["beta"], "steps": best["steps"]}))
 
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
@@ -256,9 +254,8 @@ class Screen:
         for column in table.columns[1:]:
             column.justify = "right"
         self.err.print(table)
-        for steps, count in record["reachable_counts"].items():
-            known = "ancestral reveal has no counts" if count is None else f"at least {count:,} distinct count vectors"
-            self.say(f"{steps} steps: {known}" + ("; nothing to tune" if count == 1 else ""))
+        for line in reach_lines(record["reach"]):
+            self.say(line)
         compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
         if record["timeout"] is not None and compared > record["timeout"]:
             self.say(

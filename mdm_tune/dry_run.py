@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,11 +16,11 @@ from mdm_tune.datasets import Use
 from mdm_tune.devices import available_cpus
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.events import Loaded, Notify
-from mdm_tune.limits import phase_rows, pilot_rows
+from mdm_tune.limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.permissions import Permissions
-from mdm_tune.profiles import Profiles, example_count
-from mdm_tune.proposals import reachable_counts
-from mdm_tune.records import Record, cost_record
+from mdm_tune.profiles import Profiles, example_count, profiles_of
+from mdm_tune.reach import Reach, reach_of
+from mdm_tune.records import Record, cost_record, reach_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.statistics import corrected, detectable_gain
@@ -77,10 +78,7 @@ def _priced(run: Run, folder: RunFolder, workers: int) -> Record:
     spent = timed[0].cost + timed[1].cost
     return {
         "phases": _phases(run, spent, workers),
-        "reachable_counts": {
-            str(steps): None if evaluator.sampler.bernoulli else len(reachable_counts(evaluator, steps, run.search))
-            for steps in config.sampler.steps
-        },
+        "reach": [reach_record(each, evaluator.length) for each in _reach(run, folder)],
         "detectable_gain": None if evaluator.exact else _detectable(run, timed),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
@@ -89,25 +87,31 @@ def _priced(run: Run, folder: RunFolder, workers: int) -> Record:
     }
 
 
+def _reach(run: Run, folder: RunFolder) -> list[Reach]:
+    """Every budget in every kind of blocks; how they share the steps is not known where a profile would be measured."""
+    tuned = run.evaluator.sampler.block_steps == "tuned"
+    known = not (tuned and Profiles(run, folder, lambda event: None).measured)
+    if known:
+        profiles_of(run, folder, lambda event: None)
+    return list(reach_of(run.evaluator, run.config.sampler.steps, run.search, known=known))
+
+
 def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
     """Schedules, rows, tokens, seconds and memory of each phase, at most; seconds with the rows shared by workers."""
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
-    phases = [_profile_phase(run, spent)] if profiles.guides and profiles.measured else []
-    schedules: dict[Use, int] = {
-        "tune": settings.trials,
-        "choose": settings.finalists + len(settings.baselines),
-        "report": 1 + len(settings.baselines),
-    }
+    needed = profiles.guides or (evaluator.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
+    phases = [_profile_phase(run, spent)] if needed and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
     forwards, width = _per_call(run, spent)
-    for use, count in schedules.items():
+    for use in get_args(Use):
+        count = schedules_of(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and profiles.prices_objective  # what a profile prices
         rows = forwards * phase_rows(run, use, count, budgets)
         if free or (use == "tune" and settings.rows is not None):
-            allowed = 0 if free else (settings.rows or 0) * len(budgets)
+            allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
         seconds = (rows * spent.seconds / spent.denoiser_rows if rows else exact) / workers
@@ -128,7 +132,7 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
     examples, points = example_count(run), run.config.profile.points
     uses = 2 if run.evaluator.metric.name == "nelbo" else 1  # it then chooses among finalists too
     forwards, width = _per_call(run, spent)
-    rows = forwards * uses * examples * min(points, run.evaluator.length)
+    rows = len(run.evaluator.block_lengths) * forwards * uses * examples * min(points, run.evaluator.length)
     cost = Cost(rows, round(rows * width), rows * spent.seconds / max(1, spent.denoiser_rows))
     return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.blocks import Share, Shares
 from mdm_tune.counts import beta_grids, counts_of_grids
 from mdm_tune.datasets import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
@@ -72,7 +74,9 @@ class Evaluator:
     length: positions to fill. dataset: None only with an exact metric. unmask: set it to ``sampling.unmask``
     without its denoiser where something else than this process's own denoiser fills the rows, and copies to the number
     of processes that then share them. clocked(calls, seconds): told what denoiser calls, summed over examples, took
-    with the scoring of what they gave; an exact value counts as one call.
+    with the scoring of what they gave; an exact value counts as one call. block_lengths: those that are compared, the
+    sampler's own the first; schedules get their settings at the sampler's. shares: how steps are shared out among
+    blocks, by block length, where a profile says so.
     """
 
     def __init__(
@@ -82,8 +86,12 @@ class Evaluator:
         sampler: Sampler,
         metric: ExactMetric | SampleMetric,
         dataset: Dataset | None,
+        block_lengths: Sequence[int | None] = (),
     ) -> None:
         self.denoiser, self.length, self.sampler, self.metric, self.dataset = denoiser, length, sampler, metric, dataset
+        self.block_lengths = tuple(block_lengths) or (sampler.block_length,)
+        self.several = len(self.block_lengths) > 1  # so that labels have to say which
+        self.shares: dict[int | None, Share] = {}
         self.unmask: Callable[..., Unmasked] | None = None
         self.copies = 1
         self.clocked: Callable[[float, float], None] = lambda calls, seconds: None
@@ -101,16 +109,35 @@ class Evaluator:
         rows = self.metric.denoiser_rows if isinstance(self.metric, ExactMetric) else 0
         return Cost(rows, rows * self.length)
 
+    def at(self, block_length: int | None) -> Evaluator:
+        """The same evaluator with the same record, for one block length."""
+        if self.block_lengths == (block_length,):
+            return self
+        found = copy.copy(self)
+        found.sampler, found.block_lengths = replace(self.sampler, block_length=block_length), (block_length,)
+        return found
+
     def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
         """The schedule at this budget under the evaluator's sampler."""
-        return Setting.of(schedule, steps, self.length, self.sampler, label)
+        size = self.sampler.block_length
+        found = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size))
+        return replace(found, label=self.labelled(found.label, size))
+
+    def labelled(self, name: str, block_length: int | None) -> str:
+        """The name of a schedule, with its blocks where it is compared with itself in others."""
+        return f"{name} in blocks of {block_length or self.length}" if self.several else name
+
+    def steps_of_blocks(self, steps: int) -> Shares:
+        """How many steps of a budget each block gets."""
+        share = self.shares.get(self.sampler.block_length, self.sampler.share)
+        return share(steps, self.length, self.sampler.block_length or self.length)
 
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
         """The keys of the fixed counts of many schedules Beta(a, b) at once; a and b (n,)."""
-        size = self.sampler.block_length or self.length
-        blocks = self.length // size
-        counts = counts_of_grids(beta_grids(a, b, steps // blocks), size, self.sampler.rule)
-        return {tuple(count for count in row if count) * blocks for row in np.unique(counts, axis=0).tolist()}
+        size, shares = self.sampler.block_length or self.length, self.steps_of_blocks(steps)
+        inside = {each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.rule) for each in set(shares)}
+        rows = np.unique(np.concatenate([inside[each] for each in shares], axis=1), axis=0).tolist()
+        return {(*Setting.mark(self.sampler.block_length), *(count for count in row if count)) for row in rows}
 
     def split(self, use: Use) -> Split:
         """The examples of one use; raises InputError without a data set."""
@@ -145,7 +172,7 @@ class Evaluator:
         assert isinstance(self.metric, ExactMetric)
         start = time.monotonic()
         if setting.counts is not None:
-            value = self.metric.fixed(setting.counts)
+            value = self.metric.fixed(setting.counts, setting.block_length)
         else:
             value = self.metric.ancestral(np.array(setting.alphas))
         seconds = time.monotonic() - start
@@ -187,8 +214,11 @@ class Evaluator:
         reference: Tensor | None = None,
         on_step: Callable[[Step], None] | None = None,
     ) -> Unmasked:
-        """Every row of start (rows, length) filled by the first setting, then by the next, in common batches."""
-        size, copies = self.sampler.block_length, len(settings)
+        """Every row of start (rows, length) filled by the first setting, then by the next, in common batches.
+
+        All settings have the same blocks.
+        """
+        size, copies = settings[0].block_length, len(settings)
         rows = start.repeat(copies, 1)
         by_hand = self.unmask is None or on_step is not None  # only this process can show its steps
         fill = partial(unmask, self.denoiser, on_step=on_step) if by_hand else self.unmask

@@ -9,6 +9,7 @@ from mdm_tune.build import Run
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
 from mdm_tune.measuring import PointMeasured
+from mdm_tune.reach import Reach
 from mdm_tune.search import Event
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Loaded",
     "Note",
     "Notify",
+    "Reachable",
     "RunEvent",
     "Scored",
     "SearchBegun",
@@ -34,6 +36,14 @@ class Loaded:
 @dataclass(frozen=True)
 class SearchBegun:
     """From here on the folder or the storage holds a search, which has to be resumed."""
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """What the search of every budget can reach; length: tokens of a sequence."""
+
+    found: tuple[Reach, ...]
+    length: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Note:
     text: str
 
 
-RunEvent = Loaded | SearchBegun | BudgetStarted | Scored | Note | PointMeasured | Event
+RunEvent = Loaded | SearchBegun | Reachable | BudgetStarted | Scored | Note | PointMeasured | Event
 Notify = Callable[[RunEvent], None]
 
 

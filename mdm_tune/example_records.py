@@ -45,16 +45,19 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
                 yield {"schedule": found.setting.label, "steps": found.setting.steps, **asdict(figure)}
 
 
-def difference_records(examples: Sequence[Record], most: int = 3) -> list[Record]:
-    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways."""
+def difference_records(examples: Sequence[Record], reference: str, most: int = 3) -> list[Record]:
+    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways.
+
+    reference: the label of linear.
+    """
     found = []
     for steps in dict.fromkeys(example["steps"] for example in examples):
         here = [example for example in examples if example["steps"] == steps]
         labels = list(dict.fromkeys(example["schedule"] for example in here))
-        if "linear" not in labels or len(labels) < 2:
+        if reference not in labels or len(labels) < 2:
             continue
-        other = next(label for label in reversed(labels) if label != "linear")
-        linear = {example["id"]: example for example in here if example["schedule"] == "linear"}
+        other = next(label for label in reversed(labels) if label != reference)
+        linear = {example["id"]: example for example in here if example["schedule"] == reference}
         tuned = {example["id"]: example for example in here if example["schedule"] == other}
         pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
         for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.blocks import Share, equal_shares
 from mdm_tune.counts import CountRule, beta_grids, counts_of_grids
-from mdm_tune.errors import InputError
 from mdm_tune.pricing import AncestralCurve, Optima, optima, price_counts
 from mdm_tune.schedules import Beta
 
@@ -30,13 +30,15 @@ SLACK = 0.25  # a nearly best point loses at most a quarter more than the best o
 class Pricer:
     """Prices schedules on one curve (length,), nats per token, as one sampler would use them.
 
-    bernoulli: ancestral reveal; else fixed counts by ``rule``. block_length: equal to length without blocks.
+    bernoulli: ancestral reveal; else fixed counts by ``rule``. block_length: equal to length without blocks. share: how
+    the steps are shared out among the blocks.
     """
 
     curve: Floats
     block_length: int
     bernoulli: bool
     rule: CountRule
+    share: Share = equal_shares
 
     @property
     def blocks(self) -> int:
@@ -55,17 +57,16 @@ class Pricer:
     def betas(self, points: Floats, steps: int) -> Floats:
         """NELBO (n,), nats per sequence, at ``steps`` steps in all of the schedules Beta(a, b); points (n, 2): a and b.
 
-        Raises InputError where the blocks cannot share the steps equally.
+        Raises InputError where the blocks cannot share the steps.
         """
         a, b = points.T
         if self.bernoulli:
             return self._ancestral.price(beta_grids(a, b, steps))
-        if steps % self.blocks:
-            raise InputError(f"{steps} steps cannot be shared equally by {self.blocks} blocks; give a multiple")
+        shares = self.share(steps, len(self.curve), self.block_length)
         if self.rule == "one-per-step" and steps >= len(self.curve):
             return np.full(len(points), self.floor)  # one token a step
-        counts = counts_of_grids(beta_grids(a, b, steps // self.blocks), self.block_length, self.rule)
-        return price_counts(self.curve, np.tile(counts, self.blocks))
+        inside = {each: counts_of_grids(beta_grids(a, b, each), self.block_length, self.rule) for each in set(shares)}
+        return price_counts(self.curve, np.concatenate([inside[each] for each in shares], axis=1))
 
     def best_beta(self, steps: int, space_a: Range, space_b: Range) -> Beta:
         """The Beta(a, b) of least price in the box, by a scan in log scale, refined where its cells are cheapest.

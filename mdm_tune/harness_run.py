@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from mdm_tune.adaptive_names import parse_adaptive
-from mdm_tune.build import Run, opened, settings_of
+from mdm_tune.build import Run, opened
 from mdm_tune.config import Config
 from mdm_tune.config_tasks import LmEvalDatasetConfig
 from mdm_tune.errors import InputError, MdmTuneError, RunError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
 from mdm_tune.harness import Judgement, judgement, load_tasks, manager_of, silent
+from mdm_tune.naming import settings_of
 from mdm_tune.permissions import Permissions
-from mdm_tune.profiles import Profiles
+from mdm_tune.profiles import optimum_of, profiles_of
 from mdm_tune.records import Record, comparison_records, cost_record, row_record, schedule_file_record
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.runs import other_samplers
@@ -133,7 +134,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
     folder = RunFolder(run.config.output)
     notify(Loaded(run))
     settings = _settings_asked(run, folder, schedules, steps)
-    for note in other_samplers(run.config, list(dict.fromkeys(setting.label for setting in settings))):
+    for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings))):
         notify(note)
     folder.open()
     scores: list[Scores] = []
@@ -178,8 +179,8 @@ def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: li
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
     if not steps:
         steps = sorted(load_schedule(own[0]).budgets) if own else list(run.config.sampler.steps)
-    profiles = Profiles(run, folder, lambda event: None, steps)
-    return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, profiles.optimum))
+    optimum = optimum_of(profiles_of(run, folder, lambda event: None, steps))
+    return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum))
 
 
 def _fold(run: Run) -> dict[str, list[int]]:

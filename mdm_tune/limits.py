@@ -16,10 +16,17 @@ from mdm_tune.schedules import Linear
 from mdm_tune.scoring import InTime
 from mdm_tune.search import PILOT, reference_of
 
-__all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows"]
+__all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of"]
 
 LATEST = 8  # pieces of work that say how fast the machine is now
 TOLD = 0.02  # of the timeout: a search that is expected to end later by more than this says so
+
+
+def schedules_of(run: Run, use: Use) -> int:
+    """How many schedules of a budget are scored on a split, at most."""
+    settings, kinds = run.search, len(run.evaluator.block_lengths)
+    named = kinds * len(settings.baselines)
+    return {"tune": kinds * settings.trials, "choose": settings.finalists + named, "report": 1 + named}[use]
 
 
 def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, reference: bool = True) -> int:
@@ -40,10 +47,9 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
 
 def confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool = True) -> int:
     """Denoiser rows, at most, of comparing finalists and baselines on unseen examples at these budgets."""
-    baselines = len(run.search.baselines)
     priced = run.evaluator.metric.name == "nelbo"  # finalists by the profile, so that only the report draws samples
-    rows = 0 if priced else phase_rows(run, "choose", run.search.finalists + baselines, steps)
-    return rows + phase_rows(run, "report", 1 + baselines, steps, reference=reference)
+    rows = 0 if priced else phase_rows(run, "choose", schedules_of(run, "choose"), steps)
+    return rows + phase_rows(run, "report", schedules_of(run, "report"), steps, reference=reference)
 
 
 def pilot_rows(run: Run, steps: Sequence[int]) -> int:
@@ -73,19 +79,20 @@ class Timetable:
         self.told = False
         run.evaluator.clocked = self._clocked
 
-    def trials_of(self, place: int) -> InTime | None:
+    def trials_of(self, place: int, kind: int = 0) -> InTime | None:
         """Whether the trials of the budget at this place of the config have time for more; None without a timeout.
 
-        What is left when all confirmations from this budget on are paid for is shared equally by the budgets.
+        kind: which of the kinds of blocks they are for. What is left when all confirmations from this budget on are
+        paid for is shared equally by the budgets and the kinds of blocks of each.
         """
         if self.timeout is None:
             return None
         end, began = self.began + self.timeout, self.clock()
-        budgets = len(self.run.config.sampler.steps) - place
+        studies = (len(self.run.config.sampler.steps) - place) * len(self.run.evaluator.block_lengths) - kind
         rows = self._rows(place, reference=place == 0)
 
         def in_time(calls: float, more: float) -> bool:
-            share = (end - began - rows * self._per_call) / budgets
+            share = (end - began - rows * self._per_call) / studies
             return self.clock() - began + calls * self._per_call + more <= share
 
         return in_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Literal, Protocol
 
@@ -40,11 +41,11 @@ RUN = 3  # tokens in a row that are looked at together, so that repeated phrases
 class ExactMetric:
     """A divergence computed without sampling.
 
-    fixed(counts) and ancestral(alphas) return nats. denoiser_rows: what preparing it cost.
+    fixed(counts, block_length) and ancestral(alphas) return nats. denoiser_rows: what preparing it cost.
     """
 
     name: str
-    fixed: Callable[[tuple[int, ...]], float]
+    fixed: Callable[[tuple[int, ...], int | None], float]
     ancestral: Callable[[Values], float]
     denoiser_rows: int
     label: str
@@ -93,25 +94,28 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     label = {"kl": "KL(target || sampled), nats", "tv": "total variation"}[name]
     return ExactMetric(
         name,
-        lambda counts: compare(target, enumeration.fixed(counts)),
+        lambda counts, block_length: compare(target, enumeration.fixed(counts)),  # blocks are refused with the config
         lambda alphas: compare(target, enumeration.ancestral(alphas)),
         (law.vocab_size + 1) ** law.length,  # every partial sequence was shown to the denoiser once
         label,
     )
 
 
-def order_kl(law: Law, block_length: int | None = None) -> ExactMetric:
+def order_kl(law: Law, block_lengths: Sequence[int | None] = (None,)) -> ExactMetric:
     """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
 
-    With ``block_length`` for blocks of so many positions, filled from left to right.
+    block_lengths: of blocks filled from left to right, whose profiles are computed beforehand, and others when they are
+    asked for. Raises InputError where one does not divide the length.
 
     Source: arXiv:2511.04647 and arXiv:2510.25544: E_order KL = NELBO_K - H(p).
     """
-    curve, entropy = law.profile(block_length), law.entropy()
+    curve, entropy = cache(law.profile), law.entropy()
+    for block_length in block_lengths:
+        curve(block_length)
     return ExactMetric(
         "order_kl",
-        lambda counts: pricing.order_kl(curve, entropy, counts),
-        lambda alphas: pricing.ancestral_order_kl(curve, entropy, alphas),
+        lambda counts, block_length: pricing.order_kl(curve(block_length), entropy, counts),
+        lambda alphas: pricing.ancestral_order_kl(curve(None), entropy, alphas),
         0,
         "E_order KL(p || q), nats",
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.blocks import Share, equal_shares
+from mdm_tune.evaluation import Cost
 from mdm_tune.pricing import nelbo
 from mdm_tune.profile import finite_lists
 from mdm_tune.profiles import Profiles
@@ -41,6 +43,8 @@ class Priced:
 class PricedBudget:
     """Schedules at one budget: linear, squared-sine, other hand-made ones, then ``beta`` and ``optimum``.
 
+    With blocks also ``linear`` and ``beta`` with the steps shared out the other way: ``beta_tuned`` where blocks share
+    them equally, and ``beta_equal`` where they are tuned and can be shared equally.
     gap: the best Beta less the optimum on the curve that both were chosen on, never negative: what the family leaves
     behind. excess_ratio: what the best Beta loses there above one token per step, over what the optimum loses; None
     where that is nothing. measured_gap: the same difference on the losses, paired. linear_steps: the fewest steps at
@@ -59,7 +63,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     """Price one budget; names: hand-made schedules besides linear and squared-sine.
 
     The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off), and
-    priced on the measured one. Raises InputError where blocks cannot share the steps equally.
+    priced on the measured one. Raises InputError where blocks cannot share the steps.
     """
     profile = profiles.profile
     schedules: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
@@ -69,6 +73,8 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
         name: profiles.run.evaluator.setting(schedule, steps, "optimum" if name == "optimum" else None)
         for name, schedule in schedules.items()
     }
+    for name, (schedule, setting) in _shared_otherwise(profiles, steps).items():
+        schedules[name], settings[name] = schedule, setting
     prices = {name: profile.prices(profiles.weights(setting)) for name, setting in settings.items()}
 
     def over_examples(values: NDArray[np.float64]) -> Estimate:
@@ -91,28 +97,51 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     )
 
 
+def _shared_otherwise(profiles: Profiles, steps: int) -> dict[str, tuple[Schedule, Setting]]:
+    """Linear and the best Beta with the steps of blocks tuned where they are equal, and equal where they are tuned."""
+    evaluator = profiles.run.evaluator
+    size, tuned = evaluator.sampler.block_length, profiles.shares_steps
+    if size is None or (tuned and steps % profiles.pricer.blocks):
+        return {}
+    share: Share = equal_shares if tuned else profiles.steps_of_blocks
+    best = profiles.best_beta(steps, share)
+    kind = "equal" if tuned else "tuned"
+    return {
+        f"{name}_{kind}": (schedule, Setting.of(schedule, steps, evaluator.length, evaluator.sampler, share=share))
+        for name, schedule in (("linear", Linear()), ("beta", best))
+    }
+
+
 def _linear_steps(profiles: Profiles, price: float) -> int | None:
     """The fewest steps at which linear costs at most ``price``."""
     evaluator, curve, blocks = profiles.run.evaluator, profiles.profile.curve, profiles.pricer.blocks
-    for steps in range(blocks, min(profiles.limit, TRIED) + 1, blocks):
+    for steps in range(blocks, min(profiles.limit, TRIED) + 1, 1 if profiles.shares_steps else blocks):
         if profiles.weights(evaluator.setting(Linear(), steps)) @ curve <= price + 1e-9 * max(1.0, abs(price)):
             return steps
     return None
 
 
 def write_profile(
-    profiles: Profiles, budgets: Sequence[PricedBudget], notes: Sequence[str], folder: RunFolder
+    priced: Sequence[tuple[Profiles, Sequence[PricedBudget]]], notes: Sequence[str], folder: RunFolder
 ) -> Record:
-    """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON."""
+    """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON.
+
+    priced: the same budgets in each kind of blocks. The files have each budget in the blocks where it costs least.
+    """
     names = {kind: f"profile-{kind}.yaml" for kind in ("beta", "optimum")}
     files = {"profile": "profile.json", **names}
     paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
-    record = {**_profile_record(profiles, budgets), "notes": list(notes), "files": paths}
+    first, *others = (_profile_record(profiles, budgets) for profiles, budgets in priced)
+    spent = cost_record(sum((profiles.spent for profiles, _ in priced), Cost()))
+    record = {**first, "other_block_lengths": others, **spent, "notes": list(notes), "files": paths}
     folder.open()
     folder.write_json(files["profile"], record)
     for kind, name in names.items():
-        entries = [_schedule_entry(budget.steps, budget.schedules[kind]) for budget in budgets]
-        folder.write_schedule(schedule_file_record(profiles.run, entries), name)
+        entries = []
+        for same in zip(*(budgets for _, budgets in priced), strict=True):
+            best = min(same, key=lambda budget: budget.schedules[kind].nelbo.value)
+            entries.append(_schedule_entry(best.steps, best.schedules[kind]))
+        folder.write_schedule(schedule_file_record(priced[0][0].run, entries), name)
     return record
 
 

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.answers import MODEL, answer_records, answered, file_digits
+from mdm_tune.answers import MODEL, answer_records, answered
+from mdm_tune.blocks import Share, Shares, equal_shares, even_shares, shares_of
 from mdm_tune.build import Run
-from mdm_tune.config import resolved
 from mdm_tune.config_rules import OPTIMUM
-from mdm_tune.datasets import Use
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.family import Pricer
+from mdm_tune.kept import kept_profile, profile_key
 from mdm_tune.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.models import law_of
 from mdm_tune.pricing import Optima, ancestral_weights, count_weights
 from mdm_tune.profile import Profile
 from mdm_tune.proposals import START, Guide
-from mdm_tune.results import RunFolder, versions
+from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
 
-__all__ = ["Profiles", "example_count"]
+__all__ = ["Profiles", "example_count", "optimum_of", "profiles_of"]
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
-FORMAT = "mdm-tune-profile-1"
 EXAMPLES = 128  # of the tune split where the config names no number
 LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
 NEAR = 4  # schedules that a warm start takes from the profile, the best one first
@@ -42,8 +40,8 @@ NEAR = 4  # schedules that a warm start takes from the profile, the best one fir
 class Profiles:
     """The profile and what follows from it, made when it is first asked for.
 
-    notify: told of each measured point. budgets: numbers of steps that prices are wanted for, else the config's.
-    share: lets one of several workers make a record of that name for all.
+    run: its evaluator at one block length. notify: told of each measured point. budgets: numbers of steps that prices
+    are wanted for, else the config's. share: lets one of several workers make a record of that name for all.
     """
 
     def __init__(
@@ -54,7 +52,10 @@ class Profiles:
         budgets: Sequence[int] = (),
         share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
     ) -> None:
-        self.run, self.folder, self.notify, self.share = run, folder, notify, share
+        self.run, self.folder, self.notify = run, folder, notify
+        size, length = run.evaluator.sampler.block_length, run.evaluator.length
+        self.mark = f"-blocks-{size or length}" if run.evaluator.several else ""  # tells it from those in other blocks
+        self.share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: share(task + self.mark, make)
         self.budgets = tuple(budgets or run.config.sampler.steps)
         self.reused = False  # whether the profile was kept in the folder
         self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
@@ -65,6 +66,11 @@ class Profiles:
     def prices_objective(self) -> bool:
         """Whether the objective is what a profile prices, so that trials need no denoiser."""
         return self.run.evaluator.metric.name == "nelbo"
+
+    @property
+    def taken(self) -> bool:
+        """Whether the profile was asked for."""
+        return "profile" in self.__dict__
 
     @cached_property
     def possible(self) -> bool:
@@ -96,9 +102,9 @@ class Profiles:
             return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
-        file, key = self.folder.profile(use), self._key(use)
+        file, key = self.folder.profile(use, self.mark), profile_key(self.run, use, self.budgets)
         if self.folder.has(file):
-            kept, changed = _kept(self.folder, file, key)
+            kept, changed = kept_profile(self.folder, file, key)
             self.reused = self.reused or (use == "tune" and kept is not None)
             if kept is not None:
                 return kept
@@ -115,7 +121,7 @@ class Profiles:
         used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
         split, drawing = answered(self.run, used, settings.answers, self.share)
         if settings.answers == MODEL:
-            self.folder.write_lines(f"answers-{use}.jsonl", answer_records(self.run, split))
+            self.folder.write_lines(f"answers-{use}{self.mark}.jsonl", answer_records(self.run, split))
         found = measure(
             evaluator.denoiser,
             split.start,
@@ -147,7 +153,13 @@ class Profiles:
     @property
     def needed(self) -> bool:
         """Whether it uses it as more than a warm start."""
-        return self.prices_objective or OPTIMUM in self.run.config.search.baselines
+        return self.prices_objective or self.shares_steps or OPTIMUM in self.run.config.search.baselines
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether it says how many steps each block gets."""
+        sampler = self.run.evaluator.sampler
+        return sampler.block_length is not None and sampler.block_steps == "tuned"
 
     @property
     def _warms(self) -> bool:
@@ -173,9 +185,10 @@ class Profiles:
             return count_weights(setting.counts, setting.length)
         return ancestral_weights(setting.alphas or (), setting.length)
 
-    def best_beta(self, steps: int) -> Beta:
-        """The Beta(a, b) of least NELBO in the box of the search."""
-        return self.pricer.best_beta(steps, self.run.search.space_a, self.run.search.space_b)
+    def best_beta(self, steps: int, share: Share | None = None) -> Beta:
+        """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not the search's own."""
+        pricer = self.pricer if share is None else replace(self.pricer, share=share)
+        return pricer.best_beta(steps, self.run.search.space_a, self.run.search.space_b)
 
     def optimum(self, steps: int) -> Schedule:
         """The schedule of least NELBO among all, within and outside the family."""
@@ -183,8 +196,18 @@ class Profiles:
             return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
         if steps >= self.profile.length:
             return Linear()  # one token a step, as every schedule
-        sweep = self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
-        return Counts(self.pricer.counts_of(sweep, steps))
+        return Counts(self.pricer.counts_of(self._sweep_to(steps), steps))
+
+    def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
+        """As many steps for each block as the optimum over all counts takes there.
+
+        Raises InputError where the steps are fewer than the blocks.
+        """
+        even = even_shares(steps, length, size)
+        return even if steps >= length else shares_of(self._sweep_to(steps).counts(steps), size)
+
+    def _sweep_to(self, steps: int) -> Optima:
+        return self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
 
     @cached_property
     def sweep(self) -> Optima:
@@ -242,7 +265,8 @@ class Profiles:
     def _pricer(self, profile: Profile) -> Pricer:
         sampler = self.run.evaluator.sampler
         curve = profile.monotone if self.run.config.profile.monotone else profile.steady
-        return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule)
+        share = self.steps_of_blocks if self.shares_steps else equal_shares
+        return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule, share)
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
         """The weights of the optimum at every budget, for the adaptive mode."""
@@ -255,26 +279,27 @@ class Profiles:
             best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
         return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
 
-    def _key(self, use: Use) -> dict[str, Any]:
-        """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
-        config = resolved(self.run.config)
-        used = versions(self.run.config.model.type)
-        adaptive = {**config["sampler"], **config["profile"], "steps": sorted(self.budgets)}
-        drawn = config["profile"]["answers"] == MODEL
-        return {
-            "format": FORMAT,
-            "versions": {name: used[name] for name in ("mdm-tune", "torch", "transformers") if name in used},
-            "model": self.run.fingerprints["model"],
-            "split": self.run.evaluator.split(use).fingerprint,
-            "answers": file_digits(config["profile"]["answers"]),
-            "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
-            "block_length": config["sampler"]["block_length"],
-            "guidance": config["sampler"]["guidance"],
-            "sampler": [self.run.config.sampler.record, self.run.code] if drawn else None,
-            "adaptive": None
-            if adaptive["tolerance"] is None
-            else {name: adaptive[name] for name in ("steps", "reveal", "counts", "monotone")},
-        }
+
+def profiles_of(
+    run: Run,
+    folder: RunFolder,
+    notify: Callable[[PointMeasured], None],
+    budgets: Sequence[int] = (),
+    share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
+) -> dict[int | None, Profiles]:
+    """The profile in each kind of blocks that is compared; where steps are tuned, it shares them out from here on."""
+    found = {}
+    for size in run.evaluator.block_lengths:
+        here = replace(run, evaluator=run.evaluator.at(size))
+        found[size] = Profiles(here, folder, notify, budgets, share)
+        if found[size].shares_steps:
+            run.evaluator.shares[size] = found[size].steps_of_blocks
+    return found
+
+
+def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None, int], Schedule]:
+    """What the schedule of that name stands for, by block length and steps."""
+    return lambda block_length, steps: profiles[block_length].optimum(steps)
 
 
 def example_count(run: Run) -> int:
@@ -285,13 +310,3 @@ def example_count(run: Run) -> int:
 
 def _cost(profile: Profile) -> Cost:
     return Cost(profile.denoiser_rows, profile.denoiser_tokens, profile.seconds)
-
-
-def _kept(folder: RunFolder, file: Path, key: dict[str, Any]) -> tuple[Profile | None, list[str]]:
-    """The folder's profile, if it was made from the same model, data and settings; else in what it differs."""
-    try:
-        record = folder.read(file)
-        changed = [name for name in key if record["key"].get(name) != key[name]]
-        return (None if changed else Profile.from_record(record["profile"])), changed
-    except (InputError, AttributeError, LookupError, TypeError, ValueError):
-        raise InputError(f"{file} is damaged; delete it, and the profile is measured anew") from None

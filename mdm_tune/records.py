@@ -9,9 +9,10 @@ from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.claims import Detectable
-from mdm_tune.confirmation import EXHAUSTED, Budget, Frontier, Pair, frontier_of
+from mdm_tune.claims import Detectable, Gain
+from mdm_tune.confirmation import Budget, Frontier, Pair, frontier_of
 from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
+from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.settings import Setting
@@ -25,6 +26,7 @@ __all__ = [
     "estimate_record",
     "frontier_record",
     "plan_record",
+    "reach_record",
     "row_record",
     "schedule_file_record",
     "schedule_record",
@@ -182,10 +184,22 @@ def _finite(value: float | None) -> float | None:
 
 
 def plan_record(setting: Setting) -> Record:
-    """What the sampler gets: counts, or alphas for ancestral reveal."""
+    """What the sampler gets: counts and the blocks that they fill, or alphas for ancestral reveal."""
     return {
+        "block_length": None if setting.counts is None else setting.block_length or setting.length,
         "counts": None if setting.counts is None else list(setting.counts),
         "alphas": None if setting.alphas is None else list(setting.alphas),
+    }
+
+
+def reach_record(reach: Reach, length: int) -> Record:
+    """One budget in one kind of blocks, before its search."""
+    shares = reach.steps_of_blocks
+    return {
+        "steps": reach.steps,
+        "block_length": None if reach.ancestral else reach.block_length or length,
+        "steps_per_block": None if shares is None else list(shares),
+        "reachable_counts": reach.counts,
     }
 
 
@@ -206,7 +220,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "answered_from_record": budget.reused,
         "dropped": budget.dropped,
         "ended": budget.ended,
-        "all_reachable_counts_scored": budget.ended == EXHAUSTED,
+        "all_reachable_counts_scored": budget.exhausted,
         "choose": [
             {"schedule": scores.setting.label, **estimate_record(scores.estimate)} for scores in budget.chosen_from
         ],
@@ -234,7 +248,7 @@ def _claims(run: Run, budgets: Sequence[Budget]) -> Record:
 
 def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
     """What the JSON and the schedule file both say of a budget's quality."""
-    winner, better = budget.winner, budget.gain
+    winner = budget.winner
     return {
         **nfe_record(winner),
         "metric": evaluator.metric.name,
@@ -243,18 +257,24 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "n": winner.count,
         "split": winner.use,
         "baselines": {name: estimate_record(scores.estimate) for name, scores in budget.baselines.items()},
-        "gain_over_linear": {
-            "value": _finite(better.value),
-            "ci": _interval(better.ci),
-            "ci_familywise": _interval(better.familywise),
-            "examples_that_differ": better.differing,
-            "shown": better.shown,
-        },
+        "gain_over_linear": _gain_record(budget.gain),
+        "linear": budget.baselines["linear"].setting.label,
+        "gain_over_first_linear": None if budget.gain_over_first is None else _gain_record(budget.gain_over_first),
         "beats_linear": budget.beats_linear,
         "flags": list(budget.flags),
         "data": None if budget.data is None else estimate_record(budget.data.estimate),
         **_diversity(budget),
         "detectable_gain": budget.detectable,
+    }
+
+
+def _gain_record(better: Gain) -> Record:
+    return {
+        "value": _finite(better.value),
+        "ci": _interval(better.ci),
+        "ci_familywise": _interval(better.familywise),
+        "examples_that_differ": better.differing,
+        "shown": better.shown,
     }
 
 

@@ -24,19 +24,25 @@ __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "vers
 
 FORMAT = "mdm-tune-schedule-1"
 HEADER = """\
-# A tuned mask schedule. Per budget: `counts` tokens are revealed at steps 1..K (summing to `length`), or `alphas`, the
-# expected revealed share at each step's start and end, for ancestral reveal. Time runs from all masked to data.
+# A tuned mask schedule. Per budget: `counts` tokens are revealed at steps 1..K (summing to `length`), blocks of
+# `block_length` positions from left to right, or `alphas`, the expected revealed share at each step's start and end,
+# for ancestral reveal. Time runs from all masked to data.
 """
 
 
 @dataclass(frozen=True)
 class ScheduleBudget:
-    """One budget of a schedule file: exactly one of counts (tokens per step) and alphas (from 0 to 1) is set."""
+    """One budget of a schedule file: exactly one of counts (tokens per step) and alphas (from 0 to 1) is set.
+
+    block_length: of the blocks that the counts fill from left to right, the whole length for one block; None where the
+    file does not say.
+    """
 
     steps: int
     schedule: Schedule
     counts: tuple[int, ...] | None
     alphas: tuple[float, ...] | None
+    block_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,10 @@ def _budget(entry: Mapping[str, Any], length: int) -> ScheduleBudget:
         raise ValueError(f"counts must not be negative and sum to the length {length}, got {list(counts)}")
     if alphas is not None and (alphas[0] != 0 or alphas[-1] != 1 or list(alphas) != sorted(alphas)):
         raise ValueError(f"alphas must increase from 0 to 1, got {list(alphas)}")
-    return ScheduleBudget(steps, parse_schedule(entry["schedule"]), counts, alphas)
+    size = entry.get("block_length")
+    if size is not None and (counts is None or not isinstance(size, int) or size < 1 or length % size):
+        raise ValueError(f"block_length goes with counts and divides the length {length}, got {size!r}")
+    return ScheduleBudget(steps, parse_schedule(entry["schedule"]), counts, alphas, size)
 
 
 class RunFolder:
@@ -106,9 +115,9 @@ class RunFolder:
         self.result = self.path / "search.json"
         self.identity = self.path / "run.json"
 
-    def profile(self, use: str) -> Path:
-        """Where the profile measured on a split is kept."""
-        return self.path / ("profile-values.json" if use == "tune" else f"profile-values-{use}.json")
+    def profile(self, use: str, mark: str = "") -> Path:
+        """Where the profile measured on a split is kept. mark: tells it from those in other blocks."""
+        return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{mark}.json"
 
     @property
     def holds_search(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -13,18 +13,18 @@ import torch
 
 from mdm_tune.adaptive import check_adaptive, score_adaptive
 from mdm_tune.adaptive_names import Adaptive, parse_adaptive
-from mdm_tune.build import Run, is_file, opened, own_steps, settings_of
+from mdm_tune.build import Run, opened
 from mdm_tune.config import Config
-from mdm_tune.config_rules import OPTIMUM
 from mdm_tune.datasets import Dataset, Split
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.events import Loaded, Note, Notify, Scored, memory_notes
 from mdm_tune.example_records import difference_records, example_records, reported_records
+from mdm_tune.naming import is_file, own_steps, settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
-from mdm_tune.profiles import Profiles
-from mdm_tune.records import Record, comparison_records, cost_record, row_record
+from mdm_tune.profiles import Profiles, optimum_of, profiles_of
+from mdm_tune.records import Record, comparison_records, cost_record, plan_record, row_record
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.sampling import Step
 from mdm_tune.seeding import derive_seed
@@ -60,26 +60,27 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     notify(Loaded(run))
-    profiles = Profiles(run, folder, notify, budgets)
+    profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
     fixed = [name for name in names if parse_adaptive(name) is None]
-    settings = list(settings_of(run.evaluator, fixed, budgets, unnamed, profiles.optimum))
+    settings = list(settings_of(run.evaluator, fixed, budgets, unnamed, optimum_of(profiles)))
     if differences and run.evaluator.exact:
         raise InputError(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
-    notes = profile_notes(profiles) if OPTIMUM in names else ()
     files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
-    for note in (*other_samplers(config, dict.fromkeys(files)), *notes):
+    asked = [each for each in profiles.values() if each.taken]
+    notes = (note for each in asked for note in profile_notes(each))
+    for note in (*other_samplers(run, dict.fromkeys(files)), *notes):
         notify(note)
-    setting_at = partial(_setting_at, run, profiles)
-    for plan, number in product(adaptive, budgets):
-        check_adaptive(run.evaluator, plan, number, setting_at)
+    for plan, number, size in product(adaptive, budgets, profiles):
+        here = run.evaluator.at(size)
+        check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
     folder.open()
     scores = []
-    total = len(settings) + len(adaptive) * len(budgets)
-    for found in _scored(run, settings, adaptive, budgets, setting_at):
+    total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
+    for found in _scored(run, settings, adaptive, budgets, profiles):
         scores.append(found)
         notify(Scored(found, len(scores), total))
     for note in memory_notes(run):
@@ -90,7 +91,11 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         "rows": [row_record(found, metric) for found in scores],
         "data": None if data is None else row_record(data, metric),
         "comparisons": comparison_records(scores),
-        **cost_record(sum((found.cost for found in scores), run.evaluator.preparation + profiles.spent)),
+        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
+        **cost_record(
+            sum((each.cost for each in scores), run.evaluator.preparation)
+            + sum((each.spent for each in profiles.values()), Cost())
+        ),
     }
     record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
@@ -100,12 +105,12 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     if examples:
         folder.write_lines("evaluate-scores.jsonl", examples)
     if differences:
-        record["differences"] = difference_records(examples)
+        record["differences"] = difference_records(examples, record["reference"])
     return record
 
 
-def _setting_at(run: Run, profiles: Profiles, name: str, steps: int) -> Setting:
-    return next(settings_of(run.evaluator, [name], [steps], optimum=profiles.optimum))
+def _setting_at(evaluator: Evaluator, profiles: Mapping[int | None, Profiles], name: str, steps: int) -> Setting:
+    return next(settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles)))
 
 
 def _scored(
@@ -113,21 +118,22 @@ def _scored(
     settings: Sequence[Setting],
     adaptive: Sequence[Adaptive],
     budgets: Sequence[int],
-    setting_at: Callable[[str, int], Setting],
+    profiles: Mapping[int | None, Profiles],
 ) -> Iterator[Scores]:
     """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
-    kept: dict[str, Scores] = {}
+    kept: dict[tuple[str, int | None], Scores] = {}
     for steps in budgets:
         for setting in settings:
             if setting.steps == steps:
                 yield run.evaluator.score(setting, "report")
-        for plan in adaptive:
-            if plan.kind != "quota" and plan.name in kept:
-                yield replace(kept[plan.name], setting=replace(kept[plan.name].setting, steps=steps), cost=Cost())
+        for plan, size in product(adaptive, profiles):
+            evaluator, key = run.evaluator.at(size), (plan.name, size)
+            if plan.kind != "quota" and key in kept:
+                yield replace(kept[key], setting=replace(kept[key].setting, steps=steps), cost=Cost())
                 continue
-            found = score_adaptive(run.evaluator, plan, steps, setting_at, "report")
+            found = score_adaptive(evaluator, plan, steps, partial(_setting_at, evaluator, profiles), "report")
             if plan.value is not None:
-                kept[plan.name] = found
+                kept[key] = found
             yield found
 
 
@@ -160,12 +166,12 @@ def _sample(
     config = run.config
     folder = RunFolder(config.output)
     name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
-    evaluator = run.evaluator
+    evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
-    profiles = Profiles(run, folder, lambda event: None)
-    (setting,) = settings_of(evaluator, [name], [steps], optimum=profiles.optimum)
+    profiles = profiles_of(run, folder, lambda event: None)
+    (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     split = _to_fill(run, number)
     # Replicas and external code do not show their steps.
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
@@ -179,10 +185,12 @@ def _sample(
         ],
         "schedule": name,
         "steps": setting.steps,
-        "counts": None if setting.counts is None else list(setting.counts),
-        "alphas": None if setting.alphas is None else list(setting.alphas),
+        **plan_record(setting),
         "nfe": float(result.nfe.double().mean()),
-        **cost_record(Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began) + profiles.spent),
+        **cost_record(
+            Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
+            + sum((each.spent for each in profiles.values()), Cost())
+        ),
     }
     folder.open()
     folder.write_json("samples.json", record)
@@ -208,12 +216,17 @@ def _prompts(split: Split, number: int) -> list[Record]:
     return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
 
 
-def other_samplers(config: Config, names: Iterable[str]) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another sampler."""
+def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
+    """A note for each schedule file that was tuned for another sampler, or in other blocks."""
     for name in filter(is_file, names):
-        found = load_schedule(name).record.get("sampler")
+        file = load_schedule(name)
+        found = file.record.get("sampler")
         tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
-        now = config.sampler.record
+        now = run.config.sampler.record
         changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
         if changed:
             yield Note(f"{name} was tuned for {', '.join(changed)}")
+        here = [size or file.length for size in run.evaluator.block_lengths]
+        said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
+        for size in sorted(said.difference(here)):
+            yield Note(f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mdm_tune.claims import Detectable, detectable
 from mdm_tune.config_rules import OPTIMUM
-from mdm_tune.confirmation import Budget, Comparing, confirm
+from mdm_tune.confirmation import Budget, Comparing, Side, confirm
 from mdm_tune.datasets import Use
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores
@@ -23,13 +23,21 @@ from mdm_tune.sharing import Judge
 from mdm_tune.statistics import estimate
 from mdm_tune.tuning import TrialDone, tune
 
-__all__ = ["Event", "reference_of", "search_budget"]
+__all__ = ["BlocksBegun", "Event", "reference_of", "search_budget"]
 
 PILOT = 32  # tune examples at least, so that their spread means something
 REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
 REFERENCE_FACTOR = 4  # how many times the largest budget "many steps" are
 
-Event = TrialDone | Comparing | Detectable
+
+@dataclass(frozen=True)
+class BlocksBegun:
+    """The trials of a budget in one of several kinds of blocks begin or go on."""
+
+    block_length: int
+
+
+Event = TrialDone | Comparing | Detectable | BlocksBegun
 
 
 def search_budget(
@@ -37,28 +45,32 @@ def search_budget(
     steps: int,
     settings: SearchSettings,
     notify: Callable[[Event], None] = lambda event: None,
-    guide: Guide = Guide(),
+    guides: Mapping[int | None, Guide] = {},
     *,
     budgets: Sequence[int] = (),
-    in_time: InTime | None = None,
+    in_time: Callable[[int], InTime | None] = lambda kind: None,
 ) -> Budget:
     """Tune one budget and confirm the result; goes on with what the judge's storage already holds.
 
-    budgets: all of the search, this one among them, by which intervals are corrected; () for this one alone. in_time:
-    what ends the trials in time.
+    guides: by block length. budgets: all of the search, this one among them, by which intervals are corrected; () for
+    this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their turn comes.
 
     Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
     """
     evaluator = judge.evaluator
-    baselines = {name: _baseline(name, guide) for name in settings.baselines}
-    for name, schedule in baselines.items():
-        evaluator.setting(schedule, steps, name)
-    ledger = judge.desk.ledger(f"steps-{steps}", evaluator.metric.direction)
-    claims = max(1, len(budgets))
+    baselines = {size: _baselines(evaluator.at(size), steps, settings, guides) for size in evaluator.block_lengths}
+    claims, limit = max(1, len(budgets)), in_time(0)
     first, cost = _pilot(judge, steps, claims)
     if first is not None:
         notify(first)
-    tuned = tune(evaluator, steps, settings, ledger, notify, guide, in_time)
+    sides: list[Side] = []
+    for kind, (size, named) in enumerate(baselines.items()):
+        here, guide = evaluator.at(size), guides.get(size, Guide())
+        if evaluator.several:
+            notify(BlocksBegun(size or evaluator.length))
+        ledger = judge.desk.ledger(_study(here, steps), evaluator.metric.direction)
+        tuned = tune(here, steps, settings, ledger, notify, guide, in_time(kind) if kind else limit)
+        sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
         def about_to(setting: Setting, place: int) -> None:
@@ -69,17 +81,13 @@ def search_budget(
     many = reference_of(evaluator, budgets or (steps,))
     reference = None if many is None else judge.score([many[0]], "report", examples=many[1])[0]
     found = confirm(
-        evaluator,
+        sides,
         steps,
-        tuned.trials,
-        baselines,
         settings.finalists,
         score,
         claims=claims,
         reference=reference,
         diversity_loss=settings.diversity_loss,
-        choose=guide.choose,
-        ended=tuned.ended,
     )
     extra = cost if reference is None else cost + reference.cost
     return replace(found, cost=found.cost + extra, pilot=cost)
@@ -110,6 +118,8 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Co
     if evaluator.exact:
         return None, Cost()
     settings = [evaluator.setting(schedule, steps) for schedule in START]
+    if settings[0].key == settings[1].key:  # they cannot differ
+        return None, Cost()
 
     def make() -> dict[str, Any]:
         examples = min(PILOT, len(evaluator.split("tune").ids))
@@ -129,6 +139,23 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Co
         scores.append(Scores(setting, estimate(values_here), setting.nfe, Cost(), "tune", values_here))
     report = len(evaluator.split("report").ids)
     return detectable(scores[0], scores[1], report, claims), Cost(rows, tokens, seconds)
+
+
+def _study(evaluator: Evaluator, steps: int) -> str:
+    """The name of a budget's ledger in the evaluator's blocks."""
+    size = evaluator.sampler.block_length or evaluator.length
+    return f"steps-{steps}-blocks-{size}" if evaluator.several else f"steps-{steps}"
+
+
+def _baselines(
+    evaluator: Evaluator, steps: int, settings: SearchSettings, guides: Mapping[int | None, Guide]
+) -> dict[str, Schedule]:
+    """The hand-made schedules by name; raises InputError for one that does not fit."""
+    guide = guides.get(evaluator.sampler.block_length, Guide())
+    found = {name: _baseline(name, guide) for name in settings.baselines}
+    for name, schedule in found.items():
+        evaluator.setting(schedule, steps, name)
+    return found
 
 
 def _baseline(name: str, guide: Guide) -> Schedule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from mdm_tune.build import Run, check_baselines, opened
 from mdm_tune.config import Config, resolved, to_yaml
 from mdm_tune.confirmation import Budget
 from mdm_tune.errors import InputError
-from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, RunEvent, SearchBegun, memory_notes
+from mdm_tune.evaluation import Cost
+from mdm_tune.events import BudgetStarted, Loaded, Note, Notify, Reachable, RunEvent, SearchBegun, memory_notes
 from mdm_tune.example_records import example_records, reported_records
 from mdm_tune.files import write_text
 from mdm_tune.ledger import Worker
 from mdm_tune.limits import Timetable
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile_run import profile_notes
-from mdm_tune.profiles import Profiles
+from mdm_tune.profiles import Profiles, profiles_of
+from mdm_tune.reach import reach_of
 from mdm_tune.records import Record, schedule_record, search_record
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta
@@ -94,16 +97,18 @@ def search(
 
 def _budgets(
     run: Run, folder: RunFolder, desk: Desk, timetable: Timetable, notify: Notify
-) -> tuple[list[Budget], Profiles]:
-    """Tune and confirm every budget, in the config's order."""
-    profiles = Profiles(run, folder, notify, share=desk.once)
-    if profiles.guides:
-        _begin_with_profile(profiles, notify)
+) -> tuple[list[Budget], list[Profiles]]:
+    """Tune and confirm every budget, in the config's order; with the profile in each kind of blocks."""
+    profiles = profiles_of(run, folder, notify, share=desk.once)
+    for each in profiles.values():
+        if each.guides:
+            _begin_with_profile(each, notify)
     judge, steps = Judge(run.evaluator, desk), run.config.sampler.steps
+    notify(Reachable(tuple(reach_of(run.evaluator, steps, run.search)), run.evaluator.length))
     budgets: list[Budget] = []
     for place, budget in enumerate(steps):
         winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
-        guide = profiles.guide(budget, winners)
+        guides = {size: each.guide(budget, winners) for size, each in profiles.items()}
         notify(BudgetStarted(budget))
 
         def tell(event: RunEvent, place: int = place) -> None:
@@ -111,13 +116,13 @@ def _budgets(
             if (text := timetable.warning(place, event)) is not None:
                 notify(Note(text))
 
-        in_time = timetable.trials_of(place)
-        budgets.append(search_budget(judge, budget, run.search, tell, guide, budgets=steps, in_time=in_time))
-    return budgets, profiles
+        in_time = partial(timetable.trials_of, place)
+        budgets.append(search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time))
+    return budgets, list(profiles.values())
 
 
 def _write_result(
-    run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Profiles, timetable: Timetable
+    run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Sequence[Profiles], timetable: Timetable
 ) -> Record:
     folder.write_schedule(schedule_record(run, budgets))
     reported = [
@@ -127,7 +132,8 @@ def _write_result(
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
-    record = search_record(run, folder, budgets, profiles.cost if profiles.guides else None)
+    spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
+    record = search_record(run, folder, budgets, spent)
     record["reported"] = list(reported_records(run, reported))
     record["seconds_late"] = timetable.late
     folder.write_json(folder.result.name, record)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mdm_tune.blocks import Share, equal_shares, even_shares
 from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
@@ -26,7 +28,8 @@ class Sampler:
     drawing: which positions go first, and how their tokens are drawn. bernoulli: ancestral reveal; else fixed counts
     by ``rule``. batch: rows of a denoiser call at most.
 
-    block_length: None for one block; else blocks of so many positions are filled from left to right.
+    block_length: None for one block; else blocks of so many positions are filled from left to right. block_steps: how
+    the steps of a budget are shared out among them, equally or as a profile says.
     """
 
     drawing: Drawing
@@ -34,6 +37,12 @@ class Sampler:
     rule: CountRule
     batch: int
     block_length: int | None = None
+    block_steps: Literal["equal", "tuned"] = "equal"
+
+    @property
+    def share(self) -> Share:
+        """How steps are shared out among blocks, as long as no profile says so."""
+        return even_shares if self.block_steps == "tuned" else equal_shares
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Setting:
     """One schedule at one budget, as the sampler gets it.
 
     label: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
-    and alphas (revealed probability at each step's start and end) is set.
+    and alphas (revealed probability at each step's start and end) is set. block_length: None for one block.
     """
 
     label: str
@@ -49,13 +58,19 @@ class Setting:
     length: int
     counts: tuple[int, ...] | None = None
     alphas: tuple[float, ...] | None = None
+    block_length: int | None = None
 
     @property
     def key(self) -> tuple[float, ...]:
         """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
         if self.counts is not None:
-            return tuple(count for count in self.counts if count)
+            return (*self.mark(self.block_length), *(count for count in self.counts if count))
         return self.alphas or ()
+
+    @staticmethod
+    def mark(block_length: int | None) -> tuple[float, ...]:
+        """What a key begins with: nothing without blocks, and else what no count can be."""
+        return () if block_length is None else (-float(block_length),)
 
     @property
     def revealed(self) -> tuple[float, ...]:
@@ -79,21 +94,31 @@ class Setting:
         revealed = np.cumsum((0, *self.counts)) / self.length
         return to_counts(Alphas(tuple(revealed.tolist())), len(self.counts), size, rule)
 
-    def within(self, block_length: int) -> Setting:
+    def checked(self) -> Setting:
         """The setting itself; raises InputError where a step reveals tokens of two blocks."""
-        if missing := set(range(block_length, self.length, block_length)) - set(np.cumsum(self.counts or ()).tolist()):
+        size = self.block_length or self.length
+        if missing := set(range(size, self.length, size)) - set(np.cumsum(self.counts or ()).tolist()):
             raise InputError(
-                f"{self.label} reveals tokens of two blocks in one step: with blocks of {block_length} a step must end "
+                f"{self.label} reveals tokens of two blocks in one step: with blocks of {size} a step must end "
                 f"after {min(missing)} tokens; split it there"
             )
         return self
 
     @classmethod
-    def of(cls, schedule: Schedule, steps: int, length: int, sampler: Sampler, label: str | None = None) -> Setting:
+    def of(
+        cls,
+        schedule: Schedule,
+        steps: int,
+        length: int,
+        sampler: Sampler,
+        label: str | None = None,
+        share: Share | None = None,
+    ) -> Setting:
         """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
 
-        With blocks the steps are those of all blocks together, shared equally, and the schedule holds inside each;
-        explicit counts go over all blocks and end a step where a block ends.
+        With blocks the steps are those of all blocks together, and the schedule holds inside each; explicit counts go
+        over all blocks and end a step where a block ends. share: how many steps each block gets; None for the
+        sampler's own.
         """
         name = label or schedule.name
         if sampler.bernoulli and isinstance(schedule, Linear) and schedule.counts_of != "ours":
@@ -103,23 +128,20 @@ class Setting:
         if sampler.bernoulli:
             return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
         size = sampler.block_length or length
-        blocks = length // size
         if isinstance(schedule, Counts):
-            return cls(name, steps, length, counts=to_counts(schedule, steps, length, sampler.rule)).within(size)
-        if steps % blocks:
-            fits = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
-            raise InputError(
-                f"{steps} steps cannot be shared equally by {blocks} blocks of {size} tokens; give a multiple of "
-                f"{blocks}, such as {fits}"
-            )
-        return cls(name, steps, length, counts=to_counts(schedule, steps // blocks, size, sampler.rule) * blocks)
+            counts = to_counts(schedule, steps, length, sampler.rule)
+            return cls(name, steps, length, counts, block_length=sampler.block_length).checked()
+        shares = (share or sampler.share)(steps, length, size)
+        inside = {each: to_counts(schedule, each, size, sampler.rule) for each in set(shares)}
+        counts = tuple(count for each in shares for count in inside[each])
+        return cls(name, steps, length, counts, block_length=sampler.block_length)
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:
     """The rows of the first setting, then as many of the next; counts are cut where blocks end.
 
-    sizes (rows,) int64: the positions that each row has to fill. A row of another size than the setting's gets the
-    counts that are closest to the same curve.
+    All settings have the same blocks. sizes (rows,) int64: the positions that each row has to fill. A row of another
+    size than the setting's gets the counts that are closest to the same curve.
     """
     if settings[0].counts is None:
         alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
@@ -129,7 +151,7 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
         by_size = {size: torch.tensor(setting.counts_for(size, sampler.rule)) for size in set(sizes.tolist())}
         for size in sizes.tolist():
             counts = by_size[size]
-            block = (counts.cumsum(0) - 1).clamp(min=0) // (sampler.block_length or size)
+            block = (counts.cumsum(0) - 1).clamp(min=0) // (setting.block_length or size)
             parts += [counts[block == number] for number in range(int(block[-1]) + 1)]
     padded = pad_sequence(parts, batch_first=True)  # (rows x blocks, most steps of any block)
     return CountPlan(padded.view(len(settings) * len(sizes), -1, padded.shape[1]))

@@ -14,23 +14,19 @@ __all__ = [
     "budget_table",
     "budgets_table",
     "calls",
-    "curve_table",
     "described",
     "detectable_lines",
     "diversity_table",
     "headline",
     "interval",
-    "left_behind",
     "paste",
+    "reach_lines",
     "reported_table",
     "short_names",
     "verdict",
 ]
 
 Record = dict[str, Any]
-
-CURVE_ROWS = 9  # points of a profile that a table shows
-BAR = 24  # characters of the longest bar
 
 
 def interval(value: float | None, bounds: Sequence[float | None] | None) -> str:
@@ -63,16 +59,23 @@ def _short(label: str) -> str:
 
 def budget_table(budget: Record) -> Table:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
-    title = f"{budget['steps']} steps, {budget['metric']} ({budget['direction']})"
+    title = f"{budget['steps']} steps{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
     table = Table(title=title, title_justify="left")
     table.add_column("schedule")
     table.add_column("value" if budget["ci"] is None else "value [95 %]", justify="right")
     table.add_row(f"tuned: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
+    blocks = budget["linear"].removeprefix("linear")  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
-        table.add_row(name, interval(found["value"], found["ci"]))
+        table.add_row(name if " in blocks of " in name else name + blocks, interval(found["value"], found["ci"]))
     if budget["data"] is not None:
         table.add_row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
     return table
+
+
+def _blocks(budget: Record) -> str:
+    """Which blocks, where a sequence has several."""
+    counts, size = budget["counts"], budget["block_length"]
+    return "" if counts is None or size == sum(counts) else f" in blocks of {size}"
 
 
 def diversity_table(budget: Record) -> Table | None:
@@ -102,8 +105,12 @@ def verdict(budget: Record) -> list[str]:
     lines = [_gain(budget), *_losses(budget)]
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
+    if budget["linear"] != "linear":
+        lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
+    if (more := budget["gain_over_first_linear"]) is not None:
+        lines.append(f"  over linear in the first block length: {interval(more['value'], more['ci'])}")
     if budget["ended"] is not None:
-        lines.append(f"stopped early: {budget['ended']}")
+        lines.append(budget["ended"] if budget["ended"].startswith("nothing") else f"stopped early: {budget['ended']}")
     if budget["dropped"]:
         lines.append(
             f"{budget['dropped']} of {budget['trials']} trials were dropped early, since they could hardly win"
@@ -244,41 +251,20 @@ def detectable_lines(found: Record | None) -> list[str]:
     return lines
 
 
-def curve_table(record: Record, of: str) -> Table:
-    """The profile at a few numbers of visible tokens."""
-    table = Table(title=f"information profile, {of}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("tokens visible", "nats per token", "standard error"):
-        table.add_column(heading, justify="right")
-    points = list(zip(record["revealed"], record["cross_entropy"], record["stderr"], strict=True))
-    shown = sorted({round(i * (len(points) - 1) / (CURVE_ROWS - 1)) for i in range(CURVE_ROWS)})
-    largest = max(record["cross_entropy"])
-    parts = [record[name] for name in ("content", "end_of_text") if record["content"] is not None]
-    for heading in ("content", "from the end on")[: len(parts)]:
-        table.add_column(heading, justify="right")
-    table.add_column("", justify="left")
-    for i in shown:
-        visible, loss, stderr = points[i]
-        apart = ("" if part[i] is None else f"{part[i]:.4f}" for part in parts)
-        bar = "█" * round(BAR * loss / largest) if largest > 0 else ""
-        table.add_row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", *apart, bar)
-    return table
-
-
-def left_behind(budget: Record) -> str:
-    """How far the best Beta is from the optimum, and how many steps it saves linear."""
-    gap, ratio, needs = budget["gap"], budget["gap"]["excess_ratio"], budget["linear_steps_for_same_nelbo"]
-    share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of its loss above one token per step)"
-    measured, more = gap["measured"], budget["beta"]["minus_linear"]
-    noise = "" if measured["ci"] is None else f", on the losses {interval(measured['nelbo'], measured['ci'])}"
-    steps = "more steps than were tried" if needs is None else f"{needs} steps"
-    if more["nelbo"] >= 0 or (more["ci"] is not None and more["ci"][1] >= 0):
-        verdict = "no gain over linear here"
-    else:
-        verdict = f"linear needs {steps} to be as good"
-    return (
-        f"{budget['steps']} steps: {verdict}; on the curve that schedules are chosen on the best Beta is "
-        f"{gap['nelbo']:.3g} nats above the optimum over all{share}{noise}"
-    )
+def reach_lines(found: Sequence[Record]) -> list[str]:
+    """Per budget, and kind of blocks, the steps of each block and how many count vectors the search can reach."""
+    lines = []
+    for reach in found:
+        shares, count = reach["steps_per_block"], reach["reachable_counts"]
+        if shares is None:
+            known = "ancestral reveal has no counts" if reach["block_length"] is None else "a profile will say"
+        else:
+            known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
+        if shares is not None and len(shares) > 1:
+            each = f"{shares[0]} steps each" if len(set(shares)) == 1 else f"{', '.join(map(str, shares))} steps"
+            known = f"{len(shares)} blocks of {reach['block_length']} tokens, {each}; {known}"
+        lines.append(f"{reach['steps']} steps: {known}")
+    return lines
 
 
 def described(schedule: Record) -> str:
@@ -291,7 +277,7 @@ def paste(budget: Record) -> str:
     if budget["counts"] is None:
         alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
         return f"alphas = [{alphas}]  # {budget['steps']} steps, ancestral reveal"
-    return f"counts = {budget['counts']}  # {budget['steps']} steps, tokens to reveal at each"
+    return f"counts = {budget['counts']}  # {budget['steps']} steps{_blocks(budget)}, tokens to reveal at each"
 
 
 def reported_table(record: Record) -> Table | None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.confirmation import EXHAUSTED, Trial
+from mdm_tune.confirmation import EXHAUSTED, NOTHING, Trial
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.ledger import Claim, Entry, Ledger
 from mdm_tune.proposals import START, Guide, SearchSettings, given_points, possible_gain, propose, reachable_counts
@@ -64,13 +64,15 @@ def tune(
     guide: Guide = Guide(),
     in_time: InTime | None = None,
 ) -> Tuned:
-    """Run the trials that the ledger lacks.
+    """Run the trials that the ledger lacks; none where the box reaches one vector of counts only.
 
     in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
     is. Several workers may call it on one ledger: each trial is run by one of them, and all of them return the same
     trials.
     """
     bench = _Bench(evaluator, steps, settings, ledger, guide, in_time)
+    if bench.reachable is not None and len(bench.reachable) == 1:
+        return Tuned((), NOTHING)
     while True:
         began = time.monotonic()
         ended, held = bench.ended, {int(task) for task in ledger.held()}

@@ -48,7 +48,9 @@ def stand_in(config: Config) -> Run:
     splits = {use: _split(use, count) for use, count in sizes(config).items()}
     chosen, wanted = config.sampler, config.search
     drawing: Any = SimpleNamespace(order=chosen.order)
-    sampler = Sampler(drawing, chosen.reveal == "bernoulli", chosen.counts, chosen.batch, chosen.block_length)
+    sampler = Sampler(
+        drawing, chosen.reveal == "bernoulli", chosen.counts, chosen.batch, *(chosen.block_length or (None,))
+    )
     dataset: Any = SimpleNamespace(splits=splits, length=length)
     evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
     search = SearchSettings(

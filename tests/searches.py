@@ -126,12 +126,18 @@ def judging(evaluator: Evaluator, storage: BaseStorage | None = None, name: str 
 
 
 def run(
-    evaluator: Evaluator, settings: SearchSettings, steps: int = 8, storage: BaseStorage | None = None, **more: Any
+    evaluator: Evaluator,
+    settings: SearchSettings,
+    steps: int = 8,
+    storage: BaseStorage | None = None,
+    guide: Guide | None = None,
+    **more: Any,
 ) -> tuple[Budget, list[Event]]:
     """The search of one budget, and what it told."""
     events: list[Event] = []
+    guides = {} if guide is None else {None: guide}
     with judging(evaluator, storage) as judge:
-        return search_budget(judge, steps, settings, events.append, **more), events
+        return search_budget(judge, steps, settings, events.append, guides, **more), events
 
 
 def tuned(

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ SECTIONS: dict[str, Any] = {
 
 
 def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
-    return Evaluator(law, law.length, sampler, metrics.order_kl(law, sampler.block_length), None)
+    return Evaluator(law, law.length, sampler, metrics.order_kl(law, [sampler.block_length]), None)
 
 
 # Settings and plans
@@ -67,14 +68,44 @@ def test_steps_are_shared_equally_and_the_schedule_holds_in_each_block() -> None
 
 
 @pytest.mark.parametrize(
-    ("steps", "multiples"), [(1, "2, 4"), (3, "2, 4, 6"), (7, "4, 6, 8, 10"), (101, "98, 100, 102, 104")]
+    ("steps", "size", "pairs"),
+    [
+        (3, 4, "3 with 8; 2, 4, 6 with 4, or"),
+        (7, 4, "7 with 8; 4, 6, 8, 10 with 4, or"),
+        (101, 4, "101 with 8; 98, 100, 102, 104 with 4, or"),
+        (6, 2, "6 with 4, 8; 4, 8, 12 with 2, or"),
+    ],
 )
-def test_steps_that_cannot_be_shared_name_multiples_nearby(steps: int, multiples: str) -> None:
+def test_steps_that_cannot_be_shared_equally_name_the_pairs_that_can(steps: int, size: int, pairs: str) -> None:
     message = (
-        f"^{steps} steps cannot be shared equally by 2 blocks of 4 tokens; give a multiple of 2, such as {multiples}$"
+        f"^{steps} steps cannot be shared equally by {8 // size} blocks of {size} tokens; legal pairs of steps and "
+        f"block_length are {pairs} set sampler.block_steps to tuned$"
     )
     with pytest.raises(InputError, match=message):
-        evaluator(FOURS).setting(Linear(), steps)
+        evaluator(replace(FOURS, block_length=size)).setting(Linear(), steps)
+
+
+@pytest.mark.parametrize(
+    ("how", "steps", "pairs"),
+    [
+        ("equal", 1, "1 with 8; 4, 8 with 2"),
+        ("equal", 2, "2 with 4, 8; 4, 8 with 2"),
+        ("tuned", 3, "3 with 4, 8; 4 to 8 with 2"),
+    ],
+)
+def test_fewer_steps_than_blocks_name_the_legal_pairs(how: Any, steps: int, pairs: str) -> None:
+    sampler = replace(FOURS, block_length=2, block_steps=how)
+    with pytest.raises(
+        InputError,
+        match=f"^{steps} steps are fewer than the 4 blocks of 2 tokens, and each block needs one; legal pairs of steps "
+        f"and block_length are {pairs}$",
+    ):
+        evaluator(sampler).setting(Linear(), steps)
+    own, near = pairs.split("; ")
+    for size in map(int, own.split(" with ")[1].split(", ")):  # the message is true
+        evaluator(replace(sampler, block_length=size)).setting(Linear(), steps)
+    for fits in map(int, near.split(" with ")[0].replace(" to ", ", ").split(", ")):
+        evaluator(sampler).setting(Linear(), fits)
 
 
 def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
@@ -93,8 +124,7 @@ def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
 
 
 def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
-    sampler = Sampler(Drawing("random"), False, "one-per-step", 64, size)
-    plan = plan_of([setting], torch.full((3,), setting.length), sampler)
+    plan = plan_of([replace(setting, block_length=size)], torch.full((3,), setting.length), FOURS)
     assert isinstance(plan, CountPlan) and plan.counts.shape[0] == 3
     assert torch.equal(plan.counts[0], plan.counts[2])
     rows: list[list[int]] = plan.counts[0].tolist()
@@ -116,7 +146,7 @@ def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
     assert 0 in (found.counts or ()) and found.nfe < 8
     assert [sum(row) for row in blocks_of(found, 4)] == [4, 4]
     scored = evaluator(CUMULATIVE)
-    same = scored.setting(Counts(tuple(int(count) for count in found.key)), len(found.key))
+    same = scored.setting(Counts(tuple(int(count) for count in found.key[1:])), len(found.key) - 1)
     assert same.key == found.key
     assert scored.score(found, "tune").estimate == scored.score(same, "tune").estimate
     filled = scored.fill([found], torch.full((5, 8), 2), seeds(5))
@@ -186,8 +216,8 @@ def test_order_kl_with_blocks_is_the_mean_over_all_orders(law: Law, size: int, c
         kl_of_sets(table, [order[end - count : end] for count, end in zip(counts, ends, strict=True)])
         for order in orders(6, size)
     ]
-    metric = metrics.order_kl(law, size)
-    assert metric.fixed(counts) == pytest.approx(sum(values) / len(values), abs=1e-10)
+    metric = metrics.order_kl(law)
+    assert metric.fixed(counts, size) == pytest.approx(sum(values) / len(values), abs=1e-10)
 
 
 def test_sampling_with_blocks_costs_what_the_profile_says() -> None:
@@ -260,7 +290,7 @@ def config(folder: Path, *overrides: str, **sections: Any) -> Any:
 def test_blocks_must_divide_the_length(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"^sampler.block_length must divide the 8 tokens of the model, got 3; choose one of 1, 2, 4, 8$",
+        match=r"^sampler.block_length must divide the 8 tokens to fill, got 3; choose one of 1, 2, 4, 8$",
     ):
         build(config(tmp_path, "sampler.block_length=3"))
     assert build(config(tmp_path, "sampler.block_length=8")).evaluator.sampler.block_length is None
@@ -293,7 +323,7 @@ def test_every_command_works_with_blocks(tmp_path: Path) -> None:
     assert tuned["value"] <= tuned["baselines"]["linear"]["value"]
     for file in ("schedule.yaml", "profile-beta.yaml", "profile-optimum.yaml"):
         loaded = mdm_tune.load_schedule(tmp_path / "run" / file)
-        assert loaded.record["sampler"]["block_length"] == 4
+        assert loaded.at(4).block_length == 4
         assert 4 in np.cumsum(loaded.at(4).counts or ())
 
     rows = answer("evaluate", *common, "--schedule", "optimum", "--schedule", str(tmp_path / "run"), "--steps", "4")
@@ -305,13 +335,15 @@ def test_every_command_works_with_blocks(tmp_path: Path) -> None:
         assert all(len(sample["text"]) == 8 for sample in drawn["samples"])
 
 
-def test_a_schedule_tuned_with_blocks_is_noted_and_refused_where_it_crosses_one(tmp_path: Path) -> None:
+def test_a_schedule_tuned_with_blocks_keeps_them_and_counts_that_cross_one_are_refused(tmp_path: Path) -> None:
     config(tmp_path)
     common = [str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]
     answer("search", *common)
     other = ["--set", "sampler.block_length=null", "--schedule", str(tmp_path / "run")]
     result = CliRunner().invoke(app, ["evaluate", *common[:2], str(tmp_path / "other"), *other])
-    assert result.exit_code == 0 and "was tuned for block_length 4 (here None)" in result.stderr
+    assert result.exit_code == 0 and "is filled in blocks of 4, as it was tuned (here 8)" in result.stderr.replace(
+        "\n", " "
+    )
     crossing = CliRunner().invoke(app, ["evaluate", *common, "--schedule", "counts:3,2,3", "--steps", "3"])
     assert crossing.exit_code == 2 and "split it there" in crossing.stderr.replace("\n", " ")
 

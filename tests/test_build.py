@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 
-from mdm_tune.build import Run, build, settings_of
+from mdm_tune.build import Run, build
 from mdm_tune.config import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.transformer import Transformer
 from mdm_tune.errors import InputError
+from mdm_tune.naming import settings_of
 from mdm_tune.results import RunFolder
 
 CONFIGS = Path(__file__).parent.parent / "configs"

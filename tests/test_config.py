@@ -72,6 +72,7 @@ def test_defaults(tmp_path: Path) -> None:
             "counts": "one-per-step",
             "batch": 128,
             "block_length": None,
+            "block_steps": "equal",
         },
         "objective": {"metric": "kl"},
         "metrics": dict.fromkeys(("exact_match", "regex", "generative_nll", "mauve", "custom")),
@@ -167,10 +168,12 @@ def test_the_optimum_is_a_schedule_where_schedules_are_named(tmp_path: Path) -> 
 
 def test_profile_and_blocks_survive_the_round_trip(tmp_path: Path) -> None:
     profile = {"examples": 8, "points": 2, "tolerance": 0.005, "monotone": False}
-    sampler = {"steps": [2], "block_length": 2}
-    config = load(tmp_path, whole(profile=profile, sampler=sampler, objective={"metric": "nelbo"}, dataset=TEXT))
-    assert resolved(config)["profile"] == {"answers": "reference", **profile} and config.sampler.block_length == 2
-    assert load(tmp_path, to_yaml(config)) == config
+    for written, sizes in ((2, (2,)), ([2, 4], (2, 4))):
+        sampler = {"steps": [2], "block_length": written, "block_steps": "tuned"}
+        config = load(tmp_path, whole(profile=profile, sampler=sampler, objective={"metric": "nelbo"}, dataset=TEXT))
+        assert resolved(config)["profile"] == {"answers": "reference", **profile}
+        assert config.sampler.block_length == sizes
+        assert load(tmp_path, to_yaml(config)) == config
 
 
 def test_a_transition_matrix_counts_its_symbols(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.claims import detectable
 from mdm_tune.config_sampler import SamplerConfig
-from mdm_tune.confirmation import EXHAUSTED, Budget, Trial, confirm, frontier_of
+from mdm_tune.confirmation import EXHAUSTED, Budget, Side, Trial, confirm, frontier_of
 from mdm_tune.datasets import Split, Use
 from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Cost, Evaluator, Scores
@@ -89,7 +89,8 @@ class Bench:
         return Trial(number, schedule, self.setting(schedule, steps).key, value, True, Cost(1, 4, 0.5), **more)
 
     def confirm(self, trials: Sequence[Trial], steps: int = 8, finalists: int = 2, **more: Any) -> Budget:
-        return confirm(cast(Evaluator, self), steps, trials, BASELINES, finalists, self.score, **more)
+        side = Side(cast(Evaluator, self), trials, BASELINES, more.pop("choose", None), more.pop("ended", None))
+        return confirm([side], steps, finalists, self.score, **more)
 
 
 def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported() -> None:
@@ -247,7 +248,8 @@ def test_one_budget_and_budgets_of_equal_calls_have_no_pairs() -> None:
 
 def run_of(bench: Bench) -> Any:
     sampler = SamplerConfig(steps=(8,))
-    config = SimpleNamespace(sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
+    model = SimpleNamespace(type="markov")
+    config = SimpleNamespace(model=model, sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
     return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"})
 

@@ -10,14 +10,13 @@ from rich.console import Console
 
 from mdm_tune.console import Screen
 from mdm_tune.measuring import PointMeasured
+from mdm_tune.profile_tables import curve_table, left_behind
 from mdm_tune.tables import (
     budgets_table,
-    curve_table,
     detectable_lines,
     diversity_table,
     headline,
     interval,
-    left_behind,
     paste,
     short_names,
     verdict,
@@ -27,8 +26,11 @@ BUDGET: dict[str, Any] = {
     "steps": 4,
     "nfe": 4,
     "nfe_ci": None,
+    "block_length": 8,
     "counts": [1, 2, 3, 2],
     "alphas": None,
+    "linear": "linear",
+    "gain_over_first_linear": None,
     "gain_over_linear": {
         "value": 0.03,
         "ci": [0.02, 0.04],
@@ -246,6 +248,7 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
         "rows": [row("linear"), row("maskgit-cosine")],
         "data": row("data"),
         "comparisons": [pair],
+        "reference": "linear",
         "denoiser_rows": 100,
         "seconds": 3.0,
         "files": {"table": "runs/text/evaluate.csv", "run": "runs/text"},
@@ -260,13 +263,15 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
 
 def priced(value: float, **more: Any) -> dict[str, Any]:
     found = {"nelbo": value, "ci": [value - 1.25, value + 1.5], "minus_linear": {"nelbo": -1.5, "ci": [-2.0, -1.0]}}
-    return {"counts": [2, 6], "alphas": None, **found, **more}
+    return {"counts": [2, 6], "alphas": None, "block_length": 8, **found, **more}
 
 
 def profile_record(**changes: Any) -> dict[str, Any]:
     gap = {"nelbo": 0.25, "excess_ratio": 1.25, "measured": {"nelbo": 0.125, "ci": [-0.125, 0.5]}}
     schedules = {"linear": priced(100.0), "beta": priced(98.5, a=0.75, b=0.40123456), "optimum": priced(98.25)}
     return {
+        "other_block_lengths": [],
+        "block_length": 64,
         "length": 64,
         "exact": False,
         "examples": 128,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,7 +173,7 @@ def spent(
                 if (text := table.warning(place, event)) is not None:
                     said.append(text)
 
-            in_time = table.trials_of(place)
+            in_time = partial(table.trials_of, place)
             budgets.append(search_budget(judge, steps, run.search, tell, budgets=(4, 8), in_time=in_time))
     return clock.now - 1000.0, budgets, said
 

@@ -32,7 +32,8 @@ TEXT = (
     *("--set", "profile.points=6", "--set", "profile.examples=8", "--set", "sampler.steps=[4, 8]"),
 )
 KEYS = {
-    *("length", "block_length", "exact", "examples", "revealed", "cross_entropy", "stderr", "one_token_per_step"),
+    *("other_block_lengths", "length", "block_length", "exact", "examples", "revealed", "cross_entropy"),
+    *("stderr", "one_token_per_step"),
     *("content", "end_of_text"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
     *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes"),

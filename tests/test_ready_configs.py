@@ -84,7 +84,7 @@ def test_the_page_says_what_the_configurations_are(tmp_path: Path) -> None:
         config = loaded(Path(f"llada/instruct-{name}.yaml"))
         assert isinstance(config.dataset, BenchmarkConfig) and config.dataset.chat
         assert config.dataset.generation_length == int(length)
-        assert config.sampler.block_length == (None if block == "one" else int(block))
+        assert config.sampler.block_length == (None if block == "one" else (int(block),))
         assert (config.sampler.end_drawn, config.sampler.end_confident) == (drawn == "true", confident == "true")
 
 
@@ -106,7 +106,7 @@ def test_its_comment_says_what_it_needs_and_what_it_costs(name: Path) -> None:
 def test_every_budget_and_schedule_fits(name: Path) -> None:
     config = loaded(name)
     run = stand_in(config)
-    size = config.sampler.block_length or run.evaluator.length
+    size = run.evaluator.sampler.block_length or run.evaluator.length
     assert run.evaluator.length % size == 0
     schedules = [each for each in config.evaluate.schedules if parse_adaptive(each) is None]
     for steps in {*config.sampler.steps, *(config.evaluate.steps or ())}:

@@ -85,7 +85,7 @@ def test_from_one_yaml_file_to_the_harness_own_numbers(tmp_path: Path) -> None:
 
     priced = command("search", file, "--dry-run")
     bound = sum(phase["denoiser_rows"] for phase in priced["phases"])
-    assert set(priced["reachable_counts"]) == {"4", "8"} and not (tmp_path / "run" / "schedule.yaml").exists()
+    assert [each["steps"] for each in priced["reach"]] == [4, 8] and not (tmp_path / "run" / "schedule.yaml").exists()
 
     searched = command("search", file)
     assert 0 < searched["denoiser_rows"] <= bound

@@ -9,7 +9,7 @@ import pytest
 
 from mdm_tune import metrics
 from mdm_tune.claims import Detectable
-from mdm_tune.confirmation import EXHAUSTED, Budget, Comparing
+from mdm_tune.confirmation import Budget, Comparing
 from mdm_tune.datasets import Use
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.errors import InputError
@@ -27,7 +27,7 @@ from tests.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, run, sam
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:
     budget, _ = run(exact(), replace(SETTINGS, strategy="gp", trials=30, seed=4))
     assert budget.winner.estimate.value <= 0.63
-    best = metrics.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8))
+    best = metrics.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
     assert budget.winner.estimate.value >= best - 1e-12
     assert budget.beats_linear and budget.winner.estimate.ci is None
 
@@ -134,7 +134,7 @@ def test_the_reference_is_linear_at_four_times_the_largest_budget_or_one_token_a
 def test_the_detectable_gain_needs_a_schedule_that_differs_from_linear() -> None:
     evaluator, _ = sampled({"tune": 16, "choose": 16, "report": 16}, "random")
     budget, events = run(evaluator, SETTINGS, steps=16)
-    assert budget.detectable is None and budget.ended == EXHAUSTED
+    assert budget.detectable is None and budget.exhausted
     assert not any(isinstance(event, Detectable) for event in events)
 
 

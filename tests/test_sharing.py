@@ -339,7 +339,7 @@ def test_workers_end_together(where: Path | str) -> None:
     settings = replace(SMALL, strategy="tpe", together=1, trials=30)
 
     def work(number: int) -> Callable[[], Budget]:
-        return lambda: run(given(), settings, 6, open_storage(where), in_time=times[number])[0]
+        return lambda: run(given(), settings, 6, open_storage(where), in_time=lambda kind: times[number])[0]
 
     one, two = together([work(0), work(1)])
     assert result(one) == result(two)

@@ -1,0 +1,95 @@
+"""Schedules by the names that a user gives them: curves, counts, the optimum, and schedule files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from mdm_tune.config_rules import OPTIMUM
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Evaluator
+from mdm_tune.results import load_schedule
+from mdm_tune.schedules import Counts, Schedule, parse_schedule
+from mdm_tune.settings import Setting
+
+__all__ = ["is_file", "own_steps", "settings_of"]
+
+Optimum = Callable[[int | None, int], Schedule]  # of a block length and a number of steps
+
+
+def settings_of(
+    evaluator: Evaluator,
+    names: Sequence[str],
+    steps: Sequence[int],
+    own: Sequence[str] = (),
+    optimum: Optimum | None = None,
+) -> Iterator[Setting]:
+    """Every named schedule at every budget that it has, in all blocks that are compared.
+
+    Explicit counts and schedule files have their own budgets only, and a file's counts their own blocks. own: schedule
+    files that nobody named, so that they may have none of the budgets. optimum: what that name stands for.
+
+    Raises InputError for a name that is neither a schedule nor a readable file, for one that fits no budget, and for a
+    repeated budget.
+    """
+    if len(set(steps)) < len(steps):
+        raise InputError(f"steps must not repeat, got {list(steps)}; give each budget once")
+    for budget in steps:
+        for name in (*names, *own):
+            yield from _settings(evaluator, name, budget, optimum)
+    for name in names:
+        has = own_steps(name)
+        if has is not None and not set(has) & set(steps):
+            raise InputError(
+                f"schedule {name} is for {', '.join(map(str, has))} steps, got {list(steps)}; give --steps {has[0]}, "
+                "or a curve such as linear or beta:0.9,0.3"
+            )
+
+
+def own_steps(name: str) -> list[int] | None:
+    """The budgets that a schedule brings along; None where it is a curve and takes any."""
+    if is_file(name):
+        return sorted(load_schedule(name).budgets)
+    if name.strip() == OPTIMUM:
+        return None
+    schedule = parse_schedule(name)
+    return [len(schedule.counts)] if isinstance(schedule, Counts) else None
+
+
+def is_file(name: str) -> bool:
+    """Whether the name of a schedule means a schedule file, or a run folder that holds one."""
+    return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
+
+
+def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | None) -> Iterator[Setting]:
+    if is_file(name):
+        yield from _of_file(evaluator, name, steps)
+        return
+    for size in evaluator.block_lengths:
+        try:
+            best = name.strip() == OPTIMUM
+            schedule = optimum(size, steps) if best and optimum is not None else parse_schedule(name)
+        except InputError as error:
+            also = " Or optimum, the best of all on the profile, or a file that ends in .yaml."
+            hint = "" if ":" in name or name.strip() == OPTIMUM else also
+            raise InputError(f"{error}{hint}") from None
+        if isinstance(schedule, Counts) and not best and len(schedule.counts) != steps:
+            return
+        yield evaluator.at(size).setting(schedule, steps, name)
+
+
+def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
+    """The budget of a file in the blocks that it says, else in those of the sampler."""
+    file = load_schedule(name)
+    if steps not in file.budgets:
+        return
+    budget = file.at(steps)
+    if file.length != evaluator.length:
+        raise InputError(f"{name} was tuned for {file.length} tokens, the model has {evaluator.length}; search again")
+    if (budget.alphas is not None) != evaluator.sampler.bernoulli:
+        kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
+        raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
+    size = budget.block_length or evaluator.sampler.block_length
+    blocks = None if size == file.length else size
+    label = evaluator.labelled(name, blocks)
+    yield Setting(label, steps, file.length, budget.counts, budget.alphas, blocks).checked()
