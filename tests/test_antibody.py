@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mdm_tune.config import load_config
 from mdm_tune.config_data import JsonlDatasetConfig
 from mdm_tune.config_models import HuggingFaceConfig
 from scripts.antibody_judge import Domain, identity, nearest, numbered
-from scripts.fetch_antiberty import CHECKPOINT, MODELS, check_wheel, write
-from tests.tiny_models import RESIDUES, SPECIAL, bert, load
+from scripts.fetch_antiberty import CHECKPOINT, MODELS, TIED, check_wheel, write
+from tests.tiny_models import RESIDUES, SPECIAL, bert, load, transformers
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "antibody.yaml"
@@ -129,6 +130,9 @@ def wheel(folder: Path, **changed: Any) -> tuple[Path, Any]:
 def test_the_weights_of_a_wheel_become_a_folder_that_loads(tmp_path: Path) -> None:
     path, model = wheel(tmp_path)
     assert write(path, tmp_path / "out") == ["cls.species.weight"]
+    assert load_file(tmp_path / "out" / "model.safetensors").keys() == model.state_dict().keys() - TIED.keys()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer("E V")["input_ids"] == [2, 5 + RESIDUES.index("E"), 5 + RESIDUES.index("V"), 3]
     loaded = load(tmp_path / "out", family="bert", split="characters", never=SPECIAL[:4])
     tokens = torch.tensor([[2, *loaded.codec.encode("EVQLV"), 3]])
     tokens[0, 2:4] = loaded.denoiser.mask_id
