@@ -159,6 +159,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
         "documents": scores[0].count,
         "rows": rows,
         "comparisons": comparison_records(scores),
+        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
         **cost_record(sum((each.cost for each in scores), Cost())),
         **described,
         "versions": described["versions"] | {name: metadata.version(name) for name in ("lm_eval", "transformers")},

@@ -87,7 +87,7 @@ def config(place: Path, tmp_path: Path, good: bool = True, **dataset: Any) -> st
     whole = {
         "model": {"type": "custom", "target": "writer.py:build"},
         "dataset": {"type": "humaneval", "path": str(SHIPPED), "seconds": 1, "memory": 512, **sizes, **dataset},
-        "sampler": {**sampler, "order": "confidence", "batch": 512},
+        "sampler": {**sampler, "batch": 512},
         "objective": {"metric": "task"},
         "output": str(tmp_path / "run"),
     }
