@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mdm_tune.counts import to_counts
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
     from mdm_tune.results import load_schedule
-    from mdm_tune.sampling import unmask
+    from mdm_tune.sampling.unmasking import unmask
     from mdm_tune.schedules import parse_schedule
 
 __all__ = [
@@ -37,7 +37,7 @@ _HOMES = {
     "parse_schedule": "schedules",
     "save_transformer": "denoisers.transformer",
     "to_counts": "counts",
-    "unmask": "sampling",
+    "unmask": "sampling.unmasking",
 }
 
 

@@ -8,29 +8,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 
-from mdm_tune import metrics
-from mdm_tune.benchmarks import Benchmark, benchmark_metrics, load_benchmark
-from mdm_tune.config import Config, LawDatasetConfig, TextDatasetConfig
-from mdm_tune.config_rules import OPTIMUM
-from mdm_tune.config_tasks import BenchmarkConfig
-from mdm_tune.datasets import USES, Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
+from mdm_tune.benchmarks.benchmark import Benchmark, benchmark_metrics, load_benchmark
+from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
+from mdm_tune.config.rules import OPTIMUM
+from mdm_tune.config.tasks import BenchmarkConfig
+from mdm_tune.datasets.readers import read_examples
+from mdm_tune.datasets.splits import USES, Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import Loaded
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.external import load_external
+from mdm_tune.metrics import quality
+from mdm_tune.metrics.answers import AnswerMetric
+from mdm_tune.metrics.reported import Mauve, text_metrics
 from mdm_tune.models import law_of, load_model, placed
 from mdm_tune.permissions import Permissions
-from mdm_tune.proposals import SearchSettings
-from mdm_tune.readers import read_examples
-from mdm_tune.replicas import Replicas
-from mdm_tune.reported import Mauve, text_metrics
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.external import load_external
+from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules import Linear, parse_schedule
+from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.settings import Sampler
 from mdm_tune.text import Symbols
-from mdm_tune.text_metrics import AnswerMetric
 
 __all__ = ["Run", "build", "check_baselines", "opened"]
 
@@ -200,7 +200,7 @@ def build_metrics(
     benchmark: Benchmark | None,
     allow: Permissions,
     block_lengths: Sequence[int | None],
-) -> tuple[metrics.ExactMetric | metrics.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
+) -> tuple[quality.ExactMetric | quality.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
     """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
     name = config.objective.metric
     reported: dict[str, AnswerMetric | Mauve] = {}
@@ -213,18 +213,18 @@ def build_metrics(
         return objective, reported
     if name == "spelling":
         assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
-        return metrics.Spelling(dataset), reported
+        return quality.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
-        return metrics.PathLikelihood(name, config.sampler.order), reported
+        return quality.PathLikelihood(name, config.sampler.order), reported
     law = law_of(model)
     assert law is not None
     if name == "order_kl":
-        return metrics.order_kl(law, block_lengths), reported
+        return quality.order_kl(law, block_lengths), reported
     assert name in ("kl", "tv")
-    return metrics.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
+    return quality.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
 
 
-def check_data(config: Config, metric: metrics.ExactMetric | metrics.SampleMetric, dataset: Dataset | None) -> None:
+def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetric, dataset: Dataset | None) -> None:
     """Raise InputError where the data lack what metric or sampler need."""
     if dataset is None:
         return
@@ -236,7 +236,7 @@ def check_data(config: Config, metric: metrics.ExactMetric | metrics.SampleMetri
         )
     for split in dataset.splits.values():
         unknown = (split.hidden & (split.originals < 0)).any(1)
-        if not isinstance(metric, metrics.ExactMetric) and metric.reference and bool(unknown.any()):
+        if not isinstance(metric, quality.ExactMetric) and metric.reference and bool(unknown.any()):
             lacking = split.ids[int(unknown.nonzero()[0, 0])]
             raise InputError(
                 f"objective {metric.name} prices the reference of every position, and example {lacking} has none for "

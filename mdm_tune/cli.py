@@ -91,21 +91,21 @@ def search(
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
-        from mdm_tune.config import load_config
-        from mdm_tune.devices import devices_for
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
         used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
-        from mdm_tune.team import Team, shared_out
+        from mdm_tune.search.team import Team, shared_out
 
         mine, *others = shared_out(used, workers)
         if dry_run:
-            from mdm_tune.dry_run import dry_run as price
+            from mdm_tune.commands.dry_run import dry_run as price
 
             record = price(loaded, mine, allow, workers=workers, notify=screen.on_event)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
-        from mdm_tune.search_run import search as tune
+        from mdm_tune.commands.search_run import search as tune
 
         with Team(loaded, others, allow, since) as team:
             record = tune(
@@ -149,9 +149,9 @@ def evaluate(
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
         screen.say(f"mdm-tune evaluate {config}: loading")
-        from mdm_tune import runs
-        from mdm_tune.config import load_config
-        from mdm_tune.devices import devices_for
+        from mdm_tune.commands import runs
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         record = runs.evaluate(
@@ -189,9 +189,9 @@ def sample(
         if number < 1:
             raise InputError(f"--number must be at least 1, got {number}")
         screen.say(f"mdm-tune sample {config}: loading")
-        from mdm_tune import runs
-        from mdm_tune.config import load_config
-        from mdm_tune.devices import devices_for
+        from mdm_tune.commands import runs
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
@@ -223,9 +223,9 @@ def profile(
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
         screen.say(f"mdm-tune profile {config}: loading")
-        from mdm_tune.config import load_config
-        from mdm_tune.devices import devices_for
-        from mdm_tune.profile_run import profile as measure
+        from mdm_tune.commands.profile_run import profile as measure
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)

@@ -32,8 +32,8 @@ from mdm_tune.tables import (
 )
 
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
-    from mdm_tune.events import RunEvent
-    from mdm_tune.sampling import Step
+    from mdm_tune.commands.events import RunEvent
+    from mdm_tune.sampling.unmasking import Step
     from mdm_tune.text import Codec
 
 __all__ = ["Screen", "drop_stdout"]
@@ -89,8 +89,10 @@ class Screen:
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
-        from mdm_tune import claims, confirmation, events, measuring, search, tuning
+        from mdm_tune.commands import events
+        from mdm_tune.profile import measuring
         from mdm_tune.records import detectable_record, reach_record
+        from mdm_tune.search import budget, claims, confirmation, tuning
 
         match event:
             case events.Loaded(run):
@@ -110,7 +112,7 @@ class Screen:
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{steps} steps")
-            case search.BlocksBegun(size):
+            case budget.BlocksBegun(size):
                 self.say(f"  blocks of {size}")
             case claims.Detectable():
                 for line in detectable_lines(detectable_record(event)):
@@ -260,7 +262,7 @@ class Screen:
         if record["timeout"] is not None and compared > record["timeout"]:
             self.say(
                 f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
-                f"never cut, takes about {compared:.0f}; raise it, or lower search.finalists, dataset.choose or "
+                f"never cut, takes about {compared:.0f}; raise it, or lower budget.finalists, dataset.choose or "
                 "dataset.report"
             )
         if record["detectable_gain"] is not None:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from mdm_tune.blocks import Share, Shares
 from mdm_tune.counts import beta_grids, counts_of_grids
-from mdm_tune.datasets import Dataset, Split, Use
+from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
-from mdm_tune.metrics import ExactMetric, SampleMetric
-from mdm_tune.sampling import Step, Unmasked, unmask
+from mdm_tune.metrics.quality import ExactMetric, SampleMetric
+from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
 from mdm_tune.schedules import Schedule
 from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.statistics import Estimate, estimate

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from mdm_tune.build import Run
 from mdm_tune.evaluation import Scores
-from mdm_tune.metrics import ExactMetric
+from mdm_tune.metrics.quality import ExactMetric
+from mdm_tune.metrics.reported import figures
 from mdm_tune.records import Record
-from mdm_tune.reported import figures
 
 __all__ = ["difference_records", "example_records", "reported_records"]
 

@@ -8,8 +8,8 @@ from typing import assert_never
 
 import torch
 
-from mdm_tune.config_models import ExactLaw, ModelConfig
-from mdm_tune.datasets import bundled
+from mdm_tune.config.models import ExactLaw, ModelConfig
+from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.loaded import Loaded

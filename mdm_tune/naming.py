@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mdm_tune.config_rules import OPTIMUM
+from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.results import load_schedule

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.blocks import Shares
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.proposals import SearchSettings, reachable_counts
+from mdm_tune.search.proposals import SearchSettings, reachable_counts
 
 __all__ = ["Reach", "reach_of"]
 

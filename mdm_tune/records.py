@@ -9,12 +9,12 @@ from itertools import combinations
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.claims import Detectable, Gain
-from mdm_tune.confirmation import Budget, Frontier, Pair, frontier_of
 from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
 from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.search.claims import Detectable, Gain
+from mdm_tune.search.confirmation import Budget, Frontier, Pair, frontier_of
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import CONFIDENCE, Estimate, estimate
 

@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdm_tune.blocks import Share, equal_shares, even_shares
 from mdm_tune.counts import CountRule, grid, to_counts
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan
 from mdm_tune.schedules import Alphas, Counts, Linear, Schedule
 
 __all__ = ["Sampler", "Setting", "plan_of"]

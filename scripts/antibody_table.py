@@ -26,11 +26,11 @@ from antibody_judge import RECOGNISED, Domain, identity, nearest, numbered
 from numpy.typing import NDArray
 
 from mdm_tune.build import Run, opened
-from mdm_tune.config import load_config
-from mdm_tune.measuring import measure
-from mdm_tune.pricing import count_weights
-from mdm_tune.profile import Profile
-from mdm_tune.profiles import Profiles
+from mdm_tune.config.file import load_config
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.measuring import measure
+from mdm_tune.profile.pricing import count_weights
+from mdm_tune.profile.profiles import Profiles
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Beta, Linear, Schedule, Sine, SquaredSine
 from mdm_tune.seeding import derive_seed, noise

@@ -19,12 +19,12 @@ import numpy as np
 
 from mdm_tune.blocks import equal_shares, even_shares, shares_of
 from mdm_tune.build import build
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
 from mdm_tune.evaluation import difference
-from mdm_tune.family import Pricer
-from mdm_tune.profiles import Profiles, profiles_of
+from mdm_tune.profile.family import Pricer
+from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear
 from mdm_tune.statistics import Estimate, estimate

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
-from mdm_tune.drawing import Drawing
-from mdm_tune.sampling import CountPlan, unmask
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import CountPlan, unmask
 from mdm_tune.schedules import Linear
 from mdm_tune.settings import Sampler, Setting, plan_of
 
@@ -219,7 +219,7 @@ def on_the_llada_model(generate: Any, code: Path) -> bool:
     """Their modelling file at a small size, loaded by our Hugging Face denoiser, against their own generate."""
     from transformers import AutoModel, PreTrainedTokenizerFast
 
-    from mdm_tune.config_models import HuggingFaceConfig
+    from mdm_tune.config.models import HuggingFaceConfig
     from mdm_tune.denoisers.huggingface import load_huggingface
 
     with tempfile.TemporaryDirectory() as name:

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from mdm_tune.config import load_config
-from mdm_tune.search_run import search
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import load_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 THRESHOLDS = {"toy-extremes": 0.336, "toy-middle": 0.1085}

@@ -28,22 +28,22 @@ from scipy.special import xlogy
 from scipy.stats import binom, binomtest
 from torch import Tensor
 
-from mdm_tune.confirmation import Budget
-from mdm_tune.datasets import Split, Use, law_dataset
+from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
-from mdm_tune.drawing import Drawing, Order
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.exact import Enumeration, target_distribution
-from mdm_tune.ledger import Worker
-from mdm_tune.metrics import PathLikelihood, SampleMetric
-from mdm_tune.pricing import nelbo
-from mdm_tune.proposals import SearchSettings
-from mdm_tune.sampling import Unmasked
-from mdm_tune.search import search_budget
+from mdm_tune.metrics.exact import Enumeration, target_distribution
+from mdm_tune.metrics.quality import PathLikelihood, SampleMetric
+from mdm_tune.profile.pricing import nelbo
+from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.search.budget import search_budget
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.ledger import Worker
+from mdm_tune.search.proposals import SearchSettings
+from mdm_tune.search.sharing import Desk, Judge
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Sampler
-from mdm_tune.sharing import Desk, Judge
 
 SEARCHES = 200
 TRIALS = 20

@@ -21,7 +21,7 @@ import numpy as np
 
 from mdm_tune.counts import grid
 from mdm_tune.denoisers.analytic import Table
-from mdm_tune.exact import Enumeration, kl, target_distribution
+from mdm_tune.metrics.exact import Enumeration, kl, target_distribution
 from mdm_tune.schedules import Beta, Schedule, parse_schedule
 
 STEPS, LENGTH = 3, 5

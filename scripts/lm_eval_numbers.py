@@ -54,9 +54,9 @@ def main(
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
         screen.say(f"lm_eval_numbers {config}: loading")
-        from mdm_tune.config import load_config
-        from mdm_tune.devices import devices_for
-        from mdm_tune.harness_run import harness_numbers
+        from mdm_tune.commands.harness_run import harness_numbers
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         record = harness_numbers(

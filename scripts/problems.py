@@ -23,17 +23,17 @@ from scipy.stats import binom
 from torch import Tensor
 
 from mdm_tune.counts import beta_grids, counts_of_grids
-from mdm_tune.datasets import Dataset, Split, Use, bundled, law_dataset, text_dataset
+from mdm_tune.datasets.splits import Dataset, Split, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.metrics import ExactMetric, PathLikelihood, SampleMetric, Spelling
-from mdm_tune.pricing import count_weights
-from mdm_tune.racing import looks
-from mdm_tune.sampling import Unmasked
+from mdm_tune.metrics.quality import ExactMetric, PathLikelihood, SampleMetric, Spelling
+from mdm_tune.profile.pricing import count_weights
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.search.racing import looks
 from mdm_tune.settings import Sampler, Setting
 
 SEEDS = range(10)

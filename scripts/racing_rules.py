@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from racing_scores import GUIDES, PROBLEMS, scores
 from scipy import stats
 
-from mdm_tune.racing import chance, looks
+from mdm_tune.search.racing import chance, looks
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]

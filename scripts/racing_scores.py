@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from problems import Legal
 
-from mdm_tune.datasets import Dataset, Use, bundled, law_dataset, text_dataset
+from mdm_tune.datasets.splits import Dataset, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import load_transformer
-from mdm_tune.drawing import Drawing, Order
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.metrics import PathLikelihood, SampleMetric, Spelling
+from mdm_tune.metrics.quality import PathLikelihood, SampleMetric, Spelling
+from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.schedules import Beta
 from mdm_tune.settings import Sampler, Setting
 

@@ -20,12 +20,12 @@ from statistics import median
 import numpy as np
 import torch
 
-from mdm_tune.datasets import bundled
+from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.devices import parse_devices
-from mdm_tune.drawing import Drawing
-from mdm_tune.replicas import Replicas
-from mdm_tune.sampling import CountPlan, Unmasked
+from mdm_tune.sampling.devices import parse_devices
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.statistics import estimate
 
 MIB = 1024

@@ -24,14 +24,14 @@ from statistics import median
 import optuna
 from problems import BOX, EXAMPLES, SEEDS, Problem, problems
 
-from mdm_tune.confirmation import Trial
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.family import Pricer
-from mdm_tune.ledger import Ledger, Worker
-from mdm_tune.measuring import measure
-from mdm_tune.proposals import Guide, SearchSettings
+from mdm_tune.profile.family import Pricer
+from mdm_tune.profile.measuring import measure
 from mdm_tune.schedules import Beta
-from mdm_tune.tuning import tune
+from mdm_tune.search.confirmation import Trial
+from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.proposals import Guide, SearchSettings
+from mdm_tune.search.tuning import tune
 
 TRIALS, POINTS, NEAR = 25, 32, 4
 TARGETS = (0.05, 0.01)

@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import Order
-from mdm_tune.sampling import CountPlan
+from mdm_tune.sampling.drawing import Order
+from mdm_tune.sampling.unmasking import CountPlan
 
 Outcome = tuple[int, ...]
 

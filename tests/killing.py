@@ -20,9 +20,9 @@ import optuna.samplers  # noqa: F401  # imported before the forks
 import scipy.stats.qmc  # noqa: F401
 import yaml
 
-from mdm_tune.config import load_config
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import load_config
 from mdm_tune.errors import MdmTuneError
-from mdm_tune.search_run import search
 
 LONGEST = 0.08  # seconds from a sign of life to a kill, at most
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdm_tune.datasets import bundled
+from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.replicas import Replicas
-from mdm_tune.sampling import CountPlan
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.unmasking import CountPlan
 
 TWO = ("cpu", "cpu")
 NAN, ERROR, ODD, DIE, SLEEP, FINE = range(6)
@@ -91,6 +91,7 @@ def asking_for(*first: int) -> Tensor:
 
 def keep_busy() -> None:
     """Both replicas say "busy" and sleep."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     tokens = asking_for(SLEEP, SLEEP)
     with Replicas(faulty, TWO) as pool:
         pool.unmask(tokens, CountPlan(torch.full((2, 1, 1), 3)), seeds=np.arange(2, dtype=np.uint64))

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from torch import Tensor
 
-from mdm_tune import runs, search_run
 from mdm_tune.build import build
-from mdm_tune.config import Config, load_config
+from mdm_tune.commands import runs, search_run
+from mdm_tune.commands.events import RunEvent
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.denoisers.analytic import Mixture
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer
-from mdm_tune.events import RunEvent
-from mdm_tune.profile import Profile
-from mdm_tune.profiles import Profiles
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.profiles import Profiles
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
 

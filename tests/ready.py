@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mdm_tune.build import Run
-from mdm_tune.config import Config
-from mdm_tune.config_tasks import BenchmarkConfig
-from mdm_tune.datasets import Split
-from mdm_tune.dry_run import _phases
+from mdm_tune.commands.dry_run import _phases
+from mdm_tune.config.file import Config
+from mdm_tune.config.tasks import BenchmarkConfig
+from mdm_tune.datasets.splits import Split
 from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.proposals import SearchSettings
+from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.settings import Sampler
 
 OFFICIAL = {  # documents of the test split, as their authors publish them

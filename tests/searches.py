@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage, InMemoryStorage
 from torch import Tensor
 
-from mdm_tune import metrics
-from mdm_tune.confirmation import Budget
-from mdm_tune.datasets import Split, Use, law_dataset
+from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.ledger import Ledger, Worker
-from mdm_tune.metrics import Direction
-from mdm_tune.proposals import Guide, SearchSettings
-from mdm_tune.sampling import Unmasked
-from mdm_tune.search import Event, search_budget
+from mdm_tune.metrics import quality
+from mdm_tune.metrics.quality import Direction
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.search.budget import Event, search_budget
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.proposals import Guide, SearchSettings
+from mdm_tune.search.sharing import Desk, Judge
+from mdm_tune.search.tuning import TrialDone, Tuned, tune
 from mdm_tune.settings import Sampler, Setting
-from mdm_tune.sharing import Desk, Judge
-from mdm_tune.tuning import TrialDone, Tuned, tune
 from tests.helpers import CountingDenoiser
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
@@ -43,14 +43,14 @@ Rule = Callable[[Setting, Use, NDArray[np.int64]], Values]
 
 def exact() -> Evaluator:
     """Values that are computed: the KL over orders of a long chain."""
-    return Evaluator(CHAIN, 32, FIXED, metrics.order_kl(CHAIN), None)
+    return Evaluator(CHAIN, 32, FIXED, quality.order_kl(CHAIN), None)
 
 
 def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[Evaluator, CountingDenoiser]:
     """Values that are measured, path_nll on a short chain, and the count of what the denoiser was asked."""
     denoiser = CountingDenoiser(SHORT)
     dataset = law_dataset(SHORT, dict(sizes), root=0)
-    metric = metrics.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
+    metric = quality.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
     return Evaluator(denoiser, 16, replace(FIXED, drawing=Drawing(order)), metric, dataset), denoiser
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
-from mdm_tune.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.sampling import CountPlan, Step, Unmasked, unmask
-from mdm_tune.sweeping import sweep
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
+from mdm_tune.sampling.sweeping import sweep
+from mdm_tune.sampling.unmasking import CountPlan, Step, Unmasked, unmask
 from tests.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, fit, plan, random_law, seeds, tally
 from tests.test_sampling import small_transformer
 from tests.unmasking import Rule, Unmasking, by_bound, by_quota, by_threshold

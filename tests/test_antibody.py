@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mdm_tune.config import load_config
-from mdm_tune.config_data import JsonlDatasetConfig
-from mdm_tune.config_models import HuggingFaceConfig
+from mdm_tune.config.data import JsonlDatasetConfig
+from mdm_tune.config.file import load_config
+from mdm_tune.config.models import HuggingFaceConfig
 from scripts.antibody_judge import Domain, identity, nearest, numbered
 from scripts.fetch_antiberty import CHECKPOINT, MODELS, TIED, check_wheel, write
 from tests.tiny_models import RESIDUES, SPECIAL, bert, load, transformers

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mdm_tune.benchmarks.tasks import load_task
 from mdm_tune.build import build
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.permissions import Permissions
 from mdm_tune.results import RunFolder
-from mdm_tune.tasks import load_task
 from tests.local_tasks import harness_result, make_tasks, sums
 from tests.test_tasks import logged
 from tests.tiny_models import SPECIAL, bert, load, word_tokenizer
@@ -143,7 +143,7 @@ def test_a_search_does_not_go_on_with_another_way_to_score(place: Path, tmp_path
     task = yaml.safe_load((tasks / "sums.yaml").read_text(encoding="utf-8"))
     task["filter_list"][0]["filter"][0]["regex_pattern"] = "([0-9])"
     (tasks / "sums.yaml").write_text(yaml.safe_dump(task, sort_keys=False), encoding="utf-8")
-    from mdm_tune.harness import _manager
+    from mdm_tune.benchmarks.harness import _manager
 
     _manager.cache_clear()  # a command is a process of its own
     assert "fingerprints.task: was" in refused("search", file, "--trust-code", "--resume")

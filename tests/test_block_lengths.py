@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 import mdm_tune
-from mdm_tune import metrics
 from mdm_tune.cli import app
-from mdm_tune.confirmation import NOTHING
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.drawing import Drawing
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.pricing import optima, order_kl
-from mdm_tune.proposals import reachable_counts
+from mdm_tune.metrics import quality
+from mdm_tune.profile.pricing import optima, order_kl
 from mdm_tune.reach import reach_of
+from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear
+from mdm_tune.search.confirmation import NOTHING
+from mdm_tune.search.proposals import reachable_counts
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.tables import reach_lines
 from tests.searches import SETTINGS, Given, noise, run, sampled
@@ -32,7 +32,7 @@ SAMPLER = Sampler(Drawing("random"), False, "one-per-step", 64, 3)
 
 
 def exact(sizes: tuple[int | None, ...] = SIZES) -> Evaluator:
-    return Evaluator(CHAIN, 12, replace(SAMPLER, block_length=sizes[0]), metrics.order_kl(CHAIN, sizes), None, sizes)
+    return Evaluator(CHAIN, 12, replace(SAMPLER, block_length=sizes[0]), quality.order_kl(CHAIN, sizes), None, sizes)
 
 
 def test_a_setting_says_its_blocks_and_is_scored_in_them_by_any_view() -> None:

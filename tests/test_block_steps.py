@@ -20,8 +20,8 @@ from mdm_tune.cli import app
 from mdm_tune.counts import to_counts
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.errors import InputError
-from mdm_tune.pricing import nelbo, order_kl
-from mdm_tune.profiles import Profiles, profiles_of
+from mdm_tune.profile.pricing import nelbo, order_kl
+from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Beta, Linear, SquaredSine
 from tests.test_blocks import answer, compositions, config

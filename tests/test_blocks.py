@@ -17,23 +17,23 @@ import yaml
 from typer.testing import CliRunner
 
 import mdm_tune
-from mdm_tune import metrics
 from mdm_tune.build import build
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.counts import to_counts
-from mdm_tune.datasets import law_dataset
+from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity
 from mdm_tune.denoisers.law import Law
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.pricing import nelbo
-from mdm_tune.profiles import Profiles
-from mdm_tune.proposals import SearchSettings, reachable_counts
+from mdm_tune.metrics import quality
+from mdm_tune.profile.pricing import nelbo
+from mdm_tune.profile.profiles import Profiles
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling import CountPlan, Step
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
+from mdm_tune.search.proposals import SearchSettings, reachable_counts
 from mdm_tune.settings import Sampler, Setting, plan_of
 from tests.helpers import seeds
 from tests.laws import joint
@@ -50,7 +50,7 @@ SECTIONS: dict[str, Any] = {
 
 
 def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
-    return Evaluator(law, law.length, sampler, metrics.order_kl(law, [sampler.block_length]), None)
+    return Evaluator(law, law.length, sampler, quality.order_kl(law, [sampler.block_length]), None)
 
 
 # Settings and plans
@@ -216,14 +216,14 @@ def test_order_kl_with_blocks_is_the_mean_over_all_orders(law: Law, size: int, c
         kl_of_sets(table, [order[end - count : end] for count, end in zip(counts, ends, strict=True)])
         for order in orders(6, size)
     ]
-    metric = metrics.order_kl(law)
+    metric = quality.order_kl(law)
     assert metric.fixed(counts, size) == pytest.approx(sum(values) / len(values), abs=1e-10)
 
 
 def test_sampling_with_blocks_costs_what_the_profile_says() -> None:
     """2,000 examples; a deviation of 4 standard errors has probability below 1e-4."""
     data = law_dataset(CHAIN, {"tune": 8, "choose": 8, "report": 2000}, root=0)
-    sampled = Evaluator(CHAIN, 8, FOURS, metrics.PathLikelihood("nelbo", "random"), data)
+    sampled = Evaluator(CHAIN, 8, FOURS, quality.PathLikelihood("nelbo", "random"), data)
     for schedule in (Linear(), Beta(1, 0.4)):
         setting = sampled.setting(schedule, 4)
         values = sampled.score(setting, "report").values

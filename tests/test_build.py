@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from mdm_tune.build import Run, build
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.transformer import Transformer
 from mdm_tune.errors import InputError

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.family import Pricer
+from mdm_tune.profile.family import Pricer
 
 BOX = (0.1, 10.0)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mdm_tune import statistics
-from mdm_tune.claims import Detectable, detectable, diversity_of, gain_of, no_worse
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.search.claims import Detectable, detectable, diversity_of, gain_of, no_worse
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate, cautious, corrected, estimate
 

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
-from mdm_tune.config import Config, load_config
-from mdm_tune.events import RunEvent
-from mdm_tune.search_run import search
-from mdm_tune.tuning import TrialDone
+from mdm_tune.commands.events import RunEvent
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import Config, load_config
+from mdm_tune.search.tuning import TrialDone
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")

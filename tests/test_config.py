@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mdm_tune.config import Config, load_config, resolved, to_yaml
-from mdm_tune.config_models import MarkovConfig, TableConfig
+from mdm_tune.config.file import Config, load_config, resolved, to_yaml
+from mdm_tune.config.models import MarkovConfig, TableConfig
 from mdm_tune.errors import InputError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -246,7 +246,7 @@ def test_configs_cannot_be_changed_after_loading(tmp_path: Path) -> None:
 def test_reading_a_config_loads_no_heavy_library() -> None:
     """In a fresh interpreter, because pytest's own has loaded what other tests need."""
     code = (
-        "import sys; from pathlib import Path; import mdm_tune.config as config; "
+        "import sys; from pathlib import Path; import mdm_tune.config.file as config; "
         f"config.load_config(Path({str(CONFIGS / 'text.yaml')!r})); "
         "print([name for name in ('torch', 'optuna', 'scipy', 'matplotlib', 'rich', 'typer') if name in sys.modules])"
     )

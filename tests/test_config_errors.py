@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mdm_tune.config import Config, load_config
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
 
 SPLITS = {"tune": 8, "choose": 9, "report": 10}

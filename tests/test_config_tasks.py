@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mdm_tune.config import Config, load_config, to_yaml
-from mdm_tune.config_tasks import CodeDatasetConfig, HumanEvalDatasetConfig, LmEvalDatasetConfig
+from mdm_tune.config.file import Config, load_config, to_yaml
+from mdm_tune.config.tasks import CodeDatasetConfig, HumanEvalDatasetConfig, LmEvalDatasetConfig
 from tests.test_config_errors import LAW, MARKOV, SPLITS, TEXT, TRANSFORMER, load, problems
 
 MODEL = {"type": "huggingface", "path": "model"}
@@ -149,7 +149,7 @@ def test_reading_a_config_loads_neither_harness_nor_model(tmp_path: Path) -> Non
     file.write_text(yaml.safe_dump(whole(GSM8K)), encoding="utf-8")
     assert load_config(file).dataset is not None
     code = (
-        f"import sys, pathlib\nfrom mdm_tune.config import load_config\nload_config(pathlib.Path({str(file)!r}))\n"
+        f"import sys, pathlib\nfrom mdm_tune.config.file import load_config\nload_config(pathlib.Path({str(file)!r}))\n"
         "found = {'lm_eval', 'datasets', 'torch', 'transformers', 'scipy'} & set(sys.modules)\n"
         "assert not found, found\n"
         "import mdm_tune.build\n"

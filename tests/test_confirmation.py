@@ -14,16 +14,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mdm_tune.claims import detectable
-from mdm_tune.config_sampler import SamplerConfig
-from mdm_tune.confirmation import EXHAUSTED, Budget, Side, Trial, confirm, frontier_of
-from mdm_tune.datasets import Split, Use
-from mdm_tune.drawing import Drawing
+from mdm_tune.config.sampler import SamplerConfig
+from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
-from mdm_tune.metrics import Direction
+from mdm_tune.metrics.quality import Direction
 from mdm_tune.records import detectable_record, schedule_record, search_record
 from mdm_tune.results import RunFolder
+from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
+from mdm_tune.search.claims import detectable
+from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm, frontier_of
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Estimate, corrected, detectable_gain
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.console import Screen
-from mdm_tune.measuring import PointMeasured
+from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.profile_tables import curve_table, left_behind
 from mdm_tune.tables import (
     budgets_table,

@@ -14,9 +14,9 @@ import torch
 from scipy.stats import binom
 
 from mdm_tune import statistics
-from mdm_tune.datasets import Use
-from mdm_tune.drawing import Drawing, Order
-from mdm_tune.sampling import unmask
+from mdm_tune.datasets.splits import Use
+from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.unmasking import unmask
 from mdm_tune.schedules import Counts, Linear
 from scripts.coverage import MAKERS, NULLS, Outcome, holds, page, problem_of, search
 from tests.helpers import same_plan

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mdm_tune.config_models import CustomConfig
+from mdm_tune.config.models import CustomConfig
 from mdm_tune.denoisers.custom import load_custom
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import Loaded

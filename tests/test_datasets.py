@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mdm_tune.datasets import Use, bundled, law_dataset, text_dataset
+from mdm_tune.datasets.splits import Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import Parity
 from mdm_tune.errors import InputError
 

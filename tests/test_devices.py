@@ -8,10 +8,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from mdm_tune import devices
-from mdm_tune.config_models import ModelConfig
-from mdm_tune.devices import available_cpus, devices_for, parse_devices
+from mdm_tune.config.models import ModelConfig
 from mdm_tune.errors import InputError
+from mdm_tune.sampling import devices
+from mdm_tune.sampling.devices import available_cpus, devices_for, parse_devices
 
 
 @pytest.fixture

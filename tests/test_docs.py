@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import mdm_tune
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

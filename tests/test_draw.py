@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, chisquare
 from torch import Tensor
 
-from mdm_tune.drawing import draw_tokens
+from mdm_tune.sampling.drawing import draw_tokens
 from mdm_tune.seeding import noise
 from tests.helpers import seeds
 

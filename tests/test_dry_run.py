@@ -11,11 +11,11 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from mdm_tune import dry_run as module
 from mdm_tune import evaluation
 from mdm_tune.build import Run, build
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.commands import dry_run as module
+from mdm_tune.config.file import load_config
 from mdm_tune.results import RunFolder
 
 SECTIONS: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_a_worker_is_timed_on_its_part_of_the_cpus(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mdm_tune.devices.available_cpus", lambda: 2)
+    monkeypatch.setattr("mdm_tune.sampling.devices.available_cpus", lambda: 2)
     command = ["search", str(config), "--dry-run", "--output", str(config.parent / "run")]
     alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1000"])
     assert alone.exit_code == 0 and "at most " in alone.stderr

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.plans import EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, unmask
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.plans import EntropyBoundPlan, QuotaPlan, ThresholdPlan
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Step, unmask
 from tests.enumeration import total_variation
 from tests.helpers import FunctionDenoiser, TableDenoiser, fit, plan, random_law, same_plan, seeds, tally
 from tests.test_sampling import small_transformer

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune import metrics
-from mdm_tune.datasets import Split, law_dataset
+from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, difference
-from mdm_tune.metrics import Direction
-from mdm_tune.sampling import Unmasked
+from mdm_tune.metrics import quality
+from mdm_tune.metrics.quality import Direction
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting
 from tests.helpers import CountingDenoiser
@@ -28,7 +28,7 @@ FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
 
 def evaluator(sampler: Sampler = FIXED, report: int = 64) -> Evaluator:
     dataset = law_dataset(LAW, {"tune": 16, "choose": 16, "report": report}, root=0)
-    return Evaluator(LAW, 16, sampler, metrics.PathLikelihood("nelbo", "random"), dataset)
+    return Evaluator(LAW, 16, sampler, quality.PathLikelihood("nelbo", "random"), dataset)
 
 
 def test_a_setting_has_counts_or_alphas() -> None:
@@ -83,7 +83,7 @@ def test_differences_are_paired() -> None:
 
 
 def test_sample_metrics_need_a_data_set() -> None:
-    bare = Evaluator(LAW, 16, FIXED, metrics.PathLikelihood("nelbo", "random"), None)
+    bare = Evaluator(LAW, 16, FIXED, quality.PathLikelihood("nelbo", "random"), None)
     with pytest.raises(InputError, match="metric nelbo needs examples, and the config has no dataset section"):
         bare.score(bare.setting(Linear(), 4), "report")
 
@@ -110,7 +110,7 @@ class Ones:
         return None
 
 
-NELBO = metrics.PathLikelihood("nelbo", "random")
+NELBO = quality.PathLikelihood("nelbo", "random")
 SAMPLERS = {
     "random": (FIXED, NELBO),
     "drawn": (FIXED, Ones()),
@@ -119,7 +119,7 @@ SAMPLERS = {
     "blocks": (replace(FIXED, block_length=4), NELBO),
     "confidence": (replace(FIXED, drawing=Drawing("confidence")), Ones()),
     "confidence in blocks": (replace(FIXED, drawing=Drawing("confidence", 0.5), block_length=8), Ones()),
-    "margin": (replace(FIXED, drawing=Drawing("margin")), metrics.PathLikelihood("path_nll", "margin")),
+    "margin": (replace(FIXED, drawing=Drawing("margin")), quality.PathLikelihood("path_nll", "margin")),
 }
 CURVES = (Linear(), SquaredSine(), Beta(8.0, 0.2), Beta(0.2, 8.0))
 

@@ -11,14 +11,14 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from mdm_tune import exact as module
 from mdm_tune.counts import grid
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
-from mdm_tune.drawing import ORDERS, Drawing, Order
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.exact import Enumeration, kl, target_distribution, tv
-from mdm_tune.pricing import ancestral_order_kl, optima, order_kl
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
+from mdm_tune.metrics import exact as module
+from mdm_tune.metrics.exact import Enumeration, kl, target_distribution, tv
+from mdm_tune.profile.pricing import ancestral_order_kl, optima, order_kl
+from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.schedules import Linear, Sine, SquaredSine
 from tests.recursion import Number, State, bayes, bernoulli, hidden, recursion, table_of
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mdm_tune.datasets import USES, Dataset, Split, Use, example_dataset
-from mdm_tune.drawing import Drawing
+from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.splits import USES, Dataset, Split, Use, example_dataset
 from mdm_tune.errors import InputError
-from mdm_tune.examples import Example, Hole
-from mdm_tune.sampling import CountPlan
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import CountPlan
 from mdm_tune.schedules import Beta, Counts
 from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.text import Symbols

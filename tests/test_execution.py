@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mdm_tune import execution
+from mdm_tune.benchmarks import execution
+from mdm_tune.benchmarks.execution import Limits, Outcome, isolation, require_permission, run_program, run_programs
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.execution import Limits, Outcome, isolation, require_permission, run_program, run_programs
 
 SHORT = Limits(seconds=1.0)
 WHOLE = "without network, which see no files but their own and Python's" in isolation()

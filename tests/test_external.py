@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.external import External, Generated, load_external
-from mdm_tune.plans import CountPlan, RevealPlan, ThresholdPlan
+from mdm_tune.sampling.external import External, Generated, load_external
+from mdm_tune.sampling.plans import CountPlan, RevealPlan, ThresholdPlan
 
 LAW = MarkovChain.sticky(3, 0.2, 6)
 MASK = LAW.mask_id

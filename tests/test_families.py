@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.config_models import HuggingFaceConfig
+from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised, refuse, version_problem
-from mdm_tune.drawing import ORDERS
 from mdm_tune.errors import InputError
+from mdm_tune.sampling.drawing import ORDERS
 
 
 def test_published_numbers() -> None:

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from mdm_tune import family as module
 from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit
 from mdm_tune.errors import InputError
-from mdm_tune.family import Pricer
-from mdm_tune.pricing import ancestral_nelbo, nelbo, optima
+from mdm_tune.profile import family as module
+from mdm_tune.profile.family import Pricer
+from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, optima
 from mdm_tune.schedules import Beta
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)

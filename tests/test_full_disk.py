@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from mdm_tune import files
-from mdm_tune.config import load_config
-from mdm_tune.events import RunEvent
+from mdm_tune.commands.events import RunEvent
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import load_config
 from mdm_tune.files import write_text
 from mdm_tune.results import RunFolder, load_schedule
-from mdm_tune.search_run import search
-from mdm_tune.tuning import TrialDone
+from mdm_tune.search.tuning import TrialDone
 
 LIMIT = 20_000  # bytes that a file may have: more than the buffer of a write, so that both of its ways are taken
 BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None}
@@ -110,9 +110,9 @@ def test_the_folder_is_used_again_once_there_is_space(folder: RunFolder) -> None
 SEARCH = f"""
 import resource, signal, sys
 from pathlib import Path
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.errors import RunError
-from mdm_tune.search_run import search
+from mdm_tune.commands.search_run import search
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
 try:

@@ -13,10 +13,10 @@ from torch import Tensor
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.replicas import Replicas
-from mdm_tune.sampling import unmask
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.unmasking import unmask
 from tests.helpers import (
     CountingDenoiser,
     FunctionDenoiser,

@@ -17,16 +17,16 @@ from lm_eval import evaluator
 from typer import Typer
 from typer.testing import CliRunner
 
+from mdm_tune.benchmarks.harness_model import HarnessModel
+from mdm_tune.benchmarks.leaves import templated
 from mdm_tune.build import Run, build
-from mdm_tune.config import Config, load_config
+from mdm_tune.commands.harness_run import harness_numbers
+from mdm_tune.commands.runs import evaluate
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.harness_model import HarnessModel
-from mdm_tune.harness_run import harness_numbers
-from mdm_tune.leaves import templated
 from mdm_tune.naming import settings_of
 from mdm_tune.permissions import Permissions
-from mdm_tune.runs import evaluate
 from tests.harness_tasks import SYMBOLS, sums, write_model, write_task
 from tests.test_readers import Chatty
 

@@ -14,7 +14,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.errors import InputError
-from mdm_tune.sampling import unmask
+from mdm_tune.sampling.unmasking import unmask
 from tests.helpers import same_plan, seeds
 from tests.tiny_models import (
     BERT_MASK,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from optuna import load_study
 
-from mdm_tune.ledger import Ledger, Worker
-from mdm_tune.storage import open_storage
+from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.storage import open_storage
 from tests.processes import start
 
 TASKS = 40

@@ -19,9 +19,9 @@ from optuna import load_study
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from mdm_tune import ledger as ledger_module
-from mdm_tune.ledger import Claim, Entry, Ledger, Worker
-from mdm_tune.storage import open_storage
+from mdm_tune.search import ledger as ledger_module
+from mdm_tune.search.ledger import Claim, Entry, Ledger, Worker
+from mdm_tune.search.storage import open_storage
 from tests.processes import crew, start
 
 BOX = {"a": (0.1, 10.0), "b": (0.1, 10.0)}

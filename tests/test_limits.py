@@ -14,14 +14,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mdm_tune import evaluation, tuning
+from mdm_tune import evaluation
 from mdm_tune.build import Run, build
-from mdm_tune.claims import Detectable
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.errors import InputError
-from mdm_tune.limits import Timetable, phase_rows, pilot_rows
-from mdm_tune.search import search_budget
+from mdm_tune.search import tuning
+from mdm_tune.search.budget import search_budget
+from mdm_tune.search.claims import Detectable
+from mdm_tune.search.limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.statistics import Estimate
 from tests.searches import judging
 

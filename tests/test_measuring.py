@@ -13,13 +13,13 @@ import torch
 from scipy.stats import binom, norm
 from torch import Tensor
 
-from mdm_tune import measuring as module
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.measuring import Adaptive, PointMeasured, measure
-from mdm_tune.pricing import count_weights, nelbo, optima
-from mdm_tune.profile import Profile
+from mdm_tune.profile import measuring as module
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.profile.pricing import count_weights, nelbo, optima
 from tests.helpers import CountingDenoiser, FunctionDenoiser, seeds
 from tests.laws import dirichlet, subset_entropy
 from tests.recursion import table_of

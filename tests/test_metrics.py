@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy import stats
 
-from mdm_tune import metrics
-from mdm_tune.datasets import Dataset, Split, law_dataset
+from mdm_tune.datasets.splits import Dataset, Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit, Table
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.sampling import Unmasked
+from mdm_tune.metrics import quality
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Linear, parse_schedule
 from mdm_tune.settings import Sampler
 from mdm_tune.text import Symbols
@@ -34,7 +34,7 @@ def spelling(texts: list[str], words: set[str]) -> np.ndarray:
     dataset = Dataset({}, Symbols(SYMBOLS), frozenset(words))
     tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
     result = Unmasked(tokens, None, torch.zeros(len(texts)), 0, 0)
-    return metrics.Spelling(dataset).values(result, hidden(tokens))
+    return quality.Spelling(dataset).values(result, hidden(tokens))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_spelling_counts_characters_of_complete_words(text: str, share: float) -
 
 
 def figures(texts: list[str]) -> dict[str, float]:
-    metric = metrics.Spelling(Dataset({}, Symbols(SYMBOLS), frozenset({"the", "dog", "cat", "sat"})))
+    metric = quality.Spelling(Dataset({}, Symbols(SYMBOLS), frozenset({"the", "dog", "cat", "sat"})))
     tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
     return {name: float(values.mean()) for name, values in metric.diversity(tokens, hidden(tokens)).items()}
 
@@ -103,7 +103,7 @@ def test_an_answer_padded_with_spaces_is_short() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5, 17])
 def test_figures_of_few_and_of_short_samples(count: int) -> None:
     for tokens in (torch.zeros(count, 1, dtype=torch.int64), torch.arange(2).repeat(count, 1)):
-        found = metrics.sample_figures(Dataset({}, Symbols(SYMBOLS)), tokens, hidden(tokens))
+        found = quality.sample_figures(Dataset({}, Symbols(SYMBOLS)), tokens, hidden(tokens))
         assert {name: len(values) for name, values in found.items()} == {
             "token_entropy": min(count, 16),
             "distinct_tokens": min(count, 16),
@@ -114,22 +114,22 @@ def test_figures_of_few_and_of_short_samples(count: int) -> None:
 
 def test_spelling_needs_a_vocabulary_and_a_space() -> None:
     with pytest.raises(InputError, match=r"needs a vocabulary: put words\.txt"):
-        metrics.Spelling(Dataset({}, Symbols(SYMBOLS)))
+        quality.Spelling(Dataset({}, Symbols(SYMBOLS)))
     with pytest.raises(InputError, match="needs a space among the symbols, got 'ab'"):
-        metrics.Spelling(Dataset({}, Symbols("ab"), frozenset({"ab"})))
+        quality.Spelling(Dataset({}, Symbols("ab"), frozenset({"ab"})))
 
 
 def test_order_kl_of_the_repeated_bit_is_closed() -> None:
-    metric = metrics.order_kl(RepeatedBit(32))
+    metric = quality.order_kl(RepeatedBit(32))
     assert metric.fixed((8, 8, 8, 8), None) == pytest.approx(7 * math.log(2), abs=1e-9)
 
 
 def test_divergences_of_parity_are_closed() -> None:
     """Revealing the last two together leaves the parity to chance: KL = ln 2 and half of the mass is misplaced."""
     law = Parity(4)
-    assert metrics.divergence(law, "kl", "random", 1.0).fixed((2, 2), None) == pytest.approx(math.log(2))
-    assert metrics.divergence(law, "tv", "random", 1.0).fixed((2, 2), None) == pytest.approx(0.5)
-    assert metrics.divergence(law, "kl", "random", 1.0).fixed((3, 1), None) == pytest.approx(0.0, abs=1e-12)
+    assert quality.divergence(law, "kl", "random", 1.0).fixed((2, 2), None) == pytest.approx(math.log(2))
+    assert quality.divergence(law, "tv", "random", 1.0).fixed((2, 2), None) == pytest.approx(0.5)
+    assert quality.divergence(law, "kl", "random", 1.0).fixed((3, 1), None) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("bernoulli", [False, True])
@@ -142,7 +142,7 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
         Evaluator(law, 12, sampler, metric, data).score(
             Evaluator(law, 12, sampler, metric, data).setting(Linear(), 4), "report"
         )
-        for metric, data in ((metrics.PathLikelihood("nelbo", "random"), dataset), (metrics.order_kl(law), None))
+        for metric, data in ((quality.PathLikelihood("nelbo", "random"), dataset), (quality.order_kl(law), None))
     ]
     assert scores[0].values is not None
     error = scores[0].values.std() / math.sqrt(4000)
@@ -150,25 +150,25 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
 
 
 def test_a_token_of_probability_zero_stops_with_its_example() -> None:
-    metric = metrics.PathLikelihood("path_nll", "margin")
+    metric = quality.PathLikelihood("path_nll", "margin")
     result = Unmasked(torch.zeros(3, 1), torch.tensor([1.0, math.inf, 2.0]), torch.zeros(3), 0, 0)
     with pytest.raises(InputError, match="path_nll is infinite for example 1"):
         metric.values(result, hidden(torch.zeros(3, 1, dtype=torch.int64)))
 
 
 def test_path_likelihood_of_the_order_is_labelled_as_such() -> None:
-    assert "of the order" in metrics.PathLikelihood("path_nll", "confidence").label
-    assert "of the order" not in metrics.PathLikelihood("path_nll", "entropy").label
+    assert "of the order" in quality.PathLikelihood("path_nll", "confidence").label
+    assert "of the order" not in quality.PathLikelihood("path_nll", "entropy").label
 
 
 def test_a_law_too_large_to_enumerate_names_the_way_out() -> None:
     with pytest.raises(InputError, match="use a shorter law, or metric order_kl in random order"):
-        metrics.divergence(MarkovChain.sticky(2, 0.1, 32), "kl", "random", 1.0)
+        quality.divergence(MarkovChain.sticky(2, 0.1, 32), "kl", "random", 1.0)
 
 
 def test_exact_and_sampled_settings_share_their_names() -> None:
     law = Table(("aa", "bb"), (0.5, 0.5))
     evaluator = Evaluator(
-        law, 2, Sampler(Drawing("random"), False, "one-per-step", 8), metrics.divergence(law, "kl", "random", 1.0), None
+        law, 2, Sampler(Drawing("random"), False, "one-per-step", 8), quality.divergence(law, "kl", "random", 1.0), None
     )
     assert evaluator.setting(parse_schedule("beta:0.5,0.5"), 2).key == evaluator.setting(Linear(), 2).key

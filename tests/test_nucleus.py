@@ -12,10 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mdm_tune import sampling
-from mdm_tune.drawing import Drawing, draw_tokens, scattered
 from mdm_tune.errors import InputError
-from mdm_tune.sampling import RevealPlan, Step, Unmasked, unmask
+from mdm_tune.sampling import unmasking
+from mdm_tune.sampling.drawing import Drawing, draw_tokens, scattered
+from mdm_tune.sampling.unmasking import RevealPlan, Step, Unmasked, unmask
 from mdm_tune.seeding import noise
 from tests.enumeration import Law, total_variation
 from tests.helpers import FunctionDenoiser, TableDenoiser, fit, random_law, same_plan, seeds, tally
@@ -130,7 +130,7 @@ def test_positions_are_drawn_anew_at_every_step(monkeypatch: pytest.MonkeyPatch)
     drawing = Drawing("confidence", confidence_temperature=0.3)
     start, a_plan = torch.full((SAMPLES, 4), 2), same_plan(COUNTS, SAMPLES)
     for way, sound in ((noise, True), (kept, False)):
-        monkeypatch.setattr(sampling, "noise", way)
+        monkeypatch.setattr(unmasking, "noise", way)
         result = unmask(TableDenoiser(table), start, a_plan, seeds=seeds(SAMPLES), drawing=drawing, batch=1000)
         assert (fit(tally(result.tokens), law) > LEVEL) == sound
 

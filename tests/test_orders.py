@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mdm_tune.drawing import ORDERS, Drawing, Order
-from mdm_tune.sampling import Step, unmask
+from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
+from mdm_tune.sampling.unmasking import Step, unmask
 from tests.helpers import CONTEXT_ORDERS, FunctionDenoiser, same_plan, seeds
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mdm_tune.denoisers.asking import Asker, working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import RunError
-from mdm_tune.sampling import Unmasked, unmask
+from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.unmasking import Unmasked, unmask
 from tests.helpers import TableDenoiser, random_law, same_plan, seeds
 
 LAW = TableDenoiser(random_law(6, 3, 0))

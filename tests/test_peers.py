@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mdm_tune.counts import to_counts
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError
+from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Linear, parse_schedule
 from mdm_tune.settings import Sampler, Setting
 from scripts.compare_peers import PROMPT, SYMBOLS, described, network, ours, prompts

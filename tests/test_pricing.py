@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy.optimize import differential_evolution
 from scipy.stats import binom
 
-from mdm_tune import pricing as module
 from mdm_tune.counts import beta_grids, grid, to_counts
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.errors import InputError
-from mdm_tune.pricing import (
+from mdm_tune.profile import pricing as module
+from mdm_tune.profile.pricing import (
     AncestralCurve,
     ancestral_nelbo,
     ancestral_order_kl,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import t as student
 
-from mdm_tune import profile as module
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.pricing import count_weights, nelbo
-from mdm_tune.profile import Profile
+from mdm_tune.profile import curve as module
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.pricing import count_weights, nelbo
 
 NODES = np.array([0, 1, 4, 7, 8, 11, 15])  # two blocks of 8
 

@@ -15,13 +15,13 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import mdm_tune
-from mdm_tune import profiles
 from mdm_tune.cli import app
 from mdm_tune.counts import beta_grids, counts_of_grids, grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
-from mdm_tune.pricing import ancestral_nelbo, nelbo, price_counts
-from mdm_tune.profile import Profile
+from mdm_tune.profile import profiles
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, price_counts
 from mdm_tune.schedules import Beta, Linear, Sine, SquaredSine, parse_schedule
 
 CONFIGS = Path(__file__).parent.parent / "configs"

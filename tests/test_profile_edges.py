@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mdm_tune import profiles
 from mdm_tune.cli import app
 from mdm_tune.counts import to_counts
 from mdm_tune.denoisers.analytic import MarkovChain, RepeatedBit
 from mdm_tune.errors import InputError
-from mdm_tune.family import Pricer
-from mdm_tune.pricing import AncestralCurve, nelbo, order_kl
-from mdm_tune.profile import Profile
+from mdm_tune.profile import profiles
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.family import Pricer
+from mdm_tune.profile.pricing import AncestralCurve, nelbo, order_kl
 from mdm_tune.schedules import parse_schedule
-from mdm_tune.tuning import TrialDone
+from mdm_tune.search.tuning import TrialDone
 from tests.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
 
 BOX = (0.1, 10.0)

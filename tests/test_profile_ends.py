@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.measuring import measure
-from mdm_tune.profile import Profile
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.measuring import measure
 
 END, MASK = 3, 4
 ANSWERS = torch.tensor([[-1, 0, 1, 2, END, END], [2, 1, 0, 1, 2, 0], [0, 0, 1, END, 2, 1]])

@@ -13,17 +13,17 @@ import torch
 from typer.testing import CliRunner
 
 import mdm_tune
-from mdm_tune.claims import Detectable
 from mdm_tune.cli import app
-from mdm_tune.config import Config, load_config
+from mdm_tune.commands.events import BudgetStarted, RunEvent
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.counts import grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.events import BudgetStarted, RunEvent
-from mdm_tune.pricing import ancestral_nelbo, nelbo, optima
-from mdm_tune.profiles import Profiles
-from mdm_tune.proposals import START
+from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, optima
+from mdm_tune.profile.profiles import Profiles
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear
-from mdm_tune.tuning import TrialDone
+from mdm_tune.search.claims import Detectable
+from mdm_tune.search.proposals import START
+from mdm_tune.search.tuning import TrialDone
 from tests.profile_runs import (
     CHAIN,
     CONFIGS,

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mdm_tune import profiles, runs
 from mdm_tune.cli import app
-from mdm_tune.config import Config
+from mdm_tune.commands import runs
+from mdm_tune.config.file import Config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.errors import InputError
-from mdm_tune.pricing import nelbo
+from mdm_tune.profile import profiles
+from mdm_tune.profile.pricing import nelbo
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
 from tests.profile_runs import (

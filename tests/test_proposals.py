@@ -11,8 +11,8 @@ import pytest
 from optuna.samplers import GPSampler, TPESampler
 from scipy.stats import qmc
 
-from mdm_tune.proposals import START, SearchSettings, Strategy, given_points, propose
 from mdm_tune.schedules import Beta
+from mdm_tune.search.proposals import START, SearchSettings, Strategy, given_points, propose
 from mdm_tune.seeding import derive_seed
 from tests.searches import SETTINGS
 

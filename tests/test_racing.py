@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mdm_tune.errors import InputError
-from mdm_tune.racing import CHANCE, carried, chance, hopeless, looks
+from mdm_tune.search.racing import CHANCE, carried, chance, hopeless, looks
 
 ORDERS = 2000
 values = st.lists(st.floats(-100, 100).map(lambda value: round(value, 3)), min_size=1, max_size=60).map(np.array)

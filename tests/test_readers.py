@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.readers import ReaderConfig, read_examples, render
+from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
+from mdm_tune.datasets.templates import check_template, fill, pieces_of
 from mdm_tune.errors import InputError
-from mdm_tune.examples import Example, Hole
-from mdm_tune.readers import ReaderConfig, read_examples, render
-from mdm_tune.sources import Source, csv_source, hub_source, jsonl_source, lines_source
-from mdm_tune.templates import check_template, fill, pieces_of
 from mdm_tune.text import Symbols
 
 CODEC = Symbols("abc")

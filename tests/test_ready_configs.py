@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mdm_tune.adaptive_names import parse_adaptive
-from mdm_tune.config import Config, load_config
-from mdm_tune.config_tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalDatasetConfig
+from mdm_tune.benchmarks.harness import _check_kind, _configs, manager_of
+from mdm_tune.config.file import Config, load_config
+from mdm_tune.config.tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalDatasetConfig
 from mdm_tune.denoisers.families import FAMILIES
 from mdm_tune.errors import InputError
-from mdm_tune.harness import _check_kind, _configs, manager_of
+from mdm_tune.sampling.adaptive_names import parse_adaptive
 from mdm_tune.schedules import parse_schedule
 from tests.ready import OFFICIAL, rows, sizes, stand_in
 

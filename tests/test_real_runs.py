@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from mdm_tune.build import build, opened
 from mdm_tune.cli import app
-from mdm_tune.config import load_config
+from mdm_tune.config.file import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import InputError
-from mdm_tune.sampling import Plan, RevealPlan, unmask
+from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.unmasking import Plan, RevealPlan, unmask
 from tests.enumeration import Enumeration
 from tests.helpers import CONTEXT_ORDERS, CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 

@@ -19,16 +19,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune import replicas as module
-from mdm_tune.datasets import bundled, text_dataset
+from mdm_tune.commands.events import memory_notes
+from mdm_tune.datasets.splits import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import Drawing
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.events import memory_notes
-from mdm_tune.measuring import measure
-from mdm_tune.plans import QuotaPlan
-from mdm_tune.replicas import Replicas
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
+from mdm_tune.profile.measuring import measure
+from mdm_tune.sampling import replicas as module
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.plans import QuotaPlan
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import even_counts, plan, same_plan, seeds
 from tests.pools import DIE, ERROR, FINE, NAN, ODD, SLEEP, TWO, absent, asking_for, chain, faulty, text, tight
 

@@ -12,11 +12,12 @@ import pytest
 from optuna import create_study
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from mdm_tune.confirmation import Budget
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.proposals import Guide, SearchSettings, Strategy, reachable_counts
 from mdm_tune.schedules import Beta
-from mdm_tune.storage import open_storage
+from mdm_tune.search import tuning
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.proposals import Guide, SearchSettings, Strategy, reachable_counts
+from mdm_tune.search.storage import open_storage
 from tests.searches import SETTINGS, Dead, Given, Mortal, book, exact, noise, run, sampled, tuned
 
 SIZES: Any = {"tune": 40, "choose": 8, "report": 12}
@@ -30,7 +31,7 @@ Run = Callable[[BaseStorage], Any]  # a search on a storage; returns all of its 
 def scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts a box can reach is always the same, and takes longer than all the rest here."""
     scan = functools.cache(lambda sampler, steps, settings: tuning_scan(given(), steps, settings))
-    monkeypatch.setattr("mdm_tune.tuning.reachable_counts", lambda evaluator, *rest: scan(evaluator.sampler, *rest))
+    monkeypatch.setattr(tuning, "reachable_counts", lambda evaluator, *rest: scan(evaluator.sampler, *rest))
 
 
 tuning_scan = reachable_counts

@@ -15,8 +15,8 @@ from torch import Tensor
 from mdm_tune.denoisers import asking
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
-from mdm_tune.drawing import ORDERS, Drawing, Order
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
+from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Step, Unmasked, unmask
 from tests.helpers import CountingDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 LENGTH, VOCAB, STEPS = 6, 3, 4

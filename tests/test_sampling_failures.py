@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.drawing import Drawing, Order
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.sampling import CountPlan, Plan, RevealPlan, unmask
+from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, plan, random_law, same_plan, seeds
 
 VOCAB = 3

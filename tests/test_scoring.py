@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mdm_tune.datasets import Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.metrics import Direction
-from mdm_tune.racing import looks
+from mdm_tune.metrics.quality import Direction
 from mdm_tune.schedules import Counts
-from mdm_tune.scoring import Scored, price, race
+from mdm_tune.search.racing import looks
+from mdm_tune.search.scoring import Scored, price, race
 from mdm_tune.settings import Setting
 from tests.searches import Given, exact, sampled
 

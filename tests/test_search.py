@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mdm_tune import metrics
-from mdm_tune.claims import Detectable
-from mdm_tune.confirmation import Budget, Comparing
-from mdm_tune.datasets import Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores
-from mdm_tune.pricing import optima
-from mdm_tune.proposals import Guide
+from mdm_tune.metrics import quality
+from mdm_tune.profile.pricing import optima
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
-from mdm_tune.search import Event, reference_of
+from mdm_tune.search.budget import Event, reference_of
+from mdm_tune.search.claims import Detectable
+from mdm_tune.search.confirmation import Budget, Comparing
+from mdm_tune.search.proposals import Guide
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
 from tests.helpers import CountingDenoiser
@@ -27,7 +27,7 @@ from tests.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, run, sam
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:
     budget, _ = run(exact(), replace(SETTINGS, strategy="gp", trials=30, seed=4))
     assert budget.winner.estimate.value <= 0.63
-    best = metrics.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
+    best = quality.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
     assert budget.winner.estimate.value >= best - 1e-12
     assert budget.beats_linear and budget.winner.estimate.ci is None
 
@@ -89,7 +89,7 @@ def test_the_pilot_says_first_what_the_report_split_can_show(searched: Searched)
 def test_a_problem_without_a_gain_says_so() -> None:
     """Independent positions: every schedule has the same value, so linear keeps its name and nothing is claimed."""
     law = Table(("aa", "ab", "ba", "bb"), (1.0, 1.0, 1.0, 1.0))
-    evaluator = Evaluator(law, 2, FIXED, metrics.divergence(law, "kl", "random", 1.0), None)
+    evaluator = Evaluator(law, 2, FIXED, quality.divergence(law, "kl", "random", 1.0), None)
     budget, _ = run(evaluator, SETTINGS, steps=1)
     assert not budget.beats_linear
     assert budget.schedule.name == "linear"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from mdm_tune.config import load_config
-from mdm_tune.search_run import search
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import load_config
 
 KILLS = 24
 CONFIG = """\

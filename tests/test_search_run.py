@@ -14,14 +14,14 @@ import pytest
 import yaml
 from optuna.storages import InMemoryStorage
 
-from mdm_tune import search_run
-from mdm_tune.config import Config, load_config
+from mdm_tune.commands import search_run
+from mdm_tune.commands.events import Note, RunEvent
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
-from mdm_tune.events import Note, RunEvent
 from mdm_tune.records import Record
-from mdm_tune.search_run import search
-from mdm_tune.storage import open_storage
-from mdm_tune.tuning import TrialDone
+from mdm_tune.search.storage import open_storage
+from mdm_tune.search.tuning import TrialDone
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},

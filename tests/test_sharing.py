@@ -18,17 +18,17 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 
-from mdm_tune import sharing, tuning
-from mdm_tune.confirmation import Budget
-from mdm_tune.datasets import Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Scores
-from mdm_tune.ledger import Claim, Ledger, Worker
-from mdm_tune.proposals import SearchSettings, Strategy, propose
 from mdm_tune.schedules import Beta, Linear, SquaredSine
-from mdm_tune.scoring import InTime
+from mdm_tune.search import sharing, tuning
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.ledger import Claim, Ledger, Worker
+from mdm_tune.search.proposals import SearchSettings, Strategy, propose
+from mdm_tune.search.scoring import InTime
+from mdm_tune.search.sharing import Desk, holds_run, remove_run
+from mdm_tune.search.storage import open_storage
 from mdm_tune.settings import Setting
-from mdm_tune.sharing import Desk, holds_run, remove_run
-from mdm_tune.storage import open_storage
 from tests.searches import SETTINGS, Dead, Given, book, exact, judging, noise, run, tuned
 
 SIZES: dict[Use, int] = {"tune": 40, "choose": 12, "report": 12}

@@ -21,9 +21,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from mdm_tune import journal, storage
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.storage import open_storage, storage_errors
+from mdm_tune.search import journal, storage
+from mdm_tune.search.storage import open_storage, storage_errors
 from tests.processes import crew, start
 
 PASSWORD = "p@ss w{o}rd/%?"
@@ -236,7 +236,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from mdm_tune.errors import RunError
-from mdm_tune.storage import open_storage
+from mdm_tune.search.storage import open_storage
 from optuna.study import StudyDirection
 path = Path(sys.argv[1])
 heard = []

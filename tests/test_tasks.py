@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from mdm_tune import harness
-from mdm_tune.config_tasks import LmEvalDatasetConfig
-from mdm_tune.dealing import Use
+from mdm_tune.benchmarks import harness
+from mdm_tune.benchmarks.dealing import Use
+from mdm_tune.benchmarks.tasks import Task, cut, load_task
+from mdm_tune.config.tasks import LmEvalDatasetConfig
+from mdm_tune.datasets.examples import Example
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.examples import Example
-from mdm_tune.tasks import Task, cut, load_task
 from tests.local_tasks import SHOWN, ended, harness_result, make_tasks, settings, shipped, sums, write
 from tests.test_readers import Chatty
 

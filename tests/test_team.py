@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from mdm_tune.config import Config, load_config
+from mdm_tune.commands.events import RunEvent
+from mdm_tune.commands.search_run import search
+from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
-from mdm_tune.events import RunEvent
-from mdm_tune.search_run import search
-from mdm_tune.team import Team, shared_out
-from mdm_tune.tuning import TrialDone
+from mdm_tune.search.team import Team, shared_out
+from mdm_tune.search.tuning import TrialDone
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 16, "flip": 0.1},

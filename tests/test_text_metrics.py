@@ -16,18 +16,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mdm_tune.config_data import MetricsConfig
-from mdm_tune.datasets import Dataset, example_dataset, law_dataset
+from mdm_tune.config.data import MetricsConfig
+from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.splits import Dataset, example_dataset, law_dataset
 from mdm_tune.denoisers.analytic import RepeatedBit
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.examples import Example, Hole
-from mdm_tune.metrics import sample_figures
-from mdm_tune.reference_models import ReferenceModel, load_reference
-from mdm_tune.reported import Mauve, figures, mauve_metric, text_metrics
-from mdm_tune.sampling import Unmasked
-from mdm_tune.statistics import estimate
-from mdm_tune.text import Symbols
-from mdm_tune.text_metrics import (
+from mdm_tune.metrics.answers import (
     AnswerMetric,
     Ignored,
     custom_metric,
@@ -37,6 +31,12 @@ from mdm_tune.text_metrics import (
     normalised,
     regex_match,
 )
+from mdm_tune.metrics.quality import sample_figures
+from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
+from mdm_tune.metrics.reported import Mauve, figures, mauve_metric, text_metrics
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.statistics import estimate
+from mdm_tune.text import Symbols
 
 LETTERS = " " + string.digits + string.ascii_letters + ".,$-+#=:?!"
 END, MASK = len(LETTERS), len(LETTERS) + 1

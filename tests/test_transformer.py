@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mdm_tune.datasets import bundled
+from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
 from mdm_tune.errors import InputError

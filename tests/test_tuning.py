@@ -11,14 +11,15 @@ import pytest
 from optuna import load_study
 from optuna.storages import InMemoryStorage
 
-from mdm_tune import metrics, proposals
-from mdm_tune.confirmation import EXHAUSTED
-from mdm_tune.datasets import Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.analytic import Parity
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.proposals import Guide, Strategy, given_points
-from mdm_tune.racing import looks
+from mdm_tune.metrics import quality
 from mdm_tune.schedules import Beta
+from mdm_tune.search import proposals
+from mdm_tune.search.confirmation import EXHAUSTED
+from mdm_tune.search.proposals import Guide, Strategy, given_points
+from mdm_tune.search.racing import looks
 from mdm_tune.settings import Setting
 from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
 
@@ -80,7 +81,7 @@ def test_counts_that_were_scored_before_cost_nothing(together: int) -> None:
 
 def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
     law = Parity(3)
-    evaluator = Evaluator(law, 3, FIXED, metrics.order_kl(law), None)
+    evaluator = Evaluator(law, 3, FIXED, quality.order_kl(law), None)
     budget, events = run(evaluator, replace(SETTINGS, strategy="qmc", trials=400), steps=2)
     assert budget.ended == EXHAUSTED and budget.trials < 400
     assert {trial.setting.key for trial in trials_of(events)} == {(1, 2), (2, 1)}

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mdm_tune.config_models import HuggingFaceConfig
+from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.denoisers.huggingface import load_huggingface
 from mdm_tune.denoisers.loaded import Loaded
 

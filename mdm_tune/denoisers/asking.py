@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.drawing import log_probabilities
 from mdm_tune.errors import RunError
+from mdm_tune.sampling.drawing import log_probabilities
 
 __all__ = ["Asker", "working_batch"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdm_tune.config_models import CustomConfig
+from mdm_tune.config.models import CustomConfig
 from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.errors import InputError

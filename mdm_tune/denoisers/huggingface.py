@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdm_tune.config_models import HuggingFaceConfig
+from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.denoisers.checkpoint import (
     Checkpoint,
     fingerprint,

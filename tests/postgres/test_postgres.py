@@ -23,8 +23,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.ledger import Entry, Ledger, Worker
-from mdm_tune.storage import open_storage, storage_errors
+from mdm_tune.search.ledger import Entry, Ledger, Worker
+from mdm_tune.search.storage import open_storage, storage_errors
 from tests.postgres.conftest import Execute
 from tests.processes import crew, start
 

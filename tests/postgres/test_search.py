@@ -13,7 +13,7 @@ from optuna import load_study
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from mdm_tune.storage import open_storage
+from mdm_tune.search.storage import open_storage
 
 CONFIG = """\
 model: {type: markov, length: 24, symbols: 3, flip: 0.15}

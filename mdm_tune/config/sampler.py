@@ -1,0 +1,124 @@
+"""The ``sampler`` section of a config: what is revealed when, how tokens are drawn, and where an answer ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mdm_tune.config import rules
+from mdm_tune.config.models import FromList, Section, Size, Target, Text
+from mdm_tune.denoisers.families import FAMILIES, recognised
+
+__all__ = ["SamplerConfig", "Steps", "family_sampling"]
+
+LARGEST_BATCH = 2**31 - 1
+
+
+def known_order(value: object) -> object:
+    """The orders' names in LLaDA and Dream are understood too."""
+    return rules.ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
+BlockLengths = Annotated[
+    tuple[Size, ...], BeforeValidator(rules.one_or_several), Field(min_length=1), AfterValidator(rules.distinct)
+]
+Order = Annotated[Literal["random", "confidence", "top-probability", "margin", "entropy"], BeforeValidator(known_order)]
+
+
+class SamplerConfig(Section):
+    """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call.
+
+    type: ``builtin``, or ``external`` for generate code of the user's own, which ``target`` names and which is called
+    with ``options``. With
+    ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all blocks
+    together; several lengths are compared at equal steps. block_steps: whether blocks share the steps equally, or as
+    the information profile finds best. top_p: the nucleus that tokens are drawn from.
+    confidence_temperature: 0 reveals the best positions, more draws them. tempered_scores: positions are ranked by what
+    tokens are drawn from, as in Dream. guidance: of the prompt (classifier-free); 0 is none. end_drawn: whether tokens
+    that end a text may be drawn; end_confident: whether they count as confident; stop_at_end: end an answer there."""
+
+    type: Literal["builtin", "external"] = "builtin"
+    target: Target | None = None
+    options: dict[Text, Any] = Field(default_factory=dict)
+    order: Order = "random"
+    reveal: Literal["fixed", "bernoulli"] = "fixed"
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    confidence_temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    tempered_scores: bool = False
+    guidance: Annotated[float, Field(ge=0.0)] = 0.0
+    end_drawn: bool = True
+    end_confident: bool = True
+    stop_at_end: bool = False
+    steps: Steps
+    counts: Literal["one-per-step", "cumulative"] = "one-per-step"
+    batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
+    block_length: BlockLengths | None = None
+    block_steps: Literal["equal", "tuned"] = "equal"
+
+    @model_validator(mode="after")
+    def names_its_code(self) -> Self:
+        if self.options and self.target is None:
+            raise ValueError(f"options are those of target, got {sorted(self.options)} without one; add target")
+        if (self.type == "external") != (self.target is not None):
+            raise ValueError(
+                "target goes with type: external, a function in a file such as my_generate.py:generate, got "
+                f"{'type builtin' if self.target else 'none'}; give both or neither"
+            )
+        return self
+
+    @property
+    def described(self) -> str:
+        """Who decides what is revealed, in a few words."""
+        if self.target is not None:
+            return f"drawn by {Path(self.target).name}"
+        return f"order {self.order}, reveal {self.reveal}, temperature {self.temperature:g}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a schedule is tuned for but its blocks, the same in whatever folder the user's own code lies."""
+        written = self.model_dump(mode="json")
+        names = (*self.drawing, "guidance", "reveal", "counts", "block_steps", "options")
+        target = None if self.target is None else Path(self.target).name
+        return {**{name: written[name] for name in names}, "target": target}
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """The settings of ``Drawing`` that a config gives; the end tokens are the model's."""
+        names = (
+            *("order", "temperature", "top_p", "confidence_temperature", "tempered_scores"),
+            *("end_drawn", "end_confident", "stop_at_end"),
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metric: object) -> dict[str, Any]:
+    """How the authors of a family draw from it, as keys of this section, as far as the rest of the config draws so.
+
+    {} where the family is unknown, its authors do not say, code of the user's own draws, or the data's own tokens are
+    priced as predicted; then only an order that follows from the predictions is the authors'.
+
+    family: its name, else it is recognised by the checkpoint's own config.json, where that lies in ``folder``. given:
+    the section as it is. metric: the objective's.
+    """
+    if given.get("type") == "external" or metric == "nelbo":
+        return {}
+    kind = None
+    with suppress(OSError, ValueError, AttributeError):
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    known = FAMILIES.get(family) if isinstance(family, str) else recognised(str(kind)) if family is None else None
+    if known is None or known.sampling is None:
+        return {}
+    own, default = asdict(known.sampling), SamplerConfig.model_fields
+    if given.get("reveal") == "bernoulli" or given.get("order") == "random":  # nothing ranks positions
+        own = {name: own[name] for name in ("temperature", "top_p")}
+    if metric == "path_nll":
+        own = {name: value for name, value in own.items() if name == "order" or (name, value) == ("temperature", 0)}
+    return {name: value for name, value in own.items() if value != default[name].default}

@@ -1,0 +1,318 @@
+"""Examples in three uses that share none: tune (search), choose (finalists), report (the numbers that are shown)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.datasets.examples import Example
+from mdm_tune.denoisers.law import Law
+from mdm_tune.errors import InputError
+from mdm_tune.seeding import derive_seed
+from mdm_tune.text import Codec, Symbols
+
+__all__ = [
+    "PADDING",
+    "USES",
+    "Dataset",
+    "Split",
+    "Use",
+    "bundled",
+    "example_dataset",
+    "law_dataset",
+    "reference_tokens",
+    "text_dataset",
+]
+
+Use = Literal["tune", "choose", "report"]
+USES: tuple[Use, ...] = get_args(Use)
+PADDING = -1  # before the first token of shorter rows; also what an unknown reference holds
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one use.
+
+    ids: one stable name per example. originals (n, length) int64: the data, -1 at padding and where no reference is
+    known. start (n, length): what the sampler is given, ``mask_id`` where it has to fill in, -1 at padding. seeds (n,)
+    uint64: each example's own noise, whatever the schedule. examples: where the rows come from, () where they are
+    nothing but tokens.
+    """
+
+    use: Use
+    ids: tuple[str, ...]
+    originals: Tensor
+    start: Tensor
+    seeds: NDArray[np.uint64]
+    mask_id: int
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def hidden(self) -> Tensor:
+        """Where there is something to fill in, (n, length) bool."""
+        return self.start == self.mask_id
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any example, its record included, or seed of this use."""
+        content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
+        content += self.seeds.tobytes() + "".join(each.told for each in self.examples).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    def part(self, first: int, stop: int) -> Split:
+        """The examples from ``first`` up to, not including, ``stop``."""
+        return self.at(range(len(self.ids))[first:stop])
+
+    def shuffled(self) -> Split:
+        """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning."""
+        order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids))
+        return self.at(order.tolist())
+
+    def first(self, count: int) -> Split:
+        """The first ``count`` examples."""
+        return self.part(0, count)
+
+    def at(self, places: Sequence[int]) -> Split:
+        """The examples at these places, in this order."""
+        index = np.array(places, dtype=np.int64)
+        return replace(
+            self,
+            ids=tuple(self.ids[place] for place in places),
+            originals=self.originals[index],
+            start=self.start[index],
+            seeds=self.seeds[index],
+            examples=tuple(self.examples[place] for place in places) if self.examples else (),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits in the tokens of one model.
+
+    codec: what the tokens mean. words: the vocabulary that ``spelling`` looks words up in, if there is one. stops:
+    texts that end an answer, as end tokens do.
+    """
+
+    splits: dict[Use, Split]
+    codec: Codec
+    words: frozenset[str] | None = None
+    stops: tuple[str, ...] = ()
+
+    def answers(self, tokens: Tensor, split: Split) -> list[list[list[int]]]:
+        """The tokens of each hole of each row of tokens (n, length), without an end token and what follows it."""
+        return [
+            [_until_end(row[hole].tolist(), self.codec.end_tokens) for hole in holes]
+            for row, holes in zip(tokens.cpu(), _holes(split), strict=True)
+        ]
+
+    def completions(self, tokens: Tensor, split: Split) -> list[str]:
+        """The text in the holes of each row of tokens (n, length); several holes of a row are joined by a space."""
+        return [" ".join(map(self._text, answers)) for answers in self.answers(tokens, split)]
+
+    def _text(self, answer: list[int]) -> str:
+        text = self.codec.decode(answer)
+        return text[: min((place for stop in self.stops if (place := text.find(stop)) >= 0), default=len(text))]
+
+    @property
+    def length(self) -> int:
+        """Positions to fill in a row, on average over all uses, rounded."""
+        sizes = torch.cat([split.hidden.sum(1) for split in self.splits.values()])
+        return round(float(sizes.double().mean()))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all rows have equally many positions to fill."""
+        return len({size for split in self.splits.values() for size in split.hidden.sum(1).tolist()}) == 1
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with any example, seed or word."""
+        parts = [split.fingerprint for _, split in sorted(self.splits.items())]
+        return hashlib.sha256("\n".join([*parts, *sorted(self.words or ())]).encode()).hexdigest()[:16]
+
+
+def bundled(path: str) -> Path:
+    """The folder that ``package:NAME`` names, or the path itself; raises InputError for an unknown NAME."""
+    if not path.startswith("package:"):
+        return Path(path)
+    name = path.removeprefix("package:")
+    root = Path(str(resources.files("mdm_tune"))) / "data"
+    known = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    if name not in known:
+        raise InputError(f"no bundled data called {name!r}; the package ships {', '.join(known)}")
+    return root / name
+
+
+def law_dataset(law: Law, sizes: dict[Use, int], root: int) -> Dataset:
+    """Independent draws from an exact law for each use; all positions are masked at the start."""
+    splits = {}
+    for use, size in sizes.items():
+        originals = law.sample(size, derive_seed(root, "law", use))
+        splits[use] = _split(use, [str(i) for i in range(size)], originals, law.mask_id, root)
+    return Dataset(splits, Symbols(law.symbols))
+
+
+def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int], root: int) -> Dataset:
+    """Windows of ``length`` characters from ``folder``/tune.txt, choose.txt and report.txt, spread over each text.
+
+    Windows do not overlap. ``folder``/words.txt, if there is one, holds the vocabulary for ``spelling``, one word a
+    line. Raises InputError for a missing file, a character outside ``symbols``, a text too short for its size, and a
+    window that also occurs, at any place, in the text of another use.
+    """
+    texts = {use: _text(folder / f"{use}.txt", symbols) for use in sizes}
+    splits: dict[Use, Split] = {}
+    for use, size in sizes.items():
+        path = folder / f"{use}.txt"
+        windows = _windows(path, texts[use], length, size)
+        for other, text in texts.items():
+            if other != use and (shared := next((window for window in windows if window in text), None)):
+                raise InputError(
+                    f"{path}: the splits must not share an example, but {shared!r} is also in {other}.txt; "
+                    "use different texts"
+                )
+        index = {symbol: token for token, symbol in enumerate(symbols)}
+        originals = torch.tensor([[index[symbol] for symbol in window] for window in windows])
+        splits[use] = _split(use, [str(i) for i in range(size)], originals, len(symbols), root)
+    words = folder / "words.txt"
+    vocabulary = frozenset(_read(words).split()) if words.is_file() else None
+    return Dataset(splits, Symbols(symbols), vocabulary)
+
+
+def example_dataset(
+    examples: Mapping[Use, Sequence[Example]],
+    codec: Codec,
+    mask_id: int,
+    root: int,
+    *,
+    generation_length: int | None = None,
+    longest: int | None = None,
+    stops: tuple[str, ...] = (),
+) -> Dataset:
+    """Examples of text in a model's tokens; shorter rows are padded on the left.
+
+    A hole has the positions that it names, else those of the generation length where text stands before it, else as
+    many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
+    the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
+    special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
+    stops: texts that end an answer.
+
+    Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
+    long.
+    """
+    splits: dict[Use, Split] = {}
+    for use, listed in examples.items():
+        rows = [_tokenised(example, codec, mask_id, generation_length) for example in listed]
+        for example, (start, _) in zip(listed, rows, strict=True):
+            if longest is not None and len(start) > longest:
+                raise InputError(
+                    f"example {example.id} has {len(start)} tokens, the model takes {longest}; shorten prompts or "
+                    "dataset.generation_length, use fewer shots, or leave such examples out"
+                )
+        width = max((len(start) for start, _ in rows), default=0)
+        given, told = (
+            torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
+        )
+        split = _split(use, [example.id for example in listed], told, mask_id, root)
+        splits[use] = replace(split, start=given, examples=tuple(listed))
+    return Dataset(splits, codec, stops=stops)
+
+
+def _tokenised(
+    example: Example, codec: Codec, mask_id: int, generation_length: int | None
+) -> tuple[list[int], list[int]]:
+    """What the sampler is given and the reference, for one example, without padding."""
+    start: list[int] = []
+    originals: list[int] = []
+    for place, piece in enumerate(example.pieces):
+        if isinstance(piece, str):
+            visible = codec.encode(piece)
+            start += visible
+            originals += visible
+            continue
+        answer = None if piece.answer is None else codec.encode(piece.answer)
+        size = piece.tokens
+        if size is None:
+            size = generation_length if place > 0 and generation_length is not None else len(answer or ())
+        if size < 1:
+            raise InputError(
+                f"example {example.id} has a hole of no tokens: it needs an answer, or dataset.generation_length; "
+                f"got {example.shown[:80]!r}"
+            )
+        start += [mask_id] * size
+        originals += reference_tokens(answer, size, codec.end_tokens)
+    if not example.holes:
+        raise InputError(f"example {example.id} has nothing to fill in, got {example.shown[:80]!r}; give it a hole")
+    before, after = codec.framed(originals)
+    if len(example.pieces) == 2 and isinstance(example.pieces[0], str):
+        after = []  # what follows a prompt is the model's to say
+    if before and start[: len(before)] == before:  # a chat template begins with it
+        before = []
+    return before + start + after, before + originals + after
+
+
+def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
+    """What belongs into ``size`` positions: an answer, cut or followed by end tokens, -1 where nothing is known."""
+    if answer is None:
+        return [PADDING] * size
+    filler = end_tokens[0] if end_tokens else PADDING
+    return (answer + [filler] * size)[:size]
+
+
+def _holes(split: Split) -> list[list[slice]]:
+    """Where each row's holes lie: its runs of hidden positions."""
+    edges = np.diff(np.pad(split.hidden.numpy().astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    return [
+        [slice(a, b) for a, b in zip(np.flatnonzero(row == 1), np.flatnonzero(row == -1), strict=True)] for row in edges
+    ]
+
+
+def _until_end(tokens: list[int], end_tokens: tuple[int, ...]) -> list[int]:
+    return tokens[: next((place for place, token in enumerate(tokens) if token in end_tokens), len(tokens))]
+
+
+def _split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int) -> Split:
+    seeds = np.array([derive_seed(root, "noise", use, name) for name in ids], dtype=np.uint64)
+    return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds, mask_id)
+
+
+def _text(path: Path, symbols: str) -> str:
+    text = _read(path).rstrip("\n")
+    if foreign := sorted(set(text) - set(symbols)):
+        at = text.index(foreign[0])
+        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+        raise InputError(
+            f"{path}, line {line}, column {column}: {foreign[0]!r} is not one of the model's symbols {symbols!r}; "
+            f"replace or remove it everywhere (foreign in this file: {' '.join(map(repr, foreign[:12]))})"
+        )
+    return text
+
+
+def _windows(path: Path, text: str, length: int, size: int) -> list[str]:
+    available = len(text) // length
+    if available < size:
+        raise InputError(
+            f"{path}: {size} examples of {length} characters need {size * length} characters, the text has "
+            f"{len(text)} (enough for {available}); lower dataset.{path.stem} or give a longer text"
+        )
+    places = (np.arange(size) * available // size) * length
+    return [text[place : place + length] for place in places.tolist()]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; a text data set is a folder of tune.txt, choose.txt and report.txt"
+        ) from None

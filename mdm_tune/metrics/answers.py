@@ -1,0 +1,230 @@
+"""Metrics of answers in text: right or wrong, likely under another model, or what a user's function makes of them."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.datasets.examples import Example
+from mdm_tune.datasets.splits import Dataset, Split
+from mdm_tune.datasets.templates import fill
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.metrics.quality import Direction, sample_figures
+from mdm_tune.metrics.reference_models import ReferenceModel
+from mdm_tune.sampling.unmasking import Unmasked
+
+__all__ = [
+    "AnswerMetric",
+    "Ignored",
+    "custom_metric",
+    "exact_match",
+    "filled_in",
+    "generative_nll",
+    "normalised",
+    "regex_match",
+]
+
+Values = NDArray[np.float64]
+Ignored = Literal["spaces", "case", "punctuation", "number-format"]
+NUMBER = re.compile(r"([-+]?)\$?([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
+
+
+@dataclass(frozen=True)
+class AnswerMetric:
+    """A sample metric of what was filled in; score gives one value (n,) per row of tokens (n, length)."""
+
+    name: str
+    label: str
+    direction: Direction
+    dataset: Dataset
+    score: Callable[[Tensor, Split], Values]
+    reference: bool = False
+
+    def values(self, result: Unmasked, split: Split) -> Values:
+        """One value per row of the result."""
+        return self.score(result.tokens, split)
+
+    def ceiling(self, split: Split) -> Values | None:
+        """What the references score, as far as they fit into the answers' positions; None where one is unknown."""
+        known = all(hole.answer is not None for example in split.examples for hole in example.holes)
+        return self.score(split.originals, split) if known else None
+
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
+        """``sample_figures`` of the answers, token entropy among them."""
+        return sample_figures(self.dataset, tokens, split)
+
+
+def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> AnswerMetric:
+    """1 where the answer equals the reference once both are ``normalised``, else 0.
+
+    Raises InputError where the data set has an example without a reference.
+    """
+    for example in _examples(dataset, "exact_match"):
+        _reference(example, "exact_match")
+
+    def right(answer: str, example: Example) -> float:
+        return float(normalised(answer, ignore) == normalised(_reference(example, "exact_match"), ignore))
+
+    return AnswerMetric("exact_match", "share of answers that equal the reference", "maximize", *_each(dataset, right))
+
+
+def regex_match(
+    dataset: Dataset,
+    pattern: str,
+    match: Literal["first", "last"] = "last",
+    reference: str | None = None,
+    ignore: Sequence[Ignored] = ("spaces",),
+) -> AnswerMetric:
+    """1 where what the pattern's one group finds in the answer equals the reference, both ``normalised``, else 0.
+
+    match: which of several places counts. reference: a field, or a template of fields, of the record; without it what
+    the pattern finds in the reference answer. An answer in which nothing is found is wrong.
+
+    Raises InputError where an example has no such field, or its reference nothing that the pattern finds.
+    """
+    compiled = re.compile(pattern)
+
+    def found(text: str) -> str | None:
+        groups = [each[1] for each in compiled.finditer(text) if each[1] is not None]
+        return groups[-1 if match == "last" else 0] if groups else None
+
+    def expected(example: Example) -> str:
+        if reference is not None:
+            try:
+                return fill(reference, example.record)
+            except InputError as error:
+                raise InputError(f"metrics.regex.reference: example {example.id}: {error}") from None
+        answer = _reference(example, "regex")
+        part = found(answer)
+        if part is None:
+            raise InputError(
+                f"metrics.regex.pattern: {pattern!r} must be found in every reference, but not in that of example "
+                f"{example.id}, {answer[-60:]!r}; correct the pattern, or name the field to compare with as "
+                "metrics.regex.reference"
+            )
+        return part
+
+    for example in _examples(dataset, "regex"):
+        expected(example)
+
+    def right(answer: str, example: Example) -> float:
+        part = found(answer)
+        return float(part is not None and normalised(part, ignore) == normalised(expected(example), ignore))
+
+    return AnswerMetric("regex", "share of answers that are right", "maximize", *_each(dataset, right))
+
+
+def custom_metric(
+    dataset: Dataset, function: Callable[[str, dict[str, Any]], object], direction: Direction, name: str
+) -> AnswerMetric:
+    """What a user's function makes of each answer and its record.
+
+    name: what to call it. Raises RunError, when it is used, for whatever the function raises and for a value that is
+    no finite number.
+    """
+    _examples(dataset, "custom")
+
+    def judged(answer: str, example: Example) -> float:
+        try:
+            value = function(answer, dict(example.record))
+        except Exception as error:
+            raise RunError(
+                f"metric {name} failed on example {example.id}: {type(error).__name__}: {error}; mend the function"
+            ) from error
+        if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            raise RunError(f"metric {name} must return a finite number, got {value!r} for example {example.id}")
+        return float(value)
+
+    return AnswerMetric("custom", name, direction, *_each(dataset, judged))
+
+
+def generative_nll(dataset: Dataset, model: ReferenceModel, with_prompt: bool = True) -> AnswerMetric:
+    """Mean -log probability of a token of each answer under a reference model, in nats; see ``ReferenceModel.nll``.
+
+    with_prompt: given the text before the answer. Of a text with holes everything from the first hole on is scored. The
+    tokens are the reference model's own.
+
+    Alone it is easily gamed, for repeated words are likely: read it beside the token entropy, which the metric's
+    diversity figures hold. Source: arXiv:2409.02908, which shows samples of low perplexity that have lost entropy.
+    """
+
+    def score(tokens: Tensor, split: Split) -> Values:
+        return model.nll([(given if with_prompt else "", text) for given, text in filled_in(dataset, tokens, split)])
+
+    label = f"generative NLL under the reference model, nats per token{'' if with_prompt else ', without the prompt'}"
+    return AnswerMetric("generative_nll", label, "minimize", dataset, score)
+
+
+def filled_in(dataset: Dataset, tokens: Tensor, split: Split) -> list[tuple[str, str]]:
+    """For each row of tokens (n, length) the text before its first hole, and all the rest with the holes filled in."""
+    completions = dataset.completions(tokens, split)
+    if not split.examples:
+        return [("", text) for text in completions]
+    found = []
+    for example, completion, answers in zip(split.examples, completions, dataset.answers(tokens, split), strict=True):
+        texts = iter([completion] if len(answers) == 1 else map(dataset.codec.decode, answers))
+        pieces = [piece if isinstance(piece, str) else next(texts) for piece in example.pieces]
+        visible = 1 if example.prompt else 0
+        found.append((example.prompt, "".join(pieces[visible:])))
+    return found
+
+
+def normalised(text: str, ignore: Sequence[Ignored]) -> str:
+    """A text without what is ignored.
+
+    spaces: at the ends, and all but one of several in a row. case: upper and lower. punctuation: that of ASCII.
+    number-format: a text that is a number, for the rest of it, is written in one way: $1,000.50 is 1000.5, and 18. is
+    18; punctuation inside it is then kept.
+    """
+    if "spaces" in ignore:
+        text = " ".join(text.split())
+    if "number-format" in ignore and (number := NUMBER.fullmatch(text.strip())):
+        whole, _, rest = number[2].replace(",", "").partition(".")
+        value = (whole.lstrip("0") or "0") + f".{rest}".rstrip("0").rstrip(".")
+        return f"-{value}" if number[1] == "-" and value != "0" else value
+    if "case" in ignore:
+        text = text.casefold()
+    if "punctuation" in ignore:
+        text = text.translate(str.maketrans("", "", string.punctuation))
+        text = " ".join(text.split()) if "spaces" in ignore else text
+    return text
+
+
+def _each(
+    dataset: Dataset, judge: Callable[[str, Example], float]
+) -> tuple[Dataset, Callable[[Tensor, Split], Values]]:
+    """Answer by answer, each with its example."""
+
+    def score(tokens: Tensor, split: Split) -> Values:
+        answers = dataset.completions(tokens, split)
+        return np.array([judge(*each) for each in zip(answers, split.examples, strict=True)], dtype=np.float64)
+
+    return dataset, score
+
+
+def _examples(dataset: Dataset, metric: str) -> list[Example]:
+    found = [example for split in dataset.splits.values() for example in split.examples]
+    if not found:
+        raise InputError(
+            f"objective {metric} judges the answers of examples with fields; set dataset.type to jsonl, csv, lines or "
+            "datasets"
+        )
+    return found
+
+
+def _reference(example: Example, metric: str) -> str:
+    """What belongs into all holes; several are joined as completions are."""
+    answers = [hole.answer for hole in example.holes]
+    if None in answers:
+        raise InputError(
+            f"objective {metric} compares with a reference, and example {example.id} has none; set dataset.answer, "
+            "or on a benchmark objective.metric to task"
+        )
+    return " ".join(answer for answer in answers if answer is not None)

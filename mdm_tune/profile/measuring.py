@@ -1,0 +1,288 @@
+"""Measuring the information profile of a denoiser on examples: the same examples and nested random masks at every m."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.predicting import Ask, predictions
+from mdm_tune.seeding import noise
+
+__all__ = ["Adaptive", "PointMeasured", "measure"]
+
+Floats = NDArray[np.float64]
+TWO_SIDED = 1.96  # standard errors in half a 95 % interval
+AT_A_TIME = 4  # points that the adaptive mode adds before it looks again
+SAME = 1e-9  # nats: predictions this close in every example are one prediction
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Measure until the price of the best schedule is known to ``tolerance``, relative to that price.
+
+    best: from a profile the weights (length,) of the best schedule for each budget, as ``pricing`` counts them.
+    """
+
+    tolerance: float
+    best: Callable[[Profile], Sequence[Floats]]
+
+
+@dataclass(frozen=True)
+class PointMeasured:
+    """One more number of visible tokens was measured. loss: nats per token, its mean over ``examples``."""
+
+    revealed: int
+    loss: float
+    examples: int
+    points: int
+    denoiser_rows: int
+
+
+def measure(
+    denoiser: Denoiser,
+    start: Tensor,
+    originals: Tensor,
+    seeds: NDArray[np.uint64],
+    *,
+    examples: int,
+    points: int,
+    length: int | None = None,
+    block_length: int | None = None,
+    end_tokens: Sequence[int] = (),
+    batch: int = 128,
+    adaptive: Adaptive | None = None,
+    notify: Callable[[PointMeasured], None] = lambda event: None,
+    ask: Ask | None = None,
+) -> Profile:
+    """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
+
+    start (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and stays visible.
+    originals (rows, length): the tokens to predict. seeds (rows,): one random order of the hidden positions each; m
+    visible means the first m of it, so that the masks are nested. Each point costs one denoiser row per example and
+    averages over all hidden positions (with blocks: of the block being filled, later blocks masked). length: of the
+    curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
+    the same share of its own. end_tokens: from the first of them in its original on, a row's hidden positions are told
+    apart as the end of its text.
+
+    Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
+    rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
+    schedule, in proportion to the root of the slope. With ``adaptive`` the points of the best schedule itself are
+    added, and the examples doubled up to all rows, until the price is known to the tolerance. ask: how predictions are
+    obtained where it is not by this process's own denoiser.
+
+    Raises InputError where there are fewer rows than examples, or fewer than 2; where blocks do not divide the masked
+    positions, or these differ between rows; where a token has probability 0; where the predictions do not depend on
+    what is visible. Raises RunError where the denoiser fails.
+    """
+    began = time.monotonic()
+    if not 2 <= examples <= len(start):
+        raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
+    if points < 2:
+        raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
+    ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, end_tokens, batch, notify, ask)
+    ruler.begin(examples)
+    while len(ruler.points) < points and (place := ruler.widest()) is not None:
+        ruler.add(place)
+    reached = None if adaptive is None else _refine(ruler, adaptive)
+    return ruler.profile(time.monotonic() - began, reached)
+
+
+def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
+    """Add points and examples until the tolerance is met or both are used up; returns what was reached."""
+    while True:
+        profile = ruler.profile(0.0, None)
+        worst, noisiest, wanted, by_noise = 0.0, 0.0, np.zeros(profile.length), True
+        for weights in adaptive.best(profile):
+            prices, between = profile.prices(weights), weights * profile.bracket
+            price = max(abs(float(prices.mean())), 1e-12)
+            noise_part = TWO_SIDED * float(prices.std(ddof=1)) / np.sqrt(len(prices)) / price
+            noisiest = max(noisiest, noise_part)
+            if noise_part + between.sum() / price >= worst:
+                worst, wanted = noise_part + float(between.sum()) / price, between
+                by_noise = noise_part * price >= between.sum()
+        places = [int(m) for m in np.argsort(-wanted, kind="stable")[:AT_A_TIME] if wanted[m] > 0]
+        hopeless = ruler.complete and (not places or noisiest > adaptive.tolerance)
+        if worst <= adaptive.tolerance or hopeless:
+            return worst
+        if not ruler.complete and (by_noise or not places):
+            ruler.extend(2 * ruler.examples)
+        else:
+            for place in places:
+                ruler.add(place)
+
+
+class _Ruler:
+    """What has been measured so far at ``points``: losses and entropies (2, examples) of the first rows."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        start: Tensor,
+        originals: Tensor,
+        seeds: NDArray[np.uint64],
+        length: int | None,
+        block_length: int | None,
+        end_tokens: Sequence[int],
+        batch: int,
+        notify: Callable[[PointMeasured], None],
+        ask: Ask | None,
+    ) -> None:
+        self.ask: Ask = ask or partial(predictions, denoiser)
+        self.batch, self.start, self.originals, self.notify = batch, start, originals, notify
+        self.denoiser_rows, self.denoiser_tokens = 0, 0
+        self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
+        hidden = start == denoiser.mask_id
+        self.sizes = hidden.sum(1)
+        if bool((self.sizes == 0).any()):
+            row = int((self.sizes == 0).nonzero()[0, 0])
+            raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
+        mean = float(self.sizes.double().mean())
+        self.length, self.whole = (round(mean), mean) if length is None else (length, float(length))
+        self.block_length = self.length if block_length is None else block_length
+        if self.block_length < 1:
+            raise InputError(f"block_length must be at least 1, got {block_length}; leave it out for one block")
+        if block_length is not None and (bool((self.sizes != self.length).any()) or self.length % block_length):
+            raise InputError(
+                f"blocks need equally many masked positions in every example, a multiple of the block length "
+                f"{block_length}, got {int(self.sizes.min())} to {int(self.sizes.max())}; choose another block length"
+            )
+        # Rank of each hidden position in its row's own random order, blocks in ascending order; a prompt comes never.
+        block = (hidden.cumsum(1) - 1) // self.block_length if block_length is not None else torch.zeros_like(start)
+        key = torch.from_numpy(noise(seeds, "position", 0, start.shape[1])).to(start.device) + block
+        self.rank = key.masked_fill(~hidden, torch.inf).argsort(dim=1).argsort(dim=1)
+        self.hidden = hidden
+        ends = hidden & torch.isin(originals, torch.tensor(list(end_tokens), dtype=originals.dtype))
+        self.ending = (hidden & (ends.cumsum(1) > 0)).cpu().numpy()
+        self.apart: dict[int, Floats] = {}  # sums of losses and how many, of content and of ends (2, 2)
+        self.examples = 0
+        self.points: dict[int, Floats] = {}  # by number of visible tokens
+
+    @property
+    def complete(self) -> bool:
+        """Whether every example there is has been used."""
+        return self.examples == len(self.start)
+
+    def begin(self, examples: int) -> None:
+        """Measure the ends of every block.
+
+        Raises InputError where in no block the last hidden position is predicted otherwise with the rest visible.
+        """
+        self.examples = examples
+        rows, others = slice(0, examples), self.block_length - 1
+        alike = others > 0
+        for first in range(0, self.length, self.block_length):
+            blind = self._by_position(first, rows)
+            self._keep(first, blind, rows)
+            if others > 0:
+                seeing = self._by_position(first + others, rows)
+                self._keep(first + others, seeing, rows)
+                alike = alike and _alike(blind[0], seeing[0])
+        if alike:
+            raise InputError(
+                f"the denoiser ignores its mask token: in all {examples} examples it predicts the last hidden position "
+                f"alike whether the {others} others are masked or visible; check that {self.mask_id} is the mask id "
+                "that the checkpoint was trained with and that it is a masked diffusion model (if its positions are "
+                "independent by nature, every schedule costs the same and there is nothing to tune)"
+            )
+
+    def extend(self, examples: int) -> None:
+        """Measure every point on more examples, up to all."""
+        rows = slice(self.examples, min(examples, len(self.start)))
+        self.examples = rows.stop
+        for place in list(self.points):
+            self._keep(place, self._by_position(place, rows), rows)
+
+    def add(self, place: int) -> None:
+        """Measure one more point on the examples in use."""
+        rows = slice(0, self.examples)
+        self._keep(place, self._by_position(place, rows), rows)
+
+    def widest(self) -> int | None:
+        """The middle of the interval with the largest rectangle between its ends; None where none has a middle."""
+        best, place = (-1.0, 0), None
+        for left, right in itertools.pairwise(sorted(self.points)):
+            if right - left > 1 and left // self.block_length == right // self.block_length:
+                drop = abs(float(self.points[left][0].mean() - self.points[right][0].mean()))
+                if ((right - left) * drop, right - left) > best:
+                    best, place = ((right - left) * drop, right - left), (left + right) // 2
+        return place
+
+    def profile(self, seconds: float, precision: float | None) -> Profile:
+        """What is known now."""
+        places = sorted(self.points)
+        sizes = self.sizes[: self.examples].double().cpu().numpy()  # an example's weight is its share of the tokens
+        means = np.stack([self.points[place] for place in places], axis=2)
+        losses, entropies = means * (sizes / self.whole)[:, None]
+        return Profile(
+            self.length,
+            self.block_length,
+            self.vocab_size,
+            np.array(places, dtype=np.int64),
+            losses,
+            False,
+            self.denoiser_rows,
+            self.denoiser_tokens,
+            seconds,
+            precision,
+            entropies,
+            self._apart(places),
+        )
+
+    def _apart(self, places: Sequence[int]) -> Floats | None:
+        if not self.ending.any():
+            return None
+        total, count = np.stack([self.apart[place] for place in places]).transpose(2, 0, 1)
+        means: Floats = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return means
+
+    def _keep(self, place: int, found: Floats, rows: slice) -> None:
+        """Add the means over hidden positions (2, rows)."""
+        old = self.points.get(place, np.empty((2, 0)))
+        self.points[place] = np.concatenate([old, np.nanmean(found, axis=2)], axis=1)
+        known = ~np.isnan(found[0])
+        parts = [known & ~self.ending[rows], known & self.ending[rows]]
+        sums = np.array([[found[0][part].sum(), part.sum()] for part in parts])
+        self.apart[place] = self.apart.get(place, np.zeros((2, 2))) + sums
+        loss = float(self.points[place][0].mean())
+        self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.denoiser_rows))
+
+    def _by_position(self, visible: int, rows: slice) -> Floats:
+        """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""
+        sizes, rank = self.sizes[rows], self.rank[rows]
+        shown = (visible * sizes / self.length).round().long().minimum(sizes - 1)
+        stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
+        seen = self.hidden[rows] & (rank < shown[:, None])
+        wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])
+        tokens = torch.where(seen, self.originals[rows], self.start[rows])
+        told = self.originals[rows][wanted]
+        if bool(((told < 0) | (told >= self.vocab_size)).any()):
+            raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {told.tolist()[:8]}")
+        names = torch.arange(len(self.start), device=tokens.device)[rows]
+        where = f"with {visible} tokens visible"
+        found = self.ask(tokens, wanted, self.originals[rows], names=names, batch=self.batch, where=where)
+        self.denoiser_rows += found.denoiser_rows
+        self.denoiser_tokens += found.denoiser_tokens
+        if np.isinf(found.losses).any():
+            row, at = np.argwhere(np.isinf(found.losses))[0].tolist()
+            raise InputError(
+                f"the loss is infinite for example {int(names[row])} at position {at} {where}: the model gives its "
+                f"token {int(self.originals[rows][row, at])} probability 0; use data that it can produce"
+            )
+        return np.stack([found.losses, found.entropies])
+
+
+def _alike(blind: Floats, seeing: Floats) -> bool:
+    """Whether losses (rows, length) agree wherever both are known."""
+    both = ~np.isnan(blind) & ~np.isnan(seeing)
+    return bool((np.abs(blind[both] - seeing[both]) <= SAME).all())

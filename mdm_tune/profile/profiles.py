@@ -1,0 +1,312 @@
+"""The information profile of a run: computed from an exact law, taken from the run folder, or measured and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.blocks import Share, Shares, equal_shares, even_shares, shares_of
+from mdm_tune.build import Run
+from mdm_tune.config.rules import OPTIMUM
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.models import law_of
+from mdm_tune.profile.answers import MODEL, answer_records, answered
+from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.family import Pricer
+from mdm_tune.profile.kept import kept_profile, profile_key
+from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.profile.pricing import Optima, ancestral_weights, count_weights
+from mdm_tune.results import RunFolder
+from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
+from mdm_tune.search.proposals import START, Guide
+from mdm_tune.settings import Setting
+from mdm_tune.statistics import Estimate
+
+__all__ = ["Profiles", "example_count", "optimum_of", "profiles_of"]
+
+Floats = NDArray[np.float64]
+Record = dict[str, Any]
+EXAMPLES = 128  # of the tune split where the config names no number
+LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
+NEAR = 4  # schedules that a warm start takes from the profile, the best one first
+
+
+class Profiles:
+    """The profile and what follows from it, made when it is first asked for.
+
+    run: its evaluator at one block length. notify: told of each measured point. budgets: numbers of steps that prices
+    are wanted for, else the config's. share: lets one of several workers make a record of that name for all.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: RunFolder,
+        notify: Callable[[PointMeasured], None],
+        budgets: Sequence[int] = (),
+        share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
+    ) -> None:
+        self.run, self.folder, self.notify = run, folder, notify
+        size, length = run.evaluator.sampler.block_length, run.evaluator.length
+        self.mark = f"-blocks-{size or length}" if run.evaluator.several else ""  # tells it from those in other blocks
+        self.share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: share(task + self.mark, make)
+        self.budgets = tuple(budgets or run.config.sampler.steps)
+        self.reused = False  # whether the profile was kept in the folder
+        self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
+        self.spent = Cost()  # on measuring, in this command
+        self.without_start = False  # set where a warm start failed and the search goes on without it
+
+    @property
+    def prices_objective(self) -> bool:
+        """Whether the objective is what a profile prices, so that trials need no denoiser."""
+        return self.run.evaluator.metric.name == "nelbo"
+
+    @property
+    def taken(self) -> bool:
+        """Whether the profile was asked for."""
+        return "profile" in self.__dict__
+
+    @cached_property
+    def possible(self) -> bool:
+        """Whether there is something to take the profile from: a law small enough, or examples."""
+        return self._exact_curve is not None or self.run.dataset is not None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the profile takes denoiser calls, now or when the folder's was made."""
+        return self._exact_curve is None
+
+    @cached_property
+    def profile(self) -> Profile:
+        """Exact, kept or measured on the tune split.
+
+        Raises InputError where there are neither examples nor a law small enough to compute it, and as ``measure``.
+        """
+        return self._taken("tune")
+
+    @cached_property
+    def second(self) -> Profile:
+        """The same on the choose split, to choose among finalists on examples that the search has not seen."""
+        return self._taken("choose")
+
+    def _taken(self, use: Literal["tune", "choose"]) -> Profile:
+        evaluator = self.run.evaluator
+        size = evaluator.sampler.block_length
+        if self._exact_curve is not None:
+            return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
+        if self.run.dataset is None:
+            raise InputError("an information profile is measured on examples; add a dataset section")
+        file, key = self.folder.profile(use, self.mark), profile_key(self.run, use, self.budgets)
+        if self.folder.has(file):
+            kept, changed = kept_profile(self.folder, file, key)
+            self.reused = self.reused or (use == "tune" and kept is not None)
+            if kept is not None:
+                return kept
+            self.replaced = changed
+        self.folder.open()  # refuses a folder that cannot be written before anything is paid for
+        found = Profile.from_record(self.share(f"profile {use}", lambda: self._measured(use).to_record()))
+        self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
+        return found
+
+    def _measured(self, use: Literal["tune", "choose"]) -> Profile:
+        evaluator, settings = self.run.evaluator, self.run.config.profile
+        whole, tolerance = evaluator.split(use), settings.tolerance
+        examples = min(example_count(self.run), len(whole.ids))
+        used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
+        split, drawing = answered(self.run, used, settings.answers, self.share)
+        if settings.answers == MODEL:
+            self.folder.write_lines(f"answers-{use}{self.mark}.jsonl", answer_records(self.run, split))
+        found = measure(
+            evaluator.denoiser,
+            split.start,
+            split.originals,
+            split.seeds,
+            examples=examples,
+            points=settings.points,
+            length=evaluator.length,
+            block_length=evaluator.sampler.block_length,
+            end_tokens=self.run.model.codec.end_tokens,
+            batch=evaluator.sampler.batch,
+            adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
+            notify=self.notify,
+            ask=None if self.run.replicas is None else self.run.replicas.predictions,
+        )
+        found = replace(
+            found,
+            denoiser_rows=found.denoiser_rows + drawing.denoiser_rows,
+            denoiser_tokens=found.denoiser_tokens + drawing.denoiser_tokens,
+        )
+        self.spent += _cost(found)
+        return found
+
+    @property
+    def guides(self) -> bool:
+        """Whether a search uses the profile: as its objective, for a baseline or as its warm start."""
+        return self.needed or self._warms
+
+    @property
+    def needed(self) -> bool:
+        """Whether it uses it as more than a warm start."""
+        return self.prices_objective or self.shares_steps or OPTIMUM in self.run.config.search.baselines
+
+    @property
+    def shares_steps(self) -> bool:
+        """Whether it says how many steps each block gets."""
+        sampler = self.run.evaluator.sampler
+        return sampler.block_length is not None and sampler.block_steps == "tuned"
+
+    @property
+    def _warms(self) -> bool:
+        """Whether a search starts from the profile; in other orders than random that was measured not to help."""
+        settings, sampler = self.run.config.search, self.run.config.sampler
+        random = sampler.order == "random" and sampler.type == "builtin"  # external code has an order of its own
+        chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and random)
+        return chosen and settings.strategy != "grid" and self.possible and not self.without_start
+
+    @property
+    def cost(self) -> Cost:
+        """What measuring took, now or when a kept profile was made."""
+        return sum((_cost(self.__dict__[name]) for name in ("profile", "second") if name in self.__dict__), Cost())
+
+    @cached_property
+    def pricer(self) -> Pricer:
+        """Prices on the curve that schedules are optimised on."""
+        return self._pricer(self.profile)
+
+    def weights(self, setting: Setting) -> Floats:
+        """How many tokens (length,) the setting prices at each entry of the curve."""
+        if setting.counts is not None:
+            return count_weights(setting.counts, setting.length)
+        return ancestral_weights(setting.alphas or (), setting.length)
+
+    def best_beta(self, steps: int, share: Share | None = None) -> Beta:
+        """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not the search's own."""
+        pricer = self.pricer if share is None else replace(self.pricer, share=share)
+        return pricer.best_beta(steps, self.run.search.space_a, self.run.search.space_b)
+
+    def optimum(self, steps: int) -> Schedule:
+        """The schedule of least NELBO among all, within and outside the family."""
+        if self.pricer.bernoulli:
+            return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
+        if steps >= self.profile.length:
+            return Linear()  # one token a step, as every schedule
+        return Counts(self.pricer.counts_of(self._sweep_to(steps), steps))
+
+    def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
+        """As many steps for each block as the optimum over all counts takes there.
+
+        Raises InputError where the steps are fewer than the blocks.
+        """
+        even = even_shares(steps, length, size)
+        return even if steps >= length else shares_of(self._sweep_to(steps).counts(steps), size)
+
+    def _sweep_to(self, steps: int) -> Optima:
+        return self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
+
+    @cached_property
+    def sweep(self) -> Optima:
+        """The best counts of every budget up to ``limit``."""
+        return self.pricer.optimum_counts(self.limit)
+
+    @property
+    def limit(self) -> int:
+        """The most steps that are looked at: 128, or the largest budget."""
+        return max(LIMIT, *self.budgets)
+
+    def guide(self, steps: int, winners: Sequence[Beta]) -> Guide:
+        """What the study of one budget starts from; winners: of the budgets before it.
+
+        Proposals whose counts linear, squared-sine or an earlier proposal has are left out.
+        """
+        settings, evaluator = self.run.config.search, self.run.evaluator
+        near: list[Beta] = []
+        if self._warms:
+            near = self.pricer.near_best(steps, self.run.search.space_a, self.run.search.space_b, NEAR)
+        proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
+        known = {evaluator.setting(schedule, steps).key for schedule in START}
+        points: dict[tuple[float, ...], Beta] = {}
+        for beta in proposed:
+            points.setdefault(evaluator.setting(beta, steps).key, beta)
+        return Guide(
+            tuple(beta for key, beta in points.items() if key not in known),
+            (lambda setting: float(self.weights(setting) @ self.pricer.curve)) if self.prices_objective else None,
+            self._choose if self.prices_objective else None,
+            self.optimum(steps) if OPTIMUM in settings.baselines else None,
+        )
+
+    def prepare_choice(self) -> None:
+        """Measure on the choose split now, so that no trial has to wait for it."""
+        _ = self.second
+
+    def _choose(self, setting: Setting) -> Scores:
+        """A finalist's price on the choose split: on the steadier curve, with the interval of the losses."""
+        profile, weights = self.second, self.weights(setting)
+        losses, value = profile.price(weights), float(weights @ self._pricer(profile).curve)
+        values = None if profile.exact else profile.prices(weights)
+        return Scores(setting, Estimate(value, losses.ci), setting.nfe, Cost(), "choose", values)
+
+    @cached_property
+    def _exact_curve(self) -> Floats | None:
+        """The law's own profile; None for a model that is none, or a law too large to enumerate."""
+        law = law_of(self.run.model)
+        if law is None:
+            return None
+        try:
+            return law.profile(self.run.evaluator.sampler.block_length)
+        except InputError:
+            return None
+
+    def _pricer(self, profile: Profile) -> Pricer:
+        sampler = self.run.evaluator.sampler
+        curve = profile.monotone if self.run.config.profile.monotone else profile.steady
+        share = self.steps_of_blocks if self.shares_steps else equal_shares
+        return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule, share)
+
+    def _weights_of_best(self, profile: Profile) -> list[Floats]:
+        """The weights of the optimum at every budget, for the adaptive mode."""
+        pricer, setting = self._pricer(profile), self.run.evaluator.setting
+        budgets = [min(steps, profile.length) for steps in self.budgets]
+        if pricer.bernoulli:
+            best: list[Schedule] = [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
+        else:
+            sweep = pricer.optimum_counts(max(budgets))
+            best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
+        return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
+
+
+def profiles_of(
+    run: Run,
+    folder: RunFolder,
+    notify: Callable[[PointMeasured], None],
+    budgets: Sequence[int] = (),
+    share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
+) -> dict[int | None, Profiles]:
+    """The profile in each kind of blocks that is compared; where steps are tuned, it shares them out from here on."""
+    found = {}
+    for size in run.evaluator.block_lengths:
+        here = replace(run, evaluator=run.evaluator.at(size))
+        found[size] = Profiles(here, folder, notify, budgets, share)
+        if found[size].shares_steps:
+            run.evaluator.shares[size] = found[size].steps_of_blocks
+    return found
+
+
+def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None, int], Schedule]:
+    """What the schedule of that name stands for, by block length and steps."""
+    return lambda block_length, steps: profiles[block_length].optimum(steps)
+
+
+def example_count(run: Run) -> int:
+    """How many examples a profile is measured on, to begin with."""
+    given = run.config.profile.examples
+    return min(EXAMPLES, len(run.evaluator.split("tune").ids)) if given is None else given
+
+
+def _cost(profile: Profile) -> Cost:
+    return Cost(profile.denoiser_rows, profile.denoiser_tokens, profile.seconds)

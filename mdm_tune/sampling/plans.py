@@ -1,0 +1,259 @@
+"""How many positions a step reveals: fixed counts, ancestral reveal, or as many as the predictions allow.
+
+A plan is data, one entry per row; its pace is the plan at work, asked before and after every prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mdm_tune.errors import InputError
+from mdm_tune.sampling.drawing import Drawing, Order, confidence, top
+
+__all__ = [
+    "AdaptivePlan",
+    "CountPlan",
+    "EntropyBoundPlan",
+    "Pace",
+    "Plan",
+    "QuotaPlan",
+    "RevealPlan",
+    "ThresholdPlan",
+    "check_plan",
+    "pace_of",
+]
+
+ROUNDING = 1e-9  # a sum of entropies this close to its bound keeps to it
+LAST = torch.iinfo(torch.int64).max  # above every block
+
+
+@dataclass(frozen=True)
+class CountPlan:
+    """Fixed counts: step i of block b reveals ``counts[row, b, i]`` positions of that block.
+
+    counts (rows, blocks, steps) int64, each at least 0; every block's counts sum to its masked positions.
+    """
+
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class RevealPlan:
+    """Ancestral (bernoulli) reveal on a grid of the mask schedule.
+
+    alphas (rows, steps + 1) float64, from 0 up to 1; a masked position is revealed at step i with probability
+    (alpha_{i+1} - alpha_i) / (1 - alpha_i), independently of all others.
+    """
+
+    alphas: Tensor
+
+
+@dataclass(frozen=True)
+class ThresholdPlan:
+    """Every candidate whose confidence is at least the threshold, and the best one in any case, until a row is full.
+
+    threshold (rows,) at least 0, which reveals a block at once; above 1 it is one position per step. Confidence is the
+    probability of the drawn token, the largest probability or the margin, by the order.
+    Source: arXiv:2505.22618 (Fast-dLLM).
+    """
+
+    threshold: Tensor
+
+
+@dataclass(frozen=True)
+class EntropyBoundPlan:
+    """The most candidates of least entropy whose entropies but for the largest sum to at most the bound; order entropy.
+
+    bound (rows,) in nats, at least 0, where one position per step is revealed and all that are certain.
+    Source: arXiv:2505.24857 (EB-Sampler): sum H - max H <= bound, which bounds their mutual information.
+    """
+
+    bound: Tensor
+
+
+@dataclass(frozen=True)
+class QuotaPlan:
+    """At least the counts, more where confident, and a block that is full early leaves its other steps out.
+
+    A step reveals all candidates above the threshold where these are at least its count, else as many of the best.
+    counts (rows, blocks, steps) int64 as in ``CountPlan``, whose counts of 0 are no steps. threshold (rows,) as in
+    ``ThresholdPlan``, but to be exceeded, so that 1 gives ``CountPlan``. Source: ``BlockRefinementScheduler`` of
+    Hugging Face diffusers, which samples LLaDA2.
+    """
+
+    counts: Tensor
+    threshold: Tensor
+
+
+AdaptivePlan = ThresholdPlan | EntropyBoundPlan | QuotaPlan
+Plan = CountPlan | RevealPlan | AdaptivePlan
+
+
+class Pace(Protocol):
+    """A plan at work on rows of one call: which positions to predict, and which of them to reveal."""
+
+    def wanted(self, hidden: Tensor) -> Tensor | None:
+        """Positions (rows, length) to predict at the next step, all of them hidden; None after the last step."""
+        ...
+
+    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+        """Positions (rows, length) to reveal, by the scores (rows, length) of those that were wanted."""
+        ...
+
+
+def pace_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Pace:
+    """The pace of a plan that ``check_plan`` has passed.
+
+    hidden (rows, length): the positions to fill. once (rows, length): one uniform per position, which gives random
+    order and the steps of ancestral reveal.
+    """
+    if isinstance(plan, CountPlan | RevealPlan):
+        ranked = isinstance(plan, CountPlan) and drawing.order != "random"
+        return _Fixed(_steps(plan, hidden, blocks, once), None if ranked else once)
+    return _Adaptive(plan, drawing.order, blocks, hidden)
+
+
+def _steps(
+    plan: CountPlan | RevealPlan, hidden: Tensor, blocks: Tensor | None, once: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per step the positions that may be revealed (rows, length) and how many (rows,); all of them for a RevealPlan.
+
+    One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
+    """
+    if isinstance(plan, RevealPlan):
+        for alpha in plan.alphas.to(once.device).T[1:]:
+            inside = once < alpha[:, None]
+            yield inside, inside.sum(1)
+        return
+    counts = plan.counts.to(once.device)
+    for block in range(counts.shape[1]):
+        inside = hidden if blocks is None else hidden & (blocks == block)
+        for step in range(counts.shape[2]):
+            yield inside, counts[:, block, step]
+
+
+class _Fixed:
+    """Numbers that are known in advance.
+
+    once: the order of the positions where that is known too, so that only what a step reveals is predicted; None where
+    the predictions rank them.
+    """
+
+    def __init__(self, steps: Iterator[tuple[Tensor, Tensor]], once: Tensor | None) -> None:
+        self.steps, self.once = steps, once
+
+    def wanted(self, hidden: Tensor) -> Tensor | None:
+        step = next(self.steps, None)
+        if step is None:
+            return None
+        inside, self.count = step
+        candidates = hidden & inside
+        if self.once is not None:
+            return top(-self.once, candidates, self.count)
+        return candidates & (self.count > 0)[:, None]
+
+    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+        return wanted if self.once is not None else top(scores, wanted, self.count)
+
+
+class _Adaptive:
+    """Each row in its own lowest block that is not full, until none is left."""
+
+    def __init__(self, plan: AdaptivePlan, order: Order, blocks: Tensor | None, hidden: Tensor) -> None:
+        self.plan, self.order = plan, order
+        self.blocks = torch.zeros_like(hidden, dtype=torch.int64) if blocks is None else blocks
+        self.block = self.step = torch.full((len(hidden),), -1, device=hidden.device)  # of each row; step within it
+        if isinstance(plan, QuotaPlan):  # its counts above 0, moved to the front
+            counts = plan.counts.to(hidden.device)
+            self.quotas = counts.gather(2, (counts == 0).long().argsort(dim=2, stable=True))
+
+    def wanted(self, hidden: Tensor) -> Tensor | None:
+        if not bool(hidden.any()):
+            return None
+        block = self.blocks.masked_fill(~hidden, LAST).amin(1)
+        self.step = torch.where(block == self.block, self.step + 1, 0)
+        self.block = block
+        return hidden & (self.blocks == block[:, None])
+
+    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+        best = top(scores, wanted, torch.ones_like(self.step))
+        if isinstance(self.plan, EntropyBoundPlan):
+            return best | _within(self.plan.bound.to(scores.device), wanted, scores)
+        sure = confidence(self.order, scores)
+        threshold = self.plan.threshold.to(scores.device)[:, None]
+        if isinstance(self.plan, ThresholdPlan):
+            return best | wanted & (sure >= threshold)
+        rows, blocks, steps = self.quotas.shape  # a row that is full has no block, and nothing wanted
+        row = torch.arange(rows, device=scores.device)
+        quota = self.quotas[row, self.block.clamp(max=blocks - 1), self.step.clamp(max=steps - 1)]
+        above = wanted & (sure > threshold)
+        return torch.where((above.sum(1) >= quota)[:, None], above, top(scores, wanted, quota))
+
+
+def _within(bound: Tensor, wanted: Tensor, scores: Tensor) -> Tensor:
+    """The wanted positions of least entropy (-score) until those before one of them sum to more than the bound."""
+    ranked, order = scores.masked_fill(~wanted, -torch.inf).sort(dim=1, descending=True, stable=True)
+    before = (-ranked).cumsum(1).roll(1, dims=1)
+    before[:, 0] = 0.0
+    kept = (before <= bound[:, None] + ROUNDING) & torch.isfinite(ranked)
+    return wanted & torch.empty_like(kept).scatter_(1, order, kept)
+
+
+def check_plan(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None) -> None:
+    """Raise InputError where the plan fits neither the hidden positions (rows, length) and blocks nor the drawing."""
+    if isinstance(plan, RevealPlan):
+        _check_alphas(plan.alphas, drawing, len(hidden), blocks)
+    if isinstance(plan, CountPlan | QuotaPlan):
+        _check_counts(plan.counts, hidden, blocks)
+    if isinstance(plan, AdaptivePlan):
+        _check_adaptive(plan, drawing, len(hidden))
+
+
+def _check_alphas(alphas: Tensor, drawing: Drawing, rows: int, blocks: Tensor | None) -> None:
+    if drawing.order != "random" or blocks is not None:
+        raise InputError(
+            f"ancestral reveal picks its own positions: order must be 'random' without blocks, got {drawing.order!r}"
+        )
+    good = alphas.ndim == 2 and alphas.shape[0] == rows and alphas.shape[1] >= 2
+    if not good or bool((alphas[:, 0] != 0).any() | (alphas[:, -1] != 1).any() | ~(alphas.diff(dim=1) >= 0).all()):
+        raise InputError(f"alphas must be (rows, steps + 1) and increase from 0 to 1 in every row, got {alphas}")
+
+
+def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None:
+    rows = len(hidden)
+    whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
+    if not whole or bool((counts < 0).any()):
+        raise InputError(
+            f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
+            f"for {rows} rows"
+        )
+    inside = [hidden if blocks is None else hidden & (blocks == block) for block in range(counts.shape[1])]
+    masked = torch.stack([block.sum(1) for block in inside], dim=1)
+    total = counts.sum(2).to(masked.device)
+    if bool((total != masked).any()) or bool((masked.sum(1) != hidden.sum(1)).any()):
+        row = int(((total != masked).any(1) | (masked.sum(1) != hidden.sum(1))).nonzero()[0, 0])
+        raise InputError(
+            f"the counts of each block must sum to its masked positions, got {total[row].tolist()} for "
+            f"{masked[row].tolist()} in row {row} with {int(hidden[row].sum())} masked positions"
+        )
+
+
+def _check_adaptive(plan: AdaptivePlan, drawing: Drawing, rows: int) -> None:
+    name, values = ("bound", plan.bound) if isinstance(plan, EntropyBoundPlan) else ("threshold", plan.threshold)
+    if values.shape != (rows,) or not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+        raise InputError(f"{name} must be ({rows},), one number per row, finite and at least 0, got {values}")
+    orders = ("entropy",) if name == "bound" else ("confidence", "top-probability", "margin")
+    if drawing.order not in orders:
+        raise InputError(
+            f"a plan with a {name} needs the order {' or '.join(map(repr, orders))}, got {drawing.order!r}; set it"
+        )
+    if drawing.confidence_temperature > 0:
+        raise InputError(
+            f"a plan with a {name} reveals by confidence alone: confidence_temperature must be 0, got "
+            f"{drawing.confidence_temperature}; leave it out"
+        )

@@ -1,0 +1,229 @@
+"""The one unmasking loop: a plan says how many positions each step reveals, an order says which.
+
+Time runs from every token masked (t = 0) to data (t = 1). The loop never sees a schedule, only the plan made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.asking import Asker
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, log_probabilities, scattered
+from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, pace_of
+from mdm_tune.seeding import noise
+
+__all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What ``on_step`` is shown: the step's number from 0, tokens and newly revealed positions, both (rows, length)."""
+
+    number: int
+    tokens: Tensor
+    revealed: Tensor
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """Tokens and what they cost.
+
+    tokens (rows, length) int64. nll (rows,) float64: -log probability of the reference, in nats; None without one.
+    nfe (rows,) int64: denoiser calls that the row waited for. denoiser_rows: sequence forwards, identical rows of a
+    step counted once. denoiser_tokens: their positions, padding left out.
+    """
+
+    tokens: Tensor
+    nll: Tensor | None
+    nfe: Tensor
+    denoiser_rows: int
+    denoiser_tokens: int
+
+
+def unmask(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    plan: Plan,
+    *,
+    seeds: NDArray[np.uint64],
+    drawing: Drawing = PLAIN,
+    blocks: Tensor | None = None,
+    batch: int = 128,
+    reference: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    first_row: int = 0,
+) -> Unmasked:
+    """Fill the masked positions of every row in the steps of its plan.
+
+    tokens (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and never changes.
+    seeds (rows,) uint64: all randomness of a row. drawing: how tokens are drawn, and which positions go first. blocks
+    (rows, length) int64: the block of each masked position, filled in ascending order; None is one block. batch: rows
+    per denoiser call at most.
+    reference (rows, length): reveal these tokens in place of drawn ones and add up their -log probability at
+    temperature and top_p 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased
+    estimate of the NELBO for random order and ancestral reveal. first_row: the number of the first row in messages,
+    where these rows are part of more.
+
+    Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
+    row without a finite logit, or a wrong shape.
+    """
+    check_call(
+        tokens,
+        plan,
+        seeds=seeds,
+        drawing=drawing,
+        blocks=blocks,
+        batch=batch,
+        reference=reference,
+        vocab_size=denoiser.vocab_size,
+        mask_id=denoiser.mask_id,
+    )
+    state = _State(denoiser, tokens, seeds, drawing, batch, reference, first_row)
+    once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
+    pace = pace_of(plan, drawing, state.hidden, blocks, once)
+    number = 0
+    while (wanted := pace.wanted(hidden := state.hidden)) is not None:
+        state.predict(number, wanted)
+        state.reveal(pace.chosen(wanted, state.scores))
+        if drawing.stop_at_end:
+            state.stop()
+        if on_step is not None:
+            on_step(Step(number, state.tokens, hidden & ~state.hidden))
+        number += 1
+    nll = state.nll if reference is not None else None
+    return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens)
+
+
+class _State:
+    """The rows while they are being filled. ``predict`` asks the denoiser, ``reveal`` writes tokens."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokens: Tensor,
+        seeds: NDArray[np.uint64],
+        drawing: Drawing,
+        batch: int,
+        reference: Tensor | None,
+        first_row: int,
+    ) -> None:
+        rows, length = tokens.shape
+        self.seeds, self.drawing, self.mask_id = seeds, drawing, denoiser.mask_id
+        self.reference, self.first_row, self.ask = reference, first_row, Asker(denoiser, batch)
+        self.tokens = tokens.clone()
+        self.generated = self.hidden
+        self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)
+        self.drawn = torch.zeros_like(tokens)
+        self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
+        self.scores = torch.zeros_like(self.log_prob)
+        self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
+        self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
+
+    @property
+    def hidden(self) -> Tensor:
+        """The positions (rows, length) that are still masked."""
+        return self.tokens == self.mask_id
+
+    def predict(self, step: int, wanted: Tensor) -> None:
+        """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
+        active = wanted.any(1).nonzero().squeeze(1)
+        if len(active) == 0:
+            return
+        self.nfe[active] += 1
+        # Where every position is drawn once, its noise need not know the step, and schedules share more of it. A
+        # candidate that was drawn, ranked by its token and not revealed must be drawn anew. The row's own calls number
+        # its steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
+        address = self.nfe[active].cpu().numpy() - 1
+        ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
+        uniform = self._noise("token", active, address if ranked_by_token else 0)
+        shuffle = self._noise("order", active, address) if self.drawing.confidence_temperature > 0 else None
+        names = active + self.first_row
+        for mine, at, predicted in self.ask(self.tokens[active], wanted[active], names, f"at step {step}"):
+            rows, log_p = active[mine], predicted
+            if not self.drawing.end_drawn:
+                where = f"besides the end tokens, which are never drawn, at step {step}"
+                log_p = log_probabilities(predicted.index_fill(1, self.ends, -torch.inf), names[mine], where)
+            chosen, scores = draw(self.drawing, log_p, uniform[mine, at])
+            self.scores[rows, at] = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
+            target = chosen if self.reference is None else self.reference[rows, at]
+            self.drawn[rows, at] = target
+            self.log_prob[rows, at] = log_p.gather(1, target[:, None]).squeeze(1)
+
+    def reveal(self, positions: Tensor) -> None:
+        """Write the drawn tokens at these positions (rows, length)."""
+        self.tokens = torch.where(positions, self.drawn, self.tokens)
+        self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
+
+    def stop(self) -> None:
+        """Fill the rows whose text has ended, with the token that ended it."""
+        hidden = self.hidden
+        final = self.generated & (hidden.cumsum(1) == 0)
+        ended = final & torch.isin(self.tokens, self.ends)
+        token = self.tokens.gather(1, ended.int().argmax(1, keepdim=True))
+        self.tokens = torch.where(hidden & ended.any(1, keepdim=True), token, self.tokens)
+
+    def _noise(self, purpose: str, rows: Tensor, step: int | NDArray[np.int64]) -> Tensor:
+        """Uniforms (n, length) for these rows (n,)."""
+        found = noise(self.seeds[rows.cpu().numpy()], purpose, step, self.tokens.shape[1])
+        return torch.from_numpy(found).to(self.tokens.device)
+
+
+def check_call(
+    tokens: Tensor,
+    plan: Plan,
+    *,
+    seeds: NDArray[np.uint64],
+    drawing: Drawing,
+    blocks: Tensor | None,
+    batch: int,
+    reference: Tensor | None,
+    vocab_size: int,
+    mask_id: int,
+) -> None:
+    """Raise InputError for everything about a call of ``unmask`` that can be wrong before the first denoiser call."""
+    for name, given in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
+        if given is not None and (given.ndim != 2 or given.shape != tokens.shape):
+            raise InputError(
+                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
+            )
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, got {batch}")
+    if len(seeds) != len(tokens):
+        raise InputError(f"there must be one seed per row, got {len(seeds)} for {len(tokens)} rows")
+    hidden = tokens == mask_id
+    if reference is not None:
+        _check_reference(reference[hidden], drawing, vocab_size)
+    if not all(0 <= token < vocab_size and token != mask_id for token in drawing.end_tokens):
+        raise InputError(
+            f"end_tokens must be in [0, {vocab_size}) and not the mask {mask_id}, got {drawing.end_tokens}"
+        )
+    if drawing.stop_at_end and bool((hidden.int().diff(dim=1) > 0).sum(1).add(hidden[:, :1].any(1)).gt(1).any()):
+        raise InputError(
+            "stop_at_end ends a row at its first end token, so the masked positions of a row must lie side by side, "
+            "got some with visible tokens between them; set stop_at_end to False"
+        )
+    check_plan(plan, drawing, hidden, blocks)
+
+
+def _check_reference(told: Tensor, drawing: Drawing, vocab_size: int) -> None:
+    if drawing.order == "confidence" and drawing.temperature > 0:
+        raise InputError(
+            "the likelihood of a reference is not defined for order 'confidence' at a temperature above 0, because "
+            f"that order looks at the drawn tokens; got {drawing.temperature}: use 0 or order 'top-probability'"
+        )
+    if drawing.confidence_temperature > 0 or drawing.ends:
+        given = (drawing.ends or [f"confidence_temperature = {drawing.confidence_temperature}"])[0]
+        raise InputError(
+            f"the likelihood of a reference is that of its tokens as predicted, in an order that follows from the "
+            f"predictions; got {given}: leave it out"
+        )
+    if bool(((told < 0) | (told >= vocab_size)).any()):
+        raise InputError(f"reference tokens must be in [0, {vocab_size}), got {told.tolist()[:8]}")

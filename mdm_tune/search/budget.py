@@ -1,0 +1,166 @@
+"""One step budget from its study to an honest comparison on unseen examples, shared by as many workers as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mdm_tune.config.rules import OPTIMUM
+from mdm_tune.datasets.splits import Use
+from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics.quality import ExactMetric
+from mdm_tune.schedules import Linear, Schedule, parse_schedule
+from mdm_tune.search.claims import Detectable, detectable
+from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
+from mdm_tune.search.proposals import START, Guide, SearchSettings
+from mdm_tune.search.scoring import InTime
+from mdm_tune.search.sharing import Judge
+from mdm_tune.search.tuning import TrialDone, tune
+from mdm_tune.settings import Setting
+from mdm_tune.statistics import estimate
+
+__all__ = ["BlocksBegun", "Event", "reference_of", "search_budget"]
+
+PILOT = 32  # tune examples at least, so that their spread means something
+REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
+REFERENCE_FACTOR = 4  # how many times the largest budget "many steps" are
+
+
+@dataclass(frozen=True)
+class BlocksBegun:
+    """The trials of a budget in one of several kinds of blocks begin or go on."""
+
+    block_length: int
+
+
+Event = TrialDone | Comparing | Detectable | BlocksBegun
+
+
+def search_budget(
+    judge: Judge,
+    steps: int,
+    settings: SearchSettings,
+    notify: Callable[[Event], None] = lambda event: None,
+    guides: Mapping[int | None, Guide] = {},
+    *,
+    budgets: Sequence[int] = (),
+    in_time: Callable[[int], InTime | None] = lambda kind: None,
+) -> Budget:
+    """Tune one budget and confirm the result; goes on with what the judge's storage already holds.
+
+    guides: by block length. budgets: all of the search, this one among them, by which intervals are corrected; () for
+    this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their turn comes.
+
+    Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
+    """
+    evaluator = judge.evaluator
+    baselines = {size: _baselines(evaluator.at(size), steps, settings, guides) for size in evaluator.block_lengths}
+    claims, limit = max(1, len(budgets)), in_time(0)
+    first, cost = _pilot(judge, steps, claims)
+    if first is not None:
+        notify(first)
+    sides: list[Side] = []
+    for kind, (size, named) in enumerate(baselines.items()):
+        here, guide = evaluator.at(size), guides.get(size, Guide())
+        if evaluator.several:
+            notify(BlocksBegun(size or evaluator.length))
+        ledger = judge.desk.ledger(_study(here, steps), evaluator.metric.direction)
+        tuned = tune(here, steps, settings, ledger, notify, guide, in_time(kind) if kind else limit)
+        sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
+
+    def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
+        def about_to(setting: Setting, place: int) -> None:
+            notify(Comparing(use, setting, place, len(wanted)))
+
+        return judge.score(wanted, use, about_to)
+
+    many = reference_of(evaluator, budgets or (steps,))
+    reference = None if many is None else judge.score([many[0]], "report", examples=many[1])[0]
+    found = confirm(
+        sides,
+        steps,
+        settings.finalists,
+        score,
+        claims=claims,
+        reference=reference,
+        diversity_loss=settings.diversity_loss,
+    )
+    extra = cost if reference is None else cost + reference.cost
+    return replace(found, cost=found.cost + extra, pilot=cost)
+
+
+def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:
+    """Linear at four times the largest budget, or one token a step, and the report examples on which it is drawn.
+
+    What the model can do where steps are not scarce: samples that are less diverse show it. None where the metric has
+    no figures of diversity.
+    """
+    if isinstance(evaluator.metric, ExactMetric):
+        return None
+    report = evaluator.split("report")
+    one = report.first(1)
+    if evaluator.metric.reference or not evaluator.metric.diversity(one.originals, one):
+        return None
+    steps = min(evaluator.length, REFERENCE_FACTOR * max(budgets))
+    return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
+
+
+def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Cost]:
+    """What the report split can show, from linear and squared-sine on the first tune examples, and what that took.
+
+    The trials of these two go on from there; so the values are kept, for other workers and a search that is resumed.
+    """
+    evaluator = judge.evaluator
+    if evaluator.exact:
+        return None, Cost()
+    settings = [evaluator.setting(schedule, steps) for schedule in START]
+    if settings[0].key == settings[1].key:  # they cannot differ
+        return None, Cost()
+
+    def make() -> dict[str, Any]:
+        examples = min(PILOT, len(evaluator.split("tune").ids))
+        values, cost = evaluator.together(settings, "tune", examples)
+        spent = [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]
+        return {"values": [each.tolist() for each in values], "cost": spent}
+
+    kept = judge.desk.once(f"pilot {steps}", make)
+    rows, tokens, seconds = kept["cost"]
+    if ("tune", settings[0].key) not in evaluator.begun:  # how fast another process was is the best guess there is
+        calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])
+        evaluator.clocked(calls, seconds)
+    scores = []
+    for setting, listed in zip(settings, kept["values"], strict=True):
+        values_here = np.array(listed)
+        evaluator.begun.setdefault(("tune", setting.key), values_here)
+        scores.append(Scores(setting, estimate(values_here), setting.nfe, Cost(), "tune", values_here))
+    report = len(evaluator.split("report").ids)
+    return detectable(scores[0], scores[1], report, claims), Cost(rows, tokens, seconds)
+
+
+def _study(evaluator: Evaluator, steps: int) -> str:
+    """The name of a budget's ledger in the evaluator's blocks."""
+    size = evaluator.sampler.block_length or evaluator.length
+    return f"steps-{steps}-blocks-{size}" if evaluator.several else f"steps-{steps}"
+
+
+def _baselines(
+    evaluator: Evaluator, steps: int, settings: SearchSettings, guides: Mapping[int | None, Guide]
+) -> dict[str, Schedule]:
+    """The hand-made schedules by name; raises InputError for one that does not fit."""
+    guide = guides.get(evaluator.sampler.block_length, Guide())
+    found = {name: _baseline(name, guide) for name in settings.baselines}
+    for name, schedule in found.items():
+        evaluator.setting(schedule, steps, name)
+    return found
+
+
+def _baseline(name: str, guide: Guide) -> Schedule:
+    if name != OPTIMUM:
+        return parse_schedule(name)
+    if guide.optimum is None:
+        raise InputError("the baseline optimum needs an information profile; leave it out of search.baselines")
+    return guide.optimum

@@ -1,0 +1,217 @@
+"""What may be claimed of values on unseen examples: a gain, no loss, no less diverse; and what could be seen at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.evaluation import Scores
+from mdm_tune.metrics.quality import Direction
+from mdm_tune.statistics import Estimate, cautious, corrected, detectable_gain, estimate, welch
+
+__all__ = ["Detectable", "Diversity", "Gain", "Loss", "NoWorse", "detectable", "diversity_of", "gain_of", "no_worse"]
+
+FEWEST = 10  # examples that must differ before anything is claimed of a mean difference
+LARGE = 0.1  # of linear's value: a gain that should not go unseen
+ROUNDING = 1e-12
+
+Other = Literal["reference", "data"]
+OTHERS: tuple[Other, ...] = get_args(Other)
+
+Values = NDArray[np.float64]
+Figures = Mapping[str, Values]  # the values of a metric's diversity figures, by name
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better one schedule is than another; positive is better, whichever direction the metric has.
+
+    ci: its own 95 % interval. familywise: the interval that holds together with those of the other claims of a search
+    at 95 %. differing: examples on which the two differ. All None where values are exact. shown: whether the gain may
+    be claimed.
+    """
+
+    value: float
+    ci: tuple[float, float] | None
+    familywise: tuple[float, float] | None
+    differing: int | None
+    shown: bool
+
+
+def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int) -> Gain:
+    """The gain of scores over a baseline on the same examples with the same noise, one of ``claims`` of a search.
+
+    Shown where the corrected interval lies above 0 and at least 10 examples differ; exact values need only be better.
+    The corrected interval is the wider of bootstrap and Student at 1 - 0.05 / claims (Bonferroni). Fewer than 10
+    examples that differ are too few for either: three wins and no loss would pass for a gain.
+    """
+    sign = 1 if direction == "maximize" else -1
+    if scores.values is None or baseline.values is None:
+        value = sign * (scores.estimate.value - baseline.estimate.value)
+        return Gain(value, None, None, None, value > ROUNDING)
+    differences = sign * (scores.values - baseline.values)
+    found, familywise = estimate(differences), cautious(differences, corrected(claims)).ci
+    assert familywise is not None  # of sampled values
+    differing = int(np.count_nonzero(differences))
+    shown = familywise[0] > ROUNDING and differing >= FEWEST
+    return Gain(found.value, found.ci, familywise, differing, shown)
+
+
+@dataclass(frozen=True)
+class NoWorse:
+    """Whether one schedule is no worse than another but for a margin (non-inferiority).
+
+    difference: of the means, positive is better. bound: its lower bound, one-sided, the margin's own noise included;
+    None where values are exact. margin: the loss that counts as none. holds: the bound lies above -margin.
+    """
+
+    difference: float
+    bound: float | None
+    margin: float
+    holds: bool
+
+
+def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, level: float) -> NoWorse:
+    """Test scores against another schedule's on the same examples; the margin is ``share`` of the other's |value|.
+
+    level: the chance to hold where the loss is the margin. The margin is a share of a mean on the same examples, so
+    what is bounded is the mean of difference + margin, example by example. As for a gain, the wider of two bounds
+    counts, and at least 10 examples must differ: a loss of 1 % may stay unseen in 100 examples without a difference.
+    """
+    sign = 1 if direction == "maximize" else -1
+    difference, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
+    if scores.values is None or other.values is None:
+        return NoWorse(difference, None, margin, difference >= -margin - ROUNDING)
+    surplus = sign * (scores.values - other.values) + share * np.sign(other.estimate.value) * other.values
+    found = cautious(surplus, 1 - 2 * level).ci
+    assert found is not None  # of sampled values
+    holds = found[0] > ROUNDING and int(np.count_nonzero(scores.values != other.values)) >= FEWEST
+    return NoWorse(difference, found[0] - margin, margin, holds)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the winner's mean of one diversity figure lies below another's, as a share of that.
+
+    than: linear at many steps, or the data itself. share_of_linear: what linear at the winner's budget loses likewise.
+    flagged: more than the threshold is lost and more than noise. blocks: the flag keeps the winner from being called
+    better.
+    """
+
+    figure: str
+    than: Other
+    share: float
+    share_of_linear: float
+    flagged: bool
+    blocks: bool
+
+    @property
+    def flag(self) -> str:
+        """The name of the flag."""
+        return f"{'less-diverse' if self.than == 'reference' else 'less-diverse-than-data'}:{self.figure}"
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """The diversity of a winner's samples beside others', all on the same number of examples.
+
+    figures: by who (winner, linear, and where there are any reference and data) and name. threshold: the share that a
+    winner may lose.
+    """
+
+    examples: int
+    threshold: float
+    figures: dict[str, dict[str, Estimate]]
+    losses: tuple[Loss, ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The names of all flags."""
+        return tuple(loss.flag for loss in self.losses if loss.flagged)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a flag keeps the winner from being called better."""
+        return any(loss.blocks for loss in self.losses)
+
+
+def diversity_of(drawn: Mapping[str, Figures], examples: int, threshold: float) -> Diversity:
+    """Compare the winner's figures with those of the reference (linear at many steps) and of the data.
+
+    drawn: by who, winner and linear (at the winner's budget) among them; each computed on ``examples`` samples.
+
+    A figure is flagged where the winner's mean lies below the other's by more than ``threshold`` of it, and Welch's
+    95 % interval of the difference excludes zero. The flag blocks only where the winner lies that far below linear at
+    its own budget as well: the rest of the loss is that of few steps, of the order or of the model, not the schedule's.
+
+    This replaces a rule that flagged every mean below linear's interval at the same budget, however small the loss, and
+    saw neither what the model can do with many steps nor the data.
+    """
+    winner, linear = drawn["winner"], drawn["linear"]
+    losses = []
+    for than in OTHERS:
+        for figure, values in drawn.get(than, {}).items():
+            unit = float(np.mean(values))
+            share, of_linear = (1 - float(np.mean(by[figure])) / unit if unit else 0.0 for by in (winner, linear))
+            flagged = _clearly(values, winner[figure], threshold * unit)
+            blocks = flagged and _clearly(linear[figure], winner[figure], threshold * unit)
+            losses.append(Loss(figure, than, share, of_linear, flagged, blocks))
+    figures = {who: {figure: estimate(each) for figure, each in found.items()} for who, found in drawn.items()}
+    return Diversity(examples, threshold, figures, tuple(losses))
+
+
+def _clearly(higher: Values, lower: Values, amount: float) -> bool:
+    """Whether the second mean lies below the first by more than the amount and by more than noise."""
+    found = welch(higher, lower)
+    return found.value > amount and found.ci is not None and found.ci[0] > 0
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What a report split can show, from linear and squared-sine on a pilot of other examples.
+
+    gain: the smallest that it shows with 80 % power. limit: what it should show. linear: the value of linear, and
+    difference: of squared-sine less linear, both on the pilot. report: examples of the split. claims: budgets that
+    share the 95 %.
+    """
+
+    steps: int
+    gain: float
+    limit: float
+    linear: float
+    difference: Estimate
+    report: int
+    claims: int
+
+    @property
+    def large(self) -> bool:
+        """Whether gains worth having may go unseen."""
+        return self.gain > self.limit
+
+    @property
+    def needed(self) -> int | None:
+        """Report examples that show the limit; None where it is 0."""
+        return math.ceil(self.report * (self.gain / self.limit) ** 2) if self.limit else None
+
+
+def detectable(linear: Scores, other: Scores, report: int, claims: int) -> Detectable | None:
+    """The smallest gain that ``report`` examples show, from two schedules on the same pilot examples.
+
+    The limit is 10 % of |linear's value|, or the largest difference between the two schedules that the pilot leaves
+    possible (the far end of its 95 % interval) where that is less: a split above it would not even see a change of
+    schedule as great as this one. None where values are exact, and where the pilot's differences are all equal.
+    """
+    if linear.values is None or other.values is None:
+        return None
+    differences = other.values - linear.values
+    found = estimate(differences)
+    if found.ci is None or found.ci[0] == found.ci[1] or len(differences) < 2:
+        return None
+    gain = detectable_gain(float(np.std(differences, ddof=1)), report, corrected(claims))
+    limit = min(LARGE * abs(linear.estimate.value), max(map(abs, found.ci)))
+    return Detectable(linear.setting.steps, gain, limit, linear.estimate.value, found, report, claims)

@@ -1,0 +1,311 @@
+"""An honest end of a search: finalists and baselines meet on unseen examples, the winner is reported on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+
+import numpy as np
+
+from mdm_tune.datasets.splits import Use
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics.quality import Direction, ExactMetric
+from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.search.claims import Diversity, Gain, NoWorse, diversity_of, gain_of, no_worse
+from mdm_tune.settings import Setting
+from mdm_tune.statistics import corrected, detectable_gain
+
+__all__ = [
+    "EXHAUSTED",
+    "NOTHING",
+    "Budget",
+    "Comparing",
+    "Frontier",
+    "Pair",
+    "Side",
+    "Trial",
+    "confirm",
+    "frontier_of",
+]
+
+EXHAUSTED = "every count vector that a scan of the box finds was scored"
+NOTHING = "nothing to tune: all schedules of the box have the same counts"
+
+Score = Callable[[Sequence[Setting], Use], list[Scores]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial. key: of its setting. fresh: False where its counts were scored before.
+
+    dropped: on some of the examples, since it could hardly win; its value is then no mean over all of them.
+    """
+
+    number: int
+    schedule: Beta
+    key: tuple[float, ...]
+    value: float
+    fresh: bool
+    cost: Cost
+    dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a budget's search in one kind of blocks brings to the comparison.
+
+    evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
+    no sampling, where there is one. ended: why there are fewer trials than were asked for.
+    """
+
+    evaluator: Evaluator
+    trials: Sequence[Trial]
+    baselines: Mapping[str, Schedule]
+    choose: Callable[[Setting], Scores] | None = None
+    ended: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
+
+    use: Use
+    setting: Setting
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The outcome of one budget, every value on the report split.
+
+    winner: the schedule that was best on the choose split, of those in chosen_from, which is empty where all have the
+    same counts. baselines: by name in the kind of blocks in which linear was best there too, in others with these in
+    the name. gain: over that linear. gain_over_first: over linear in the first kind of blocks, where that is another.
+    claims: budgets of the search, by which the gain's interval is corrected. diversity: beside reference, linear at
+    many steps, and the data; None where the metric has no such figures. data: the data's own score. detectable:
+    smallest gain over linear that the report split shows with 80 % power, corrected likewise; None where values are
+    exact or nothing differs from linear. trials: finished ones, among them reused and dropped. ended: why there are
+    fewer than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
+    included.
+    """
+
+    steps: int
+    schedule: Schedule
+    winner: Scores
+    baselines: dict[str, Scores]
+    gain: Gain
+    gain_over_first: Gain | None
+    claims: int
+    diversity: Diversity | None
+    reference: Setting | None
+    chosen_from: tuple[Scores, ...]
+    data: Scores | None
+    detectable: float | None
+    trials: int
+    reused: int
+    dropped: int
+    ended: str | None
+    exhausted: bool
+    tuning: Cost
+    cost: Cost
+    pilot: Cost = field(default_factory=Cost)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What to know before the gain is believed: ``less-diverse:FIGURE``, ``less-diverse-than-data:FIGURE``."""
+        return () if self.diversity is None else self.diversity.flags
+
+    @property
+    def beats_linear(self) -> bool:
+        """Whether the winner may be called better than linear."""
+        return self.gain.shown and not (self.diversity is not None and self.diversity.blocks)
+
+
+def confirm(
+    sides: Sequence[Side],
+    steps: int,
+    finalists: int,
+    score: Score,
+    *,
+    claims: int = 1,
+    reference: Scores | None = None,
+    diversity_loss: float = 0.05,
+) -> Budget:
+    """The best ``finalists`` trials and the baselines on the choose split, then winner and baselines on the report one.
+
+    sides: one for each kind of blocks; the winner is compared with the linear that was best on the choose split, so
+    that what better blocks bring is not called the schedule's. score(settings, split): their scores, at no cost where
+    they were known. claims: budgets of the search. reference: linear at many steps on the first report examples.
+    diversity_loss: the share of a diversity figure that the winner may lose.
+    """
+    evaluator = sides[0].evaluator
+    direction = evaluator.metric.direction
+    sign = 1 if direction == "maximize" else -1
+    named = _named(sides, steps)
+    # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
+    candidates = [*named, *islice(_finalists(sides, steps, {each.setting.key for each in named}, sign), finalists)]
+    chosen: list[Scores] = []
+    if len({each.setting.key for each in candidates}) > 1:  # a choice
+        if sides[0].choose is None:
+            chosen = score([each.setting for each in candidates], "choose")
+        else:
+            chosen = [each.side.choose(each.setting) for each in candidates if each.side.choose is not None]
+
+    def best(places: Iterable[int]) -> int:
+        return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
+
+    won = candidates[best(range(len(candidates)))]
+    against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
+    winner, *others = score([won.setting, *(each.setting for each in named)], "report")
+    names = [each.name if each.side is against else each.setting.label for each in named]
+    reported = dict(zip(names, others, strict=True))
+    linear, data = reported["linear"], evaluator.data("report")
+    first = None if against is sides[0] else others[[each.name for each in named].index("linear")]
+    trials = [trial for side in sides for trial in side.trials]
+    tuning = sum((trial.cost for trial in trials), Cost())
+    return Budget(
+        steps,
+        won.schedule,
+        winner,
+        reported,
+        gain_of(winner, linear, direction, claims),
+        None if first is None else gain_of(winner, first, direction, claims),
+        claims,
+        _diversity(evaluator, winner, linear, reference, data, diversity_loss),
+        None if reference is None else reference.setting,
+        tuple(chosen),
+        data,
+        _detectable(linear, [winner, *others], claims),
+        len(trials),
+        sum(not trial.fresh for trial in trials),
+        sum(trial.dropped for trial in trials),
+        _ended(sides),
+        all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
+        tuning,
+        sum((scores.cost for scores in (*chosen, winner, *others)), tuning),
+    )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    schedule: Schedule
+    setting: Setting
+    side: Side
+    name: str = ""  # of a baseline
+
+
+def _named(sides: Sequence[Side], steps: int) -> list[_Candidate]:
+    """The baselines of every side."""
+    return [
+        _Candidate(schedule, side.evaluator.setting(schedule, steps, name), side, name)
+        for side in sides
+        for name, schedule in side.baselines.items()
+    ]
+
+
+def _finalists(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[_Candidate]:
+    """The trials that were scored on all examples and have counts of their own, best first."""
+    trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
+    seen = set(known)  # linear and squared-sine are compared anyway
+    for trial, side in sorted(trials, key=lambda pair: (-sign * pair[0].value, pair[0].number)):
+        if trial.key not in seen:
+            seen.add(trial.key)
+            yield _Candidate(trial.schedule, side.evaluator.setting(trial.schedule, steps), side)
+
+
+def _ended(sides: Sequence[Side]) -> str | None:
+    """Why trials ended, of each kind of blocks where the reasons differ."""
+    reasons = {side.ended for side in sides}
+    if len(reasons) == 1:
+        return reasons.pop()
+    told = [(side.evaluator.labelled("trials", side.evaluator.sampler.block_length), side.ended) for side in sides]
+    return "; ".join(f"{what}: {why}" for what, why in told if why is not None)
+
+
+def _diversity(
+    evaluator: Evaluator,
+    winner: Scores,
+    linear: Scores,
+    reference: Scores | None,
+    data: Scores | None,
+    threshold: float,
+) -> Diversity | None:
+    """All figures on the examples that the reference has, since they depend on the number of samples."""
+    metric = evaluator.metric
+    if isinstance(metric, ExactMetric) or winner.count is None:
+        return None
+    count = winner.count if reference is None or reference.count is None else min(winner.count, reference.count)
+    split = evaluator.split("report").first(count)
+    drawn = {"winner": winner, "linear": linear, "reference": reference, "data": data}
+    figures = {
+        who: metric.diversity(scores.tokens[:count], split)
+        for who, scores in drawn.items()
+        if scores is not None and scores.tokens is not None
+    }
+    return diversity_of(figures, count, threshold) if figures.get("winner") else None
+
+
+def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:
+    """From the pairs that were compared: linear and the first schedule with other counts."""
+    other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
+    if other is None or other.values is None or linear.values is None:
+        return None
+    return detectable_gain(float(np.std(other.values - linear.values, ddof=1)), len(linear.values), corrected(claims))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A budget's winner beside linear at a larger budget.
+
+    ratio: how many times fewer denoiser calls. found: whether the winner is no worse. linear_too: whether linear at the
+    winner's own budget is none the worse either, so that the saving is not the schedule's.
+    """
+
+    budget: Budget
+    larger: Budget
+    found: NoWorse
+    linear_too: bool
+
+    @property
+    def ratio(self) -> float:
+        return self.larger.baselines["linear"].nfe / self.budget.winner.nfe
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Quality against denoiser calls over the budgets of a search.
+
+    margin: the share of |linear's value| that counts as no loss. confidence: of each pair's one-sided bound, so that
+    all of them hold together at 95 %. pairs: by budget, then by linear's.
+    """
+
+    margin: float
+    confidence: float
+    pairs: tuple[Pair, ...]
+
+    @property
+    def headline(self) -> Pair | None:
+        """The pair that saves most calls, of those that hold; None where none does."""
+        return max((pair for pair in self.pairs if pair.found.holds), key=lambda pair: pair.ratio, default=None)
+
+
+def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) -> Frontier:
+    """Which winner is no worse than linear at which larger budget, on the same report examples with the same noise.
+
+    Every winner is tested against linear at each budget with more denoiser calls (non-inferiority), each test at the
+    one-sided level 0.05 / number of tests (Bonferroni), so that any of them holds wrongly in 5 % of searches at most.
+    """
+    pairs = [
+        (one, two)
+        for one, two in combinations(sorted(budgets, key=lambda budget: budget.steps), 2)
+        if two.baselines["linear"].nfe > one.winner.nfe
+    ]
+    confidence = corrected(max(1, len(pairs)))
+
+    def test(scores: Scores, larger: Budget) -> NoWorse:
+        return no_worse(scores, larger.baselines["linear"], direction, margin, 1 - confidence)
+
+    found = [Pair(one, two, test(one.winner, two), test(one.baselines["linear"], two).holds) for one, two in pairs]
+    return Frontier(margin, confidence, tuple(found))

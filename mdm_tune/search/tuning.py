@@ -1,0 +1,313 @@
+"""The trials of one step budget: proposed in batches, raced on the tune split, kept in a ledger.
+
+All state lies in the ledger. What a batch proposes, compares itself with and may spend follows from the batches before
+it alone, so that a search that was stopped anywhere goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.schedules import Beta
+from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
+from mdm_tune.search.ledger import Claim, Entry, Ledger
+from mdm_tune.search.proposals import (
+    START,
+    Guide,
+    SearchSettings,
+    given_points,
+    possible_gain,
+    propose,
+    reachable_counts,
+)
+from mdm_tune.search.scoring import InTime, Scored, least_rows, noise_of_best, price, race
+from mdm_tune.settings import Setting
+
+__all__ = ["TrialDone", "Tuned", "tune"]
+
+Values = NDArray[np.float64]
+Key = tuple[float, ...]
+SETTLING = 10  # trials at least before the search may end by itself
+POLL = 0.2  # seconds between looks at what other workers do
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """One finished trial. number: from 0 within its budget. fresh: False where its counts were scored before.
+
+    dropped: the examples after which it was dropped; None where it was scored on all, or costs nothing.
+    """
+
+    number: int
+    trials: int
+    schedule: Beta
+    setting: Setting
+    value: float
+    best: float
+    fresh: bool
+    dropped: int | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The trials of one budget by number, and why they ended before ``settings.trials``, if they did."""
+
+    trials: tuple[Trial, ...]
+    ended: str | None
+
+
+def tune(
+    evaluator: Evaluator,
+    steps: int,
+    settings: SearchSettings,
+    ledger: Ledger,
+    notify: Callable[[TrialDone], None] = lambda event: None,
+    guide: Guide = Guide(),
+    in_time: InTime | None = None,
+) -> Tuned:
+    """Run the trials that the ledger lacks; none where the box reaches one vector of counts only.
+
+    in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
+    is. Several workers may call it on one ledger: each trial is run by one of them, and all of them return the same
+    trials.
+    """
+    bench = _Bench(evaluator, steps, settings, ledger, guide, in_time)
+    if bench.reachable is not None and len(bench.reachable) == 1:
+        return Tuned((), NOTHING)
+    while True:
+        began = time.monotonic()
+        ended, held = bench.ended, {int(task) for task in ledger.held()}
+        trials = bench.trials()  # after that, for what is no longer held then is finished
+        batch = None if ended else _next_batch(trials, held, bench.together, bench.most)
+        before = [trial for trial in trials if batch is None or trial.number < batch.start]
+        if batch is not None and (why := bench.enough(before, len(batch))) is not None:
+            ledger.note(bench.end, why)
+        elif batch is not None:
+            for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
+                notify(event)
+        elif held:  # by other workers, whose trials count too
+            time.sleep(POLL)
+        else:
+            return Tuned(tuple(trials), ended or (EXHAUSTED if bench.exhausted(trials) else None))
+
+
+class _Bench:
+    """Where the batches of one budget are run."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        steps: int,
+        settings: SearchSettings,
+        ledger: Ledger,
+        guide: Guide,
+        in_time: InTime | None,
+    ) -> None:
+        self.evaluator, self.steps, self.settings, self.ledger, self.guide = evaluator, steps, settings, ledger, guide
+        self.in_time, self.thinking = in_time, 0.0  # the most seconds that it took to decide on a batch and propose it
+        self.given = given_points(settings, steps, _starting_points(ledger, guide))
+        self.most = min(settings.trials, len(self.given)) if settings.strategy == "grid" else settings.trials
+        self.priced = evaluator.exact or guide.price is not None  # values without examples
+        self.together = 1 if self.priced else settings.together  # batches are for the denoiser
+        self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
+        self.sign = 1 if evaluator.metric.direction == "maximize" else -1
+        self.end = f"ended {settings.limits}"  # by other limits the trials may go on
+
+    @property
+    def ended(self) -> str | None:
+        """Why there are no more trials, as the worker that found so has noted for all."""
+        found = self.ledger.notes.get(self.end)
+        return None if found is None else str(found)
+
+    def trials(self) -> list[Trial]:
+        """The finished trials, by number."""
+        entries = {int(task): entry for task, entry in self.ledger.finished().items()}
+        return [_trial(number, entry) for number, entry in sorted(entries.items())]
+
+    def run(
+        self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial], began: float
+    ) -> Iterator[TrialDone]:
+        """Propose and score a batch; nothing where another worker was faster or has found that it is enough.
+
+        Trials of the batch that are finished already, because a process was killed while it wrote them down, are
+        scored once more: the others' race and cost must not depend on where that happened. began: when thinking about
+        this batch did.
+        """
+        claims: dict[int, Claim] = {}
+        proposed: dict[int, Beta] = {}
+        try:
+            for number in batch:
+                kept = finished.get(number)
+                proposed[number] = kept.schedule if kept else self._propose(number, before, [*proposed.values()])
+                if kept is None:
+                    params = {"a": proposed[number].a, "b": proposed[number].b}
+                    claim = self.ledger.claim(str(number), params, self.settings.box)
+                    if claim is not None:
+                        claims[number] = claim
+                    if claim is None or self.ended is not None:
+                        for won in claims.values():
+                            won.release()
+                        return
+            settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
+            self.thinking = max(self.thinking, time.monotonic() - began)
+            records = self._score(settings, before, claims, began)
+            for number, claim in claims.items():
+                value, record = records[number]
+                claim.finish(value, record)
+        except BaseException:
+            for claim in claims.values():
+                claim.release()
+            raise
+        best = self._best([*before, *(trial for trial in self.trials() if trial.number in batch)])
+        for number in claims:
+            value, record = records[number]
+            yield TrialDone(
+                number, self.most, proposed[number], settings[number], value, best, record["fresh"], record["dropped"]
+            )
+
+    def exhausted(self, trials: Sequence[Trial]) -> bool:
+        """Whether nothing is left to be scored."""
+        return self.reachable is not None and self.reachable <= {trial.key for trial in trials}
+
+    def enough(self, before: Sequence[Trial], count: int) -> str | None:
+        """Why there need be no more trials; None where a batch of so many should begin."""
+        if self.exhausted(before):
+            return EXHAUSTED
+        if not before:
+            return None
+        linear = self.evaluator.setting(START[0], self.steps)
+        needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.settings.racing)
+        if self.in_time is not None and not self.in_time(needed, self.thinking):
+            return "the time for trials is used up"
+        if self.priced:
+            return None
+        if self.settings.auto_stop and self._settled(before):
+            return "what more trials could gain is less than the noise"
+        if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
+            return f"the {self.settings.rows:,} denoiser rows for trials are used up"
+        return None
+
+    def _settled(self, before: Sequence[Trial]) -> bool:
+        """Whether the bound on what a better schedule could gain lies below the noise of the two best trials."""
+        numbers = {trial.number for trial in before}
+        full = {number: values for number, values in self._values().items() if number in numbers}
+        noise = noise_of_best(full, self.sign)
+        if noise is None or len(before) < SETTLING:
+            return False
+        known = [(trial.schedule, trial.value) for trial in before]
+        gain = possible_gain(self.settings, self.steps, known, self.evaluator.metric.direction)
+        rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
+        return gain <= noise + rounding
+
+    def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:
+        if number < len(self.given):
+            return self.given[number]
+        known = [(trial.schedule, trial.value) for trial in before]
+        held = (Beta(entry.params["a"], entry.params["b"]) for entry in self.ledger.held().values())
+        running = dict.fromkeys([*earlier, *held])
+        metric = self.evaluator.metric
+        return propose(self.settings, self.steps, number, known, running, metric.direction, exact=self.priced)
+
+    def _score(
+        self, settings: Mapping[int, Setting], before: Sequence[Trial], claims: Mapping[int, Claim], began: float
+    ) -> dict[int, tuple[float, dict[str, Any]]]:
+        """Value and record of every trial of the batch; the first one's cost is that of all."""
+        known = {trial.key: Scored(trial.value, dropped=0 if trial.dropped else None) for trial in reversed(before)}
+        fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
+        for number, setting in settings.items():
+            if setting.key not in known:
+                fresh.setdefault(setting.key, number)
+        wanted = {number: settings[number] for number in fresh.values()}
+        if self.priced:
+            scored, cost = price(self.evaluator, wanted, self.guide.price)
+        else:
+
+            def report(number: int, examples: int, value: float) -> None:
+                if number in claims:
+                    claims[number].report(examples, value)
+
+            lead = self._incumbent(before) if self.settings.racing or self.in_time is not None else None
+            rows, racing = self._rows_left(before), self.settings.racing
+            scored, cost = race(self.evaluator, wanted, lead, rows, report, racing=racing, in_time=self.in_time)
+        records: dict[int, tuple[float, dict[str, Any]]] = {}
+        for number, setting in settings.items():
+            found = known.get(setting.key) or scored[fresh[setting.key]]
+            new = number in wanted
+            records[number] = (
+                found.value,
+                {
+                    "key": list(setting.key),
+                    "fresh": new,
+                    "dropped": found.dropped,
+                    "values": found.values.tolist() if new and found.values is not None else None,
+                    "cost": [0, 0, 0.0],
+                },
+            )
+        first = next(iter(settings))
+        spent = [cost.denoiser_rows, cost.denoiser_tokens, time.monotonic() - began]  # the proposals' time included
+        records[first][1]["cost"] = spent
+        return records
+
+    def _values(self) -> dict[int, Values]:
+        """Values on the examples, by the number of each trial that was scored on all of them."""
+        found = {int(task): entry.record["values"] for task, entry in self.ledger.finished().items()}
+        return {number: np.array(values) for number, values in found.items() if values is not None}
+
+    def _incumbent(self, before: Sequence[Trial]) -> Values | None:
+        """The values of the best trial that was scored on all examples; None before there is one."""
+        values = self._values()
+        full = [trial for trial in before if trial.number in values]
+        best = max(full, key=lambda trial: (self.sign * trial.value, -trial.number), default=None)
+        return None if best is None else values[best.number]
+
+    def _best(self, trials: Sequence[Trial]) -> float:
+        return self.sign * max(self.sign * trial.value for trial in trials if not trial.dropped)
+
+    def _rows_left(self, before: Sequence[Trial]) -> float:
+        if self.settings.rows is None:
+            return float("inf")
+        return self.settings.rows - sum(trial.cost.denoiser_rows for trial in before)
+
+
+def _starting_points(ledger: Ledger, guide: Guide) -> tuple[Beta, ...]:
+    """The guide's points that the study began with: more trials of an earlier budget may have another winner."""
+    kept = ledger.notes.get("points")
+    if kept is None:
+        ledger.note("points", [[beta.a, beta.b] for beta in guide.points])
+        return guide.points
+    return tuple(Beta(a, b) for a, b in kept)
+
+
+def _next_batch(trials: Sequence[Trial], held: set[int], size: int, most: int) -> range | None:
+    """The first batch that lacks a trial and that no other worker is at.
+
+    Trial 0, linear, is a batch of its own: the others race against it, and wait for it.
+    """
+    finished = {trial.number for trial in trials}
+    for start in (0, *range(1, most, size)) if 0 not in held else ():
+        batch = range(start, min(start + size, most) if start else 1)
+        if not finished.issuperset(batch) and held.isdisjoint(batch):
+            return batch
+    return None
+
+
+def _trial(number: int, entry: Entry) -> Trial:
+    """A finished trial without what is the ledger's."""
+    rows, tokens, seconds = entry.record["cost"]
+    assert entry.value is not None  # finished
+    return Trial(
+        number,
+        Beta(entry.params["a"], entry.params["b"]),
+        tuple(entry.record["key"]),
+        entry.value,
+        bool(entry.record["fresh"]),
+        Cost(int(rows), int(tokens), float(seconds)),
+        entry.record["dropped"] is not None,
+    )
