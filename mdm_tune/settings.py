@@ -146,12 +146,23 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
     if settings[0].counts is None:
         alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
         return RevealPlan(alphas.repeat_interleave(len(sizes), dim=0))
-    parts: list[Tensor] = []
+    rows: list[list[Tensor]] = []
     for setting in settings:
-        by_size = {size: torch.tensor(setting.counts_for(size, sampler.rule)) for size in set(sizes.tolist())}
-        for size in sizes.tolist():
-            counts = by_size[size]
-            block = (counts.cumsum(0) - 1).clamp(min=0) // (setting.block_length or size)
-            parts += [counts[block == number] for number in range(int(block[-1]) + 1)]
-    padded = pad_sequence(parts, batch_first=True)  # (rows x blocks, most steps of any block)
-    return CountPlan(padded.view(len(settings) * len(sizes), -1, padded.shape[1]))
+        by_size = {size: _in_blocks(setting, size, sampler.rule) for size in set(sizes.tolist())}
+        rows += [by_size[size] for size in sizes.tolist()]
+    most = max(map(len, rows))
+    none = torch.zeros(0, dtype=torch.int64)  # of a block that a shorter row does not have
+    padded = pad_sequence([part for row in rows for part in (*row, *[none] * (most - len(row)))], batch_first=True)
+    return CountPlan(padded.view(len(rows), most, -1))  # (rows, blocks, most steps of any block)
+
+
+def _in_blocks(setting: Setting, size: int, rule: CountRule) -> list[Tensor]:
+    """The counts (steps,) of each block of a row with so many positions; a step across the end of one is split there.
+
+    Only a row of another size than the setting's has such steps.
+    """
+    length, ends = setting.block_length or size, torch.tensor(setting.counts_for(size, rule)).cumsum(0)
+    inner = torch.tensor([*range(length, size, length)], dtype=torch.int64)
+    ends = torch.cat([ends, inner[~torch.isin(inner, ends)]]).sort().values
+    counts, block = ends.diff(prepend=ends.new_zeros(1)), (ends - 1).clamp(min=0) // length
+    return [counts[block == number] for number in range(int(block[-1]) + 1)]

@@ -56,6 +56,16 @@ def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
 # Settings and plans
 
 
+def test_rows_of_other_lengths_have_blocks_of_their_own() -> None:
+    """Three tokens a step would go over the end of a block of four: the step is split there."""
+    setting = Setting.of(Linear(), 4, 8, FOURS)
+    plan = plan_of([setting], torch.tensor([8, 6, 4, 3, 10]), FOURS)
+    assert isinstance(plan, CountPlan)
+    assert plan.counts.sum(2).tolist() == [[4, 4, 0], [4, 2, 0], [4, 0, 0], [3, 0, 0], [4, 4, 2]]
+    nfe = (plan.counts > 0).sum((1, 2)).tolist()
+    assert nfe[:1] == [4] and nfe[2:4] == [4, 3] and all(4 <= each <= 6 for each in nfe[1::3])
+
+
 def test_steps_are_shared_equally_and_the_schedule_holds_in_each_block() -> None:
     found = Setting.of(SquaredSine(), 12, 24, Sampler(Drawing("random"), False, "one-per-step", 64, 8))
     assert found.counts == to_counts(SquaredSine(), 4, 8) * 3

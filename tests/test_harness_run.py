@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from mdm_tune.benchmarks.harness_model import HarnessModel
 from mdm_tune.benchmarks.leaves import templated
 from mdm_tune.build import Run, build
+from mdm_tune.commands import harness_run
 from mdm_tune.commands.harness_run import harness_numbers
 from mdm_tune.commands.runs import evaluate
 from mdm_tune.config.file import Config, load_config
@@ -54,6 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = {"task": "choice", "num_fewshot": 0, "metric_list": [{"metric": "acc"}], "filter_list": None}
     write_task(tasks, test=6, **plain, **choice)
     write_task(tasks, test=6, **plain | {"task": "rolling", "output_type": "loglikelihood_rolling"})
+    uneven = {"task": "uneven", "doc_to_choice": [" yes", " absolutely not"]}
+    write_task(tasks, test=6, **plain | choice | uneven)
     write_task(tasks, task="programs", unsafe_code=True)
     (tasks / "broken.py").write_text(BROKEN, encoding="utf-8")
     write_task(tasks, task="broken")
@@ -165,13 +168,33 @@ def test_fewer_documents(make: Make) -> None:
     assert numbers(make(), limit=5)["documents"] == 5
 
 
-def test_a_fold_is_what_evaluate_reports_on(make: Make) -> None:
-    config = make({"task": "few", "folds": 2, "fold": 1, "tune": 8, "choose": 8})
+@pytest.mark.parametrize("task", [{"task": "few", "folds": 2}, {"folds": 3}])
+def test_a_fold_is_what_evaluate_reports_on(make: Make, task: dict[str, Any]) -> None:
+    """The second shows two shots, which the harness draws anew for each document: those of a whole run are wanted."""
+    config = make({**task, "fold": 1, "tune": 8, "choose": 8})
     found = numbers(config)
     evaluate(config, ("linear",), (), differences=False, notify=quiet, allow=TRUSTED)
     one, other = lines(config, "numbers-scores.jsonl"), lines(config, "evaluate-scores.jsonl")
     assert found["documents"] == 16 and one.keys() == other.keys()
     assert all(one[key]["text"] == other[key]["text"] for key in one)
+
+
+def test_a_fold_without_a_document_of_some_task_is_refused() -> None:
+    """The harness asks all documents of a task of which none is named."""
+    split = SimpleNamespace(ids=("sums/test/3", "sums/test/1"))
+    run: Any = SimpleNamespace(dataset=SimpleNamespace(splits={"report": split}))
+    alone: Any = SimpleNamespace(splits={"sums": "test"})
+    assert harness_run._fold(run, alone) == {"sums": [1, 3]}
+    group: Any = SimpleNamespace(splits={"sums": "test", "few": "test"})
+    with pytest.raises(InputError, match=r"dataset.folds: this fold holds no document of task few, and the harness"):
+        harness_run._fold(run, group)
+
+
+def test_likelihoods_of_continuations_that_blocks_cut(make: Make, place: Path) -> None:
+    """Of 4 and 15 tokens in blocks of 8: one block for one of them, two for the other."""
+    config = make(order="random", block_length=8)
+    found = numbers(config, task="uneven", include_path=str(place / "tasks"), draws=2)
+    assert found["documents"] == 6 and 0 <= found["rows"][0]["value"] <= 1
 
 
 def test_another_task_than_the_configs(make: Make, place: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -100,6 +100,41 @@ def load_tasks(manager: Any, name: str) -> Mapping[str, Any]:
     if not loaded["tasks"]:
         raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
     return loaded
+
+
+class WholeRuns:
+    """A ``TaskManager`` whose tasks give some documents the prompts that they have in a run over all of them.
+
+    The harness draws the shots of one document after another, so that those of a document depend on how many it is
+    asked before. numbers: of the documents that will be asked, by task, in ascending order.
+    """
+
+    def __init__(self, manager: Any, numbers: Mapping[str, Sequence[int]]) -> None:
+        self.manager, self.numbers = manager, numbers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.manager, name)
+
+    def load(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """The manager's own answer, its tasks changed as this class says."""
+        loaded: Mapping[str, Any] = self.manager.load(names)
+        for task in loaded["tasks"].values():
+            task.fewshot_context = _in_turn(task, self.numbers[str(task.config.task)])
+        return loaded
+
+
+def _in_turn(task: Any, numbers: Sequence[int]) -> Callable[..., Any]:
+    """A task's maker of prompts that makes those of the documents between too, and drops them."""
+    make, documents = task.fewshot_context, task.eval_docs
+    turns = zip([0, *(number + 1 for number in numbers)], numbers, strict=False)
+
+    def prompt(document: Any, **given: Any) -> Any:
+        first, number = next(turns)
+        for between in range(first, number) if given.get("num_fewshot") else ():
+            make(documents[between], **given)
+        return make(document, **given)
+
+    return prompt
 
 
 def judgement(loaded: Mapping[str, Any], name: str, metric: str | None = None, filter: str | None = None) -> Judgement:

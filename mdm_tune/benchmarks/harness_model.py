@@ -64,7 +64,8 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
 
         In random order and with ancestral reveal the first is a lower bound in expectation (NELBO), averaged over
         ``draws`` paths; in an order that follows from the predictions it is the likelihood along that one path. Both
-        are those of the setting: a continuation of n tokens is revealed in as many steps, or n where these are fewer.
+        are those of the setting: a continuation of n tokens is revealed in as many steps, or n where these are fewer;
+        a step across the end of a block is split there.
 
         Raises InputError where the sampler has no likelihood.
         """

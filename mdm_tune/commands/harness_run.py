@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.benchmarks.harness import Judgement, judgement, load_tasks, manager_of, silent
+from mdm_tune.benchmarks.harness import Judgement, WholeRuns, judgement, load_tasks, manager_of, silent
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Loaded, Note, Notify, Scored, memory_notes
 from mdm_tune.commands.runs import other_samplers
@@ -90,7 +90,8 @@ def harness_numbers(
     asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
     with opened(config, devices, allow) as run:
         if asked.own is not None and asked.own.folds is not None:
-            asked = replace(asked, samples=_fold(run), limit=None)
+            samples = _fold(run, asked)
+            asked = replace(asked, samples=samples, manager=WholeRuns(asked.manager, samples), limit=None)
         return _numbers(run, asked, list(schedules), list(steps), draws, notify)
 
 
@@ -184,13 +185,21 @@ def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: li
     return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum))
 
 
-def _fold(run: Run) -> dict[str, list[int]]:
-    """The numbers of the documents of each task that the config's fold reports on, as the harness goes through them."""
+def _fold(run: Run, asked: Asked) -> dict[str, list[int]]:
+    """The numbers of the documents of each task that the config's fold reports on, as the harness goes through them.
+
+    Raises InputError where it has none of a task, of which the harness would ask all.
+    """
     assert run.dataset is not None
     found: dict[str, list[int]] = {}
     for each in run.dataset.splits["report"].ids:
         leaf, _, number = each.rsplit("/", 2)
         found.setdefault(leaf, []).append(int(number))
+    if lacking := sorted(asked.splits.keys() - found.keys()):
+        raise InputError(
+            f"dataset.folds: this fold holds no document of task {lacking[0]}, and the harness asks each task of a "
+            "group for some; lower dataset.folds, raise dataset.report, or name one of the tasks"
+        )
     return {leaf: sorted(numbers) for leaf, numbers in found.items()}
 
 
