@@ -157,8 +157,19 @@ class Evaluator:
             return None
         diversity = self.metric.diversity(split.originals, split)
         return Scores(
-            Setting("data", 0, self.length), estimate(values), 0.0, Cost(), use, values, split.originals, diversity
+            Setting("data", 0, self.length),
+            self.estimated(values),
+            0.0,
+            Cost(),
+            use,
+            values,
+            split.originals,
+            diversity,
         )
+
+    def estimated(self, values: Values) -> Estimate:
+        """The mean of the metric's values (n,) with its interval."""
+        return estimate(values, bounds=None if isinstance(self.metric, ExactMetric) else self.metric.bounds)
 
     def score(self, setting: Setting, use: Use) -> Scores:
         """The setting's scores on a split; from the record at no cost where its counts were scored before."""
@@ -239,7 +250,7 @@ class Evaluator:
         start = time.monotonic()
         result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
-        value, diversity = estimate(values), self.metric.diversity(result.tokens, split)
+        value, diversity = self.estimated(values), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         self.clocked(float(calls.sum()), cost.seconds)
         own = calls if np.ptp(calls) else None

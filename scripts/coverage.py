@@ -44,6 +44,7 @@ from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.search.sharing import Desk, Judge
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Sampler
+from mdm_tune.statistics import Bounds
 
 SEARCHES = 200
 TRIALS = 20
@@ -62,6 +63,7 @@ class OfSample:
     direction: Any
     of: Callable[[Tensor], Tensor]
     reference: bool = False
+    bounds: Bounds | None = None
 
     @property
     def label(self) -> str:

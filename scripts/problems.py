@@ -35,6 +35,7 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.search.racing import looks
 from mdm_tune.settings import Sampler, Setting
+from mdm_tune.statistics import Bounds
 
 SEEDS = range(10)
 BOX = (0.1, 10.0)
@@ -101,6 +102,7 @@ class Legal:
     label: str = "share of legal samples"
     direction: Any = "maximize"
     reference: bool = False
+    bounds: Bounds | None = (0.0, 1.0)
 
     def values(self, result: Unmasked, split: Split) -> Values:
         if isinstance(self.law, Counted):

@@ -28,6 +28,7 @@ from mdm_tune.search.proposals import Guide, SearchSettings
 from mdm_tune.search.sharing import Desk, Judge
 from mdm_tune.search.tuning import TrialDone, Tuned, tune
 from mdm_tune.settings import Sampler, Setting
+from mdm_tune.statistics import Bounds
 from tests.helpers import CountingDenoiser
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
@@ -63,6 +64,7 @@ class GivenMetric:
     name: str = "given"
     label: str = "given"
     reference: bool = False
+    bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None

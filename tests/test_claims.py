@@ -67,6 +67,21 @@ def test_few_examples_that_differ_show_no_gain(wins: int, shown: bool) -> None:
     assert found.differing == wins and found.shown == shown
 
 
+@pytest.mark.parametrize(("shift", "shown"), [(0.001, False), (1.0, True)])
+def test_equal_differences_show_a_gain_only_if_rare_losses_could_not_undo_it(shift: float, shown: bool) -> None:
+    """All answers wrong and then all right is a gain; a little more for each of 64 is undone by one loss."""
+    base = np.zeros(64) if shift == 1 else np.linspace(0.0, 1.0, 64)
+    found = gain_of(scored(base + shift), scored(base), "maximize", 6)
+    assert found.differing == 64 and found.value == pytest.approx(shift)
+    assert found.shown == shown
+    assert not gain_of(scored(base), scored(base + shift), "maximize", 6).shown
+
+
+def test_no_difference_shows_no_gain() -> None:
+    same = scored(np.zeros(64))
+    assert not gain_of(same, same, "maximize", 1).shown
+
+
 def test_false_gains_of_a_whole_search_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     """200 searches of 6 budgets without any gain: 2.5 % of them may claim one (gains have one side), 5 of 200.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from mdm_tune.datasets.splits import Split, law_dataset
@@ -20,7 +21,9 @@ from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting
+from mdm_tune.statistics import Bounds
 from tests.helpers import CountingDenoiser
+from tests.searches import judging
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
 FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
@@ -99,6 +102,7 @@ class Ones:
     label: str = "ones"
     direction: Direction = "maximize"
     reference: bool = False
+    bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> np.ndarray:
         return result.tokens.double().mean(1).numpy()
@@ -108,6 +112,24 @@ class Ones:
 
     def ceiling(self, split: object) -> None:
         return None
+
+
+class Never(Ones):
+    """A share of which there is nothing."""
+
+    def values(self, result: Unmasked, split: Split) -> np.ndarray:
+        return np.zeros(len(result.tokens))
+
+
+@pytest.mark.parametrize("bounds", [None, quality.SHARE])
+def test_a_share_of_none_has_an_exact_interval(bounds: Bounds | None) -> None:
+    dataset = law_dataset(LAW, {"tune": 8, "choose": 8, "report": 40}, root=0)
+    found = Evaluator(LAW, 16, FIXED, Never(bounds=bounds), dataset)
+    ci = found.score(found.setting(Linear(), 4), "report").estimate.ci
+    exact = stats.binomtest(0, 40).proportion_ci(method="exact")
+    assert ci == ((0.0, 0.0) if bounds is None else pytest.approx((exact.low, exact.high)))
+    with judging(found) as judge:
+        assert judge.score([found.setting(Linear(), 4)], "report")[0].estimate.ci == ci
 
 
 NELBO = quality.PathLikelihood("nelbo", "random")

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mdm_tune.statistics import CONFIDENCE, Estimate, cautious, corrected, detectable_gain, estimate, welch
+from mdm_tune.statistics import (
+    CONFIDENCE,
+    Estimate,
+    cautious,
+    corrected,
+    detectable_gain,
+    estimate,
+    interval_of_equal,
+    welch,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.9875])
@@ -29,6 +38,39 @@ def test_interval_covers_the_mean_of_skewed_samples() -> None:
 
 def test_constant_values_have_an_interval_of_width_zero() -> None:
     assert estimate(np.full(20, 0.25)) == Estimate(0.25, (0.25, 0.25))
+
+
+@pytest.mark.parametrize("count", [2, 10, 64, 500])
+@pytest.mark.parametrize("confidence", [0.95, corrected(6)])
+def test_all_right_and_all_wrong_have_the_exact_interval_of_a_share(count: int, confidence: float) -> None:
+    for right in (0, count):
+        expected = stats.binomtest(right, count).proportion_ci(confidence, method="exact")
+        found = estimate(np.full(count, float(right > 0)), confidence, bounds=(0.0, 1.0))
+        assert found.value == float(right > 0)
+        assert found.ci == pytest.approx((expected.low, expected.high))
+        doubled = estimate(np.full(count, 2.0 * (right > 0)), confidence, bounds=(0.0, 2.0))
+        assert doubled.ci == pytest.approx((2 * expected.low, 2 * expected.high))
+
+
+def test_bounds_change_nothing_where_values_differ() -> None:
+    values = np.random.default_rng(8).choice([0.0, 1.0], 40)
+    assert estimate(values, bounds=(0.0, 1.0)) == estimate(values)
+
+
+@pytest.mark.parametrize("usual", [0.0, 0.4, 1.0])
+def test_equal_values_seldom_come_from_a_mean_outside_their_interval(usual: float) -> None:
+    """The mean lies just outside, by values at a bound that are as rare as that takes: 2.5 % of samples miss them all.
+
+    4,000 samples: a share of 0.025 +- 0.01 is 4 standard errors.
+    """
+    count, ends = 30, interval_of_equal(usual, 30, (0.0, 1.0))
+    for end, mean in zip((0.0, 1.0), ends, strict=True):
+        if end == usual:
+            assert mean == usual
+            continue
+        rare = (mean - usual) / (end - usual)
+        drawn = np.random.default_rng(9).random((4000, count)) < rare
+        assert float((~drawn.any(axis=1)).mean()) == pytest.approx(0.025, abs=0.01)
 
 
 def test_a_spread_of_rounding_size_is_none() -> None:

@@ -356,6 +356,8 @@ def test_tasks_of_a_group_count_alike_where_the_group_says_so(folder: Path) -> N
     right = [str(example.record["answer"]) if example.id.startswith("again") else "" for example in report]
     assert float(even.scores(report, right).mean()) == pytest.approx(1 / 2)
     assert float(sized.scores(report, right).mean()) == pytest.approx(12 / 37)
+    assert sized.bounds == (0.0, 1.0)
+    assert even.bounds is not None and even.bounds[1] >= even.scores(report, right).max() > 1
 
 
 # --- answers and references -----------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_exact_match_compares_answer_by_answer() -> None:
     assert values(exact_match(dataset, ()), ["the  cat ", "a dog", "7."]) == [0, 1, 0]
     assert values(exact_match(dataset, ("case", "punctuation")), ["The Cat!", "a dog", "$7"]) == [1, 1, 1]
     assert values(exact_match(dataset, ("number-format",)), ["the cat", "", "7.0"]) == [1, 0, 1]
-    assert exact_match(dataset).direction == "maximize"
+    assert exact_match(dataset).direction == "maximize" and exact_match(dataset).bounds == (0.0, 1.0)
 
 
 def test_exact_match_wants_every_hole() -> None:

@@ -17,7 +17,9 @@ from mdm_tune.config.tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalData
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.metrics.answers import AnswerMetric
+from mdm_tune.metrics.quality import SHARE
 from mdm_tune.permissions import Permissions
+from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec
 
 __all__ = ["Benchmark", "benchmark_metrics", "load_benchmark"]
@@ -34,6 +36,11 @@ class Benchmark(Protocol):
     def metric(self) -> str: ...
     @property
     def direction(self) -> Literal["minimize", "maximize"]: ...
+    @property
+    def bounds(self) -> Bounds | None:
+        """Of the value of every answer, where it has any."""
+        ...
+
     @property
     def until(self) -> tuple[str, ...]:
         """Texts that end an answer, whatever the example."""
@@ -75,12 +82,13 @@ def benchmark_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, Answe
         return benchmark.scores(split.examples, dataset.completions(tokens, split))
 
     label = f"{benchmark.metric} of {benchmark.name}"
-    found = {"task": AnswerMetric("task", label, benchmark.direction, dataset, score)}
+    found = {"task": AnswerMetric("task", label, benchmark.direction, dataset, score, bounds=benchmark.bounds)}
     if isinstance(benchmark, CodeTask):
         for verdict in VERDICTS[1:]:
             name = verdict.replace(" ", "_")
             label = f"share of programs: {verdict}"
-            found[name] = AnswerMetric(name, label, "minimize", dataset, _share(benchmark, dataset, verdict))
+            share = _share(benchmark, dataset, verdict)
+            found[name] = AnswerMetric(name, label, "minimize", dataset, share, bounds=SHARE)
     return found
 
 

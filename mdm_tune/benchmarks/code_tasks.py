@@ -20,6 +20,8 @@ from mdm_tune.benchmarks.tasks import cut
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.errors import InputError
+from mdm_tune.metrics.quality import SHARE
+from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec
 
 __all__ = ["CodeTask", "load_code_task"]
@@ -42,6 +44,7 @@ class CodeTask:
     _known: dict[tuple[str, str], Outcome] = field(default_factory=dict, compare=False, repr=False)
     metric: str = "pass@1"
     direction: Literal["minimize", "maximize"] = "maximize"
+    bounds: Bounds | None = SHARE
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +14,12 @@ from typing import Any
 
 from mdm_tune.benchmarks.leaves import Leaf, Messages
 from mdm_tune.errors import InputError
+from mdm_tune.statistics import Bounds
 from mdm_tune.trust import require_trust
 
-__all__ = ["Found", "Judgement", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
+__all__ = ["Found", "Judgement", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
 
+SHARES = ("exact_match", "acc", "acc_norm", "math_verify")  # metrics that are 1 or 0 for every document
 NEAR = 5  # names that are suggested
 
 
@@ -148,6 +150,11 @@ def judgement(loaded: Mapping[str, Any], name: str, metric: str | None = None, f
         filter or (asked.filter_list[0] if asked is not None and asked.filter_list else first._filters[0].name),
         asked is None or bool(asked.weight_by_size),
     )
+
+
+def bounds_of(metric: str, weights: Iterable[float]) -> Bounds | None:
+    """Of the values of documents that are weighted so; None where the metric is not known to be a share."""
+    return (0.0, max(weights, default=1.0)) if metric in SHARES else None
 
 
 def _judged(leaves: tuple[Leaf, ...], by: Judgement) -> Found:

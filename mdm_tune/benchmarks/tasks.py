@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
-from mdm_tune.benchmarks.harness import Found, find_task, silent
+from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
 from mdm_tune.benchmarks.leaves import Leaf
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.errors import InputError
+from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec
 
 __all__ = ["Task", "cut", "load_task"]
@@ -51,6 +52,11 @@ class Task:
             *(leaf.rules for leaf, _ in self._leaves.values()),
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Of the value of every answer, weights included; None where the metric is not known to be a share."""
+        return bounds_of(self.metric, (weight for by in self._weights.values() for weight in by.values()))
 
     def examples(self, use: Use) -> tuple[Example, ...]:
         """The examples of one use; an id is task/split/number of the document."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.benchmarks.harness import Judgement, WholeRuns, judgement, load_tasks, manager_of, silent
+from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Loaded, Note, Notify, Scored, memory_notes
 from mdm_tune.commands.runs import other_samplers
@@ -213,7 +213,8 @@ def _measured(run: Run, setting: Setting, asked: Asked, draws: int) -> tuple[Sco
     values = _values(results, asked)
     weights = dict.fromkeys(values, 1.0) if by.by_size else _weights([*values])
     weighted = np.array([value * weights[each] for each, value in values.items()])
-    scores = Scores(setting, estimate(weighted), float(np.mean(model.nfe)), model.cost, "report", weighted)
+    mean = estimate(weighted, bounds=bounds_of(by.metric, weights.values()))
+    scores = Scores(setting, mean, float(np.mean(model.nfe)), model.cost, "report", weighted)
     total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
     row = {
         **row_record(scores, by.metric),

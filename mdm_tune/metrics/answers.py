@@ -16,9 +16,10 @@ from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.datasets.templates import fill
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.metrics.quality import Direction, sample_figures
+from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.statistics import Bounds
 
 __all__ = [
     "AnswerMetric",
@@ -46,6 +47,7 @@ class AnswerMetric:
     dataset: Dataset
     score: Callable[[Tensor, Split], Values]
     reference: bool = False
+    bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> Values:
         """One value per row of the result."""
@@ -72,7 +74,8 @@ def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> An
     def right(answer: str, example: Example) -> float:
         return float(normalised(answer, ignore) == normalised(_reference(example, "exact_match"), ignore))
 
-    return AnswerMetric("exact_match", "share of answers that equal the reference", "maximize", *_each(dataset, right))
+    label = "share of answers that equal the reference"
+    return AnswerMetric("exact_match", label, "maximize", *_each(dataset, right), bounds=SHARE)
 
 
 def regex_match(
@@ -118,7 +121,8 @@ def regex_match(
         part = found(answer)
         return float(part is not None and normalised(part, ignore) == normalised(expected(example), ignore))
 
-    return AnswerMetric("regex", "share of answers that are right", "maximize", *_each(dataset, right))
+    label = "share of answers that are right"
+    return AnswerMetric("regex", label, "maximize", *_each(dataset, right), bounds=SHARE)
 
 
 def custom_metric(

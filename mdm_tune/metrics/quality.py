@@ -19,9 +19,11 @@ from mdm_tune.metrics import exact
 from mdm_tune.profile import pricing
 from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.statistics import Bounds
 from mdm_tune.text import Symbols
 
 __all__ = [
+    "SHARE",
     "Direction",
     "ExactMetric",
     "PathLikelihood",
@@ -35,6 +37,7 @@ __all__ = [
 Direction = Literal["minimize", "maximize"]
 Values = NDArray[np.float64]
 REPLICATES = 16  # batches of examples that a diversity figure is computed on, so that it has an interval
+SHARE: Bounds = (0.0, 1.0)  # of a metric whose mean is a share
 RUN = 3  # tokens in a row that are looked at together, so that repeated phrases count and not repeated letters
 
 
@@ -56,7 +59,8 @@ class ExactMetric:
 class SampleMetric(Protocol):
     """One value per example, so that schedules can be compared pair by pair.
 
-    reference: whether the sampler is given the data (a likelihood) instead of drawing tokens.
+    reference: whether the sampler is given the data (a likelihood) instead of drawing tokens. bounds: of every value,
+    such as ``SHARE``, by which equal values have an interval; None where there are none.
     """
 
     @property
@@ -67,6 +71,8 @@ class SampleMetric(Protocol):
     def direction(self) -> Direction: ...
     @property
     def reference(self) -> bool: ...
+    @property
+    def bounds(self) -> Bounds | None: ...
 
     def values(self, result: Unmasked, split: Split) -> Values:
         """One value per row of the result (rows,), whose rows are the examples of the split."""
@@ -134,6 +140,7 @@ class PathLikelihood:
     order: Order
     direction: Direction = "minimize"
     reference: bool = True
+    bounds: Bounds | None = None
 
     @property
     def label(self) -> str:
@@ -173,6 +180,7 @@ class Spelling:
     label: str = "share of characters in known words"
     direction: Direction = "maximize"
     reference: bool = False
+    bounds: Bounds | None = SHARE
 
     def __post_init__(self) -> None:
         if self.dataset.words is None:

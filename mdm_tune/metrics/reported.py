@@ -27,7 +27,7 @@ from mdm_tune.metrics.answers import (
 )
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
-from mdm_tune.statistics import estimate
+from mdm_tune.statistics import Bounds, estimate
 from mdm_tune.trust import load_target
 
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]
@@ -154,7 +154,7 @@ def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[
         ends = float(values.min()), float(values.max())
         mean = float(values.mean())
         return [Figure(metric.name, metric.label, metric.direction, mean, ends, "seeds of k-means", len(values))]
-    found = [_estimated(metric.name, metric.label, metric.direction, values, "examples")]
+    found = [_estimated(metric.name, metric.label, metric.direction, values, "examples", metric.bounds)]
     if metric.name == "generative_nll":
         entropy = metric.diversity(tokens, split)["token_entropy"]
         label = "entropy of the answers' tokens, nats"
@@ -163,9 +163,14 @@ def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[
 
 
 def _estimated(
-    name: str, label: str, direction: Direction, values: Values, over: Literal["examples", "batches of examples"]
+    name: str,
+    label: str,
+    direction: Direction,
+    values: Values,
+    over: Literal["examples", "batches of examples"],
+    bounds: Bounds | None = None,
 ) -> Figure:
-    found = estimate(values)
+    found = estimate(values, bounds=bounds)
     assert found.ci is not None  # of sampled values
     return Figure(name, label, direction, found.value, found.ci, over, len(values))
 

@@ -19,7 +19,6 @@ from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, Q
 from mdm_tune.sampling.sweeping import sweep
 from mdm_tune.sampling.unmasking import Unmasked, unmask
 from mdm_tune.settings import Setting, plan_of
-from mdm_tune.statistics import estimate
 
 __all__ = ["check_adaptive", "score_adaptive"]
 
@@ -57,7 +56,7 @@ def score_adaptive(
     size = evaluator.sampler.block_length if quota is None else quota.block_length
     return Scores(
         Setting(evaluator.labelled(label, size), steps, evaluator.length, block_length=size),
-        estimate(values),
+        evaluator.estimated(values),
         float(result.nfe.double().mean()),
         spent,
         use,

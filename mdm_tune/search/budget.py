@@ -21,7 +21,6 @@ from mdm_tune.search.scoring import InTime
 from mdm_tune.search.sharing import Judge
 from mdm_tune.search.tuning import TrialDone, tune
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import estimate
 
 __all__ = ["BlocksBegun", "Event", "reference_of", "search_budget"]
 
@@ -136,7 +135,7 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Co
     for setting, listed in zip(settings, kept["values"], strict=True):
         values_here = np.array(listed)
         evaluator.begun.setdefault(("tune", setting.key), values_here)
-        scores.append(Scores(setting, estimate(values_here), setting.nfe, Cost(), "tune", values_here))
+        scores.append(Scores(setting, evaluator.estimated(values_here), setting.nfe, Cost(), "tune", values_here))
     report = len(evaluator.split("report").ids)
     return detectable(scores[0], scores[1], report, claims), Cost(rows, tokens, seconds)
 

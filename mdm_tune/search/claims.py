@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from mdm_tune.evaluation import Scores
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.statistics import Estimate, cautious, corrected, detectable_gain, estimate, welch
+from mdm_tune.statistics import (
+    Estimate,
+    cautious,
+    constant,
+    corrected,
+    detectable_gain,
+    estimate,
+    interval_of_equal,
+    welch,
+)
 
 __all__ = ["Detectable", "Diversity", "Gain", "Loss", "NoWorse", "detectable", "diversity_of", "gain_of", "no_worse"]
 
@@ -48,7 +57,9 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
 
     Shown where the corrected interval lies above 0 and at least 10 examples differ; exact values need only be better.
     The corrected interval is the wider of bootstrap and Student at 1 - 0.05 / claims (Bonferroni). Fewer than 10
-    examples that differ are too few for either: three wins and no loss would pass for a gain.
+    examples that differ are too few for either: three wins and no loss would pass for a gain. Where all differences are
+    equal, neither has a width, and the gain must be above 0 by ``interval_of_equal``, a difference being at most the
+    range of the values that were seen.
     """
     sign = 1 if direction == "maximize" else -1
     if scores.values is None or baseline.values is None:
@@ -58,7 +69,11 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     found, familywise = estimate(differences), cautious(differences, corrected(claims)).ci
     assert familywise is not None  # of sampled values
     differing = int(np.count_nonzero(differences))
-    shown = familywise[0] > ROUNDING and differing >= FEWEST
+    lowest = familywise[0]
+    if constant(differences) and len(differences) > 1:
+        span = float(np.ptp([scores.values, baseline.values]))
+        lowest = interval_of_equal(found.value, len(differences), (-span, span), corrected(claims))[0]
+    shown = lowest > ROUNDING and differing >= FEWEST
     return Gain(found.value, found.ci, familywise, differing, shown)
 
 

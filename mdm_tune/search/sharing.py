@@ -17,7 +17,6 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.search.ledger import Ledger, Worker
 from mdm_tune.search.storage import Storage
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import estimate
 
 __all__ = ["Desk", "Judge", "holds_run", "remove_run"]
 
@@ -109,10 +108,26 @@ class Judge:
         found = self.desk.each(makers)
         results = []
         for task, setting in zip(tasks, settings, strict=True):
-            scores = _from_record(found[task], setting, use)
+            scores = self._from_record(found[task], setting, use)
             results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
             self.counted.add(task)
         return results
+
+    def _from_record(self, record: Record, setting: Setting, use: Use) -> Scores:
+        values = np.array(record["values"])
+        flat = np.frombuffer(zlib.decompress(base64.b64decode(record["tokens"])), dtype="<i4").astype(np.int64)
+        rows, tokens, seconds = record["cost"]
+        return Scores(
+            setting,
+            self.evaluator.estimated(values),
+            record["nfe"],
+            Cost(rows, tokens, seconds),
+            use,
+            values,
+            torch.from_numpy(flat.reshape(len(values), -1)),
+            {name: np.array(figures) for name, figures in record["diversity"].items()},
+            None if record["calls"] is None else np.array(record["calls"]),
+        )
 
 
 def _to_record(scores: Scores) -> Record:
@@ -126,20 +141,3 @@ def _to_record(scores: Scores) -> Record:
         "diversity": {name: values.tolist() for name, values in scores.diversity.items()},
         "calls": None if scores.calls is None else scores.calls.tolist(),
     }
-
-
-def _from_record(record: Record, setting: Setting, use: Use) -> Scores:
-    values = np.array(record["values"])
-    flat = np.frombuffer(zlib.decompress(base64.b64decode(record["tokens"])), dtype="<i4").astype(np.int64)
-    rows, tokens, seconds = record["cost"]
-    return Scores(
-        setting,
-        estimate(values),
-        record["nfe"],
-        Cost(rows, tokens, seconds),
-        use,
-        values,
-        torch.from_numpy(flat.reshape(len(values), -1)),
-        {name: np.array(figures) for name, figures in record["diversity"].items()},
-        None if record["calls"] is None else np.array(record["calls"]),
-    )
