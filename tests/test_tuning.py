@@ -275,6 +275,21 @@ def test_time_for_all_changes_nothing() -> None:
     assert [trial.cost.denoiser_rows for trial in one.trials] == [trial.cost.denoiser_rows for trial in two.trials]
 
 
+def test_what_time_cut_is_scored_when_there_is_time_again() -> None:
+    """All four of the second batch are cut at once; with another timeout the search goes on until none is left out."""
+    storage, evaluator, answers = InMemoryStorage(), Given(noise), iter([True])
+    evaluator.sampler = replace(evaluator.sampler, batch=8)
+    settings = replace(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
+    first, _ = tuned(evaluator, settings, 2, storage, in_time=lambda calls, more: next(answers, False))
+    cut = {trial.key for trial in first.trials if trial.cut}
+    assert cut and first.ended == "the time for trials is used up"
+    assert all(trial.dropped for trial in first.trials if trial.cut)
+    again, _ = tuned(Given(noise), replace(settings, timeout=None), 2, storage)
+    assert again.ended == EXHAUSTED and len(again.trials) < 200
+    assert again.trials[: len(first.trials)] == first.trials
+    assert cut <= {trial.key for trial in again.trials[len(first.trials) :] if trial.fresh}
+
+
 def flat(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
     """No schedule is better than another."""
     return noise(setting, use, examples)

@@ -39,7 +39,8 @@ Score = Callable[[Sequence[Setting], Use], list[Scores]]
 class Trial:
     """A finished trial. key: of its setting. fresh: False where its counts were scored before.
 
-    dropped: on some of the examples, since it could hardly win; its value is then no mean over all of them.
+    dropped: on some of the examples, since it could hardly win; its value is then no mean over all of them. cut:
+    dropped for want of rows or time instead.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Trial:
     fresh: bool
     cost: Cost
     dropped: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ InTime = Callable[[float, float], bool]  # whether there is time for so many den
 class Scored:
     """What a trial is told. values: on all examples; None where none were used or the candidate was dropped.
 
-    dropped: the number of examples after which it was dropped, else None.
+    dropped: the number of examples after which it was dropped, else None. cut: for want of rows or time, so that with
+    more of them it may be scored again.
     """
 
     value: float
     values: Values | None = None
     dropped: int | None = None
+    cut: bool = False
 
 
 def price(
@@ -76,10 +78,10 @@ def race(
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
     found: dict[int, Scored] = {}
 
-    def drop(number: int) -> None:
+    def drop(number: int, cut: bool = False) -> None:
         assert incumbent is not None
         differences = sign * (values[number] - incumbent[: len(values[number])])
-        found[number] = Scored(sign * carried(sign * float(incumbent.mean()), differences), None, len(differences))
+        found[number] = Scored(sign * carried(sign * float(incumbent.mean()), differences), None, len(differences), cut)
         del running[number]
 
     def affordable(needed: float) -> bool:
@@ -93,7 +95,7 @@ def race(
             if incumbent is not None and values:
                 better = sorted(running, key=lambda number: -sign * values[number].mean())
                 for number in better[_affordable(evaluator, [running[n] for n in better], look, affordable) :]:
-                    drop(number)
+                    drop(number, cut=True)
             if not running:
                 break
             part = look - done if in_time is None else _part(evaluator, len(running))

@@ -174,7 +174,7 @@ class _Bench:
 
     def exhausted(self, trials: Sequence[Trial]) -> bool:
         """Whether nothing is left to be scored."""
-        return self.reachable is not None and self.reachable <= {trial.key for trial in trials}
+        return self.reachable is not None and self.reachable <= {trial.key for trial in trials if not trial.cut}
 
     def enough(self, before: Sequence[Trial], count: int) -> str | None:
         """Why there need be no more trials; None where a batch of so many should begin."""
@@ -219,7 +219,8 @@ class _Bench:
         self, settings: Mapping[int, Setting], before: Sequence[Trial], claims: Mapping[int, Claim], began: float
     ) -> dict[int, tuple[float, dict[str, Any]]]:
         """Value and record of every trial of the batch; the first one's cost is that of all."""
-        known = {trial.key: Scored(trial.value, dropped=0 if trial.dropped else None) for trial in reversed(before)}
+        whole = [trial for trial in reversed(before) if not trial.cut]
+        known = {trial.key: Scored(trial.value, dropped=0 if trial.dropped else None) for trial in whole}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
         for number, setting in settings.items():
             if setting.key not in known:
@@ -246,6 +247,7 @@ class _Bench:
                     "key": list(setting.key),
                     "fresh": new,
                     "dropped": found.dropped,
+                    "cut": found.cut,
                     "values": found.values.tolist() if new and found.values is not None else None,
                     "cost": [0, 0, 0.0],
                 },
@@ -310,4 +312,5 @@ def _trial(number: int, entry: Entry) -> Trial:
         bool(entry.record["fresh"]),
         Cost(int(rows), int(tokens), float(seconds)),
         entry.record["dropped"] is not None,
+        bool(entry.record.get("cut")),
     )
