@@ -16,7 +16,10 @@ from mdm_tune.build import Run, build
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
 from mdm_tune.config.file import load_config
+from mdm_tune.evaluation import Cost
+from mdm_tune.profile.profiles import profiles_of
 from mdm_tune.results import RunFolder
+from tests import profile_runs
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -63,6 +66,30 @@ def test_workers_share_the_time(config: Path, monkeypatch: pytest.MonkeyPatch, w
     phases = module._priced(run, RunFolder(config.parent / "run"), workers)["phases"]
     assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
     assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] / workers for phase in phases]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, 20 * 6),
+        ({"profile__answers": "model"}, 20 * (6 + 20)),
+        ({"profile__answers": "model", "profile__tolerance": 0.5}, 20 * 6 + 24 * 20),
+        ({"sampler__block_length": 5}, 20 * 8),
+        ({"sampler__block_length": [20, 5], "sampler__steps": [4], "profile__answers": "model"}, 20 * (6 + 8 + 2 * 20)),
+    ],
+)
+def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
+    tmp_path: Path, changes: dict[str, Any], rows: int
+) -> None:
+    """On 12 tune and 8 choose examples; what the profiles then take is no more."""
+    run = build(profile_runs.config(tmp_path, **{"sampler__steps": [4], **changes}))
+    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0), 1) if each["phase"] == "profile")
+    assert phase["denoiser_rows"] == rows
+    spent = 0
+    for profiles in profiles_of(run, RunFolder(run.config.output), lambda event: None).values():
+        profiles.prepare_choice()
+        spent += profiles.profile.denoiser_rows + profiles.second.denoiser_rows
+    assert 0.5 * rows < spent <= rows
 
 
 def test_a_worker_is_timed_on_its_part_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.permissions import Permissions
+from mdm_tune.profile.answers import MODEL
 from mdm_tune.profile.profiles import Profiles, example_count, profiles_of
 from mdm_tune.reach import Reach, reach_of
 from mdm_tune.records import Record, cost_record, reach_record
@@ -129,10 +131,17 @@ def _per_call(run: Run, spent: Cost) -> tuple[int, float]:
 
 def _profile_phase(run: Run, spent: Cost) -> Record:
     """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
-    examples, points = example_count(run), run.config.profile.points
-    uses = 2 if run.evaluator.metric.name == "nelbo" else 1  # it then chooses among finalists too
+    evaluator, settings = run.evaluator, run.config.profile
+    uses: tuple[Use, ...] = ("tune", "choose") if evaluator.metric.name == "nelbo" else ("tune",)  # to choose with it
     forwards, width = _per_call(run, spent)
-    rows = len(run.evaluator.block_lengths) * forwards * uses * examples * min(points, run.evaluator.length)
+    rows, length = 0, evaluator.length
+    for size, use in product(evaluator.block_lengths, uses):
+        whole = len(evaluator.split(use).ids)
+        examples, block = min(example_count(run), whole), size or length
+        ends = length // block * min(block, 2)  # those of every block are measured, however many points are asked for
+        rows += forwards * examples * min(max(settings.points, ends), length)
+        if settings.answers == MODEL:  # drawn one token a step
+            rows += forwards * length * (examples if settings.tolerance is None else whole)
     cost = Cost(rows, round(rows * width), rows * spent.seconds / max(1, spent.denoiser_rows))
     return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
 
