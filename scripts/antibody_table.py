@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.build import Run, opened
 from mdm_tune.config.file import load_config
+from mdm_tune.metrics.quality import SHARE
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.measuring import measure
 from mdm_tune.profile.pricing import count_weights
@@ -219,10 +220,13 @@ def judged(drawn: dict[tuple[str, int], list[str]], data: Sequence[str], real: S
     values = {key: each.values(domains) for key, each in found.items()}
     columns = list(next(iter(values.values())))
     digits = {column: 1 if "bits" in column else 3 for column in columns}
+    bounds = {column: None if "bits" in column else SHARE for column in columns}
     head = "| " + " | ".join(columns)
     lines = [f"| schedule | steps | n | distinct {head} | identity of two |", "|---" * (len(columns) + 5) + "|"]
     for (name, steps), each in found.items():
-        cells = [cell(estimate(values[name, steps][column]), digits[column]) for column in columns]
+        cells = [
+            cell(estimate(values[name, steps][column], bounds=bounds[column]), digits[column]) for column in columns
+        ]
         counts = f"{len(each.sequences)} | {len(set(each.sequences))}"
         lines.append(f"| {name} | {steps or ''} | {counts} | {' | '.join(cells)} | {each.alike():.3f} |")
     lines += ["", f"| difference {head} |", "|---" * (len(columns) + 1) + "|"]
