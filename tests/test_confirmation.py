@@ -163,6 +163,16 @@ def test_a_claim_and_what_could_be_seen_are_corrected_for_the_budgets() -> None:
     assert six.detectable == pytest.approx(detectable_gain(deviation, 64, corrected(6)))
 
 
+def test_pairs_that_are_all_alike_do_not_say_what_could_be_seen() -> None:
+    class Hopeless(Bench):
+        def made(self, label: str, setting: Setting, use: Use | None) -> Scores:
+            return replace(super().made(label, setting, use), values=np.zeros(self.examples))
+
+    bench = Hopeless({})
+    budget = bench.confirm([bench.trial(0, A, 0.1)])
+    assert budget.detectable is None and not budget.beats_linear  # and not that it shows gains of 0 and more
+
+
 @pytest.mark.parametrize(
     ("winner", "flags", "beats"),
     [

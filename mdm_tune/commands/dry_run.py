@@ -147,12 +147,13 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
 
 
 def _detectable(run: Run, timed: list[Scores]) -> float | None:
-    """The smallest gain that the report split shows; None where the two schedules are one at this budget."""
+    """The smallest gain that the report split shows; None where the two schedules or all values are alike."""
     one, two = (scores.values for scores in timed)
     if one is None or two is None or timed[0].setting.key == timed[1].setting.key:
         return None
     report, claims = len(run.evaluator.split("report").ids), len(run.config.sampler.steps)
-    return detectable_gain(float(np.std(one - two, ddof=1)), report, corrected(claims))
+    spread = float(np.std(one - two, ddof=1))
+    return detectable_gain(spread, report, corrected(claims)) if spread > 0 else None
 
 
 def _peak_memory() -> int | None:

@@ -250,11 +250,15 @@ def _diversity(
 
 
 def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:
-    """From the pairs that were compared: linear and the first schedule with other counts."""
+    """From the pairs that were compared: linear and the first schedule with other counts.
+
+    None where their differences are all equal: such a split says nothing of what it can show.
+    """
     other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
     if other is None or other.values is None or linear.values is None:
         return None
-    return detectable_gain(float(np.std(other.values - linear.values, ddof=1)), len(linear.values), corrected(claims))
+    spread = float(np.std(other.values - linear.values, ddof=1))
+    return detectable_gain(spread, len(linear.values), corrected(claims)) if spread > 0 else None
 
 
 @dataclass(frozen=True)
