@@ -214,12 +214,20 @@ def message(
     elif kind == "bool_type":
         rule, remedy = "true or false", "write one of them, without quotes"
     elif kind == "tuple_type":
-        rule, remedy = "a list", f"write it as [{value}]" if isinstance(value, int | float) else "write it as [4, 8]"
+        rule, remedy = "a list", list_remedy(value)
     elif kind in ("dict_type", "model_type", "model_attributes_type"):
         rule, remedy = "a mapping", "write `key: value` lines below it, or leave an optional section out"
     else:
         return ""
     return f"must be {rule}, got {shown(value)}; {remedy}"
+
+
+def list_remedy(value: object) -> str:
+    """One entry becomes a list of one; ``4, 8`` without brackets is a text to YAML."""
+    bare = isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[\d\s,.]+", value))
+    if bare or isinstance(value, str):
+        return f"write it as [{value if bare else shown(value)}]"
+    return "write it as [4, 8]"
 
 
 def unknown_key(key: object, legal: Sequence[str]) -> str:
