@@ -59,8 +59,9 @@ Schedules = Annotated[
     typer.Option(
         "--schedule",
         metavar="S",
-        help="linear, sine, squared-sine, maskgit-cosine, optimum (on the profile), beta:A,B, counts:N,N,..., "
-        "alphas:0,S,...,1 or a schedule file; repeatable.",
+        help="linear, sine, squared-sine, maskgit-cosine, llada, dream, optimum (on the profile), beta:A,B, "
+        "counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, entropy-bound "
+        "and quota:S; repeatable.",
     ),
 ]
 
@@ -187,7 +188,7 @@ def sample(
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
         if number < 1:
-            raise InputError(f"--number must be at least 1, got {number}")
+            raise InputError(f"--number must be at least 1, got {number}; give 1 or leave it out")
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands import runs
         from mdm_tune.config.file import load_config

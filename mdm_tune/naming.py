@@ -9,6 +9,7 @@ from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.results import load_schedule
+from mdm_tune.sampling.adaptive_names import FORMS
 from mdm_tune.schedules import Counts, Schedule, parse_schedule
 from mdm_tune.settings import Setting
 
@@ -52,7 +53,7 @@ def own_steps(name: str) -> list[int] | None:
         return sorted(load_schedule(name).budgets)
     if name.strip() == OPTIMUM:
         return None
-    schedule = parse_schedule(name)
+    schedule = _parsed(name)
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
 
 
@@ -61,18 +62,26 @@ def is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
 
 
+def _parsed(name: str) -> Schedule:
+    """``parse_schedule``, whose message then also names what only a command knows."""
+    try:
+        return parse_schedule(name)
+    except InputError as error:
+        if ":" in name or name.strip() == OPTIMUM:
+            raise
+        raise InputError(
+            f"{error} Or optimum, the best of all on the profile, a file that ends in .yaml, or a run folder with a "
+            f"schedule.yaml in it; and, for evaluate only, {FORMS}."
+        ) from None
+
+
 def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | None) -> Iterator[Setting]:
     if is_file(name):
         yield from _of_file(evaluator, name, steps)
         return
     for size in evaluator.block_lengths:
-        try:
-            best = name.strip() == OPTIMUM
-            schedule = optimum(size, steps) if best and optimum is not None else parse_schedule(name)
-        except InputError as error:
-            also = " Or optimum, the best of all on the profile, or a file that ends in .yaml."
-            hint = "" if ":" in name or name.strip() == OPTIMUM else also
-            raise InputError(f"{error}{hint}") from None
+        best = name.strip() == OPTIMUM
+        schedule = optimum(size, steps) if best and optimum is not None else _parsed(name)
         if isinstance(schedule, Counts) and not best and len(schedule.counts) != steps:
             return
         yield evaluator.at(size).setting(schedule, steps, name)

@@ -314,7 +314,7 @@ def test_a_choice_is_made_by_likelihood(make: Make, place: Path) -> None:
     [
         ({"shots": 1}, r"--shots goes with --task, got 1"),
         ({"limit": 0}, r"--limit must be at least 1, got 0"),
-        ({"draws": 0}, r"--draws must be at least 1, got 0"),
+        ({"draws": 0}, r"--draws must be at least 1, got 0; give 1"),
         ({"schedules": ("threshold:0.9",)}, r"threshold:0\.9 decides by itself"),
         ({"allow": Permissions()}, r"dataset\.include_path.*--trust-code"),
         ({"task": "programs"}, r"task programs executes generated programs inside the process"),

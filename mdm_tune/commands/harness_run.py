@@ -86,7 +86,7 @@ def harness_numbers(
     where none is named.
     """
     if draws < 1:
-        raise InputError(f"--draws must be at least 1, got {draws}")
+        raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
     asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
     with opened(config, devices, allow) as run:
         if asked.own is not None and asked.own.folds is not None:

@@ -166,6 +166,11 @@ def _sample(
     config = run.config
     folder = RunFolder(config.output)
     name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
+    if parse_adaptive(name) is not None:
+        raise InputError(
+            f"--schedule: {name} decides by itself how many tokens a step reveals, and sample draws with given counts; "
+            "compare it with mdm-tune evaluate, or give a schedule such as linear"
+        )
     evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
