@@ -130,7 +130,8 @@ class Screen:
                     f"{event.value:>9.5g}  best {event.best:<9.5g}{note}"
                 )
             case confirmation.Comparing():
-                self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {event.setting.label}")
+                (name,) = short_names([event.setting.label]).values()
+                self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {name}")
             case measuring.PointMeasured() if time.monotonic() - self.told > EVERY:
                 self.told = time.monotonic()
                 self.say(

@@ -51,10 +51,13 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _short(label: str) -> str:
-    if label.endswith((".yaml", ".yml")):
-        return Path(label).name
-    kind, _, numbers = label.partition(":")
-    return f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}" if kind == "beta" else label
+    name, blocks, size = label.partition(" in blocks of ")
+    kind, _, numbers = name.partition(":")
+    if name.endswith((".yaml", ".yml")):
+        name = Path(name).name
+    elif kind == "beta":
+        name = f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}"
+    return f"{name}{blocks}{size}"
 
 
 def budget_table(budget: Record) -> Table:

@@ -233,6 +233,8 @@ def test_counts_can_be_pasted() -> None:
 
 def test_file_names_are_shortened_while_that_tells_them_apart() -> None:
     assert short_names(["linear", "runs/a/schedule.yaml"])["runs/a/schedule.yaml"] == "schedule.yaml"
+    blocks = ["runs/a/schedule.yaml in blocks of 8", "beta:0.123456,0.3 in blocks of 16"]
+    assert [*short_names(blocks).values()] == ["schedule.yaml in blocks of 8", "beta:0.1235,0.3 in blocks of 16"]
     two = ["runs/a/schedule.yaml", "runs/b/schedule.yaml"]
     assert short_names(two) == {name: name for name in two}
 
