@@ -136,6 +136,15 @@ def test_prompts_have_a_likelihood_and_a_profile(place: Path, tmp_path: Path) ->
     assert found["length"] == 4 and found["denoiser_rows"] <= 8 * 4
 
 
+def test_references_that_do_not_fit_are_counted(place: Path, tmp_path: Path) -> None:
+    """All have four residues: three positions cut them, four do not, and no exact match could ever be reached."""
+    file = config(place, tmp_path, {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}})
+    linear = ("evaluate", file, "--schedule", "linear")
+    _, said = answered(*linear, "--set", "dataset.generation_length=3")
+    assert "28 of 28 references are longer than the tokens that are filled in" in said
+    assert "references are longer" not in answered(*linear)[1]
+
+
 def test_guidance_costs_two_rows_and_nothing_else_changes_its_scale_0(place: Path, tmp_path: Path) -> None:
     task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
     costs, texts = {}, {}

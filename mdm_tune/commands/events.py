@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mdm_tune.build import Run
+from mdm_tune.datasets.splits import Dataset
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
 from mdm_tune.profile.measuring import PointMeasured
@@ -77,10 +78,35 @@ def loaded_notes(run: Run) -> Iterator[Note]:
     """What to know of model and benchmark, which settings its family gave, and what one example looks like."""
     for text in (*run.model.notes, *(run.benchmark.notes if run.benchmark is not None else ())):
         yield Note(text)
+    if run.dataset is not None and (text := _cut(run.dataset)):
+        yield Note(text)
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
         yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{examples[0].shown}")
+
+
+def _cut(dataset: Dataset) -> str:
+    """How many references have more tokens than their hole; empty where all fit.
+
+    Of texts with several holes only those holes are looked at that name their tokens.
+    """
+    cut = total = 0
+    for split in dataset.splits.values():
+        for example, hidden in zip(split.examples, split.hidden.sum(1).tolist(), strict=True):
+            single = len(example.holes) == 1
+            sizes = [hidden if single else hole.tokens for hole in example.holes]
+            answers = [
+                None if hole.answer is None else len(dataset.codec.encode(hole.answer)) for hole in example.holes
+            ]
+            total += any(length is not None for length in answers)
+            cut += any(n is not None and size is not None and n > size for n, size in zip(answers, sizes, strict=True))
+    if not cut:
+        return ""
+    return (
+        f"{cut:,} of {total:,} references are longer than the tokens that are filled in, and are cut there; where they "
+        "are what a metric compares with or prices, raise dataset.generation_length or give holes more tokens"
+    )
 
 
 def memory_notes(run: Run) -> Iterator[Note]:
