@@ -329,6 +329,11 @@ def test_refused(make: Make, place: Path, given: dict[str, Any], message: str) -
         numbers(make(), **given)
 
 
+def test_another_task_is_looked_for_in_the_folder_of_the_configs_own(make: Make) -> None:
+    with pytest.raises(InputError, match=r"task programs executes generated programs inside the process"):
+        numbers(make(), task="programs")
+
+
 def test_a_fold_has_no_limit(make: Make) -> None:
     with pytest.raises(InputError, match=r"--limit: a fold is reported as a whole, got 3"):
         numbers(make({"task": "few", "folds": 2, "fold": 1, "tune": 8, "choose": 8}), limit=3)

@@ -79,8 +79,8 @@ def harness_numbers(
 
     schedules: empty for linear and the run's own schedule file, where there is one. steps: empty for the file's
     budgets, else the config's. task, include_path, shots: another task than the config's, perhaps in a folder of the
-    user's own, with the config's sampler and length of answers. limit: only so many documents of each task. draws:
-    paths of a likelihood, see ``HarnessModel``.
+    user's own (else the config's), with the config's sampler and length of answers. limit: only so many documents of
+    each task. draws: paths of a likelihood, see ``HarnessModel``.
 
     Raises InputError for a task that the harness does not know or that runs programs, and for a config without a task
     where none is named.
@@ -101,6 +101,8 @@ def _asked(
     if limit is not None and limit < 1:
         raise InputError(f"--limit must be at least 1, got {limit}; leave it out for all documents")
     if task is not None:
+        if include_path is None and isinstance(config.dataset, LmEvalDatasetConfig):
+            include_path = config.dataset.include_path
         manager = manager_of(task, include_path, trust_code)
         loaded = load_tasks(manager, task)
         return Asked(task, None, shots, limit, manager, judgement(loaded, task), _splits(loaded))
