@@ -219,6 +219,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "trials": budget.trials,
         "answered_from_record": budget.reused,
         "dropped": budget.dropped,
+        "cut": budget.cut,
         "ended": budget.ended,
         "all_reachable_counts_scored": budget.exhausted,
         "choose": [

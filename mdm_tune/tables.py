@@ -118,6 +118,8 @@ def verdict(budget: Record) -> list[str]:
         lines.append(
             f"{budget['dropped']} of {budget['trials']} trials were dropped early, since they could hardly win"
         )
+    if budget["cut"]:
+        lines.append(f"{budget['cut']} of {budget['trials']} trials were cut off, for want of rows or time")
     return [*lines, *_calls(budget)]
 
 

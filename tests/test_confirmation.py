@@ -110,10 +110,14 @@ def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported()
 
 def test_a_dropped_trial_is_never_a_finalist() -> None:
     bench = Bench({A.name: 1.0, B.name: 2.0, C.name: 3.0})
-    trials = [bench.trial(0, A, 0.1, dropped=True), bench.trial(1, B, 0.2), bench.trial(2, C, 0.3, dropped=True)]
+    trials = [
+        bench.trial(0, A, 0.1, dropped=True),
+        bench.trial(1, B, 0.2),
+        bench.trial(2, C, 0.3, dropped=True, cut=True),
+    ]
     budget = bench.confirm(trials, finalists=3)
     assert bench.asked[0][1] == ["linear", "squared-sine", B.name]
-    assert (budget.trials, budget.dropped) == (3, 2)
+    assert (budget.trials, budget.dropped, budget.cut) == (3, 1, 1)
     assert bench.confirm(trials[:1]).schedule in BASELINES.values()
 
 

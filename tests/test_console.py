@@ -45,6 +45,7 @@ BUDGET: dict[str, Any] = {
     "detectable_gain": 0.016,
     "trials": 20,
     "dropped": 0,
+    "cut": 0,
     "ended": None,
 }
 LOSSES: dict[str, Any] = {
@@ -138,10 +139,11 @@ def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
 
 
 def test_fewer_calls_and_an_early_stop_are_said() -> None:
-    lines = verdict({**BUDGET, "steps": 6, "ended": "the time for trials is used up", "dropped": 7})
+    lines = verdict({**BUDGET, "steps": 6, "ended": "the time for trials is used up", "dropped": 7, "cut": 2})
     assert "stopped early: the time for trials is used up" in lines
     assert any("4 denoiser calls, not 6" in line for line in lines)
     assert any("7 of 20 trials were dropped early" in line for line in lines)
+    assert any("2 of 20 trials were cut off" in line for line in lines)
     assert len(verdict(BUDGET)) == 2
     ended = verdict({**BUDGET, "nfe": 3.25, "nfe_ci": [3.0, 3.5]})
     assert ended[2:] == ["3.25 [3.00, 3.50] denoiser calls in the mean, not 4: some answers end early, or are shorter"]

@@ -88,8 +88,8 @@ class Budget:
     claims: budgets of the search, by which the gain's interval is corrected. diversity: beside reference, linear at
     many steps, and the data; None where the metric has no such figures. data: the data's own score. detectable:
     smallest gain over linear that the report split shows with 80 % power, corrected likewise; None where values are
-    exact or nothing differs from linear. trials: finished ones, among them reused and dropped. ended: why there are
-    fewer than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
+    exact or nothing differs from linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer
+    than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
     included.
     """
 
@@ -108,6 +108,7 @@ class Budget:
     trials: int
     reused: int
     dropped: int
+    cut: int
     ended: str | None
     exhausted: bool
     tuning: Cost
@@ -182,7 +183,8 @@ def confirm(
         _detectable(linear, [winner, *others], claims),
         len(trials),
         sum(not trial.fresh for trial in trials),
-        sum(trial.dropped for trial in trials),
+        sum(trial.dropped and not trial.cut for trial in trials),
+        sum(trial.cut for trial in trials),
         _ended(sides),
         all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
         tuning,
