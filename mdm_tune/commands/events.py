@@ -92,7 +92,7 @@ def _cut(dataset: Dataset) -> str:
     Of texts with several holes only those holes are looked at that name their tokens.
     """
     cut = total = 0
-    for split in dataset.splits.values():
+    for split in (split for split in dataset.splits.values() if split.examples):
         for example, hidden in zip(split.examples, split.hidden.sum(1).tolist(), strict=True):
             single = len(example.holes) == 1
             sizes = [hidden if single else hole.tokens for hole in example.holes]
