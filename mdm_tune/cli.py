@@ -15,6 +15,7 @@ import typer
 
 from mdm_tune.console import Screen, drop_stdout
 from mdm_tune.errors import InputError, MdmTuneError
+from mdm_tune.messages import bounded, shown_path, system_reason
 from mdm_tune.permissions import Permissions
 
 __all__ = ["app", "main"]
@@ -245,13 +246,14 @@ def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
     except BrokenPipeError:  # the reader has seen enough
         drop_stdout()
     except OSError as error:
-        print(f"error: {error}; what was finished is kept, free what is missing and run again", file=sys.stderr)
+        at = "" if error.filename is None else f"{shown_path(error.filename)}: "
+        print(f"error: {at}{system_reason(error)}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except MdmTuneError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {bounded(str(error))}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mdm_tune.errors import RunError
+from mdm_tune.messages import system_reason
 from mdm_tune.profile_tables import curve_table, left_behind, prices_table
 from mdm_tune.tables import (
     budget_table,
@@ -81,7 +82,9 @@ class Screen:
             raise
         except OSError as error:
             drop_stdout()
-            raise RunError(f"cannot write the result to stdout ({error.strerror}); the run folder has it") from None
+            raise RunError(
+                f"cannot write the result to stdout: {system_reason(error)}; the run folder has it"
+            ) from None
 
     def json(self, record: Record) -> None:
         """The result as one JSON object."""
@@ -263,7 +266,7 @@ class Screen:
         if record["timeout"] is not None and compared > record["timeout"]:
             self.say(
                 f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
-                f"never cut, takes about {compared:.0f}; raise it, or lower budget.finalists, dataset.choose or "
+                f"never cut, takes about {compared:.0f}; raise it, or lower search.finalists, dataset.choose or "
                 "dataset.report"
             )
         if record["detectable_gain"] is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from mdm_tune.errors import RunError
+from mdm_tune.messages import shown_path, system_reason
 
 __all__ = ["remove_unfinished", "write_text"]
 
@@ -36,7 +37,7 @@ def write_text(path: Path, text: str) -> Path:
                         temporary.unlink(missing_ok=True)
                         raise
     except OSError as error:
-        raise RunError(f"cannot write {path} ({error.strerror}); free space or choose another --output") from None
+        raise RunError(f"cannot write {shown_path(path)}: {system_reason(error)}") from None
 
 
 def remove_unfinished(folder: Path) -> None:

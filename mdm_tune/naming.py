@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.results import load_schedule
-from mdm_tune.sampling.adaptive_names import FORMS
-from mdm_tune.schedules import Counts, Schedule, parse_schedule
+from mdm_tune.sampling.adaptive_names import FORMS, parse_adaptive
+from mdm_tune.schedules import Counts, Schedule, is_named, parse_schedule
 from mdm_tune.settings import Setting
 
 __all__ = ["is_file", "own_steps", "settings_of"]
@@ -58,8 +59,20 @@ def own_steps(name: str) -> list[int] | None:
 
 
 def is_file(name: str) -> bool:
-    """Whether the name of a schedule means a schedule file, or a run folder that holds one."""
-    return name.endswith((".yaml", ".yml")) or (Path(name) / "schedule.yaml").is_file()
+    """Whether the name of a schedule means a schedule file, or a run folder that holds one.
+
+    A name that a schedule has is never a folder's: ``./linear`` is how to give a folder of that name.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return True
+    if name.strip() == OPTIMUM or is_named(name) or parse_adaptive(name) is not None:
+        return False  # no question to the disk: explicit counts are longer than a path may be
+    try:
+        return (Path(name).expanduser() / "schedule.yaml").is_file()
+    except OSError as error:  # a folder that may not be entered is a file to read, which then says why
+        return error.errno != errno.ENAMETOOLONG
+    except RuntimeError:  # the home of a user that there is not
+        return False
 
 
 def _parsed(name: str) -> Schedule:

@@ -17,6 +17,7 @@ import yaml
 
 from mdm_tune.errors import InputError
 from mdm_tune.files import remove_unfinished, write_text
+from mdm_tune.messages import shown_path, system_reason
 from mdm_tune.schedules import Schedule, parse_schedule
 from mdm_tune.version import __version__
 
@@ -133,7 +134,8 @@ class RunFolder:
 
     def _closed(self, error: OSError) -> InputError:
         return InputError(
-            f"output: cannot write a run into {self.path} ({error.strerror}); give another folder with --output"
+            f"output: cannot write a run into {shown_path(self.path)}: {system_reason(error)}; or give another folder "
+            "with --output"
         )
 
     def open(self) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Schedule",
     "Sine",
     "SquaredSine",
+    "is_named",
     "parse_schedule",
 ]
 
@@ -281,15 +282,25 @@ def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
     return Point(alpha, d_alpha, np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma)
 
 
+PLAIN: dict[str, Schedule] = {
+    each.name: each for each in (Linear(), Sine(), SquaredSine(), MaskgitCosine(), Linear("llada"), Linear("dream"))
+}
+WITH_NUMBERS = ("beta", "counts", "alphas")
+
+
+def is_named(text: str) -> bool:
+    """Whether a string begins as the name of a schedule does, whatever follows."""
+    name, colon, _ = text.strip().partition(":")
+    return name in (WITH_NUMBERS if colon else PLAIN)
+
+
 def parse_schedule(text: str) -> Schedule:
     """The schedule that a string such as ``linear``, ``beta:0.9,0.3`` or ``counts:3,5,9,15`` names.
 
     Raises InputError if the name is unknown or the numbers cannot be used.
     """
-    named = (Linear(), Sine(), SquaredSine(), MaskgitCosine(), Linear("llada"), Linear("dream"))
-    plain: dict[str, Schedule] = {each.name: each for each in named}
-    if text.strip() in plain:
-        return plain[text.strip()]
+    if text.strip() in PLAIN:
+        return PLAIN[text.strip()]
     name, _, numbers = text.strip().partition(":")
     try:
         if name == "beta":
@@ -301,6 +312,6 @@ def parse_schedule(text: str) -> Schedule:
             return Alphas(tuple(map(float, numbers.split(","))))
     except ValueError:
         raise InputError(f"No such numbers for a schedule as in {text!r}. A schedule is one of: {FORMS}.") from None
-    close = difflib.get_close_matches(name.lower(), [*plain, "beta", "counts", "alphas"], n=1)
+    close = difflib.get_close_matches(name.lower()[:100], [*PLAIN, *WITH_NUMBERS], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(f"Unknown schedule {text!r}.{hint} A schedule is one of: {FORMS}.")

@@ -19,6 +19,8 @@ from mdm_tune.cli import app
 FLOORS = {
     "benchmarks.execution_child": 0,
     "errors": 0,
+    "messages": 0,
+    "numerals": 0,
     "permissions": 0,
     "search.ledger": 0,
     "seeding": 0,

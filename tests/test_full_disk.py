@@ -85,7 +85,8 @@ def test_a_text_that_does_not_fit_leaves_the_old_file_and_no_other(folder: RunFo
     before = state(folder)
     done = write(folder, name, size, "fail")
     assert (done.returncode, done.stderr) == (0, "")
-    expected = f"cannot write {folder.path / name} (File too large); free space or choose another --output\n"
+    reason = "File too large; raise the limit of a file's size (ulimit -f), or use another disk"
+    expected = f"cannot write {folder.path / name}: {reason}\n"
     assert done.stdout == expected
     assert state(folder) == before
 

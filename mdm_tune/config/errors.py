@@ -13,10 +13,10 @@ import yaml
 from pydantic import ValidationError
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import shown, without_password
 
 __all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override", "without_password"]
 
-SHOWN_LENGTH = 60
 EXAMPLES = {  # what to add where a required key, perhaps of a certain type of section, is missing
     "model": "{type: markov, length: 32, flip: 0.05}",
     "sampler": "{steps: [4, 8]}",
@@ -134,26 +134,6 @@ def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: 
     if inner is not None and not isinstance(inner, Mapping):
         raise InputError(f"{path}: must be a mapping to set a key in it, got {shown(inner)}; set {path} as a whole")
     return {**document, key: placed(inner or {}, below, value, f"{path}.")}
-
-
-def shown(value: object) -> str:
-    """``value`` as a reader of YAML knows it, on one line of bounded length and without a password."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, dict):
-        return "a mapping"
-    try:
-        text = repr(list(value)) if isinstance(value, tuple) else repr(value)
-    except ValueError:  # Python refuses to print integers of more than 4300 digits
-        return "a number too long to show"
-    text = without_password(text)
-    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."
-
-
-def without_password(text: str) -> str:
-    """``text`` with *** for the password of a database's address in it, also where that is one of its options."""
-    text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
-    return re.sub(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def field_problems(

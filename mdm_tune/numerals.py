@@ -1,0 +1,32 @@
+"""Numbers in texts such as ``beta:0.9,0.3``: written in one way, so that what is read is what was meant."""
+
+from __future__ import annotations
+
+import math
+import re
+
+__all__ = ["decimal", "whole"]
+
+WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?")
+
+
+def whole(text: str) -> int:
+    """The whole number that ASCII digits write; raises ValueError.
+
+    Python would also take 1_000, digits of other scripts and spaces, and 010, which other programs read as 8.
+    """
+    if not WHOLE.fullmatch(text):
+        raise ValueError("a whole number is written in digits, without spaces, underscores and leading zeros")
+    return int(text)
+
+
+def decimal(text: str) -> float:
+    """The finite number that ASCII digits write, perhaps with a point and an exponent; raises ValueError."""
+    try:
+        value = float(text) if DECIMAL.fullmatch(text) else math.nan
+    except ValueError:  # a point alone
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError("a number is written in digits and a point, without spaces, underscores and leading zeros")
+    return value
