@@ -13,7 +13,8 @@ from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.config.tasks import BenchmarkConfig
 from mdm_tune.datasets.readers import read_examples
-from mdm_tune.datasets.splits import USES, Dataset, Use, bundled, example_dataset, law_dataset, text_dataset
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import USES, Dataset, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import Loaded
@@ -237,9 +238,9 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
     for split in dataset.splits.values():
         unknown = (split.hidden & (split.originals < 0)).any(1)
         if not isinstance(metric, quality.ExactMetric) and metric.reference and bool(unknown.any()):
-            lacking = split.ids[int(unknown.nonzero()[0, 0])]
+            lacking = split.named(int(unknown.nonzero()[0, 0]))
             raise InputError(
-                f"objective {metric.name} prices the reference of every position, and example {lacking} has none for "
+                f"objective {metric.name} prices the reference of every position, and {lacking} has none for "
                 "some: give each an answer (dataset.answer) and, where answers are shorter than "
                 "dataset.generation_length, the model end tokens (model.end_tokens)"
             )

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mdm_tune.datasets.examples import Example, Hole
-from mdm_tune.datasets.splits import USES, Dataset, Split, Use, example_dataset
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import USES, Dataset, Split, Use
 from mdm_tune.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan
@@ -82,13 +83,24 @@ def test_holes_inside_a_text_are_read_back_one_by_one() -> None:
         (Example("7", ("ab",)), {}, "example 7 has nothing to fill in, got 'ab'"),
         (Example("7", ("ab", Hole(None))), {}, r"a hole of no tokens: it needs an answer, or dataset\.generation_l"),
         (Example("7", (Hole(""),)), {}, "a hole of no tokens"),
-        (Example("7", ("abc", Hole("d"))), {"generation_length": 4, "longest": 6}, "has 7 tokens, the model takes 6"),
-        (Example("7", ("aXc", Hole("d"))), {}, "got 'X' in 'aXc'"),
+        (Example("7", ("aXc", Hole("d"))), {}, "example 7: .* got 'X' in 'aXc'"),
+        (Example("7", ("aXc", Hole("d")), source="a.jsonl, line 3"), {}, r"example 7 \(a\.jsonl, line 3\): .*'X'"),
+        (Example("7", ("ab",), source="a.jsonl, line 3"), {}, r"example 7 \(a\.jsonl, line 3\) has nothing to fill in"),
     ],
 )
 def test_what_cannot_be_a_row_is_named(example: Example, more: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dataset([example], **more)
+
+
+def test_rows_that_are_too_long_are_counted_and_the_first_is_shown() -> None:
+    texts = {"1": "ab", "2": "abcdefgh" * 20, "3": "abcdefg", "4": "abc"}
+    examples = [Example(name, (text, Hole("d")), source=f"a.jsonl, line {name}") for name, text in texts.items()]
+    with pytest.raises(InputError) as raised:
+        dataset(examples, generation_length=2, longest=6)
+    message = str(raised.value)
+    assert message.startswith("example 2 (a.jsonl, line 2) has 162 tokens, the model takes 6; it begins 'abcdefgh")
+    assert "2 of 4 examples of the tune split are too long, the longest has 162" in message and len(message) < 400
 
 
 def test_shuffled_and_partial_splits_keep_their_examples() -> None:

@@ -325,6 +325,14 @@ def test_names_follow_from_the_field_or_the_content() -> None:
     assert names == [example.id for example in render([{**record, "n": 0} for record in records], config(), CODEC)]
 
 
+def test_examples_know_their_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", sums(0, 30))
+    for examples in read_examples(config(tmp_path), CODEC, 0).values():
+        for example in examples:
+            assert example.source == f"{path}, line {example.record['a']}"
+            assert example.named == f"example {example.id} ({path}, line {example.record['a']})"
+
+
 def test_one_file_is_shared_out(tmp_path: Path) -> None:
     write(tmp_path / "data.jsonl", sums(0, 40))
     found = read_examples(config(tmp_path, report="all", shots=3), CODEC, root=0)

@@ -145,6 +145,20 @@ def test_references_that_do_not_fit_are_counted(place: Path, tmp_path: Path) -> 
     assert "references are longer" not in answered(*linear)[1]
 
 
+def test_samples_end_where_evaluate_ends_answers(place: Path, tmp_path: Path) -> None:
+    stops = [*RESIDUES[:10]]
+    task = {**TASK, "dataset": {**ANSWERS, **SIZES, "stop": stops}}
+    task |= {"objective": {"metric": "exact_match"}, "metrics": {}}
+    drawn, _ = answered("sample", config(place, tmp_path, task), "--number", "12", "--schedule", "linear")
+    cut = 0
+    for each in drawn["samples"]:
+        whole = "".join(RESIDUES[token - 5] for token in each["tokens"][-4:] if token >= 5)
+        expected = whole[: min((at for stop in stops if (at := whole.find(stop)) >= 0), default=len(whole))]
+        assert each["text"] == expected
+        cut += expected != whole
+    assert cut > 6  # half of the letters end an answer
+
+
 def test_guidance_costs_two_rows_and_nothing_else_changes_its_scale_0(place: Path, tmp_path: Path) -> None:
     task = {**TASK, "objective": {"metric": "exact_match"}, "metrics": {}}
     costs, texts = {}, {}

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mdm_tune.config.data import MetricsConfig
 from mdm_tune.datasets.examples import Example, Hole
-from mdm_tune.datasets.splits import Dataset, example_dataset, law_dataset
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import Dataset, law_dataset
 from mdm_tune.denoisers.analytic import RepeatedBit
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.metrics.answers import (

@@ -144,9 +144,8 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
                     f"{name} is missing or no {type_.__name__}; give the file of {kind.name}"
                 )
         own = re.sub(r"\W+", "-", str(fields["task_id"]).rpartition("/")[2])
-        found.append(
-            Document(f"{kind.name}/{kind.split(fields)}/{own}", kind.name, frozenset([kind.prompt(fields, ())]), fields)
-        )
+        name, marks = f"{kind.name}/{kind.split(fields)}/{own}", frozenset([kind.prompt(fields, ())])
+        found.append(Document(name, kind.name, marks, fields, f"{path}, line {number}"))
     if not found:
         raise InputError(f"{path} holds no problem; give the file of {kind.name}")
     return found

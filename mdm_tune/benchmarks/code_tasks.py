@@ -173,9 +173,8 @@ def _maker(
         else:
             prompt = kind.prompt(document.fields, shown)
         end = FENCE if config.chat else kind.stops[0] if kind is MBPP else ""
-        return Example(
-            document.id, (before + prompt, Hole(kind.reference(document.fields) + end)), dict(document.fields)
-        )
+        pieces = (before + prompt, Hole(kind.reference(document.fields) + end))
+        return Example(document.id, pieces, dict(document.fields), document.source)
 
     return example
 

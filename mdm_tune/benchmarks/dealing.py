@@ -19,12 +19,17 @@ Use = Literal["tune", "choose", "report"]
 
 @dataclass(frozen=True)
 class Document:
-    """One document of a task. id: task/split/number. marks: what it is known by; equal documents have one in common."""
+    """One document of a task.
+
+    id: task/split/number. marks: what it is known by; equal documents have one in common. source: file and line, where
+    it has them.
+    """
 
     id: str
     task: str
     marks: frozenset[str]
     fields: Mapping[str, Any]
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from mdm_tune.benchmarks.tasks import cut
 from mdm_tune.build import Run
 from mdm_tune.config.file import conflicts_in
 from mdm_tune.datasets.examples import Example, Hole
-from mdm_tune.datasets.splits import Dataset, Split, example_dataset
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.sampling.unmasking import Unmasked

@@ -182,7 +182,8 @@ def _sample(
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
     began = time.monotonic()
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
-    texts = Dataset({}, run.model.codec).completions(result.tokens, split)
+    cut = run.dataset or Dataset({}, run.model.codec)  # a data set ends answers at its stops, as for every metric
+    texts = cut.completions(result.tokens, split)
     record = {
         "samples": [
             {"tokens": row, "text": text, **prompted}

@@ -27,12 +27,19 @@ class Example:
     """Visible text and holes, in order.
 
     id: unique and stable in its source. A prompt task is (prompt, Hole(answer)), unconditional text (Hole(text),),
-    infilling any other sequence. record: the fields of the source, which a task's own scoring may look at.
+    infilling any other sequence. record: the fields of the source, which a task's own scoring may look at. source: the
+    file and line, or the set and row, that it comes from; empty where its name says so.
     """
 
     id: str
     pieces: tuple[str | Hole, ...]
     record: Mapping[str, Any] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
+
+    @property
+    def named(self) -> str:
+        """What messages call it."""
+        return f"example {self.id} ({self.source})" if self.source else f"example {self.id}"
 
     @property
     def holes(self) -> tuple[Hole, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -150,7 +150,7 @@ class _Dealer:
                     "from one of them"
                 )
             self.given[content] = (use, source, number)
-            example = _example(record, self.config, self.codec, self.shots.records)
+            example = replace(_example(record, self.config, self.codec, self.shots.records), source=place)
             if example.id in self.names:
                 raise InputError(
                     f"its name {example.id!r} is also that of {self.names[example.id]}; names must not repeat, leave "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -27,9 +27,8 @@ __all__ = [
     "Split",
     "Use",
     "bundled",
-    "example_dataset",
     "law_dataset",
-    "reference_tokens",
+    "masked_split",
     "text_dataset",
 ]
 
@@ -67,6 +66,10 @@ class Split:
         content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
         content += self.seeds.tobytes() + "".join(each.told for each in self.examples).encode()
         return hashlib.sha256(content).hexdigest()[:16]
+
+    def named(self, row: int) -> str:
+        """What a message calls the example of a row: its name and, where known, the file and line it stands in."""
+        return self.examples[row].named if self.examples else f"example {self.ids[row]}"
 
     def part(self, first: int, stop: int) -> Split:
         """The examples from ``first`` up to, not including, ``stop``."""
@@ -157,7 +160,7 @@ def law_dataset(law: Law, sizes: dict[Use, int], root: int) -> Dataset:
     splits = {}
     for use, size in sizes.items():
         originals = law.sample(size, derive_seed(root, "law", use))
-        splits[use] = _split(use, [str(i) for i in range(size)], originals, law.mask_id, root)
+        splits[use] = masked_split(use, [str(i) for i in range(size)], originals, law.mask_id, root)
     return Dataset(splits, Symbols(law.symbols))
 
 
@@ -181,90 +184,10 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
                 )
         index = {symbol: token for token, symbol in enumerate(symbols)}
         originals = torch.tensor([[index[symbol] for symbol in window] for window in windows])
-        splits[use] = _split(use, [str(i) for i in range(size)], originals, len(symbols), root)
+        splits[use] = masked_split(use, [str(i) for i in range(size)], originals, len(symbols), root)
     words = folder / "words.txt"
     vocabulary = frozenset(_read(words).split()) if words.is_file() else None
     return Dataset(splits, Symbols(symbols), vocabulary)
-
-
-def example_dataset(
-    examples: Mapping[Use, Sequence[Example]],
-    codec: Codec,
-    mask_id: int,
-    root: int,
-    *,
-    generation_length: int | None = None,
-    longest: int | None = None,
-    stops: tuple[str, ...] = (),
-) -> Dataset:
-    """Examples of text in a model's tokens; shorter rows are padded on the left.
-
-    A hole has the positions that it names, else those of the generation length where text stands before it, else as
-    many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
-    the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
-    special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
-    stops: texts that end an answer.
-
-    Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
-    long.
-    """
-    splits: dict[Use, Split] = {}
-    for use, listed in examples.items():
-        rows = [_tokenised(example, codec, mask_id, generation_length) for example in listed]
-        for example, (start, _) in zip(listed, rows, strict=True):
-            if longest is not None and len(start) > longest:
-                raise InputError(
-                    f"example {example.id} has {len(start)} tokens, the model takes {longest}; shorten prompts or "
-                    "dataset.generation_length, use fewer shots, or leave such examples out"
-                )
-        width = max((len(start) for start, _ in rows), default=0)
-        given, told = (
-            torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
-        )
-        split = _split(use, [example.id for example in listed], told, mask_id, root)
-        splits[use] = replace(split, start=given, examples=tuple(listed))
-    return Dataset(splits, codec, stops=stops)
-
-
-def _tokenised(
-    example: Example, codec: Codec, mask_id: int, generation_length: int | None
-) -> tuple[list[int], list[int]]:
-    """What the sampler is given and the reference, for one example, without padding."""
-    start: list[int] = []
-    originals: list[int] = []
-    for place, piece in enumerate(example.pieces):
-        if isinstance(piece, str):
-            visible = codec.encode(piece)
-            start += visible
-            originals += visible
-            continue
-        answer = None if piece.answer is None else codec.encode(piece.answer)
-        size = piece.tokens
-        if size is None:
-            size = generation_length if place > 0 and generation_length is not None else len(answer or ())
-        if size < 1:
-            raise InputError(
-                f"example {example.id} has a hole of no tokens: it needs an answer, or dataset.generation_length; "
-                f"got {example.shown[:80]!r}"
-            )
-        start += [mask_id] * size
-        originals += reference_tokens(answer, size, codec.end_tokens)
-    if not example.holes:
-        raise InputError(f"example {example.id} has nothing to fill in, got {example.shown[:80]!r}; give it a hole")
-    before, after = codec.framed(originals)
-    if len(example.pieces) == 2 and isinstance(example.pieces[0], str):
-        after = []  # what follows a prompt is the model's to say
-    if before and start[: len(before)] == before:  # a chat template begins with it
-        before = []
-    return before + start + after, before + originals + after
-
-
-def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
-    """What belongs into ``size`` positions: an answer, cut or followed by end tokens, -1 where nothing is known."""
-    if answer is None:
-        return [PADDING] * size
-    filler = end_tokens[0] if end_tokens else PADDING
-    return (answer + [filler] * size)[:size]
 
 
 def _holes(split: Split) -> list[list[slice]]:
@@ -279,7 +202,8 @@ def _until_end(tokens: list[int], end_tokens: tuple[int, ...]) -> list[int]:
     return tokens[: next((place for place, token in enumerate(tokens) if token in end_tokens), len(tokens))]
 
 
-def _split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int) -> Split:
+def masked_split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int) -> Split:
+    """A split of these originals with everything hidden; the noise of an example follows from its name."""
     seeds = np.array([derive_seed(root, "noise", use, name) for name in ids], dtype=np.uint64)
     return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds, mask_id)
 

@@ -103,13 +103,13 @@ def regex_match(
             try:
                 return fill(reference, example.record)
             except InputError as error:
-                raise InputError(f"metrics.regex.reference: example {example.id}: {error}") from None
+                raise InputError(f"metrics.regex.reference: {example.named}: {error}") from None
         answer = _reference(example, "regex")
         part = found(answer)
         if part is None:
             raise InputError(
-                f"metrics.regex.pattern: {pattern!r} must be found in every reference, but not in that of example "
-                f"{example.id}, {answer[-60:]!r}; correct the pattern, or name the field to compare with as "
+                f"metrics.regex.pattern: {pattern!r} must be found in every reference, but not in that of "
+                f"{example.named}, {answer[-60:]!r}; correct the pattern, or name the field to compare with as "
                 "metrics.regex.reference"
             )
         return part
@@ -140,10 +140,10 @@ def custom_metric(
             value = function(answer, dict(example.record))
         except Exception as error:
             raise RunError(
-                f"metric {name} failed on example {example.id}: {type(error).__name__}: {error}; mend the function"
+                f"metric {name} failed on {example.named}: {type(error).__name__}: {error}; mend the function"
             ) from error
         if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-            raise RunError(f"metric {name} must return a finite number, got {value!r} for example {example.id}")
+            raise RunError(f"metric {name} must return a finite number, got {value!r} for {example.named}")
         return float(value)
 
     return AnswerMetric("custom", name, direction, *_each(dataset, judged))
@@ -228,7 +228,7 @@ def _reference(example: Example, metric: str) -> str:
     answers = [hole.answer for hole in example.holes]
     if None in answers:
         raise InputError(
-            f"objective {metric} compares with a reference, and example {example.id} has none; set dataset.answer, "
+            f"objective {metric} compares with a reference, and {example.named} has none; set dataset.answer, "
             "or on a benchmark objective.metric to task"
         )
     return " ".join(answer for answer in answers if answer is not None)

@@ -100,7 +100,7 @@ def mauve_metric(dataset: Dataset, model: ReferenceModel, seeds: int = 5) -> Mau
         for example in split.examples:
             if any(hole.answer is None for hole in example.holes):
                 raise InputError(
-                    f"metrics.mauve: compares answers with references, and example {example.id} has none; set "
+                    f"metrics.mauve: compares answers with references, and {example.named} has none; set "
                     "dataset.answer, or leave mauve out"
                 )
     return Mauve(dataset, model, seeds)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from mdm_tune.build import Run
+from mdm_tune.datasets.rows import reference_tokens
 from mdm_tune.datasets.sources import jsonl_source
-from mdm_tune.datasets.splits import PADDING, Split, reference_tokens
+from mdm_tune.datasets.splits import PADDING, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.schedules import Linear
@@ -38,9 +39,9 @@ def answered(
     if source == REFERENCE:
         unknown = (split.hidden & (split.originals < 0)).any(1)
         if bool(unknown.any()):
-            lacking = split.ids[int(unknown.nonzero()[0, 0])]
+            lacking = split.named(int(unknown.nonzero()[0, 0]))
             raise InputError(
-                f"profile.answers: a profile on references needs a token at every position, and example {lacking} of "
+                f"profile.answers: a profile on references needs a token at every position, and {lacking} of "
                 f"the {split.use} split has none for some; set profile.answers to model, or give each an answer "
                 "and, where answers are shorter than dataset.generation_length, the model end tokens (model.end_tokens)"
             )

@@ -1,0 +1,118 @@
+"""Examples of text as rows of a model's tokens: what is visible, what is hidden, and what belongs there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from mdm_tune.datasets.examples import Example
+from mdm_tune.datasets.splits import PADDING, Dataset, Split, Use, masked_split
+from mdm_tune.errors import InputError
+from mdm_tune.text import Codec
+
+__all__ = ["example_dataset", "reference_tokens"]
+
+BEGINNING = 60  # characters of a text that a message shows
+
+
+def example_dataset(
+    examples: Mapping[Use, Sequence[Example]],
+    codec: Codec,
+    mask_id: int,
+    root: int,
+    *,
+    generation_length: int | None = None,
+    longest: int | None = None,
+    stops: tuple[str, ...] = (),
+) -> Dataset:
+    """Examples of text in a model's tokens; shorter rows are padded on the left.
+
+    A hole has the positions that it names, else those of the generation length where text stands before it, else as
+    many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
+    the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
+    special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
+    stops: texts that end an answer.
+
+    Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
+    long.
+    """
+    splits: dict[Use, Split] = {}
+    for use, listed in examples.items():
+        rows = [_tokenised(example, codec, mask_id, generation_length) for example in listed]
+        if longest is not None:
+            _check_lengths(use, listed, [len(start) for start, _ in rows], longest)
+        width = max((len(start) for start, _ in rows), default=0)
+        given, told = (
+            torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
+        )
+        split = masked_split(use, [example.id for example in listed], told, mask_id, root)
+        splits[use] = replace(split, start=given, examples=tuple(listed))
+    return Dataset(splits, codec, stops=stops)
+
+
+def _check_lengths(use: Use, examples: Sequence[Example], lengths: Sequence[int], longest: int) -> None:
+    """Raise InputError where rows have more tokens than the model takes: the first of them, and how many there are."""
+    over = [(example, length) for example, length in zip(examples, lengths, strict=True) if length > longest]
+    if over:
+        example, length = over[0]
+        raise InputError(
+            f"{example.named} has {length:,} tokens, the model takes {longest:,}; it begins {_beginning(example)}. "
+            f"{len(over):,} of {len(examples):,} examples of the {use} split are too long, the longest has "
+            f"{max(length for _, length in over):,}; shorten prompts or dataset.generation_length, use fewer shots, "
+            "or leave such examples out"
+        )
+
+
+def _beginning(example: Example) -> str:
+    text = example.shown
+    return repr(text if len(text) <= BEGINNING else f"{text[: BEGINNING - 3]}...")
+
+
+def _tokenised(
+    example: Example, codec: Codec, mask_id: int, generation_length: int | None
+) -> tuple[list[int], list[int]]:
+    """What the sampler is given and the reference, for one example, without padding."""
+    start: list[int] = []
+    originals: list[int] = []
+    for place, piece in enumerate(example.pieces):
+        if isinstance(piece, str):
+            visible = _encoded(codec, piece, example)
+            start += visible
+            originals += visible
+            continue
+        answer = None if piece.answer is None else _encoded(codec, piece.answer, example)
+        size = piece.tokens
+        if size is None:
+            size = generation_length if place > 0 and generation_length is not None else len(answer or ())
+        if size < 1:
+            raise InputError(
+                f"{example.named} has a hole of no tokens: it needs an answer, or dataset.generation_length; got "
+                f"{_beginning(example)}"
+            )
+        start += [mask_id] * size
+        originals += reference_tokens(answer, size, codec.end_tokens)
+    if not example.holes:
+        raise InputError(f"{example.named} has nothing to fill in, got {_beginning(example)}; give it a hole")
+    before, after = codec.framed(originals)
+    if len(example.pieces) == 2 and isinstance(example.pieces[0], str):
+        after = []  # what follows a prompt is the model's to say
+    if before and start[: len(before)] == before:  # a chat template begins with it
+        before = []
+    return before + start + after, before + originals + after
+
+
+def _encoded(codec: Codec, text: str, example: Example) -> list[int]:
+    try:
+        return codec.encode(text)
+    except InputError as error:
+        raise InputError(f"{example.named}: {error}") from None
+
+
+def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
+    """What belongs into ``size`` positions: an answer, cut or followed by end tokens, -1 where nothing is known."""
+    if answer is None:
+        return [PADDING] * size
+    filler = end_tokens[0] if end_tokens else PADDING
+    return (answer + [filler] * size)[:size]
