@@ -13,10 +13,11 @@ from typing import Annotated
 
 import typer
 
-from mdm_tune.console import Screen, drop_stdout
+from mdm_tune.console import Screen
 from mdm_tune.errors import InputError, MdmTuneError
 from mdm_tune.messages import bounded, shown_path, system_reason
 from mdm_tune.permissions import Permissions
+from mdm_tune.streams import drop_results, kept_for_results, silence_rest
 
 __all__ = ["app", "main"]
 
@@ -242,9 +243,10 @@ def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
     """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        with kept_for_results():
+            yield
     except BrokenPipeError:  # the reader has seen enough
-        drop_stdout()
+        drop_results()
     except OSError as error:
         at = "" if error.filename is None else f"{shown_path(error.filename)}: "
         print(f"error: {at}{system_reason(error)}", file=sys.stderr)
@@ -252,6 +254,9 @@ def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         print("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    except SystemExit as error:  # typer ends a command by another; so code of others that nothing else has caught
+        print(f"error: code from outside this package ended the process ({error.code}); remove that", file=sys.stderr)
+        raise typer.Exit(1) from None
     except MdmTuneError as error:
         print(f"error: {bounded(str(error))}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
@@ -271,3 +276,5 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(INTERRUPTED)
+    finally:
+        silence_rest()

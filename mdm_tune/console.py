@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from rich.text import Text
 from mdm_tune.errors import RunError
 from mdm_tune.messages import system_reason
 from mdm_tune.profile_tables import curve_table, left_behind, prices_table
+from mdm_tune.streams import drop_results, results
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
@@ -37,16 +37,11 @@ if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch
     from mdm_tune.sampling.unmasking import Step
     from mdm_tune.text import Codec
 
-__all__ = ["Screen", "drop_stdout"]
+__all__ = ["Screen"]
 
 EVERY = 2.0  # seconds between lines of frequent progress
 
 Record = dict[str, Any]
-
-
-def drop_stdout() -> None:
-    """Keep the interpreter from failing again when it flushes stdout at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Stderr(Console):
@@ -73,15 +68,16 @@ class Screen:
 
     def out(self, text: str) -> None:
         """One line of the result."""
-        if sys.stdout is None:  # the shell has closed it
+        stdout = results()
+        if stdout is None:  # the shell has closed it
             return
         try:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            stdout.write(text + "\n")
+            stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            drop_stdout()
+            drop_results()
             raise RunError(
                 f"cannot write the result to stdout: {system_reason(error)}; the run folder has it"
             ) from None

@@ -24,6 +24,7 @@ FLOORS = {
     "permissions": 0,
     "search.ledger": 0,
     "seeding": 0,
+    "streams": 0,
     "version": 0,
     "blocks": 1,
     "config.conflicts": 1,
@@ -149,7 +150,7 @@ ONLY_IN = {
     "rich": {"console", "tables", "profile_tables", "cli"},
 }
 TERMINAL = {"print", "sys.stdout", "sys.stderr"}
-TERMINAL_ROOMS = {"console", "cli"}
+TERMINAL_ROOMS = {"console", "cli", "streams"}
 SEEDS_OF_ALL = {
     "torch.manual_seed",
     "torch.random.manual_seed",
