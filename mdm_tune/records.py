@@ -14,7 +14,8 @@ from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.search.claims import Detectable, Gain
-from mdm_tune.search.confirmation import Budget, Frontier, Pair, frontier_of
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.frontier import Frontier, Pair, frontier_of
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import CONFIDENCE, Estimate, estimate
 
@@ -263,9 +264,24 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "gain_over_first_linear": None if budget.gain_over_first is None else _gain_record(budget.gain_over_first),
         "beats_linear": budget.beats_linear,
         "flags": list(budget.flags),
+        "loser": _loser(budget),
         "data": None if budget.data is None else estimate_record(budget.data.estimate),
         **_diversity(budget),
         "detectable_gain": budget.detectable,
+    }
+
+
+def _loser(budget: Budget) -> Record | None:
+    """The best schedule of the choose split where it is worse than linear and not returned, under its own name."""
+    found = budget.loser
+    if found is None:
+        return None
+    return {
+        "schedule": found.schedule.name,
+        **plan_record(found.scores.setting),
+        **nfe_record(found.scores),
+        **estimate_record(found.scores.estimate),
+        "gain_over_linear": _gain_record(found.gain),
     }
 
 

@@ -66,10 +66,14 @@ def budget_table(budget: Record) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("schedule")
     table.add_column("value" if budget["ci"] is None else "value [95 %]", justify="right")
-    table.add_row(f"tuned: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
+    loser = budget.get("loser")  # a result of an earlier version has none
+    made = "tuned" if loser is None else "returned"
+    table.add_row(f"{made}: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
     blocks = budget["linear"].removeprefix("linear")  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
         table.add_row(name if " in blocks of " in name else name + blocks, interval(found["value"], found["ci"]))
+    if loser is not None:
+        table.add_row(f"not used: {_short(loser['schedule'])}", interval(loser["value"], loser["ci"]))
     if budget["data"] is not None:
         table.add_row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
     return table
@@ -143,6 +147,13 @@ def calls(record: Record) -> str:
 
 
 def _gain(budget: Record) -> str:
+    if (loser := budget.get("loser")) is not None:
+        lost = loser["gain_over_linear"]
+        return (
+            f"worse than linear: the best on the choose split, {_short(loser['schedule'])}, has a gain of "
+            f"{interval(lost['value'], lost['ci'])}; linear is returned in its place, and the schedule file keeps the "
+            "other as loser"
+        )
     better = budget["gain_over_linear"]
     amount = interval(better["value"], better["ci"])
     if budget["beats_linear"]:

@@ -100,7 +100,7 @@ class Outcome:
     """What one search claimed, and the true gain of its winner over linear.
 
     ci: the 95 % interval that is reported. familywise: the one by which a gain is claimed. differs: whether the winner
-    has other counts than linear. claimed: whether it was called better.
+    has other counts than linear. claimed: whether it was called better. lost: whether linear was returned in its place.
     """
 
     ci: Interval
@@ -108,6 +108,7 @@ class Outcome:
     true: float
     differs: bool
     claimed: bool
+    lost: bool = False
 
     @property
     def false(self) -> bool:
@@ -189,13 +190,16 @@ def search(problem: Problem, root: int, trials: int = TRIALS, sizes: dict[Use, i
 
 
 def outcome(problem: Problem, budget: Budget) -> Outcome:
-    linear, winner = budget.baselines["linear"].setting, budget.winner.setting
+    """Of the best schedule of the choose split: its interval is made before the report split may put linear there."""
+    lost = budget.loser is not None
+    linear = budget.baselines["linear"].setting
+    winner = budget.winner.setting if budget.loser is None else budget.loser.scores.setting
     sign = 1 if problem.metric.direction == "maximize" else -1
     true = sign * (problem.truth(winner.counts or ()) - problem.truth(linear.counts or ()))
-    gain = budget.gain
+    gain = budget.judged
     assert gain.ci is not None and gain.familywise is not None  # of sampled values
     differs = winner.key != linear.key
-    return Outcome(gain.ci, gain.familywise, true, differs, budget.beats_linear)
+    return Outcome(gain.ci, gain.familywise, true, differs, budget.beats_linear, lost)
 
 
 def holds(ci: Interval, true: float) -> bool:
@@ -220,8 +224,9 @@ share (Clopper and Pearson). Made by `python scripts/coverage.py --output docs/c
 
 ## Is the true gain in the interval?
 
-The true gain over linear of the schedule that this search returned, and the 95 % interval that it reported. Where that
-schedule has linear's own counts, gain and interval are 0: such searches say nothing of the interval and are left out of
+The true gain over linear of the best schedule of the choose split, and the 95 % interval that the report split gives
+it, also where that lies below 0 and the search returns linear in its place. Where that schedule has linear's own
+counts, gain and interval are 0: such searches say nothing of the interval and are left out of
 the first table. *Wider*: the interval by which a gain is claimed.
 
 | objective, order | winner is not linear | in the interval | interval above, below | in the wider interval |
@@ -231,6 +236,10 @@ the first table. *Wider*: the interval by which a gain is claimed.
 | objective, order | true gain, least to most | in the interval, all searches | called better | wrongly |
 |---|---|---|---|---|
 {claims}
+
+| objective, order | worse than linear by its interval: linear returned | of these truly no worse |
+|---|---|---|
+{losses}
 
 - *legal*: strings of eight with two or three a's, 4 steps; is the sample one of them, 0 or 1? Truth by enumeration.
 - *NELBO*: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps, measured on paths. Truth by the law's own profile.
@@ -277,6 +286,11 @@ def claims_row(name: str, found: Sequence[Outcome]) -> str:
     )
 
 
+def loss_row(name: str, found: Sequence[Outcome]) -> str:
+    lost = [each for each in found if each.lost]
+    return row(name, share(len(lost), len(found)), share(sum(each.true >= 0 for each in lost), len(found)))
+
+
 def null_row(name: str, found: Sequence[list[Outcome]]) -> str:
     moved = [first for first, *_ in found if first.differs]
     return row(
@@ -291,6 +305,7 @@ def null_row(name: str, found: Sequence[list[Outcome]]) -> str:
 def page(found: dict[str, list[list[Outcome]]]) -> str:
     alone = {name: [first for first, *_ in each] for name, each in found.items() if name not in NULLS}
     alone["all"] = [each for outcomes in alone.values() for each in outcomes]
+    nulls = {name: [first for first, *_ in found[name]] for name in NULLS}
     searches = len(found[NULLS[0]])
     limit = searches // 20
     return PAGE.format(
@@ -298,6 +313,7 @@ def page(found: dict[str, list[list[Outcome]]]) -> str:
         sizes=", ".join(str(size) for size in SIZES.values()),
         coverage="\n".join(coverage_row(name, each) for name, each in alone.items()),
         claims="\n".join(claims_row(name, each) for name, each in alone.items()),
+        losses="\n".join(loss_row(name, each) for name, each in [*alone.items(), *nulls.items()]),
         searches=searches,
         expected=searches / 40,
         limit=limit,

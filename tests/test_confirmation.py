@@ -22,10 +22,12 @@ from mdm_tune.records import detectable_record, schedule_record, search_record
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
-from mdm_tune.search.claims import detectable
-from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm, frontier_of
+from mdm_tune.search.claims import detectable, gain_of
+from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm
+from mdm_tune.search.frontier import frontier_of
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Estimate, corrected, detectable_gain
+from mdm_tune.tables import paste, verdict
 
 Values = NDArray[np.float64]
 LENGTH = 64
@@ -119,6 +121,99 @@ def test_a_dropped_trial_is_never_a_finalist() -> None:
     assert bench.asked[0][1] == ["linear", "squared-sine", B.name]
     assert (budget.trials, budget.dropped, budget.cut) == (3, 1, 1)
     assert bench.confirm(trials[:1]).schedule in BASELINES.values()
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("minimize", 1.0), ("maximize", -1.0)])
+def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
+    direction: Direction, sign: float, tmp_path: Path
+) -> None:
+    values = {"linear": sign * 3.0, A.name: sign * 2.0, f"report {A.name}": sign * 3.4, "squared-sine": sign * 9.0}
+    bench = Bench(values, Metric(direction, has_figures=False))
+    budget = bench.confirm([bench.trial(0, A, 0.1)])
+    assert budget.schedule == Linear() and budget.winner.setting == bench.setting(Linear(), 8, "linear")
+    assert (budget.gain.value, budget.gain.ci, budget.gain.shown, budget.beats_linear) == (
+        0.0,
+        (0.0, 0.0),
+        False,
+        False,
+    )
+    assert budget.loser is not None and budget.loser.schedule == A and budget.judged is budget.loser.gain
+    lost = budget.loser.scores.values
+    linear = budget.baselines["linear"].values
+    assert lost is not None and linear is not None
+    assert budget.loser.gain.value == pytest.approx(float(-sign * (lost - linear).mean())) and budget.loser.gain.loss
+    assert budget.cost.denoiser_rows == 1 + 30 + 30  # the trial, three on choose, three on report
+    spread = float(np.std(lost - linear, ddof=1))
+    assert budget.detectable == pytest.approx(detectable_gain(spread, 64))  # from the pair that was compared
+    record = search_record(run_of(bench), RunFolder(tmp_path), [budget], None)["budgets"][0]
+    file = schedule_record(run_of(bench), [budget])["budgets"][0]
+    assert record["counts"] == file["counts"] == [8] * 8 and (record["schedule"]["type"], file["schedule"]) == (
+        "linear",
+        "linear",
+    )
+    assert record["loser"] == file["loser"] and json.loads(json.dumps(record, allow_nan=False)) == record
+    loser = record["loser"]
+    assert (loser["schedule"], loser["counts"]) == (A.name, list(bench.setting(A, 8).counts or ()))
+    assert loser["gain_over_linear"]["ci"][1] < 0 and loser["value"] == pytest.approx(sign * 3.4, abs=0.01)
+    text = "\n".join(verdict(record))
+    assert text.startswith("worse than linear: the best on the choose split, beta:2,0.5, has a gain of -0.")
+    assert paste(record) == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
+
+
+def test_a_loss_that_may_be_noise_is_returned_and_a_gain_has_no_loser() -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.0, f"report {A.name}": 3.0005})
+    noisy = bench.confirm([bench.trial(0, A, 0.1)])
+    assert noisy.gain.ci is not None and noisy.gain.ci[0] < noisy.gain.value < 0 < noisy.gain.ci[1]
+    assert noisy.schedule == A and noisy.loser is None and noisy.judged is noisy.gain
+    better = Bench({"linear": 3.0, A.name: 2.0}).confirm([bench.trial(0, A, 0.1)])
+    assert better.schedule == A and better.loser is None
+
+
+def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> None:
+    """Linear in the second kind of blocks was the best of linears on choose, and is not on report."""
+
+    class Blocks(Bench):
+        block_length: int | None = None
+
+        def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
+            found = super().setting(schedule, steps, label)
+            mark = "" if self.block_length is None else f" in blocks of {self.block_length}"
+            return replace(found, label=f"{found.label}{mark}", block_length=self.block_length)
+
+    values = {
+        "linear": 3.0,
+        "linear in blocks of 32": 4.0,
+        "choose linear in blocks of 32": 2.0,
+        f"{A.name} in blocks of 32": 3.5,
+        f"choose {A.name} in blocks of 32": 1.0,
+    }
+    one, two = Blocks(values), Blocks(values)
+    two.block_length = 32
+    trial = two.trial(0, A, 0.1)
+    sides = [Side(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
+    budget = confirm(sides, 8, 1, one.score)
+    assert budget.schedule == Linear() and budget.winner.setting.label == "linear"
+    assert budget.gain_over_first is None and budget.gain.value == 0
+    assert set(budget.baselines) == {
+        "linear", "squared-sine", "linear in blocks of 32", "squared-sine in blocks of 32"
+    }  # fmt: skip
+    assert budget.loser is not None and budget.loser.scores.setting.label == f"{A.name} in blocks of 32"
+    assert budget.loser.gain.value == pytest.approx(-0.5, abs=0.01)  # over the linear that is returned
+
+
+def test_how_often_a_schedule_that_is_no_worse_is_left_out() -> None:
+    """Of 400 gains of truly 0 on 64 examples at most 19 may be called a loss: more have probability 0.5 %."""
+    rng = np.random.default_rng(5)
+    setting = Bench({}).setting(Linear(), 8)
+
+    def scores(values: Values) -> Scores:
+        return Scores(setting, Estimate(float(values.mean()), None), 8, Cost(), "report", values)
+
+    zero, half = scores(np.zeros(64)), 0.5 / 8  # half a standard error of the mean
+    lost = [gain_of(scores(rng.normal(0, 1, 64)), zero, "maximize", 1).loss for _ in range(400)]
+    better = [gain_of(scores(rng.normal(half, 1, 64)), zero, "maximize", 1).loss for _ in range(400)]
+    worse = [gain_of(scores(rng.normal(-0.5, 1, 64)), zero, "maximize", 1).loss for _ in range(40)]
+    assert 1 <= sum(lost) <= 19 and sum(better) <= sum(lost) and sum(worse) >= 35
 
 
 def test_a_larger_value_wins_where_that_is_better() -> None:

@@ -126,9 +126,7 @@ def _write_result(
 ) -> Record:
     folder.write_schedule(schedule_record(run, budgets))
     reported = [
-        scores
-        for budget in budgets
-        for scores in {each.setting.label: each for each in (*budget.baselines.values(), budget.winner)}.values()
+        scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))

@@ -51,6 +51,11 @@ class Gain:
     differing: int | None
     shown: bool
 
+    @property
+    def loss(self) -> bool:
+        """Whether it is clearly a loss: the 95 % interval lies below 0 altogether; exact values need only be worse."""
+        return self.value < -ROUNDING if self.ci is None else self.ci[1] < -ROUNDING
+
 
 def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int) -> Gain:
     """The gain of scores over a baseline on the same examples with the same noise, one of ``claims`` of a search.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from itertools import islice
 
 import numpy as np
 
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import Direction, ExactMetric
-from mdm_tune.schedules import Beta, Schedule
-from mdm_tune.search.claims import Diversity, Gain, NoWorse, diversity_of, gain_of, no_worse
+from mdm_tune.schedules import Beta, Linear, Schedule
+from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import corrected, detectable_gain
 
@@ -21,12 +21,10 @@ __all__ = [
     "NOTHING",
     "Budget",
     "Comparing",
-    "Frontier",
-    "Pair",
+    "Loser",
     "Side",
     "Trial",
     "confirm",
-    "frontier_of",
 ]
 
 EXHAUSTED = "every count vector that a scan of the box finds was scored"
@@ -79,18 +77,30 @@ class Comparing:
 
 
 @dataclass(frozen=True)
+class Loser:
+    """The best schedule of the choose split, where the report split shows it to be worse than linear.
+
+    gain: over the linear that is returned in its place.
+    """
+
+    schedule: Schedule
+    scores: Scores
+    gain: Gain
+
+
+@dataclass(frozen=True)
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: the schedule that was best on the choose split, of those in chosen_from, which is empty where all have the
-    same counts. baselines: by name in the kind of blocks in which linear was best there too, in others with these in
-    the name. gain: over that linear. gain_over_first: over linear in the first kind of blocks, where that is another.
-    claims: budgets of the search, by which the gain's interval is corrected. diversity: beside reference, linear at
-    many steps, and the data; None where the metric has no such figures. data: the data's own score. detectable:
-    smallest gain over linear that the report split shows with 80 % power, corrected likewise; None where values are
-    exact or nothing differs from linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer
-    than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
-    included.
+    winner: what the search returns, the schedule that was best on the choose split, of those in chosen_from, which is
+    empty where all have the same counts; linear in its place where that one is a ``loser``. baselines: by name in the
+    kind of blocks in which linear was best there too, in others with these in the name. gain: of the winner over that
+    linear. gain_over_first: over linear in the first kind of blocks, where that is another. claims: budgets of the
+    search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the data;
+    None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear that
+    the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
+    linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer than were asked for; exhausted:
+    because no counts are left. cost: of the budget, pilot and tuning (the trials) included.
     """
 
     steps: int
@@ -114,6 +124,21 @@ class Budget:
     tuning: Cost
     cost: Cost
     pilot: Cost = field(default_factory=Cost)
+    loser: Loser | None = None
+
+    @property
+    def judged(self) -> Gain:
+        """The gain of the schedule that was best on the choose split, whether it is returned or not.
+
+        Its interval is as good as it says over all searches; that of the returned schedule's gain alone is not, since
+        the report split has taken part in the choice.
+        """
+        return self.gain if self.loser is None else self.loser.gain
+
+    @property
+    def reported(self) -> tuple[Scores, ...]:
+        """All scores on the report split."""
+        return (*self.baselines.values(), self.winner, *(() if self.loser is None else (self.loser.scores,)))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -161,16 +186,20 @@ def confirm(
 
     won = candidates[best(range(len(candidates)))]
     against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
-    winner, *others = score([won.setting, *(each.setting for each in named)], "report")
+    scored, *others = score([won.setting, *(each.setting for each in named)], "report")
+    linears = [scores for each, scores in zip(named, others, strict=True) if each.name == "linear"]  # of each side
+    winner, place = _returned(scored, linears, sides.index(against), direction, claims)
+    against = sides[place]
     names = [each.name if each.side is against else each.setting.label for each in named]
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
-    first = None if against is sides[0] else others[[each.name for each in named].index("linear")]
+    first = None if against is sides[0] else linears[0]
+    lost = winner is not scored
     trials = [trial for side in sides for trial in side.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
         steps,
-        won.schedule,
+        Linear() if lost else won.schedule,
         winner,
         reported,
         gain_of(winner, linear, direction, claims),
@@ -180,7 +209,7 @@ def confirm(
         None if reference is None else reference.setting,
         tuple(chosen),
         data,
-        _detectable(linear, [winner, *others], claims),
+        _detectable(linear, [scored, *others], claims),
         len(trials),
         sum(not trial.fresh for trial in trials),
         sum(trial.dropped and not trial.cut for trial in trials),
@@ -188,8 +217,24 @@ def confirm(
         _ended(sides),
         all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
         tuning,
-        sum((scores.cost for scores in (*chosen, winner, *others)), tuning),
+        sum((scores.cost for scores in (*chosen, scored, *others)), tuning),
+        loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
     )
+
+
+def _returned(
+    winner: Scores, linears: Sequence[Scores], best: int, direction: Direction, claims: int
+) -> tuple[Scores, int]:
+    """What a search hands out and the place of the linear that it is compared with: linear for what is shown to lose.
+
+    linears: of every kind of blocks. best: of which the winner is compared with. What is worse than the first of them,
+    which the user would have without a search, is not handed out either.
+    """
+    if gain_of(winner, linears[best], direction, claims).loss:
+        winner = linears[best]
+    if best and gain_of(winner, linears[0], direction, claims).loss:
+        return linears[0], 0
+    return winner, best
 
 
 @dataclass(frozen=True)
@@ -261,59 +306,3 @@ def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float 
         return None
     spread = float(np.std(other.values - linear.values, ddof=1))
     return detectable_gain(spread, len(linear.values), corrected(claims)) if spread > 0 else None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A budget's winner beside linear at a larger budget.
-
-    ratio: how many times fewer denoiser calls. found: whether the winner is no worse. linear_too: whether linear at the
-    winner's own budget is none the worse either, so that the saving is not the schedule's.
-    """
-
-    budget: Budget
-    larger: Budget
-    found: NoWorse
-    linear_too: bool
-
-    @property
-    def ratio(self) -> float:
-        return self.larger.baselines["linear"].nfe / self.budget.winner.nfe
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """Quality against denoiser calls over the budgets of a search.
-
-    margin: the share of |linear's value| that counts as no loss. confidence: of each pair's one-sided bound, so that
-    all of them hold together at 95 %. pairs: by budget, then by linear's.
-    """
-
-    margin: float
-    confidence: float
-    pairs: tuple[Pair, ...]
-
-    @property
-    def headline(self) -> Pair | None:
-        """The pair that saves most calls, of those that hold; None where none does."""
-        return max((pair for pair in self.pairs if pair.found.holds), key=lambda pair: pair.ratio, default=None)
-
-
-def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) -> Frontier:
-    """Which winner is no worse than linear at which larger budget, on the same report examples with the same noise.
-
-    Every winner is tested against linear at each budget with more denoiser calls (non-inferiority), each test at the
-    one-sided level 0.05 / number of tests (Bonferroni), so that any of them holds wrongly in 5 % of searches at most.
-    """
-    pairs = [
-        (one, two)
-        for one, two in combinations(sorted(budgets, key=lambda budget: budget.steps), 2)
-        if two.baselines["linear"].nfe > one.winner.nfe
-    ]
-    confidence = corrected(max(1, len(pairs)))
-
-    def test(scores: Scores, larger: Budget) -> NoWorse:
-        return no_worse(scores, larger.baselines["linear"], direction, margin, 1 - confidence)
-
-    found = [Pair(one, two, test(one.winner, two), test(one.baselines["linear"], two).holds) for one, two in pairs]
-    return Frontier(margin, confidence, tuple(found))
