@@ -58,6 +58,7 @@ FLOORS = {
     "denoisers.analytic": 2,
     "denoisers.checkpoint": 2,
     "denoisers.checks": 2,
+    "denoisers.codecs": 2,
     "denoisers.custom": 2,
     "denoisers.guidance": 2,
     "denoisers.huggingface": 2,

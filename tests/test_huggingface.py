@@ -244,6 +244,29 @@ def test_fields_of_the_config_stand_in_for_the_familys(tmp_path: Path) -> None:
     assert gone == [5, 6, 24]
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"end_tokens": ["[SEP]"]}, r"got '\[SEP\]' \(3\), which model\.never forbids \(of family bert: '\[PAD\]', "),
+        ({"end_tokens": ["A"], "never": ["C", "A"]}, r"got 'A' \(5\), which model\.never forbids"),
+        ({"end_tokens": ["[MASK]"]}, r"model\.end_tokens: .* got '\[MASK\]' \(4\), which is the mask"),
+    ],
+)
+def test_an_end_token_that_is_never_produced_is_refused(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
+    bert(tmp_path / "model")
+    with pytest.raises(InputError, match=said):
+        load(tmp_path / "model", **fields)
+    assert load(tmp_path / "model", end_tokens=["[SEP]"], never=["[PAD]"]).codec.end_tokens == (3,)
+
+
+@pytest.mark.parametrize(("mask", "role"), [(1, "unk_token"), (0, "pad_token"), (3, "sep_token")])
+def test_a_mask_with_another_meaning_deserves_a_note(mask: int, role: str, tmp_path: Path) -> None:
+    bert(tmp_path / "model")
+    notes = load(tmp_path / "model", mask_token_id=mask, never=[]).notes
+    assert any(f"the mask, token {mask} ('{SPECIAL[mask]}'), is also the tokenizer's {role}" in note for note in notes)
+    assert not any("is also" in note for note in load(tmp_path / "model").notes)
+
+
 def test_the_family_is_told_where_it_was_guessed(tmp_path: Path) -> None:
     bert(tmp_path / "model")
     (note,) = load(tmp_path / "model").notes

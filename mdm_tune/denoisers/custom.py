@@ -6,16 +6,15 @@ import hashlib
 import inspect
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mdm_tune.config.models import CustomConfig
 from mdm_tune.denoisers.checks import Examined, checked
+from mdm_tune.denoisers.codecs import codec_of
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.errors import InputError
-from mdm_tune.text import Codec, Symbols
 from mdm_tune.trust import described, load_target
 
 __all__ = ["load_custom"]
@@ -57,25 +56,10 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
             f"{where} must return a denoiser with a whole number length, at least 3, got {length!r}; "
             "add it, or set model.length"
         )
-    codec = _codec(made, where)
     examined = Examined(made, where)
+    codec = codec_of(made, where, Path(config.target.rpartition(":")[0]))
     found, notes = checked(examined, _rows(examined, length, device), slice(0, length))
     return Loaded(found, codec, length, tuple(notes), _fingerprint(config))
-
-
-def _codec(made: Any, where: str) -> Codec:
-    codec: Codec | None = getattr(made, "codec", None)
-    if codec is None and isinstance(symbols := getattr(made, "symbols", None), str):
-        codec = Symbols(symbols)
-    lacking = [name for name in ("end_tokens", "encode", "framed", "decode", "chat") if not hasattr(codec, name)]
-    if lacking:
-        raise InputError(
-            f"{where} must return a denoiser with symbols, one character per token, or a codec, got "
-            f"{'neither' if codec is None else 'a codec without ' + ', '.join(lacking)}; add one, for a Hugging Face "
-            "tokenizer mdm_tune.denoisers.tokenizer.TokenizerCodec"
-        )
-    assert codec is not None  # it lacks nothing
-    return codec
 
 
 def _rows(examined: Examined, length: int, device: str) -> Tensor:

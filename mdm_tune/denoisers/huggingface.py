@@ -26,7 +26,7 @@ from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.denoisers.placement import spread
-from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
+from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_mask, token_ids
 from mdm_tune.errors import InputError
 
 __all__ = ["HuggingFace", "load_huggingface"]
@@ -194,6 +194,7 @@ def load_huggingface(
     mask_id = _mask_id(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
     never = token_ids(tokenizer, family.never, "model.never" if config.never is not None else None)
     ends = token_ids(tokenizer, family.end_tokens, "model.end_tokens" if config.end_tokens is not None else None)
+    ends = checked_ends(tokenizer, ends, never, mask_id, vocab_size, family.name)
     codec = TokenizerCodec(tokenizer, vocab_size=vocab_size, hidden=(mask_id,), end_tokens=ends, split=family.split)
     longest = checkpoint.longest(family)
     if config.length is not None and config.length > longest:
@@ -213,9 +214,8 @@ def load_huggingface(
     _first_call(denoiser, rows, where)
     unseen = partial(_padding_is_unseen, denoiser, rows)
     found, notes = checked(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
-    said = (
-        [] if config.family else [f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"]
-    )
+    read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
+    said = [*([] if config.family else [read]), *doubtful_mask(tokenizer, mask_id)]
     return Loaded(found, codec, config.length or longest, tuple(said + notes), fingerprint(model, checkpoint.config))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mdm_tune.errors import InputError
 
-__all__ = ["TokenizerCodec", "token_ids"]
+__all__ = ["TokenizerCodec", "checked_ends", "doubtful_mask", "token_ids"]
 
 SHOWN = 40
 
@@ -126,3 +126,37 @@ def token_ids(tokenizer: Any, given: Sequence[int | str], field: str | None) -> 
                 f"{field}: must name tokens of the model's vocabulary, got {token!r}; give a token's text or its id"
             )
     return tuple(dict.fromkeys(number for number in ids if number in found))
+
+
+def checked_ends(
+    tokenizer: Any, ends: tuple[int, ...], never: Sequence[int], mask_id: int, vocab_size: int, family: str
+) -> tuple[int, ...]:
+    """The tokens that end a text; raises InputError for one that the model can never produce."""
+    texts = {token: text for text, token in tokenizer.get_vocab().items()}
+    for token in ends:
+        if token in never:
+            reason = f"model.never forbids (of family {family}: {', '.join(repr(texts[each]) for each in never)})"
+        elif token == mask_id:
+            reason = "is the mask"
+        elif token >= vocab_size:
+            reason = f"is beyond the {vocab_size} tokens of the model"
+        else:
+            continue
+        raise InputError(
+            f"model.end_tokens: must be tokens that the model can produce, got {texts[token]!r} ({token}), which "
+            f"{reason}; remove it from model.end_tokens, or set model.never without it"
+        )
+    return ends
+
+
+def doubtful_mask(tokenizer: Any, mask_id: int) -> list[str]:
+    """A note where the mask is a token that the tokenizer uses for something else."""
+    roles = ("unk", "pad", "sep", "cls", "bos", "eos")
+    found = [f"{role}_token" for role in roles if getattr(tokenizer, f"{role}_token_id", None) == mask_id]
+    if not found:
+        return []
+    text = tokenizer.convert_ids_to_tokens(mask_id)
+    return [
+        f"the mask, token {mask_id} ({text!r}), is also the tokenizer's {' and '.join(found)}: a model is seldom "
+        "trained so, and a text with that token would have one more hole; check model.mask_token_id"
+    ]
