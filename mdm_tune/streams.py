@@ -35,7 +35,7 @@ def kept_for_results() -> Iterator[None]:
         if kept is not None:
             _lead_to_stderr()
         if kept is not None and descriptor == 1:
-            own = open(os.dup(kept), "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115
+            own = open(os.dup(kept), "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115, PTH123
         _real.append(own or before)
         sys.stdout = sys.stderr
         yield
