@@ -198,7 +198,16 @@ def sample(
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
-        record = runs.sample(loaded, schedule, steps, number, screen.live, devices_for(loaded.model, devices), allow)
+        record = runs.sample(
+            loaded,
+            schedule,
+            steps,
+            number,
+            screen.live,
+            devices=devices_for(loaded.model, devices),
+            allow=allow,
+            notify=screen.on_event,
+        )
         if as_json:
             screen.json(record)
             return

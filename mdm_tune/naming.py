@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.results import load_schedule
+from mdm_tune.results import ScheduleBudget, load_schedule
 from mdm_tune.sampling.adaptive_names import FORMS, parse_adaptive
 from mdm_tune.schedules import Counts, Schedule, is_named, parse_schedule
 from mdm_tune.settings import Setting
@@ -106,12 +107,40 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     if steps not in file.budgets:
         return
     budget = file.at(steps)
-    if file.length != evaluator.length:
-        raise InputError(f"{name} was tuned for {file.length} tokens, the model has {evaluator.length}; search again")
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
     size = budget.block_length or evaluator.sampler.block_length
     blocks = None if size == file.length else size
     label = evaluator.labelled(name, blocks)
-    yield Setting(label, steps, file.length, budget.counts, budget.alphas, blocks).checked()
+    if budget.counts is not None and file.length != evaluator.length:
+        yield _stretched(evaluator, label, file.length, budget, blocks)
+    else:
+        yield Setting(label, steps, evaluator.length, budget.counts, budget.alphas, blocks).checked()
+
+
+def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBudget, blocks: int | None) -> Setting:
+    """The counts of a file's budget for another length than it was ``tuned`` for: those closest to the same curve.
+
+    Raises InputError where its blocks do not divide the length, and for explicit counts of blocks, which no curve says.
+    """
+    length = evaluator.length
+    remedy = f"set dataset.generation_length to {tuned}, give a curve with --schedule, or search again"
+    if blocks is not None and length % blocks:
+        raise InputError(
+            f"{label} was tuned in blocks of {blocks} tokens, {tuned} in all, and they do not divide the {length} "
+            f"here; {remedy}"
+        )
+    if not isinstance(budget.schedule, Counts):
+        sampler = replace(evaluator.sampler, block_length=blocks)
+        try:
+            return Setting.of(budget.schedule, budget.steps, length, sampler, label, evaluator.shares.get(blocks))
+        except InputError as error:
+            raise InputError(f"{label}, tuned for {tuned} tokens, does not fit the {length} here: {error}") from None
+    if blocks is not None:
+        raise InputError(
+            f"{label} holds explicit counts for {tuned} tokens in blocks of {blocks}, which have no curve to stretch "
+            f"to the {length} here; {remedy}"
+        )
+    counts = Setting(label, budget.steps, tuned, budget.counts).counts_for(length, evaluator.sampler.rule)
+    return Setting(label, budget.steps, length, counts)

@@ -75,12 +75,20 @@ def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
     """A schedule file: what to paste into a sampler, what it is worth, and where it comes from."""
     return {
         "length": run.evaluator.length,
+        "lengths": _lengths(run),
         "sampler": run.config.sampler.record,
         "budgets": list(budgets),
         "seed": run.config.seed,
         "fingerprints": run.fingerprints,
         "versions": versions(run.config.model.type),
     }
+
+
+def _lengths(run: Run) -> Record:
+    """Whether ``length`` is that of every example or their mean, rounded; least and most, of all splits."""
+    sizes = [run.evaluator.length] if run.dataset is None else run.dataset.sizes.tolist()
+    least, most = min(sizes), max(sizes)
+    return {"fixed": least == most, "least": least, "most": most, "mean": round(sum(sizes) / len(sizes), 4)}
 
 
 def row_record(scores: Scores, metric: str) -> Record:

@@ -25,7 +25,8 @@ __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "vers
 
 FORMAT = "mdm-tune-schedule-1"
 HEADER = """\
-# A tuned mask schedule. Per budget: `counts` tokens are revealed at steps 1..K (summing to `length`), blocks of
+# A tuned mask schedule. Per budget: `counts` tokens are revealed at steps 1..K (summing to `length`, which is the mean
+# of many, rounded, where `lengths` does not say fixed; `schedule` is the curve for any other length), blocks of
 # `block_length` positions from left to right, or `alphas`, the expected revealed share at each step's start and end,
 # for ancestral reveal. Time runs from all masked to data.
 """

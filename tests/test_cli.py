@@ -201,6 +201,21 @@ def test_a_schedule_tuned_for_another_sampler_is_noted(searched: tuple[Path, dic
     assert "was tuned for order random (here margin)" in result.stderr
 
 
+def test_a_schedule_tuned_for_another_length_is_used_and_said(
+    searched: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, record = searched
+    for command in (("sample", "--number", "2"), ("evaluate",)):
+        name, *more = command
+        result = call(
+            *(name, MARKOV, "--schedule", str(folder), "--steps", "8", "--output", str(tmp_path / name)),
+            *("--set", "model.length=40", *more),
+        )
+        assert result.exit_code == 0, result.stderr
+        said = " ".join(result.stderr.split())
+        assert "was tuned for 32 tokens, and here there are 40: its curve is cut into counts" in said
+
+
 def test_a_schedule_with_its_own_budget_needs_no_steps(tmp_path: Path) -> None:
     result = call("sample", MARKOV, "--schedule", "counts:16,16", "--json", "--output", str(tmp_path / "run"))
     assert json.loads(result.stdout)["counts"] == [16, 16]

@@ -23,13 +23,15 @@ from mdm_tune.naming import is_file, own_steps, settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.records import Record, comparison_records, cost_record, plan_record, row_record
-from mdm_tune.results import RunFolder, load_schedule
+from mdm_tune.results import RunFolder, ScheduleFile, load_schedule
 from mdm_tune.sampling.adaptive import check_adaptive, score_adaptive
 from mdm_tune.sampling.adaptive_names import Adaptive, parse_adaptive
 from mdm_tune.sampling.unmasking import Step
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
 from mdm_tune.text import Codec
+
+STRETCHED = "its curve is cut into counts for that length"
 
 __all__ = ["evaluate", "other_samplers", "sample"]
 
@@ -145,6 +147,7 @@ def sample(
     view: Callable[[Codec, int], Callable[[Step], None] | None],
     devices: Sequence[str] = ("cpu",),
     allow: Permissions = Permissions(),
+    notify: Notify = lambda event: None,
 ) -> Record:
     """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
 
@@ -153,7 +156,7 @@ def sample(
     run are the same.
     """
     with opened(config, devices, allow) as run:
-        return _sample(run, schedule, steps, number, view)
+        return _sample(run, schedule, steps, number, view, notify)
 
 
 def _sample(
@@ -162,6 +165,7 @@ def _sample(
     steps: int | None,
     number: int,
     view: Callable[[Codec, int], Callable[[Step], None] | None],
+    notify: Notify,
 ) -> Record:
     config = run.config
     folder = RunFolder(config.output)
@@ -177,6 +181,8 @@ def _sample(
         steps = first if own is None or first in own else own[0]
     profiles = profiles_of(run, folder, lambda event: None)
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
+    for note in other_samplers(run, [name]):
+        notify(note)
     split = _to_fill(run, number)
     # Replicas and external code do not show their steps.
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
@@ -222,8 +228,16 @@ def _prompts(split: Split, number: int) -> list[Record]:
     return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
 
 
+def _tokens(file: ScheduleFile) -> str:
+    """The length that a file was tuned for; a mean of many with its range, where the file says so."""
+    found = file.record.get("lengths")
+    if not isinstance(found, dict) or found.get("fixed", True):
+        return f"{file.length} tokens"
+    return f"{file.length} tokens (the mean of {found.get('least')} to {found.get('most')})"
+
+
 def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another sampler, or in other blocks."""
+    """A note for each schedule file that was tuned for another sampler, another length, or in other blocks."""
     for name in filter(is_file, names):
         file = load_schedule(name)
         found = file.record.get("sampler")
@@ -232,6 +246,8 @@ def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
         changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
         if changed:
             yield Note(f"{name} was tuned for {', '.join(changed)}")
+        if file.length != run.evaluator.length:
+            yield Note(f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}")
         here = [size or file.length for size in run.evaluator.block_lengths]
         said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
         for size in sorted(said.difference(here)):

@@ -128,13 +128,17 @@ class Dataset:
     @property
     def length(self) -> int:
         """Positions to fill in a row, on average over all uses, rounded."""
-        sizes = torch.cat([split.hidden.sum(1) for split in self.splits.values()])
-        return round(float(sizes.double().mean()))
+        return round(float(self.sizes.double().mean()))
+
+    @property
+    def sizes(self) -> Tensor:
+        """How many positions each row has to fill (rows,), those of all uses together."""
+        return torch.cat([split.hidden.sum(1) for split in self.splits.values()])
 
     @property
     def uniform(self) -> bool:
         """Whether all rows have equally many positions to fill."""
-        return len({size for split in self.splits.values() for size in split.hidden.sum(1).tolist()}) == 1
+        return len(self.sizes.unique()) == 1
 
     @property
     def fingerprint(self) -> str:
