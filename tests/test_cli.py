@@ -204,7 +204,7 @@ def test_a_schedule_tuned_for_another_sampler_is_noted(searched: tuple[Path, dic
 def test_a_schedule_tuned_for_another_length_is_used_and_said(
     searched: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    folder, record = searched
+    folder, _ = searched
     for command in (("sample", "--number", "2"), ("evaluate",)):
         name, *more = command
         result = call(
