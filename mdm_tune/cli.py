@@ -216,6 +216,7 @@ def sample(
         )
         for drawn in record["samples"]:
             screen.out(drawn["text"])
+        screen.warnings(record)
 
 
 @app.command()

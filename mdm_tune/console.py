@@ -30,6 +30,7 @@ from mdm_tune.tables import (
     reported_table,
     short_names,
     verdict,
+    warning_lines,
 )
 
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
@@ -100,10 +101,8 @@ class Screen:
                     f"  {run.config.model.type}, {run.evaluator.length} tokens; {run.config.sampler.described}; "
                     f"{metric.label} ({metric.direction})"
                 )
-                for each in events.loaded_notes(run):
-                    self.on_event(each)
-            case events.Note(text):
-                self.say(f"  note: {text}")
+            case events.Note():
+                self.say(f"  note: {event.said}")
             case events.SearchBegun():
                 self.searching = True
             case events.Reachable(found, length):
@@ -160,6 +159,7 @@ class Screen:
             parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
             self.say(f"of these rows: {', '.join(parts)}")
         self.say(f"schedule file  {record['files']['schedule']}\nrun folder     {record['files']['run']}")
+        self.warnings(record)
         self.say("next\n" + "\n".join(f"  {command}" for command in next_commands) + "\n")
         for budget in record["budgets"]:
             self.out(paste(budget))
@@ -205,6 +205,12 @@ class Screen:
                 self.say(f"  {side['value']:>8.4g}  {side['text']}  {side['schedule']}")
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
         self.say(f"table       {record['files']['table']}\nrun folder  {record['files']['run']}")
+        self.warnings(record)
+
+    def warnings(self, record: Record) -> None:
+        """What was told while the command ran and should be known of its result."""
+        for line in warning_lines(record):
+            self.say(line)
 
     def _diversity(self, record: Record, short: dict[str, str]) -> None:
         """The figures that fall when samples become alike, where the metric has any."""
@@ -237,7 +243,9 @@ class Screen:
                 self.say(left_behind(budget))
         files = record["files"]
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
-        self.say(f"schedule files  {files['beta']}, {files['optimum']}\nrun folder      {files['run']}\n")
+        self.say(f"schedule files  {files['beta']}, {files['optimum']}\nrun folder      {files['run']}")
+        self.warnings(record)
+        self.say("")
         for same in zip(*(profile["budgets"] for profile in measured), strict=True):
             best = min(same, key=lambda budget: budget["beta"]["nelbo"])
             self.out(paste({**best["beta"], "steps": best["steps"]}))
@@ -269,6 +277,7 @@ class Screen:
             self.say(
                 f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
             )
+        self.warnings(record)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""

@@ -296,6 +296,12 @@ def paste(budget: Record) -> str:
     return f"counts = {budget['counts']}  # {budget['steps']} steps{_blocks(budget)}, tokens to reveal at each"
 
 
+def warning_lines(record: Record) -> list[str]:
+    """A line for each warning of a result, with its code and what to do about it."""
+    told = record.get("warnings", ())
+    return [f"warning [{each['code']}]: {'; '.join(filter(None, (each['text'], each['advice'])))}" for each in told]
+
+
 def reported_table(record: Record) -> Table | None:
     """What the metrics beside the objective say, where there are any."""
     rows = record.get("reported")

@@ -36,7 +36,7 @@ KEYS = {
     *("stderr", "one_token_per_step"),
     *("content", "end_of_text"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
-    *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes"),
+    *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes", "warnings"),
 }
 
 

@@ -237,7 +237,7 @@ def test_halved_batches_of_a_replica_are_said() -> None:
         sampler = SimpleNamespace(batch=4)
         run: Any = SimpleNamespace(evaluator=SimpleNamespace(sampler=sampler), replicas=pool)
         told = "batches of 4 rows ran out of memory in replica 2 of 2 on cpu, 2 worked; set sampler.batch to 2"
-        assert [note.text for note in memory_notes(run)] == [told]
+        assert [note.said for note in memory_notes(run)] == [told]
         sampler.batch = 2
         assert list(memory_notes(run)) == []
 

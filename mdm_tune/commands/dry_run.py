@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Loaded, Notify
+from mdm_tune.commands.events import Notify, Warnings, tell_loaded
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Scores
@@ -53,9 +53,10 @@ def dry_run(
     """
     folder = RunFolder(config.output)
     with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
-        notify(Loaded(run))
+        warned = Warnings(notify)
+        tell_loaded(run, warned)
         found = _priced(run, folder, workers)
-    return {**found, "devices": list(devices), "workers": workers}
+    return {**found, "devices": list(devices), "workers": workers, "warnings": warned.records}
 
 
 @contextmanager

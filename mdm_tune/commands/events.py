@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mdm_tune.build import Run
 from mdm_tune.datasets.splits import Dataset
@@ -22,8 +23,9 @@ __all__ = [
     "RunEvent",
     "Scored",
     "SearchBegun",
-    "loaded_notes",
+    "Warnings",
     "memory_notes",
+    "tell_loaded",
 ]
 
 
@@ -65,21 +67,59 @@ class Scored:
 
 @dataclass(frozen=True)
 class Note:
-    """Something about the input that is allowed and worth knowing."""
+    """Something about the input that is allowed and worth knowing.
+
+    code: of a warning, by which a program knows it; the result keeps it. None where reading it once is enough. advice:
+    what to do about a warning.
+    """
 
     text: str
+    code: str | None = None
+    advice: str = ""
+
+    @property
+    def said(self) -> str:
+        """Text and advice."""
+        return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
 RunEvent = Loaded | SearchBegun | Reachable | BudgetStarted | Scored | Note | PointMeasured | Event
 Notify = Callable[[RunEvent], None]
 
 
-def loaded_notes(run: Run) -> Iterator[Note]:
+class Warnings:
+    """Passes events on and keeps the warnings among them, so that a result says what a screen has shown long before."""
+
+    def __init__(self, notify: Notify) -> None:
+        self.notify = notify
+        self.kept: list[Note] = []
+
+    def __call__(self, event: RunEvent) -> None:
+        if isinstance(event, Note) and event.code is not None and event not in self.kept:
+            self.kept.append(event)
+        self.notify(event)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """As JSON: ``code``, ``text`` and ``advice`` of each, in the order in which they were told."""
+        return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.kept]
+
+
+def tell_loaded(run: Run, notify: Notify) -> None:
+    """Tell that model and data are in memory, and what to know of them."""
+    notify(Loaded(run))
+    for note in _loaded_notes(run):
+        notify(note)
+
+
+def _loaded_notes(run: Run) -> Iterator[Note]:
     """What to know of model and benchmark, which settings its family gave, and what one example looks like."""
-    for text in (*run.model.notes, *(run.benchmark.notes if run.benchmark is not None else ())):
-        yield Note(text)
+    for text in run.model.notes:
+        yield Note(text, "model")
+    for text in run.benchmark.notes if run.benchmark is not None else ():
+        yield Note(text, "benchmark")
     if run.dataset is not None and (text := _cut(run.dataset)):
-        yield Note(text)
+        yield Note(text, "cut-references", "raise dataset.generation_length or give holes more tokens")
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
@@ -104,8 +144,8 @@ def _cut(dataset: Dataset) -> str:
     if not cut:
         return ""
     return (
-        f"{cut:,} of {total:,} references are longer than the tokens that are filled in, and are cut there; where they "
-        "are what a metric compares with or prices, raise dataset.generation_length or give holes more tokens"
+        f"{cut:,} of {total:,} references are longer than the tokens that are filled in, and are cut there; a metric "
+        "that compares with them or prices them sees the rest only"
     )
 
 
@@ -120,5 +160,7 @@ def memory_notes(run: Run) -> Iterator[Note]:
     for works, where in zip(worked, which, strict=True):
         if works < asked:
             yield Note(
-                f"batches of {asked} rows ran out of memory{where}, {works} worked; set sampler.batch to {min(worked)}"
+                f"batches of {asked} rows ran out of memory{where}, {works} worked",
+                "memory",
+                f"set sampler.batch to {min(worked)}",
             )

@@ -13,7 +13,7 @@ import numpy as np
 
 from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Loaded, Note, Notify, Scored, memory_notes
+from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
 from mdm_tune.commands.runs import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
@@ -135,7 +135,8 @@ def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
 
 def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], draws: int, notify: Notify) -> Record:
     folder = RunFolder(run.config.output)
-    notify(Loaded(run))
+    notify = warned = Warnings(notify)
+    tell_loaded(run, notify)
     settings = _settings_asked(run, folder, schedules, steps)
     for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings))):
         notify(note)
@@ -150,7 +151,8 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
         lines += answers
         notify(Scored(found, len(scores), len(settings)))
         if row["value_of_harness"] is not None and abs(row["value_of_harness"] - row["value"]) > CLOSE:
-            notify(Note(f"{asked.name} is no mean over documents; intervals are those of their mean, {row['value']:g}"))
+            text = f"{asked.name} is no mean over documents; intervals are those of their mean, {row['value']:g}"
+            notify(Note(text, "no-mean-over-documents"))
     for note in memory_notes(run):
         notify(note)
     described = schedule_file_record(run, [])
@@ -167,6 +169,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
         **described,
         "versions": described["versions"] | {name: metadata.version(name) for name in ("lm_eval", "transformers")},
         "data": None,
+        "warnings": warned.records,
         "files": {"table": str(folder.path / "numbers.json"), "run": str(folder.path)},
     }
     folder.write_json("numbers.json", record)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from mdm_tune.build import check_baselines, opened
-from mdm_tune.commands.events import Loaded, Note, Notify, memory_notes
+from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, tell_loaded
 from mdm_tune.config.file import Config
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
+from mdm_tune.evaluation import Scores
+from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.prices import price_budget, write_profile
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
 
-__all__ = ["profile", "profile_notes"]
+__all__ = ["WORSE_THAN_UNIFORM", "other_sampler", "profile", "profile_notes", "winner_notes"]
 
+WORSE_THAN_UNIFORM = "worse-than-uniform"
+WHERE_WORSE = "condition on a prompt, reveal the first tokens by another rule, or train at high mask ratios"
 MOST = 65_536  # as in a config
 
 
@@ -35,11 +42,12 @@ def profile(
     profile of the same model, data and settings is taken from the folder.
     """
     folder = RunFolder(config.output)
+    notify = warned = Warnings(notify)
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
     with opened(config, devices, allow) as run:
-        notify(Loaded(run))
+        tell_loaded(run, notify)
         check_baselines(run, budgets)
         profiles = profiles_of(run, folder, notify, budgets).values()
         notes = [note for each in profiles for note in profile_notes(each)]
@@ -49,43 +57,92 @@ def profile(
         priced = [(each, [price_budget(each, number, names) for number in budgets]) for each in profiles]
         for note in memory_notes(run):
             notify(note)
-        return write_profile(priced, [note.text for note in notes], folder)
+        return write_profile(priced, [note.said for note in notes], warned.records, folder)
 
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:
     """What to know about a profile before believing it; where there are several, in which blocks it is."""
     label = profiles.run.evaluator.labelled("profile", profiles.run.evaluator.sampler.block_length)
     mark = f"{label}: " if profiles.run.evaluator.several else ""
-    return (Note(mark + text) for text in _warnings(profiles))
+    return (replace(note, text=mark + note.text) for note in _notes(profiles))
 
 
-def _warnings(profiles: Profiles) -> Iterator[str]:
+def _notes(profiles: Profiles) -> Iterator[Note]:
     found, config = profiles.profile, profiles.run.config
-    sampler = config.sampler
-    if sampler.order != "random" or sampler.temperature != 1:
+    if (other := other_sampler(config)) is not None:
         also = " and how many steps each block should get" if profiles.shares_steps else ""
-        yield (
-            f"the profile prices random order at temperature 1; for order {sampler.order} at temperature "
-            f"{sampler.temperature:g} it is only a guess at which schedules are good{also}"
+        yield Note(
+            f"the profile prices random order at temperature 1; for {other} it is only a guess at which schedules are "
+            f"good{also}",
+            "other-order",
+            "judge by mdm-tune search or evaluate with a metric of samples",
         )
     if profiles.reused:
-        yield f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}"
+        yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}")
     if profiles.replaced:
-        yield f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}"
+        yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")
     if (worse := found.worse_than_uniform()) is not None:
-        yield (
+        yield Note(
             f"with {worse[0]} to {worse[1]} tokens visible the model predicts worse than uniform guessing "
             f"({math.log(found.vocab_size):.3f} nats per token): it is miscalibrated there, was not trained on so many "
-            f"masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}"
+            f"masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}; samples that "
+            "pass through there may be garbage, whatever a likelihood gains",
+            WORSE_THAN_UNIFORM,
+            WHERE_WORSE,
         )
     for rise in found.rises():
-        yield (
+        yield Note(
             f"the loss rises by {rise.amount:.3g} +- {rise.stderr:.2g} nats per token from {rise.first} to {rise.last} "
-            "visible tokens, which no calibrated model's does: prices there are the model's, not the data's"
+            "visible tokens, which no calibrated model's does: prices there are the model's, not the data's",
+            "rising-loss",
+            "compare samples before a schedule is believed that was chosen by likelihood",
         )
     tolerance = config.profile.tolerance
     if found.precision is not None and tolerance is not None and found.precision > tolerance:
-        yield (
+        yield Note(
             f"all {len(found.values)} tune examples tell the best price to {found.precision:.2%} only, not to "
-            f"{tolerance:.2%}; raise dataset.tune"
+            f"{tolerance:.2%}",
+            "profile-precision",
+            "raise dataset.tune",
         )
+
+
+def winner_notes(profiles: Mapping[int | None, Profiles], winner: Scores) -> Iterator[Note]:
+    """What a profile, where one was made, and a likelihood on the report split say against a winner.
+
+    profiles: by block length.
+    """
+    setting = winner.setting
+    here = profiles.get(setting.block_length) or next(iter(profiles.values()))
+    label = f"at {setting.steps} steps the winner {setting.label}"
+    if here.taken and (worse := here.profile.worse_than_uniform()) is not None:
+        priced = np.flatnonzero(here.weights(setting))
+        if ((priced >= worse[0]) & (priced <= worse[1])).any():
+            yield Note(
+                f"{label} reveals tokens where the model predicts worse than uniform guessing, with {worse[0]} to "
+                f"{worse[1]} tokens visible: its samples may be garbage, whatever its likelihood gains",
+                WORSE_THAN_UNIFORM,
+                WHERE_WORSE,
+            )
+    evaluator = here.run.evaluator
+    if winner.values is None or evaluator.exact or not isinstance(evaluator.metric, PathLikelihood):
+        return
+    vocabulary, sizes = evaluator.denoiser.vocab_size, evaluator.split("report").hidden.sum(1).double().numpy()
+    above = evaluator.estimated(winner.values - sizes * math.log(vocabulary))
+    if above.ci is not None and above.ci[0] > 0:
+        yield Note(
+            f"{label} makes the data less likely than uniform guessing does: {winner.values.sum() / sizes.sum():.3f} "
+            f"nats per token, and uniform guessing has {math.log(vocabulary):.3f}",
+            WORSE_THAN_UNIFORM,
+            WHERE_WORSE,
+        )
+
+
+def other_sampler(config: Config) -> str | None:
+    """What of the sampler a profile does not price: order, temperature and nucleus, or code of the user's own."""
+    sampler = config.sampler
+    if sampler.target is not None:
+        return "external code"
+    nucleus = f", top-p {sampler.top_p:g}" if sampler.top_p < 1 else ""
+    plain = sampler.order == "random" and sampler.temperature == 1 and not nucleus
+    return None if plain else f"order {sampler.order} at temperature {sampler.temperature:g}{nucleus}"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Loaded, Note, Notify, Scored, memory_notes
+from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
 from mdm_tune.commands.profile_run import profile_notes
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Dataset, Split
@@ -61,7 +62,8 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
     names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
-    notify(Loaded(run))
+    notify = warned = Warnings(notify)
+    tell_loaded(run, notify)
     profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
@@ -101,6 +103,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     }
     record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
+    record["warnings"] = warned.records
     folder.write_json("evaluate.json", record)
     folder.write_csv("evaluate.csv", record["rows"])
     examples = list(example_records(run, scores))
@@ -156,7 +159,7 @@ def sample(
     run are the same.
     """
     with opened(config, devices, allow) as run:
-        return _sample(run, schedule, steps, number, view, notify)
+        return _sample(run, schedule, steps, number, view, Warnings(notify))
 
 
 def _sample(
@@ -165,9 +168,10 @@ def _sample(
     steps: int | None,
     number: int,
     view: Callable[[Codec, int], Callable[[Step], None] | None],
-    notify: Notify,
+    warned: Warnings,
 ) -> Record:
     config = run.config
+    tell_loaded(run, warned)
     folder = RunFolder(config.output)
     name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
     if parse_adaptive(name) is not None:
@@ -179,10 +183,11 @@ def _sample(
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
-    profiles = profiles_of(run, folder, lambda event: None)
+    profiles = profiles_of(run, folder, warned)
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
-    for note in other_samplers(run, [name]):
-        notify(note)
+    asked = (each for each in profiles.values() if each.taken)
+    for note in (*other_samplers(run, [name]), *(note for each in asked for note in profile_notes(each))):
+        warned(note)
     split = _to_fill(run, number)
     # Replicas and external code do not show their steps.
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
@@ -204,6 +209,9 @@ def _sample(
             + sum((each.spent for each in profiles.values()), Cost())
         ),
     }
+    for note in memory_notes(run):
+        warned(note)
+    record["warnings"] = warned.records
     folder.open()
     folder.write_json("samples.json", record)
     return record
@@ -245,10 +253,22 @@ def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
         now = run.config.sampler.record
         changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
         if changed:
-            yield Note(f"{name} was tuned for {', '.join(changed)}")
+            yield Note(f"{name} was tuned for {', '.join(changed)}", "other-sampler")
         if file.length != run.evaluator.length:
-            yield Note(f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}")
+            text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
+            yield Note(text, "other-length")
         here = [size or file.length for size in run.evaluator.block_lengths]
         said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
         for size in sorted(said.difference(here)):
-            yield Note(f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})")
+            text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"
+            yield Note(text, "other-blocks")
+        yield from _kept_warnings(name, file.record.get("warnings"))
+
+
+def _kept_warnings(name: str, found: object) -> Iterator[Note]:
+    """What the command that wrote a schedule file warned of; nothing of what a person has changed there is trusted."""
+    for each in found if isinstance(found, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("code"), str) and isinstance(each.get("text"), str):
+            advice = each.get("advice")
+            told = f"{Path(name).name} was written with the warning: {each['text']}"
+            yield Note(told, each["code"], advice if isinstance(advice, str) else "")

@@ -5,13 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mdm_tune.build import Run, check_baselines, opened
-from mdm_tune.commands.events import BudgetStarted, Loaded, Note, Notify, Reachable, RunEvent, SearchBegun, memory_notes
-from mdm_tune.commands.profile_run import profile_notes
+from mdm_tune.commands.events import (
+    BudgetStarted,
+    Note,
+    Notify,
+    Reachable,
+    RunEvent,
+    SearchBegun,
+    Warnings,
+    memory_notes,
+    tell_loaded,
+)
+from mdm_tune.commands.profile_run import profile_notes, winner_notes
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
@@ -56,6 +67,7 @@ def search(
     came from another config, model, data or version; RunError where the storage fails.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
+    notify = warned = Warnings(notify)
     if folder.holds_search and not (resume or overwrite):
         raise InputError(
             f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
@@ -64,7 +76,7 @@ def search(
     # A database that cannot be used is said before a model is loaded.
     storage = None if config.search.storage is None else open_storage(config.search.storage)
     with opened(config, devices, allow) as run:
-        notify(Loaded(run))
+        tell_loaded(run, notify)
         timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
         used = versions(config.model.type)
@@ -88,11 +100,10 @@ def search(
             budgets, profiles = _budgets(run, folder, desk, timetable, notify)
         for note in memory_notes(run):
             notify(note)
-        record = _write_result(run, folder, budgets, profiles, timetable)
-        if (late := record["seconds_late"]) is not None:
+        if (late := timetable.late) is not None:
             given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
-            notify(Note(f"{given}: what compares schedules on unseen examples is never cut"))
-        return record
+            notify(Note(f"{given}: what compares schedules on unseen examples is never cut", "late"))
+        return _write_result(run, folder, budgets, profiles, late, warned)
 
 
 def _budgets(
@@ -117,14 +128,24 @@ def _budgets(
                 notify(Note(text))
 
         in_time = partial(timetable.trials_of, place)
-        budgets.append(search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time))
+        found = search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time)
+        doubts = list(winner_notes(profiles, found.winner))
+        for note in doubts:
+            notify(note)
+        codes = dict.fromkeys(note.code for note in doubts if note.code is not None)
+        budgets.append(replace(found, codes=tuple(codes)))
     return budgets, list(profiles.values())
 
 
 def _write_result(
-    run: Run, folder: RunFolder, budgets: Sequence[Budget], profiles: Sequence[Profiles], timetable: Timetable
+    run: Run,
+    folder: RunFolder,
+    budgets: Sequence[Budget],
+    profiles: Sequence[Profiles],
+    late: float | None,
+    warned: Warnings,
 ) -> Record:
-    folder.write_schedule(schedule_record(run, budgets))
+    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warned.records})
     reported = [
         scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
@@ -133,7 +154,8 @@ def _write_result(
     spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
     record = search_record(run, folder, budgets, spent)
     record["reported"] = list(reported_records(run, reported))
-    record["seconds_late"] = timetable.late
+    record["seconds_late"] = late
+    record["warnings"] = warned.records
     folder.write_json(folder.result.name, record)
     return record
 
@@ -178,7 +200,7 @@ def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
         if profiles.needed:
             raise
         profiles.without_start = True
-        notify(Note(f"the search does not start from an information profile: {error}"))
+        notify(Note(f"the search does not start from an information profile: {error}", "no-warm-start"))
 
 
 def refuse_changes(before: Record, now: Record, where: str) -> None:

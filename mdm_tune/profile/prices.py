@@ -122,7 +122,10 @@ def _linear_steps(profiles: Profiles, price: float) -> int | None:
 
 
 def write_profile(
-    priced: Sequence[tuple[Profiles, Sequence[PricedBudget]]], notes: Sequence[str], folder: RunFolder
+    priced: Sequence[tuple[Profiles, Sequence[PricedBudget]]],
+    notes: Sequence[str],
+    warnings: Sequence[Record],
+    folder: RunFolder,
 ) -> Record:
     """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON.
 
@@ -133,7 +136,14 @@ def write_profile(
     paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
     first, *others = (_profile_record(profiles, budgets) for profiles, budgets in priced)
     spent = cost_record(sum((profiles.spent for profiles, _ in priced), Cost()))
-    record = {**first, "other_block_lengths": others, **spent, "notes": list(notes), "files": paths}
+    record = {
+        **first,
+        "other_block_lengths": others,
+        **spent,
+        "notes": list(notes),
+        "warnings": list(warnings),
+        "files": paths,
+    }
     folder.open()
     folder.write_json(files["profile"], record)
     for kind, name in names.items():
@@ -141,7 +151,7 @@ def write_profile(
         for same in zip(*(budgets for _, budgets in priced), strict=True):
             best = min(same, key=lambda budget: budget.schedules[kind].nelbo.value)
             entries.append(_schedule_entry(best.steps, best.schedules[kind]))
-        folder.write_schedule(schedule_file_record(priced[0][0].run, entries), name)
+        folder.write_schedule(schedule_file_record(priced[0][0].run, entries) | {"warnings": list(warnings)}, name)
     return record
 
 

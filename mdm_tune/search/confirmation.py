@@ -100,7 +100,8 @@ class Budget:
     None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear that
     the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
     linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer than were asked for; exhausted:
-    because no counts are left. cost: of the budget, pilot and tuning (the trials) included.
+    because no counts are left. cost: of the budget, pilot and tuning (the trials) included. codes: of the warnings that
+    concern the winner at this budget.
     """
 
     steps: int
@@ -125,6 +126,7 @@ class Budget:
     cost: Cost
     pilot: Cost = field(default_factory=Cost)
     loser: Loser | None = None
+    codes: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Gain:
@@ -142,8 +144,8 @@ class Budget:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What to know before the gain is believed: ``less-diverse:FIGURE``, ``less-diverse-than-data:FIGURE``."""
-        return () if self.diversity is None else self.diversity.flags
+        """What to know before the gain is believed: ``less-diverse:FIGURE`` and the like, and codes."""
+        return (*self.codes, *(() if self.diversity is None else self.diversity.flags))
 
     @property
     def beats_linear(self) -> bool:

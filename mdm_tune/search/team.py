@@ -113,8 +113,8 @@ def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: 
 
 def _log(log: TextIO, event: RunEvent) -> None:
     match event:
-        case Note(text):
-            log.write(f"note: {text}\n")
+        case Note():
+            log.write(f"note: {event.said}\n")
         case TrialDone():
             log.write(f"trial {event.number + 1} of {event.trials}: {event.schedule.name} {event.value:.6g}\n")
         case Comparing():
