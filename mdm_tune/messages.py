@@ -62,6 +62,8 @@ def _written(value: object, length: int, depth: int = 0) -> str:
         return repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a number too long to show"
+    except Exception:  # the repr of somebody else's class
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def _entries(values: Sequence[object], length: int, depth: int) -> Iterator[str]:

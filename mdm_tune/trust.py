@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mdm_tune.errors import InputError
+from mdm_tune.guard import calling
+from mdm_tune.messages import shown_path
 
-__all__ = ["load_target", "require_trust"]
+__all__ = ["load_target", "require_trust", "written"]
 
 
 def require_trust(trust_code: bool, what: str) -> None:
@@ -61,17 +63,22 @@ def _module(path: Path, field: str) -> ModuleType:
         sys.path.append(str(path.parent))
     sys.modules[name] = module  # before it runs: dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise InputError(f"{field}: {path} cannot be imported: {described(error, path)}; correct the file") from None
+        what = f"{field}: {shown_path(path)}"
+        with calling(what, "correct the file", file=path, verb="cannot be imported", loading=True):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
 
 
-def described(error: BaseException, path: Path) -> str:
-    """An error's kind, text and the last line of the file at ``path`` that it passed through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines.append(error.lineno)
-    where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{where}"
+def written(options: object) -> str:
+    """Options of the user's own as text, the same for equal ones, whatever kinds of keys and values they have."""
+    return json.dumps(_sortable(options), sort_keys=True, default=str)
+
+
+def _sortable(value: object) -> object:
+    """Mappings with keys of text only, since keys of several kinds have no order."""
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else f"{type(key).__name__} {key}": _sortable(value[key]) for key in value}
+    return [_sortable(each) for each in value] if isinstance(value, list | tuple) else value

@@ -108,7 +108,8 @@ def test_the_denoiser_runs_without_gradients() -> None:
 def test_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     """Of the three distinct rows 2, 3 and 1 positions are wanted, 6 in all; 7 would be one for each copy."""
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: torch.zeros(shape))
-    with pytest.raises(RunError, match=r"one row of 3 logits per wanted position, expected \(6, 3\) and got \("):
+    said = r"one row of 3 float logits per wanted position, expected \(6, 3\) and got \(.* on rows 10 to 15 at step 3"
+    with pytest.raises(RunError, match=said):
         collect(Asker(denoiser, 100))
 
 

@@ -197,8 +197,14 @@ def test_a_function_of_answer_and_record() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda answer, record: record["other"], "metric f failed on example 0: KeyError: 'other'; mend the function"),
-        (lambda answer, record: math.nan, "metric f must return a finite number, got nan for example 0"),
+        (
+            lambda answer, record: record["other"],
+            "metric f failed on example 0: KeyError: 'other'; correct the function",
+        ),
+        (
+            lambda answer, record: math.nan,
+            "metric f must return a finite number, of at most 1e.100, got nan for example 0",
+        ),
         (lambda answer, record: math.inf, "got inf"),
         (lambda answer, record: None, "got None"),
         (lambda answer, record: "1", "got '1'"),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.errors import RunError
+from mdm_tune.guard import ForeignFailure, out_of_memory
 from mdm_tune.sampling.drawing import log_probabilities
 
 __all__ = ["Asker", "working_batch"]
 
 CALL = 1 << 28  # logits of one call at most, unless a single row has more: 1 GiB in float32
 ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # CPU, MPS and CUDA
 
 # Rows that fitted in the memory after more had not, by the denoiser itself: equal ones may lie on different devices.
 _working = WeakIdKeyDictionary()
@@ -60,7 +62,7 @@ class Asker:
         distinct, which = torch.unique(tokens, dim=0, return_inverse=True)
         union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
         union = union.index_add(0, which, wanted.long()) > 0
-        for part, logits in self._answers(distinct, union):
+        for part, logits in self._answers(distinct, union, _Place(names, which, where)):
             asked = union[part]
             place = asked.flatten().cumsum(0).view_as(asked) - 1
             mine = ((which >= part.start) & (which < part.stop)).nonzero().squeeze(1)
@@ -70,7 +72,7 @@ class Asker:
                 rows = mine[row[piece]]
                 yield rows, position[piece], log_probabilities(logits[source[piece]], names[rows], where)
 
-    def _answers(self, tokens: Tensor, wanted: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def _answers(self, tokens: Tensor, wanted: Tensor, place: _Place) -> Iterator[tuple[slice, Tensor]]:
         """Rows in order and their logits; rows that do not fit in the memory are asked again by half as many."""
         sizes = (wanted.sum(1) * self.denoiser.vocab_size).tolist()
         start, batch = 0, working_batch(self.denoiser, self.batch)
@@ -79,8 +81,15 @@ class Asker:
             failure = None
             try:
                 logits = self._call(tokens[part], wanted[part])
+            except ForeignFailure as error:
+                raise error.at(place.of(part)) from error.__cause__
+            except Unusable as error:
+                raise RunError(
+                    f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted position, "
+                    f"{error} {place.of(part)}; correct the denoiser"
+                ) from None
             except (MemoryError, RuntimeError) as error:
-                failure = _out_of_memory(error)
+                failure = out_of_memory(error)
                 if failure is None:
                     raise
             if failure is not None:  # not above, where the error still holds what the failed call had computed
@@ -99,13 +108,22 @@ class Asker:
         forwards: int = getattr(self.denoiser, "forwards", 1)
         self.denoiser_rows += forwards * len(tokens)
         self.denoiser_tokens += forwards * int((tokens >= 0).sum())
-        expected = (int(wanted.sum()), self.denoiser.vocab_size)
-        if logits.shape != expected:
-            raise RunError(
-                f"a denoiser must return one row of {self.denoiser.vocab_size} logits per wanted position, expected "
-                f"{expected} and got {tuple(logits.shape)}; mend the denoiser"
-            )
-        return logits
+        return readable(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a question is asked, for messages: names of the rows, the distinct row that each is, and the step."""
+
+    names: Tensor
+    which: Tensor
+    step: str
+
+    def of(self, part: slice) -> str:
+        """``on row 7 at step 3``, or the first and last of several rows."""
+        rows = self.names[(self.which >= part.start) & (self.which < part.stop)].tolist()
+        first, last = min(rows, default=0), max(rows, default=0)
+        return f"on {f'row {first}' if first == last else f'rows {first} to {last}'} {self.step}"
 
 
 def _stop(sizes: list[int], start: int, batch: int) -> int:
@@ -115,14 +133,6 @@ def _stop(sizes: list[int], start: int, batch: int) -> int:
         total += sizes[stop]
         stop += 1
     return stop
-
-
-def _out_of_memory(error: Exception) -> str | None:
-    """What PyTorch, on any device, or NumPy says where an allocation fails; None for any other error."""
-    said = str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in said.lower() for sign in OUT_OF_MEMORY):
-        return said.partition("\n")[0] or type(error).__name__
-    return None
 
 
 def _halved(rows: int, length: int, failure: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,13 +11,16 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.lengths import EqualLengths
+from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.errors import InputError
+from mdm_tune.guard import ForeignFailure, calling, safe
 
 __all__ = ["Examined", "checked"]
 
 EXACT = 1e-3  # of the effect of visible tokens: what float32 rounding may amount to
 HALF = 0.25  # the same for bfloat16 and float16
 HALF_NOISE = 0.02  # and what their rounding may be beside it, in total variation
+LARGEST = 2**31 - 1  # of vocabularies and ids
 NOTHING = 1e-9  # a total variation that is none
 
 
@@ -66,16 +70,18 @@ def checked(
 class Examined:
     """A denoiser whose every answer is looked at.
 
-    where: what it is, for messages. Raises InputError where it lacks the attributes of a denoiser.
+    where: what it is, for messages. file: where its code is. Raises InputError where it lacks the attributes of a
+    denoiser.
     """
 
-    def __init__(self, denoiser: Denoiser, where: str) -> None:
-        self.denoiser, self.where = denoiser, where
+    def __init__(self, denoiser: Denoiser, where: str, file: Path | None = None) -> None:
+        self.denoiser, self.where, self.file = denoiser, where, file
         self.dtype = torch.float32
-        for name in ("vocab_size", "mask_id"):
-            value = getattr(denoiser, name, None)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise self.failed("attributes", f"have a whole number {name}", repr(value))
+        for name, least in (("vocab_size", 1), ("mask_id", 0)):
+            with calling(where, "correct it", file=file, place=f"in {name}", loading=True):
+                value = getattr(denoiser, name, None)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+                raise self.failed("attributes", f"have a whole number {name} from {least} to {LARGEST}", safe(value))
         if not callable(denoiser):
             raise self.failed("attributes", "be callable with (tokens, wanted)", type(denoiser).__name__)
 
@@ -87,19 +93,17 @@ class Examined:
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """Log probabilities (wanted.sum(), vocab_size) in float64."""
-        answer: Any
         try:
-            with torch.inference_mode():
-                answer = self.denoiser(tokens.clone(), wanted.clone())
-        except InputError:
-            raise
-        except Exception as error:  # whatever somebody else's code raises
-            said = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", said) from error
+            with torch.inference_mode(), calling(self.where, file=self.file):
+                given: Any = self.denoiser(tokens.clone(), wanted.clone())
+        except ForeignFailure as error:
+            raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", error.said) from error
         expected = (int(wanted.sum()), self.denoiser.vocab_size)
-        if not isinstance(answer, Tensor) or answer.shape != expected or not answer.is_floating_point():
-            got = f"{tuple(answer.shape)} {answer.dtype}" if isinstance(answer, Tensor) else type(answer).__name__
-            raise self.failed("shape", f"return float logits {expected}, one row per wanted position", got)
+        try:
+            answer = readable(given, expected, tokens.device)
+        except Unusable as error:
+            rule = f"return float logits {expected}, one row per wanted position"
+            raise self.failed("shape", rule, str(error).partition(" and got ")[2]) from None
         self.dtype = answer.dtype
         best = answer.amax(1) if len(answer) else answer.new_zeros(1)
         if not bool(torch.isfinite(best).all()):

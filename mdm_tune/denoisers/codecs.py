@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.guard import calling
 from mdm_tune.messages import shown
 from mdm_tune.text import Codec, Symbols
-from mdm_tune.trust import described
 
 __all__ = ["OwnCodec", "codec_of"]
 
@@ -26,12 +26,8 @@ class OwnCodec:
 
     def __init__(self, codec: Any, where: str, file: Path, vocab_size: int, mask_id: int) -> None:
         self.codec, self.where, self.file, self.vocab_size, self.mask_id = codec, where, file, vocab_size, mask_id
-        try:
+        with calling(f"{where}: end_tokens of its codec", "correct it", file=file, loading=True):
             ends: Any = codec.end_tokens
-        except Exception as error:  # a property of somebody else's code
-            raise InputError(
-                f"{where}: end_tokens of its codec failed: {described(error, file)}; correct it"
-            ) from error
         if not isinstance(ends, tuple | list) or not all(self._is_token(token) and token != mask_id for token in ends):
             raise InputError(
                 f"{where}: end_tokens of its codec must be a tuple of ids below {vocab_size} without the mask "
@@ -70,15 +66,9 @@ class OwnCodec:
         return self._text("chat", [dict(message) for message in messages])
 
     def _called(self, method: str, given: Any) -> Any:
-        try:
+        what, place = f"{self.where}: {method} of its codec", f"on {shown(given)}"
+        with calling(what, "correct the codec", file=self.file, place=place, loading=True):
             return getattr(self.codec, method)(given)
-        except InputError:
-            raise
-        except Exception as error:  # whatever somebody else's code raises
-            raise InputError(
-                f"{self.where}: {method} of its codec failed on {shown(given)}: {described(error, self.file)}; "
-                "correct the codec"
-            ) from error
 
     def _text(self, method: str, given: Any) -> str:
         found = self._called(method, given)
@@ -109,8 +99,9 @@ def codec_of(made: Any, where: str, file: Path) -> Codec:
     model has tokens.
     """
     vocab_size, mask_id = int(made.vocab_size), int(made.mask_id)
-    codec = getattr(made, "codec", None)
-    symbols = getattr(made, "symbols", None) if codec is None else getattr(codec, "symbols", None)
+    with calling(where, "correct it", file=file, loading=True):
+        codec = getattr(made, "codec", None)
+        symbols = getattr(made, "symbols", None) if codec is None else getattr(codec, "symbols", None)
     if codec is None and symbols is not None:
         if not isinstance(symbols, str):
             raise InputError(

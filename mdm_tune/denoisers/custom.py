@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,18 @@ from torch import Tensor, nn
 from mdm_tune.config.models import CustomConfig
 from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.codecs import codec_of
+from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.own import OwnDenoiser
 from mdm_tune.errors import InputError
-from mdm_tune.trust import described, load_target
+from mdm_tune.guard import calling, safe
+from mdm_tune.messages import shown_path
+from mdm_tune.trust import load_target, written
 
 __all__ = ["load_custom"]
 
 ROWS = 2
+LONGEST = 65_536  # of a sequence, as in a config
 CALLS = 64  # to draw the rows of the checks
 
 
@@ -33,33 +39,36 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     Raises InputError without ``trust_code``, where the function cannot be called, and for the first failing check.
     """
     build = load_target(config.target, trust_code, "model.target")
-    where = f"model.target: {config.target}"
+    where, file = f"model.target: {shown_path(config.target)}", Path(config.target.rpartition(":")[0])
     options = dict(config.options)
-    try:
-        placed = "device" in inspect.signature(build).parameters
+    named = f"with model.options [{', '.join(map(safe, sorted(options)))}]"
+    with calling(where, "correct it", file=file, place=named, loading=True):
+        placed = "device" in _parameters(build)
         if placed:
             options.setdefault("device", device)
         made = build(**options)
-    except InputError:
-        raise
-    except Exception as error:
-        file = Path(config.target.rpartition(":")[0])
+        if isinstance(made, nn.Module):
+            made = made.eval().requires_grad_(False)
+            made = made if placed else made.to(device)
+        length = config.length or getattr(made, "length", None)
+    if not isinstance(length, int) or isinstance(length, bool) or not 3 <= length <= LONGEST:
         raise InputError(
-            f"{where} failed with model.options {sorted(config.options)}: {described(error, file)}; correct it"
-        ) from error
-    if isinstance(made, nn.Module):
-        made = made.eval().requires_grad_(False)
-        made = made if placed else made.to(device)
-    length = config.length or getattr(made, "length", None)
-    if not isinstance(length, int) or isinstance(length, bool) or length < 3:
-        raise InputError(
-            f"{where} must return a denoiser with a whole number length, at least 3, got {length!r}; "
-            "add it, or set model.length"
+            f"{where} must return a denoiser with a whole number length, at least 3 and at most {LONGEST}, got "
+            f"{safe(length)}; add it, or set model.length"
         )
-    examined = Examined(made, where)
-    codec = codec_of(made, where, Path(config.target.rpartition(":")[0]))
+    examined = Examined(made, where, file)
+    codec = codec_of(made, where, file)
     found, notes = checked(examined, _rows(examined, length, device), slice(0, length))
-    return Loaded(found, codec, length, tuple(notes), _fingerprint(config))
+    own = OwnDenoiser(made, where, file)
+    guarded = EqualLengths(own) if isinstance(found, EqualLengths) else own
+    return Loaded(guarded, codec, length, tuple(notes), _fingerprint(config))
+
+
+def _parameters(build: Callable[..., Any]) -> Iterable[str]:
+    try:
+        return inspect.signature(build).parameters
+    except ValueError:  # of code that is not Python
+        return ()
 
 
 def _rows(examined: Examined, length: int, device: str) -> Tensor:
@@ -77,5 +86,5 @@ def _rows(examined: Examined, length: int, device: str) -> Tensor:
 def _fingerprint(config: CustomConfig) -> str:
     """Sixteen hex digits of the file and the options: what the function loads beside them is not seen."""
     source = Path(config.target.rpartition(":")[0]).read_bytes()
-    told = json.dumps([config.target.rpartition(":")[2], config.options], sort_keys=True, default=str)
+    told = written([config.target.rpartition(":")[2], config.options])
     return hashlib.sha256(source + told.encode()).hexdigest()[:16]

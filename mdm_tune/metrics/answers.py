@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.datasets.templates import fill
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.guard import calling, finite_number, safe
 from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.sampling.unmasking import Unmasked
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 Values = NDArray[np.float64]
+LARGEST = 1e100  # of a custom metric's values, whose squares must be numbers too
 Ignored = Literal["spaces", "case", "punctuation", "number-format"]
 NUMBER = re.compile(r"([-+]?)\$?([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
 
@@ -126,25 +130,29 @@ def regex_match(
 
 
 def custom_metric(
-    dataset: Dataset, function: Callable[[str, dict[str, Any]], object], direction: Direction, name: str
+    dataset: Dataset,
+    function: Callable[[str, dict[str, Any]], object],
+    direction: Direction,
+    name: str,
+    file: Path | None = None,
 ) -> AnswerMetric:
-    """What a user's function makes of each answer and its record.
+    """What a user's function makes of each answer and a copy of its record.
 
-    name: what to call it. Raises RunError, when it is used, for whatever the function raises and for a value that is
-    no finite number.
+    name: what to call it. file: where it is. Raises RunError, when it is used, for whatever the function raises and for
+    a value that is no finite number.
     """
     _examples(dataset, "custom")
 
     def judged(answer: str, example: Example) -> float:
-        try:
-            value = function(answer, dict(example.record))
-        except Exception as error:
+        with calling(f"metric {name}", "correct the function", file=file, place=f"on {example.named}"):
+            given = function(answer, deepcopy(dict(example.record)))
+        value = finite_number(given)
+        if value is None or abs(value) > LARGEST:
             raise RunError(
-                f"metric {name} failed on {example.named}: {type(error).__name__}: {error}; mend the function"
-            ) from error
-        if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-            raise RunError(f"metric {name} must return a finite number, got {value!r} for {example.named}")
-        return float(value)
+                f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe(given)} for "
+                f"{example.named}; correct the function"
+            )
+        return value
 
     return AnswerMetric("custom", name, direction, *_each(dataset, judged))
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile.pricing import checked_alphas, checked_counts
 from mdm_tune.sampling.drawing import ORDERS, Order, order_score, top
@@ -109,9 +110,10 @@ class Enumeration:
         for part, wanted in zip(tokens.split(BATCH), hidden.split(BATCH), strict=True):
             with torch.inference_mode():
                 logits = denoiser(part, wanted)
-            expected = (int(wanted.sum()), self.vocab_size)
-            if logits.shape != expected:
-                raise RunError(f"expected logits {expected}, got {tuple(logits.shape)}: mend the denoiser")
+            try:
+                logits = readable(logits, (int(wanted.sum()), self.vocab_size), part.device)
+            except Unusable as error:
+                raise RunError(f"a denoiser must return logits, {error}; correct the denoiser") from None
             answers.append(logits.double().log_softmax(1).cpu().numpy())
         log_p = np.zeros((*self._states.shape, self.vocab_size))
         log_p[self._hidden] = np.concatenate(answers)

@@ -136,7 +136,8 @@ def text_metrics(
         found["regex"] = regex_match(dataset, regex.pattern, regex.match, regex.reference, regex.ignore)
     if (custom := config.custom) is not None:
         function = load_target(custom.target, trust_code, "metrics.custom.target")
-        found["custom"] = custom_metric(dataset, function, custom.direction, custom.target.rpartition(":")[2])
+        file, _, name = custom.target.rpartition(":")
+        found["custom"] = custom_metric(dataset, function, custom.direction, name, Path(file))
     if (likely := config.generative_nll) is not None:
         found["generative_nll"] = generative_nll(dataset, reference(likely, "generative_nll"), likely.with_prompt)
     if (alike := config.mauve) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError, MdmTuneError, RunError
+from mdm_tune.errors import InputError
+from mdm_tune.guard import calling, safe
+from mdm_tune.messages import shown_path
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
-from mdm_tune.trust import described, load_target
+from mdm_tune.trust import load_target, written
 
 __all__ = ["External", "Generated", "load_external"]
 
 FIELDS = ("tokens", "nfe", "denoiser_rows")
+MOST = 2**53  # of a count: what floating point still tells from its neighbours
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class External:
     ) -> None:
         self.generate, self.target = generate, target
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
-        named = inspect.signature(generate).parameters
+        self.file = Path(target.rpartition(":")[0])
+        named = _parameters(generate)
         offered = {"denoiser": denoiser, "device": device, "mask_id": denoiser.mask_id}
         module = getattr(getattr(denoiser, "inner", denoiser), "model", None)
         offered |= {} if module is None else {"model": module}
@@ -78,9 +81,8 @@ class External:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits of the file, the name and the options: what the code loads beside them is not seen."""
-        file, _, name = self.target.rpartition(":")
-        told = json.dumps([name, self.own], sort_keys=True, default=str)
-        return hashlib.sha256(Path(file).read_bytes() + told.encode()).hexdigest()[:16]
+        told = written([self.target.rpartition(":")[2], self.own])
+        return hashlib.sha256(self.file.read_bytes() + told.encode()).hexdigest()[:16]
 
     def unmask(
         self,
@@ -126,31 +128,30 @@ class External:
 
     def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first: int) -> Unmasked:
         """One batch, whose first row has the number ``first`` in messages, and its answer checked."""
-        try:
-            with torch.no_grad():
-                answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
-        except MdmTuneError:
-            raise
-        except Exception as error:  # whatever somebody else's code raises
-            file = Path(self.target.rpartition(":")[0])
-            raise RunError(
-                f"sampler.target: {self.target} failed on rows {first} to {first + len(prompts) - 1}: "
-                f"{described(error, file)}; what was finished is kept: correct it, or lower sampler.batch where the "
-                "memory does not suffice, and run again"
-            ) from error
-        found = self._read(answer, first)
+        remedy = (
+            "what was finished is kept: correct it, or lower sampler.batch where the memory does not suffice, and run "
+            "again"
+        )
+        place = f"on rows {first} to {first + len(prompts) - 1}"
+        with torch.no_grad(), calling(self._where, remedy, file=self.file, place=place):
+            answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
+            found = self._read(answer, first)
         tokens = self._tokens(found.tokens, prompts, first)
         nfe = self._nfe(found.nfe, prompts, first)
         rows, calls = found.denoiser_rows, int(nfe.sum())
         if rows is None:
             rows = calls
-        elif isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-            raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", repr(rows), first)
+        elif isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST:
+            raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", safe(rows), first)
         positions = int((nfe * (prompts >= 0).sum(1)).sum())
         return Unmasked(tokens, None, nfe, rows, round(positions * rows / max(1, calls)))
 
+    @property
+    def _where(self) -> str:
+        return f"sampler.target: {shown_path(self.target)}"
+
     def _wrong(self, check: str, rule: str, got: str, first: int) -> InputError:
-        where = f"sampler.target: {self.target}: check {check!r} failed in the batch from row {first} on"
+        where = f"{self._where}: check {check!r} failed in the batch from row {first} on"
         return InputError(f"{where}: the code must {rule}, got {got}; correct it")
 
     def _read(self, answer: Any, first: int) -> Generated:
@@ -162,38 +163,48 @@ class External:
         else:
             given = {name: getattr(answer, name) for name in FIELDS if hasattr(answer, name)}
         if not {"tokens", "nfe"} <= given.keys() <= set(FIELDS):
-            got = type(answer).__name__ + (f" of {sorted(map(str, given))}" if given else "")
+            got = type(answer).__name__ + (f" of [{', '.join(map(safe, sorted(given, key=str)))}]" if given else "")
             raise self._wrong("answer", "return tokens and nfe, as a tuple, a dict or attributes", got, first)
         return Generated(**given)
 
     def _tokens(self, given: Any, prompts: Tensor, first: int) -> Tensor:
-        found = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
-        if not isinstance(found, Tensor) or found.shape != prompts.shape or found.dtype != torch.int64:
-            got = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        found: Any = given
+        if isinstance(given, np.ndarray) and given.dtype == np.int64:
+            found = torch.from_numpy(np.ascontiguousarray(given))  # one that runs backwards cannot be shared
+        dense = isinstance(found, Tensor) and found.layout is torch.strided and not found.is_meta
+        if not dense or found.shape != prompts.shape or found.dtype != torch.int64:
+            whole = isinstance(found, Tensor | np.ndarray)
+            got = f"{tuple(found.shape)} {found.dtype}" if whole else type(found).__name__
+            got += "" if dense or not isinstance(found, Tensor) else ", not dense"
             raise self._wrong("shape", f"return tokens {tuple(prompts.shape)} torch.int64, as the prompts", got, first)
-        found = found.to(prompts.device)
+        tokens: Tensor = found.to(prompts.device)
         hidden = prompts == self.mask_id
-        known = (found >= 0) & (found < self.vocab_size)
+        known = (tokens >= 0) & (tokens < self.vocab_size)
         for check, rule, wrong in (
-            ("prompt", "leave prompt and padding as they are", ~hidden & (found != prompts)),
-            ("finished", "leave no position masked", hidden & (found == self.mask_id)),
+            ("prompt", "leave prompt and padding as they are", ~hidden & (tokens != prompts)),
+            ("finished", "leave no position masked", hidden & (tokens == self.mask_id)),
             ("vocabulary", f"draw tokens from 0 to {self.vocab_size - 1}", hidden & ~known),
         ):
             if bool(wrong.any()):
                 row, place = wrong.nonzero()[0].tolist()
-                got = f"token {int(found[row, place])} at position {place} of row {first + row}"
+                got = f"token {int(tokens[row, place])} at position {place} of row {first + row}"
                 raise self._wrong(check, rule, got, first)
-        return found
+        return tokens
 
     def _nfe(self, given: Any, prompts: Tensor, first: int) -> Tensor:
         rows = len(prompts)
-        found = torch.as_tensor(given).to(prompts.device)
+        try:
+            found = torch.as_tensor(given).detach().to(prompts.device)
+        except Exception:  # text, a list of lists, a number beyond 64 bits, a tensor without values
+            raise self._wrong(
+                "nfe", f"return nfe as ({rows},) integers, or one for all rows", safe(given), first
+            ) from None
         found = found.expand(rows) if found.ndim == 0 else found
         if found.shape != (rows,) or found.dtype not in (torch.int64, torch.int32):
             got = f"{tuple(found.shape)} {found.dtype}"
             raise self._wrong("nfe", f"return nfe as ({rows},) integers, or one for all rows", got, first)
-        if bool((found < 1).any()):
-            row = int((found < 1).nonzero()[0, 0])
+        if bool(((found < 1) | (found > MOST // rows)).any()):
+            row = int(((found < 1) | (found > MOST // rows)).nonzero()[0, 0])
             raise self._wrong("nfe", "count one call or more", f"{int(found[row])} for row {first + row}", first)
         return found.long()
 
@@ -214,9 +225,19 @@ def load_external(
     external = External(generate, denoiser, target, options or {}, device)
     try:
         inspect.signature(generate).bind(None, None, None, **external.options)
+    except ValueError:  # of code that is not Python
+        pass
     except TypeError as error:
         raise InputError(
-            f"sampler.target: {target} is called with (prompts, counts, seeds) and sampler.options "
-            f"{sorted(external.own)}, and takes no such call: {error}; correct its arguments, or the options"
+            f"sampler.target: {shown_path(target)} is called with (prompts, counts, seeds) and sampler.options "
+            f"[{', '.join(map(safe, sorted(external.own)))}], and takes no such call: {safe(str(error), 200)}; correct "
+            "its arguments, or the options"
         ) from None
     return external
+
+
+def _parameters(generate: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(generate).parameters
+    except (TypeError, ValueError):  # of code that is not Python
+        return {}
