@@ -84,7 +84,9 @@ def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions
             f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
             "give cpu or cpu:2"
         )
-    with Replicas(partial(_denoiser_on, config, run.evaluator.length, allow, free), replicated) as replicas:
+    with Replicas(
+        partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free), replicated
+    ) as replicas:
         run.evaluator.unmask, run.evaluator.copies = replicas.unmask, len(replicated)
         yield replace(run, replicas=replicas)
 
@@ -104,14 +106,16 @@ def _with_own_code(config: Config, target: str, devices: Sequence[str], allow: P
 
 
 def _denoiser_on(
-    config: Config, length: int, allow: Permissions, free: Mapping[str, int] | None, device: str
+    config: Config, length: int, closing: int, allow: Permissions, free: Mapping[str, int] | None, device: str
 ) -> Denoiser:
-    return _guided(load_model(config.model, device, allow, free).denoiser, config, length)
+    return _guided(load_model(config.model, device, allow, free).denoiser, config, length, closing)
 
 
-def _guided(denoiser: Denoiser, config: Config, length: int) -> Denoiser:
-    """The denoiser under the config's guidance, which hides all but the last ``length`` positions of a row."""
-    return Guided(denoiser, config.sampler.guidance, length) if config.sampler.guidance else denoiser
+def _guided(denoiser: Denoiser, config: Config, length: int, closing: int) -> Denoiser:
+    """The denoiser under the config's guidance, which hides what stands before the last ``length`` positions of a row,
+    those that close the text aside.
+    """
+    return Guided(denoiser, config.sampler.guidance, length, closing) if config.sampler.guidance else denoiser
 
 
 def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu") -> Run:
@@ -134,7 +138,9 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
     )
     metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
     check_data(config, metric, dataset)
-    evaluator = Evaluator(_guided(model.denoiser, config, length), length, sampler, metric, dataset, lengths)
+    evaluator = Evaluator(
+        _guided(model.denoiser, config, length, _closing(dataset)), length, sampler, metric, dataset, lengths
+    )
     search = SearchSettings(
         config.search.strategy,
         config.search.trials,
@@ -152,6 +158,10 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
         config.search.timeout,
     )
     return Run(config, model, evaluator, search, reported, benchmark=benchmark)
+
+
+def _closing(dataset: Dataset | None) -> int:
+    return 0 if dataset is None else dataset.closing
 
 
 def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int | None, ...]:
@@ -244,7 +254,8 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
                 "some: give each an answer (dataset.answer) and, where answers are shorter than "
                 "dataset.generation_length, the model end tokens (model.end_tokens)"
             )
-        outside = split.hidden[:, : -dataset.length] if config.sampler.guidance else split.hidden[:, :0]
+        first = split.hidden.shape[1] - dataset.length - dataset.closing
+        outside = split.hidden[:, : max(first, 0) if config.sampler.guidance else 0]
         if bool(outside.any()):
             raise InputError(
                 "sampler.guidance: hides what stands before the positions to fill, which must be the last ones of each "

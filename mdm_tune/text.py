@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import shown
 
-__all__ = ["Codec", "Symbols"]
+__all__ = ["Codec", "Symbols", "chat_prompt", "lost"]
 
 
 class Codec(Protocol):
     """From text to a model's tokens and back.
 
-    end_tokens: ids that end a text, () where there are none; the first is what fills the rest of an answer.
+    end_tokens: ids that end a text, () where there are none; the first is what fills the rest of an answer. Where some
+    text is read as a special token, a codec may have ``specials(text)``, the place and the text of each, and
+    ``encode(text, plain)``, which reads those at the places ``plain`` as text.
     """
 
     @property
@@ -38,6 +42,31 @@ class Codec(Protocol):
         Raises InputError where the model has no chat template.
         """
         ...
+
+
+def lost(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:
+    """The content of the first message that a chat template left out; None where all are there.
+
+    White space counts for nothing, and a template may write a text as a string of JSON.
+    """
+    whole = "".join(rendered.split())
+    for message in messages:
+        content = message["content"]
+        forms = (content, json.dumps(content)[1:-1], json.dumps(content, ensure_ascii=False)[1:-1])
+        if not any("".join(form.split()) in whole for form in forms):
+            return content
+    return None
+
+
+def chat_prompt(codec: Codec, messages: Sequence[Mapping[str, str]]) -> str:
+    """The messages in the codec's chat template; raises InputError where that leaves one of them out."""
+    text = codec.chat(messages)
+    if (content := lost(messages, text)) is not None:
+        raise InputError(
+            f"dataset.chat: the model's chat template must show every message, got none of {shown(content)} in "
+            f"{shown(text)}; correct the template (chat_template of its tokenizer), or leave chat out"
+        )
+    return text
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,39 @@ def test_whole_texts_are_framed_and_keep_their_own_length() -> None:
     assert whole.length == 2 and not whole.uniform
 
 
-def test_a_framed_prompt_has_no_end_and_not_two_beginnings() -> None:
-    _, split = dataset(
-        [Example("1", ("ab", Hole("c"))), Example("2", ("[ab", Hole("c")))],
-        Framing(LETTERS.symbols),
-        generation_length=2,
-    )
-    assert split.start.tolist() == [row("[ab??"), row("[ab??")]
-    assert split.originals.tolist() == [row("[abc."), row("[abc.")]  # without an end token the rest is unknown
+@pytest.mark.parametrize(
+    ("ends", "pieces", "length", "given", "told"),
+    [
+        # A model that ends its own texts says by itself where an answer ends.
+        ((9,), ("ab", Hole("c")), 2, "[ab??", "[abc$"),
+        ((9,), ("ab", Hole("c", 3)), None, "[ab???", "[abc$$"),
+        # The reference fills its hole, so that the end is known: as in a text.
+        ((9,), ("ab", Hole("c")), None, "[ab?]", "[abc]"),
+        ((9,), (Hole("abc"),), None, "[???]", "[abc]"),
+        ((9,), ("a", Hole("b"), "c"), None, "[a?c]", "[abc]"),
+        # A model that ends none was trained on texts with both special tokens only.
+        ((), ("ab", Hole("c")), 2, "[ab??]", "[abc.]"),
+        ((), ("ab", Hole("cd")), 2, "[ab??]", "[abcd]"),
+        ((), ("ab", Hole("c")), None, "[ab?]", "[abc]"),
+        # What stands there already, from a chat template or by hand, is not put twice.
+        ((), ("[ab", Hole("c")), 2, "[ab??]", "[abc.]"),
+        ((), ("[ab", Hole("c"), "d]"), None, "[ab?d]", "[abcd]"),
+    ],
+)
+def test_the_frame_is_that_of_a_text_where_the_end_is_known(
+    ends: tuple[int, ...], pieces: tuple[str | Hole, ...], length: int | None, given: str, told: str
+) -> None:
+    more = {} if length is None else {"generation_length": length}
+    found, split = dataset([Example("1", pieces)], Framing(LETTERS.symbols, ends), **more)
+    assert split.start.tolist() == [row(given)] and split.originals.tolist() == [row(told)]
+    assert found.closing == (given.endswith("?]"))
+
+
+def test_a_prompt_with_its_answer_is_the_row_of_the_text() -> None:
+    """Only what is hidden differs: a price of an answer is one of the same text."""
+    codec = Framing(LETTERS.symbols)
+    _, split = dataset([Example("1", ("ab", Hole("cd"))), Example("2", (Hole("abcd"),))], codec)
+    assert split.originals[0].tolist() == split.originals[1].tolist() == row("[abcd]")
 
 
 def test_holes_inside_a_text_are_read_back_one_by_one() -> None:

@@ -104,6 +104,16 @@ def test_what_the_two_predictions_see() -> None:
     assert all(torch.equal(call[1], wanted) for call in counting.calls)
 
 
+def test_what_closes_a_text_stays_visible() -> None:
+    counting = CountingDenoiser(small_transformer())
+    tokens = torch.tensor([[-1, 0, 1, 2, 7, 7, 3, 5], [0, 7, 1, 2, 7, 7, 7, 5]])
+    wanted = (tokens == 7) & (torch.arange(8) > 3)
+    Guided(counting, 1.0, 3, 1)(tokens, wanted)
+    assert counting.calls[1][0].tolist() == [[-1, 7, 7, 7, 7, 7, 3, 5], [7, 7, 7, 7, 7, 7, 7, 5]]
+    with pytest.raises(InputError, match="only the last 2 positions"):
+        Guided(counting, 1.0, 2, 1)(tokens, wanted)
+
+
 def test_scale_zero_is_the_denoiser() -> None:
     counting = CountingDenoiser(TableDenoiser(LAW))
     guided = Guided(counting, 0.0, 3)

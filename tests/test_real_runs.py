@@ -152,7 +152,7 @@ def test_samples_end_where_evaluate_ends_answers(place: Path, tmp_path: Path) ->
     drawn, _ = answered("sample", config(place, tmp_path, task), "--number", "12", "--schedule", "linear")
     cut = 0
     for each in drawn["samples"]:
-        whole = "".join(RESIDUES[token - 5] for token in each["tokens"][-4:] if token >= 5)
+        whole = "".join(RESIDUES[token - 5] for token in each["tokens"][-5:-1] if token >= 5)
         expected = whole[: min((at for stop in stops if (at := whole.find(stop)) >= 0), default=len(whole))]
         assert each["text"] == expected
         cut += expected != whole
@@ -419,13 +419,13 @@ def test_likelihoods_of_answers_are_those_of_the_module_called_by_hand(
     assert dataset is not None and len(values) == 12
     for example in dataset.splits["report"].examples:
         residue = {letter: 5 + number for number, letter in enumerate(RESIDUES)}
-        asked = [2, *(residue[letter] for letter in example.record["q"])]
+        asked, closed = [2, *(residue[letter] for letter in example.record["q"])], [3]
         answer = [residue[letter] for letter in example.record["a"]]
         nll, size = 0.0, block_length or 4
         for first in range(0, 4, size):
             hidden = [*answer[:first], *[BERT_MASK] * (4 - first)]
             told, untold = (
-                model(torch.tensor([[*before, *hidden]])).logits[0, len(asked) :].double()
+                model(torch.tensor([[*before, *hidden, *closed]])).logits[0, len(asked) : -1].double()
                 for before in (asked, [BERT_MASK] * len(asked))
             )
             logits = untold + (scale + 1) * (told - untold)

@@ -9,7 +9,7 @@ import pytest
 
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
 from mdm_tune.errors import InputError
-from mdm_tune.text import Codec
+from mdm_tune.text import Codec, chat_prompt, lost
 from tests.tiny_models import residue_vocabulary, transformers, word_tokenizer
 
 WORDS = ["<unk>", "<s>", "</s>", "<mask>", "the", "cat", "sat"]
@@ -76,6 +76,38 @@ def test_chats(words: Any) -> None:
     assert codec.chat([turn]) == "<s> user: the cat assistant:"
     with pytest.raises(InputError, match=r"refuses messages of roles \['system'\]: no system here"):
         codec.chat([{"role": "system", "content": "sat"}])
+
+
+PARTS = "{% for m in messages %}<s> {{ m.role }}: {% for part in m.content %}{{ part.text }}{% endfor %} {% endfor %}"
+
+
+def test_a_template_that_goes_through_parts_is_given_them(words: Any) -> None:
+    words.chat_template = PARTS
+    codec = TokenizerCodec(words, vocab_size=7)
+    assert codec.chat([{"role": "user", "content": "the cat"}]) == "<s> user: the cat "
+    assert chat_prompt(codec, [{"role": "user", "content": "the cat"}]) == "<s> user: the cat "
+
+
+@pytest.mark.parametrize("template", ["<s> user: ", "{% for m in messages %}{{ m.role }}{% endfor %}"])
+def test_a_template_that_loses_the_message_is_refused(words: Any, template: str) -> None:
+    words.chat_template = template
+    codec = TokenizerCodec(words, vocab_size=7)
+    with pytest.raises(InputError, match="chat template must show every message, got none of 'the cat' in"):
+        chat_prompt(codec, [{"role": "user", "content": "the cat"}])
+
+
+@pytest.mark.parametrize(
+    ("content", "rendered", "there"),
+    [
+        ("the cat", "<s>the cat</s>", True),
+        ("  the\n cat ", "<s>the cat</s>", True),  # a template may trim
+        ('say "x"\n', '{"content": "say \\"x\\"\\n"}', True),  # or write JSON
+        ("é", '"\\u00e9"', True),
+        ("the cat", "<s>the dog</s>", False),
+    ],
+)
+def test_what_counts_as_shown(content: str, rendered: str, there: bool) -> None:
+    assert lost([{"role": "user", "content": content}], rendered) == (None if there else content)
 
 
 def test_tokens_by_text_and_by_id(words: Any) -> None:

@@ -19,10 +19,11 @@ from mdm_tune.benchmarks.execution import Limits, Outcome, isolation, require_pe
 from mdm_tune.benchmarks.tasks import cut
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import SHARE
 from mdm_tune.statistics import Bounds
-from mdm_tune.text import Codec
+from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["CodeTask", "load_code_task"]
 
@@ -169,12 +170,13 @@ def _maker(
         if config.chat:
             messages, begun = kind.messages(document.fields, shown)
             system = [] if config.system is None else [{"role": "system", "content": config.system}]
-            prompt = codec.chat([*system, *messages]) + begun
+            prompt = chat_prompt(codec, [*system, *messages]) + begun
         else:
             prompt = kind.prompt(document.fields, shown)
         end = FENCE if config.chat else kind.stops[0] if kind is MBPP else ""
         pieces = (before + prompt, Hole(kind.reference(document.fields) + end))
-        return Example(document.id, pieces, dict(document.fields), document.source)
+        plain = plain_places(codec, pieces, [document.fields, *shown])
+        return Example(document.id, pieces, dict(document.fields), document.source, plain)
 
     return example
 

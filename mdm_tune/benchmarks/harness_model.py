@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from mdm_tune.build import Run
 from mdm_tune.config.file import conflicts_in
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.settings import Setting
+from mdm_tune.text import chat_prompt
 
 __all__ = ["HarnessModel"]
 
@@ -40,6 +43,8 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         super().__init__()
         self.run, self.setting, self.name, self.prefix, self.draws = run, setting, name, prefix, draws
         self.answers: dict[str, dict[str, Any]] = {}
+        listed = () if run.dataset is None else run.dataset.splits["report"].examples
+        self._own = {example.id: example for example in listed}
         self.nfe: list[float] = []
         self.cost = Cost()
 
@@ -49,7 +54,9 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         Sampler and length are the config's: of a task's settings for generation only ``until`` is heeded.
         """
         hole = Hole(None, self.run.evaluator.length)
-        dataset = self._dataset([_example(self._id(each), self.prefix + each.args[0], hole) for each in requests])
+        dataset = self._dataset(
+            [self._example(self._id(each), self.prefix + each.args[0], hole, each) for each in requests]
+        )
         split = dataset.splits["report"]
         result = self._fill(split)
         texts = [
@@ -74,7 +81,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         random = self.run.config.sampler.order == "random"
         draws = self.draws if random else 1
         wanted = [
-            _example(f"{self._id(each)}/{each.idx}/{draw}", context, Hole(continuation))
+            self._example(f"{self._id(each)}/{each.idx}/{draw}", context, Hole(continuation), each)
             for each in requests
             for context, continuation in (_parted(self.prefix + each.args[0], each.args[1]),)
             for draw in range(draws)
@@ -97,7 +104,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
 
     def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
         """The messages in the model's chat template; raises InputError where it has none."""
-        return templated(self.run.model.codec.chat, chat_history, add_generation_prompt)
+        return templated(partial(chat_prompt, self.run.model.codec), chat_history, add_generation_prompt)
 
     @property
     def tokenizer_name(self) -> str:
@@ -106,6 +113,16 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
 
     def _id(self, request: Any) -> str:
         return self.name(str(request.task_name), int(request.doc_id))
+
+    def _example(self, name: str, text: str, hole: Hole, request: Any) -> Example:
+        """A document of a task as an example; of the run's own documents, with special tokens read as the run does."""
+        pieces = (text, hole) if text else (hole,)
+        own = self._own.get(name)
+        if own is not None and own.pieces[0] == text:
+            return Example(name, pieces, plain=own.plain)
+        return Example(
+            name, pieces, plain=plain_places(self.run.model.codec, pieces, [getattr(request, "doc", None) or {}])
+        )
 
     def _dataset(self, examples: Sequence[Example]) -> Dataset:
         """The rows of these examples with the noise that they have in the report split."""
@@ -128,10 +145,6 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
             problems.append("sampler.guidance: changes what is drawn, got no likelihood; leave it out")
         if problems:
             raise InputError(f"the task asks for likelihoods, as metric {metric} measures them: " + "\n".join(problems))
-
-
-def _example(name: str, text: str, hole: Hole) -> Example:
-    return Example(name, (text, hole) if text else (hole,))
 
 
 def _parted(context: str, continuation: str) -> tuple[str, str]:

@@ -25,7 +25,8 @@ class Leaf:
     """One task that is no group.
 
     chat: from messages to the model's chat template. system and multiturn: see the harness's options of these names.
-    shown: by the id of a document whose prompt was made, the marks of the documents that it shows solved.
+    shown: by the id of a document whose prompt was made, the marks of the documents that it shows solved. solved: their
+    fields.
     """
 
     task: Any
@@ -33,6 +34,7 @@ class Leaf:
     system: str | None = None
     multiturn: bool = True
     shown: dict[str, set[str]] = field(default_factory=dict)
+    solved: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     _drawn: list[Mapping[str, Any]] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
 
@@ -136,6 +138,7 @@ class Leaf:
             )
         )
         self.shown[document.id] = set().union(*map(self.marks, self._drawn))
+        self.solved[document.id] = list(self._drawn)
         return text
 
     def reference(self, document: Document) -> str:

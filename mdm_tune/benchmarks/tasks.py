@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,10 @@ from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
 from mdm_tune.benchmarks.leaves import Leaf
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
 from mdm_tune.statistics import Bounds
-from mdm_tune.text import Codec
+from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["Task", "cut", "load_task"]
 
@@ -112,17 +114,14 @@ def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: 
         prompts |= {each.id: leaves[each.task][0].prompt(each) for each in dealt[use]}
     keeps = _references_are_answers(hand.tune, leaves)
     before = config.prefix or ""
-    examples: dict[Use, tuple[Example, ...]] = {
-        use: tuple(
-            Example(
-                each.id,
-                (before + prompts[each.id], Hole(leaves[each.task][0].reference(each) if keeps else None)),
-                dict(each.fields),
-            )
-            for each in documents
-        )
-        for use, documents in dealt.items()
-    }
+
+    def example(each: Document) -> Example:
+        leaf = leaves[each.task][0]
+        pieces = (before + prompts[each.id], Hole(leaf.reference(each) if keeps else None))
+        plain = plain_places(codec, pieces, [each.fields, *leaf.solved[each.id]])
+        return Example(each.id, pieces, dict(each.fields), plain=plain)
+
+    examples = {use: tuple(map(example, documents)) for use, documents in dealt.items()}
     return Task(
         config.task,
         found.metric,
@@ -150,7 +149,7 @@ def _find(config: LmEvalDatasetConfig, name: str, codec: Codec, trust_code: bool
         shots=config.shots if own else None,
         metric=config.metric if own else None,
         filter=config.filter if own else None,
-        chat=codec.chat if config.chat else None,
+        chat=partial(chat_prompt, codec) if config.chat else None,
         system=config.system,
         multiturn=config.multiturn,
     )

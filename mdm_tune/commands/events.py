@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdm_tune.build import Run
-from mdm_tune.datasets.splits import Dataset
+from mdm_tune.datasets.doubts import doubts, framed
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
 from mdm_tune.profile.measuring import PointMeasured
@@ -118,35 +118,12 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
         yield Note(text, "model")
     for text in run.benchmark.notes if run.benchmark is not None else ():
         yield Note(text, "benchmark")
-    if run.dataset is not None and (text := _cut(run.dataset)):
-        yield Note(text, "cut-references", "raise dataset.generation_length or give holes more tokens")
+    if run.dataset is not None:
+        yield from (Note(*told) for told in doubts(run.dataset))
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
-        yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{examples[0].shown}")
-
-
-def _cut(dataset: Dataset) -> str:
-    """How many references have more tokens than their hole; empty where all fit.
-
-    Of texts with several holes only those holes are looked at that name their tokens.
-    """
-    cut = total = 0
-    for split in (split for split in dataset.splits.values() if split.examples):
-        for example, hidden in zip(split.examples, split.hidden.sum(1).tolist(), strict=True):
-            single = len(example.holes) == 1
-            sizes = [hidden if single else hole.tokens for hole in example.holes]
-            answers = [
-                None if hole.answer is None else len(dataset.codec.encode(hole.answer)) for hole in example.holes
-            ]
-            total += any(length is not None for length in answers)
-            cut += any(n is not None and size is not None and n > size for n, size in zip(answers, sizes, strict=True))
-    if not cut:
-        return ""
-    return (
-        f"{cut:,} of {total:,} references are longer than the tokens that are filled in, and are cut there; a metric "
-        "that compares with them or prices them sees the rest only"
-    )
+        yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{framed(run.dataset)}")
 
 
 def memory_notes(run: Run) -> Iterator[Note]:

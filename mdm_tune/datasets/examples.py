@@ -28,13 +28,15 @@ class Example:
 
     id: unique and stable in its source. A prompt task is (prompt, Hole(answer)), unconditional text (Hole(text),),
     infilling any other sequence. record: the fields of the source, which a task's own scoring may look at. source: the
-    file and line, or the set and row, that it comes from; empty where its name says so.
+    file and line, or the set and row, that it comes from; empty where its name says so. plain: for each piece the
+    places of special tokens that are read as text; () where there is none in any.
     """
 
     id: str
     pieces: tuple[str | Hole, ...]
     record: Mapping[str, Any] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+    plain: tuple[tuple[int, ...], ...] = ()
 
     @property
     def named(self) -> str:

@@ -19,10 +19,11 @@ from mdm_tune.config.data import (
 )
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
+from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.templates import fill, pieces_of
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
-from mdm_tune.text import Codec
+from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["ReaderConfig", "read_examples", "render", "source_of"]
 
@@ -113,6 +114,10 @@ class _Dealer:
         self.given: dict[str, tuple[str, Source, int]] = {}  # by content
         self.names: dict[str, str] = {}
         for number, record in enumerate(shots.records):
+            try:
+                _example(record, config, codec, ())
+            except InputError as error:
+                raise InputError(f"{shots.source.place(number)}: {error}") from None
             self.given[_content(_own_pieces(record, config))] = ("shots", shots.source, number)
 
     def deal(self, use: Use, source: Source, size: int | None) -> tuple[Example, ...]:
@@ -169,7 +174,8 @@ def _example(record: Record, config: ReaderConfig, codec: Codec, shots: Sequence
         prompt, hole = pieces
         assert isinstance(prompt, str)
         pieces = (_prompt(prompt, config, codec, [_solved(shot, config) for shot in shots]), hole)
-    return Example(name, pieces, dict(record))
+    plain = plain_places(codec, pieces, [record, *shots], refuse=config.special_tokens == "refuse")
+    return Example(name, pieces, dict(record), plain=plain)
 
 
 def _own_pieces(record: Record, config: ReaderConfig) -> tuple[str | Hole, ...]:
@@ -192,7 +198,7 @@ def _prompt(own: str, config: ReaderConfig, codec: Codec, shots: Sequence[tuple[
     messages = [] if config.system is None else [{"role": "system", "content": config.system}]
     for prompt, answer in shots:
         messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return codec.chat([*messages, {"role": "user", "content": own}])
+    return chat_prompt(codec, [*messages, {"role": "user", "content": own}])
 
 
 def _solved(shot: Record, config: ReaderConfig) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from mdm_tune.datasets.examples import Example
+from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.splits import PADDING, Dataset, Split, Use, masked_split
 from mdm_tune.errors import InputError
 from mdm_tune.text import Codec
@@ -32,7 +32,7 @@ def example_dataset(
     A hole has the positions that it names, else those of the generation length where text stands before it, else as
     many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
     the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
-    special tokens that the model was trained to see; after a prompt's answer, none. longest: tokens a row may have.
+    special tokens that the model was trained to see, see ``frame_of``. longest: tokens a row may have.
     stops: texts that end an answer.
 
     Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
@@ -78,11 +78,11 @@ def _tokenised(
     originals: list[int] = []
     for place, piece in enumerate(example.pieces):
         if isinstance(piece, str):
-            visible = _encoded(codec, piece, example)
+            visible = _encoded(codec, mask_id, example, place)
             start += visible
             originals += visible
             continue
-        answer = None if piece.answer is None else _encoded(codec, piece.answer, example)
+        answer = None if piece.answer is None else _encoded(codec, mask_id, example, place)
         size = piece.tokens
         if size is None:
             size = generation_length if place > 0 and generation_length is not None else len(answer or ())
@@ -95,19 +95,47 @@ def _tokenised(
         originals += reference_tokens(answer, size, codec.end_tokens)
     if not example.holes:
         raise InputError(f"{example.named} has nothing to fill in, got {_beginning(example)}; give it a hole")
-    before, after = codec.framed(originals)
-    if len(example.pieces) == 2 and isinstance(example.pieces[0], str):
-        after = []  # what follows a prompt is the model's to say
-    if before and start[: len(before)] == before:  # a chat template begins with it
-        before = []
+    before, after = frame_of(example, codec, start, originals, generation_length)
     return before + start + after, before + originals + after
 
 
-def _encoded(codec: Codec, text: str, example: Example) -> list[int]:
+def frame_of(
+    example: Example, codec: Codec, start: list[int], originals: list[int], generation_length: int | None
+) -> tuple[list[int], list[int]]:
+    """The special tokens before and after the tokens of an example: those that the model saw around whole texts.
+
+    Nothing follows an answer whose end is the model's own to say, by an end token in more positions than a reference
+    fills. Where the size of the last hole is the text's size, as in every model without end tokens, what closes a text
+    stands behind it too. A frame that the text already has, from a chat template or by hand, is not put twice.
+    """
+    before, after = codec.framed(originals)
+    last, alone = example.pieces[-1], len(example.pieces) == 1
+    if isinstance(last, Hole) and not alone and codec.end_tokens and (last.tokens or generation_length) is not None:
+        after = []
+    if before and start[: len(before)] == before:
+        before = []
+    if after and start[-len(after) :] == after:
+        after = []
+    return before, after
+
+
+def _encoded(codec: Codec, mask_id: int, example: Example, place: int) -> list[int]:
+    """The tokens of one piece; raises InputError where there are none, and where one of them is the mask."""
+    piece = example.pieces[place]
+    text = piece if isinstance(piece, str) else piece.answer or ""
+    plain = example.plain[place] if example.plain else ()
     try:
-        return codec.encode(text)
+        tokens: list[int] = codec.encode(text, plain) if plain else codec.encode(text)  # type: ignore[call-arg]
     except InputError as error:
         raise InputError(f"{example.named}: {error}") from None
+    if mask_id in tokens:
+        what = "its text" if isinstance(piece, str) else "its reference"
+        raise InputError(
+            f"{example.named}: {what} has the mask, token {mask_id}, as its token number {tokens.index(mask_id) + 1}, "
+            f"which would be one more place to fill in, got {_beginning(example)}; write places to fill in as "
+            "[[field]] in dataset.template, and check model.mask_token_id"
+        )
+    return tokens
 
 
 def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:

@@ -136,6 +136,13 @@ class Dataset:
         return torch.cat([split.hidden.sum(1) for split in self.splits.values()])
 
     @property
+    def closing(self) -> int:
+        """Special tokens that close every row behind what is filled in; 0 where something else stands there."""
+        most = len(self.codec.framed([])[1])
+        behind = {size for split in self.splits.values() for size in _behind(split).tolist()}
+        return behind.pop() if len(behind) == 1 and max(behind) <= most else 0
+
+    @property
     def uniform(self) -> bool:
         """Whether all rows have equally many positions to fill."""
         return len(self.sizes.unique()) == 1
@@ -192,6 +199,11 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
     words = folder / "words.txt"
     vocabulary = frozenset(_read(words).split()) if words.is_file() else None
     return Dataset(splits, Symbols(symbols), vocabulary)
+
+
+def _behind(split: Split) -> Tensor:
+    """How many positions follow the last hidden one of each row."""
+    return split.hidden.flip(1).long().argmax(1)
 
 
 def _holes(split: Split) -> list[list[slice]]:

@@ -16,20 +16,21 @@ __all__ = ["Guided"]
 class Guided:
     """A denoiser whose logits are u + (scale + 1) (c - u), c with the prompt visible and u with it hidden.
 
-    scale: at least 0, where it is the denoiser itself. generated: so many last positions of every row are filled;
-    whatever lies before them is the prompt, padding (-1) aside. A token that either prediction forbids is forbidden.
-    forwards: sequence forwards per row, for the count of what an answer costs.
+    scale: at least 0, where it is the denoiser itself. generated: so many last positions of every row are filled, but
+    for ``closing`` ones behind them that end the text; whatever lies before them is the prompt, padding (-1) aside. A
+    token that either prediction forbids is forbidden. forwards: sequence forwards per row, for the count of what an
+    answer costs.
 
     Raises InputError on a scale or a number of positions out of range, and when called for a position of the prompt.
     Source: unsupervised classifier-free guidance, arXiv:2410.18514, in the form that LLaDA samples with.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float, generated: int) -> None:
+    def __init__(self, denoiser: Denoiser, scale: float, generated: int, closing: int = 0) -> None:
         if not 0 <= scale < math.inf:
             raise InputError(f"the scale of guidance must be at least 0 and finite, got {scale}; 0 is no guidance")
         if generated < 1:
             raise InputError(f"guidance must know how many positions are generated, at least 1, got {generated}")
-        self.denoiser, self.scale, self.generated = denoiser, scale, generated
+        self.denoiser, self.scale, self.generated, self.closing = denoiser, scale, generated, closing
         self.forwards = 1 if scale == 0 else 2
 
     @property
@@ -44,13 +45,14 @@ class Guided:
         """Logits (wanted.sum(), vocab_size) as of any denoiser, in float32 or more."""
         if self.scale == 0:
             return self.denoiser(tokens, wanted)
-        if bool(wanted[:, : -self.generated].any()):
+        first = max(tokens.shape[1] - self.generated - self.closing, 0)
+        if bool(wanted[:, :first].any()):
             raise InputError(
                 f"with guidance only the last {self.generated} positions of a row may be masked, got one before them; "
                 "set the generated positions to all that are masked, or the scale to 0"
             )
         alone = tokens.clone()
-        prompt = alone[:, : -self.generated]
+        prompt = alone[:, :first]
         prompt[prompt >= 0] = self.mask_id
         # One after the other: together they would take twice the memory that the batch allows.
         told = self.denoiser(tokens, wanted)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from mdm_tune.errors import InputError
+from mdm_tune.text import lost
 
 __all__ = ["TokenizerCodec", "checked_ends", "doubtful_mask", "token_ids"]
 
 SHOWN = 40
+BRACKETED = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)  # how special tokens are written
 
 
 class TokenizerCodec:
@@ -33,6 +37,7 @@ class TokenizerCodec:
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self._texts = {token: text for text, token in self._ids.items()}
         self.silent = {*tokenizer.all_special_ids, *hidden, *end_tokens}
+        self._marks = self._special_ids(hidden)
         self._before, self._after = self._frame()
 
     @property
@@ -40,15 +45,29 @@ class TokenizerCodec:
         """Every id that stands for a token."""
         return frozenset(self._texts)
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens of a text; raises InputError where the vocabulary has none for it."""
-        tokens = self._characters(text) if self.split == "characters" else self._words(text)
+    def encode(self, text: str, plain: Sequence[int] = ()) -> list[int]:
+        """The tokens of a text; raises InputError where the vocabulary has none for it.
+
+        plain: places of special tokens, as ``specials`` gives them, that are read as text, letter by letter.
+        """
+        if plain:
+            tokens = self._with_plain(text, set(plain))
+        else:
+            tokens = self._characters(text) if self.split == "characters" else self._words(text)
         if beyond := [token for token in tokens if token >= self.vocab_size]:
             raise InputError(
                 f"a text must consist of the {self.vocab_size} tokens of the model, got {self._texts[beyond[0]]!r}, "
                 f"token {beyond[0]} of the tokenizer, in {text[:SHOWN]!r}; remove it, or give the model's own tokenizer"
             )
         return tokens
+
+    def specials(self, text: str) -> list[tuple[int, str]]:
+        """Where a text holds what is read as a special token: the place of its first letter, and the token's text.
+
+        Special are the tokens that the tokenizer calls so, the mask, and ends of text such as <end>. A word that is
+        unknown is not.
+        """
+        return [(place, self._texts[token]) for place, _, token in self._spans(text)]
 
     def framed(self, tokens: list[int]) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after one text."""
@@ -62,6 +81,10 @@ class TokenizerCodec:
         text: str = self.tokenizer.decode(shown, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def spelled(self, tokens: Sequence[int]) -> str:
+        """The texts of special tokens, for a reader."""
+        return "".join(self._texts.get(token, "") for token in tokens)
+
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The messages in the tokenizer's chat template; raises InputError where it has none or refuses them."""
         if not self.tokenizer.chat_template:
@@ -69,10 +92,20 @@ class TokenizerCodec:
                 "dataset.chat: the model's tokenizer has no chat template; leave chat out, or give a model that was "
                 "trained on chats"
             )
+        plain = [dict(message) for message in messages]
+        text = self._rendered(plain)
+        if lost(messages, text) is None:
+            return text
+        # Some templates go through the parts of a content, which a plain text has none of.
+        parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
+        with suppress(InputError):
+            other = self._rendered(parts)
+            return other if lost(messages, other) is None else text
+        return text
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]]) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # whatever the template, a program of its authors, raises
             roles = [message.get("role") for message in messages]
             raise InputError(
@@ -80,8 +113,62 @@ class TokenizerCodec:
             ) from None
         return text
 
+    def _special_ids(self, hidden: Sequence[int]) -> frozenset[int]:
+        """Ids that stand for no text; an end of text may also be a word or a line break, which are text."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        called = {token for token, each in added.items() if getattr(each, "special", False)}
+        ends = {token for token in self.end_tokens if BRACKETED.fullmatch(self._texts.get(token, ""))}
+        return frozenset({*self.tokenizer.all_special_ids, *called, *hidden, *ends})
+
+    def _spans(self, text: str) -> list[tuple[int, int, int]]:
+        """First place, end and id of each special token in a text."""
+        if self.split == "characters":
+            ids = [self._ids.get(character, -1) for character in text]
+            return [(place, place + 1, token) for place, token in enumerate(ids) if token in self._marks]
+        ids = self._raw(text)
+        if self._marks.isdisjoint(ids):
+            return []
+        if not self.tokenizer.is_fast:  # it does not say where its tokens stand
+            texts = sorted((self._texts[token] for token in self._marks & set(ids)), key=len, reverse=True)
+            places = re.finditer("|".join(map(re.escape, texts)), text)
+            return [(each.start(), each.end(), self._ids[each[0]]) for each in places]
+        told = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        found, unknown = [], self.tokenizer.unk_token_id
+        for token, (start, stop) in zip(ids, told["offset_mapping"], strict=True):
+            literal = self._texts.get(token, "")
+            # A token may take the spaces beside it, and an unknown word is no special token.
+            begin = text.find(literal, start, stop)
+            if token in self._marks and (begin >= 0 or token != unknown) and stop > start:
+                found.append((max(begin, start), begin + len(literal) if begin >= 0 else stop, token))
+        return found
+
+    def _with_plain(self, text: str, plain: set[int]) -> list[int]:
+        """The tokens of a text some of whose special tokens are text, those between them as they would be alone."""
+        tokens: list[int] = []
+        last = 0
+        for place, stop, token in [*self._spans(text), (len(text), len(text), -1)]:
+            if place in plain:
+                continue
+            part = [] if self.split == "characters" else self._raw(text[last:place], split_special_tokens=True)
+            if self.split == "characters" or (left := [each for each in part if self._is_literal(each)]):
+                which = text[min(plain) :][:SHOWN] if self.split == "characters" else self._texts[left[0]]
+                raise InputError(
+                    f"a text must not hold a special token, got {which!r}, for which the tokenizer has no other "
+                    "tokens; remove it from the data"
+                )
+            tokens += [*part, *([token] if token >= 0 else [])]
+            last = stop
+        return tokens
+
+    def _is_literal(self, token: int) -> bool:
+        return token in self._marks and token != self.tokenizer.unk_token_id
+
+    def _raw(self, text: str, **options: Any) -> list[int]:
+        found: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False, **options)["input_ids"]
+        return found
+
     def _words(self, text: str) -> list[int]:
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        tokens = self._raw(text)
         unknown = self.tokenizer.unk_token_id
         if tokens and unknown is not None and all(token == unknown for token in tokens):
             raise InputError(

@@ -20,7 +20,6 @@ from mdm_tune.permissions import Permissions
 from mdm_tune.sampling.devices import available_cpus
 from mdm_tune.search.confirmation import Comparing
 from mdm_tune.search.tuning import TrialDone
-from mdm_tune.showing import printable, redacted
 
 __all__ = ["Team", "shared_out"]
 
@@ -108,23 +107,18 @@ def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: 
                 since=since,
             )
         except MdmTuneError as error:
-            _write(log, f"error: {error}")
+            log.write(f"error: {error}\n")
             sys.exit(1)
 
 
 def _log(log: TextIO, event: RunEvent) -> None:
     match event:
         case Note():
-            _write(log, f"note: {event.said}")
+            log.write(f"note: {event.said}\n")
         case TrialDone():
-            _write(log, f"trial {event.number + 1} of {event.trials}: {event.schedule.name} {event.value:.6g}")
+            log.write(f"trial {event.number + 1} of {event.trials}: {event.schedule.name} {event.value:.6g}\n")
         case Comparing():
-            _write(log, f"{event.use}: {event.setting.label} at {event.setting.steps} steps")
-
-
-def _write(log: TextIO, line: str) -> None:
-    """One line for a reader in a terminal, as all that is said."""
-    log.write(printable(redacted(line)) + "\n")
+            log.write(f"{event.use}: {event.setting.label} at {event.setting.steps} steps\n")
 
 
 def _end_with_parent() -> None:

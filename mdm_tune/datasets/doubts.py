@@ -1,0 +1,69 @@
+"""What to know of a data set before anything is paid for: how the model sees it, and what no answer can reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mdm_tune.datasets.splits import PADDING, Dataset
+
+__all__ = ["doubts", "framed"]
+
+Told = tuple[str, str, str]  # a text, the code by which a program knows it, and what to do
+
+
+def doubts(dataset: Dataset) -> Iterator[Told]:
+    """What may be wrong with the examples, each with its code and with advice."""
+    yield from _cut(dataset)
+    yield from _plain(dataset)
+
+
+def framed(dataset: Dataset) -> str:
+    """The first tune example with the special tokens that stand around it in the model's row."""
+    split, codec = dataset.splits["tune"], dataset.codec
+    text, spelled = split.examples[0].shown, getattr(codec, "spelled", None)
+    if spelled is None:
+        return text
+    row = [token for token in split.start[0].tolist() if token != PADDING]
+    before, after = codec.framed([])
+    first = spelled(before) if row[: len(before)] == before else ""
+    last = spelled(after) if after and row[-len(after) :] == after else ""
+    return ("" if text.startswith(first) else first) + text + ("" if text.endswith(last) else last)
+
+
+def _cut(dataset: Dataset) -> Iterator[Told]:
+    """How many references have more tokens than their hole.
+
+    Of texts with several holes only those holes are looked at that name their tokens.
+    """
+    cut = total = 0
+    for split in (split for split in dataset.splits.values() if split.examples):
+        for example, hidden in zip(split.examples, split.hidden.sum(1).tolist(), strict=True):
+            single = len(example.holes) == 1
+            sizes = [hidden if single else hole.tokens for hole in example.holes]
+            answers = [
+                None if hole.answer is None else len(dataset.codec.encode(hole.answer)) for hole in example.holes
+            ]
+            total += any(length is not None for length in answers)
+            cut += any(n is not None and size is not None and n > size for n, size in zip(answers, sizes, strict=True))
+    if cut:
+        yield (
+            f"{cut:,} of {total:,} references are longer than the tokens that are filled in, and are cut there; a "
+            "metric that compares with them or prices them sees the rest only",
+            "cut-references",
+            "raise dataset.generation_length or give holes more tokens",
+        )
+
+
+def _plain(dataset: Dataset) -> Iterator[Told]:
+    """How many examples hold text that the tokenizer would read as a special token."""
+    examples = [example for split in dataset.splits.values() for example in split.examples]
+    if not (found := [example for example in examples if example.plain]):
+        return
+    texts = (piece if isinstance(piece, str) else piece.answer or "" for piece in found[0].pieces)
+    place, text = next((places[0], text) for places, text in zip(found[0].plain, texts, strict=True) if places)
+    yield (
+        f"{len(found):,} of {len(examples):,} examples hold text that the tokenizer would read as a special token; it "
+        f"is read letter by letter, as in {found[0].named}: {text[place : place + 40]!r}",
+        "special-tokens",
+        "check whether that is meant",
+    )
