@@ -5,12 +5,12 @@ The public names are loaded when they are first used, so that reading a schedule
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from mdm_tune.version import __version__
 
+TYPE_CHECKING = False  # typing's own takes as long to load as everything else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from mdm_tune.counts import to_counts
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
     from mdm_tune.results import load_schedule
@@ -44,4 +44,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mdm_tune' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f"mdm_tune.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
+import io
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mdm_tune.console import Screen
-from mdm_tune.errors import InputError, MdmTuneError
-from mdm_tune.messages import bounded, shown_path, system_reason
+from mdm_tune.errors import InputError
 from mdm_tune.permissions import Permissions
-from mdm_tune.streams import drop_results, kept_for_results, silence_rest
+from mdm_tune.reporting import command, reporting, unforeseen
+from mdm_tune.signals import INTERRUPTED, raises
+from mdm_tune.streams import silence_rest
+from mdm_tune.usage import Commands, whole_number
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="mdm-tune",
+    cls=Commands,
     help="Tune the mask schedule of masked diffusion models: better samples at the same number of denoiser calls.",
     no_args_is_help=True,
     add_completion=False,
@@ -30,14 +31,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
-
-ConfigFile = Annotated[Path, typer.Argument(help="The YAML file of the run.", show_default=False)]
+ConfigFile = Annotated[Path, typer.Argument(help="The YAML file of the run.", metavar="CONFIG", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the config; may be repeated."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", show_default=False)]
+NUMBER: dict[str, Any] = {"parser": whole_number, "metavar": "N", "show_default": False}
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", **NUMBER)]
+Steps = Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.", **NUMBER)]
 Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
@@ -74,11 +75,14 @@ def search(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Trials per budget.", show_default=False)] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials per budget.", **NUMBER)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the run folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the search in the run folder.")] = False,
     workers: Annotated[
-        int, typer.Option("--workers", help="Processes on this machine that share the search, each with its own model.")
+        int,
+        typer.Option(
+            "--workers", help="Processes on this machine that share the search, each with its own model.", **NUMBER
+        ),
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
     devices: Devices = None,
@@ -94,22 +98,20 @@ def search(
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
+        from mdm_tune.commands.dry_run import dry_run as price
+        from mdm_tune.commands.search_run import search as tune
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
-
-        loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
-        used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
         from mdm_tune.search.team import Team, shared_out
 
+        raises()
+        loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
+        used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
         mine, *others = shared_out(used, workers)
         if dry_run:
-            from mdm_tune.commands.dry_run import dry_run as price
-
             record = price(loaded, mine, allow, workers=workers, notify=screen.on_event)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
-        from mdm_tune.commands.search_run import search as tune
-
         with Team(loaded, others, allow, since) as team:
             record = tune(
                 loaded,
@@ -121,11 +123,8 @@ def search(
                 begun=team.start,
                 since=since,
             )
-        same = [str(config), *(part for text in overrides or () for part in ("--set", text))]
-        same += [] if output is None else ["--output", output]
-        same += [] if seed is None else ["--seed", str(seed)]
-        same += ["--trust-code"] * trust_code + ["--run-generated-code"] * run_generated_code
-        commands = [shlex.join(["mdm-tune", name, *same]) for name in ("evaluate", "sample")]
+        same = _same(config, overrides, seed, output, devices, allow)
+        commands = [command([name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
         for name in team.failed:
             screen.say(f"note: {name} ended with an error; its log is in {record['files']['run']}")
@@ -135,7 +134,7 @@ def search(
 def evaluate(
     config: ConfigFile,
     schedule: Schedules = None,
-    steps: Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.")] = None,
+    steps: Steps = None,
     show_differences: Annotated[
         bool, typer.Option("--show-differences", help="Print samples on which linear and tuned differ most.")
     ] = False,
@@ -156,6 +155,7 @@ def evaluate(
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 
+        raises()
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         record = runs.evaluate(
             loaded,
@@ -175,8 +175,8 @@ def sample(
     schedule: Annotated[
         str | None, typer.Option("--schedule", metavar="S", help="As in evaluate; default: the run's own, or linear.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", show_default=False)] = None,
-    number: Annotated[int, typer.Option("--number", help="How many samples.")] = 8,
+    steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", **NUMBER)] = None,
+    number: Annotated[int, typer.Option("--number", help="How many samples; 8 if not given.", **NUMBER)] = 8,
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
@@ -196,6 +196,7 @@ def sample(
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 
+        raises()
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
         record = runs.sample(
@@ -222,7 +223,7 @@ def sample(
 @app.command()
 def profile(
     config: ConfigFile,
-    steps: Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.")] = None,
+    steps: Steps = None,
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
@@ -240,50 +241,41 @@ def profile(
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 
+        raises()
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
         record = measure(
             loaded, steps or (), notify=screen.on_event, devices=devices_for(loaded.model, devices), allow=allow
         )
-        screen.json(record) if as_json else screen.profile_result(record)
+        same = _same(config, overrides, seed, output, devices, allow)
+        beta = ["--schedule", record["files"]["beta"]]
+        commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
+        screen.json(record) if as_json else screen.profile_result(record, [command(words) for words in commands])
 
 
-@contextmanager
-def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
-    """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with kept_for_results():
-            yield
-    except BrokenPipeError:  # the reader has seen enough
-        drop_results()
-    except OSError as error:
-        at = "" if error.filename is None else f"{shown_path(error.filename)}: "
-        print(f"error: {at}{system_reason(error)}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""), file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    except SystemExit as error:  # typer ends a command by another; so code of others that nothing else has caught
-        print(f"error: code from outside this package ended the process ({error.code}); remove that", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except MdmTuneError as error:
-        print(f"error: {bounded(str(error))}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
-
-
-def _again(screen: Screen) -> str:
-    """The command that goes on: the same one, with --resume once the search has begun."""
-    words = sys.argv[1:]
-    if screen.searching and "--resume" not in words:
-        words = [word for word in words if word != "--overwrite"] + ["--resume"]
-    return shlex.join(["mdm-tune", *words])
+def _same(
+    config: Path,
+    overrides: Sequence[str] | None,
+    seed: int | None,
+    output: str | None,
+    devices: str | None,
+    allow: Permissions,
+) -> list[str]:
+    """The words of a command that goes on from this one; only a search needs its storage, and the password of that."""
+    kept = [text for text in overrides or () if not text.strip().startswith("search.storage")]
+    words = [str(config), *(part for text in kept for part in ("--set", text))]
+    for flag, given in (("--output", output), ("--seed", seed), ("--devices", devices)):
+        words += [] if given is None else [flag, str(given)]
+    return [*words, *["--trust-code"] * allow.trust_code, *["--run-generated-code"] * allow.run_generated_code]
 
 
 def main() -> None:
-    """The entry point of ``mdm-tune``."""
+    """The entry point of ``mdm-tune``, called by ``__main__``."""
+    sys.excepthook = unforeseen
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what an encoding lacks is shown as an escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="mdm-tune")
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(INTERRUPTED)
     finally:

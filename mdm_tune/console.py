@@ -1,26 +1,32 @@
-"""Rich on stderr, results on stdout: progress, tables, the live view of unmasking. The only room that prints."""
+"""Rich on stderr, results on stdout: progress, tables, the live view of unmasking. The only room that prints.
+
+All that is said is redacted and escaped here (see ``showing``), and folded at spaces where a terminal shows it.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from mdm_tune.cost_tables import phases_table
 from mdm_tune.errors import RunError
+from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_table
+from mdm_tune.layout import Grid, folded
 from mdm_tune.messages import system_reason
 from mdm_tune.profile_tables import curve_table, left_behind, prices_table
+from mdm_tune.showing import one_line, printable, redacted, shown_as
+from mdm_tune.signals import interrupted
 from mdm_tune.streams import drop_results, results
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
-    calls,
     detectable_lines,
     diversity_table,
     headline,
@@ -38,42 +44,70 @@ if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch
     from mdm_tune.sampling.unmasking import Step
     from mdm_tune.text import Codec
 
-__all__ = ["Screen"]
+__all__ = ["Screen", "complain"]
 
 EVERY = 2.0  # seconds between lines of frequent progress
+HANG = "    "  # what the rest of a folded line is indented by
+PIPED = 120  # columns of tables where there is no terminal: Rich's 80 are too few for several intervals in a row
 
 Record = dict[str, Any]
 
 
+def complain(text: str) -> None:
+    """Why a command ends, on stderr, whatever has become of it."""
+    if sys.stderr is not None:
+        show_line(Stderr(quiet=False), text)
+
+
 class Stderr(Console):
-    """A console whose reader may leave: Rich's own answer to a closed pipe would end the run."""
+    """The console of stderr: what it is given is text and no markup, and it outlives its reader.
+
+    Rich's own answer to a closed pipe would end the run.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        width = None if sys.stderr is not None and sys.stderr.isatty() else PIPED
+        super().__init__(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, width=width)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
+
+
+def show(console: Console, what: Grid | Text) -> None:
+    """Print a table or a text, of which nothing is cut off."""
+    try:
+        console.print(what, crop=False, overflow="ignore", no_wrap=True)
+    except (OSError, ValueError):  # a full disk that stderr is written to, or a stream that was closed
+        console.quiet = True
+
+
+def show_line(console: Console, text: str, *, whole: bool = False) -> None:
+    """Print text, folded at spaces on a terminal. whole: never, since it is for pasting."""
+    text = printable(redacted(text))
+    show(console, Text(folded(text, console.width, HANG) if console.is_terminal and not whole else text))
 
 
 class Screen:
     """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        # Rich takes 80 columns where there is no terminal, too few for a table with intervals.
-        width = None if sys.stderr is not None and sys.stderr.isatty() else 120
-        self.err = Stderr(stderr=True, quiet=quiet, highlight=False, width=width)
+        self.err = Stderr(quiet=quiet)
         self.quiet, self.as_json = quiet, as_json
         self.told = time.monotonic()  # when a line of frequent progress was last shown
         self.searching = False  # whether the run folder has been touched
 
-    def say(self, text: str) -> None:
-        """One line of progress."""
-        self.err.print(text, markup=False, soft_wrap=True)
+    def say(self, text: str, *, whole: bool = False) -> None:
+        """One line of progress. whole: it is not folded."""
+        show_line(self.err, text, whole=whole)
 
     def out(self, text: str) -> None:
         """One line of the result."""
         stdout = results()
         if stdout is None:  # the shell has closed it
             return
+        text = redacted(text)
         try:
-            stdout.write(text + "\n")
+            stdout.write(shown_as(printable(text) if stdout.isatty() else text, stdout.encoding) + "\n")
             stdout.flush()
         except BrokenPipeError:
             raise
@@ -84,8 +118,8 @@ class Screen:
             ) from None
 
     def json(self, record: Record) -> None:
-        """The result as one JSON object."""
-        self.out(json.dumps(record, allow_nan=False))
+        """The result as one JSON object, in ASCII."""
+        self.out(json.dumps(redacted(record), allow_nan=False).replace("\x7f", "\\u007f"))
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
@@ -94,6 +128,8 @@ class Screen:
         from mdm_tune.records import detectable_record, reach_record
         from mdm_tune.search import budget, claims, confirmation, tuning
 
+        if interrupted():  # code of others has caught what the signal raised
+            raise KeyboardInterrupt
         match event:
             case events.Loaded(run):
                 metric = run.evaluator.metric
@@ -143,134 +179,79 @@ class Screen:
     def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
         """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
         for budget in record["budgets"]:
-            self.err.print(budget_table(budget))
-            if (figures := diversity_table(budget)) is not None:
-                self.err.print(figures)
-            for line in verdict(budget):
-                self.say(line)
-        for table in (budgets_table(record), reported_table(record)):
-            if table is not None:
-                self.err.print(table)
-        for line in headline(record):
-            self.say(line)
+            self._tables(budget_table(budget), diversity_table(budget))
+            self._lines(verdict(budget))
+        self._tables(budgets_table(record), reported_table(record))
+        self._lines(headline(record))
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
         self.say(f"\n{record['trials']} trials, {rows:,} denoiser rows ({tokens:,} tokens), {record['seconds']:.0f} s")
         if rows:
             parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
             self.say(f"of these rows: {', '.join(parts)}")
-        self.say(f"schedule file  {record['files']['schedule']}\nrun folder     {record['files']['run']}")
+        self.say(f"schedule file  {one_line(record['files']['schedule'])}", whole=True)
+        self.say(f"run folder     {one_line(record['files']['run'])}", whole=True)
         self.warnings(record)
-        self.say("next\n" + "\n".join(f"  {command}" for command in next_commands) + "\n")
+        self.next(next_commands)
         for budget in record["budgets"]:
             self.out(paste(budget))
 
+    def next(self, commands: Sequence[str]) -> None:
+        """What to run now."""
+        self.say("next")
+        for command in commands:
+            self.say(f"  {one_line(command)}", whole=True)
+        self.say("")
+
+    def _tables(self, *tables: Grid | None) -> None:
+        for table in tables:
+            if table is not None:
+                show(self.err, table)
+
+    def _lines(self, lines: Sequence[str] | Iterator[str]) -> None:
+        for line in lines:
+            self.say(line)
+
     def evaluate_result(self, record: Record) -> None:
         """One table, then the differences where they were asked for."""
-        rows = record["rows"]
-        exact = rows[0]["n"] is None
-        of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
-        linear = record["reference"]
-        of += f"; compared with {linear}" if linear != "linear" else ""
-        table = Table(title=f"{rows[0]['metric']}, {of}", title_justify="left", box=SIMPLE_HEAD)
-        compared = any(linear in (pair["first"], pair["second"]) for pair in record["comparisons"])
-        for heading in ("steps", "schedule", "value", *(["minus linear"] if compared else []), "NFE"):
-            table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
-        against = {}
-        for pair in record["comparisons"]:
-            for name, other, sign in ((pair["second"], pair["first"], -1), (pair["first"], pair["second"], 1)):
-                if other == linear:
-                    bounds = pair["ci"] and sorted(sign * bound + 0.0 for bound in pair["ci"])  # no -0.0
-                    gap = pair["difference"]
-                    against[pair["steps"], name] = interval(gap and sign * gap, bounds)
-        short = short_names([row["schedule"] for row in rows])
-        for row in rows:
-            table.add_row(
-                str(row["steps"]),
-                short[row["schedule"]],
-                interval(row["value"], row["ci"]),
-                *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
-                calls(row),
-            )
-        if record["data"] is not None:
-            table.add_row("", "the data itself", interval(record["data"]["value"], record["data"]["ci"]), style="dim")
-        self.err.print(table)
-        self._diversity(record, short)
-        if (beside := reported_table(record)) is not None:
-            self.err.print(beside)
-        if record.get("differences") == []:
-            self.say("linear and the last schedule differ on no example")
-        for found in record.get("differences", []):
-            self.say(f"\n{found['steps']} steps, example {found['id']}")
-            for side in (found["first"], found["second"]):
-                self.say(f"  {side['value']:>8.4g}  {side['text']}  {side['schedule']}")
+        self._tables(evaluate_table(record), figures_table(record), reported_table(record))
+        self._lines(difference_lines(record))
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
-        self.say(f"table       {record['files']['table']}\nrun folder  {record['files']['run']}")
+        self.say(f"table       {one_line(record['files']['table'])}", whole=True)
+        self.say(f"run folder  {one_line(record['files']['run'])}", whole=True)
         self.warnings(record)
 
     def warnings(self, record: Record) -> None:
         """What was told while the command ran and should be known of its result."""
-        for line in warning_lines(record):
-            self.say(line)
+        self._lines(warning_lines(record))
 
-    def _diversity(self, record: Record, short: dict[str, str]) -> None:
-        """The figures that fall when samples become alike, where the metric has any."""
-        known = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
-        figures = [name for name in known if name in record["rows"][0]]
-        if not figures:
-            return
-        table = Table(title="diversity", title_justify="left", box=SIMPLE_HEAD)
-        for heading in ("steps", "schedule", *figures):
-            table.add_column(
-                heading.replace("_", " "),
-                justify="left" if heading == "schedule" else "right",
-                no_wrap=heading in ("steps", "schedule"),
-            )
-        for row in record["rows"]:
-            table.add_row(str(row["steps"]), short[row["schedule"]], *(f"{row[name]:.3f}" for name in figures))
-        if record["data"] is not None:
-            table.add_row("", "the data itself", *(f"{record['data'][name]:.3f}" for name in figures), style="dim")
-        self.err.print(table)
-
-    def profile_result(self, record: Record) -> None:
+    def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
         of = "computed exactly" if record["exact"] else f"{record['examples']} examples, 95 % intervals"
         measured = [record, *record["other_block_lengths"]]
         for profile in measured:
             blocks = f"blocks of {profile['block_length']}, {of}" if len(measured) > 1 else of
-            self.err.print(curve_table(profile, blocks))
-            self.err.print(prices_table(profile, blocks))
+            self._tables(curve_table(profile, blocks), prices_table(profile, blocks))
             for budget in profile["budgets"]:
                 self.say(left_behind(budget))
         files = record["files"]
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
-        self.say(f"schedule files  {files['beta']}, {files['optimum']}\nrun folder      {files['run']}")
+        for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
+            self.say(f"{name:<10}  {one_line(files[kind])}", whole=True)
         self.warnings(record)
-        self.say("")
+        self.next(next_commands)
         for same in zip(*(profile["budgets"] for profile in measured), strict=True):
             best = min(same, key=lambda budget: budget["beta"]["nelbo"])
             self.out(paste({**best["beta"], "steps": best["steps"]}))
 
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
-        headings = ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB")
-        on, workers = record["devices"], record["workers"]
-        title = "at most" if len(on) == 1 else f"at most, on {len(on)} replicas ({', '.join(on)})"
-        title += f", shared equally by {workers} workers but for a profile" if workers > 1 else ""
-        table = Table(*headings, title=title, title_justify="left")
-        for phase in record["phases"]:
-            cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))
-            memory = "" if phase["memory_bytes"] is None else f"{phase['memory_bytes'] / 2**20:.0f}"
-            table.add_row(phase["phase"], *cells, f"{phase['seconds']:.1f}", memory)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        self.err.print(table)
-        for line in reach_lines(record["reach"]):
-            self.say(line)
+        self._tables(phases_table(record))
+        self._lines(reach_lines(record["reach"]))
         compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
         if record["timeout"] is not None and compared > record["timeout"]:
             self.say(
                 f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
-                f"never cut, takes about {compared:.0f}; raise it, or lower search.finalists, dataset.choose or "
+                f"never cut, takes about {compared:.0f} s; raise it, or lower search.finalists, dataset.choose or "
                 "dataset.report"
             )
         if record["detectable_gain"] is not None:
@@ -300,7 +281,8 @@ class LiveView:
         ]
         for token, fresh, filled in zip(tokens, revealed, self.filled, strict=True):
             if token == self.mask_id:
-                text.append("·", style="dim")
+                text.append("·" if self.console.encoding.startswith("utf") else ".", style="dim")
             elif filled:
-                text.append(self.codec.decode([token]), style="bold green" if fresh else "")
-        self.console.print(text)
+                text.append(one_line(self.codec.decode([token])), style="bold green" if fresh else "")
+        with suppress(OSError, ValueError):
+            self.console.print(text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterable, Iterator, Sequence
+
+from mdm_tune.showing import one_line, without_password
 
 __all__ = ["bounded", "cut", "listed", "shown", "shown_path", "system_reason", "without_password"]
 
@@ -80,16 +81,11 @@ def cut(text: object, length: int = SHOWN_LENGTH) -> str:
     """``text`` on one line of at most ``length`` characters, without quotes; what is left out is in the middle."""
     whole = str(text)
     # A huge one is cut before it is looked at.
-    line = _printable(whole if len(whole) <= 10 * length else whole[: 5 * length] + whole[-5 * length :])
+    line = one_line(whole if len(whole) <= 10 * length else whole[: 5 * length] + whole[-5 * length :])
     if len(line) <= length and len(whole) <= 10 * length:
         return line
     tail = (length - 3) // 3
     return f"{line[: length - 3 - tail]}...{line[-tail:]}"
-
-
-def _printable(text: str) -> str:
-    """Line ends, control characters and bytes that are no text as escapes."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def shown_path(path: object) -> str:
@@ -110,12 +106,6 @@ def bounded(message: str) -> str:
     lines = message.split("\n")
     kept = [line if len(line) <= LINE_LENGTH else cut(line, LINE_LENGTH) for line in lines[:LINES]]
     return "\n".join([*kept, *([f"... and {len(lines) - LINES:,} more lines"] if len(lines) > LINES else [])])
-
-
-def without_password(text: str) -> str:
-    """``text`` with *** for the password of a database's address in it, also where that is one of its options."""
-    text = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", text)
-    return re.sub(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def system_reason(error: OSError, otherwise: str = "") -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from mdm_tune.layout import BAR, Grid
 from mdm_tune.tables import interval
 
 __all__ = ["curve_table", "left_behind", "prices_table"]
@@ -14,34 +12,29 @@ __all__ = ["curve_table", "left_behind", "prices_table"]
 Record = dict[str, Any]
 
 CURVE_ROWS = 9  # points of a profile that a table shows
-BAR = 24  # characters of the longest bar
+LONGEST = 24  # characters of the longest bar
 
 
-def curve_table(record: Record, of: str) -> Table:
+def curve_table(record: Record, of: str) -> Grid:
     """The profile at a few numbers of visible tokens."""
-    table = Table(title=f"information profile, {of}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("tokens visible", "nats per token", "standard error"):
-        table.add_column(heading, justify="right")
     points = list(zip(record["revealed"], record["cross_entropy"], record["stderr"], strict=True))
     shown = sorted({round(i * (len(points) - 1) / (CURVE_ROWS - 1)) for i in range(CURVE_ROWS)})
     largest = max(record["cross_entropy"])
     parts = [record[name] for name in ("content", "end_of_text") if record["content"] is not None]
-    for heading in ("content", "from the end on")[: len(parts)]:
-        table.add_column(heading, justify="right")
-    table.add_column("", justify="left")
+    apart_headings = ("content", "from the end on")[: len(parts)]
+    headings = ("tokens visible", "nats per token", "standard error", *apart_headings, "")
+    table = Grid(f"information profile, {of}", headings, ("",))
     for i in shown:
         visible, loss, stderr = points[i]
         apart = ("" if part[i] is None else f"{part[i]:.4f}" for part in parts)
-        bar = "█" * round(BAR * loss / largest) if largest > 0 else ""
-        table.add_row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", *apart, bar)
+        bar = BAR * round(LONGEST * loss / largest) if largest > 0 else ""
+        table.row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", *apart, bar)
     return table
 
 
-def prices_table(record: Record, of: str) -> Table:
+def prices_table(record: Record, of: str) -> Grid:
     """What every schedule costs at every budget, by the profile in one kind of blocks."""
-    table = Table(title=f"NELBO, nats per sequence, {of}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("steps", "schedule", "NELBO", "minus linear"):
-        table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
+    table = Grid(f"NELBO, nats per sequence, {of}", ("steps", "schedule", "NELBO", "minus linear"), ("schedule",))
     otherwise = {"tuned": ", steps of blocks tuned", "equal": ", steps of blocks equal"}
     for budget in record["budgets"]:
         for name, found in budget.items():
@@ -51,10 +44,10 @@ def prices_table(record: Record, of: str) -> Table:
                 more = found["minus_linear"]
                 cells = (interval(found["nelbo"], found["ci"]), interval(more["nelbo"], more["ci"]))
                 label += otherwise.get(how, "")
-                table.add_row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
+                table.row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
         table.add_section()
     lowest = record["one_token_per_step"]
-    table.add_row(str(record["length"]), "one token per step", interval(lowest["nelbo"], lowest["ci"]), style="dim")
+    table.row(str(record["length"]), "one token per step", interval(lowest["nelbo"], lowest["ci"]), style="dim")
     return table
 
 

@@ -19,6 +19,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.files import remove_unfinished, write_text
 from mdm_tune.messages import shown_path, system_reason
 from mdm_tune.schedules import Schedule, parse_schedule
+from mdm_tune.showing import redacted
 from mdm_tune.version import __version__
 
 __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions"]
@@ -107,7 +108,10 @@ def _budget(entry: Mapping[str, Any], length: int) -> ScheduleBudget:
 
 
 class RunFolder:
-    """The files of a run. Nothing is created before ``open``; all but the journal are replaced whole or not at all."""
+    """The files of a run. Nothing is created before ``open``; all but the journal are replaced whole or not at all.
+
+    No file holds a password: see ``showing.redacted``.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -169,23 +173,26 @@ class RunFolder:
 
     def write_schedule(self, record: Mapping[str, Any], name: str = "schedule.yaml") -> None:
         """Write a schedule file; ``record`` holds everything but the format."""
-        body = yaml.safe_dump({"format": FORMAT, **record}, sort_keys=False, default_flow_style=None, width=120)
+        body = yaml.safe_dump(
+            redacted({"format": FORMAT, **record}), sort_keys=False, default_flow_style=None, width=120
+        )
         write_text(self.path / name, HEADER + body)
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write one object as JSON and return the file's path."""
-        return write_text(self.path / name, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        return write_text(self.path / name, json.dumps(redacted(dict(record)), indent=1, allow_nan=False) + "\n")
 
     def write_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> Path:
         """Write one JSON object a line."""
-        return write_text(self.path / name, "".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+        lines = (json.dumps(redacted(dict(record)), allow_nan=False) + "\n" for record in records)
+        return write_text(self.path / name, "".join(lines))
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """Write rows of equal keys as CSV; lists become texts with spaces between their entries."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        for row in rows:
+        for row in redacted([dict(row) for row in rows]):
             writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in row.items()})
         return write_text(self.path / name, text.getvalue())
 

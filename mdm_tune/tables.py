@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from mdm_tune.layout import Grid
 
 __all__ = [
     "budget_table",
@@ -60,22 +59,20 @@ def _short(label: str) -> str:
     return f"{name}{blocks}{size}"
 
 
-def budget_table(budget: Record) -> Table:
+def budget_table(budget: Record) -> Grid:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
     title = f"{budget['steps']} steps{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
-    table = Table(title=title, title_justify="left")
-    table.add_column("schedule")
-    table.add_column("value" if budget["ci"] is None else "value [95 %]", justify="right")
+    table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
-    table.add_row(f"{made}: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
+    table.row(f"{made}: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
     blocks = budget["linear"].removeprefix("linear")  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
-        table.add_row(name if " in blocks of " in name else name + blocks, interval(found["value"], found["ci"]))
+        table.row(name if " in blocks of " in name else name + blocks, interval(found["value"], found["ci"]))
     if loser is not None:
-        table.add_row(f"not used: {_short(loser['schedule'])}", interval(loser["value"], loser["ci"]))
+        table.row(f"not used: {_short(loser['schedule'])}", interval(loser["value"], loser["ci"]))
     if budget["data"] is not None:
-        table.add_row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
+        table.row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
     return table
 
 
@@ -85,7 +82,7 @@ def _blocks(budget: Record) -> str:
     return "" if counts is None or size == sum(counts) else f" in blocks of {size}"
 
 
-def diversity_table(budget: Record) -> Table | None:
+def diversity_table(budget: Record) -> Grid | None:
     """Whether the samples are alike: the winner's figures beside those of linear and of the data."""
     if budget["diversity"] is None:
         return None
@@ -98,12 +95,9 @@ def diversity_table(budget: Record) -> Table | None:
     }
     figures = list(budget["diversity"]["winner"])
     title = f"diversity, {losses['examples']} examples: a loss of {100 * losses['threshold']:g} % is flagged"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("samples", no_wrap=True)
-    for figure in figures:
-        table.add_column(figure.replace("_", " "), justify="right")
+    table = Grid(title, ("samples of", *(figure.replace("_", " ") for figure in figures)), ("samples of",))
     for who, found in budget["diversity"].items():
-        table.add_row(names[who], *(_bare(found[figure]) for figure in figures), style="dim" if who == "data" else "")
+        table.row(names[who], *(_bare(found[figure]) for figure in figures), style="dim" if who == "data" else "")
     return table
 
 
@@ -194,21 +188,20 @@ def _figure(loss: Record) -> str:
     return str(loss["figure"]).replace("_", " ")
 
 
-def budgets_table(record: Record) -> Table | None:
+def budgets_table(record: Record) -> Grid | None:
     """All budgets of a search side by side; None where there is one."""
     budgets = sorted(record["budgets"], key=lambda budget: budget["steps"])
     if len(budgets) < 2:
         return None
-    table = Table(title="all budgets", title_justify="left", box=SIMPLE_HEAD)
     exact = budgets[0]["ci"] is None
     gain = "gain over linear" if exact else "gain over linear (corrected)"
-    for heading in ("steps", "NFE", "linear", "tuned", gain, "as good as linear at", "less diverse in"):
-        table.add_column(heading, justify="left" if heading.startswith("less") else "right")
+    headings = ("steps", "NFE", "linear", "tuned", gain, "as good as linear at", "less diverse in")
+    table = Grid("all budgets", headings, ("less diverse in",))
     for budget in budgets:
         better = budget["gain_over_linear"]
         pairs = [pair for pair in record["frontier"]["pairs"] if pair["steps"] == budget["steps"]]
         reached = max((pair["linear_steps"] for pair in pairs if pair["no_worse"]), default=None)
-        table.add_row(
+        table.row(
             str(budget["steps"]),
             calls(budget),
             _bare(budget["baselines"]["linear"]),
@@ -302,18 +295,15 @@ def warning_lines(record: Record) -> list[str]:
     return [f"warning [{each['code']}]: {'; '.join(filter(None, (each['text'], each['advice'])))}" for each in told]
 
 
-def reported_table(record: Record) -> Table | None:
+def reported_table(record: Record) -> Grid | None:
     """What the metrics beside the objective say, where there are any."""
     rows = record.get("reported")
     if not rows:
         return None
-    table = Table(title="reported beside the objective, 95 % intervals", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("steps", "schedule", "metric", "value", "over"):
-        table.add_column(heading, justify="right" if heading in ("steps", "value") else "left")
+    headings = ("steps", "schedule", "metric", "value", "over")
+    table = Grid("reported beside the objective, 95 % intervals", headings, ("schedule", "metric", "over"))
     short = short_names([row["schedule"] for row in rows])
     for row in rows:
         over = f"{row['count']} {row['over']}" + (" (their range)" if "seeds" in row["over"] else "")
-        table.add_row(
-            str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"]), over
-        )
+        table.row(str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"]), over)
     return table

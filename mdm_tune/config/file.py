@@ -36,6 +36,7 @@ from mdm_tune.config.models import (
 from mdm_tune.config.sampler import SamplerConfig, Steps, family_sampling
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
+from mdm_tune.showing import redacted
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "conflicts_in", "load_config", "resolved", "to_yaml"]
 
@@ -260,11 +261,11 @@ def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[A
 
 
 def resolved(config: Config) -> dict[str, Any]:
-    """The complete config with all defaults, in types that YAML and JSON know; without the password of the storage."""
+    """The complete config with all defaults, in types that YAML and JSON know; without any password."""
     found = config.model_dump(mode="json")
     if found["search"]["storage"] is not None:
         found["search"]["storage"] = without_password(found["search"]["storage"])
-    return found
+    return redacted(found)
 
 
 def to_yaml(config: Config) -> str:

@@ -20,6 +20,7 @@ from mdm_tune.permissions import Permissions
 from mdm_tune.sampling.devices import available_cpus
 from mdm_tune.search.confirmation import Comparing
 from mdm_tune.search.tuning import TrialDone
+from mdm_tune.showing import printable, redacted
 
 __all__ = ["Team", "shared_out"]
 
@@ -107,18 +108,23 @@ def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: 
                 since=since,
             )
         except MdmTuneError as error:
-            log.write(f"error: {error}\n")
+            _write(log, f"error: {error}")
             sys.exit(1)
 
 
 def _log(log: TextIO, event: RunEvent) -> None:
     match event:
         case Note():
-            log.write(f"note: {event.said}\n")
+            _write(log, f"note: {event.said}")
         case TrialDone():
-            log.write(f"trial {event.number + 1} of {event.trials}: {event.schedule.name} {event.value:.6g}\n")
+            _write(log, f"trial {event.number + 1} of {event.trials}: {event.schedule.name} {event.value:.6g}")
         case Comparing():
-            log.write(f"{event.use}: {event.setting.label} at {event.setting.steps} steps\n")
+            _write(log, f"{event.use}: {event.setting.label} at {event.setting.steps} steps")
+
+
+def _write(log: TextIO, line: str) -> None:
+    """One line for a reader in a terminal, as all that is said."""
+    log.write(printable(redacted(line)) + "\n")
 
 
 def _end_with_parent() -> None:
