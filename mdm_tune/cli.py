@@ -212,12 +212,7 @@ def sample(
         if as_json:
             screen.json(record)
             return
-        screen.say(
-            f"  schedule {record['schedule']}, {record['steps']} steps, {record['denoiser_rows']:,} denoiser rows"
-        )
-        for drawn in record["samples"]:
-            screen.out(drawn["text"])
-        screen.warnings(record)
+        screen.sample_result(record)
 
 
 @app.command()

@@ -95,6 +95,7 @@ class Screen:
         self.quiet, self.as_json = quiet, as_json
         self.told = time.monotonic()  # when a line of frequent progress was last shown
         self.searching = False  # whether the run folder has been touched
+        self.metric = "value"  # what trials are judged by
 
     def say(self, text: str, *, whole: bool = False) -> None:
         """One line of progress. whole: it is not folded."""
@@ -133,6 +134,7 @@ class Screen:
         match event:
             case events.Loaded(run):
                 metric = run.evaluator.metric
+                self.metric = metric.name
                 self.say(
                     f"  {run.config.model.type}, {run.evaluator.length} tokens; {run.config.sampler.described}; "
                     f"{metric.label} ({metric.direction})"
@@ -161,7 +163,7 @@ class Screen:
                 point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
                 self.say(
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
-                    f"{event.value:>9.5g}  best {event.best:<9.5g}{note}"
+                    f"{self.metric} {event.value:<9.5g} best {event.best:<9.5g}{note}".rstrip()
                 )
             case confirmation.Comparing():
                 (name,) = short_names([event.setting.label]).values()
@@ -223,6 +225,22 @@ class Screen:
     def warnings(self, record: Record) -> None:
         """What was told while the command ran and should be known of its result."""
         self._lines(warning_lines(record))
+
+    def sample_result(self, record: Record) -> None:
+        """The samples, each in the text that was given, where any was."""
+        source = {"search": ", the search's own", "default": ", since no other was given"}.get(
+            record["schedule_from"], ""
+        )
+        self.say(
+            f"  schedule {one_line(record['schedule'])}{source}; {record['steps']} steps, "
+            f"{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s"
+        )
+        for drawn in record["samples"]:
+            if drawn.get("conditional"):
+                self.out(f"example {one_line(drawn['id'])}, what was drawn in brackets:\n{drawn['shown']}\n")
+            else:
+                self.out(drawn["text"])
+        self.warnings(record)
 
     def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""

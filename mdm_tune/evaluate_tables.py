@@ -22,7 +22,7 @@ def evaluate_table(record: Record) -> Grid:
     of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
     of += f"; compared with {linear}" if linear != "linear" else ""
     compared = any(linear in (pair["first"], pair["second"]) for pair in record["comparisons"])
-    headings = ("steps", "schedule", "value", *(["minus linear"] if compared else []), "NFE")
+    headings = ("steps", "schedule", "value", *(["minus linear"] if compared else []), "calls")
     table = Grid(f"{rows[0]['metric']}, {of}", headings, ("schedule",))
     against = _against(record["comparisons"], linear)
     short = short_names([row["schedule"] for row in rows])

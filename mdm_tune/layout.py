@@ -72,8 +72,8 @@ class Grid(Table):
 
     def _forms(self, cells: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
         """The table in its own form and in narrower ones."""
-        yield self._drawn(cells, [WIDEST] * len(cells))
-        inside = width - 2 - 2 * len(cells) - (len(cells) - 1)  # edges, padding and gaps
+        yield self._drawn(cells, [WIDEST] * len(cells), pad_edge=True)
+        inside = width - 2 - 3 * (len(cells) - 1)  # edges, padding and gaps
         for interval, words in product((_same, _interval_below), (False, True)):
             changed = [[interval(text) for text in texts] for texts in cells]
             free = [words and column.justify == "left" for column in self.columns]
@@ -83,12 +83,13 @@ class Grid(Table):
                 for head, texts, fold in zip(heads, changed, free, strict=True)
             ]
             folds = [[head, *(texts if fold else ())] for head, texts, fold in zip(heads, changed, free, strict=True)]
-            if sum(least) <= inside:
-                yield self._drawn(changed, _widened(least, folds, inside))
+            room = inside - 2 if sum(least) <= inside - 2 else inside
+            if sum(least) <= room:
+                yield self._drawn(changed, _widened(least, folds, room), pad_edge=room < inside)
 
-    def _drawn(self, cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+    def _drawn(self, cells: Sequence[Sequence[str]], widths: Sequence[int], *, pad_edge: bool = False) -> Table:
         """The rows as Rich draws them, headings and words folded to these widths."""
-        found = Table(box=SIMPLE_HEAD)
+        found = Table(box=SIMPLE_HEAD, pad_edge=pad_edge)
         folds = []
         for column, texts, width in zip(self.columns, cells, widths, strict=True):
             found.add_column(Text(folded(str(column.header), width)), justify=column.justify, no_wrap=True)

@@ -58,6 +58,8 @@ def left_behind(budget: Record) -> str:
     measured, more = gap["measured"], budget["beta"]["minus_linear"]
     noise = "" if measured["ci"] is None else f", on the losses {interval(measured['nelbo'], measured['ci'])}"
     steps = "more steps than were tried" if needs is None else f"{needs} steps"
+    if (among := budget.get("linear_steps_range")) is not None:
+        steps += f" [{', '.join(map(_tried, among))}]"
     if more["nelbo"] >= 0 or (more["ci"] is not None and more["ci"][1] >= 0):
         verdict = "no gain over linear here"
     else:
@@ -66,3 +68,8 @@ def left_behind(budget: Record) -> str:
         f"{budget['steps']} steps: {verdict}; on the curve that schedules are chosen on the best Beta is "
         f"{gap['nelbo']:.3g} nats above the optimum over all{share}{noise}"
     )
+
+
+def _tried(steps: int | None) -> str:
+    """A number of steps of linear; None is more than any that was tried."""
+    return "more" if steps is None else str(steps)

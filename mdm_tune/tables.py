@@ -166,17 +166,19 @@ def _gain(budget: Record) -> str:
 
 
 def _losses(budget: Record) -> list[str]:
-    """A line per loss of diversity that forbids to call a gain one, and one for all that linear shares."""
-    lines, shared = [], []
+    """A line per loss of diversity that forbids to call a gain one, and one for all others against the same samples."""
+    lines, shared = [], dict[str, list[str]]()
     for loss in _flagged(budget):
         share, linear = (f"{100 * loss[name]:.1f} %" for name in ("share", "share_of_linear"))
+        many = f"linear at {budget['diversity_losses']['reference_steps']} steps"
+        than = "the data" if loss["than"] == "data" else many
         if loss["blocks"]:
-            steps = budget["diversity_losses"]["reference_steps"]
-            than = "the data" if loss["than"] == "data" else f"linear at {steps} steps"
             lines.append(f"  {_figure(loss)}: {share} below {than} (linear at this budget: {linear})")
         else:
-            shared.append(f"{_figure(loss)} {share} ({linear})")
-    return [*lines, f"  below the data, as linear is (in brackets): {', '.join(shared)}"] if shared else lines
+            shared.setdefault(than, []).append(f"{_figure(loss)} {share} ({linear})")
+    for than, losses in shared.items():
+        lines.append(f"  below {than} (in brackets how far linear at this budget is): {', '.join(losses)}")
+    return lines
 
 
 def _flagged(budget: Record) -> list[Record]:
@@ -195,7 +197,7 @@ def budgets_table(record: Record) -> Grid | None:
         return None
     exact = budgets[0]["ci"] is None
     gain = "gain over linear" if exact else "gain over linear (corrected)"
-    headings = ("steps", "NFE", "linear", "tuned", gain, "as good as linear at", "less diverse in")
+    headings = ("steps", "calls", "linear", "tuned", gain, "as good as linear at", "less diverse in")
     table = Grid("all budgets", headings, ("less diverse in",))
     for budget in budgets:
         better = budget["gain_over_linear"]

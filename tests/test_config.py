@@ -92,7 +92,7 @@ def test_defaults(tmp_path: Path) -> None:
             "name": None,
             "diversity_loss": 0.05,
             "margin": 0.01,
-            "baselines": ["linear", "squared-sine", "sine"],
+            "baselines": ["linear", "squared-sine", "sine", "maskgit-cosine"],
         },
         "evaluate": {"schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"], "steps": None},
         "seed": 0,

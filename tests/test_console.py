@@ -121,11 +121,17 @@ def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
     assert verdict(FLAGGED)[:3] == [
         "better than linear by 0.030 [0.020, 0.040], but not counted as a win: the samples are less diverse",
         "  token entropy: 6.2 % below linear at 64 steps (linear at this budget: 1.1 %)",
-        "  below the data, as linear is (in brackets): token entropy 12.0 % (10.0 %)",
+        "  below the data (in brackets how far linear at this budget is): token entropy 12.0 % (10.0 %)",
     ]
     losses = [{**loss, "blocks": loss["than"] == "data"} for loss in LOSSES["losses"][2:]]
     blocked = {**FLAGGED, "diversity_losses": {**LOSSES, "losses": losses}}
     assert verdict(blocked)[1] == "  token entropy: 12.0 % below the data (linear at this budget: 10.0 %)"
+    shared = [{**loss, "flagged": True, "blocks": False} for loss in LOSSES["losses"]]
+    assert verdict({**FLAGGED, "diversity_losses": {**LOSSES, "losses": shared}})[1:3] == [
+        "  below linear at 64 steps (in brackets how far linear at this budget is): token entropy 6.2 % (1.1 %), "
+        "answer length 2.0 % (0.0 %)",
+        "  below the data (in brackets how far linear at this budget is): token entropy 12.0 % (10.0 %)",
+    ]
     assert diversity_table(BUDGET) is None
     lines = shown(diversity_table(FLAGGED)).splitlines()
     assert "diversity, 128 examples: a loss of 5 % is flagged" in lines[0]
@@ -330,6 +336,8 @@ def test_what_is_left_behind_is_said_in_one_sentence() -> None:
     nothing = {**budget, "gap": exact, "linear_steps_for_same_nelbo": None}
     assert left_behind(nothing).startswith("2 steps: linear needs more steps than were tried to be as good; on")
     assert left_behind(nothing).endswith("above the optimum over all")
+    ranged = {**budget, "linear_steps_range": [2, None]}
+    assert left_behind(ranged).startswith("2 steps: linear needs 3 steps [2, more] to be as good; on")
     for less, bounds in ((-1.5, [-3.0, 0.5]), (0.0, None), (2.0, [1.0, 3.0])):
         more = {**budget["beta"], "minus_linear": {"nelbo": less, "ci": bounds}}
         assert "2 steps: no gain over linear here; on" in left_behind({**budget, "beta": more})

@@ -22,7 +22,7 @@ from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_
 from mdm_tune.profile import profiles
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, price_counts
-from mdm_tune.schedules import Beta, Linear, Sine, SquaredSine, parse_schedule
+from mdm_tune.schedules import Beta, Linear, MaskgitCosine, Sine, SquaredSine, parse_schedule
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")
@@ -99,7 +99,7 @@ def test_the_markov_chain_has_its_known_values(exact: dict[str, Any]) -> None:
 
 def test_every_schedule_costs_what_its_counts_cost(exact: dict[str, Any]) -> None:
     curve = CHAIN.profile()
-    schedules = {"linear": Linear(), "squared-sine": SquaredSine(), "sine": Sine()}
+    schedules = {"linear": Linear(), "squared-sine": SquaredSine(), "sine": Sine(), "maskgit-cosine": MaskgitCosine()}
     for budget in exact["budgets"]:
         assert set(budget) == {"steps", *schedules, "beta", "optimum", "gap", "linear_steps_for_same_nelbo"}
         linear = nelbo(curve, to_counts(Linear(), budget["steps"], 32))
@@ -237,6 +237,21 @@ def test_human_output_has_the_curve_the_budgets_and_counts_to_paste(
     assert "note: the profile prices random order at temperature 1; for order confidence at temperature 1" in shown
     assert f"{record['denoiser_rows']} denoiser rows" in shown and str(folder / "profile-optimum.yaml") in shown
     assert "…" not in shown
+    flags = f"{TEXT[0]} --set"
+    for command in ("evaluate", "sample", "search"):
+        assert f"\n  mdm-tune {command} {flags}" in shown
+
+
+def test_sample_beside_a_profile_says_what_it_uses(tmp_path: Path) -> None:
+    folder = ("--output", str(tmp_path / "run"))
+    assert "no search" not in call("sample", MARKOV, *folder, "--number", "1").stderr
+    assert call("profile", MARKOV, *folder, "--quiet").exit_code == 0
+    said = " ".join(call("sample", MARKOV, *folder, "--number", "1").stderr.split())
+    beta, optimum = (str(tmp_path / "run" / f"profile-{kind}.yaml") for kind in ("beta", "optimum"))
+    assert f"the profile's schedules are {beta} and {optimum}: give --schedule {beta} to use one" in said
+    assert "schedule linear, since no other was given; 4 steps" in said
+    own = call("sample", MARKOV, *folder, "--number", "1", "--schedule", beta)
+    assert "no search" not in own.stderr and f"schedule {beta}; 4 steps" in " ".join(own.stderr.split())
 
 
 def test_quiet_leaves_the_counts_alone(tmp_path: Path) -> None:
@@ -331,7 +346,7 @@ BLOCKS = ("--set", "sampler.block_length=8", "--set", "sampler.steps=[4, 8]")
         ((MARKOV, "--steps", "0"), "steps must be from 1 to 65536 and not repeat, got [0]"),
         ((MARKOV, *BLOCKS, "--steps", "6"), "6 steps cannot be shared equally by 4 blocks of 8 tokens"),
         ((MARKOV, "--set", "search.baselines=[linear, 'counts:16,16']"), "has 2 steps but the budget is 4"),
-        ((MARKOV, "--schedule", "linear"), "No such option"),
+        ((MARKOV, "--schedule", "linear"), "mdm-tune profile has no option '--schedule'; "),
     ],
 )
 def test_bad_input_is_refused(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -125,9 +125,26 @@ def test_answers_are_judged_by_the_users_own_metric(place: Path, tmp_path: Path)
         assert line["value"] == sum(letter in question for letter in line["text"]) / 4
     assert scored["rows"][0]["n"] == 12
     drawn, _ = answered("sample", file, "--trust-code", "--number", "3")
-    assert [sample["prompt"] for sample in drawn["samples"]] == [
-        example.prompt for example in dataset.splits["report"].examples[:3]
+    examples = dataset.splits["report"].examples[:3]
+    assert [sample["prompt"] for sample in drawn["samples"]] == [example.prompt for example in examples]
+    assert [sample["shown"] for sample in drawn["samples"]] == [
+        f"{example.prompt}⟨{sample['text']}⟩" for example, sample in zip(examples, drawn["samples"], strict=True)
     ]
+    kept = json.loads((tmp_path / "run" / "samples.json").read_text(encoding="utf-8"))
+    assert kept["samples"] == drawn["samples"] and kept["schedule_from"] == "search"
+    shown = call("sample", file, "--trust-code", "--number", "3")
+    for sample in drawn["samples"]:
+        assert f"example {sample['id']}, what was drawn in brackets:\n{sample['shown']}\n" in shown.stdout
+    assert "the search's own; 2 steps" in re.sub(r"\s+", " ", shown.stderr)
+
+
+def test_several_holes_are_shown_where_they_stand(place: Path, tmp_path: Path) -> None:
+    """What stands between them is given, and what is drawn has its place in brackets."""
+    holes = {"type": "jsonl", "path": "qa.jsonl", "template": "{q}[[a:2]]{q}[[a:3]]", **SIZES}
+    drawn, _ = answered("sample", config(place, tmp_path, {**TASK, "dataset": holes}), "--trust-code", "--number", "2")
+    for sample in drawn["samples"]:
+        first, second = sample["text"].split(" ")
+        assert sample["shown"] == f"{sample['prompt']}⟨{first}⟩{sample['prompt']}⟨{second}⟩"
 
 
 def test_prompts_have_a_likelihood_and_a_profile(place: Path, tmp_path: Path) -> None:

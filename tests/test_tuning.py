@@ -150,6 +150,8 @@ def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
             assert own.mean() < value
     bests = [event.best for event in trials]
     assert bests[-1] == min(full.values()) and all(best in full.values() for best in bests)
+    for place, event in enumerate(trials):  # a best value is told with the trial that reached it
+        assert event.best == min(each.value for each in trials[: place + 1] if each.dropped is None)
 
 
 def setting_of(key: list[int]) -> Setting:

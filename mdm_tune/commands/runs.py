@@ -173,7 +173,7 @@ def _sample(
     config = run.config
     tell_loaded(run, warned)
     folder = RunFolder(config.output)
-    name = schedule or (str(folder.schedule) if folder.has(folder.schedule) else "linear")
+    name, chosen = _schedule_for(folder, schedule)
     if parse_adaptive(name) is not None:
         raise InputError(
             f"--schedule: {name} decides by itself how many tokens a step reveals, and sample draws with given counts; "
@@ -186,7 +186,8 @@ def _sample(
     profiles = profiles_of(run, folder, warned)
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
-    for note in (*other_samplers(run, [name]), *(note for each in asked for note in profile_notes(each))):
+    beside = _beside_a_profile(folder) if chosen == "default" else ()
+    for note in (*beside, *other_samplers(run, [name]), *(note for each in asked for note in profile_notes(each))):
         warned(note)
     split = _to_fill(run, number)
     # Replicas and external code do not show their steps.
@@ -194,13 +195,14 @@ def _sample(
     began = time.monotonic()
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
     cut = run.dataset or Dataset({}, run.model.codec)  # a data set ends answers at its stops, as for every metric
-    texts = cut.completions(result.tokens, split)
+    texts = cut.fillings(result.tokens, split)
     record = {
         "samples": [
-            {"tokens": row, "text": text, **prompted}
-            for row, text, prompted in zip(result.tokens.tolist(), texts, _prompts(split, number), strict=True)
+            {"tokens": row, "text": " ".join(filled), **prompted}
+            for row, filled, prompted in zip(result.tokens.tolist(), texts, _prompts(split, texts), strict=True)
         ],
         "schedule": name,
+        "schedule_from": chosen,
         "steps": setting.steps,
         **plan_record(setting),
         "nfe": float(result.nfe.double().mean()),
@@ -229,11 +231,36 @@ def _to_fill(run: Run, number: int) -> Split:
     return replace(report.at(places), seeds=seeds)
 
 
-def _prompts(split: Split, number: int) -> list[Record]:
-    """The visible text of each example, where there is any."""
+def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[Record]:
+    """The visible text of each example, where there is any: before its first hole, and whole with what was drawn."""
     if not split.examples:
-        return [{}] * number
-    return [{"id": example.id, "prompt": example.prompt} for example in split.examples]
+        return [{}] * len(texts)
+    return [
+        {
+            "id": example.id,
+            "prompt": example.prompt,
+            "conditional": example.conditional,
+            "shown": example.filled(filled),
+        }
+        for example, filled in zip(split.examples, texts, strict=True)
+    ]
+
+
+def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, str]:
+    """The schedule to sample with, and where it comes from: named, the folder's search, or the default."""
+    if schedule is not None:
+        return schedule, "named"
+    return (str(folder.schedule), "search") if folder.has(folder.schedule) else ("linear", "default")
+
+
+def _beside_a_profile(folder: RunFolder) -> Iterator[Note]:
+    """What a folder with a profile and without a search has to offer in place of linear."""
+    found = [str(file) for kind in ("beta", "optimum") if folder.has(file := folder.path / f"profile-{kind}.yaml")]
+    if found:
+        yield Note(
+            f"linear is used, since {folder.path} holds no search; the profile's schedules are {' and '.join(found)}: "
+            f"give --schedule {found[0]} to use one"
+        )
 
 
 def _tokens(file: ScheduleFile) -> str:

@@ -147,7 +147,7 @@ class SearchConfig(Section):
         FromList,
         AfterValidator(rules.distinct_schedules),
         AfterValidator(rules.holds_linear),
-    ] = ("linear", "squared-sine", "sine")
+    ] = ("linear", "squared-sine", "sine", "maskgit-cosine")
 
     @model_validator(mode="before")
     @classmethod

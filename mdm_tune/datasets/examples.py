@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,9 +65,16 @@ class Example:
         return json.dumps(dict(self.record), sort_keys=True, default=str) if self.record else ""
 
     @property
+    def conditional(self) -> bool:
+        """Whether any text is visible."""
+        return any(isinstance(piece, str) for piece in self.pieces)
+
+    @property
     def shown(self) -> str:
         """The whole example for a reader, references in angle brackets."""
-        return "".join(
-            piece if isinstance(piece, str) else f"⟨{'?' if piece.answer is None else piece.answer}⟩"
-            for piece in self.pieces
-        )
+        return self.filled(["?" if hole.answer is None else hole.answer for hole in self.holes])
+
+    def filled(self, texts: Sequence[str]) -> str:
+        """The whole example for a reader, with these texts in its holes, in angle brackets."""
+        left = iter(texts)
+        return "".join(piece if isinstance(piece, str) else f"⟨{next(left)}⟩" for piece in self.pieces)

@@ -119,7 +119,11 @@ class Dataset:
 
     def completions(self, tokens: Tensor, split: Split) -> list[str]:
         """The text in the holes of each row of tokens (n, length); several holes of a row are joined by a space."""
-        return [" ".join(map(self._text, answers)) for answers in self.answers(tokens, split)]
+        return [" ".join(texts) for texts in self.fillings(tokens, split)]
+
+    def fillings(self, tokens: Tensor, split: Split) -> list[list[str]]:
+        """The text in each hole of each row of tokens (n, length)."""
+        return [[*map(self._text, answers)] for answers in self.answers(tokens, split)]
 
     def _text(self, answer: list[int]) -> str:
         text = self.codec.decode(answer)

@@ -165,9 +165,10 @@ class _Bench:
             for claim in claims.values():
                 claim.release()
             raise
-        best = self._best([*before, *(trial for trial in self.trials() if trial.number in batch)])
+        known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
         for number in claims:
             value, record = records[number]
+            best = self._best(known, number)
             yield TrialDone(
                 number, self.most, proposed[number], settings[number], value, best, record["fresh"], record["dropped"]
             )
@@ -269,8 +270,10 @@ class _Bench:
         best = max(full, key=lambda trial: (self.sign * trial.value, -trial.number), default=None)
         return None if best is None else values[best.number]
 
-    def _best(self, trials: Sequence[Trial]) -> float:
-        return self.sign * max(self.sign * trial.value for trial in trials if not trial.dropped)
+    def _best(self, trials: Sequence[Trial], number: int) -> float:
+        """The best value up to this trial, so that it is told with the trial that reached it."""
+        full = [trial for trial in trials if not trial.dropped]
+        return self.sign * max(self.sign * each.value for each in [t for t in full if t.number <= number] or full)
 
     def _rows_left(self, before: Sequence[Trial]) -> float:
         if self.settings.rows is None:
