@@ -7,7 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mdm_tune.showing import one_line, without_password
 
-__all__ = ["bounded", "cut", "listed", "shown", "shown_path", "system_reason", "without_password"]
+__all__ = [
+    "PATH_LENGTH",
+    "SHOWN_LENGTH",
+    "bounded",
+    "cut",
+    "listed",
+    "shown",
+    "shown_path",
+    "system_reason",
+    "without_password",
+]
 
 SHOWN_LENGTH = 60  # characters of a value
 DEPTH = 8  # of lists in lists that are shown

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
+from mdm_tune.plain_yaml import yaml_text
 
 SPLITS = {"tune": 8, "choose": 9, "report": 10}
 LAW = {"type": "law", **SPLITS}
@@ -26,7 +26,7 @@ def whole(**sections: Any) -> dict[str, Any]:
 
 def load(folder: Path, content: dict[str, Any] | str | bytes, *overrides: str, **flags: Any) -> Config:
     path = folder / "run.yaml"
-    text = yaml.safe_dump(content) if isinstance(content, dict) else content
+    text = yaml_text(content) if isinstance(content, dict) else content
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return load_config(path, overrides, **flags)
 
@@ -45,7 +45,7 @@ BAD_VALUES = [
     ("search.trials='16'", "search.trials: must be a whole number, got '16'; write it without quotes"),
     ("search.trials=16.0", "search.trials: must be a whole number, got 16.0; write 16"),
     ("search.trials=true", "search.trials: must be a whole number, got true; write digits"),
-    ("search.trials=0x" + "f" * 5000, "search.trials: must be at most 2147483647, got a number too long to show"),
+    ("search.trials=0x" + "f" * 5000, "--set search.trials at line 1, column 1: 0xffff"),
     ("search.trial=3", "search.trial: unknown key; did you mean 'trials'? legal keys here: strategy, trials, space"),
     ("search.strategy=grit", "search.strategy: must be one of gp, tpe, qmc, grid, got 'grit'; did you mean 'grid'?"),
     ("search.space.a=[1, 1]", "search.space.a: must be two numbers [lowest, highest] with 1e-06 <= lowest < highest"),
@@ -89,7 +89,10 @@ BAD_VALUES = [
     ("sampler.steps=4,8", "sampler.steps: must be a list, got '4,8'; write it as [4,8]"),
     ("sampler.steps=[4, 0]", "sampler.steps[1]: must be at least 1, got 0"),
     ("sampler.steps=[]", "sampler.steps: must be a list of at least 1, got []"),
-    ("sampler.temperature=1e-3", "sampler.temperature: must be a number, got '1e-3'; YAML reads a number like 1e-3"),
+    (
+        "sampler.temperature=1e-3",
+        "--set sampler.temperature at line 1, column 1: 1e-3",
+    ),
     ("sampler.temperature=-0.5", "sampler.temperature: must be at least 0.0, got -0.5"),
     ("sampler.temperature=.nan", "sampler.temperature: must be a finite number, got nan"),
     ("sampler.temperature=true", "sampler.temperature: must be a number, got true"),
@@ -99,7 +102,10 @@ BAD_VALUES = [
     ("seed=-1", "seed: must be at least 0, got -1"),
     ("seed=9223372036854775808", "seed: must be below 9223372036854775808, got 9223372036854775808"),
     ("output=", "output: must be text, got null; give text"),
-    ("output=2020-01-01", "output: must be text, got datetime.date(2020, 1, 1); put it in quotes"),
+    (
+        "output=2020-01-01",
+        "--set output at line 1, column 1: 2020-01-01 ",
+    ),
     (
         "objective.metric=klt",
         "objective.metric: must be one of kl, tv, order_kl, nelbo, path_nll, spelling, exact_match, ",
@@ -133,7 +139,10 @@ BAD_VALUES = [
     ("model={type: table, sequences: {}}", "model.sequences: must hold strings of one common length, at least one"),
     ("model={type: table, sequences: {a: 1, ab: 1}}", "model.sequences: must hold strings of one common length"),
     ("model={type: table, sequences: {a: 0}}", "model.sequences.a: must be above 0.0, got 0"),
-    ("model={type: table, sequences: {01: 1}}", "model.sequences.1: must be text, got 1; put it in quotes"),
+    (
+        "model={type: table, sequences: {01: 1}}",
+        "column 27: 01 is base 8 to some readers of YAML and base",
+    ),
     ("model={type: table, sequences: [a, 1]}", "model.sequences: must hold texts, got 1; put each string in quotes"),
     ("model={type: table, sequences: [a, a]}", "model.sequences: must not repeat an entry, got 'a' twice"),
     ("model={type: mixture, weights: [1], components: [[[1]], [[1]]]}", "model.components: must have one entry per"),
@@ -334,15 +343,24 @@ FILES = [
     ("# only a comment", "the config is empty"),
     ("- model", "a config must be a mapping of sections, got ['model']; write `model:` first"),
     ("model", "a config must be a mapping of sections, got 'model'"),
-    ("seed: 1\nmodel: [1", "not valid YAML at line 2, column 10: while parsing a flow sequence"),
-    ("seed: 1\n\tmodel: 1", "not valid YAML at line 2, column 1: while scanning for the next token, found character"),
-    ("seed: 1\nmodel:\n  a: 1\n  b: 2\n  a: 3", "not valid YAML at line 5, column 3: key 'a' is given twice"),
+    (
+        "seed: 1\nmodel: [1",
+        "not valid YAML at line 3, column 1: while parsing a flow sequence",
+    ),
+    ("seed: 1\n\tmodel: 1", "not valid YAML at line 2, column 1: while scanning a plain scalar, found a tab character"),
+    ("seed: 1\nmodel:\n  a: 1\n  b: 2\n  a: 3", "at line 5, column 3: key 'a' is given twice"),
     ("seed: 1\nmodel: a\x01", "not valid YAML at line 2, column 9: character '\\x01' is not allowed"),
-    ("model: !!python/object/apply:os.getcwd []", "could not determine a constructor for the tag"),
-    ("a: 1\n---\nb: 1", "not valid YAML at line 2, column 1: expected a single document"),
-    ("a: 2020-13-01", "not valid YAML: month must be in 1..12"),
-    ("a: " + "[" * 1_000, "not valid YAML: it is nested too deeply"),
-    (b"model: \xff", "a config must be UTF-8 text, got byte 0xff at offset 7; save the file as UTF-8"),
+    (
+        "model: !!python/object/apply:os.getcwd []",
+        "at line 1, column 8: tags such as !!python/object/apply:os.getcwd are not read",
+    ),
+    ("a: 1\n---\nb: 1", "at line 2, column 1: a second document begins; keep one"),
+    (
+        "a: 2020-13-01",
+        "at line 1, column 4: 2020-13-01 is a date to some readers of YAML and text to others",
+    ),
+    ("a: " + "[" * 1_000, "at line 1, column 67: it is nested in more than 64 levels; write it flatter"),
+    (b"model: \xff", "must be UTF-8 text, got byte 0xff at offset 7; save the file as UTF-8"),
 ]
 
 
@@ -350,29 +368,21 @@ FILES = [
 def test_bad_file(tmp_path: Path, content: str | bytes, expected: str) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path, content)
-    assert str(caught.value).startswith(f"{tmp_path / 'run.yaml'}: ")
+    assert str(caught.value).startswith(f"{tmp_path / 'run.yaml'}")
     assert expected in str(caught.value)
 
 
-def test_a_merge_key_is_no_duplicate(tmp_path: Path) -> None:
-    text = (
-        "model: {type: parity, length: 2}\nobjective: {metric: kl}\nsampler: {<<: {steps: [1], batch: 3}, steps: [2]}"
-    )
-    sampler = load(tmp_path, text).sampler
-    assert (sampler.steps, sampler.batch) == ((2,), 3)
-
-
 def test_no_file_a_folder_and_a_closed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"absent\.yaml: no such config file; check the path"):
+    with pytest.raises(InputError, match=r"cannot read .*absent\.yaml: No such file or directory; check the path"):
         load_config(tmp_path / "absent.yaml")
-    with pytest.raises(InputError, match="is a folder, not a config file; give the YAML file in it"):
+    with pytest.raises(InputError, match=r"is a folder, not a file that can be read; give the YAML file of a run"):
         load_config(tmp_path)
-    with pytest.raises(InputError, match="cannot be read: embedded null byte"):
+    with pytest.raises(InputError, match=r"cannot read .*: no path holds a null character"):
         load_config(Path("a\0.yaml"))
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)  # a superuser can read every file, so the mode bits do not do
-    with pytest.raises(InputError, match="cannot be read: Permission denied; check the file and its rights"):
+    monkeypatch.setattr("mdm_tune.reading.os.open", refuse)  # a superuser can read every file: mode bits do not do
+    with pytest.raises(InputError, match=r"cannot read .*: Permission denied; check the rights of the file"):
         load_config(tmp_path / "closed.yaml")

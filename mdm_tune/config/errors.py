@@ -1,21 +1,31 @@
-"""The text around a config: reading its YAML and ``--set``, and naming every problem by path, rule, value, remedy."""
+"""The text around a config: its YAML and ``--set``, and naming every problem by path, rule, value, remedy."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from mdm_tune.errors import InputError
-from mdm_tune.messages import shown, without_password
+from mdm_tune.messages import PATH_LENGTH, SHOWN_LENGTH, cut, shown, shown_path, without_password
+from mdm_tune.plain_yaml import read_yaml_file, words_in, yaml_value
+from mdm_tune.reading import DEEPEST
 
-__all__ = ["Location", "field_problems", "placed", "read_yaml", "shown", "with_override", "without_password"]
+__all__ = [
+    "Location",
+    "field_problems",
+    "placed",
+    "read_yaml",
+    "several",
+    "shown",
+    "with_override",
+    "without_password",
+    "word_problems",
+]
 
 EXAMPLES = {  # what to add where a required key, perhaps of a certain type of section, is missing
     "model": "{type: markov, length: 32, flip: 0.05}",
@@ -49,80 +59,42 @@ BOUNDS = {  # rule and remedy of pydantic's comparisons
     "finite_number": ("a finite number", "give an ordinary number"),
     "too_short": ("a list of at least {min_length}", "add an entry"),
     "string_too_short": ("text that is not empty", "give it a value"),
+    "too_long": ("a list of at most {max_length}", "remove entries"),
     "string_pattern_mismatch": ("text without a null character", "remove it"),
+    "string_unicode": ("text in UTF-8", "remove the bytes that are no text"),
+    "string_too_long": ("text of at most {max_length} characters", "shorten it"),
 }
 UNIONS = ("model", "dataset")  # pydantic puts the type's name into the location of their errors
+SWITCHES = ("search.warm_start",)  # off is one of its values
+LISTED = 20  # problems of one config that are shown
 SCHEDULE_LISTS = (("evaluate", "schedules"), ("search", "baselines"))
 
 Location = tuple[int | str, ...]
 
 
-class UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that a key given twice is an error instead of a silent loss."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            name = (key.tag, str(key.value))
-            if isinstance(key, yaml.ScalarNode) and name in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[Any, Any]:
     """The mapping in the YAML file at ``path``. Raises InputError for anything else."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such config file; check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not a config file; give the YAML file in it") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: a config must be UTF-8 text, got byte 0x{error.object[error.start]:02x} at offset "
-            f"{error.start}; save the file as UTF-8"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{path}: the config file cannot be read: {reason}; check the file and its rights") from None
-    document = parsed(text, str(path))
+    document = read_yaml_file(path, "the YAML file of a run")
     if document is None:
-        raise InputError(f"{path}: the config is empty; it needs at least the sections model, sampler and objective")
+        raise InputError(
+            f"{shown_path(path)}: the config is empty; it needs at least the sections model, sampler and objective"
+        )
     if not isinstance(document, dict):
-        raise InputError(f"{path}: a config must be a mapping of sections, got {shown(document)}; write `model:` first")
+        raise InputError(
+            f"{shown_path(path)}: a config must be a mapping of sections, got {shown(document)}; write `model:` first"
+        )
     return document
-
-
-def parsed(text: str, source: str) -> Any:
-    """The value of one YAML document. Raises InputError that names ``source``, line and column."""
-    where = ""
-    try:
-        return yaml.load(text, UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = ", ".join(part for part in (error.context, error.problem) if part)
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        where = f" at line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
-        reason = f"character {text[error.position]!r} is not allowed"
-    except ValueError as error:  # a date or a number that Python cannot hold
-        reason = str(error)
-    except RecursionError:
-        reason = "it is nested too deeply"
-    raise InputError(f"{source}: not valid YAML{where}: {reason}; correct this place")
 
 
 def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
     """``document`` with one ``section.key=value`` placed in it, the value read as YAML."""
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         raise InputError(
             f"--set: must be section.key=value, got {shown(override)}; write it like --set search.trials=5"
         )
-    return placed(document, keys, parsed(text, f"--set {path.strip()}"))
+    return placed(document, keys, yaml_value(text, f"--set {cut(path.strip())}"))
 
 
 def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: str = "") -> dict[Any, Any]:
@@ -139,17 +111,38 @@ def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: 
 def field_problems(
     error: ValidationError, keys: Mapping[Location, Sequence[str]], labels: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """(dotted path, line) of every problem in ``error``.
+    """(dotted path, line) of every problem in ``error``; the line is empty beyond as many as are shown.
 
     keys: the legal keys of each section, by pydantic location. labels: what to call a path that a flag has set.
     """
     problems = []
-    for detail in error.errors(include_url=False):
+    for number, detail in enumerate(error.errors(include_url=False)):
         location, kind = detail["loc"], detail["type"]
         path = dotted(location) + (".type" if kind in ("union_tag_invalid", "union_tag_not_found") else "")
-        line = message(kind, detail["input"], detail.get("ctx", {}), location, keys)
-        problems.append((path, f"{labels.get(path, path)}: {line or detail['msg']}"))
+        line = ""
+        if number < LISTED:
+            said = message(kind, detail["input"], detail.get("ctx", {}), location, keys) or cut(detail["msg"], 200)
+            line = f"{labels.get(path, path)}: {said}"
+        problems.append((path, line))
     return problems
+
+
+def word_problems(document: Mapping[Any, Any], known: set[str]) -> list[tuple[str, str]]:
+    """(dotted path, line) of every yes, no, on and off without quotes but those at ``known`` paths."""
+    said = "is true or false to some readers of YAML and text to others; put it in quotes"
+    return [
+        (path, f"{cut(path, PATH_LENGTH)}: {word} {said}")
+        for path, word in words_in(document)
+        if path not in known and path not in SWITCHES
+    ]
+
+
+def several(path: Path, problems: Sequence[str]) -> str:
+    """The number of problems of the config at ``path``, the first ones, one a line, and how many more there are."""
+    head = f"{shown_path(path)}: {len(problems):,} problem{'s' * (len(problems) > 1)} in the config"
+    lines = [line for line in problems if line][:LISTED]
+    more = len(problems) - len(lines)
+    return "\n  ".join([head, *lines, *([f"and {more:,} more"] if more else [])])
 
 
 def dotted(location: Location) -> str:
@@ -161,9 +154,9 @@ def dotted(location: Location) -> str:
         if isinstance(part, int) and path and not is_key:
             path += f"[{part}]"
         else:
-            text = part if isinstance(part, str) and part.isprintable() else shown(part)
+            text = cut(part) if isinstance(part, str) and part.isprintable() else shown(part)
             path += f".{text}" if path else text
-    return path
+    return cut(path, PATH_LENGTH)
 
 
 def message(
@@ -188,7 +181,7 @@ def message(
     elif kind in ("int_type", "float_type"):
         rule, remedy = ("a whole number" if kind == "int_type" else "a number"), number_remedy(value)
     elif kind == "string_type":
-        rule, remedy = "text", "put it in quotes" if isinstance(value, int | float | date) else "give text"
+        rule, remedy = "text", "put it in quotes" if isinstance(value, int | float) else "give text"
         if location[:2] in SCHEDULE_LISTS:
             remedy = 'put a schedule that contains a comma in quotes, "beta:0.9,0.3"'
     elif kind == "bool_type":
@@ -211,14 +204,15 @@ def list_remedy(value: object) -> str:
 
 
 def unknown_key(key: object, legal: Sequence[str]) -> str:
-    remask = isinstance(key, str) and "remask" in key
+    remask = isinstance(key, str) and "remask" in key[:SHOWN_LENGTH]
     note = "; true remasking (hiding a revealed token again) is not supported" if remask else ""
     return f"unknown key{note}; {closest(key, legal)}legal keys here: {', '.join(legal)}"
 
 
 def closest(word: object, legal: Iterable[str]) -> str:
     """``did you mean 'trials'? `` where ``word`` resembles one of ``legal``, else nothing."""
-    found = difflib.get_close_matches(word, list(legal), n=1) if isinstance(word, str) else []
+    short = isinstance(word, str) and len(word) <= SHOWN_LENGTH  # a longer one resembles nothing, slowly
+    found = difflib.get_close_matches(str(word), list(legal), n=1) if short else []
     return f"did you mean '{found[0]}'? " if found else ""
 
 

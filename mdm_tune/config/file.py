@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mdm_tune.config import rules
@@ -23,7 +22,16 @@ from mdm_tune.config.data import (
     MetricsConfig,
     SplitSize,
 )
-from mdm_tune.config.errors import Location, field_problems, placed, read_yaml, with_override, without_password
+from mdm_tune.config.errors import (
+    Location,
+    field_problems,
+    placed,
+    read_yaml,
+    several,
+    with_override,
+    without_password,
+    word_problems,
+)
 from mdm_tune.config.models import (
     ExactLaw,
     FromList,
@@ -36,6 +44,7 @@ from mdm_tune.config.models import (
 from mdm_tune.config.sampler import SamplerConfig, Steps, family_sampling
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.showing import redacted
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "conflicts_in", "load_config", "resolved", "to_yaml"]
@@ -239,12 +248,14 @@ def load_config(
     except ValidationError as error:
         found = field_problems(error, legal_keys(), {key: FLAGS[key] for key in given})
         problems += [line for _, line in found]
-        problems += conflicts_in(document, {place for place, _ in found})
+        wrong = {place for place, _ in found}
+        problems += [*(line for _, line in word_problems(document, wrong)), *conflicts_in(document, wrong)]
     except InputError as error:
-        problems += str(error).splitlines()
+        problems += [*(line for _, line in word_problems(document, set())), *str(error).splitlines()]
+    else:
+        problems += [line for _, line in word_problems(document, set())]
     if problems:
-        lines = "\n  ".join(problems)
-        raise InputError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)} in the config\n  {lines}")
+        raise InputError(several(path, problems))
     return config
 
 
@@ -270,7 +281,7 @@ def resolved(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """YAML text that loads back to an equal config, from any folder."""
-    return yaml.safe_dump(resolved(config), sort_keys=False, allow_unicode=True)
+    return yaml_text(resolved(config), allow_unicode=True)
 
 
 def conflicts_in(document: Mapping[Any, Any], wrong: set[str]) -> list[str]:
