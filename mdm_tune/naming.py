@@ -10,8 +10,8 @@ from pathlib import Path
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.results import ScheduleBudget, load_schedule
 from mdm_tune.sampling.adaptive_names import FORMS, parse_adaptive
+from mdm_tune.schedule_file import ScheduleBudget, check_names, load_schedule
 from mdm_tune.schedules import Counts, Schedule, is_named, parse_schedule
 from mdm_tune.settings import Setting
 
@@ -106,6 +106,7 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     file = load_schedule(name)
     if steps not in file.budgets:
         return
+    check_names(file, name)
     budget = file.at(steps)
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"

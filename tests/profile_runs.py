@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from torch import Tensor
 
 from mdm_tune.build import build
@@ -19,6 +18,7 @@ from mdm_tune.config.file import Config, load_config
 from mdm_tune.denoisers.analytic import Mixture
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.records import Record
@@ -53,7 +53,7 @@ def config(folder: Path, output: str = "run", **changes: Any) -> Config:
             del content[section]
         else:
             content[section] = value
-    (folder / "c.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text(content), encoding="utf-8")
     return load_config(folder / "c.yaml", output=str(folder / output))
 
 

@@ -98,6 +98,7 @@ FLOORS = {
     "metrics.reference_models": 3,
     "sampling.external": 3,
     "sampling.replicas": 3,
+    "schedule_file": 3,
     "settings": 3,
     "benchmarks.tasks": 4,
     "evaluation": 4,

@@ -17,6 +17,7 @@ from mdm_tune.build import build
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.permissions import Permissions
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.results import RunFolder
 from tests.local_tasks import harness_result, make_tasks, sums
 from tests.test_tasks import logged
@@ -72,7 +73,7 @@ def config(place: Path, tmp_path: Path, **changed: Any) -> str:
     for name, section in changed.items():
         whole[name] = {**whole.get(name, {}), **section}
     file = place / f"{tmp_path.name}.yaml"
-    file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    file.write_text(yaml_text(whole), encoding="utf-8")
     return str(file)
 
 

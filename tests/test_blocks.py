@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from typer.testing import CliRunner
 
 import mdm_tune
@@ -27,6 +26,7 @@ from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.profile.pricing import nelbo
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.results import RunFolder
@@ -293,7 +293,7 @@ def test_many_keys_at_once_are_those_of_the_settings(sampler: Sampler) -> None:
 
 
 def config(folder: Path, *overrides: str, **sections: Any) -> Any:
-    (folder / "c.yaml").write_text(yaml.safe_dump({**SECTIONS, **sections}), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text({**SECTIONS, **sections}), encoding="utf-8")
     return load_config(folder / "c.yaml", overrides, output=str(folder / "run"))
 
 

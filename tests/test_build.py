@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from mdm_tune.build import Run, build
 from mdm_tune.config.file import load_config
@@ -14,6 +13,7 @@ from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBi
 from mdm_tune.denoisers.transformer import Transformer
 from mdm_tune.errors import InputError
 from mdm_tune.naming import settings_of
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.results import RunFolder
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -21,7 +21,7 @@ BASE = {"sampler": {"steps": [2]}, "objective": {"metric": "kl"}}
 
 
 def built(tmp_path: Path, **sections: object) -> Run:
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**BASE, **sections}), encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(yaml_text({**BASE, **sections}), encoding="utf-8")
     return build(load_config(tmp_path / "c.yaml"))
 
 

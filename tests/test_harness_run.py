@@ -28,6 +28,7 @@ from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.naming import settings_of
 from mdm_tune.permissions import Permissions
+from mdm_tune.plain_yaml import yaml_text
 from tests.harness_tasks import SYMBOLS, sums, write_model, write_task
 from tests.test_readers import Chatty
 
@@ -89,7 +90,7 @@ def make(place: Path, tmp_path: Path) -> Make:
             "output": str(tmp_path / "run"),
         }
         file = place / f"{tmp_path.name}.yaml"
-        file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+        file.write_text(yaml_text(whole), encoding="utf-8")
         return load_config(file)
 
     return made
@@ -344,7 +345,7 @@ def test_a_config_without_a_task_names_one(make: Make, place: Path) -> None:
     dataset = {"type": "lines", "path": "texts.txt", "tune": 8, "choose": 8, "report": 8}
     file = place / "lines.yaml"
     sections = {"model": {"type": "transformer", "path": "model"}, "dataset": dataset, "sampler": {"steps": [2]}}
-    file.write_text(yaml.safe_dump({**sections, "objective": {"metric": "nelbo"}, "output": config.output}))
+    file.write_text(yaml_text({**sections, "objective": {"metric": "nelbo"}, "output": config.output}))
     with pytest.raises(InputError, match=r"got dataset\.type lines; name a task with --task"):
         numbers(load_config(file))
 

@@ -21,6 +21,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.models import placed
 from mdm_tune.permissions import Permissions
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.results import load_schedule
 from tests.tiny_models import BERT_MASK, RESIDUES, bert, foreign, transformers
 
@@ -67,7 +68,7 @@ def config(place: Path, tmp_path: Path, sections: dict[str, Any], **more: Any) -
     for name, changed in more.items():
         whole[name] = {**whole.get(name, {}), **changed}
     file = place / f"{tmp_path.name}.yaml"
-    file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    file.write_text(yaml_text(whole), encoding="utf-8")
     return str(file)
 
 
@@ -241,16 +242,16 @@ def test_the_familys_own_settings_are_used_and_named(place: Path, tmp_path: Path
     file = Path(config(place, tmp_path, TASK, model={"family": "llada"}))
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
     document["sampler"] = {"steps": [2]}
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    file.write_text(yaml_text(document), encoding="utf-8")
     loaded = load_config(file)
     assert loaded.sampler.order == "confidence" and loaded.sampler.temperature == 0.0
     assert loaded.taken == ("order confidence", "temperature 0.0")
     document["sampler"] = {"steps": [2], "temperature": 0.5, "order": "topk_margin"}
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    file.write_text(yaml_text(document), encoding="utf-8")
     assert load_config(file).taken == () and load_config(file).sampler.order == "margin"
     document["model"]["family"] = "dream"
     document["sampler"] = {"steps": [2]}
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    file.write_text(yaml_text(document), encoding="utf-8")
     dream = load_config(file).sampler
     assert (dream.order, dream.temperature, dream.top_p, dream.tempered_scores) == ("entropy", 0.1, 0.9, True)
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import mdm_tune
 from mdm_tune.cli import app
+from mdm_tune.plain_yaml import yaml_text
 from tests.harness_tasks import write_task
 from tests.tiny_models import foreign
 
@@ -65,7 +66,7 @@ def config(folder: Path) -> Path:
     found["evaluate"] = {"steps": [2, 4, 8, 16]}
     found["output"] = str(folder / "run")
     file = folder / "gsm8k.yaml"
-    file.write_text(yaml.safe_dump(found), encoding="utf-8")
+    file.write_text(yaml_text(found), encoding="utf-8")
     return file
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.files import write_text
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.schedules import Alphas, Beta, Counts
 
@@ -67,11 +68,26 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
     [
         ({"format": "other"}, "it must say format: mdm-tune-schedule-1, got 'other'"),
         ({"budgets": [{**BUDGET, "counts": [1, 2, 6]}]}, r"sum to the length 8, got \[1, 2, 6\]"),
-        ({"budgets": [{**BUDGET, "counts": [-1, 2, 7]}]}, "must not be negative"),
+        ({"budgets": [{**BUDGET, "counts": [-1, 2, 7]}]}, r"budgets\[0\].counts\[0\]: must be at least 0, got -1"),
         ({"budgets": [{**BUDGET, "counts": None}]}, "exactly one of counts and alphas"),
-        ({"budgets": [{**BUDGET, "counts": None, "alphas": [0.0, 0.9, 0.5]}]}, "increase from 0 to 1"),
+        ({"budgets": [{**BUDGET, "counts": None, "alphas": [0.0, 0.9, 0.5, 1.0]}]}, "increase from 0 to 1"),
         ({"budgets": [{"steps": 3}]}, "is damaged"),
-        ({"budgets": []}, "at least one budget"),
+        ({"budgets": []}, "budgets: must be a list of at least 1"),
+        ({"budgets": [{**BUDGET, "counts": [1, 1.9, 5]}]}, r"counts\[1\]: must be a whole number, got 1.9"),
+        ({"budgets": [{**BUDGET, "counts": [True, 2, 5]}]}, r"counts\[0\]: must be a whole number, got true"),
+        ({"budgets": [{**BUDGET, "counts": ["1", 2, 5]}]}, r"counts\[0\]: must be a whole number, got '1'"),
+        ({"budgets": [{**BUDGET, "steps": 3.0}]}, r"steps: must be a whole number, got 3.0"),
+        ({"budgets": [{**BUDGET, "steps": 10**9}]}, r"steps: must be at most 65536, got 1000000000"),
+        ({"budgets": [{**BUDGET, "counts": [8]}]}, r"a budget of 3 steps must have counts for them, got 1, \[8\]"),
+        ({"budgets": [BUDGET, BUDGET]}, "each number of steps has one budget, got 3 twice"),
+        ({"budgets": [{**BUDGET, "schedule": "counts:2,1,5"}]}, r"schedule must name the counts that are given, got"),
+        ({"budgets": [{**BUDGET, "block_length": 3}]}, "block_length must divide the length 8, got 3"),
+        ({"budgets": [{**BUDGET, "alphas": [0.0, 1.0]}]}, "exactly one of counts and alphas must be given, got both"),
+        ({"budgets": {"steps": 3}}, "budgets: must be a list, got a mapping"),
+        ({"length": 4.7}, "length: must be a whole number, got 4.7"),
+        ({"length": True}, "length: must be a whole number, got true"),
+        ({"sampler": [1]}, r"sampler: must be a mapping, got \[1\]"),
+        ({"fingerprints": {"model": 5}}, r"fingerprints.model: must be text, got 5"),
         ({"budgets": [{**BUDGET, "steps": 2}]}, "a budget of 2 steps must have counts for them"),
         ({"budgets": [{**BUDGET, "counts": None, "alphas": []}]}, "is damaged"),
         ({"budgets": [{**BUDGET, "schedule": None}]}, "is damaged"),
@@ -84,7 +100,7 @@ def test_damaged_files_are_named(folder: RunFolder, change: dict[str, object], m
     import yaml
 
     record = {**yaml.safe_load(folder.schedule.read_text(encoding="utf-8")), **change}
-    folder.schedule.write_text(yaml.safe_dump(record), encoding="utf-8")
+    folder.schedule.write_text(yaml_text(record), encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
         load_schedule(folder.schedule)
     assert str(folder.schedule) in str(caught.value)

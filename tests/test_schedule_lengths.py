@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from mdm_tune.build import Run, build
 from mdm_tune.commands.runs import other_samplers
@@ -18,6 +17,7 @@ from mdm_tune.datasets.splits import USES, Dataset, masked_split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.naming import settings_of
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.records import schedule_file_record
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Beta
@@ -31,7 +31,7 @@ def at(folder: Path, length: int, **sampler: Any) -> Run:
         "sampler": {"steps": [2], **sampler},
         "objective": {"metric": "order_kl"},
     }
-    (folder / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     return build(load_config(folder / "c.yaml"))
 
 
@@ -57,7 +57,7 @@ def test_a_schedule_file_is_a_curve_for_any_other_length(tmp_path: Path) -> None
 
 def test_alphas_of_a_schedule_file_know_no_length(tmp_path: Path) -> None:
     alphas = [0.0, 0.3, 1.0]
-    name = schedule_file(tmp_path / "run", 28, {"steps": 2, "schedule": "beta:1,1", "alphas": alphas})
+    name = schedule_file(tmp_path / "run", 28, {"steps": 2, "schedule": "alphas:0,0.3,1", "alphas": alphas})
     here = at(tmp_path, 5, reveal="bernoulli")
     (found,) = settings_of(here.evaluator, [name], [2])
     assert (found.alphas, found.length) == (tuple(alphas), 5)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from optuna.storages import InMemoryStorage
 
 from mdm_tune.commands import search_run
@@ -19,6 +18,7 @@ from mdm_tune.commands.events import Note, RunEvent
 from mdm_tune.commands.search_run import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.records import Record
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.tuning import TrialDone
@@ -33,7 +33,7 @@ DATA = {"type": "law", "tune": 16, "choose": 8, "report": 8}
 
 
 def config(folder: Path, output: str = "run", *overrides: str, seed: int | None = None) -> Config:
-    (folder / "c.yaml").write_text(yaml.safe_dump(SECTIONS), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text(SECTIONS), encoding="utf-8")
     return load_config(folder / "c.yaml", overrides, output=str(folder / output), seed=seed)
 
 

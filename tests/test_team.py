@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mdm_tune.commands.events import RunEvent
 from mdm_tune.commands.search_run import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.search.team import Team, shared_out
 from mdm_tune.search.tuning import TrialDone
 
@@ -31,7 +31,7 @@ SECTIONS: dict[str, Any] = {
 
 
 def config(folder: Path, output: str) -> Config:
-    (folder / "c.yaml").write_text(yaml.safe_dump(SECTIONS), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text(SECTIONS), encoding="utf-8")
     return load_config(folder / "c.yaml", output=str(folder / output))
 
 

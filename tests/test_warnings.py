@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
@@ -20,6 +19,7 @@ from mdm_tune.commands.profile_run import other_sampler, winner_notes
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.metrics.quality import PathLikelihood
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.results import load_schedule
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import estimate
@@ -54,7 +54,7 @@ def garbage(tmp_path_factory: pytest.TempPathFactory) -> str:
         "search": {"trials": 3, "finalists": 1, "baselines": ["linear"]},
         "output": str(folder / "run"),
     }
-    (folder / "c.yaml").write_text(yaml.safe_dump(chosen), encoding="utf-8")
+    (folder / "c.yaml").write_text(yaml_text(chosen), encoding="utf-8")
     return str(folder / "c.yaml")
 
 

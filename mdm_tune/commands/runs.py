@@ -20,6 +20,7 @@ from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.example_records import difference_records, example_records, reported_records
+from mdm_tune.messages import cut, shown_path
 from mdm_tune.naming import is_file, own_steps, settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import Profiles, optimum_of, profiles_of
@@ -278,9 +279,12 @@ def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
         found = file.record.get("sampler")
         tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
         now = run.config.sampler.record
-        changed = [f"{key} {tuned[key]} (here {now[key]})" for key in now if key in tuned and tuned[key] != now[key]]
+        changed = [
+            f"{key} {cut(tuned[key])} (here {cut(now[key])})" for key in now if key in tuned and tuned[key] != now[key]
+        ]
         if changed:
             yield Note(f"{name} was tuned for {', '.join(changed)}", "other-sampler")
+        yield from _other_sources(run, name, file)
         if file.length != run.evaluator.length:
             text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
             yield Note(text, "other-length")
@@ -290,6 +294,21 @@ def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
             text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"
             yield Note(text, "other-blocks")
         yield from _kept_warnings(name, file.record.get("warnings"))
+
+
+def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:
+    """A note where a file was tuned for another model, other data or code than those here: it may be worth less."""
+    found, here = file.record.get("fingerprints") or {}, run.fingerprints
+    names = {
+        "model": "another model",
+        "dataset": "other data or another seed",
+        "code": "other code",
+        "task": "another task",
+    }
+    keys = [key for key in names if key in found and key in here and found[key] != here[key]]
+    other = [f"{names[key]} ({cut(found[key])}, here {here[key]})" for key in keys]
+    if other:
+        yield Note(f"{shown_path(name)} was tuned for {' and '.join(other)}", "other-source")
 
 
 def _kept_warnings(name: str, found: object) -> Iterator[Note]:

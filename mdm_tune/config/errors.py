@@ -109,11 +109,15 @@ def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: 
 
 
 def field_problems(
-    error: ValidationError, keys: Mapping[Location, Sequence[str]], labels: Mapping[str, str]
+    error: ValidationError,
+    keys: Mapping[Location, Sequence[str]],
+    labels: Mapping[str, str],
+    examples: Mapping[str, str] = EXAMPLES,
 ) -> list[tuple[str, str]]:
     """(dotted path, line) of every problem in ``error``; the line is empty beyond as many as are shown.
 
     keys: the legal keys of each section, by pydantic location. labels: what to call a path that a flag has set.
+    examples: what to add where something is missing.
     """
     problems = []
     for number, detail in enumerate(error.errors(include_url=False)):
@@ -121,7 +125,9 @@ def field_problems(
         path = dotted(location) + (".type" if kind in ("union_tag_invalid", "union_tag_not_found") else "")
         line = ""
         if number < LISTED:
-            said = message(kind, detail["input"], detail.get("ctx", {}), location, keys) or cut(detail["msg"], 200)
+            said = message(kind, detail["input"], detail.get("ctx", {}), location, keys, examples) or cut(
+                detail["msg"], 200
+            )
             line = f"{labels.get(path, path)}: {said}"
         problems.append((path, line))
     return problems
@@ -147,6 +153,8 @@ def several(path: Path, problems: Sequence[str]) -> str:
 
 def dotted(location: Location) -> str:
     """``model.transition[1]`` for a pydantic location, without the union's tag."""
+    if not location:  # a rule of the whole
+        return ""
     parts = location[:1] + location[2:] if location[0] in UNIONS else location
     is_key = parts[-1] == "[key]"
     path = ""
@@ -160,7 +168,12 @@ def dotted(location: Location) -> str:
 
 
 def message(
-    kind: str, value: object, context: Mapping[str, Any], location: Location, keys: Mapping[Location, Sequence[str]]
+    kind: str,
+    value: object,
+    context: Mapping[str, Any],
+    location: Location,
+    keys: Mapping[Location, Sequence[str]],
+    examples: Mapping[str, str] = EXAMPLES,
 ) -> str:
     """Rule, value and remedy of one pydantic error; empty for a kind that no model here can cause."""
     if kind == "value_error":
@@ -169,7 +182,7 @@ def message(
         return unknown_key(location[-1], keys.get(location[:-1], ()))
     if kind in ("missing", "union_tag_not_found"):
         types = ", ".join(str(place[1]) for place in keys if place[:1] == location and len(place) == 2)
-        example = EXAMPLES.get(".".join(map(str, location[1:]))) or EXAMPLES.get(str(location[-1]))
+        example = examples.get(".".join(map(str, location[1:]))) or examples.get(str(location[-1]))
         entry = f"`{location[-1]}: {example}`" if example else f"`{location[-1]}`"
         return f"is required and missing; add {f'one of: {types}' if kind != 'missing' else entry}"
     if kind in ("literal_error", "union_tag_invalid"):
