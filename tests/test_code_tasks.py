@@ -218,7 +218,9 @@ def test_programs_need_permission(mbpp: Path) -> None:
     [
         ("", "holds no problem"),
         ("{", "line 1: not JSON"),
-        ("[]", "line 1: a problem of mbpp has the fields"),
+        ("[]", "line 1: must be an object"),
+        ("{}", "line 1: a problem of mbpp has the fields"),
+        ('{"task_id": 1, "task_id": 2}', "line 1: field 'task_id' stands twice"),
         (json.dumps({**problem(5), "text": None}), "text is missing or no str"),
         (json.dumps(problem(2000)), "task_id 2000 is none of the 974"),
         (json.dumps(problem(12)), "are wanted, task mbpp has 0"),

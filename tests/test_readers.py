@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.readers import ReaderConfig, read_examples, render
-from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
-from mdm_tune.datasets.templates import check_template, fill, pieces_of
+from mdm_tune.datasets.sources import Source, csv_source, hub_source, json_object, jsonl_source, lines_source
+from mdm_tune.datasets.templates import check_template, fields_of, fill, pieces_of
 from mdm_tune.errors import InputError
 from mdm_tune.text import Symbols
 
@@ -96,6 +98,63 @@ def test_a_field_must_be_text_or_a_number(value: object, kind: str) -> None:
         fill("{q}", {"q": value})
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ('"007"', "007"),
+        ("7", "7"),
+        ("-12345678901234567890123", "-12345678901234567890123"),
+        ("1.0", "1.0"),
+        ("0.1", "0.1"),
+        ("-2.5", "-2.5"),
+        ('"NaN"', "NaN"),
+        ('"1.50"', "1.50"),
+    ],
+)
+def test_numbers_of_json_read_as_they_are_written(written: str, text: str) -> None:
+    assert fill("{q}", json_object(f'{{"q": {written}}}')) == text
+
+
+@pytest.mark.parametrize(
+    "written", ["1.50", "1e5", "1E-7", "0.10", "1e400", "10000000000000000.0", "0.1000000000000000055"]
+)
+def test_numbers_with_two_texts_are_refused(written: str) -> None:
+    record = json_object(f'{{"q": {written}, "other": {written}}}')
+    assert record["other"] == float(written)  # nobody reads it as text
+    with pytest.raises(InputError, match=r"field 'q' (holds the number|must hold text or a number, got inf)"):
+        fill("{q}", record)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "must hold text or a number, got nan"),
+        (float("-inf"), "must hold text or a number, got -inf"),
+        (datetime.date(2020, 1, 2), "got 2020-01-02 as a date, which the library datasets makes"),
+        (datetime.datetime(2020, 1, 2, 3), "got 2020-01-02T03:00:00 as a date"),
+        pytest.param(10**5000, "a number too long to show", id="huge"),
+        (b"x", "got a bytes"),
+    ],
+)
+def test_values_that_are_no_text(value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fill("{q}", {"q": value})
+
+
+@pytest.mark.parametrize(
+    ("template", "holes", "fields"),
+    [
+        ("q", False, {"q"}),
+        ("{q} {{x}} {a b}", False, {"q", "a b"}),
+        ("{before} [[word]] {after} [[end:3]]", True, {"before", "word", "after", "end"}),
+        (None, True, set()),
+        ("plain {{", False, set()),
+    ],
+)
+def test_the_fields_of_a_template(template: str | None, holes: bool, fields: set[str]) -> None:
+    assert fields_of(template, holes=holes) == fields
+
+
 def test_holes_lie_between_what_is_visible() -> None:
     record = {"a": "x", "b": "y", "n": 7}
     assert pieces_of("{a} [[b]] and [[n:3]].", record) == ("x ", Hole("y"), " and ", Hole("7", 3), ".")
@@ -139,6 +198,12 @@ def test_jsonl_keeps_line_numbers(tmp_path: Path) -> None:
         (b"", "holds no record"),
         (b'{"q": "\xff"}', r"is not UTF-8 text \(byte 7\)"),
         (b"[" * 100_000, "line 1: not JSON: maximum recursion"),
+        (b'{"q": 1}\n{"q": NaN}\n', "line 2: NaN is no number of JSON, and would be the text 'nan'"),
+        (b'{"q": [-Infinity]}', "line 1: -Infinity is no number of JSON"),
+        (b'{"q": 1, "a": 2, "q": 3}', "line 1: field 'q' stands twice in one object"),
+        (b'{"q": {"x": 1, "x": 1}}', "line 1: field 'x' stands twice"),
+        (b'{"q": "a\\ud83d"}', "line 1: holds half a character, a lone surrogate"),
+        (b'{"q": {"x": ["\\udc00"]}}', "line 1: holds half a character"),
     ],
 )
 def test_jsonl_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
@@ -154,6 +219,11 @@ def test_a_file_that_is_not_there(tmp_path: Path, read: Callable[[Path], Source]
         read(tmp_path / "missing")
     with pytest.raises(InputError, match="is a folder; give the file in it"):
         read(tmp_path)
+
+
+def test_two_halves_are_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"q": "\\ud83d\\ude00 \\u00e9"}')
+    assert jsonl_source(tmp_path / "a.jsonl").records == [{"q": "\U0001f600 \u00e9"}]
 
 
 def test_csv_reads_quotes_lines_and_tabs(tmp_path: Path) -> None:
@@ -243,6 +313,64 @@ def test_files_that_the_library_reads(library: Any, tmp_path: Path, capfd: pytes
     write(tmp_path / "folder" / "train.jsonl", sums(0, 2))
     write(tmp_path / "folder" / "test.jsonl", sums(2, 5))
     assert len(hub_source(str(tmp_path / "folder"), split="test").records) == 3
+
+
+def test_every_value_of_csv_is_the_text_that_stands_there(library: Any, tmp_path: Path) -> None:
+    rows = [
+        {"q": "1+6", "a": "007", "e": ""},
+        {"q": "NA", "a": "1.50", "e": "nan"},
+        {"q": "x", "a": "1e5", "e": "True"},
+    ]
+    text = "q,a,e\n" + "".join(f"{row['q']},{row['a']},{row['e']}\n" for row in rows)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "train.csv").write_text(text, encoding="utf-8")
+    for path in ("a.csv", "folder"):
+        source = hub_source(str(tmp_path / path), split="train" if path == "folder" else None)
+        assert [source.records[number] for number in range(3)] == rows
+    assert csv_source(tmp_path / "a.csv").records == rows
+
+
+def test_a_file_of_json_lines_is_read_as_type_jsonl_does(library: Any, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"q": "2020-01-01", "a": "007"}])
+    source = hub_source(str(tmp_path / "a.jsonl"), split="train")
+    assert source.records == [{"q": "2020-01-01", "a": "007"}] and source.lines == (1,)
+    with pytest.raises(InputError, match="has no split 'test', it has train"):
+        hub_source(str(tmp_path / "a.jsonl"), split="test")
+
+
+def test_pictures_are_never_read(library: Any, tmp_path: Path) -> None:
+    rows = [{"q": f"q{n}", "a": str(n), "i": {"bytes": b"no picture", "path": None}, "n": n} for n in range(30)]
+    whole = library.Dataset.from_list(rows).cast_column("i", library.Image())
+    whole = whole.add_column("l", [[{"bytes": b"x", "path": None}]] * 30).cast_column(
+        "l", library.List(library.Image())
+    )
+    whole.save_to_disk(tmp_path / "set")
+    chosen = config(tmp_path, type="datasets", path="set")
+    first, again = (read_examples(chosen, CODEC, 0) for _ in range(2))
+    (example, *_) = first["tune"]
+    assert set(example.record) == {"q", "a", "n"} and example.told == again["tune"][0].told
+    assert example.source.startswith(f"{tmp_path / 'set'}, row ")
+    with pytest.raises(InputError, match="field 'i' is no text but Image; name another field"):
+        read_examples(config(tmp_path, type="datasets", path="set", prompt="{q} {i}", answer="a"), CODEC, 0)
+
+
+def test_numbers_of_single_precision_are_no_text(library: Any, tmp_path: Path) -> None:
+    whole = library.Dataset.from_list([{"q": "x", "a": 0.1}] * 30)
+    whole.cast_column("a", library.Value("float32")).save_to_disk(tmp_path / "set")
+    with pytest.raises(InputError, match=r"field 'a' holds float32 numbers, .* cast the column to string"):
+        read_examples(config(tmp_path, type="datasets", path="set"), CODEC, 0)
+
+
+def test_a_record_is_told_alike_in_every_process() -> None:
+    class Picture:
+        def tobytes(self) -> bytes:
+            return b"pixels"
+
+    record = {"p": Picture(), "b": b"x", "d": datetime.date(2020, 1, 2), "o": object(), "n": np.arange(2), "s": {2, 1}}
+    told = [Example("1", (), {**record, "p": Picture(), "o": object()}).told for _ in range(2)]
+    assert told[0] == told[1] and "0x" not in told[0]
+    assert told[0] != Example("1", (), {**record, "b": b"y"}).told
 
 
 def test_a_set_that_cannot_be_loaded(library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

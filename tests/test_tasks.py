@@ -134,6 +134,20 @@ def test_another_number_of_shots(folder: Path) -> None:
     assert found[0].prompt.count("A: is") == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "there"),
+    [
+        ("sums", {"shots": 31}, 30),
+        ("tested", {"shots": 5, "folds": 2, "fold": 0}, 4),
+        ("own_shots", {"shots": 100, "folds": 2, "fold": 0}, 81),
+    ],
+)
+def test_more_shots_than_documents(folder: Path, name: str, given: dict[str, Any], there: int) -> None:
+    shots = given["shots"]
+    with pytest.raises(InputError, match=rf"test/0 after {shots} solved ones, with {there} documents .*dataset\.shots"):
+        load(folder, name, **given)
+
+
 # --- what the harness ships -----------------------------------------------------------------------
 
 

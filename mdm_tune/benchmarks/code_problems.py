@@ -9,7 +9,6 @@ Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
 from __future__ import annotations
 
 import gzip
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.benchmarks.dealing import Document
+from mdm_tune.datasets.sources import json_object
 from mdm_tune.errors import InputError
 
 __all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "Kind", "read_problems"]
@@ -134,11 +134,11 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = json_object(line)
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON: {error}; give the file of {kind.name}") from None
+            raise InputError(f"{path}, line {number}: {error}; give the file of {kind.name}") from None
         for name, type_ in kind.needed.items():
-            if not isinstance(fields, dict) or not isinstance(fields.get(name), type_):
+            if not isinstance(fields.get(name), type_):
                 raise InputError(
                     f"{path}, line {number}: a problem of {kind.name} has the fields {', '.join(kind.needed)}, and "
                     f"{name} is missing or no {type_.__name__}; give the file of {kind.name}"

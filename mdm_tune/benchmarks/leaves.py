@@ -12,7 +12,9 @@ from io import StringIO
 from typing import Any
 
 from mdm_tune.benchmarks.dealing import Document
+from mdm_tune.datasets.examples import stable
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.messages import cut
 
 __all__ = ["SHOT_SEED", "Leaf", "Messages", "templated"]
 
@@ -117,7 +119,7 @@ class Leaf:
 
     def marks(self, fields: Mapping[str, Any]) -> frozenset[str]:
         """What a document is known by: its part of the prompt, and its fields; equal documents share one of the two."""
-        content = json.dumps(fields, sort_keys=True, default=str)
+        content = json.dumps(fields, sort_keys=True, default=stable)
         if content not in self._texts:  # a template is compiled anew for each, which takes a millisecond
             self._texts[content] = str(self.task.doc_to_text(fields))
         return frozenset((self._texts[content], content))
@@ -126,20 +128,36 @@ class Leaf:
         """What the model is shown, shots included; these are drawn in the order of the calls, as the harness does."""
         fields = document.fields
         self._drawn.clear()
-        text = str(
-            self.task.fewshot_context(
-                fields,
-                num_fewshot=self.shots,
-                system_instruction=self.system,
-                apply_chat_template=self.chat is not None,
-                fewshot_as_multiturn=self.multiturn and self.chat is not None,
-                chat_template=None if self.chat is None else partial(templated, self.chat),
-                gen_prefix=self.task.doc_to_prefix(fields),
+        try:
+            text = str(
+                self.task.fewshot_context(
+                    fields,
+                    num_fewshot=self.shots,
+                    system_instruction=self.system,
+                    apply_chat_template=self.chat is not None,
+                    fewshot_as_multiturn=self.multiturn and self.chat is not None,
+                    chat_template=None if self.chat is None else partial(templated, self.chat),
+                    gen_prefix=self.task.doc_to_prefix(fields),
+                )
             )
-        )
+        except InputError:
+            raise
+        except Exception as error:  # whatever the harness and a task's own code raise
+            there = self._documents_for_shots()
+            few = "" if there is None or self.shots < there else f", with {there} documents to show"
+            raise InputError(
+                f"task {self.name} cannot make the prompt of document {document.id} after {self.shots} solved ones"
+                f"{few}: {type(error).__name__}: {cut(error)}; lower dataset.shots, or correct the task"
+            ) from error
         self.shown[document.id] = set().union(*map(self.marks, self._drawn))
         self.solved[document.id] = list(self._drawn)
         return text
+
+    def _documents_for_shots(self) -> int | None:
+        try:
+            return len(self.task.sampler.fewshot_docs())
+        except Exception:  # as above: this only adds to a message
+            return None
 
     def reference(self, document: Document) -> str:
         """The task's own answer, joined to the prompt as it is in a shot."""

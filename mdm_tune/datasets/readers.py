@@ -20,7 +20,7 @@ from mdm_tune.config.data import (
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.specials import plain_places
-from mdm_tune.datasets.templates import fill, pieces_of
+from mdm_tune.datasets.templates import fields_of, fill, pieces_of
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, chat_prompt
@@ -75,7 +75,9 @@ def source_of(config: ReaderConfig, path: str, split: str | None = None) -> Sour
         case "lines":
             return lines_source(Path(path), config.per)
         case "datasets":
-            return hub_source(path, config.name, split, config.revision)
+            shown = [fields_of(text) for text in (config.prompt, config.answer, config.text, config.id)]
+            fields = frozenset().union(*shown, fields_of(config.template, holes=True))
+            return hub_source(path, config.name, split, config.revision, fields)
 
 
 def _sources(config: ReaderConfig) -> dict[str, Source]:

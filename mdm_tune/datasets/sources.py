@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from mdm_tune.datasets.templates import Written
 from mdm_tune.errors import InputError
+from mdm_tune.messages import shown
 
-__all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source"]
+__all__ = ["Source", "csv_source", "hub_source", "json_object", "jsonl_source", "lines_source"]
 
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -39,6 +41,42 @@ class Source:
         return f"{self.name}, line {self.lines[number]}" if self.lines else f"{self.name}, row {number}"
 
 
+def json_object(line: str) -> dict[str, Any]:
+    """The object in a line of JSON.
+
+    Raises ValueError, with a reason for a reader, for anything else, and for what would silently become another value:
+    NaN and Infinity, which JSON does not know, a name that repeats, and half a character (a lone surrogate).
+    """
+    try:
+        found = json.loads(line, parse_constant=_no_number, parse_float=Written, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg}, column {error.colno}") from None
+    except RecursionError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("must be an object {...} with named fields")
+    if "\\u" in line and _holds_half(json.dumps(found, ensure_ascii=False)):
+        raise ValueError("holds half a character, a lone surrogate such as \\ud800, which is no text; correct it there")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON, and would be the text {name.lower()!r}; leave it out or quote it")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {twice!r} stands twice in one object; keep one of them")
+    return found
+
+
+def _holds_half(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def jsonl_source(path: Path) -> Source:
     """One JSON object per line, blank lines left out; raises InputError with the line of anything else."""
     records, lines = [], []
@@ -46,15 +84,11 @@ def jsonl_source(path: Path) -> Source:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            records.append(json_object(line))
+        except ValueError as error:
             raise InputError(
-                f"{path}, line {number}: not JSON: {reason}, got {line[:60]!r}; write one object a line"
+                f"{path}, line {number}: {error}, got {shown(line)}; write one object a line, each field once"
             ) from None
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number}: must be an object {{...}} with named fields, got {line[:60]!r}")
-        records.append(record)
         lines.append(number)
     return Source(str(path), records, tuple(lines))
 
@@ -99,11 +133,20 @@ def lines_source(path: Path, per: Literal["line", "paragraph"]) -> Source:
     return Source(str(path), records, tuple(group[0][0] for group in groups))
 
 
-def hub_source(path: str, name: str | None = None, split: str | None = None, revision: str | None = None) -> Source:
+def hub_source(
+    path: str,
+    name: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    fields: Collection[str] = (),
+) -> Source:
     """A set of the library ``datasets``: a folder that it saved, a folder or file that it reads, or a name on the Hub.
 
-    Rows are read when they are asked for. Raises InputError without that library, for a set that cannot be loaded, and
-    for a split that is missing or has to be chosen.
+    Rows are read when they are asked for. Every value of a CSV file is text, as it stands there. fields: those that are
+    shown as text; pictures, sound and whatever else has to be decoded are never read.
+
+    Raises InputError without that library, for a set that cannot be loaded, for a split that is missing or has to be
+    chosen, and for fields whose text is not what was written.
     """
     try:
         import datasets
@@ -111,16 +154,15 @@ def hub_source(path: str, name: str | None = None, split: str | None = None, rev
         raise InputError(
             "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
         ) from None
-    local, split_was_taken = Path(path), False
+    local = Path(path)
+    if local.is_file() and local.suffix == ".jsonl":  # the library makes dates of texts, and numbers lose their zeros
+        source = jsonl_source(local)
+        if split not in (None, "train"):
+            raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
+        return source
     try:
         with _without_bars(datasets):
-            if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
-                found = datasets.load_from_disk(path)
-            elif local.is_file() and local.suffix in BUILDERS:
-                found = datasets.load_dataset(BUILDERS[local.suffix], data_files={"train": path})
-            else:
-                found = datasets.load_dataset(path, name, split=split, revision=revision)
-                split_was_taken = split is not None
+            found, split_was_taken = _loaded(datasets, path, name, split, revision)
     except Exception as error:  # whatever the library and its network code raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
@@ -131,7 +173,55 @@ def hub_source(path: str, name: str | None = None, split: str | None = None, rev
         remedy = "check the files" if local.exists() else elsewhere
         raise InputError(f"cannot load the dataset {path}: {reason}; {remedy}") from error
     label = path if split is None else f"{path} ({split})"
-    return Source(label, found if split_was_taken else _chosen(found, path, split))
+    return Source(label, _readable(found if split_was_taken else _chosen(found, path, split), label, fields))
+
+
+def _loaded(datasets: Any, path: str, name: str | None, split: str | None, revision: str | None) -> tuple[Any, bool]:
+    """What the library loads, and whether that is one split already."""
+    local = Path(path)
+    if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
+        return datasets.load_from_disk(path), False
+    if local.is_file() and local.suffix in BUILDERS:
+        given: dict[str, Any] = {"path": BUILDERS[local.suffix], "data_files": {"train": path}}
+        taken = False
+    else:
+        given, taken = {"path": path, "name": name, "split": split, "revision": revision}, split is not None
+    builder = datasets.load_dataset_builder(**{key: value for key, value in given.items() if key != "split"})
+    found = datasets.load_dataset(**given)
+    if type(builder.config).__name__ == "CsvConfig":  # pandas guesses types: 007 would be 7, and NA nothing
+        columns = found.column_names
+        if isinstance(columns, Mapping):
+            columns = next(iter(columns.values()))
+        texts = datasets.Features({column: datasets.Value("string") for column in columns})
+        found = datasets.load_dataset(**given, features=texts, keep_default_na=False)
+    return found, taken
+
+
+def _readable(found: Any, label: str, fields: Collection[str]) -> Any:
+    """The set without columns that have to be decoded; raises InputError where a field that is shown is one of them."""
+    features = dict(found.features)
+    decoded = [name for name, feature in features.items() if _is_decoded(feature)]
+    for name in fields:
+        kind = getattr(features.get(name), "dtype", "")
+        if name in decoded:
+            what = type(features[name]).__name__
+            raise InputError(f"{label}: field {name!r} is no text but {what}; name another field, or keep its text")
+        if kind in ("float16", "float32"):
+            raise InputError(
+                f"{label}: field {name!r} holds {kind} numbers, whose text is not what was written (0.1 would read "
+                f"0.10000000149011612); cast the column to string"
+            )
+    return found.remove_columns(decoded) if decoded else found
+
+
+def _is_decoded(feature: Any) -> bool:
+    """Whether a column of the library, or a part of it, is made into objects of another library."""
+    if isinstance(feature, Mapping):
+        return any(map(_is_decoded, feature.values()))
+    if isinstance(feature, list | tuple):
+        return any(map(_is_decoded, feature))
+    inner = getattr(feature, "feature", None)
+    return hasattr(feature, "decode_example") or (inner is not None and _is_decoded(inner))
 
 
 def _chosen(found: Any, path: str, split: str | None) -> Any:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date, time
 from itertools import pairwise
+from math import isfinite
 from string import Formatter
 from typing import Any
 
 from mdm_tune.datasets.examples import Hole
 from mdm_tune.errors import InputError
+from mdm_tune.messages import cut
 
-__all__ = ["check_template", "field_of", "fill", "pieces_of"]
+__all__ = ["Written", "check_template", "field_of", "fields_of", "fill", "pieces_of"]
 
 HOLE = re.compile(r"\[\[([^\[\]:]+)(?::([^\[\]]*))?\]\]")
+
+
+class Written(float):
+    """A number of JSON that knows how it was written: 1.50 and 1e5 are other texts than 1.5 and 100000.0."""
+
+    def __new__(cls, text: str) -> Written:
+        return super().__new__(cls, text)
+
+    def __init__(self, text: str) -> None:
+        self.text = str(text)
 
 
 def check_template(template: str, *, holes: bool) -> None:
@@ -68,10 +81,38 @@ def field_of(record: Mapping[str, Any], name: str) -> str:
             "braces, as in '{question}'"
         )
     value = record[name]
+    if isinstance(value, date | time):
+        raise InputError(
+            f"field {name!r} must hold text or a number, got {value.isoformat()} as a date, which the library datasets "
+            "makes of such texts; keep it as text: type: jsonl does, or cast the column to string"
+        )
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         kind = "nothing" if value is None else f"a {type(value).__name__}"
         raise InputError(f"field {name!r} must hold text or a number, got {kind}; write it as text in the data")
-    return str(value)
+    if isinstance(value, float) and not isfinite(value):
+        raise InputError(f"field {name!r} must hold text or a number, got {value}; leave such records out")
+    if isinstance(value, Written) and value.text != str(float(value)):
+        raise InputError(
+            f"field {name!r} holds the number {cut(value.text)}, which as text could be that or {float(value)}; write "
+            "it as text in the data, in quotes"
+        )
+    if isinstance(value, str):
+        return value
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        raise InputError(f"field {name!r} holds a number too long to show; write it as text in the data") from None
+
+
+def fields_of(template: str | None, *, holes: bool = False) -> frozenset[str]:
+    """The fields that a template shows, those in its holes too."""
+    if template is None:
+        return frozenset()
+    if not holes:
+        named = (name for _, name in _parsed(template) if name)
+        return frozenset(named if set("{}") & set(template) else [template])
+    parts = HOLE.split(template)
+    return frozenset([*parts[1::3], *(name for text in parts[::3] for _, name in _parsed(text) if name)])
 
 
 def _shown(template: str, record: Mapping[str, Any]) -> str:
