@@ -21,6 +21,7 @@ from optuna.trial import TrialState, create_trial
 
 from mdm_tune.search import ledger as ledger_module
 from mdm_tune.search.ledger import Claim, Entry, Ledger, Worker
+from mdm_tune.search.sealing import digest
 from mdm_tune.search.storage import open_storage
 from tests.processes import crew, start
 
@@ -171,7 +172,7 @@ def test_notes_and_direction_stay(ledger: Ledger, machines: Machines, where: Pat
 def test_of_two_finished_trials_of_a_task_the_first_counts(ledger: Ledger, where: Path | str) -> None:
     storage, attrs = open_storage(where), {"task": "one", "worker": "x", "record.0": "{}"}
     for value in (1.0, 2.0):
-        trial = create_trial(value=value, user_attrs=attrs)
+        trial = create_trial(value=value, user_attrs={**attrs, "sum": digest("one", {}, value, "{}")})
         storage.create_new_trial(storage.get_study_id_from_name("run/8"), template_trial=trial)
     assert [entry.value for entry in ledger.finished().values()] == [1.0]
 

@@ -123,17 +123,19 @@ def test_a_line_torn_by_another_process_meanwhile_is_cut_off_before_the_next(pat
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda lines: [lines[0][:9] + "\n", *lines[1:]], "line 1 is no record"),
-        (lambda lines: [lines[0], "[1]\n", *lines[1:]], "line 2 is no record"),
-        (lambda lines: ['{"op_code":77}\n', *lines], "no operations of a study"),
-        (lambda lines: ["{}\n", *lines], "no operations of a study"),
+        (lambda lines: [lines[0][:9] + "\n", *lines[1:]], "line 1 is no operation"),
+        (lambda lines: [lines[0], "[1]\n", *lines[1:]], "line 2 is no operation"),
+        (lambda lines: ['{"op_code":77}\n', *lines], "line 1 is no operation"),
+        (lambda lines: ["{}\n", *lines], "line 1 is no operation"),
     ],
 )
 def test_damage_elsewhere_is_named_and_left_alone(path: Path, damage: object, reason: str) -> None:
     assert callable(damage)
     path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
     damaged = path.read_bytes()
-    with pytest.raises(InputError, match=f"study.journal is damaged: .*{reason}; restore it, or start again"):
+    with pytest.raises(
+        InputError, match=f"study.journal is damaged: .*{reason} of a search, .*: restore it, or start again"
+    ):
         open_storage(path)
     assert path.read_bytes() == damaged
 
@@ -141,7 +143,7 @@ def test_damage_elsewhere_is_named_and_left_alone(path: Path, damage: object, re
 def test_a_journal_damaged_while_in_use_is_named(path: Path) -> None:
     store = open_storage(path)
     tear(path, b"{oops}\n{}\n")
-    with pytest.raises(RunError, match="line 3 is no record"):
+    with pytest.raises(RunError, match="line 3 is no operation of a search; run again with --resume"):
         names(store)
 
 

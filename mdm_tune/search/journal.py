@@ -1,7 +1,8 @@
 """A search's journal: one file of JSON lines, for the processes of one machine or of a shared file system with locks.
 
 It is written under a lock of the kernel's, which ends with the process that holds it, however that ends. What a killed
-process leaves half-written is cut off before the next line is written, and a copy is kept.
+process leaves half-written is cut off before the next line is written, and a copy is kept. When a journal is opened, so
+is a tail that holds no operation at all; a journal with operations behind what is none is refused and left as it is.
 """
 
 from __future__ import annotations
@@ -11,37 +12,52 @@ import filecmp
 import json
 import mmap
 import os
+import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from mdm_tune.errors import InputError, RunError
 
 __all__ = ["open_journal"]
 
 Notify = Callable[[str], None]
+BEGINNING = b'{"op_code":'  # of every line; how a journal is told from another program's file
+Fields = dict[str, type]
+STUDY: Fields = {"study_id": int}
+TRIAL: Fields = {"trial_id": int}
+FIELDS: dict[int, Fields] = {  # what Optuna writes of each kind of operation, by its number
+    0: {"study_name": str, "directions": list},
+    1: STUDY,
+    2: {**STUDY, "user_attr": dict},
+    3: {**STUDY, "system_attr": dict},
+    4: {**STUDY},
+    5: {**TRIAL, "param_name": str, "distribution": str},
+    6: {**TRIAL, "state": int},
+    7: {**TRIAL, "step": int},
+    8: {**TRIAL, "user_attr": dict},
+    9: {**TRIAL, "system_attr": dict},
+}
 PATIENCE = 2.0  # seconds to wait for the lock before saying so
 
 
 def open_journal(path: Path, notify: Notify) -> BaseStorage:
-    """Open a journal, created where there is none; a torn last line is cut off.
+    """Open a journal, created where there is none; a damaged tail is cut off and kept beside it.
 
-    Raises InputError where it cannot be opened or is damaged elsewhere. Once open, it raises RunError.
+    Raises InputError where it cannot be opened or is damaged elsewhere, and then leaves it as it is. Once open, it
+    raises RunError.
     """
     try:
-        with path.open("a+b") as file:
-            file.seek(0)
-            if file.read(1) not in {b"", b"{"}:  # before anything is cut off what may be another program's file
-                raise InputError(f"{path} is no journal of a search; move it away, or give another --output")
+        path.open("ab").close()
         journal = _Journal(path, notify)
         with journal.locked() as descriptor:
-            journal.mend(descriptor, thorough=True)
+            journal.repair(descriptor)
     except OSError as error:
         raise InputError(
             f"the journal {path} cannot be opened ({error.strerror}); make it readable and writable, or give another "
@@ -51,8 +67,6 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
         return JournalStorage(journal)
     except RunError as error:
         raise InputError(str(error)) from None
-    except (AssertionError, AttributeError, LookupError, TypeError, ValueError):  # lines that are no operations
-        raise InputError(_damage(path)) from None
 
 
 class _Journal(JournalFileBackend):
@@ -108,23 +122,45 @@ class _Journal(JournalFileBackend):
             finally:
                 telling.cancel()
 
-    def mend(self, file: int, thorough: bool = False) -> int:
-        """Cut off a last line without an end, or, if ``thorough``, one that is no record; return the file's size.
+    def repair(self, file: int) -> None:
+        """Cut off a tail without an operation, after a look at every line.
+
+        Raises InputError where it is damaged elsewhere, or another program's file; nothing is written then.
+        """
+        lines = _lines(self._journal.read_bytes())
+        found = [_operation(line) for line in lines]
+        good = found.index(None) if None in found else len(lines)
+        later = any(log is not None for log in found[good:])
+        if good == 0 and lines and not later and not lines[0].startswith(BEGINNING[: len(lines[0])]):
+            raise InputError(f"{self._journal} is no journal of a search; move it away, or give another --output")
+        while (wrong := _refused([log for log in found[:good] if log is not None])) is not None and not later:
+            good, later = wrong, wrong < good - 1
+        if later:
+            raise InputError(
+                f"the journal {self._journal} is damaged: line {good + 1} is no operation of a search, and others "
+                "follow; it was left as it is: restore it, or start again with --overwrite"
+            )
+        if good < len(lines):
+            self._cut(file, sum(map(len, lines[:good])), "a damaged end")
+
+    def mend(self, file: int) -> int:
+        """Cut off a last line without an end; return the file's size.
 
         Optuna reads past such a line, and could read nothing any more once another line is appended to it.
         """
         size = os.fstat(file).st_size
-        if size == 0 or (not thorough and os.pread(file, 1, size - 1) == b"\n"):
+        if size == 0 or os.pread(file, 1, size - 1) == b"\n":
             return size
         with mmap.mmap(file, size, access=mmap.ACCESS_READ) as content:
             start = content.rfind(b"\n", 0, size - 1) + 1
-            if content[size - 1 :] == b"\n" and _is_record(content[start:]):
-                return size
-        copy = self._keep()
-        os.ftruncate(file, start)
-        os.fsync(file)
-        self._notify(f"cut a half-written line off the end of {self._journal}; the file as it was is {copy.name}")
+        self._cut(file, start, "a half-written line")
         return start
+
+    def _cut(self, file: int, size: int, what: str) -> None:
+        copy = self._keep()
+        os.ftruncate(file, size)
+        os.fsync(file)
+        self._notify(f"cut {what} off the end of {self._journal}; the file as it was is {copy.name}")
 
     def _keep(self) -> Path:
         """Copy the journal beside itself, unless a process that was killed right after that has done so."""
@@ -149,20 +185,65 @@ class _Journal(JournalFileBackend):
                 f"the journal {self._journal} cannot be {done} ({error.strerror}); nothing that was finished is lost: "
                 "free space or bring the file back, and run again with --resume"
             ) from None
-        except ValueError:
-            raise RunError(_damage(self._journal)) from None
+        except (ValueError, RecursionError):
+            lines = _lines(self._journal.read_bytes())
+            broken = next((number for number, line in enumerate(lines, 1) if _operation(line) is None), len(lines))
+            raise RunError(
+                f"the journal {self._journal} is damaged: line {broken} is no operation of a search; run again with "
+                "--resume, which cuts off a damaged end and keeps a copy"
+            ) from None
 
 
-def _is_record(line: bytes) -> bool:
+class _Replay(BaseJournalBackend):
+    """Operations in memory, to see whether they make a storage. taken: how many were asked for."""
+
+    def __init__(self, logs: Sequence[dict[str, Any]]) -> None:
+        self.logs, self.taken = logs, 0
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        for log in self.logs[log_number_from:]:
+            self.taken += 1
+            yield log
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise AssertionError("nothing is written to a replay")
+
+
+def _refused(logs: Sequence[dict[str, Any]]) -> int | None:
+    """The number of the first operation, from 0, that Optuna cannot apply, or of a study or trial that there is not."""
+    names, trials = list[str | None](), 0  # of the studies by their number, None for a deleted one
+    for number, log in enumerate(logs):
+        kind, study, trial = log["op_code"], log.get("study_id"), log.get("trial_id")
+        if (study is not None and not 0 <= study < len(names)) or (trial is not None and not 0 <= trial < trials):
+            return number
+        if kind == 0 and log["study_name"] not in names:
+            names.append(log["study_name"])
+        if kind == 1:
+            names[log["study_id"]] = None
+        trials += kind == 4
+    replay = _Replay(logs)
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+        JournalStorage(replay)
+    except Exception:  # whatever an operation edited by hand may raise
+        return replay.taken - 1
+    return None
 
 
-def _damage(path: Path) -> str:
-    """What is wrong with a journal that cannot be read, and what to do."""
-    with path.open("rb") as file:
-        broken = next((number for number, line in enumerate(file, 1) if not _is_record(line)), None)
-    which = "its lines are no operations of a study" if broken is None else f"line {broken} is no record"
-    return f"the journal {path} is damaged: {which}; restore it, or start again with --overwrite"
+def _lines(content: bytes) -> list[bytes]:
+    """With their ends; bytes.splitlines would end lines elsewhere too."""
+    return [line for line in re.split(rb"(?<=\n)", content) if line]
+
+
+def _operation(line: bytes) -> dict[str, Any] | None:
+    """The operation that a whole line holds, None where it holds none."""
+    try:
+        log = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(log, dict) or not isinstance(log.get("worker_id"), str):
+        return None
+    kind = log.get("op_code")
+    fields = FIELDS.get(kind) if type(kind) is int else None
+    if fields is None or any(not isinstance(log.get(name), kind) for name, kind in fields.items()):
+        return None
+    return log

@@ -24,10 +24,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mdm_tune.search.sealing import changed, digest
+
 __all__ = ["Claim", "Entry", "Ledger", "Worker"]
 
 Direction = Literal["minimize", "maximize"]
 ENDED = -1  # the counter of a worker that has left
+SUM = "sum"  # the attribute that holds a digest of what was written
 PIECE = 30_000  # characters of a record in one attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
 
@@ -131,7 +134,9 @@ class Claim:
         """
         assert not math.isnan(value)
         text = json.dumps(dict(record))
+        sealed = digest(self.task, self.params, float(value), text)
         with suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(self._trial, SUM, sealed)
             for number, start in enumerate(range(0, len(text), PIECE)):
                 self._storage.set_trial_user_attr(self._trial, _piece(number), text[start : start + PIECE])
             self._storage.set_trial_state_values(self._trial, TrialState.COMPLETE, [float(value)])
@@ -158,12 +163,17 @@ class Ledger:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What was noted about the book as a whole."""
-        return self._study.user_attrs
+        """What was noted about the book as a whole; raises InputError where somebody else changed it."""
+        found = self._study.user_attrs
+        for key, kept in found.items():
+            if not isinstance(kept, dict) or kept.get(SUM) != digest(key, {}, 0.0, json.dumps(kept.get("note"))):
+                raise changed(f"note {key!r}")
+        return {key: kept["note"] for key, kept in found.items()}
 
     def note(self, key: str, value: Any) -> None:
         """Note something JSON can hold about the book as a whole."""
-        self._study.set_user_attr(key, value)
+        text = json.dumps(value)
+        self._study.set_user_attr(key, {"note": json.loads(text), SUM: digest(key, {}, 0.0, text)})
 
     def finished(self) -> dict[str, Entry]:
         """The finished tasks by name, in the order in which they were claimed."""
@@ -229,7 +239,9 @@ class Ledger:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False, states=states)
-        return [trial for trial in trials if "task" in trial.user_attrs]
+        return [
+            trial for trial in trials if all(isinstance(trial.user_attrs.get(key), str) for key in ("task", "worker"))
+        ]
 
 
 def _study(storage: BaseStorage, name: str, direction: Direction) -> optuna.Study:
@@ -257,12 +269,16 @@ def _piece(number: int) -> str:
 
 
 def _entry(trial: FrozenTrial) -> Entry:
-    record: dict[str, Any] = {}
-    if trial.state == TrialState.COMPLETE:
-        pieces = sum(key.startswith(_piece(0)[:-1]) for key in trial.user_attrs)
-        record = json.loads("".join(trial.user_attrs[_piece(number)] for number in range(pieces)))
-    value = trial.value if trial.state == TrialState.COMPLETE else None
-    return Entry(trial.user_attrs["task"], dict(trial.params), value, record)
+    """The entry that a trial is; raises InputError where a finished one is not what was written."""
+    task = trial.user_attrs["task"]
+    if trial.state != TrialState.COMPLETE:
+        return Entry(task, dict(trial.params), None, {})
+    pieces = sum(key.startswith(_piece(0)[:-1]) for key in trial.user_attrs)
+    text = "".join(str(trial.user_attrs.get(_piece(number))) for number in range(pieces))
+    value = trial.value
+    if value is None or trial.user_attrs.get(SUM) != digest(task, trial.params, value, text):
+        raise changed(f"task {task!r}")
+    return Entry(task, dict(trial.params), value, json.loads(text))
 
 
 def _machine() -> str:
@@ -289,8 +305,8 @@ def _started(pid: int) -> str | None:
 
 def _runs_here(worker: str) -> bool | None:
     """Whether a worker's process runs; None where that cannot be seen from this machine."""
-    machine, pid, started, _ = worker.rsplit("/", 3)
-    if machine != _machine():
+    machine, pid, started, *_ = [*worker.rsplit("/", 3), "", "", ""]
+    if machine != _machine() or not pid.isdecimal():
         return None
     now = _started(int(pid))
     return None if now is None else now == started
