@@ -252,4 +252,38 @@ def test_a_torn_journal_is_mended_and_said(tmp_path: Path) -> None:
         overwrite=False,
         notify=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
     )
-    assert any("cut a half-written line off the end" in note for note in notes)
+    assert any("cut a damaged end off" in note for note in notes)
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", DEEP, '{"budgets": []}', '{"budgets": [{}], "confidence": 1'])
+def test_a_damaged_result_is_made_again_from_the_journal(tmp_path: Path, content: str) -> None:
+    record, _ = go(config(tmp_path))
+    (tmp_path / "run" / "search.json").write_text(content)
+    heard: list[RunEvent] = []
+    again = search(config(tmp_path), resume=True, overwrite=False, notify=heard.append)
+    assert {**again, "seconds": 0} == {**record, "seconds": 0}
+    assert not any(isinstance(event, TrialDone) for event in heard)
+    (said,) = [event.text for event in heard if isinstance(event, Note)]
+    assert "search.json" in said and said.endswith("now it is made again from study.journal")
+    assert json.loads((tmp_path / "run" / "search.json").read_text()) == again
+
+
+@pytest.mark.parametrize("content", ["", "[1]", DEEP, "{}", '{"config": 3}'])
+def test_a_damaged_identity_is_refused_and_nothing_is_lost(tmp_path: Path, content: str) -> None:
+    go(config(tmp_path))
+    (tmp_path / "run" / "run.json").write_text(content)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(InputError, match=r"(run\.json|the search in this folder was made with other settings)"):
+        go(config(tmp_path), resume=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_what_is_wrong_with_the_input_comes_before_what_the_folder_holds(tmp_path: Path) -> None:
+    go(config(tmp_path))
+    with pytest.raises(InputError, match=r"search\.baselines: counts:1,2 "):
+        go(config(tmp_path, "run", "search.baselines=[linear, 'counts:1,2']"))
+    with pytest.raises(InputError, match="already holds a search"):
+        go(config(tmp_path))

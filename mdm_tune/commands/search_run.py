@@ -36,13 +36,15 @@ from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.ledger import Worker
+from mdm_tune.search.ledger import Worker, check
 from mdm_tune.search.limits import Timetable
 from mdm_tune.search.sharing import Desk, Judge, holds_run, remove_run
 from mdm_tune.search.storage import Storage, open_storage, storage_errors
 
 __all__ = ["search"]
 
+RESULT = {"budgets", "confidence", "frontier", "trials", "files"}  # what every result has
+OF_BUDGET = {"steps", "schedule", "counts", "value", "ci", "baselines", "gain_over_linear", "beats_linear", "choose"}
 LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
 MAY_CHANGE = ("output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
 
@@ -68,34 +70,31 @@ def search(
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     notify = warned = Warnings(notify)
-    if folder.holds_search and not (resume or overwrite):
-        raise InputError(
-            f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
-            "again, or give another folder with --output"
-        )
     # A database that cannot be used is said before a model is loaded.
     storage = None if config.search.storage is None else open_storage(config.search.storage)
     with opened(config, devices, allow) as run:
         tell_loaded(run, notify)
         timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
+        # After all that may be wrong with the input: what is refused should not become another refusal.
+        if folder.holds_search and not (resume or overwrite):
+            raise InputError(
+                f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
+                "again, or give another folder with --output"
+            )
         used = versions(config.model.type)
         identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
         folder.open()
         if overwrite:
             folder.clear_search()
-        elif folder.holds_search:
-            before = folder.read(folder.identity)
-            refuse_changes(before, identity, "this folder")
-            same = all(before["config"]["search"][name] == identity["config"]["search"][name] for name in LIMITS)
-            if folder.has(folder.result) and same:
-                return folder.read(folder.result)
-            folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
-        folder.write_json(folder.identity.name, identity)
-        write_text(folder.config, to_yaml(config))
-        notify(SearchBegun())
+        elif folder.holds_search and (finished := _finished(folder, identity, notify)) is not None:
+            return finished
         with at_desk(config, folder, storage, resume=resume, overwrite=overwrite, notify=notify) as desk:
             refuse_changes(desk.once("run", lambda: identity), identity, "this storage")
+            folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
+            folder.write_json(folder.identity.name, identity)
+            write_text(folder.config, to_yaml(config))
+            notify(SearchBegun())
             begun()
             budgets, profiles = _budgets(run, folder, desk, timetable, notify)
         for note in memory_notes(run):
@@ -104,6 +103,33 @@ def search(
             given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
             notify(Note(f"{given}: what compares schedules on unseen examples is never cut", "late"))
         return _write_result(run, folder, budgets, profiles, late, warned)
+
+
+def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | None:
+    """The result in the folder where it answers this search; None where the search has to go on.
+
+    Raises InputError where the search in the folder is another one, or what says so is damaged. A damaged result is
+    made again from the journal.
+    """
+    before = folder.read(folder.identity)
+    refuse_changes(before, identity, "this folder")
+    limits = [each.get("config", {}).get("search", {}) for each in (before, identity)]
+    if any(limits[0].get(name) != limits[1][name] for name in LIMITS) or not folder.has(folder.result):
+        return None
+    try:
+        record = folder.read(folder.result)
+        budgets = record.get("budgets")
+        whole = record.keys() >= RESULT and isinstance(budgets, list) and len(budgets) > 0
+        if not whole or not all(isinstance(each, dict) and each.keys() >= OF_BUDGET for each in budgets or ()):
+            raise InputError(
+                f"{folder.result} holds no result of a search; restore it, or start again with --overwrite"
+            )
+    except InputError as error:
+        if not folder.has(folder.journal):
+            raise
+        notify(Note(f"{error}; now it is made again from {folder.journal.name}"))
+        return None
+    return record
 
 
 def _budgets(
@@ -185,6 +211,7 @@ def at_desk(
                 f"search.storage: it already holds a run called {name}; add --resume to go on with it or to help "
                 "others who are at it, --overwrite to start again, or give another search.name"
             )
+        check(storage, name)  # what is damaged is refused before anything is written
         with Worker(storage, name) as worker:
             yield Desk(storage, name, worker)
 
@@ -209,7 +236,7 @@ def refuse_changes(before: Record, now: Record, where: str) -> None:
     changed = [
         f"{path.removeprefix('config.')}: was {old.get(path)!r}, is {new.get(path)!r}"
         for path in sorted(old.keys() | new.keys())
-        if old.get(path) != new.get(path) and not path.removeprefix("config.").startswith(MAY_CHANGE)
+        if old.get(path) != new.get(path) and not _may_change(path.removeprefix("config."))
     ]
     if changed:
         raise InputError(
@@ -218,6 +245,10 @@ def refuse_changes(before: Record, now: Record, where: str) -> None:
             + "\nrestore them, start again with --overwrite, or give another "
             + ("folder with --output" if where == "this folder" else "name with search.name")
         )
+
+
+def _may_change(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in MAY_CHANGE)
 
 
 def _flat(record: Record, prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mdm_tune.search.sealing import changed, digest
 
-__all__ = ["Claim", "Entry", "Ledger", "Worker"]
+__all__ = ["Claim", "Entry", "Ledger", "Worker", "check"]
 
 Direction = Literal["minimize", "maximize"]
 ENDED = -1  # the counter of a worker that has left
@@ -163,12 +163,8 @@ class Ledger:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What was noted about the book as a whole; raises InputError where somebody else changed it."""
-        found = self._study.user_attrs
-        for key, kept in found.items():
-            if not isinstance(kept, dict) or kept.get(SUM) != digest(key, {}, 0.0, json.dumps(kept.get("note"))):
-                raise changed(f"note {key!r}")
-        return {key: kept["note"] for key, kept in found.items()}
+        """What was noted about the book as a whole; raises InputError where it is not what was written."""
+        return _notes(self._study.user_attrs)
 
     def note(self, key: str, value: Any) -> None:
         """Note something JSON can hold about the book as a whole."""
@@ -250,6 +246,23 @@ def _study(storage: BaseStorage, name: str, direction: Direction) -> optuna.Stud
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+
+
+def check(storage: BaseStorage, run: str) -> None:
+    """Read all that is finished in the ledgers of a run; raises InputError where it is not what was written."""
+    for study in storage.get_all_studies():
+        if study.study_name.startswith(f"{run}/") and study.study_name != f"{run}/workers":
+            _notes(study.user_attrs)
+            for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,)):
+                if "task" in trial.user_attrs:
+                    _entry(trial)
+
+
+def _notes(kept: Mapping[str, Any]) -> dict[str, Any]:
+    for key, each in kept.items():
+        if not isinstance(each, dict) or each.get(SUM) != digest(key, {}, 0.0, json.dumps(each.get("note"))):
+            raise changed(f"note {key!r}")
+    return {key: each["note"] for key, each in kept.items()}
 
 
 def _distribution(value: float, low: float, high: float) -> FloatDistribution:
