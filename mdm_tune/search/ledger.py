@@ -24,13 +24,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mdm_tune.search.sealing import changed, digest
+from mdm_tune.search.sealing import SUM, changed, digest, read_notes, sealed
 
 __all__ = ["Claim", "Entry", "Ledger", "Worker", "check"]
 
 Direction = Literal["minimize", "maximize"]
 ENDED = -1  # the counter of a worker that has left
-SUM = "sum"  # the attribute that holds a digest of what was written
 PIECE = 30_000  # characters of a record in one attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
 
@@ -164,12 +163,11 @@ class Ledger:
     @property
     def notes(self) -> dict[str, Any]:
         """What was noted about the book as a whole; raises InputError where it is not what was written."""
-        return _notes(self._study.user_attrs)
+        return read_notes(self._study.user_attrs)
 
     def note(self, key: str, value: Any) -> None:
         """Note something JSON can hold about the book as a whole."""
-        text = json.dumps(value)
-        self._study.set_user_attr(key, {"note": json.loads(text), SUM: digest(key, {}, 0.0, text)})
+        self._study.set_user_attr(key, sealed(key, value))
 
     def finished(self) -> dict[str, Entry]:
         """The finished tasks by name, in the order in which they were claimed."""
@@ -252,17 +250,10 @@ def check(storage: BaseStorage, run: str) -> None:
     """Read all that is finished in the ledgers of a run; raises InputError where it is not what was written."""
     for study in storage.get_all_studies():
         if study.study_name.startswith(f"{run}/") and study.study_name != f"{run}/workers":
-            _notes(study.user_attrs)
+            read_notes(study.user_attrs)
             for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,)):
                 if "task" in trial.user_attrs:
                     _entry(trial)
-
-
-def _notes(kept: Mapping[str, Any]) -> dict[str, Any]:
-    for key, each in kept.items():
-        if not isinstance(each, dict) or each.get(SUM) != digest(key, {}, 0.0, json.dumps(each.get("note"))):
-            raise changed(f"note {key!r}")
-    return {key: each["note"] for key, each in kept.items()}
 
 
 def _distribution(value: float, low: float, high: float) -> FloatDistribution:
