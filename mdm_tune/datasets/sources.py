@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from mdm_tune.consent import without_asking
 from mdm_tune.datasets.templates import Written
 from mdm_tune.errors import InputError
 from mdm_tune.messages import shown
@@ -161,9 +162,9 @@ def hub_source(
             raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
         return source
     try:
-        with _without_bars(datasets):
+        with _without_bars(datasets), without_asking(False, "dataset.path"):
             found, split_was_taken = _loaded(datasets, path, name, split, revision)
-    except Exception as error:  # whatever the library and its network code raise
+    except (Exception, SystemExit) as error:  # whatever the library and its network code raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
         elsewhere = (
@@ -187,13 +188,13 @@ def _loaded(datasets: Any, path: str, name: str | None, split: str | None, revis
     else:
         given, taken = {"path": path, "name": name, "split": split, "revision": revision}, split is not None
     builder = datasets.load_dataset_builder(**{key: value for key, value in given.items() if key != "split"})
-    found = datasets.load_dataset(**given)
+    found = datasets.load_dataset(**given, trust_remote_code=False)
     if type(builder.config).__name__ == "CsvConfig":  # pandas guesses types: 007 would be 7, and NA nothing
         columns = found.column_names
         if isinstance(columns, Mapping):
             columns = next(iter(columns.values()))
         texts = datasets.Features({column: datasets.Value("string") for column in columns})
-        found = datasets.load_dataset(**given, features=texts, keep_default_na=False)
+        found = datasets.load_dataset(**given, features=texts, keep_default_na=False, trust_remote_code=False)
     return found, taken
 
 

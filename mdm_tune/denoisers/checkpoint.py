@@ -8,14 +8,19 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from mdm_tune.consent import without_asking
 from mdm_tune.denoisers.families import AutoClass, Family, refuse, version_numbers, version_problem
+from mdm_tune.denoisers.weights import check_weights, regular_files
 from mdm_tune.errors import InputError
+from mdm_tune.guard import SAID, described
+from mdm_tune.messages import cut, shown, shown_path
 from mdm_tune.trust import require_trust
 
 __all__ = [
@@ -35,7 +40,6 @@ AUTO_CLASSES: Mapping[AutoClass, str] = {
     "model": "AutoModel",
 }
 LENGTHS = ("max_position_embeddings", "max_sequence_length", "model_length", "n_positions")
-IGNORED = ("contact_head", "pooler", "position_ids", "rotary_emb")  # missing weights that no logits depend on
 WANTED = ["*.json", "*.py", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 LARGEST = 65_536
@@ -64,13 +68,24 @@ class Checkpoint:
         kept = BYTES.get(stored, 4)
         return sum(file.stat().st_size for file in files) * (kept if dtype == "auto" else BYTES[dtype]) // kept
 
+    def whole(self, name: str) -> int | None:
+        """The whole number that config.json holds under a name, None where it holds none."""
+        value = self.config.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
     def longest(self, family: Family) -> int:
-        """The longest sequence, in tokens, that the positions of the model reach."""
-        known = [self.config[name] for name in LENGTHS if isinstance(self.config.get(name), int)]
-        if not known:
+        """The longest sequence, in tokens, that the positions reach by config.json."""
+        stated = next((found for name in LENGTHS if (found := self.whole(name)) is not None), None)
+        if stated is None:
             return LARGEST
-        behind = int(self.config.get("pad_token_id") or 0) + 1 if family.position_offset else 0
-        return min(LARGEST, int(known[0]) - behind)
+        behind = max(0, self.whole("pad_token_id") or 0) + 1 if family.position_offset else 0
+        longest = min(LARGEST, stated - behind)
+        if longest < 3:
+            raise InputError(
+                f"model.path: config.json of {self.name} must state how many positions the model has, at least "
+                f"{3 + behind}, got {shown(stated)}; correct it there"
+            )
+        return longest
 
 
 def imported() -> Any:
@@ -99,15 +114,21 @@ def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
             f"model.revision: is one of a name on the Hub, got {revision!r} with the folder {name}; leave it out, and "
             "give a folder of that revision"
         )
+    regular_files(folder, f"model.path: {name}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"model.path: a checkpoint is a folder with config.json, weights and tokenizer, but {folder} has no "
-            f"config.json that can be read ({error}); give the folder that save_pretrained wrote"
+            f"model.path: a checkpoint is a folder with config.json, weights and tokenizer, but {shown_path(folder)} "
+            f"has no config.json that can be read ({cut(error, 200)}); give the folder that save_pretrained wrote"
         ) from None
     if not isinstance(config, dict):
         raise InputError(f"model.path: config.json in {folder} must be a mapping, got {type(config).__name__}; mend it")
+    if not isinstance(config.get("auto_map") or {}, dict):
+        raise InputError(
+            f"model.path: auto_map of config.json in {shown_path(folder)} must be a mapping, got "
+            f"{shown(config['auto_map'])}; correct it"
+        )
     refuse(config, name)
     if config.get("auto_map") and config.get("model_type") not in known:
         require_trust(trust_code, f"model.path: {name}")
@@ -168,10 +189,11 @@ def load_tokenizer(checkpoint: Checkpoint, given: str | None, usual: str | None,
     place = str(checkpoint.folder)
     if name is not None:
         place = name if Path(name).is_dir() else str(_fetched(name, None, "model.tokenizer"))
+    regular_files(Path(place), f"model.tokenizer: {place}")
     try:
-        with quiet():
+        with quiet(), without_asking(trust_code, "model.tokenizer"):
             return imported().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _explained(error, f"model.tokenizer: no tokenizer can be loaded from {place}") from None
 
 
@@ -181,34 +203,52 @@ def _has_tokenizer(folder: Path) -> bool:
 
 def load_model(
     checkpoint: Checkpoint, family: Family, dtype: Literal["auto", "float32", "bfloat16", "float16"], trust_code: bool
-) -> Any:
-    """The module with its weights on the CPU, in evaluation mode and without gradients.
+) -> tuple[Any, list[str]]:
+    """The module with its weights on the CPU, in evaluation mode and without gradients, and what a user should know.
 
-    Raises InputError where it is no masked model, needs code without ``trust_code``, fails to load or lacks weights.
+    Raises InputError where it is no masked model, needs code without ``trust_code``, fails to load, lacks weights or
+    has more than it uses.
     """
     import torch
 
     transformers = imported()
     auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
     keyword = "dtype" if version_numbers(transformers.__version__) >= (5, 0) else "torch_dtype"
-    options = {keyword: dtype if dtype == "auto" else getattr(torch, dtype), "trust_remote_code": trust_code}
+    load = partial(
+        auto.from_pretrained,
+        str(checkpoint.folder),
+        trust_remote_code=trust_code,
+        **{keyword: dtype if dtype == "auto" else getattr(torch, dtype)},
+    )
     try:
-        with quiet():
+        with quiet(), without_asking(trust_code, "model.path"):
             try:
-                model, report = auto.from_pretrained(str(checkpoint.folder), output_loading_info=True, **options)
+                model, report = load(output_loading_info=True)
             except (AttributeError, TypeError):  # a from_pretrained of the checkpoint's own that returns no report
-                model, report = auto.from_pretrained(str(checkpoint.folder), **options), {}
-    except Exception as error:
-        raise _explained(error, f"model.path: {checkpoint.name} cannot be loaded", mismatch(family)) from None
-    missing = [name for name in report.get("missing_keys", ()) if not any(part in name for part in IGNORED)]
-    if missing:
-        raise InputError(
-            f"model.path: the weights in {checkpoint.folder} must be those of {type(model).__name__}, but "
-            f"{len(missing)} are missing, such as {sorted(missing)[0]}, and would be random; give a checkpoint of the "
-            "whole model with its prediction head, or another model.auto_class"
-        )
+                model, report = load(), None
+    except (Exception, SystemExit) as error:
+        problem = mismatch(family)
+        if "ignore_mismatched_sizes" in str(error):  # which says no more than that it has logged them
+            problem = _sizes(load) or problem
+        raise _explained(error, f"model.path: {shown_path(checkpoint.name)} cannot be loaded", problem) from None
+    notes = check_weights(model, report, checkpoint.folder, f"model.path: {checkpoint.name}")
     _check_arguments(model, family)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), notes
+
+
+def _sizes(load: Callable[..., Any]) -> str | None:
+    """The tensors of a checkpoint whose sizes are not those of its module; load: as it was loaded before."""
+    try:
+        with quiet(), without_asking(False, "model.path"):
+            _, report = load(output_loading_info=True, ignore_mismatched_sizes=True)
+        found = sorted(report["mismatched_keys"])
+    except Exception:  # the reason of the first failure is enough
+        return None
+    name, stored, wanted = found[0]
+    return (
+        f"{len(found)} tensors have other sizes than config.json says, such as {name}, {tuple(stored)} in the file "
+        f"and {tuple(wanted)} by config.json: give the config.json of these weights"
+    )
 
 
 def _check_arguments(model: Any, family: Family) -> None:
@@ -249,11 +289,11 @@ def _auto_class(checkpoint: Checkpoint, family: Family, trust_code: bool) -> Aut
     return "model"
 
 
-def _explained(error: Exception, what: str, problem: str | None = None) -> InputError:
+def _explained(error: BaseException, what: str, problem: str | None = None) -> InputError:
     """The reason that a user can act on: an untrusted model's code, a version, or else the library's own words."""
     if "trust_remote_code" in str(error):
         return InputError(f"{what} without running code that it brings; read that code, and give --trust-code")
-    said = f"{type(error).__name__}: {first_line(error)}"
+    said = described(error)
     if isinstance(error, ImportError):
         return InputError(f"{what}: {said}; install what it names")
     return InputError(f"{what}: {said}; {problem or 'check the files and the section model'}")
@@ -261,7 +301,7 @@ def _explained(error: Exception, what: str, problem: str | None = None) -> Input
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return cut(str(error).strip().partition("\n")[0] or type(error).__name__, SAID)
 
 
 def fingerprint(model: Any, config: Mapping[str, Any]) -> str:

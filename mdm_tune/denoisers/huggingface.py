@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.denoisers.checkpoint import (
-    Checkpoint,
     fingerprint,
-    first_line,
     load_model,
     load_tokenizer,
     mismatch,
@@ -25,9 +23,14 @@ from mdm_tune.denoisers.checkpoint import (
 from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised
 from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.own import KEPT
 from mdm_tune.denoisers.placement import spread
+from mdm_tune.denoisers.positions import reached
+from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_mask, token_ids
+from mdm_tune.denoisers.vocabulary import mask_id_of, vocab_size_of
 from mdm_tune.errors import InputError
+from mdm_tune.guard import ForeignFailure, calling, described, out_of_memory
 
 __all__ = ["HuggingFace", "load_huggingface"]
 
@@ -40,6 +43,7 @@ class HuggingFace:
 
     vocab_size: logits that are returned; a module's columns beyond them are cut off. mask_id: the hidden token.
     forbidden: ids that are never produced, the mask among them. pad: the id at padding. length: the longest row.
+    where: what messages call it.
     """
 
     def __init__(
@@ -52,7 +56,9 @@ class HuggingFace:
         forbidden: Sequence[int] = (),
         pad: int = 0,
         length: int = 65_536,
+        where: str = "the model",
     ) -> None:
+        self.where = where
         self.model, self.family, self.length, self.pad = model, family, length, pad
         self.vocab_size, self.mask_id = vocab_size, mask_id
         self.device = next(model.parameters()).device  # of the embedding, where the layers lie on several
@@ -66,7 +72,8 @@ class HuggingFace:
         """Logits of the original tokens at the wanted positions, in the module's own float type.
 
         tokens (rows, length) int64, ``mask_id`` where hidden and -1 at padding; wanted (rows, length) bool.
-        Returns (wanted.sum(), vocab_size), row by row. Raises InputError when a row is longer than the model.
+        Returns (wanted.sum(), vocab_size), row by row. Raises InputError when a row is longer than the model, and
+        ForeignFailure for what the module raises and for an answer that is no logits.
         """
         asked = wanted.any(1)
         if not bool(asked.any()):
@@ -77,7 +84,12 @@ class HuggingFace:
         packed, at, row = packed.to(self.device), at.to(self.device), row.to(self.device)
         if self.family.shift_logits:  # the first token of a row has none before it, whatever the padding
             at = torch.where((at > 0) & (packed[row, at - 1] >= 0), at - 1, at)
-        logits = self._logits(packed, row, at)[:, : self.vocab_size]
+        with calling(self.where, KEPT, passed=lambda error: out_of_memory(error) is not None):
+            answer = self._logits(packed, row, at)[:, : self.vocab_size]
+        try:
+            logits = readable(answer, (len(row), self.vocab_size), answer.device)
+        except Unusable as error:
+            raise ForeignFailure(self.where, f"it must answer with float logits, {error}", KEPT) from None
         logits[:, self.forbidden.to(logits.device)] = -math.inf
         return logits.to(tokens.device)
 
@@ -152,7 +164,7 @@ class HuggingFace:
             self.head = module
             try:
                 answer = self._logits(packed, row, at)
-            except Exception:  # whatever this module of somebody else's makes of fewer rows
+            except (Exception, SystemExit):  # whatever this module of somebody else's makes of fewer rows
                 continue
             if answer.shape == told.shape and bool(((answer - told).abs() <= tolerance).all()):
                 return True
@@ -187,74 +199,40 @@ def load_huggingface(
     checkpoint = opened(config.path, config.revision, trust_code)
     known = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
     family = merged(known, config.over_family())
+    stated = checkpoint.longest(family)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
-    model = load_model(checkpoint, family, config.dtype, trust_code)
+    model, unused = load_model(checkpoint, family, config.dtype, trust_code)
     model = model.to(device) if free is None else spread(model, free)
-    vocab_size = _vocab_size(checkpoint, model, tokenizer)
-    mask_id = _mask_id(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
+    vocab_size = vocab_size_of(checkpoint, model, tokenizer)
+    mask_id = mask_id_of(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
     never = token_ids(tokenizer, family.never, "model.never" if config.never is not None else None)
     ends = token_ids(tokenizer, family.end_tokens, "model.end_tokens" if config.end_tokens is not None else None)
     ends = checked_ends(tokenizer, ends, never, mask_id, vocab_size, family.name)
     codec = TokenizerCodec(tokenizer, vocab_size=vocab_size, hidden=(mask_id,), end_tokens=ends, split=family.split)
-    longest = checkpoint.longest(family)
-    if config.length is not None and config.length > longest:
-        raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
-    pad = checkpoint.config.get("pad_token_id")
+    pad, where = checkpoint.whole("pad_token_id"), f"model.path: {checkpoint.name}"
     denoiser = HuggingFace(
         model,
         family,
         vocab_size=vocab_size,
         mask_id=mask_id,
         forbidden=[*never, *(set(range(vocab_size)) - codec.ids)],
-        pad=pad if isinstance(pad, int) and 0 <= pad < vocab_size else 0,
-        length=longest,
+        pad=pad if pad is not None and 0 <= pad < vocab_size else 0,
+        length=stated,
+        where=where,
     )
-    where = f"model.path: {checkpoint.name}"
-    rows, body = _probe(codec, denoiser, longest)
+    rows, body = _probe(codec, denoiser, stated)
     _first_call(denoiser, rows, where)
+    with calling(where, loading=True):
+        longest = denoiser.length = reached(model, denoiser.whole, int(rows[0, body.start]), stated, denoiser.device)
+    if config.length is not None and config.length > longest:
+        raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
     unseen = partial(_padding_is_unseen, denoiser, rows)
     found, notes = checked(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
     read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
-    said = [*([] if config.family else [read]), *doubtful_mask(tokenizer, mask_id)]
+    said = [*([] if config.family else [read]), *unused, *doubtful_mask(tokenizer, mask_id)]
+    if longest < stated:
+        said.append(f"{where} takes rows of at most {longest} tokens: its positions do not reach {stated}")
     return Loaded(found, codec, config.length or longest, tuple(said + notes), fingerprint(model, checkpoint.config))
-
-
-def _vocab_size(checkpoint: Checkpoint, model: nn.Module, tokenizer: Any) -> int:
-    """Rows of the embedding, of which the tokenizer must not need more."""
-    try:
-        rows: int | None = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):  # a module with an embedding of its own kind
-        rows = None
-    known = [number for number in (rows, checkpoint.config.get("vocab_size")) if isinstance(number, int)]
-    if not known:
-        raise InputError(f"model.path: config.json of {checkpoint.name} must say its vocab_size; add it there")
-    size = min(known)
-    needed = int(tokenizer.vocab_size)
-    if needed > size:
-        raise InputError(
-            f"model.tokenizer: the model knows {size} tokens, and the tokenizer of {checkpoint.name} has {needed}: "
-            "they do not belong together; give the model's own tokenizer"
-        )
-    return size
-
-
-def _mask_id(given: int | None, checkpoint: Checkpoint, family: Family, tokenizer: Any, vocab_size: int) -> int:
-    """The id of the mask: from the YAML file, the tokenizer, config.json or the family, the first that has one."""
-    published = vocab_size - 1 if family.mask_token_id == "last" else family.mask_token_id
-    for found in (given, tokenizer.mask_token_id, checkpoint.config.get("mask_token_id"), published):
-        if found is not None:
-            break
-    else:
-        raise InputError(
-            "model.mask_token_id: a masked diffusion model has a mask token, but neither the tokenizer nor config.json "
-            f"of {checkpoint.name} names one; set model.mask_token_id if it was trained with one, or give another model"
-        )
-    if not isinstance(found, int) or not 0 <= found < vocab_size:
-        raise InputError(
-            f"model.mask_token_id: must be one of the {vocab_size} tokens of the model, got {found}; set the id that "
-            f"{checkpoint.name} was trained with"
-        )
-    return found
 
 
 def _probe(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> tuple[Tensor, slice]:
@@ -305,9 +283,9 @@ def _first_call(denoiser: HuggingFace, rows: Tensor, where: str) -> None:
             if isinstance(answer, Tensor) and answer.ndim == 3:
                 packed[1, ::2] = denoiser.mask_id  # other times in the two rows: a head may depend on them (MDLM's)
                 denoiser.find_head(packed)
-    except Exception as error:  # whatever the module, a program of its authors, raises
+    except (Exception, SystemExit) as error:  # whatever the module, a program of its authors, raises
         raise InputError(
-            f"{where} fails on its first call ({type(error).__name__}: {first_line(error)}); "
+            f"{where} fails on its first call ({described(error)}); "
             f"{mismatch(denoiser.family) or 'check the fields of its family in the section model'}"
         ) from None
     if not isinstance(answer, Tensor) or answer.ndim != 3 or answer.shape[2] < denoiser.vocab_size:

@@ -15,8 +15,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from mdm_tune.denoisers.checkpoint import first_line, quiet
+from mdm_tune.consent import without_asking
+from mdm_tune.denoisers.checkpoint import quiet
+from mdm_tune.denoisers.weights import check_weights, regular_files
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.guard import calling, described
+from mdm_tune.messages import shown_path
+from mdm_tune.trust import require_trust
 
 __all__ = ["Dtype", "ReferenceModel", "load_reference"]
 
@@ -107,7 +112,7 @@ class ReferenceModel:
             tokens = [torch.tensor(rows[place], device=device) for place in chunk]
             padded = pad_sequence(tokens, batch_first=True)
             mask = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
-            with torch.inference_mode():
+            with torch.inference_mode(), calling("the reference model", "check the files and metrics.*.batch"):
                 output = self.model(
                     input_ids=padded, attention_mask=mask, use_cache=False, output_hidden_states=wanted == "states"
                 )
@@ -124,12 +129,13 @@ def load_reference(
     dtype: Dtype = "float32",
     device: str = "auto",
     batch: int = 8,
+    trust_code: bool = False,
 ) -> ReferenceModel:
     """The causal language model in a local folder or on the Hub; device ``auto`` is the first GPU, if there is one.
 
-    field: the path of the setting, for messages. Code that a checkpoint brings along is never run.
+    field: the path of the setting, for messages. trust_code: whether code that the checkpoint brings may run.
 
-    Raises InputError where it cannot be loaded, lacks weights, or looks at later tokens.
+    Raises InputError where it cannot be loaded, lacks weights or has more than it uses, or looks at later tokens.
     """
     try:
         import transformers
@@ -138,27 +144,31 @@ def load_reference(
             f"{field}: needs the library transformers, which is not installed; pip install 'mdm-tune[hf]'"
         ) from None
     library: Any = transformers
+    folder = Path(name) if Path(name).is_dir() else None
+    if folder is not None:
+        regular_files(folder, f"{field}: {name}")
     try:
-        with quiet():
-            tokenizer = library.AutoTokenizer.from_pretrained(name, revision=revision)
-            load = library.AutoModelForCausalLM.from_pretrained
-            model, report = load(name, revision=revision, output_loading_info=True)
+        with quiet(), without_asking(trust_code, field):
+            tokenizer = library.AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_code)
+            model, report = library.AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_code, output_loading_info=True
+            )
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         model = model.to(dtype=getattr(torch, dtype), device=chosen).eval().requires_grad_(False)
-    except Exception as error:  # whatever the library and its network code raise
+    except (Exception, SystemExit) as error:  # whatever the library, its network code and a checkpoint's own raise
+        if "trust_remote_code" in str(error):
+            require_trust(False, f"{field}: {name}")
         elsewhere = (
             f"where the Hub cannot be reached, run `hf download {name} --local-dir FOLDER` on a machine that reaches "
             f"it, place FOLDER here and set {field} to it"
         )
-        remedy = "check the files and the settings" if Path(name).exists() else elsewhere
-        raise InputError(f"{field}: {name} cannot be loaded ({first_line(error)}); {remedy}") from None
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(
-            f"{field}: {name} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}, which "
-            "would be random; give a checkpoint of the whole model"
-        )
+        remedy = "check the files and the settings" if folder is not None else elsewhere
+        remedy = "install what it names" if isinstance(error, ImportError) else remedy
+        raise InputError(f"{field}: {shown_path(name)} cannot be loaded ({described(error)}); {remedy}") from None
+    check_weights(model, report, folder, f"{field}: {name}")
     found = ReferenceModel(model, tokenizer, batch)
-    _check_causal(found, f"{field}: {name}")
+    with calling(f"{field}: {shown_path(name)}", "give a causal language model such as gpt2", loading=True):
+        _check_causal(found, f"{field}: {name}")
     return found
 
 

@@ -126,6 +126,7 @@ def text_metrics(
                 dtype=options.dtype,
                 device=options.device,
                 batch=options.batch,
+                trust_code=trust_code,
             )
         return loaded[key]
 
