@@ -10,6 +10,7 @@ from mdm_tune.build import Run
 from mdm_tune.datasets.doubts import doubts, framed
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
+from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.reach import Reach
 from mdm_tune.search.budget import Event
@@ -120,10 +121,33 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
         yield Note(text, "benchmark")
     if run.dataset is not None:
         yield from (Note(*told) for told in doubts(run.dataset))
+    yield from _unreachable(run)
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
         yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{framed(run.dataset)}")
+
+
+def _unreachable(run: Run) -> Iterator[Note]:
+    """How many references are not right by the objective themselves, as tokens of the model."""
+    metric = run.evaluator.metric
+    if run.dataset is None or not isinstance(metric, AnswerMetric) or metric.name not in ("exact_match", "regex"):
+        return
+    wrong, total, best = [], 0, 0.0
+    for use, split in run.dataset.splits.items():
+        if (values := metric.ceiling(split)) is None:
+            return
+        total += len(values)
+        wrong += [split.named(row) for row, value in enumerate(values) if value == 0]
+        best = float(values.mean()) if use == "report" else best
+    if wrong:
+        yield Note(
+            f"{len(wrong):,} of {total:,} references do not count as right themselves once they are the model's "
+            f"tokens, {wrong[0]} first, so that no schedule can have more than {best:.3f} on the report split",
+            "unreachable-references",
+            "compare what sample shows with the references, and see dataset.generation_length, dataset.stop and "
+            f"metrics.{metric.name}",
+        )
 
 
 def memory_notes(run: Run) -> Iterator[Note]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mdm_tune.datasets.forms import read_back, reference_form
 from mdm_tune.datasets.splits import PADDING, Dataset
+from mdm_tune.messages import shown
 
 __all__ = ["doubts", "framed"]
 
@@ -14,6 +16,8 @@ Told = tuple[str, str, str]  # a text, the code by which a program knows it, and
 def doubts(dataset: Dataset) -> Iterator[Told]:
     """What may be wrong with the examples, each with its code and with advice."""
     yield from _cut(dataset)
+    yield from _lost(dataset)
+    yield from _open(dataset)
     yield from _plain(dataset)
 
 
@@ -51,6 +55,47 @@ def _cut(dataset: Dataset) -> Iterator[Told]:
             "metric that compares with them or prices them sees the rest only",
             "cut-references",
             "raise dataset.generation_length or give holes more tokens",
+        )
+
+
+def _lost(dataset: Dataset) -> Iterator[Told]:
+    """How many references the model's tokens do not write, but for case, accents and spaces."""
+    known = [
+        example
+        for split in dataset.splits.values()
+        for example in split.examples
+        if all(hole.answer is not None for hole in example.holes)
+    ]
+    lost = [example for example in known if not example.plain and reference_form(dataset.codec, example) is None]
+    if lost:
+        answer = " ".join(hole.answer or "" for hole in lost[0].holes)
+        read = shown(read_back(dataset.codec, answer))
+        yield (
+            f"{len(lost):,} of {len(known):,} references hold what the model's tokens cannot write, so that no answer "
+            f"can equal them: {shown(answer)} of {lost[0].named} reads back as {read}",
+            "lost-references",
+            "leave such examples out, or use a metric that does not compare texts",
+        )
+
+
+def _open(dataset: Dataset) -> Iterator[Told]:
+    """How many references are shorter than what is filled in, where no end token can fill the rest."""
+    if dataset.codec.end_tokens:
+        return
+    short = total = 0
+    for split in dataset.splits.values():
+        unknown = (split.hidden & (split.originals < 0)).any(1).tolist()
+        for example, open_ended in zip(split.examples, unknown, strict=False):
+            told = all(hole.answer is not None for hole in example.holes)
+            total += told
+            short += told and open_ended
+    if short:
+        yield (
+            f"{short:,} of {total:,} references have fewer tokens than are filled in, and the model has no end token: "
+            "whatever it writes there belongs to its answer, so that no answer can equal them",
+            "open-references",
+            "lower dataset.generation_length, write holes as long as their answers ([[answer]] in dataset.template), "
+            "or set model.end_tokens",
         )
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.datasets.examples import Example
+from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.forms import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.datasets.templates import fill
 from mdm_tune.errors import InputError, RunError
@@ -70,14 +71,19 @@ class AnswerMetric:
 def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> AnswerMetric:
     """1 where the answer equals the reference once both are ``normalised``, else 0.
 
+    The reference is also taken in the form in which the model's tokens write it, where that differs in case, accents
+    and spaces only: a tokenizer without capitals writes Paris as paris.
+
     Raises InputError where the data set has an example without a reference.
     """
     for example in _examples(dataset, "exact_match"):
         _reference(example, "exact_match")
 
-    def right(answer: str, example: Example) -> float:
-        return float(normalised(answer, ignore) == normalised(_reference(example, "exact_match"), ignore))
+    def accepted(example: Example) -> set[str]:
+        forms = (_reference(example, "exact_match"), reference_form(dataset.codec, example))
+        return {normalised(form, ignore) for form in forms if form is not None}
 
+    right = _among(accepted, lambda answer: normalised(answer, ignore))
     label = "share of answers that equal the reference"
     return AnswerMetric("exact_match", label, "maximize", *_each(dataset, right), bounds=SHARE)
 
@@ -92,7 +98,8 @@ def regex_match(
     """1 where what the pattern's one group finds in the answer equals the reference, both ``normalised``, else 0.
 
     match: which of several places counts. reference: a field, or a template of fields, of the record; without it what
-    the pattern finds in the reference answer. An answer in which nothing is found is wrong.
+    the pattern finds in the reference answer. An answer in which nothing is found is wrong. The form in which the
+    model's tokens write a reference counts too, as in ``exact_match``.
 
     Raises InputError where an example has no such field, or its reference nothing that the pattern finds.
     """
@@ -118,13 +125,20 @@ def regex_match(
             )
         return part
 
+    def accepted(example: Example) -> set[str]:
+        part, whole = expected(example), reference_form(dataset.codec, example)
+        alone = reference_form(dataset.codec, Example(example.id, (Hole(part),)))
+        forms = [part, alone, found(whole) if whole is not None and reference is None else None]
+        return {normalised(form, ignore) for form in forms if form is not None}
+
     for example in _examples(dataset, "regex"):
         expected(example)
 
-    def right(answer: str, example: Example) -> float:
+    def shown(answer: str) -> str | None:
         part = found(answer)
-        return float(part is not None and normalised(part, ignore) == normalised(expected(example), ignore))
+        return None if part is None else normalised(part, ignore)
 
+    right = _among(accepted, shown)
     label = "share of answers that are right"
     return AnswerMetric("regex", label, "maximize", *_each(dataset, right), bounds=SHARE)
 
@@ -207,6 +221,20 @@ def normalised(text: str, ignore: Sequence[Ignored]) -> str:
         text = text.translate(str.maketrans("", "", string.punctuation))
         text = " ".join(text.split()) if "spaces" in ignore else text
     return text
+
+
+def _among(
+    accepted: Callable[[Example], set[str]], read: Callable[[str], str | None]
+) -> Callable[[str, Example], float]:
+    """1 where what is read in an answer is one of the texts that an example accepts, else 0."""
+    known: dict[str, tuple[Example, set[str]]] = {}
+
+    def right(answer: str, example: Example) -> float:
+        if example.id not in known or known[example.id][0] is not example:
+            known[example.id] = (example, accepted(example))
+        return float(read(answer) in known[example.id][1])
+
+    return right
 
 
 def _each(
