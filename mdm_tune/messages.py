@@ -43,6 +43,7 @@ REMEDIES = {
     errno.ENOMEM: "free memory",
     errno.ENXIO: "give a regular file",
 }
+PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what is wrong with them only the caller knows
 
 
 def shown(value: object, length: int = SHOWN_LENGTH) -> str:
@@ -121,11 +122,12 @@ def bounded(message: str) -> str:
 def system_reason(error: OSError, otherwise: str = "") -> str:
     """What the system says of a failure, and what to do about it.
 
-    otherwise: the remedy where the number of the error tells none. Some errors of this kind are no system's: a library
-    that is missing, a picture that cannot be read. They keep their own words.
+    otherwise: the remedy where the number of the error tells none, or no more than that the path is wrong. Some errors
+    of this kind are no system's: a library that is missing, a picture that cannot be read. They keep their own words.
     """
     reason = error.strerror or cut(_first_line(str(error)) or type(error).__name__, PATH_LENGTH)
-    remedy = REMEDIES.get(error.errno or 0, "") or otherwise
+    usual = REMEDIES.get(error.errno or 0, "")
+    remedy = otherwise if otherwise and error.errno in PLACES else usual or otherwise
     return f"{reason}; {remedy}" if remedy else reason
 
 

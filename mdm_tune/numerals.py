@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["decimal", "whole"]
+__all__ = ["decimal", "decimals", "whole", "wholes"]
 
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?")
@@ -21,6 +21,22 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def wholes(text: str, most: int) -> tuple[int, ...]:
+    """Whole numbers with commas between them, at most ``most`` of them and ``most`` in all; raises ValueError."""
+    found = tuple(map(whole, _entries(text, most)))
+    if sum(found) > most:
+        raise ValueError(f"the numbers must be at most {most:,} in all")
+    return found
+
+
+def decimals(text: str, needed: int | None, most: int = 1000) -> tuple[float, ...]:
+    """Numbers with commas between them, ``needed`` of them or at most ``most``; raises ValueError."""
+    entries = _entries(text, most)
+    if needed is not None and len(entries) != needed:
+        raise ValueError(f"{needed} numbers are needed")
+    return tuple(map(decimal, entries))
+
+
 def decimal(text: str) -> float:
     """The finite number that ASCII digits write, perhaps with a point and an exponent; raises ValueError."""
     try:
@@ -30,3 +46,11 @@ def decimal(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is written in digits and a point, without spaces, underscores and leading zeros")
     return value
+
+
+def _entries(text: str, most: int) -> list[str]:
+    """What stands between commas, without the spaces that people write there."""
+    found = text.split(",", most)
+    if len(found) > most:
+        raise ValueError(f"there must be at most {most:,} numbers")
+    return [entry.strip(" ") for entry in found]

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,13 +16,16 @@ from mdm_tune.errors import InputError
 from mdm_tune.messages import shown, shown_path, system_reason
 
 __all__ = [
+    "CONFIG_BYTES",
     "DATA_BYTES",
     "DEEPEST",
     "LINE_CHARACTERS",
     "RECORD_BYTES",
     "WRITTEN_BYTES",
+    "check_file",
     "depth_problem",
     "expanded",
+    "json_line",
     "json_value",
     "read_bytes",
     "read_json",
@@ -30,7 +33,8 @@ __all__ = [
 ]
 
 MIB = 2**20
-WRITTEN_BYTES = 4 * MIB  # of YAML and of a checkpoint's config.json, which people write and look at
+WRITTEN_BYTES = 4 * MIB  # of YAML, which people write and look at
+CONFIG_BYTES = 64 * MIB  # of a checkpoint's config.json, which may name every label of a model
 RECORD_BYTES = 256 * MIB  # of JSON that a run writes: answers of each example, values of a profile
 DATA_BYTES = 2048 * MIB  # of a file of examples, which is held in memory as a whole
 LINE_CHARACTERS = 16 * MIB  # of one record in JSON lines
@@ -45,8 +49,8 @@ KINDS = (
 )
 
 
-def read_bytes(path: Path, largest: int = DATA_BYTES, remedy: str = "check the path") -> bytes:
-    """The bytes of a regular file.
+def read_bytes(path: Path, largest: int = DATA_BYTES, remedy: str = "check the path", *, whole: bool = True) -> bytes:
+    """The bytes of a regular file; whole: False for no more than the first ``largest``, whatever its size.
 
     Raises InputError for one of more than ``largest`` bytes, for a folder, a pipe, a device and a socket, whose reading
     may never end, and where the system refuses; remedy: what to do where the system's reason does not say it.
@@ -65,11 +69,14 @@ def read_bytes(path: Path, largest: int = DATA_BYTES, remedy: str = "check the p
         raise InputError(f"cannot read {shown_path(path)}: {system_reason(error, remedy)}") from None
     except ValueError:  # a null character in the path
         raise InputError(f"cannot read {shown_path(path)}: no path holds a null character; {remedy}") from None
-    if len(content) > largest:
-        raise InputError(
-            f"{shown_path(path)} must have at most {_size(largest)}, got more; {remedy if remedy else 'give another'}"
-        )
+    if whole and len(content) > largest:
+        raise InputError(f"{shown_path(path)} must have at most {_size(largest)}, got more; {remedy}")
     return content
+
+
+def check_file(path: Path, remedy: str = "check the path") -> None:
+    """Raise InputError as ``read_bytes`` does, for a file that somebody else's code is going to read."""
+    read_bytes(path, 0, remedy, whole=False)
 
 
 def read_text(path: Path, largest: int = DATA_BYTES, remedy: str = "check the path") -> str:
@@ -93,14 +100,16 @@ def read_json(path: Path, largest: int = RECORD_BYTES, remedy: str = "check the 
         raise InputError(f"{shown_path(path)} is not JSON: {error}; {remedy}") from None
 
 
-def json_value(text: str) -> Any:
+def json_value(text: str, number: Callable[[str], Any] | None = None) -> Any:
     """The value that a text writes in JSON; raises ValueError with one line that says what is wrong.
+
+    number: what is made of one with a point or an exponent, a float without it.
 
     Refused are also what Python takes beside JSON (NaN, Infinity), numbers too large for it, a key given twice, half a
     character, and more than ``DEEPEST`` levels.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=number or _finite)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise ValueError(f"{error.msg} at {where}") from None
@@ -115,11 +124,31 @@ def json_value(text: str) -> Any:
     return value
 
 
+def json_line(
+    line: str, place: str, remedy: str = "write one object a line", number: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
+    """The object that one line of JSON lines holds; number: as for ``json_value``.
+
+    Raises InputError that names its place and its beginning.
+    """
+    if len(line) > LINE_CHARACTERS:
+        raise InputError(
+            f"{place}: a line has at most {LINE_CHARACTERS:,} characters, got {len(line):,}; {remedy}, or leave it out"
+        )
+    try:
+        record = json_value(line, number)
+    except ValueError as error:
+        raise InputError(f"{place}: not JSON: {error}, got {shown(line)}; {remedy}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{place}: must be an object {{...}} with named fields, got {shown(line)}; {remedy}")
+    return record
+
+
 def depth_problem(value: object) -> str | None:
     """What to say of a value of more than ``DEEPEST`` levels; None where it has fewer."""
     level: list[object] = [value]
-    for _ in range(DEEPEST + 1):
-        level = [each for above in level if isinstance(above, dict | list) for each in _inside(above)]
+    for _ in range(DEEPEST):
+        level = [each for above in level for each in _inside(above)]
         if not level:
             return None
     return _too_deep()
@@ -138,8 +167,10 @@ def expanded(text: str) -> str:
         raise ValueError(f"begins with the home of a user that there is not, got {shown(text)}; write it out") from None
 
 
-def _inside(value: dict[Any, object] | list[object]) -> Iterable[object]:
-    return value.values() if isinstance(value, dict) else value
+def _inside(value: object) -> list[object]:
+    """The mappings and lists in a mapping or list."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [each for each in inside if isinstance(each, dict | list)]
 
 
 def _too_deep() -> str:

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import shown
+from mdm_tune.numerals import decimals, wholes
 
 __all__ = [
     "Alphas",
@@ -38,6 +40,7 @@ Array = NDArray[np.float64]
 
 HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
+LONGEST = 65_536  # tokens of a sequence, and so steps that a schedule can have
 FORMS = (
     "linear, sine, squared-sine, maskgit-cosine, llada, dream, two numbers as in beta:0.9,0.3, integers as in "
     "counts:3,5,9,15, shares as in alphas:0,0.2,1"
@@ -112,7 +115,7 @@ class Beta(Schedule):
     def __post_init__(self) -> None:
         for key, value in (("a", self.a), ("b", self.b)):
             if not SMALLEST <= value <= LARGEST:
-                raise InputError(f"Beta needs {SMALLEST:g} <= {key} <= {LARGEST:g}, not {value}: try 0.1 to 10.")
+                raise InputError(f"Beta needs {SMALLEST:g} <= {key} <= {LARGEST:g}, not {shown(value)}: try 0.1 to 10.")
             object.__setattr__(self, key, float(value))
 
     @property
@@ -223,9 +226,9 @@ class Counts(Schedule):
         try:
             counts = tuple(operator.index(count) for count in self.counts)
         except TypeError:
-            raise InputError(f"Counts must be integers, one for each step, not {self.counts!r}.") from None
+            raise InputError(f"Counts must be integers, one for each step, not {shown(self.counts)}.") from None
         if min(counts, default=0) < 0 or not any(counts):
-            raise InputError(f"Counts must be 0 or more, at least one of them positive, not {list(counts)}.")
+            raise InputError(f"Counts must be 0 or more, at least one of them positive, not {shown(counts)}.")
         object.__setattr__(self, "counts", counts)
 
     @property
@@ -253,7 +256,7 @@ class Alphas(Schedule):
     def __post_init__(self) -> None:
         alphas = tuple(map(float, self.alphas))
         if len(alphas) < 2 or alphas[0] != 0 or alphas[-1] != 1 or not all(a <= b for a, b in pairwise(alphas)):
-            raise InputError(f"Alphas must go from 0 up to 1 and never down, not {list(alphas)}.")
+            raise InputError(f"Alphas must go from 0 up to 1 and never down, not {shown(alphas)}.")
         object.__setattr__(self, "alphas", alphas)
 
     @property
@@ -304,14 +307,14 @@ def parse_schedule(text: str) -> Schedule:
     name, _, numbers = text.strip().partition(":")
     try:
         if name == "beta":
-            a, b = map(float, numbers.split(","))
-            return Beta(a, b)
+            return Beta(*decimals(numbers, 2))
         if name == "counts":
-            return Counts(tuple(map(int, numbers.split(","))))
+            return Counts(wholes(numbers, LONGEST))
         if name == "alphas":
-            return Alphas(tuple(map(float, numbers.split(","))))
-    except ValueError:
-        raise InputError(f"No such numbers for a schedule as in {text!r}. A schedule is one of: {FORMS}.") from None
+            return Alphas(decimals(numbers, None, LONGEST + 1))
+    except ValueError as error:
+        said = f"No such numbers for a schedule as in {shown(text)}: {error}."
+        raise InputError(f"{said} A schedule is one of: {FORMS}.") from None
     close = difflib.get_close_matches(name.lower()[:100], [*PLAIN, *WITH_NUMBERS], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    raise InputError(f"Unknown schedule {text!r}.{hint} A schedule is one of: {FORMS}.")
+    raise InputError(f"Unknown schedule {shown(text)}.{hint} A schedule is one of: {FORMS}.")

@@ -93,7 +93,8 @@ def test_a_checkpoint_of_the_hub_is_brought_once(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "no config.json that"), ("{", "no config.json that"), ("[]", "list")]
+    ("text", "said"),
+    [(None, "config.json: No such file"), ("{", "config.json is not JSON"), ("[]", "must be a mapping, got")],
 )
 def test_a_folder_without_a_config(text: str | None, said: str, tmp_path: Path) -> None:
     if text is not None:

@@ -373,7 +373,7 @@ def test_bad_file(tmp_path: Path, content: str | bytes, expected: str) -> None:
 
 
 def test_no_file_a_folder_and_a_closed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"cannot read .*absent\.yaml: No such file or directory; check the path"):
+    with pytest.raises(InputError, match=r"cannot read .*absent\.yaml: No such file or directory; give the YAML file"):
         load_config(tmp_path / "absent.yaml")
     with pytest.raises(InputError, match=r"is a folder, not a file that can be read; give the YAML file of a run"):
         load_config(tmp_path)

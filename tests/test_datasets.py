@@ -79,7 +79,7 @@ def test_bad_texts_are_named_with_their_remedy(folder: Path) -> None:
     with pytest.raises(InputError, match=r"line 1, column 4: '\\n'"):
         text_dataset(folder, SYMBOLS, 2, SIZES, 0)
     (folder / "choose.txt").write_bytes(b"ab\xff")
-    with pytest.raises(InputError, match=r"choose\.txt is not UTF-8 text \(byte 2\)"):
+    with pytest.raises(InputError, match=r"choose\.txt must be UTF-8 text, got byte 0xff at offset 2"):
         text_dataset(folder, SYMBOLS, 2, SIZES, 0)
     (folder / "choose.txt").unlink()
     with pytest.raises(InputError, match=r"cannot read .*choose\.txt: No such file"):

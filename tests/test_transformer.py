@@ -171,7 +171,7 @@ def test_initial_weights_come_from_the_seed_alone() -> None:
         ({"length": 0}, "length must be a whole number from 1 to 65536, got 0"),
         ({"width": -4}, "width must be a whole number from 1 to 65536, got -4"),
         ({"depth": 1.5}, r"depth must be a whole number from 1 to 65536, got 1\.5"),
-        ({"heads": True}, "heads must be a whole number from 1 to 65536, got True"),
+        ({"heads": True}, "heads must be a whole number from 1 to 65536, got true"),
         ({"depth": 65_537}, "depth must be a whole number from 1 to 65536, got 65537"),
         ({"heads": 3}, "width must be a multiple of heads, got 16 and 3"),
         ({"symbols": ""}, "symbols must be distinct characters, at least one, got ''"),

@@ -9,20 +9,24 @@ Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
 from __future__ import annotations
 
 import gzip
+import io
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdm_tune.benchmarks.dealing import Document
-from mdm_tune.datasets.sources import json_object
 from mdm_tune.errors import InputError
+from mdm_tune.messages import cut, shown_path
+from mdm_tune.reading import json_line, read_bytes, read_text
 
 __all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "Kind", "read_problems"]
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 MBPP_STOPS = ("[DONE]",)
+LARGEST = 256 * 2**20  # bytes of a file, unpacked; the published ones have one
 FENCE = "```"
 MBPP_SHOTS = (2, 3, 4)  # the paper's, by task_id
 MBPP_SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
@@ -133,10 +137,7 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
     for number, line in enumerate(_read(path).split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            fields = json_object(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; give the file of {kind.name}") from None
+        fields = json_line(line, f"{shown_path(path)}, line {number}", f"give the file of {kind.name}")
         for name, type_ in kind.needed.items():
             if not isinstance(fields.get(name), type_):
                 raise InputError(
@@ -152,9 +153,14 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
 
 
 def _read(path: Path) -> str:
+    remedy = "check dataset.path and dataset.tune"
+    if path.suffix != ".gz":
+        return read_text(path, LARGEST, remedy)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.GzipFile(fileobj=io.BytesIO(read_bytes(path, LARGEST, remedy))) as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise InputError(f"{shown_path(path)} unpacks to more than {LARGEST:,} bytes; {remedy}")
         return data.decode("utf-8-sig")
-    except (OSError, EOFError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise InputError(f"cannot read {path}: {reason}; check dataset.path and dataset.tune") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"cannot unpack {shown_path(path)}: {cut(error, 160)}; {remedy}") from None

@@ -13,6 +13,7 @@ from mdm_tune.config.errors import shown
 from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
 from mdm_tune.datasets.templates import check_template
 from mdm_tune.errors import InputError
+from mdm_tune.reading import expanded
 
 __all__ = [
     "CsvDatasetConfig",
@@ -71,8 +72,8 @@ def files(value: object, info: ValidationInfo) -> str | dict[str, str]:
 def data_or_name(text: str, info: ValidationInfo) -> str:
     """As ``folder_or_name``, and a file of data becomes an absolute path too."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    path = folder / Path(text).expanduser()
-    return str(path) if path.exists() or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
+    path = folder / expanded(text)
+    return str(path) if rules.is_there(path) or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
 
 
 def usable_pattern(text: str) -> str:

@@ -198,7 +198,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    output: Text
+    output: Annotated[Text, AfterValidator(rules.own_path)]
 
     _taken: tuple[str, ...] = PrivateAttr(default=())
 
@@ -228,7 +228,7 @@ def load_config(
     Relative paths, those of overrides too, are resolved against the file's folder; ``output`` is kept as given.
     Raises InputError with one line per problem, all of them at once.
     """
-    document = {"output": f"runs/{path.stem}", **read_yaml(path)}
+    document = {"output": f"runs/{path.stem}", **read_yaml(path := rules.given_path(path))}
     problems: list[str] = []
     flags = {"seed": seed, "output": output, "search.trials": trials}
     given = {key: value for key, value in flags.items() if value is not None}

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mdm_tune.config import rules
 from mdm_tune.config.errors import shown
 from mdm_tune.denoisers.families import AttentionMask, AutoClass, FamilyName, Side, Time
+from mdm_tune.reading import expanded
 
 __all__ = [
     "CustomConfig",
@@ -26,6 +27,7 @@ __all__ = [
     "Text",
 ]
 
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the Hub's own limits
 FromList = BeforeValidator(rules.as_tuple)
 Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -39,8 +41,8 @@ InputPath = Annotated[Text, AfterValidator(rules.input_path)]
 def folder_or_name(text: str, info: ValidationInfo) -> str:
     """A folder beside the YAML file becomes an absolute path; what may be a name on the Hugging Face Hub is kept."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    if (folder / text).is_dir() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text):
-        return str(folder / Path(text).expanduser())
+    if rules.is_there(folder / text, folder=True) or not HUB_NAME.fullmatch(text):
+        return str(folder / expanded(text))
     return text
 
 
@@ -52,7 +54,7 @@ def target(text: str, info: ValidationInfo) -> str:
             f"must be FILE.py:NAME, a function in a file, got {shown(text)}; write it like my_model.py:build"
         )
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return f"{folder / file}:{name}"
+    return f"{folder / expanded(file)}:{name}"
 
 
 Target = Annotated[Text, AfterValidator(target)]

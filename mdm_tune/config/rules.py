@@ -11,6 +11,7 @@ from pydantic import ValidationInfo
 
 from mdm_tune.config.errors import shown
 from mdm_tune.errors import InputError
+from mdm_tune.reading import expanded
 from mdm_tune.sampling.adaptive_names import parse_adaptive
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
 
@@ -23,13 +24,16 @@ __all__ = [
     "distinct",
     "distinct_schedules",
     "equal_weights",
+    "given_path",
     "holds_linear",
     "increasing",
     "input_path",
+    "is_there",
     "large_enough",
     "one_length",
     "one_per_symbol",
     "one_shape",
+    "own_path",
     "run_name",
     "schedule_name",
     "schedule_or_path",
@@ -154,7 +158,28 @@ def input_path(text: str, info: ValidationInfo) -> str:
             raise ValueError(f"package: must be followed by a name, got {shown(text)}; write it as package:text")
         return text
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    return str(folder / text)
+    return str(folder / expanded(text))
+
+
+def own_path(text: str) -> str:
+    """A path as it is given, but for the user's home in place of a ``~``."""
+    return expanded(text)
+
+
+def given_path(path: Path) -> Path:
+    """A path of the command line; raises InputError for the home of a user that there is not."""
+    try:
+        return Path(expanded(str(path)))
+    except ValueError as error:
+        raise InputError(f"{shown(str(path))}: {error}") from None
+
+
+def is_there(path: Path, *, folder: bool = False) -> bool:
+    """Whether there is a file or folder, or only a folder; False for a name that no path can have."""
+    try:
+        return path.is_dir() if folder else path.exists()
+    except OSError:
+        return False
 
 
 def answers_or_path(text: str, info: ValidationInfo) -> str:
@@ -169,6 +194,8 @@ def storage_url(text: str) -> str:
             "postgresql+psycopg://user@host/database or redis://host, got something without ://; leave it out for a "
             "journal in the run folder"
         )
+    if text.startswith("sqlite:///~"):
+        return f"sqlite:///{expanded(text.removeprefix('sqlite:///'))}"
     return text
 
 

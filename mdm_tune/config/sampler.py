@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from mdm_tune.config import rules
 from mdm_tune.config.models import FromList, Section, Size, Target, Text
 from mdm_tune.denoisers.families import FAMILIES, recognised
+from mdm_tune.errors import InputError
+from mdm_tune.reading import CONFIG_BYTES, read_json
 
 __all__ = ["SamplerConfig", "Steps", "family_sampling"]
 
@@ -111,8 +112,8 @@ def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metr
     if given.get("type") == "external" or metric == "nelbo":
         return {}
     kind = None
-    with suppress(OSError, ValueError, AttributeError):
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    with suppress(InputError, AttributeError):  # loading the checkpoint says what is wrong with it
+        kind = read_json(folder / "config.json", CONFIG_BYTES).get("model_type")
     known = FAMILIES.get(family) if isinstance(family, str) else recognised(str(kind)) if family is None else None
     if known is None or known.sampling is None:
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any, Literal
 from mdm_tune.consent import without_asking
 from mdm_tune.datasets.templates import Written
 from mdm_tune.errors import InputError
-from mdm_tune.messages import shown
+from mdm_tune.messages import cut, shown_path
+from mdm_tune.reading import check_file, json_line, read_text
 
-__all__ = ["Source", "csv_source", "hub_source", "json_object", "jsonl_source", "lines_source"]
+__all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source"]
 
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -42,54 +42,13 @@ class Source:
         return f"{self.name}, line {self.lines[number]}" if self.lines else f"{self.name}, row {number}"
 
 
-def json_object(line: str) -> dict[str, Any]:
-    """The object in a line of JSON.
-
-    Raises ValueError, with a reason for a reader, for anything else, and for what would silently become another value:
-    NaN and Infinity, which JSON does not know, a name that repeats, and half a character (a lone surrogate).
-    """
-    try:
-        found = json.loads(line, parse_constant=_no_number, parse_float=Written, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg}, column {error.colno}") from None
-    except RecursionError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError("must be an object {...} with named fields")
-    if "\\u" in line and _holds_half(json.dumps(found, ensure_ascii=False)):
-        raise ValueError("holds half a character, a lone surrogate such as \\ud800, which is no text; correct it there")
-    return found
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON, and would be the text {name.lower()!r}; leave it out or quote it")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice!r} stands twice in one object; keep one of them")
-    return found
-
-
-def _holds_half(text: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 def jsonl_source(path: Path) -> Source:
     """One JSON object per line, blank lines left out; raises InputError with the line of anything else."""
     records, lines = [], []
     for number, line in enumerate(_read(path).split("\n"), 1):  # splitlines would cut inside a string of JSON
         if not line.strip():
             continue
-        try:
-            records.append(json_object(line))
-        except ValueError as error:
-            raise InputError(
-                f"{path}, line {number}: {error}, got {shown(line)}; write one object a line, each field once"
-            ) from None
+        records.append(json_line(line, f"{shown_path(path)}, line {number}", number=Written))
         lines.append(number)
     return Source(str(path), records, tuple(lines))
 
@@ -156,7 +115,8 @@ def hub_source(
             "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
         ) from None
     local = Path(path)
-    if local.is_file() and local.suffix == ".jsonl":  # the library makes dates of texts, and numbers lose their zeros
+    # The library makes dates of texts, and numbers lose their zeros.
+    if local.exists() and not local.is_dir() and local.suffix == ".jsonl":
         source = jsonl_source(local)
         if split not in (None, "train"):
             raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
@@ -164,8 +124,10 @@ def hub_source(
     try:
         with _without_bars(datasets), without_asking(False, "dataset.path"):
             found, split_was_taken = _loaded(datasets, path, name, split, revision)
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:  # whatever the library and its network code raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = cut((str(error).strip() or type(error).__name__).splitlines()[0], 200)
         call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
         elsewhere = (
             f"check dataset.path; where the Hub cannot be reached, run {call} on a machine that reaches it, place "
@@ -182,7 +144,8 @@ def _loaded(datasets: Any, path: str, name: str | None, split: str | None, revis
     local = Path(path)
     if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
         return datasets.load_from_disk(path), False
-    if local.is_file() and local.suffix in BUILDERS:
+    if local.exists() and not local.is_dir() and local.suffix in BUILDERS:
+        check_file(local)  # the library would wait for who writes into a pipe
         given: dict[str, Any] = {"path": BUILDERS[local.suffix], "data_files": {"train": path}}
         taken = False
     else:
@@ -254,11 +217,5 @@ def _without_bars(datasets: Any) -> Iterator[None]:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give the file in it, or for a saved set type: datasets") from None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; check dataset.path") from None
+    remedy = "give a file; for a set that the library datasets saved, dataset.type datasets"
+    return read_text(path, remedy=remedy).replace("\r\n", "\n")

@@ -17,6 +17,7 @@ from torch import Tensor
 from mdm_tune.datasets.examples import Example
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
+from mdm_tune.reading import read_text
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, Symbols
 
@@ -201,7 +202,7 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
         originals = torch.tensor([[index[symbol] for symbol in window] for window in windows])
         splits[use] = masked_split(use, [str(i) for i in range(size)], originals, len(symbols), root)
     words = folder / "words.txt"
-    vocabulary = frozenset(_read(words).split()) if words.is_file() else None
+    vocabulary = frozenset(_read(words).split()) if words.exists() else None
     return Dataset(splits, Symbols(symbols), vocabulary)
 
 
@@ -252,11 +253,4 @@ def _windows(path: Path, text: str, length: int, size: int) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}; a text data set is a folder of tune.txt, choose.txt and report.txt"
-        ) from None
+    return read_text(path, remedy="a text data set is a folder of tune.txt, choose.txt and report.txt")

@@ -21,6 +21,7 @@ from mdm_tune.denoisers.weights import check_weights, regular_files
 from mdm_tune.errors import InputError
 from mdm_tune.guard import SAID, described
 from mdm_tune.messages import cut, shown, shown_path
+from mdm_tune.reading import CONFIG_BYTES, read_json
 from mdm_tune.trust import require_trust
 
 __all__ = [
@@ -115,15 +116,15 @@ def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
             "give a folder of that revision"
         )
     regular_files(folder, f"model.path: {name}")
+    remedy = "give the folder that save_pretrained wrote, with config.json, weights and tokenizer"
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"model.path: a checkpoint is a folder with config.json, weights and tokenizer, but {shown_path(folder)} "
-            f"has no config.json that can be read ({cut(error, 200)}); give the folder that save_pretrained wrote"
-        ) from None
+        config = read_json(folder / "config.json", CONFIG_BYTES, remedy)
+    except InputError as error:
+        raise InputError(f"model.path: {error}") from None
     if not isinstance(config, dict):
-        raise InputError(f"model.path: config.json in {folder} must be a mapping, got {type(config).__name__}; mend it")
+        raise InputError(
+            f"model.path: config.json in {shown_path(folder)} must be a mapping, got {shown(config)}; {remedy}"
+        )
     if not isinstance(config.get("auto_map") or {}, dict):
         raise InputError(
             f"model.path: auto_map of config.json in {shown_path(folder)} must be a mapping, got "

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import cut, shown, shown_path
+from mdm_tune.reading import CONFIG_BYTES, read_json
 
 __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transformer"]
 
@@ -42,11 +44,13 @@ class TransformerConfig:
         for name in ("length", "width", "depth", "heads"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
-                raise InputError(f"transformer {name} must be a whole number from 1 to {LARGEST}, got {value!r}")
+                raise InputError(f"transformer {name} must be a whole number from 1 to {LARGEST}, got {shown(value)}")
         if self.width % self.heads:
             raise InputError(f"transformer width must be a multiple of heads, got {self.width} and {self.heads}")
         if not isinstance(self.symbols, str) or len(set(self.symbols)) != len(self.symbols) or not self.symbols:
-            raise InputError(f"transformer symbols must be distinct characters, at least one, got {self.symbols!r}")
+            raise InputError(
+                f"transformer symbols must be distinct characters, at least one, got {shown(self.symbols)}"
+            )
 
 
 class Block(nn.Module):
@@ -161,6 +165,11 @@ def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | No
     (folder / CONFIG).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def _said(error: Exception) -> str:
+    """What a config lacks, or what is wrong with it."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
 def load_transformer(folder: Path) -> Transformer:
     """The model saved in ``folder``, in float32 on the CPU, ready to denoise.
 
@@ -175,15 +184,20 @@ def load_transformer(folder: Path) -> Transformer:
                 f"no checkpoint at {folder}: {name} is missing; give a folder written by mdm_tune.save_transformer"
             )
     try:
-        record = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        record = read_json(folder / CONFIG, CONFIG_BYTES, "save the model again")
+        if not isinstance(record, dict):
+            raise InputError(f"it must be an object, got {shown(record)}")
         sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__}
         config = TransformerConfig(**sizes)
     except (ValueError, KeyError, TypeError, InputError) as error:
+        said = cut(_said(error), 300)
         raise InputError(
-            f"{folder / CONFIG} is not a checkpoint description: {error!r}; save the model again"
+            f"{shown_path(folder / CONFIG)} is not a checkpoint description: {said}; save the model again"
         ) from None
     if record.get("format") != FORMAT:
-        raise InputError(f"{folder / CONFIG}: format must be {FORMAT!r}, got {record.get('format')!r}; save it again")
+        raise InputError(
+            f"{folder / CONFIG}: format must be {FORMAT!r}, got {shown(record.get('format'))}; save it again"
+        )
     try:
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:

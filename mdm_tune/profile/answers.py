@@ -16,6 +16,7 @@ from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
+from mdm_tune.reading import read_bytes
 from mdm_tune.schedules import Linear
 
 __all__ = ["MODEL", "REFERENCE", "answer_records", "answered", "file_digits"]
@@ -64,12 +65,10 @@ def file_digits(source: str) -> str:
     if source in (REFERENCE, MODEL):
         return source
     try:
-        return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise InputError(
-            f"profile.answers: cannot read {source}: {error.strerror}; give reference, model, or a file of JSON lines "
-            "with id and answer"
-        ) from None
+        content = read_bytes(Path(source), remedy="give reference, model, or a file of JSON lines with id and answer")
+    except InputError as error:
+        raise InputError(f"profile.answers: {error}") from None
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _from_file(run: Run, split: Split, path: Path) -> Split:

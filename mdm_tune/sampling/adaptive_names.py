@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import shown
+from mdm_tune.numerals import decimal
 
 __all__ = ["FORMS", "Adaptive", "parse_adaptive"]
 
@@ -38,23 +40,30 @@ def parse_adaptive(text: str) -> Adaptive | None:
 
     Raises InputError for a value that is no number in its range.
     """
-    kind, _, rest = text.strip().partition(":")
+    kind, colon, rest = text.strip().partition(":")
     if kind == "quota":
         schedule, at, value = rest.partition("@")
         if not schedule:
-            raise InputError(f"quota needs a schedule whose counts it keeps, got {text!r}; write quota:linear@0.9")
-        return Adaptive(text, "quota", _number(text, value) if at else None, schedule)
+            raise InputError(f"quota needs a schedule whose counts it keeps, got {shown(text)}; write quota:linear@0.9")
+        if parse_adaptive(schedule) is not None:
+            raise InputError(
+                f"quota keeps the counts of a schedule, and {shown(schedule)} has none; give one such as linear"
+            )
+        return Adaptive(text, "quota", _number(text, value, "quota") if at else None, schedule)
     for known in get_args(Kind):
         if kind == known:
-            return Adaptive(text, known, _number(text, rest) if rest else None)
+            return Adaptive(text, known, _number(text, rest, known) if colon else None)
     return None
 
 
-def _number(text: str, value: str) -> float:
+def _number(text: str, value: str, kind: Kind) -> float:
+    """A probability, or a bound in nats, which is a finite number of any size."""
+    most = math.inf if kind == "entropy-bound" else 1.0
     try:
-        number = float(value)
+        number = decimal(value)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise InputError(f"an adaptive plan needs a number of at least 0, got {text!r}; the forms are {FORMS}")
+    if not 0 <= number <= most:
+        rule = "a number of at least 0" if most > 1 else "a probability from 0 to 1"
+        raise InputError(f"{kind} needs {rule}, got {shown(text)}; leave it out with its sign, or write one of {FORMS}")
     return number
