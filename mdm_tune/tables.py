@@ -144,7 +144,7 @@ def _gain(budget: Record) -> str:
     if (loser := budget.get("loser")) is not None:
         lost = loser["gain_over_linear"]
         return (
-            f"worse than linear: the best on the choose split, {_short(loser['schedule'])}, has a gain of "
+            f"worse than linear: the schedule that was chosen, {_short(loser['schedule'])}, has a gain of "
             f"{interval(lost['value'], lost['ci'])}; linear is returned in its place, and the schedule file keeps the "
             "other as loser"
         )

@@ -123,6 +123,7 @@ FLOORS = {
     "reach": 6,
     "sampling.adaptive": 6,
     "search.confirmation": 6,
+    "search.finalists": 6,
     "search.frontier": 6,
     "benchmarks.harness_model": 7,
     "profile.answers": 7,

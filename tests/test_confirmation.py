@@ -156,7 +156,7 @@ def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
     assert (loser["schedule"], loser["counts"]) == (A.name, list(bench.setting(A, 8).counts or ()))
     assert loser["gain_over_linear"]["ci"][1] < 0 and loser["value"] == pytest.approx(sign * 3.4, abs=0.01)
     text = "\n".join(verdict(record))
-    assert text.startswith("worse than linear: the best on the choose split, beta:2,0.5, has a gain of -0.")
+    assert text.startswith("worse than linear: the schedule that was chosen, beta:2,0.5, has a gain of -0.")
     assert paste(record) == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
 
 
@@ -214,6 +214,29 @@ def test_how_often_a_schedule_that_is_no_worse_is_left_out() -> None:
     better = [gain_of(scores(rng.normal(half, 1, 64)), zero, "maximize", 1).loss for _ in range(400)]
     worse = [gain_of(scores(rng.normal(-0.5, 1, 64)), zero, "maximize", 1).loss for _ in range(40)]
     assert 1 <= sum(lost) <= 19 and sum(better) <= sum(lost) and sum(worse) >= 35
+
+
+def test_finalists_are_told_apart_by_tune_and_choose_together() -> None:
+    """Of 64 examples each: B is better on choose, A by more on tune, so that A is better in the mean of both."""
+    values = {"linear": 9.0, A.name: 2.2, B.name: 2.0}
+    bench = Bench(values)
+    trials = [bench.trial(0, A, 1.0), bench.trial(1, B, 1.4)]
+    assert bench.confirm(trials).schedule == A
+    assert Bench(values).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.1)]).schedule == B
+    assert Bench(values, Metric("maximize")).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.4)]).schedule != A
+    priced = {A.name: 2.2, B.name: 2.0}
+
+    def price(setting: Setting) -> Scores:
+        found = np.full(32, priced.get(setting.label, 9.0))
+        return Scores(setting, Estimate(float(found[0]), None), setting.nfe, Cost(), "choose", found)
+
+    assert bench.confirm(trials, choose=price).schedule == A  # both profiles have as many examples
+
+
+def test_a_finalist_must_be_better_than_a_baseline_on_choose_alone() -> None:
+    """On tune it was selected among many, and linear was not."""
+    bench = Bench({"linear": 2.0, A.name: 2.2})
+    assert bench.confirm([bench.trial(0, A, 0.1)]).schedule == Linear()
 
 
 def test_a_larger_value_wins_where_that_is_better() -> None:
@@ -360,7 +383,7 @@ def run_of(bench: Bench) -> Any:
     model = SimpleNamespace(type="markov")
     config = SimpleNamespace(model=model, sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
-    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"})
+    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"}, dataset=None)
 
 
 def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -11,8 +11,9 @@ import numpy as np
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import Direction, ExactMetric
-from mdm_tune.schedules import Beta, Linear, Schedule
+from mdm_tune.schedules import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
+from mdm_tune.search.finalists import Side, Trial, finalists_of, named_of, winner_of
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import corrected, detectable_gain
 
@@ -34,39 +35,6 @@ Score = Callable[[Sequence[Setting], Use], list[Scores]]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A finished trial. key: of its setting. fresh: False where its counts were scored before.
-
-    dropped: on some of the examples, since it could hardly win; its value is then no mean over all of them. cut:
-    dropped for want of rows or time instead.
-    """
-
-    number: int
-    schedule: Beta
-    key: tuple[float, ...]
-    value: float
-    fresh: bool
-    cost: Cost
-    dropped: bool = False
-    cut: bool = False
-
-
-@dataclass(frozen=True)
-class Side:
-    """What a budget's search in one kind of blocks brings to the comparison.
-
-    evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
-    no sampling, where there is one. ended: why there are fewer trials than were asked for.
-    """
-
-    evaluator: Evaluator
-    trials: Sequence[Trial]
-    baselines: Mapping[str, Schedule]
-    choose: Callable[[Setting], Scores] | None = None
-    ended: str | None = None
-
-
-@dataclass(frozen=True)
 class Comparing:
     """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
 
@@ -78,7 +46,7 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Loser:
-    """The best schedule of the choose split, where the report split shows it to be worse than linear.
+    """The schedule that was chosen, where the report split shows it to be worse than linear.
 
     gain: over the linear that is returned in its place.
     """
@@ -92,8 +60,8 @@ class Loser:
 class Budget:
     """The outcome of one budget, every value on the report split.
 
-    winner: what the search returns, the schedule that was best on the choose split, of those in chosen_from, which is
-    empty where all have the same counts; linear in its place where that one is a ``loser``. baselines: by name in the
+    winner: what the search returns, the schedule that was chosen among those in chosen_from, which is empty where all
+    have the same counts; linear in its place where that one is a ``loser``. baselines: by name in the
     kind of blocks in which linear was best there too, in others with these in the name. gain: of the winner over that
     linear. gain_over_first: over linear in the first kind of blocks, where that is another. claims: budgets of the
     search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the data;
@@ -130,7 +98,7 @@ class Budget:
 
     @property
     def judged(self) -> Gain:
-        """The gain of the schedule that was best on the choose split, whether it is returned or not.
+        """The gain of the schedule that was chosen on the choose split, whether it is returned or not.
 
         Its interval is as good as it says over all searches; that of the returned schedule's gain alone is not, since
         the report split has taken part in the choice.
@@ -165,17 +133,17 @@ def confirm(
 ) -> Budget:
     """The best ``finalists`` trials and the baselines on the choose split, then winner and baselines on the report one.
 
-    sides: one for each kind of blocks; the winner is compared with the linear that was best on the choose split, so
-    that what better blocks bring is not called the schedule's. score(settings, split): their scores, at no cost where
-    they were known. claims: budgets of the search. reference: linear at many steps on the first report examples.
-    diversity_loss: the share of a diversity figure that the winner may lose.
+    Who wins: see ``winner_of``. sides: one for each kind of blocks; the winner is compared with the linear that was
+    best on the choose split, so that what better blocks bring is not called the schedule's. score(settings, split):
+    their scores, at no cost where they were known. claims: budgets of the search. reference: linear at many steps on
+    the first report examples. diversity_loss: the share of a diversity figure that the winner may lose.
     """
     evaluator = sides[0].evaluator
     direction = evaluator.metric.direction
     sign = 1 if direction == "maximize" else -1
-    named = _named(sides, steps)
+    named = named_of(sides, steps)
     # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
-    candidates = [*named, *islice(_finalists(sides, steps, {each.setting.key for each in named}, sign), finalists)]
+    candidates = [*named, *islice(finalists_of(sides, steps, {each.setting.key for each in named}, sign), finalists)]
     chosen: list[Scores] = []
     if len({each.setting.key for each in candidates}) > 1:  # a choice
         if sides[0].choose is None:
@@ -186,7 +154,7 @@ def confirm(
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
 
-    won = candidates[best(range(len(candidates)))]
+    won = candidates[winner_of(candidates, chosen, sign) if chosen else 0]
     against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
     scored, *others = score([won.setting, *(each.setting for each in named)], "report")
     linears = [scores for each, scores in zip(named, others, strict=True) if each.name == "linear"]  # of each side
@@ -237,33 +205,6 @@ def _returned(
     if best and gain_of(winner, linears[0], direction, claims).loss:
         return linears[0], 0
     return winner, best
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    schedule: Schedule
-    setting: Setting
-    side: Side
-    name: str = ""  # of a baseline
-
-
-def _named(sides: Sequence[Side], steps: int) -> list[_Candidate]:
-    """The baselines of every side."""
-    return [
-        _Candidate(schedule, side.evaluator.setting(schedule, steps, name), side, name)
-        for side in sides
-        for name, schedule in side.baselines.items()
-    ]
-
-
-def _finalists(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[_Candidate]:
-    """The trials that were scored on all examples and have counts of their own, best first."""
-    trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
-    seen = set(known)  # linear and squared-sine are compared anyway
-    for trial, side in sorted(trials, key=lambda pair: (-sign * pair[0].value, pair[0].number)):
-        if trial.key not in seen:
-            seen.add(trial.key)
-            yield _Candidate(trial.schedule, side.evaluator.setting(trial.schedule, steps), side)
 
 
 def _ended(sides: Sequence[Side]) -> str | None:
