@@ -137,7 +137,7 @@ class Evaluator:
         size, shares = self.sampler.block_length or self.length, self.steps_of_blocks(steps)
         inside = {each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.rule) for each in set(shares)}
         rows = np.unique(np.concatenate([inside[each] for each in shares], axis=1), axis=0).tolist()
-        return {(*Setting.mark(self.sampler.block_length), *(count for count in row if count)) for row in rows}
+        return {Setting.key_of(row, steps, self.sampler.block_length) for row in rows}
 
     def split(self, use: Use) -> Split:
         """The examples of one use; raises InputError without a data set."""

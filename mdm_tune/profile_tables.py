@@ -17,18 +17,19 @@ LONGEST = 24  # characters of the longest bar
 
 def curve_table(record: Record, of: str) -> Grid:
     """The profile at a few numbers of visible tokens."""
-    points = list(zip(record["revealed"], record["cross_entropy"], record["stderr"], strict=True))
+    intervals = record["cross_entropy_ci"] or [None] * len(record["revealed"])
+    points = list(zip(record["revealed"], record["cross_entropy"], intervals, strict=True))
     shown = sorted({round(i * (len(points) - 1) / (CURVE_ROWS - 1)) for i in range(CURVE_ROWS)})
     largest = max(record["cross_entropy"])
     parts = [record[name] for name in ("content", "end_of_text") if record["content"] is not None]
     apart_headings = ("content", "from the end on")[: len(parts)]
-    headings = ("tokens visible", "nats per token", "standard error", *apart_headings, "")
+    headings = ("tokens visible", "nats per token", "95 %", *apart_headings, "")
     table = Grid(f"information profile, {of}", headings, ("",))
     for i in shown:
-        visible, loss, stderr = points[i]
+        visible, loss, ends = points[i]
         apart = ("" if part[i] is None else f"{part[i]:.4f}" for part in parts)
         bar = BAR * round(LONGEST * loss / largest) if largest > 0 else ""
-        table.row(str(visible), f"{loss:.4f}", "" if record["exact"] else f"{stderr:.4f}", *apart, bar)
+        table.row(str(visible), f"{loss:.4f}", "" if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]", *apart, bar)
     return table
 
 
@@ -41,6 +42,7 @@ def prices_table(record: Record, of: str) -> Grid:
             if isinstance(found, dict) and "minus_linear" in found:
                 kind, _, how = name.partition("_")
                 label = f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if kind == "beta" else kind
+                label += ": that of the best Beta" if found.get("same_counts_as") == "beta" else ""
                 more = found["minus_linear"]
                 cells = (interval(found["nelbo"], found["ci"]), interval(more["nelbo"], more["ci"]))
                 label += otherwise.get(how, "")
@@ -52,24 +54,21 @@ def prices_table(record: Record, of: str) -> Grid:
 
 
 def left_behind(budget: Record) -> str:
-    """How far the best Beta is from the optimum, and how many steps it saves linear."""
-    gap, ratio, needs = budget["gap"], budget["gap"]["excess_ratio"], budget["linear_steps_for_same_nelbo"]
+    """How far the best Beta is from the optimum over all, and how many steps it saves linear."""
+    gap, needs, ends = budget["gap"], budget["linear_steps_for_same_nelbo"], budget["linear_steps_range"]
+    ratio, found = gap["excess_ratio"], gap["measured"]
     share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of its loss above one token per step)"
-    measured, more = gap["measured"], budget["beta"]["minus_linear"]
-    noise = "" if measured["ci"] is None else f", on the losses {interval(measured['nelbo'], measured['ci'])}"
     steps = "more steps than were tried" if needs is None else f"{needs} steps"
-    if (among := budget.get("linear_steps_range")) is not None:
-        steps += f" [{', '.join(map(_tried, among))}]"
-    if more["nelbo"] >= 0 or (more["ci"] is not None and more["ci"][1] >= 0):
-        verdict = "no gain over linear here"
-    else:
-        verdict = f"linear needs {steps} to be as good"
+    if ends is not None and ends[0] is not None:
+        steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
+    verdict = f"linear needs {steps} to be as good" if budget["gain_expected"] else "no gain over linear here"
+    if found["ci"] is None:
+        return (
+            f"{budget['steps']} steps: {verdict}; the best Beta is {gap['nelbo']:.3g} nats above the optimum over "
+            f"all{share}"
+        )
+    kept = " and takes its place" if budget["optimum"]["same_counts_as"] == "beta" else ""
     return (
-        f"{budget['steps']} steps: {verdict}; on the curve that schedules are chosen on the best Beta is "
-        f"{gap['nelbo']:.3g} nats above the optimum over all{share}{noise}"
+        f"{budget['steps']} steps: {verdict}; on examples that chose neither the best Beta is "
+        f"{interval(found['nelbo'], found['ci'])} nats above the optimum over all{share}{kept}"
     )
-
-
-def _tried(steps: int | None) -> str:
-    """A number of steps of linear; None is more than any that was tried."""
-    return "more" if steps is None else str(steps)

@@ -64,8 +64,14 @@ class Setting:
     def key(self) -> tuple[float, ...]:
         """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
         if self.counts is not None:
-            return (*self.mark(self.block_length), *(count for count in self.counts if count))
+            return self.key_of(self.counts, self.steps, self.block_length)
         return self.alphas or ()
+
+    @staticmethod
+    def key_of(counts: Sequence[int], steps: int, block_length: int | None) -> tuple[float, ...]:
+        """The key of counts; where there are more steps than tokens, longer rows see how many."""
+        more = (0.0, float(steps)) if len(counts) < steps else ()
+        return (*Setting.mark(block_length), *more, *(count for count in counts if count))
 
     @staticmethod
     def mark(block_length: int | None) -> tuple[float, ...]:
@@ -87,10 +93,16 @@ class Setting:
         return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
 
     def counts_for(self, size: int, rule: CountRule) -> tuple[int, ...]:
-        """The counts of a row with ``size`` positions to fill: (steps,), or that many ones where steps are more."""
+        """The counts of a row with ``size`` positions to fill: (steps,), or that many ones where steps are more.
+
+        Where there are more steps than the length has tokens, all schedules are one token a step, which says nothing of
+        a longer row: it takes all the steps, as linear does.
+        """
         assert self.counts is not None  # ancestral reveal knows no length
         if size == self.length:
             return self.counts
+        if len(self.counts) < self.steps:
+            return to_counts(Linear(), self.steps, size, rule)
         revealed = np.cumsum((0, *self.counts)) / self.length
         return to_counts(Alphas(tuple(revealed.tolist())), len(self.counts), size, rule)
 

@@ -88,7 +88,7 @@ def kind_of(run: Run, work: Path) -> Kind:
     profiles = Profiles(run, RunFolder(work), lambda event: None, STEPS)
     schedules: dict[tuple[str, int], Schedule] = {}
     for steps in STEPS:
-        found = (Linear(), SquaredSine(), Sine(), profiles.best_beta(steps), profiles.optimum(steps))
+        found = (Linear(), SquaredSine(), Sine(), profiles.chooser.best_beta(steps), profiles.optimum(steps))
         schedules |= {(name, steps): schedule for name, schedule in zip(NAMES, found, strict=True)}
 
     def measured() -> Any:

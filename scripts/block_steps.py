@@ -138,7 +138,9 @@ def random_order(profiles: Profiles) -> Iterator[str]:
         prices = []
         for share in (even_shares, profiles.steps_of_blocks):
             evaluator.shares[SIZE] = share
-            prices.append(unseen.prices(profiles.weights(evaluator.setting(profiles.best_beta(steps, share), steps))))
+            prices.append(
+                unseen.prices(profiles.weights(evaluator.setting(profiles.chooser.best_beta(steps, share), steps)))
+            )
         shares = " -> ".join(listed(share(steps, LENGTH, SIZE)) for share in (even_shares, profiles.steps_of_blocks))
         values = [estimate(each) for each in prices]
         yield compared("random", "NELBO, nats", steps, shares, values, estimate(prices[1] - prices[0]))

@@ -62,7 +62,7 @@ def test_no_allocation_has_better_counts(tmp_path: Path, model: dict[str, Any], 
     found = profiles(tmp_path, model)
     shares = found.run.evaluator.steps_of_blocks(steps)
     assert sum(shares) == steps and prices[shares] == pytest.approx(min(prices.values()), abs=1e-12)
-    assert shares == shares_of(found.sweep.counts(steps) if steps < 12 else (1,) * 12, 4)
+    assert shares == shares_of(found.chooser.sweep.counts(steps) if steps < 12 else (1,) * 12, 4)
 
 
 def test_the_schedule_holds_inside_each_block_at_the_steps_that_it_gets(tmp_path: Path) -> None:

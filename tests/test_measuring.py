@@ -11,15 +11,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom, norm
+from scipy.stats import t as student
 from torch import Tensor
 
+from mdm_tune.counts import to_counts
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile import measuring as module
+from mdm_tune.profile.choosing import prices_of
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.profile.pricing import count_weights, nelbo, optima
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.schedules import Linear
+from mdm_tune.settings import Sampler, Setting
 from tests.helpers import CountingDenoiser, FunctionDenoiser, seeds
 from tests.laws import dirichlet, subset_entropy
 from tests.recursion import table_of
@@ -92,16 +98,21 @@ def test_the_steady_curve_is_closer_to_the_law(block_length: int | None) -> None
     assert error[0] < 0.8 * error[1]
 
 
+def own(m: int, size: int, length: int) -> int:
+    """What a row of another length shows at node m: the same share, and all but one of its tokens at the last node."""
+    return size - 1 if m == length - 1 else min(round(m * size / length), size - 1)
+
+
 def test_entropies_are_those_of_the_predictions() -> None:
-    """Whatever the data are: by hand for a loss that depends on how many tokens are visible, and on rows' shares."""
+    """Whatever the data are: by hand for a loss that depends on how many tokens are visible."""
     sizes = [4, 8, 12]
     profile = measure(loss_by_visible(lambda v: 2 / (1 + v)), *padded(sizes), seeds(3), examples=3, points=8)
     assert profile.entropies is not None
     for row, size in enumerate(sizes):
         for m in range(8):
-            p = math.exp(-2 / (1 + min(round(m * size / 8), size - 1)))
+            p = math.exp(-2 / (1 + own(m, size, 8)))
             expected = -(p * math.log(p) + (1 - p) * math.log(1 - p))
-            assert profile.entropies[row, m] == pytest.approx(expected * size / 8, abs=1e-12)
+            assert profile.entropies[row, m] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("prompt", "block_length"), [((0, 3), None), ((2,), None), ((1, 4), 2), ((5,), 1)])
@@ -141,26 +152,63 @@ def padded(sizes: list[int], prompt: int = 0) -> tuple[Tensor, Tensor]:
     return start, torch.where(start == 2, 0, start)
 
 
-def test_rows_of_different_length_are_priced_by_their_share() -> None:
-    """Node m stands for the share m / length of each row's own hidden tokens, and every token weighs the same."""
-    sizes, prompt = [4, 8, 12, 1, 15], 3
+def test_nats_per_token_are_those_of_the_tokens_whatever_their_rows() -> None:
+    """Every token weighs the same, and neither the length of the curve nor the rows' mean scales anything."""
+    sizes, prompt, told = [4, 8, 12, 1, 15], 3, {}
     start, originals = padded(sizes, prompt)
-    profile = measure(loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(5), examples=5, points=8)
-    assert profile.length == 8 and profile.revealed.tolist() == list(range(8))
-    for row, size in enumerate(sizes):
-        for m in range(8):
-            shown = min(round(m * size / 8), size - 1)
-            assert profile.values[row, m] == pytest.approx(2 / (1 + prompt + shown) * size / 8, abs=1e-12)
+
+    def keep(event: PointMeasured) -> None:
+        told[event.revealed] = event.loss
+
+    for length in (8, 5, 20):
+        found = measure(
+            loss_by_visible(lambda v: 2 / (1 + v)),
+            *(start, originals, seeds(5)),
+            examples=5,
+            points=length,
+            length=length,
+            notify=keep,
+        )
+        assert found.length == length and found.revealed.tolist() == list(range(length))
+        losses = np.array([[2 / (1 + prompt + own(m, size, length)) for m in range(length)] for size in sizes])
+        np.testing.assert_allclose(found.values, losses, atol=1e-12)
+        mean = np.array(sizes) @ losses / sum(sizes)
+        np.testing.assert_allclose(found.mean, mean, atol=1e-12)
+        np.testing.assert_allclose(found.curve, mean, atol=1e-12)
+        assert [told[m] for m in range(length)] == pytest.approx(found.mean.tolist(), abs=1e-12)  # the live lines
+        residuals = np.array(sizes)[:, None] * (losses - mean) / np.mean(sizes)
+        np.testing.assert_allclose(found.stderr, residuals.std(axis=0, ddof=1) / math.sqrt(5), atol=1e-12)
 
 
-def test_the_nelbo_of_different_lengths_is_that_of_their_tokens() -> None:
-    sizes = [4, 8, 12, 16, 8, 12, 4, 16]
+def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
+    """Each row is filled by counts of its own length; its price is the sum of their losses, token by token."""
+    sizes = [4, 8, 12, 16, 8, 12, 3, 16]
     start, originals = padded(sizes)
-    profile = measure(loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(8), examples=8, points=10)
-    assert profile.length == 10
-    halves = [n / 2 * 2 / 1 + n / 2 * 2 / (1 + n / 2) for n in sizes]
-    assert profile.prices(count_weights((5, 5), 10)) == pytest.approx(halves)
-    assert profile.price(count_weights((10,), 10)).value == pytest.approx(2 * 10)
+    profile = measure(
+        loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(8), examples=8, points=16, length=16
+    )
+    sampler = Sampler(Drawing("random"), False, "one-per-step", 4)
+    for counts in ((5, 5, 6), (1, 2, 3, 4, 6), (1,) * 16, (16,)):
+        setting = Setting("x", len(counts), 16, counts)
+        expected = []
+        for size in sizes:
+            cumulative = 0
+            expected.append(0.0)
+            for count in setting.counts_for(size, "one-per-step"):
+                expected[-1] += count * 2 / (1 + cumulative)
+                cumulative += count
+        assert prices_of(profile, setting, sampler) == pytest.approx(expected)
+    assert profile.prices_of(np.ones) == pytest.approx([sum(2 / (1 + v) for v in range(size)) for size in sizes])
+    assert profile.scale == pytest.approx(np.mean(sizes) / 16)
+
+
+def test_more_steps_than_the_length_fill_longer_rows_by_all_of_them() -> None:
+    """12 tokens on average and 16 steps: a row of 30 takes all 16 and not 12, and other steps are another key."""
+    setting = Setting("linear", 16, 12, (1,) * 12)
+    assert setting.counts_for(30, "one-per-step") == to_counts(Linear(), 16, 30)
+    assert len(setting.counts_for(30, "one-per-step")) == 16 and setting.counts_for(5, "one-per-step") == (1,) * 5
+    assert setting.key != Setting("linear", 20, 12, (1,) * 12).key
+    assert Setting("linear", 12, 12, (1,) * 12).key == (1,) * 12
 
 
 def identified(length: int, rows: int, prompt: bool) -> tuple[CountingDenoiser, Tensor, Tensor]:
@@ -353,7 +401,8 @@ def test_a_tolerance_out_of_reach_is_reported_as_such() -> None:
     assert len(profile.values) == 16
     assert profile.precision is not None and profile.precision > 0.02
     weights = best_counts((4, 8))(profile)
-    noise = [1.96 * profile.prices(w).std(ddof=1) / 4 / profile.prices(w).mean() for w in weights]
+    half = student.ppf(0.975, 15) / 4
+    noise = [half * profile.prices(w).std(ddof=1) / profile.prices(w).mean() for w in weights]
     between = [float((w * profile.bracket).sum() / profile.prices(w).mean()) for w in weights]
     assert profile.precision == pytest.approx(max(np.add(noise, between)))
 

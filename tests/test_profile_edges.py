@@ -43,9 +43,12 @@ def test_finalists_are_chosen_on_examples_that_the_search_has_not_seen(tmp_path:
     tune, choose = (json.loads(file.read_text("utf-8"))["profile"] for file in files)
     assert tune["values"] != choose["values"] and len(choose["values"]) == SPLITS["choose"]
     curve = Profile.from_record(choose).monotone
+    linear, raw = to_counts(parse_schedule("linear"), 4, 20), Profile.from_record(choose).curve
     for found in record["budgets"][0]["choose"]:
         counts = to_counts(parse_schedule(found["schedule"]), 4, 20)
-        assert found["value"] == pytest.approx(nelbo(curve, counts), rel=1e-12)
+        expected = nelbo(raw, linear) + nelbo(curve, counts) - nelbo(curve, linear)  # linear's is that of the losses
+        assert found["value"] == pytest.approx(expected, rel=1e-12)
+        assert found["ci"][0] < found["value"] < found["ci"][1]
 
 
 def test_an_interruption_while_measuring_tells_a_command_that_works(

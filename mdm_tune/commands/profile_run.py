@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mdm_tune.build import check_baselines, opened
+from mdm_tune.blocks import even_shares
+from mdm_tune.build import Run, check_baselines, opened
 from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, tell_loaded
 from mdm_tune.config.file import Config
 from mdm_tune.config.rules import OPTIMUM
@@ -48,7 +49,8 @@ def profile(
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
     with opened(config, devices, allow) as run:
         tell_loaded(run, notify)
-        check_baselines(run, budgets)
+        for note in _check(run, budgets):
+            notify(note)
         profiles = profiles_of(run, folder, notify, budgets).values()
         notes = [note for each in profiles for note in profile_notes(each)]
         for note in notes:
@@ -57,7 +59,32 @@ def profile(
         priced = [(each, [price_budget(each, number, names) for number in budgets]) for each in profiles]
         for note in memory_notes(run):
             notify(note)
-        return write_profile(priced, [note.said for note in notes], warned.records, folder)
+        told = {
+            "notes": [note.said for note in notes],
+            "warnings": warned.records,
+            "prices_the_sampler": other_sampler(config) is None,
+        }
+        return write_profile(priced, told, folder)
+
+
+def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
+    """Raise InputError for steps that blocks cannot share at all; a note where they cannot share them equally.
+
+    The optimum takes such steps, in ``evaluate`` too, so that the other schedules get its shares here.
+    """
+    for size in run.evaluator.block_lengths:
+        here = run.evaluator.at(size)
+        blocks = here.length // (size or here.length)
+        odd = [steps for steps in budgets if here.sampler.block_steps == "equal" and steps % blocks]
+        check_baselines(replace(run, evaluator=here), [steps for steps in budgets if steps not in odd])
+        for steps in odd:
+            even_shares(steps, here.length, size or here.length)
+            yield Note(
+                f"{steps} steps cannot be shared equally by {blocks} blocks: all schedules have the steps of blocks "
+                "that the optimum has there",
+                "unequal-steps",
+                "for mdm-tune search set sampler.block_steps to tuned",
+            )
 
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:

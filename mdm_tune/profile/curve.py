@@ -7,19 +7,21 @@ Source: arXiv:2510.25544 and arXiv:2511.04647.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.profile.intervals import Groups, independent, standard_errors, student
+from mdm_tune.statistics import Estimate
 
-__all__ = ["Profile", "Rise", "finite_lists"]
+__all__ = ["Profile", "Rise", "finite_lists", "visible_of"]
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 SIGMAS = 4.0  # of a normal law; by Student's t it is more for few examples, and alike rare for every number of them
 
 
@@ -37,13 +39,14 @@ class Rise:
 class Profile:
     """The profile at some numbers of visible tokens, and between them by linear interpolation within each block.
 
-    length: masked positions of a sequence; where examples differ, their mean, rounded, and m stands for the share
-    m / length. block_length: equal to length without blocks. revealed (nodes,) int64: increasing, the first and last
-    entry of every block among them. values (examples, nodes): nats per token, weighted by the example's share of the
-    tokens; a single row if ``exact``. precision: relative, what the adaptive mode reached; None without it. entropies,
-    of the shape of values: what the model itself expects to lose there, the entropy of its predictions; None if exact.
-    apart (nodes, 2): nats per token of content, and from the first end token of a text on, NaN where none was
-    predicted; None where no text ends.
+    length: masked positions of a sequence; where examples differ, those of the run, and m stands for the share
+    m / length of an example's own. block_length: equal to length without blocks. revealed (nodes,) int64: increasing,
+    the first and last entry of every block among them. values (examples, nodes): nats per token of each example; a
+    single row if ``exact``. precision: relative, what the adaptive mode reached; None without it. entropies, of the
+    shape of values: what the model itself expects to lose there, the entropy of its predictions; None if exact. apart
+    (nodes, 2): nats per token of content, and from the first end token of a text on, NaN where none was predicted; None
+    where no text ends. sizes (examples,): masked positions of each; None where all have ``length``. groups: a name for
+    each example, where some are no independent ones.
     """
 
     length: int
@@ -58,6 +61,8 @@ class Profile:
     precision: float | None = None
     entropies: Floats | None = None
     apart: Floats | None = None
+    sizes: NDArray[np.int64] | None = None
+    groups: Groups | None = None
 
     @classmethod
     def of_law(cls, curve: Floats, vocab_size: int, block_length: int | None) -> Profile:
@@ -66,27 +71,66 @@ class Profile:
         return cls(length, block_length or length, vocab_size, np.arange(length), curve[None], True)
 
     @property
+    def shares(self) -> Floats:
+        """How much each example counts in a mean over tokens (examples,), 1 on average."""
+        return np.ones(len(self.values)) if self.sizes is None else self.sizes / self.sizes.mean()
+
+    @property
+    def scale(self) -> float:
+        """Tokens of these examples' sequences over ``length``, on average: nats per token to those of a sequence."""
+        return 1.0 if self.sizes is None else float(self.sizes.mean()) / self.length
+
+    @property
     def mean(self) -> Floats:
-        """c at ``revealed`` (nodes,), nats per token."""
-        return np.asarray(self.values.mean(axis=0))
+        """c at ``revealed`` (nodes,), nats per token, every token of every example alike."""
+        return np.asarray(self.shares @ self.values / len(self.values))
 
     @property
     def stderr(self) -> Floats:
         """Standard error of ``mean`` (nodes,), over examples; 0 if exact."""
+        return np.zeros(len(self.revealed)) if self.exact else self._stderr(self.values)
+
+    @property
+    def intervals(self) -> Floats | None:
+        """The 95 % intervals of ``mean`` (nodes, 2), Student's over the examples; None if exact."""
         if self.exact:
-            return np.zeros(len(self.revealed))
-        return np.asarray(self.values.std(axis=0, ddof=1) / math.sqrt(len(self.values)))
+            return None
+        from scipy.stats import t
+
+        reach = t.ppf(0.975, max(1, self.independent - 1)) * self.stderr
+        return np.stack([self.mean - reach, self.mean + reach], axis=1)
+
+    @cached_property
+    def independent(self) -> int:
+        """How many examples are independent ones, or groups of them."""
+        return independent(len(self.values), self.groups)
+
+    def _stderr(self, values: Floats) -> Floats:
+        """Standard error (n,) of the mean over tokens of values (examples, n)."""
+        shares = self.shares[:, None]
+        mean = (shares * values).sum(axis=0) / len(values)
+        return standard_errors(shares * (values - mean), self.groups)
 
     @cached_property
     def clear(self) -> float:
         """Standard errors that a difference must exceed to be one: by chance one of 500 does in 2 % of profiles."""
         from scipy.stats import norm, t
 
-        return float(t.isf(norm.sf(SIGMAS), len(self.values) - 1)) if len(self.values) > 1 else 0.0
+        return float(t.isf(norm.sf(SIGMAS), self.independent - 1)) if self.independent > 1 else 0.0
+
+    def taking(self, rows: NDArray[np.intp]) -> Profile:
+        """The same profile of some of its examples alone."""
+        return replace(
+            self,
+            values=self.values[rows],
+            entropies=None if self.entropies is None else self.entropies[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in rows),
+        )
 
     @cached_property
     def by_example(self) -> Floats:
-        """Interpolated values (examples, length)."""
+        """Interpolated values (examples, length), nats per token of each."""
         if len(self.revealed) == self.length:
             return self.values
         weights = np.empty((self.length, len(self.revealed)))
@@ -99,7 +143,7 @@ class Profile:
     @cached_property
     def curve(self) -> Floats:
         """c(m), m = 0 .. length - 1, as measured: (length,), nats per token."""
-        return np.asarray(self.by_example.mean(axis=0))
+        return np.asarray(self.shares @ self.by_example / len(self.values))
 
     @cached_property
     def steady(self) -> Floats:
@@ -109,10 +153,10 @@ class Profile:
         entropy of its prediction, is free of it. The gap between the two, 0 for a calibrated model, changes slowly with
         m: it is fitted by a line in each block. Where it is clearly no line, or unknown, this is ``curve``.
         """
-        if self.entropies is None:
+        if self.entropies is None or self.independent < 2:
             return self.curve
-        expected, gap = self.entropies.mean(axis=0), self.values - self.entropies
-        amount, stderr = gap.mean(axis=0), gap.std(axis=0, ddof=1) / math.sqrt(len(gap))
+        expected, gap = self.shares @ self.entropies / len(self.values), self.values - self.entropies
+        amount, stderr = self.shares @ gap / len(gap), self._stderr(gap)
         stderr = np.maximum(stderr, 1e-3 * stderr.max() + 1e-12)
         steady = np.empty(self.length)
         for block, nodes in self._blocks():
@@ -148,13 +192,31 @@ class Profile:
         return distance
 
     def prices(self, weights: Floats) -> Floats:
-        """NELBO by example (examples,), nats per sequence; weights (length,): tokens priced at each entry."""
-        return np.asarray(self.by_example @ weights)
+        """NELBO by example (examples,), nats per sequence; weights (length,): tokens priced at each entry.
+
+        Where lengths differ, an example's tokens are priced in the same shares; ``prices_of`` knows its own counts.
+        """
+        return np.asarray(self.by_example @ weights * (self.shares * self.scale))
+
+    def prices_of(self, weights: Callable[[int], Floats]) -> Floats:
+        """NELBO by example (examples,), nats per sequence; weights: of an example's own tokens, by its size."""
+        if self.sizes is None:
+            return self.prices(weights(self.length))
+        found = np.empty(len(self.values))
+        for size in np.unique(self.sizes).tolist():
+            shown, first = np.unique(visible_of(self.revealed, size, self.length), return_index=True)
+            priced = weights(size)
+            for row in np.flatnonzero(self.sizes == size):
+                found[row] = np.interp(np.arange(size), shown, self.values[row, first]) @ priced
+        return found
 
     def price(self, weights: Floats) -> Estimate:
-        """NELBO, nats per sequence, with its interval over examples; without one if exact."""
-        prices = self.prices(weights)
-        return Estimate(float(prices[0]), None) if self.exact else estimate(prices)
+        """NELBO, nats per sequence, with Student's interval over examples; without one if exact."""
+        return self.estimated(self.prices(weights))
+
+    def estimated(self, prices: Floats) -> Estimate:
+        """The mean of prices (examples,) with Student's interval; without one if exact."""
+        return Estimate(float(prices[0]), None) if self.exact else student(prices, self.groups)
 
     def rises(self) -> list[Rise]:
         """Where the measured curve rises by more than its error, at most once in each stretch that a fit levels.
@@ -194,6 +256,8 @@ class Profile:
             "values": self.values.tolist(),
             "entropies": None if self.entropies is None else self.entropies.tolist(),
             "apart": None if self.apart is None else finite_lists(self.apart),
+            "sizes": None if self.sizes is None else self.sizes.tolist(),
+            "groups": None if self.groups is None else list(self.groups),
         }
 
     @classmethod
@@ -205,12 +269,17 @@ class Profile:
             if array.shape != (len(values), len(revealed)) or not np.isfinite(array).all():
                 raise ValueError(f"values and entropies must be finite, one for each of {len(revealed)} points")
         apart = None if record["apart"] is None else np.array(record["apart"], dtype=np.float64)
-        return cls(**{**record, "revealed": revealed, "values": values, "entropies": entropies, "apart": apart})
+        sizes = None if record["sizes"] is None else np.array(record["sizes"], dtype=np.int64)
+        groups = None if record["groups"] is None else tuple(map(str, record["groups"]))
+        if any(each is not None and len(each) != len(values) for each in (sizes, groups)):
+            raise ValueError(f"sizes and groups must have one entry for each of {len(values)} examples")
+        arrays = {"revealed": revealed, "values": values, "entropies": entropies, "apart": apart}
+        return cls(**{**record, **arrays, "sizes": sizes, "groups": groups})
 
     def _rise(self, stretch: NDArray[np.intp]) -> Rise | None:
         """The largest clear rise from the first node of the stretch to another one."""
         gains = self.values[:, stretch[1:]] - self.values[:, stretch[:1]]
-        amount, stderr = gains.mean(axis=0), gains.std(axis=0, ddof=1) / math.sqrt(len(gains))
+        amount, stderr = self.shares @ gains / len(gains), self._stderr(gains)
         amount = np.where(amount > self.clear * stderr, amount, -np.inf)
         last = int(amount.argmax())
         if amount[last] <= 0:
@@ -224,6 +293,15 @@ class Profile:
             stop = start + self.block_length
             first, last = np.searchsorted(self.revealed, [start, stop])
             yield slice(start, stop), slice(int(first), int(last))
+
+
+def visible_of(visible: Integers | int, size: Integers | int, length: int) -> Integers:
+    """How many of its own ``size`` tokens an example shows where ``visible`` of ``length`` are meant.
+
+    The ends stand for each other: none, and all but one.
+    """
+    shown = np.minimum(np.round(np.multiply(visible, size) / length), np.subtract(size, 1)).astype(np.int64)
+    return np.where((length > 1) & np.equal(visible, length - 1), np.subtract(size, 1), shown)
 
 
 def finite_lists(rows: Floats) -> list[list[float | None]]:

@@ -16,7 +16,7 @@ from mdm_tune.results import RunFolder, versions
 
 __all__ = ["kept_profile", "profile_key"]
 
-FORMAT = "mdm-tune-profile-1"
+FORMAT = "mdm-tune-profile-2"
 
 
 def profile_key(run: Run, use: Use, budgets: Sequence[int]) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
-from mdm_tune.profile.curve import Profile
+from mdm_tune.profile.curve import Profile, visible_of
+from mdm_tune.profile.intervals import Groups
 from mdm_tune.profile.predicting import Ask, predictions
 from mdm_tune.seeding import noise
 
 __all__ = ["Adaptive", "PointMeasured", "measure"]
 
 Floats = NDArray[np.float64]
-TWO_SIDED = 1.96  # standard errors in half a 95 % interval
 AT_A_TIME = 4  # points that the adaptive mode adds before it looks again
 SAME = 1e-9  # nats: predictions this close in every example are one prediction
 
@@ -64,6 +64,7 @@ def measure(
     adaptive: Adaptive | None = None,
     notify: Callable[[PointMeasured], None] = lambda event: None,
     ask: Ask | None = None,
+    groups: Groups | None = None,
 ) -> Profile:
     """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
 
@@ -73,7 +74,7 @@ def measure(
     averages over all hidden positions (with blocks: of the block being filled, later blocks masked). length: of the
     curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
     the same share of its own. end_tokens: from the first of them in its original on, a row's hidden positions are told
-    apart as the end of its text.
+    apart as the end of its text. groups: a name for each row, where some are no independent examples.
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
@@ -94,6 +95,7 @@ def measure(
     ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
+    ruler.groups = groups
     reached = None if adaptive is None else _refine(ruler, adaptive)
     return ruler.profile(time.monotonic() - began, reached)
 
@@ -104,9 +106,10 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
         profile = ruler.profile(0.0, None)
         worst, noisiest, wanted, by_noise = 0.0, 0.0, np.zeros(profile.length), True
         for weights in adaptive.best(profile):
-            prices, between = profile.prices(weights), weights * profile.bracket
-            price = max(abs(float(prices.mean())), 1e-12)
-            noise_part = TWO_SIDED * float(prices.std(ddof=1)) / np.sqrt(len(prices)) / price
+            found, between = profile.price(weights), weights * profile.bracket * profile.scale
+            assert found.ci is not None  # of a measured profile
+            price = max(abs(found.value), 1e-12)
+            noise_part = (found.ci[1] - found.value) / price
             noisiest = max(noisiest, noise_part)
             if noise_part + between.sum() / price >= worst:
                 worst, wanted = noise_part + float(between.sum()) / price, between
@@ -147,8 +150,8 @@ class _Ruler:
         if bool((self.sizes == 0).any()):
             row = int((self.sizes == 0).nonzero()[0, 0])
             raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
-        mean = float(self.sizes.double().mean())
-        self.length, self.whole = (round(mean), mean) if length is None else (length, float(length))
+        self.groups: Groups | None = None
+        self.length = round(float(self.sizes.double().mean())) if length is None else length
         self.block_length = self.length if block_length is None else block_length
         if self.block_length < 1:
             raise InputError(f"block_length must be at least 1, got {block_length}; leave it out for one block")
@@ -213,7 +216,7 @@ class _Ruler:
         best, place = (-1.0, 0), None
         for left, right in itertools.pairwise(sorted(self.points)):
             if right - left > 1 and left // self.block_length == right // self.block_length:
-                drop = abs(float(self.points[left][0].mean() - self.points[right][0].mean()))
+                drop = abs(self._loss(left) - self._loss(right))
                 if ((right - left) * drop, right - left) > best:
                     best, place = ((right - left) * drop, right - left), (left + right) // 2
         return place
@@ -221,9 +224,8 @@ class _Ruler:
     def profile(self, seconds: float, precision: float | None) -> Profile:
         """What is known now."""
         places = sorted(self.points)
-        sizes = self.sizes[: self.examples].double().cpu().numpy()  # an example's weight is its share of the tokens
-        means = np.stack([self.points[place] for place in places], axis=2)
-        losses, entropies = means * (sizes / self.whole)[:, None]
+        sizes = self.sizes[: self.examples].cpu().numpy()
+        losses, entropies = np.stack([self.points[place] for place in places], axis=2)
         return Profile(
             self.length,
             self.block_length,
@@ -237,7 +239,15 @@ class _Ruler:
             precision,
             entropies,
             self._apart(places),
+            None if (sizes == self.length).all() else sizes,
+            None if self.groups is None else tuple(self.groups[: self.examples]),
         )
+
+    def _loss(self, place: int) -> float:
+        """Nats per token at a point, every token of every example alike: what the profile has there."""
+        losses = self.points[place][0]
+        sizes = self.sizes[: len(losses)].double().cpu().numpy()
+        return float(losses @ sizes / sizes.sum())
 
     def _apart(self, places: Sequence[int]) -> Floats | None:
         if not self.ending.any():
@@ -254,13 +264,12 @@ class _Ruler:
         parts = [known & ~self.ending[rows], known & self.ending[rows]]
         sums = np.array([[found[0][part].sum(), part.sum()] for part in parts])
         self.apart[place] = self.apart.get(place, np.zeros((2, 2))) + sums
-        loss = float(self.points[place][0].mean())
-        self.notify(PointMeasured(place, loss, self.examples, len(self.points), self.denoiser_rows))
+        self.notify(PointMeasured(place, self._loss(place), self.examples, len(self.points), self.denoiser_rows))
 
     def _by_position(self, visible: int, rows: slice) -> Floats:
         """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""
         sizes, rank = self.sizes[rows], self.rank[rows]
-        shown = (visible * sizes / self.length).round().long().minimum(sizes - 1)
+        shown = torch.from_numpy(visible_of(visible, sizes.cpu().numpy(), self.length)).to(sizes.device)
         stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
         seen = self.hidden[rows] & (rank < shown[:, None])
         wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])

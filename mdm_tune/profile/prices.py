@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.blocks import Share, equal_shares
 from mdm_tune.evaluation import Cost
+from mdm_tune.profile.choosing import Chooser, clearly_above, explicit, weights_of
 from mdm_tune.profile.curve import finite_lists
-from mdm_tune.profile.pricing import nelbo
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.records import Record, cost_record, plan_record, schedule_file_record
 from mdm_tune.results import RunFolder
-from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine, parse_schedule
+from mdm_tune.schedules import Beta, Counts, Linear, Schedule, SquaredSine, parse_schedule
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.statistics import Estimate
 
 __all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
 
@@ -25,11 +27,16 @@ TRIED = 1024  # steps at most at which linear is tried
 ROUND_OFF = 1e-7  # relative: differences below it are rounding, of the polished ancestral grids most of all
 
 
+Floats = NDArray[np.float64]
+Choice = Callable[[Chooser], tuple[Schedule, Setting]]
+
+
 @dataclass(frozen=True)
 class Priced:
     """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples.
 
-    between: how far interpolation between the measured points can have moved the price, for a curve that never rises.
+    prices (examples,): of each example, by what was chosen without it; a single one if exact. between: how far
+    interpolation between the measured points can have moved the price, for a curve that never rises.
     """
 
     schedule: Schedule
@@ -37,6 +44,7 @@ class Priced:
     nelbo: Estimate
     minus_linear: Estimate
     between: float
+    prices: Floats
 
 
 @dataclass(frozen=True)
@@ -44,115 +52,176 @@ class PricedBudget:
     """Schedules at one budget: linear, squared-sine, other hand-made ones, then ``beta`` and ``optimum``.
 
     With blocks also ``linear`` and ``beta`` with the steps shared out the other way: ``beta_tuned`` where blocks share
-    them equally, and ``beta_equal`` where they are tuned and can be shared equally.
-    gap: the best Beta less the optimum on the curve that both were chosen on, never negative: what the family leaves
-    behind. excess_ratio: what the best Beta loses there above one token per step, over what the optimum loses; None
-    where that is nothing. measured_gap: the same difference on the losses, paired. linear_steps: the fewest steps at
-    which linear is no dearer than the best Beta is here; None where that is more than were tried.
+    them equally, and ``beta_equal`` where they are tuned and can be shared equally. shared: ``equal`` or ``tuned``, how
+    blocks share the steps; None without blocks.
+    free: the optimum over all; ``optimum`` is that where it is clearly better than the best Beta, and else the latter.
+    gap: the best Beta less free, what the family leaves behind, on examples that chose neither. excess_ratio:
+    what the best Beta loses there above one token per step, over what the optimum loses; None where that is nothing.
+    gap_on_curve: the same difference on the curve that both were chosen on, never negative. linear_steps: the fewest
+    steps at which linear is no dearer than the best Beta is here; None where that is more than were tried.
+    linear_range: the fewest at which it is not clearly dearer, and at which it is clearly no dearer; None if exact.
     """
 
     steps: int
     schedules: dict[str, Priced]
-    gap: float
+    free: Setting
+    gap: Estimate
     excess_ratio: float | None
-    measured_gap: Estimate
+    gap_on_curve: float
     linear_steps: int | None
+    linear_range: tuple[int | None, int | None] | None
+    shared: Literal["equal", "tuned"] | None
 
 
 def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> PricedBudget:
     """Price one budget; names: hand-made schedules besides linear and squared-sine.
 
-    The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off), and
-    priced on the measured one. Raises InputError where blocks cannot share the steps.
+    The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off). What is
+    returned is chosen on all examples; its price is that of what the others choose, example by example, on the losses.
+    Raises InputError where blocks are more than the steps.
     """
-    profile = profiles.profile
-    schedules: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
-    schedules |= {name: parse_schedule(name) for name in names}
-    schedules |= {"beta": profiles.best_beta(steps), "optimum": profiles.optimum(steps)}
-    settings = {
-        name: profiles.run.evaluator.setting(schedule, steps, "optimum" if name == "optimum" else None)
-        for name, schedule in schedules.items()
-    }
-    for name, (schedule, setting) in _shared_otherwise(profiles, steps).items():
-        schedules[name], settings[name] = schedule, setting
-    prices = {name: profile.prices(profiles.weights(setting)) for name, setting in settings.items()}
-
-    def over_examples(values: NDArray[np.float64]) -> Estimate:
-        return Estimate(float(values[0]), None) if profile.exact else estimate(values)
-
+    profile, chooser, choices = profiles.profile, profiles.chooser, _choices(profiles, steps, names)
+    found = {name: choose(chooser) for name, choose in choices.items()}
+    prices = {name: _held_out(profiles, choose) for name, choose in choices.items()}
+    free, gap = found["optimum"][1], _rounded(prices["beta"] - prices["optimum"], chooser.pricer.floor)
+    lost, least = (float((prices[name] - _one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
+    if not profiles.keeps_optimum(steps):
+        found["optimum"] = (explicit(found["beta"][1]), replace(found["beta"][1], label="optimum"))
+    prices["optimum"] = _kept(profiles, prices["beta"], prices["optimum"])
     priced = {}
-    for name, schedule in schedules.items():
-        more = over_examples(prices[name] - prices["linear"])
-        between = float(profiles.weights(settings[name]) @ profile.bracket)
-        priced[name] = Priced(schedule, settings[name], over_examples(prices[name]), more, between)
-    curve, floor = profiles.pricer.curve, profiles.pricer.floor
-    lost, least = (float(profiles.weights(settings[name]) @ curve) - floor for name in ("beta", "optimum"))
+    for name, (schedule, setting) in found.items():
+        more = profile.estimated(prices[name] - prices["linear"])
+        between = float(weights_of(setting) @ profile.bracket * profile.scale)
+        priced[name] = Priced(schedule, setting, profile.estimated(prices[name]), more, between, prices[name])
+    curve, lowest = chooser.pricer.curve, chooser.pricer.floor
+    on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
+    size = chooser.sampler.block_length
     return PricedBudget(
         steps,
         priced,
-        0.0 if abs(lost - least) < ROUND_OFF * floor else lost - least,
-        max(lost / least, 1.0) if least > ROUND_OFF * max(1.0, floor) else None,
-        over_examples(prices["beta"] - prices["optimum"]),
-        _linear_steps(profiles, priced["beta"].nelbo.value),
+        free,
+        profile.estimated(gap),
+        lost / least if least > ROUND_OFF * max(1.0, lowest) else None,
+        0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
+        *_linear_steps(profiles, prices["beta"]),
+        None if size is None else "tuned" if chooser.share(steps) == chooser.steps_of_blocks else "equal",
     )
 
 
-def _shared_otherwise(profiles: Profiles, steps: int) -> dict[str, tuple[Schedule, Setting]]:
-    """Linear and the best Beta with the steps of blocks tuned where they are equal, and equal where they are tuned."""
-    evaluator = profiles.run.evaluator
-    size, tuned = evaluator.sampler.block_length, profiles.shares_steps
-    if size is None or (tuned and steps % profiles.pricer.blocks):
-        return {}
-    share: Share = equal_shares if tuned else profiles.steps_of_blocks
-    best = profiles.best_beta(steps, share)
-    kind = "equal" if tuned else "tuned"
-    return {
-        f"{name}_{kind}": (schedule, Setting.of(schedule, steps, evaluator.length, evaluator.sampler, share=share))
-        for name, schedule in (("linear", Linear()), ("beta", best))
-    }
+def _kept(profiles: Profiles, beta: Floats, best: Floats) -> Floats:
+    """The prices of what ``optimum`` is: whether the best Beta takes its place is seen on the other folds' examples."""
+    if profiles.profile.exact or not profiles.folds:
+        return best if profiles.profile.exact else beta
+    found = best.copy()
+    for fold in profiles.folds:
+        others = np.setdiff1d(np.arange(len(best)), fold.rows)
+        if not clearly_above(profiles.profile.taking(others), (beta - best)[others]):
+            found[fold.rows] = beta[fold.rows]
+    return found
 
 
-def _linear_steps(profiles: Profiles, price: float) -> int | None:
-    """The fewest steps at which linear costs at most ``price``."""
-    evaluator, curve, blocks = profiles.run.evaluator, profiles.profile.curve, profiles.pricer.blocks
-    for steps in range(blocks, min(profiles.limit, TRIED) + 1, 1 if profiles.shares_steps else blocks):
-        if profiles.weights(evaluator.setting(Linear(), steps)) @ curve <= price + 1e-9 * max(1.0, abs(price)):
-            return steps
-    return None
+def _held_out(profiles: Profiles, choose: Choice) -> Floats:
+    return profiles.held_out(lambda chooser: choose(chooser)[1])
+
+
+def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, Choice]:
+    """By name what a chooser makes of the budget."""
+
+    def fixed(schedule: Schedule, share: Share | None = None) -> Choice:
+        return lambda chooser: (schedule, chooser.setting(schedule, steps, share=share))
+
+    def beta(chooser: Chooser) -> tuple[Schedule, Setting]:
+        return chooser.best_beta(steps), chooser.of_beta(steps)
+
+    def optimum(chooser: Chooser) -> tuple[Schedule, Setting]:
+        return chooser.optimum(steps), chooser.of_optimum(steps)
+
+    found = {"linear": fixed(Linear()), "squared-sine": fixed(SquaredSine())}
+    found |= {name: fixed(parse_schedule(name)) for name in names}
+    found |= {"beta": beta, "optimum": optimum}
+    blocks, tuned = profiles.pricer.blocks, profiles.shares_steps
+    if blocks > 1 and steps % blocks == 0:  # else there is one way to share the steps out
+        kind = "equal" if tuned else "tuned"
+
+        def share(chooser: Chooser) -> Share:
+            return equal_shares if tuned else chooser.steps_of_blocks
+
+        def other_beta(chooser: Chooser) -> tuple[Schedule, Setting]:
+            best = chooser.best_beta(steps, share(chooser))
+            return best, chooser.setting(best, steps, share=share(chooser))
+
+        def other_linear(chooser: Chooser) -> tuple[Schedule, Setting]:
+            return Linear(), chooser.setting(Linear(), steps, share=share(chooser))
+
+        found |= {f"linear_{kind}": other_linear, f"beta_{kind}": other_beta}
+    return found
+
+
+def _rounded(differences: Floats, lowest: float) -> Floats:
+    """Without differences of rounding size, of the polished ancestral grids most of all."""
+    return np.where(np.abs(differences) < ROUND_OFF * lowest, 0.0, differences)
+
+
+def _one_by_one(profiles: Profiles) -> Floats:
+    """NELBO by example of one token per step."""
+    return profiles.profile.prices_of(np.ones)
+
+
+def _linear(chooser: Chooser, steps: int) -> Setting:
+    return chooser.setting(Linear(), steps)
+
+
+def _linear_steps(profiles: Profiles, prices: Floats) -> tuple[int | None, tuple[int | None, int | None] | None]:
+    """The fewest steps at which linear costs at most ``prices`` (examples,), and the range in which they may lie."""
+    blocks, profile = profiles.pricer.blocks, profiles.profile
+    every = 1 if profiles.shares_steps else blocks
+    fewest: list[int | None] = [None, None, None]
+    for steps in range(blocks, min(profiles.limit, TRIED) + 1, every):
+        linear = profiles.held_out(partial(_linear, steps=steps))
+        more = profile.estimated(linear - prices)
+        low, high = (more.value, more.value) if more.ci is None else more.ci
+        slack = 1e-9 * max(1.0, abs(float(prices.mean())))
+        for place, value in enumerate((low, more.value, high)):
+            if fewest[place] is None and value <= slack:
+                fewest[place] = steps
+        if fewest[2] is not None:
+            break
+    return fewest[1], None if profile.exact else (fewest[0], fewest[2])
 
 
 def write_profile(
     priced: Sequence[tuple[Profiles, Sequence[PricedBudget]]],
-    notes: Sequence[str],
-    warnings: Sequence[Record],
+    told: Record,
     folder: RunFolder,
 ) -> Record:
     """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON.
 
-    priced: the same budgets in each kind of blocks. The files have each budget in the blocks where it costs least.
+    priced: the same budgets in each kind of blocks. told: what else the JSON has, ``warnings`` among it.
+    The files have each budget in the blocks where it costs least.
     """
     names = {kind: f"profile-{kind}.yaml" for kind in ("beta", "optimum")}
     files = {"profile": "profile.json", **names}
     paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
     first, *others = (_profile_record(profiles, budgets) for profiles, budgets in priced)
     spent = cost_record(sum((profiles.spent for profiles, _ in priced), Cost()))
-    record = {
-        **first,
-        "other_block_lengths": others,
-        **spent,
-        "notes": list(notes),
-        "warnings": list(warnings),
-        "files": paths,
-    }
+    record = {**first, "other_block_lengths": others, **spent, **told, "files": paths}
     folder.open()
     folder.write_json(files["profile"], record)
     for kind, name in names.items():
-        entries = []
-        for same in zip(*(budgets for _, budgets in priced), strict=True):
-            best = min(same, key=lambda budget: budget.schedules[kind].nelbo.value)
-            entries.append(_schedule_entry(best.steps, best.schedules[kind]))
-        folder.write_schedule(schedule_file_record(priced[0][0].run, entries) | {"warnings": list(warnings)}, name)
+        budgets = zip(*(budgets for _, budgets in priced), strict=True)
+        entries = [_best_of(priced[0][0], [budget.schedules[kind] for budget in same]) for same in budgets]
+        folder.write_schedule(schedule_file_record(priced[0][0].run, entries) | {"warnings": told["warnings"]}, name)
     return record
+
+
+def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
+    """The cheapest of one schedule in several kinds of blocks; its price is on examples that did not choose them."""
+    best = min(kinds, key=lambda each: each.nelbo.value)
+    prices, number = best.prices.copy(), len(best.prices)
+    for fold in profiles.folds:  # the same examples in all kinds of blocks
+        others = np.setdiff1d(np.arange(number), fold.rows)
+        prices[fold.rows] = min(kinds, key=lambda each: float(each.prices[others].mean())).prices[fold.rows]
+    return _schedule_entry(best, profiles.profile.estimated(prices))
 
 
 def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Record:
@@ -167,9 +236,11 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "revealed": profile.revealed.tolist(),
         "cross_entropy": profile.mean.tolist(),
         "stderr": profile.stderr.tolist(),
+        "cross_entropy_ci": None if profile.intervals is None else profile.intervals.tolist(),
         "content": None if profile.apart is None else [row[0] for row in finite_lists(profile.apart)],
         "end_of_text": None if profile.apart is None else [row[1] for row in finite_lists(profile.apart)],
-        "one_token_per_step": _nelbo(profile.price(np.ones(profile.length))),
+        "one_token_per_step": _nelbo(profile.estimated(_one_by_one(profiles))),
+        "held_out": None if profile.exact else bool(profiles.folds),
         "budgets": [_budget_record(budget) for budget in budgets],
         "optimum_nelbo": None if profiles.pricer.bernoulli else _frontier(profiles),
         "worse_than_uniform": None if worse is None else list(worse),
@@ -182,10 +253,14 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
 
 
 def _frontier(profiles: Profiles) -> list[float | None]:
-    """NELBO of the optimum at 1, 2, .. steps, on the measured curve; None where blocks need more steps."""
-    curve, blocks, most = profiles.profile.curve, profiles.pricer.blocks, len(profiles.sweep.nelbo)
-    counts = [profiles.sweep.counts(steps) if steps >= blocks else None for steps in range(1, most + 1)]
-    return [None if found is None else nelbo(curve, found) for found in counts]
+    """NELBO of the optimum at 1, 2, .. steps, on examples that did not choose; None where blocks need more steps."""
+    blocks, most = profiles.pricer.blocks, len(profiles.chooser.sweep.nelbo)
+
+    def price(steps: int) -> float:
+        choose = lambda chooser: chooser.setting(Counts(chooser.sweep.counts(steps)), steps)  # noqa: E731
+        return float(profiles.held_out(choose).mean())
+
+    return [price(steps) if steps >= blocks else None for steps in range(1, most + 1)]
 
 
 def _budget_record(budget: PricedBudget) -> Record:
@@ -194,21 +269,38 @@ def _budget_record(budget: PricedBudget) -> Record:
         record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear), "interpolation": priced.between}
         shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
         records[name] = {**shape, **plan_record(priced.setting), **record}
-    gap = {"nelbo": budget.gap, "excess_ratio": budget.excess_ratio, "measured": _nelbo(budget.measured_gap)}
-    return {"steps": budget.steps, **records, "gap": gap, "linear_steps_for_same_nelbo": budget.linear_steps}
-
-
-def _schedule_entry(steps: int, priced: Priced) -> Record:
+    beta, best = budget.schedules["beta"], budget.schedules["optimum"]
+    records["optimum"]["same_counts_as"] = "beta" if beta.setting.key == best.setting.key else None
+    more = beta.minus_linear
+    gap = {
+        "nelbo": budget.gap.value,
+        "excess_ratio": budget.excess_ratio,
+        "measured": _nelbo(budget.gap),
+        "on_choosing_curve": budget.gap_on_curve,
+        "optimum_over_all": plan_record(budget.free),
+    }
     return {
-        "steps": steps,
+        "steps": budget.steps,
+        **records,
+        "gap": gap,
+        "linear_steps_for_same_nelbo": budget.linear_steps,
+        "linear_steps_range": None if budget.linear_range is None else list(budget.linear_range),
+        "gain_expected": more.value < 0 if more.ci is None else more.ci[1] < 0,
+        "block_steps": budget.shared,
+    }
+
+
+def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:
+    return {
+        "steps": priced.setting.steps,
         "schedule": priced.schedule.name,
         **plan_record(priced.setting),
         "revealed_share_after_step": [round(share, 4) for share in priced.setting.revealed],
         "nfe": priced.setting.nfe,
         "metric": "nelbo",
         "direction": "minimize",
-        "value": priced.nelbo.value,
-        "ci": None if priced.nelbo.ci is None else list(priced.nelbo.ci),
+        "value": nelbo.value,
+        "ci": None if nelbo.ci is None else list(nelbo.ci),
         "split": "tune",
     }
 

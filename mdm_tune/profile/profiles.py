@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.blocks import Share, Shares, equal_shares, even_shares, shares_of
+from mdm_tune.blocks import Shares
 from mdm_tune.build import Run
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.models import law_of
 from mdm_tune.profile.answers import MODEL, answer_records, answered
+from mdm_tune.profile.choosing import Chooser, Fold, clearly_above, explicit, folds_of, held_out, prices_of, weights_of
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.kept import kept_profile, profile_key
 from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
-from mdm_tune.profile.pricing import Optima, ancestral_weights, count_weights
 from mdm_tune.results import RunFolder
-from mdm_tune.schedules import Alphas, Beta, Counts, Linear, Schedule
+from mdm_tune.schedules import Beta, Linear, Schedule
 from mdm_tune.search.proposals import START, Guide
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import Estimate
 
 __all__ = ["Profiles", "example_count", "optimum_of", "profiles_of"]
 
@@ -118,6 +117,7 @@ class Profiles:
         evaluator, settings = self.run.evaluator, self.run.config.profile
         whole, tolerance = evaluator.split(use), settings.tolerance
         examples = min(example_count(self.run), len(whole.ids))
+        whole = whole.shuffled()  # the first of a file that is sorted are not like the rest
         used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
         split, drawing = answered(self.run, used, settings.answers, self.share)
         if settings.answers == MODEL:
@@ -136,6 +136,7 @@ class Profiles:
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
             ask=None if self.run.replicas is None else self.run.replicas.predictions,
+            groups=getattr(split, "shared", None),
         )
         found = replace(
             found,
@@ -175,44 +176,49 @@ class Profiles:
         return sum((_cost(self.__dict__[name]) for name in ("profile", "second") if name in self.__dict__), Cost())
 
     @cached_property
+    def chooser(self) -> Chooser:
+        """What the whole profile chooses."""
+        return self._chooser(self.profile)
+
+    @property
     def pricer(self) -> Pricer:
         """Prices on the curve that schedules are optimised on."""
-        return self._pricer(self.profile)
+        return self.chooser.pricer
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """Parts of the examples, each with what the others choose; none of an exact law, or of very few examples."""
+        return folds_of(self.profile, self._chooser)
+
+    def held_out(self, choose: Callable[[Chooser], Setting]) -> Floats:
+        """NELBO by example (examples,), nats per sequence, of what is chosen without the example."""
+        return held_out(self.chooser, self.folds, choose)
 
     def weights(self, setting: Setting) -> Floats:
         """How many tokens (length,) the setting prices at each entry of the curve."""
-        if setting.counts is not None:
-            return count_weights(setting.counts, setting.length)
-        return ancestral_weights(setting.alphas or (), setting.length)
-
-    def best_beta(self, steps: int, share: Share | None = None) -> Beta:
-        """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not the search's own."""
-        pricer = self.pricer if share is None else replace(self.pricer, share=share)
-        return pricer.best_beta(steps, self.run.search.space_a, self.run.search.space_b)
+        return weights_of(setting)
 
     def optimum(self, steps: int) -> Schedule:
-        """The schedule of least NELBO among all, within and outside the family."""
-        if self.pricer.bernoulli:
-            return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
-        if steps >= self.profile.length:
-            return Linear()  # one token a step, as every schedule
-        return Counts(self.pricer.counts_of(self._sweep_to(steps), steps))
+        """The schedule of least NELBO among all, within and outside the family; the best Beta's plan if not clearly."""
+        kept = self.keeps_optimum(steps)
+        return self.chooser.optimum(steps) if kept else explicit(self.chooser.of_beta(steps))
+
+    def keeps_optimum(self, steps: int) -> bool:
+        """Whether the optimum over all is clearly better than the best Beta, on examples that chose neither.
+
+        Of few examples the freer choice is often the worse one.
+        """
+        if self.profile.exact or not self.folds:
+            return self.profile.exact
+        beta, best = (self.held_out(partial(each, steps=steps)) for each in (Chooser.of_beta, Chooser.of_optimum))
+        return clearly_above(self.profile, beta - best)
 
     def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
         """As many steps for each block as the optimum over all counts takes there.
 
         Raises InputError where the steps are fewer than the blocks.
         """
-        even = even_shares(steps, length, size)
-        return even if steps >= length else shares_of(self._sweep_to(steps).counts(steps), size)
-
-    def _sweep_to(self, steps: int) -> Optima:
-        return self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
-
-    @cached_property
-    def sweep(self) -> Optima:
-        """The best counts of every budget up to ``limit``."""
-        return self.pricer.optimum_counts(self.limit)
+        return self.chooser.steps_of_blocks(steps, length, size)
 
     @property
     def limit(self) -> int:
@@ -245,11 +251,20 @@ class Profiles:
         _ = self.second
 
     def _choose(self, setting: Setting) -> Scores:
-        """A finalist's price on the choose split: on the steadier curve, with the interval of the losses."""
-        profile, weights = self.second, self.weights(setting)
-        losses, value = profile.price(weights), float(weights @ self._pricer(profile).curve)
-        values = None if profile.exact else profile.prices(weights)
-        return Scores(setting, Estimate(value, losses.ci), setting.nfe, Cost(), "choose", values)
+        """A finalist's price on the choose split: what it costs more than linear on the steadier curve.
+
+        Linear's own price is that of the losses, so that prices are those of the data, and differences are steadier.
+        The interval has the width of the losses'.
+        """
+        profile, sampler = self.second, self.run.evaluator.sampler
+        curve = self._chooser(profile).pricer.curve
+        linear = self.run.evaluator.setting(Linear(), setting.steps)
+        values = prices_of(profile, setting, sampler)
+        more = float((self.weights(setting) - self.weights(linear)) @ curve)
+        losses, value = profile.estimated(values), float(prices_of(profile, linear, sampler).mean()) + more
+        ci = None if losses.ci is None else (losses.ci[0] - losses.value + value, losses.ci[1] - losses.value + value)
+        given = None if profile.exact else values
+        return Scores(setting, replace(losses, value=value, ci=ci), setting.nfe, Cost(), "choose", given)
 
     @cached_property
     def _exact_curve(self) -> Floats | None:
@@ -262,22 +277,13 @@ class Profiles:
         except InputError:
             return None
 
-    def _pricer(self, profile: Profile) -> Pricer:
-        sampler = self.run.evaluator.sampler
-        curve = profile.monotone if self.run.config.profile.monotone else profile.steady
-        share = self.steps_of_blocks if self.shares_steps else equal_shares
-        return Pricer(curve, profile.block_length, sampler.bernoulli, sampler.rule, share)
+    def _chooser(self, profile: Profile) -> Chooser:
+        search, monotone = self.run.search, self.run.config.profile.monotone
+        return Chooser(profile, self.run.evaluator.sampler, monotone, search.space_a, search.space_b, self.limit)
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
         """The weights of the optimum at every budget, for the adaptive mode."""
-        pricer, setting = self._pricer(profile), self.run.evaluator.setting
-        budgets = [min(steps, profile.length) for steps in self.budgets]
-        if pricer.bernoulli:
-            best: list[Schedule] = [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
-        else:
-            sweep = pricer.optimum_counts(max(budgets))
-            best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
-        return [self.weights(setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
+        return self._chooser(profile).best_weights(self.budgets)
 
 
 def profiles_of(

@@ -1,0 +1,54 @@
+"""Student's intervals over the examples of a profile, or over groups of examples that are no independent ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.statistics import CONFIDENCE, Estimate
+
+__all__ = ["Groups", "group_numbers", "independent", "standard_errors", "student"]
+
+Floats = NDArray[np.float64]
+Groups = Sequence[str]  # one name for each example
+
+
+def group_numbers(count: int, groups: Groups | None) -> NDArray[np.intp]:
+    """The number of each example's group (count,), in the order in which groups are met; its own without groups."""
+    if groups is None:
+        return np.arange(count)
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in groups], dtype=np.intp)
+
+
+def independent(count: int, groups: Groups | None) -> int:
+    """How many of ``count`` examples are independent: the groups, where there are any."""
+    return count if groups is None else len(set(groups))
+
+
+def standard_errors(residuals: Floats, groups: Groups | None = None) -> Floats:
+    """Standard errors (n,) of means whose residuals are (examples, n): from their sums over each group.
+
+    NaN for a single group. Source: the cluster-robust variance of a mean, Liang and Zeger, Biometrika 1986.
+    """
+    count, number = len(residuals), independent(len(residuals), groups)
+    if number < 2:
+        return np.full(residuals.shape[1], np.nan)
+    sums = np.zeros((number, residuals.shape[1]))
+    np.add.at(sums, group_numbers(count, groups), residuals)
+    return np.asarray(np.sqrt(number / (number - 1) * (sums**2).sum(axis=0)) / count)
+
+
+def student(values: Floats, groups: Groups | None = None, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean of values (examples,) with Student's interval; of a single example or group it is infinite."""
+    from scipy.stats import t
+
+    mean, number = float(values.mean()), independent(len(values), groups)
+    if number < 2:
+        return Estimate(mean, (-math.inf, math.inf))
+    error = float(standard_errors(values[:, None] - mean, groups)[0])
+    reach = float(t.ppf(0.5 + confidence / 2, number - 1)) * error
+    return Estimate(mean, (mean - reach, mean + reach))
