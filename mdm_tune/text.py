@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class Codec(Protocol):
 
     end_tokens: ids that end a text, () where there are none; the first is what fills the rest of an answer. Where some
     text is read as a special token, a codec may have ``specials(text)``, the place and the text of each, and
-    ``encode(text, plain)``, which reads those at the places ``plain`` as text.
+    ``encode(text, plain)``, which reads those at the places ``plain`` as text. It may have a ``fingerprint``.
     """
 
     @property
@@ -75,6 +76,11 @@ class Symbols:
 
     symbols: str
     end_tokens: tuple[int, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits; equal means the same tokens for every text."""
+        return hashlib.sha256(self.symbols.encode()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
         if foreign := sorted(set(text) - set(self.symbols)):

@@ -312,11 +312,11 @@ def test_a_profile_on_the_models_own_answers_and_on_those_of_a_file(place: Path,
     kept = [json.loads(line) for line in (tmp_path / "model" / "answers-tune.jsonl").read_text().splitlines()]
     dataset = build(load_config(Path(file))).dataset
     assert dataset is not None and [each["id"] for each in kept] == list(dataset.splits["tune"].ids)
-    assert found["file"]["cross_entropy"] == pytest.approx(found["model"]["cross_entropy"])
+    assert found["file"]["cross_entropy"] == found["model"]["cross_entropy"]
     again, _ = answered("profile", file, "--output", str(tmp_path / "model"), "--set", "profile.answers=model")
     assert again["reused"] and again["denoiser_rows"] == 0
     (tmp_path / "some.jsonl").write_text('{"id": "x", "answer": "AC"}\n', encoding="utf-8")
-    short = [json.dumps({**each, "answer": "AC"}) for each in kept]
+    short = [json.dumps({"id": each["id"], "answer": "AC"}) for each in kept]
     (tmp_path / "short.jsonl").write_text("\n".join(short) + "\n", encoding="utf-8")
     brief = ("--output", str(tmp_path / "brief"), "--set", f"profile.answers={tmp_path / 'short.jsonl'}")
     assert "has fewer than its 4 tokens" in refused("profile", file, *brief)

@@ -17,6 +17,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Scores
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.permissions import Permissions
+from mdm_tune.profile.answers import retold
 from mdm_tune.profile.prices import price_budget, write_profile
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
@@ -106,6 +107,8 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
         )
     if profiles.reused:
         yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}")
+    if (anew := retold(profiles.run, "tune")) is not None:
+        yield Note(anew, "answers-retold", "measure on the answers of a run with the same model and generation length")
     if profiles.replaced:
         yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")
     if (worse := found.worse_than_uniform()) is not None:

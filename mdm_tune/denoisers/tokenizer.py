@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -44,6 +46,16 @@ class TokenizerCodec:
     def ids(self) -> frozenset[int]:
         """Every id that stands for a token."""
         return frozenset(self._texts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits; equal means the same tokens for every text."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        told = json.dumps(sorted(self._ids.items()))
+        if backend is not None:  # how it splits, too; padding and truncation are set by every call
+            whole = json.loads(backend.to_str())
+            told = json.dumps({name: part for name, part in whole.items() if name not in ("padding", "truncation")})
+        return hashlib.sha256(f"{self.split} {told}".encode()).hexdigest()[:16]
 
     def encode(self, text: str, plain: Sequence[int] = ()) -> list[int]:
         """The tokens of a text; raises InputError where the vocabulary has none for it.
