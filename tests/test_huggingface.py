@@ -236,8 +236,8 @@ def test_a_row_longer_than_the_model_is_refused(tmp_path: Path) -> None:
 
 def test_fields_of_the_config_stand_in_for_the_familys(tmp_path: Path) -> None:
     bert(tmp_path / "model")
-    loaded = load(tmp_path / "model", never=["A", 6], end_tokens=["C", 7], mask_token_id=24)
-    assert loaded.codec.end_tokens == (6, 7) and loaded.denoiser.mask_id == 24
+    loaded = load(tmp_path / "model", never=["A", 6], end_tokens=["D", 8], mask_token_id=24)
+    assert loaded.codec.end_tokens == (7, 8) and loaded.denoiser.mask_id == 24
     hidden = torch.tensor([[2, 24, 9, 3]])
     answer = loaded.denoiser(hidden, hidden == 24)
     gone = (answer[0] == -torch.inf).nonzero().flatten().tolist()

@@ -14,6 +14,7 @@ from typing import Any
 
 from mdm_tune.benchmarks.leaves import Leaf, Messages
 from mdm_tune.errors import InputError
+from mdm_tune.scratch import compiled_here
 from mdm_tune.statistics import Bounds
 from mdm_tune.trust import require_trust
 
@@ -244,6 +245,7 @@ def _manager_with(name: str, include_path: str | None) -> Any:
 
 @cache
 def _manager(include_path: str | None, defaults: bool) -> Any:
+    compiled_here()  # the harness imports transformers
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:

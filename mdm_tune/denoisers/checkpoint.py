@@ -22,6 +22,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.guard import SAID, described
 from mdm_tune.messages import cut, shown, shown_path
 from mdm_tune.reading import CONFIG_BYTES, read_json
+from mdm_tune.scratch import compiled_here
 from mdm_tune.trust import require_trust
 
 __all__ = [
@@ -91,6 +92,7 @@ class Checkpoint:
 
 def imported() -> Any:
     """The module transformers; raises InputError where the extra is not installed."""
+    compiled_here()
     try:
         import transformers
     except ImportError as error:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
 from mdm_tune.errors import InputError
+from mdm_tune.memory import check_memory
 from mdm_tune.messages import cut, shown, shown_path
 from mdm_tune.reading import CONFIG_BYTES, read_json
 
@@ -51,6 +52,17 @@ class TransformerConfig:
             raise InputError(
                 f"transformer symbols must be distinct characters, at least one, got {shown(self.symbols)}"
             )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights in float32."""
+        layer = 12 * self.width**2 + 2 * self.width + self.heads * (2 * self.length - 1)
+        return 4 * (self.depth * layer + (2 * len(self.symbols) + 2) * self.width + len(self.symbols))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one row of the full length takes at least, while it is answered: those of attention's biases."""
+        return self.length**2 * (8 + 2 * 4 * self.heads)
 
 
 class Block(nn.Module):
@@ -204,6 +216,15 @@ def load_transformer(folder: Path) -> Transformer:
         raise InputError(
             f"{folder / WEIGHTS} is truncated or not a safetensors file ({error}); copy it again"
         ) from None
+    size, stored = config.weight_bytes, (folder / WEIGHTS).stat().st_size
+    if size > 8 * stored + 4096:  # of float32 where the file may have smaller kinds
+        raise InputError(
+            f"{folder / WEIGHTS} does not fit {CONFIG}: the sizes {sizes} are those of {size:,} bytes, got {stored:,}; "
+            "both files must come from one save"
+        )
+    check_memory(
+        size + config.row_bytes, f"{folder}: a transformer of {config.length:,} positions", "use a smaller one"
+    )
     try:
         model = Transformer(config)
     except (RuntimeError, MemoryError):

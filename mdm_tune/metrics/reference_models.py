@@ -21,6 +21,7 @@ from mdm_tune.denoisers.weights import check_weights, regular_files
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.guard import calling, described
 from mdm_tune.messages import shown_path
+from mdm_tune.scratch import compiled_here
 from mdm_tune.trust import require_trust
 
 __all__ = ["Dtype", "ReferenceModel", "load_reference"]
@@ -137,6 +138,7 @@ def load_reference(
 
     Raises InputError where it cannot be loaded, lacks weights or has more than it uses, or looks at later tokens.
     """
+    compiled_here()
     try:
         import transformers
     except ImportError:
