@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 
 from mdm_tune.benchmarks.benchmark import Benchmark, benchmark_metrics, load_benchmark
+from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.config.tasks import BenchmarkConfig
@@ -56,6 +57,11 @@ class Run:
     @property
     def dataset(self) -> Dataset | None:
         return self.evaluator.dataset
+
+    @property
+    def programs(self) -> dict[str, dict[str, list[str]]]:
+        """For records: which protections held the programs that a model wrote; empty where none are run."""
+        return {"generated_code": self.benchmark.protection.record} if isinstance(self.benchmark, CodeTask) else {}
 
     @property
     def fingerprints(self) -> dict[str, str]:

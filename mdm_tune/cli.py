@@ -13,6 +13,7 @@ import typer
 
 from mdm_tune.console import Screen
 from mdm_tune.errors import InputError
+from mdm_tune.flags import Command, generated, generated_words
 from mdm_tune.permissions import Permissions
 from mdm_tune.reporting import command, reporting, unforeseen
 from mdm_tune.signals import INTERRUPTED, raises
@@ -55,7 +56,15 @@ TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run code that the config names or that comes with a checkpoint.")
 ]
 RunGenerated = Annotated[
-    bool, typer.Option("--run-generated-code", help="Run the programs that a model writes, in a process of their own.")
+    Any,
+    typer.Option(
+        "--run-generated-code",
+        metavar="[=unsafe]",
+        parser=generated,
+        help="Run the programs that a model writes, in processes of their own; =unsafe: also where this machine does "
+        "not hold them to every limit.",
+        show_default=False,
+    ),
 ]
 Schedules = Annotated[
     list[str] | None,
@@ -69,7 +78,7 @@ Schedules = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def search(
     config: ConfigFile,
     overrides: Overrides = None,
@@ -130,7 +139,7 @@ def search(
             screen.say(f"note: {name} ended with an error; its log is in {record['files']['run']}")
 
 
-@app.command()
+@app.command(cls=Command)
 def evaluate(
     config: ConfigFile,
     schedule: Schedules = None,
@@ -169,7 +178,7 @@ def evaluate(
         screen.json(record) if as_json else screen.evaluate_result(record)
 
 
-@app.command()
+@app.command(cls=Command)
 def sample(
     config: ConfigFile,
     schedule: Annotated[
@@ -215,7 +224,7 @@ def sample(
         screen.sample_result(record)
 
 
-@app.command()
+@app.command(cls=Command)
 def profile(
     config: ConfigFile,
     steps: Steps = None,
@@ -261,7 +270,7 @@ def _same(
     words = [str(config), *(part for text in kept for part in ("--set", text))]
     for flag, given in (("--output", output), ("--seed", seed), ("--devices", devices)):
         words += [] if given is None else [flag, str(given)]
-    return [*words, *["--trust-code"] * allow.trust_code, *["--run-generated-code"] * allow.run_generated_code]
+    return [*words, *["--trust-code"] * allow.trust_code, *generated_words(allow.run_generated_code)]
 
 
 def main() -> None:

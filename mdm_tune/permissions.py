@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Permissions"]
+__all__ = ["Generated", "Permissions"]
+
+Generated = bool | Literal["unsafe"]
 
 
 @dataclass(frozen=True)
@@ -12,8 +15,9 @@ class Permissions:
     """Code from outside the package that a run may execute.
 
     trust_code: the user's own functions that a config names, and code that comes with a checkpoint (--trust-code).
-    run_generated_code: programs that the model writes, in a process of their own (--run-generated-code).
+    run_generated_code: programs that the model writes, in processes of their own (--run-generated-code); ``unsafe``
+    also where this machine does not hold them to every limit (--run-generated-code=unsafe).
     """
 
     trust_code: bool = False
-    run_generated_code: bool = False
+    run_generated_code: Generated = False

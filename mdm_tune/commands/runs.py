@@ -104,7 +104,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     }
     record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
-    record["warnings"] = warned.records
+    record |= {"warnings": warned.records} | run.programs
     folder.write_json("evaluate.json", record)
     folder.write_csv("evaluate.csv", record["rows"])
     examples = list(example_records(run, scores))

@@ -171,14 +171,14 @@ def _write_result(
     late: float | None,
     warned: Warnings,
 ) -> Record:
-    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warned.records})
+    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warned.records} | run.programs)
     reported = [
         scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
     spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
-    record = search_record(run, folder, budgets, spent)
+    record = search_record(run, folder, budgets, spent) | run.programs
     record["reported"] = list(reported_records(run, reported))
     record["seconds_late"] = late
     record["warnings"] = warned.records

@@ -1,0 +1,1 @@
+"""Programs that try to pass without solving anything, to get out of their process, or to stop the tool."""
