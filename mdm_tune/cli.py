@@ -118,7 +118,7 @@ def search(
         used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
         mine, *others = shared_out(used, workers)
         if dry_run:
-            record = price(loaded, mine, allow, workers=workers, notify=screen.on_event)
+            record = price(loaded, mine, allow, workers=workers, notify=screen.on_event, since=since)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         with Team(loaded, others, allow, since) as team:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,11 @@ from mdm_tune import evaluation
 from mdm_tune.build import Run, build
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
+from mdm_tune.commands import timing
 from mdm_tune.config.file import load_config
 from mdm_tune.evaluation import Cost
 from mdm_tune.profile.profiles import profiles_of
+from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder
 from tests import profile_runs
 
@@ -90,6 +93,68 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
         profiles.prepare_choice()
         spent += profiles.profile.denoiser_rows + profiles.second.denoiser_rows
     assert 0.5 * rows < spent <= rows
+
+
+def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = timed(config, monkeypatch)
+    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
+    found = module._priced(run, RunFolder(config.parent / "run"), 2, began=3.0)
+    tune, choose, report = found["phases"]
+    # 6 trials are recorded, and each budget's list of points is made; a report's intervals are timed once for all.
+    assert (tune["overhead_seconds"], choose["overhead_seconds"]) == ((6 + 1) / 2, 0.0)
+    assert report["overhead_seconds"] == timing.INTERVALS / 2
+    seconds = sum(phase["seconds"] + phase["overhead_seconds"] for phase in found["phases"])
+    rows = sum(phase["denoiser_rows"] for phase in found["phases"])
+    assert found["start_seconds"] == 7.0
+    assert (found["total"]["seconds"], found["total"]["denoiser_rows"]) == (7.0 + seconds, rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"trials": 20}, 20 + 14 + 1),  # records, proposals behind the six given points, and the points
+        ({"trials": 20, "strategy": "qmc"}, 20 + 1),
+        ({"trials": 20, "strategy": "tpe", "auto_stop": True, "together": 2}, 20 + 14 + 1 + 5),
+    ],
+)
+def test_proposals_and_records_are_timed_for_each_trial(
+    config: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seconds: float
+) -> None:
+    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    run = build(load_config(config))
+    run = replace(run, search=replace(run.search, **changes))
+    assert timing.deciding(run, [Reach(4, None, (4,), 29)]) == seconds
+
+
+@pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
+def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
+    assert timing.trials_of(build(load_config(config)), Reach(4, None, (4,), counts)) == trials
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
+    config: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """Rows of 1 s or of 1 ms; the first batch takes 100 s more."""
+    run, now, second = build(load_config(config)), [0.0], 1.0 if slow else 0.001
+    fill, first = run.evaluator.fill, [100.0]
+
+    def once(*arguments: Any, **named: Any) -> Any:
+        found = fill(*arguments, **named)
+        now[0] += found.denoiser_rows * second + first[0]
+        first[0] = 0.0
+        return found
+
+    monkeypatch.setattr(run.evaluator, "fill", once)
+    monkeypatch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    phases = module._priced(run, RunFolder(config.parent / "run"), 1)["phases"]
+    assert [phase["seconds"] for phase in phases] == pytest.approx(
+        [phase["denoiser_rows"] * second for phase in phases], abs=1e-3
+    )
+    assert run.evaluator.begun == {}
 
 
 def test_a_worker_is_timed_on_its_part_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def tables() -> Iterator[tuple[str, Table]]:
             "denoiser_tokens": 98765432100,
             "seconds": 98765.4,
         }
-        | {"memory_bytes": 123456789012}
+        | {"memory_bytes": 123456789012, "overhead_seconds": 1.5}
         for name in ("profile", "tune", "choose", "report")
     ]
     yield "budget", budget_table(found)
@@ -89,7 +89,12 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "evaluate", evaluate_table(evaluated())
     yield "curve", curve_table(profile, "128 examples, 95 % intervals")
     yield "prices", prices_table(profile, "blocks of 16, 128 examples, 95 % intervals")
-    yield "phases", phases_table({"devices": ["cuda:0", "cuda:1"], "workers": 4, "phases": phases})
+    yield (
+        "phases",
+        phases_table(
+            {"devices": ["cuda:0", "cuda:1"], "workers": 4, "phases": phases, "start_seconds": 12.5, "total": phases[0]}
+        ),
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)

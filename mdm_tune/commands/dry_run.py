@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from typing import get_args
 
@@ -13,6 +15,7 @@ import torch
 
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Notify, Warnings, tell_loaded
+from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Scores
@@ -40,22 +43,25 @@ def dry_run(
     *,
     workers: int = 1,
     notify: Notify = lambda event: None,
+    since: float | None = None,
 ) -> Record:
-    """Load everything, time two real batches and price the search; nothing is written.
+    """Load everything, time real batches and proposals, and price the search; nothing is written.
 
     devices: of one worker; the batches are dealt out to as many replicas as will run. workers: that share trials and
     comparisons, equally as is assumed; where they share this machine's CPU the timing has its part of the cores. A
-    profile is made by one of them.
+    profile is made by one of them. since: when the command began, by the monotonic clock, if not now.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
-    two batches, ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is
-    estimated from linear against squared-sine on the same examples.
+    batches and are those of rows with their part of the metric; ``overhead_seconds`` are what proposals, records and
+    intervals take, see ``timing``; ``total`` is both, with the start of the command. ``memory_bytes`` is this process's
+    peak with the rows of that phase added, and ``detectable_gain`` is estimated from linear against squared-sine on
+    the same examples.
     """
-    folder = RunFolder(config.output)
+    folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
         warned = Warnings(notify)
         tell_loaded(run, warned)
-        found = _priced(run, folder, workers)
+        found = _priced(run, folder, workers, since)
     return {**found, "devices": list(devices), "workers": workers, "warnings": warned.records}
 
 
@@ -69,25 +75,51 @@ def _part_of_the_cpus(workers: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _priced(run: Run, folder: RunFolder, workers: int) -> Record:
+def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = None) -> Record:
+    """What the search costs; began: when the command did, by the monotonic clock, if not now."""
     config, evaluator = run.config, run.evaluator
+    start = 0.0 if began is None else time.monotonic() - began
     first = config.sampler.steps[0]
     settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
+    pilot = None
     if evaluator.exact:
         timed = [evaluator.score(setting, "tune") for setting in settings]
     else:
         pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.copies))
         timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
+    speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])
+    looked = time.monotonic()
+    reach = _reach(run, folder)
+    looked = time.monotonic() - looked
+    per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
+    phases = _phases(run, per_row, workers)
+    other = {"tune": deciding(run, reach) + 2 * looked}  # the study of a budget looks what it can reach, as is told
+    for use in ("choose", "report"):
+        count = next(phase["schedules"] for phase in phases if phase["phase"] == use)
+        examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
+        each = concluding(run, use, count, examples, len(pilot.ids) if pilot is not None else 0, speed)
+        other[use] = each * len(config.sampler.steps)
+    for phase in phases:
+        phase["overhead_seconds"] = round(other.get(phase["phase"], 0.0) / workers, 3)
     return {
-        "phases": _phases(run, spent, workers),
-        "reach": [reach_record(each, evaluator.length) for each in _reach(run, folder)],
+        "phases": phases,
+        "start_seconds": round(start, 3),
+        "total": _total(phases, start),
+        "reach": [reach_record(each, evaluator.length) for each in reach],
         "detectable_gain": None if evaluator.exact else _detectable(run, timed),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
         "timeout": config.search.timeout,
         **cost_record(spent),
     }
+
+
+def _total(phases: Sequence[Record], start: float) -> Record:
+    """All phases together; seconds: from the beginning of the command to its end."""
+    sums = {name: sum(phase[name] for phase in phases) for name in ("denoiser_rows", "denoiser_tokens")}
+    seconds = start + sum(phase["seconds"] + phase["overhead_seconds"] for phase in phases)
+    return {**sums, "seconds": round(seconds, 3)}
 
 
 def _reach(run: Run, folder: RunFolder) -> list[Reach]:
