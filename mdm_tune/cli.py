@@ -93,7 +93,9 @@ def search(
             "--workers", help="Processes on this machine that share the search, each with its own model.", **NUMBER
         ),
     ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Time two batches, price the search, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Time batches and proposals, price the search, and stop.")
+    ] = False,
     devices: Devices = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,

@@ -10,9 +10,10 @@ __all__ = ["HIDDEN", "one_line", "printable", "redacted", "shown_as", "without_p
 
 HIDDEN = "***"  # as SQLAlchemy writes it
 TEMPLATE = "driver"  # the scheme of the example in our own message, which holds no password
-USER = rf"\b(?!{TEMPLATE}:)([a-z][a-z0-9+.-]*://[^\s:/@\[]*):"
+# One / is left where a path was made of an address.
+USER = rf"\b(?!{TEMPLATE}:)([a-z][a-z0-9+.-]*:/{{1,2}}[^\s:/@\[]*):"
 PORT = r"\d{1,5}(?!\w)"
-WHOLE = re.compile(r"(://[^:/@]*):.*@", re.DOTALL)
+WHOLE = re.compile(r"(:/{1,2}[^:/@]*):.*@", re.DOTALL)
 WITH_HOST = re.compile(USER + rf"(?:\S*|(?!{PORT})\S[^@\n]*)@", re.IGNORECASE)
 WITHOUT_HOST = re.compile(USER + rf"(?!{PORT}|\*\*\*)[^\s@]*[^\s@:,;.)'\"\]}}]", re.IGNORECASE)
 OPTION = re.compile(
@@ -38,7 +39,7 @@ def redacted(value: Value) -> Value:
     """
     found: Any = value
     if isinstance(value, str):
-        if "://" in value or "=" in value:
+        if ":/" in value or "=" in value:
             found = OPTION.sub(rf"\1{HIDDEN}", WITH_HOST.sub(rf"\1:{HIDDEN}@", value))
             found = WITHOUT_HOST.sub(rf"\1:{HIDDEN}", found)
     elif isinstance(value, dict):

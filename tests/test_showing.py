@@ -27,6 +27,7 @@ SECRET = "hunter2"
             "'postgresql://host/db?x=1&sslPassword=***'; correct it",
         ),
         ("postgresql://me:hunter2: unknown key", "postgresql://me:***: unknown key"),
+        ("postgresql:/me:hunter2@host/db: no such file", "postgresql:/me:***@host/db: no such file"),
         ("POSTGRESQL+psycopg://me:hunter2@host", "POSTGRESQL+psycopg://me:***@host"),
     ],
 )

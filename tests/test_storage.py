@@ -292,6 +292,11 @@ def test_several_processes_create_one_database_at_once(tmp_path: Path) -> None:
         ("postgresql://u/p%40ss@127.0.0.1:1/db", r"got postgresql://\*\*\*; correct it"),
         ("postgresql://u:p%40ss", r"got postgresql://\*\*\*; correct it"),
         (f"redis://:{PASSWORD}@h:1", r"got redis://\*\*\*; correct it"),
+        (
+            "postgresql://u:***@h/db",
+            r"\*\*\* stands for the password, .* got postgresql://u:\*\*\*@h/db; put the password",
+        ),
+        ("redis://h?password=***", r"\*\*\* stands for the password"),
         ("sqlite://", "got one in memory; use sqlite:///path"),
         ("sqlite:///:memory:", "got one in memory; use sqlite:///path"),
         ("sqlite:////no/folder/a.db", r"cannot use sqlite:////no/folder/a.db \(unable to open database file\); check"),

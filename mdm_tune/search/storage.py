@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalRedisBackend
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.search.journal import open_journal
+from mdm_tune.showing import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -112,6 +113,11 @@ def _address(where: str) -> _Address:
         url = make_url(where)
     except (ArgumentError, ValueError):
         raise problem from None
+    if HIDDEN in (url.password, *url.query.values()):
+        raise InputError(
+            f"search.storage: {HIDDEN} stands for the password, which is never shown, got {redacted(where)}; put the "
+            "password in again, or leave it out where the driver finds it elsewhere (PGPASSWORD, ~/.pgpass)"
+        )
     path = url.get_backend_name() == "sqlite"  # may hold an @, as nothing else may but before the host
     if scheme is None or (not path and (where.count("@") > 1 or "@" in f"{url.database}")):
         raise problem  # a part of a password that looks like a host or a database would be shown
