@@ -276,9 +276,16 @@ def priced(value: float, **more: Any) -> dict[str, Any]:
     return {"counts": [2, 6], "alphas": None, "block_length": 8, **found, **more}
 
 
+RANGE = {"linear_steps_range": [2, None], "gain_expected": True}
+
+
 def profile_record(**changes: Any) -> dict[str, Any]:
     gap = {"nelbo": 0.25, "excess_ratio": 1.25, "measured": {"nelbo": 0.125, "ci": [-0.125, 0.5]}}
-    schedules = {"linear": priced(100.0), "beta": priced(98.5, a=0.75, b=0.40123456), "optimum": priced(98.25)}
+    schedules = {
+        "linear": priced(100.0),
+        "beta": priced(98.5, a=0.75, b=0.40123456),
+        "optimum": priced(98.25, same_counts_as=None),
+    }
     return {
         "other_block_lengths": [],
         "block_length": 64,
@@ -290,8 +297,9 @@ def profile_record(**changes: Any) -> dict[str, Any]:
         "end_of_text": None,
         "cross_entropy": [3.0 - i / 16 for i in range(32)],
         "stderr": [0.01] * 32,
+        "cross_entropy_ci": [[2.98 - i / 16, 3.02 - i / 16] for i in range(32)],
         "one_token_per_step": {"nelbo": 97.0, "ci": [96.0, 98.0]},
-        "budgets": [{"steps": 2, **schedules, "gap": gap, "linear_steps_for_same_nelbo": 3}],
+        "budgets": [{"steps": 2, **schedules, "gap": gap, "linear_steps_for_same_nelbo": 3, **RANGE}],
         "denoiser_rows": 1234,
         "seconds": 2.0,
         "files": {"run": "r", "profile": "p", "beta": "b.yaml", "optimum": "o.yaml"},
@@ -319,28 +327,30 @@ def test_the_curve_is_shown_in_nine_points_with_both_ends() -> None:
     table = curve_table(profile_record(), "here")
     cells = [list(map(str, column.cells)) for column in table.columns]
     assert cells[0] == ["0", "8", "16", "24", "32", "38", "46", "54", "62"]
-    assert cells[1][0] == "3.0000" and cells[2][0] == "0.0100"
+    assert cells[1][0] == "3.0000" and cells[2][0] == "[2.9800, 3.0200]"
     assert len(cells[3][0]) == 24 and len(cells[3][-1]) == round(24 * (3 - 31 / 16) / 3)
-    exact = curve_table(profile_record(exact=True, cross_entropy=[0.0] * 32), "here")
+    exact = curve_table(profile_record(exact=True, cross_entropy=[0.0] * 32, cross_entropy_ci=None), "here")
     assert set(exact.columns[2].cells) == {""} and set(exact.columns[3].cells) == {""}  # no errors, and no bar of 0 / 0
 
 
 def test_what_is_left_behind_is_said_in_one_sentence() -> None:
     (budget,) = profile_record()["budgets"]
     assert left_behind(budget) == (
-        "2 steps: linear needs 3 steps to be as good; on the curve that schedules are chosen on the best Beta is 0.25 "
-        "nats above the optimum over all (25.0 % of its loss above one token per step), on the losses 0.12 "
-        "[-0.12, 0.50]"
+        "2 steps: linear needs 3 steps [2, more than were tried] to be as good; on examples that chose neither the "
+        "best Beta is 0.12 [-0.12, 0.50] nats above the optimum over all (25.0 % of its loss above one token per step)"
+    )
+    assert left_behind({**budget, "linear_steps_range": [2, 5]}).startswith(
+        "2 steps: linear needs 3 steps [2, 5] to be"
     )
     exact = {"nelbo": 0.0, "excess_ratio": None, "measured": {"nelbo": 0.0, "ci": None}}
-    nothing = {**budget, "gap": exact, "linear_steps_for_same_nelbo": None}
-    assert left_behind(nothing).startswith("2 steps: linear needs more steps than were tried to be as good; on")
-    assert left_behind(nothing).endswith("above the optimum over all")
-    ranged = {**budget, "linear_steps_range": [2, None]}
-    assert left_behind(ranged).startswith("2 steps: linear needs 3 steps [2, more] to be as good; on")
-    for less, bounds in ((-1.5, [-3.0, 0.5]), (0.0, None), (2.0, [1.0, 3.0])):
-        more = {**budget["beta"], "minus_linear": {"nelbo": less, "ci": bounds}}
-        assert "2 steps: no gain over linear here; on" in left_behind({**budget, "beta": more})
+    nothing = {**budget, "gap": exact, "linear_steps_for_same_nelbo": None, "linear_steps_range": None}
+    assert left_behind(nothing) == (
+        "2 steps: linear needs more steps than were tried to be as good; the best Beta is 0 nats above the optimum "
+        "over all"
+    )
+    assert "2 steps: no gain over linear here; on" in left_behind({**budget, "gain_expected": False})
+    same = {**budget, "optimum": priced(98.25, same_counts_as="beta")}
+    assert left_behind(same).endswith("and takes its place")
 
 
 def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
