@@ -7,12 +7,12 @@ import importlib.util
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from mdm_tune.trust import require_trust
 
-__all__ = ["without_asking"]
+__all__ = ["scripts_run", "without_asking"]
 
 
 @contextmanager
@@ -40,6 +40,13 @@ def without_asking(trust_code: bool, what: str) -> Iterator[None]:
 
             changed.enter_context(_set(evaluate, "load", refuse))
         yield
+
+
+def scripts_run() -> bool:
+    """Whether the library datasets is one that runs scripts of the Hub, as before version 4."""
+    with suppress(ImportError):
+        return hasattr(importlib.import_module("datasets.config"), "HF_DATASETS_TRUST_REMOTE_CODE")
+    return False
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.benchmarks.leaves import Leaf, Messages
-from mdm_tune.errors import InputError
+from mdm_tune.consent import scripts_run, without_asking
+from mdm_tune.errors import InputError, MdmTuneError
 from mdm_tune.scratch import compiled_here
 from mdm_tune.statistics import Bounds
 from mdm_tune.trust import require_trust
@@ -70,8 +71,8 @@ def find_task(
     manager = manager_of(name, include_path, trust_code)
     for member, settings in _configs(manager, name):
         _check_kind(member, settings)
-    loaded = load_tasks(manager, name)
-    leaves = tuple(Leaf(task, chat, system, multiturn) for task in loaded["tasks"].values())
+    loaded = load_tasks(manager, name, trust_code)
+    leaves = tuple(Leaf(task, chat, system, multiturn, trust_code) for task in loaded["tasks"].values())
     for leaf in leaves:
         _set_shots(leaf, shots)
     return _judged(leaves, judgement(loaded, name, metric, filter))
@@ -90,15 +91,19 @@ def manager_of(name: str, include_path: str | None = None, trust_code: bool = Fa
     manager = _manager_with(name, include_path)
     for member, settings in _configs(manager, name):
         _refuse_programs(member, settings)
+        if scripts_run() and (settings.get("dataset_kwargs") or {}).get("trust_remote_code"):
+            require_trust(trust_code, f"dataset.task: {member} loads a script of the Hub, which")
     return manager
 
 
-def load_tasks(manager: Any, name: str) -> Mapping[str, Any]:
+def load_tasks(manager: Any, name: str, trust_code: bool = False) -> Mapping[str, Any]:
     """What is behind a name: ``tasks`` and ``groups``, each by name; raises InputError where it cannot be loaded."""
     try:
-        with silent():
+        with silent(), without_asking(trust_code, f"dataset.task: {name}"):
             loaded: Mapping[str, Any] = manager.load([name])
-    except Exception as error:  # whatever the harness, its tasks, datasets and the network raise
+    except MdmTuneError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the harness, its tasks, datasets and the network raise
         raise _cannot_load(name, manager, error) from error
     if not loaded["tasks"]:
         raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
@@ -268,7 +273,7 @@ def _configs(manager: Any, name: str, given: Mapping[str, Any] | None = None) ->
         yield from _configs(manager, str(own.get("group") or own.get("task") or member), own)
 
 
-def _cannot_load(name: str, manager: Any, error: Exception) -> InputError:
+def _cannot_load(name: str, manager: Any, error: BaseException) -> InputError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if isinstance(error, ImportError):
         return InputError(

@@ -12,9 +12,11 @@ from io import StringIO
 from typing import Any
 
 from mdm_tune.benchmarks.dealing import Document
+from mdm_tune.consent import without_asking
 from mdm_tune.datasets.examples import stable
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.messages import cut
+from mdm_tune.errors import InputError
+from mdm_tune.guard import calling
+from mdm_tune.messages import cut, shown
 
 __all__ = ["SHOT_SEED", "Leaf", "Messages", "templated"]
 
@@ -26,7 +28,8 @@ Messages = Sequence[Mapping[str, str]]
 class Leaf:
     """One task that is no group.
 
-    chat: from messages to the model's chat template. system and multiturn: see the harness's options of these names.
+    trust_code: whether the task may load programs of others. chat: from messages to the model's chat template. system
+    and multiturn: see the harness's options of these names.
     shown: by the id of a document whose prompt was made, the marks of the documents that it shows solved. solved: their
     fields.
     """
@@ -35,6 +38,7 @@ class Leaf:
     chat: Callable[[Messages], str] | None = None
     system: str | None = None
     multiturn: bool = True
+    trust_code: bool = False
     shown: dict[str, set[str]] = field(default_factory=dict)
     solved: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     _drawn: list[Mapping[str, Any]] = field(default_factory=list)
@@ -179,16 +183,18 @@ class Leaf:
         from lm_eval.api.instance import Instance
 
         instance = Instance("generate_until", dict(fields), ("", {}), 0, (self.name, 0, 1), resps=[answer])
-        try:
-            with redirect_stdout(StringIO()):  # some tasks print
-                for ensemble in self.task._filters:
-                    if ensemble.name == kept:
-                        ensemble.apply([instance])
-                return self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
-        except Exception as error:  # whatever a task's code raises
-            raise RunError(
-                f"task {self.name} cannot score the answer {answer[:80]!r}: {type(error).__name__}: {error}"
-            ) from error
+        what, place = f"task {self.name}", f"the answer {shown(answer, 80)}"
+        asked = without_asking(self.trust_code, f"dataset.task: {self.name}")
+        with (
+            calling(what, "choose another task or metric", place=place, verb="cannot score"),
+            asked,
+            redirect_stdout(StringIO()),
+        ):
+            for ensemble in self.task._filters:  # some tasks print
+                if ensemble.name == kept:
+                    ensemble.apply([instance])
+            found: object = self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
+            return found
 
 
 def templated(chat: Callable[[Messages], str], messages: Messages, add_generation_prompt: bool = True) -> str:

@@ -17,9 +17,11 @@ from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
 from mdm_tune.benchmarks.leaves import Leaf
 from mdm_tune.config.tasks import LmEvalDatasetConfig
+from mdm_tune.consent import without_asking
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
+from mdm_tune.guard import calling
 from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec, chat_prompt
 
@@ -85,7 +87,6 @@ class Task:
         return next((by[example.id] for by in self._weights.values() if example.id in by), 1.0)
 
 
-@silent()
 def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool = False) -> Task:
     """The task that a ``dataset`` section of type lm-eval describes, its documents dealt and its prompts rendered.
 
@@ -96,6 +97,12 @@ def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: 
     Raises InputError for whatever cannot be found or loaded, for too few documents, and for a task that has nothing to
     tune on.
     """
+    what = f"dataset.task: {config.task}"
+    with silent(), without_asking(trust_code, what), calling(what, "correct the task, or choose another", loading=True):
+        return _loaded(config, codec, root, trust_code)
+
+
+def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool) -> Task:
     found = _find(config, config.task, codec, trust_code, own=True)
     first = None if config.report == "all" else config.report
     official = {each.id: (leaf, each) for leaf in found.leaves for each in leaf.official[:first]}

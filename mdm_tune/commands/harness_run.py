@@ -17,8 +17,10 @@ from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_note
 from mdm_tune.commands.runs import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
+from mdm_tune.consent import without_asking
 from mdm_tune.errors import InputError, MdmTuneError, RunError
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.guard import described
 from mdm_tune.naming import settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import optimum_of, profiles_of
@@ -40,7 +42,7 @@ class Asked:
 
     own: the config's section, None for another task than the config's. limit: the first documents of each task only.
     manager: the harness's index that knows the name. splits: what the harness reports on, by task. samples: the numbers
-    of the documents by task, where only some are asked.
+    of the documents by task, where only some are asked. trust_code: whether tasks may load programs of others.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Asked:
     by: Judgement
     splits: Mapping[str, str]
     samples: Mapping[str, list[int]] | None = None
+    trust_code: bool = False
 
     def id(self, leaf: str, number: int) -> str:
         """The id of a document: that of the example which it is in ``mdm-tune evaluate``."""
@@ -104,8 +107,8 @@ def _asked(
         if include_path is None and isinstance(config.dataset, LmEvalDatasetConfig):
             include_path = config.dataset.include_path
         manager = manager_of(task, include_path, trust_code)
-        loaded = load_tasks(manager, task)
-        return Asked(task, None, shots, limit, manager, judgement(loaded, task), _splits(loaded))
+        loaded = load_tasks(manager, task, trust_code)
+        return Asked(task, None, shots, limit, manager, judgement(loaded, task), _splits(loaded), None, trust_code)
     for flag, given in {"--shots": shots, "--include-path": include_path}.items():
         if given is not None:
             raise InputError(f"{flag} goes with --task, got {given}; the config's own task has its settings in dataset")
@@ -119,10 +122,10 @@ def _asked(
     if limit is not None and own.folds is not None:
         raise InputError(f"--limit: a fold is reported as a whole, got {limit}; set dataset.report or leave folds out")
     manager = manager_of(own.task, own.include_path, trust_code)
-    loaded = load_tasks(manager, own.task)
+    loaded = load_tasks(manager, own.task, trust_code)
     by = judgement(loaded, own.task, own.metric, own.filter)
     first = own.report if isinstance(own.report, int) else None
-    return Asked(own.task, own, own.shots, limit or first, manager, by, _splits(loaded))
+    return Asked(own.task, own, own.shots, limit or first, manager, by, _splits(loaded), None, trust_code)
 
 
 def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
@@ -238,7 +241,7 @@ def _evaluated(model: Any, asked: Asked) -> Mapping[str, Any]:
 
     own = asked.own
     try:
-        with silent():
+        with silent(), without_asking(asked.trust_code, f"dataset.task: {asked.name}"):
             results: Mapping[str, Any] = simple_evaluate(
                 model=model,
                 tasks=[asked.name],
@@ -252,8 +255,8 @@ def _evaluated(model: Any, asked: Asked) -> Mapping[str, Any]:
             )
     except MdmTuneError:
         raise
-    except Exception as error:  # whatever a task's code raises
-        raise RunError(f"lm-evaluation-harness failed on {asked.name}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a task's code raises
+        raise RunError(f"lm-evaluation-harness failed on {asked.name}: {described(error)}") from error
     return results
 
 
