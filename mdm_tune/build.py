@@ -13,6 +13,7 @@ from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.config.tasks import BenchmarkConfig
+from mdm_tune.datasets.impossible import Impossible
 from mdm_tune.datasets.readers import read_examples
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES, Dataset, Use, bundled, law_dataset, text_dataset
@@ -232,7 +233,10 @@ def build_metrics(
         assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
         return quality.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
-        return quality.PathLikelihood(name, config.sampler.order), reported
+        impossible = Impossible(model.denoiser, model.codec)
+        for split in dataset.splits.values() if dataset is not None else ():
+            impossible.refuse(split, f"objective {name}")
+        return quality.PathLikelihood(name, config.sampler.order, why=impossible.told), reported
     law = law_of(model)
     assert law is not None
     if name == "order_kl":

@@ -267,5 +267,5 @@ def difference(first: Scores, second: Scores) -> Estimate:
 def _rows(result: Unmasked, first: int, count: int) -> Unmasked:
     """The part of a result that begins at row ``first``; what it cost belongs to the whole."""
     here = slice(first, first + count)
-    nll = None if result.nll is None else result.nll[here]
-    return Unmasked(result.tokens[here], nll, result.nfe[here], 0, 0)
+    nll, bad = (None if each is None else each[here] for each in (result.nll, result.impossible))
+    return Unmasked(result.tokens[here], nll, result.nfe[here], 0, 0, bad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -105,6 +105,14 @@ class Setting:
             return to_counts(Linear(), self.steps, size, rule)
         revealed = np.cumsum((0, *self.counts)) / self.length
         return to_counts(Alphas(tuple(revealed.tolist())), len(self.counts), size, rule)
+
+    def calls_for(self, size: int, rule: CountRule) -> float:
+        """Denoiser calls that a row with ``size`` positions to fill waits for, in expectation for ancestral reveal."""
+        return replace(
+            self,
+            length=size,
+            counts=None if self.counts is None else self.counts_for(size, rule),
+        ).nfe
 
     def checked(self) -> Setting:
         """The setting itself; raises InputError where a step reveals tokens of two blocks."""

@@ -23,6 +23,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
 from mdm_tune.evaluation import difference
+from mdm_tune.profile.choosing import weights_of
 from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.results import RunFolder
@@ -138,9 +139,7 @@ def random_order(profiles: Profiles) -> Iterator[str]:
         prices = []
         for share in (even_shares, profiles.steps_of_blocks):
             evaluator.shares[SIZE] = share
-            prices.append(
-                unseen.prices(profiles.weights(evaluator.setting(profiles.chooser.best_beta(steps, share), steps)))
-            )
+            prices.append(unseen.prices(weights_of(evaluator.setting(profiles.chooser.best_beta(steps, share), steps))))
         shares = " -> ".join(listed(share(steps, LENGTH, SIZE)) for share in (even_shares, profiles.steps_of_blocks))
         values = [estimate(each) for each in prices]
         yield compared("random", "NELBO, nats", steps, shares, values, estimate(prices[1] - prices[0]))

@@ -467,7 +467,7 @@ def test_a_token_that_the_model_excludes_is_named() -> None:
     with pytest.raises(InputError, match=r"infinite for example 2 at position \d with 2 tokens visible") as caught:
         measure(law, start_of(law, originals), originals, seeds(4), examples=4, points=3)
     position = int(str(caught.value).split("position ")[1].split()[0])
-    assert f"its token {int(originals[2, position])} probability 0" in str(caught.value)
+    assert f"probability 0 to token {int(originals[2, position])};" in str(caught.value)
 
 
 def test_a_denoiser_that_fails_is_named_with_its_row() -> None:

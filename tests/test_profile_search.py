@@ -18,6 +18,7 @@ from mdm_tune.commands.events import BudgetStarted, RunEvent
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.counts import grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.profile.choosing import weights_of
 from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, optima
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear
@@ -56,7 +57,7 @@ def test_the_price_is_what_sampling_costs(tmp_path: Path, sampler: dict[str, Any
         sampled = found.run.evaluator.score(setting, "tune").values
         assert sampled is not None
         order = [int(name) for name in found.run.evaluator.split("tune").shuffled().ids]  # that a profile has
-        gap = sampled[order] - found.profile.prices(found.weights(setting))
+        gap = sampled[order] - found.profile.prices(weights_of(setting))
         assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(400)
         assert gap.std() / math.sqrt(400) < 0.2
 

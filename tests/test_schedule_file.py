@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.commands.runs import other_samplers
+from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.counts import to_counts
 from mdm_tune.errors import InputError
 from mdm_tune.naming import settings_of

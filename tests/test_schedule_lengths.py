@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mdm_tune.build import Run, build
-from mdm_tune.commands.runs import other_samplers
+from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import load_config
 from mdm_tune.counts import to_counts
 from mdm_tune.datasets.splits import USES, Dataset, masked_split

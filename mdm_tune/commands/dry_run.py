@@ -17,7 +17,7 @@ from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Notify, Warnings, tell_loaded
 from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
-from mdm_tune.datasets.splits import Use
+from mdm_tune.datasets.splits import PADDING, Use
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.answers import MODEL
@@ -139,8 +139,8 @@ def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
     needed = profiles.guides or (evaluator.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
     phases = [_profile_phase(run, spent)] if needed and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
-    forwards, width = _per_call(run, spent)
     for use in get_args(Use):
+        forwards, width = _per_call(run, use)
         count = schedules_of(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and profiles.prices_objective  # what a profile prices
@@ -149,34 +149,42 @@ def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
-        seconds = (rows * spent.seconds / spent.denoiser_rows if rows else exact) / workers
+        seconds = (_seconds(rows * width, spent) if rows else exact) / workers
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
     return phases
 
 
-def _per_call(run: Run, spent: Cost) -> tuple[int, float]:
-    """Sequence forwards of a row at each call (guidance makes two), and the tokens of one, prompts included."""
+def _per_call(run: Run, use: Use) -> tuple[int, float]:
+    """Sequence forwards of a row at each call (guidance makes two), and the tokens of one of that split, all told."""
     forwards: int = getattr(run.evaluator.denoiser, "forwards", 1)
-    return forwards, spent.denoiser_tokens / spent.denoiser_rows if spent.denoiser_rows else run.evaluator.length
+    if run.dataset is None:
+        return forwards, run.evaluator.length
+    return forwards, float((run.dataset.splits[use].start != PADDING).sum(1).double().mean())
+
+
+def _seconds(tokens: float, spent: Cost) -> float:
+    """What so many tokens take at the speed of the two batches."""
+    return tokens * spent.seconds / max(1, spent.denoiser_tokens)
 
 
 def _profile_phase(run: Run, spent: Cost) -> Record:
     """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
     evaluator, settings = run.evaluator, run.config.profile
     uses: tuple[Use, ...] = ("tune", "choose") if evaluator.metric.name == "nelbo" else ("tune",)  # to choose with it
-    forwards, width = _per_call(run, spent)
-    rows, length = 0, evaluator.length
+    total, length = Cost(), evaluator.length
     for size, use in product(evaluator.block_lengths, uses):
-        whole = len(evaluator.split(use).ids)
+        split, (forwards, width) = evaluator.split(use), _per_call(run, use)
+        whole = len(split.ids)
         examples, block = min(example_count(run), whole), size or length
         ends = length // block * min(block, 2)  # those of every block are measured, however many points are asked for
-        rows += forwards * examples * min(max(settings.points, ends), length)
+        rows = forwards * examples * min(max(settings.points, ends), length)
         if settings.answers == MODEL:  # drawn one token a step
-            rows += forwards * length * (examples if settings.tolerance is None else whole)
-    cost = Cost(rows, round(rows * width), rows * spent.seconds / max(1, spent.denoiser_rows))
-    return {"phase": "profile", "schedules": 0, **cost_record(cost), "memory_bytes": _peak_memory()}
+            drawn = split.shuffled().first(examples if settings.tolerance is None else whole)
+            rows += forwards * int(drawn.hidden.sum())
+        total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
+    return {"phase": "profile", "schedules": 0, **cost_record(total), "memory_bytes": _peak_memory()}
 
 
 def _detectable(run: Run, timed: list[Scores]) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
-from mdm_tune.commands.runs import other_samplers
+from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.consent import without_asking

@@ -18,6 +18,7 @@ from mdm_tune.evaluation import Scores
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.answers import retold
+from mdm_tune.profile.choosing import weights_of
 from mdm_tune.profile.prices import price_budget, write_profile
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
@@ -146,7 +147,7 @@ def winner_notes(profiles: Mapping[int | None, Profiles], winner: Scores) -> Ite
     here = profiles.get(setting.block_length) or next(iter(profiles.values()))
     label = f"at {setting.steps} steps the winner {setting.label}"
     if here.taken and (worse := here.profile.worse_than_uniform()) is not None:
-        priced = np.flatnonzero(here.weights(setting))
+        priced = np.flatnonzero(weights_of(setting))
         if ((priced >= worse[0]) & (priced <= worse[1])).any():
             yield Note(
                 f"{label} reveals tokens where the model predicts worse than uniform guessing, with {worse[0]} to "

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,17 +14,17 @@ import torch
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
 from mdm_tune.commands.profile_run import profile_notes
+from mdm_tune.commands.schedule_notes import alike, lacking, other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.example_records import difference_records, example_records, reported_records
-from mdm_tune.messages import cut, shown_path
-from mdm_tune.naming import is_file, own_steps, settings_of
+from mdm_tune.naming import own_steps, settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.records import Record, comparison_records, cost_record, plan_record, row_record
-from mdm_tune.results import RunFolder, ScheduleFile, load_schedule
+from mdm_tune.results import RunFolder
 from mdm_tune.sampling.adaptive import check_adaptive, score_adaptive
 from mdm_tune.sampling.adaptive_names import Adaptive, parse_adaptive
 from mdm_tune.sampling.unmasking import Step
@@ -33,9 +32,7 @@ from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
 from mdm_tune.text import Codec
 
-STRETCHED = "its curve is cut into counts for that length"
-
-__all__ = ["evaluate", "other_samplers", "sample"]
+__all__ = ["evaluate", "sample"]
 
 
 def evaluate(
@@ -77,7 +74,9 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
     asked = [each for each in profiles.values() if each.taken]
     notes = (note for each in asked for note in profile_notes(each))
-    for note in (*other_samplers(run, dict.fromkeys(files)), *notes):
+    for note in (*other_samplers(run, dict.fromkeys(files)), *notes, *lacking([*fixed, *unnamed], budgets)):
+        notify(note)
+    for note in alike(settings):
         notify(note)
     for plan, number, size in product(adaptive, budgets, profiles):
         here = run.evaluator.at(size)
@@ -262,59 +261,3 @@ def _beside_a_profile(folder: RunFolder) -> Iterator[Note]:
             f"linear is used, since {folder.path} holds no search; the profile's schedules are {' and '.join(found)}: "
             f"give --schedule {found[0]} to use one"
         )
-
-
-def _tokens(file: ScheduleFile) -> str:
-    """The length that a file was tuned for; a mean of many with its range, where the file says so."""
-    found = file.record.get("lengths")
-    if not isinstance(found, dict) or found.get("fixed", True):
-        return f"{file.length} tokens"
-    return f"{file.length} tokens (the mean of {found.get('least')} to {found.get('most')})"
-
-
-def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another sampler, another length, or in other blocks."""
-    for name in filter(is_file, names):
-        file = load_schedule(name)
-        found = file.record.get("sampler")
-        tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
-        now = run.config.sampler.record
-        changed = [
-            f"{key} {cut(tuned[key])} (here {cut(now[key])})" for key in now if key in tuned and tuned[key] != now[key]
-        ]
-        if changed:
-            yield Note(f"{name} was tuned for {', '.join(changed)}", "other-sampler")
-        yield from _other_sources(run, name, file)
-        if file.length != run.evaluator.length:
-            text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
-            yield Note(text, "other-length")
-        here = [size or file.length for size in run.evaluator.block_lengths]
-        said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
-        for size in sorted(said.difference(here)):
-            text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"
-            yield Note(text, "other-blocks")
-        yield from _kept_warnings(name, file.record.get("warnings"))
-
-
-def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:
-    """A note where a file was tuned for another model, other data or code than those here: it may be worth less."""
-    found, here = file.record.get("fingerprints") or {}, run.fingerprints
-    names = {
-        "model": "another model",
-        "dataset": "other data or another seed",
-        "code": "other code",
-        "task": "another task",
-    }
-    keys = [key for key in names if key in found and key in here and found[key] != here[key]]
-    other = [f"{names[key]} ({cut(found[key])}, here {here[key]})" for key in keys]
-    if other:
-        yield Note(f"{shown_path(name)} was tuned for {' and '.join(other)}", "other-source")
-
-
-def _kept_warnings(name: str, found: object) -> Iterator[Note]:
-    """What the command that wrote a schedule file warned of; nothing of what a person has changed there is trusted."""
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict) and isinstance(each.get("code"), str) and isinstance(each.get("text"), str):
-            advice = each.get("advice")
-            told = f"{Path(name).name} was written with the warning: {each['text']}"
-            yield Note(told, each["code"], advice if isinstance(advice, str) else "")

@@ -158,6 +158,9 @@ def _budgets(
         doubts = list(winner_notes(profiles, found.winner))
         for note in doubts:
             notify(note)
+        if found.alike:
+            alike = ", ".join(found.alike)
+            notify(Note(f"at {budget} steps {found.winner.setting.label} has the same counts as {alike}"))
         codes = dict.fromkeys(note.code for note in doubts if note.code is not None)
         budgets.append(replace(found, codes=tuple(codes)))
     return budgets, list(profiles.values())
@@ -180,6 +183,8 @@ def _write_result(
     spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
     record = search_record(run, folder, budgets, spent) | run.programs
     record["reported"] = list(reported_records(run, reported))
+    for each, budget in zip(record["budgets"], budgets, strict=True):
+        each["same_counts"] = list(budget.alike)
     record["seconds_late"] = late
     record["warnings"] = warned.records
     folder.write_json(folder.result.name, record)

@@ -133,7 +133,8 @@ class PathLikelihood:
     """-log probability of the data along the sampler's own path, nats per sequence, tokens priced at temperature 1.
 
     name ``nelbo``: random order and ancestral reveal, an unbiased estimate of the NELBO. name ``path_nll``: orders that
-    look at predictions alone, exactly -log q(x); for ``confidence`` at temperature 0 it scores the order.
+    look at predictions alone, exactly -log q(x); for ``confidence`` at temperature 0 it scores the order. why: what a
+    message says of a token that has probability 0.
     """
 
     name: Literal["nelbo", "path_nll"]
@@ -141,6 +142,7 @@ class PathLikelihood:
     direction: Direction = "minimize"
     reference: bool = True
     bounds: Bounds | None = None
+    why: Callable[[int], str] = "token {}".format
 
     @property
     def label(self) -> str:
@@ -154,9 +156,12 @@ class PathLikelihood:
         found = result.nll.cpu().numpy()
         if not np.isfinite(found).all():
             row = int(np.flatnonzero(~np.isfinite(found))[0])
+            at = -1 if result.impossible is None else int(result.impossible[row])
+            where = "" if at < 0 else f" at position {at}"
+            token = "one of its tokens" if at < 0 else self.why(int(split.originals[row, at]))
             raise InputError(
-                f"{self.name} is infinite for example {row}: the model gives one of its tokens probability 0; "
-                "use data that the model can produce, or another metric"
+                f"{self.name} is infinite for {split.named(row)} of the {split.use} split{where}: the model gives "
+                f"probability 0 to {token}; use data that the model can produce, or another metric"
             )
         return found
 

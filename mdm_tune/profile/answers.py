@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mdm_tune.build import Run
+from mdm_tune.datasets.impossible import Impossible
 from mdm_tune.datasets.rows import reference_tokens
 from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split, Use
@@ -39,6 +40,7 @@ def answered(
     Raises InputError for a reference that is unknown at some position, and for a file that cannot be read or lacks an
     example.
     """
+    impossible = Impossible(run.model.denoiser, run.model.codec)
     if source == REFERENCE:
         unknown = (split.hidden & (split.originals < 0)).any(1)
         if bool(unknown.any()):
@@ -48,12 +50,16 @@ def answered(
                 f"the {split.use} split has none for some; set profile.answers to model, or give each an answer "
                 "and, where answers are shorter than dataset.generation_length, the model end tokens (model.end_tokens)"
             )
+        impossible.refuse(split, "the loss of a profile")
         return split, Cost()
     if source != MODEL:
-        return _from_file(run, split, Path(source)), Cost()
+        given = _from_file(run, split, Path(source))
+        impossible.refuse(given, "the loss of a profile")
+        return given, Cost()
 
     def make() -> Record:
-        setting = run.evaluator.setting(Linear(), run.evaluator.length)
+        longest = int(split.hidden.sum(1).max())
+        setting = run.evaluator.setting(Linear(), max(run.evaluator.length, longest))
         drawn = run.evaluator.fill([setting], split.start, split.seeds)
         return {"tokens": drawn.tokens.tolist(), "cost": [drawn.denoiser_rows, drawn.denoiser_tokens]}
 

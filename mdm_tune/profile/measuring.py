@@ -65,6 +65,8 @@ def measure(
     notify: Callable[[PointMeasured], None] = lambda event: None,
     ask: Ask | None = None,
     groups: Groups | None = None,
+    named: Callable[[int], str] = "example {}".format,
+    why: Callable[[int], str] = "token {}".format,
 ) -> Profile:
     """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
 
@@ -75,6 +77,7 @@ def measure(
     curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
     the same share of its own. end_tokens: from the first of them in its original on, a row's hidden positions are told
     apart as the end of its text. groups: a name for each row, where some are no independent examples.
+    named, why: what messages call a row, and a token that has probability 0.
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
@@ -95,7 +98,7 @@ def measure(
     ruler.begin(examples)
     while len(ruler.points) < points and (place := ruler.widest()) is not None:
         ruler.add(place)
-    ruler.groups = groups
+    ruler.groups, ruler.named, ruler.why = groups, named, why
     reached = None if adaptive is None else _refine(ruler, adaptive)
     return ruler.profile(time.monotonic() - began, reached)
 
@@ -151,6 +154,8 @@ class _Ruler:
             row = int((self.sizes == 0).nonzero()[0, 0])
             raise InputError(f"example {row} has no masked position, so that there is nothing to predict; remove it")
         self.groups: Groups | None = None
+        self.named: Callable[[int], str] = "example {}".format
+        self.why: Callable[[int], str] = "token {}".format
         self.length = round(float(self.sizes.double().mean())) if length is None else length
         self.block_length = self.length if block_length is None else block_length
         if self.block_length < 1:
@@ -285,8 +290,8 @@ class _Ruler:
         if np.isinf(found.losses).any():
             row, at = np.argwhere(np.isinf(found.losses))[0].tolist()
             raise InputError(
-                f"the loss is infinite for example {int(names[row])} at position {at} {where}: the model gives its "
-                f"token {int(self.originals[rows][row, at])} probability 0; use data that it can produce"
+                f"the loss is infinite for {self.named(int(names[row]))} at position {at} {where}: the model gives "
+                f"probability 0 to {self.why(int(self.originals[rows][row, at]))}; use data that it can produce"
             )
         return np.stack([found.losses, found.entropies])
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mdm_tune.blocks import Shares
 from mdm_tune.build import Run
 from mdm_tune.config.rules import OPTIMUM
+from mdm_tune.datasets.impossible import Impossible
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores
 from mdm_tune.models import law_of
@@ -137,6 +138,8 @@ class Profiles:
             notify=self.notify,
             ask=None if self.run.replicas is None else self.run.replicas.predictions,
             groups=getattr(split, "shared", None),
+            named=split.named,
+            why=Impossible(evaluator.denoiser, self.run.model.codec).told,
         )
         found = replace(
             found,
@@ -194,10 +197,6 @@ class Profiles:
         """NELBO by example (examples,), nats per sequence, of what is chosen without the example."""
         return held_out(self.chooser, self.folds, choose)
 
-    def weights(self, setting: Setting) -> Floats:
-        """How many tokens (length,) the setting prices at each entry of the curve."""
-        return weights_of(setting)
-
     def optimum(self, steps: int) -> Schedule:
         """The schedule of least NELBO among all, within and outside the family; the best Beta's plan if not clearly."""
         kept = self.keeps_optimum(steps)
@@ -241,7 +240,7 @@ class Profiles:
             points.setdefault(evaluator.setting(beta, steps).key, beta)
         return Guide(
             tuple(beta for key, beta in points.items() if key not in known),
-            (lambda setting: float(self.weights(setting) @ self.pricer.curve)) if self.prices_objective else None,
+            (lambda setting: float(weights_of(setting) @ self.pricer.curve)) if self.prices_objective else None,
             self._choose if self.prices_objective else None,
             self.optimum(steps) if OPTIMUM in settings.baselines else None,
         )
@@ -260,7 +259,7 @@ class Profiles:
         curve = self._chooser(profile).pricer.curve
         linear = self.run.evaluator.setting(Linear(), setting.steps)
         values = prices_of(profile, setting, sampler)
-        more = float((self.weights(setting) - self.weights(linear)) @ curve)
+        more = float((weights_of(setting) - weights_of(linear)) @ curve)
         losses, value = profile.estimated(values), float(prices_of(profile, linear, sampler).mean()) + more
         ci = None if losses.ci is None else (losses.ci[0] - losses.value + value, losses.ci[1] - losses.value + value)
         given = None if profile.exact else values

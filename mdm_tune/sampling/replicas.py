@@ -128,10 +128,10 @@ class Replicas:
                 for rows in self._shards(len(tokens))
             ]
         )
-        filled, nlls, nfes, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
-        nll = None if reference is None else torch.from_numpy(np.concatenate(nlls))
-        nfe = torch.from_numpy(np.concatenate(nfes))
-        return Unmasked(torch.from_numpy(np.concatenate(filled)), nll, nfe, sum(denoiser_rows), sum(denoiser_tokens))
+        filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
+        nll, bad = (None if reference is None else torch.from_numpy(np.concatenate(x)) for x in (nlls, impossible))
+        done, nfe = (torch.from_numpy(np.concatenate(each)) for each in (filled, nfes))
+        return Unmasked(done, nll, nfe, sum(denoiser_rows), sum(denoiser_tokens), bad)
 
     def predictions(
         self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
@@ -290,8 +290,8 @@ def _unmask(
     tensors = _unpacked(arrays, device)
     plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
     found = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
-    nll = None if found.nll is None else found.nll.cpu().numpy()
-    return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), found.denoiser_rows, found.denoiser_tokens
+    nll, bad = (None if each is None else each.cpu().numpy() for each in (found.nll, found.impossible))
+    return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), bad, found.denoiser_rows, found.denoiser_tokens
 
 
 def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], **options: Any) -> Predicted:

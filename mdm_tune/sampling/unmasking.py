@@ -38,7 +38,8 @@ class Unmasked:
 
     tokens (rows, length) int64. nll (rows,) float64: -log probability of the reference, in nats; None without one.
     nfe (rows,) int64: denoiser calls that the row waited for. denoiser_rows: sequence forwards, identical rows of a
-    step counted once. denoiser_tokens: their positions, padding left out.
+    step counted once. denoiser_tokens: their positions, padding left out. impossible (rows,) int64: the position of the
+    first token of the reference that was given probability 0, -1 where there is none; None without a reference.
     """
 
     tokens: Tensor
@@ -46,6 +47,7 @@ class Unmasked:
     nfe: Tensor
     denoiser_rows: int
     denoiser_tokens: int
+    impossible: Tensor | None = None
 
 
 def unmask(
@@ -98,8 +100,8 @@ def unmask(
         if on_step is not None:
             on_step(Step(number, state.tokens, hidden & ~state.hidden))
         number += 1
-    nll = state.nll if reference is not None else None
-    return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens)
+    nll, impossible = (state.nll, state.impossible) if reference is not None else (None, None)
+    return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens, impossible)
 
 
 class _State:
@@ -125,6 +127,7 @@ class _State:
         self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
         self.scores = torch.zeros_like(self.log_prob)
         self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
+        self.impossible = torch.full((rows,), -1, device=tokens.device)
         self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
 
     @property
@@ -161,6 +164,9 @@ class _State:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = torch.where(positions, self.drawn, self.tokens)
         self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
+        if self.reference is not None:
+            bad = positions & torch.isneginf(self.log_prob)
+            self.impossible = torch.where(bad.any(1) & (self.impossible < 0), bad.int().argmax(1), self.impossible)
 
     def stop(self) -> None:
         """Fill the rows whose text has ended, with the token that ended it."""

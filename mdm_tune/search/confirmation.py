@@ -69,7 +69,7 @@ class Budget:
     the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
     linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer than were asked for; exhausted:
     because no counts are left. cost: of the budget, pilot and tuning (the trials) included. codes: of the warnings that
-    concern the winner at this budget.
+    concern the winner at this budget. alike: other schedules with the winner's plan.
     """
 
     steps: int
@@ -95,6 +95,7 @@ class Budget:
     pilot: Cost = field(default_factory=Cost)
     loser: Loser | None = None
     codes: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def judged(self) -> Gain:
@@ -188,8 +189,23 @@ def confirm(
         all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
         tuning,
         sum((scores.cost for scores in (*chosen, scored, *others)), tuning),
+        alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
         loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
     )
+
+
+def _alike(winner: Setting, schedule: Schedule, sides: Sequence[Side]) -> tuple[str, ...]:
+    """The other schedules, baselines and trials, whose plan is the winner's: of those the named one is reported."""
+    found = set()
+    for side in sides:
+        named = {
+            name: side.evaluator.setting(each, winner.steps).key
+            for name, each in side.baselines.items()
+            if each != schedule
+        }
+        tried = {trial.schedule.name: trial.key for trial in side.trials if trial.schedule != schedule}
+        found |= {name for name, key in (tried | named).items() if key == winner.key}
+    return tuple(sorted(found))
 
 
 def _returned(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from mdm_tune.build import Run
@@ -37,8 +37,10 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
     evaluator = run.evaluator
     if evaluator.exact:
         return 0
-    calls = sum(evaluator.setting(Linear(), budget).nfe for budget in steps)
-    rows = schedules * len(evaluator.split(use).ids) * calls
+    sizes, rows = Counter(evaluator.split(use).hidden.sum(1).tolist()), 0.0
+    for setting in (evaluator.setting(Linear(), budget) for budget in steps):
+        calls = (number * setting.calls_for(size, evaluator.sampler.rule) for size, number in sizes.items())
+        rows += schedules * sum(calls)
     if use == "report" and reference and (many := reference_of(evaluator, run.config.sampler.steps)) is not None:
         setting, examples = many
         rows += setting.nfe * examples
