@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import traceback
@@ -76,7 +77,15 @@ def command(words: Sequence[str]) -> str:
     """A command to paste, and what has to be put into it again before."""
     shown = [without_password(word) for word in words]
     again = f"  # put the password in again for {HIDDEN}" if shown != [*words] else ""
-    return shlex.join(["mdm-tune", *shown]) + again
+    return " ".join(["mdm-tune", *map(_quoted, shown)]) + again
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; with control characters or bytes that are no text, in the form that bash has for them."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
 
 
 def unforeseen(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from mdm_tune.console import complain
 from mdm_tune.errors import InputError
-from mdm_tune.messages import bounded, shown
+from mdm_tune.messages import bounded, shown, system_reason
 from mdm_tune.numerals import whole
 from mdm_tune.signals import INTERRUPTED
 from mdm_tune.streams import drop_results
@@ -57,6 +57,10 @@ class Commands(TyperGroup):
         except BrokenPipeError:  # the reader of stdout has seen enough
             drop_results()
             code = 0
+        except OSError as error:  # the help on a full disk; a command says by itself what failed
+            drop_results()
+            complain(f"error: cannot write to stdout: {system_reason(error)}")
+            code = 1
         except SystemExit as error:  # Rich's answer to a closed pipe, such as of --help | head -1
             if not isinstance(error.__context__, BrokenPipeError):
                 raise

@@ -148,6 +148,12 @@ def test_a_reader_of_the_help_may_leave() -> None:
     assert done.stdout.endswith(b"\n0\n") and done.stderr == b""
 
 
+def test_a_help_that_cannot_be_written_is_no_traceback() -> None:
+    done = shell("mdm-tune --help > /dev/full")
+    assert done.returncode == 1 and done.stderr.startswith(b"error: cannot write to stdout: No space left on device")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_closed_standard_files_are_no_error(tmp_path: Path) -> None:
     """A file that got the number of the closed stderr would hold what is said."""
     done = shell(f"mdm-tune search {CONFIG} --trials 2 --set sampler.steps=[4] --output {tmp_path}/run >&- 2>&- <&-")

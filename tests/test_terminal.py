@@ -67,6 +67,7 @@ def test_a_suggested_command_says_what_has_to_be_put_in_again() -> None:
         "mdm-tune search 'a b.yaml' --set 'search.storage=postgresql://me:***@127.0.0.1:1/db' --resume"
         "  # put the password in again for ***"
     )
+    assert command(["search", "c\udcff's\n.yaml"]) == "mdm-tune search $'c\\xff\\x27s\\x0a.yaml'"  # as bash reads it
     assert command(["search", "c.yaml", "--resume"]) == "mdm-tune search c.yaml --resume"
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TextIO
 
@@ -24,6 +25,7 @@ from mdm_tune.showing import printable, redacted
 
 __all__ = ["Team", "shared_out"]
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 60.0  # seconds that workers get to write down the result that they all have
 
 
@@ -68,12 +70,17 @@ class Team:
         every = 1 + len(self.devices)
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // every)))  # the workers inherit it
         context = multiprocessing.get_context("spawn")  # the threads of PyTorch do not survive a fork
-        for number, names in enumerate(self.devices, start=2):
-            process = context.Process(
-                target=_work, args=(self.config, names, self.allow, number, self.since), name=f"worker {number}"
-            )
-            process.start()
-            self.processes.append(process)
+        resource_tracker.ensure_running()  # when it starts by itself, it lets the signals through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # inherited, from the first instruction on
+        try:
+            for number, names in enumerate(self.devices, start=2):
+                process = context.Process(
+                    target=_work, args=(self.config, names, self.allow, number, self.since), name=f"worker {number}"
+                )
+                process.start()
+                self.processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> Team:
         return self
@@ -93,7 +100,7 @@ class Team:
 
 def _work(config: Config, devices: tuple[str, ...], allow: Permissions, number: int, since: float | None) -> None:
     """The life of a worker: resume the search, say everything into its log, end with its parent."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)  # the parent is told, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with (Path(config.output) / f"worker-{number}.log").open("w", encoding="utf-8", buffering=1) as log:
