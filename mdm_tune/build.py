@@ -27,6 +27,7 @@ from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.metrics.reported import Mauve, text_metrics
 from mdm_tune.models import law_of, load_model, placed
 from mdm_tune.permissions import Permissions
+from mdm_tune.results import RunFolder
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.replicas import Replicas
@@ -128,6 +129,8 @@ def _guided(denoiser: Denoiser, config: Config, length: int, closing: int) -> De
 def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu") -> Run:
     """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined."""
     model = load_model(config.model, device, allow)
+    if model.clock is not None and (moment := RunFolder(config.output).kept_moment()) is not None:
+        model.clock.now = moment  # so that a run that goes on has the prompts that it began with
     benchmark = None
     if isinstance(config.dataset, BenchmarkConfig):
         benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)

@@ -8,6 +8,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.reading import read_json
 from mdm_tune.schedule_file import FORMAT, ScheduleBudget, ScheduleFile, load_schedule
 from mdm_tune.showing import redacted
+from mdm_tune.text import Clock
 from mdm_tune.version import __version__
 
 __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions"]
@@ -44,10 +46,28 @@ class RunFolder:
         self.schedule = self.path / "schedule.yaml"
         self.result = self.path / "search.json"
         self.identity = self.path / "run.json"
+        self.moment = self.path / "moment.json"
 
     def profile(self, use: str, mark: str = "") -> Path:
         """Where the profile measured on a split is kept. mark: tells it from those in other blocks."""
         return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{mark}.json"
+
+    def kept_moment(self) -> datetime | None:
+        """The time that the prompts of this run were rendered at, where a chat template asked for it."""
+        if not self.has(self.moment):
+            return None
+        try:
+            return datetime.fromisoformat(self.read(self.moment)["now"])
+        except (InputError, KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{self.moment} is damaged: it holds the time that prompts were rendered at; restore it, or delete it "
+                "and start again with --overwrite"
+            ) from None
+
+    def keep_moment(self, clock: Clock | None) -> None:
+        """Keep the time of a clock that a chat template has asked; a time that is kept already stays."""
+        if clock is not None and clock.asked and not self.has(self.moment):
+            self.write_json(self.moment.name, {"now": clock.now.isoformat()})
 
     @property
     def holds_search(self) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from mdm_tune.errors import InputError
 from mdm_tune.messages import shown
 
-__all__ = ["Codec", "Symbols", "chat_prompt", "lost"]
+__all__ = ["Clock", "Codec", "Symbols", "chat_prompt", "lost"]
 
 
 class Codec(Protocol):
@@ -19,7 +21,8 @@ class Codec(Protocol):
 
     end_tokens: ids that end a text, () where there are none; the first is what fills the rest of an answer. Where some
     text is read as a special token, a codec may have ``specials(text)``, the place and the text of each, and
-    ``encode(text, plain)``, which reads those at the places ``plain`` as text. It may have a ``fingerprint``.
+    ``encode(text, plain)``, which reads those at the places ``plain`` as text. It may have a ``fingerprint``,
+    and a ``clock`` where its chat template may ask for the time.
     """
 
     @property
@@ -43,6 +46,26 @@ class Codec(Protocol):
         Raises InputError where the model has no chat template.
         """
         ...
+
+
+@dataclass
+class Clock:
+    """The time that a chat template is told, so that a search which goes on another day has the prompts it began with.
+
+    now: when the codec was made, until a run that is gone on with says otherwise. asked: whether a template wanted it.
+    """
+
+    now: datetime = field(default_factory=datetime.now)
+    asked: bool = False
+
+    def told(self, forms: Iterable[str]) -> dict[str, str]:
+        """The time in each form of ``strftime``; a template asks for it by strftime_now."""
+        self.asked = True
+        found = {}
+        for form in forms:
+            with suppress(ValueError):  # a text that is no form
+                found[form] = self.now.strftime(form)
+        return found
 
 
 def lost(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:

@@ -144,6 +144,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
     for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings))):
         notify(note)
     folder.open()
+    folder.keep_moment(run.model.clock)
     scores: list[Scores] = []
     rows: list[Record] = []
     lines: list[Record] = []

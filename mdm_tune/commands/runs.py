@@ -82,6 +82,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         here = run.evaluator.at(size)
         check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
     folder.open()
+    folder.keep_moment(run.model.clock)
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
     for found in _scored(run, settings, adaptive, budgets, profiles):
@@ -215,6 +216,7 @@ def _sample(
         warned(note)
     record["warnings"] = warned.records
     folder.open()
+    folder.keep_moment(run.model.clock)
     folder.write_json("samples.json", record)
     return record
 

@@ -38,7 +38,7 @@ from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.ledger import Worker, check
 from mdm_tune.search.limits import Timetable
-from mdm_tune.search.sharing import Desk, Judge, holds_run, remove_run
+from mdm_tune.search.sharing import Desk, Judge, holds_run, made_of, remove_run
 from mdm_tune.search.storage import Storage, open_storage, storage_errors
 
 __all__ = ["search"]
@@ -46,7 +46,7 @@ __all__ = ["search"]
 RESULT = {"budgets", "confidence", "frontier", "trials", "files"}  # what every result has
 OF_BUDGET = {"steps", "schedule", "counts", "value", "ci", "baselines", "gain_over_linear", "beats_linear", "choose"}
 LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
-MAY_CHANGE = ("output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
+MAY_CHANGE = ("moment", "output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
 
 
 def search(
@@ -72,6 +72,8 @@ def search(
     notify = warned = Warnings(notify)
     # A database that cannot be used is said before a model is loaded.
     storage = None if config.search.storage is None else open_storage(config.search.storage)
+    if storage is not None and resume and not folder.has(folder.moment):
+        _take_moment(folder, storage, config)
     with opened(config, devices, allow) as run:
         tell_loaded(run, notify)
         timetable = Timetable(run, config.search.timeout, began=since)
@@ -83,8 +85,11 @@ def search(
                 "again, or give another folder with --output"
             )
         used = versions(config.model.type)
-        identity = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
+        identity: Record = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
+        if run.model.clock is not None and run.model.clock.asked:
+            identity["moment"] = run.model.clock.now.isoformat()
         folder.open()
+        folder.keep_moment(run.model.clock)
         if overwrite:
             folder.clear_search()
         elif folder.holds_search and (finished := _finished(folder, identity, notify)) is not None:
@@ -103,6 +108,21 @@ def search(
             given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
             notify(Note(f"{given}: what compares schedules on unseen examples is never cut", "late"))
         return _write_result(run, folder, budgets, profiles, late, warned)
+
+
+def _take_moment(folder: RunFolder, storage: Storage, config: Config) -> None:
+    """Keep the time at which the search in a storage had its prompts rendered, where this folder knows none."""
+    with storage_errors(config.search.storage or folder.journal):
+        begun = made_of(storage, run_name(config), "run")
+    if begun is not None and isinstance(begun.get("moment"), str):
+        folder.open()
+        folder.write_json(folder.moment.name, {"now": begun["moment"]})
+
+
+def run_name(config: Config) -> str:
+    """What the run is called in its storage."""
+    # A folder's own journal holds one run, wherever the folder is moved.
+    return "search" if config.search.storage is None else config.search.name or Path(config.output).absolute().name
 
 
 def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | None:
@@ -200,8 +220,7 @@ def at_desk(
     Raises InputError where a storage that others use too holds a run of this name and neither flag is set.
     """
     url = config.search.storage
-    # A folder's own journal holds one run, wherever the folder is moved.
-    name = "search" if url is None else config.search.name or Path(config.output).absolute().name
+    name = run_name(config)
 
     def note(text: str) -> None:
         notify(Note(text))

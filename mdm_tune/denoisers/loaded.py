@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.text import Codec
+from mdm_tune.text import Clock, Codec
 
 __all__ = ["Loaded"]
 
@@ -23,3 +23,9 @@ class Loaded:
     length: int
     notes: tuple[str, ...]
     fingerprint: str
+
+    @property
+    def clock(self) -> Clock | None:
+        """What the chat template is told of the time, where it may ask for it."""
+        found = getattr(self.codec, "clock", None)
+        return found if isinstance(found, Clock) else None

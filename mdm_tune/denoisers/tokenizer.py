@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 from mdm_tune.errors import InputError
-from mdm_tune.text import lost
+from mdm_tune.text import Clock, lost
 
 __all__ = ["TokenizerCodec", "checked_ends", "doubtful_mask", "token_ids"]
 
 SHOWN = 40
+TOLD = "{%- macro strftime_now(form) -%}{{- told_times[form] -}}{%- endmacro -%}"
 BRACKETED = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)  # how special tokens are written
 
 
@@ -40,6 +42,7 @@ class TokenizerCodec:
         self._texts = {token: text for text, token in self._ids.items()}
         self.silent = {*tokenizer.all_special_ids, *hidden, *end_tokens}
         self._marks = self._special_ids(hidden)
+        self.clock = Clock()
         self._before, self._after = self._frame()
 
     @property
@@ -117,13 +120,26 @@ class TokenizerCodec:
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]]) -> str:
         try:
-            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self._at_one_time()
+            )
         except Exception as error:  # whatever the template, a program of its authors, raises
             roles = [message.get("role") for message in messages]
             raise InputError(
                 f"dataset.chat: the model's chat template refuses messages of roles {roles}: {error}; change them"
             ) from None
         return text
+
+    def _at_one_time(self) -> dict[str, Any]:
+        """Options by which a template that asks for the time is told the clock's, and not when it is rendered."""
+        template = self.tokenizer.get_chat_template()
+        if "strftime_now" not in template:
+            return {}
+        from jinja2 import Environment
+
+        strings = (value for _, kind, value in Environment().lex(template) if kind == "string")
+        forms = [form for value in strings if "%" in (form := str(literal_eval(value)))]
+        return {"chat_template": TOLD + template, "told_times": self.clock.told(forms)}
 
     def _special_ids(self, hidden: Sequence[int]) -> frozenset[int]:
         """Ids that stand for no text; an end of text may also be a word or a line break, which are text."""

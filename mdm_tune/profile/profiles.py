@@ -110,6 +110,7 @@ class Profiles:
                 return kept
             self.replaced = changed
         self.folder.open()  # refuses a folder that cannot be written before anything is paid for
+        self.folder.keep_moment(self.run.model.clock)
         found = Profile.from_record(self.share(f"profile {use}", lambda: self._measured(use).to_record()))
         self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
         return found

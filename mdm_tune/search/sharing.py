@@ -18,7 +18,7 @@ from mdm_tune.search.ledger import Ledger, Worker
 from mdm_tune.search.storage import Storage
 from mdm_tune.settings import Setting
 
-__all__ = ["Desk", "Judge", "holds_run", "remove_run"]
+__all__ = ["Desk", "Judge", "holds_run", "made_of", "remove_run"]
 
 Record = dict[str, Any]
 POLL = 0.2  # seconds between looks at what other workers do
@@ -65,6 +65,15 @@ class Desk:
 def holds_run(storage: Storage, run: str) -> bool:
     """Whether somebody began a run of this name."""
     return any(study.study_name.startswith(f"{run}/") for study in storage.get_all_studies())
+
+
+def made_of(storage: Storage, run: str, task: str) -> Record | None:
+    """What a worker of a run has made under this name; None where nobody has."""
+    if not holds_run(storage, run):
+        return None
+    with Worker(storage, run) as worker:
+        entry = Desk(storage, run, worker).made.finished().get(task)
+    return None if entry is None else dict(entry.record["made"])
 
 
 def remove_run(storage: Storage, run: str) -> None:
