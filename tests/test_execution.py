@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -236,3 +238,17 @@ def test_a_run_takes_no_longer_than_its_clock_where_its_processes_hang(
     began = time.monotonic()
     assert run("", Limits(seconds=0.1)).verdict == "timed out"
     assert time.monotonic() - began < 60
+
+
+def test_a_system_without_limits_is_told_so_and_runs_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = "import sys\nsys.modules.update(dict.fromkeys(('fcntl', 'resource', 'pwd')))\n"
+    code = f"{without}from mdm_tune.benchmarks import benchmark"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    monkeypatch.setattr(os, "name", "nt")
+    for call in (
+        execution_process.need_unix,
+        lambda: protection.__wrapped__(()),
+        lambda: execution_process.run_job(Job("")),
+    ):
+        with pytest.raises(RunError, match="need the limits of Linux or another Unix"):
+            call()

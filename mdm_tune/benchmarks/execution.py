@@ -13,9 +13,8 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from mdm_tune.benchmarks.execution_kernel import LAYERS
 from mdm_tune.benchmarks.execution_probe import Protection, protection
-from mdm_tune.benchmarks.execution_process import VERDICTS, Job, Limits, Outcome, Verdict, run_job
+from mdm_tune.benchmarks.execution_process import LAYERS, VERDICTS, Job, Limits, Outcome, Verdict, run_job
 from mdm_tune.errors import InputError
 from mdm_tune.permissions import Generated
 

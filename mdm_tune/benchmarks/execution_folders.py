@@ -4,7 +4,6 @@ start.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import tempfile
@@ -24,6 +23,8 @@ def folder_of_its_own() -> Iterator[Path]:
     """A new empty folder, removed afterwards; a lock on it says that its owner still runs."""
     folder = tempfile.mkdtemp(prefix=PREFIX)
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    import fcntl  # which only Unix has; so here
+
     try:
         with suppress(OSError):  # a file system without locks, where folders of killed runs stay
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -35,6 +36,8 @@ def folder_of_its_own() -> Iterator[Path]:
 
 def remove_abandoned() -> list[str]:
     """Remove what this user's killed runs have left behind, and return its paths."""
+    import fcntl
+
     gone = []
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):

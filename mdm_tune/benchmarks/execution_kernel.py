@@ -17,7 +17,6 @@ import struct
 import sys
 from typing import Any
 
-LAYERS = ("namespaces", "mounts", "landlock", "seccomp")
 ROOM = "/program"  # the program's folder where it has mounts of its own
 SPACE = "size=16m,nr_inodes=1k,mode=700"  # of all the files there together
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from mdm_tune.benchmarks.execution_folders import folder_of_its_own, remove_abandoned
-from mdm_tune.benchmarks.execution_process import MEBIBYTE, Job, Limits, run_job
+from mdm_tune.benchmarks.execution_process import MEBIBYTE, Job, Limits, need_unix, run_job
 
 __all__ = ["Protection", "protection"]
 
@@ -115,6 +115,7 @@ def protection(layers: tuple[str, ...]) -> Protection:
 
     Raises RunError where no process can be started.
     """
+    need_unix()
     remove_abandoned()
     with folder_of_its_own() as place, socket.socket() as server:
         folder = str(place)

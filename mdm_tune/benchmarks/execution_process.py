@@ -17,17 +17,17 @@ from typing import IO, Any, Literal, get_args
 
 from mdm_tune.benchmarks.execution_filter import filters
 from mdm_tune.benchmarks.execution_folders import folder_of_its_own
-from mdm_tune.benchmarks.execution_kernel import LAYERS
 from mdm_tune.errors import RunError
 
-__all__ = ["VERDICTS", "Job", "Limits", "Outcome", "Verdict", "run_job"]
+__all__ = ["LAYERS", "VERDICTS", "Job", "Limits", "Outcome", "Verdict", "need_unix", "run_job"]
 
 Verdict = Literal["passed", "failed", "timed out", "out of memory", "refused"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+LAYERS = ("namespaces", "mounts", "landlock", "seccomp")  # of protection, in the order in which they are put on
 MEBIBYTE = 1 << 20
 REPORT = 1 << 16  # bytes that are read of what the processes say
 GRACE = 5.0  # seconds on the clock beyond a program's own, after which its processes are ended from here
-CHILD = Path(__file__).with_name("execution_child.py")
+CHILD = Path(__file__).with_name("execution_child.py")  # not imported: it needs what only Unix has
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def run_job(
     Nothing of the program runs where a required layer is not in force. Raises RunError there, and where no process can
     be started.
     """
+    need_unix()
     seen = {
         "program": job.program,
         "seconds": math.ceil(limits.seconds),
@@ -118,6 +119,12 @@ def run_job(
     return _outcome(said, limits), in_force
 
 
+def need_unix() -> None:
+    """Raise RunError on a system that knows no limits for a process."""
+    if os.name != "posix":
+        raise RunError("generated programs need the limits of Linux or another Unix; run the tool there")
+
+
 def _outcome(said: Mapping[str, Any], limits: Limits) -> Outcome:
     if said.get("late"):
         return Outcome("timed out", f"after {limits.clock:.0f} seconds")
@@ -137,8 +144,6 @@ def _outcome(said: Mapping[str, Any], limits: Limits) -> Outcome:
 
 def _run(given: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple[int | None, bytes]:
     """Exit code, None where the clock ran out, and what the process said of its own start."""
-    if os.name != "posix":
-        raise RunError("generated programs need the limits of Linux or another Unix; run the tool there")
     # In place of -I, which would ignore the fixed hash seed too: the environment is empty but for what stands here.
     command = [sys.executable, "-s", "-P", "-S", str(CHILD)]
     process = subprocess.Popen(

@@ -14,8 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.benchmarks.execution_kernel import LAYERS
-from mdm_tune.benchmarks.execution_process import Job, Limits, Outcome, run_job
+from mdm_tune.benchmarks.execution_process import LAYERS, Job, Limits, Outcome, run_job
 from tests.hostile.endings import ENDINGS, TIME
 from tests.hostile.escapes import ESCAPES, batch
 from tests.hostile.forgeries import FORGERIES, TESTS
