@@ -237,7 +237,7 @@ the first table. *Wider*: the interval by which a gain is claimed.
 |---|---|---|---|---|
 {claims}
 
-| objective, order | worse than linear by its interval: linear returned | of these truly no worse |
+| objective, order | linear returned, since the interval lies below 0 | left out of winners that are truly no worse |
 |---|---|---|
 {losses}
 
@@ -287,8 +287,10 @@ def claims_row(name: str, found: Sequence[Outcome]) -> str:
 
 
 def loss_row(name: str, found: Sequence[Outcome]) -> str:
-    lost = [each for each in found if each.lost]
-    return row(name, share(len(lost), len(found)), share(sum(each.true >= 0 for each in lost), len(found)))
+    good = [each for each in found if each.differs and each.true >= 0]
+    return row(
+        name, share(sum(each.lost for each in found), len(found)), share(sum(each.lost for each in good), len(good))
+    )
 
 
 def null_row(name: str, found: Sequence[list[Outcome]]) -> str:

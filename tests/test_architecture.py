@@ -143,6 +143,7 @@ FLOORS = {
     "profile.kept": 7,
     "profile.profiles": 7,
     "records": 7,
+    "search.ending": 7,
     "search.tuning": 7,
     "example_records": 8,
     "profile.prices": 8,

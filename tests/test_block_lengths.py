@@ -90,16 +90,23 @@ def test_better_blocks_are_not_called_the_schedules_gain() -> None:
     assert budget.gain_over_first is not None and budget.gain_over_first.value == pytest.approx(1.0)
 
 
-def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another() -> None:
-    """Blocks of 4 are better on tune and choose and worse on report: they are taken, and the report says the loss."""
+@pytest.mark.parametrize("report", [1.0, 0.0])
+def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: float) -> None:
+    """Blocks of 4 are better on tune and choose: they are taken, but for a report that shows them to be worse."""
 
     def rule(setting: Setting, use: Any, examples: np.ndarray) -> np.ndarray:
         good = (setting.block_length == 4) == (use != "report")
-        return np.where(good, 0.0, 1.0) + 0.01 * noise(Setting("", 8, 16, (16,)), use, examples)
+        amount = report if use == "report" else 1.0
+        return np.where(good, 0.0, amount) + 0.01 * noise(Setting("", 8, 16, (16,)), use, examples)
 
     budget, _ = run(several(rule, (None, 4)), replace(SETTINGS, trials=3), steps=8)
-    assert budget.winner.setting.block_length == 4
-    assert budget.gain_over_first is not None and budget.gain_over_first.value == pytest.approx(-1.0)
+    if report:
+        assert budget.winner.setting.block_length is None and budget.winner.setting.label == "linear in blocks of 16"
+        assert budget.loser is not None and budget.loser.scores.setting.block_length == 4
+        assert budget.loser.gain.value == pytest.approx(-1.0) and budget.gain_over_first is None
+    else:
+        assert budget.winner.setting.block_length == 4 and budget.loser is None
+        assert budget.gain_over_first is not None and budget.gain_over_first.value == pytest.approx(0.0)
 
 
 def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:

@@ -117,11 +117,17 @@ def test_the_page_counts_what_it_says() -> None:
     right, wrong = Outcome(hit, hit, 0.1, True, True), Outcome(miss, hit, 0.1, True, False)
     same, false = Outcome((0.0, 0.0), (0.0, 0.0), 0.0, False, False), Outcome((-0.2, -0.1), miss, -0.05, True, True)
     alone = [[right], [right], [wrong], [same], [false]]
+    lost = Outcome((-0.3, -0.1), (-0.3, -0.1), -0.2, True, False, True)
     null = [[same, same, false], [false, false, false], [right, same, same], [same, same, same], [wrong, same, same]]
     text = page({name: null if name in NULLS else alone for name in MAKERS}).splitlines()
     assert "| legal, random | 4 of 5 | 2 of 4: 50.0% (6.8% to 93.2%) | 1, 1 | 3 of 4: 75.0% (19.4% to 99.4%) |" in text
     assert "| legal, random | -0.050 to 0.100 | 3 of 5: 60.0% (14.7% to 94.7%) | 3 | 1 |" in text
     assert any(line.startswith("| all | 20 of 25 | 10 of 20: 50.0%") for line in text)
-    row = next(line for line in text if line.startswith("| parity"))
+    row = [line for line in text if line.startswith("| parity")][-1]
     shares = [cell.strip().partition(":")[0] for cell in row.split("|")[2:-1]]
     assert shares == ["3 of 5", "1 of 3", "2 of 5", "2 of 5"]
+    text = page(
+        {name: [[lost], [replace(lost, true=0.0)], [right], [same]] * 2 for name in MAKERS}
+        | {name: [[each] * 3 for each in (same, right)] for name in NULLS}
+    ).splitlines()
+    assert "| legal, random | 4 of 8: 50.0% (15.7% to 84.3%) | 2 of 4: 50.0% (6.8% to 93.2%) |" in text

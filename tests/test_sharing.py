@@ -26,6 +26,7 @@ from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.ledger import Claim, Ledger, Worker
 from mdm_tune.search.proposals import SearchSettings, Strategy, propose
 from mdm_tune.search.scoring import InTime
+from mdm_tune.search.sealing import sealed
 from mdm_tune.search.sharing import Desk, holds_run, remove_run
 from mdm_tune.search.storage import open_storage
 from mdm_tune.settings import Setting
@@ -324,7 +325,8 @@ def test_a_worker_gives_back_what_it_claims_while_another_ends_the_trials() -> N
     class Meanwhile(InMemoryStorage):
         def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
             if template_trial is not None and template_trial.user_attrs["task"] == "6":
-                self.set_study_user_attr(study_id, f"ended {SMALL.limits}", "another has found so")
+                key = f"ended {SMALL.limits}"
+                self.set_study_user_attr(study_id, key, sealed(key, "another has found so"))
             return super().create_new_trial(study_id, template_trial)
 
     found, events = tuned(given(), replace(SMALL, together=4), 6, Meanwhile())

@@ -11,12 +11,14 @@ import pytest
 from optuna import load_study
 from optuna.storages import InMemoryStorage
 
+from mdm_tune.counts import to_counts
 from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.analytic import Parity
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
-from mdm_tune.schedules import Beta
+from mdm_tune.schedules import Beta, SquaredSine
 from mdm_tune.search import proposals
+from mdm_tune.search.budget import Alike
 from mdm_tune.search.confirmation import EXHAUSTED
 from mdm_tune.search.proposals import Guide, Strategy, given_points
 from mdm_tune.search.racing import looks
@@ -308,7 +310,8 @@ NOISE = "what more trials could gain is less than the noise"
 @pytest.mark.parametrize("constant", [None, 0.0, 3.0])
 def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float | None) -> None:
     def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
-        return flat(setting, use, examples) if constant is None else np.full(len(examples), constant)
+        """Without noise the same values with every schedule, and not the same on every example."""
+        return flat(setting, use, examples) if constant is None else constant + (examples == 0).astype(float)
 
     settings = replace(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
     found, _ = tuned(Given(rule), settings, 4)
@@ -359,3 +362,51 @@ def test_rows_for_candidates_that_race_against_nobody() -> None:
         found, _ = tuned(evaluator, replace(SETTINGS, racing=False, rows=rows), 4)
         assert evaluator.rows <= max(rows, 64 * 4)
         assert len(found.trials) in (1, 5, 9, 12) and not any(trial.dropped for trial in found.trials)
+
+
+# An objective that is the same throughout
+
+
+@pytest.mark.parametrize(
+    ("value", "direction", "said"),
+    [
+        (
+            0.0,
+            "maximize",
+            "such an objective tells no schedules apart, the worst there is: look at what mdm-tune sample",
+        ),
+        (1.0, "maximize", "nothing is left to gain: take fewer steps, or harder examples"),
+        (0.0, "minimize", "nothing is left to gain"),
+        (0.25, "maximize", "such an objective tells no schedules apart: look at what mdm-tune sample"),
+    ],
+)
+def test_an_objective_that_is_the_same_throughout_ends_the_search(value: float, direction: Any, said: str) -> None:
+    evaluator = Given(lambda setting, use, examples: np.full(len(examples), value), direction=direction)
+    evaluator.metric = replace(evaluator.metric, bounds=(0.0, 1.0))  # type: ignore[type-var]
+    budget, events = run(evaluator, SETTINGS)
+    assert budget.trials == 5  # linear, and the first batch
+    assert budget.ended is not None
+    assert budget.ended.startswith(f"every example scores {value:g} with all 5 schedules that were tried; {said}")
+    assert {each.setting.label for each in budget.chosen_from} == {"linear", "squared-sine", "sine"}  # no finalists
+    (told,) = [event for event in events if isinstance(event, Alike)]
+    assert told.text.startswith(f"each of the 32 pilot examples scores {value:g} with linear and with squared-sine; if")
+    assert said.partition(":")[0] in told.text
+
+
+@pytest.mark.parametrize("place", [0, 63])
+def test_one_other_value_is_no_reason_to_end(place: int) -> None:
+    """In one trial, on one example."""
+
+    def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+        other = use == "tune" and setting.counts == to_counts(SquaredSine(), 8, 16)
+        return np.where(other & (examples == place), 1.0, 0.0)
+
+    budget, _ = run(Given(rule, direction="maximize"), SETTINGS)
+    assert budget.trials == SETTINGS.trials
+
+
+def test_few_values_that_are_alike_are_no_reason_to_end() -> None:
+    """Five schedules on 16 examples are 80 values: one of 27 may well be another."""
+    sizes: dict[Use, int] = {"tune": 16, "choose": 16, "report": 16}
+    budget, _ = run(Given(lambda setting, use, examples: np.zeros(len(examples)), sizes), replace(SETTINGS, trials=5))
+    assert budget.trials == 5 and budget.ended is None

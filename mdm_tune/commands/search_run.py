@@ -34,7 +34,7 @@ from mdm_tune.reach import reach_of
 from mdm_tune.records import Record, schedule_record, search_record
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta
-from mdm_tune.search.budget import search_budget
+from mdm_tune.search.budget import Alike, search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.ledger import Worker, check
 from mdm_tune.search.limits import Timetable
@@ -169,7 +169,7 @@ def _budgets(
         notify(BudgetStarted(budget))
 
         def tell(event: RunEvent, place: int = place) -> None:
-            notify(event)
+            notify(Note(event.text, "alike") if isinstance(event, Alike) else event)
             if (text := timetable.warning(place, event)) is not None:
                 notify(Note(text))
 

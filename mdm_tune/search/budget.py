@@ -16,13 +16,14 @@ from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules import Linear, Schedule, parse_schedule
 from mdm_tune.search.claims import Detectable, detectable
 from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
+from mdm_tune.search.ending import ALIKE, remedy_of_alike
 from mdm_tune.search.proposals import START, Guide, SearchSettings
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.sharing import Judge
 from mdm_tune.search.tuning import TrialDone, tune
 from mdm_tune.settings import Setting
 
-__all__ = ["BlocksBegun", "Event", "reference_of", "search_budget"]
+__all__ = ["Alike", "BlocksBegun", "Event", "reference_of", "search_budget"]
 
 PILOT = 32  # tune examples at least, so that their spread means something
 REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
@@ -36,7 +37,14 @@ class BlocksBegun:
     block_length: int
 
 
-Event = TrialDone | Comparing | Detectable | BlocksBegun
+@dataclass(frozen=True)
+class Alike:
+    """The pilot's examples all have the same value. text: what to know."""
+
+    text: str
+
+
+Event = TrialDone | Comparing | Detectable | BlocksBegun | Alike
 
 
 def search_budget(
@@ -60,8 +68,8 @@ def search_budget(
     baselines = {size: _baselines(evaluator.at(size), steps, settings, guides) for size in evaluator.block_lengths}
     claims, limit = max(1, len(budgets)), in_time(0)
     first, cost = _pilot(judge, steps, claims)
-    if first is not None:
-        notify(first)
+    for event in first:
+        notify(event)
     sides: list[Side] = []
     for kind, (size, named) in enumerate(baselines.items()):
         here, guide = evaluator.at(size), guides.get(size, Guide())
@@ -82,7 +90,7 @@ def search_budget(
     found = confirm(
         sides,
         steps,
-        settings.finalists,
+        0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists,
         score,
         claims=claims,
         reference=reference,
@@ -108,17 +116,17 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
 
 
-def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Cost]:
+def _pilot(judge: Judge, steps: int, claims: int) -> tuple[list[Detectable | Alike], Cost]:
     """What the report split can show, from linear and squared-sine on the first tune examples, and what that took.
 
     The trials of these two go on from there; so the values are kept, for other workers and a search that is resumed.
     """
     evaluator = judge.evaluator
     if evaluator.exact:
-        return None, Cost()
+        return [], Cost()
     settings = [evaluator.setting(schedule, steps) for schedule in START]
     if settings[0].key == settings[1].key:  # they cannot differ
-        return None, Cost()
+        return [], Cost()
 
     def make() -> dict[str, Any]:
         examples = min(PILOT, len(evaluator.split("tune").ids))
@@ -136,8 +144,13 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[Detectable | None, Co
         values_here = np.array(listed)
         evaluator.begun.setdefault(("tune", setting.key), values_here)
         scores.append(Scores(setting, evaluator.estimated(values_here), setting.nfe, Cost(), "tune", values_here))
-    report = len(evaluator.split("report").ids)
-    return detectable(scores[0], scores[1], report, claims), Cost(rows, tokens, seconds)
+    seen = np.concatenate(kept["values"])
+    found = detectable(scores[0], scores[1], len(evaluator.split("report").ids), claims)
+    told: list[Detectable | Alike] = [] if found is None else [found]
+    if np.ptp(seen) == 0 and not isinstance(evaluator.metric, ExactMetric):
+        what = f"each of the {len(seen) // 2} pilot examples scores {seen[0]:g} with linear and with squared-sine"
+        told.append(Alike(f"{what}; if so in the trials: {remedy_of_alike(evaluator.metric, float(seen[0]))}"))
+    return told, Cost(rows, tokens, seconds)
 
 
 def _study(evaluator: Evaluator, steps: int) -> str:

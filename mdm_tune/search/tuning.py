@@ -17,24 +17,23 @@ from numpy.typing import NDArray
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.schedules import Beta
 from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
+from mdm_tune.search.ending import alike, settled
 from mdm_tune.search.ledger import Claim, Entry, Ledger
 from mdm_tune.search.proposals import (
     START,
     Guide,
     SearchSettings,
     given_points,
-    possible_gain,
     propose,
     reachable_counts,
 )
-from mdm_tune.search.scoring import InTime, Scored, least_rows, noise_of_best, price, race
+from mdm_tune.search.scoring import InTime, Scored, least_rows, price, race
 from mdm_tune.settings import Setting
 
 __all__ = ["TrialDone", "Tuned", "tune"]
 
 Values = NDArray[np.float64]
 Key = tuple[float, ...]
-SETTLING = 10  # trials at least before the search may end by itself
 POLL = 0.2  # seconds between looks at what other workers do
 
 
@@ -189,23 +188,15 @@ class _Bench:
             return "the time for trials is used up"
         if self.priced:
             return None
-        if self.settings.auto_stop and self._settled(before):
+        full = {number: values for number, values in self._values().items() if number in {t.number for t in before}}
+        if (why := alike(before, full, self.evaluator.metric)) is not None:
+            return why
+        direction = self.evaluator.metric.direction
+        if self.settings.auto_stop and settled(self.settings, self.steps, before, full, direction):
             return "what more trials could gain is less than the noise"
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
             return f"the {self.settings.rows:,} denoiser rows for trials are used up"
         return None
-
-    def _settled(self, before: Sequence[Trial]) -> bool:
-        """Whether the bound on what a better schedule could gain lies below the noise of the two best trials."""
-        numbers = {trial.number for trial in before}
-        full = {number: values for number, values in self._values().items() if number in numbers}
-        noise = noise_of_best(full, self.sign)
-        if noise is None or len(before) < SETTLING:
-            return False
-        known = [(trial.schedule, trial.value) for trial in before]
-        gain = possible_gain(self.settings, self.steps, known, self.evaluator.metric.direction)
-        rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
-        return gain <= noise + rounding
 
     def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:
         if number < len(self.given):

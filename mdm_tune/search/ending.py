@@ -1,0 +1,67 @@
+"""Why the trials of a budget end early: more would gain less than the noise, or all values are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.metrics.quality import Direction, ExactMetric, SampleMetric
+from mdm_tune.search.finalists import Trial
+from mdm_tune.search.proposals import SearchSettings, possible_gain
+from mdm_tune.search.scoring import noise_of_best
+
+__all__ = ["ALIKE", "alike", "remedy_of_alike", "settled"]
+
+Values = NDArray[np.float64]
+SETTLING = 10  # trials at least before the search may end by itself
+SCHEDULES, VALUES = 3, 100  # at least that say alike: of 100 values fewer than 3 % are others, at 95 %
+ALIKE = "every example scores"
+
+
+def settled(
+    settings: SearchSettings, steps: int, before: Sequence[Trial], full: Mapping[int, Values], direction: Direction
+) -> bool:
+    """Whether the bound on what a better schedule could gain lies below the noise of the two best trials.
+
+    before: the finished trials. full: the values of those that were scored on all examples, by number.
+    """
+    noise = noise_of_best(full, 1 if direction == "maximize" else -1)
+    if noise is None or len(before) < SETTLING:
+        return False
+    known = [(trial.schedule, trial.value) for trial in before]
+    gain = possible_gain(settings, steps, known, direction)
+    rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
+    return gain <= noise + rounding
+
+
+def alike(before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric) -> str | None:
+    """What to tell where every example of every finished trial has one and the same value; None where some differ.
+
+    Such an objective tells no schedules apart, and more trials would cost as much and say as little. before, full: as
+    in ``settled``.
+    """
+    if isinstance(metric, ExactMetric) or any(trial.dropped and not trial.cut for trial in before):
+        return None
+    if len(full) < SCHEDULES or sum(map(len, full.values())) < VALUES:
+        return None
+    values = np.concatenate([*full.values()])
+    if np.ptp(values) != 0:
+        return None
+    return f"{ALIKE} {values[0]:g} with all {len(full)} schedules that were tried; {remedy_of_alike(metric, values[0])}"
+
+
+def remedy_of_alike(metric: SampleMetric, value: float) -> str:
+    """What to look at where an objective has the same value everywhere."""
+    worst, best = metric.bounds or (None, None)
+    if metric.direction == "minimize":
+        worst, best = best, worst
+    if value == best:
+        return "nothing is left to gain: take fewer steps, or harder examples"
+    lowest = ", the worst there is" if value == worst else ""
+    return (
+        f"such an objective tells no schedules apart{lowest}: look at what mdm-tune sample draws, whether references "
+        "are the same once the tokenizer has written and read them, at the texts that end an answer (dataset.stop), "
+        "and at how an answer is found in a text (metrics)"
+    )
