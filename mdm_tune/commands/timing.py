@@ -20,10 +20,10 @@ from mdm_tune.datasets.splits import Split
 from mdm_tune.evaluation import Cost
 from mdm_tune.reach import Reach
 from mdm_tune.schedules import Beta
+from mdm_tune.search.ending import SETTLING
 from mdm_tune.search.ledger import Ledger, Worker
 from mdm_tune.search.proposals import given_points, possible_gain, propose
 from mdm_tune.search.storage import open_storage
-from mdm_tune.search.tuning import SETTLING
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import estimate
 

@@ -33,6 +33,7 @@ __all__ = ["Profiles", "example_count", "optimum_of", "profiles_of"]
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
 EXAMPLES = 128  # of the tune split where the config names no number
+PRICING = 512  # where the profile is the objective: a quarter as many choose worse (docs/search.md)
 LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
 NEAR = 4  # schedules that a warm start takes from the profile, the best one first
 
@@ -309,9 +310,9 @@ def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None,
 
 
 def example_count(run: Run) -> int:
-    """How many examples a profile is measured on, to begin with."""
-    given = run.config.profile.examples
-    return min(EXAMPLES, len(run.evaluator.split("tune").ids)) if given is None else given
+    """How many examples a profile is measured on, to begin with: more where it prices the trials."""
+    given, most = run.config.profile.examples, PRICING if run.evaluator.metric.name == "nelbo" else EXAMPLES
+    return min(most, len(run.evaluator.split("tune").ids)) if given is None else given
 
 
 def _cost(profile: Profile) -> Cost:
