@@ -107,8 +107,7 @@ class ProfileConfig(Section):
 
     answers: ``reference``, the data's own, ``model``, drawn from the model once for each example, or a file of JSON
     lines with id and answer.
-    examples: of the tune split; 128 without it, 512 for the metric nelbo, or all where there are fewer. points: numbers
-    of visible tokens.
+    examples: of the tune split; without it 128, 512 for nelbo, or all if fewer. points: numbers of visible tokens.
     tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
     monotone: look for the best schedule on a curve that never rises."""
 

@@ -29,7 +29,8 @@ def profile_key(run: Run, use: Use, budgets: Sequence[int]) -> dict[str, Any]:
         "model": run.fingerprints["model"],
         "split": run.evaluator.split(use).fingerprint,
         "answers": file_digits(config["profile"]["answers"]),
-        "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")},
+        "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")}
+        | {"objective": run.evaluator.metric.name == "nelbo"},  # which says how many examples, if the config does not
         "block_length": run.evaluator.sampler.block_length,
         "guidance": config["sampler"]["guidance"],
         "sampler": [run.config.sampler.record, run.code] if config["profile"]["answers"] == MODEL else None,
