@@ -181,6 +181,7 @@ class Screen:
     def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
         """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
         for budget in record["budgets"]:
+            self.say("")
             self._tables(budget_table(budget), diversity_table(budget))
             self._lines(verdict(budget))
         self._tables(budgets_table(record), reported_table(record))

@@ -62,6 +62,7 @@ def _short(label: str) -> str:
 def budget_table(budget: Record) -> Grid:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
     title = f"{budget['steps']} steps{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
+    title += f", {budget['n']} {budget['split']} examples" if budget.get("n") else ""
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
