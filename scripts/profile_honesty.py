@@ -30,7 +30,7 @@ LENGTH, FOLDS, POINTS = 64, 5, 32
 LAW = MarkovChain.sticky(2, 0.05, LENGTH)
 TRUE, ENTROPY = LAW.profile(), LAW.entropy()
 EXAMPLES, BUDGETS = (8, 32, 128, 512), (8, 16)
-MARK = "<!-- honesty -->"
+FIRST, LAST = "<!-- honesty -->", "<!-- /honesty -->"
 AXIS = np.geomspace(0.1, 10.0, 128)
 BOX = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)
 BETAS = {k: np.unique(counts_of_grids(beta_grids(*BOX.T, k), LENGTH, "one-per-step"), axis=0) for k in BUDGETS}
@@ -106,15 +106,16 @@ def table(repeats: int) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--page", type=Path, help="a page with the marks between which the table stands")
     options = parser.parse_args(arguments)
     text = "\n".join(table(options.repeats))
     if options.page is None:
         print(text)
         return
-    before, _, after = options.page.read_text("utf-8").split(MARK)
-    options.page.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}", "utf-8")
+    before, _, rest = options.page.read_text("utf-8").partition(f"{FIRST}\n")
+    _, _, after = rest.partition(LAST)
+    options.page.write_text(f"{before}{FIRST}\n{text}\n{LAST}{after}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_a_profile_and_its_files_keep_the_warning(garbage: str, tmp_path: Path) 
 
 
 def test_a_sound_run_has_no_warning(tmp_path: Path) -> None:
-    config(tmp_path)
+    config(tmp_path, dataset__tune=32, profile__examples=32)
     command = [str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]
     for name in ("profile", "search", "evaluate", "sample"):
         assert call(name, *command)["warnings"] == []
@@ -107,6 +107,12 @@ def test_what_a_profile_does_not_price_is_named(sampler: dict[str, Any], told: s
     plain = {"order": "random", "temperature": 1.0, "top_p": 1.0, "target": None}
     chosen: Any = SimpleNamespace(sampler=SimpleNamespace(**{**plain, **sampler}))
     assert other_sampler(chosen) == told
+
+
+def test_a_profile_of_few_examples_says_so(tmp_path: Path) -> None:
+    config(tmp_path)  # 12 of them
+    (found,) = call("profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"))["warnings"]
+    assert found["code"] == "few-examples" and "rests on 12 independent examples" in found["text"]
 
 
 def test_warnings_are_kept_once_and_notes_are_not() -> None:
