@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 from mdm_tune.benchmarks.benchmark import Benchmark, benchmark_metrics, load_benchmark
 from mdm_tune.benchmarks.code_tasks import CodeTask
@@ -67,8 +69,14 @@ class Run:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Sixteen hex digits each for model, data, code and task; equal means the same numbers can be expected."""
+        """Sixteen hex digits each for model, data, code, metric and task; equal: the same numbers can be expected.
+
+        metric: of the file of the user's own metric; what it loads beside itself is not seen.
+        """
         found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
+        if (custom := self.config.metrics.custom) is not None:
+            source = Path(custom.target.rpartition(":")[0]).read_bytes()
+            found["metric"] = hashlib.sha256(source + custom.target.rpartition(":")[2].encode()).hexdigest()[:16]
         found |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
         return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from mdm_tune.build import Run, build
+from mdm_tune.config.data import CustomMetricConfig, MetricsConfig
 from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.transformer import Transformer
@@ -96,3 +98,16 @@ def test_a_schedule_file_of_another_reveal_or_budget_is_refused(tmp_path: Path) 
     fitting = built(tmp_path, model={"type": "parity", "length": 4})
     with pytest.raises(InputError, match=r"is for 2 steps, got \[3\]; give --steps 2"):
         list(settings_of(fitting.evaluator, [name], [3]))
+
+
+def test_the_fingerprint_of_a_metric_follows_its_file(tmp_path: Path) -> None:
+    """So that a search does not go on with other values than it began with."""
+    run, file = built(tmp_path, model={"type": "parity", "length": 4}), tmp_path / "metric.py"
+    assert "metric" not in run.fingerprints
+    file.write_text("def score(answer, record): return 1")
+    metrics = MetricsConfig(custom=CustomMetricConfig(target=f"{file}:score", direction="maximize"))
+    own = replace(run, config=run.config.model_copy(update={"metrics": metrics}))
+    before = own.fingerprints
+    assert before.items() >= run.fingerprints.items() and own.fingerprints == before
+    file.write_text("def score(answer, record): return 0")
+    assert own.fingerprints["metric"] != before["metric"] and own.fingerprints["model"] == before["model"]

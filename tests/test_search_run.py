@@ -287,3 +287,15 @@ def test_what_is_wrong_with_the_input_comes_before_what_the_folder_holds(tmp_pat
         go(config(tmp_path, "run", "search.baselines=[linear, 'counts:1,2']"))
     with pytest.raises(InputError, match="already holds a search"):
         go(config(tmp_path))
+
+
+def test_fewer_trials_than_are_finished_and_more_finalists_than_trials_are_said(tmp_path: Path) -> None:
+    go(config(tmp_path))
+    said: list[str] = []
+    chosen = config(tmp_path, "run", "search.trials=2", "search.finalists=1")
+    record = search(chosen, resume=True, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
+    assert record["trials"] == 4
+    assert "4 trials were finished before, more than search.trials (2): all of them count" in said
+    chosen = config(tmp_path, "other", "search.finalists=9")
+    search(chosen, resume=False, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
+    assert "search.finalists is 9, and 4 trials have no more finalists than that" in said

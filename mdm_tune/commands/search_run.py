@@ -161,6 +161,8 @@ def _budgets(
         if each.guides:
             _begin_with_profile(each, notify)
     judge, steps = Judge(run.evaluator, desk), run.config.sampler.steps
+    if run.search.finalists > (most := run.search.trials * len(run.evaluator.block_lengths)):
+        notify(Note(f"search.finalists is {run.search.finalists}, and {most} trials have no more finalists than that"))
     notify(Reachable(tuple(reach_of(run.evaluator, steps, run.search)), run.evaluator.length))
     budgets: list[Budget] = []
     for place, budget in enumerate(steps):
@@ -175,6 +177,10 @@ def _budgets(
 
         in_time = partial(timetable.trials_of, place)
         found = search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time)
+        if found.trials > (most := run.search.trials * len(run.evaluator.block_lengths)):
+            notify(
+                Note(f"{found.trials} trials were finished before, more than search.trials ({most}): all of them count")
+            )
         doubts = list(winner_notes(profiles, found.winner))
         for note in doubts:
             notify(note)
