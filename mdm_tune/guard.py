@@ -78,7 +78,9 @@ def described(error: BaseException, file: Path | None = None) -> str:
         text = f"it ended the process by sys.exit({safe(error.code)})"
     else:
         try:
-            text = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0]
+            text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
+            first, _, rest = text.partition("\n")
+            text = f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first
         except Exception:  # an error whose own text fails
             text = ""
     line = _line(error, file)

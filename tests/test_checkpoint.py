@@ -249,3 +249,42 @@ def test_foreign_code_needs_trust_before_anything_is_loaded(tmp_path: Path) -> N
         opened(str(tmp_path / "model"), None, False)
     assert opened(str(tmp_path / "model"), None, True).model_type == "tiny-code"
     assert checkpoint.mismatch(FAMILIES["bert"]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"vocab_size": True}, "vocab_size"),
+        ({"vocab_size": -3}, "negative dimension"),
+        ({"pad_token_id": "a"}, "Validation error for field 'pad_token_id': "),
+        ({"pad_token_id": 10**30}, "Padding_idx"),
+        ({"auto_map": "x"}, r"auto_map of config\.json in .* must be a mapping, got 'x'"),
+        ({"model_type": ["bert"]}, "cannot be loaded|no tokenizer can be loaded"),
+        ({"dtype": 7}, "cannot be loaded"),
+        (
+            {"num_hidden_layers": 10**9},
+            r"num_hidden_layers of config\.json in .* must be at most 10000, got 1000000000",
+        ),
+        ({"num_hidden_layers": -1}, "correct the number of layers"),
+        ({"hidden_size": 0}, "cannot be loaded"),
+        ({"num_attention_heads": 0}, "cannot be loaded"),
+        ({"intermediate_size": 17}, r"6 tensors have other sizes .*, \(48,\) in the file and \(17,\) by config\.json"),
+        ({"hidden_act": "zzz"}, "cannot be loaded"),
+    ],
+)
+def test_a_config_that_is_damaged(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    bert(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=said) as failed:
+        load(tmp_path)
+    assert ";" in str(failed.value) and "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, bytes(range(256)), b"7"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_files_that_hold_no_mapping(name: str, text: bytes, tmp_path: Path) -> None:
+    bert(tmp_path)
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(InputError, match=r"^model\.(path|tokenizer): .*; "):
+        load(tmp_path)

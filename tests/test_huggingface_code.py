@@ -13,9 +13,10 @@ from torch import Tensor
 from transformers import dynamic_module_utils
 
 from mdm_tune.denoisers import checkpoint
+from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.lengths import EqualLengths
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, RunError
 from tests.tiny_models import Tiny, bert, foreign, load, word_tokenizer
 
 MASK = 23
@@ -210,3 +211,27 @@ def test_a_model_without_logits_is_refused(tmp_path: Path) -> None:
     code.write_text(code.read_text().replace("return MaskedLMOutput(logits=logits)", "return (hidden,)"))
     with pytest.raises(InputError, match=r"must answer with logits \(rows, length, 24\), got \(2, 12, 16\)"):
         load(tmp_path / "headless_a", trust_code=True)
+
+
+@pytest.mark.parametrize(
+    ("late", "said"),
+    [
+        ("raise ValueError('boom')", r"ValueError: boom \(modeling_tiny\.py, line \d+\)"),
+        ("raise SystemExit(0)", r"it ended the process by sys\.exit\(0\) \(modeling_tiny\.py, line \d+\)"),
+        ("return None", "AttributeError|TypeError"),
+        ("return (torch.ones(rows, length, 7),)", r"it must answer with float logits, expected \(\d+, 24\) and got"),
+        ("return (torch.ones(rows, length, 24).long(),)", "got .* torch.int64"),
+    ],
+)
+def test_code_of_a_checkpoint_that_fails_later(late: str, said: str, tmp_path: Path) -> None:
+    folder = tmp_path / f"late_{abs(hash(late))}"
+    foreign(folder)
+    code = folder / "modeling_tiny.py"
+    first = "        rows, length = input_ids.shape\n"
+    code.write_text(code.read_text().replace(first, f"{first}        if rows > 2:\n            {late}\n"))
+    denoiser = load(folder, trust_code=True).denoiser
+    assert isinstance(denoiser, HuggingFace)
+    denoiser.head = None
+    rows = torch.tensor([[3, MASK, 5], [4, MASK, 5], [5, MASK, 5], [6, MASK, 5]])
+    with pytest.raises(RunError, match=rf"model\.path: .* failed on rows 0 to 3 at step 7: .*({said})"):
+        list(Asker(denoiser, 8)(rows, rows == MASK, torch.arange(4), "at step 7"))

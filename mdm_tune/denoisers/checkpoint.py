@@ -8,7 +8,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from mdm_tune.consent import without_asking
 from mdm_tune.denoisers.families import AutoClass, Family, refuse, version_numbers, version_problem
-from mdm_tune.denoisers.weights import check_weights, regular_files
+from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
 from mdm_tune.errors import InputError
 from mdm_tune.guard import SAID, described
 from mdm_tune.messages import cut, shown, shown_path
@@ -42,6 +42,8 @@ AUTO_CLASSES: Mapping[AutoClass, str] = {
     "model": "AutoModel",
 }
 LENGTHS = ("max_position_embeddings", "max_sequence_length", "model_length", "n_positions")
+DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+DEEPEST = 10_000
 WANTED = ["*.json", "*.py", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 LARGEST = 65_536
@@ -133,6 +135,13 @@ def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
             f"{shown(config['auto_map'])}; correct it"
         )
     refuse(config, name)
+    for key in DEPTHS:  # modules would be made for hours
+        layers = config.get(key)
+        if isinstance(layers, int) and layers > DEEPEST:
+            raise InputError(
+                f"model.path: {key} of config.json in {shown_path(folder)} must be at most {DEEPEST}, got "
+                f"{shown(layers)}; correct it"
+            )
     if config.get("auto_map") and config.get("model_type") not in known:
         require_trust(trust_code, f"model.path: {name}")
     return Checkpoint(name, folder, config)
@@ -232,26 +241,13 @@ def load_model(
     except (Exception, SystemExit) as error:
         problem = mismatch(family)
         if "ignore_mismatched_sizes" in str(error):  # which says no more than that it has logged them
-            problem = _sizes(load) or problem
+            with quiet(), without_asking(trust_code, "model.path"):
+                problem = other_sizes(load)
+            problem = problem or "tensors have other sizes than config.json says: give that of these weights"
         raise _explained(error, f"model.path: {shown_path(checkpoint.name)} cannot be loaded", problem) from None
     notes = check_weights(model, report, checkpoint.folder, f"model.path: {checkpoint.name}")
     _check_arguments(model, family)
     return model.eval().requires_grad_(False), notes
-
-
-def _sizes(load: Callable[..., Any]) -> str | None:
-    """The tensors of a checkpoint whose sizes are not those of its module; load: as it was loaded before."""
-    try:
-        with quiet(), without_asking(False, "model.path"):
-            _, report = load(output_loading_info=True, ignore_mismatched_sizes=True)
-        found = sorted(report["mismatched_keys"])
-    except Exception:  # the reason of the first failure is enough
-        return None
-    name, stored, wanted = found[0]
-    return (
-        f"{len(found)} tensors have other sizes than config.json says, such as {name}, {tuple(stored)} in the file "
-        f"and {tuple(wanted)} by config.json: give the config.json of these weights"
-    )
 
 
 def _check_arguments(model: Any, family: Family) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mdm_tune.errors import InputError
 from mdm_tune.messages import cut
 
-__all__ = ["check_weights", "names_in", "regular_files"]
+__all__ = ["check_weights", "names_in", "other_sizes", "regular_files"]
 
 LISTED = 3  # tensors that a message names
 NAME = 120  # characters of each
@@ -71,6 +71,20 @@ def check_weights(model: Any, report: Mapping[str, Any] | None, folder: Path | N
     if not unknown:
         return []
     return [f"{what}: {kind} does not use {len(unknown)} tensors of other heads: {_named(unknown)}"]
+
+
+def other_sizes(load: Callable[..., Any]) -> str | None:
+    """The tensors of a checkpoint whose sizes are not those of its module; load: as it was loaded before, in vain."""
+    try:
+        _, report = load(output_loading_info=True, ignore_mismatched_sizes=True)
+        found = sorted(report["mismatched_keys"])
+        name, stored, wanted = found[0]
+    except Exception:  # the reason of the first failure is enough
+        return None
+    return (
+        f"{len(found)} tensors have other sizes than config.json says, such as {cut(name, NAME)}, {tuple(stored)} in "
+        f"the file and {tuple(wanted)} by config.json: give the config.json of these weights"
+    )
 
 
 def _named(names: list[str]) -> str:
