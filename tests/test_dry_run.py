@@ -185,3 +185,15 @@ def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(app, [*command, "--workers", "3", "--devices", "cpu:2"])
     assert result.exit_code == 2 and "3 workers for 2 devices" in result.stderr
     assert not (config.parent / "run").exists()
+
+
+def test_tokens_of_a_row_are_those_of_its_split() -> None:
+    """Two choose rows of 3 and 5 tokens, padding aside, and a report row of 6, whatever the tune split has."""
+    start = {"choose": torch.tensor([[-1, -1, 1, 2, 2], [0, 1, 2, 2, 2]]), "report": torch.tensor([[0, 0, 2, 2, 2, 2]])}
+    splits = {use: SimpleNamespace(start=rows) for use, rows in start.items()}
+    evaluator = SimpleNamespace(denoiser=SimpleNamespace(forwards=2), length=3)
+    run: Any = SimpleNamespace(evaluator=evaluator, dataset=SimpleNamespace(splits=splits))
+    assert module._per_call(run, "choose") == (2, 4.0)
+    assert module._per_call(run, "report") == (2, 6.0)
+    run.dataset = None
+    assert module._per_call(run, "report") == (2, 3)
