@@ -41,6 +41,9 @@ from mdm_tune.text import Symbols
 __all__ = ["Run", "build", "check_baselines", "opened"]
 
 
+LAW_TOKENS = 2**27  # one GiB, and as much again for what is hidden of them
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything a command works with.
@@ -205,6 +208,11 @@ def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) ->
             return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
         law = law_of(model)
         assert law is not None
+        if (tokens := sum(sizes.values()) * model.length) > LAW_TOKENS:
+            raise InputError(
+                f"dataset: tune, choose and report of law must have at most {LAW_TOKENS:,} tokens together, which are "
+                f"drawn into memory, got {tokens:,} in rows of {model.length}; lower them"
+            )
         return law_dataset(law, sizes, config.seed)
     if isinstance(chosen, BenchmarkConfig):
         assert benchmark is not None

@@ -22,6 +22,9 @@ from mdm_tune.usage import Commands, whole_number
 
 __all__ = ["app", "main"]
 
+MOST_SAMPLES = 100_000  # they are held in memory and written as one file
+MOST_WORKERS = 256  # each is a process with its own model
+
 app = typer.Typer(
     name="mdm-tune",
     cls=Commands,
@@ -107,6 +110,9 @@ def search(
     with reporting(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
+        from mdm_tune.config.flags import check_count
+
+        check_count("--workers", workers, MOST_WORKERS, "each a process with its own model")
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price
@@ -161,6 +167,9 @@ def evaluate(
     """Compare schedules over step budgets, with 95 % intervals, on the report split."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
+        from mdm_tune.config.flags import check_budgets
+
+        check_budgets(steps or ())
         screen.say(f"mdm-tune evaluate {config}: loading")
         from mdm_tune.commands import runs
         from mdm_tune.config.file import load_config
@@ -200,8 +209,10 @@ def sample(
     """Draw samples with a schedule."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
-        if number < 1:
-            raise InputError(f"--number must be at least 1, got {number}; give 1 or leave it out")
+        from mdm_tune.config.flags import check_budgets, check_count
+
+        check_count("--number", number, MOST_SAMPLES, "which are held in memory and written as one file")
+        check_budgets(() if steps is None else (steps,))
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands import runs
         from mdm_tune.config.file import load_config
@@ -242,6 +253,9 @@ def profile(
     """Measure the information profile and price every budget without drawing a sample."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
+        from mdm_tune.config.flags import check_budgets
+
+        check_budgets(steps or ())
         screen.say(f"mdm-tune profile {config}: loading")
         from mdm_tune.commands.profile_run import profile as measure
         from mdm_tune.config.file import load_config

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import cut, shown
 from mdm_tune.schedules import HALF_PI, Counts, Linear, Schedule
 
 __all__ = ["CountRule", "beta_grids", "counts_of_grids", "grid", "to_counts"]
@@ -57,13 +58,15 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
     """
     steps, length = _at_least_one("steps", steps), _at_least_one("length", length)
     if rule not in get_args(CountRule):
-        raise InputError(f"Unknown counts rule {rule!r}: choose one of {', '.join(get_args(CountRule))}.")
+        raise InputError(f"Unknown counts rule {shown(rule)}: choose one of {', '.join(get_args(CountRule))}.")
     if isinstance(schedule, Counts):
         have, tokens = len(schedule.counts), sum(schedule.counts)
         if tokens != length:
-            raise InputError(f"{schedule.name} reveals {tokens} tokens but the sequence has {length}: sum to that.")
+            raise InputError(
+                f"{cut(schedule.name)} reveals {tokens} tokens but the sequence has {length}: sum to that."
+            )
         if have != steps:
-            raise InputError(f"{schedule.name} has {have} steps but the budget is {steps}: ask for {have} steps.")
+            raise InputError(f"{cut(schedule.name)} has {have} steps but the budget is {steps}: ask for {have} steps.")
         return schedule.counts
     if isinstance(schedule, Linear) and schedule.counts_of != "ours":
         return _llada(steps, length) if schedule.counts_of == "llada" else _dream(steps, length)
@@ -121,5 +124,5 @@ def _at_least_one(key: str, value: int) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise InputError(f"{key} must be an integer of at least 1, not {value!r}: give 1 or more.")
+        raise InputError(f"{key} must be an integer of at least 1, not {shown(value)}: give 1 or more.")
     return number

@@ -10,6 +10,7 @@ from pathlib import Path
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
+from mdm_tune.messages import cut, listed, shown
 from mdm_tune.sampling.adaptive_names import FORMS, parse_adaptive
 from mdm_tune.schedule_file import ScheduleBudget, check_names, load_schedule
 from mdm_tune.schedules import Counts, Schedule, is_named, parse_schedule
@@ -36,7 +37,7 @@ def settings_of(
     repeated budget.
     """
     if len(set(steps)) < len(steps):
-        raise InputError(f"steps must not repeat, got {list(steps)}; give each budget once")
+        raise InputError(f"steps must not repeat, got {shown(list(steps))}; give each budget once")
     for budget in steps:
         for name in (*names, *own):
             yield from _settings(evaluator, name, budget, optimum)
@@ -44,7 +45,7 @@ def settings_of(
         has = own_steps(name)
         if has is not None and not set(has) & set(steps):
             raise InputError(
-                f"schedule {name} is for {', '.join(map(str, has))} steps, got {list(steps)}; give --steps {has[0]}, "
+                f"schedule {cut(name)} is for {listed(has)} steps, got {shown(list(steps))}; give --steps {has[0]}, "
                 "or a curve such as linear or beta:0.9,0.3"
             )
 

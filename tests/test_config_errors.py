@@ -156,7 +156,7 @@ BAD_VALUES = [
         "model.components: must all have one shape, length x symbols, got 2 x 1 and 2",
     ),
     ("dataset={type: law, tune: 7, choose: 8, report: 8}", "dataset.tune: must be at least 8, because fewer examples"),
-    ("dataset={type: law, tune: 4000000000, choose: 8, report: 8}", "dataset.tune: must be at most 2147483647, got"),
+    ("dataset={type: law, tune: 4000000000, choose: 8, report: 8}", "dataset.tune: must be at most 10000000, got"),
     (
         "dataset={type: txt}",
         "dataset.type: must be one of text, law, jsonl, csv, lines, datasets, lm-eval, humaneval, mbpp, got 'txt'; did",

@@ -60,7 +60,7 @@ def dry_run(
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
         warned = Warnings(notify)
-        tell_loaded(run, warned)
+        tell_loaded(run, warned, config.sampler.steps)
         found = _priced(run, folder, workers, since)
     return {**found, "devices": list(devices), "workers": workers, "warnings": warned.records}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from mdm_tune.build import Run
 from mdm_tune.datasets.doubts import doubts, framed
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
+from mdm_tune.messages import listed
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.reach import Reach
@@ -106,11 +107,23 @@ class Warnings:
         return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.kept]
 
 
-def tell_loaded(run: Run, notify: Notify) -> None:
-    """Tell that model and data are in memory, and what to know of them."""
+def tell_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
+    """Tell that model and data are in memory, and what to know of them; steps: the budgets that are asked for."""
     notify(Loaded(run))
-    for note in _loaded_notes(run):
+    for note in (*_loaded_notes(run), *_beyond_the_tokens(run, steps)):
         notify(note)
+
+
+def _beyond_the_tokens(run: Run, steps: Sequence[int]) -> Iterator[Note]:
+    """Budgets of more steps than there are tokens to reveal: each call reveals one at least."""
+    length = run.evaluator.length
+    if beyond := [number for number in steps if number > length and not run.evaluator.sampler.bernoulli]:
+        yield Note(
+            f"{listed(beyond)} steps are more than the {length} tokens to fill: {length} denoiser calls are made, one "
+            "for each token, and these are what is compared",
+            "more-steps-than-tokens",
+            f"give at most {length} steps",
+        )
 
 
 def _loaded_notes(run: Run) -> Iterator[Note]:

@@ -139,7 +139,7 @@ def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
 def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], draws: int, notify: Notify) -> Record:
     folder = RunFolder(run.config.output)
     notify = warned = Warnings(notify)
-    tell_loaded(run, notify)
+    tell_loaded(run, notify, steps)
     settings = _settings_asked(run, folder, schedules, steps)
     for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings))):
         notify(note)

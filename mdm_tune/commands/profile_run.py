@@ -15,6 +15,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Scores
+from mdm_tune.messages import shown
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.answers import retold
@@ -49,9 +50,9 @@ def profile(
     notify = warned = Warnings(notify)
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
-        raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {budgets}; give each budget once")
+        raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {shown(budgets)}; give each budget once")
     with opened(config, devices, allow) as run:
-        tell_loaded(run, notify)
+        tell_loaded(run, notify, budgets)
         for note in _check(run, budgets):
             notify(note)
         profiles = profiles_of(run, folder, notify, budgets).values()

@@ -61,7 +61,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     notify = warned = Warnings(notify)
-    tell_loaded(run, notify)
+    tell_loaded(run, notify, budgets)
     profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
@@ -172,7 +172,7 @@ def _sample(
     warned: Warnings,
 ) -> Record:
     config = run.config
-    tell_loaded(run, warned)
+    tell_loaded(run, warned, [steps or config.sampler.steps[0]])
     folder = RunFolder(config.output)
     name, chosen = _schedule_for(folder, schedule)
     if parse_adaptive(name) is not None:

@@ -75,7 +75,7 @@ def search(
     if storage is not None and resume and not folder.has(folder.moment):
         _take_moment(folder, storage, config)
     with opened(config, devices, allow) as run:
-        tell_loaded(run, notify)
+        tell_loaded(run, notify, config.sampler.steps)
         timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
         # After all that may be wrong with the input: what is refused should not become another refusal.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +12,7 @@ from mdm_tune.config.errors import shown
 from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
 from mdm_tune.datasets.templates import check_template
 from mdm_tune.errors import InputError
+from mdm_tune.patterns import Pattern
 from mdm_tune.reading import expanded
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "SplitSize",
 ]
 
-LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
+LARGEST = 10_000_000  # examples of a use; more would not fit into memory as rows of tokens
 USES = ("tune", "choose", "report")
 PLACES = (*USES, "shots")
 DATA_SUFFIXES = (".parquet", ".json", ".jsonl", ".csv", ".arrow")
@@ -77,15 +77,7 @@ def data_or_name(text: str, info: ValidationInfo) -> str:
 
 
 def usable_pattern(text: str) -> str:
-    try:
-        groups = re.compile(text).groups
-    except re.error as error:
-        raise ValueError(f"must be a regular expression, got {shown(text)}: {error}; correct it") from None
-    if groups != 1:
-        raise ValueError(
-            f"must have one group ( ), the part that is compared, got {groups} in {shown(text)}; write other groups "
-            "as (?: )"
-        )
+    Pattern(text)
     return text
 
 
@@ -238,7 +230,7 @@ class ReferenceModelConfig(Section):
     revision: Text | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Text = "auto"
-    batch: Positive = 8
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 8
 
 
 class GenerativeNllConfig(ReferenceModelConfig):

@@ -41,7 +41,7 @@ from mdm_tune.config.models import (
     Section,
     Text,
 )
-from mdm_tune.config.sampler import SamplerConfig, Steps, family_sampling
+from mdm_tune.config.sampler import SamplerConfig, Steps, with_family_defaults
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
 from mdm_tune.plain_yaml import yaml_text
@@ -49,7 +49,10 @@ from mdm_tune.showing import redacted
 
 __all__ = ["Config", "DatasetConfig", "ModelConfig", "conflicts_in", "load_config", "resolved", "to_yaml"]
 
-LARGEST = 2**31 - 1  # anything above is a slip of the keyboard
+LARGEST = 10_000_000  # examples, as in the dataset section
+MOST_ROWS = 10**12  # of the denoiser: years of work
+TRIALS = 10_000  # of a budget: beyond it a proposal takes longer than a trial
+DECADE = 3.2e8  # seconds
 FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}
 
 
@@ -58,7 +61,7 @@ def on_or_off(value: object) -> object:
     return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
 
 
-Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Schedules = Field(min_length=1, max_length=rules.SEVERAL)  # each is compared on all examples
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
 Baseline = Annotated[str, AfterValidator(rules.schedule_name)]
 WarmStart = Annotated[Literal["auto", "profile", "off"], BeforeValidator(on_or_off)]
@@ -138,15 +141,15 @@ class SearchConfig(Section):
     winner may lose. margin: the share of linear's value that counts as the same quality."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
-    trials: Positive = 25
+    trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25
     space: SpaceConfig = SpaceConfig()
-    finalists: Positive = 4
+    finalists: Annotated[int, Field(ge=1, le=100)] = 4
     warm_start: WarmStart = "auto"
     racing: bool = True
     together: Annotated[int, Field(ge=1, le=64)] = 4
     auto_stop: bool = True
-    rows: Positive | None = None
-    timeout: PositiveFloat | None = None
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
+    timeout: Annotated[float, Field(gt=0.0, le=DECADE)] | None = None
     storage: Annotated[Text, AfterValidator(rules.storage_url)] | None = None
     name: Annotated[Text, AfterValidator(rules.run_name)] | None = None
     diversity_loss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
@@ -154,6 +157,7 @@ class SearchConfig(Section):
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,
+        Schedules,
         AfterValidator(rules.distinct_schedules),
         AfterValidator(rules.holds_linear),
     ] = ("linear", "squared-sine", "sine", "maskgit-cosine")
@@ -169,9 +173,12 @@ class SearchConfig(Section):
 class EvaluateConfig(Section):
     """Which schedules are compared at which budgets; without ``steps`` the budgets are those of the sampler."""
 
-    schedules: Annotated[
-        tuple[ScheduleText, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct_schedules)
-    ] = ("linear", "squared-sine", "sine", "maskgit-cosine")
+    schedules: Annotated[tuple[ScheduleText, ...], FromList, Schedules, AfterValidator(rules.distinct_schedules)] = (
+        "linear",
+        "squared-sine",
+        "sine",
+        "maskgit-cosine",
+    )
     steps: Steps | None = None
 
 
@@ -257,18 +264,6 @@ def load_config(
     if problems:
         raise InputError(several(path, problems))
     return config
-
-
-def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[Any, Any], tuple[str, ...]]:
-    """The document with the sampling settings of the model's family where it gives none, and what these are."""
-    model, sampler = document.get("model"), document.get("sampler")
-    if not isinstance(model, dict) or not isinstance(sampler, dict) or model.get("type") != "huggingface":
-        return document, ()
-    objective = document.get("objective")
-    metric = objective.get("metric") if isinstance(objective, dict) else None
-    own = family_sampling(model.get("family"), folder / str(model.get("path")), sampler, metric)
-    added = {name: value for name, value in own.items() if name not in sampler}
-    return {**document, "sampler": {**added, **sampler}}, tuple(f"{name} {value}" for name, value in added.items())
 
 
 def resolved(config: Config) -> dict[str, Any]:

@@ -20,6 +20,7 @@ __all__ = [
     "HuggingFaceConfig",
     "InputPath",
     "ModelConfig",
+    "Options",
     "PositiveFloat",
     "Section",
     "Size",
@@ -27,9 +28,12 @@ __all__ = [
     "Text",
 ]
 
+CHAIN_NUMBERS = 2**26  # half a GiB, twice
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the Hub's own limits
 FromList = BeforeValidator(rules.as_tuple)
 Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
+LawLength = Annotated[int, Field(ge=1, le=4096)]  # an exact profile holds a few matrices of length x length numbers
+Options = Annotated[dict[str, Any], AfterValidator(rules.plain_options)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Law = Annotated[tuple[Probability, ...], FromList, AfterValidator(rules.sums_to_one)]
@@ -117,7 +121,7 @@ class CustomConfig(Section):
 
     type: Literal["custom"]
     target: Target
-    options: dict[Text, Any] = {}
+    options: Options = {}
     device: Text | None = None
     length: Size | None = None
 
@@ -127,7 +131,7 @@ class MarkovConfig(Section):
     gives every row. Without ``start`` the first symbol is uniform."""
 
     type: Literal["markov"]
-    length: Size
+    length: LawLength
     symbols: Annotated[int, Field(ge=2, le=4096)] = 2
     flip: Probability | None = None
     transition: Annotated[Matrix, AfterValidator(rules.square)] | None = None
@@ -146,6 +150,11 @@ class MarkovConfig(Section):
         if (self.flip is None) == (self.transition is None):
             got = "neither" if self.flip is None else "both"
             raise ValueError(f"must have either flip or transition, got {got}; keep exactly one of them")
+        if (needed := self.length * self.symbols**2) > CHAIN_NUMBERS:
+            raise ValueError(
+                f"length x symbols x symbols must be at most {CHAIN_NUMBERS:,}, because the chain keeps every power of "
+                f"its transition, got {needed:,}; lower length or symbols"
+            )
         return self
 
 
@@ -153,14 +162,14 @@ class RepeatedBitConfig(Section):
     """One fair bit, repeated over the whole length."""
 
     type: Literal["repeated-bit"]
-    length: Size
+    length: LawLength
 
 
 class ParityConfig(Section):
     """Uniform over the bit strings of even parity."""
 
     type: Literal["parity"]
-    length: Annotated[int, Field(ge=2, le=65_536)]
+    length: Annotated[int, Field(ge=2, le=4096)]
 
 
 class TableConfig(Section):

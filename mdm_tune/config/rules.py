@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationInfo
 
 from mdm_tune.config.errors import shown
 from mdm_tune.errors import InputError
+from mdm_tune.messages import cut
 from mdm_tune.reading import expanded
 from mdm_tune.sampling.adaptive_names import parse_adaptive
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
@@ -34,12 +36,14 @@ __all__ = [
     "one_per_symbol",
     "one_shape",
     "own_path",
+    "plain_options",
     "run_name",
     "schedule_name",
     "schedule_or_path",
     "square",
     "storage_url",
     "sums_to_one",
+    "usable_temperature",
 ]
 
 SMALLEST_SPLIT = 8
@@ -49,12 +53,59 @@ ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that w
 ALIASES = {"low_confidence": "confidence", "maskgit_plus": "confidence", "topk_margin": "margin"}
 OPTIMUM = "optimum"  # the best of all schedules on the information profile
 
+SEVERAL = 100  # budgets or schedules in one list, each searched or compared by itself
+OPTIONS = 10_000  # values that code of the user's own is called with
+COLDEST, HOTTEST = 1e-4, 1e4
+HALF = re.compile("[\ud800-\udfff]")
+
 Row = tuple[float, ...]
 Matrix = tuple[Row, ...]
 
 
 def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """What code of the user's own is called with: text as keys at every depth, and values that JSON knows."""
+    level: list[tuple[str, object]] = [("options", options)]
+    seen = 0
+    while level:
+        seen += len(level)
+        if seen > OPTIONS:
+            raise ValueError(f"must hold at most {OPTIONS:,} values, got more; let your code read a file")
+        inside: list[tuple[str, object]] = []
+        for path, value in level:
+            if isinstance(value, dict):
+                inside += [(f"{path}.{key}", each) for key, each in value.items()]
+                _refuse(path, [key for key in value if not isinstance(key, str) or not key], "have keys of text")
+                _refuse(path, [key for key in value if HALF.search(key)], "have keys in UTF-8")
+            elif isinstance(value, list | tuple):
+                inside += [(f"{path}[{place}]", each) for place, each in enumerate(value)]
+            elif isinstance(value, float):
+                _refuse(path, [] if math.isfinite(value) else [value], "be a finite number")
+            elif isinstance(value, str):
+                _refuse(path, [value] if HALF.search(value) else [], "be text in UTF-8")
+            else:
+                plain = value is None or isinstance(value, bool | int)
+                _refuse(path, [] if plain else [value], "be text, a number, true, false, a list or a mapping")
+        level = inside
+    return options
+
+
+def _refuse(path: str, wrong: Sequence[object], rule: str) -> None:
+    if wrong:
+        raise ValueError(f"{cut(path)} must {rule}, got {shown(wrong[0])}; correct it")
+
+
+def usable_temperature(value: float) -> float:
+    """0, or what neither divides logits beyond the largest number nor makes all tokens equally likely."""
+    if value != 0 and not COLDEST <= value <= HOTTEST:
+        raise ValueError(
+            f"must be 0, or from {COLDEST:g} to {HOTTEST:g}, because others act as 0 or as no model at all, got "
+            f"{shown(value)}; give 0 or 1.0"
+        )
+    return value
 
 
 def one_or_several(value: object) -> object:

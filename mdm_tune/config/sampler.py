@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mdm_tune.config import rules
-from mdm_tune.config.models import FromList, Section, Size, Target, Text
+from mdm_tune.config.models import FromList, Options, Section, Size, Target
 from mdm_tune.denoisers.families import FAMILIES, recognised
 from mdm_tune.errors import InputError
+from mdm_tune.messages import listed
 from mdm_tune.reading import CONFIG_BYTES, read_json
 
-__all__ = ["SamplerConfig", "Steps", "family_sampling"]
+__all__ = ["SamplerConfig", "Steps", "family_sampling", "with_family_defaults"]
 
-LARGEST_BATCH = 2**31 - 1
+LARGEST_BATCH = 1_048_576  # rows: more than a device holds
 
 
 def known_order(value: object) -> object:
@@ -26,10 +27,12 @@ def known_order(value: object) -> object:
     return rules.ALIASES.get(value, value) if isinstance(value, str) else value
 
 
-Steps = Annotated[tuple[Size, ...], FromList, Field(min_length=1), AfterValidator(rules.distinct)]
+Several = Field(min_length=1, max_length=rules.SEVERAL)  # each is searched or compared by itself
+Steps = Annotated[tuple[Size, ...], FromList, Several, AfterValidator(rules.distinct)]
 BlockLengths = Annotated[
-    tuple[Size, ...], BeforeValidator(rules.one_or_several), Field(min_length=1), AfterValidator(rules.distinct)
+    tuple[Size, ...], BeforeValidator(rules.one_or_several), Several, AfterValidator(rules.distinct)
 ]
+Temperature = Annotated[float, Field(ge=0.0), AfterValidator(rules.usable_temperature)]
 Order = Annotated[Literal["random", "confidence", "top-probability", "margin", "entropy"], BeforeValidator(known_order)]
 
 
@@ -47,14 +50,14 @@ class SamplerConfig(Section):
 
     type: Literal["builtin", "external"] = "builtin"
     target: Target | None = None
-    options: dict[Text, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     order: Order = "random"
     reveal: Literal["fixed", "bernoulli"] = "fixed"
-    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    temperature: Temperature = 1.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    confidence_temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    confidence_temperature: Temperature = 0.0
     tempered_scores: bool = False
-    guidance: Annotated[float, Field(ge=0.0)] = 0.0
+    guidance: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     end_drawn: bool = True
     end_confident: bool = True
     stop_at_end: bool = False
@@ -67,7 +70,7 @@ class SamplerConfig(Section):
     @model_validator(mode="after")
     def names_its_code(self) -> Self:
         if self.options and self.target is None:
-            raise ValueError(f"options are those of target, got {sorted(self.options)} without one; add target")
+            raise ValueError(f"options are those of target, got {listed(sorted(self.options))} without one; add target")
         if (self.type == "external") != (self.target is not None):
             raise ValueError(
                 "target goes with type: external, a function in a file such as my_generate.py:generate, got "
@@ -123,3 +126,15 @@ def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metr
     if metric == "path_nll":
         own = {name: value for name, value in own.items() if name == "order" or (name, value) == ("temperature", 0)}
     return {name: value for name, value in own.items() if value != default[name].default}
+
+
+def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[Any, Any], tuple[str, ...]]:
+    """The document with the sampling settings of the model's family where it gives none, and what these are."""
+    model, sampler = document.get("model"), document.get("sampler")
+    if not isinstance(model, dict) or not isinstance(sampler, dict) or model.get("type") != "huggingface":
+        return document, ()
+    objective = document.get("objective")
+    metric = objective.get("metric") if isinstance(objective, dict) else None
+    own = family_sampling(model.get("family"), folder / str(model.get("path")), sampler, metric)
+    added = {name: value for name, value in own.items() if name not in sampler}
+    return {**document, "sampler": {**added, **sampler}}, tuple(f"{name} {value}" for name, value in added.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,8 +21,11 @@ from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.datasets.templates import fill
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.guard import calling, finite_number, safe
+from mdm_tune.messages import cut
+from mdm_tune.messages import shown as shown_value
 from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
+from mdm_tune.patterns import SECONDS, Pattern
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.statistics import Bounds
 
@@ -103,11 +107,17 @@ def regex_match(
 
     Raises InputError where an example has no such field, or its reference nothing that the pattern finds.
     """
-    compiled = re.compile(pattern)
+    compiled = Pattern(pattern)
 
     def found(text: str) -> str | None:
-        groups = [each[1] for each in compiled.finditer(text) if each[1] is not None]
-        return groups[-1 if match == "last" else 0] if groups else None
+        try:
+            groups = compiled.found(text)
+            return next(groups, None) if match == "first" else next(iter(deque(groups, maxlen=1)), None)
+        except TimeoutError:
+            raise RunError(
+                f"metrics.regex.pattern: {cut(pattern)} takes more than {SECONDS:g} s on one answer of {len(text):,} "
+                f"characters, {shown_value(text)}: a repeat inside a repeat explodes; write it without"
+            ) from None
 
     def expected(example: Example) -> str:
         if reference is not None:
