@@ -209,7 +209,7 @@ def test_more_steps_than_the_length_fill_longer_rows_by_all_of_them() -> None:
     assert len(setting.counts_for(30, "one-per-step")) == 16 and setting.counts_for(5, "one-per-step") == (1,) * 5
     assert [setting.calls_for(size, "one-per-step") for size in (5, 12, 30)] == [5, 12, 16]
     reveal = Setting("x", 2, 12, alphas=(0.0, 0.5, 1.0))
-    assert reveal.calls_for(3, "one-per-step") == pytest.approx(1 - 0.5**3 + 1)
+    assert reveal.calls_for(3, "one-per-step") == pytest.approx(2 * (1 - 0.5**3))  # each step reveals half of them
     assert setting.key != Setting("linear", 20, 12, (1,) * 12).key
     assert Setting("linear", 12, 12, (1,) * 12).key == (1,) * 12
 
