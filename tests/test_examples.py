@@ -125,7 +125,7 @@ def test_rows_that_are_too_long_are_counted_and_the_first_is_shown() -> None:
         dataset(examples, generation_length=2, longest=6)
     message = str(raised.value)
     assert message.startswith("example 2 (a.jsonl, line 2) has 162 tokens, the model takes 6; it begins 'abcdefgh")
-    assert "2 of 4 examples of the tune split are too long, the longest has 162" in message and len(message) < 400
+    assert "2 of 4 examples are too long, the longest has 162" in message and len(message) < 400
 
 
 def test_shuffled_and_partial_splits_keep_their_examples() -> None:

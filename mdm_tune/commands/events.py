@@ -154,9 +154,10 @@ def _unreachable(run: Run) -> Iterator[Note]:
         wrong += [split.named(row) for row, value in enumerate(values) if value == 0]
         best = float(values.mean()) if use == "report" else best
     if wrong:
+        limit = f", so that no schedule can have more than {best:.3f} on the report split" if best < 1 else ""
         yield Note(
             f"{len(wrong):,} of {total:,} references do not count as right themselves once they are the model's "
-            f"tokens, {wrong[0]} first, so that no schedule can have more than {best:.3f} on the report split",
+            f"tokens, {wrong[0]} first{limit}",
             "unreachable-references",
             "compare what sample shows with the references, and see dataset.generation_length, dataset.stop and "
             f"metrics.{metric.name}",

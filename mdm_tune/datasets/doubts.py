@@ -72,7 +72,8 @@ def _lost(dataset: Dataset) -> Iterator[Told]:
         read = shown(read_back(dataset.codec, answer))
         yield (
             f"{len(lost):,} of {len(known):,} references hold what the model's tokens cannot write, so that no answer "
-            f"can equal them: {shown(answer)} of {lost[0].named} reads back as {read}",
+            f"can equal them, and a likelihood prices something else: {shown(answer)} of "
+            f"{lost[0].named} reads back as {read}",
             "lost-references",
             "leave such examples out, or use a metric that does not compare texts",
         )

@@ -39,10 +39,14 @@ def example_dataset(
     long.
     """
     splits: dict[Use, Split] = {}
+    tokens = {
+        use: [_tokenised(example, codec, mask_id, generation_length) for example in listed]
+        for use, listed in examples.items()
+    }
+    if longest is not None:
+        _check_lengths([example for listed in examples.values() for example in listed], tokens, longest)
     for use, listed in examples.items():
-        rows = [_tokenised(example, codec, mask_id, generation_length) for example in listed]
-        if longest is not None:
-            _check_lengths(use, listed, [len(start) for start, _ in rows], longest)
+        rows = tokens[use]
         width = max((len(start) for start, _ in rows), default=0)
         given, told = (
             torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
@@ -52,16 +56,18 @@ def example_dataset(
     return Dataset(splits, codec, stops=stops)
 
 
-def _check_lengths(use: Use, examples: Sequence[Example], lengths: Sequence[int], longest: int) -> None:
+def _check_lengths(
+    examples: Sequence[Example], tokens: Mapping[Use, Sequence[tuple[list[int], list[int]]]], longest: int
+) -> None:
     """Raise InputError where rows have more tokens than the model takes: the first of them, and how many there are."""
+    lengths = [len(start) for rows in tokens.values() for start, _ in rows]
     over = [(example, length) for example, length in zip(examples, lengths, strict=True) if length > longest]
     if over:
         example, length = over[0]
         raise InputError(
             f"{example.named} has {length:,} tokens, the model takes {longest:,}; it begins {_beginning(example)}. "
-            f"{len(over):,} of {len(examples):,} examples of the {use} split are too long, the longest has "
-            f"{max(length for _, length in over):,}; shorten prompts or dataset.generation_length, use fewer shots, "
-            "or leave such examples out"
+            f"{len(over):,} of {len(examples):,} examples are too long, the longest has {max(lengths):,}; shorten "
+            "prompts or dataset.generation_length, use fewer shots, or leave such examples out"
         )
 
 

@@ -201,7 +201,8 @@ class TokenizerCodec:
         if tokens and unknown is not None and all(token == unknown for token in tokens):
             raise InputError(
                 f"a text must have tokens in the model's vocabulary, got {text[:SHOWN]!r}, which is unknown as a "
-                "whole; where every character is a token of its own, set model.split to characters"
+                "whole; remove it from the data, or where every character is a token of its own, set model.split to "
+                "characters"
             )
         return tokens
 
