@@ -18,6 +18,7 @@ from rich.text import Text
 from mdm_tune.cost_tables import phases_table
 from mdm_tune.errors import RunError
 from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_table
+from mdm_tune.intervals import interval
 from mdm_tune.layout import Grid, folded
 from mdm_tune.messages import system_reason
 from mdm_tune.profile_tables import curve_table, left_behind, prices_table
@@ -30,7 +31,6 @@ from mdm_tune.tables import (
     detectable_lines,
     diversity_table,
     headline,
-    interval,
     paste,
     reach_lines,
     reported_table,
@@ -175,7 +175,7 @@ class Screen:
                     f"({event.points} points, {event.examples} examples, {event.denoiser_rows:,} rows)"
                 )
             case events.Scored(scores, done, total):
-                value = interval(scores.estimate.value, scores.estimate.ci)
+                value = interval(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
                 self.say(f"  {done}/{total}  {scores.setting.label} at {scores.setting.steps} steps: {value}")
 
     def search_result(self, record: Record, next_commands: Sequence[str]) -> None:

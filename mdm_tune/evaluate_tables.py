@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mdm_tune.intervals import estimated, interval
 from mdm_tune.layout import Grid
-from mdm_tune.tables import calls, interval, short_names
+from mdm_tune.tables import calls, short_names
 
 __all__ = ["difference_lines", "evaluate_table", "figures_table"]
 
@@ -30,13 +31,13 @@ def evaluate_table(record: Record) -> Grid:
         table.row(
             str(row["steps"]),
             short[row["schedule"]],
-            interval(row["value"], row["ci"]),
+            estimated(row),
             *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
             calls(row),
         )
     if (data := record["data"]) is not None:
         empty = ("",) * (1 + compared)
-        table.row("", "the data itself", interval(data["value"], data["ci"]), *empty, style="dim")
+        table.row("", "the data itself", estimated(data), *empty, style="dim")
     return table
 
 
@@ -48,7 +49,7 @@ def _against(comparisons: Sequence[Record], linear: str) -> dict[tuple[int, str]
             if other == linear:
                 bounds = pair["ci"] and [None if bound is None else sign * bound + 0.0 for bound in pair["ci"]][::sign]
                 gap = pair["difference"]
-                found[pair["steps"], name] = interval(gap and sign * gap, bounds)
+                found[pair["steps"], name] = interval(gap and sign * gap, bounds, pair.get("no_interval"))
     return found
 
 

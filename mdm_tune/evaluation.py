@@ -21,7 +21,7 @@ from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
 from mdm_tune.schedules import Schedule
 from mdm_tune.settings import Sampler, Setting, plan_of
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.statistics import CONFIDENCE, Bounds, Estimate, constant, estimate, grouped
 
 __all__ = ["Cost", "Evaluator", "Scores", "difference"]
 
@@ -49,7 +49,8 @@ class Scores:
     """A setting's result on one split; values and tokens (n, ...) are None for exact metrics.
 
     diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured. calls: those of each row (n,), where rows
-    differ or a plan decides by itself.
+    differ or a plan decides by itself. groups: a name for each example, where examples share one and are no independent
+    ones. bounds: of every value, where it has any.
     """
 
     setting: Setting
@@ -61,6 +62,8 @@ class Scores:
     tokens: Tensor | None = None
     diversity: dict[str, Values] = field(default_factory=dict)
     calls: Values | None = None
+    groups: tuple[str, ...] | None = None
+    bounds: Bounds | None = None
 
     @property
     def count(self) -> int | None:
@@ -158,18 +161,27 @@ class Evaluator:
         diversity = self.metric.diversity(split.originals, split)
         return Scores(
             Setting("data", 0, self.length),
-            self.estimated(values),
+            self.estimated(values, split),
             0.0,
             Cost(),
             use,
             values,
             split.originals,
             diversity,
+            groups=split.shared,
+            bounds=self.metric.bounds,
         )
 
-    def estimated(self, values: Values) -> Estimate:
-        """The mean of the metric's values (n,) with its interval."""
-        return estimate(values, bounds=None if isinstance(self.metric, ExactMetric) else self.metric.bounds)
+    def estimated(self, values: Values, split: Split) -> Estimate:
+        """The mean of the metric's values (n,) on the examples of a split, with its interval."""
+        bounds = None if isinstance(self.metric, ExactMetric) else self.metric.bounds
+        return estimate(values, bounds=bounds, groups=split.shared)
+
+    def scored(self, setting: Setting, values: Values, split: Split) -> Scores:
+        """Scores of values (n,) that are known on the examples of a split, at no cost."""
+        bounds = None if isinstance(self.metric, ExactMetric) else self.metric.bounds
+        found = self.estimated(values, split)
+        return Scores(setting, found, setting.nfe, Cost(), split.use, values, groups=split.shared, bounds=bounds)
 
     def score(self, setting: Setting, use: Use) -> Scores:
         """The setting's scores on a split; from the record at no cost where its counts were scored before."""
@@ -250,18 +262,44 @@ class Evaluator:
         start = time.monotonic()
         result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
-        value, diversity = self.estimated(values), self.metric.diversity(result.tokens, split)
+        value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         self.clocked(float(calls.sum()), cost.seconds)
         own = calls if np.ptp(calls) else None
-        return Scores(setting, value, float(calls.mean()), cost, split.use, values, result.tokens, diversity, own)
+        return Scores(
+            setting,
+            value,
+            float(calls.mean()),
+            cost,
+            split.use,
+            values,
+            result.tokens,
+            diversity,
+            own,
+            split.shared,
+            self.metric.bounds,
+        )
 
 
-def difference(first: Scores, second: Scores) -> Estimate:
-    """first - second, paired example by example; without an interval where both are exact."""
+def difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) -> Estimate:
+    """first - second, paired example by example; without an interval where both are exact.
+
+    Where two schedules differ by the same on every example, a difference can be as large as the bounds of the values
+    are wide, or as the values that were seen where there are no bounds (``interval_of_equal``). Equal schedules differ
+    by exactly 0.
+    """
     if first.values is None or second.values is None:
         return Estimate(first.estimate.value - second.estimate.value, None)
-    return estimate(first.values - second.values)
+    differences = first.values - second.values
+    if first.setting.key == second.setting.key and not differences.any():
+        return Estimate(0.0, (0.0, 0.0), len(grouped(differences, first.groups)))
+    bounds = None
+    if first.bounds is not None:
+        bounds = first.bounds[0] - first.bounds[1], first.bounds[1] - first.bounds[0]
+    elif constant(grouped(differences, first.groups)):
+        span = float(np.ptp([first.values, second.values]))
+        bounds = (-span, span)
+    return estimate(differences, confidence, bounds, first.groups)
 
 
 def _rows(result: Unmasked, first: int, count: int) -> Unmasked:

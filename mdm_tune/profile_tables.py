@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mdm_tune.intervals import estimated, is_exact
 from mdm_tune.layout import BAR, Grid
-from mdm_tune.tables import interval
 
 __all__ = ["curve_table", "left_behind", "prices_table"]
 
@@ -44,12 +44,12 @@ def prices_table(record: Record, of: str) -> Grid:
                 label = f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if kind == "beta" else kind
                 label += ": that of the best Beta" if found.get("same_counts_as") == "beta" else ""
                 more = found["minus_linear"]
-                cells = (interval(found["nelbo"], found["ci"]), interval(more["nelbo"], more["ci"]))
+                cells = (estimated(found, "nelbo"), estimated(more, "nelbo"))
                 label += otherwise.get(how, "")
                 table.row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
         table.add_section()
     lowest = record["one_token_per_step"]
-    table.row(str(record["length"]), "one token per step", interval(lowest["nelbo"], lowest["ci"]), style="dim")
+    table.row(str(record["length"]), "one token per step", estimated(lowest, "nelbo"), style="dim")
     return table
 
 
@@ -62,7 +62,7 @@ def left_behind(budget: Record) -> str:
     if ends is not None and ends[0] is not None:
         steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
     verdict = f"linear needs {steps} to be as good" if budget["gain_expected"] else "no gain over linear here"
-    if found["ci"] is None:
+    if is_exact(found):
         return (
             f"{budget['steps']} steps: {verdict}; the best Beta is {gap['nelbo']:.3g} nats above the optimum over "
             f"all{share}"
@@ -70,5 +70,5 @@ def left_behind(budget: Record) -> str:
     kept = " and takes its place" if budget["optimum"]["same_counts_as"] == "beta" else ""
     return (
         f"{budget['steps']} steps: {verdict}; on examples that chose neither the best Beta is "
-        f"{interval(found['nelbo'], found['ci'])} nats above the optimum over all{share}{kept}"
+        f"{estimated(found, 'nelbo')} nats above the optimum over all{share}{kept}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -10,6 +9,7 @@ from typing import Any
 
 from mdm_tune.build import Run
 from mdm_tune.evaluation import Cost, Evaluator, Scores, difference
+from mdm_tune.intervals import estimate_record, finite, interval_record
 from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
@@ -17,14 +17,13 @@ from mdm_tune.search.claims import Detectable, Gain
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.frontier import Frontier, Pair, frontier_of
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import CONFIDENCE, Estimate, estimate
+from mdm_tune.statistics import CONFIDENCE, estimate
 
 __all__ = [
     "Record",
     "comparison_records",
     "cost_record",
     "detectable_record",
-    "estimate_record",
     "frontier_record",
     "plan_record",
     "reach_record",
@@ -108,7 +107,8 @@ def row_record(scores: Scores, metric: str) -> Record:
 
 def nfe_record(scores: Scores) -> Record:
     """Mean denoiser calls of a row, with their interval where rows differ."""
-    return {"nfe": scores.nfe, "nfe_ci": None if scores.calls is None else _interval(estimate(scores.calls).ci)}
+    calls = None if scores.calls is None else estimate(scores.calls, groups=scores.groups)
+    return {"nfe": scores.nfe, "nfe_ci": None if calls is None else interval_record(calls.ci)}
 
 
 def comparison_records(scores: Sequence[Scores]) -> list[Record]:
@@ -119,8 +119,10 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
             "first": a.setting.label,
             "second": b.setting.label,
             "steps": a.setting.steps,
-            "difference": _finite(d.value),
-            "ci": _interval(d.ci),
+            "difference": finite(d.value),
+            "ci": interval_record(d.ci),
+            "no_interval": d.no_interval,
+            "independent": d.count,
         }
         for a, b in pairs
         for d in (difference(a, b),)
@@ -170,26 +172,13 @@ def _pair(pair: Pair) -> Record:
         "steps": pair.budget.steps,
         "linear_steps": pair.larger.steps,
         "ratio": pair.ratio,
-        "difference": _finite(found.difference),
-        "bound": _finite(found.bound),
-        "margin": _finite(found.margin),
+        "difference": finite(found.difference),
+        "bound": finite(found.bound),
+        "margin": finite(found.margin),
         "no_worse": found.holds,
         "linear_too": pair.linear_too,
         "flags": list(pair.budget.flags),
     }
-
-
-def estimate_record(found: Estimate) -> Record:
-    """A value with its interval; JSON has no infinity, so an infinite value or bound is null."""
-    return {"value": _finite(found.value), "ci": _interval(found.ci)}
-
-
-def _interval(bounds: tuple[float, float] | None) -> list[float | None] | None:
-    return None if bounds is None else [_finite(bound) for bound in bounds]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def plan_record(setting: Setting) -> Record:
@@ -295,10 +284,12 @@ def _loser(budget: Budget) -> Record | None:
 
 def _gain_record(better: Gain) -> Record:
     return {
-        "value": _finite(better.value),
-        "ci": _interval(better.ci),
-        "ci_familywise": _interval(better.familywise),
+        "value": finite(better.value),
+        "ci": interval_record(better.ci),
+        "ci_familywise": interval_record(better.familywise),
+        "no_interval": better.no_interval,
         "examples_that_differ": better.differing,
+        "examples_that_must_differ": better.fewest,
         "shown": better.shown,
     }
 

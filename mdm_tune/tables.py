@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mdm_tune.intervals import estimated, interval, is_exact
 from mdm_tune.layout import Grid
+from mdm_tune.statistics import TOO_FEW
 
 __all__ = [
     "budget_table",
@@ -17,7 +18,6 @@ __all__ = [
     "detectable_lines",
     "diversity_table",
     "headline",
-    "interval",
     "paste",
     "reach_lines",
     "reported_table",
@@ -26,21 +26,6 @@ __all__ = [
 ]
 
 Record = dict[str, Any]
-
-
-def interval(value: float | None, bounds: Sequence[float | None] | None) -> str:
-    """A value with its interval, in as many decimals as give the interval's width two digits."""
-    if value is None:
-        return "infinite"
-    if bounds is None:
-        return f"{value:.5f}"
-    low, high = bounds
-    if low is None or high is None:
-        return f"{value:.5f} [unknown]"  # one example has no interval
-    width = high - low
-    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
-    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # no minus before a zero
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def short_names(labels: Sequence[str]) -> dict[str, str]:
@@ -66,14 +51,14 @@ def budget_table(budget: Record) -> Grid:
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
-    table.row(f"{made}: {described(budget['schedule'])}", interval(budget["value"], budget["ci"]), style="bold")
+    table.row(f"{made}: {described(budget['schedule'])}", estimated(budget), style="bold")
     blocks = budget["linear"].removeprefix("linear")  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
-        table.row(name if " in blocks of " in name else name + blocks, interval(found["value"], found["ci"]))
+        table.row(name if " in blocks of " in name else name + blocks, estimated(found))
     if loser is not None:
-        table.row(f"not used: {_short(loser['schedule'])}", interval(loser["value"], loser["ci"]))
+        table.row(f"not used: {_short(loser['schedule'])}", estimated(loser))
     if budget["data"] is not None:
-        table.row("the data itself", interval(budget["data"]["value"], budget["data"]["ci"]), style="dim")
+        table.row("the data itself", estimated(budget["data"]), style="dim")
     return table
 
 
@@ -110,7 +95,7 @@ def verdict(budget: Record) -> list[str]:
     if budget["linear"] != "linear":
         lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
     if (more := budget["gain_over_first_linear"]) is not None:
-        lines.append(f"  over linear in the first block length: {interval(more['value'], more['ci'])}")
+        lines.append(f"  over linear in the first block length: {estimated(more)}")
     if budget["ended"] is not None:
         lines.append(budget["ended"] if budget["ended"].startswith("nothing") else f"stopped early: {budget['ended']}")
     if budget["dropped"]:
@@ -146,23 +131,22 @@ def _gain(budget: Record) -> str:
         lost = loser["gain_over_linear"]
         return (
             f"worse than linear: the schedule that was chosen, {_short(loser['schedule'])}, has a gain of "
-            f"{interval(lost['value'], lost['ci'])}; linear is returned in its place, and the schedule file keeps the "
+            f"{estimated(lost)}; linear is returned in its place, and the schedule file keeps the "
             "other as loser"
         )
     better = budget["gain_over_linear"]
-    amount = interval(better["value"], better["ci"])
+    amount = estimated(better)
     if budget["beats_linear"]:
         return f"better than linear by {amount}"
     if better["shown"]:
         return f"better than linear by {amount}, but not counted as a win: the samples are less diverse"
     if better["ci"] is not None and (better["ci"][0] or 0) > 0:  # true by itself, and too little for a claim
         if better["ci_familywise"][0] > 0:
-            return (
-                f"no gain over linear is claimed: {amount}, but only {better['examples_that_differ']} examples differ"
-            )
-        return (
-            f"no gain over linear is claimed: {amount}, corrected {interval(better['value'], better['ci_familywise'])}"
-        )
+            few = f"but only {better['examples_that_differ']} examples differ"
+            if (needed := better.get("examples_that_must_differ")) is not None:
+                few += f", of {needed} that a claim takes"
+            return f"no gain over linear is claimed: {amount}, {few}"
+        return f"no gain over linear is claimed: {amount}, corrected {estimated(better, ci='ci_familywise')}"
     return f"no gain over linear here: {amount}"
 
 
@@ -196,7 +180,7 @@ def budgets_table(record: Record) -> Grid | None:
     budgets = sorted(record["budgets"], key=lambda budget: budget["steps"])
     if len(budgets) < 2:
         return None
-    exact = budgets[0]["ci"] is None
+    exact = is_exact(budgets[0])
     gain = "gain over linear" if exact else "gain over linear (corrected)"
     headings = ("steps", "calls", "linear", "tuned", gain, "as good as linear at", "less diverse in")
     table = Grid("all budgets", headings, ("less diverse in",))
@@ -209,7 +193,7 @@ def budgets_table(record: Record) -> Grid | None:
             calls(budget),
             _bare(budget["baselines"]["linear"]),
             _bare(budget),
-            interval(better["value"], better["ci_familywise"]),
+            estimated(better, ci="ci_familywise"),
             "" if not pairs else "none" if reached is None else str(reached),
             ", ".join(dict.fromkeys(_figure(loss) for loss in _flagged(budget) if loss["blocks"])),
         )
@@ -218,7 +202,7 @@ def budgets_table(record: Record) -> Grid | None:
 
 def _bare(found: Record) -> str:
     """A value without its interval, in the decimals that this gives it."""
-    return interval(found["value"], found["ci"]).split(" ")[0]
+    return estimated(found).split(" ")[0]
 
 
 def headline(record: Record) -> list[str]:
@@ -226,7 +210,7 @@ def headline(record: Record) -> list[str]:
     budgets, frontier = record["confidence"]["budgets"], record["frontier"]
     if budgets < 2:
         return []
-    exact = record["budgets"][0]["ci"] is None
+    exact = is_exact(record["budgets"][0])
     compared = f"{len(frontier['pairs'])} comparison{'s' * (len(frontier['pairs']) != 1)}"
     how = "computed exactly" if exact else f"one-sided 95 %, corrected for {compared}"
     margin = f"(margin {100 * frontier['margin']:g} %, {how})"
@@ -253,7 +237,7 @@ def detectable_lines(found: Record | None) -> list[str]:
     more = found["squared_sine_minus_linear"]
     lines = [
         f"{found['report']} report examples show gains of {found['gain']:.3g} and more (80 % power{many}); on a pilot "
-        f"linear has {found['linear']:.4g} and squared-sine {interval(more['value'], more['ci'])} more"
+        f"linear has {found['linear']:.4g} and squared-sine {estimated(more)} more"
     ]
     if found["large"]:
         needed = "" if found["report_needed"] is None else f" to {found['report_needed']:,} or more"
@@ -308,5 +292,7 @@ def reported_table(record: Record) -> Grid | None:
     short = short_names([row["schedule"] for row in rows])
     for row in rows:
         over = f"{row['count']} {row['over']}" + (" (their range)" if "seeds" in row["over"] else "")
-        table.row(str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"]), over)
+        table.row(
+            str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"], TOO_FEW), over
+        )
     return table

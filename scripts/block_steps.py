@@ -23,13 +23,13 @@ from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
 from mdm_tune.evaluation import difference
+from mdm_tune.intervals import interval
 from mdm_tune.profile.choosing import weights_of
 from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.results import RunFolder
 from mdm_tune.schedules import Linear
 from mdm_tune.statistics import Estimate, estimate
-from mdm_tune.tables import interval
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 LENGTH, SIZE, STEPS, UNEVEN = 64, 16, (8, 16, 32), (6, 10, 14, 22, 26)

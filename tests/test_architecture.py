@@ -77,6 +77,7 @@ FLOORS = {
     "benchmarks.execution_probe": 3,
     "benchmarks.execution_process": 2,
     "datasets.sources": 2,
+    "intervals": 2,
     "denoisers.analytic": 2,
     "denoisers.checkpoint": 2,
     "denoisers.checks": 2,

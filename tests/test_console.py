@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.console import Screen
+from mdm_tune.intervals import interval
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.profile_tables import curve_table, left_behind
 from mdm_tune.tables import (
@@ -16,7 +17,6 @@ from mdm_tune.tables import (
     detectable_lines,
     diversity_table,
     headline,
-    interval,
     paste,
     short_names,
     verdict,

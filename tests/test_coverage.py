@@ -13,7 +13,6 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from mdm_tune import statistics
 from mdm_tune.datasets.splits import Use
 from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import unmask
@@ -41,17 +40,15 @@ def missed(found: Sequence[Outcome]) -> int:
     return sum(not holds(each.ci, each.true) for each in moved)
 
 
-def test_the_interval_of_a_search_holds_the_true_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_of_a_search_holds_the_true_gain() -> None:
     """Of values that are 0 or 1, where intervals are worst."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
     found = outcomes("legal, confidence")
     assert missed(found) <= 7
     assert sum(each.claimed for each in found) > SEARCHES / 2 and not any(each.false for each in found)
 
 
-def test_where_nothing_can_be_gained_a_search_seldom_claims_a_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_gained_a_search_seldom_claims_a_gain() -> None:
     """More than 5 of 40 have probability 0.0005 where 2.5 % may."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
     assert binom.sf(5, SEARCHES, 0.025) < 1e-3
     found = outcomes("parity")
     assert all(each.true == 0 for each in found)

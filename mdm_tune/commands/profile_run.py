@@ -24,6 +24,7 @@ from mdm_tune.profile.prices import price_budget, write_profile
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
+from mdm_tune.statistics import estimate
 
 __all__ = ["WORSE_THAN_UNIFORM", "other_sampler", "profile", "profile_notes", "winner_notes"]
 
@@ -168,7 +169,7 @@ def winner_notes(profiles: Mapping[int | None, Profiles], winner: Scores) -> Ite
     if winner.values is None or evaluator.exact or not isinstance(evaluator.metric, PathLikelihood):
         return
     vocabulary, sizes = evaluator.denoiser.vocab_size, evaluator.split("report").hidden.sum(1).double().numpy()
-    above = evaluator.estimated(winner.values - sizes * math.log(vocabulary))
+    above = estimate(winner.values - sizes * math.log(vocabulary), groups=winner.groups)
     if above.ci is not None and above.ci[0] > 0:
         yield Note(
             f"{label} makes the data less likely than uniform guessing does: {winner.values.sum() / sizes.sum():.3f} "

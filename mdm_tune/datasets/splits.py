@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -45,7 +46,8 @@ class Split:
     ids: one stable name per example. originals (n, length) int64: the data, -1 at padding and where no reference is
     known. start (n, length): what the sampler is given, ``mask_id`` where it has to fill in, -1 at padding. seeds (n,)
     uint64: each example's own noise, whatever the schedule. examples: where the rows come from, () where they are
-    nothing but tokens.
+    nothing but tokens. groups: a name for each example, alike for those that are no independent ones, such as several
+    answers to one prompt; () where each stands alone.
     """
 
     use: Use
@@ -55,6 +57,12 @@ class Split:
     seeds: NDArray[np.uint64]
     mask_id: int
     examples: tuple[Example, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> tuple[str, ...] | None:
+        """The groups, by which intervals are drawn; None where no two examples have one in common."""
+        return self.groups if len(set(self.groups)) < len(self.groups) else None
 
     @property
     def hidden(self) -> Tensor:
@@ -66,6 +74,7 @@ class Split:
         """Sixteen hex digits that change with any example, its record included, or seed of this use."""
         content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
         content += self.seeds.tobytes() + "".join(each.told for each in self.examples).encode()
+        content += json.dumps(self.groups).encode() if self.shared else b""
         return hashlib.sha256(content).hexdigest()[:16]
 
     def named(self, row: int) -> str:
@@ -77,9 +86,15 @@ class Split:
         return self.at(range(len(self.ids))[first:stop])
 
     def shuffled(self) -> Split:
-        """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning."""
-        order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids))
-        return self.at(order.tolist())
+        """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning.
+
+        Those of one group stay together.
+        """
+        order = np.random.default_rng(derive_seed(0, "shuffle", self.use)).permutation(len(self.ids)).tolist()
+        if self.shared is not None:
+            met = {group: rank for rank, group in reversed([*enumerate(self.groups[place] for place in order)])}
+            order.sort(key=lambda place: met[self.groups[place]])
+        return self.at(order)
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
@@ -95,6 +110,7 @@ class Split:
             start=self.start[index],
             seeds=self.seeds[index],
             examples=tuple(self.examples[place] for place in places) if self.examples else (),
+            groups=tuple(self.groups[place] for place in places) if self.groups else (),
         )
 
 

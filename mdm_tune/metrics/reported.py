@@ -27,7 +27,7 @@ from mdm_tune.metrics.answers import (
 )
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
-from mdm_tune.statistics import Bounds, estimate
+from mdm_tune.statistics import Bounds, Groups, estimate
 from mdm_tune.trust import load_target
 
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]
@@ -40,15 +40,15 @@ FIRST_SEED = 25  # the package's own
 class Figure:
     """A mean and its range.
 
-    over: what was averaged. The range is a 95 % interval, except over seeds of k-means, where it is all that they gave
-    and says nothing about other samples.
+    over: what was averaged. The range is a 95 % interval, None of too few examples; over seeds of k-means it is all
+    that they gave, and says nothing about other samples.
     """
 
     name: str
     label: str
     direction: Direction
     value: float
-    range: tuple[float, float]
+    range: tuple[float, float] | None
     over: Literal["examples", "batches of examples", "seeds of k-means"]
     count: int
 
@@ -156,7 +156,7 @@ def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[
         ends = float(values.min()), float(values.max())
         mean = float(values.mean())
         return [Figure(metric.name, metric.label, metric.direction, mean, ends, "seeds of k-means", len(values))]
-    found = [_estimated(metric.name, metric.label, metric.direction, values, "examples", metric.bounds)]
+    found = [_estimated(metric.name, metric.label, metric.direction, values, "examples", metric.bounds, split.shared)]
     if metric.name == "generative_nll":
         entropy = metric.diversity(tokens, split)["token_entropy"]
         label = "entropy of the answers' tokens, nats"
@@ -171,9 +171,9 @@ def _estimated(
     values: Values,
     over: Literal["examples", "batches of examples"],
     bounds: Bounds | None = None,
+    groups: Groups | None = None,
 ) -> Figure:
-    found = estimate(values, bounds=bounds)
-    assert found.ci is not None  # of sampled values
+    found = estimate(values, bounds=bounds, groups=groups)
     return Figure(name, label, direction, found.value, found.ci, over, len(values))
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.profile.intervals import Groups, independent, standard_errors, student
-from mdm_tune.statistics import Estimate
+from mdm_tune.profile.intervals import Groups, independent, standard_errors
+from mdm_tune.statistics import Estimate, estimate
 
 __all__ = ["Profile", "Rise", "finite_lists", "visible_of"]
 
@@ -211,12 +211,12 @@ class Profile:
         return found
 
     def price(self, weights: Floats) -> Estimate:
-        """NELBO, nats per sequence, with Student's interval over examples; without one if exact."""
+        """NELBO, nats per sequence, with its interval over examples; without one if exact."""
         return self.estimated(self.prices(weights))
 
     def estimated(self, prices: Floats) -> Estimate:
-        """The mean of prices (examples,) with Student's interval; without one if exact."""
-        return Estimate(float(prices[0]), None) if self.exact else student(prices, self.groups)
+        """The mean of prices (examples,) with its interval; without one if exact."""
+        return Estimate(float(prices[0]), None) if self.exact else estimate(prices, groups=self.groups)
 
     def rises(self) -> list[Rise]:
         """Where the measured curve rises by more than its error, at most once in each stretch that a fit levels.

@@ -1,16 +1,13 @@
-"""Student's intervals over the examples of a profile, or over groups of examples that are no independent ones."""
+"""Standard errors over the examples of a profile, or over groups of examples that are no independent ones."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.statistics import CONFIDENCE, Estimate
-
-__all__ = ["Groups", "group_numbers", "independent", "standard_errors", "student"]
+__all__ = ["Groups", "group_numbers", "independent", "standard_errors"]
 
 Floats = NDArray[np.float64]
 Groups = Sequence[str]  # one name for each example
@@ -40,15 +37,3 @@ def standard_errors(residuals: Floats, groups: Groups | None = None) -> Floats:
     sums = np.zeros((number, residuals.shape[1]))
     np.add.at(sums, group_numbers(count, groups), residuals)
     return np.asarray(np.sqrt(number / (number - 1) * (sums**2).sum(axis=0)) / count)
-
-
-def student(values: Floats, groups: Groups | None = None, confidence: float = CONFIDENCE) -> Estimate:
-    """The mean of values (examples,) with Student's interval; of a single example or group it is infinite."""
-    from scipy.stats import t
-
-    mean, number = float(values.mean()), independent(len(values), groups)
-    if number < 2:
-        return Estimate(mean, (-math.inf, math.inf))
-    error = float(standard_errors(values[:, None] - mean, groups)[0])
-    reach = float(t.ppf(0.5 + confidence / 2, number - 1)) * error
-    return Estimate(mean, (mean - reach, mean + reach))

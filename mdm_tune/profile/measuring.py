@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,9 +111,8 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
         worst, noisiest, wanted, by_noise = 0.0, 0.0, np.zeros(profile.length), True
         for weights in adaptive.best(profile):
             found, between = profile.price(weights), weights * profile.bracket * profile.scale
-            assert found.ci is not None  # of a measured profile
             price = max(abs(found.value), 1e-12)
-            noise_part = (found.ci[1] - found.value) / price
+            noise_part = math.inf if found.ci is None else (found.ci[1] - found.value) / price  # of too few examples
             noisiest = max(noisiest, noise_part)
             if noise_part + between.sum() / price >= worst:
                 worst, wanted = noise_part + float(between.sum()) / price, between

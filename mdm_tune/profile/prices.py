@@ -176,17 +176,18 @@ def _linear_steps(profiles: Profiles, prices: Floats) -> tuple[int | None, tuple
     blocks, profile = profiles.pricer.blocks, profiles.profile
     every = 1 if profiles.shares_steps else blocks
     fewest: list[int | None] = [None, None, None]
+    more = profile.estimated(0 * prices)
     for steps in range(blocks, min(profiles.limit, TRIED) + 1, every):
         linear = profiles.held_out(partial(_linear, steps=steps))
         more = profile.estimated(linear - prices)
-        low, high = (more.value, more.value) if more.ci is None else more.ci
+        low, high = more.ci or (more.value, more.value)
         slack = 1e-9 * max(1.0, abs(float(prices.mean())))
         for place, value in enumerate((low, more.value, high)):
             if fewest[place] is None and value <= slack:
                 fewest[place] = steps
         if fewest[2] is not None:
             break
-    return fewest[1], None if profile.exact else (fewest[0], fewest[2])
+    return fewest[1], None if more.ci is None else (fewest[0], fewest[2])
 
 
 def write_profile(
@@ -285,7 +286,7 @@ def _budget_record(budget: PricedBudget) -> Record:
         "gap": gap,
         "linear_steps_for_same_nelbo": budget.linear_steps,
         "linear_steps_range": None if budget.linear_range is None else list(budget.linear_range),
-        "gain_expected": more.value < 0 if more.ci is None else more.ci[1] < 0,
+        "gain_expected": more.value < 0 if more.no_interval == "exact" else more.ci is not None and more.ci[1] < 0,
         "block_steps": budget.shared,
     }
 
@@ -301,9 +302,11 @@ def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:
         "direction": "minimize",
         "value": nelbo.value,
         "ci": None if nelbo.ci is None else list(nelbo.ci),
+        "no_interval": nelbo.no_interval,
         "split": "tune",
     }
 
 
 def _nelbo(price: Estimate) -> Record:
-    return {"nelbo": price.value, "ci": None if price.ci is None else list(price.ci)}
+    ends = None if price.ci is None else list(price.ci)
+    return {"nelbo": price.value, "ci": ends, "no_interval": price.no_interval}

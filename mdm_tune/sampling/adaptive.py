@@ -56,7 +56,7 @@ def score_adaptive(
     size = evaluator.sampler.block_length if quota is None else quota.block_length
     return Scores(
         Setting(evaluator.labelled(label, size), steps, evaluator.length, block_length=size),
-        evaluator.estimated(values),
+        evaluator.estimated(values, split),
         float(result.nfe.double().mean()),
         spent,
         use,
@@ -64,6 +64,8 @@ def score_adaptive(
         result.tokens,
         metric.diversity(result.tokens, split),
         result.nfe.double().cpu().numpy(),
+        split.shared,
+        metric.bounds,
     )
 
 

@@ -139,11 +139,11 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[list[Detectable | Ali
     if ("tune", settings[0].key) not in evaluator.begun:  # how fast another process was is the best guess there is
         calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])
         evaluator.clocked(calls, seconds)
-    scores = []
+    scores, pilot = [], evaluator.split("tune").shuffled().first(len(kept["values"][0]))
     for setting, listed in zip(settings, kept["values"], strict=True):
         values_here = np.array(listed)
         evaluator.begun.setdefault(("tune", setting.key), values_here)
-        scores.append(Scores(setting, evaluator.estimated(values_here), setting.nfe, Cost(), "tune", values_here))
+        scores.append(evaluator.scored(setting, values_here, pilot))
     seen = np.concatenate(kept["values"])
     found = detectable(scores[0], scores[1], len(evaluator.split("report").ids), claims)
     told: list[Detectable | Alike] = [] if found is None else [found]

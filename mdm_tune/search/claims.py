@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.evaluation import Scores
+from mdm_tune.evaluation import Scores, difference
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.statistics import (
+    TOO_FEW,
     Estimate,
-    cautious,
+    Groups,
     constant,
     corrected,
     detectable_gain,
     estimate,
-    interval_of_equal,
     welch,
 )
 
-__all__ = ["Detectable", "Diversity", "Gain", "Loss", "NoWorse", "detectable", "diversity_of", "gain_of", "no_worse"]
+__all__ = [
+    "Detectable",
+    "Diversity",
+    "Gain",
+    "Loss",
+    "NoWorse",
+    "detectable",
+    "differing_of",
+    "diversity_of",
+    "gain_of",
+    "no_worse",
+]
 
 FEWEST = 10  # examples that must differ before anything is claimed of a mean difference
+MANY = 30  # and where the differences have several sizes: the largest loss may not have been seen
 LARGE = 0.1  # of linear's value: a gain that should not go unseen
 ROUNDING = 1e-12
 
@@ -41,8 +53,9 @@ class Gain:
     """How much better one schedule is than another; positive is better, whichever direction the metric has.
 
     ci: its own 95 % interval. familywise: the interval that holds together with those of the other claims of a search
-    at 95 %. differing: examples on which the two differ. All None where values are exact. shown: whether the gain may
-    be claimed.
+    at 95 %. Both None where there are too few examples. differing: examples, or groups of them, on which the two
+    differ, and fewest: how many must for a claim. All None where values are exact. shown: whether the gain may be
+    claimed.
     """
 
     value: float
@@ -50,36 +63,53 @@ class Gain:
     familywise: tuple[float, float] | None
     differing: int | None
     shown: bool
+    fewest: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether it has no sampling error."""
+        return self.differing is None
+
+    @property
+    def no_interval(self) -> str | None:
+        """Why there is no interval; None where there is one."""
+        return None if self.ci is not None else "exact" if self.exact else TOO_FEW
 
     @property
     def loss(self) -> bool:
         """Whether it is clearly a loss: the 95 % interval lies below 0 altogether; exact values need only be worse."""
-        return self.value < -ROUNDING if self.ci is None else self.ci[1] < -ROUNDING
+        return self.value < -ROUNDING if self.exact else self.ci is not None and self.ci[1] < -ROUNDING
 
 
 def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int) -> Gain:
     """The gain of scores over a baseline on the same examples with the same noise, one of ``claims`` of a search.
 
-    Shown where the corrected interval lies above 0 and at least 10 examples differ; exact values need only be better.
-    The corrected interval is the wider of bootstrap and Student at 1 - 0.05 / claims (Bonferroni). Fewer than 10
-    examples that differ are too few for either: three wins and no loss would pass for a gain. Where all differences are
-    equal, neither has a width, and the gain must be above 0 by ``interval_of_equal``, a difference being at most the
-    range of the values that were seen.
+    Shown where the interval at 1 - 0.05 / claims (Bonferroni) lies above 0 and enough examples differ
+    (``differing_of``); exact values need only be better.
     """
-    sign = 1 if direction == "maximize" else -1
-    if scores.values is None or baseline.values is None:
-        value = sign * (scores.estimate.value - baseline.estimate.value)
-        return Gain(value, None, None, None, value > ROUNDING)
-    differences = sign * (scores.values - baseline.values)
-    found, familywise = estimate(differences), cautious(differences, corrected(claims)).ci
-    assert familywise is not None  # of sampled values
-    differing = int(np.count_nonzero(differences))
-    lowest = familywise[0]
-    if constant(differences) and len(differences) > 1:
-        span = float(np.ptp([scores.values, baseline.values]))
-        lowest = interval_of_equal(found.value, len(differences), (-span, span), corrected(claims))[0]
-    shown = lowest > ROUNDING and differing >= FEWEST
-    return Gain(found.value, found.ci, familywise, differing, shown)
+    better, worse = (scores, baseline) if direction == "maximize" else (baseline, scores)
+    found, familywise = difference(better, worse), difference(better, worse, corrected(claims)).ci
+    if better.values is None or worse.values is None:
+        return Gain(found.value, None, None, None, found.value > ROUNDING)
+    differing, needed = differing_of(better.values - worse.values, better.groups)
+    shown = familywise is not None and familywise[0] > ROUNDING and differing >= needed
+    return Gain(found.value, found.ci, familywise, differing, shown, needed)
+
+
+def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int, int]:
+    """How many examples, or groups of them, differ, and how many must before anything is claimed of the mean.
+
+    10 where all differences have one size, as those of right and wrong answers have: three wins and no loss would pass
+    for a gain. 30 where they have several: of few left-skewed differences the largest losses are often unseen, and no
+    interval knows of them (docs/intervals.md).
+    """
+    names = range(len(differences)) if groups is None else groups
+    sums: dict[Hashable, float] = {}
+    for name, each in zip(names, differences.tolist(), strict=True):
+        if each != 0:
+            sums[name] = sums.get(name, 0.0) + each
+    sizes = np.abs([*sums.values()])
+    return len(sizes), FEWEST if not len(sizes) or constant(sizes) else MANY
 
 
 @dataclass(frozen=True)
@@ -87,7 +117,7 @@ class NoWorse:
     """Whether one schedule is no worse than another but for a margin (non-inferiority).
 
     difference: of the means, positive is better. bound: its lower bound, one-sided, the margin's own noise included;
-    None where values are exact. margin: the loss that counts as none. holds: the bound lies above -margin.
+    None where values are exact, or too few. margin: the loss that counts as none. holds: the bound lies above -margin.
     """
 
     difference: float
@@ -100,18 +130,20 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     """Test scores against another schedule's on the same examples; the margin is ``share`` of the other's |value|.
 
     level: the chance to hold where the loss is the margin. The margin is a share of a mean on the same examples, so
-    what is bounded is the mean of difference + margin, example by example. As for a gain, the wider of two bounds
-    counts, and at least 10 examples must differ: a loss of 1 % may stay unseen in 100 examples without a difference.
+    what is bounded is the mean of difference + margin, example by example. As for a gain, enough examples must differ:
+    a loss of 1 % may stay unseen in 100 examples without a difference.
     """
     sign = 1 if direction == "maximize" else -1
-    difference, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
+    more, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
     if scores.values is None or other.values is None:
-        return NoWorse(difference, None, margin, difference >= -margin - ROUNDING)
-    surplus = sign * (scores.values - other.values) + share * np.sign(other.estimate.value) * other.values
-    found = cautious(surplus, 1 - 2 * level).ci
-    assert found is not None  # of sampled values
-    holds = found[0] > ROUNDING and int(np.count_nonzero(scores.values != other.values)) >= FEWEST
-    return NoWorse(difference, found[0] - margin, margin, holds)
+        return NoWorse(more, None, margin, more >= -margin - ROUNDING)
+    gains = sign * (scores.values - other.values)
+    surplus = gains + share * np.sign(other.estimate.value) * other.values
+    found = estimate(surplus, 1 - 2 * level, groups=scores.groups).ci
+    if found is None:
+        return NoWorse(more, None, margin, False)
+    differing, needed = differing_of(gains, scores.groups)
+    return NoWorse(more, found[0] - margin, margin, found[0] > ROUNDING and differing >= needed)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mdm_tune.datasets.splits import Use
+from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.search.ledger import Ledger, Worker
 from mdm_tune.search.storage import Storage
 from mdm_tune.settings import Setting
@@ -117,25 +118,27 @@ class Judge:
         found = self.desk.each(makers)
         results = []
         for task, setting in zip(tasks, settings, strict=True):
-            scores = self._from_record(found[task], setting, use)
+            scores = self._from_record(found[task], setting, split)
             results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
             self.counted.add(task)
         return results
 
-    def _from_record(self, record: Record, setting: Setting, use: Use) -> Scores:
+    def _from_record(self, record: Record, setting: Setting, split: Split) -> Scores:
         values = np.array(record["values"])
         flat = np.frombuffer(zlib.decompress(base64.b64decode(record["tokens"])), dtype="<i4").astype(np.int64)
         rows, tokens, seconds = record["cost"]
         return Scores(
             setting,
-            self.evaluator.estimated(values),
+            self.evaluator.estimated(values, split),
             record["nfe"],
             Cost(rows, tokens, seconds),
-            use,
+            split.use,
             values,
             torch.from_numpy(flat.reshape(len(values), -1)),
             {name: np.array(figures) for name, figures in record["diversity"].items()},
             None if record["calls"] is None else np.array(record["calls"]),
+            split.shared,
+            None if isinstance(self.evaluator.metric, ExactMetric) else self.evaluator.metric.bounds,
         )
 
 
