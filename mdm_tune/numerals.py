@@ -17,7 +17,7 @@ def whole(text: str) -> int:
     Python would also take 1_000, digits of other scripts and spaces, and 010, which other programs read as 8.
     """
     if not WHOLE.fullmatch(text):
-        raise ValueError("a whole number is written in digits, without spaces, underscores and leading zeros")
+        raise ValueError("a whole number is written in digits alone")
     return int(text)
 
 
@@ -44,7 +44,7 @@ def decimal(text: str) -> float:
     except ValueError:  # a point alone
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError("a number is written in digits and a point, without spaces, underscores and leading zeros")
+        raise ValueError("a number is written in digits and a point")
     return value
 
 
