@@ -74,6 +74,7 @@ BAD_VALUES = [
     ("profile.monotone=1", "profile.monotone: must be true or false, got 1"),
     ("sampler.block_length=0", "sampler.block_length[0]: must be at least 1, got 0"),
     ("sampler.block_length=[8, 4, 8]", "sampler.block_length: must not repeat an entry, got 8 twice; remove one"),
+    ("sampler.block_length=[{a: 1}]", "sampler.block_length[0]: must be a whole number, got a mapping"),
     ("sampler.block_length=[]", "sampler.block_length: must be a list of at least 1, got []; add an entry"),
     ("sampler.block_steps=fair", "sampler.block_steps: must be one of equal, tuned, got 'fair'"),
     ("search.warm_start='of'", "search.warm_start: must be one of auto, profile, off, got 'of'; did you mean 'off'?"),

@@ -282,11 +282,12 @@ def to_yaml(config: Config) -> str:
 def conflicts_in(document: Mapping[Any, Any], wrong: set[str]) -> list[str]:
     """Contradictions between settings, as far as they are known: those at the ``wrong`` paths are not."""
     values: dict[str, Any] = {}
+    known_wrong = {each.partition("[")[0] for each in wrong} | {".".join(each.split(".")[:2]) for each in wrong}
     for path in JUDGED:
         name, key = path.split(".")
         section = document.get(name)
         default = SamplerConfig.model_fields[key].default if name == "sampler" else None
-        values[path] = section.get(key, default) if isinstance(section, dict) and path not in wrong else None
+        values[path] = section.get(key, default) if isinstance(section, dict) and path not in known_wrong else None
     if document.get("dataset") is None:
         values["dataset.type"] = "none"
     return list(conflicts(values, [type_name(law) for law in get_args(ExactLaw)]))
