@@ -241,7 +241,7 @@ def test_programs_need_permission(mbpp: Path) -> None:
         ("{", "line 1: not JSON"),
         ("[]", "line 1: must be an object"),
         ("{}", "line 1: a problem of mbpp has the fields"),
-        ('{"task_id": 1, "task_id": 2}', "line 1: field 'task_id' stands twice"),
+        ('{"task_id": 1, "task_id": 2}', "line 1: not JSON: key 'task_id' is given twice"),
         (json.dumps({**problem(5), "text": None}), "text is missing or no str"),
         (json.dumps(problem(2000)), "task_id 2000 is none of the 974"),
         (json.dumps(problem(12)), "are wanted, task mbpp has 0"),
@@ -258,7 +258,7 @@ def test_files_of_another_form_are_named(tmp_path: Path, lines: str, message: st
 @pytest.mark.parametrize("name", ["missing.jsonl", "cut.jsonl.gz"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"x" * 99)[:-9])
-    with pytest.raises(InputError, match=f"cannot read .*{name}"):
+    with pytest.raises(InputError, match=f"cannot (read|unpack) .*{name}"):
         read_problems(MBPP, tmp_path / name)
 
 
