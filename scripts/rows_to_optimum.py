@@ -34,6 +34,7 @@ from mdm_tune.search.proposals import Guide, SearchSettings
 from mdm_tune.search.tuning import tune
 
 TRIALS, POINTS, NEAR = 25, 32, 4
+PROFILED = 128  # examples of a profile
 TARGETS = (0.05, 0.01)
 TENTH = 0.02  # what a search should reach with a tenth of the grid's rows
 Path_ = list[tuple[int, float]]  # rows spent so far and true regret of the incumbent, one entry a trial
@@ -90,15 +91,15 @@ def run(problem: Problem, seed: int) -> Iterator[tuple[str, Path_]]:
         yield way.name, path
 
 
-def profile(problem: Problem, evaluator: Evaluator) -> tuple[list[Beta], int]:
-    """The best schedules on a profile measured on the tune examples, and its rows."""
+def profile(problem: Problem, evaluator: Evaluator, examples: int = PROFILED) -> tuple[list[Beta], int]:
+    """The best schedules on a profile measured on so many tune examples, or on all if fewer, and its rows."""
     split = evaluator.split("tune")
     found = measure(
         evaluator.denoiser,
         split.start,
         split.originals,
         split.seeds,
-        examples=min(128, len(split.ids)),
+        examples=min(examples, len(split.ids)),
         points=POINTS,
         batch=evaluator.sampler.batch,
     )
@@ -161,10 +162,12 @@ the incumbent, the best fully scored trial by its own noisy value, stays within 
 ended there. Regret at the end: of what the search would return, relative to the best Beta, median and worst seed.
 
 - *paper's grid*: the 100 points a, b in {{0.1, .., 1.0}}, distinct count vectors scored once. The others: 25 trials,
-  linear first, then squared-sine. *raced*: candidates are dropped early. *warm*: four schedules of the profile follow,
-  and its rows are counted. Four candidates at a time, but for *one at a time*. *a tenth*: the search ends where it has
-  spent a tenth of the rows that the paper's grid spends on the same examples, the profile's included; linear is always
-  scored. Rows are calls x examples: of the rows of a small law many are alike and would be computed once.
+  linear first, then squared-sine. *raced*: candidates are dropped early. *warm*: four schedules of a profile
+  of {profiled} examples, or of all if fewer, follow, and its rows are counted, as are those of *profile alone*.
+  (`mdm-tune search` for `nelbo` measures it on up to 512, 16,384 rows here: see "Where the worst seeds come from" in
+  [search.md](search.md).) Four candidates at a time, but for *one at a time*. *a tenth*: the search ends
+  where it has spent a tenth of the rows that the paper's grid spends on the same examples, the profile's included;
+  linear is always scored. Rows are calls x examples: of the rows of a small law many are alike and would be computed once.
 - `few`: is the sample a string of 32 with ten or eleven a's (0 or 1)? 8 steps; the truth is a small sum.
   `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps.
   Random order: the NELBO along sampled paths, judged by the exact KL averaged over orders. Confidence: path_nll at
@@ -195,7 +198,7 @@ def ends(paths: Sequence[Path_]) -> str:
 
 def page(records: dict[str, dict[str, object]]) -> str:
     """Markdown: one table a problem, one line a way."""
-    lines = [HEADER.format(seeds=len(SEEDS), examples=EXAMPLES), *tenths(records), *ranks(records)]
+    lines = [HEADER.format(seeds=len(SEEDS), examples=EXAMPLES, profiled=PROFILED), *tenths(records), *ranks(records)]
     for name, record in records.items():
         lines += [
             f"## {name}",

@@ -1,0 +1,328 @@
+"""Where the worst seeds of a raced search on one chain come from, and what helps at the same denoiser rows.
+
+    python scripts/worst_seeds.py --work build/worst --seeds 40 --page docs/search.md     # 8 to 10 s a seed, one thread
+
+The problem is ``chain-random`` of docs/rows.md with its tune examples: 512 a seed, NELBO along sampled paths, judged by
+the exact KL. A search may spend a tenth of the rows of the paper's grid, its profile's included. In random order a
+sampled value is a sum of losses that are all in one table of examples x visible tokens x positions, so that whatever
+could be tried is known too; the script compares the table with the sampler. Each seed is one file in --work; those that
+are there are not run again. The tables of the page, between its marks, are made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from problems import BOX, EXAMPLES, GRID, Memo, Problem, problems
+from rows_to_optimum import PROFILED, Way, profile, search
+
+from mdm_tune.counts import beta_grids, counts_of_grids
+from mdm_tune.datasets.splits import Use, law_dataset
+from mdm_tune.evaluation import Evaluator
+from mdm_tune.profile.pricing import count_weights
+from mdm_tune.schedules import Beta, Linear, SquaredSine
+from mdm_tune.search.confirmation import Trial
+from mdm_tune.search.finalists import Side, finalists_of, named_of, winner_of
+from mdm_tune.seeding import derive_seed
+from mdm_tune.settings import Setting
+
+NAME, SHARE, LIMIT = "chain-random", 0.1, 0.08
+CHOOSE, FINALISTS = 256, 5
+LEADERS, KEPT = 3, 0.25  # so many of the best trials meet on fresh examples, for this share of the rows
+AXIS = 64  # points an axis of the scan of the box
+TABLES = {
+    "where the regret comes from": {
+        "returned": f"what the product returns: {FINALISTS} finalists by tune and {CHOOSE} choose examples",
+        "choose": "the same, by choose examples alone",
+        "scored": "the best fully scored trial",
+        "tried": "the best of all that was tried, on all tune examples",
+        "truly": "the truly best of what was tried",
+    },
+    "what else the same rows buy": {
+        "no races": "no races, fewer trials",
+        "fresh alone": f"a quarter of the rows kept for the {LEADERS} best trials on fresh examples: by these alone",
+        "fresh and raced": "the same, by fresh and tune examples together",
+        "twice": f"{2 * EXAMPLES:,} tune examples, raced, fewer trials",
+        "own": "fresh examples for every trial, no races",
+        "steady": "the start's own best unless a trial is better by two standard errors",
+        "dense": f"a start from the profile of {EXAMPLES} examples, trials for the rest",
+        "dense steady": "the same, its own best unless a trial is better by two standard errors",
+    },
+}
+FIRST, LAST = "<!-- worst -->", "<!-- /worst -->"
+Floats = NDArray[np.float64]
+Key = tuple[float, ...]
+Found = dict[str, float]
+
+
+class Losses:
+    """Every loss along the random orders of a split's examples, from which follow the values of all schedules."""
+
+    def __init__(self, evaluator: Evaluator, use: Use) -> None:
+        split = evaluator.split(use)
+        count, length = split.start.shape
+        order = np.zeros((count, length), dtype=np.int64)
+
+        def show(step: Any) -> None:
+            order[:, step.number] = step.revealed.int().argmax(1).numpy()
+
+        one_by_one = evaluator.setting(Linear(), length)
+        evaluator.fill([one_by_one], split.start, split.seeds, split.originals, on_step=show)
+        rank, known = torch.from_numpy(order.argsort(1)), split.originals
+        self.sums = np.zeros((count, length, length + 1))  # of the losses of the first positions, so many visible
+        for visible in range(length):
+            hidden = rank >= visible
+            logs = evaluator.denoiser(torch.where(hidden, split.start, known), hidden).double().log_softmax(1)
+            losses = torch.zeros((count, length), dtype=torch.float64)
+            losses[hidden] = -logs.gather(1, known[hidden][:, None]).squeeze(1)
+            self.sums[:, visible, 1:] = np.take_along_axis(losses.numpy(), order, 1).cumsum(1)
+        checked = evaluator.setting(Beta(0.7, 0.4), 8)
+        drawn = evaluator.measure_on(checked, split).values
+        if drawn is None or not np.allclose(drawn, self.of(checked.key)):
+            raise SystemExit("the table of losses is not what the sampler scores; the sampler's orders have changed")
+
+    def of(self, key: Key) -> Floats:
+        """The values (examples,) that the sampler gives to these counts."""
+        stops = np.cumsum(np.array(key, dtype=np.int64))
+        starts = np.concatenate([[0], stops[:-1]])
+        return (self.sums[:, starts, stops] - self.sums[:, starts, starts]).sum(1)
+
+
+class Tabled(Memo):
+    """An evaluator whose tune values come from a function of the counts."""
+
+    values: Callable[[Key], Floats]
+
+    def drawn(self, setting: Setting, use: Use, first: int, stop: int) -> Iterator[Floats]:
+        yield self.values(setting.key)[first:stop]
+
+
+class Bench:
+    """One seed: its examples (tune, choose and as many fresh ones as tune), and searches on them."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.problem, self.seed, self.model = problem, seed, problem.evaluator(seed)
+        sizes: dict[Use, int] = {"tune": EXAMPLES, "choose": CHOOSE, "report": EXAMPLES}
+        self.scored = self.evaluator(sizes, lambda key: np.empty(0))
+        if not torch.equal(self.scored.split("tune").originals, self.model.split("tune").originals):
+            raise SystemExit("the tune examples are not those of docs/rows.md; the data set of a law has changed")
+        self.tune, self.choose, self.fresh = (Losses(self.scored, use) for use in sizes)
+        grid = np.stack(np.meshgrid(GRID, GRID), axis=-1).reshape(-1, 2)
+        self.rows = round(SHARE * EXAMPLES * sum(map(len, self.model.beta_keys(*grid.T, problem.steps))))
+
+    def evaluator(self, sizes: dict[Use, int], values: Callable[[Key], Floats]) -> Tabled:
+        model, dataset = self.model, law_dataset(self.model.denoiser, sizes, 1000 + self.seed)  # type: ignore[arg-type]
+        found = Tabled(model.denoiser, model.length, model.sampler, model.metric, dataset)
+        found.values = values
+        return found
+
+    def search(
+        self, way: Way, start: Sequence[Beta], rows: int, values: Callable[[Key], Floats], tune: int
+    ) -> list[Trial]:
+        """The trials of a search on so many tune examples that have these values."""
+        evaluator = self.evaluator({"tune": tune}, values)
+        return list(search(self.problem, evaluator, self.seed, way, start, rows))
+
+    def regret(self, key: Key) -> float:
+        whole = tuple(int(each) for each in key)
+        return self.problem.regret(Setting("", self.problem.steps, self.model.length, whole))
+
+    def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
+        """What the product returns: finalists told apart by tune and choose examples together, or by choose alone."""
+        side = Side(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
+        named = named_of([side], self.problem.steps)
+        finalists = finalists_of([side], self.problem.steps, {each.setting.key for each in named}, -1)
+        candidates = [*named, *islice(finalists, FINALISTS)]
+        split = self.scored.split("choose")
+        scores = [self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in candidates]
+        judged = candidates if pooled else [replace(each, tuned=None) for each in candidates]
+        return candidates[winner_of(judged, scores, -1)].setting.key
+
+
+def best(keys: Sequence[Key], value: Callable[[Key], float]) -> Key:
+    return min(dict.fromkeys(keys), key=value)
+
+
+def whole(trials: Sequence[Trial]) -> list[Key]:
+    """The counts that were scored on all examples, the best value first."""
+    full = sorted((t for t in trials if not t.dropped), key=lambda t: (t.value, t.number))
+    return list(dict.fromkeys(t.key for t in full))
+
+
+def steady(bench: Bench, first: Beta, found: Key) -> Key:
+    """The start's best schedule, unless what was found is better by two standard errors of the paired difference."""
+    key = bench.model.setting(first, bench.problem.steps).key
+    gain = bench.tune.of(key) - bench.tune.of(found)
+    return found if gain.mean() > 2 * gain.std(ddof=1) / EXAMPLES**0.5 else key
+
+
+def decomposed(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
+    """One search, by where its regret comes from; ``spent``: rows of its start."""
+    trials = bench.search(Way("raced", warm=bool(start)), start, bench.rows - spent, bench.tune.of, EXAMPLES)
+    tried = [trial.key for trial in trials]
+    kept = {"steady": bench.regret(steady(bench, start[0], whole(trials)[0]))} if start else {}
+    return kept | {
+        "returned": bench.regret(bench.returned(trials)),
+        "choose": bench.regret(bench.returned(trials, pooled=False)),
+        "scored": bench.regret(whole(trials)[0]),
+        "tried": bench.regret(best(tried, lambda key: bench.tune.of(key).mean())),
+        "truly": min(map(bench.regret, tried)),
+    }
+
+
+def confirmed(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
+    """A quarter of the rows kept for the best trials, on examples that they were not raced on."""
+    limit = round((1 - KEPT) * bench.rows) - spent
+    trials = bench.search(Way("three quarters", warm=bool(start)), start, limit, bench.tune.of, EXAMPLES)
+    leaders = whole(trials)[:LEADERS]
+    left = bench.rows - spent - sum(trial.cost.denoiser_rows for trial in trials)
+    count = min(EXAMPLES, left // sum(map(len, leaders)))
+    fresh = {key: bench.fresh.of(key)[:count] for key in leaders}
+    return {
+        "fresh alone": bench.regret(best(leaders, lambda key: fresh[key].mean())),
+        "fresh and raced": bench.regret(best(leaders, lambda key: bench.tune.of(key).sum() + fresh[key].sum())),
+    }
+
+
+def others(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
+    """No races; twice the examples and so fewer trials; examples of its own for every trial."""
+    rows, warm = bench.rows - spent, bool(start)
+    model = bench.model
+
+    def twice(key: Key) -> Floats:
+        return np.concatenate([bench.tune.of(key), bench.fresh.of(key)])
+
+    def own(key: Key) -> Floats:
+        root = derive_seed(bench.seed, "own", *map(str, key))
+        dataset = law_dataset(model.denoiser, {"tune": EXAMPLES}, root)  # type: ignore[arg-type]
+        counts = tuple(int(each) for each in key)
+        setting = Setting("", bench.problem.steps, model.length, counts)
+        values = model.measure_on(setting, dataset.splits["tune"]).values
+        assert values is not None
+        return values
+
+    unraced = Way("no races", racing=False, warm=warm)
+    runs = {
+        "no races": bench.search(unraced, start, rows, bench.tune.of, EXAMPLES),
+        "twice": bench.search(Way("twice", warm=warm), start, rows, twice, 2 * EXAMPLES),
+        "own": bench.search(unraced, start, rows, own, EXAMPLES),
+    }
+    return {name: bench.regret(whole(trials)[0]) for name, trials in runs.items()}
+
+
+def box(problem: Problem, evaluator: Evaluator) -> list[Key]:
+    """All count vectors that a scan of the box meets."""
+    axis = np.geomspace(*BOX, AXIS)
+    a, b = (points.ravel() for points in np.meshgrid(axis, axis))
+    pool = np.unique(counts_of_grids(beta_grids(a, b, problem.steps), evaluator.length, "one-per-step"), axis=0)
+    return [tuple(count for count in row if count) for row in pool.tolist()]
+
+
+def noise(bench: Bench, one: Key, other: Key) -> float:
+    """The standard error of the difference of two schedules on the tune examples, relative to the other's KL."""
+    law: Any = bench.model.denoiser
+    kl = float(count_weights([int(each) for each in other], bench.model.length) @ law.profile()) - law.entropy()
+    return float((bench.tune.of(one) - bench.tune.of(other)).std(ddof=1)) / EXAMPLES**0.5 / kl
+
+
+def run(problem: Problem, seed: int, keys: Sequence[Key]) -> dict[str, Found]:
+    """Regrets of one seed: of the cold search, the warm one and what needs no search; rows, and the noise."""
+    bench = Bench(problem, seed)
+    points, spent = profile(problem, bench.model)
+    dense, dear = profile(problem, bench.model, EXAMPLES)
+    found: dict[str, Found] = {}
+    for name, start, before in (("cold", [], 0), ("warm", points, spent)):
+        found[name] = {}
+        for part in (decomposed, confirmed, others):
+            found[name] |= part(bench, start, before)
+    more = decomposed(bench, dense, dear)
+    found["warm"] |= {"dense": more["returned"], "dense steady": more["steady"]}
+    scanned, true = best(keys, lambda key: float(bench.tune.of(key).mean())), best(keys, bench.regret)
+    alone = {name: bench.model.setting(each[0], problem.steps).key for name, each in (("few", points), ("all", dense))}
+    found["alone"] = {name: bench.regret(key) for name, key in (alone | {"scan": scanned}).items()}
+    found["rows"] = {
+        "search": bench.rows,
+        "few": spent,
+        "all": dear,
+        "box": len(keys),
+        "vector": problem.steps * EXAMPLES,
+    }
+    found["noise"] = {"truly": noise(bench, scanned, true)}
+    return found
+
+
+def told(records: Sequence[dict[str, Found]], part: str, name: str) -> str:
+    """Regrets over the seeds: median, 90 % and worst."""
+    if name not in records[0][part]:
+        return ""
+    values = np.array([record[part][name] for record in records])
+    return (
+        f"{np.median(values):.1%}, {np.quantile(values, 0.9):.1%}, {values.max():.1%} ({(values > LIMIT).mean():.0%})"
+    )
+
+
+def page(records: Sequence[dict[str, Found]]) -> str:
+    """The tables between the marks."""
+    rows = records[0]["rows"]
+    noises = [record["noise"]["truly"] for record in records if record["noise"]["truly"] > 0]
+    lines = [
+        f"{len(records)} seeds of `{NAME}`, {rows['search']:,.0f} denoiser rows each, {EXAMPLES} tune examples. Regret "
+        f"as in the table above: median, 90 %, worst seed, and in brackets the share of seeds above {LIMIT:.0%}. The "
+        "standard error of the paired difference between what a scan of the box finds and the truly best schedule is "
+        f"{np.quantile(noises, 0.1):.1%} to {np.quantile(noises, 0.9):.1%} of the KL (80 % of the seeds).",
+    ]
+    for title, parts in TABLES.items():
+        lines += ["", f"| {title} | cold | warm |", "|---|---|---|"]
+        for name, label in parts.items():
+            lines.append(f"| {label} | {told(records, 'cold', name)} | {told(records, 'warm', name)} |")
+    lines += ["", "| without a search | denoiser rows | regret |", "|---|---|---|"]
+    for name, label, spent in (
+        ("few", f"profile of {PROFILED} examples, its best Beta", f"{rows['few']:,.0f}"),
+        ("all", f"profile of {EXAMPLES} examples, its best Beta", f"{rows['all']:,.0f}"),
+        (
+            "scan",
+            f"all {rows['box']:,.0f} count vectors of the box, the best on the tune examples",
+            f"{rows['box'] * rows['vector']:,.0f}",
+        ),
+    ):
+        lines.append(f"| {label} | {spent} | {told(records, 'alone', name)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for what each seed gave")
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--page", type=Path, help="a page with the marks between which the tables stand")
+    options = parser.parse_args(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    problem = problems(options.work)[NAME]()
+    keys = box(problem, problem.evaluator(0))
+    for seed in range(options.seeds):
+        file = options.work / f"worst-{seed}.json"
+        if not file.is_file():
+            found = json.dumps(run(problem, seed, keys))
+            file.write_text(found, "utf-8")
+            print(f"seed {seed}", file=sys.stderr, flush=True)
+    files = [options.work / f"worst-{seed}.json" for seed in range(options.seeds)]
+    text = page([json.loads(file.read_text("utf-8")) for file in files])
+    if options.page is None:
+        print(text)
+        return
+    before, _, rest = options.page.read_text("utf-8").partition(f"{FIRST}\n")
+    _, _, after = rest.partition(LAST)
+    options.page.write_text(f"{before}{FIRST}\n{text}\n{LAST}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
