@@ -167,7 +167,8 @@ ended there. Regret at the end: of what the search would return, relative to the
   (`mdm-tune search` for `nelbo` measures it on up to 512, 16,384 rows here: see "Where the worst seeds come from" in
   [search.md](search.md).) Four candidates at a time, but for *one at a time*. *a tenth*: the search ends
   where it has spent a tenth of the rows that the paper's grid spends on the same examples, the profile's included;
-  linear is always scored. Rows are calls x examples: of the rows of a small law many are alike and would be computed once.
+  linear is always scored. Rows are calls x examples: of the rows of a small law many are alike and would be
+  computed once.
 - `few`: is the sample a string of 32 with ten or eleven a's (0 or 1)? 8 steps; the truth is a small sum.
   `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps.
   Random order: the NELBO along sampled paths, judged by the exact KL averaged over orders. Confidence: path_nll at
