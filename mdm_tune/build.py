@@ -214,12 +214,13 @@ def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) ->
                 f"drawn into memory, got {tokens:,} in rows of {model.length}; lower them"
             )
         return law_dataset(law, sizes, config.seed)
+    notes: list[str] = []
     if isinstance(chosen, BenchmarkConfig):
         assert benchmark is not None
         examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
     else:
-        examples, stops = read_examples(chosen, model.codec, config.seed), chosen.stop
-    return example_dataset(
+        examples, stops = read_examples(chosen, model.codec, config.seed, notes), chosen.stop
+    found = example_dataset(
         examples,
         model.codec,
         model.denoiser.mask_id,
@@ -228,6 +229,7 @@ def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) ->
         longest=model.length,
         stops=stops,
     )
+    return replace(found, notes=tuple(notes))
 
 
 def build_metrics(

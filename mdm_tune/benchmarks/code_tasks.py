@@ -18,7 +18,7 @@ from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.benchmarks.execution import Job, Limits, Outcome, Protection, require_permission, run_programs
 from mdm_tune.benchmarks.tasks import cut
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
-from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import SHARE
@@ -183,7 +183,8 @@ def _maker(
         end = FENCE if config.chat else kind.stops[0] if kind is MBPP else ""
         pieces = (before + prompt, Hole(kind.reference(document.fields) + end))
         plain = plain_places(codec, pieces, [document.fields, *shown])
-        return Example(document.id, pieces, dict(document.fields), document.source, plain)
+        group = group_of(kind.prompt(document.fields, ()))
+        return Example(document.id, pieces, dict(document.fields), document.source, plain, group)
 
     return example
 

@@ -123,10 +123,14 @@ class Leaf:
 
     def marks(self, fields: Mapping[str, Any]) -> frozenset[str]:
         """What a document is known by: its part of the prompt, and its fields; equal documents share one of the two."""
-        content = json.dumps(fields, sort_keys=True, default=stable)
+        return frozenset((self.asked(fields), _content(fields)))
+
+    def asked(self, fields: Mapping[str, Any]) -> str:
+        """A document's part of the prompt, without what is shown solved before it."""
+        content = _content(fields)
         if content not in self._texts:  # a template is compiled anew for each, which takes a millisecond
             self._texts[content] = str(self.task.doc_to_text(fields))
-        return frozenset((self._texts[content], content))
+        return self._texts[content]
 
     def prompt(self, document: Document) -> str:
         """What the model is shown, shots included; these are drawn in the order of the calls, as the harness does."""
@@ -195,6 +199,10 @@ class Leaf:
                     ensemble.apply([instance])
             found: object = self.task.process_results(fields, [instance.filtered_resps[kept]])[metric]
             return found
+
+
+def _content(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, default=stable)
 
 
 def templated(chat: Callable[[Messages], str], messages: Messages, add_generation_prompt: bool = True) -> str:

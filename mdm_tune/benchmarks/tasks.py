@@ -18,7 +18,7 @@ from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
 from mdm_tune.benchmarks.leaves import Leaf
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.consent import without_asking
-from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.errors import InputError
 from mdm_tune.guard import calling
@@ -126,7 +126,7 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
         leaf = leaves[each.task][0]
         pieces = (before + prompts[each.id], Hole(leaf.reference(each) if keeps else None))
         plain = plain_places(codec, pieces, [each.fields, *leaf.solved[each.id]])
-        return Example(each.id, pieces, dict(each.fields), plain=plain)
+        return Example(each.id, pieces, dict(each.fields), plain=plain, group=group_of(leaf.asked(each.fields)))
 
     examples = {use: tuple(map(example, documents)) for use, documents in dealt.items()}
     return Task(

@@ -118,7 +118,8 @@ class ExamplesConfig(Section):
     all of it is filled in. template: text with holes, "{before} [[answer]] {after}". chat: the prompt is a user's
     message in the model's chat template, after ``system``. shots: solved examples before each prompt, the first ones
     of their source. separator: between shots. generation_length: tokens to fill in. stop: texts that end an answer.
-    id: the field that names an example; without it examples are named by their content. special_tokens: what becomes of
+    id: the field that names an example; without it examples are named by their content. group: the field by which
+    examples are no independent ones; without it those that show the same text. special_tokens: what becomes of
     a special token of the tokenizer, such as [MASK], in the text of a record: refuse, or text, letter by letter; what
     the templates here and the chat template say is never data."""
 
@@ -137,6 +138,7 @@ class ExamplesConfig(Section):
     generation_length: Size | None = None
     stop: Texts = ()
     id: Text | None = None
+    group: FieldTemplate | None = None
     special_tokens: Literal["refuse", "text"] = "refuse"
 
     @model_validator(mode="after")

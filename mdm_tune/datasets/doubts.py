@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mdm_tune.datasets.forms import read_back, reference_form
 from mdm_tune.datasets.splits import PADDING, Dataset
 from mdm_tune.messages import shown
+from mdm_tune.statistics import FEWEST
 
 __all__ = ["doubts", "framed"]
 
@@ -19,6 +20,7 @@ def doubts(dataset: Dataset) -> Iterator[Told]:
     yield from _lost(dataset)
     yield from _open(dataset)
     yield from _plain(dataset)
+    yield from _grouped(dataset)
 
 
 def framed(dataset: Dataset) -> str:
@@ -98,6 +100,24 @@ def _open(dataset: Dataset) -> Iterator[Told]:
             "lower dataset.generation_length, write holes as long as their answers ([[answer]] in dataset.template), "
             "or set model.end_tokens",
         )
+
+
+def _grouped(dataset: Dataset) -> Iterator[Told]:
+    """Which uses have examples that are no independent ones, and what was cut to keep a group in one use."""
+    advice = "name the field that tells groups apart in dataset.group, and see docs/tasks.md"
+    sizes = {use: (len(split.ids), len(set(split.groups))) for use, split in dataset.splits.items() if split.shared}
+    if sizes:
+        told = ", ".join(f"{examples:,} of {groups:,} groups in {use}" for use, (examples, groups) in sizes.items())
+        few = [use for use, (_, groups) in sizes.items() if groups < FEWEST]
+        yield (
+            f"examples that share a prompt, or a value of dataset.group, are no independent ones: {told}; intervals "
+            "count each group once"
+            + (f", and with fewer than {FEWEST} groups there is none ({', '.join(few)})" if few else ""),
+            "groups",
+            "give more groups rather than more examples of each" if few else advice,
+        )
+    for note in dataset.notes:
+        yield note, "cut-groups", "choose sizes that whole groups fill"
 
 
 def _plain(dataset: Dataset) -> Iterator[Told]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Example", "Hole", "stable"]
+__all__ = ["Example", "Hole", "group_of", "stable"]
 
 
 def stable(value: object) -> object:
@@ -23,6 +23,11 @@ def stable(value: object) -> object:
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
     return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
+
+
+def group_of(*texts: str) -> str:
+    """The group of examples whose visible texts these are: sixteen hex digits."""
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Example:
     id: unique and stable in its source. A prompt task is (prompt, Hole(answer)), unconditional text (Hole(text),),
     infilling any other sequence. record: the fields of the source, which a task's own scoring may look at. source: the
     file and line, or the set and row, that it comes from; empty where its name says so. plain: for each piece the
-    places of special tokens that are read as text; () where there is none in any.
+    places of special tokens that are read as text; () where there is none in any. group: alike for examples that are
+    no independent ones, such as several answers to one prompt; empty where it stands alone.
     """
 
     id: str
@@ -52,6 +58,7 @@ class Example:
     record: Mapping[str, Any] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     plain: tuple[tuple[int, ...], ...] = ()
+    group: str = ""
 
     @property
     def named(self) -> str:

@@ -52,7 +52,8 @@ def example_dataset(
             torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
         )
         split = masked_split(use, [example.id for example in listed], told, mask_id, root)
-        splits[use] = replace(split, start=given, examples=tuple(listed))
+        groups = tuple(example.group or f"example {example.id}" for example in listed)
+        splits[use] = replace(split, start=given, examples=tuple(listed), groups=groups)
     return Dataset(splits, codec, stops=stops)
 
 

@@ -119,13 +119,14 @@ class Dataset:
     """Three splits in the tokens of one model.
 
     codec: what the tokens mean. words: the vocabulary that ``spelling`` looks words up in, if there is one. stops:
-    texts that end an answer, as end tokens do.
+    texts that end an answer, as end tokens do. notes: what a user should know of how examples were dealt.
     """
 
     splits: dict[Use, Split]
     codec: Codec
     words: frozenset[str] | None = None
     stops: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def answers(self, tokens: Tensor, split: Split) -> list[list[list[int]]]:
         """The tokens of each hole of each row of tokens (n, length), without an end token and what follows it."""

@@ -104,15 +104,16 @@ def field_of(record: Mapping[str, Any], name: str) -> str:
         raise InputError(f"field {name!r} holds a number too long to show; write it as text in the data") from None
 
 
-def fields_of(template: str | None, *, holes: bool = False) -> frozenset[str]:
-    """The fields that a template shows, those in its holes too."""
+def fields_of(template: str | None, *, holes: bool = False, hidden: bool = True) -> frozenset[str]:
+    """The fields that a template shows, and where ``hidden`` those in its holes too."""
     if template is None:
         return frozenset()
     if not holes:
         named = (name for _, name in _parsed(template) if name)
         return frozenset(named if set("{}") & set(template) else [template])
     parts = HOLE.split(template)
-    return frozenset([*parts[1::3], *(name for text in parts[::3] for _, name in _parsed(text) if name)])
+    inside = parts[1::3] if hidden else []
+    return frozenset([*inside, *(name for text in parts[::3] for _, name in _parsed(text) if name)])
 
 
 def _shown(template: str, record: Mapping[str, Any]) -> str:

@@ -1,0 +1,152 @@
+"""Examples that share a prompt or a field: dealt to one use, and counted once in every interval and race."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdm_tune.datasets.doubts import doubts
+from mdm_tune.datasets.readers import read_examples
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import USES
+from mdm_tune.datasets.templates import fields_of
+from mdm_tune.errors import InputError
+from mdm_tune.text import Symbols
+from tests.test_readers import CODEC, config, sums, write
+
+Records = list[dict[str, Any]]
+
+
+def answers(questions: int, each: int) -> Records:
+    """``each`` answers to every question, those of one question far apart in the file."""
+    return [{"q": f"{n}+1=", "a": f"{n}.{k}", "who": f"w{n % 5}"} for k in range(each) for n in range(questions)]
+
+
+def prompts(found: Mapping[Any, Any]) -> dict[str, set[str]]:
+    return {use: {example.prompt for example in found[use]} for use in USES}
+
+
+def disjoint(parts: Mapping[str, set[str]]) -> bool:
+    return len(set().union(*parts.values())) == sum(map(len, parts.values()))
+
+
+@pytest.mark.parametrize("root", range(5))
+def test_no_prompt_is_in_two_uses(tmp_path: Path, root: int) -> None:
+    """Ten questions with four answers each: of records at random nearly every question would be in two uses."""
+    write(tmp_path / "data.jsonl", answers(10, 4))
+    notes: list[str] = []
+    found = read_examples(config(tmp_path, tune=16, choose=12, report=12), CODEC, root, notes)
+    assert disjoint(prompts(found)) and not notes
+    assert [len(found[use]) for use in USES] == [16, 12, 12]
+    assert [len({example.group for example in found[use]}) for use in USES] == [4, 3, 3]
+
+
+def test_a_use_that_ends_within_a_group_leaves_the_rest_of_it_out(tmp_path: Path) -> None:
+    write(tmp_path / "data.jsonl", [*answers(10, 4), *answers(10, 1)])  # one answer of each comes twice
+    notes: list[str] = []
+    found = read_examples(config(tmp_path, tune=10, choose=8, report="all"), CODEC, 0, notes)
+    assert disjoint(prompts(found)) and [len(found[use]) for use in USES] == [10, 8, 20]
+    (note,) = notes
+    assert "dataset.tune: the 10 examples end within a group" in note and "the other 2 of that group" in note
+
+
+def test_records_without_repeats_are_dealt_as_without_groups(tmp_path: Path) -> None:
+    """Numbering the records sets each apart, which is what the same records without a common prompt are."""
+    records = [{**record, "n": n} for n, record in enumerate(sums(0, 60))]
+    write(tmp_path / "data.jsonl", records)
+    plain, apart = (read_examples(config(tmp_path, **more), CODEC, 3) for more in ({}, {"group": "n"}))
+    assert {use: [e.id for e in plain[use]] for use in USES} == {use: [e.id for e in apart[use]] for use in USES}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "datasets"])
+def test_a_field_names_groups(tmp_path: Path, kind: str) -> None:
+    records = answers(45, 1)
+    if kind == "csv":
+        lines = ["q,a,who", *(",".join(record.values()) for record in records)]
+        (tmp_path / "data.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    else:
+        write(tmp_path / "data.jsonl", records)
+    path = "data.csv" if kind == "csv" else "data.jsonl"
+    given = {"type": kind, "path": path, "group": "who", "tune": 18, "choose": 9, "report": 18}
+    with pytest.raises(InputError, match="must be of two groups or more, got one"):
+        read_examples(config(tmp_path, **given), CODEC, 0)
+    with pytest.raises(InputError, match="of 5 groups, each of which may have one use"):
+        read_examples(config(tmp_path, **{**given, "choose": 18}), CODEC, 0)
+    found = read_examples(config(tmp_path, **{**given, "group": "{who}{a}"}), CODEC, 0)
+    assert all(len({example.group for example in found[use]}) == len(found[use]) for use in USES)
+
+
+def test_a_field_keeps_families_in_one_use(tmp_path: Path) -> None:
+    records = [{"q": f"{n}+1=", "a": n, "who": n % 12} for n in range(96)]
+    write(tmp_path / "data.jsonl", records)
+    found = read_examples(config(tmp_path, group="who", tune=32, choose=32, report=32), CODEC, 0)
+    assert disjoint({use: {str(example.record["who"]) for example in found[use]} for use in USES})
+    assert all({example.group for example in found[use]} <= {*map(str, range(12))} for use in USES)
+
+
+def test_lines_have_groups_by_a_template_and_not_by_their_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"{'ab' * (n + 1)}\n" for n in range(30)), encoding="utf-8")
+    found = read_examples(config(tmp_path, type="lines", path="a.txt"), CODEC, 0)
+    assert {example.group for use in USES for example in found[use]} == {""}
+
+
+def test_a_record_without_the_field_is_refused_with_its_line(tmp_path: Path) -> None:
+    records = answers(30, 1)
+    del records[28]["who"]
+    write(tmp_path / "data.jsonl", records)
+    with pytest.raises(InputError, match=r"data\.jsonl, line 29: dataset\.group: there is no field 'who'"):
+        read_examples(config(tmp_path, group="who"), CODEC, 0)
+
+
+def test_two_files_that_share_a_prompt_are_refused_with_both_lines(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", sums(0, 16))
+    write(tmp_path / "b.jsonl", [*sums(20, 27), {"q": "3+1=", "a": "four"}])
+    given = config(tmp_path, path={"tune": "a.jsonl", "choose": "a.jsonl", "report": "b.jsonl"})
+    with pytest.raises(InputError, match=r"b\.jsonl, line 8: shares the text that it shows with .*a\.jsonl, line 4, "):
+        read_examples(given, CODEC, 0)
+    fields = [{**record, "who": n} for n, record in enumerate(sums(0, 16))]
+    write(tmp_path / "a.jsonl", fields)
+    write(tmp_path / "b.jsonl", [{**record, "who": 30 + n} for n, record in enumerate([*sums(20, 27), *sums(3, 4)])])
+    with pytest.raises(InputError, match=r"b\.jsonl, line 8: the example is also"):
+        read_examples(given.model_copy(update={"group": "who"}), CODEC, 0)
+    write(tmp_path / "b.jsonl", [{**record, "who": 8 + n} for n, record in enumerate(sums(20, 28))])
+    with pytest.raises(InputError, match=r"shares its group \(who\) with .*a\.jsonl, line \d+, for (tune|choose)"):
+        read_examples(given.model_copy(update={"group": "who"}), CODEC, 0)
+
+
+def test_what_is_shown_solved_has_no_other_use(tmp_path: Path) -> None:
+    write(tmp_path / "data.jsonl", [*answers(1, 3), *sums(1, 40)])
+    found = read_examples(config(tmp_path, shots=1, report="all"), CODEC, 0)
+    assert "0+1=" not in {e.prompt.rpartition("\n\n")[2] for use in USES for e in found[use]}
+    assert sum(len(found[use]) for use in USES) == 39
+
+
+def test_text_that_is_the_same_for_all_by_the_template_makes_no_group(tmp_path: Path) -> None:
+    template = "ab[[a]]"
+    assert fields_of(template, holes=True, hidden=False) == frozenset()
+    assert fields_of("{q}[[a]]", holes=True, hidden=False) == {"q"} != fields_of("{q}[[a]]", holes=True)
+    write(tmp_path / "data.jsonl", [{"a": "abc"[n % 3] * (n + 1)} for n in range(30)])
+    found = read_examples(config(tmp_path, template=template), CODEC, 0)
+    assert {example.group for use in USES for example in found[use]} == {""}
+
+
+def test_rows_carry_their_groups_and_a_note_counts_them(tmp_path: Path) -> None:
+    records = [{"q": "abc"[n % 3] * (1 + n // 3 % 10), "a": "abc"[k] * 2} for n in range(30) for k in range(3)]
+    write(tmp_path / "data.jsonl", records)
+    found = read_examples(config(tmp_path, tune=30, choose=30, report=30), CODEC, 0)
+    splits = example_dataset(found, Symbols("abc"), 3, 0)
+    told = [text for text, code, _ in doubts(splits) if code == "groups"]
+    assert told and "30 of 10 groups in tune, 30 of 10 groups in choose, 30 of 10 groups in report" in told[0]
+    for split in splits.splits.values():
+        assert split.shared is not None and len(set(split.groups)) == 10
+        order = split.shuffled().groups
+        assert len([1 for a, b in itertools.pairwise(order) if a != b]) == 9  # groups stay together
+    alone = example_dataset(
+        read_examples(config(tmp_path, group="{q}{a}", tune=30, choose=30, report=30), CODEC, 0), Symbols("abc"), 3, 0
+    )
+    assert not [code for _, code, _ in doubts(alone) if code == "groups"]
+    assert alone.splits["tune"].shared is None
