@@ -1,22 +1,22 @@
 """How often what a search claims is true: whole searches on problems whose true gain is known exactly.
 
-    python scripts/coverage.py --output docs/coverage.md                  # half an hour on one core
-    python scripts/coverage.py --output docs/coverage.md --processes 4
+    python scripts/coverage.py --output docs/coverage.md                  # an hour on one core
+    python scripts/coverage.py --output docs/coverage.md --results FILE --minutes 20
 
-Every search has its own tune, choose and report examples, tunes by the real sampler, and claims a gain over linear with
-an interval. The truth is the expectation of the objective under the schedule that this search returned, less linear's.
+Every search has its own tune, choose and report examples and claims a gain over linear with an interval. Those on laws
+tune by the real sampler; those of scripts/given_values.py by values that follow from a rule. The truth is the
+expectation of the objective under the schedule that this search chose, less linear's.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import json
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import optuna
 import torch
 from numpy.typing import NDArray
 from scipy.special import xlogy
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 from torch import Tensor
 
 from mdm_tune.datasets.splits import Split, Use, law_dataset
@@ -45,8 +45,11 @@ from mdm_tune.search.sharing import Desk, Judge
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Sampler
 from mdm_tune.statistics import Bounds
+from scripts.given_values import GIVEN, GivenProblem
 
 SEARCHES = 200
+GIVEN_TIMES = 5  # as many searches of a problem of given values, which take less time
+ROUNDS = 40  # parts that all problems are run in by turns
 TRIALS = 20
 SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 256}
 BOX = (0.1, 10.0)
@@ -89,6 +92,14 @@ class Problem:
     steps: tuple[int, ...]
     truth: Callable[[Counts], float]
 
+    @property
+    def length(self) -> int:
+        return self.law.length
+
+    @property
+    def sizes(self) -> dict[Use, int]:
+        return SIZES
+
     def evaluator(self, root: int, sizes: dict[Use, int]) -> Evaluator:
         """Examples and noise of their own for every root."""
         sampler = Sampler(Drawing(self.order), False, "one-per-step", 4096)
@@ -99,7 +110,7 @@ class Problem:
 class Outcome:
     """What one search claimed, and the true gain of its winner over linear.
 
-    ci: the 95 % interval that is reported. familywise: the one by which a gain is claimed. differs: whether the winner
+    ci: the 95 % interval that is shown. familywise: the corrected one of several budgets. differs: whether the winner
     has other counts than linear. claimed: whether it was called better. lost: whether linear was returned in its place.
     """
 
@@ -156,7 +167,7 @@ def null(metric: OfSample) -> Problem:
     return Problem(law, "confidence", metric, (4, 6), lambda counts: 0.5)
 
 
-MAKERS: dict[str, Callable[[], Problem]] = {
+MAKERS: dict[str, Callable[[], Problem | GivenProblem]] = {
     "legal, confidence": lambda: legal("confidence"),
     "legal, random": lambda: legal("random"),
     "NELBO, random": random_nelbo,
@@ -164,12 +175,12 @@ MAKERS: dict[str, Callable[[], Problem]] = {
     "path NLL, margin": path_nll,
     "share of ones": lambda: null(OfSample("ones", "maximize", lambda x: x.double().mean(1))),
     "parity": lambda: null(OfSample("parity", "maximize", lambda x: x.sum(1) % 2)),
+    **{name: lambda problem=problem: problem for name, problem in GIVEN.items()},  # type: ignore[misc]
 }
-NULLS = ("share of ones", "parity")
 
 
 @cache
-def problem_of(name: str) -> Problem:
+def problem_of(name: str) -> Problem | GivenProblem:
     return MAKERS[name]()
 
 
@@ -177,7 +188,9 @@ def searched(name: str, number: int) -> list[Outcome]:
     return search(problem_of(name), derive_seed(0, "coverage", name, number))
 
 
-def search(problem: Problem, root: int, trials: int = TRIALS, sizes: dict[Use, int] = SIZES) -> list[Outcome]:
+def search(
+    problem: Problem | GivenProblem, root: int, trials: int = TRIALS, sizes: dict[Use, int] | None = None
+) -> list[Outcome]:
     """The first budget of a problem alone; where there are more, then all of them as one search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = SearchSettings("qmc", trials, BOX, BOX, 4, ("linear", "squared-sine", "sine"), root)
@@ -185,11 +198,11 @@ def search(problem: Problem, root: int, trials: int = TRIALS, sizes: dict[Use, i
     runs: list[tuple[int, tuple[int, ...]]] = [(problem.steps[0], ()), *((steps, together) for steps in together)]
     storage = optuna.storages.InMemoryStorage()
     with Worker(storage, "coverage") as worker:
-        judge = Judge(problem.evaluator(root, sizes), Desk(storage, "coverage", worker))
+        judge = Judge(problem.evaluator(root, sizes or problem.sizes), Desk(storage, "coverage", worker))
         return [outcome(problem, search_budget(judge, steps, settings, budgets=budgets)) for steps, budgets in runs]
 
 
-def outcome(problem: Problem, budget: Budget) -> Outcome:
+def outcome(problem: Problem | GivenProblem, budget: Budget) -> Outcome:
     """Of the best schedule of the choose split: its interval is made before the report split may put linear there."""
     lost = budget.loser is not None
     linear = budget.baselines["linear"].setting
@@ -218,60 +231,93 @@ def share(count: int, of: int) -> str:
 PAGE = """\
 # How often the claims are true
 
-Whole searches by `qmc` of at most {trials} trials with racing, each with its own seed, tune, choose and report examples
-({sizes}), on problems whose true values are known exactly. In brackets: 95 % intervals of a
-share (Clopper and Pearson). Made by `python scripts/coverage.py --output docs/coverage.md`.
+{searches} whole searches by `qmc` of at most {trials} trials with racing, each with its own seed, tune, choose and
+report examples, on problems whose true values are known exactly. In brackets: 95 % intervals of a share (Clopper and
+Pearson). Made by `python scripts/coverage.py --output docs/coverage.md`.
 
 ## Is the true gain in the interval?
 
-The true gain over linear of the best schedule of the choose split, and the 95 % interval that the report split gives
-it, also where that lies below 0 and the search returns linear in its place. Where that schedule has linear's own
-counts, gain and interval are 0: such searches say nothing of the interval and are left out of
-the first table. *Wider*: the interval by which a gain is claimed.
+The true gain over linear of the schedule that the choose split chose, and the 95 % interval that the search shows of
+it. Where that schedule has linear's own counts, gain and interval are 0: such searches say nothing of the interval and
+are left out of this table. Where the interval lies below 0, the search returns linear in its place. *Returned*: the
+same without those searches; the report split has then taken part in the choice, and losses that were seen are gone.
 
-| objective, order | winner is not linear | in the interval | interval above, below | in the wider interval |
-|---|---|---|---|---|
+| problem | report examples | not linear | in the interval | interval above, below | returned |
+|---|---|---|---|---|---|
 {coverage}
 
-| objective, order | true gain, least to most | in the interval, all searches | called better | wrongly |
-|---|---|---|---|---|
+Outside 92 to 98 %: {outside}
+
+## Is a claimed gain true?
+
+*Wrongly*: called better than linear with a true gain of 0 or less. Of searches where nothing can be gained, 2.5 % may
+do so, since a gain has one side.
+
+| problem | true gain, least to most | called better | wrongly, of all searches |
+|---|---|---|---|
 {claims}
 
-| objective, order | linear returned, since the interval lies below 0 | left out of winners that are truly no worse |
+| problem | linear returned, since the interval lies below 0 | of chosen schedules that are truly no worse |
 |---|---|---|
 {losses}
+
+## Two budgets in one search
+
+Each gain then has its 95 % interval, and a claim needs the corrected one at 97.5 % above 0. *Corrected*: both true
+gains lie in these, which may fail in 5 % of searches. Searches that chose linear at both budgets are left out of that.
+
+| problem | one budget: wrongly called better | two budgets: one or both wrongly | both in the corrected intervals |
+|---|---|---|---|
+{together}
+
+## The problems
+
+Laws that the real sampler draws from. Tune, choose and report split have 64, 64 and 256 examples:
 
 - *legal*: strings of eight with two or three a's, 4 steps; is the sample one of them, 0 or 1? Truth by enumeration.
 - *NELBO*: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps, measured on paths. Truth by the law's own profile.
 - *sample NLL*: -log p of samples under a chain of 2 symbols, flip 0.1, length 8, 4 steps. Truth by enumeration.
 - *path NLL*: chain, 4 symbols, flip 0.2, length 6, 3 steps. Truth: the cross-entropy to the enumerated law of samples.
+- *share of ones*, *parity*: twelve fair bits in order of confidence, 4 and 6 steps. Schedules draw different bits, and
+  each of them is truly worth 1/2.
 
-## Where nothing can be gained
+Values by a rule in place of a denoiser, 16 positions in 8 steps (*heavy tails*, *left-skewed* and *seldom differing*: 4
+steps too). The true gain g follows from the counts: it is largest where the mean step sees 70 % of the tokens, 0 for
+linear, and at least minus the largest. Tune and choose split have 64 examples; what an example's value lies above
+linear's is
 
-Twelve fair bits in order of confidence: schedules draw different bits, and each of them is truly worth 1/2. A gain has
-one side, so that 2.5 % of searches may call the winner better, {expected:.3g} of {searches}; more than {limit} of them
-have probability {alarm:.2g}. *Two budgets*: 4 and 6 steps in one search, one or both called better.
-
-| objective | winner is not linear | 0 in the interval | one budget, 4 steps: called better | two budgets |
-|---|---|---|---|---|
-{nulls}
+- *heavy tails, no gain*: log-normal, sigma 1.5, less its mean, times 1 with half of the schedules and -1 with the
+  others. No schedule is better or worse.
+- *left-skewed*: g, less half a log-normal value, sigma 1, and its mean: many small gains, few large losses.
+- *seldom differing, 0 or 1*: values are 0 or 1 and differ from linear's in 5 % of examples.
+- *rare differences*: 0 in 80 % of examples, else normal with mean g / 0.2 and deviation 1.
+- *few examples*: normal with mean g and deviation 1.
+- *prompts of 8 rows*: as that, and half of the variance is common to the 8 rows of a prompt; 16 prompts to tune and to
+  choose, 32 to report. Intervals are drawn over prompts.
 """
+
+NO_MORE = (0.92, 0.98)
 
 
 def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def held(found: Sequence[Outcome]) -> int:
+    return sum(holds(each.ci, each.true) for each in found)
+
+
 def coverage_row(name: str, found: Sequence[Outcome]) -> str:
     moved = [each for each in found if each.differs]
-    missed = [each for each in moved if not holds(each.ci, each.true)]
-    above = sum(each.ci[0] > each.true for each in missed)
+    returned = [each for each in moved if not each.lost]
+    above = sum(each.ci[0] > each.true and not holds(each.ci, each.true) for each in moved)
     return row(
         name,
+        str(problem_of(name).sizes["report"]) if name in MAKERS else "",
         f"{len(moved)} of {len(found)}",
-        share(len(moved) - len(missed), len(moved)),
-        f"{above}, {len(missed) - above}",
-        share(sum(holds(each.familywise, each.true) for each in moved), len(moved)),
+        share(held(moved), len(moved)),
+        f"{above}, {len(moved) - held(moved) - above}",
+        share(held(returned), len(returned)),
     )
 
 
@@ -280,64 +326,99 @@ def claims_row(name: str, found: Sequence[Outcome]) -> str:
     return row(
         name,
         f"{min(true):.3f} to {max(true):.3f}",
-        share(sum(holds(each.ci, each.true) for each in found), len(found)),
         str(sum(each.claimed for each in found)),
-        str(sum(each.false for each in found)),
+        share(sum(each.false for each in found), len(found)),
     )
 
 
 def loss_row(name: str, found: Sequence[Outcome]) -> str:
-    good = [each for each in found if each.differs and each.true >= 0]
+    good = [each for each in found if each.differs and each.true >= -ROUNDING]
     return row(
         name, share(sum(each.lost for each in found), len(found)), share(sum(each.lost for each in good), len(good))
     )
 
 
-def null_row(name: str, found: Sequence[list[Outcome]]) -> str:
-    moved = [first for first, *_ in found if first.differs]
+def together_row(name: str, found: Sequence[list[Outcome]]) -> str:
+    moved = [both for _, *both in found if any(each.differs for each in both)]
     return row(
         name,
-        f"{len(moved)} of {len(found)}",
-        share(sum(holds(each.ci, each.true) for each in moved), len(moved)),
-        share(sum(first.claimed for first, *_ in found), len(found)),
-        share(sum(any(each.claimed for each in both) for _, *both in found), len(found)),
+        share(sum(first.false for first, *_ in found), len(found)),
+        share(sum(any(each.false for each in both) for _, *both in found), len(found)),
+        share(sum(all(holds(each.familywise, each.true) for each in both) for both in moved), len(moved)),
     )
+
+
+def outside(found: dict[str, list[Outcome]]) -> str:
+    """Which problems the page must name: those whose share lies outside what is promised."""
+    shares = []
+    for name, each in found.items():
+        moved = [one for one in each if one.differs]
+        rate = held(moved) / len(moved) if moved else 1.0
+        if moved and not NO_MORE[0] <= rate <= NO_MORE[1]:
+            shares.append(f"*{name}* {rate:.1%}")
+    return f"{', '.join(shares)}." if shares else "none."
 
 
 def page(found: dict[str, list[list[Outcome]]]) -> str:
-    alone = {name: [first for first, *_ in each] for name, each in found.items() if name not in NULLS}
-    alone["all"] = [each for outcomes in alone.values() for each in outcomes]
-    nulls = {name: [first for first, *_ in found[name]] for name in NULLS}
-    searches = len(found[NULLS[0]])
-    limit = searches // 20
-    return PAGE.format(
-        trials=TRIALS,
-        sizes=", ".join(str(size) for size in SIZES.values()),
-        coverage="\n".join(coverage_row(name, each) for name, each in alone.items()),
-        claims="\n".join(claims_row(name, each) for name, each in alone.items()),
-        losses="\n".join(loss_row(name, each) for name, each in [*alone.items(), *nulls.items()]),
-        searches=searches,
-        expected=searches / 40,
-        limit=limit,
-        alarm=float(binom.sf(limit, searches, 1 / 40)),
-        nulls="\n".join(null_row(name, found[name]) for name in NULLS),
+    first = {name: [one for one, *_ in each] for name, each in found.items()}
+    laws, given = (
+        [one for name, each in first.items() if (name in GIVEN) == of_given for one in each]
+        for of_given in (False, True)
     )
+    rows = {**first, "all laws": laws, "all given values": given, "all": [*laws, *given]}
+    return PAGE.format(
+        searches=len(laws) + len(given),
+        trials=TRIALS,
+        coverage="\n".join(coverage_row(name, each) for name, each in rows.items()),
+        outside=outside(first),
+        claims="\n".join(claims_row(name, each) for name, each in rows.items()),
+        losses="\n".join(loss_row(name, each) for name, each in rows.items()),
+        together="\n".join(together_row(name, each) for name, each in found.items() if len(each[0]) > 1),
+    )
+
+
+def read_results(path: Path | None) -> dict[tuple[str, int], list[Outcome]]:
+    """The searches that an earlier call finished; a last line that was cut off is left out."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path and path.exists() else ():
+        if line.endswith("\n"):
+            name, number, outcomes = json.loads(line)
+            pairs = [{**each, "ci": tuple(each["ci"]), "familywise": tuple(each["familywise"])} for each in outcomes]
+            found[name, number] = [Outcome(**each) for each in pairs]
+    return found
+
+
+def tasks(searches: int) -> list[tuple[str, int]]:
+    """All searches, every problem's by turns, so that a run that is ended has some of each."""
+    found = []
+    for part in range(ROUNDS):
+        for name in MAKERS:
+            count = searches * (GIVEN_TIMES if name in GIVEN else 1)
+            found += [(name, number) for number in range(part * count // ROUNDS, (part + 1) * count // ROUNDS)]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="the Markdown file to write")
-    parser.add_argument("--searches", type=int, default=SEARCHES, help="of every problem")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--searches", type=int, default=SEARCHES, help="of every law, and of given values 5 times as many"
+    )
+    parser.add_argument("--results", type=Path, help="keep each search here and go on with those that are here already")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="write the page of what is there by then")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, list[list[Outcome]]] = {}
-    with ProcessPoolExecutor(options.processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        for name in MAKERS:
-            tasks = [name] * options.searches, range(options.searches)
-            found[name] = list((map if options.processes == 1 else pool.map)(searched, *tasks))
-            print(coverage_row(name, [first for first, *_ in found[name]]), file=sys.stderr, flush=True)
-    options.output.write_text(page(found), encoding="utf-8")
+    end, found = time.monotonic() + 60 * options.minutes, read_results(options.results)
+    for name, number in tasks(options.searches):
+        if time.monotonic() > end:
+            break
+        if (name, number) not in found:
+            found[name, number] = outcomes = searched(name, number)
+            if options.results:
+                with options.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([name, number, [asdict(each) for each in outcomes]]) + "\n")
+    named = {name: [each for (other, _), each in found.items() if other == name] for name in MAKERS}
+    options.output.write_text(page({name: each for name, each in named.items() if each}), encoding="utf-8")
 
 
 if __name__ == "__main__":

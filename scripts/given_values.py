@@ -1,0 +1,185 @@
+"""Problems for searches whose values come from a rule in place of a denoiser, so that a search takes no time.
+
+Every schedule has a true gain over linear in closed form, and what the examples add to it has a law of its own: heavy
+tails, a skew, seldom any difference, few examples, groups. Values are the same whenever they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.evaluation import Evaluator
+from mdm_tune.metrics.quality import SHARE, Direction
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.schedules import Linear
+from mdm_tune.settings import Sampler, Setting
+from mdm_tune.statistics import Bounds
+
+LAW = MarkovChain.sticky(2, 0.1, 16)  # gives rows of 16 positions and is never asked
+SAMPLER = Sampler(Drawing("random"), False, "one-per-step", 4096)
+BEST, WIDTH = 0.7, 0.2  # the share of tokens that is best seen by a step, and how far from it linear is, at 0.5
+ROWS = 8  # of a prompt
+
+Values = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, float, Values], Values]
+
+
+@dataclass(frozen=True)
+class GivenMetric:
+    """Reads the values that ``GivenValues`` wrote."""
+
+    bounds: Bounds | None = None
+    direction: Direction = "maximize"
+    name: str = "given"
+    label: str = "given"
+    reference: bool = False
+
+    def values(self, result: Unmasked, split: Split) -> Values:
+        assert result.nll is not None
+        return result.nll.numpy()
+
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
+        return {}
+
+    def ceiling(self, split: Split) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class GivenProblem:
+    """A problem of given values.
+
+    draw(rng, gain, base): what each example's value lies above linear's value of it, base (n,); mean gain over
+    examples. peak: the largest true gain. sizes: examples of each use. prompts: whether they come in groups of 8.
+    """
+
+    draw: Draw
+    peak: float
+    sizes: dict[Use, int]
+    metric: GivenMetric = GivenMetric()
+    prompts: bool = False
+    steps: tuple[int, ...] = (8,)
+    length: int = LAW.length
+
+    def truth(self, counts: Sequence[int]) -> float:
+        return gain_of_counts(counts, self.peak)
+
+    def evaluator(self, root: int, sizes: dict[Use, int] | None = None) -> Evaluator:
+        """Examples and noise of their own for every root."""
+        return GivenValues(self, root, self.sizes if sizes is None else sizes)
+
+
+class GivenValues(Evaluator):
+    """Values by a problem's rule in place of a denoiser."""
+
+    def __init__(self, problem: GivenProblem, root: int, sizes: dict[Use, int]) -> None:
+        dataset = law_dataset(LAW, sizes, root)
+        if problem.prompts:
+            splits = {use: replace(split, groups=_prompts(len(split.ids))) for use, split in dataset.splits.items()}
+            dataset = Dataset(splits, dataset.codec)
+        super().__init__(LAW, LAW.length, SAMPLER, problem.metric, dataset)
+        self.problem, self.root = problem, root
+        self.place = {
+            seed: (use, number)
+            for use, split in dataset.splits.items()
+            for number, seed in enumerate(split.seeds.tolist())
+        }
+
+    def fill(
+        self,
+        settings: Sequence[Setting],
+        start: Tensor,
+        seeds: NDArray[np.uint64],
+        reference: Tensor | None = None,
+        on_step: Any = None,
+    ) -> Unmasked:
+        places = [self.place[seed] for seed in seeds.tolist()]
+        (use,) = {use for use, _ in places}
+        numbers = [number for _, number in places]
+        found = np.concatenate([self.values(setting, use)[numbers] for setting in settings])
+        nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
+        rows = int(nfe.sum())
+        return Unmasked(start.repeat(len(settings), 1), torch.from_numpy(found), nfe, rows, rows * self.length)
+
+    def values(self, setting: Setting, use: Use) -> Values:
+        """Of all examples of a split, always the same."""
+        size, address = len(self.split(use).ids), [self.root, USES.index(use)]
+        base = np.random.default_rng(address).random(size)
+        base = (base < 0.5).astype(float) if self.metric.bounds is not None else 4 * base
+        if setting.key == self.setting(Linear(), setting.steps).key:
+            return base
+        own = np.random.default_rng([*address, *map(int, setting.key)])
+        return base + self.problem.draw(own, self.problem.truth(setting.counts or ()), base)
+
+
+def gain_of_counts(counts: Sequence[int], peak: float) -> float:
+    """The true gain over linear: a parabola in the mean share of tokens that a step but the first sees.
+
+    0 for linear, peak at the best share, and no loss is larger than the peak.
+    """
+    seen = np.cumsum(counts)[:-1] / sum(counts)
+    return peak * max(-1.0, 1 - ((float(seen.mean()) - BEST) / WIDTH) ** 2)
+
+
+def log_normal(rng: np.random.Generator, size: int, sigma: float) -> Values:
+    """Skewed to the right, with mean 0."""
+    return rng.lognormal(0.0, sigma, size) - float(np.exp(sigma**2 / 2))
+
+
+def heavy(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    """One heavy tail: of gains with half of the schedules, of losses with the others."""
+    return gain + rng.choice([-1.0, 1.0]) * log_normal(rng, len(base), 1.5)
+
+
+def left_skewed(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    """Many small gains and few large losses."""
+    return gain - 0.5 * log_normal(rng, len(base), 1.0)
+
+
+def binary(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    """Right or wrong, and 5 % of examples differ from linear; base is 0 or 1, each for one half of them."""
+    drawn = rng.random(len(base))
+    return np.where(base == 0, 1.0 * (drawn < 0.05 + gain), -1.0 * (drawn < 0.05 - gain))
+
+
+def rare(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    """20 % of examples differ from linear, by normal amounts."""
+    return (rng.random(len(base)) < 0.2) * rng.normal(gain / 0.2, 1.0, len(base))
+
+
+def normal(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    return rng.normal(gain, 1.0, len(base))
+
+
+def by_prompt(rng: np.random.Generator, gain: float, base: Values) -> Values:
+    """Half of the variance is the prompt's."""
+    own = np.repeat(rng.normal(0.0, 1.0, -(-len(base) // ROWS)), ROWS)[: len(base)]
+    return gain + np.sqrt(0.5) * (own + rng.normal(0.0, 1.0, len(base)))
+
+
+def _prompts(size: int) -> tuple[str, ...]:
+    return tuple(f"prompt {number // ROWS}" for number in range(size))
+
+
+def _sizes(report: int, others: int = 64) -> dict[Use, int]:
+    return {"tune": others, "choose": others, "report": report}
+
+
+GIVEN: dict[str, GivenProblem] = {
+    "heavy tails, no gain": GivenProblem(heavy, 0.0, _sizes(64), steps=(8, 4)),
+    "left-skewed": GivenProblem(left_skewed, 0.25, _sizes(32), steps=(8, 4)),
+    "seldom differing, 0 or 1": GivenProblem(binary, 0.04, _sizes(64), GivenMetric(SHARE), steps=(8, 4)),
+    "rare differences": GivenProblem(rare, 0.1, _sizes(16)),
+    "few examples": GivenProblem(normal, 0.3, _sizes(16)),
+    "prompts of 8 rows": GivenProblem(by_prompt, 0.15, _sizes(256, 128), prompts=True),
+}
