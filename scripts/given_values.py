@@ -71,8 +71,12 @@ class GivenProblem:
     steps: tuple[int, ...] = (8,)
     length: int = LAW.length
 
-    def truth(self, counts: Sequence[int]) -> float:
+    def gain(self, counts: Sequence[int]) -> float:
         return gain_of_counts(counts, self.peak)
+
+    def truth(self, counts: Sequence[int]) -> float:
+        """The mean of linear's values, and the gain."""
+        return (0.0 if self.metric.bounds is None else 0.5) + self.gain(counts)
 
     def evaluator(self, root: int, sizes: dict[Use, int] | None = None) -> Evaluator:
         """Examples and noise of their own for every root."""
@@ -115,11 +119,11 @@ class GivenValues(Evaluator):
         """Of all examples of a split, always the same."""
         size, address = len(self.split(use).ids), [self.root, USES.index(use)]
         base = np.random.default_rng(address).random(size)
-        base = (base < 0.5).astype(float) if self.metric.bounds is not None else 4 * base
+        base = 4 * (base - 0.5) if self.metric.bounds is None else (base < 0.5).astype(float)
         if setting.key == self.setting(Linear(), setting.steps).key:
             return base
         own = np.random.default_rng([*address, *map(int, setting.key)])
-        return base + self.problem.draw(own, self.problem.truth(setting.counts or ()), base)
+        return base + self.problem.draw(own, self.problem.gain(setting.counts or ()), base)
 
 
 def gain_of_counts(counts: Sequence[int], peak: float) -> float:

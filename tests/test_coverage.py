@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.stats import binom
 
 from mdm_tune.datasets.splits import Use
 from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import unmask
 from mdm_tune.schedules import Counts, Linear
-from scripts.coverage import MAKERS, NULLS, Outcome, holds, page, problem_of, search
+from scripts.coverage import MAKERS, Outcome, holds, page, problem_of, read_results, search, tasks
+from scripts.given_values import GIVEN, GivenProblem, gain_of_counts
 from tests.helpers import same_plan
 
 SEARCHES, TRIALS = 40, 8
@@ -98,7 +102,7 @@ def test_fresh_examples_agree_with_the_truth(name: str) -> None:
     """4 standard errors for two values and their difference: a false alarm in 1 of 5,000 cases each."""
     problem, steps = problem_of(name), problem_of(name).steps[0]
     evaluator = problem.evaluator(7, {"tune": 8, "choose": 8, "report": 2048})
-    length = problem.law.length
+    length = problem.length
     other = Counts((length - steps + 1 - steps // 2, *(1,) * (steps - 2), 1 + steps // 2))
     settings = [evaluator.setting(schedule, steps) for schedule in (Linear(), other)]
     values = [evaluator.score(setting, "report").values for setting in settings]
@@ -109,22 +113,95 @@ def test_fresh_examples_agree_with_the_truth(name: str) -> None:
         assert drawn.std() > 0
 
 
+def given_differences(name: str, counts: tuple[int, ...], root: int = 0) -> tuple[NDArray[np.float64], GivenProblem]:
+    problem = replace(GIVEN[name], sizes={"tune": 16, "choose": 16, "report": 16_000})
+    evaluator = problem.evaluator(root)
+    other, linear = (evaluator.setting(each, problem.steps[0]) for each in (Counts(counts), Linear()))
+    scored = [evaluator.score(setting, "report").values for setting in (other, linear)]
+    assert scored[0] is not None and scored[1] is not None
+    return scored[0] - scored[1], problem
+
+
+def test_the_gains_of_given_values_are_a_parabola() -> None:
+    assert gain_of_counts((2,) * 8, 0.3) == pytest.approx(0)
+    assert gain_of_counts((7, 3), 0.3) == pytest.approx(0.3)
+    assert gain_of_counts((7, 7, 3, 3), 0.3) == pytest.approx(0.3 * 8 / 9)  # 0.35, 0.7 and 0.85, a third too few
+    assert gain_of_counts((1, 1, 1, 13), 0.3) == -0.3
+
+
+def test_given_values_differ_as_their_names_say() -> None:
+    """Within 5 standard errors each, of 16,000 values: a false alarm in 1 of a million."""
+    counts = (5, 3, 2, 2, 1, 1, 1, 1)
+    seldom, _ = given_differences("seldom differing, 0 or 1", counts)
+    assert set(np.unique(seldom)) == {-1.0, 0.0, 1.0}
+    assert np.mean(seldom != 0) == pytest.approx(0.05, abs=5 * np.sqrt(0.05 * 0.95 / 16_000))
+    rare, _ = given_differences("rare differences", counts)
+    assert np.mean(np.abs(rare) > 1e-9) == pytest.approx(0.2, abs=5 * np.sqrt(0.2 * 0.8 / 16_000))
+    normal, _ = given_differences("few examples", counts)
+    assert np.std(normal) == pytest.approx(1, abs=5 / np.sqrt(2 * 16_000))
+    left, problem = given_differences("left-skewed", counts)
+    assert left.max() - problem.gain(counts) == pytest.approx(0.5 * np.exp(0.5), abs=0.05)  # a log-normal is above 0
+    assert np.mean(left > problem.gain(counts)) == pytest.approx(0.6915, abs=0.02)  # Phi(1 / 2)
+    heavy, _ = given_differences("heavy tails, no gain", counts)
+    assert np.mean(np.abs(heavy) < np.exp(1.125)) == pytest.approx(0.8698, abs=0.02)  # log-normal below twice its mean
+
+
+def test_given_values_of_a_prompt_are_alike_and_count_once() -> None:
+    """The correlation of two rows is 1/2; 5 standard errors of 2,000 prompts."""
+    differences, problem = given_differences("prompts of 8 rows", (5, 3, 2, 2, 1, 1, 1, 1))
+    rows = differences.reshape(-1, 8)
+    assert np.corrcoef(rows[:, 0], rows[:, 7])[0, 1] == pytest.approx(0.5, abs=5 * 0.75 / np.sqrt(2000))
+    evaluator = problem.evaluator(0, {"tune": 16, "choose": 16, "report": 256})
+    assert evaluator.score(evaluator.setting(Linear(), 8), "report").estimate.count == 32
+
+
+def test_given_values_are_the_same_whenever_they_are_asked_for() -> None:
+    evaluator = GIVEN["few examples"].evaluator(3)
+    settings = [evaluator.setting(Counts(counts), 8) for counts in ((5, 3, 2, 2, 1, 1, 1, 1), (1, 1, 1, 1, 2, 2, 3, 5))]
+    values, _ = evaluator.together(settings, "tune", 24)
+    fresh = GIVEN["few examples"].evaluator(3)
+    order = [int(name) for name in fresh.split("tune").shuffled().ids[:24]]
+    for setting, found in zip(settings, values, strict=True):
+        whole = fresh.score(setting, "tune").values
+        assert whole is not None and found.tolist() == whole[order].tolist()
+    assert values[0].tolist() != values[1].tolist()
+    other = GIVEN["few examples"].evaluator(4).score(settings[0], "tune").values
+    assert other is not None and other.tolist() != fresh.score(settings[0], "tune").values.tolist()
+
+
+def test_a_search_of_given_values_judges_what_the_choose_split_chose() -> None:
+    """Of two budgets: the first alone, then both."""
+    found = search(GIVEN["left-skewed"], 1, TRIALS)
+    assert len(found) == 3 and all(each.differs and each.true <= 0.25 for each in found)
+    assert found[0].ci == found[0].familywise == found[1].ci  # the same search; two claims move the second
+    assert found[1].familywise[0] < found[1].ci[0] and found[1].ci[1] < found[1].familywise[1]
+
+
+def test_searches_come_by_turns_and_are_kept(tmp_path: Path) -> None:
+    listed = tasks(40)
+    assert len(listed) == len(set(listed)) == 40 * 7 + 200 * len(GIVEN)
+    assert {name for name, _ in listed[: len(listed) // 20]} == set(MAKERS)
+    path, each = tmp_path / "results.jsonl", Outcome((0.0, 1.0), (-0.1, 1.1), 0.5, True, False, True)
+    path.write_text(json.dumps(["parity", 3, [asdict(each)]]) + "\n" + '["parity", 4, [{"ci"')
+    assert read_results(path) == {("parity", 3): [each]} and read_results(tmp_path / "none") == {}
+
+
 def test_the_page_counts_what_it_says() -> None:
     hit, miss = (0.0, 0.2), (0.15, 0.3)
     right, wrong = Outcome(hit, hit, 0.1, True, True), Outcome(miss, hit, 0.1, True, False)
     same, false = Outcome((0.0, 0.0), (0.0, 0.0), 0.0, False, False), Outcome((-0.2, -0.1), miss, -0.05, True, True)
-    alone = [[right], [right], [wrong], [same], [false]]
     lost = Outcome((-0.3, -0.1), (-0.3, -0.1), -0.2, True, False, True)
-    null = [[same, same, false], [false, false, false], [right, same, same], [same, same, same], [wrong, same, same]]
-    text = page({name: null if name in NULLS else alone for name in MAKERS}).splitlines()
-    assert "| legal, random | 4 of 5 | 2 of 4: 50.0% (6.8% to 93.2%) | 1, 1 | 3 of 4: 75.0% (19.4% to 99.4%) |" in text
-    assert "| legal, random | -0.050 to 0.100 | 3 of 5: 60.0% (14.7% to 94.7%) | 3 | 1 |" in text
-    assert any(line.startswith("| all | 20 of 25 | 10 of 20: 50.0%") for line in text)
-    row = [line for line in text if line.startswith("| parity")][-1]
+    alone = [[right], [right], [wrong], [same], [false], [lost], [replace(lost, true=0.0)]]
+    both = [[same, same, false], [false, false, false], [right, same, same], [wrong, same, right]]
+    several = [name for name in MAKERS if len(problem_of(name).steps) > 1]
+    text = page({name: both if name in several else alone for name in MAKERS}).splitlines()
+    cells = "6 of 7 | 3 of 6: 50.0% (11.8% to 88.2%) | 1, 2 | 2 of 4: 50.0% (6.8% to 93.2%)"
+    assert f"| legal, random | 256 | {cells} |" in text
+    assert f"| few examples | 16 | {cells} |" in text
+    assert "| legal, random | -0.200 to 0.100 | 3 | 1 of 7: 14.3% (0.4% to 57.9%) |" in text
+    assert "| legal, random | 2 of 7: 28.6% (3.7% to 71.0%) | 1 of 4: 25.0% (0.6% to 80.6%) |" in text
+    assert any(line.startswith("| all |  | ") for line in text)
+    assert any(line.startswith("Outside 92 to 98 %: *legal, confidence* 50.0%, ") for line in text)
+    (row,) = (line for line in text[text.index("## Two budgets in one search") :] if line.startswith("| parity"))
     shares = [cell.strip().partition(":")[0] for cell in row.split("|")[2:-1]]
-    assert shares == ["3 of 5", "1 of 3", "2 of 5", "2 of 5"]
-    text = page(
-        {name: [[lost], [replace(lost, true=0.0)], [right], [same]] * 2 for name in MAKERS}
-        | {name: [[each] * 3 for each in (same, right)] for name in NULLS}
-    ).splitlines()
-    assert "| legal, random | 4 of 8: 50.0% (15.7% to 84.3%) | 2 of 4: 50.0% (6.8% to 93.2%) |" in text
+    assert shares == ["1 of 4", "2 of 4", "1 of 3"]
