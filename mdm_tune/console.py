@@ -127,7 +127,7 @@ class Screen:
         from mdm_tune.commands import events
         from mdm_tune.profile import measuring
         from mdm_tune.records import detectable_record, reach_record
-        from mdm_tune.search import budget, claims, confirmation, tuning
+        from mdm_tune.search import budget, confirmation, power, tuning
 
         if interrupted():  # code of others has caught what the signal raised
             raise KeyboardInterrupt
@@ -150,7 +150,7 @@ class Screen:
                 self.say(f"\n{steps} steps")
             case budget.BlocksBegun(size):
                 self.say(f"  blocks of {size}")
-            case claims.Detectable():
+            case power.Detectable():
                 for line in detectable_lines(detectable_record(event)):
                     self.say(f"  {line}")
             case tuning.TrialDone():
@@ -277,6 +277,8 @@ class Screen:
             self.say(
                 f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
             )
+        elif record.get("gain_can_be_shown") is False:
+            self.say(f"no gain can be shown with {record['report_examples']} report examples; raise dataset.report")
         self.warnings(record)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:

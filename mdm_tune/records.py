@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -13,9 +14,10 @@ from mdm_tune.intervals import estimate_record, finite, interval_record
 from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder, versions
 from mdm_tune.schedules import Beta, Schedule
-from mdm_tune.search.claims import Detectable, Gain
+from mdm_tune.search.claims import Gain
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.frontier import Frontier, Pair, frontier_of
+from mdm_tune.search.power import Detectable
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import CONFIDENCE, estimate
 
@@ -144,7 +146,8 @@ def detectable_record(found: Detectable | None) -> Record | None:
         return None
     return {
         "steps": found.steps,
-        "gain": found.gain,
+        "gain": finite(found.gain),
+        "gain_can_be_shown": math.isfinite(found.gain),
         "limit": found.limit,
         "linear": found.linear,
         "squared_sine_minus_linear": estimate_record(found.difference),
@@ -264,7 +267,8 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "loser": _loser(budget),
         "data": None if budget.data is None else estimate_record(budget.data.estimate),
         **_diversity(budget),
-        "detectable_gain": budget.detectable,
+        "detectable_gain": finite(budget.detectable),
+        "gain_can_be_shown": None if budget.detectable is None else math.isfinite(budget.detectable),
     }
 
 

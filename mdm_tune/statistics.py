@@ -20,7 +20,6 @@ __all__ = [
     "Groups",
     "constant",
     "corrected",
-    "detectable_gain",
     "estimate",
     "grouped",
     "interval_of_equal",
@@ -181,16 +180,6 @@ def welch(
     freedom = sum(squares) ** 2 / (squares[0] ** 2 / one + squares[1] ** 2 / two)
     reach = _student(confidence, freedom) * math.sqrt(sum(squares))
     return Estimate(found, (found - reach, found + reach), count)
-
-
-def detectable_gain(deviation: float, count: int, confidence: float = CONFIDENCE) -> float:
-    """The smallest true mean difference that ``count`` pairs show at this confidence with 80 % power.
-
-    deviation: standard deviation of one paired difference. Two-sided normal approximation.
-    """
-    from scipy.special import ndtri
-
-    return float((ndtri(0.5 + confidence / 2) + ndtri(0.80)) * deviation / math.sqrt(count))
 
 
 def constant(values: Values) -> bool:

@@ -92,6 +92,8 @@ def verdict(budget: Record) -> list[str]:
     lines = [_gain(budget), *_losses(budget)]
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
+    elif budget.get("gain_can_be_shown") is False:
+        lines.append(f"no gain can be shown with {budget['n']} examples; raise dataset.report")
     if budget["linear"] != "linear":
         lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
     if (more := budget["gain_over_first_linear"]) is not None:
@@ -235,12 +237,14 @@ def detectable_lines(found: Record | None) -> list[str]:
         return []
     many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
     more = found["squared_sine_minus_linear"]
-    lines = [
-        f"{found['report']} report examples show gains of {found['gain']:.3g} and more (80 % power{many}); on a pilot "
-        f"linear has {found['linear']:.4g} and squared-sine {estimated(more)} more"
-    ]
+    pilot = f"on a pilot linear has {found['linear']:.4g} and squared-sine {estimated(more)} more"
+    needed = "" if found["report_needed"] is None else f" to {found['report_needed']:,} or more"
+    if found["gain"] is None:
+        lacking = f"warning: no gain can be shown with {found['report']} report examples{many}; {pilot}"
+        return [lacking, f"raise dataset.report{needed}, or read the result as a search without a test"]
+    shown = f"{found['report']} report examples show gains of {found['gain']:.3g} and more (80 % power{many})"
+    lines = [f"{shown}; {pilot}"]
     if found["large"]:
-        needed = "" if found["report_needed"] is None else f" to {found['report_needed']:,} or more"
         lines.append(
             f"warning: smaller gains than these are worth having and may go unseen; raise dataset.report{needed}"
         )

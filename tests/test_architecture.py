@@ -130,6 +130,7 @@ FLOORS = {
     "metrics.reported": 5,
     "results": 5,
     "search.claims": 5,
+    "search.power": 5,
     "search.proposals": 5,
     "search.scoring": 5,
     "search.sharing": 5,

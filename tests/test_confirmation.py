@@ -22,11 +22,12 @@ from mdm_tune.records import detectable_record, schedule_record, search_record
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
-from mdm_tune.search.claims import detectable, gain_of
+from mdm_tune.search.claims import gain_of
 from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm
 from mdm_tune.search.frontier import frontier_of
+from mdm_tune.search.power import detectable, smallest_gain
 from mdm_tune.settings import Sampler, Setting
-from mdm_tune.statistics import Estimate, corrected, detectable_gain
+from mdm_tune.statistics import Estimate, corrected
 from mdm_tune.tables import paste, verdict
 
 Values = NDArray[np.float64]
@@ -143,8 +144,8 @@ def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
     assert lost is not None and linear is not None
     assert budget.loser.gain.value == pytest.approx(float(-sign * (lost - linear).mean())) and budget.loser.gain.loss
     assert budget.cost.denoiser_rows == 1 + 30 + 30  # the trial, three on choose, three on report
-    spread = float(np.std(lost - linear, ddof=1))
-    assert budget.detectable == pytest.approx(detectable_gain(spread, 64))  # from the pair that was compared
+    span = float(np.ptp([lost, linear]))
+    assert budget.detectable == smallest_gain(lost - linear, 64, 0.95, span)  # from the pair that was compared
     record = search_record(run_of(bench), RunFolder(tmp_path), [budget], None)["budgets"][0]
     file = schedule_record(run_of(bench), [budget])["budgets"][0]
     assert record["counts"] == file["counts"] == [8] * 8 and (record["schedule"]["type"], file["schedule"]) == (
@@ -280,9 +281,9 @@ def test_a_claim_and_what_could_be_seen_are_corrected_for_the_budgets() -> None:
     assert six.gain.familywise[0] < one.gain.familywise[0]
     linear, winner = one.baselines["linear"].values, one.winner.values
     assert linear is not None and winner is not None
-    deviation = float(np.std(linear - winner, ddof=1))
-    assert one.detectable == pytest.approx(detectable_gain(deviation, 64))
-    assert six.detectable == pytest.approx(detectable_gain(deviation, 64, corrected(6)))
+    span = float(np.ptp([linear, winner]))
+    assert one.detectable == smallest_gain(winner - linear, 64, 0.95, span)
+    assert six.detectable == smallest_gain(winner - linear, 64, corrected(6), span)
 
 
 def test_pairs_that_are_all_alike_do_not_say_what_could_be_seen() -> None:

@@ -21,8 +21,8 @@ from mdm_tune.config.file import load_config
 from mdm_tune.errors import InputError
 from mdm_tune.search import tuning
 from mdm_tune.search.budget import search_budget
-from mdm_tune.search.claims import Detectable
 from mdm_tune.search.limits import Timetable, phase_rows, pilot_rows
+from mdm_tune.search.power import Detectable
 from mdm_tune.statistics import Estimate
 from tests.searches import judging
 

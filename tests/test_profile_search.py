@@ -22,7 +22,7 @@ from mdm_tune.profile.choosing import weights_of
 from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, optima
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear
-from mdm_tune.search.claims import Detectable
+from mdm_tune.search.power import Detectable
 from mdm_tune.search.proposals import START
 from mdm_tune.search.tuning import TrialDone
 from tests.profile_runs import (

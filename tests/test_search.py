@@ -15,8 +15,8 @@ from mdm_tune.metrics import quality
 from mdm_tune.profile.pricing import optima
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.search.budget import Event, reference_of
-from mdm_tune.search.claims import Detectable
 from mdm_tune.search.confirmation import Budget, Comparing
+from mdm_tune.search.power import Detectable
 from mdm_tune.search.proposals import Guide
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,6 @@ from dataclasses import replace
 from itertools import product
 from typing import get_args
 
-import numpy as np
 import torch
 
 from mdm_tune.build import Run, opened
@@ -28,7 +28,7 @@ from mdm_tune.results import RunFolder
 from mdm_tune.sampling.devices import available_cpus
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
-from mdm_tune.statistics import corrected, detectable_gain
+from mdm_tune.search.power import detectable, independent_of
 
 __all__ = ["dry_run"]
 
@@ -107,7 +107,7 @@ def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = Non
         "start_seconds": round(start, 3),
         "total": _total(phases, start),
         "reach": [reach_record(each, evaluator.length) for each in reach],
-        "detectable_gain": None if evaluator.exact else _detectable(run, timed),
+        **_detectable(run, timed),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
         "timeout": config.search.timeout,
@@ -187,14 +187,20 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
     return {"phase": "profile", "schedules": 0, **cost_record(total), "memory_bytes": _peak_memory()}
 
 
-def _detectable(run: Run, timed: list[Scores]) -> float | None:
-    """The smallest gain that the report split shows; None where the two schedules or all values are alike."""
-    one, two = (scores.values for scores in timed)
-    if one is None or two is None or timed[0].setting.key == timed[1].setting.key:
-        return None
-    report, claims = len(run.evaluator.split("report").ids), len(run.config.sampler.steps)
-    spread = float(np.std(one - two, ddof=1))
-    return detectable_gain(spread, report, corrected(claims)) if spread > 0 else None
+def _detectable(run: Run, timed: list[Scores]) -> Record:
+    """The smallest gain that the report split shows; null where the two schedules or all values are alike.
+
+    ``gain_can_be_shown`` is false where so few examples can show none, however large.
+    """
+    found = None
+    if not run.evaluator.exact and timed[0].setting.key != timed[1].setting.key:
+        report = independent_of(run.evaluator.split("report"))
+        found = detectable(timed[0], timed[1], report, len(run.config.sampler.steps))
+    if found is None:
+        return {"detectable_gain": None, "gain_can_be_shown": None}
+    shown = math.isfinite(found.gain)
+    gain = found.gain if shown else None
+    return {"detectable_gain": gain, "gain_can_be_shown": shown, "report_examples": found.report}
 
 
 def _peak_memory() -> int | None:

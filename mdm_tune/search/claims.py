@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,18 +17,19 @@ from mdm_tune.statistics import (
     Groups,
     constant,
     corrected,
-    detectable_gain,
     estimate,
+    interval_of_equal,
+    lower_bounds,
     welch,
 )
 
 __all__ = [
-    "Detectable",
+    "MANY",
     "Diversity",
     "Gain",
     "Loss",
     "NoWorse",
-    "detectable",
+    "claimed",
     "differing_of",
     "diversity_of",
     "gain_of",
@@ -37,8 +37,7 @@ __all__ = [
 ]
 
 FEWEST = 10  # examples that must differ before anything is claimed of a mean difference
-MANY = 30  # and where the differences have several sizes: the largest loss may not have been seen
-LARGE = 0.1  # of linear's value: a gain that should not go unseen
+MANY = 32  # and where the differences have several sizes: the largest loss may not have been seen
 ROUNDING = 1e-12
 
 Other = Literal["reference", "data"]
@@ -100,7 +99,7 @@ def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int
     """How many examples, or groups of them, differ, and how many must before anything is claimed of the mean.
 
     10 where all differences have one size, as those of right and wrong answers have: three wins and no loss would pass
-    for a gain. 30 where they have several: of few left-skewed differences the largest losses are often unseen, and no
+    for a gain. 32 where they have several: of few left-skewed differences the largest losses are often unseen, and no
     interval knows of them (docs/intervals.md).
     """
     names = range(len(differences)) if groups is None else groups
@@ -110,6 +109,24 @@ def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int
             sums[name] = sums.get(name, 0.0) + each
     sizes = np.abs([*sums.values()])
     return len(sizes), FEWEST if not len(sizes) or constant(sizes) else MANY
+
+
+def claimed(samples: Values, confidence: float, span: float) -> NDArray[np.bool_]:
+    """Which of many samples of independent differences (samples, n) show a gain (samples,), as ``gain_of`` decides.
+
+    confidence: of the interval. span: the largest difference that is possible, where all of a sample are equal.
+    """
+    count, sizes = samples.shape[1], np.abs(samples)
+    if count < FEWEST:
+        return np.zeros(len(samples), dtype=bool)
+    largest = sizes.max(axis=1)
+    smallest = np.where(sizes > 0, sizes, np.inf).min(axis=1)
+    needed = np.where(largest - smallest > ROUNDING * np.maximum(1.0, largest), MANY, FEWEST)
+    lowest, first = lower_bounds(samples, confidence), samples[:, 0]
+    equal = np.ptp(samples, axis=1) <= ROUNDING * np.maximum(1.0, np.abs(first))
+    lowest[equal] = interval_of_equal(0.0, count, (-1.0, 1.0), confidence)[0] * (first[equal] + span) + first[equal]
+    shown: NDArray[np.bool_] = (lowest > ROUNDING) & (np.count_nonzero(samples, axis=1) >= needed)
+    return shown
 
 
 @dataclass(frozen=True)
@@ -221,49 +238,3 @@ def _clearly(higher: Values, lower: Values, amount: float) -> bool:
     """Whether the second mean lies below the first by more than the amount and by more than noise."""
     found = welch(higher, lower)
     return found.value > amount and found.ci is not None and found.ci[0] > 0
-
-
-@dataclass(frozen=True)
-class Detectable:
-    """What a report split can show, from linear and squared-sine on a pilot of other examples.
-
-    gain: the smallest that it shows with 80 % power. limit: what it should show. linear: the value of linear, and
-    difference: of squared-sine less linear, both on the pilot. report: examples of the split. claims: budgets that
-    share the 95 %.
-    """
-
-    steps: int
-    gain: float
-    limit: float
-    linear: float
-    difference: Estimate
-    report: int
-    claims: int
-
-    @property
-    def large(self) -> bool:
-        """Whether gains worth having may go unseen."""
-        return self.gain > self.limit
-
-    @property
-    def needed(self) -> int | None:
-        """Report examples that show the limit; None where it is 0."""
-        return math.ceil(self.report * (self.gain / self.limit) ** 2) if self.limit else None
-
-
-def detectable(linear: Scores, other: Scores, report: int, claims: int) -> Detectable | None:
-    """The smallest gain that ``report`` examples show, from two schedules on the same pilot examples.
-
-    The limit is 10 % of |linear's value|, or the largest difference between the two schedules that the pilot leaves
-    possible (the far end of its 95 % interval) where that is less: a split above it would not even see a change of
-    schedule as great as this one. None where values are exact, and where the pilot's differences are all equal.
-    """
-    if linear.values is None or other.values is None:
-        return None
-    differences = other.values - linear.values
-    found = estimate(differences)
-    if found.ci is None or found.ci[0] == found.ci[1] or len(differences) < 2:
-        return None
-    gain = detectable_gain(float(np.std(differences, ddof=1)), report, corrected(claims))
-    limit = min(LARGE * abs(linear.estimate.value), max(map(abs, found.ci)))
-    return Detectable(linear.setting.steps, gain, limit, linear.estimate.value, found, report, claims)

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
-
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import Direction, ExactMetric
 from mdm_tune.schedules import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
 from mdm_tune.search.finalists import Side, Trial, finalists_of, named_of, winner_of
+from mdm_tune.search.power import detectable
 from mdm_tune.settings import Setting
-from mdm_tune.statistics import corrected, detectable_gain
+from mdm_tune.statistics import grouped
 
 __all__ = [
     "EXHAUSTED",
@@ -66,10 +65,10 @@ class Budget:
     linear. gain_over_first: over linear in the first kind of blocks, where that is another. claims: budgets of the
     search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the data;
     None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear that
-    the report split shows with 80 % power, corrected likewise; None where values are exact or nothing differs from
-    linear. trials: finished ones, among them reused, dropped and cut. ended: why fewer than were asked for; exhausted:
-    because no counts are left. cost: of the budget, pilot and tuning (the trials) included. codes: of the warnings that
-    concern the winner at this budget. alike: other schedules with the winner's plan.
+    the report split shows with 80 % power, corrected likewise; infinite where it can show none, and None where values
+    are exact or nothing differs from linear. trials: finished ones, among them reused, dropped and cut. ended: why
+    fewer than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
+    included. codes: of the warnings that concern the winner at this budget. alike: other schedules with its plan.
     """
 
     steps: int
@@ -263,5 +262,5 @@ def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float 
     other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
     if other is None or other.values is None or linear.values is None:
         return None
-    spread = float(np.std(other.values - linear.values, ddof=1))
-    return detectable_gain(spread, len(linear.values), corrected(claims)) if spread > 0 else None
+    found = detectable(linear, other, len(grouped(linear.values, linear.groups)), claims)
+    return None if found is None else found.gain

@@ -11,8 +11,8 @@ from mdm_tune.build import Run
 from mdm_tune.datasets.splits import Use
 from mdm_tune.schedules import Linear
 from mdm_tune.search.budget import PILOT, reference_of
-from mdm_tune.search.claims import Detectable
 from mdm_tune.search.confirmation import Comparing
+from mdm_tune.search.power import Detectable
 from mdm_tune.search.proposals import START
 from mdm_tune.search.scoring import InTime
 
