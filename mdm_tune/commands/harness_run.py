@@ -222,8 +222,10 @@ def _measured(run: Run, setting: Setting, asked: Asked, draws: int) -> tuple[Sco
     values = _values(results, asked)
     weights = dict.fromkeys(values, 1.0) if by.by_size else _weights([*values])
     weighted = np.array([value * weights[each] for each, value in values.items()])
-    mean = estimate(weighted, bounds=bounds_of(by.metric, weights.values()))
-    scores = Scores(setting, mean, float(np.mean(model.nfe)), model.cost, "report", weighted)
+    bounds, groups = bounds_of(by.metric, weights.values()), _groups(run, [*values])
+    mean = estimate(weighted, bounds=bounds, groups=groups)
+    calls = float(np.mean(model.nfe))
+    scores = Scores(setting, mean, calls, model.cost, "report", weighted, groups=groups, bounds=bounds)
     total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
     row = {
         **row_record(scores, by.metric),
@@ -276,6 +278,14 @@ def _values(results: Mapping[str, Any], asked: Asked) -> dict[str, float]:
                 )
             found[asked.id(leaf, sample["doc_id"])] = float(value)
     return found
+
+
+def _groups(run: Run, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The group of each document, where some of those that the run reports ask the same; None where none do."""
+    report = None if run.dataset is None else run.dataset.splits["report"]
+    known = {} if report is None else dict(zip(report.ids, report.groups, strict=False))
+    found = tuple(known.get(name, name) for name in names)
+    return found if len(set(found)) < len(found) else None
 
 
 def _weights(names: Sequence[str]) -> dict[str, float]:

@@ -65,6 +65,12 @@ class Split:
         return self.groups if len(set(self.groups)) < len(self.groups) else None
 
     @property
+    def ends(self) -> list[int]:
+        """How many examples there are up to the end of each group, those of a group being together."""
+        names = self.shared or range(len(self.ids))
+        return [place for place in range(1, len(names)) if names[place] != names[place - 1]] + [len(names)]
+
+    @property
     def hidden(self) -> Tensor:
         """Where there is something to fill in, (n, length) bool."""
         return self.start == self.mask_id

@@ -206,7 +206,7 @@ class Spelling:
         Misspelt words are left out of it, since garbage is always distinct.
         """
         texts = self.dataset.completions(tokens, split)
-        batches = [texts[i::REPLICATES] for i in range(min(REPLICATES, len(texts)))]
+        batches = [[texts[row] for row in batch] for batch in _batches(split)]
         words = np.array([self._distinct(batch) for batch in batches])
         return {**sample_figures(self.dataset, tokens, split), "distinct_words": words}
 
@@ -234,20 +234,30 @@ def _complete_words(text: str) -> list[str]:
 def sample_figures(dataset: Dataset, tokens: Tensor, split: Split) -> dict[str, Values]:
     """Figures of what was filled in (n, length) that fall when samples repeat themselves or each other, or say less.
 
-    By batches of every sixteenth sample: ``token_entropy``, of the tokens, nats; ``distinct_tokens``, the share of
-    distinct runs of three tokens among all of them. By sample: ``answer_length``, the characters that are left after
-    white space at the ends and all but one of several in a row are taken out.
+    By batches of every sixteenth sample, or group of samples: ``token_entropy``, of the tokens, nats;
+    ``distinct_tokens``, the share of distinct runs of three tokens among all of them. By sample: ``answer_length``, the
+    characters that are left after white space at the ends and all but one of several in a row are taken out.
 
     Source: arXiv:1510.03055, distinct-n, here with n = 3.
     """
     rows = [list(chain.from_iterable(answers)) for answers in dataset.answers(tokens, split)]
     texts = dataset.completions(tokens, split)
-    batches = [rows[i::REPLICATES] for i in range(min(REPLICATES, len(rows)))]
+    batches = [[rows[row] for row in batch] for batch in _batches(split)]
     return {
         "token_entropy": np.array([_entropy(batch) for batch in batches]),
         "distinct_tokens": np.array([_distinct_runs(batch) for batch in batches]),
         "answer_length": np.array([len(" ".join(text.split())) for text in texts], dtype=np.float64),
     }
+
+
+def _batches(split: Split) -> list[list[int]]:
+    """The rows of each batch of a diversity figure; those of one group are in one, so that batches are independent."""
+    names = split.shared or range(len(split.ids))
+    number = {name: rank for rank, name in enumerate(dict.fromkeys(names))}
+    found: list[list[int]] = [[] for _ in range(min(REPLICATES, len(number)))]
+    for row, name in enumerate(names):
+        found[number[name] % REPLICATES].append(row)
+    return found
 
 
 def _entropy(rows: Sequence[Sequence[int]]) -> float:

@@ -209,10 +209,13 @@ class Diversity:
         return any(loss.blocks for loss in self.losses)
 
 
-def diversity_of(drawn: Mapping[str, Figures], examples: int, threshold: float) -> Diversity:
+def diversity_of(
+    drawn: Mapping[str, Figures], examples: int, threshold: float, groups: Groups | None = None
+) -> Diversity:
     """Compare the winner's figures with those of the reference (linear at many steps) and of the data.
 
     drawn: by who, winner and linear (at the winner's budget) among them; each computed on ``examples`` samples.
+    groups: of these samples, where some share one; batches of samples hold whole groups.
 
     A figure is flagged where the winner's mean lies below the other's by more than ``threshold`` of it, and Welch's
     95 % interval of the difference excludes zero. The flag blocks only where the winner lies that far below linear at
@@ -223,18 +226,24 @@ def diversity_of(drawn: Mapping[str, Figures], examples: int, threshold: float) 
     """
     winner, linear = drawn["winner"], drawn["linear"]
     losses = []
+
+    def of(values: Values) -> Groups | None:
+        return groups if groups is not None and len(values) == len(groups) else None
+
     for than in OTHERS:
         for figure, values in drawn.get(than, {}).items():
             unit = float(np.mean(values))
             share, of_linear = (1 - float(np.mean(by[figure])) / unit if unit else 0.0 for by in (winner, linear))
-            flagged = _clearly(values, winner[figure], threshold * unit)
-            blocks = flagged and _clearly(linear[figure], winner[figure], threshold * unit)
+            flagged = _clearly(values, winner[figure], threshold * unit, of(values))
+            blocks = flagged and _clearly(linear[figure], winner[figure], threshold * unit, of(values))
             losses.append(Loss(figure, than, share, of_linear, flagged, blocks))
-    figures = {who: {figure: estimate(each) for figure, each in found.items()} for who, found in drawn.items()}
+    figures = {
+        who: {figure: estimate(each, groups=of(each)) for figure, each in found.items()} for who, found in drawn.items()
+    }
     return Diversity(examples, threshold, figures, tuple(losses))
 
 
-def _clearly(higher: Values, lower: Values, amount: float) -> bool:
+def _clearly(higher: Values, lower: Values, amount: float, groups: Groups | None) -> bool:
     """Whether the second mean lies below the first by more than the amount and by more than noise."""
-    found = welch(higher, lower)
+    found = welch(higher, lower, groups=(groups, groups))
     return found.value > amount and found.ci is not None and found.ci[0] > 0

@@ -251,7 +251,7 @@ def _diversity(
         for who, scores in drawn.items()
         if scores is not None and scores.tokens is not None
     }
-    return diversity_of(figures, count, threshold) if figures.get("winner") else None
+    return diversity_of(figures, count, threshold, split.shared) if figures.get("winner") else None
 
 
 def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:

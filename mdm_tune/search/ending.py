@@ -11,6 +11,7 @@ from mdm_tune.metrics.quality import Direction, ExactMetric, SampleMetric
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.proposals import SearchSettings, possible_gain
 from mdm_tune.search.scoring import noise_of_best
+from mdm_tune.statistics import Groups
 
 __all__ = ["ALIKE", "alike", "remedy_of_alike", "settled"]
 
@@ -21,13 +22,19 @@ ALIKE = "every example scores"
 
 
 def settled(
-    settings: SearchSettings, steps: int, before: Sequence[Trial], full: Mapping[int, Values], direction: Direction
+    settings: SearchSettings,
+    steps: int,
+    before: Sequence[Trial],
+    full: Mapping[int, Values],
+    direction: Direction,
+    groups: Groups | None = None,
 ) -> bool:
     """Whether the bound on what a better schedule could gain lies below the noise of the two best trials.
 
-    before: the finished trials. full: the values of those that were scored on all examples, by number.
+    before: the finished trials. full: the values of those that were scored on all examples, by number. groups: of these
+    examples, where some are no independent ones.
     """
-    noise = noise_of_best(full, 1 if direction == "maximize" else -1)
+    noise = noise_of_best(full, 1 if direction == "maximize" else -1, groups)
     if noise is None or len(before) < SETTLING:
         return False
     known = [(trial.schedule, trial.value) for trial in before]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.errors import InputError
 
-__all__ = ["CHANCE", "carried", "chance", "hopeless", "looks"]
+__all__ = ["CHANCE", "carried", "chance", "hopeless", "looks", "whole_looks"]
 
 Differences = NDArray[np.float64]
 
@@ -29,11 +31,20 @@ def looks(examples: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
+def whole_looks(ends: Sequence[int]) -> tuple[int, ...]:
+    """How many examples are scored at each look where some are no independent ones: ``looks`` at whole groups.
+
+    ends: how many examples there are up to the end of each group. Without groups 1, 2, 3 and so on.
+    """
+    return tuple(ends[groups - 1] for groups in looks(len(ends)))
+
+
 def chance(differences: Differences, total: int) -> float:
     """The predictive probability that the mean over all ``total`` examples will be above 0, from the first n of them.
 
     differences (n,): candidate - incumbent on the same examples with the same noise, positive is better, examples in an
-    order that says nothing about them. The examples to come are normal with unknown mean and variance, so that their
+    order that says nothing about them; of examples that are no independent ones the values of their groups, and total
+    is the number of groups. The examples to come are normal with unknown mean and variance, so that their
     sum is Student t; two pseudo-examples, one at plus and one at minus the largest difference seen, keep the variance
     above 0 when all differences are equal or nearly all are 0. 1/2 if all are 0. With all examples seen, 0 or 1.
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.search.racing import carried, hopeless, looks
+from mdm_tune.search.racing import carried, hopeless, whole_looks
 from mdm_tune.settings import Setting
+from mdm_tune.statistics import Groups, grouped
 
 __all__ = ["InTime", "Scored", "least_rows", "noise_of_best", "price", "race"]
 
@@ -48,8 +49,9 @@ def least_rows(evaluator: Evaluator, settings: Sequence[Setting], *, racing: boo
 
     Without races, of scoring them all.
     """
-    total = len(evaluator.split("tune").ids)
-    first = looks(total)[0] if racing else total
+    split = evaluator.split("tune").shuffled()
+    total = len(split.ids)
+    first = whole_looks(split.ends)[0] if racing else total
     return first * sum(setting.nfe for setting in settings) + (total - first) * max(s.nfe for s in settings)
 
 
@@ -70,9 +72,11 @@ def race(
     the same for time, looked at whenever a denoiser batch of examples is done; then even the best may be dropped. None
     for no limit. racing: False drops nobody but where time runs out. report(number, examples, value) is told of every
     look that a candidate survives. A dropped candidate's value is the incumbent's mean plus the mean paired difference:
-    its own mean on a few examples says more of the examples than of the schedule.
+    its own mean on a few examples says more of the examples than of the schedule. Examples of one group count as one,
+    and looks are at whole groups.
     """
-    total = len(evaluator.split("tune").ids)
+    split = evaluator.split("tune").shuffled()
+    total, ends, groups = len(split.ids), split.ends, split.shared
     sign = 1 if evaluator.metric.direction == "maximize" else -1
     racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
@@ -90,7 +94,7 @@ def race(
         return (not racing or needed <= left) and (in_time is None or in_time(needed, 0.0))
 
     done = 0
-    for look in looks(total) if racing else (total,):
+    for look in whole_looks(ends) if racing else (total,):
         while done < look and running:
             if incumbent is not None and values:
                 better = sorted(running, key=lambda number: -sign * values[number].mean())
@@ -106,7 +110,8 @@ def race(
             cost += spent
         for number in list(running) if racing else []:
             assert incumbent is not None
-            if hopeless(sign * (values[number] - incumbent[:look]), total):
+            differences = sign * (values[number] - incumbent[:look])
+            if hopeless(grouped(differences, groups and groups[:look]), len(ends)):
                 drop(number)
             else:
                 report(number, look, float(values[number].mean()))
@@ -137,13 +142,16 @@ def _calls(evaluator: Evaluator, settings: Iterable[Setting], look: int) -> floa
     return sum(setting.nfe * max(0, look - evaluator.answered(setting, "tune")) for setting in settings)
 
 
-def noise_of_best(values: Mapping[int, Values], sign: int) -> float | None:
+def noise_of_best(values: Mapping[int, Values], sign: int, groups: Groups | None = None) -> float | None:
     """The standard error of the paired difference between the two best trials; None before there are two.
 
-    values: on all examples, by the number of each fully scored trial. sign: -1 where less is better.
+    values: on all examples, by the number of each fully scored trial. sign: -1 where less is better. groups: of the
+    examples, as in ``estimate``; None too where there are not two.
     """
     best = sorted(values.items(), key=lambda pair: (-sign * float(pair[1].mean()), pair[0]))[:2]
     if len(best) < 2:
         return None
-    differences = best[0][1] - best[1][1]
+    differences = grouped(best[0][1] - best[1][1], groups)
+    if len(differences) < 2:
+        return None
     return float(differences.std(ddof=1) / np.sqrt(len(differences)))

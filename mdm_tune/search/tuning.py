@@ -191,8 +191,8 @@ class _Bench:
         full = {number: values for number, values in self._values().items() if number in {t.number for t in before}}
         if (why := alike(before, full, self.evaluator.metric)) is not None:
             return why
-        direction = self.evaluator.metric.direction
-        if self.settings.auto_stop and settled(self.settings, self.steps, before, full, direction):
+        direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
+        if self.settings.auto_stop and settled(self.settings, self.steps, before, full, direction, groups):
             return "what more trials could gain is less than the noise"
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
             return f"the {self.settings.rows:,} denoiser rows for trials are used up"
