@@ -93,7 +93,9 @@ def verdict(budget: Record) -> list[str]:
     if budget["detectable_gain"] is not None:
         lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
     elif budget.get("gain_can_be_shown") is False:
-        lines.append(f"no gain can be shown with {budget['n']} examples; raise dataset.report")
+        groups = budget.get("independent", budget["n"])
+        of_groups = "" if groups == budget["n"] else f" of {groups} groups"
+        lines.append(f"no gain can be shown with {budget['n']} examples{of_groups}; raise dataset.report")
     if budget["linear"] != "linear":
         lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
     if (more := budget["gain_over_first_linear"]) is not None:

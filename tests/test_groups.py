@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,24 +12,36 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from mdm_tune.build import build
+from mdm_tune.cli import app
+from mdm_tune.config.file import load_config
 from mdm_tune.datasets.doubts import doubts
 from mdm_tune.datasets.readers import read_examples
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES
 from mdm_tune.datasets.templates import fields_of
+from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Scores
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.search.claims import diversity_of, gain_of
 from mdm_tune.search.racing import hopeless, looks, whole_looks
 from mdm_tune.search.scoring import least_rows, noise_of_best, race
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import estimate, grouped, lower_bounds
 from mdm_tune.text import Symbols
+from tests.local_tasks import SHOWN
+from tests.local_tasks import settings as task_settings
+from tests.local_tasks import sums as number_sums
+from tests.local_tasks import write as write_task
 from tests.searches import Given
 from tests.test_readers import CODEC, config, sums, write
 from tests.test_scoring import SIZES
+from tests.test_tasks import load as load_task
 
 Records = list[dict[str, Any]]
 
@@ -162,6 +175,65 @@ def test_rows_carry_their_groups_and_a_note_counts_them(tmp_path: Path) -> None:
     )
     assert not [code for _, code, _ in doubts(alone) if code == "groups"]
     assert alone.splits["tune"].shared is None
+
+
+def test_documents_of_a_benchmark_that_ask_the_same_are_a_group(tmp_path: Path) -> None:
+    """The report keeps every document; of those that tune and choose one is left. Shots are no part of a group."""
+    twice = [*number_sums(range(30, 42)), *({**each, "answer": "9"} for each in number_sums(range(30, 42)))]
+    train = [*number_sums(range(30)), *({**each, "answer": "9"} for each in number_sums(range(30)))]
+    own = {"sampler": "default", "samples": SHOWN}
+    splits = {"train": train, "test": twice}
+    write_task(tmp_path, "twice", splits, **task_settings("plus", num_fewshot=2, fewshot_config=own))
+    task = load_task(tmp_path, "twice")
+    report = task.examples("report")
+    assert len(report) == 24 and len({example.group for example in report}) == 12
+    assert all(one.group == two.group for one, two in zip(report[:12], report[12:], strict=True))
+    dealt = [example for use in USES[:2] for example in task.examples(use)]
+    asked = {(example.record["a"], example.record["b"]) for example in dealt}
+    assert len(asked) == len({example.group for example in dealt}) == len(dealt) == 16
+    assert not asked & {(example.record["a"], example.record["b"]) for example in report}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A whole search on 40 records of ten questions with four answers each."""
+    folder = tmp_path_factory.mktemp("search")
+    model = Transformer(TransformerConfig("abcd", 8, 16, 1, 2))
+    with torch.no_grad():
+        for number, weight in enumerate(model.parameters()):
+            weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
+    save_transformer(model, folder / "model")
+    asked = [a + b for a in "abcd" for b in "abcd"][:10]
+    write(folder / "data.jsonl", [{"q": q, "a": a * 4} for a in "abcd" for q in asked])
+    chosen = {
+        "model": {"type": "transformer", "path": "model"},
+        "dataset": {"type": "jsonl", "path": "data.jsonl", "prompt": "q", "answer": "a"}
+        | {"tune": 16, "choose": 12, "report": "all"},
+        "sampler": {"steps": [2]},
+        "objective": {"metric": "nelbo"},
+        "search": {"trials": 4, "finalists": 2},
+        "output": str(folder / "run"),
+    }
+    (folder / "c.yaml").write_text(yaml_text(chosen), encoding="utf-8")
+    result = CliRunner().invoke(app, ["search", str(folder / "c.yaml"), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), folder
+
+
+def test_a_search_counts_groups_and_says_so(found: tuple[dict[str, Any], Path]) -> None:
+    record, folder = found
+    dataset = build(load_config(folder / "c.yaml")).dataset
+    assert dataset is not None
+    parts = {use: {example.prompt for example in split.examples} for use, split in dataset.splits.items()}
+    assert disjoint({str(use): part for use, part in parts.items()})
+    assert [len(parts[use]) for use in USES] == [4, 3, 3]
+    (budget,) = record["budgets"]
+    assert budget["n"] == 12 and budget["independent"] == 3
+    assert budget["ci"] is None and budget["no_interval"] == "too few examples"
+    assert not budget["gain_over_linear"]["shown"]
+    (told,) = [each["text"] for each in record["warnings"] if each["code"] == "groups"]
+    assert "16 of 4 groups in tune, 12 of 3 groups in choose, 12 of 3 groups in report" in told
+    assert "fewer than 10 groups there is none" in told
 
 
 # --- statistics -----------------------------------------------------------------------------------
