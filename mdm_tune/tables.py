@@ -151,7 +151,8 @@ def _gain(budget: Record) -> str:
                 few += f", of {needed} that a claim takes"
             return f"no gain over linear is claimed: {amount}, {few}"
         return f"no gain over linear is claimed: {amount}, corrected {estimated(better, ci='ci_familywise')}"
-    return f"no gain over linear here: {amount}"
+    known = better["ci"] is not None or is_exact(better)
+    return f"no gain over linear {'here' if known else 'is claimed'}: {amount}"
 
 
 def _losses(budget: Record) -> list[str]:

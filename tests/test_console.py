@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.console import Screen
-from mdm_tune.intervals import interval
+from mdm_tune.intervals import estimated, interval, is_exact
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.profile_tables import curve_table, left_behind
 from mdm_tune.tables import (
@@ -364,3 +364,50 @@ def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPa
     lines = shown.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["2", "4"]
     assert lines[0].split("  ")[-1] == "(6 points, 8 examples, 1,234 rows)" and "1.5000 nats per token" in lines[0]
+
+
+def test_values_of_too_few_examples_say_so_in_place_of_an_interval() -> None:
+    few = {"value": 0.875, "ci": None, "no_interval": "too few examples"}
+    exact = {"value": 0.875, "ci": None, "no_interval": "exact"}
+    assert estimated(few) == "0.875 (too few examples)" and not is_exact(few)
+    assert estimated(exact) == "0.87500" and is_exact(exact)
+    gain = {**BUDGET["gain_over_linear"], **few, "ci_familywise": None, "shown": False}
+    lines = verdict(
+        {
+            **BUDGET,
+            "gain_over_linear": gain,
+            "beats_linear": False,
+            "detectable_gain": None,
+            "n": 9,
+            "gain_can_be_shown": False,
+        }
+    )
+    assert lines[0] == "no gain over linear is claimed: 0.875 (too few examples)"
+    assert "no gain can be shown with 9 examples; raise dataset.report" in lines
+    pilot = {
+        "steps": 8,
+        "gain": None,
+        "limit": 0.1,
+        "linear": 0.5,
+        "squared_sine_minus_linear": few,
+        "report": 9,
+        "report_needed": 40,
+        "budgets": 1,
+        "large": True,
+    }
+    warning, advice = detectable_lines(pilot)
+    assert warning.startswith("warning: no gain can be shown with 9 report examples") and "to 40 or more" in advice
+
+
+def test_a_claim_that_lacks_examples_that_differ_says_how_many_it_takes() -> None:
+    gain = {
+        "value": 0.1,
+        "ci": [0.05, 0.15],
+        "ci_familywise": [0.04, 0.16],
+        "no_interval": None,
+        "shown": False,
+        "examples_that_differ": 12,
+        "examples_that_must_differ": 32,
+    }
+    line = verdict({**BUDGET, "gain_over_linear": gain, "beats_linear": False})[0]
+    assert "only 12 examples differ, of 32 that a claim takes" in line

@@ -94,6 +94,7 @@ def test_more_examples_show_smaller_gains_and_more_claims_larger_ones() -> None:
     assert gains[-1] == pytest.approx(normal_law, rel=0.15)
     assert smallest_gain(pilot, 128, corrected(8), 5.0) > gains[1]
     assert smallest_gain(pilot, 128, 0.95, 5.0) == gains[1]  # the same searches are drawn
+    assert smallest_gain(-pilot, 128, 0.95, 5.0) == pytest.approx(gains[1])
 
 
 def test_a_large_detectable_gain_names_the_examples_that_it_takes() -> None:

@@ -64,13 +64,17 @@ def smallest_gain(differences: Values, count: int, confidence: float, span: floa
 
 
 def _shifted(differences: Values, shape: tuple[int, int], confidence: float, rng: np.random.Generator) -> float:
-    """A shift by the gain moves the interval by as much, so that one look at each search is enough."""
+    """A shift by the gain moves the interval by as much, so that one look at each search is enough.
+
+    The mean of a skew to the worse and one to the better, since which of the two schedules is better is not known.
+    """
     if shape[1] < MANY:
         return math.inf
     count = len(differences)
     # By Student, so that a pilot that happens to spread little does not promise too much in the mean of pilots.
     apart = (differences - differences.mean()) * math.sqrt(count / max(1, count - 3))
-    return float(np.quantile(-lower_bounds(rng.choice(apart, shape), confidence), POWER))
+    drawn = rng.choice(apart, shape)
+    return float(np.mean([np.quantile(-lower_bounds(each, confidence), POWER) for each in (drawn, -drawn)]))
 
 
 def _least(power: Callable[[float], float], low: float, high: float) -> float | None:
