@@ -20,7 +20,7 @@ from mdm_tune.datasets.splits import Use
 from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import unmask
 from mdm_tune.schedules import Counts, Linear
-from scripts.coverage import MAKERS, Outcome, holds, page, problem_of, read_results, search, tasks
+from scripts.coverage import MAKERS, Outcome, holds, outside, page, problem_of, read_results, search, tasks
 from scripts.given_values import GIVEN, GivenProblem, gain_of_counts
 from tests.helpers import same_plan
 
@@ -201,7 +201,11 @@ def test_the_page_counts_what_it_says() -> None:
     assert "| legal, random | -0.200 to 0.100 | 3 | 1 of 7: 14.3% (0.4% to 57.9%) |" in text
     assert "| legal, random | 2 of 7: 28.6% (3.7% to 71.0%) | 1 of 4: 25.0% (0.6% to 80.6%) |" in text
     assert any(line.startswith("| all |  | ") for line in text)
-    assert any(line.startswith("Outside 92 to 98 %: *legal, confidence* 50.0%, ") for line in text)
+    assert any(line.startswith("Shares outside 92 to 98 %: *legal, confidence* 50.0%, ") for line in text)
+    few = {"few": [*[right] * 9, wrong, same], "many": [*[right] * 95, *[wrong] * 5]}
+    assert outside(few) == "*few* 90.0%." and outside(few, surely=True) == "none."  # 9 of 10 may be 99.7 %
+    assert outside({"many": few["few"] * 30}, surely=True) == "none." and outside({"none": [same]}) == "none."
+    assert outside({"many": few["few"] * 60}, surely=True) == "*many* 90.0%."
     (row,) = (line for line in text[text.index("## Two budgets in one search") :] if line.startswith("| parity"))
     shares = [cell.strip().partition(":")[0] for cell in row.split("|")[2:-1]]
     assert shares == ["1 of 4", "2 of 4", "1 of 3"]
