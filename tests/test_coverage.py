@@ -205,7 +205,7 @@ def test_the_page_counts_what_it_says() -> None:
     few = {"few": [*[right] * 9, wrong, same], "many": [*[right] * 95, *[wrong] * 5]}
     assert outside(few) == "*few* 90.0%." and outside(few, surely=True) == "none."  # 9 of 10 may be 99.7 %
     assert outside({"many": few["few"] * 30}, surely=True) == "none." and outside({"none": [same]}) == "none."
-    assert outside({"many": few["few"] * 60}, surely=True) == "*many* 90.0%."
+    assert outside({"many": few["few"] * 100}, surely=True) == "*many* 90.0%."
     (row,) = (line for line in text[text.index("## Two budgets in one search") :] if line.startswith("| parity"))
     shares = [cell.strip().partition(":")[0] for cell in row.split("|")[2:-1]]
     assert shares == ["1 of 4", "2 of 4", "1 of 3"]
