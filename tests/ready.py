@@ -45,7 +45,7 @@ def stand_in(config: Config) -> Run:
     """A run with a config's numbers of examples and positions, and neither model nor data."""
     own: Any = config.dataset
     length = getattr(own, "generation_length", None) or 1024
-    splits = {use: _split(use, count) for use, count in sizes(config).items()}
+    splits = {use: _split(use, count, length) for use, count in sizes(config).items()}
     chosen, wanted = config.sampler, config.search
     drawing: Any = SimpleNamespace(order=chosen.order)
     sampler = Sampler(
@@ -72,8 +72,9 @@ def rows(config: Config) -> dict[str, int]:
     return {each["phase"]: each["denoiser_rows"] for each in _phases(stand_in(config), Cost(1, 1, 1.0), workers=1)}
 
 
-def _split(use: Any, count: int) -> Split:
-    none = torch.zeros(count, 1, dtype=torch.int64)
+def _split(use: Any, count: int, length: int) -> Split:
+    """Rows of masked positions alone."""
+    none = torch.zeros(1, 1, dtype=torch.int64).expand(count, length)
     return Split(use, tuple(map(str, range(count))), none, none, np.zeros(count, dtype=np.uint64), 0)
 
 
