@@ -234,6 +234,11 @@ def test_a_search_counts_groups_and_says_so(found: tuple[dict[str, Any], Path]) 
     (told,) = [each["text"] for each in record["warnings"] if each["code"] == "groups"]
     assert "16 of 4 groups in tune, 12 of 3 groups in choose, 12 of 3 groups in report" in told
     assert "fewer than 10 groups there is none" in told
+    priced = ("profile", str(folder / "c.yaml"), "--set", "profile.tolerance=0.01", "--output", str(folder / "p"))
+    result = CliRunner().invoke(app, [*priced, "--json"])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)  # four groups have no interval, which is no number of JSON
+    assert record["precision"] is None and "profile-precision" in [each["code"] for each in record["warnings"]]
 
 
 # --- statistics -----------------------------------------------------------------------------------

@@ -132,10 +132,10 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
             "compare samples before a schedule is believed that was chosen by likelihood",
         )
     tolerance = config.profile.tolerance
-    if found.precision is not None and tolerance is not None and found.precision > tolerance:
+    if not found.exact and tolerance is not None and (found.precision is None or found.precision > tolerance):
+        told = "with no interval" if found.precision is None else f"to {found.precision:.2%} only"
         yield Note(
-            f"all {len(found.values)} tune examples tell the best price to {found.precision:.2%} only, not to "
-            f"{tolerance:.2%}",
+            f"all {len(found.values)} tune examples tell the best price {told}, not to {tolerance:.2%}",
             "profile-precision",
             "raise dataset.tune",
         )

@@ -42,11 +42,11 @@ class Profile:
     length: masked positions of a sequence; where examples differ, those of the run, and m stands for the share
     m / length of an example's own. block_length: equal to length without blocks. revealed (nodes,) int64: increasing,
     the first and last entry of every block among them. values (examples, nodes): nats per token of each example; a
-    single row if ``exact``. precision: relative, what the adaptive mode reached; None without it. entropies, of the
-    shape of values: what the model itself expects to lose there, the entropy of its predictions; None if exact. apart
-    (nodes, 2): nats per token of content, and from the first end token of a text on, NaN where none was predicted; None
-    where no text ends. sizes (examples,): masked positions of each; None where all have ``length``. groups: a name for
-    each example, where some are no independent ones.
+    single row if ``exact``. precision: relative, what the adaptive mode reached; None without it, and of too few
+    examples. entropies, of the shape of values: what the model itself expects to lose there, the entropy of its
+    predictions; None if exact. apart (nodes, 2): nats per token of content, and from the first end token of a text on,
+    NaN where none was predicted; None where no text ends. sizes (examples,): masked positions of each; None where all
+    have ``length``. groups: a name for each example, where some are no independent ones.
     """
 
     length: int

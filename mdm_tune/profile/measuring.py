@@ -101,7 +101,8 @@ def measure(
         ruler.add(place)
     ruler.groups, ruler.named, ruler.why = groups, named, why
     reached = None if adaptive is None else _refine(ruler, adaptive)
-    return ruler.profile(time.monotonic() - began, reached)
+    known = reached is not None and math.isfinite(reached)  # of too few examples there is no interval
+    return ruler.profile(time.monotonic() - began, reached if known else None)
 
 
 def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
