@@ -130,7 +130,14 @@ def calls(record: Record) -> str:
     return f"{record['nfe']:.4g}" if record["nfe_ci"] is None else interval(record["nfe"], record["nfe_ci"])
 
 
+def _untested(found: Record) -> bool:
+    """Whether a difference of samples has no interval, so that nothing is known of it in either direction."""
+    return found["ci"] is None and not is_exact(found)
+
+
 def _gain(budget: Record) -> str:
+    if _untested(better := budget["gain_over_linear"]):
+        return f"untested: {better['value']:.4g}, {better['no_interval']} for an interval"
     if (loser := budget.get("loser")) is not None:
         lost = loser["gain_over_linear"]
         return (
@@ -138,7 +145,6 @@ def _gain(budget: Record) -> str:
             f"{estimated(lost)}; linear is returned in its place, and the schedule file keeps the "
             "other as loser"
         )
-    better = budget["gain_over_linear"]
     amount = estimated(better)
     if budget["beats_linear"]:
         return f"better than linear by {amount}"
@@ -193,13 +199,14 @@ def budgets_table(record: Record) -> Grid | None:
         better = budget["gain_over_linear"]
         pairs = [pair for pair in record["frontier"]["pairs"] if pair["steps"] == budget["steps"]]
         reached = max((pair["linear_steps"] for pair in pairs if pair["no_worse"]), default=None)
+        none = "untested" if _untested(better) else "none"
         table.row(
             str(budget["steps"]),
             calls(budget),
             _bare(budget["baselines"]["linear"]),
             _bare(budget),
             estimated(better, ci="ci_familywise"),
-            "" if not pairs else "none" if reached is None else str(reached),
+            "" if not pairs else none if reached is None else str(reached),
             ", ".join(dict.fromkeys(_figure(loss) for loss in _flagged(budget) if loss["blocks"])),
         )
     return table
@@ -221,6 +228,9 @@ def headline(record: Record) -> list[str]:
     margin = f"(margin {100 * frontier['margin']:g} %, {how})"
     lines = [] if exact else [f"gains are claimed where they hold for all {budgets} budgets together at 95 %"]
     best = frontier["headline"]
+    if best is None and frontier["pairs"] and all(_untested(each["gain_over_linear"]) for each in record["budgets"]):
+        told = "untested, too few examples: whether a tuned schedule is as good as linear at a larger budget"
+        return [*lines, f"{told} {margin}"]
     if best is None:
         return [*lines, f"no tuned schedule is shown to be as good as linear at a larger budget {margin}"]
     lines.append(

@@ -115,6 +115,9 @@ def test_the_verdict_says_what_the_data_support() -> None:
     assert verdict(few)[0] == "no gain over linear is claimed: 0.030 [0.020, 0.040], but only 9 examples differ"
     exact = better(value=0.0, ci=None, ci_familywise=None, examples_that_differ=None, shown=False)
     assert verdict(exact)[0] == "no gain over linear here: 0.00000"
+    for value, text in ((0.2109, "0.2109"), (-0.2109, "-0.2109")):
+        untested = better(value=value, ci=None, ci_familywise=None, no_interval="too few examples", shown=False)
+        assert verdict(untested)[0] == f"untested: {text}, too few examples for an interval"
 
 
 def test_a_loss_of_diversity_is_said_with_what_linear_loses() -> None:
@@ -180,6 +183,13 @@ def several(**changes: Any) -> dict[str, Any]:
     return {"budgets": [two, one], "confidence": {"budgets": 2}, "frontier": frontier}
 
 
+def untested(budget: dict[str, Any]) -> dict[str, Any]:
+    lacking = {"ci": None, "no_interval": "too few examples"}
+    gain = {**budget["gain_over_linear"], **lacking, "ci_familywise": None, "shown": False}
+    linear = {**budget["baselines"]["linear"], **lacking}
+    return {**budget, **lacking, "gain_over_linear": gain, "baselines": {"linear": linear}}
+
+
 def test_the_budgets_stand_side_by_side() -> None:
     table = budgets_table(several())
     assert table is not None
@@ -193,6 +203,8 @@ def test_the_budgets_stand_side_by_side() -> None:
     worse["frontier"]["pairs"][0]["no_worse"] = False
     assert list((budgets_table(worse) or table).columns[5].cells) == ["none", ""]
     assert budgets_table({**several(), "budgets": [BUDGET]}) is None
+    worse["budgets"] = [untested(budget) for budget in worse["budgets"]]
+    assert list((budgets_table(worse) or table).columns[5].cells) == ["untested", ""]
 
 
 def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None:
@@ -205,6 +217,9 @@ def test_the_headline_says_what_is_saved_and_what_it_takes_for_granted() -> None
     none["frontier"]["headline"] = None
     assert headline(none)[1] == f"no tuned schedule is shown to be as good as linear at a larger budget {how}"
     assert headline({**none, "confidence": {"budgets": 1}}) == []
+    assert headline({**none, "budgets": [untested(budget) for budget in none["budgets"]]})[1] == (
+        "untested, too few examples: whether a tuned schedule is as good as linear at a larger budget " + how
+    )
     exact = several()
     exact["budgets"][0] = {**BUDGET, "ci": None}
     assert headline(exact) == [claim.replace(how, "(margin 1 %, computed exactly)")]

@@ -6,11 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import mdm_tune
+from mdm_tune.build import build
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
+from mdm_tune.naming import is_file, own_steps, settings_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,6 +43,31 @@ def test_every_flag_that_readme_names_exists(command: str) -> None:
         "sample": [],
     }
     assert all(flag in README and flag in shown for flag in named[command])
+
+
+def test_the_commands_of_the_tour_run_on_the_text_model() -> None:
+    """With the flags that the tour shows beside each; the schedule file is that of the config's own search."""
+    tour, group = README.partition("## A tour")[2].partition("\n## ")[0], get_command(app)
+    assert isinstance(group, TyperGroup)
+    shown = re.findall(r"\*\*`mdm-tune (\w+) CONFIG`\*\*", tour)
+    assert shown == ["search", "evaluate", "sample", "profile"]
+    flags = next(each for each in re.findall(r"`([^`]*)`", tour) if each.startswith("--schedule "))
+    path = str(ROOT / "configs" / "text.yaml")
+    for name in shown:
+        given = flags.split() if name == "evaluate" else []
+        found = group.commands[name].make_context(name, [path, *given]).params
+        assert str(found["config"]) == path
+        if name == "evaluate":
+            schedules, steps = found["schedule"], found["steps"]
+    config = load_config(ROOT / "configs" / "text.yaml")
+    files = [each for each in schedules if is_file(each)]
+    assert files == [f"{config.output}/schedule.yaml"]
+    assert set(config.sampler.steps) <= set(steps)
+    named = [each for each in schedules if not is_file(each)]
+    settings = list(settings_of(build(config).evaluator, named, steps))
+    assert {setting.label for setting in settings} == set(named)
+    brought = [own for each in named if (own := own_steps(each)) is not None]
+    assert brought == [[8]] and 8 in steps
 
 
 def test_files_that_the_pages_link_to_exist() -> None:
