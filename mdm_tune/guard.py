@@ -14,8 +14,10 @@ import numpy as np
 from mdm_tune.errors import InputError, MdmTuneError, RunError
 from mdm_tune.messages import cut
 
-__all__ = ["ForeignFailure", "calling", "described", "finite_number", "out_of_memory", "safe"]
+__all__ = ["AGAIN", "ForeignFailure", "calling", "described", "finite_number", "out_of_memory", "safe"]
 
+# For code whose file is fingerprinted: a search whose code was corrected is another one, which cannot be resumed.
+AGAIN = "then run again, a search with --overwrite"
 SAID = 300  # characters of somebody else's error
 VALUE = 60
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # CPU, MPS and CUDA

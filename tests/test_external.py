@@ -109,7 +109,7 @@ def test_each_failure_is_named(answer: str, check: str, said: str, tmp_path: Pat
 
 
 def test_a_failure_of_the_code_is_told_with_its_line(tmp_path: Path) -> None:
-    said = r"failed on rows 0 to 1: ZeroDivisionError: division by zero \(line 7\); what was finished is kept"
+    said = r"failed on rows 0 to 1: ZeroDivisionError: division by zero \(line 7\); correct it, or lower .* --overwrite"
     with pytest.raises(RunError, match=said):
         drawn(loaded("1 / 0", tmp_path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,18 @@ def test_a_denoiser_that_fails_later(later: str, said: tuple[str, ...], tmp_path
 @pytest.mark.parametrize("command", ["search", "evaluate", "profile"])
 def test_every_command_names_it(command: str, tmp_path: Path) -> None:
     told(run(tmp_path, command, later="raise ValueError('boom')"), 1, "own.py:build failed on row", "boom (line 13)")
+
+
+def test_the_remedy_of_a_search_whose_code_failed_works(tmp_path: Path) -> None:
+    """The code's file is fingerprinted, so that the corrected search is another one: --resume would refuse it."""
+    failed = run(tmp_path, "search", later="raise ValueError('boom')")
+    told(failed, 1, "; correct it, then run again, a search with --overwrite")
+    for name in [each for each in sys.modules if each.startswith("mdm_tune_target_")]:
+        del sys.modules[name]  # the next command is another process
+    refused = run(tmp_path, "search", "--resume")
+    assert refused.exit_code == 2 and "fingerprints.model: was " in refused.stderr
+    result = run(tmp_path, "search", "--overwrite")
+    assert result.exit_code == 0, result.output
 
 
 GRADIENT = "with torch.inference_mode(False), torch.enable_grad():\n                w = torch.ones(3).requires_grad_()"

@@ -23,7 +23,6 @@ from mdm_tune.denoisers.checkpoint import (
 from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised
 from mdm_tune.denoisers.loaded import Loaded
-from mdm_tune.denoisers.own import KEPT
 from mdm_tune.denoisers.placement import spread
 from mdm_tune.denoisers.positions import reached
 from mdm_tune.denoisers.reading import Unusable, readable
@@ -34,6 +33,8 @@ from mdm_tune.guard import ForeignFailure, calling, described, out_of_memory
 
 __all__ = ["HuggingFace", "load_huggingface"]
 
+# Of its code: a checkpoint is fingerprinted by its numbers.
+KEPT = "correct it; what was finished is kept: run again, a search with --resume"
 PROBE = 12  # tokens of a checking row, its frame not counted
 TIME_EPS = 1e-3  # of MDLM's log-linear schedule
 

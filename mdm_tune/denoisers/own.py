@@ -10,11 +10,11 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.reading import Unusable, readable
-from mdm_tune.guard import ForeignFailure, calling, out_of_memory
+from mdm_tune.guard import AGAIN, ForeignFailure, calling, out_of_memory
 
 __all__ = ["OwnDenoiser"]
 
-KEPT = "correct it; what was finished is kept: run again, a search with --resume"
+REMEDY = f"correct it, {AGAIN}"
 
 
 class OwnDenoiser:
@@ -29,17 +29,17 @@ class OwnDenoiser:
         self.vocab_size, self.mask_id = inner.vocab_size, inner.mask_id
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        with calling(self.where, KEPT, file=self.file, passed=lambda error: out_of_memory(error) is not None):
+        with calling(self.where, REMEDY, file=self.file, passed=lambda error: out_of_memory(error) is not None):
             answer: Any = self.inner(tokens.clone(), wanted.clone())
         expected = (int(wanted.sum()), self.vocab_size)
         try:
             logits = readable(answer, expected, tokens.device)
         except Unusable as error:
             said = f"it must return one row of float logits per wanted position, {error}"
-            raise ForeignFailure(self.where, said, KEPT) from None
+            raise ForeignFailure(self.where, said, REMEDY) from None
         if self.mask_id < self.vocab_size and bool((logits[:, self.mask_id] > -torch.inf).any()):
             said = f"it must never predict the mask, token {self.mask_id} (its logit is -inf)"
-            raise ForeignFailure(self.where, said, KEPT)
+            raise ForeignFailure(self.where, said, REMEDY)
         return logits
 
     def __getattr__(self, name: str) -> Any:

@@ -20,7 +20,7 @@ from mdm_tune.datasets.forms import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.datasets.templates import fill
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.guard import calling, finite_number, safe
+from mdm_tune.guard import AGAIN, calling, finite_number, safe
 from mdm_tune.messages import cut
 from mdm_tune.messages import shown as shown_value
 from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
@@ -168,13 +168,13 @@ def custom_metric(
     _examples(dataset, "custom")
 
     def judged(answer: str, example: Example) -> float:
-        with calling(f"metric {name}", "correct the function", file=file, place=f"on {example.named}"):
+        with calling(f"metric {name}", f"correct the function, {AGAIN}", file=file, place=f"on {example.named}"):
             given = function(answer, deepcopy(dict(example.record)))
         value = finite_number(given)
         if value is None or abs(value) > LARGEST:
             raise RunError(
                 f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe(given)} for "
-                f"{example.named}; correct the function"
+                f"{example.named}; correct the function, {AGAIN}"
             )
         return value
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
-from mdm_tune.guard import calling, safe
+from mdm_tune.guard import AGAIN, calling, safe
 from mdm_tune.messages import shown_path
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
@@ -128,10 +128,7 @@ class External:
 
     def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first: int) -> Unmasked:
         """One batch, whose first row has the number ``first`` in messages, and its answer checked."""
-        remedy = (
-            "what was finished is kept: correct it, or lower sampler.batch where the memory does not suffice, and run "
-            "again"
-        )
+        remedy = f"correct it, or lower sampler.batch where the memory does not suffice, {AGAIN}"
         place = f"on rows {first} to {first + len(prompts) - 1}"
         with torch.no_grad(), calling(self._where, remedy, file=self.file, place=place):
             answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
@@ -152,7 +149,7 @@ class External:
 
     def _wrong(self, check: str, rule: str, got: str, first: int) -> InputError:
         where = f"{self._where}: check {check!r} failed in the batch from row {first} on"
-        return InputError(f"{where}: the code must {rule}, got {got}; correct it")
+        return InputError(f"{where}: the code must {rule}, got {got}; correct it, {AGAIN}")
 
     def _read(self, answer: Any, first: int) -> Generated:
         """The answer, whatever its form."""

@@ -217,7 +217,8 @@ class _Replica:
             how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
         return RunError(
             f"{self.name} {how}; signal 9 mostly means that the machine ran out of memory. What was finished is kept: "
-            "run the command again, a search with --resume, with fewer devices or a smaller sampler.batch"
+            "run the command again, a search with --resume, with fewer devices; a smaller sampler.batch makes "
+            "another search, which needs --overwrite"
         )
 
 
