@@ -375,7 +375,8 @@ def test_generative_nll_is_reported_with_entropy(model: ReferenceModel) -> None:
     of_tokens = estimate(sample_figures(dataset, tokens, split)["token_entropy"])
     assert (entropy.name, entropy.value, entropy.range, entropy.count) == (
         "token_entropy",
-        *vars(of_tokens).values(),
+        of_tokens.value,
+        of_tokens.ci,
         16,
     )
     (right,) = figures(exact_match(dataset), tokens, split)

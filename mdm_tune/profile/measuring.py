@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from torch import Tensor
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
 from mdm_tune.profile.curve import Profile, visible_of
-from mdm_tune.profile.intervals import Groups
+from mdm_tune.profile.intervals import Groups, standard_errors
 from mdm_tune.profile.predicting import Ask, predictions
 from mdm_tune.seeding import noise
+from mdm_tune.statistics import Estimate
 
 __all__ = ["Adaptive", "PointMeasured", "measure"]
 
@@ -113,7 +113,7 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
         for weights in adaptive.best(profile):
             found, between = profile.price(weights), weights * profile.bracket * profile.scale
             price = max(abs(found.value), 1e-12)
-            noise_part = math.inf if found.ci is None else (found.ci[1] - found.value) / price  # of too few examples
+            noise_part = _reach(profile, weights, found) / price
             noisiest = max(noisiest, noise_part)
             if noise_part + between.sum() / price >= worst:
                 worst, wanted = noise_part + float(between.sum()) / price, between
@@ -127,6 +127,16 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
         else:
             for place in places:
                 ruler.add(place)
+
+
+def _reach(profile: Profile, weights: Floats, found: Estimate) -> float:
+    """Half an interval of a price; Student's where there are too few examples for one that is shown."""
+    from scipy.special import stdtrit
+
+    if found.ci is not None:
+        return found.ci[1] - found.value
+    error = float(standard_errors(profile.prices(weights)[:, None] - found.value, profile.groups)[0])
+    return float(stdtrit(max(1, (found.count or 2) - 1), 0.975)) * error
 
 
 class _Ruler:
