@@ -378,7 +378,7 @@ def test_examples_are_added_where_noise_dominates() -> None:
     law = MarkovChain.sticky(2, 0.05, 32)
     few = adaptively(law, 1000, 8, 0.5)
     many = adaptively(law, 1000, 8, 0.08)
-    assert len(few.values) == 8 and len(many.values) in (128, 256, 512)
+    assert len(few.values) == 8 and len(many.values) in (256, 512, 1000)
     assert few.precision is not None and 0.08 < few.precision <= 0.5
     np.testing.assert_array_equal(few.values[:, 0], many.values[:8, 0])
 
