@@ -1,6 +1,6 @@
 """Where the worst seeds of a raced search on one chain come from, and what helps at the same denoiser rows.
 
-    python scripts/worst_seeds.py --work build/worst --seeds 40 --page docs/search.md     # 8 to 10 s a seed, one thread
+    python scripts/worst_seeds.py --work build/worst --page docs/search.md     # 12 s a seed, 3 s an unsearched one
 
 The problem is ``chain-random`` of docs/rows.md with its tune examples: 512 a seed, NELBO along sampled paths, judged by
 the exact KL. A search may spend a tenth of the rows of the paper's grid, its profile's included. In random order a
@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,30 @@ class Bench:
         self.scored = self.evaluator(sizes, lambda key: np.empty(0))
         if not torch.equal(self.scored.split("tune").originals, self.model.split("tune").originals):
             raise SystemExit("the tune examples are not those of docs/rows.md; the data set of a law has changed")
-        self.tune, self.choose, self.fresh = (Losses(self.scored, use) for use in sizes)
         grid = np.stack(np.meshgrid(GRID, GRID), axis=-1).reshape(-1, 2)
         self.rows = round(SHARE * EXAMPLES * sum(map(len, self.model.beta_keys(*grid.T, problem.steps))))
+
+    @cached_property
+    def tune(self) -> Losses:
+        return Losses(self.scored, "tune")
+
+    @cached_property
+    def choose(self) -> Losses:
+        return Losses(self.scored, "choose")
+
+    @cached_property
+    def fresh(self) -> Losses:
+        return Losses(self.scored, "report")
+
+    @cached_property
+    def few(self) -> tuple[list[Beta], int]:
+        """The best schedules on a profile of the usual number of examples, and its rows."""
+        return profile(self.problem, self.model)
+
+    @cached_property
+    def dense(self) -> tuple[list[Beta], int]:
+        """The same on a profile of all examples."""
+        return profile(self.problem, self.model, EXAMPLES)
 
     def evaluator(self, sizes: dict[Use, int], values: Callable[[Key], Floats]) -> Tabled:
         model, dataset = self.model, law_dataset(self.model.denoiser, sizes, 1000 + self.seed)  # type: ignore[arg-type]
@@ -235,30 +257,29 @@ def noise(bench: Bench, one: Key, other: Key) -> float:
     return float((bench.tune.of(one) - bench.tune.of(other)).std(ddof=1)) / EXAMPLES**0.5 / kl
 
 
-def run(problem: Problem, seed: int, keys: Sequence[Key]) -> dict[str, Found]:
+def unsearched(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
+    """Regrets of what needs no search, rows, and the noise; ``keys``: all count vectors of the box."""
+    (few, spent), (dense, dear), steps = bench.few, bench.dense, bench.problem.steps
+    scanned, true = best(keys, lambda key: float(bench.tune.of(key).mean())), best(keys, bench.regret)
+    alone = {name: bench.model.setting(each[0], steps).key for name, each in (("few", few), ("all", dense))}
+    rows = {"search": bench.rows, "few": spent, "all": dear, "box": len(keys), "vector": steps * EXAMPLES}
+    return {
+        "alone": {name: bench.regret(key) for name, key in (alone | {"scan": scanned}).items()},
+        "rows": rows,
+        "noise": {"truly": noise(bench, scanned, true)},
+    }
+
+
+def run(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
     """Regrets of one seed: of the cold search, the warm one and what needs no search; rows, and the noise."""
-    bench = Bench(problem, seed)
-    points, spent = profile(problem, bench.model)
-    dense, dear = profile(problem, bench.model, EXAMPLES)
     found: dict[str, Found] = {}
-    for name, start, before in (("cold", [], 0), ("warm", points, spent)):
+    for name, start, before in (("cold", [], 0), ("warm", *bench.few)):
         found[name] = {}
         for part in (decomposed, confirmed, others):
             found[name] |= part(bench, start, before)
-    more = decomposed(bench, dense, dear)
+    more = decomposed(bench, *bench.dense)
     found["warm"] |= {"dense": more["returned"], "dense steady": more["steady"]}
-    scanned, true = best(keys, lambda key: float(bench.tune.of(key).mean())), best(keys, bench.regret)
-    alone = {name: bench.model.setting(each[0], problem.steps).key for name, each in (("few", points), ("all", dense))}
-    found["alone"] = {name: bench.regret(key) for name, key in (alone | {"scan": scanned}).items()}
-    found["rows"] = {
-        "search": bench.rows,
-        "few": spent,
-        "all": dear,
-        "box": len(keys),
-        "vector": problem.steps * EXAMPLES,
-    }
-    found["noise"] = {"truly": noise(bench, scanned, true)}
-    return found
+    return found | unsearched(bench, keys)
 
 
 def told(records: Sequence[dict[str, Found]], part: str, name: str) -> str:
@@ -271,10 +292,11 @@ def told(records: Sequence[dict[str, Found]], part: str, name: str) -> str:
     )
 
 
-def page(records: Sequence[dict[str, Found]]) -> str:
-    """The tables between the marks."""
+def page(records: Sequence[dict[str, Found]], more: Sequence[dict[str, Found]]) -> str:
+    """The tables between the marks; ``more``: seeds on which nothing was searched."""
+    cheap = [*records, *more]
     rows = records[0]["rows"]
-    noises = [record["noise"]["truly"] for record in records if record["noise"]["truly"] > 0]
+    noises = [record["noise"]["truly"] for record in cheap if record["noise"]["truly"] > 0]
     lines = [
         f"{len(records)} seeds of `{NAME}`, {rows['search']:,.0f} denoiser rows each, {EXAMPLES} tune examples. Regret "
         f"as in the table above: median, 90 %, worst seed, and in brackets the share of seeds above {LIMIT:.0%}. The "
@@ -285,7 +307,7 @@ def page(records: Sequence[dict[str, Found]]) -> str:
         lines += ["", f"| {title} | cold | warm |", "|---|---|---|"]
         for name, label in parts.items():
             lines.append(f"| {label} | {told(records, 'cold', name)} | {told(records, 'warm', name)} |")
-    lines += ["", "| without a search | denoiser rows | regret |", "|---|---|---|"]
+    lines += ["", f"| without a search, {len(cheap)} seeds | denoiser rows | regret |", "|---|---|---|"]
     for name, label, spent in (
         ("few", f"profile of {PROFILED} examples, its best Beta", f"{rows['few']:,.0f}"),
         ("all", f"profile of {EXAMPLES} examples, its best Beta", f"{rows['all']:,.0f}"),
@@ -295,27 +317,39 @@ def page(records: Sequence[dict[str, Found]]) -> str:
             f"{rows['box'] * rows['vector']:,.0f}",
         ),
     ):
-        lines.append(f"| {label} | {spent} | {told(records, 'alone', name)} |")
+        lines.append(f"| {label} | {spent} | {told(cheap, 'alone', name)} |")
     return "\n".join(lines)
+
+
+def kept(
+    file: Path,
+    problem: Problem,
+    seed: int,
+    keys: Sequence[Key],
+    make: Callable[[Bench, Sequence[Key]], dict[str, Found]],
+) -> dict[str, Found]:
+    """What a file holds; made first where it is not there."""
+    if not file.is_file():
+        file.write_text(json.dumps(make(Bench(problem, seed), keys)), "utf-8")
+        print(file.name, file=sys.stderr, flush=True)
+    found: dict[str, Found] = json.loads(file.read_text("utf-8"))
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="a folder for what each seed gave")
     parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--unsearched", type=int, default=100, help="seeds of the table of what needs no search")
     parser.add_argument("--page", type=Path, help="a page with the marks between which the tables stand")
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     problem = problems(options.work)[NAME]()
     keys = box(problem, problem.evaluator(0))
-    for seed in range(options.seeds):
-        file = options.work / f"worst-{seed}.json"
-        if not file.is_file():
-            found = json.dumps(run(problem, seed, keys))
-            file.write_text(found, "utf-8")
-            print(f"seed {seed}", file=sys.stderr, flush=True)
-    files = [options.work / f"worst-{seed}.json" for seed in range(options.seeds)]
-    text = page([json.loads(file.read_text("utf-8")) for file in files])
+    records = [kept(options.work / f"worst-{seed}.json", problem, seed, keys, run) for seed in range(options.seeds)]
+    rest = range(options.seeds, options.unsearched)
+    more = [kept(options.work / f"unsearched-{seed}.json", problem, seed, keys, unsearched) for seed in rest]
+    text = page(records, more)
     if options.page is None:
         print(text)
         return
