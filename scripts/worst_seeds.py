@@ -216,13 +216,19 @@ def confirmed(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
     }
 
 
-def others(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
-    """No races; twice the examples and so fewer trials; examples of its own for every trial."""
-    rows, warm = bench.rows - spent, bool(start)
-    model = bench.model
+def doubled(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
+    """Twice the examples, and so fewer trials."""
 
     def twice(key: Key) -> Floats:
         return np.concatenate([bench.tune.of(key), bench.fresh.of(key)])
+
+    trials = bench.search(Way("twice", warm=bool(start)), start, bench.rows - spent, twice, 2 * EXAMPLES)
+    return {"twice": bench.regret(whole(trials)[0])}
+
+
+def unraced(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
+    """No races, on common examples and on others for every trial; one at a time, for four cost more than is left."""
+    model = bench.model
 
     def own(key: Key) -> Floats:
         root = derive_seed(bench.seed, "own", *map(str, key))
@@ -233,13 +239,10 @@ def others(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
         assert values is not None
         return values
 
-    unraced = Way("no races", racing=False, warm=warm)
-    runs = {
-        "no races": bench.search(unraced, start, rows, bench.tune.of, EXAMPLES),
-        "twice": bench.search(Way("twice", warm=warm), start, rows, twice, 2 * EXAMPLES),
-        "own": bench.search(unraced, start, rows, own, EXAMPLES),
-    }
-    return {name: bench.regret(whole(trials)[0]) for name, trials in runs.items()}
+    way, found = Way("no races", racing=False, warm=bool(start), together=1), {}
+    for name, values in (("no races", bench.tune.of), ("own", own)):
+        found[name] = bench.regret(whole(bench.search(way, start, bench.rows - spent, values, EXAMPLES))[0])
+    return found
 
 
 def box(problem: Problem, evaluator: Evaluator) -> list[Key]:
@@ -275,7 +278,7 @@ def run(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for name, start, before in (("cold", [], 0), ("warm", *bench.few)):
         found[name] = {}
-        for part in (decomposed, confirmed, others):
+        for part in (decomposed, confirmed, doubled, unraced):
             found[name] |= part(bench, start, before)
     more = decomposed(bench, *bench.dense)
     found["warm"] |= {"dense": more["returned"], "dense steady": more["steady"]}
