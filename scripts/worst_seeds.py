@@ -43,7 +43,7 @@ LEADERS, KEPT = 3, 0.25  # so many of the best trials meet on fresh examples, fo
 AXIS = 64  # points an axis of the scan of the box
 TABLES = {
     "where the regret comes from": {
-        "returned": f"what the product returns: {FINALISTS} finalists by tune and {CHOOSE} choose examples",
+        "returned": f"what a search by samples returns: {FINALISTS} finalists by tune and {CHOOSE} choose examples",
         "choose": "the same, by choose examples alone",
         "scored": "the best fully scored trial",
         "tried": "the best of all that was tried, on all tune examples",
@@ -160,7 +160,7 @@ class Bench:
         return self.problem.regret(Setting("", self.problem.steps, self.model.length, whole))
 
     def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
-        """What the product returns: finalists told apart by tune and choose examples together, or by choose alone."""
+        """What a search returns: finalists told apart by tune and choose examples together, or by choose alone."""
         side = Side(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
         named = named_of([side], self.problem.steps)
         finalists = finalists_of([side], self.problem.steps, {each.setting.key for each in named}, -1)
@@ -286,13 +286,13 @@ def run(bench: Bench, keys: Sequence[Key]) -> dict[str, Found]:
 
 
 def told(records: Sequence[dict[str, Found]], part: str, name: str) -> str:
-    """Regrets over the seeds: median, 90 % and worst."""
-    if name not in records[0][part]:
+    """Regrets over the seeds: median, 90 % and worst; how many seeds where some records lack it."""
+    values = np.array([record[part][name] for record in records if name in record[part]])
+    if not len(values):
         return ""
-    values = np.array([record[part][name] for record in records])
-    return (
-        f"{np.median(values):.1%}, {np.quantile(values, 0.9):.1%}, {values.max():.1%} ({(values > LIMIT).mean():.0%})"
-    )
+    fewer = f", {len(values)} seeds" if len(values) < len(records) else ""
+    above = (values > LIMIT).mean()
+    return f"{np.median(values):.1%}, {np.quantile(values, 0.9):.1%}, {values.max():.1%} ({above:.0%}{fewer})"
 
 
 def page(records: Sequence[dict[str, Found]], more: Sequence[dict[str, Found]]) -> str:
@@ -302,8 +302,8 @@ def page(records: Sequence[dict[str, Found]], more: Sequence[dict[str, Found]]) 
     noises = [record["noise"]["truly"] for record in cheap if record["noise"]["truly"] > 0]
     lines = [
         f"{len(records)} seeds of `{NAME}`, {rows['search']:,.0f} denoiser rows each, {EXAMPLES} tune examples. Regret "
-        f"as in the table above: median, 90 %, worst seed, and in brackets the share of seeds above {LIMIT:.0%}. The "
-        "standard error of the paired difference between what a scan of the box finds and the truly best schedule is "
+        f"as in the table above: median, 90 %,\nworst seed, and in brackets the share of seeds above {LIMIT:.0%}. The "
+        "standard error of the paired difference between what a scan of\nthe box finds and the truly best schedule is "
         f"{np.quantile(noises, 0.1):.1%} to {np.quantile(noises, 0.9):.1%} of the KL (80 % of the seeds).",
     ]
     for title, parts in TABLES.items():
