@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from mdm_tune.cost_tables import phases_table
+from mdm_tune.cost_tables import cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.errors import RunError
 from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.intervals import interval
@@ -28,7 +28,6 @@ from mdm_tune.streams import drop_results, results
 from mdm_tune.tables import (
     budget_table,
     budgets_table,
-    detectable_lines,
     diversity_table,
     headline,
     paste,
@@ -275,10 +274,11 @@ class Screen:
             )
         if record["detectable_gain"] is not None:
             self.say(
-                f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}"
+                f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}, "
+                "a guess from linear against squared-sine on a pilot"
             )
         elif record.get("gain_can_be_shown") is False:
-            self.say(f"no gain can be shown with {record['report_examples']} report examples; raise dataset.report")
+            self.say(cannot_be_shown(record["report_examples"], record["report_independent"]))
         self.warnings(record)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:

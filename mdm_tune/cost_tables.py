@@ -1,12 +1,13 @@
-"""What the console shows of ``--dry-run``, from its JSON."""
+"""What the console shows of what a search would cost and could show, from JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from mdm_tune.intervals import estimated
 from mdm_tune.layout import Grid
 
-__all__ = ["phases_table"]
+__all__ = ["cannot_be_shown", "detectable_lines", "phases_table"]
 
 Record = dict[str, Any]
 
@@ -28,3 +29,44 @@ def phases_table(record: Record) -> Grid:
     rows, tokens = f"{total['denoiser_rows']:,}", f"{total['denoiser_tokens']:,}"
     table.row("in all", "", rows, tokens, f"{total['seconds']:,.1f}", "", style="bold")
     return table
+
+
+def _report_examples(examples: int, independent: int) -> str:
+    """How many report examples there are, by their groups where these are what counts."""
+    if independent == examples:
+        return f"{examples} report examples"
+    return f"{independent} group{'s' * (independent != 1)} of report examples ({examples} examples)"
+
+
+def _more_needed(needed: int | None, *, groups: bool) -> str:
+    """What to do where the report split shows too little; needed: independent examples, where that is known."""
+    many = "" if needed is None else f"{needed:,} or "
+    if groups:
+        return f"give {many}more groups of report examples (prompts), not more examples of each"
+    return "raise dataset.report" + (f" to {many}more" if many else "")
+
+
+def cannot_be_shown(examples: int, independent: int) -> str:
+    """That a split is too small for any claim, and what to do."""
+    remedy = _more_needed(None, groups=independent != examples)
+    return f"no gain can be shown with {_report_examples(examples, independent)}; {remedy}"
+
+
+def detectable_lines(found: Record | None) -> list[str]:
+    """What the report split can show, before the first trial, and what to do where that is little."""
+    if found is None:
+        return []
+    many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
+    more = found["squared_sine_minus_linear"]
+    pilot = f"linear has {found['linear']:.4g}" + (f" and squared-sine {estimated(more)} more" if more["ci"] else "")
+    examples = found["report_examples"] if "report_examples" in found else found["report"]
+    split = _report_examples(examples, found["report"])
+    remedy = _more_needed(found["report_needed"], groups=examples != found["report"])
+    if found["gain"] is None:
+        lacking = f"warning: no gain can be shown with {split}{many}; on a pilot {pilot}"
+        return [lacking, f"{remedy}, or read the result as a search without a test"]
+    shown = f"{split} show gains of about {found['gain']:.3g} and more (80 % power{many})"
+    lines = [f"{shown}, a guess from linear against squared-sine on a pilot; there {pilot}"]
+    if found["large"]:
+        lines.append(f"warning: smaller gains than these are worth having and may go unseen; {remedy}")
+    return lines

@@ -152,6 +152,7 @@ def detectable_record(found: Detectable | None) -> Record | None:
         "linear": found.linear,
         "squared_sine_minus_linear": estimate_record(found.difference),
         "report": found.report,
+        "report_examples": found.report if found.examples is None else found.examples,
         "report_needed": found.needed,
         "budgets": found.claims,
         "large": found.large,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mdm_tune.cost_tables import cannot_be_shown
 from mdm_tune.intervals import estimated, interval, is_exact
 from mdm_tune.layout import Grid
 from mdm_tune.statistics import TOO_FEW
@@ -15,7 +16,6 @@ __all__ = [
     "budgets_table",
     "calls",
     "described",
-    "detectable_lines",
     "diversity_table",
     "headline",
     "paste",
@@ -91,11 +91,11 @@ def verdict(budget: Record) -> list[str]:
     """Whether the gain over linear is larger than the noise, and what else to know."""
     lines = [_gain(budget), *_losses(budget)]
     if budget["detectable_gain"] is not None:
-        lines.append(f"this report split shows gains of {budget['detectable_gain']:.3g} and more (80 % power)")
+        gain = f"{budget['detectable_gain']:.3g}"
+        lines.append(f"by the differences seen in it, this report split shows gains of {gain} and more (80 % power)")
     elif budget.get("gain_can_be_shown") is False:
-        groups = budget.get("independent", budget["n"])
-        of_groups = "" if groups == budget["n"] else f" of {groups} groups"
-        lines.append(f"no gain can be shown with {budget['n']} examples{of_groups}; raise dataset.report")
+        independent = budget["independent"] if "independent" in budget else budget["n"]
+        lines.append(cannot_be_shown(budget["n"], independent))
     if budget["linear"] != "linear":
         lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
     if (more := budget["gain_over_first_linear"]) is not None:
@@ -157,8 +157,7 @@ def _gain(budget: Record) -> str:
                 few += f", of {needed} that a claim takes"
             return f"no gain over linear is claimed: {amount}, {few}"
         return f"no gain over linear is claimed: {amount}, corrected {estimated(better, ci='ci_familywise')}"
-    known = better["ci"] is not None or is_exact(better)
-    return f"no gain over linear {'here' if known else 'is claimed'}: {amount}"
+    return f"no gain over linear here: {amount}"
 
 
 def _losses(budget: Record) -> list[str]:
@@ -241,26 +240,6 @@ def headline(record: Record) -> list[str]:
         lines.append(f"  so is linear at {best['steps']} steps: the saving is not the schedule's")
     if best["flags"]:
         lines.append(f"  its samples are flagged: {', '.join(best['flags'])}")
-    return lines
-
-
-def detectable_lines(found: Record | None) -> list[str]:
-    """What the report split can show, before the first trial, and what to do where that is little."""
-    if found is None:
-        return []
-    many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
-    more = found["squared_sine_minus_linear"]
-    pilot = f"on a pilot linear has {found['linear']:.4g} and squared-sine {estimated(more)} more"
-    needed = "" if found["report_needed"] is None else f" to {found['report_needed']:,} or more"
-    if found["gain"] is None:
-        lacking = f"warning: no gain can be shown with {found['report']} report examples{many}; {pilot}"
-        return [lacking, f"raise dataset.report{needed}, or read the result as a search without a test"]
-    shown = f"{found['report']} report examples show gains of {found['gain']:.3g} and more (80 % power{many})"
-    lines = [f"{shown}; {pilot}"]
-    if found["large"]:
-        lines.append(
-            f"warning: smaller gains than these are worth having and may go unseen; raise dataset.report{needed}"
-        )
     return lines
 
 

@@ -204,6 +204,7 @@ SIDEWAYS = {
     ("trust", "guard"),
     ("profile.predicting", "denoisers.asking"),
     ("profile_tables", "tables"),
+    ("tables", "cost_tables"),
 }
 ONLY_IN = {
     "optuna": {"search.journal", "search.ledger", "search.proposals", "search.storage"},

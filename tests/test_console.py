@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.console import Screen
+from mdm_tune.cost_tables import cannot_be_shown, detectable_lines
 from mdm_tune.intervals import estimated, interval, is_exact
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.profile_tables import curve_table, left_behind
 from mdm_tune.tables import (
     budgets_table,
-    detectable_lines,
     diversity_table,
     headline,
     paste,
@@ -237,13 +237,47 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
     }
     (line,) = detectable_lines(found)
     assert line == (
-        "512 report examples show gains of 0.0204 and more (80 % power, corrected for 4 budgets); on a pilot linear "
-        "has 0.531 and squared-sine -0.023 [-0.040, -0.010] more"
+        "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 budgets), a guess from "
+        "linear against squared-sine on a pilot; there linear has 0.531 and squared-sine -0.023 [-0.040, -0.010] more"
     )
     _, warning = detectable_lines({**found, "large": True, "report_needed": 1234, "budgets": 1})
     assert warning.startswith("warning:") and warning.endswith("raise dataset.report to 1,234 or more")
     assert detectable_lines({**found, "large": True, "report_needed": None})[1].endswith("raise dataset.report")
     assert detectable_lines(None) == []
+
+
+def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_for() -> None:
+    found: dict[str, Any] = {
+        "gain": None,
+        "linear": 0.0,
+        "report": 4,
+        "report_examples": 16,
+        "report_needed": None,
+        "budgets": 1,
+        "squared_sine_minus_linear": {"value": 0.0, "ci": None, "no_interval": "too few examples"},
+        "large": True,
+    }
+    remedy = "give more groups of report examples (prompts), not more examples of each"
+    assert detectable_lines(found) == [
+        "warning: no gain can be shown with 4 groups of report examples (16 examples); on a pilot linear has 0",
+        f"{remedy}, or read the result as a search without a test",
+    ]
+    assert detectable_lines({**found, "report_needed": 40})[1].startswith("give 40 or more groups of")
+    known = {"value": 0.25, "ci": [0.1, 0.4]}
+    alone = {**found, "report": 8, "report_examples": 8, "report_needed": 86, "squared_sine_minus_linear": known}
+    assert detectable_lines(alone) == [
+        "warning: no gain can be shown with 8 report examples; on a pilot linear has 0 and squared-sine "
+        "0.25 [0.10, 0.40] more",
+        "raise dataset.report to 86 or more, or read the result as a search without a test",
+    ]
+    assert cannot_be_shown(16, 4) == (f"no gain can be shown with 4 groups of report examples (16 examples); {remedy}")
+    assert cannot_be_shown(8, 8) == "no gain can be shown with 8 report examples; raise dataset.report"
+    assert verdict({**BUDGET, "detectable_gain": None, "gain_can_be_shown": False, "n": 16, "independent": 4})[1] == (
+        cannot_be_shown(16, 4)
+    )
+    assert verdict(BUDGET)[1] == (
+        "by the differences seen in it, this report split shows gains of 0.016 and more (80 % power)"
+    )
 
 
 def test_counts_can_be_pasted() -> None:
@@ -397,8 +431,8 @@ def test_values_of_too_few_examples_say_so_in_place_of_an_interval() -> None:
             "gain_can_be_shown": False,
         }
     )
-    assert lines[0] == "no gain over linear is claimed: 0.875 (too few examples)"
-    assert "no gain can be shown with 9 examples; raise dataset.report" in lines
+    assert lines[0] == "untested: 0.875, too few examples for an interval"
+    assert "no gain can be shown with 9 report examples; raise dataset.report" in lines
     pilot = {
         "steps": 8,
         "gain": None,

@@ -194,13 +194,15 @@ def _detectable(run: Run, timed: list[Scores]) -> Record:
     """
     found = None
     if not run.evaluator.exact and timed[0].setting.key != timed[1].setting.key:
-        report = independent_of(run.evaluator.split("report"))
-        found = detectable(timed[0], timed[1], report, len(run.config.sampler.steps))
+        report = run.evaluator.split("report")
+        budgets = len(run.config.sampler.steps)
+        found = detectable(timed[0], timed[1], independent_of(report), budgets, len(report.ids))
     if found is None:
         return {"detectable_gain": None, "gain_can_be_shown": None}
     shown = math.isfinite(found.gain)
     gain = found.gain if shown else None
-    return {"detectable_gain": gain, "gain_can_be_shown": shown, "report_examples": found.report}
+    sizes = {"report_examples": found.examples, "report_independent": found.report}
+    return {"detectable_gain": gain, "gain_can_be_shown": shown, **sizes}
 
 
 def _peak_memory() -> int | None:

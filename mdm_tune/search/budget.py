@@ -15,7 +15,7 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
-from mdm_tune.search.ending import ALIKE, remedy_of_alike
+from mdm_tune.search.ending import ALIKE, first_look
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.proposals import START, Guide, SearchSettings
 from mdm_tune.search.scoring import InTime
@@ -145,11 +145,12 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[list[Detectable | Ali
         evaluator.begun.setdefault(("tune", setting.key), values_here)
         scores.append(evaluator.scored(setting, values_here, pilot))
     seen = np.concatenate(kept["values"])
-    found = detectable(scores[0], scores[1], independent_of(evaluator.split("report")), claims)
+    report = evaluator.split("report")
+    found = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids))
     told: list[Detectable | Alike] = [] if found is None else [found]
     if np.ptp(seen) == 0 and not isinstance(evaluator.metric, ExactMetric):
-        what = f"each of the {len(seen) // 2} pilot examples scores {seen[0]:g} with linear and with squared-sine"
-        told.append(Alike(f"{what}; if so in the trials: {remedy_of_alike(evaluator.metric, float(seen[0]))}"))
+        what = f"Each of the {len(seen) // 2} pilot examples scores {seen[0]:g} with linear and with squared-sine."
+        told.append(Alike(f"{what} {first_look(evaluator.metric, float(seen[0]))}"))
     return told, Cost(rows, tokens, seconds)
 
 

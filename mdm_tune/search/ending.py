@@ -13,7 +13,7 @@ from mdm_tune.search.proposals import SearchSettings, possible_gain
 from mdm_tune.search.scoring import noise_of_best
 from mdm_tune.statistics import Groups
 
-__all__ = ["ALIKE", "alike", "remedy_of_alike", "settled"]
+__all__ = ["ALIKE", "alike", "first_look", "settled"]
 
 Values = NDArray[np.float64]
 SETTLING = 10  # trials at least before the search may end by itself
@@ -56,14 +56,28 @@ def alike(before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetr
     values = np.concatenate([*full.values()])
     if np.ptp(values) != 0:
         return None
-    return f"{ALIKE} {values[0]:g} with all {len(full)} schedules that were tried; {remedy_of_alike(metric, values[0])}"
+    return (
+        f"{ALIKE} {values[0]:g} with all {len(full)} schedules that were tried; {_remedy_of_alike(metric, values[0])}"
+    )
 
 
-def remedy_of_alike(metric: SampleMetric, value: float) -> str:
+def first_look(metric: SampleMetric, value: float) -> str:
+    """A sentence for a pilot whose values are all the same; where the trials say so too, ``alike`` has the rest."""
+    worst, best = _worst_and_best(metric)
+    if value == best:
+        return "If the trials do too, nothing is left to gain."
+    lowest = "This is the worst there is: look" if value == worst else "Look"
+    return f"{lowest} at what mdm-tune sample draws before more is paid for."
+
+
+def _worst_and_best(metric: SampleMetric) -> tuple[float | None, float | None]:
+    lowest, highest = metric.bounds or (None, None)
+    return (highest, lowest) if metric.direction == "minimize" else (lowest, highest)
+
+
+def _remedy_of_alike(metric: SampleMetric, value: float) -> str:
     """What to look at where an objective has the same value everywhere."""
-    worst, best = metric.bounds or (None, None)
-    if metric.direction == "minimize":
-        worst, best = best, worst
+    worst, best = _worst_and_best(metric)
     if value == best:
         return "nothing is left to gain: take fewer steps, or harder examples"
     lowest = ", the worst there is" if value == worst else ""

@@ -93,8 +93,8 @@ class Detectable:
 
     gain: the smallest that it shows with 80 % power, infinite where it can show none. limit: what it should show.
     linear: the value of linear, and difference: of squared-sine less linear, both on the pilot. report: independent
-    examples of the split. claims: budgets that share the 95 %. pilot: the differences themselves, and span: the largest
-    that is possible.
+    examples of the split, or groups of them, and examples: all of them. claims: budgets that share the 95 %. pilot: the
+    differences themselves, and span: the largest that is possible.
     """
 
     steps: int
@@ -106,6 +106,7 @@ class Detectable:
     claims: int
     pilot: tuple[float, ...] = ()
     span: float = 0.0
+    examples: int | None = None
 
     @property
     def large(self) -> bool:
@@ -130,8 +131,12 @@ class Detectable:
         return None
 
 
-def detectable(linear: Scores, other: Scores, report: int, claims: int) -> Detectable | None:
+def detectable(
+    linear: Scores, other: Scores, report: int, claims: int, examples: int | None = None
+) -> Detectable | None:
     """The smallest gain that ``report`` independent examples show, from two schedules on the same pilot examples.
+
+    examples: all that the split has, where they come in ``report`` groups.
 
     The limit is 10 % of |linear's value|, or the largest difference between the two schedules that the pilot leaves
     possible (the far end of its 95 % interval) where that is less: a split above it would not even see a change of
@@ -153,6 +158,5 @@ def detectable(linear: Scores, other: Scores, report: int, claims: int) -> Detec
     limit = LARGE * abs(linear.estimate.value)
     if possible > 0 and found.ci is not None:
         limit = min(limit, possible)
-    return Detectable(
-        linear.setting.steps, gain, limit, linear.estimate.value, found, report, claims, tuple(units.tolist()), span
-    )
+    value, pilot = linear.estimate.value, tuple(units.tolist())
+    return Detectable(linear.setting.steps, gain, limit, value, found, report, claims, pilot, span, examples or report)
