@@ -25,11 +25,14 @@ def curve_table(record: Record, of: str) -> Grid:
     apart_headings = ("content", "from the end on")[: len(parts)]
     headings = ("tokens visible", "nats per token", "95 %", *apart_headings, "")
     table = Grid(f"information profile, {of}", headings, ("",))
+    missing = "" if record["exact"] else record.get("cross_entropy_no_interval") or ""
     for i in shown:
         visible, loss, ends = points[i]
         apart = ("" if part[i] is None else f"{part[i]:.4f}" for part in parts)
         bar = BAR * round(LONGEST * loss / largest) if largest > 0 else ""
-        table.row(str(visible), f"{loss:.4f}", "" if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]", *apart, bar)
+        table.row(
+            str(visible), f"{loss:.4f}", missing if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]", *apart, bar
+        )
     return table
 
 

@@ -253,8 +253,22 @@ def test_generate_code_that_fails(at_generate: str, code: int, said: str, tmp_pa
     told(result, code, said)
 
 
-def test_options_with_keys_of_several_kinds(tmp_path: Path) -> None:
-    result = run(tmp_path, "sample", "--set", "model.options={table: {1: a, b: c, null: 2}, when: [1, {2: x, y: z}]}")
+@pytest.mark.parametrize(
+    ("options", "place", "key"),
+    [
+        ("{table: {1: a, b: c, null: 2}}", "table", "1"),
+        ("{table: {b: c, null: 2}}", "table", "null"),
+        ("{when: [1, {y: z, 2: x}]}", "when", "2"),
+    ],
+)
+def test_options_with_keys_of_several_kinds(options: str, place: str, key: str, tmp_path: Path) -> None:
+    """Only keys of text: JSON has no others, and a result could not repeat what the code was given."""
+    result = run(tmp_path, "sample", "--set", f"model.options={options}")
+    told(result, 2, f"options.{place}", f"must have keys of text, got {key}; ")
+
+
+def test_options_with_nested_values_reach_the_code(tmp_path: Path) -> None:
+    result = run(tmp_path, "sample", "--set", "model.options={table: {'1': a, b: c}, when: [1, {y: z}]}")
     assert result.exit_code == 0, result.output
 
 

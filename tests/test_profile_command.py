@@ -19,6 +19,7 @@ from mdm_tune.cli import app
 from mdm_tune.counts import beta_grids, counts_of_grids, grid, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
+from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.profile import profiles
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.pricing import ancestral_nelbo, nelbo, price_counts
@@ -29,11 +30,18 @@ MARKOV = str(CONFIGS / "markov.yaml")
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 TEXT = (
     *(str(CONFIGS / "text.yaml"), "--set", "dataset.tune=16", "--set", "dataset.choose=8", "--set", "dataset.report=8"),
-    *("--set", "profile.points=6", "--set", "profile.examples=8", "--set", "sampler.steps=[4, 8]"),
+    *("--set", "profile.points=6", "--set", "profile.examples=12", "--set", "sampler.steps=[4, 8]"),
 )
 KEYS = {
     *("other_block_lengths", "length", "block_length", "exact", "examples", "revealed", "cross_entropy"),
-    *("stderr", "cross_entropy_ci", "one_token_per_step", "held_out", "prices_the_sampler"),
+    *(
+        "stderr",
+        "cross_entropy_ci",
+        "cross_entropy_no_interval",
+        "one_token_per_step",
+        "held_out",
+        "prices_the_sampler",
+    ),
     *("content", "end_of_text"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
     *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes", "warnings"),
@@ -67,7 +75,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, dict[str, Any]]:
-    """Eight windows of the bundled text at six numbers of visible characters."""
+    """Twelve windows of the bundled text at six numbers of visible characters."""
     folder = tmp_path_factory.mktemp("profile") / "text"
     result = call("profile", *TEXT, "--output", str(folder))
     assert result.exit_code == 0, result.output
@@ -81,7 +89,11 @@ def test_an_exact_law_is_priced_without_a_denoiser(exact: dict[str, Any]) -> Non
     assert exact["revealed"] == list(range(32)) and set(exact["stderr"]) == {0.0}
     assert (exact["length"], exact["block_length"], exact["exact"], exact["examples"]) == (32, 32, True, None)
     assert (exact["denoiser_rows"], exact["denoiser_tokens"]) == (0, 0)
-    assert exact["one_token_per_step"] == {"nelbo": pytest.approx(CHAIN.entropy()), "ci": None}
+    assert exact["one_token_per_step"] == {
+        "nelbo": pytest.approx(CHAIN.entropy()),
+        "ci": None,
+        "no_interval": "exact",
+    }
     assert (exact["worse_than_uniform"], exact["rises"], exact["precision"], exact["reused"]) == (None, [], None, False)
 
 
@@ -154,7 +166,8 @@ def test_steps_of_the_command_line_replace_those_of_the_config(tmp_path: Path) -
     many, one = record["budgets"]
     assert (many["steps"], one["steps"]) == (40, 1)
     assert many["optimum"]["counts"] == many["linear"]["counts"] == [1] * 32
-    gap = {"nelbo": 0.0, "excess_ratio": None, "measured": {"nelbo": 0.0, "ci": None}, "on_choosing_curve": 0.0}
+    measured = {"nelbo": 0.0, "ci": None, "no_interval": "exact"}
+    gap = {"nelbo": 0.0, "excess_ratio": None, "measured": measured, "on_choosing_curve": 0.0}
     assert {name: many["gap"][name] for name in gap} == gap and not many["gain_expected"]
     assert one["beta"]["counts"] == [32] and one["beta"]["nelbo"] == pytest.approx(32 * math.log(2))
 
@@ -187,11 +200,11 @@ def test_the_schedule_files_load_and_can_be_evaluated_and_sampled(tmp_path: Path
 def test_a_measured_profile_has_intervals(text: tuple[Path, Result, dict[str, Any]]) -> None:
     _, _, record = text
     assert record.keys() == KEYS
-    assert (record["length"], record["exact"], record["examples"]) == (64, False, 8)
+    assert (record["length"], record["exact"], record["examples"]) == (64, False, 12)
     assert len(record["revealed"]) == len(record["cross_entropy"]) == len(record["stderr"]) == 6
     assert (record["revealed"][0], record["revealed"][-1]) == (0, 63)
     assert record["revealed"] == sorted(set(record["revealed"])) and min(record["stderr"]) > 0
-    assert 0 < record["denoiser_rows"] <= 6 * 8
+    assert 0 < record["denoiser_rows"] <= 6 * 12
     assert record["denoiser_tokens"] == 64 * record["denoiser_rows"] and record["seconds"] > 0
     for budget in record["budgets"]:
         for name in ("linear", "squared-sine", "beta", "optimum"):
@@ -204,6 +217,28 @@ def test_a_measured_profile_has_intervals(text: tuple[Path, Result, dict[str, An
         measured = budget["gap"]["measured"]
         assert measured["nelbo"] == budget["gap"]["nelbo"] and budget["gap"]["on_choosing_curve"] >= 0
         assert measured["ci"][0] <= measured["nelbo"] <= measured["ci"][1]
+
+
+def test_few_examples_have_no_intervals_and_the_reason_is_given(tmp_path: Path) -> None:
+    """9 examples: of the curve, as of prices, there is no interval, in the JSON, the table and the note."""
+    result = call("profile", *TEXT, "--set", "profile.examples=9", "--output", str(tmp_path / "run"))
+    record = json.loads((tmp_path / "run" / "profile.json").read_text(encoding="utf-8"))
+    assert (record["cross_entropy_ci"], record["cross_entropy_no_interval"]) == (None, "too few examples")
+    none = {"ci": None, "no_interval": "too few examples"}
+    for found in (record["one_token_per_step"], *(budget["beta"]["minus_linear"] for budget in record["budgets"])):
+        assert {name: found[name] for name in none} == none
+    assert re.search(rf"\n +63 +{record['cross_entropy'][-1]:.4f} +too few examples +█", result.stderr)
+    said = " ".join(result.stderr.split())
+    assert "the profile rests on 9 independent examples: it has no intervals, and what it chooses" in said
+    assert not any(budget["gain_expected"] for budget in record["budgets"])
+
+
+def test_a_profile_is_kept_under_another_objective_where_its_examples_are_the_same(tmp_path: Path) -> None:
+    """The objective says how many examples there are only where the config does not, and nothing else."""
+    output = ("--output", str(tmp_path / "run"))
+    assert not answer("profile", *TEXT, *output)["reused"]
+    again = answer("profile", *TEXT, "--set", "objective.metric=nelbo", "--set", "sampler.order=random", *output)
+    assert again["reused"] and again["denoiser_rows"] == 0
 
 
 def test_measured_prices_are_interpolated_example_by_example(text: tuple[Path, Result, dict[str, Any]]) -> None:
@@ -229,7 +264,7 @@ def test_human_output_has_the_curve_the_budgets_and_counts_to_paste(
         match = re.fullmatch(r"counts = (\[[\d, ]+\])  # (\d+) steps, tokens to reveal at each", line)
         assert match and json.loads(match[1]) == budget["beta"]["counts"] and int(match[2]) == budget["steps"]
     shown = result.stderr
-    assert "information profile, 8 examples, 95 % intervals" in shown and "nats per token" in shown
+    assert "information profile, 12 examples, 95 % intervals" in shown and "nats per token" in shown
     low, high = record["cross_entropy_ci"][-1]
     assert re.search(rf"\n +63 +{record['cross_entropy'][-1]:.4f} +\[{low:.4f}, {high:.4f}\] +█", shown)
     for budget in record["budgets"]:
@@ -299,7 +334,7 @@ def test_a_model_worse_than_uniform_is_noted(tmp_path: Path) -> None:
         "objective": {"metric": "nelbo"},
         "output": str(tmp_path / "run"),
     }
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     result = call("profile", str(tmp_path / "c.yaml"))
     assert result.exit_code == 0, result.output
     first, last = json.loads((tmp_path / "run" / "profile.json").read_text(encoding="utf-8"))["worse_than_uniform"]
@@ -319,7 +354,7 @@ def test_a_rise_is_noted_and_optima_do_not_chase_it(tmp_path: Path, monkeypatch:
         "objective": {"metric": "nelbo"},
     }
     monkeypatch.setattr(profiles.Profiles, "_exact_curve", None)
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     found = {}
     for monotone in ("true", "false"):
         output = ("--output", str(tmp_path / monotone))
@@ -351,8 +386,8 @@ BLOCKS = ("--set", "sampler.block_length=8", "--set", "sampler.steps=[4, 8]")
     [
         ((TEXT[0], "--set", "dataset=null", "--set", "objective.metric=nelbo"), "nelbo is measured on examples"),
         ((*TEXT, "--set", "profile.examples=17"), "profile.examples: must be at most dataset.tune"),
-        ((MARKOV, "--steps", "4", "--steps", "4"), "steps must be from 1 to 65536 and not repeat, got [4, 4]"),
-        ((MARKOV, "--steps", "0"), "steps must be from 1 to 65536 and not repeat, got [0]"),
+        ((MARKOV, "--steps", "4", "--steps", "4"), "--steps must not repeat, got [4, 4]; give each budget once"),
+        ((MARKOV, "--steps", "0"), "got 0; give 1 or more"),
         ((MARKOV, *BLOCKS, "--steps", "3"), "3 steps are fewer than the 4 blocks of 8 tokens"),
         ((MARKOV, "--set", "search.baselines=[linear, 'counts:16,16']"), "has 2 steps but the budget is 4"),
         ((MARKOV, "--schedule", "linear"), "mdm-tune profile has no option '--schedule'; "),
@@ -369,5 +404,5 @@ def test_a_law_too_large_to_enumerate_needs_examples(tmp_path: Path) -> None:
         "sampler": {"steps": [2]},
         "objective": {"metric": "order_kl"},
     }
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     assert "use a shorter law" in refused("profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"))

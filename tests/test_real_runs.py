@@ -311,7 +311,7 @@ def test_a_profile_on_the_models_own_answers_and_on_those_of_a_file(place: Path,
     assert 0 < drawing <= 8 * 4  # one token per step for each of eight examples
     kept = [json.loads(line) for line in (tmp_path / "model" / "answers-tune.jsonl").read_text().splitlines()]
     dataset = build(load_config(Path(file))).dataset
-    assert dataset is not None and [each["id"] for each in kept] == list(dataset.splits["tune"].ids)
+    assert dataset is not None and [each["id"] for each in kept] == list(dataset.splits["tune"].shuffled().ids)
     assert found["file"]["cross_entropy"] == found["model"]["cross_entropy"]
     again, _ = answered("profile", file, "--output", str(tmp_path / "model"), "--set", "profile.answers=model")
     assert again["reused"] and again["denoiser_rows"] == 0
@@ -373,7 +373,7 @@ def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_p
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("threshold:x", "needs a number of at least 0, got 'threshold:x'"),
+        ("threshold:x", "threshold needs a probability from 0 to 1, got 'threshold:x'"),
         ("entropy-bound:-1", "needs a number of at least 0"),
         ("quota:", "quota needs a schedule"),
         ("quota:counts:2,2", "counts:2,2"),

@@ -140,9 +140,10 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
             "raise dataset.tune",
         )
     if not found.exact and found.independent < FEW:
+        said = "it has no intervals" if found.no_interval else "its intervals hold less often than they say"
         yield Note(
-            f"the profile rests on {found.independent} independent examples: its intervals hold less often than they "
-            "say, and what it chooses loses several times what a profile of 128 loses",
+            f"the profile rests on {found.independent} independent examples: {said}, and what it chooses loses several "
+            "times what a profile of 128 loses",
             "few-examples",
             "raise profile.examples, and dataset.tune with it",
         )

@@ -18,9 +18,10 @@ def check_budgets(steps: Sequence[int]) -> None:
         raise InputError(f"--steps: at most {SEVERAL} budgets are compared, got {len(steps):,}; give fewer")
     for number in steps:
         if not 1 <= number <= LONGEST:
+            remedy = "give 1 or more" if number < 1 else "give no more steps than there are tokens"
             raise InputError(
-                f"--steps must be from 1 to {LONGEST}, the tokens of the longest sequence, got {shown(number)}; give "
-                "fewer steps than there are tokens"
+                f"--steps must be from 1 to {LONGEST}, the tokens of the longest sequence, got {shown(number)}; "
+                f"{remedy}"
             )
     if len(set(steps)) < len(steps):
         raise InputError(f"--steps must not repeat, got {shown(list(steps))}; give each budget once")

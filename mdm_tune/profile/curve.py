@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.profile.intervals import Groups, independent, standard_errors
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.statistics import FEWEST, TOO_FEW, Estimate, estimate
 
 __all__ = ["Profile", "Rise", "finite_lists", "visible_of"]
 
@@ -92,13 +92,17 @@ class Profile:
 
     @property
     def intervals(self) -> Floats | None:
-        """The 95 % intervals of ``mean`` (nodes, 2), Student's over the examples; None if exact."""
-        if self.exact:
+        """The 95 % intervals of ``mean`` (nodes, 2), those of all other values; None if exact, or of few examples."""
+        if self.exact or self.independent < FEWEST:
             return None
-        from scipy.stats import t
+        mean = self.mean
+        tokens = mean + self.shares[:, None] * (self.values - mean)  # (examples, nodes), whose plain mean is the mean
+        return np.array([estimate(node, groups=self.groups).ci for node in tokens.T])
 
-        reach = t.ppf(0.975, max(1, self.independent - 1)) * self.stderr
-        return np.stack([self.mean - reach, self.mean + reach], axis=1)
+    @property
+    def no_interval(self) -> str | None:
+        """Why ``intervals`` has none; None where there are some."""
+        return "exact" if self.exact else None if self.independent >= FEWEST else TOO_FEW
 
     @cached_property
     def independent(self) -> int:

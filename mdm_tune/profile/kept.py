@@ -19,8 +19,11 @@ __all__ = ["kept_profile", "profile_key"]
 FORMAT = "mdm-tune-profile-2"
 
 
-def profile_key(run: Run, use: Use, budgets: Sequence[int]) -> dict[str, Any]:
-    """What a measured profile depends on; where it is unchanged the profile is taken from the folder."""
+def profile_key(run: Run, use: Use, budgets: Sequence[int], examples: int) -> dict[str, Any]:
+    """What a measured profile depends on; where it is unchanged the profile is taken from the folder.
+
+    examples: what it begins with, whether the config says so or the objective.
+    """
     config, used = resolved(run.config), versions(run.config.model.type)
     adaptive = {**config["sampler"], **config["profile"], "steps": sorted(budgets)}
     return {
@@ -29,8 +32,7 @@ def profile_key(run: Run, use: Use, budgets: Sequence[int]) -> dict[str, Any]:
         "model": run.fingerprints["model"],
         "split": run.evaluator.split(use).fingerprint,
         "answers": file_digits(config["profile"]["answers"]),
-        "profile": {name: config["profile"][name] for name in ("examples", "points", "tolerance")}
-        | {"objective": run.evaluator.metric.name == "nelbo"},  # which says how many examples, if the config does not
+        "profile": {"examples": examples} | {name: config["profile"][name] for name in ("points", "tolerance")},
         "block_length": run.evaluator.sampler.block_length,
         "guidance": config["sampler"]["guidance"],
         "sampler": [run.config.sampler.record, run.code] if config["profile"]["answers"] == MODEL else None,

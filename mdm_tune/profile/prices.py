@@ -238,6 +238,7 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "cross_entropy": profile.mean.tolist(),
         "stderr": profile.stderr.tolist(),
         "cross_entropy_ci": None if profile.intervals is None else profile.intervals.tolist(),
+        "cross_entropy_no_interval": profile.no_interval,
         "content": None if profile.apart is None else [row[0] for row in finite_lists(profile.apart)],
         "end_of_text": None if profile.apart is None else [row[1] for row in finite_lists(profile.apart)],
         "one_token_per_step": _nelbo(profile.estimated(_one_by_one(profiles))),

@@ -103,7 +103,8 @@ class Profiles:
             return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
-        file, key = self.folder.profile(use, self.mark), profile_key(self.run, use, self.budgets)
+        file = self.folder.profile(use, self.mark)
+        key = profile_key(self.run, use, self.budgets, example_count(self.run))
         if self.folder.has(file):
             kept, changed = kept_profile(self.folder, file, key)
             self.reused = self.reused or (use == "tune" and kept is not None)
