@@ -356,7 +356,7 @@ def test_answers_that_end_early_save_calls_and_both_are_shown(place: Path, tmp_p
     assert 1 <= low <= budget["nfe"] <= high < 4
     said = call("search", file, *steps, "--resume").stderr
     assert "denoiser calls in the mean, not 4: some answers end early" in said
-    names = ("linear", "threshold", "quota:linear", f"quota:{tmp_path / 'run' / 'schedule.yaml'}@2")
+    names = ("linear", "threshold", "quota:linear", f"quota:{tmp_path / 'run' / 'schedule.yaml'}@1")
     chosen = [part for name in names for part in ("--schedule", name)]
     compared, _ = answered("evaluate", file, *steps, *chosen)
     linear, swept, quota, kept = compared["rows"]
