@@ -20,7 +20,7 @@ from mdm_tune.errors import RunError
 from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.intervals import interval
 from mdm_tune.layout import Grid, folded
-from mdm_tune.messages import system_reason
+from mdm_tune.messages import quantity, system_reason
 from mdm_tune.profile_tables import curve_table, left_behind, prices_table
 from mdm_tune.showing import one_line, printable, redacted, shown_as
 from mdm_tune.signals import interrupted
@@ -146,7 +146,7 @@ class Screen:
                 for line in reach_lines([reach_record(each, length) for each in found]):
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
-                self.say(f"\n{steps} steps")
+                self.say(f"\n{quantity(steps, 'step')}")
             case budget.BlocksBegun(size):
                 self.say(f"  blocks of {size}")
             case power.Detectable():
@@ -232,7 +232,7 @@ class Screen:
             record["schedule_from"], ""
         )
         self.say(
-            f"  schedule {one_line(record['schedule'])}{source}; {record['steps']} steps, "
+            f"  schedule {one_line(record['schedule'])}{source}; {quantity(record['steps'], 'step')}, "
             f"{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s"
         )
         for drawn in record["samples"]:

@@ -13,6 +13,7 @@ __all__ = [
     "bounded",
     "cut",
     "listed",
+    "quantity",
     "shown",
     "shown_path",
     "system_reason",
@@ -110,6 +111,12 @@ def listed(entries: Iterable[object], most: int = ENTRIES, separator: str = ", "
     parts = [cut(entry) for entry in every[:most]]
     more = len(every) - most
     return separator.join(parts) + (f"{separator}and {more:,} more" if more > 0 else "")
+
+
+def quantity(number: int | str, noun: str) -> str:
+    """``1 step`` or ``1,024 steps``; a text is shown as it is."""
+    many = f"{number:,}" if isinstance(number, int) else number
+    return f"{many} {noun}" if many == "1" else f"{many} {noun}s"
 
 
 def bounded(message: str) -> str:

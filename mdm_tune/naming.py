@@ -10,7 +10,7 @@ from pathlib import Path
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.messages import cut, listed, shown
+from mdm_tune.messages import cut, listed, quantity, shown
 from mdm_tune.sampling.adaptive_names import FORMS, parse_adaptive
 from mdm_tune.schedule_file import ScheduleBudget, check_names, load_schedule
 from mdm_tune.schedules import Counts, Schedule, is_named, parse_schedule
@@ -43,10 +43,12 @@ def settings_of(
             yield from _settings(evaluator, name, budget, optimum)
     for name in names:
         has = own_steps(name)
+        if has is not None and not is_file(name):  # counts for another length fit no budget: say that first
+            list(_settings(evaluator, name, has[0], None))
         if has is not None and not set(has) & set(steps):
             raise InputError(
-                f"schedule {cut(name)} is for {listed(has)} steps, got {shown(list(steps))}; give --steps {has[0]}, "
-                "or a curve such as linear or beta:0.9,0.3"
+                f"schedule {cut(name)} is for {quantity(listed(has), 'step')}, got {listed(steps, separator=' and ')}; "
+                f"give --steps {has[0]}, or a curve such as linear or beta:0.9,0.3"
             )
 
 
@@ -67,7 +69,7 @@ def is_file(name: str) -> bool:
     """
     if name.endswith((".yaml", ".yml")):
         return True
-    if name.strip() == OPTIMUM or is_named(name) or parse_adaptive(name) is not None:
+    if not name.strip() or name.strip() == OPTIMUM or is_named(name) or parse_adaptive(name) is not None:
         return False  # no question to the disk: explicit counts are longer than a path may be
     try:
         return (Path(name).expanduser() / "schedule.yaml").is_file()
@@ -79,6 +81,8 @@ def is_file(name: str) -> bool:
 
 def _parsed(name: str) -> Schedule:
     """``parse_schedule``, whose message then also names what only a command knows."""
+    if not name.strip():
+        raise InputError("the schedule's name is empty; give a name such as linear")
     try:
         return parse_schedule(name)
     except InputError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mdm_tune.intervals import estimated, is_exact
 from mdm_tune.layout import BAR, Grid
+from mdm_tune.messages import quantity
 
 __all__ = ["curve_table", "left_behind", "prices_table"]
 
@@ -61,7 +62,7 @@ def left_behind(budget: Record) -> str:
     gap, needs, ends = budget["gap"], budget["linear_steps_for_same_nelbo"], budget["linear_steps_range"]
     ratio, found = gap["excess_ratio"], gap["measured"]
     share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of its loss above one token per step)"
-    steps = "more steps than were tried" if needs is None else f"{needs} steps"
+    steps = "more steps than were tried" if needs is None else quantity(needs, "step")
     if ends is not None and ends[0] is not None:
         steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
     verdict = f"linear needs {steps} to be as good" if budget["gain_expected"] else "no gain over linear here"

@@ -80,7 +80,7 @@ def schedule_file_record(run: Run, budgets: Sequence[Record]) -> Record:
         "sampler": run.config.sampler.record,
         "budgets": list(budgets),
         "seed": run.config.seed,
-        "fingerprints": run.fingerprints,
+        "fingerprints": run.fingerprints | ({} if run.dataset is None else {"searched": run.dataset.searched}),
         "versions": versions(run.config.model.type),
     }
 

@@ -172,7 +172,8 @@ def load_schedule(path: str | Path) -> ScheduleFile:
         problems = field_problems(error, {}, {}, {})
         lines = [line.removeprefix(": ") for _, line in problems if line]
         more = f"; and {len(problems) - 1:,} more problems" if len(problems) > 1 else ""
-        raise InputError(f"{shown_path(file)} is damaged: {lines[0]}{more}; restore it or search again") from None
+        remedy = "" if ";" in lines[0] else "; restore it or search again"
+        raise InputError(f"{shown_path(file)} is damaged: {lines[0]}{more}{remedy}") from None
     budgets = {
         entry.steps: ScheduleBudget(entry.steps, entry.schedule, entry.counts, entry.alphas, entry.block_length)
         for entry in read.budgets

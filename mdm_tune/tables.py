@@ -9,6 +9,7 @@ from typing import Any
 from mdm_tune.cost_tables import cannot_be_shown
 from mdm_tune.intervals import estimated, interval, is_exact
 from mdm_tune.layout import Grid
+from mdm_tune.messages import listed, quantity
 from mdm_tune.statistics import TOO_FEW
 
 __all__ = [
@@ -46,7 +47,7 @@ def _short(label: str) -> str:
 
 def budget_table(budget: Record) -> Grid:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
-    title = f"{budget['steps']} steps{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
+    title = f"{quantity(budget['steps'], 'step')}{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
     title += f", {budget['n']} {budget['split']} examples" if budget.get("n") else ""
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
@@ -233,7 +234,7 @@ def headline(record: Record) -> list[str]:
     if best is None:
         return [*lines, f"no tuned schedule is shown to be as good as linear at a larger budget {margin}"]
     lines.append(
-        f"at {best['steps']} steps the tuned schedule is no worse than linear at {best['linear_steps']}: "
+        f"at {quantity(best['steps'], 'step')} the tuned schedule is no worse than linear at {best['linear_steps']}: "
         f"{best['ratio']:.1f} times fewer denoiser calls {margin}"
     )
     if best["linear_too"]:
@@ -253,9 +254,9 @@ def reach_lines(found: Sequence[Record]) -> list[str]:
         else:
             known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
         if shares is not None and len(shares) > 1:
-            each = f"{shares[0]} steps each" if len(set(shares)) == 1 else f"{', '.join(map(str, shares))} steps"
+            each = f"{quantity(shares[0], 'step')} each" if len(set(shares)) == 1 else f"{listed(shares)} steps"
             known = f"{len(shares)} blocks of {reach['block_length']} tokens, {each}; {known}"
-        lines.append(f"{reach['steps']} steps: {known}")
+        lines.append(f"{quantity(reach['steps'], 'step')}: {known}")
     return lines
 
 
@@ -273,9 +274,12 @@ def paste(budget: Record) -> str:
 
 
 def warning_lines(record: Record) -> list[str]:
-    """A line for each warning of a result, with its code and what to do about it."""
-    told = record.get("warnings", ())
-    return [f"warning [{each['code']}]: {'; '.join(filter(None, (each['text'], each['advice'])))}" for each in told]
+    """A line for the first warning of each code in a result, with what to do; notes and the JSON have all of them."""
+    lines = dict[str, str]()
+    for each in record.get("warnings", ()):
+        said = "; ".join(filter(None, (each["text"], each["advice"])))
+        lines.setdefault(each["code"], f"warning [{each['code']}]: {said}")
+    return list(lines.values())
 
 
 def reported_table(record: Record) -> Grid | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -29,7 +30,10 @@ def whole_number(text: str | int) -> int:
     try:
         return text if isinstance(text, int) else whole(text)
     except ValueError:
-        raise typer.BadParameter(f"must be a whole number, got {shown(text)}; write digits, such as 8") from None
+        remedy = "write digits, such as 8"
+        if re.fullmatch(r"-?0[0-9]+", str(text)):
+            remedy = "it is base 8 to some readers and base 10 to others, so write it without the 0 in front"
+        raise typer.BadParameter(f"must be a whole number, got {shown(text)}; {remedy}") from None
 
 
 class Commands(TyperGroup):

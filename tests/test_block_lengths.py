@@ -229,7 +229,7 @@ def test_the_terminal_says_which_blocks(tmp_path: Path) -> None:
     common = [str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]
     dry = CliRunner().invoke(app, ["search", *common, "--dry-run"])
     assert dry.exit_code == 0, dry.output
-    checked = "4 steps: 4 blocks of 2 tokens, 1 steps each; 1 count vector; nothing to tune"
+    checked = "4 steps: 4 blocks of 2 tokens, 1 step each; 1 count vector; nothing to tune"
     assert checked in dry.stderr and "4 steps: 2 blocks of 4 tokens, 2 steps each; at least 3 distinct" in dry.stderr
     found = CliRunner().invoke(app, ["search", *common])
     assert found.exit_code == 0 and checked in found.stderr and "\n  blocks of 4\n" in found.stderr

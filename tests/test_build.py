@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mdm_tune.build import Run, build
+from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.data import CustomMetricConfig, MetricsConfig
 from mdm_tune.config.file import load_config
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
@@ -16,6 +17,7 @@ from mdm_tune.denoisers.transformer import Transformer
 from mdm_tune.errors import InputError
 from mdm_tune.naming import settings_of
 from mdm_tune.plain_yaml import yaml_text
+from mdm_tune.records import schedule_file_record
 from mdm_tune.results import RunFolder
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -85,6 +87,27 @@ def test_fingerprints_follow_model_and_data(tmp_path: Path) -> None:
     assert more["model"] == first["model"] and more["dataset"] != first["dataset"]
 
 
+def test_a_larger_report_is_no_other_source_of_a_schedule(tmp_path: Path) -> None:
+    """A search decides by tune and choose; a file of another seed or other tune examples says which it is."""
+    model, nelbo = {"type": "markov", "length": 6, "flip": 0.1}, {"metric": "nelbo"}
+    data = {"type": "law", "tune": 8, "choose": 8, "report": 8}
+
+    def run(seed: int = 0, **sizes: int) -> Run:
+        return built(tmp_path, model=model, dataset={**data, **sizes}, objective=nelbo, seed=seed)
+
+    folder, entry = RunFolder(tmp_path / "run"), {"steps": 2, "schedule": "linear", "counts": [3, 3], "alphas": None}
+    folder.open()
+    folder.write_schedule(schedule_file_record(run(), [entry]))
+
+    def said(here: Run) -> list[str]:
+        return [note.text for note in other_samplers(here, [str(folder.schedule)]) if note.code == "other-source"]
+
+    assert run().fingerprints["dataset"] != run(report=16).fingerprints["dataset"]
+    assert said(run()) == said(run(report=16)) == []
+    assert "was tuned for other examples of tune and choose (" in said(run(tune=9))[0]
+    assert "was tuned for seed 0, not 1, and so on other examples (" in said(run(seed=1))[0]
+
+
 def test_a_schedule_file_of_another_reveal_or_budget_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.open()
@@ -96,7 +119,7 @@ def test_a_schedule_file_of_another_reveal_or_budget_is_refused(tmp_path: Path) 
     with pytest.raises(InputError, match=r"was tuned for fixed counts; set sampler\.reveal to match"):
         list(settings_of(ancestral.evaluator, [name], [2]))
     fitting = built(tmp_path, model={"type": "parity", "length": 4})
-    with pytest.raises(InputError, match=r"is for 2 steps, got \[3\]; give --steps 2"):
+    with pytest.raises(InputError, match=r"is for 2 steps, got 3; give --steps 2"):
         list(settings_of(fitting.evaluator, [name], [3]))
 
 

@@ -188,7 +188,7 @@ def test_blocks_share_the_steps_as_is_best() -> None:
     for steps in (0, -1):
         with pytest.raises(InputError, match="needs at least 2 steps"):
             found.counts(steps)
-    with pytest.raises(InputError, match="needs at least 1 steps and was looked for up to 3, got 4"):
+    with pytest.raises(InputError, match="needs at least 1 step and was looked for up to 3, got 4"):
         optima(curve, 3).counts(4)
 
 

@@ -201,7 +201,7 @@ def test_the_input_errors_of_a_replica_are_raised_here(chains: Replicas) -> None
 @pytest.mark.parametrize("bad", [0, 2, 3, 6])
 def test_a_bad_answer_names_the_row_of_the_whole_call(faults: Replicas, bad: int) -> None:
     tokens = asking_for(*[FINE] * bad, NAN, *[FINE] * (6 - bad))
-    with pytest.raises(RunError, match=f"the denoiser returned NaN for row {bad} at step 0;"):
+    with pytest.raises(RunError, match=f"the denoiser returned NaN for row {bad} at step 1;"):
         fill(faults, tokens)
     wanted = tokens == 6
     names = torch.arange(7) + 40

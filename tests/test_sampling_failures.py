@@ -46,17 +46,17 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize("order", ["random", "confidence", "entropy"])
 @pytest.mark.parametrize("batch", [1, 2, 128])
 def test_non_finite_logits_name_their_row_and_step(bad: list[float], kind: str, order: Any, batch: int) -> None:
-    # Rows 2 and 4 start with 1 and are equal; at step 0 nothing else is visible in them, so step 1 fails first.
+    # Rows 2 and 4 start with 1 and are equal; at step 1 nothing else is visible in them, so step 2 fails first.
     tokens = torch.tensor([[0, 3, 3], [2, 3, 3], [1, 3, 3], [2, 3, 3], [1, 3, 3]])
     steps = plan([[1, 1]], [[2]], [[1, 1]], [[2]], [[1, 1]])
-    with pytest.raises(RunError, match=rf"returned {kind} for row 2 at step 1;"):
+    with pytest.raises(RunError, match=rf"returned {kind} for row 2 at step 2;"):
         unmask(failing(torch.tensor(bad)), tokens, steps, seeds=seeds(5), drawing=Drawing(order), batch=batch)
 
 
 def test_ancestral_failure_names_its_row_and_step() -> None:
     tokens = torch.tensor([[0, 3, 2], [1, 3, 2], [1, 3, 2]])
-    alphas = torch.tensor([[0.0, 0.0, 1.0]] * 3, dtype=torch.float64)  # nothing is revealed at step 0
-    with pytest.raises(RunError, match="NaN for row 1 at step 1;"):
+    alphas = torch.tensor([[0.0, 0.0, 1.0]] * 3, dtype=torch.float64)  # nothing is revealed at step 1
+    with pytest.raises(RunError, match="NaN for row 1 at step 2;"):
         unmask(failing(torch.full((3,), NAN)), tokens, RevealPlan(alphas), seeds=seeds(3))
 
 

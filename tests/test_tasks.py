@@ -409,7 +409,7 @@ def test_a_text_that_ends_at_nothing_is_ignored(tmp_path: Path) -> None:
     [
         ({"task": "sum"}, r"there is no task 'sum' in lm-evaluation-harness or in .*did you mean .*sums.*include_path"),
         ({"task": "tested"}, r"tested has test documents only.*dataset\.tune: \{task: NAME.*dataset\.folds: 5"),
-        ({"tune": 60}, "60 and 8 documents are wanted, task sums has "),
+        ({"tune": 60}, "60 and 8 documents are wanted, task sums has .* left out; lower them"),
         ({"metric": "f1"}, "dataset.metric: task sums has exact_match, got 'f1'; choose one"),
         ({"filter": "middle"}, "dataset.filter: task sums has first, last, got 'middle'; choose one"),
         ({"task": "again", "shots": 2}, "dataset.shots: task again is defined without solved documents"),

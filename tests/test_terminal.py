@@ -183,6 +183,28 @@ def test_wrong_use_gets_one_message(arguments: tuple[str, ...], message: str) ->
     assert not re.search("[╭│╰]", result.stderr)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("evaluate", "--steps", "010"),
+            "got '010'; it is base 8 to some readers and base 10 to others, so write it",
+        ),
+        (("evaluate", "--schedule", ""), "error: the schedule's name is empty; give a name such as linear\n"),
+        (("evaluate", "--schedule", "threshold:2"), "write threshold alone, or threshold:0.9\n"),
+        (("evaluate", "--schedule", "quota:linear@2"), "write quota:linear alone, or quota:linear@0.9\n"),
+        (("evaluate", "--schedule", "counts:4,4,4"), "error: counts:4,4,4 reveals 12 tokens but the sequence has 32"),
+        (("sample", "--schedule", "counts:4,4,4"), "error: counts:4,4,4 reveals 12 tokens but the sequence has 32"),
+        (("evaluate", "--schedule", "counts:16,16"), "counts:16,16 is for 2 steps, got 4 and 8; give --steps 2"),
+        (("evaluate", "--schedule", "counts:32"), "counts:32 is for 1 step, got 4 and 8; give --steps 1"),
+    ],
+)
+def test_wrong_values_get_a_remedy_that_works(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    flags = ("--set", "sampler.steps=[4,8]", "--output", str(tmp_path)) if "--steps" not in arguments else ()
+    result = call(arguments[0], MARKOV, *arguments[1:], *flags)
+    assert result.exit_code == 2 and message in result.stderr
+
+
 def test_no_command_shows_the_help() -> None:
     result = call()
     assert result.exit_code == 2 and "Usage" in result.output and "error" not in result.output

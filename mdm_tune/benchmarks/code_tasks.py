@@ -128,6 +128,7 @@ def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_gener
         without=set() if config.folds is not None else {mark for each in official for mark in each.marks},
         name=name,
         root=root,
+        folds=config.folds,
     )
     makers = {each.name: _maker(each, config, codec, shots[each.name], documents + tunable) for each in (kind, other)}
     dealt: dict[Use, tuple[Document, ...]] = {"tune": hand.tune, "choose": hand.choose, "report": hand.report}

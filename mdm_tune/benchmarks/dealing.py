@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mdm_tune.config.rules import SMALLEST_SPLIT
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
 
@@ -62,11 +63,13 @@ def deal(
     without: AbstractSet[str],
     name: str,
     root: int,
+    folds: int | None = None,
 ) -> Hand:
     """Documents for tune and choose from the first pool that has enough of them, else from all pools together.
 
     without: marks that neither may have, such as those of shots and of official documents; those of ``report`` are left
-    out too, and a document that repeats counts once. The order follows from ``root``.
+    out too, and a document that repeats counts once. The order follows from ``root``. folds: of the official documents,
+    one of which is ``report``, for messages.
 
     Raises InputError where there are too few.
     """
@@ -76,9 +79,13 @@ def deal(
     if chosen is None:
         chosen = _distinct([document for pool in pools for document in pool], barred)
     if len(chosen) < tune + choose:
+        least, remedy = 2 * SMALLEST_SPLIT, "lower them"
+        if len(chosen) < least:
+            whole = "" if folds is None else f", of {-(-least * folds // (folds - 1))} in all with {folds} folds"
+            remedy = f"at least {least} are needed, {SMALLEST_SPLIT} for each{whole}: give more"
         raise InputError(
             f"dataset.tune and dataset.choose: {tune} and {choose} documents are wanted, task {name} has {len(chosen)} "
-            "after official documents, shots and repeats are left out; lower them"
+            f"after official documents, shots and repeats are left out; {remedy}"
         )
     order = np.random.default_rng(derive_seed(root, "partition", name)).permutation(len(chosen))
     dealt = [chosen[place] for place in order[: tune + choose]]

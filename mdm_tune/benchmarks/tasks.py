@@ -194,6 +194,7 @@ def _dealt(
         without=barred.union(shown, *pools_of_shots),
         name=name,
         root=root,
+        folds=config.folds,
     )
 
 

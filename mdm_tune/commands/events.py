@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.build import Run
 from mdm_tune.datasets.doubts import doubts, framed
 from mdm_tune.denoisers.asking import working_batch
@@ -129,11 +130,12 @@ def _beyond_the_tokens(run: Run, steps: Sequence[int]) -> Iterator[Note]:
 def _loaded_notes(run: Run) -> Iterator[Note]:
     """What to know of model and benchmark, which settings its family gave, and what one example looks like."""
     for text in run.model.notes:
-        yield Note(text, "model")
+        yield Note(text, "model" if text in run.model.doubts else None)
     for text in run.benchmark.notes if run.benchmark is not None else ():
         yield Note(text, "benchmark")
     if run.dataset is not None:
-        yield from (Note(*told) for told in doubts(run.dataset))
+        tested = isinstance(run.benchmark, CodeTask) and run.config.objective.metric == "task"
+        yield from (Note(*told) for told in doubts(run.dataset, compared=not tested))
     yield from _unreachable(run)
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")

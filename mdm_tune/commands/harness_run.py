@@ -141,7 +141,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
     notify = warned = Warnings(notify)
     tell_loaded(run, notify, steps)
     settings = _settings_asked(run, folder, schedules, steps)
-    for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings))):
+    for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings)), warned.kept):
         notify(note)
     folder.open()
     folder.keep_moment(run.model.clock)

@@ -74,7 +74,9 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
     asked = [each for each in profiles.values() if each.taken]
     notes = (note for each in asked for note in profile_notes(each))
-    for note in (*other_samplers(run, dict.fromkeys(files)), *notes, *lacking([*fixed, *unnamed], budgets)):
+    for note in notes:
+        notify(note)
+    for note in (*other_samplers(run, dict.fromkeys(files), warned.kept), *lacking([*fixed, *unnamed], budgets)):
         notify(note)
     for note in alike(settings):
         notify(note)
@@ -188,7 +190,9 @@ def _sample(
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
     beside = _beside_a_profile(folder) if chosen == "default" else ()
-    for note in (*beside, *other_samplers(run, [name]), *(note for each in asked for note in profile_notes(each))):
+    for note in (*beside, *(note for each in asked for note in profile_notes(each))):
+        warned(note)
+    for note in other_samplers(run, [name], warned.kept):
         warned(note)
     split = _to_fill(run, number)
     # Replicas and external code do not show their steps.

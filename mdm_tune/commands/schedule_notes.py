@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from mdm_tune.build import Run
 from mdm_tune.commands.events import Note
-from mdm_tune.messages import cut, shown_path
+from mdm_tune.messages import cut, quantity, shown_path
 from mdm_tune.naming import is_file, own_steps
 from mdm_tune.results import ScheduleFile, load_schedule
 from mdm_tune.settings import Setting
@@ -16,8 +16,12 @@ __all__ = ["alike", "lacking", "other_samplers"]
 STRETCHED = "its curve is cut into counts for that length"
 
 
-def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another sampler, another length, or in other blocks."""
+def other_samplers(run: Run, names: Iterable[str], told: Iterable[Note] = ()) -> Iterator[Note]:
+    """A note for each schedule file that was tuned for another sampler, another length, or in other blocks.
+
+    told: what this run has told already, which is not told again as a warning that a file keeps.
+    """
+    known = {(each.code, each.text) for each in told}
     for name in filter(is_file, names):
         file = load_schedule(name)
         found = file.record.get("sampler")
@@ -37,13 +41,15 @@ def other_samplers(run: Run, names: Iterable[str]) -> Iterator[Note]:
         for size in sorted(said.difference(here)):
             text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"
             yield Note(text, "other-blocks")
-        yield from _kept_warnings(name, file.record.get("warnings"))
+        yield from _kept_warnings(name, file.record.get("warnings"), known)
 
 
-def _kept_warnings(name: str, found: object) -> Iterator[Note]:
+def _kept_warnings(name: str, found: object, known: Container[object]) -> Iterator[Note]:
     """What the command that wrote a schedule file warned of; nothing of what a person has changed there is trusted."""
     for each in found if isinstance(found, list) else ():
         if isinstance(each, dict) and isinstance(each.get("code"), str) and isinstance(each.get("text"), str):
+            if (each["code"], each["text"]) in known:
+                continue
             advice = each.get("advice")
             told = f"{shown_path(name)} was written with the warning: {each['text']}"
             yield Note(told, each["code"], advice if isinstance(advice, str) else "")
@@ -56,7 +62,7 @@ def lacking(names: Sequence[str], budgets: Sequence[int]) -> Iterator[Note]:
         if own is not None and (missing := [steps for steps in budgets if steps not in own]):
             there = [steps for steps in budgets if steps in own]
             found = f"is compared at {', '.join(map(str, there))} only" if there else "is not compared"
-            text = f"{name} has no counts for {', '.join(map(str, missing))} steps and {found}"
+            text = f"{name} has no counts for {quantity(', '.join(map(str, missing)), 'step')} and {found}"
             yield Note(text, "budgets-missing", "search at these budgets, or compare a curve such as beta:A,B")
 
 
@@ -66,23 +72,28 @@ def alike(settings: Sequence[Setting]) -> Iterator[Note]:
     for setting in settings:
         name = first.setdefault((setting.steps, setting.key), setting.label)
         if name != setting.label:
-            yield Note(f"at {setting.steps} steps {setting.label} has the same counts as {name}")
+            yield Note(f"at {quantity(setting.steps, 'step')} {setting.label} has the same counts as {name}")
 
 
 def _tokens(file: ScheduleFile) -> str:
     """The length that a file was tuned for; a mean of many with its range, where the file says so."""
     found = file.record.get("lengths")
     if not isinstance(found, dict) or found.get("fixed", True):
-        return f"{file.length} tokens"
+        return quantity(file.length, "token")
     return f"{file.length} tokens (the mean of {found.get('least')} to {found.get('most')})"
 
 
 def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:
     """A note where a file was tuned for another model, other data or code than those here: it may be worth less."""
-    found, here = file.record.get("fingerprints") or {}, run.fingerprints
+    found, here = file.record.get("fingerprints") or {}, dict(run.fingerprints)
+    data, other_data = "dataset", "other data or other sizes of splits"  # files of old, which know the whole only
+    if run.dataset is not None and "searched" in found:
+        data, other_data, here["searched"] = "searched", "other examples of tune and choose", run.dataset.searched
+    if isinstance(seed := file.record.get("seed"), int) and seed != run.config.seed:
+        other_data = f"seed {cut(seed)}, not {run.config.seed}, and so on other examples"
     names = {
         "model": "another model",
-        "dataset": "other data or another seed",
+        data: other_data,
         "code": "other code",
         "task": "another task",
     }

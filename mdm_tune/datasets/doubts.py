@@ -14,11 +14,15 @@ __all__ = ["doubts", "framed"]
 Told = tuple[str, str, str]  # a text, the code by which a program knows it, and what to do
 
 
-def doubts(dataset: Dataset) -> Iterator[Told]:
-    """What may be wrong with the examples, each with its code and with advice."""
+def doubts(dataset: Dataset, compared: bool = True) -> Iterator[Told]:
+    """What may be wrong with the examples, each with its code and with advice.
+
+    compared: whether the objective looks at references; tests of programs do not.
+    """
     yield from _cut(dataset)
     yield from _lost(dataset)
-    yield from _open(dataset)
+    if compared:
+        yield from _open(dataset)
     yield from _plain(dataset)
     yield from _grouped(dataset)
 

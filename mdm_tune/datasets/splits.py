@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -178,7 +178,15 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any example, seed or word."""
-        parts = [split.fingerprint for _, split in sorted(self.splits.items())]
+        return self._digits(self.splits)
+
+    @property
+    def searched(self) -> str:
+        """As ``fingerprint``, of what a search decides by: what report has changes nothing."""
+        return self._digits([use for use in self.splits if use != "report"])
+
+    def _digits(self, uses: Iterable[Use]) -> str:
+        parts = [self.splits[use].fingerprint for use in sorted(uses)]
         return hashlib.sha256("\n".join([*parts, *sorted(self.words or ())]).encode()).hexdigest()[:16]
 
 

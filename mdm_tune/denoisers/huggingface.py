@@ -230,10 +230,11 @@ def load_huggingface(
     unseen = partial(_padding_is_unseen, denoiser, rows)
     found, notes = checked(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
     read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
-    said = [*([] if config.family else [read]), *unused, *doubtful_mask(tokenizer, mask_id)]
+    doubts = [*unused, *doubtful_mask(tokenizer, mask_id)]
     if longest < stated:
-        said.append(f"{where} takes rows of at most {longest} tokens: its positions do not reach {stated}")
-    return Loaded(found, codec, config.length or longest, tuple(said + notes), fingerprint(model, checkpoint.config))
+        doubts.append(f"{where} takes rows of at most {longest} tokens: its positions do not reach {stated}")
+    said, digits = [*([] if config.family else [read]), *doubts, *notes], fingerprint(model, checkpoint.config)
+    return Loaded(found, codec, config.length or longest, tuple(said), digits, tuple(doubts))
 
 
 def _probe(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> tuple[Tensor, slice]:

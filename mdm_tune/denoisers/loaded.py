@@ -14,7 +14,8 @@ __all__ = ["Loaded"]
 class Loaded:
     """A model from outside the package, ready to be asked.
 
-    length: the longest sequence that is used, in tokens. notes: what a user should know, each a sentence. fingerprint:
+    length: the longest sequence that is used, in tokens. notes: what a user should know, each a sentence. doubts:
+    those notes that a result keeps as warnings. fingerprint:
     sixteen hex digits; equal means the same weights.
     """
 
@@ -23,6 +24,7 @@ class Loaded:
     length: int
     notes: tuple[str, ...]
     fingerprint: str
+    doubts: tuple[str, ...] = ()
 
     @property
     def clock(self) -> Clock | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 
 __all__ = [
     "AncestralCurve",
@@ -118,8 +119,8 @@ class Optima:
             return (1,) * length
         if not self.fewest <= steps <= len(self.nelbo):
             raise InputError(
-                f"an optimum needs at least {self.fewest} steps and was looked for up to {len(self.nelbo)}, "
-                f"got {steps}; give a number in this range"
+                f"an optimum needs at least {quantity(self.fewest, 'step')} and was looked for up to "
+                f"{len(self.nelbo)}, got {steps}; give a number in this range"
             )
         revealed = [length]
         for step in reversed(range(steps)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mdm_tune.errors import InputError
-from mdm_tune.messages import shown
+from mdm_tune.messages import cut, shown
 from mdm_tune.numerals import decimal
 
 __all__ = ["FORMS", "Adaptive", "parse_adaptive"]
@@ -65,5 +65,7 @@ def _number(text: str, value: str, kind: Kind) -> float:
         number = math.nan
     if not 0 <= number <= most:
         rule = "a number of at least 0" if most > 1 else "a probability from 0 to 1"
-        raise InputError(f"{kind} needs {rule}, got {shown(text)}; leave it out with its sign, or write one of {FORMS}")
+        alone = text[: len(text) - len(value) - 1] if value else text[:-1]
+        sign = "@" if kind == "quota" else ":"
+        raise InputError(f"{kind} needs {rule}, got {shown(text)}; write {cut(alone)} alone, or {cut(alone)}{sign}0.9")
     return number

@@ -149,10 +149,10 @@ class _State:
         uniform = self._noise("token", active, address if ranked_by_token else 0)
         shuffle = self._noise("order", active, address) if self.drawing.confidence_temperature > 0 else None
         names = active + self.first_row
-        for mine, at, predicted in self.ask(self.tokens[active], wanted[active], names, f"at step {step}"):
+        for mine, at, predicted in self.ask(self.tokens[active], wanted[active], names, f"at step {step + 1}"):
             rows, log_p = active[mine], predicted
             if not self.drawing.end_drawn:
-                where = f"besides the end tokens, which are never drawn, at step {step}"
+                where = f"besides the end tokens, which are never drawn, at step {step + 1}"
                 log_p = log_probabilities(predicted.index_fill(1, self.ends, -torch.inf), names[mine], where)
             chosen, scores = draw(self.drawing, log_p, uniform[mine, at])
             self.scores[rows, at] = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
