@@ -108,9 +108,13 @@ def row_record(scores: Scores, metric: str) -> Record:
 
 
 def nfe_record(scores: Scores) -> Record:
-    """Mean denoiser calls of a row, with their interval where rows differ."""
-    calls = None if scores.calls is None else estimate(scores.calls, groups=scores.groups)
-    return {"nfe": scores.nfe, "nfe_ci": None if calls is None else interval_record(calls.ci)}
+    """Mean denoiser calls of a row, with their interval where rows differ: each takes its counts' calls at most."""
+    if scores.calls is None:
+        return {"nfe": scores.nfe, "nfe_ci": None}
+    most = scores.setting.length if scores.setting.counts is None else scores.setting.nfe
+    bounds = float(min(1, scores.calls.min())), float(max(most, scores.calls.max()))
+    calls = estimate(scores.calls, bounds=bounds, groups=scores.groups)
+    return {"nfe": scores.nfe, "nfe_ci": interval_record(calls.ci)}
 
 
 def comparison_records(scores: Sequence[Scores]) -> list[Record]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, t
 
-from mdm_tune.search.claims import differing_of
+from mdm_tune.search.claims import MANY, differing_of
 from mdm_tune.statistics import CONFIDENCE, FEWEST, Bounds, corrected, interval_of_equal, lower_bounds
 
 Values = NDArray[np.float64]
@@ -199,7 +199,7 @@ Where nine of ten pairs of answers are alike, ten pairs often show no difference
 ## When a gain is claimed where there is none
 
 A search claims a gain where the interval lies above 0 and enough examples differ: 10 where all differences have one
-size, as those of right and wrong answers have, and 30 where they have several, since of few differences the largest
+size, as those of right and wrong answers have, and {many} where they have several, since of few differences the largest
 losses are often unseen. The laws here have the mean 0, and most of them are skewed to the left, which makes small
 samples look better than they are. Per cent of samples, by the number of examples. All laws but one keep to what is
 allowed; gains on log-normal losses are claimed too often below 128 examples, by up to three times.
@@ -240,6 +240,7 @@ def main() -> None:
     sizes = tuple(size for size in SIZES if size >= FEWEST)
     page = PAGE.format(
         fewest=FEWEST,
+        many=MANY,
         repeats=REPEATS,
         error=2 * (0.05 * 0.95 / REPEATS) ** 0.5,
         low=LOW,
