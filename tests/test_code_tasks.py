@@ -272,3 +272,16 @@ def test_a_section_dumps_to_yaml_and_back(mbpp: Path) -> None:
     given = config(type="humaneval", path=str(SHIPPED), tune={"task": "mbpp", "path": str(mbpp), "examples": 8})
     again = yaml.safe_load(yaml.safe_dump(given.model_dump(mode="json")))
     assert config(**again) == given
+
+
+@pytest.mark.parametrize(("folds", "needed"), [(2, 32), (5, 20), (6, 20)])
+def test_too_few_problems_say_how_many_are_needed(folds: int, needed: int, tmp_path: Path) -> None:
+    file = tmp_path / "few.jsonl"
+
+    def of(count: int) -> CodeTask:
+        file.write_text("\n".join(json.dumps(problem(n)) for n in range(11, 11 + count)) + "\n", encoding="utf-8")
+        return task(type="mbpp", path=str(file), folds=folds, fold=0, shots=0)
+
+    with pytest.raises(InputError, match=f"at least 16 are needed, 8 for each, of {needed} in all with {folds} folds"):
+        of(needed - 1)
+    assert len(of(needed).examples("tune")) == 8

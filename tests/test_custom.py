@@ -98,7 +98,7 @@ def build():
     assert isinstance(loaded.denoiser, EqualLengths)  # the id -1 at padding is a token like others to this network
     assert not loaded.denoiser.inner.training  # type: ignore[attr-defined]
     (note,) = loaded.notes
-    assert "only rows of equal length share a call" in note
+    assert "only rows of equal length share a call" in note and loaded.doubts == ()  # nothing to do about it
 
 
 @pytest.mark.parametrize(
