@@ -66,13 +66,15 @@ def left_behind(budget: Record) -> str:
     if ends is not None and ends[0] is not None:
         steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
     verdict = f"linear needs {steps} to be as good" if budget["gain_expected"] else "no gain over linear here"
+    where = f"above the optimum over all{share}"
+    if gap["nelbo"] < 0:
+        where = "below the optimum over all"
+        found = {**found, "nelbo": -found["nelbo"], "ci": found["ci"] and [-end for end in reversed(found["ci"])]}
+        where += ", within the noise" if found["ci"] is None or found["ci"][0] <= 0 else ""
     if is_exact(found):
-        return (
-            f"{budget['steps']} steps: {verdict}; the best Beta is {gap['nelbo']:.3g} nats above the optimum over "
-            f"all{share}"
-        )
+        return f"{budget['steps']} steps: {verdict}; the best Beta is {abs(gap['nelbo']):.3g} nats {where}"
     kept = " and takes its place" if budget["optimum"]["same_counts_as"] == "beta" else ""
     return (
         f"{budget['steps']} steps: {verdict}; on examples that chose neither the best Beta is "
-        f"{estimated(found, 'nelbo')} nats above the optimum over all{share}{kept}"
+        f"{estimated(found, 'nelbo')} nats {where}{kept}"
     )

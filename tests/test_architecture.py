@@ -193,6 +193,7 @@ SIDEWAYS = {
     ("config.models", "denoisers.families"),
     ("config.rules", "sampling.adaptive_names"),
     ("config.rules", "schedules"),
+    ("config.rules", "statistics"),
     ("config.sampler", "denoisers.families"),
     ("counts", "schedules"),
     ("denoisers.asking", "guard"),

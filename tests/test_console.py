@@ -398,6 +398,17 @@ def test_what_is_left_behind_is_said_in_one_sentence() -> None:
         "over all"
     )
     assert "2 steps: no gain over linear here; on" in left_behind({**budget, "gain_expected": False})
+    noise = {**budget["gap"], "nelbo": -0.12, "excess_ratio": 0.913}
+    noise["measured"] = {"nelbo": -0.12, "ci": [-0.5, 0.12]}
+    assert left_behind({**budget, "gap": noise}).endswith(
+        "the best Beta is 0.12 [-0.12, 0.50] nats below the optimum over all, within the noise"
+    )
+    noise["measured"] = {"nelbo": -0.12, "ci": [-0.5, -0.02]}
+    assert left_behind({**budget, "gap": noise}).endswith("0.12 [0.02, 0.50] nats below the optimum over all")
+    noise["measured"] = {"nelbo": -0.12, "ci": None, "no_interval": "too few examples"}
+    assert left_behind({**budget, "gap": noise}).endswith(
+        "0.12 (too few examples) nats below the optimum over all, within the noise"
+    )
     same = {**budget, "optimum": priced(98.25, same_counts_as="beta")}
     assert left_behind(same).endswith("and takes its place")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from mdm_tune.datasets.doubts import doubts
 from mdm_tune.datasets.splits import Use, bundled, law_dataset, text_dataset
-from mdm_tune.denoisers.analytic import Parity
+from mdm_tune.denoisers.analytic import Parity, RepeatedBit
 from mdm_tune.errors import InputError
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
@@ -104,3 +105,11 @@ def test_bundled_names() -> None:
     assert bundled("some/folder") == Path("some/folder")
     with pytest.raises(InputError, match="no bundled data called 'txet'; the package ships text"):
         bundled("package:txet")
+
+
+@pytest.mark.parametrize(("size", "few"), [(8, True), (9, True), (10, False)])
+def test_fewer_examples_than_an_interval_takes_are_told_at_once(size: int, few: bool) -> None:
+    told = list(doubts(law_dataset(RepeatedBit(4), {"tune": 10, "report": size}, 0)))
+    expected = f"an interval takes 10 examples, and there are {size} in report: values there have none, and no gain can"
+    assert [code for _, code, _ in told] == (["no-interval"] if few else [])
+    assert all(text.startswith(expected) for text, _, _ in told)

@@ -20,6 +20,7 @@ from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.pricing import AncestralCurve, nelbo, order_kl
 from mdm_tune.schedules import parse_schedule
 from mdm_tune.search.tuning import TrialDone
+from mdm_tune.statistics import estimate
 from tests.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
 
 BOX = (0.1, 10.0)
@@ -211,3 +212,21 @@ def test_the_profile_depends_on_its_own_split_alone_and_says_why_it_is_measured_
     again = CliRunner().invoke(app, [*command, "--set", "profile.points=5", "--seed", "1"])
     assert "measured anew, because of another split, profile" in again.stderr
     assert json.loads(again.stdout)["notes"][0].startswith("the profile in the folder was measured anew")
+
+
+def test_intervals_of_cross_entropies_and_prices_end_at_zero() -> None:
+    """One surprise in 16 examples, whose interval as that of any value begins below 0."""
+    values = np.zeros((16, 2))
+    values[3] = [8.0, 4.0]
+    found = Profile(2, 2, 4, np.arange(2), values, False)
+    assert found.intervals is not None
+    for node in range(2):
+        whole = estimate(values[:, node]).ci
+        assert whole is not None and whole[0] < 0 and found.intervals[node] == pytest.approx([0.0, whole[1]])
+    price = found.price(np.ones(2))
+    raw = estimate(values.sum(axis=1)).ci
+    assert raw is not None and raw[0] < 0 and price.ci == (0.0, raw[1]) and price.value == 0.75
+    sure = Profile(2, 2, 4, np.arange(2), values + 9.0, False).price(np.ones(2))
+    assert sure.ci == pytest.approx((raw[0] + 18, raw[1] + 18))
+    less = found.estimated(-values.sum(axis=1)).ci
+    assert less is not None and less[0] < 0  # a difference may be negative

@@ -87,7 +87,7 @@ def test_a_profile_and_its_files_keep_the_warning(garbage: str, tmp_path: Path) 
 
 
 def test_a_sound_run_has_no_warning(tmp_path: Path) -> None:
-    config(tmp_path, dataset__tune=32, profile__examples=32)
+    config(tmp_path, dataset__tune=32, dataset__choose=16, profile__examples=32)
     command = [str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]
     for name in ("profile", "search", "evaluate", "sample"):
         assert call(name, *command)["warnings"] == []
@@ -111,7 +111,7 @@ def test_what_a_profile_does_not_price_is_named(sampler: dict[str, Any], told: s
 
 
 def test_a_profile_of_few_examples_says_so(tmp_path: Path) -> None:
-    config(tmp_path)  # 12 of them
+    config(tmp_path, dataset__choose=10)  # 12 of them
     (found,) = call("profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"))["warnings"]
     assert found["code"] == "few-examples" and "rests on 12 independent examples" in found["text"]
 
@@ -156,7 +156,7 @@ def test_only_a_winner_that_passes_through_is_flagged() -> None:
 
 def test_budgets_that_a_file_lacks_and_schedules_that_are_one_are_said(tmp_path: Path) -> None:
     """Counts for 4 steps among budgets 2 and 4; and linear as counts is linear."""
-    config(tmp_path)
+    config(tmp_path, dataset__choose=10)
     command = ["evaluate", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"), "--steps", "2", "--steps", "4"]
     result = CliRunner().invoke(app, [*command, "--schedule", "linear", "--schedule", "counts:5,5,5,5", "--json"])
     record = json.loads(result.stdout)

@@ -16,6 +16,7 @@ from mdm_tune.messages import cut
 from mdm_tune.reading import expanded
 from mdm_tune.sampling.adaptive_names import parse_adaptive
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
+from mdm_tune.statistics import FEWEST
 
 __all__ = [
     "ALIASES",
@@ -196,8 +197,8 @@ def one_length(sequences: dict[str, float]) -> dict[str, float]:
 def large_enough(size: int) -> int:
     if size < SMALLEST_SPLIT:
         raise ValueError(
-            f"must be at least {SMALLEST_SPLIT}, because fewer examples are too few for an interval, "
-            f"got {size}; give {SMALLEST_SPLIT} or more"
+            f"must be at least {SMALLEST_SPLIT}, because fewer examples say next to nothing of others, got {size}; "
+            f"give {FEWEST} or more, which an interval takes"
         )
     return size
 

@@ -25,6 +25,7 @@ def doubts(dataset: Dataset, compared: bool = True) -> Iterator[Told]:
         yield from _open(dataset)
     yield from _plain(dataset)
     yield from _grouped(dataset)
+    yield from _few(dataset)
 
 
 def framed(dataset: Dataset) -> str:
@@ -122,6 +123,19 @@ def _grouped(dataset: Dataset) -> Iterator[Told]:
         )
     for note in dataset.notes:
         yield note, "cut-groups", "choose sizes that whole groups fill"
+
+
+def _few(dataset: Dataset) -> Iterator[Told]:
+    """Which uses have too few examples for an interval; of groups ``_grouped`` says so."""
+    few = {use: len(split.ids) for use, split in dataset.splits.items() if not split.shared and len(split.ids) < FEWEST}
+    if few:
+        told = ", ".join(f"{count} in {use}" for use, count in few.items())
+        yield (
+            f"an interval takes {FEWEST} examples, and there are {told}: values there have none"
+            + (", and no gain can be claimed" if "report" in few else ""),
+            "no-interval",
+            f"give {FEWEST} or more, and for a gain many more",
+        )
 
 
 def _plain(dataset: Dataset) -> Iterator[Told]:

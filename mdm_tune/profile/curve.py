@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.profile.intervals import Groups, independent, standard_errors
+from mdm_tune.profile.intervals import Groups, from_zero, independent, standard_errors
 from mdm_tune.statistics import FEWEST, TOO_FEW, Estimate, estimate
 
 __all__ = ["Profile", "Rise", "finite_lists", "visible_of"]
@@ -92,12 +92,12 @@ class Profile:
 
     @property
     def intervals(self) -> Floats | None:
-        """The 95 % intervals of ``mean`` (nodes, 2), those of all other values; None if exact, or of few examples."""
+        """The 95 % intervals of ``mean`` (nodes, 2), as of all values, from 0 on; None if exact, or of few examples."""
         if self.exact or self.independent < FEWEST:
             return None
         mean = self.mean
         tokens = mean + self.shares[:, None] * (self.values - mean)  # (examples, nodes), whose plain mean is the mean
-        return np.array([estimate(node, groups=self.groups).ci for node in tokens.T])
+        return np.array([from_zero(estimate(node, groups=self.groups)).ci for node in tokens.T])
 
     @property
     def no_interval(self) -> str | None:
@@ -216,7 +216,11 @@ class Profile:
 
     def price(self, weights: Floats) -> Estimate:
         """NELBO, nats per sequence, with its interval over examples; without one if exact."""
-        return self.estimated(self.prices(weights))
+        return self.priced(self.prices(weights))
+
+    def priced(self, prices: Floats) -> Estimate:
+        """``estimated`` of prices (examples,), whose interval ends at 0: they are sums of cross-entropies."""
+        return from_zero(self.estimated(prices))
 
     def estimated(self, prices: Floats) -> Estimate:
         """The mean of prices (examples,) with its interval; without one if exact."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Groups", "group_numbers", "independent", "standard_errors"]
+from mdm_tune.statistics import Estimate
+
+__all__ = ["Groups", "from_zero", "group_numbers", "independent", "standard_errors"]
 
 Floats = NDArray[np.float64]
 Groups = Sequence[str]  # one name for each example
@@ -37,3 +40,8 @@ def standard_errors(residuals: Floats, groups: Groups | None = None) -> Floats:
     sums = np.zeros((number, residuals.shape[1]))
     np.add.at(sums, group_numbers(count, groups), residuals)
     return np.asarray(np.sqrt(number / (number - 1) * (sums**2).sum(axis=0)) / count)
+
+
+def from_zero(found: Estimate) -> Estimate:
+    """The interval without what lies below 0, for means of what is never negative."""
+    return found if found.ci is None else replace(found, ci=(max(found.ci[0], min(found.value, 0.0)), found.ci[1]))

@@ -92,7 +92,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     for name, (schedule, setting) in found.items():
         more = profile.estimated(prices[name] - prices["linear"])
         between = float(weights_of(setting) @ profile.bracket * profile.scale)
-        priced[name] = Priced(schedule, setting, profile.estimated(prices[name]), more, between, prices[name])
+        priced[name] = Priced(schedule, setting, profile.priced(prices[name]), more, between, prices[name])
     curve, lowest = chooser.pricer.curve, chooser.pricer.floor
     on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
     size = chooser.sampler.block_length
@@ -222,7 +222,7 @@ def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
     for fold in profiles.folds:  # the same examples in all kinds of blocks
         others = np.setdiff1d(np.arange(number), fold.rows)
         prices[fold.rows] = min(kinds, key=lambda each: float(each.prices[others].mean())).prices[fold.rows]
-    return _schedule_entry(best, profiles.profile.estimated(prices))
+    return _schedule_entry(best, profiles.profile.priced(prices))
 
 
 def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Record:
@@ -241,7 +241,7 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "cross_entropy_no_interval": profile.no_interval,
         "content": None if profile.apart is None else [row[0] for row in finite_lists(profile.apart)],
         "end_of_text": None if profile.apart is None else [row[1] for row in finite_lists(profile.apart)],
-        "one_token_per_step": _nelbo(profile.estimated(_one_by_one(profiles))),
+        "one_token_per_step": _nelbo(profile.priced(_one_by_one(profiles))),
         "held_out": None if profile.exact else bool(profiles.folds),
         "budgets": [_budget_record(budget) for budget in budgets],
         "optimum_nelbo": None if profiles.pricer.bernoulli else _frontier(profiles),
