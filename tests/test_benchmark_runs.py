@@ -188,7 +188,7 @@ def test_a_profile_on_references_own_answers_and_a_file(place: Path, tmp_path: P
     assert reference["revealed"][0] == 0 and apart[0] == pytest.approx(reference["cross_entropy"][0], rel=1e-6)
     dataset = build(load_config(Path(file)), Permissions(trust_code=True)).dataset
     assert dataset is not None
-    assert [each["id"] for each in lines(kept)] == list(dataset.splits["tune"].ids)
+    assert [each["id"] for each in lines(kept)] == list(dataset.splits["tune"].shuffled().ids)
 
 
 def test_a_task_without_references_needs_the_models_answers(place: Path, tmp_path: Path) -> None:

@@ -243,5 +243,6 @@ def test_a_budget_that_a_block_length_cannot_have_is_refused_before_anything_is_
         result = CliRunner().invoke(app, [command, str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")])
         assert result.exit_code == 2
         assert "2 steps are fewer than the 4 blocks of 2 tokens" in result.stderr
-        assert "2 with 4, 8; 4, 8 with 2" in result.stderr
+        legal = "4 to 8" if command == "profile" else "4, 8"  # the optimum on a profile shares steps out unevenly
+        assert f"2 with 4, 8; {legal} with 2" in result.stderr
     assert not (tmp_path / "run" / "schedule.yaml").exists()

@@ -374,7 +374,7 @@ def test_a_schedule_file_that_crosses_a_block_is_refused(tmp_path: Path) -> None
 def test_a_measured_search_runs_with_blocks(tmp_path: Path) -> None:
     config(
         tmp_path,
-        dataset={"type": "law", "tune": 8, "choose": 8, "report": 8},
+        dataset={"type": "law", "tune": 8, "choose": 8, "report": 10},
         objective={"metric": "path_nll"},
         sampler={"steps": [4], "block_length": 4, "order": "margin"},
     )

@@ -49,7 +49,7 @@ def test_finalists_are_chosen_on_examples_that_the_search_has_not_seen(tmp_path:
         counts = to_counts(parse_schedule(found["schedule"]), 4, 20)
         expected = nelbo(raw, linear) + nelbo(curve, counts) - nelbo(curve, linear)  # linear's is that of the losses
         assert found["value"] == pytest.approx(expected, rel=1e-12)
-        assert found["ci"][0] < found["value"] < found["ci"][1]
+        assert found["ci"] is None and found["no_interval"] == "too few examples"  # 8 of them
 
 
 def test_an_interruption_while_measuring_tells_a_command_that_works(

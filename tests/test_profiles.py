@@ -157,6 +157,8 @@ def test_evaluate_lists_the_optimum_among_rows_and_comparisons(tmp_path: Path) -
         "second": "optimum",
         "steps": 3,
         "ci": None,
+        "no_interval": "exact",
+        "independent": None,
         "difference": pytest.approx(gap, abs=1e-12),
     }
     assert gap > 0.1
