@@ -237,8 +237,9 @@ def test_a_search_counts_groups_and_says_so(found: tuple[dict[str, Any], Path]) 
     priced = ("profile", str(folder / "c.yaml"), "--set", "profile.tolerance=0.01", "--output", str(folder / "p"))
     result = CliRunner().invoke(app, [*priced, "--json"])
     assert result.exit_code == 0, result.output
-    record = json.loads(result.stdout)  # four groups have no interval, which is no number of JSON
-    assert record["precision"] is None and "profile-precision" in [each["code"] for each in record["warnings"]]
+    record = json.loads(result.stdout)  # no interval is shown of four groups; Student's says when to stop
+    assert record["precision"] > 0.01 and "profile-precision" in [each["code"] for each in record["warnings"]]
+    assert record["cross_entropy_ci"] is None and record["cross_entropy_no_interval"] == "too few examples"
 
 
 # --- statistics -----------------------------------------------------------------------------------
