@@ -292,7 +292,7 @@ def test_dry_run_counts_the_profile_that_a_search_starts_from(
         (("evaluate", MARKOV, "--schedule", "linaer"), ("linaer", "linear")),
         (("evaluate", MARKOV, "--schedule", "beta:0,1"), ("1e-06 <= a", "0.0")),
         (("evaluate", MARKOV, "--schedule", "counts:1,2", "--steps", "2"), ("counts:1,2", "32")),
-        (("evaluate", MARKOV, "--schedule", "counts:16,16", "--steps", "4"), ("counts:16,16", "[4]", "--steps")),
+        (("evaluate", MARKOV, "--schedule", "counts:16,16", "--steps", "4"), ("counts:16,16", "got 4;", "--steps")),
         (("evaluate", MARKOV, "--schedule", "nothing.yaml"), ("nothing.yaml", "No such file")),
         (("evaluate", MARKOV, "--steps", "0"), ("--steps must be from 1 to 65536", "got 0; give 1 or more")),
         (("evaluate", MARKOV, "--show-differences"), ("--show-differences", "computed exactly")),
