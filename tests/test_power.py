@@ -142,3 +142,14 @@ def test_answers_to_one_prompt_count_once() -> None:
     one, two = (replace(scored(each, n), groups=names) for n, each in enumerate((np.zeros(64), np.repeat(units, 4))))
     found = detectable(one, two, 64, 1)
     assert found is not None and found.gain == pytest.approx(smallest_gain(units, 64, 0.95, 1.0), rel=1e-6)
+
+
+def test_balanced_differences_with_some_ties_show_a_gain() -> None:
+    """A sixth of ties and as many wins as losses, of many sizes: near the normal approximation, and never nothing."""
+    rng = np.random.default_rng(3)
+    pilot = np.where(rng.random(36) < 1 / 6, 0.0, rng.normal(0, 0.1, 36))
+    pilot[:2] = 0.0
+    expected = 2.8 * 0.1 * math.sqrt(5 / 6) / math.sqrt(512)
+    assert 0.7 * expected < smallest_gain(pilot, 512, 0.95, 1.0) < 1.6 * expected
+    halves = np.array([1.0, -1.0] * 16)  # right against wrong throughout: a gain takes losses away
+    assert 0.08 < smallest_gain(halves, 512, 0.95, 1.0) < 0.2

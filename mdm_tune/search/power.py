@@ -55,12 +55,13 @@ def smallest_gain(differences: Values, count: int, confidence: float, span: floa
     place = rng.random((searches, count))
     drawn = rng.choice(sizes, (searches, count)) if len(sizes) else np.full((searches, count), span)
 
-    def power(wins: float) -> float:
-        signs = np.where(place < wins, 1.0, 0.0) - np.where(place >= 1 - losses, 1.0, 0.0)
+    def power(gain: float) -> float:
+        lost = min(losses, (1 - gain) / 2)  # where all examples differ already, losses become wins
+        signs = np.where(place < lost + gain, 1.0, 0.0) - np.where(place >= 1 - lost, 1.0, 0.0)
         return float(claimed(signs * drawn, confidence, span).mean())
 
-    wins = _least(power, losses, 1 - losses)
-    return math.inf if wins is None else float((wins - losses) * (sizes.mean() if len(sizes) else span))
+    gain = _least(power, 0.0, 1.0)
+    return math.inf if gain is None else gain * float(sizes.mean() if len(sizes) else span)
 
 
 def _shifted(differences: Values, shape: tuple[int, int], confidence: float, rng: np.random.Generator) -> float:
