@@ -116,11 +116,12 @@ def test_overrides(tmp_path: Path) -> None:
     assert refused > CASES / 2
 
 
-def test_configs_and_schedule_files_with_bytes_changed(tmp_path: Path) -> None:
+def test_configs_and_schedule_files_with_bytes_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a short path, whatever the folder of the test is called
     rng = random.Random(12)
     budget = {"steps": 3, "schedule": "counts:1,2,5", "counts": [1, 2, 5], "alphas": None, "block_length": 8}
     record = {"format": "mdm-tune-schedule-1", "length": 8, "budgets": [budget], "sampler": {"counts": "one-per-step"}}
-    path = tmp_path / "x.yaml"
+    path = Path("x.yaml")
     for reader, text in ((load_config, yaml_text(whole())), (load_schedule, yaml_text(record))):
         for _ in range(CASES // 2):
             content = bytearray(text.encode())

@@ -24,7 +24,11 @@ def test_a_profile_of_65536_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = MarkovChain.sticky(2, 0.1, 65_536)
     with pytest.raises(InputError, match=r"65,536 positions needs 160\.0 GiB of memory, and 30\.0 GiB are free; lower"):
         chain.profile()
-    assert len(chain.profile(block_length=16)) == 65_536
+    there(monkeypatch, 30 * MIB)
+    short = MarkovChain.sticky(2, 0.1, 1024)
+    with pytest.raises(InputError, match=r"1,024 positions needs 40\.0 MiB of memory"):
+        short.profile()
+    assert len(short.profile(block_length=16)) == 1024
 
 
 def test_a_chain_of_many_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
