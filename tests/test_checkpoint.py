@@ -254,13 +254,13 @@ def test_foreign_code_needs_trust_before_anything_is_loaded(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"vocab_size": True}, "vocab_size"),
+        ({"vocab_size": True}, "vocab_size|found element of type bool"),
         ({"vocab_size": -3}, "negative dimension"),
-        ({"pad_token_id": "a"}, "Validation error for field 'pad_token_id': "),
+        ({"pad_token_id": "a"}, "Validation error for field 'pad_token_id': |'<' not supported between"),
         ({"pad_token_id": 10**30}, "Padding_idx"),
         ({"auto_map": "x"}, r"auto_map of config\.json in .* must be a mapping, got 'x'"),
         ({"model_type": ["bert"]}, "cannot be loaded|no tokenizer can be loaded"),
-        ({"dtype": 7}, "cannot be loaded"),
+        ({"dtype": 7, "torch_dtype": 7}, "cannot be loaded|can be loaded from"),  # the second is for transformers 4
         (
             {"num_hidden_layers": 10**9},
             r"num_hidden_layers of config\.json in .* must be at most 10000, got 1000000000",
