@@ -30,8 +30,11 @@ from mdm_tune.metrics.reported import Mauve, text_metrics
 from mdm_tune.models import law_of, load_model, placed
 from mdm_tune.permissions import Permissions
 from mdm_tune.results import RunFolder
+from mdm_tune.sampling.cluster import require_ray
+from mdm_tune.sampling.devices import Devices, RayDevices, in_words
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import load_external
+from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules import Linear, parse_schedule
 from mdm_tune.search.proposals import SearchSettings
@@ -57,7 +60,6 @@ class Run:
     evaluator: Evaluator
     search: SearchSettings
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
-    replicas: Replicas | None = None
     code: str | None = None
     benchmark: Benchmark | None = None
 
@@ -85,37 +87,48 @@ class Run:
 
 
 @contextmanager
-def opened(config: Config, devices: Sequence[str] = ("cpu",), allow: Permissions = Permissions()) -> Iterator[Run]:
-    """A run whose rows are shared by one process per device; in this process alone where there is only the CPU.
+def opened(config: Config, devices: Devices = ("cpu",), allow: Permissions = Permissions()) -> Iterator[Run]:
+    """A run whose rows are filled by one replica of the model per device; in this process where there is one device.
 
-    Raises InputError as ``build`` does, and for an exact law on a GPU.
+    Raises InputError as ``build`` and ``Replicas`` do, and for an exact law on a GPU.
     """
     if config.sampler.target is not None:
         yield _with_own_code(config, config.sampler.target, devices, allow)
         return
-    replicated, free = placed(config.model, devices, allow)
-    run = build(config, allow)
-    if tuple(devices) == ("cpu",):
+    if isinstance(devices, RayDevices):
+        replicated, free = None, None
+    else:
+        replicated, free = placed(config.model, devices, allow)
+    if replicated is not None and len(replicated) == 1:
+        run = build(config, allow, replicated[0], free)
+        _check_law(run, replicated)
         yield run
         return
+    require_ray()  # said before a model is loaded
+    run = build(config, allow)
+    if replicated is not None:
+        _check_law(run, replicated)
+    make = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
+    on_cpus = law_of(run.model) is not None
+    with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus) as replicas:
+        run.evaluator.pool = replicas
+        yield run
+
+
+def _check_law(run: Run, devices: Sequence[str]) -> None:
     if law_of(run.model) is not None and set(devices) != {"cpu"}:
         raise InputError(
-            f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model {config.model.type}; "
-            "give cpu or cpu:2"
+            f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model "
+            f"{run.config.model.type}; give cpu or cpu:2"
         )
-    with Replicas(
-        partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free), replicated
-    ) as replicas:
-        run.evaluator.unmask, run.evaluator.copies = replicas.unmask, len(replicated)
-        yield replace(run, replicas=replicas)
 
 
-def _with_own_code(config: Config, target: str, devices: Sequence[str], allow: Permissions) -> Run:
+def _with_own_code(config: Config, target: str, devices: Devices, allow: Permissions) -> Run:
     """A run whose rows are filled by the user's own generate code, in this process."""
-    if len(devices) > 1:
+    if isinstance(devices, RayDevices) or len(devices) > 1:
         raise InputError(
-            f"--devices: external code runs in this process and on one device, got {', '.join(devices)}; give one, or "
-            "start more workers with --workers"
+            "--devices: external code runs in this process and on one device, got "
+            f"{', '.join(in_words(devices))}; give one"
         )
     run, options = build(config, allow, devices[0]), config.sampler.options
     denoiser = run.evaluator.denoiser
@@ -137,9 +150,17 @@ def _guided(denoiser: Denoiser, config: Config, length: int, closing: int) -> De
     return Guided(denoiser, config.sampler.guidance, length, closing) if config.sampler.guidance else denoiser
 
 
-def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu") -> Run:
-    """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined."""
-    model = load_model(config.model, device, allow)
+def build(
+    config: Config,
+    allow: Permissions = Permissions(),
+    device: str = "cpu",
+    free: Mapping[str, int] | None = None,
+) -> Run:
+    """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined.
+
+    free: see ``load_model``.
+    """
+    model = load_model(config.model, device, allow, free)
     if model.clock is not None and (moment := RunFolder(config.output).kept_moment()) is not None:
         model.clock.now = moment  # so that a run that goes on has the prompts that it began with
     benchmark = None
@@ -162,6 +183,7 @@ def build(config: Config, allow: Permissions = Permissions(), device: str = "cpu
     evaluator = Evaluator(
         _guided(model.denoiser, config, length, _closing(dataset)), length, sampler, metric, dataset, lengths
     )
+    evaluator.pool = Here(evaluator.denoiser, device)
     search = SearchSettings(
         config.search.strategy,
         config.search.trials,

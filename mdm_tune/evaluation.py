@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +21,8 @@ from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
-from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
+from mdm_tune.sampling.pieces import Filling, Here, Pool, Task, fill, filling
+from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 from mdm_tune.schedules import Schedule
 from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.statistics import CONFIDENCE, Bounds, Estimate, constant, estimate, grouped
@@ -74,12 +78,12 @@ class Scores:
 class Evaluator:
     """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
 
-    length: positions to fill. dataset: None only with an exact metric. unmask: set it to ``sampling.unmask``
-    without its denoiser where something else than this process's own denoiser fills the rows, and copies to the number
-    of processes that then share them. clocked(calls, seconds): told what denoiser calls, summed over examples, took
-    with the scoring of what they gave; an exact value counts as one call. block_lengths: those that are compared, the
-    sampler's own the first; schedules get their settings at the sampler's. shares: how steps are shared out among
-    blocks, by block length, where a profile says so.
+    length: positions to fill. dataset: None only with an exact metric. pool: what fills the rows, in pieces; this
+    process with the denoiser unless it is set. unmask: replaces the pool where code of the user's own fills the rows,
+    with the parameters of ``sampling.unmask`` but the denoiser. clocked(calls, seconds): told what denoiser calls,
+    summed over examples, took with the scoring of what they gave; an exact value counts as one call. block_lengths:
+    those that are compared, the sampler's own the first; schedules get their settings at the sampler's. shares: how
+    steps are shared out among blocks, by block length, where a profile says so.
     """
 
     def __init__(
@@ -95,8 +99,8 @@ class Evaluator:
         self.block_lengths = tuple(block_lengths) or (sampler.block_length,)
         self.several = len(self.block_lengths) > 1  # so that labels have to say which
         self.shares: dict[int | None, Share] = {}
+        self.pool: Pool = Here(denoiser)
         self.unmask: Callable[..., Unmasked] | None = None
-        self.copies = 1
         self.clocked: Callable[[float, float], None] = lambda calls, seconds: None
         self.record: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
         self.begun: dict[tuple[Use, tuple[float, ...]], Values] = {}  # values on the first examples of a split
@@ -239,28 +243,71 @@ class Evaluator:
     ) -> Unmasked:
         """Every row of start (rows, length) filled by the first setting, then by the next, in common batches.
 
-        All settings have the same blocks.
+        All settings have the same blocks. on_step: shown the steps of the first rows, which this process then fills.
         """
+        tokens, plan, options = self._call(settings, start, seeds, reference)
+        if self.unmask is not None:
+            return self.unmask(tokens, plan, **options)
+        # Rows of one example are in one piece, where those that are identical, as at the first step, are computed once.
+        mixed = torch.arange(len(tokens)).view(len(settings), -1).T.flatten()
+        plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
+        options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
+        options["seeds"] = options["seeds"][mixed.numpy()]
+        pool = self.pool if on_step is None else Here(self.denoiser)
+        found, back = fill(pool, tokens[mixed], plan, **options, on_step=on_step), mixed.argsort()
+        nll, bad = (None if each is None else each[back] for each in (found.nll, found.impossible))
+        return Unmasked(found.tokens[back], nll, found.nfe[back], found.denoiser_rows, found.denoiser_tokens, bad)
+
+    def _call(
+        self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64], reference: Tensor | None
+    ) -> tuple[Tensor, Plan, dict[str, Any]]:
+        """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
         size, copies = settings[0].block_length, len(settings)
         rows = start.repeat(copies, 1)
-        by_hand = self.unmask is None or on_step is not None  # only this process can show its steps
-        fill = partial(unmask, self.denoiser, on_step=on_step) if by_hand else self.unmask
-        assert fill is not None
-        return fill(
-            rows,
-            plan_of(settings, (start == self.denoiser.mask_id).sum(1), self.sampler),
-            seeds=np.tile(seeds, copies),
-            drawing=self.sampler.drawing,
-            blocks=None if size is None else ((rows == self.denoiser.mask_id).cumsum(1) - 1) // size,
-            batch=self.sampler.batch,
-            reference=None if reference is None else reference.repeat(copies, 1),
-        )
+        plan = plan_of(settings, (start == self.denoiser.mask_id).sum(1), self.sampler)
+        options = {
+            "seeds": np.tile(seeds, copies),
+            "drawing": self.sampler.drawing,
+            "blocks": None if size is None else ((rows == self.denoiser.mask_id).cumsum(1) - 1) // size,
+            "batch": self.sampler.batch,
+            "reference": None if reference is None else reference.repeat(copies, 1),
+        }
+        return rows, plan, options
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
         """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
+        return next(self.measure_each([setting], split))
+
+    def measure_each(self, settings: Sequence[Setting], split: Split) -> Iterator[Scores]:
+        """``measure_on`` of one setting after the other; pieces of the next are filled where devices are free."""
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
+        reference = split.originals if self.metric.reference else None
         start = time.monotonic()
-        result = self.fill([setting], split.start, split.seeds, split.originals if self.metric.reference else None)
+        for setting, result in zip(settings, self._filled(settings, split, reference), strict=True):
+            yield self._scores(setting, result, split, start)
+            start = time.monotonic()
+
+    def _filled(self, settings: Sequence[Setting], split: Split, reference: Tensor | None) -> Iterator[Unmasked]:
+        calls = (self._call([setting], split.start, split.seeds, reference) for setting in settings)
+        if self.unmask is not None:
+            for tokens, plan, options in calls:
+                yield self.unmask(tokens, plan, **options)
+            return
+        fillings: deque[Filling] = deque()
+
+        def tasks() -> Iterator[Task]:
+            for tokens, plan, options in calls:
+                fillings.append(found := filling(self.pool, tokens, plan, **options))
+                yield from found.tasks
+
+        answers = self.pool.deal(tasks())
+        for _ in settings:
+            first = next(answers)
+            found = fillings.popleft()
+            yield found.joined([first, *itertools.islice(answers, len(found.tasks) - 1)])
+
+    def _scores(self, setting: Setting, result: Unmasked, split: Split, start: float) -> Scores:
+        assert not isinstance(self.metric, ExactMetric)
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
         value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from mdm_tune.reading import read_json
 from mdm_tune.schedule_file import FORMAT, ScheduleBudget, ScheduleFile, load_schedule
 from mdm_tune.showing import redacted
 from mdm_tune.text import Clock
-from mdm_tune.version import __version__
+from mdm_tune.version import package_versions
 
 __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions"]
 
@@ -139,6 +137,4 @@ class RunFolder:
 
 def versions(model: str) -> dict[str, str]:
     """Versions of everything that a number can depend on; model: the type of the section, ``huggingface`` and so on."""
-    names = ("torch", "optuna", "numpy", "scipy", *(("transformers",) if model == "huggingface" else ()))
-    libraries = {name: metadata.version(name) for name in names}
-    return {"mdm-tune": __version__, "python": platform.python_version(), **libraries}
+    return package_versions(*(("transformers",) if model == "huggingface" else ()))

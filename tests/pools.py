@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.sampling.pieces import fill
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan
 
 TWO = ("cpu", "cpu")
-NAN, ERROR, ODD, DIE, SLEEP, FINE = range(6)
+NAN, ERROR, ODD, DIE, FINE = range(5)
 
 
 def chain(device: str) -> MarkovChain:
@@ -66,9 +66,6 @@ class Faulty:
             raise OddError("very", "odd")
         if DIE in asked:
             os.kill(os.getpid(), signal.SIGKILL)
-        if SLEEP in asked:
-            os.write(1, b"busy\n")  # at one go, since two processes say so
-            time.sleep(60)
         bad = (tokens[:, 0] == NAN)[wanted.nonzero()[:, 0]]
         return torch.where(bad[:, None], torch.nan, torch.zeros(len(bad), 6))
 
@@ -89,17 +86,16 @@ def asking_for(*first: int) -> Tensor:
     return torch.tensor([[token, 6, 6, 6] for token in first])
 
 
-def keep_busy() -> None:
-    """Both replicas say "busy" and sleep."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
-    tokens = asking_for(SLEEP, SLEEP)
+def lose_a_replica() -> None:
+    """A program in which one of two replicas dies at work."""
     with Replicas(faulty, TWO) as pool:
-        pool.unmask(tokens, CountPlan(torch.full((2, 1, 1), 3)), seeds=np.arange(2, dtype=np.uint64))
+        victim = next(iter(pool.ask_each(pid)))
+        os.kill(victim, signal.SIGKILL)
+        tokens = asking_for(*[FINE] * 6)
+        plan = CountPlan(torch.full((6, 1, 1), 3))
+        found = fill(pool, tokens, plan, seeds=np.arange(6, dtype=np.uint64), batch=1)
+    print("done" if found.nfe.tolist() == [1] * 6 else found)
 
 
-HELD: list[Replicas] = []
-
-
-def forget_to_stop() -> None:
-    """End with a replica that was never stopped."""
-    HELD.append(Replicas(faulty, ("cpu",)).__enter__())
+def pid(denoiser: object, device: str) -> int:
+    return os.getpid()

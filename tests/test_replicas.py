@@ -1,14 +1,13 @@
-"""Rows shared by two processes: what one process computes, its errors, and an end for every replica."""
+"""Pieces filled by two replicas on a local Ray: what one process computes, its errors, and replicas that die."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,20 +23,30 @@ from mdm_tune.datasets.splits import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile.measuring import measure
-from mdm_tune.sampling import replicas as module
+from mdm_tune.sampling import pieces
+from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.pieces import Here, Pool, predict
 from mdm_tune.sampling.plans import QuotaPlan
-from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.replicas import DEATHS, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import even_counts, plan, same_plan, seeds
-from tests.pools import DIE, ERROR, FINE, NAN, ODD, SLEEP, TWO, absent, asking_for, chain, faulty, text, tight
+from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, text, tight
 
 
-def fill(denoiser: Denoiser | Replicas, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
-    given = {"plan": plan or same_plan((1, 2), len(tokens)), "seeds": seeds(len(tokens), 7), **options}
-    if isinstance(denoiser, Replicas):
-        return denoiser.unmask(tokens, **given)
-    return unmask(denoiser, tokens, **given)
+def fill(pool: Pool | Denoiser, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
+    """By a pool in pieces of two rows; by a denoiser in one call."""
+    given = {"plan": plan or same_plan((1, 2), len(tokens)), "seeds": seeds(len(tokens), 7), "batch": 2, **options}
+    if isinstance(pool, Here | Replicas):
+        return pieces.fill(pool, tokens, **given)
+    return unmask(pool, tokens, **given)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    """One Ray for all tests here, with room for the replicas of every fixture."""
+    with ray_started(8):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +63,8 @@ def texts() -> Iterator[Replicas]:
 
 @pytest.fixture(scope="module")
 def faults() -> Iterator[Replicas]:
-    """Two replicas on two CPUs, of a user who allows both to a process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "available_cpus", lambda: 2)
-        patch.setenv("OMP_NUM_THREADS", "2")
-        with Replicas(faulty, TWO) as replicas:
-            yield replicas
+    with Replicas(faulty, TWO) as replicas:
+        yield replicas
 
 
 def question(denoiser: Denoiser, kind: str, rows: int, length: int) -> tuple[Tensor, dict[str, Any]]:
@@ -105,6 +110,8 @@ def test_rows_of_a_law_are_those_of_one_process(chains: Replicas, kind: str, row
     assert (shared.nll is None) == (alone.nll is None) == (kind != "blocks")
     assert alone.nll is None or torch.equal(shared.nll, alone.nll)
     assert [each.dtype for each in (shared.tokens, shared.nfe)] == [torch.int64, torch.int64]
+    here = fill(Here(law), tokens, **options)
+    assert (shared.denoiser_rows, shared.denoiser_tokens) == (here.denoiser_rows, here.denoiser_tokens)
     assert shared.denoiser_tokens == shared.denoiser_rows * law.length
     assert shared.denoiser_rows >= alone.denoiser_rows
 
@@ -113,15 +120,6 @@ def test_no_rows(chains: Replicas) -> None:
     tokens, options = question(chain("cpu"), "random", 0, 12)
     found = fill(chains, tokens, **options)
     assert found.tokens.shape == (0, 12) and found.nfe.shape == (0,) and found.denoiser_rows == 0
-
-
-@pytest.mark.parametrize(("rows", "together"), [(1, 1), (2, 2), (8, 2)])
-def test_a_row_that_replicas_share_is_computed_by_each(chains: Replicas, rows: int, together: int) -> None:
-    """The first step asks for the all-masked row alone, and there is no other step."""
-    tokens, whole = torch.full((rows, 12), 3), same_plan((12,), rows)
-    found = fill(chains, tokens, whole)
-    assert (found.denoiser_rows, fill(chain("cpu"), tokens, whole).denoiser_rows) == (together, 1)
-    assert found.denoiser_tokens == 12 * together
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -142,7 +140,7 @@ def test_the_profile_of_a_law_is_that_of_one_process(chains: Replicas) -> None:
     start[:4, 3] = originals[:4, 3]
     args: dict[str, Any] = {"examples": 9, "points": 8}
     alone = measure(law, start, originals, seeds(9), **args)
-    shared = measure(law, start, originals, seeds(9), **args, ask=chains.predictions)
+    shared = measure(law, start, originals, seeds(9), **args, ask=partial(predict, chains))
     np.testing.assert_array_equal(shared.values, alone.values)
     np.testing.assert_array_equal(shared.entropies, alone.entropies)
     assert shared.revealed.tolist() == alone.revealed.tolist()
@@ -156,11 +154,11 @@ def test_the_profile_of_a_network_is_that_of_one_process(texts: Replicas) -> Non
     split = text_dataset(bundled("package:text"), model.symbols, 24, {"tune": 5}, 0).splits["tune"]
     args: dict[str, Any] = {"examples": 5, "points": 4}
     alone = measure(model, split.start, split.originals, split.seeds, **args)
-    shared = measure(model, split.start, split.originals, split.seeds, **args, ask=texts.predictions)
+    shared = measure(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, texts))
     np.testing.assert_allclose(shared.values, alone.values, rtol=1e-5)
     np.testing.assert_allclose(shared.entropies, alone.entropies, rtol=1e-5)
-    # Nothing visible: one row for all five alone, one per replica together; else as many rows as examples.
-    assert (alone.denoiser_rows, shared.denoiser_rows) == (1 + 3 * 5, 2 + 3 * 5)
+    here = measure(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, Here(model)))
+    assert shared.denoiser_rows == here.denoiser_rows == 1 + 3 * 5  # nothing visible is one row for all five
 
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -194,7 +192,7 @@ def test_the_input_errors_of_a_replica_are_raised_here(chains: Replicas) -> None
     counts = CountPlan(torch.tensor([12] * 6 + [11]).view(7, 1, 1))
     with pytest.raises(InputError, match="takes no padding, got token -1") as told:
         fill(chains, tokens, counts)
-    assert any(note.startswith("replica 2 of 2 on cpu:\nTraceback") for note in told.value.__notes__)
+    assert any(re.match(r"replica [12] on cpu, node .*:\nTraceback", note) for note in told.value.__notes__)
     assert len(fill(chains, tokens[:6], same_plan((12,), 6)).tokens) == 6
 
 
@@ -206,20 +204,22 @@ def test_a_bad_answer_names_the_row_of_the_whole_call(faults: Replicas, bad: int
     wanted = tokens == 6
     names = torch.arange(7) + 40
     with pytest.raises(RunError, match=f"the denoiser returned NaN for row {40 + bad} with some visible;"):
-        faults.predictions(tokens, wanted, tokens % 6, names=names, batch=2, where="with some visible")
+        predict(faults, tokens, wanted, tokens % 6, names=names, batch=2, where="with some visible")
 
 
 def test_the_error_of_the_first_rows_is_raised(faults: Replicas) -> None:
     for first, second in ((NAN, ERROR), (ERROR, NAN)):
         with pytest.raises(RunError if first == NAN else ValueError):
-            fill(faults, asking_for(FINE, first, second, FINE))
+            fill(faults, asking_for(FINE, first, second, FINE), batch=1)
 
 
-def test_other_errors_stay_what_they_are_and_replicas_divide_the_cpus(faults: Replicas) -> None:
-    with pytest.raises(ValueError, match="1 threads") as told:
+def test_other_errors_stay_what_they_are_and_are_no_reason_to_start_again(faults: Replicas) -> None:
+    before = pids(faults)
+    with pytest.raises(ValueError, match="1 threads") as told:  # the CPUs are divided, or the user allows one
         fill(faults, asking_for(FINE, FINE, FINE, ERROR))
     (note,) = told.value.__notes__
-    assert note.startswith("replica 2 of 2 on cpu:\nTraceback") and "in __call__" in note
+    assert re.match(r"replica [12] on cpu, node .*:\nTraceback", note) and "in __call__" in note
+    assert pids(faults) == before
 
 
 def test_an_error_that_cannot_be_sent_is_told_in_words(faults: Replicas) -> None:
@@ -229,105 +229,68 @@ def test_an_error_that_cannot_be_sent_is_told_in_words(faults: Replicas) -> None
 
 
 def test_halved_batches_of_a_replica_are_said() -> None:
-    """The first replica's rows are one at the first step, and two afterwards; the second one's are four at once."""
-    with Replicas(tight, TWO) as pool:
-        alone = fill(pool, asking_for(0, 0, 1, 1, 2, 3, 4, 5), same_plan((3,), 8), batch=4)
-        assert alone.nfe.tolist() == [1] * 8
-        assert pool.working_batches(4) == [4, 2] and pool.working_batches(1) == [1, 1]
-        sampler = SimpleNamespace(batch=4)
-        run: Any = SimpleNamespace(evaluator=SimpleNamespace(sampler=sampler), replicas=pool)
-        told = "batches of 4 rows ran out of memory in replica 2 of 2 on cpu, 2 worked; set sampler.batch to 2"
-        assert [note.said for note in memory_notes(run)] == [told]
-        sampler.batch = 2
+    with Replicas(tight, ("cpu", "cpu")) as pool:
+        found = fill(pool, asking_for(2, 3, 4, 5), same_plan((3,), 4), batch=4)
+        assert found.nfe.tolist() == [1] * 4
+        halved = {name for name, size in pool.working_batches(4).items() if size == 2}
+        assert len(halved) == 1
+        run: Any = SimpleNamespace(evaluator=SimpleNamespace(sampler=SimpleNamespace(batch=4), pool=pool))
+        (name,) = halved
+        said = f"batches of 4 rows ran out of memory in {name}, 2 worked; set sampler.batch to 2"
+        assert [note.text for note in memory_notes(run)] == [said]
+        run.evaluator.sampler.batch = 2
         assert list(memory_notes(run)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_for_the_parent(faults: Replicas, number: signal.Signals) -> None:
-    for replica in faults.running:
-        assert replica.process.pid is not None
-        os.kill(replica.process.pid, number)
-    time.sleep(0.1)
-    assert fill(faults, asking_for(FINE, FINE)).nfe.tolist() == [2, 2]
-
-
 def test_a_denoiser_that_cannot_be_built(tmp_path: Path) -> None:
-    pool = Replicas(partial(absent, tmp_path), ("cpu",))
-    with pytest.raises(InputError, match=r"no checkpoint at .*: config\.json is missing") as told, pool:
+    pool = Replicas(partial(absent, tmp_path), ("cpu", "cpu"))
+    with pytest.raises(InputError, match=r"no checkpoint at .*: config\.json is missing .*\(in replica") as told, pool:
         pass
     assert str(tmp_path) in str(told.value)
     with pytest.raises(RunError, match="no replica runs"):
         fill(pool, asking_for(FINE))
 
 
-def test_a_replica_that_dies_at_work_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, though the other one is busy for a minute; then none is left."""
-    monkeypatch.setattr(module, "available_cpus", lambda: 6)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with Replicas(faulty, TWO) as pool:
-        with pytest.raises(ValueError, match="1 threads"):  # the three of its share are more than the user allows
-            fill(pool, asking_for(ERROR))
-        running, began = list(pool.running), time.monotonic()
-        expected = r"replica 2 of 2 on cpu was ended by signal 9 \(Killed\); .* ran out of memory.* --resume"
-        with pytest.raises(RunError, match=expected):
-            fill(pool, asking_for(SLEEP, DIE))
-        assert time.monotonic() - began < 20
-        assert not any(replica.process.is_alive() for replica in running)
-        with pytest.raises(RunError, match="no replica runs"):
-            fill(pool, asking_for(FINE))
+def pids(pool: Replicas) -> list[int]:
+    """The processes of the replicas, those that are being started again awaited."""
+    return [*pool.ask_each(_pid)]
 
 
-def test_a_replica_that_died_between_calls_is_named() -> None:
-    with Replicas(faulty, ("cpu",)) as pool:
-        process = pool.running[0].process
-        process.kill()
-        process.join()
-        with pytest.raises(RunError, match="replica 1 of 1 on cpu was ended by signal 9"):
-            fill(pool, asking_for(FINE))
+def _pid(denoiser: Denoiser, device: str) -> int:
+    return os.getpid()
 
 
-@contextmanager
-def started(function: str) -> Iterator[subprocess.Popen[str]]:
-    """A process, in a group of its own, that calls a function of ``tests.pools``; its replicas share its output."""
-    with subprocess.Popen(
-        [sys.executable, "-c", f"from tests import pools; pools.{function}()"],
-        cwd=Path(__file__).parent.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def test_a_replica_that_is_killed_gives_its_pieces_to_the_others_and_comes_back(chains: Replicas) -> None:
+    law = chain("cpu")
+    tokens, options = question(law, "confidence", 12, law.length)
+    whole = fill(Here(law), tokens, **options)
+    for victim in (0, 1, 0):
+        before = pids(chains)
+        os.kill(before[victim], signal.SIGKILL)
+        found = fill(chains, tokens, **options)
+        assert torch.equal(found.tokens, whole.tokens) and found.denoiser_rows == whole.denoiser_rows
+        after = pids(chains)
+        assert len(after) == 2 and before[victim] not in after and before[1 - victim] in after
 
 
-@pytest.mark.parametrize("ctrl_c", [False, True], ids=["parent killed", "ctrl-c"])
-def test_no_replica_outlives_its_parent(ctrl_c: bool) -> None:
-    """Both replicas sleep when their parent goes; their common output ends once all of them have."""
-    with started("keep_busy") as process:
-        assert process.stdout is not None
-        assert [process.stdout.readline() for _ in TWO] == ["busy\n"] * 2
-        if ctrl_c:
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.kill()
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == (-signal.SIGINT if ctrl_c else -signal.SIGKILL)
-    assert said.count("Traceback") == said.count("KeyboardInterrupt\n") == ctrl_c
-
-
-def test_replicas_that_nobody_stops_end_with_the_program() -> None:
-    with started("forget_to_stop") as process:
-        assert process.communicate(timeout=30) == ("", "") and process.returncode == 0
+def test_rows_that_end_every_replica_end_the_run(faults: Replicas) -> None:
+    with pytest.raises(RunError, match=f"{DEATHS} replicas ended while they worked on the same rows.*sampler.batch"):
+        fill(faults, asking_for(FINE, DIE, FINE), batch=1)
+    assert fill(faults, asking_for(FINE)).nfe.tolist() == [2]
 
 
 def test_replicas_run_inside_a_with_block() -> None:
-    pool = Replicas(faulty, TWO)
-    for call in (
-        fill,
-        lambda pool, tokens: pool.predictions(tokens, tokens == 6, tokens, names=None, batch=1, where=""),
-    ):
-        with pytest.raises(RunError, match="no replica runs: they do so inside a with block"):
-            call(pool, asking_for(FINE))
+    with pytest.raises(RunError, match="no replica runs: they do so inside a with block"):
+        [*Replicas(faulty, TWO).deal(iter([_pid]))]
+
+
+def test_nothing_is_printed_and_nothing_stays_behind(tmp_path: Path) -> None:
+    """A program of its own: a replica dies, and the program ends by an error while the other one is busy."""
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    code = "from tests import pools; pools.lose_a_replica()"
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert list(tmp_path.iterdir()) == []

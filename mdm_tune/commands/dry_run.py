@@ -25,7 +25,7 @@ from mdm_tune.profile.profiles import Profiles, example_count, profiles_of
 from mdm_tune.reach import Reach, reach_of
 from mdm_tune.records import Record, cost_record, reach_record
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling.devices import available_cpus
+from mdm_tune.sampling.devices import Devices, available_cpus, in_words
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.search.power import detectable, independent_of
@@ -38,7 +38,7 @@ POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: token
 
 def dry_run(
     config: Config,
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     *,
     workers: int = 1,
@@ -62,7 +62,7 @@ def dry_run(
         warned = Warnings(notify)
         tell_loaded(run, warned, config.sampler.steps)
         found = _priced(run, folder, workers, since)
-    return {**found, "devices": list(devices), "workers": workers, "warnings": warned.records}
+    return {**found, "devices": in_words(devices), "workers": workers, "warnings": warned.records}
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = Non
     if evaluator.exact:
         timed = [evaluator.score(setting, "tune") for setting in settings]
     else:
-        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.copies))
+        pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.pool.copies))
         timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
     speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])

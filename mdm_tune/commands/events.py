@@ -9,7 +9,6 @@ from typing import Any
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.build import Run
 from mdm_tune.datasets.doubts import doubts, framed
-from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.evaluation import Scores
 from mdm_tune.messages import listed
 from mdm_tune.metrics.answers import AnswerMetric
@@ -168,16 +167,13 @@ def _unreachable(run: Run) -> Iterator[Note]:
 
 def memory_notes(run: Run) -> Iterator[Note]:
     """Whether denoiser batches had to be halved, and on which devices, and what spares the attempt the next time."""
-    asked, replicas = run.evaluator.sampler.batch, run.replicas
-    if replicas is None:
-        worked, which = [working_batch(run.evaluator.denoiser, asked)], [""]
-    else:
-        worked = replicas.working_batches(asked)
-        which = [f" in {name}" for name in replicas.names]
-    for works, where in zip(worked, which, strict=True):
+    asked = run.evaluator.sampler.batch
+    worked = run.evaluator.pool.working_batches(asked)
+    for name, works in worked.items():
         if works < asked:
+            where = f" in {name}" if name else ""
             yield Note(
                 f"batches of {asked} rows ran out of memory{where}, {works} worked",
                 "memory",
-                f"set sampler.batch to {min(worked)}",
+                f"set sampler.batch to {min(worked.values())}",
             )

@@ -27,6 +27,7 @@ from mdm_tune.profile.profiles import optimum_of, profiles_of
 from mdm_tune.records import Record, comparison_records, cost_record, row_record, schedule_file_record
 from mdm_tune.results import RunFolder, load_schedule
 from mdm_tune.sampling.adaptive_names import parse_adaptive
+from mdm_tune.sampling.devices import Devices
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import estimate
 
@@ -75,7 +76,7 @@ def harness_numbers(
     limit: int | None = None,
     draws: int = 16,
     notify: Notify,
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
 ) -> Record:
     """Evaluate schedules at budgets by the harness; returns its tables with our provenance, and paired differences.

@@ -25,6 +25,7 @@ from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
 from mdm_tune.statistics import estimate
+from mdm_tune.sampling.devices import Devices
 
 __all__ = ["WORSE_THAN_UNIFORM", "other_sampler", "profile", "profile_notes", "winner_notes"]
 
@@ -39,7 +40,7 @@ def profile(
     steps: Sequence[int],
     *,
     notify: Notify,
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
 ) -> Record:
     """Measure the information profile and price every budget without sampling; returns the JSON of the command.

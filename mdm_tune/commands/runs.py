@@ -27,6 +27,7 @@ from mdm_tune.records import Record, comparison_records, cost_record, plan_recor
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.adaptive import check_adaptive, score_adaptive
 from mdm_tune.sampling.adaptive_names import Adaptive, parse_adaptive
+from mdm_tune.sampling.devices import Devices
 from mdm_tune.sampling.unmasking import Step
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
@@ -42,7 +43,7 @@ def evaluate(
     *,
     differences: bool,
     notify: Notify,
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
 ) -> Record:
     """Score schedules at budgets on the report split; returns the JSON of the command.
@@ -151,7 +152,7 @@ def sample(
     steps: int | None,
     number: int,
     view: Callable[[Codec, int], Callable[[Step], None] | None],
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     notify: Notify = lambda event: None,
 ) -> Record:

@@ -33,6 +33,7 @@ from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.reach import reach_of
 from mdm_tune.records import Record, schedule_record, search_record
 from mdm_tune.results import RunFolder, versions
+from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules import Beta
 from mdm_tune.search.budget import Alike, search_budget
 from mdm_tune.search.confirmation import Budget
@@ -55,7 +56,7 @@ def search(
     resume: bool,
     overwrite: bool,
     notify: Notify,
-    devices: Sequence[str] = ("cpu",),
+    devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     begun: Callable[[], None] = lambda: None,
     since: float | None = None,

@@ -24,6 +24,7 @@ from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.kept import kept_profile, profile_key
 from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.results import RunFolder
+from mdm_tune.sampling.pieces import predict
 from mdm_tune.schedules import Beta, Linear, Schedule
 from mdm_tune.search.proposals import START, Guide
 from mdm_tune.settings import Setting
@@ -139,7 +140,7 @@ class Profiles:
             batch=evaluator.sampler.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
-            ask=None if self.run.replicas is None else self.run.replicas.predictions,
+            ask=partial(predict, self.run.evaluator.pool),
             groups=getattr(split, "shared", None),
             named=split.named,
             why=Impossible(evaluator.denoiser, self.run.model.codec).told,

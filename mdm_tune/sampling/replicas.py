@@ -1,83 +1,83 @@
-"""Replicas of one denoiser, a process and a device each, that share the rows of every call among them."""
+"""Replicas of one denoiser as Ray actors: pieces of rows go to whichever replica is free, and come back in order."""
 
 from __future__ import annotations
 
-import atexit
-import itertools
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import RunError
-from mdm_tune.profile.predicting import Predicted, predictions
-from mdm_tune.sampling.devices import available_cpus
-from mdm_tune.sampling.drawing import PLAIN, Drawing
-from mdm_tune.sampling.unmasking import Plan, Unmasked, check_call, unmask
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.sampling.cluster import connected, started
+from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
+from mdm_tune.sampling.pieces import Task
+from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
 
-Array = NDArray[Any]
 Make = Callable[[str], Denoiser]
-Task = Callable[[Denoiser, str], Any]  # of a replica's denoiser and device; pickled, as its answer is
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-POLL = 1.0  # seconds between two looks at whether a silent replica lives; the end of its pipe mostly says so at once
+DEPTH = 2  # pieces that a replica has at a time: one that it works on, and the next, so that it never waits
+POLL = 1.0  # seconds between two looks at whether the cluster has grown; answers are noticed at once
+PATIENCE = 120.0  # seconds without any replica after which a run ends
+DEATHS = 4  # replicas that die over one piece before the piece is taken for the cause
 
 
 class Replicas:
-    """Copies of one denoiser that fill and predict rows together; used as a context manager.
+    """Copies of one denoiser that work on pieces of rows at the same time; used as a context manager.
 
-    make: builds the denoiser on the device of the given name; it is sent to the processes, so that it must be picklable
-    (a function of a module, or a ``functools.partial`` of one). devices: one name per replica; replicas divide the CPUs
-    that this process may use among them.
+    make: builds the denoiser on the device of the given name; it is sent to the replicas, so that it must be picklable
+    (a function of a module, or a ``functools.partial`` of one). devices: one name for each replica of this machine,
+    whose CPUs they divide among them; or ``RayDevices``, as many replicas as a cluster's GPUs (its CPUs, where it has
+    no GPU) or the number that these say. on_cpus: use its CPUs, whatever it has.
 
-    The rows of a call are dealt out in order, equally many to each replica, and a row meets the noise that it meets in
-    one process. So the results are those of one process wherever they do not depend on the batch: exactly for exact
-    laws, and but for the rounding of matrix products of another shape for networks. Only the cost can be larger: rows
-    that are identical are computed once per replica, not once, such as the all-masked row of a first step.
+    The results are those of one process: a piece meets the same noise wherever it is filled, and is filled as a whole.
+    A replica that dies, with its node or alone, gives its pieces back to the others and is started again by Ray; on a
+    cluster whose replicas are not counted, nodes that join later get replicas too. What a piece raises is raised here,
+    that of the first piece first.
 
-    Entering raises whatever ``make`` raises. Every call raises what its rows raise in one process, and RunError where a
-    replica dies or none runs. Ctrl-C reaches this process alone, and no replica outlives it.
+    Entering raises what ``make`` raises, and InputError for a cluster that cannot be used: none at the address, too few
+    GPUs, other versions of packages on a node. Dealing raises RunError where no replica is left, and where one piece
+    ended several of them.
     """
 
-    def __init__(self, make: Make, devices: Sequence[str]) -> None:
-        self.make, self.devices = make, tuple(devices)
-        self.running: list[_Replica] = []
+    def __init__(self, make: Make, devices: Devices, *, on_cpus: bool = False) -> None:
+        self.make, self.devices, self.on_cpus = make, devices, on_cpus
+        self._stack = ExitStack()
+        self._replicas: list[_Replica] = []
+        self._resource, self._looked = "CPU", 0.0
 
     @property
-    def names(self) -> list[str]:
-        """What messages call the replicas."""
-        count = len(self.devices)
-        return [f"replica {number} of {count} on {device}" for number, device in enumerate(self.devices, start=1)]
+    def copies(self) -> int:
+        """Replicas that there are, those that are being started included."""
+        return len(self._replicas)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._denoiser[0]
+
+    @property
+    def mask_id(self) -> int:
+        return self._denoiser[1]
 
     def __enter__(self) -> Replicas:
-        count = len(self.devices)
-        threads = max(1, available_cpus() // count)
-        atexit.register(self.stop)  # comes before multiprocessing waits for its processes, which ignore SIGTERM
         try:
-            resource_tracker.ensure_running()  # when it starts by itself, it lets the signals through again
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # inherited, from the first instruction on
-            try:
-                for name, device in zip(self.names, self.devices, strict=True):
-                    self.running.append(_Replica(name, self.make, device, threads))
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            self._vocab_size, self._mask_id = self._ask([_identify] * count)[0]
+            if isinstance(self.devices, RayDevices):
+                self._join_cluster(self._stack.enter_context(connected(self.devices.address)), self.devices)
+            else:
+                self._stack.enter_context(started(len(self.devices)))
+                threads = max(1, available_cpus() // len(self.devices))
+                for device in self.devices:
+                    self._add(device, threads, num_cpus=1)
+            self._denoiser = self._first_ready()
         except BaseException:
             self.stop()
             raise
@@ -87,188 +87,290 @@ class Replicas:
         self.stop()
 
     def stop(self) -> None:
-        """End the processes, whatever they are doing; they have nothing to save."""
-        for replica in self.running:
-            replica.process.kill()
-        for replica in self.running:
-            replica.connection.close()
-            replica.process.join()
-        self.running.clear()
-        atexit.unregister(self.stop)
+        """End the replicas, whatever they are doing; they have nothing to save."""
+        import ray
 
-    def unmask(
-        self,
-        tokens: Tensor,
-        plan: Plan,
-        *,
-        seeds: NDArray[np.uint64],
-        drawing: Drawing = PLAIN,
-        blocks: Tensor | None = None,
-        batch: int = 128,
-        reference: Tensor | None = None,
-    ) -> Unmasked:
-        """``sampling.unmask`` without ``on_step``; batch: rows per call of each replica. Results are on the CPU."""
-        self._check_running()
-        check_call(
-            tokens,
-            plan,
-            seeds=seeds,
-            drawing=drawing,
-            blocks=blocks,
-            batch=batch,
-            reference=reference,
-            vocab_size=self._vocab_size,
-            mask_id=self._mask_id,
-        )
-        tensors = {"tokens": tokens, "blocks": blocks, "reference": reference, **vars(plan)}
-        fill = partial(_unmask, kind=type(plan), drawing=drawing, batch=batch)
-        parts = self._ask(
-            [
-                partial(fill, arrays=_packed(tensors, rows), seeds=seeds[rows], first_row=rows.start)
-                for rows in self._shards(len(tokens))
-            ]
-        )
-        filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
-        nll, bad = (None if reference is None else torch.from_numpy(np.concatenate(x)) for x in (nlls, impossible))
-        done, nfe = (torch.from_numpy(np.concatenate(each)) for each in (filled, nfes))
-        return Unmasked(done, nll, nfe, sum(denoiser_rows), sum(denoiser_tokens), bad)
+        if ray.is_initialized():
+            for replica in self._replicas:
+                ray.kill(replica.actor)
+        self._replicas.clear()
+        self._stack.close()
 
-    def predictions(
-        self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-    ) -> Predicted:
-        """``predicting.predictions``; batch: rows per call of each replica."""
-        self._check_running()
-        tensors = {"tokens": tokens, "wanted": wanted, "originals": originals, "names": names}
-        predict = partial(_predictions, batch=batch, where=where)
-        parts: list[Predicted] = self._ask(
-            [partial(predict, arrays=_packed(tensors, rows)) for rows in self._shards(len(tokens))]
-        )
-        return Predicted(
-            np.concatenate([part.losses for part in parts]),
-            np.concatenate([part.entropies for part in parts]),
-            sum(part.denoiser_rows for part in parts),
-            sum(part.denoiser_tokens for part in parts),
-        )
+    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        """The answers in the order of the tasks; see ``pieces.Pool``."""
+        if not self._replicas:
+            raise RunError("no replica runs: they do so inside a with block; enter a new one")
+        dealing = _Dealing(iter(tasks))
+        alone_since = None
+        while not dealing.over:
+            self._grow()
+            for replica in self._replicas:
+                while replica.takes_more and (next_one := dealing.next()) is not None:
+                    replica.give(*next_one)
+            if dealing.over:
+                break
+            self._wait(dealing)
+            working = any(replica.ready for replica in self._replicas)
+            now = time.monotonic()
+            alone_since = None if working else alone_since or now
+            if alone_since is not None and now - alone_since > PATIENCE:
+                raise RunError(
+                    f"no replica of the model is left, and none came back in {PATIENCE:.0f} s; what was finished is "
+                    "kept: see that the cluster has room again, and go on with --resume"
+                )
+            yield from dealing.in_order()
 
-    def working_batches(self, batch: int) -> list[int]:
-        """``asking.working_batch`` of each replica, in the order of the devices."""
-        self._check_running()
-        return self._ask([partial(_working_batch, batch=batch)] * len(self.running))
+    def working_batches(self, batch: int) -> Mapping[str, int]:
+        """``asking.working_batch`` of each replica that runs, by its name in messages."""
+        running = [replica.name for replica in self._replicas if replica.ready]
+        return dict(zip(running, self.ask_each(partial(_working_batch, batch=batch)), strict=True))
 
-    def _shards(self, rows: int) -> list[slice]:
-        """Rows in order, as equally many per replica as can be, and no empty shard but for no rows at all."""
-        stops = [rows * number // len(self.devices) for number in range(len(self.devices) + 1)]
-        shards = [slice(first, stop) for first, stop in itertools.pairwise(stops) if stop > first]
-        return shards or [slice(0, 0)]
+    def ask_each(self, task: Task) -> list[Any]:
+        """The answer of each replica that runs to one task."""
+        import ray
 
-    def _check_running(self) -> None:
-        if not self.running:
-            raise RunError("no replica runs: they do so inside a with block, until one of them dies; enter a new one")
+        return list(ray.get([replica.actor.run.remote(task) for replica in self._replicas if replica.ready]))
 
-    def _ask(self, tasks: Sequence[Task]) -> list[Any]:
-        """The answers to one task for each of the first replicas; raises the first error once all have answered."""
-        busy = self.running[: len(tasks)]
-        try:
-            for replica, task in zip(busy, tasks, strict=True):
-                replica.send(task)
-            answers = _collect(busy)
-        except BaseException:  # what is still under way would be taken for the answer to the next task
-            self.stop()
-            raise
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+    def _join_cluster(self, resources: Mapping[str, float], devices: RayDevices) -> None:
+        """Begin with a replica for each GPU, or CPU where there is no GPU, or with the number that was requested."""
+        self._resource = "GPU" if resources.get("GPU", 0) >= 1 and not self.on_cpus else "CPU"
+        there = int(resources.get(self._resource, 0))
+        wanted = there if devices.count is None else devices.count
+        if there < max(1, wanted):
+            raise InputError(
+                f"--devices: the cluster has {there} {self._resource}{'s' * (there != 1)}, too few for "
+                f"{max(1, wanted)} replicas; give ray:{max(1, there)} or fewer, or add nodes"
+            )
+        for _ in range(wanted):
+            self._add_to_cluster()
+
+    def _add_to_cluster(self) -> None:
+        if self._resource == "GPU":
+            self._add("cuda:0", None, num_cpus=0, num_gpus=1)  # Ray shows each replica its own GPU alone
+        else:
+            self._add("cpu", 1, num_cpus=1)
+
+    def _grow(self) -> None:
+        """Give nodes that have joined the cluster a replica for each GPU or CPU."""
+        if not isinstance(self.devices, RayDevices) or self.devices.count is not None:
+            return
+        if time.monotonic() - self._looked < POLL:
+            return
+        import ray
+
+        self._looked = time.monotonic()
+        for _ in range(len(self._replicas), int(ray.cluster_resources().get(self._resource, 0))):
+            self._add_to_cluster()
+
+    def _add(self, device: str, threads: int | None, **resources: float) -> None:
+        number = len(self._replicas) + 1
+        self._replicas.append(_Replica(f"replica {number} on {device}", self.make, device, threads, resources))
+
+    def _first_ready(self) -> tuple[int, int]:
+        """Wait until a replica has built its denoiser; its vocabulary size and mask id."""
+        nothing, end = _Dealing(iter(())), time.monotonic() + PATIENCE
+        while (first := next((replica for replica in self._replicas if replica.ready), None)) is None:
+            self._wait(nothing)
+            if time.monotonic() > end:
+                raise RunError(
+                    f"no replica of the model was ready after {PATIENCE:.0f} s; see with `ray status` whether the "
+                    "cluster is busy with other work, or run with fewer devices"
+                )
+        assert first.denoiser is not None
+        return first.denoiser
+
+    def _wait(self, dealing: _Dealing) -> None:
+        """Take the answers that have come, waiting for the first."""
+        import ray
+
+        by_ref = {ref: replica for replica in self._replicas for ref in replica.pending}
+        ready, _ = ray.wait([*by_ref], timeout=POLL, num_returns=1) if by_ref else ([], [])
+        if not by_ref:
+            time.sleep(0.05)
+        for ref in ready:
+            by_ref[ref].take(ref, dealing)
 
 
+class _Dealing:
+    """The tasks of one call: which are under way, and the answers that have come. Tasks are made when they are needed.
+
+    tasks: those that are not answered yet, by their place. back: places of tasks that a dead replica had.
+    """
+
+    def __init__(self, tasks: Iterator[Task]) -> None:
+        self._source, self._made, self._returned = tasks, 0, 0
+        self._exhausted = False
+        self.tasks: dict[int, Task] = {}
+        self.back: list[int] = []
+        self.answers: dict[int, Any] = {}
+        self.deaths: Counter[int] = Counter()
+
+    @property
+    def over(self) -> bool:
+        """Whether every answer was returned."""
+        return self._exhausted and self._returned == self._made
+
+    def next(self) -> tuple[int, Task] | None:
+        """The next task to be given out, with its place; None where there is none, or one before it has failed."""
+        failed = any(isinstance(answer, _Failed) for answer in self.answers.values())
+        if self.back:
+            self.back.sort()
+            place = self.back.pop(0)
+            return place, self.tasks[place]
+        if failed or self._exhausted:
+            return None
+        task = next(self._source, None)
+        if task is None:
+            self._exhausted = True
+            return None
+        self.tasks[self._made] = task
+        self._made += 1
+        return self._made - 1, task
+
+    def answered(self, place: int, answer: Any) -> None:
+        """An answer has come."""
+        del self.tasks[place]
+        self.answers[place] = answer
+
+    def give_back(self, places: Sequence[int], name: str, reason: str) -> None:
+        """The tasks of a replica that died, the one that it was at first; raises RunError where that ended too many."""
+        self.back += places
+        if not places:
+            return
+        self.deaths[places[0]] += 1
+        if self.deaths[places[0]] == DEATHS:
+            raise RunError(
+                f"{DEATHS} replicas ended while they worked on the same rows, the last one {name} ({reason}); mostly "
+                "the memory does not suffice. What was finished is kept: run the command again, a search with "
+                "--resume, with a smaller sampler.batch or fewer replicas on a device"
+            )
+
+    def in_order(self) -> Iterator[Any]:
+        """The answers that come next in order and are there; raises the one that is an error."""
+        while self._returned in self.answers:
+            answer = self.answers.pop(self._returned)
+            if isinstance(answer, _Failed):
+                raise answer.error
+            self._returned += 1
+            yield answer
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An answer that is an error."""
+
+    error: Exception
+
+
+@dataclass
 class _Replica:
-    """This process's end of one replica."""
+    """This process's end of one actor. given: the places of the tasks that it has, by reference, in their order."""
 
-    def __init__(self, name: str, make: Make, device: str, threads: int) -> None:
-        self.name = name
-        context = multiprocessing.get_context("spawn")  # neither CUDA nor the threads of PyTorch survive a fork
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, name, make, device, threads), daemon=True)
-        self.process.start()
-        theirs.close()
+    name: str
+    make: Make
+    device: str
+    threads: int | None
+    resources: Mapping[str, float]
+    actor: Any = field(init=False)
+    ready: bool = False
+    denoiser: tuple[int, int] | None = None
+    given: dict[Any, int] = field(default_factory=dict)
+    building: Any = None
 
-    def send(self, task: Task) -> None:
-        try:
-            self.connection.send(task)
-        except OSError:
-            raise self._death() from None
+    def __post_init__(self) -> None:
+        import ray
 
-    def receive(self) -> Any:
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError):
-            raise self._death() from None
+        kind = ray.remote(_Worker).options(max_restarts=-1, **self.resources)
+        self.actor = kind.remote(self.name, self.make, self.device, self.threads, package_versions("transformers"))
+        self.building = self.actor.ready.options(max_task_retries=-1).remote()
 
-    def finished(self) -> bool:
-        """Whether there is something to receive: an answer or the news of a death."""
-        alive = self.process.is_alive()  # first, since the last words of a process come before its end
-        return self.connection.poll() or not alive
+    @property
+    def pending(self) -> list[Any]:
+        return [*self.given, *([] if self.building is None else [self.building])]
 
-    def _death(self) -> RunError:
-        self.process.join(POLL)
-        code = self.process.exitcode
-        how = "stopped answering" if code is None else f"ended with exit code {code}"
-        if code is not None and code < 0:
-            how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
-        return RunError(
-            f"{self.name} {how}; signal 9 mostly means that the machine ran out of memory. What was finished is kept: "
-            "run the command again, a search with --resume, with fewer devices; a smaller sampler.batch makes "
-            "another search, which needs --overwrite"
-        )
+    @property
+    def takes_more(self) -> bool:
+        return self.ready and len(self.given) < DEPTH
 
+    def give(self, place: int, task: Task) -> None:
+        self.given[self.actor.run.remote(task)] = place
 
-def _collect(busy: Sequence[_Replica]) -> list[Any]:
-    """One answer from each, in order."""
-    answers: dict[str, Any] = {}
-    while waiting := [replica for replica in busy if replica.name not in answers]:
-        wait([replica.connection for replica in waiting], POLL)
-        answers |= {replica.name: replica.receive() for replica in waiting if replica.finished()}
-    return [answers[replica.name] for replica in busy]
+    def take(self, ref: Any, dealing: _Dealing) -> None:
+        """An answer; where the replica has died, its tasks go back and it is built again."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
 
-
-def _serve(connection: Connection[Any, Any], name: str, make: Make, device: str, threads: int) -> None:
-    """The life of a replica: build the denoiser, then answer one task after the other until the pipe ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    denoiser: Denoiser | None = None
-    while True:
-        try:
-            task: Task = connection.recv()
-        except (EOFError, OSError):
+        if ref is not self.building and ref not in self.given:  # given back already
             return
         try:
-            denoiser = _built(make, device, threads) if denoiser is None else denoiser
-            answer = task(denoiser, device)
+            answer = ray.get(ref)
+        except RayTaskError:
+            raise
+        except RayError as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            places, self.given, self.ready = [*self.given.values()], {}, False
+            self.building = self.actor.ready.options(max_task_retries=-1).remote()
+            dealing.give_back(places, self.name, reason)
+            return
+        if ref is self.building:
+            if isinstance(answer, _Failed):
+                raise answer.error
+            self.building, self.ready, self.denoiser = None, True, answer
+            return
+        dealing.answered(self.given.pop(ref), answer)
+
+
+class _Worker:
+    """The actor: builds the denoiser once it is asked to, then answers one task after the other."""
+
+    def __init__(self, name: str, make: Make, device: str, threads: int | None, versions: Mapping[str, str]) -> None:
+        self.name, self.make, self.device, self.threads, self.versions = name, make, device, threads, versions
+        self.denoiser: Denoiser | None = None
+
+    def ready(self) -> tuple[int, int] | _Failed:
+        """Vocabulary size and mask id, once the denoiser is built."""
+        try:
+            self._check_versions()
+            if self.denoiser is None:
+                if self.threads is not None:
+                    torch.set_num_threads(min(self.threads, torch.get_num_threads()))  # fewer where the user said so
+                if self.device.startswith("cuda"):
+                    torch.cuda.set_device(self.device)  # kernels of others run on the current device
+                self.denoiser = self.make(self.device)
         except Exception as error:
-            answer = _portable(error, name)
+            if isinstance(error, InputError):  # for example a file that this node does not have
+                error = InputError(f"{error} (in {self.name}, node {_node()})")
+            return _Failed(_portable(error, self.name))
+        return self.denoiser.vocab_size, self.denoiser.mask_id
+
+    def run(self, task: Task) -> Any:
+        """The answer to a task, or the error that it raised."""
+        assert self.denoiser is not None  # it is ready
         try:
-            connection.send(answer)
-        except OSError:
-            return
+            return task(self.denoiser, self.device)
+        except Exception as error:
+            return _Failed(_portable(error, self.name))
+
+    def _check_versions(self) -> None:
+        here = package_versions("transformers")
+        differ = {name: had for name, had in self.versions.items() if here.get(name) != had}
+        other = [f"{name} {here.get(name)} (on the driver {had})" for name, had in differ.items()]
+        if other:
+            raise InputError(
+                f"--devices: a node of the cluster has other versions of packages: {', '.join(other)}; install "
+                "the same on every node, since results could differ"
+            )
 
 
-def _built(make: Make, device: str, threads: int) -> Denoiser:
-    torch.set_num_threads(min(threads, torch.get_num_threads()))  # fewer where the user asked for fewer
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # kernels of others may run on the current device, whatever their tensors say
-    return make(device)
+def _node() -> str:
+    import ray
 
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent has, in the middle of whatever it does."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    return str(ray.util.get_node_ip_address())
 
 
 def _portable(error: Exception, name: str) -> Exception:
-    """The error with the replica's traceback, or the text of both where it does not survive pickling."""
-    error.add_note(f"{name}:\n{traceback.format_exc()}")
+    """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
+    error.add_note(f"{name}, node {_node()}:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -276,33 +378,5 @@ def _portable(error: Exception, name: str) -> Exception:
     return error
 
 
-def _identify(denoiser: Denoiser, device: str) -> tuple[int, int]:
-    return denoiser.vocab_size, denoiser.mask_id
-
-
 def _working_batch(denoiser: Denoiser, device: str, *, batch: int) -> int:
     return working_batch(denoiser, batch)
-
-
-def _unmask(
-    denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: type[Plan], **options: Any
-) -> tuple[Any, ...]:
-    """The fields of ``Unmasked`` for one shard, as arrays."""
-    tensors = _unpacked(arrays, device)
-    plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
-    found = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
-    nll, bad = (None if each is None else each.cpu().numpy() for each in (found.nll, found.impossible))
-    return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), bad, found.denoiser_rows, found.denoiser_tokens
-
-
-def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], **options: Any) -> Predicted:
-    return predictions(denoiser, **_unpacked(arrays, device), **options)
-
-
-def _packed(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:
-    """These rows of what is given, as arrays: a tensor would take shared memory, of which containers have little."""
-    return {name: tensor[rows].cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
-
-
-def _unpacked(arrays: Mapping[str, Array], device: str) -> dict[str, Any]:
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}

@@ -1,0 +1,185 @@
+"""Rows cut into pieces, which this process fills one after the other, or replicas on many devices at the same time.
+
+A piece is at most one denoiser batch of rows. What it gives, and what it costs, depends on its own rows alone; so the
+results and the denoiser rows of a call are the same whoever fills its pieces.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.asking import working_batch
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.profile.predicting import Predicted, predictions
+from mdm_tune.sampling.drawing import PLAIN, Drawing
+from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
+
+__all__ = ["Filling", "Here", "Pool", "Task", "fill", "filling", "predict"]
+
+Array = NDArray[Any]
+Task = Callable[[Denoiser, str], Any]  # of a denoiser and its device; a task and its answer can be pickled
+
+
+class Pool(Protocol):
+    """What works on pieces. vocab_size, mask_id: of its denoiser. copies: pieces that it works on at the same time."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def mask_id(self) -> int: ...
+
+    @property
+    def copies(self) -> int: ...
+
+    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        """The answers in the order of the tasks, each as soon as it and those before it are there.
+
+        Raises what a task raises, once all answers before it were returned.
+        """
+        ...
+
+    def working_batches(self, batch: int) -> Mapping[str, int]:
+        """``asking.working_batch`` of each copy, by what messages call it; "" for this process."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """This process with one denoiser on one device."""
+
+    denoiser: Denoiser
+    device: str = "cpu"
+    copies: int = 1
+
+    @property
+    def vocab_size(self) -> int:
+        return self.denoiser.vocab_size
+
+    @property
+    def mask_id(self) -> int:
+        return self.denoiser.mask_id
+
+    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        for task in tasks:
+            yield task(self.denoiser, self.device)
+
+    def working_batches(self, batch: int) -> Mapping[str, int]:
+        return {"": working_batch(self.denoiser, batch)}
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One call of ``unmask`` as tasks; ``joined`` makes its result from their answers."""
+
+    tasks: Sequence[Task]
+    joined: Callable[[Sequence[Any]], Unmasked]
+
+
+def filling(
+    pool: Pool,
+    tokens: Tensor,
+    plan: Plan,
+    *,
+    seeds: NDArray[np.uint64],
+    drawing: Drawing = PLAIN,
+    blocks: Tensor | None = None,
+    batch: int = 128,
+    reference: Tensor | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Filling:
+    """``sampling.unmask`` in pieces of at most ``batch`` rows; the parameters are those of ``unmask``.
+
+    on_step: shown the steps of the first piece; it cannot be pickled, so that only this process can show them.
+
+    Raises InputError for what can be wrong before the first denoiser call.
+    """
+    check_call(
+        tokens,
+        plan,
+        seeds=seeds,
+        drawing=drawing,
+        blocks=blocks,
+        batch=batch,
+        reference=reference,
+        vocab_size=pool.vocab_size,
+        mask_id=pool.mask_id,
+    )
+    tensors = {"tokens": tokens, "blocks": blocks, "reference": reference, **vars(plan)}
+    work = partial(_unmask, kind=type(plan), drawing=drawing, batch=batch)
+    tasks = [
+        partial(work, arrays=_packed(tensors, rows), seeds=seeds[rows], first_row=rows.start)
+        for rows in _pieces(len(tokens), batch)
+    ]
+    if on_step is not None:
+        tasks[0] = partial(tasks[0], on_step=on_step)
+    return Filling(tasks, partial(_joined, reference=reference is not None))
+
+
+def fill(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
+    """The result of ``filling`` with the same parameters. Tensors of the result are on the CPU."""
+    found = filling(pool, tokens, plan, **options)
+    return found.joined([*pool.deal(found.tasks)])
+
+
+def predict(
+    pool: Pool, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
+) -> Predicted:
+    """``predicting.predictions`` in pieces of at most ``batch`` rows; the parameters are the same."""
+    tensors = {"tokens": tokens, "wanted": wanted, "originals": originals, "names": names}
+    work = partial(_predictions, batch=batch, where=where)
+    tasks = [partial(work, arrays=_packed(tensors, rows)) for rows in _pieces(len(tokens), batch)]
+    parts: list[Predicted] = [*pool.deal(tasks)]
+    return Predicted(
+        np.concatenate([part.losses for part in parts]),
+        np.concatenate([part.entropies for part in parts]),
+        sum(part.denoiser_rows for part in parts),
+        sum(part.denoiser_tokens for part in parts),
+    )
+
+
+def _pieces(rows: int, batch: int) -> list[slice]:
+    """Rows in order, ``batch`` in each piece but the last; one empty piece where there are no rows."""
+    starts = [*range(0, rows, batch), rows] if rows else [0, 0]
+    return [slice(first, stop) for first, stop in itertools.pairwise(starts)]
+
+
+def _joined(parts: Sequence[Any], *, reference: bool) -> Unmasked:
+    filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
+    nll, bad = (torch.from_numpy(np.concatenate(x)) if reference else None for x in (nlls, impossible))
+    tokens, nfe = (torch.from_numpy(np.concatenate(x)) for x in (filled, nfes))
+    return Unmasked(tokens, nll, nfe, sum(denoiser_rows), sum(denoiser_tokens), bad)
+
+
+def _unmask(
+    denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: type[Plan], **options: Any
+) -> tuple[Any, ...]:
+    """The fields of ``Unmasked`` for one piece, as arrays."""
+    tensors = _unpacked(arrays, device)
+    plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
+    found = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
+    nll, bad = (None if each is None else each.cpu().numpy() for each in (found.nll, found.impossible))
+    return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), bad, found.denoiser_rows, found.denoiser_tokens
+
+
+def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], **options: Any) -> Predicted:
+    return predictions(denoiser, **_unpacked(arrays, device), **options)
+
+
+def _packed(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:
+    """These rows of what is given, as arrays: a tensor would take shared memory, of which containers have little."""
+    return {name: tensor[rows].cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+
+
+def _unpacked(arrays: Mapping[str, Array], device: str) -> dict[str, Any]:
+    """Arrays as tensors; copied, since those that another process sent cannot be written to."""
+    return {name: torch.tensor(array, device=device) for name, array in arrays.items()}
