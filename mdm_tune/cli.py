@@ -50,8 +50,17 @@ Devices = Annotated[
     str | None,
     typer.Option(
         "--devices",
-        help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all. Default: every GPU for "
-        "models of type huggingface and custom, else cpu.",
+        help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all; ray, or ray:N for N replicas, "
+        "on a Ray cluster. Default: every GPU for models of type huggingface and custom, else cpu.",
+        show_default=False,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="The cluster of --devices ray; auto: the one that this machine belongs to. Default: RAY_ADDRESS.",
         show_default=False,
     ),
 ]
@@ -100,6 +109,7 @@ def search(
         bool, typer.Option("--dry-run", help="Time batches and proposals, price the search, and stop.")
     ] = False,
     devices: Devices = None,
+    ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -123,8 +133,8 @@ def search(
 
         raises()
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
-        used, allow = devices_for(loaded.model, devices), Permissions(trust_code, run_generated_code)
-        mine, *others = shared_out(used, workers)
+        used, allow = devices_for(loaded.model, devices, ray_address), Permissions(trust_code, run_generated_code)
+        mine, *others = shared_out(used, workers) if isinstance(used, tuple) else (used,)
         if dry_run:
             record = price(loaded, mine, allow, workers=workers, notify=screen.on_event, since=since)
             screen.json(record) if as_json else screen.dry_run_result(record)
@@ -140,7 +150,7 @@ def search(
                 begun=team.start,
                 since=since,
             )
-        same = _same(config, overrides, seed, output, devices, allow)
+        same = _same(config, overrides, seed, output, devices, ray_address, allow)
         commands = [command([name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
         for name in team.failed:
@@ -159,6 +169,7 @@ def evaluate(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = None,
+    ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -183,7 +194,7 @@ def evaluate(
             steps or (),
             differences=show_differences,
             notify=screen.on_event,
-            devices=devices_for(loaded.model, devices),
+            devices=devices_for(loaded.model, devices, ray_address),
             allow=Permissions(trust_code, run_generated_code),
         )
         screen.json(record) if as_json else screen.evaluate_result(record)
@@ -201,6 +212,7 @@ def sample(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = None,
+    ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -227,7 +239,7 @@ def sample(
             steps,
             number,
             screen.live,
-            devices=devices_for(loaded.model, devices),
+            devices=devices_for(loaded.model, devices, ray_address),
             allow=allow,
             notify=screen.on_event,
         )
@@ -245,6 +257,7 @@ def profile(
     seed: Seed = None,
     output: Output = None,
     devices: Devices = None,
+    ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
@@ -265,9 +278,13 @@ def profile(
         loaded = load_config(config, overrides or (), seed=seed, output=output)
         allow = Permissions(trust_code, run_generated_code)
         record = measure(
-            loaded, steps or (), notify=screen.on_event, devices=devices_for(loaded.model, devices), allow=allow
+            loaded,
+            steps or (),
+            notify=screen.on_event,
+            devices=devices_for(loaded.model, devices, ray_address),
+            allow=allow,
         )
-        same = _same(config, overrides, seed, output, devices, allow)
+        same = _same(config, overrides, seed, output, devices, ray_address, allow)
         beta = ["--schedule", record["files"]["beta"]]
         commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
         screen.json(record) if as_json else screen.profile_result(record, [command(words) for words in commands])
@@ -279,12 +296,14 @@ def _same(
     seed: int | None,
     output: str | None,
     devices: str | None,
+    ray_address: str | None,
     allow: Permissions,
 ) -> list[str]:
     """The words of a command that goes on from this one; only a search needs its storage, and the password of that."""
     kept = [text for text in overrides or () if not text.strip().startswith("search.storage")]
     words = [str(config), *(part for text in kept for part in ("--set", text))]
-    for flag, given in (("--output", output), ("--seed", seed), ("--devices", devices)):
+    flags = {"--output": output, "--seed": seed, "--devices": devices, "--ray-address": ray_address}
+    for flag, given in flags.items():
         words += [] if given is None else [flag, str(given)]
     return [*words, *["--trust-code"] * allow.trust_code, *generated_words(allow.run_generated_code)]
 

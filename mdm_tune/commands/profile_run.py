@@ -24,8 +24,8 @@ from mdm_tune.profile.prices import price_budget, write_profile
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.records import Record
 from mdm_tune.results import RunFolder
-from mdm_tune.statistics import estimate
 from mdm_tune.sampling.devices import Devices
+from mdm_tune.statistics import estimate
 
 __all__ = ["WORSE_THAN_UNIFORM", "other_sampler", "profile", "profile_notes", "winner_notes"]
 

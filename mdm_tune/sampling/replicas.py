@@ -102,23 +102,27 @@ class Replicas:
             raise RunError("no replica runs: they do so inside a with block; enter a new one")
         dealing = _Dealing(iter(tasks))
         alone_since = None
-        while not dealing.over:
-            self._grow()
-            for replica in self._replicas:
-                while replica.takes_more and (next_one := dealing.next()) is not None:
-                    replica.give(*next_one)
-            if dealing.over:
-                break
-            self._wait(dealing)
-            working = any(replica.ready for replica in self._replicas)
-            now = time.monotonic()
-            alone_since = None if working else alone_since or now
-            if alone_since is not None and now - alone_since > PATIENCE:
-                raise RunError(
-                    f"no replica of the model is left, and none came back in {PATIENCE:.0f} s; what was finished is "
-                    "kept: see that the cluster has room again, and go on with --resume"
-                )
-            yield from dealing.in_order()
+        try:
+            while True:
+                self._grow()
+                for replica in self._replicas:
+                    while replica.takes_more and (place := dealing.next()) is not None:
+                        replica.give(dealing, place)
+                if dealing.over:
+                    return
+                self._wait()
+                working = any(replica.ready for replica in self._replicas)
+                now = time.monotonic()
+                alone_since = None if working else alone_since or now
+                if alone_since is not None and now - alone_since > PATIENCE:
+                    raise RunError(
+                        f"no replica of the model is left, and none came back in {PATIENCE:.0f} s; what was finished "
+                        "is kept: see that the cluster has room again, and go on with --resume"
+                    )
+                dealing.check()
+                yield from dealing.in_order()
+        finally:
+            dealing.closed = True  # what is still under way for it is dropped when it comes
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
         """``asking.working_batch`` of each replica that runs, by its name in messages."""
@@ -168,9 +172,9 @@ class Replicas:
 
     def _first_ready(self) -> tuple[int, int]:
         """Wait until a replica has built its denoiser; its vocabulary size and mask id."""
-        nothing, end = _Dealing(iter(())), time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE
         while (first := next((replica for replica in self._replicas if replica.ready), None)) is None:
-            self._wait(nothing)
+            self._wait()
             if time.monotonic() > end:
                 raise RunError(
                     f"no replica of the model was ready after {PATIENCE:.0f} s; see with `ray status` whether the "
@@ -179,7 +183,7 @@ class Replicas:
         assert first.denoiser is not None
         return first.denoiser
 
-    def _wait(self, dealing: _Dealing) -> None:
+    def _wait(self) -> None:
         """Take the answers that have come, waiting for the first."""
         import ray
 
@@ -188,13 +192,14 @@ class Replicas:
         if not by_ref:
             time.sleep(0.05)
         for ref in ready:
-            by_ref[ref].take(ref, dealing)
+            by_ref[ref].take(ref)
 
 
 class _Dealing:
     """The tasks of one call: which are under way, and the answers that have come. Tasks are made when they are needed.
 
-    tasks: those that are not answered yet, by their place. back: places of tasks that a dead replica had.
+    tasks: those that are not answered yet, by their place. back: places of tasks that a dead replica had. closed: set
+    when nobody waits for answers any more.
     """
 
     def __init__(self, tasks: Iterator[Task]) -> None:
@@ -204,20 +209,20 @@ class _Dealing:
         self.back: list[int] = []
         self.answers: dict[int, Any] = {}
         self.deaths: Counter[int] = Counter()
+        self.last_death = ""
+        self.closed = False
 
     @property
     def over(self) -> bool:
         """Whether every answer was returned."""
         return self._exhausted and self._returned == self._made
 
-    def next(self) -> tuple[int, Task] | None:
-        """The next task to be given out, with its place; None where there is none, or one before it has failed."""
-        failed = any(isinstance(answer, _Failed) for answer in self.answers.values())
+    def next(self) -> int | None:
+        """The place of the next task to be given out; None where there is none, or one before it has failed."""
         if self.back:
             self.back.sort()
-            place = self.back.pop(0)
-            return place, self.tasks[place]
-        if failed or self._exhausted:
+            return self.back.pop(0)
+        if self._exhausted or any(isinstance(answer, _Failed) for answer in self.answers.values()):
             return None
         task = next(self._source, None)
         if task is None:
@@ -225,24 +230,26 @@ class _Dealing:
             return None
         self.tasks[self._made] = task
         self._made += 1
-        return self._made - 1, task
+        return self._made - 1
 
     def answered(self, place: int, answer: Any) -> None:
         """An answer has come."""
         del self.tasks[place]
         self.answers[place] = answer
 
-    def give_back(self, places: Sequence[int], name: str, reason: str) -> None:
-        """The tasks of a replica that died, the one that it was at first; raises RunError where that ended too many."""
-        self.back += places
-        if not places:
-            return
-        self.deaths[places[0]] += 1
-        if self.deaths[places[0]] == DEATHS:
+    def died(self, place: int, reason: str) -> None:
+        """A replica died while it worked on the task at this place."""
+        self.deaths[place] += 1
+        self.last_death = reason
+
+    def check(self) -> None:
+        """Raise RunError where one task ended too many replicas."""
+        if max(self.deaths.values(), default=0) >= DEATHS:
             raise RunError(
-                f"{DEATHS} replicas ended while they worked on the same rows, the last one {name} ({reason}); mostly "
+                f"{DEATHS} replicas ended while they worked on the same rows, the last one {self.last_death}; mostly "
                 "the memory does not suffice. What was finished is kept: run the command again, a search with "
-                "--resume, with a smaller sampler.batch or fewer replicas on a device"
+                "--resume, with fewer replicas on a device; a smaller sampler.batch makes another search, which needs "
+                "--overwrite"
             )
 
     def in_order(self) -> Iterator[Any]:
@@ -264,7 +271,9 @@ class _Failed:
 
 @dataclass
 class _Replica:
-    """This process's end of one actor. given: the places of the tasks that it has, by reference, in their order."""
+    """This process's end of one actor. given: by reference the tasks that it has, in their order, as places in their
+    dealings.
+    """
 
     name: str
     make: Make
@@ -274,7 +283,7 @@ class _Replica:
     actor: Any = field(init=False)
     ready: bool = False
     denoiser: tuple[int, int] | None = None
-    given: dict[Any, int] = field(default_factory=dict)
+    given: dict[Any, tuple[_Dealing, int]] = field(default_factory=dict)
     building: Any = None
 
     def __post_init__(self) -> None:
@@ -292,10 +301,10 @@ class _Replica:
     def takes_more(self) -> bool:
         return self.ready and len(self.given) < DEPTH
 
-    def give(self, place: int, task: Task) -> None:
-        self.given[self.actor.run.remote(task)] = place
+    def give(self, dealing: _Dealing, place: int) -> None:
+        self.given[self.actor.run.remote(dealing.tasks[place])] = dealing, place
 
-    def take(self, ref: Any, dealing: _Dealing) -> None:
+    def take(self, ref: Any) -> None:
         """An answer; where the replica has died, its tasks go back and it is built again."""
         import ray
         from ray.exceptions import RayError, RayTaskError
@@ -307,17 +316,25 @@ class _Replica:
         except RayTaskError:
             raise
         except RayError as error:
-            reason = str(error).strip().partition("\n")[0][:200]
-            places, self.given, self.ready = [*self.given.values()], {}, False
-            self.building = self.actor.ready.options(max_task_retries=-1).remote()
-            dealing.give_back(places, self.name, reason)
+            self._restart(str(error).strip().partition("\n")[0][:200])
             return
         if ref is self.building:
             if isinstance(answer, _Failed):
                 raise answer.error
             self.building, self.ready, self.denoiser = None, True, answer
             return
-        dealing.answered(self.given.pop(ref), answer)
+        dealing, place = self.given.pop(ref)
+        if not dealing.closed:
+            dealing.answered(place, answer)
+
+    def _restart(self, reason: str) -> None:
+        """Give back the tasks of the replica, which has died at the first of them, and wait for the next one."""
+        tasks, self.given, self.ready = [*self.given.values()], {}, False
+        for number, (dealing, place) in enumerate(tasks):
+            dealing.back.append(place)
+            if number == 0:
+                dealing.died(place, f"{self.name} ({reason})")
+        self.building = self.actor.ready.options(max_task_retries=-1).remote()
 
 
 class _Worker:
