@@ -50,8 +50,8 @@ Devices = Annotated[
     str | None,
     typer.Option(
         "--devices",
-        help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all; ray, or ray:N for N replicas, "
-        "on a Ray cluster. Default: every GPU for models of type huggingface and custom, else cpu.",
+        help="Replicas of the model that share the rows: cpu, cpu:N, cuda:0,cuda:1 or all; on a Ray cluster ray, or "
+        "ray:N for N replicas. Default: every GPU for models of type huggingface and custom, else cpu.",
         show_default=False,
     ),
 ]

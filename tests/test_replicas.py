@@ -253,6 +253,7 @@ def test_a_denoiser_that_cannot_be_built(tmp_path: Path) -> None:
 
 def pids(pool: Replicas) -> list[int]:
     """The processes of the replicas, those that are being started again awaited."""
+    pool.wait_until_ready()
     return [*pool.ask_each(_pid)]
 
 

@@ -6,7 +6,7 @@ import pickle
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,11 +62,16 @@ class Replicas:
 
     @property
     def vocab_size(self) -> int:
-        return self._denoiser[0]
+        return self._known[0]
 
     @property
     def mask_id(self) -> int:
-        return self._denoiser[1]
+        return self._known[1]
+
+    @property
+    def _known(self) -> tuple[int, int]:
+        """Vocabulary size and mask id, as the first replica that was ready said."""
+        return next(replica.denoiser for replica in self._replicas if replica.denoiser is not None)
 
     def __enter__(self) -> Replicas:
         try:
@@ -77,7 +82,7 @@ class Replicas:
                 threads = max(1, available_cpus() // len(self.devices))
                 for device in self.devices:
                     self._add(device, threads, num_cpus=1)
-            self._denoiser = self._first_ready()
+            self.wait_until_ready(1)
         except BaseException:
             self.stop()
             raise
@@ -170,18 +175,19 @@ class Replicas:
         number = len(self._replicas) + 1
         self._replicas.append(_Replica(f"replica {number} on {device}", self.make, device, threads, resources))
 
-    def _first_ready(self) -> tuple[int, int]:
-        """Wait until a replica has built its denoiser; its vocabulary size and mask id."""
-        end = time.monotonic() + PATIENCE
-        while (first := next((replica for replica in self._replicas if replica.ready), None)) is None:
+    def wait_until_ready(self, count: int | None = None) -> None:
+        """Wait until so many replicas, all unless a count is given, have built their denoisers.
+
+        Raises what building a denoiser raises, and RunError where it takes more than two minutes.
+        """
+        end, wanted = time.monotonic() + PATIENCE, self.copies if count is None else count
+        while sum(replica.ready for replica in self._replicas) < wanted:
             self._wait()
             if time.monotonic() > end:
                 raise RunError(
-                    f"no replica of the model was ready after {PATIENCE:.0f} s; see with `ray status` whether the "
-                    "cluster is busy with other work, or run with fewer devices"
+                    f"not {wanted} of {self.copies} replicas of the model were ready after {PATIENCE:.0f} s; see with "
+                    "`ray status` whether the cluster is busy with other work, or run with fewer devices"
                 )
-        assert first.denoiser is not None
-        return first.denoiser
 
     def _wait(self) -> None:
         """Take the answers that have come, waiting for the first."""
