@@ -25,6 +25,7 @@ from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.sampling.devices import parse_devices
 from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.pieces import fill as filled
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.statistics import estimate
@@ -47,13 +48,18 @@ def copied(folder: Path, device: str) -> Transformer:
 def fill(replicas: Replicas, model: Transformer, rows: int, steps: int, batch: int) -> Unmasked:
     """So many rows in order of confidence, all positions masked at the start."""
     counts = [model.length // steps + (step < model.length % steps) for step in range(steps)]
-    return replicas.unmask(
+    return filled(
+        replicas,
         torch.full((rows, model.length), model.mask_id),
         CountPlan(torch.tensor(counts).expand(rows, 1, -1)),
         seeds=np.arange(rows, dtype=np.uint64),
         drawing=Drawing("confidence"),
         batch=batch,
     )
+
+
+def process(denoiser: object, device: str) -> int:
+    return os.getpid()
 
 
 def memory(pid: int, name: str) -> Counter[str]:
@@ -115,7 +121,7 @@ def memories(folder: Path, devices: tuple[str, ...], batch: int) -> list[str]:
     for make in (copied, mapped):
         with Replicas(partial(make, folder), devices) as pool:
             fill(pool, model, 2 * len(devices), 2, batch)
-            found = [memory(replica.process.pid or 0, "model.safetensors") for replica in pool.running]
+            found = [memory(pid, "model.safetensors") for pid in pool.ask_each(process)]
         cells = [
             f"{sum(each[kind] for each in found) / len(found) / MIB:.1f}"
             for kind in ("private", "shared", "private weights", "shared weights")

@@ -22,6 +22,7 @@ from mdm_tune.evaluation import Cost
 from mdm_tune.profile.profiles import profiles_of
 from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder
+from mdm_tune.sampling.pieces import Here
 from tests import profile_runs
 
 SECTIONS: dict[str, Any] = {
@@ -58,7 +59,7 @@ def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
 @pytest.mark.parametrize("copies", [1, 3])
 def test_each_replica_gets_a_batch_of_its_own(config: Path, monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
     run, sizes = timed(config, monkeypatch)
-    run.evaluator.copies = copies
+    run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
     module._priced(run, RunFolder(config.parent / "run"), 1)
     assert sizes == [40 * copies] * 2
 

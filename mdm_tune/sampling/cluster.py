@@ -10,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from mdm_tune.errors import InputError
@@ -17,6 +18,7 @@ from mdm_tune.errors import InputError
 __all__ = ["Resources", "connected", "require_ray", "started"]
 
 STORE = 256 * 2**20  # bytes of shared memory for arrays that are under way; rows are small, and Ray spills to disk
+LONGEST = 40  # characters of a folder for Ray: a socket's name has at most 107, and Ray adds up to 65
 QUIET = {  # of Ray's own processes and workers
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas name their GPU themselves
@@ -46,7 +48,7 @@ def started(cpus: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    folder = tempfile.mkdtemp(prefix="mdm-tune-ray-", dir=None)
+    folder = _folder()
     try:
         with _own_signals():
             ray.init(
@@ -63,6 +65,15 @@ def started(cpus: int) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> str:
+    """A new folder for Ray's sockets and logs: in /tmp where the usual place makes the name of a socket too long."""
+    folder = tempfile.mkdtemp(prefix="mdm-tune-ray-")
+    if len(folder) <= LONGEST or not os.access("/tmp", os.W_OK):
+        return folder
+    Path(folder).rmdir()
+    return tempfile.mkdtemp(prefix="mdm-tune-ray-", dir="/tmp")
 
 
 @contextmanager

@@ -71,7 +71,12 @@ class Replicas:
     @property
     def _known(self) -> tuple[int, int]:
         """Vocabulary size and mask id, as the first replica that was ready said."""
+        self._check_running()
         return next(replica.denoiser for replica in self._replicas if replica.denoiser is not None)
+
+    def _check_running(self) -> None:
+        if not self._replicas:
+            raise RunError("no replica runs: they do so inside a with block; enter a new one")
 
     def __enter__(self) -> Replicas:
         try:
@@ -103,8 +108,7 @@ class Replicas:
 
     def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
         """The answers in the order of the tasks; see ``pieces.Pool``."""
-        if not self._replicas:
-            raise RunError("no replica runs: they do so inside a with block; enter a new one")
+        self._check_running()
         dealing = _Dealing(iter(tasks))
         alone_since = None
         try:
