@@ -6,7 +6,7 @@ import copy
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
-from mdm_tune.sampling.pieces import Filling, Here, Pool, Task, fill, filling
+from mdm_tune.sampling.pieces import Filling, Here, Pool, Task, filling
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 from mdm_tune.schedules import Schedule
 from mdm_tune.settings import Sampler, Setting, plan_of
@@ -245,18 +245,41 @@ class Evaluator:
 
         All settings have the same blocks. on_step: shown the steps of the first rows, which this process then fills.
         """
-        tokens, plan, options = self._call(settings, start, seeds, reference)
+        return next(self.fill_each([settings], start, seeds, reference, on_step))
+
+    def fill_each(
+        self,
+        groups: Iterable[Sequence[Setting]],
+        start: Tensor,
+        seeds: NDArray[np.uint64],
+        reference: Tensor | None = None,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Iterator[Unmasked]:
+        """``fill`` of one group of settings after the other; rows of the next are filled where devices are free."""
+        calls = (self._call(settings, start, seeds, reference) for settings in groups)
         if self.unmask is not None:
-            return self.unmask(tokens, plan, **options)
-        # Rows of one example are in one piece, where those that are identical, as at the first step, are computed once.
-        mixed = torch.arange(len(tokens)).view(len(settings), -1).T.flatten()
-        plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
-        options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
-        options["seeds"] = options["seeds"][mixed.numpy()]
+            for tokens, plan, options in calls:
+                yield self.unmask(tokens, plan, **options)
+            return
         pool = self.pool if on_step is None else Here(self.denoiser)
-        found, back = fill(pool, tokens[mixed], plan, **options, on_step=on_step), mixed.argsort()
-        nll, bad = (None if each is None else each[back] for each in (found.nll, found.impossible))
-        return Unmasked(found.tokens[back], nll, found.nfe[back], found.denoiser_rows, found.denoiser_tokens, bad)
+        fillings: deque[tuple[Filling, Tensor]] = deque()
+
+        def tasks() -> Iterator[Task]:
+            for tokens, plan, options in calls:
+                # Rows of one example are in one piece, where those that are identical, as at the first step, are
+                # computed once.
+                mixed = torch.arange(len(tokens)).view(-1, len(start)).T.flatten()
+                options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
+                options["seeds"] = options["seeds"][mixed.numpy()]
+                mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
+                found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
+                fillings.append((found, mixed.argsort()))
+                yield from found.tasks
+
+        answers = pool.deal(tasks())
+        for first in answers:
+            found, back = fillings.popleft()
+            yield _ordered(found.joined([first, *itertools.islice(answers, len(found.tasks) - 1)]), back)
 
     def _call(
         self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64], reference: Tensor | None
@@ -279,32 +302,14 @@ class Evaluator:
         return next(self.measure_each([setting], split))
 
     def measure_each(self, settings: Sequence[Setting], split: Split) -> Iterator[Scores]:
-        """``measure_on`` of one setting after the other; pieces of the next are filled where devices are free."""
+        """``measure_on`` of one setting after the other; rows of the next are filled where devices are free."""
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
         reference = split.originals if self.metric.reference else None
         start = time.monotonic()
-        for setting, result in zip(settings, self._filled(settings, split, reference), strict=True):
+        results = self.fill_each([[setting] for setting in settings], split.start, split.seeds, reference)
+        for setting, result in zip(settings, results, strict=True):
             yield self._scores(setting, result, split, start)
             start = time.monotonic()
-
-    def _filled(self, settings: Sequence[Setting], split: Split, reference: Tensor | None) -> Iterator[Unmasked]:
-        calls = (self._call([setting], split.start, split.seeds, reference) for setting in settings)
-        if self.unmask is not None:
-            for tokens, plan, options in calls:
-                yield self.unmask(tokens, plan, **options)
-            return
-        fillings: deque[Filling] = deque()
-
-        def tasks() -> Iterator[Task]:
-            for tokens, plan, options in calls:
-                fillings.append(found := filling(self.pool, tokens, plan, **options))
-                yield from found.tasks
-
-        answers = self.pool.deal(tasks())
-        for _ in settings:
-            first = next(answers)
-            found = fillings.popleft()
-            yield found.joined([first, *itertools.islice(answers, len(found.tasks) - 1)])
 
     def _scores(self, setting: Setting, result: Unmasked, split: Split, start: float) -> Scores:
         assert not isinstance(self.metric, ExactMetric)
@@ -347,6 +352,12 @@ def difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) ->
         span = float(np.ptp([first.values, second.values]))
         bounds = (-span, span)
     return estimate(differences, confidence, bounds, first.groups)
+
+
+def _ordered(result: Unmasked, order: Tensor) -> Unmasked:
+    """The result with its rows in this order."""
+    nll, bad = (None if each is None else each[order] for each in (result.nll, result.impossible))
+    return Unmasked(result.tokens[order], nll, result.nfe[order], result.denoiser_rows, result.denoiser_tokens, bad)
 
 
 def _rows(result: Unmasked, first: int, count: int) -> Unmasked:

@@ -6,7 +6,7 @@ tails, a skew, seldom any difference, few examples, groups. Values are the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,14 +99,13 @@ class GivenValues(Evaluator):
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill(
-        self,
-        settings: Sequence[Setting],
-        start: Tensor,
-        seeds: NDArray[np.uint64],
-        reference: Tensor | None = None,
-        on_step: Any = None,
-    ) -> Unmasked:
+    def fill_each(
+        self, groups: Iterable[Sequence[Setting]], start: Tensor, seeds: NDArray[np.uint64], *others: Any
+    ) -> Iterator[Unmasked]:
+        for settings in groups:
+            yield self.given(settings, start, seeds)
+
+    def given(self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64]) -> Unmasked:
         places = [self.place[seed] for seed in seeds.tolist()]
         (use,) = {use for use, _ in places}
         numbers = [number for _, number in places]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -99,7 +99,11 @@ class Given(Evaluator):
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill(self, settings: Any, start: Tensor, seeds: Any, reference: Any = None, on_step: Any = None) -> Unmasked:
+    def fill_each(self, groups: Any, start: Tensor, seeds: Any, *others: Any) -> Iterator[Unmasked]:
+        for settings in groups:
+            yield self.given(settings, start, seeds)
+
+    def given(self, settings: Sequence[Setting], start: Tensor, seeds: Any) -> Unmasked:
         places = [self.example[seed] for seed in seeds.tolist()]
         use, numbers = places[0][0], np.array([number for _, number in places])
         assert len({split for split, _ in places}) == 1

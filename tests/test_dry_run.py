@@ -43,15 +43,15 @@ def config(tmp_path: Path) -> Path:
 def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
     """A run in which a denoiser row takes one second, and the examples of its calls."""
     run, sizes, now = build(load_config(config)), list[int](), [0.0]
-    fill = run.evaluator.fill
+    fill = run.evaluator.fill_each
 
-    def slow(settings: Any, start: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        found = fill(settings, start, *arguments, **named)
-        sizes.append(len(start))
-        now[0] += found.denoiser_rows
-        return found
+    def slow(groups: Any, start: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        for found in fill(groups, start, *arguments, **named):
+            sizes.append(len(start))
+            now[0] += found.denoiser_rows
+            yield found
 
-    patch.setattr(run.evaluator, "fill", slow)
+    patch.setattr(run.evaluator, "fill_each", slow)
     patch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return run, sizes
 
@@ -141,15 +141,15 @@ def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
 ) -> None:
     """Rows of 1 s or of 1 ms; the first batch takes 100 s more."""
     run, now, second = build(load_config(config)), [0.0], 1.0 if slow else 0.001
-    fill, first = run.evaluator.fill, [100.0]
+    fill, first = run.evaluator.fill_each, [100.0]
 
     def once(*arguments: Any, **named: Any) -> Any:
-        found = fill(*arguments, **named)
-        now[0] += found.denoiser_rows * second + first[0]
-        first[0] = 0.0
-        return found
+        for found in fill(*arguments, **named):
+            now[0] += found.denoiser_rows * second + first[0]
+            first[0] = 0.0
+            yield found
 
-    monkeypatch.setattr(run.evaluator, "fill", once)
+    monkeypatch.setattr(run.evaluator, "fill_each", once)
     monkeypatch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
     phases = module._priced(run, RunFolder(config.parent / "run"), 1)["phases"]
     assert [phase["seconds"] for phase in phases] == pytest.approx(

@@ -155,14 +155,14 @@ def spent(
     """The seconds of a search with this speed, its budgets, and what it said of the time."""
     run, clock = built(folder, search={**SECTIONS["search"], **search}), Clock()
     run.evaluator.sampler = replace(run.evaluator.sampler, batch=8)
-    fill, said = run.evaluator.fill, list[str]()
+    fill, said = run.evaluator.fill_each, list[str]()
 
     def slow(*arguments: Any, **named: Any) -> Any:
-        found = fill(*arguments, **named)
-        clock.now += float(found.nfe.sum()) * SPEEDS[speed](clock.now - 1000.0)
-        return found
+        for found in fill(*arguments, **named):
+            clock.now += float(found.nfe.sum()) * SPEEDS[speed](clock.now - 1000.0)
+            yield found
 
-    patch.setattr(run.evaluator, "fill", slow)
+    patch.setattr(run.evaluator, "fill_each", slow)
     for module in (tuning, evaluation):
         patch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     table = Timetable(run, timeout, clock)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.sampling.actors import Actor, Failed, Make
 from mdm_tune.sampling.cluster import connected, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
@@ -24,7 +21,6 @@ from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
 
-Make = Callable[[str], Denoiser]
 DEPTH = 2  # pieces that a replica has at a time: one that it works on, and the next, so that it never waits
 POLL = 1.0  # seconds between two looks at whether the cluster has grown; answers are noticed at once
 PATIENCE = 120.0  # seconds without any replica after which a run ends
@@ -232,7 +228,7 @@ class _Dealing:
         if self.back:
             self.back.sort()
             return self.back.pop(0)
-        if self._exhausted or any(isinstance(answer, _Failed) for answer in self.answers.values()):
+        if self._exhausted or any(isinstance(answer, Failed) for answer in self.answers.values()):
             return None
         task = next(self._source, None)
         if task is None:
@@ -266,17 +262,10 @@ class _Dealing:
         """The answers that come next in order and are there; raises the one that is an error."""
         while self._returned in self.answers:
             answer = self.answers.pop(self._returned)
-            if isinstance(answer, _Failed):
+            if isinstance(answer, Failed):
                 raise answer.error
             self._returned += 1
             yield answer
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """An answer that is an error."""
-
-    error: Exception
 
 
 @dataclass
@@ -299,7 +288,7 @@ class _Replica:
     def __post_init__(self) -> None:
         import ray
 
-        kind = ray.remote(_Worker).options(max_restarts=-1, **self.resources)
+        kind = ray.remote(Actor).options(max_restarts=-1, **self.resources)
         self.actor = kind.remote(self.name, self.make, self.device, self.threads, package_versions("transformers"))
         self.building = self.actor.ready.options(max_task_retries=-1).remote()
 
@@ -329,7 +318,7 @@ class _Replica:
             self._restart(str(error).strip().partition("\n")[0][:200])
             return
         if ref is self.building:
-            if isinstance(answer, _Failed):
+            if isinstance(answer, Failed):
                 raise answer.error
             self.building, self.ready, self.denoiser = None, True, answer
             return
@@ -345,64 +334,6 @@ class _Replica:
             if number == 0:
                 dealing.died(place, f"{self.name} ({reason})")
         self.building = self.actor.ready.options(max_task_retries=-1).remote()
-
-
-class _Worker:
-    """The actor: builds the denoiser once it is asked to, then answers one task after the other."""
-
-    def __init__(self, name: str, make: Make, device: str, threads: int | None, versions: Mapping[str, str]) -> None:
-        self.name, self.make, self.device, self.threads, self.versions = name, make, device, threads, versions
-        self.denoiser: Denoiser | None = None
-
-    def ready(self) -> tuple[int, int] | _Failed:
-        """Vocabulary size and mask id, once the denoiser is built."""
-        try:
-            self._check_versions()
-            if self.denoiser is None:
-                if self.threads is not None:
-                    torch.set_num_threads(min(self.threads, torch.get_num_threads()))  # fewer where the user said so
-                if self.device.startswith("cuda"):
-                    torch.cuda.set_device(self.device)  # kernels of others run on the current device
-                self.denoiser = self.make(self.device)
-        except Exception as error:
-            if isinstance(error, InputError):  # for example a file that this node does not have
-                error = InputError(f"{error} (in {self.name}, node {_node()})")
-            return _Failed(_portable(error, self.name))
-        return self.denoiser.vocab_size, self.denoiser.mask_id
-
-    def run(self, task: Task) -> Any:
-        """The answer to a task, or the error that it raised."""
-        assert self.denoiser is not None  # it is ready
-        try:
-            return task(self.denoiser, self.device)
-        except Exception as error:
-            return _Failed(_portable(error, self.name))
-
-    def _check_versions(self) -> None:
-        here = package_versions("transformers")
-        differ = {name: had for name, had in self.versions.items() if here.get(name) != had}
-        other = [f"{name} {here.get(name)} (on the driver {had})" for name, had in differ.items()]
-        if other:
-            raise InputError(
-                f"--devices: a node of the cluster has other versions of packages: {', '.join(other)}; install "
-                "the same on every node, since results could differ"
-            )
-
-
-def _node() -> str:
-    import ray
-
-    return str(ray.util.get_node_ip_address())
-
-
-def _portable(error: Exception, name: str) -> Exception:
-    """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
-    error.add_note(f"{name}, node {_node()}:\n{traceback.format_exc()}")
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError("".join(traceback.format_exception(error)))
-    return error
 
 
 def _working_batch(denoiser: Denoiser, device: str, *, batch: int) -> int:

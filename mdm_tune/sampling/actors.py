@@ -1,0 +1,85 @@
+"""What a replica does in its own process, on any node of a cluster: build a denoiser, and work on pieces with it."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.errors import InputError
+from mdm_tune.sampling.pieces import Task
+from mdm_tune.version import package_versions
+
+__all__ = ["Actor", "Failed", "Make"]
+
+Make = Callable[[str], Denoiser]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An answer that is an error."""
+
+    error: Exception
+
+
+class Actor:
+    """A replica: builds the denoiser once it is asked to, then answers one task after the other."""
+
+    def __init__(self, name: str, make: Make, device: str, threads: int | None, versions: Mapping[str, str]) -> None:
+        self.name, self.make, self.device, self.threads, self.versions = name, make, device, threads, versions
+        self.denoiser: Denoiser | None = None
+
+    def ready(self) -> tuple[int, int] | Failed:
+        """Vocabulary size and mask id, once the denoiser is built."""
+        try:
+            self._check_versions()
+            if self.denoiser is None:
+                if self.threads is not None:
+                    torch.set_num_threads(min(self.threads, torch.get_num_threads()))  # fewer where the user said so
+                if self.device.startswith("cuda"):
+                    torch.cuda.set_device(self.device)  # kernels of others run on the current device
+                self.denoiser = self.make(self.device)
+        except Exception as error:
+            if isinstance(error, InputError):  # for example a file that this node does not have
+                error = InputError(f"{error} (in {self.name}, node {_node()})")
+            return Failed(_portable(error, self.name))
+        return self.denoiser.vocab_size, self.denoiser.mask_id
+
+    def run(self, task: Task) -> Any:
+        """The answer to a task, or the error that it raised."""
+        assert self.denoiser is not None  # it is ready
+        try:
+            return task(self.denoiser, self.device)
+        except Exception as error:
+            return Failed(_portable(error, self.name))
+
+    def _check_versions(self) -> None:
+        here = package_versions("transformers")
+        differ = {name: had for name, had in self.versions.items() if here.get(name) != had}
+        other = [f"{name} {here.get(name)} (on the driver {had})" for name, had in differ.items()]
+        if other:
+            raise InputError(
+                f"--devices: a node of the cluster has other versions of packages: {', '.join(other)}; install "
+                "the same on every node, since results could differ"
+            )
+
+
+def _node() -> str:
+    import ray
+
+    return str(ray.util.get_node_ip_address())
+
+
+def _portable(error: Exception, name: str) -> Exception:
+    """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
+    error.add_note(f"{name}, node {_node()}:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
