@@ -17,7 +17,7 @@ def _leave(number: int, frame: object) -> None:
         os._exit(130)
 
 
-if "multiprocessing.spawn" not in sys.modules:  # workers and replicas load this module too, and hear their parent only
+if "multiprocessing.spawn" not in sys.modules:  # replicas load this module too, and hear their parent only
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as a shell starts it with &
         signal.signal(signal.SIGINT, _leave)
     signal.signal(signal.SIGTERM, _leave)

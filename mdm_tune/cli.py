@@ -14,6 +14,7 @@ import typer
 from mdm_tune.console import Screen
 from mdm_tune.errors import InputError
 from mdm_tune.flags import Command, generated, generated_words
+from mdm_tune.messages import shown
 from mdm_tune.permissions import Permissions
 from mdm_tune.reporting import command, reporting, unforeseen
 from mdm_tune.signals import INTERRUPTED, raises
@@ -23,7 +24,6 @@ from mdm_tune.usage import Commands, whole_number
 __all__ = ["app", "main"]
 
 MOST_SAMPLES = 100_000  # they are held in memory and written as one file
-MOST_WORKERS = 256  # each is a process with its own model
 
 app = typer.Typer(
     name="mdm-tune",
@@ -99,12 +99,13 @@ def search(
     trials: Annotated[int | None, typer.Option("--trials", help="Trials per budget.", **NUMBER)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the run folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the search in the run folder.")] = False,
-    workers: Annotated[
-        int,
+    take_over: Annotated[
+        bool,
         typer.Option(
-            "--workers", help="Processes on this machine that share the search, each with its own model.", **NUMBER
+            "--take-over", help="Drive a search that a process drove of which nothing can be seen from here any more."
         ),
-    ] = 1,
+    ] = False,
+    workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Time batches and proposals, price the search, and stop.")
     ] = False,
@@ -120,41 +121,38 @@ def search(
     with reporting(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
-        from mdm_tune.config.flags import check_count
-
-        check_count("--workers", workers, MOST_WORKERS, "each a process with its own model")
+        if workers is not None:
+            raise InputError(
+                f"--workers is no more, got {shown(workers)}: one process drives a search, replicas share its rows; "
+                "leave it out, and give --devices (all, or cpu:2 for two replicas on the CPU)"
+            )
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price
         from mdm_tune.commands.search_run import search as tune
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
-        from mdm_tune.search.team import Team, shared_out
 
         raises()
         loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
         used, allow = devices_for(loaded.model, devices, ray_address), Permissions(trust_code, run_generated_code)
-        mine, *others = shared_out(used, workers) if isinstance(used, tuple) else (used,)
         if dry_run:
-            record = price(loaded, mine, allow, workers=workers, notify=screen.on_event, since=since)
+            record = price(loaded, used, allow, notify=screen.on_event, since=since)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
-        with Team(loaded, others, allow, since) as team:
-            record = tune(
-                loaded,
-                resume=resume,
-                overwrite=overwrite,
-                notify=screen.on_event,
-                devices=mine,
-                allow=allow,
-                begun=team.start,
-                since=since,
-            )
+        record = tune(
+            loaded,
+            resume=resume,
+            overwrite=overwrite,
+            take_over=take_over,
+            notify=screen.on_event,
+            devices=used,
+            allow=allow,
+            since=since,
+        )
         same = _same(config, overrides, seed, output, devices, ray_address, allow)
         commands = [command([name, *same]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
-        for name in team.failed:
-            screen.say(f"note: {name} ended with an error; its log is in {record['files']['run']}")
 
 
 @app.command(cls=Command)

@@ -14,9 +14,8 @@ Record = dict[str, Any]
 
 def phases_table(record: Record) -> Grid:
     """What a search would cost, phase by phase and in all."""
-    on, workers = record["devices"], record["workers"]
+    on = record["devices"]
     title = "what the search takes at most" + ("" if len(on) == 1 else f", on {len(on)} replicas ({', '.join(on)})")
-    title += f", shared equally by {workers} workers but for a profile" if workers > 1 else ""
     table = Grid(title, ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB"), ("phase",))
     for phase in record["phases"]:
         cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))

@@ -97,9 +97,9 @@ class RunFolder:
         except OSError as error:
             raise self._closed(error) from None
 
-    def clear_search(self) -> None:
-        """Remove what a search wrote, and nothing else."""
-        owned = (self.result, self.schedule, self.journal, self.path / "search-scores.jsonl")
+    def clear_search(self, *, journal: bool = True) -> None:
+        """Remove what a search wrote, and nothing else. journal: the journal too, not only copies of it."""
+        owned = [self.result, self.schedule, self.path / "search-scores.jsonl", *[self.journal] * journal]
         for file in (*owned, *self.path.glob("study.journal.*")):
             file.unlink(missing_ok=True)
 

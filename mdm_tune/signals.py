@@ -2,7 +2,7 @@
 
 While the tool starts there is nothing to keep, and an exception may get lost in the import of a library: one in C
 turns it into ImportError. So ``__main__`` ends the process at once. Once a command works, KeyboardInterrupt is raised,
-so that replicas and workers end and the command says how to go on; inside an import it is raised when that is over.
+so that replicas end and the command says how to go on; inside an import it is raised when that is over.
 """
 
 from __future__ import annotations

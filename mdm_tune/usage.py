@@ -96,7 +96,8 @@ def _message(error: Any) -> str:
     if context is not None:
         path = " ".join(["mdm-tune", *context.command_path.split()[1:]]).removeprefix("mdm-tune -m mdm_tune")
         path = path if path.startswith("mdm-tune") else f"mdm-tune{path}"
-        flags = [flag for each in context.command.get_params(context) for flag in each.opts if flag.startswith("-")]
+        shown_ones = [each for each in context.command.get_params(context) if not getattr(each, "hidden", False)]
+        flags = [flag for each in shown_ones for flag in each.opts if flag.startswith("-")]
     asks = f"{path} --help lists"
     if kind == "MissingParameter":
         return (

@@ -39,9 +39,9 @@ from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.ledger import Worker
+from mdm_tune.search.driver import Named, driving
 from mdm_tune.search.proposals import SearchSettings
-from mdm_tune.search.sharing import Desk, Judge
+from mdm_tune.search.scores import KeptScores
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Sampler
 from mdm_tune.statistics import Bounds
@@ -197,9 +197,9 @@ def search(
     together = problem.steps if len(problem.steps) > 1 else ()
     runs: list[tuple[int, tuple[int, ...]]] = [(problem.steps[0], ()), *((steps, together) for steps in together)]
     storage = optuna.storages.InMemoryStorage()
-    with Worker(storage, "coverage") as worker:
-        judge = Judge(problem.evaluator(root, sizes or problem.sizes), Desk(storage, "coverage", worker))
-        return [outcome(problem, search_budget(judge, steps, settings, budgets=budgets)) for steps, budgets in runs]
+    with driving(storage, Named.plain("coverage")) as state:
+        scores = KeptScores(problem.evaluator(root, sizes or problem.sizes), state)
+        return [outcome(problem, search_budget(scores, steps, settings, budgets=budgets)) for steps, budgets in runs]
 
 
 def outcome(problem: Problem | GivenProblem, budget: Budget) -> Outcome:

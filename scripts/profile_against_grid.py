@@ -21,7 +21,7 @@ from mdm_tune.commands.runs import evaluate
 from mdm_tune.commands.search_run import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.schedules import Beta
-from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.tuning import TrialDone
 
@@ -48,12 +48,11 @@ def by_grid(folder: Path) -> tuple[str, int, int, float]:
     if not (folder / "search.json").is_file():
         search(config(folder), resume=True, overwrite=False, notify=tell)
     storage = open_storage(folder / "study.journal")
-    worker = Worker(storage, "search")
-    trials = Ledger(storage, f"search/steps-{STEPS}", worker, "maximize").finished().values()
-    best = max(trials, key=lambda trial: trial.value or 0.0)
+    trials = Ledger(storage, f"search/steps-{STEPS}", "maximize").finished().values()
+    best = max(trials, key=lambda trial: trial.value)
     fresh = [trial.record["cost"] for trial in trials if trial.record["fresh"]]
     # The first examples of linear and squared-sine were scored before their trials.
-    costs = [*fresh, Ledger(storage, "search/made", worker).finished()[f"pilot {STEPS}"].record["made"]["cost"]]
+    costs = [*fresh, Ledger(storage, "search/made").finished()[f"pilot {STEPS}"].record["made"]["cost"]]
     return Beta(**best.params).name, len(fresh), sum(cost[0] for cost in costs), sum(cost[2] for cost in costs)
 
 

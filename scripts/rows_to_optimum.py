@@ -29,7 +29,7 @@ from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.measuring import measure
 from mdm_tune.schedules import Beta
 from mdm_tune.search.confirmation import Trial
-from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import Guide, SearchSettings
 from mdm_tune.search.tuning import tune
 
@@ -125,10 +125,8 @@ def search(
         rows=rows,
     )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.InMemoryStorage()
-    with Worker(storage, "benchmark") as worker:
-        ledger = Ledger(storage, "benchmark/trials", worker, evaluator.metric.direction)
-        return tune(evaluator, problem.steps, settings, ledger, guide=Guide(tuple(points))).trials
+    ledger = Ledger(optuna.storages.InMemoryStorage(), "trials", evaluator.metric.direction)
+    return tune(evaluator, problem.steps, settings, ledger, guide=Guide(tuple(points))).trials
 
 
 def incumbents(problem: Problem, evaluator: Evaluator, trials: Sequence[Trial], spent: int) -> Path_:

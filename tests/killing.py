@@ -87,15 +87,15 @@ def run(config: Path, folder: Path) -> None:
 
 
 def finished(journal: Path) -> dict[int, float]:
-    """Values of finished trials, read from the journal line by line without this package: by line of their end."""
+    """Values of finished trials, read from the journal line by line without this package: by line."""
     found: dict[int, float] = {}
     for number, line in enumerate(journal.read_bytes().splitlines() if journal.exists() else ()):
         try:
             record = json.loads(line)
         except ValueError:
             continue  # the torn tail
-        if record.get("state") == 1 and record.get("values"):
-            found[number] = record["values"][0]
+        if record.get("op_code") == 4 and "task" in record.get("user_attrs", {}):
+            found[number] = record["value"]
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["mdm_tune.search.ledger", "mdm_tune.search.storage", "optuna.storages._rdb.models", "tests.processes"]
+    ["mdm_tune.search.driver", "mdm_tune.search.storage", "optuna.storages._rdb.models", "tests.processes"]
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from mdm_tune.datasets.splits import Split, Use, law_dataset
@@ -23,9 +24,10 @@ from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import Event, search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.ledger import Ledger, Worker
+from mdm_tune.search.driver import Named, driving
+from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import Guide, SearchSettings
-from mdm_tune.search.sharing import Desk, Judge
+from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.tuning import TrialDone, Tuned, tune
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
@@ -124,11 +126,10 @@ def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float
 
 
 @contextmanager
-def judging(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[Judge]:
-    """A worker of a run in this storage."""
-    storage = InMemoryStorage() if storage is None else storage
-    with Worker(storage, name) as worker:
-        yield Judge(evaluator, Desk(storage, name, worker))
+def scoring(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[KeptScores]:
+    """Drive a run in this storage."""
+    with driving(InMemoryStorage() if storage is None else storage, Named.plain(name)) as state:
+        yield KeptScores(evaluator, state)
 
 
 def run(
@@ -142,8 +143,8 @@ def run(
     """The search of one budget, and what it told."""
     events: list[Event] = []
     guides = {} if guide is None else {None: guide}
-    with judging(evaluator, storage) as judge:
-        return search_budget(judge, steps, settings, events.append, guides, **more), events
+    with scoring(evaluator, storage) as scores:
+        return search_budget(scores, steps, settings, events.append, guides, **more), events
 
 
 def tuned(
@@ -156,8 +157,8 @@ def tuned(
 ) -> tuple[Tuned, list[TrialDone]]:
     """The trials of one budget, and what they told."""
     events: list[TrialDone] = []
-    with judging(evaluator, storage) as judge:
-        ledger = judge.desk.ledger(f"steps-{steps}", evaluator.metric.direction)
+    with scoring(evaluator, storage) as scores:
+        ledger = scores.state.ledger(f"steps-{steps}", evaluator.metric.direction)
         return tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), **more), events
 
 
@@ -167,9 +168,8 @@ def trials_of(events: list[Event]) -> list[TrialDone]:
 
 def book(storage: BaseStorage, steps: int = 8, name: str = "run") -> dict[int, tuple[Any, ...]]:
     """All that is known of each finished trial, but for its seconds."""
-    ledger = Ledger(storage, f"{name}/steps-{steps}", Worker(storage, name))
     found = {}
-    for task, entry in ledger.finished().items():
+    for task, entry in Ledger(storage, f"{name}/steps-{steps}").finished().items():
         rows, tokens, _ = entry.record["cost"]
         found[int(task)] = (entry.params, entry.value, {**entry.record, "cost": (rows, tokens)})
     return dict(sorted(found.items()))
@@ -182,8 +182,8 @@ class Dead(Exception):
 class Mortal(InMemoryStorage):
     """A storage that fails after ``life`` more writes.
 
-    killed: every write from then on fails, as if the process were gone; else one, as if it were interrupted. What
-    workers say of themselves is not counted and never fails, so that the dead are known to be dead.
+    killed: every write from then on fails, as if the process were gone; else one, as if it were interrupted. That a
+    driver leaves is not counted.
     """
 
     def __init__(self, killed: bool = True) -> None:
@@ -199,26 +199,14 @@ class Mortal(InMemoryStorage):
         self.writes += 1
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        if not self.get_study_name_from_id(study_id).endswith("/workers"):
-            self.write()
+        self.write()
         super().set_study_user_attr(study_id, key, value)
 
     def create_new_study(self, *arguments: Any, **named: Any) -> int:
         self.write()
         return super().create_new_study(*arguments, **named)
 
-    def create_new_trial(self, *arguments: Any, **named: Any) -> int:
-        self.write()
-        return super().create_new_trial(*arguments, **named)
-
-    def set_trial_state_values(self, *arguments: Any, **named: Any) -> bool:
-        self.write()
-        return super().set_trial_state_values(*arguments, **named)
-
-    def set_trial_intermediate_value(self, *arguments: Any, **named: Any) -> None:
-        self.write()
-        super().set_trial_intermediate_value(*arguments, **named)
-
-    def set_trial_user_attr(self, *arguments: Any, **named: Any) -> None:
-        self.write()
-        super().set_trial_user_attr(*arguments, **named)
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is None or "left" not in template_trial.user_attrs or self.life < 0:
+            self.write()
+        return super().create_new_trial(study_id, template_trial)

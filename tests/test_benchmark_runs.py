@@ -157,15 +157,6 @@ def test_a_dry_run_prices_the_search(place: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_workers_share_a_task(place: Path, tmp_path: Path) -> None:
-    file = config(place, tmp_path, search={"trials": 6})
-    alone, _ = answered("search", file, "--trust-code")
-    shared, _ = answered("search", file, "--trust-code", "--workers", "2", "--output", str(tmp_path / "team"))
-    assert alone["budgets"][0]["counts"] == shared["budgets"][0]["counts"]
-    assert alone["budgets"][0]["value"] == shared["budgets"][0]["value"]
-    assert (tmp_path / "team" / "worker-2.log").exists()
-
-
 # --- the profile ----------------------------------------------------------------------------------
 
 

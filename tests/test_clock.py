@@ -119,7 +119,7 @@ def test_a_profile_is_kept_the_next_day(place: Path, monkeypatch: pytest.MonkeyP
     assert again["reused"] and again["denoiser_rows"] == 0
 
 
-def test_a_worker_with_a_folder_of_its_own_takes_the_day_from_the_storage(
+def test_a_search_that_goes_on_in_another_folder_takes_the_day_from_the_storage(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = {"storage": f"sqlite:///{place / 'shared.db'}", "name": "shared"}

@@ -60,16 +60,15 @@ def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
 def test_each_replica_gets_a_batch_of_its_own(config: Path, monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
     run, sizes = timed(config, monkeypatch)
     run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
-    module._priced(run, RunFolder(config.parent / "run"), 1)
+    module._priced(run, RunFolder(config.parent / "run"))
     assert sizes == [40 * copies] * 2
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_workers_share_the_time(config: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = timed(config, monkeypatch)
-    phases = module._priced(run, RunFolder(config.parent / "run"), workers)["phases"]
+    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
     assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
-    assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] / workers for phase in phases]
+    assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] for phase in phases]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
 ) -> None:
     """On 12 tune and 8 choose examples; what the profiles then take is no more."""
     run = build(profile_runs.config(tmp_path, **{"sampler__steps": [4], **changes}))
-    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0), 1) if each["phase"] == "profile")
+    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0)) if each["phase"] == "profile")
     assert phase["denoiser_rows"] == rows
     spent = 0
     for profiles in profiles_of(run, RunFolder(run.config.output), lambda event: None).values():
@@ -102,11 +101,11 @@ def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
     run, _ = timed(config, monkeypatch)
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
-    found = module._priced(run, RunFolder(config.parent / "run"), 2, began=3.0)
+    found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
     tune, choose, report = found["phases"]
     # 6 trials are recorded, and each budget's list of points is made; a report's intervals are timed once for all.
-    assert (tune["overhead_seconds"], choose["overhead_seconds"]) == ((6 + 1) / 2, 0.0)
-    assert report["overhead_seconds"] == timing.INTERVALS / 2
+    assert (tune["overhead_seconds"], choose["overhead_seconds"]) == (6 + 1, 0.0)
+    assert report["overhead_seconds"] == timing.INTERVALS
     seconds = sum(phase["seconds"] + phase["overhead_seconds"] for phase in found["phases"])
     rows = sum(phase["denoiser_rows"] for phase in found["phases"])
     assert found["start_seconds"] == 7.0
@@ -151,24 +150,11 @@ def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
 
     monkeypatch.setattr(run.evaluator, "fill_each", once)
     monkeypatch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    phases = module._priced(run, RunFolder(config.parent / "run"), 1)["phases"]
+    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
     assert [phase["seconds"] for phase in phases] == pytest.approx(
         [phase["denoiser_rows"] * second for phase in phases], abs=1e-3
     )
     assert run.evaluator.begun == {}
-
-
-def test_a_worker_is_timed_on_its_part_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "available_cpus", lambda: 8)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(6)
-        for workers, expected in ((1, 6), (2, 4), (5, 1), (20, 1)):
-            with module._part_of_the_cpus(workers):
-                assert torch.get_num_threads() == expected
-            assert torch.get_num_threads() == 6
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,15 +162,11 @@ def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -
     command = ["search", str(config), "--dry-run", "--output", str(config.parent / "run")]
     alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1000"])
     assert alone.exit_code == 0 and "at most" in alone.stderr
-    assert "replicas" not in alone.stderr and "workers" not in alone.stderr and "search.timeout" not in alone.stderr
+    assert "replicas" not in alone.stderr and "search.timeout" not in alone.stderr
     result = CliRunner().invoke(app, [*command, "--devices", "cpu:2", "--set", "search.timeout=0.001"])
     assert result.exit_code == 0, result.stderr
     assert "at most, on 2 replicas (cpu, cpu)" in result.stderr
     assert "search.timeout: 0.001 s are given, and the comparison on unseen examples" in result.stderr
-    result = CliRunner().invoke(app, [*command, "--workers", "2"])
-    assert result.exit_code == 0 and "shared equally by 2 workers but for a profile" in result.stderr
-    result = CliRunner().invoke(app, [*command, "--workers", "3", "--devices", "cpu:2"])
-    assert result.exit_code == 2 and "3 workers for 2 devices" in result.stderr
     assert not (config.parent / "run").exists()
 
 

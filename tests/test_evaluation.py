@@ -23,7 +23,7 @@ from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
 from tests.helpers import CountingDenoiser
-from tests.searches import judging
+from tests.searches import scoring
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
 FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
@@ -128,8 +128,8 @@ def test_a_share_of_none_has_an_exact_interval(bounds: Bounds | None) -> None:
     ci = found.score(found.setting(Linear(), 4), "report").estimate.ci
     exact = stats.binomtest(0, 40).proportion_ci(method="exact")
     assert ci == ((0.0, 0.0) if bounds is None else pytest.approx((exact.low, exact.high)))
-    with judging(found) as judge:
-        assert judge.score([found.setting(Linear(), 4)], "report")[0].estimate.ci == ci
+    with scoring(found) as scores:
+        assert scores.score([found.setting(Linear(), 4)], "report")[0].estimate.ci == ci
 
 
 NELBO = quality.PathLikelihood("nelbo", "random")

@@ -11,7 +11,8 @@ import pytest
 from optuna.storages import BaseStorage
 
 from mdm_tune.errors import InputError
-from mdm_tune.search.ledger import Entry, Ledger, Worker, check
+from mdm_tune.search.driver import Named, driving
+from mdm_tune.search.ledger import Entry, Ledger, check
 from mdm_tune.search.storage import open_storage
 
 BOOKS = ("run/made", "run/steps-8")
@@ -20,30 +21,21 @@ Book = dict[str, dict[str, Entry]]
 
 
 def write(path: Path) -> None:
-    """A journal as a search leaves it: two books of finished tasks, notes, an open task and a failed one."""
-    storage = open_storage(path)
-    worker = Worker(storage, "run")
-    for book in BOOKS:
-        ledger = Ledger(storage, book, worker)
-        ledger.note("points", [[0.5, 2.0]])
-        for number in range(4):
-            claim = ledger.claim(str(number), {"a": 0.5 + number, "b": 1.0}, {"a": (0.1, 10.0), "b": (0.1, 10.0)})
-            assert claim is not None
-            claim.report(8, number / 3)
-            claim.finish(number / 7, {"values": [0.1 * number] * 8, "key": [4, 4], "made": {"text": "é" * number}})
-        failed = ledger.claim("failed")
-        assert failed is not None
-        failed.release()
-        ledger.claim("open")
+    """A journal as a search leaves it: who drove it, two ledgers of finished tasks, notes."""
+    with driving(open_storage(path), Named.plain("run")) as state:
+        for book in BOOKS:
+            ledger = state.ledger(book.removeprefix("run/"))
+            ledger.note("points", [[0.5, 2.0]])
+            for number in range(4):
+                record = {"values": [0.1 * number] * 8, "key": [4, 4], "made": {"text": "é" * number}}
+                params = {"a": 0.5 + number, "b": 1.0}
+                ledger.write(str(number), number / 7, record, params, dict.fromkeys("ab", (0.1, 10.0)), {8: number / 3})
 
 
 def read(storage: BaseStorage) -> tuple[Book, dict[str, object]]:
     """What is finished and what was noted, as a search that goes on reads them."""
     check(storage, "run")
-    worker = Worker(storage, "run")
-    ledgers = {book: Ledger(storage, book, worker) for book in BOOKS}
-    for ledger in ledgers.values():
-        ledger.held()
+    ledgers = {book: Ledger(storage, book) for book in BOOKS}
     return {name: each.finished() for name, each in ledgers.items()}, {
         f"{name} {key}": value for name, each in ledgers.items() for key, value in each.notes.items()
     }
@@ -163,15 +155,15 @@ def test_damaged_journals_are_recovered_or_refused(tmp_path: Path) -> None:
     assert len(found) == 86
     assert all(result == "cut" for kind, result in found if kind == "end")  # whatever it holds
     assert all(result in ("cut", "read") for kind, result in found if kind == "short")
-    assert sum(result == "refused" for kind, result in found if kind == "middle") >= 30
+    assert sum(result == "refused" for kind, result in found if kind == "middle") >= 25  # a lost line is a lost entry
     assert not any(result == "cut" for kind, result in found if kind == "middle")
 
 
 def test_a_finished_value_that_was_edited_is_named(tmp_path: Path) -> None:
     write(tmp_path / "study.journal")
     text = (tmp_path / "study.journal").read_text("utf-8")
-    assert text.count('"values":[0.2857142857142857]') == 2
-    (tmp_path / "study.journal").write_text(text.replace('"values":[0.2857142857142857]', '"values":[0.5]', 1), "utf-8")
+    assert text.count('"value":0.2857142857142857,') == 2
+    (tmp_path / "study.journal").write_text(text.replace('"value":0.2857142857142857,', '"value":0.5,', 1), "utf-8")
     with pytest.raises(InputError, match="record of task '2' is not what was written: it was edited or damaged"):
         check(open_storage(tmp_path / "study.journal"), "run")
 

@@ -91,9 +91,7 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "prices", prices_table(profile, "blocks of 16, 128 examples, 95 % intervals")
     yield (
         "phases",
-        phases_table(
-            {"devices": ["cuda:0", "cuda:1"], "workers": 4, "phases": phases, "start_seconds": 12.5, "total": phases[0]}
-        ),
+        phases_table({"devices": ["cuda:0", "cuda:1"], "phases": phases, "start_seconds": 12.5, "total": phases[0]}),
     )
 
 

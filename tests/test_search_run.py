@@ -1,4 +1,4 @@
-"""The search command in its folder and its storage: begun, resumed, joined, refused, overwritten."""
+"""The search command in its folder and its storage: begun, resumed, refused, overwritten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +129,7 @@ def shared(tmp_path: Path, empty_database: Path) -> str:
 NAME = "search.name=one"
 
 
-def test_a_run_in_a_shared_storage_is_joined_from_another_folder(tmp_path: Path, shared: str) -> None:
+def test_a_run_in_a_shared_storage_goes_on_in_another_folder(tmp_path: Path, shared: str) -> None:
     record, trials = go(config(tmp_path, "here", shared, NAME))
     assert len(trials) == 4 and not (tmp_path / "here" / "study.journal").exists()
     with pytest.raises(InputError, match=r"search.storage: it already holds a run called one; add --resume to go on"):
@@ -164,7 +163,7 @@ def test_overwriting_clears_the_run_of_that_name_alone(tmp_path: Path, shared: s
     assert none == []
 
 
-def test_a_worker_that_joins_takes_what_others_made(tmp_path: Path, shared: str) -> None:
+def test_a_search_goes_on_in_another_folder_with_what_was_made(tmp_path: Path, shared: str) -> None:
     """The trials of one process and of another; the profile and the scores are taken from the storage."""
     more = [shared, NAME, "objective.metric=path_nll", f"dataset={json.dumps(DATA)}", "sampler.order=margin"]
     more += ["search.warm_start=profile", "search.trials=7", "search.strategy=tpe", "profile.points=3"]
@@ -186,18 +185,6 @@ def test_a_worker_that_joins_takes_what_others_made(tmp_path: Path, shared: str)
     assert quiet["budgets"] == there["budgets"] and quiet["denoiser_rows"] == there["denoiser_rows"]
 
 
-def test_begun_is_called_once_others_can_resume(tmp_path: Path, shared: str) -> None:
-    joined: list[Record] = []
-
-    def join(folder: str, *overrides: str) -> Callable[[], None]:
-        return lambda: joined.append(go(config(tmp_path, folder, *overrides), resume=True)[0])
-
-    alone, none = go(config(tmp_path, "run"), begun=join("run"))
-    there, nothing = go(config(tmp_path, "here", shared, NAME), begun=join("there", shared, NAME))
-    assert none == nothing == []  # who was called has done all
-    assert [record["budgets"] for record in joined] == [alone["budgets"], there["budgets"]]
-
-
 ADDRESS = "search.storage=postgresql://me:hunter2@127.0.0.1:1/db"
 
 
@@ -213,7 +200,7 @@ def test_a_storage_that_cannot_be_reached_is_named_before_a_model_is_loaded(
 
 def test_no_file_of_a_run_holds_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = InMemoryStorage()
-    monkeypatch.setattr(search_run, "open_storage", lambda address: storage)
+    monkeypatch.setattr("mdm_tune.search.place.open_storage", lambda address: storage)
     go(config(tmp_path, "run", ADDRESS))
     files = list((tmp_path / "run").iterdir())
     assert {"config.yaml", "run.json", "search.json", "schedule.yaml"} <= {path.name for path in files}

@@ -166,7 +166,7 @@ def test_a_stderr_that_fails_or_is_closed_ends_nothing(monkeypatch: pytest.Monke
         ),
         (("--seed", "4"), "mdm-tune has no option '--seed'; mdm-tune --help lists its options"),
         (("evaluate", MARKOV, "--steps", "abc"), "--steps: must be a whole number, got 'abc'; write digits, such as 8"),
-        (("search", MARKOV, "--workers", "1.5"), "--workers: must be a whole number, got '1.5'; write digits"),
+        (("search", MARKOV, "--worker", "2"), "mdm-tune search has no option '--worker'; mdm-tune search --help lists"),
         (("sample", MARKOV, "--number", "1_0"), "--number: must be a whole number, got '1_0'; write digits"),
         (("sample", MARKOV, "--seed"), "--seed needs a value and got none; write --seed VALUE"),
         (("sample", MARKOV, "--json=1"), "--json takes no value and got one; write --json alone"),

@@ -17,11 +17,12 @@ from mdm_tune.denoisers.analytic import Parity
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
 from mdm_tune.schedules import Beta, SquaredSine
-from mdm_tune.search import proposals
+from mdm_tune.search import proposals, tuning
 from mdm_tune.search.budget import Alike
 from mdm_tune.search.confirmation import EXHAUSTED
 from mdm_tune.search.proposals import Guide, Strategy, given_points
 from mdm_tune.search.racing import looks
+from mdm_tune.search.scoring import race
 from mdm_tune.settings import Setting
 from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
 
@@ -192,6 +193,39 @@ def test_a_trial_reports_each_look_that_it_survives() -> None:
         if event.fresh and event.dropped is None:
             assert told[1000] == event.value
     assert trials[0].intermediate_values == {}  # there was nobody to race against
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    running: dict[int, list[Beta]] = {}
+
+    def spy(settings: Any, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Beta:
+        running[number] = list(runs)
+        return proposals.propose(settings, steps, number, known, running[number], *rest, **more)
+
+    monkeypatch.setattr(tuning, "propose", spy)
+    found, _ = tuned(Given(noise), replace(SETTINGS, trials=14, together=together))
+    proposed = [trial.schedule for trial in found.trials]
+    firsts = [0, *range(1, 14, together)]
+    for number, others in running.items():
+        assert others == proposed[max(first for first in firsts if first <= number) : number]
+    assert set(running) == set(range(6, 14))
+
+
+def test_batches_are_run_in_their_order_and_written_when_their_scores_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[int] = []
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        written.append(len(book(storage)))
+        return race(*arguments, **named)
+
+    storage = InMemoryStorage()
+    monkeypatch.setattr(tuning, "race", count)
+    _, events = tuned(Given(noise), SETTINGS, storage=storage)
+    assert [event.number for event in events] == list(range(12))
+    assert written == [0, 1, 5, 9]
 
 
 # The ends

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import get_args
-
-import torch
 
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Notify, Warnings, tell_loaded
@@ -25,7 +22,7 @@ from mdm_tune.profile.profiles import Profiles, example_count, profiles_of
 from mdm_tune.reach import Reach, reach_of
 from mdm_tune.records import Record, cost_record, reach_record
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling.devices import Devices, available_cpus, in_words
+from mdm_tune.sampling.devices import Devices, in_words
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.search.power import detectable, independent_of
@@ -41,15 +38,13 @@ def dry_run(
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     *,
-    workers: int = 1,
     notify: Notify = lambda event: None,
     since: float | None = None,
 ) -> Record:
     """Load everything, time real batches and proposals, and price the search; nothing is written.
 
-    devices: of one worker; the batches are dealt out to as many replicas as will run. workers: that share trials and
-    comparisons, equally as is assumed; where they share this machine's CPU the timing has its part of the cores. A
-    profile is made by one of them. since: when the command began, by the monotonic clock, if not now.
+    devices: the batches are dealt out to as many replicas as will run. since: when the command began, by the monotonic
+    clock, if not now.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
     batches and are those of rows with their part of the metric; ``overhead_seconds`` are what proposals, records and
@@ -58,24 +53,14 @@ def dry_run(
     the same examples.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    with _part_of_the_cpus(workers), opened(config, devices, allow) as run:
+    with opened(config, devices, allow) as run:
         warned = Warnings(notify)
         tell_loaded(run, warned, config.sampler.steps)
-        found = _priced(run, folder, workers, since)
-    return {**found, "devices": in_words(devices), "workers": workers, "warnings": warned.records}
+        found = _priced(run, folder, since)
+    return {**found, "devices": in_words(devices), "warnings": warned.records}
 
 
-@contextmanager
-def _part_of_the_cpus(workers: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, available_cpus() // workers)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = None) -> Record:
+def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
     """What the search costs; began: when the command did, by the monotonic clock, if not now."""
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
@@ -93,7 +78,7 @@ def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = Non
     reach = _reach(run, folder)
     looked = time.monotonic() - looked
     per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
-    phases = _phases(run, per_row, workers)
+    phases = _phases(run, per_row)
     other = {"tune": deciding(run, reach) + 2 * looked}  # the study of a budget looks what it can reach, as is told
     for use in ("choose", "report"):
         count = next(phase["schedules"] for phase in phases if phase["phase"] == use)
@@ -101,7 +86,7 @@ def _priced(run: Run, folder: RunFolder, workers: int, began: float | None = Non
         each = concluding(run, use, count, examples, len(pilot.ids) if pilot is not None else 0, speed)
         other[use] = each * len(config.sampler.steps)
     for phase in phases:
-        phase["overhead_seconds"] = round(other.get(phase["phase"], 0.0) / workers, 3)
+        phase["overhead_seconds"] = round(other.get(phase["phase"], 0.0), 3)
     return {
         "phases": phases,
         "start_seconds": round(start, 3),
@@ -131,8 +116,8 @@ def _reach(run: Run, folder: RunFolder) -> list[Reach]:
     return list(reach_of(run.evaluator, run.config.sampler.steps, run.search, known=known))
 
 
-def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
-    """Schedules, rows, tokens, seconds and memory of each phase, at most; seconds with the rows shared by workers."""
+def _phases(run: Run, spent: Cost) -> list[Record]:
+    """Schedules, rows, tokens, seconds and memory of each phase, at most."""
     evaluator, settings = run.evaluator, run.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
@@ -149,7 +134,7 @@ def _phases(run: Run, spent: Cost, workers: int) -> list[Record]:
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
-        seconds = (_seconds(rows * width, spent) if rows else exact) / workers
+        seconds = _seconds(rows * width, spent) if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})

@@ -1,13 +1,11 @@
-"""The ``search`` command between config and terminal: begun or resumed, alone or with other workers, written down."""
+"""The ``search`` command between config and terminal: begun or resumed, driven by one process, written down."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mdm_tune.build import Run, check_baselines, opened
@@ -37,10 +35,10 @@ from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules import Beta
 from mdm_tune.search.budget import Alike, search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.ledger import Worker, check
+from mdm_tune.search.driver import State
 from mdm_tune.search.limits import Timetable
-from mdm_tune.search.sharing import Desk, Judge, holds_run, made_of, remove_run
-from mdm_tune.search.storage import Storage, open_storage, storage_errors
+from mdm_tune.search.place import Place, place_of
+from mdm_tune.search.scores import KeptScores
 
 __all__ = ["search"]
 
@@ -56,25 +54,27 @@ def search(
     resume: bool,
     overwrite: bool,
     notify: Notify,
+    take_over: bool = False,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
-    begun: Callable[[], None] = lambda: None,
     since: float | None = None,
 ) -> Record:
     """Tune every budget of the config and write the run folder; returns the JSON of the command.
 
-    A finished search is answered from its folder. Other processes may be at the same search with the same storage.
-    begun: called once others can resume what was begun here. since: when the command began, by the monotonic clock, if
+    A finished search is answered from its folder. take_over: drive a search although another process has not left it,
+    where it cannot be seen from here whether that still runs. since: when the command began, by the monotonic clock, if
     not now.
-    Raises InputError where folder or storage hold a search and neither flag is set, and where the search to be resumed
-    came from another config, model, data or version; RunError where the storage fails.
+    Raises InputError where another process drives the search, where folder or storage hold a search and neither flag is
+    set, and where the search to be resumed came from another config, model, data or version; RunError where the storage
+    fails or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     notify = warned = Warnings(notify)
-    # A database that cannot be used is said before a model is loaded.
-    storage = None if config.search.storage is None else open_storage(config.search.storage)
-    if storage is not None and resume and not folder.has(folder.moment):
-        _take_moment(folder, storage, config)
+    # A database that cannot be used is said before a model is loaded, and so is a process that drives the search.
+    place = place_of(config)
+    place.refuse_second(take_over=take_over)
+    if resume and not folder.has(folder.moment):
+        _take_moment(folder, place)
     with opened(config, devices, allow) as run:
         tell_loaded(run, notify, config.sampler.steps)
         timetable = Timetable(run, config.search.timeout, began=since)
@@ -89,41 +89,36 @@ def search(
         identity: Record = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
         if run.model.clock is not None and run.model.clock.asked:
             identity["moment"] = run.model.clock.now.isoformat()
-        folder.open()
-        folder.keep_moment(run.model.clock)
-        if overwrite:
-            folder.clear_search()
-        elif folder.holds_search and (finished := _finished(folder, identity, notify)) is not None:
-            return finished
-        with at_desk(config, folder, storage, resume=resume, overwrite=overwrite, notify=notify) as desk:
-            refuse_changes(desk.once("run", lambda: identity), identity, "this storage")
+        if folder.holds_search and not overwrite and (found := _finished(folder, identity, notify)) is not None:
+            return found
+
+        def note(text: str) -> None:
+            notify(Note(text))
+
+        with place.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
+            refuse_changes(state.once("run", lambda: identity), identity, "this storage")
+            folder.keep_moment(run.model.clock)
             folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
             notify(SearchBegun())
-            begun()
-            budgets, profiles = _budgets(run, folder, desk, timetable, notify)
-        for note in memory_notes(run):
-            notify(note)
-        if (late := timetable.late) is not None:
-            given = f"search.timeout: {config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
-            notify(Note(f"{given}: what compares schedules on unseen examples is never cut", "late"))
-        return _write_result(run, folder, budgets, profiles, late, warned)
+            budgets, profiles = _budgets(run, folder, state, timetable, notify)
+            for text in memory_notes(run):
+                notify(text)
+            if (late := timetable.late) is not None:
+                over = f"{config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
+                why = "what compares schedules on unseen examples is never cut"
+                notify(Note(f"search.timeout: {over}: {why}", "late"))
+            state.check()
+            return _write_result(run, folder, budgets, profiles, late, warned)
 
 
-def _take_moment(folder: RunFolder, storage: Storage, config: Config) -> None:
+def _take_moment(folder: RunFolder, place: Place) -> None:
     """Keep the time at which the search in a storage had its prompts rendered, where this folder knows none."""
-    with storage_errors(config.search.storage or folder.journal):
-        begun = made_of(storage, run_name(config), "run")
+    begun = place.made("run")
     if begun is not None and isinstance(begun.get("moment"), str):
         folder.open()
         folder.write_json(folder.moment.name, {"now": begun["moment"]})
-
-
-def run_name(config: Config) -> str:
-    """What the run is called in its storage."""
-    # A folder's own journal holds one run, wherever the folder is moved.
-    return "search" if config.search.storage is None else config.search.name or Path(config.output).absolute().name
 
 
 def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | None:
@@ -154,14 +149,14 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
 
 
 def _budgets(
-    run: Run, folder: RunFolder, desk: Desk, timetable: Timetable, notify: Notify
+    run: Run, folder: RunFolder, state: State, timetable: Timetable, notify: Notify
 ) -> tuple[list[Budget], list[Profiles]]:
     """Tune and confirm every budget, in the config's order; with the profile in each kind of blocks."""
-    profiles = profiles_of(run, folder, notify, share=desk.once)
+    profiles = profiles_of(run, folder, notify, keep=state.once)
     for each in profiles.values():
         if each.guides:
             _begin_with_profile(each, notify)
-    judge, steps = Judge(run.evaluator, desk), run.config.sampler.steps
+    scores, steps = KeptScores(run.evaluator, state), run.config.sampler.steps
     if run.search.finalists > (most := run.search.trials * len(run.evaluator.block_lengths)):
         notify(Note(f"search.finalists is {run.search.finalists}, and {most} trials have no more finalists than that"))
     notify(Reachable(tuple(reach_of(run.evaluator, steps, run.search)), run.evaluator.length))
@@ -177,7 +172,7 @@ def _budgets(
                 notify(Note(text))
 
         in_time = partial(timetable.trials_of, place)
-        found = search_budget(judge, budget, run.search, tell, guides, budgets=steps, in_time=in_time)
+        found = search_budget(scores, budget, run.search, tell, guides, budgets=steps, in_time=in_time)
         if found.trials > (most := run.search.trials * len(run.evaluator.block_lengths)):
             notify(
                 Note(f"{found.trials} trials were finished before, more than search.trials ({most}): all of them count")
@@ -216,35 +211,6 @@ def _write_result(
     record["warnings"] = warned.records
     folder.write_json(folder.result.name, record)
     return record
-
-
-@contextmanager
-def at_desk(
-    config: Config, folder: RunFolder, storage: Storage | None, *, resume: bool, overwrite: bool, notify: Notify
-) -> Iterator[Desk]:
-    """The storage of the run, None for the folder's journal, with this process as one of its workers.
-
-    Raises InputError where a storage that others use too holds a run of this name and neither flag is set.
-    """
-    url = config.search.storage
-    name = run_name(config)
-
-    def note(text: str) -> None:
-        notify(Note(text))
-
-    where = url or folder.journal
-    storage = open_storage(where, note) if storage is None else storage
-    with storage_errors(where):
-        if url is not None and overwrite:
-            remove_run(storage, name)
-        elif url is not None and holds_run(storage, name) and not resume:
-            raise InputError(
-                f"search.storage: it already holds a run called {name}; add --resume to go on with it or to help "
-                "others who are at it, --overwrite to start again, or give another search.name"
-            )
-        check(storage, name)  # what is damaged is refused before anything is written
-        with Worker(storage, name) as worker:
-            yield Desk(storage, name, worker)
 
 
 def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:

@@ -136,9 +136,9 @@ class SearchConfig(Section):
     share denoiser batches. auto_stop: end a budget's trials where what more of them could gain is less than the
     noise. rows: denoiser rows of each budget's trials at most, their pilot, the profile and the comparison on unseen
     examples not included. timeout: seconds after which a command shall have ended; only trials are cut for it.
-    storage: where trials are kept, an Optuna URL; without it a journal in the run folder. name: of the run in a storage
-    that others use too; without it the name of the run folder. diversity_loss: the share of a diversity figure that a
-    winner may lose. margin: the share of linear's value that counts as the same quality."""
+    storage: where trials are kept, an Optuna URL; without it a journal in the run folder. name: of the run in the
+    storage, which one process at a time drives; without it the name of the run folder. diversity_loss: the share of a
+    diversity figure that a winner may lose. margin: the share of linear's value that counts as the same quality."""
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25

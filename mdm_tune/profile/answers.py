@@ -28,14 +28,14 @@ Record = dict[str, Any]
 
 
 def answered(
-    run: Run, split: Split, source: str, share: Callable[[str, Callable[[], Record]], Record]
+    run: Run, split: Split, source: str, keep: Callable[[str, Callable[[], Record]], Record]
 ) -> tuple[Split, Cost]:
     """The split with the answers that a profile is measured on as its reference, and what drawing them cost.
 
     source: ``reference`` keeps the data's own. ``model`` draws one for each example, one token per step in the run's
     own order: a model that follows instructions writes otherwise than the reference does. Anything else is a file of
     JSON lines with ``id`` and ``answer``, and perhaps the answer's ``tokens`` with the ``tokenizer`` that they are of.
-    share: makes a record once for all workers.
+    keep: makes a record of that name, or returns the one that is kept.
 
     Raises InputError for a reference that is unknown at some position, and for a file that cannot be read or lacks an
     example.
@@ -63,7 +63,7 @@ def answered(
         drawn = run.evaluator.fill([setting], split.start, split.seeds)
         return {"tokens": drawn.tokens.tolist(), "cost": [drawn.denoiser_rows, drawn.denoiser_tokens]}
 
-    kept = share(f"answers {split.use} {split.fingerprint}", make)
+    kept = keep(f"answers {split.use} {split.fingerprint}", make)
     rows, tokens = kept["cost"]
     return replace(split, originals=torch.tensor(kept["tokens"])), Cost(rows, tokens)
 

@@ -43,7 +43,7 @@ class Profiles:
     """The profile and what follows from it, made when it is first asked for.
 
     run: its evaluator at one block length. notify: told of each measured point. budgets: numbers of steps that prices
-    are wanted for, else the config's. share: lets one of several workers make a record of that name for all.
+    are wanted for, else the config's. keep: makes a record of that name, or returns the one that is kept.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Profiles:
         folder: RunFolder,
         notify: Callable[[PointMeasured], None],
         budgets: Sequence[int] = (),
-        share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
+        keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
     ) -> None:
         self.run, self.folder, self.notify = run, folder, notify
         size, length = run.evaluator.sampler.block_length, run.evaluator.length
         self.mark = f"-blocks-{size or length}" if run.evaluator.several else ""  # tells it from those in other blocks
-        self.share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: share(task + self.mark, make)
+        self.keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: keep(task + self.mark, make)
         self.budgets = tuple(budgets or run.config.sampler.steps)
         self.reused = False  # whether the profile was kept in the folder
         self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
@@ -114,7 +114,7 @@ class Profiles:
             self.replaced = changed
         self.folder.open()  # refuses a folder that cannot be written before anything is paid for
         self.folder.keep_moment(self.run.model.clock)
-        found = Profile.from_record(self.share(f"profile {use}", lambda: self._measured(use).to_record()))
+        found = Profile.from_record(self.keep(f"profile {use}", lambda: self._measured(use).to_record()))
         self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
         return found
 
@@ -124,7 +124,7 @@ class Profiles:
         examples = min(example_count(self.run), len(whole.ids))
         whole = whole.shuffled()  # the first of a file that is sorted are not like the rest
         used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
-        split, drawing = answered(self.run, used, settings.answers, self.share)
+        split, drawing = answered(self.run, used, settings.answers, self.keep)
         if settings.answers == MODEL:
             self.folder.write_lines(f"answers-{use}{self.mark}.jsonl", answer_records(self.run, split))
         found = measure(
@@ -294,13 +294,13 @@ def profiles_of(
     folder: RunFolder,
     notify: Callable[[PointMeasured], None],
     budgets: Sequence[int] = (),
-    share: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
+    keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
 ) -> dict[int | None, Profiles]:
     """The profile in each kind of blocks that is compared; where steps are tuned, it shares them out from here on."""
     found = {}
     for size in run.evaluator.block_lengths:
         here = replace(run, evaluator=run.evaluator.at(size))
-        found[size] = Profiles(here, folder, notify, budgets, share)
+        found[size] = Profiles(here, folder, notify, budgets, keep)
         if found[size].shares_steps:
             run.evaluator.shares[size] = found[size].steps_of_blocks
     return found

@@ -1,4 +1,4 @@
-"""One step budget from its study to an honest comparison on unseen examples, shared by as many workers as there are."""
+"""One step budget from its trials to an honest comparison on unseen examples."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
 from mdm_tune.search.ending import ALIKE, first_look
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.proposals import START, Guide, SearchSettings
+from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.scoring import InTime
-from mdm_tune.search.sharing import Judge
 from mdm_tune.search.tuning import TrialDone, tune
 from mdm_tune.settings import Setting
 
@@ -48,7 +48,7 @@ Event = TrialDone | Comparing | Detectable | BlocksBegun | Alike
 
 
 def search_budget(
-    judge: Judge,
+    scores: KeptScores,
     steps: int,
     settings: SearchSettings,
     notify: Callable[[Event], None] = lambda event: None,
@@ -57,17 +57,17 @@ def search_budget(
     budgets: Sequence[int] = (),
     in_time: Callable[[int], InTime | None] = lambda kind: None,
 ) -> Budget:
-    """Tune one budget and confirm the result; goes on with what the judge's storage already holds.
+    """Tune one budget and confirm the result; goes on with what the storage already holds.
 
     guides: by block length. budgets: all of the search, this one among them, by which intervals are corrected; () for
     this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their turn comes.
 
     Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
     """
-    evaluator = judge.evaluator
+    evaluator = scores.evaluator
     baselines = {size: _baselines(evaluator.at(size), steps, settings, guides) for size in evaluator.block_lengths}
     claims, limit = max(1, len(budgets)), in_time(0)
-    first, cost = _pilot(judge, steps, claims)
+    first, cost = _pilot(scores, steps, claims)
     for event in first:
         notify(event)
     sides: list[Side] = []
@@ -75,7 +75,7 @@ def search_budget(
         here, guide = evaluator.at(size), guides.get(size, Guide())
         if evaluator.several:
             notify(BlocksBegun(size or evaluator.length))
-        ledger = judge.desk.ledger(_study(here, steps), evaluator.metric.direction)
+        ledger = scores.state.ledger(_study(here, steps), evaluator.metric.direction)
         tuned = tune(here, steps, settings, ledger, notify, guide, in_time(kind) if kind else limit)
         sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
 
@@ -83,10 +83,10 @@ def search_budget(
         def about_to(setting: Setting, place: int) -> None:
             notify(Comparing(use, setting, place, len(wanted)))
 
-        return judge.score(wanted, use, about_to)
+        return scores.score(wanted, use, about_to)
 
     many = reference_of(evaluator, budgets or (steps,))
-    reference = None if many is None else judge.score([many[0]], "report", examples=many[1])[0]
+    reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
     found = confirm(
         sides,
         steps,
@@ -116,12 +116,12 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
 
 
-def _pilot(judge: Judge, steps: int, claims: int) -> tuple[list[Detectable | Alike], Cost]:
+def _pilot(kept_scores: KeptScores, steps: int, claims: int) -> tuple[list[Detectable | Alike], Cost]:
     """What the report split can show, from linear and squared-sine on the first tune examples, and what that took.
 
-    The trials of these two go on from there; so the values are kept, for other workers and a search that is resumed.
+    The trials of these two go on from there; so the values are kept, for a search that is resumed.
     """
-    evaluator = judge.evaluator
+    evaluator = kept_scores.evaluator
     if evaluator.exact:
         return [], Cost()
     settings = [evaluator.setting(schedule, steps) for schedule in START]
@@ -134,7 +134,7 @@ def _pilot(judge: Judge, steps: int, claims: int) -> tuple[list[Detectable | Ali
         spent = [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]
         return {"values": [each.tolist() for each in values], "cost": spent}
 
-    kept = judge.desk.once(f"pilot {steps}", make)
+    kept = kept_scores.state.once(f"pilot {steps}", make)
     rows, tokens, seconds = kept["cost"]
     if ("tune", settings[0].key) not in evaluator.begun:  # how fast another process was is the best guess there is
         calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])

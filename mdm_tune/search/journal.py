@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from mdm_tune.errors import InputError, RunError
 
-__all__ = ["open_journal"]
+__all__ = ["created", "open_journal", "replacing"]
 
 Notify = Callable[[str], None]
 BEGINNING = b'{"op_code":'  # of every line; how a journal is told from another program's file
@@ -59,14 +59,73 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
         with journal.locked() as descriptor:
             journal.repair(descriptor)
     except OSError as error:
-        raise InputError(
-            f"the journal {path} cannot be opened ({error.strerror}); make it readable and writable, or give another "
-            "--output"
-        ) from None
+        raise _closed(path, error) from None
     try:
         return JournalStorage(journal)
     except RunError as error:
         raise InputError(str(error)) from None
+
+
+def created(path: Path, name: str) -> list[dict[str, Any]]:
+    """What the trials of a journal that have an attribute of this name were created with, in their order.
+
+    It is read line by line, with neither a lock nor a repair, and what is no operation is passed over; nothing where
+    there is no journal. Raises InputError where it cannot be read.
+    """
+    try:
+        lines = _lines(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _closed(path, error) from None
+    mark = json.dumps(name).encode()
+    found = [log for line in lines if mark in line and (log := _operation(line)) is not None and log["op_code"] == 4]
+    attributes = [log.get("user_attrs") for log in found]
+    return [each for each in attributes if isinstance(each, dict) and name in each]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to make a journal that takes the place of one when the block ends; until then nobody writes to that one.
+
+    Raises InputError where it cannot be opened or replaced.
+    """
+    fresh, file = path.with_name(f"{path.name}.new-{os.getpid()}"), None
+    try:
+        file = _locked_file(path)
+        fresh.unlink(missing_ok=True)
+        yield fresh
+        fresh.replace(path)
+    except OSError as error:
+        raise _closed(path, error) from None
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        if file is not None:
+            os.close(file)
+
+
+def _locked_file(path: Path) -> int:
+    """The descriptor of the file that has this name once it is locked; made where there is none."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except BaseException as error:
+            os.close(file)
+            if not isinstance(error, FileNotFoundError):  # replaced between two looks
+                raise
+        else:
+            os.close(file)
+
+
+def _closed(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"the journal {path} cannot be opened ({error.strerror}); make it readable and writable, or give another "
+        "--output"
+    )
 
 
 class _Journal(JournalFileBackend):

@@ -1,7 +1,8 @@
 """The trials of one step budget: proposed in batches, raced on the tune split, kept in a ledger.
 
-All state lies in the ledger. What a batch proposes, compares itself with and may spend follows from the batches before
-it alone, so that a search that was stopped anywhere goes on as if it had not been.
+All state lies in the ledger: the trials of a batch are written when their scores are there. What a batch proposes,
+compares itself with and may spend follows from the batches before it alone, so that a search that was stopped anywhere
+goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.schedules import Beta
 from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
 from mdm_tune.search.ending import alike, settled
-from mdm_tune.search.ledger import Claim, Entry, Ledger
+from mdm_tune.search.ledger import Entry, Ledger
 from mdm_tune.search.proposals import (
     START,
     Guide,
@@ -34,7 +35,6 @@ __all__ = ["TrialDone", "Tuned", "tune"]
 
 Values = NDArray[np.float64]
 Key = tuple[float, ...]
-POLL = 0.2  # seconds between looks at what other workers do
 
 
 @dataclass(frozen=True)
@@ -74,27 +74,22 @@ def tune(
     """Run the trials that the ledger lacks; none where the box reaches one vector of counts only.
 
     in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
-    is. Several workers may call it on one ledger: each trial is run by one of them, and all of them return the same
-    trials.
+    is.
     """
     bench = _Bench(evaluator, steps, settings, ledger, guide, in_time)
     if bench.reachable is not None and len(bench.reachable) == 1:
         return Tuned((), NOTHING)
     while True:
-        began = time.monotonic()
-        ended, held = bench.ended, {int(task) for task in ledger.held()}
-        trials = bench.trials()  # after that, for what is no longer held then is finished
-        batch = None if ended else _next_batch(trials, held, bench.together, bench.most)
-        before = [trial for trial in trials if batch is None or trial.number < batch.start]
-        if batch is not None and (why := bench.enough(before, len(batch))) is not None:
-            ledger.note(bench.end, why)
-        elif batch is not None:
-            for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
-                notify(event)
-        elif held:  # by other workers, whose trials count too
-            time.sleep(POLL)
-        else:
+        began, trials, ended = time.monotonic(), bench.trials(), bench.ended
+        batch = None if ended else _next_batch(trials, bench.together, bench.most)
+        if batch is None:
             return Tuned(tuple(trials), ended or (EXHAUSTED if bench.exhausted(trials) else None))
+        before = [trial for trial in trials if trial.number < batch.start]
+        if (why := bench.enough(before, len(batch))) is not None:
+            ledger.note(bench.end, why)
+            continue
+        for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
+            notify(event)
 
 
 class _Bench:
@@ -121,7 +116,7 @@ class _Bench:
 
     @property
     def ended(self) -> str | None:
-        """Why there are no more trials, as the worker that found so has noted for all."""
+        """Why there are no more trials, as was noted when that was found."""
         found = self.ledger.notes.get(self.end)
         return None if found is None else str(found)
 
@@ -133,39 +128,27 @@ class _Bench:
     def run(
         self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial], began: float
     ) -> Iterator[TrialDone]:
-        """Propose and score a batch; nothing where another worker was faster or has found that it is enough.
+        """Propose and score a batch.
 
-        Trials of the batch that are finished already, because a process was killed while it wrote them down, are
-        scored once more: the others' race and cost must not depend on where that happened. began: when thinking about
-        this batch did.
+        Trials of the batch that are finished already, because a process was killed while it wrote them down or because
+        fewer were asked for then, are scored once more: the others' race and cost must not depend on where that
+        happened. began: when thinking about this batch did.
         """
-        claims: dict[int, Claim] = {}
         proposed: dict[int, Beta] = {}
-        try:
-            for number in batch:
-                kept = finished.get(number)
-                proposed[number] = kept.schedule if kept else self._propose(number, before, [*proposed.values()])
-                if kept is None:
-                    params = {"a": proposed[number].a, "b": proposed[number].b}
-                    claim = self.ledger.claim(str(number), params, self.settings.box)
-                    if claim is not None:
-                        claims[number] = claim
-                    if claim is None or self.ended is not None:
-                        for won in claims.values():
-                            won.release()
-                        return
-            settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
-            self.thinking = max(self.thinking, time.monotonic() - began)
-            records = self._score(settings, before, claims, began)
-            for number, claim in claims.items():
-                value, record = records[number]
-                claim.finish(value, record)
-        except BaseException:
-            for claim in claims.values():
-                claim.release()
-            raise
+        for number in batch:
+            kept = finished.get(number)
+            proposed[number] = kept.schedule if kept else self._propose(number, before, [*proposed.values()])
+        settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
+        self.thinking = max(self.thinking, time.monotonic() - began)
+        looks: dict[int, dict[int, float]] = {number: {} for number in batch}
+        records = self._score(settings, before, looks, began)
+        new = [number for number in batch if number not in finished]
+        for number in new:
+            value, record = records[number]
+            params = {"a": proposed[number].a, "b": proposed[number].b}
+            self.ledger.write(str(number), value, record, params, self.settings.box, looks[number])
         known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
-        for number in claims:
+        for number in new:
             value, record = records[number]
             best = self._best(known, number)
             yield TrialDone(
@@ -202,15 +185,17 @@ class _Bench:
         if number < len(self.given):
             return self.given[number]
         known = [(trial.schedule, trial.value) for trial in before]
-        held = (Beta(entry.params["a"], entry.params["b"]) for entry in self.ledger.held().values())
-        running = dict.fromkeys([*earlier, *held])
-        metric = self.evaluator.metric
-        return propose(self.settings, self.steps, number, known, running, metric.direction, exact=self.priced)
+        direction = self.evaluator.metric.direction
+        running = dict.fromkeys(earlier)
+        return propose(self.settings, self.steps, number, known, running, direction, exact=self.priced)
 
     def _score(
-        self, settings: Mapping[int, Setting], before: Sequence[Trial], claims: Mapping[int, Claim], began: float
+        self, settings: Mapping[int, Setting], before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
     ) -> dict[int, tuple[float, dict[str, Any]]]:
-        """Value and record of every trial of the batch; the first one's cost is that of all."""
+        """Value and record of every trial of the batch; the first one's cost is that of all.
+
+        looks: of each trial, told of every one that it survives: its value so far, by the examples behind that.
+        """
         whole = [trial for trial in reversed(before) if not trial.cut]
         known = {trial.key: Scored(trial.value, dropped=0 if trial.dropped else None) for trial in whole}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
@@ -223,8 +208,7 @@ class _Bench:
         else:
 
             def report(number: int, examples: int, value: float) -> None:
-                if number in claims:
-                    claims[number].report(examples, value)
+                looks[number][examples] = value
 
             lead = self._incumbent(before) if self.settings.racing or self.in_time is not None else None
             rows, racing = self._rows_left(before), self.settings.racing
@@ -281,15 +265,15 @@ def _starting_points(ledger: Ledger, guide: Guide) -> tuple[Beta, ...]:
     return tuple(Beta(a, b) for a, b in kept)
 
 
-def _next_batch(trials: Sequence[Trial], held: set[int], size: int, most: int) -> range | None:
-    """The first batch that lacks a trial and that no other worker is at.
+def _next_batch(trials: Sequence[Trial], size: int, most: int) -> range | None:
+    """The first batch that lacks a trial.
 
-    Trial 0, linear, is a batch of its own: the others race against it, and wait for it.
+    Trial 0, linear, is a batch of its own: the others race against it.
     """
     finished = {trial.number for trial in trials}
-    for start in (0, *range(1, most, size)) if 0 not in held else ():
+    for start in (0, *range(1, most, size)):
         batch = range(start, min(start + size, most) if start else 1)
-        if not finished.issuperset(batch) and held.isdisjoint(batch):
+        if not finished.issuperset(batch):
             return batch
     return None
 
@@ -297,7 +281,6 @@ def _next_batch(trials: Sequence[Trial], held: set[int], size: int, most: int) -
 def _trial(number: int, entry: Entry) -> Trial:
     """A finished trial without what is the ledger's."""
     rows, tokens, seconds = entry.record["cost"]
-    assert entry.value is not None  # finished
     return Trial(
         number,
         Beta(entry.params["a"], entry.params["b"]),

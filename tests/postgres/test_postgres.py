@@ -1,4 +1,4 @@
-"""The ledger on a real server: shared by processes, killed, cut off; and what is said where it cannot be used."""
+"""Driver and ledger on a real server: refused, killed, cut off; and what is said where it cannot be used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 
 from mdm_tune.errors import InputError, RunError
-from mdm_tune.search.ledger import Entry, Ledger, Worker
+from mdm_tune.search.driver import Driver, Named, driving, remove_run
+from mdm_tune.search.ledger import Entry, Ledger
 from mdm_tune.search.storage import open_storage, storage_errors
+from tests.drivers import FAR, RUN, claimed_by
 from tests.postgres.conftest import Execute
 from tests.processes import crew, start
 
@@ -41,66 +42,68 @@ def storage(address: str) -> Iterator[BaseStorage]:
     storage.engine.dispose()
 
 
-def numbers(storage: BaseStorage) -> Counter[str]:
-    study = load_study(study_name="run/8", storage=storage)
-    assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
-    return Counter(trial.state.name for trial in study.trials)
-
-
-def test_a_task_comes_back_as_it_was_finished(storage: BaseStorage) -> None:
+def test_an_entry_comes_back_as_it_was_written(storage: BaseStorage) -> None:
     record = {"key": [0.1 + 0.2, 1e-300, -1 / 3], "text": "ü\n\"'\\\0", "large": [math.sqrt(i) for i in range(50_000)]}
-    with Worker(storage, "run") as worker:
-        book = Ledger(storage, "run/8", worker)
-        for task, value in (("one", math.inf), ("two", 0.1 + 0.2)):
-            claim = book.claim(task, {"a": 1e-7 / 3}, BOX)  # outside the box
-            assert claim is not None
-            assert book.claim(task) is None
-            claim.report(8, 1 / 3)
-            claim.finish(value, record)
-        book.note("points", [[0.5, 2.0]])
-        held = book.claim("three")
-        assert held is not None and list(book.held()) == ["three"]
-        held.release()
-        assert book.held() == {}
-        kept = Ledger(storage, "run/8", worker)
-        assert kept.finished()["two"] == Entry("two", {"a": 1e-7 / 3}, 0.1 + 0.2, record)
-        assert kept.finished()["one"].value == math.inf and kept.notes == {"points": [[0.5, 2.0]]}
+    ledger = Ledger(storage, "run/8")
+    for task, value in (("one", math.inf), ("two", 0.1 + 0.2)):
+        ledger.write(task, value, record, {"a": 1e-7 / 3}, BOX, {8: 1 / 3})  # outside the box
+    ledger.note("points", [[0.5, 2.0]])
+    kept = Ledger(storage, "run/8")
+    assert kept.finished()["two"] == Entry("two", {"a": 1e-7 / 3}, 0.1 + 0.2, record)
+    assert kept.finished()["one"].value == math.inf and kept.notes == {"points": [[0.5, 2.0]]}
+    trials = load_study(study_name="run/8", storage=storage).trials
+    assert [trial.intermediate_values for trial in trials] == [{8: 1 / 3}] * 2
 
 
-def share(barrier: threading.Barrier, address: str, number: int, tasks: int, log: Path) -> None:
-    log.touch()
+def begin(barrier: threading.Barrier, address: str, log: Path) -> None:
+    storage = open_storage(address)
+    assert isinstance(storage, RDBStorage)
     for part in range(PARTS):  # tables and studies are made at the same moment, too
         barrier.wait()
-        storage = open_storage(address)
-        assert isinstance(storage, RDBStorage)
-        with Worker(storage, "run") as worker:
-            book = Ledger(storage, f"run/{part}", worker)
-            barrier.wait()  # else the first to be connected may find nothing left for the others
-            for task in range(tasks):
-                claim = book.claim(str(task), {"a": task + 1.0}, BOX)
-                if claim is not None:
-                    claim.report(0, number)
-                    claim.finish(task / 7, {"who": number})
-                    with log.open("a") as file:
-                        file.write(f"{part}/{task} ")
-        storage.engine.dispose()
+        try:
+            with driving(storage, Named.plain(f"run-{part}")) as state:
+                state.once("mine", lambda: {"pid": os.getpid()})
+                with log.open("a") as file:
+                    file.write("drove\n")
+                barrier.wait()  # it does not leave before all have tried
+        except InputError as error:
+            with log.open("a") as file:
+                file.write(f"{error}\n")
+            barrier.wait()
+    storage.engine.dispose()
 
 
-def test_processes_share_the_tasks(address: str, storage: BaseStorage, tmp_path: Path) -> None:
-    tasks, logs = 15, [tmp_path / str(number) for number in range(3)]
-    crew(share, [(address, number, tasks, log) for number, log in enumerate(logs)])
-    told = [log.read_text().split() for log in logs]
-    assert sum(map(bool, told)) > 1
-    assert sorted(task for tasks_of_one in told for task in tasks_of_one) == sorted(
-        f"{part}/{task}" for part in range(PARTS) for task in range(tasks)
-    )
-    for part in range(PARTS):
-        finished = Ledger(storage, f"run/{part}", Worker(storage, "run")).finished()
-        assert {task: (entry.params, entry.value) for task, entry in finished.items()} == {
-            str(task): ({"a": task + 1.0}, task / 7) for task in range(tasks)
-        }
-        for task, entry in finished.items():
-            assert f"{part}/{task}" in told[entry.record["who"]]
+def test_of_processes_that_begin_at_the_same_moment_one_drives(
+    address: str, storage: BaseStorage, tmp_path: Path
+) -> None:
+    logs = [tmp_path / str(number) for number in range(4)]
+    crew(begin, [(address, log) for log in logs])
+    for part, told in enumerate(zip(*(log.read_text().splitlines() for log in logs), strict=True)):
+        assert told.count("drove") == 1
+        (made,) = Ledger(storage, f"run-{part}/made").finished().values()
+        who = f"the search run-{part} is driven by process {made.record['made']['pid']} on {Driver.here().host} since "
+        assert all(text.startswith(who) for text in told if text != "drove")
+
+
+def test_a_driver_of_another_machine_is_taken_over_when_asked_and_stops(storage: BaseStorage) -> None:
+    far = claimed_by(storage, "run", **FAR)
+    refused = pytest.raises(InputError, match=rf"driven by process {far.pid} on node7 .* add --take-over$")
+    with refused, driving(storage, RUN):
+        pass
+    with driving(storage, RUN, take_over=True) as old:
+        ledger = old.ledger("8")
+        ledger.write("one", 1.0, {})
+        new = claimed_by(storage, "run", **{**FAR, "host": "node8"})
+        ousted = pytest.raises(RunError, match=rf"was taken over by process {new.pid} on node8 since ")
+        with ousted:
+            ledger.write("two", 2.0, {})
+        with ousted:
+            ledger.note("ended", 1)
+        assert [*ledger.finished()] == ["one"]
+        remove_run(storage, "run")  # as --overwrite does
+        with ousted:
+            ledger.finished()
+    assert [study.study_name for study in storage.get_all_studies()] == ["run/drivers"]
 
 
 def open_only(barrier: threading.Barrier, addresses: list[str]) -> None:
@@ -122,39 +125,36 @@ def test_processes_make_the_tables_at_once(execute: Execute, server: URL) -> Non
 
 def work(address: str, told: Path) -> None:
     file = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    storage = open_storage(address)
-    with Worker(storage, "run") as worker:
-        book = Ledger(storage, "run/8", worker)
+    with driving(open_storage(address), RUN) as state:
+        ledger = state.ledger("8")
         os.write(file, b"ready\n")
-        for task in range(1000):
-            if (claim := book.claim(str(task), {"a": 1.0 + task}, BOX)) is not None:
-                claim.report(0, 1.0)
-                claim.finish(float(task), {"values": [1.5] * 300})
-                os.write(file, f"{task}\n".encode())
+        for task in range(len(ledger.finished()), 1000):
+            ledger.write(str(task), float(task), {"values": [1.5] * 300}, {"a": 1.0 + task}, BOX, {0: 1.0})
+            os.write(file, f"{task}\n".encode())
 
 
-def test_a_killed_process_loses_nothing(address: str, storage: BaseStorage, tmp_path: Path) -> None:
+def test_a_killed_driver_loses_nothing_and_is_seen_to_be_dead(
+    address: str, storage: BaseStorage, tmp_path: Path
+) -> None:
     told = tmp_path / "told"
     told.touch()
     for attempt in range(KILLS):
         process = start(work, address, told)
         while told.read_text().count("ready") == attempt:
             time.sleep(0.002)
+        with pytest.raises(InputError, match=f"driven by process {process.pid} on"), driving(storage, RUN):
+            pass
         time.sleep(0.03 * (attempt + 1))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    with Worker(storage, "run") as worker:
-        book = Ledger(storage, "run/8", worker)
+    with driving(storage, RUN) as state:
         said = {line for line in told.read_text().split() if line != "ready"}
-        finished = book.finished()
+        finished = state.ledger("8").finished()
         assert said <= finished.keys() and len(finished) <= len(said) + KILLS
+        assert list(finished) == [str(task) for task in range(len(finished))]
         assert all(entry.value == float(task) for task, entry in finished.items())
-        assert book.held() == {}
-        for task in range(len(finished) + 1):
-            claim = book.claim(str(task))
-            assert (claim is None) == (str(task) in finished)
-    assert numbers(storage)["COMPLETE"] == len(finished)
+    assert len(load_study(study_name="run/8", storage=storage).trials) == len(finished)  # each of them once
 
 
 def cut_off(execute: Execute, database: URL, allow: bool) -> None:
@@ -166,36 +166,31 @@ def cut_off(execute: Execute, database: URL, allow: bool) -> None:
 def test_a_server_that_goes_away_stops_the_run_and_nothing_is_lost(
     address: str, storage: BaseStorage, database: URL, execute: Execute
 ) -> None:
-    with Worker(storage, "run") as worker:
-        book = Ledger(storage, "run/8", worker)
-        one, two = book.claim("one"), book.claim("two")
-        assert one is not None and two is not None
-        one.finish(1.0, {})
+    with driving(storage, RUN) as state:
+        ledger = state.ledger("8")
+        ledger.write("one", 1.0, {})
         cut_off(execute, database, False)
         failure = pytest.raises(
             RunError, match=r"u?:\*\*\*@127\.0\.0\.1:\d+/test_\w+ failed \(.*\); nothing .* --resume$"
         )
         with failure as caught, storage_errors(address):
-            two.finish(2.0, {})
+            ledger.write("two", 2.0, {})
         assert database.password is not None and database.password not in str(caught.value)
         with failure, storage_errors(address):
-            book.finished()
+            ledger.finished()
         cut_off(execute, database, True)
-        assert list(book.finished()) == ["one"]
-        two.finish(2.0, {})
-        assert list(book.finished()) == ["one", "two"]
+        assert list(ledger.finished()) == ["one"]
+        ledger.write("two", 2.0, {})
+        assert list(ledger.finished()) == ["one", "two"]
 
 
 def test_a_server_that_restarts_between_two_questions_is_no_failure(
     storage: BaseStorage, database: URL, execute: Execute
 ) -> None:
-    with Worker(storage, "run") as worker:
-        book = Ledger(storage, "run/8", worker)
-        claim = book.claim("one")
-        assert claim is not None
+    with driving(storage, RUN) as state:
         cut_off(execute, database, True)
-        claim.finish(1.0, {})
-        assert list(book.finished()) == ["one"]
+        state.ledger("8").write("one", 1.0, {})
+        assert list(state.ledger("8").finished()) == ["one"]
 
 
 def refusal(address: str) -> str:

@@ -1,0 +1,92 @@
+"""Scores of settings on unseen examples, each kept in the storage as it is measured, so that it is measured once."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from mdm_tune.datasets.splits import Split, Use
+from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.metrics.quality import ExactMetric
+from mdm_tune.search.driver import State
+from mdm_tune.settings import Setting
+
+__all__ = ["KeptScores"]
+
+Record = dict[str, Any]
+
+
+class KeptScores:
+    """Scores settings on a split; what is in the storage costs nothing more."""
+
+    def __init__(self, evaluator: Evaluator, state: State) -> None:
+        self.evaluator, self.state = evaluator, state
+        self.counted: set[str] = set()  # tasks whose cost was reported
+
+    def score(
+        self,
+        settings: Sequence[Setting],
+        use: Use,
+        notify: Callable[[Setting, int], None] = lambda setting, place: None,
+        examples: int | None = None,
+    ) -> list[Scores]:
+        """Scores in the order of the settings, on the first ``examples`` of the split or all of it.
+
+        notify: told of every setting that is about to be measured, and of its place.
+        """
+        if self.evaluator.exact:
+            return [self.evaluator.score(setting, use) for setting in settings]
+        split = self.evaluator.split(use)
+        split = split if examples is None else split.first(examples)
+        tasks = [f"{use} {len(split.ids)} {' '.join(f'{part:.17g}' for part in setting.key)}" for setting in settings]
+        kept, lacking = self.state.made.finished(), dict[str, int]()
+        for place, task in enumerate(tasks):
+            if task not in kept:
+                lacking.setdefault(task, place)
+        measured = self.evaluator.measure_each([settings[place] for place in lacking.values()], split)
+        for task, place in lacking.items():
+            notify(settings[place], place)
+            self.state.once(task, lambda: _to_record(next(measured)))
+        kept, results = self.state.made.finished(), []
+        for task, setting in zip(tasks, settings, strict=True):
+            scores = self._from_record(kept[task].record["made"], setting, split)
+            results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
+            self.counted.add(task)
+        return results
+
+    def _from_record(self, record: Record, setting: Setting, split: Split) -> Scores:
+        values = np.array(record["values"])
+        flat = np.frombuffer(zlib.decompress(base64.b64decode(record["tokens"])), dtype="<i4").astype(np.int64)
+        rows, tokens, seconds = record["cost"]
+        return Scores(
+            setting,
+            self.evaluator.estimated(values, split),
+            record["nfe"],
+            Cost(rows, tokens, seconds),
+            split.use,
+            values,
+            torch.from_numpy(flat.reshape(len(values), -1)),
+            {name: np.array(figures) for name, figures in record["diversity"].items()},
+            None if record["calls"] is None else np.array(record["calls"]),
+            split.shared,
+            None if isinstance(self.evaluator.metric, ExactMetric) else self.evaluator.metric.bounds,
+        )
+
+
+def _to_record(scores: Scores) -> Record:
+    assert scores.values is not None and scores.tokens is not None  # measured on examples
+    tokens = scores.tokens.cpu().numpy().astype("<i4")
+    return {
+        "nfe": scores.nfe,
+        "cost": [scores.cost.denoiser_rows, scores.cost.denoiser_tokens, scores.cost.seconds],
+        "values": scores.values.tolist(),
+        "tokens": base64.b64encode(zlib.compress(tokens.tobytes())).decode("ascii"),
+        "diversity": {name: values.tolist() for name, values in scores.diversity.items()},
+        "calls": None if scores.calls is None else scores.calls.tolist(),
+    }
