@@ -43,7 +43,8 @@ class Place:
 
     def refuse_second(self, *, take_over: bool) -> None:
         """Raise InputError where another process drives the search, or one in the same folder; nothing is written."""
-        refuse_second_in(self.folder.journal, _of_folder(self.folder), take_over=take_over)
+        if self.folder.has(self.folder.journal):
+            refuse_second_in(self.folder.journal, _of_folder(self.folder), take_over=take_over)
         if self.storage is not None:
             with storage_errors(self.where):
                 refuse_second(self.storage, self.search, take_over=take_over)
