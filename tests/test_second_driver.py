@@ -18,7 +18,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.errors import RunError
 from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.records import Record
-from mdm_tune.search.driver import Named, driving
+from mdm_tune.search.driver import Named, _events, driving
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.tuning import TrialDone
 from tests.drivers import FAR, claimed_by, drive, wait_for
@@ -67,6 +67,7 @@ class Search:
 
         with pytest.raises(KeyboardInterrupt):
             self.here(notify=stop)
+        assert "left" in list(_events(self.storage(), self.run))[-1]
 
     def content(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(self.output.iterdir()) if path.is_file()}
