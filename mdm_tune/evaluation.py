@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,13 +19,14 @@ from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
-from mdm_tune.sampling.pieces import Filling, Here, Pool, Task, filling
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.pieces import Call, Here, Pool, answers_of, filling
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 from mdm_tune.schedules import Schedule
 from mdm_tune.settings import Sampler, Setting, plan_of
 from mdm_tune.statistics import CONFIDENCE, Bounds, Estimate, constant, estimate, grouped
 
-__all__ = ["Cost", "Evaluator", "Scores", "difference"]
+__all__ = ["Cost", "Evaluator", "Measured", "Rows", "Scores", "difference"]
 
 Values = NDArray[np.float64]
 
@@ -73,6 +72,32 @@ class Scores:
     def count(self) -> int | None:
         """How many examples were scored; None where the value is exact."""
         return None if self.values is None else len(self.values)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to be filled: every row of start (rows, length) by the first setting, then by the next, in common batches.
+
+    All settings have the same blocks. reference: as ``unmask`` has it, of each row of start. plan, drawing: in place of
+    those of the settings, which then say the blocks.
+    """
+
+    settings: Sequence[Setting]
+    start: Tensor
+    seeds: NDArray[np.uint64]
+    reference: Tensor | None = None
+    plan: Plan | None = None
+    drawing: Drawing | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A setting that is measured on a split. plan, drawing: as in ``Rows``."""
+
+    setting: Setting
+    split: Split
+    plan: Plan | None = None
+    drawing: Drawing | None = None
 
 
 class Evaluator:
@@ -219,19 +244,26 @@ class Evaluator:
         assert not isinstance(self.metric, ExactMetric)  # as in measure_on
         began, split, metric = time.monotonic(), self.split(use).shuffled(), self.metric
         known = {s.key: self.begun.get((use, s.key), np.empty(0)) for s in settings}
-        cost = Cost()
+        cost, parts, lacking = Cost(), list[Split](), list[list[Setting]]()
         for first in sorted({len(values) for values in known.values()} - {*range(examples, len(split.ids) + 1)}):
-            lacking = {s.key: s for s in settings if len(known[s.key]) == first}
-            part, start = split.part(first, examples), time.monotonic()
-            result = self.fill(
-                [*lacking.values()], part.start, part.seeds, part.originals if metric.reference else None
-            )
-            for place, key in enumerate(lacking):
+            parts.append(split.part(first, examples))
+            lacking.append([*{s.key: s for s in settings if len(known[s.key]) == first}.values()])
+        results = self.fill_each(
+            Rows(some, part.start, part.seeds, part.originals if metric.reference else None)
+            for some, part in zip(lacking, parts, strict=True)
+        )
+        calls = 0.0
+        for some, part, result in zip(lacking, parts, results, strict=True):
+            for place, setting in enumerate(some):
                 values = metric.values(_rows(result, place * len(part.ids), len(part.ids)), part)
-                known[key] = self.begun[use, key] = np.concatenate([known[key], values])
+                known[setting.key] = np.concatenate([known[setting.key], values])
+                self.begun[use, setting.key] = known[setting.key]
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
-            self.clocked(float(result.nfe.sum()), time.monotonic() - start)
-        return [known[s.key][:examples] for s in settings], cost + Cost(seconds=time.monotonic() - began)
+            calls += float(result.nfe.sum())
+        cost += Cost(seconds=time.monotonic() - began)
+        if calls:
+            self.clocked(calls, cost.seconds)
+        return [known[s.key][:examples] for s in settings], cost
 
     def fill(
         self,
@@ -241,83 +273,82 @@ class Evaluator:
         reference: Tensor | None = None,
         on_step: Callable[[Step], None] | None = None,
     ) -> Unmasked:
-        """Every row of start (rows, length) filled by the first setting, then by the next, in common batches.
+        """The one result of ``fill_each`` for these rows; see ``Rows``."""
+        return next(self.fill_each([Rows(settings, start, seeds, reference)], on_step))
 
-        All settings have the same blocks. on_step: shown the steps of the first rows, which this process then fills.
+    def fill_each(self, wanted: Iterable[Rows], on_step: Callable[[Step], None] | None = None) -> Iterator[Unmasked]:
+        """The results in this order, each as soon as it is there; the next are filled where devices are free.
+
+        on_step: shown the steps of the first rows, which this process then fills.
         """
-        return next(self.fill_each([settings], start, seeds, reference, on_step))
-
-    def fill_each(
-        self,
-        groups: Iterable[Sequence[Setting]],
-        start: Tensor,
-        seeds: NDArray[np.uint64],
-        reference: Tensor | None = None,
-        on_step: Callable[[Step], None] | None = None,
-    ) -> Iterator[Unmasked]:
-        """``fill`` of one group of settings after the other; rows of the next are filled where devices are free."""
-        calls = (self._call(settings, start, seeds, reference) for settings in groups)
         if self.unmask is not None:
-            for tokens, plan, options in calls:
+            for rows in wanted:
+                tokens, plan, options = self._parameters(rows)
                 yield self.unmask(tokens, plan, **options)
             return
-        pool = self.pool if on_step is None else Here(self.denoiser)
-        fillings: deque[tuple[Filling, Tensor]] = deque()
+        shown = on_step is not None and not isinstance(self.pool, Here)
+        pool = Here(self.denoiser) if shown else self.pool
+        yield from answers_of(pool, (self._call(pool, rows, on_step) for rows in wanted))
 
-        def tasks() -> Iterator[Task]:
-            for tokens, plan, options in calls:
-                # Rows of one example are in one piece, where those that are identical, as at the first step, are
-                # computed once.
-                mixed = torch.arange(len(tokens)).view(-1, len(start)).T.flatten()
-                options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
-                options["seeds"] = options["seeds"][mixed.numpy()]
-                mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
-                found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
-                fillings.append((found, mixed.argsort()))
-                yield from found.tasks
+    def _call(self, pool: Pool, rows: Rows, on_step: Callable[[Step], None] | None) -> Call[Unmasked]:
+        """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
+        tokens, plan, options = self._parameters(rows)
+        mixed = torch.arange(len(tokens)).view(-1, len(rows.start)).T.flatten()
+        options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
+        options["seeds"] = options["seeds"][mixed.numpy()]
+        mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
+        found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
+        back = mixed.argsort()
+        return Call(found.tasks, lambda answers: _ordered(found.joined(answers), back))
 
-        answers = pool.deal(tasks())
-        for first in answers:
-            found, back = fillings.popleft()
-            yield _ordered(found.joined([first, *itertools.islice(answers, len(found.tasks) - 1)]), back)
-
-    def _call(
-        self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64], reference: Tensor | None
-    ) -> tuple[Tensor, Plan, dict[str, Any]]:
+    def _parameters(self, wanted: Rows) -> tuple[Tensor, Plan, dict[str, Any]]:
         """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
-        size, copies = settings[0].block_length, len(settings)
-        rows = start.repeat(copies, 1)
-        plan = plan_of(settings, (start == self.denoiser.mask_id).sum(1), self.sampler)
+        size, copies = wanted.settings[0].block_length, len(wanted.settings)
+        hidden = wanted.start == self.denoiser.mask_id
+        plan = wanted.plan or plan_of(wanted.settings, hidden.sum(1), self.sampler)
         options = {
-            "seeds": np.tile(seeds, copies),
-            "drawing": self.sampler.drawing,
-            "blocks": None if size is None else ((rows == self.denoiser.mask_id).cumsum(1) - 1) // size,
+            "seeds": np.tile(wanted.seeds, copies),
+            "drawing": wanted.drawing or self.sampler.drawing,
+            "blocks": None if size is None else ((hidden.cumsum(1) - 1) // size).repeat(copies, 1),
             "batch": self.sampler.batch,
-            "reference": None if reference is None else reference.repeat(copies, 1),
+            "reference": None if wanted.reference is None else wanted.reference.repeat(copies, 1),
         }
-        return rows, plan, options
+        return wanted.start.repeat(copies, 1), plan, options
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
         """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
-        return next(self.measure_each([setting], split))
+        return next(self.measure_each([Measured(setting, split)]))
 
-    def measure_each(self, settings: Sequence[Setting], split: Split) -> Iterator[Scores]:
-        """``measure_on`` of one setting after the other; rows of the next are filled where devices are free."""
+    def measure_each(self, wanted: Sequence[Measured]) -> Iterator[Scores]:
+        """``measure_on`` of one after the other; rows of the next are filled where devices are free.
+
+        The seconds of each are those since the one before it, so that all together are those of the whole.
+        """
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
-        reference = split.originals if self.metric.reference else None
-        start = time.monotonic()
-        results = self.fill_each([[setting] for setting in settings], split.start, split.seeds, reference)
-        for setting, result in zip(settings, results, strict=True):
-            yield self._scores(setting, result, split, start)
+        start, priced = time.monotonic(), self.metric.reference
+        results = self.fill_each(
+            Rows(
+                [each.setting],
+                each.split.start,
+                each.split.seeds,
+                each.split.originals if priced else None,
+                each.plan,
+                each.drawing,
+            )
+            for each in wanted
+        )
+        for each, result in zip(wanted, results, strict=True):
+            yield self._scores(each, result, start)
             start = time.monotonic()
 
-    def _scores(self, setting: Setting, result: Unmasked, split: Split, start: float) -> Scores:
+    def _scores(self, measured: Measured, result: Unmasked, start: float) -> Scores:
         assert not isinstance(self.metric, ExactMetric)
+        setting, split = measured.setting, measured.split
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
         value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
         self.clocked(float(calls.sum()), cost.seconds)
-        own = calls if np.ptp(calls) else None
+        own = calls if measured.plan is not None or np.ptp(calls) else None
         return Scores(
             setting,
             value,

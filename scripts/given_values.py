@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator
+from mdm_tune.evaluation import Evaluator, Rows
 from mdm_tune.metrics.quality import SHARE, Direction
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
@@ -99,11 +99,9 @@ class GivenValues(Evaluator):
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill_each(
-        self, groups: Iterable[Sequence[Setting]], start: Tensor, seeds: NDArray[np.uint64], *others: Any
-    ) -> Iterator[Unmasked]:
-        for settings in groups:
-            yield self.given(settings, start, seeds)
+    def fill_each(self, wanted: Iterable[Rows], on_step: Any = None) -> Iterator[Unmasked]:
+        for rows in wanted:
+            yield self.given(rows.settings, rows.start, rows.seeds)
 
     def given(self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64]) -> Unmasked:
         places = [self.place[seed] for seed in seeds.tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator
+from mdm_tune.evaluation import Evaluator, Rows
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.sampling.drawing import Drawing
@@ -101,9 +101,9 @@ class Given(Evaluator):
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill_each(self, groups: Any, start: Tensor, seeds: Any, *others: Any) -> Iterator[Unmasked]:
-        for settings in groups:
-            yield self.given(settings, start, seeds)
+    def fill_each(self, wanted: Iterable[Rows], on_step: Any = None) -> Iterator[Unmasked]:
+        for rows in wanted:
+            yield self.given(rows.settings, rows.start, rows.seeds)
 
     def given(self, settings: Sequence[Setting], start: Tensor, seeds: Any) -> Unmasked:
         places = [self.example[seed] for seed in seeds.tolist()]

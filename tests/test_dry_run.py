@@ -45,9 +45,9 @@ def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
     run, sizes, now = build(load_config(config)), list[int](), [0.0]
     fill = run.evaluator.fill_each
 
-    def slow(groups: Any, start: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        for found in fill(groups, start, *arguments, **named):
-            sizes.append(len(start))
+    def slow(wanted: Any) -> Any:
+        for found in fill(wanted):
+            sizes.append(len(found.tokens))
             now[0] += found.denoiser_rows
             yield found
 

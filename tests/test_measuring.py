@@ -506,3 +506,34 @@ def test_one_hidden_position_needs_no_look() -> None:
 
 def test_everything_exported_exists() -> None:
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def one_at_a_time(curve: np.ndarray, points: int) -> list[int]:
+    """Where halving the largest rectangle takes points, one after the other; of equal ones the wider and earlier."""
+    known = [0, len(curve) - 1]
+    while len(known) < points:
+        pairs = [(a, b) for a, b in itertools.pairwise(sorted(known)) if b - a > 1]
+        if not pairs:
+            break
+        a, b = max(pairs, key=lambda pair: ((pair[1] - pair[0]) * abs(curve[pair[0]] - curve[pair[1]]), pair[1] - pair[0]))
+        known.append((a + b) // 2)
+    return sorted(known)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5, 12, 23, 64])
+@pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
+def test_points_taken_together_are_those_taken_one_at_a_time(power: float, points: int) -> None:
+    """The questions come in fewer rounds than points, so that many devices have work, and the points are the same."""
+    start, originals = torch.full((3, 64), 2), torch.zeros(3, 64, dtype=torch.int64)
+    denoiser = loss_by_visible(lambda v: 2 * (1 - v / 64) ** power)
+    rounds: list[int] = []
+
+    def ask(questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+        asked = list(questions)
+        rounds.append(len(asked))
+        return (predictions(denoiser, question, batch=batch) for question in asked)
+
+    found = measure(denoiser, start, originals, seeds(3), examples=3, points=points, ask=ask)
+    curve = np.array([2 * (1 - v / 64) ** power for v in range(64)])
+    assert found.revealed.tolist() == one_at_a_time(curve, points)
+    assert sum(rounds) == points and len(rounds) <= 1 + points // 2

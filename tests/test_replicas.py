@@ -24,6 +24,7 @@ from mdm_tune.datasets.splits import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile.measuring import measure
+from mdm_tune.profile.predicting import Question
 from mdm_tune.sampling import pieces
 from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
@@ -205,7 +206,7 @@ def test_a_bad_answer_names_the_row_of_the_whole_call(faults: Replicas, bad: int
     wanted = tokens == 6
     names = torch.arange(7) + 40
     with pytest.raises(RunError, match=f"the denoiser returned NaN for row {40 + bad} with some visible;"):
-        predict(faults, tokens, wanted, tokens % 6, names=names, batch=2, where="with some visible")
+        next(predict(faults, [Question(tokens, wanted, tokens % 6, names, "with some visible")], batch=2))
 
 
 def test_the_error_of_the_first_rows_is_raised(faults: Replicas) -> None:

@@ -18,9 +18,9 @@ from mdm_tune.config.file import conflicts_in
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.specials import plain_places
-from mdm_tune.datasets.splits import Dataset, Split
+from mdm_tune.datasets.splits import Dataset
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost
+from mdm_tune.evaluation import Cost, Rows
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.settings import Setting
 from mdm_tune.text import chat_prompt
@@ -58,7 +58,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
             [self._example(self._id(each), self.prefix + each.args[0], hole, each) for each in requests]
         )
         split = dataset.splits["report"]
-        result = self._fill(split)
+        (result,) = self._fill(Rows([self.setting], split.start, split.seeds))
         texts = [
             cut(text, _ends(each.args[1]))
             for text, each in zip(dataset.completions(result.tokens, split), requests, strict=True)
@@ -87,11 +87,14 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
             for draw in range(draws)
         ]
         split = self._dataset(wanted).splits["report"]
-        found = self._fill(split, priced=True)
+        first = split.at(range(0, len(wanted), draws))
+        found, sampled = self._fill(
+            Rows([self.setting], split.start, split.seeds, split.originals),
+            Rows([self.setting], first.start, first.seeds),
+        )
         assert found.nll is not None
         values: NDArray[np.float64] = -found.nll.double().numpy().reshape(-1, draws).mean(1)
-        first = split.at(range(0, len(wanted), draws))
-        drawn = (self._fill(first).tokens == first.originals).all(1)
+        drawn = (sampled.tokens == first.originals).all(1)
         return list(zip(values.tolist(), drawn.tolist(), strict=True))
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
@@ -130,12 +133,15 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         mask_id = self.run.evaluator.denoiser.mask_id
         return example_dataset({"report": examples}, model.codec, mask_id, self.run.config.seed, longest=model.length)
 
-    def _fill(self, split: Split, priced: bool = False) -> Unmasked:
+    def _fill(self, *wanted: Rows) -> list[Unmasked]:
+        found = []
         began = time.monotonic()
-        result = self.run.evaluator.fill([self.setting], split.start, split.seeds, split.originals if priced else None)
-        self.cost += Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
-        self.nfe += result.nfe.double().tolist()
-        return result
+        for result in self.run.evaluator.fill_each(wanted):
+            found.append(result)
+            self.cost += Cost(result.denoiser_rows, result.denoiser_tokens)
+            self.nfe += result.nfe.double().tolist()
+        self.cost += Cost(seconds=time.monotonic() - began)
+        return found
 
     def _check_likelihood(self) -> None:
         config = self.run.config

@@ -18,14 +18,14 @@ from mdm_tune.commands.schedule_notes import alike, lacking, other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.evaluation import Cost, Evaluator, Measured, Scores
 from mdm_tune.example_records import difference_records, example_records, reported_records
 from mdm_tune.naming import own_steps, settings_of
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.records import Record, comparison_records, cost_record, plan_record, row_record
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling.adaptive import check_adaptive, score_adaptive
+from mdm_tune.sampling.adaptive import Asked, calibrated, check_adaptive
 from mdm_tune.sampling.adaptive_names import Adaptive, parse_adaptive
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.sampling.unmasking import Step
@@ -130,20 +130,32 @@ def _scored(
     profiles: Mapping[int | None, Profiles],
 ) -> Iterator[Scores]:
     """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
-    kept: dict[tuple[str, int | None], Scores] = {}
+    if run.evaluator.exact:
+        yield from (
+            run.evaluator.score(each, "report") for steps in budgets for each in settings if each.steps == steps
+        )
+        return
+    plans: dict[object, Asked] = {}
+    order: list[tuple[object, int, Setting | None]] = []
     for steps in budgets:
-        for setting in settings:
-            if setting.steps == steps:
-                yield run.evaluator.score(setting, "report")
+        order += [(each.key, steps, each) for each in settings if each.steps == steps]
         for plan, size in product(adaptive, profiles):
-            evaluator, key = run.evaluator.at(size), (plan.name, size)
-            if plan.kind != "quota" and key in kept:
-                yield replace(kept[key], setting=replace(kept[key].setting, steps=steps), cost=Cost())
-                continue
-            found = score_adaptive(evaluator, plan, steps, partial(_setting_at, evaluator, profiles), "report")
-            if plan.value is not None:
-                kept[key] = found
-            yield found
+            evaluator = run.evaluator.at(size)
+            key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
+            plans.setdefault(key, Asked(evaluator, plan, steps, partial(_setting_at, evaluator, profiles)))
+            order.append((key, steps, None))
+    values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
+    split, wanted = run.evaluator.split("report"), dict[object, Measured]()
+    for place, _, setting in order:
+        wanted.setdefault(place, values[place][0] if setting is None else Measured(setting, split))
+    results, known = run.evaluator.measure_each([*wanted.values()]), dict[object, Scores]()
+    for place, steps, setting in order:
+        if place in known:
+            again = setting or replace(known[place].setting, steps=steps)
+            yield replace(known[place], setting=again, cost=Cost())
+            continue
+        found = known[place] = next(results)
+        yield found if setting is not None else replace(found, cost=found.cost + values[place][1])
 
 
 def sample(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +19,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
 from mdm_tune.profile.curve import Profile, visible_of
 from mdm_tune.profile.intervals import Groups, standard_errors
-from mdm_tune.profile.predicting import Ask, predictions
+from mdm_tune.profile.predicting import Ask, Predicted, Question, predictions
 from mdm_tune.seeding import noise
 from mdm_tune.statistics import Estimate
 
@@ -83,9 +84,10 @@ def measure(
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
-    schedule, in proportion to the root of the slope. With ``adaptive`` the points of the best schedule itself are
-    added, and the examples doubled up to all rows, until the price is known to the tolerance. ask: how predictions are
-    obtained where it is not by this process's own denoiser.
+    schedule, in proportion to the root of the slope. Intervals that would come next in any case, for a
+    curve that never rises, are halved at once, so that many devices have work. With ``adaptive``
+    the points of the best schedule itself are added, and the examples doubled up to all rows, until the price is known
+    to the tolerance. ask: how predictions are obtained where it is not by this process's own denoiser.
 
     Raises InputError where there are fewer rows than examples, or fewer than 2; where blocks do not divide the masked
     positions, or these differ between rows; where a token has probability 0; where the predictions do not depend on
@@ -97,9 +99,9 @@ def measure(
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
     ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, end_tokens, batch, notify, ask)
-    ruler.begin(examples)
-    while len(ruler.points) < points and (place := ruler.widest()) is not None:
-        ruler.add(place)
+    ruler.begin(examples, middle=points > 2)
+    while len(ruler.points) < points and (places := ruler.widest()):
+        ruler.add(places[: points - len(ruler.points)])
     ruler.groups, ruler.named, ruler.why = groups, named, why
     reached = None if adaptive is None else _refine(ruler, adaptive)
     known = reached is not None and math.isfinite(reached)  # of too few examples there is no interval
@@ -126,8 +128,7 @@ def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
         if not ruler.complete and (by_noise or not places):
             ruler.extend(2 * ruler.examples)
         else:
-            for place in places:
-                ruler.add(place)
+            ruler.add(places)
 
 
 def _reach(profile: Profile, weights: Floats, found: Estimate) -> float:
@@ -156,7 +157,7 @@ class _Ruler:
         notify: Callable[[PointMeasured], None],
         ask: Ask | None,
     ) -> None:
-        self.ask: Ask = ask or partial(predictions, denoiser)
+        self.ask: Ask = ask or partial(_asked, denoiser)
         self.batch, self.start, self.originals, self.notify = batch, start, originals, notify
         self.denoiser_rows, self.denoiser_tokens = 0, 0
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
@@ -193,21 +194,24 @@ class _Ruler:
         """Whether every example there is has been used."""
         return self.examples == len(self.start)
 
-    def begin(self, examples: int) -> None:
-        """Measure the ends of every block.
+    def begin(self, examples: int, *, middle: bool) -> None:
+        """Measure the ends of every block, with the middle of a single one, which always comes next.
 
         Raises InputError where in no block the last hidden position is predicted otherwise with the rest visible.
         """
         self.examples = examples
         rows, others = slice(0, examples), self.block_length - 1
+        firsts = range(0, self.length, self.block_length)
+        places = [place for first in firsts for place in ((first, first + others) if others > 0 else (first,))]
+        if middle and len(firsts) == 1 and others > 1:
+            places.append(others // 2)
+        blind: dict[int, Floats] = {}
         alike = others > 0
-        for first in range(0, self.length, self.block_length):
-            blind = self._by_position(first, rows)
-            self._keep(first, blind, rows)
-            if others > 0:
-                seeing = self._by_position(first + others, rows)
-                self._keep(first + others, seeing, rows)
-                alike = alike and _alike(blind[0], seeing[0])
+        for place, found in self._measured(places, rows):
+            if place in firsts:
+                blind[place] = found
+            elif place - others in firsts:
+                alike = alike and _alike(blind.pop(place - others)[0], found[0])
         if alike:
             raise InputError(
                 f"the denoiser ignores its mask token: in all {examples} examples it predicts the last hidden position "
@@ -220,23 +224,31 @@ class _Ruler:
         """Measure every point on more examples, up to all."""
         rows = slice(self.examples, min(examples, len(self.start)))
         self.examples = rows.stop
-        for place in list(self.points):
-            self._keep(place, self._by_position(place, rows), rows)
+        for _ in self._measured(list(self.points), rows):
+            pass
 
-    def add(self, place: int) -> None:
-        """Measure one more point on the examples in use."""
-        rows = slice(0, self.examples)
-        self._keep(place, self._by_position(place, rows), rows)
+    def add(self, places: Sequence[int]) -> None:
+        """Measure more points on the examples in use."""
+        for _ in self._measured(places, slice(0, self.examples)):
+            pass
 
-    def widest(self) -> int | None:
-        """The middle of the interval with the largest rectangle between its ends; None where none has a middle."""
-        best, place = (-1.0, 0), None
+    def widest(self) -> list[int]:
+        """The middles of the intervals with the largest rectangles between their ends, the largest first.
+
+        As many as are larger than any half of the others can be where the curve never rises.
+        """
+        found = []
         for left, right in itertools.pairwise(sorted(self.points)):
             if right - left > 1 and left // self.block_length == right // self.block_length:
                 drop = abs(self._loss(left) - self._loss(right))
-                if ((right - left) * drop, right - left) > best:
-                    best, place = ((right - left) * drop, right - left), (left + right) // 2
-        return place
+                found.append(((right - left) * drop, right - left, -left, drop))
+        places, largest = list[int](), 0.0  # of the halves of those that were taken; neighbours have no middle
+        for area, width, at, drop in sorted(found, reverse=True):
+            if places and area <= largest:
+                break
+            places.append((width - 2 * at) // 2)
+            largest = max(largest, (width + 1) // 2 * drop if width > 2 else 0.0)
+        return places
 
     def profile(self, seconds: float, precision: float | None) -> Profile:
         """What is known now."""
@@ -283,8 +295,35 @@ class _Ruler:
         self.apart[place] = self.apart.get(place, np.zeros((2, 2))) + sums
         self.notify(PointMeasured(place, self._loss(place), self.examples, len(self.points), self.denoiser_rows))
 
-    def _by_position(self, visible: int, rows: slice) -> Floats:
-        """Loss and entropy (2, rows, length) of the predictions at the positions to predict, NaN elsewhere, in nats."""
+    def _measured(self, places: Sequence[int], rows: slice) -> Iterator[tuple[int, Floats]]:
+        """Each place with loss and entropy (2, rows, length) at its positions to predict, NaN elsewhere, in nats.
+
+        Means are kept and told. The places are measured together, where devices are free for that.
+        """
+        asked: deque[Question] = deque()
+
+        def questions() -> Iterator[Question]:
+            for place in places:
+                asked.append(self._question(place, rows))
+                yield asked[-1]
+
+        for place, found in zip(places, self.ask(questions(), batch=self.batch), strict=True):
+            self.denoiser_rows += found.denoiser_rows
+            self.denoiser_tokens += found.denoiser_tokens
+            question = asked.popleft()
+            if np.isinf(found.losses).any():
+                row, at = np.argwhere(np.isinf(found.losses))[0].tolist()
+                raise InputError(
+                    f"the loss is infinite for {self.named(int(question.names[row]))} at position {at} "
+                    f"{question.where}: the model gives probability 0 to "
+                    f"{self.why(int(question.originals[row, at]))}; use data that it can produce"
+                )
+            both = np.stack([found.losses, found.entropies])
+            self._keep(place, both, rows)
+            yield place, both
+
+    def _question(self, visible: int, rows: slice) -> Question:
+        """What is asked where so many tokens are visible."""
         sizes, rank = self.sizes[rows], self.rank[rows]
         shown = torch.from_numpy(visible_of(visible, sizes.cpu().numpy(), self.length)).to(sizes.device)
         stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
@@ -295,17 +334,11 @@ class _Ruler:
         if bool(((told < 0) | (told >= self.vocab_size)).any()):
             raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {told.tolist()[:8]}")
         names = torch.arange(len(self.start), device=tokens.device)[rows]
-        where = f"with {visible} tokens visible"
-        found = self.ask(tokens, wanted, self.originals[rows], names=names, batch=self.batch, where=where)
-        self.denoiser_rows += found.denoiser_rows
-        self.denoiser_tokens += found.denoiser_tokens
-        if np.isinf(found.losses).any():
-            row, at = np.argwhere(np.isinf(found.losses))[0].tolist()
-            raise InputError(
-                f"the loss is infinite for {self.named(int(names[row]))} at position {at} {where}: the model gives "
-                f"probability 0 to {self.why(int(self.originals[rows][row, at]))}; use data that it can produce"
-            )
-        return np.stack([found.losses, found.entropies])
+        return Question(tokens, wanted, self.originals[rows], names, f"with {visible} tokens visible")
+
+
+def _asked(denoiser: Denoiser, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+    return (predictions(denoiser, question, batch=batch) for question in questions)
 
 
 def _alike(blind: Floats, seeing: Floats) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 
-__all__ = ["Ask", "Predicted", "predictions"]
+__all__ = ["Ask", "Predicted", "Question", "predictions"]
 
 Floats = NDArray[np.float64]
 
@@ -32,25 +33,36 @@ class Predicted:
     denoiser_tokens: int
 
 
+@dataclass(frozen=True)
+class Question:
+    """Tokens (rows, length) int64 and the positions where predictions are wanted (rows, length) bool.
+
+    originals (rows, length): the tokens to predict, in the vocabulary where wanted. names (rows,) and ``where`` (such
+    as "with 3 tokens visible") are for messages.
+    """
+
+    tokens: Tensor
+    wanted: Tensor
+    originals: Tensor
+    names: Tensor
+    where: str
+
+
 class Ask(Protocol):
-    """``predictions`` without its denoiser."""
+    """``predictions`` of one question after the other, without their denoiser; questions are made when needed."""
 
-    def __call__(
-        self, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-    ) -> Predicted: ...
+    def __call__(self, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]: ...
 
 
-def predictions(
-    denoiser: Denoiser, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-) -> Predicted:
+def predictions(denoiser: Denoiser, asked: Question, *, batch: int) -> Predicted:
     """Losses and entropies at the wanted positions; what is returned is small whatever the vocabulary.
 
-    tokens, originals (rows, length) int64 and wanted (rows, length) bool, on the denoiser's device; originals are in
-    the vocabulary where wanted. names (rows,) and ``where`` are for messages. Raises RunError where the denoiser fails.
+    The question's tensors are on the denoiser's device. Raises RunError where the denoiser fails.
     """
     asker = Asker(denoiser, batch)
-    losses, entropies = torch.full((2, *tokens.shape), torch.nan, dtype=torch.float64, device=tokens.device)
-    for row, at, log_p in asker(tokens, wanted, names, where):
-        losses[row, at] = -log_p.gather(1, originals[row, at][:, None]).squeeze(1)
+    shape, device = asked.tokens.shape, asked.tokens.device
+    losses, entropies = torch.full((2, *shape), torch.nan, dtype=torch.float64, device=device)
+    for row, at, log_p in asker(asked.tokens, asked.wanted, asked.names, asked.where):
+        losses[row, at] = -log_p.gather(1, asked.originals[row, at][:, None]).squeeze(1)
         entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
     return Predicted(losses.cpu().numpy(), entropies.cpu().numpy(), asker.denoiser_rows, asker.denoiser_tokens)

@@ -3,70 +3,69 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.evaluation import Cost, Evaluator, Measured, Rows
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.sampling.adaptive_names import Adaptive
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.sampling.sweeping import sweep
-from mdm_tune.sampling.unmasking import Unmasked, unmask
+from mdm_tune.sampling.sweeping import sweeping
 from mdm_tune.settings import Setting, plan_of
 
-__all__ = ["check_adaptive", "score_adaptive"]
+__all__ = ["Asked", "calibrated", "check_adaptive"]
+
+Search = Generator[list[Rows], list[float], float]  # asks for the mean NFE of rows
 
 QUOTA_STEPS = 2  # times the budget, that a quota has whose threshold is swept to the budget's calls
 SWEPT = 64  # tune examples that a sweep looks at
 
 
-def score_adaptive(
-    evaluator: Evaluator, plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting], use: Use
-) -> Scores:
-    """Scores of an adaptive plan on a split; ``nfe`` and ``calls`` say what it really cost.
+@dataclass(frozen=True)
+class Asked:
+    """An adaptive plan at a budget. evaluator: for its blocks. setting_at: a schedule's setting by name and steps."""
 
-    steps: the budget. A plan without a value gets the one whose mean NFE on some tune examples is closest to what
-    linear takes there, which is less than ``steps`` where answers end early or are short; the search for it is part of
-    the cost. setting_at: a schedule's setting by name and steps, for a quota; without a threshold of its own it has
-    twice the budget's steps.
+    evaluator: Evaluator
+    plan: Adaptive
+    steps: int
+    setting_at: Callable[[str, int], Setting]
+
+    @property
+    def quota(self) -> Setting | None:
+        """The counts that a quota keeps; None for other plans."""
+        return _quota(self.plan, self.steps, self.setting_at)
+
+
+def calibrated(asked: Sequence[Asked], use: Use) -> list[tuple[Measured, Cost]]:
+    """What measures each plan on a split, and what finding its value cost.
+
+    A plan without a value gets the one whose mean NFE on some tune examples is closest to what linear takes there,
+    which is less than the budget where answers end early or are short. A quota without a threshold of its own has twice
+    the budget's steps. Values of several plans are looked for side by side.
 
     Raises InputError as ``check_adaptive``, and where no value reaches the budget.
     """
-    check_adaptive(evaluator, plan, steps, setting_at)
-    metric = evaluator.metric
-    assert not isinstance(metric, ExactMetric)
-    began, spent = time.monotonic(), Cost()
-    value, quota = plan.value, _quota(plan, steps, setting_at)
-    if value is None:
-        try:
-            value, spent = _swept(evaluator, plan, quota, setting_at("linear", steps))
-        except InputError as error:
-            raise InputError(f"{plan.name} at {steps} steps: {error}") from None
-    split = evaluator.split(use)
-    result = _filled(evaluator, plan, value, quota, split)
-    values = metric.values(result, split)
-    spent += Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
-    label = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
-    size = evaluator.sampler.block_length if quota is None else quota.block_length
-    return Scores(
-        Setting(evaluator.labelled(label, size), steps, evaluator.length, block_length=size),
-        evaluator.estimated(values, split),
-        float(result.nfe.double().mean()),
-        spent,
-        use,
-        values,
-        result.tokens,
-        metric.diversity(result.tokens, split),
-        result.nfe.double().cpu().numpy(),
-        split.shared,
-        metric.bounds,
-    )
+    for each in asked:
+        check_adaptive(each.evaluator, each.plan, each.steps, each.setting_at)
+    works = {place: _swept(each) for place, each in enumerate(asked) if each.plan.value is None}
+    values = {place: (each.plan.value, Cost()) for place, each in enumerate(asked)} | _in_step(asked, works)
+    found = []
+    for place, each in enumerate(asked):
+        value, spent = values[place]
+        assert value is not None
+        plan, quota, evaluator = each.plan, each.quota, each.evaluator
+        label = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
+        size = evaluator.sampler.block_length if quota is None else quota.block_length
+        setting = Setting(evaluator.labelled(label, size), each.steps, evaluator.length, block_length=size)
+        rows = _rows(each, value, evaluator.split(use))
+        found.append((Measured(setting, evaluator.split(use), rows.plan, rows.drawing), spent))
+    return found
 
 
 def check_adaptive(evaluator: Evaluator, plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]) -> None:
@@ -99,22 +98,49 @@ def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]
         ) from None
 
 
-def _swept(evaluator: Evaluator, plan: Adaptive, quota: Setting | None, linear: Setting) -> tuple[float, Cost]:
-    """The value at which the plan takes as many calls as linear, on the first tune examples, and what that cost."""
-    pilot, spent = evaluator.split("tune").shuffled().first(SWEPT), Cost()
+def _in_step(asked: Sequence[Asked], works: Mapping[int, Search]) -> dict[int, tuple[float | None, Cost]]:
+    """What each search finds, by its place; the rows that all of them ask for next are filled together."""
+    found: dict[int, tuple[float | None, Cost]] = {}
+    wanted, spent = {place: next(work) for place, work in works.items()}, dict.fromkeys(works, Cost())
+    while wanted:
+        began = time.monotonic()
+        results = asked[next(iter(wanted))].evaluator.fill_each([rows for each in wanted.values() for rows in each])
+        answers: dict[int, list[float]] = {}
+        for place, each in wanted.items():
+            for result in islice(results, len(each)):
+                seconds, began = time.monotonic() - began, time.monotonic()
+                spent[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
+                answers.setdefault(place, []).append(float(result.nfe.double().mean()))
+        for place, nfes in answers.items():
+            try:
+                wanted[place] = works[place].send(nfes)
+            except StopIteration as end:
+                found[place] = end.value, spent[place]
+                del wanted[place]
+            except InputError as error:
+                raise InputError(f"{asked[place].plan.name} at {asked[place].steps} steps: {error}") from None
+    return found
 
-    def calls_of(found: Unmasked) -> float:
-        nonlocal spent
-        spent += Cost(found.denoiser_rows, found.denoiser_tokens)
-        return float(found.nfe.double().mean())
 
-    target = calls_of(evaluator.fill([linear], pilot.start, pilot.seeds))
-    return sweep(lambda value: calls_of(_filled(evaluator, plan, value, quota, pilot)), target, *plan.range), spent
+def _swept(asked: Asked) -> Search:
+    """The value at which the plan takes as many calls as linear, on the first tune examples."""
+    pilot, (low, high) = asked.evaluator.split("tune").shuffled().first(SWEPT), asked.plan.range
+    linear = asked.setting_at("linear", asked.steps)
+    ends = [_rows(asked, value, pilot) for value in (low, high)]
+    target, *nfes = yield [Rows([linear], pilot.start, pilot.seeds), *ends]
+    sweep = sweeping(target, low, high)
+    next(sweep)  # asks for the ends
+    while True:
+        try:
+            values = sweep.send(nfes)
+        except StopIteration as end:
+            return float(end.value)
+        nfes = yield [_rows(asked, value, pilot) for value in values]
 
 
-def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting | None, split: Split) -> Unmasked:
-    """The split's rows filled by the plan at this value."""
-    sampler, sizes = evaluator.sampler, split.hidden.sum(1)
+def _rows(asked: Asked, value: float, split: Split) -> Rows:
+    """The split's rows, to be filled by the plan at this value."""
+    sampler, quota, sizes = asked.evaluator.sampler, asked.quota, split.hidden.sum(1)
     every = torch.full((len(split.ids),), value, dtype=torch.float64)
     chosen: AdaptivePlan
     if quota is not None:
@@ -122,18 +148,10 @@ def _filled(evaluator: Evaluator, plan: Adaptive, value: float, quota: Setting |
         assert isinstance(counts, CountPlan)  # ``check_adaptive`` refuses ancestral reveal
         chosen = QuotaPlan(counts.counts, every)
     else:
-        chosen = ThresholdPlan(every) if plan.kind == "threshold" else EntropyBoundPlan(every)
-    fill = evaluator.unmask or partial(unmask, evaluator.denoiser)
+        chosen = ThresholdPlan(every) if asked.plan.kind == "threshold" else EntropyBoundPlan(every)
     size = sampler.block_length if quota is None else quota.block_length
-    return fill(
-        split.start,
-        chosen,
-        seeds=split.seeds,
-        drawing=_drawing(plan, sampler.drawing),
-        blocks=None if size is None else (split.hidden.cumsum(1) - 1) // size,
-        batch=sampler.batch,
-        reference=None,
-    )
+    setting = Setting(asked.plan.name, asked.steps, asked.evaluator.length, block_length=size)
+    return Rows([setting], split.start, split.seeds, None, chosen, _drawing(asked.plan, sampler.drawing))
 
 
 def _drawing(plan: Adaptive, given: Drawing) -> Drawing:

@@ -7,10 +7,11 @@ results and the denoiser rows of a call are the same whoever fills its pieces.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,13 +20,14 @@ from torch import Tensor
 
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.profile.predicting import Predicted, predictions
+from mdm_tune.profile.predicting import Predicted, Question, predictions
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 
-__all__ = ["Filling", "Here", "Pool", "Task", "fill", "filling", "predict"]
+__all__ = ["Call", "Here", "Pool", "Task", "answers_of", "fill", "filling", "predict"]
 
 Array = NDArray[Any]
+T = TypeVar("T")
 Task = Callable[[Denoiser, str], Any]  # of a denoiser and its device; a task and its answer can be pickled
 
 
@@ -78,11 +80,26 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Filling:
-    """One call of ``unmask`` as tasks; ``joined`` makes its result from their answers."""
+class Call(Generic[T]):
+    """Something that is answered in pieces: its tasks, at least one, and what makes its answer of theirs."""
 
     tasks: Sequence[Task]
-    joined: Callable[[Sequence[Any]], Unmasked]
+    joined: Callable[[Sequence[Any]], T]
+
+
+def answers_of(pool: Pool, calls: Iterable[Call[T]]) -> Iterator[T]:
+    """The answers in the order of the calls; the next calls, made when needed, are dealt where there is room."""
+    dealt: deque[Call[T]] = deque()
+
+    def tasks() -> Iterator[Task]:
+        for call in calls:
+            dealt.append(call)
+            yield from call.tasks
+
+    answers = pool.deal(tasks())
+    for first in answers:
+        call = dealt.popleft()
+        yield call.joined([first, *itertools.islice(answers, len(call.tasks) - 1)])
 
 
 def filling(
@@ -96,7 +113,7 @@ def filling(
     batch: int = 128,
     reference: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
-) -> Filling:
+) -> Call[Unmasked]:
     """``sampling.unmask`` in pieces of at most ``batch`` rows; the parameters are those of ``unmask``.
 
     on_step: shown the steps of the first piece; it cannot be pickled, so that only this process can show them.
@@ -122,23 +139,26 @@ def filling(
     ]
     if on_step is not None:
         tasks[0] = partial(tasks[0], on_step=on_step)
-    return Filling(tasks, partial(_joined, reference=reference is not None))
+    return Call(tasks, partial(_joined, reference=reference is not None))
 
 
 def fill(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
     """The result of ``filling`` with the same parameters. Tensors of the result are on the CPU."""
-    found = filling(pool, tokens, plan, **options)
-    return found.joined([*pool.deal(found.tasks)])
+    return next(answers_of(pool, [filling(pool, tokens, plan, **options)]))
 
 
-def predict(
-    pool: Pool, tokens: Tensor, wanted: Tensor, originals: Tensor, *, names: Tensor, batch: int, where: str
-) -> Predicted:
-    """``predicting.predictions`` in pieces of at most ``batch`` rows; the parameters are the same."""
-    tensors = {"tokens": tokens, "wanted": wanted, "originals": originals, "names": names}
-    work = partial(_predictions, batch=batch, where=where)
-    tasks = [partial(work, arrays=_packed(tensors, rows)) for rows in _pieces(len(tokens), batch)]
-    parts: list[Predicted] = [*pool.deal(tasks)]
+def predict(pool: Pool, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+    """``predicting.predictions`` of each question, in pieces of at most ``batch`` rows."""
+    return answers_of(pool, (_predicting(question, batch) for question in questions))
+
+
+def _predicting(asked: Question, batch: int) -> Call[Predicted]:
+    tensors = {name: getattr(asked, name) for name in ("tokens", "wanted", "originals", "names")}
+    work = partial(_predictions, batch=batch, where=asked.where)
+    return Call([partial(work, arrays=_packed(tensors, rows)) for rows in _pieces(len(asked.tokens), batch)], _together)
+
+
+def _together(parts: Sequence[Predicted]) -> Predicted:
     return Predicted(
         np.concatenate([part.losses for part in parts]),
         np.concatenate([part.entropies for part in parts]),
@@ -171,8 +191,8 @@ def _unmask(
     return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), bad, found.denoiser_rows, found.denoiser_tokens
 
 
-def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], **options: Any) -> Predicted:
-    return predictions(denoiser, **_unpacked(arrays, device), **options)
+def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], where: str, batch: int) -> Predicted:
+    return predictions(denoiser, Question(**_unpacked(arrays, device), where=where), batch=batch)
 
 
 def _packed(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 
 from mdm_tune.errors import InputError
 
-__all__ = ["sweep"]
+__all__ = ["Sweep", "sweep", "sweeping"]
+
+Sweep = Generator[tuple[float, ...], Sequence[float], float]
 
 
 def sweep(
@@ -26,11 +28,22 @@ def sweep(
 
     Raises InputError where the target does not lie between the NFE of the two ends.
     """
+    asking = sweeping(target, low, high, tolerance=tolerance, tries=tries)
+    values = next(asking)
+    while True:
+        try:
+            values = asking.send([nfe_of(value) for value in values])
+        except StopIteration as end:
+            return float(end.value)
+
+
+def sweeping(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> Sweep:
+    """``sweep`` that asks for the NFE at some values by yielding them, first for those of the two ends."""
     if not low < high or not target > 0 or tries < 2:
         raise InputError(
             f"a sweep needs low < high, a target above 0 and at least two tries, got [{low}, {high}], {target}, {tries}"
         )
-    found = {value: nfe_of(value) for value in (low, high)}
+    found = dict(zip((low, high), (yield low, high), strict=True))
     rises = found[high] >= found[low]
     slack = tolerance * target
     least, most = sorted(found.values())
@@ -43,7 +56,7 @@ def sweep(
         middle = (low + high) / 2
         if middle in found:  # the two ends are neighbours in floating point
             break
-        found[middle] = nfe_of(middle)
+        (found[middle],) = yield (middle,)
         if (found[middle] < target) == rises:
             low = middle
         else:
