@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from mdm_tune.evaluation import Evaluator
 from mdm_tune.profile.pricing import count_weights
 from mdm_tune.schedules import Beta, Linear, SquaredSine
 from mdm_tune.search.confirmation import Trial
-from mdm_tune.search.finalists import Side, finalists_of, named_of, winner_of
+from mdm_tune.search.finalists import Side, candidates_of, winner_of
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Setting
 
@@ -162,9 +161,7 @@ class Bench:
     def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
         """What a search returns: finalists told apart by tune and choose examples together, or by choose alone."""
         side = Side(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
-        named = named_of([side], self.problem.steps)
-        finalists = finalists_of([side], self.problem.steps, {each.setting.key for each in named}, -1)
-        candidates = [*named, *islice(finalists, FINALISTS)]
+        _, candidates = candidates_of([side], self.problem.steps, FINALISTS)
         split = self.scored.split("choose")
         scores = [self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in candidates]
         judged = candidates if pooled else [replace(each, tuned=None) for each in candidates]

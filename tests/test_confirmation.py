@@ -102,7 +102,7 @@ def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported()
     budget = bench.confirm(trials)
     assert bench.asked == [
         ("choose", ["linear", "squared-sine", B.name, A.name]),  # C was third on tune
-        ("report", [A.name, "linear", "squared-sine"]),
+        ("report", ["linear", "squared-sine", A.name]),
     ]
     assert budget.schedule == A and budget.winner.setting.label == A.name
     assert budget.winner.estimate.value == pytest.approx(2.5, abs=0.01)  # and not what it had when it was chosen
@@ -269,7 +269,7 @@ def test_choosing_without_sampling_asks_for_the_report_alone() -> None:
         return Scores(setting, Estimate(prices.get(setting.label, 9.0), None), setting.nfe, Cost())
 
     budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], choose=price)
-    assert bench.asked == [("report", [B.name, "linear", "squared-sine"])]
+    assert bench.asked == [("report", ["linear", "squared-sine", B.name])]
     assert budget.schedule == B and budget.cost.denoiser_rows == 2 + 30
 
 

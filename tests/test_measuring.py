@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from mdm_tune.profile import measuring as module
 from mdm_tune.profile.choosing import prices_of
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.profile.predicting import Predicted, Question, predictions
 from mdm_tune.profile.pricing import count_weights, nelbo, optima
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Linear
@@ -515,13 +516,15 @@ def one_at_a_time(curve: np.ndarray, points: int) -> list[int]:
         pairs = [(a, b) for a, b in itertools.pairwise(sorted(known)) if b - a > 1]
         if not pairs:
             break
-        a, b = max(pairs, key=lambda pair: ((pair[1] - pair[0]) * abs(curve[pair[0]] - curve[pair[1]]), pair[1] - pair[0]))
+        a, b = max(
+            pairs, key=lambda pair: ((pair[1] - pair[0]) * abs(curve[pair[0]] - curve[pair[1]]), pair[1] - pair[0])
+        )
         known.append((a + b) // 2)
     return sorted(known)
 
 
 @pytest.mark.parametrize("points", [2, 3, 5, 12, 23, 64])
-@pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("power", [0.25, 0.8, 4.0])
 def test_points_taken_together_are_those_taken_one_at_a_time(power: float, points: int) -> None:
     """The questions come in fewer rounds than points, so that many devices have work, and the points are the same."""
     start, originals = torch.full((3, 64), 2), torch.zeros(3, 64, dtype=torch.int64)

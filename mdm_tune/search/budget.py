@@ -16,9 +16,10 @@ from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
 from mdm_tune.search.ending import ALIKE, first_look
+from mdm_tune.search.finalists import candidates_of, chosen_from
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.proposals import START, Guide, SearchSettings
-from mdm_tune.search.scores import KeptScores
+from mdm_tune.search.scores import KeptScores, Wanted
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.tuning import TrialDone, tune
 from mdm_tune.settings import Setting
@@ -80,17 +81,16 @@ def search_budget(
         sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
-        def about_to(setting: Setting, place: int) -> None:
-            notify(Comparing(use, setting, place, len(wanted)))
+        return scores.score(wanted, use, lambda setting, place: notify(Comparing(use, setting, place, len(wanted))))
 
-        return scores.score(wanted, use, about_to)
-
+    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists
     many = reference_of(evaluator, budgets or (steps,))
+    _prepare(scores, sides, steps, finalists, many, notify)
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
     found = confirm(
         sides,
         steps,
-        0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists,
+        finalists,
         score,
         claims=claims,
         reference=reference,
@@ -98,6 +98,34 @@ def search_budget(
     )
     extra = cost if reference is None else cost + reference.cost
     return replace(found, cost=found.cost + extra, pilot=cost)
+
+
+def _prepare(
+    scores: KeptScores,
+    sides: Sequence[Side],
+    steps: int,
+    finalists: int,
+    reference: tuple[Setting, int] | None,
+    notify: Callable[[Event], None],
+) -> None:
+    """Measure together all that ``confirm`` will ask for whoever wins, so that many devices have work.
+
+    That is all but the winner on the report split. The reference comes first, since its rows take longest.
+    """
+    named, candidates = candidates_of(sides, steps, finalists)
+    meeting = chosen_from(candidates) if sides[0].choose is None else []
+    first = [] if reference is None else [Wanted(reference[0], "report", reference[1])]
+    choose = [Wanted(each.setting, "choose") for each in meeting]
+    report = [Wanted(each.setting, "report") for each in named]
+    told: list[Comparing | None] = [None for _ in first]
+    told += [Comparing("choose", each.setting, place, len(choose)) for place, each in enumerate(choose)]
+    told += [Comparing("report", each.setting, place, len(report) + 1) for place, each in enumerate(report)]
+
+    def about_to(place: int) -> None:
+        if (event := told[place]) is not None:
+            notify(event)
+
+    scores.prepare([*first, *choose, *report], about_to)
 
 
 def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import Direction, ExactMetric
 from mdm_tune.schedules import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
-from mdm_tune.search.finalists import Side, Trial, finalists_of, named_of, winner_of
+from mdm_tune.search.finalists import Side, Trial, candidates_of, chosen_from, winner_of
 from mdm_tune.search.power import detectable
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import grouped
@@ -141,22 +140,19 @@ def confirm(
     evaluator = sides[0].evaluator
     direction = evaluator.metric.direction
     sign = 1 if direction == "maximize" else -1
-    named = named_of(sides, steps)
-    # Baselines first: where a finalist is no better than a schedule with a name, the name wins.
-    candidates = [*named, *islice(finalists_of(sides, steps, {each.setting.key for each in named}, sign), finalists)]
-    chosen: list[Scores] = []
-    if len({each.setting.key for each in candidates}) > 1:  # a choice
-        if sides[0].choose is None:
-            chosen = score([each.setting for each in candidates], "choose")
-        else:
-            chosen = [each.side.choose(each.setting) for each in candidates if each.side.choose is not None]
+    named, candidates = candidates_of(sides, steps, finalists)
+    meeting, chosen = chosen_from(candidates), list[Scores]()
+    if sides[0].choose is None:
+        chosen = score([each.setting for each in meeting], "choose")
+    else:
+        chosen = [each.side.choose(each.setting) for each in meeting if each.side.choose is not None]
 
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
 
     won = candidates[winner_of(candidates, chosen, sign) if chosen else 0]
     against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
-    scored, *others = score([won.setting, *(each.setting for each in named)], "report")
+    *others, scored = score([*(each.setting for each in named), won.setting], "report")
     linears = [scores for each, scores in zip(named, others, strict=True) if each.name == "linear"]  # of each side
     winner, place = _returned(scored, linears, sides.index(against), direction, claims)
     against = sides[place]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.settings import Setting
 
-__all__ = ["Candidate", "Side", "Trial", "finalists_of", "named_of", "winner_of"]
+__all__ = ["Candidate", "Side", "Trial", "candidates_of", "chosen_from", "winner_of"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,22 @@ def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], sign: i
     return max(places, key=lambda place: (on_choose(place), -place))
 
 
-def named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
+def candidates_of(sides: Sequence[Side], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
+    """The baselines of every side, and these with the best ``finalists`` trials.
+
+    Baselines come first: where a finalist is no better than a schedule with a name, the name wins.
+    """
+    sign = 1 if sides[0].evaluator.metric.direction == "maximize" else -1
+    named = _named_of(sides, steps)
+    return named, [*named, *islice(_finalists_of(sides, steps, {each.setting.key for each in named}, sign), finalists)]
+
+
+def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that meet on the choose split; none where all of them have the same counts."""
+    return [*candidates] if len({each.setting.key for each in candidates}) > 1 else []
+
+
+def _named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
     """The baselines of every side."""
     return [
         Candidate(schedule, side.evaluator.setting(schedule, steps, name), side, name)
@@ -88,7 +104,7 @@ def named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
     ]
 
 
-def finalists_of(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[Candidate]:
+def _finalists_of(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[Candidate]:
     """The trials that were scored on all examples and have counts of their own, best first."""
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
     seen = set(known)  # linear and squared-sine are compared anyway

@@ -5,21 +5,30 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from mdm_tune.datasets.splits import Split, Use
-from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.evaluation import Cost, Evaluator, Measured, Scores
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.search.driver import State
 from mdm_tune.settings import Setting
 
-__all__ = ["KeptScores"]
+__all__ = ["KeptScores", "Wanted"]
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A setting that is to be scored on the first ``examples`` of a split, or on all of it."""
+
+    setting: Setting
+    use: Use
+    examples: int | None = None
 
 
 class KeptScores:
@@ -42,23 +51,43 @@ class KeptScores:
         """
         if self.evaluator.exact:
             return [self.evaluator.score(setting, use) for setting in settings]
-        split = self.evaluator.split(use)
-        split = split if examples is None else split.first(examples)
-        tasks = [f"{use} {len(split.ids)} {' '.join(f'{part:.17g}' for part in setting.key)}" for setting in settings]
-        kept, lacking = self.state.made.finished(), dict[str, int]()
-        for place, task in enumerate(tasks):
-            if task not in kept:
-                lacking.setdefault(task, place)
-        measured = self.evaluator.measure_each([settings[place] for place in lacking.values()], split)
-        for task, place in lacking.items():
-            notify(settings[place], place)
-            self.state.once(task, lambda: _to_record(next(measured)))
+        wanted = [Wanted(setting, use, examples) for setting in settings]
+        self.prepare(wanted, lambda place: notify(settings[place], place))
         kept, results = self.state.made.finished(), []
-        for task, setting in zip(tasks, settings, strict=True):
-            scores = self._from_record(kept[task].record["made"], setting, split)
+        for each in wanted:
+            task, split = self._task(each), self._split(each)
+            scores = self._from_record(kept[task].record["made"], each.setting, split)
             results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
             self.counted.add(task)
         return results
+
+    def prepare(self, wanted: Sequence[Wanted], notify: Callable[[int], None] = lambda place: None) -> None:
+        """Measure what the storage lacks, in this order, and keep each as soon as it and those before it are there.
+
+        Rows of the later ones are filled where devices are free, so that what is prepared together fills more of them.
+        notify: told the place of each that is about to be measured.
+        """
+        if self.evaluator.exact:
+            return
+        kept, lacking = self.state.made.finished(), dict[str, int]()
+        for place, each in enumerate(wanted):
+            if (task := self._task(each)) not in kept:
+                lacking.setdefault(task, place)
+        measured = self.evaluator.measure_each(
+            [Measured(wanted[place].setting, self._split(wanted[place])) for place in lacking.values()]
+        )
+        for task, place in lacking.items():
+            notify(place)
+            self.state.once(task, lambda: _to_record(next(measured)))
+
+    def _split(self, wanted: Wanted) -> Split:
+        split = self.evaluator.split(wanted.use)
+        return split if wanted.examples is None else split.first(wanted.examples)
+
+    def _task(self, wanted: Wanted) -> str:
+        """The name under which the scores are kept."""
+        key = " ".join(f"{part:.17g}" for part in wanted.setting.key)
+        return f"{wanted.use} {len(self._split(wanted).ids)} {key}"
 
     def _from_record(self, record: Record, setting: Setting, split: Split) -> Scores:
         values = np.array(record["values"])
