@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["compiled_here", "remove_dead", "scratch_folder"]
+__all__ = ["compiled_here", "locked_folder", "remove_dead", "scratch_folder"]
 
 PREFIX = "mdm-tune-scratch-"
 LOCK = "in-use"  # locked while the process lives, however it ends
@@ -23,13 +24,18 @@ def scratch_folder() -> Path:
     mine = os.getpid()
     if mine not in _kept:
         remove_dead()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = (folder / LOCK).open("w")
-        with suppress(OSError):  # a file system without locks, on which nothing is ever removed
-            _lock(lock)
-        _kept[mine] = folder, lock
+        _kept[mine] = locked_folder(PREFIX)
         atexit.register(_remove, mine)
     return _kept[mine][0]
+
+
+def locked_folder(prefix: str, parent: Path | None = None) -> tuple[Path, IO[str]]:
+    """A new folder that ``remove_dead`` leaves alone until the file, its lock, is closed or this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    lock = (folder / LOCK).open("w")
+    with suppress(OSError):  # a file system without locks, on which nothing is ever removed
+        _lock(lock)
+    return folder, lock
 
 
 def compiled_here() -> None:
@@ -41,19 +47,25 @@ def compiled_here() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch_folder() / "compiled")
 
 
-def remove_dead(parent: Path | None = None) -> list[Path]:
+def _without_more(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead(
+    parent: Path | None = None, prefix: str = PREFIX, remove: Callable[[Path], None] = _without_more
+) -> list[Path]:
     """Remove the folders of processes that have ended, of this user only; returns them.
 
     One without a lock file is another program's or is just being made, and is left alone.
     """
     found = []
-    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         with suppress(OSError):
             if folder.is_symlink() or not _own(folder):
                 continue
             with (folder / LOCK).open("r+") as lock:
                 _lock(lock)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
                 found.append(folder)
     return found
 

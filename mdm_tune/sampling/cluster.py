@@ -5,25 +5,36 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shutil
+import re
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.messages import cut, shown, system_reason
+from mdm_tune.sampling import keeper
+from mdm_tune.scratch import locked_folder, remove_dead
 
 __all__ = ["Resources", "connected", "require_ray", "started"]
 
-STORE = 256 * 2**20  # bytes of shared memory for arrays that are under way; rows are small, and Ray spills to disk
+PREFIX = "mdm-tune-ray-"  # of folders for Ray
+SHORT = Path("/tmp")  # for such a folder where the usual place makes the name of a socket too long
 LONGEST = 40  # characters of a folder for Ray: a socket's name has at most 107, and Ray adds up to 65
+STORE = 256 * 2**20  # bytes of shared memory for arrays that are under way; rows are small, and Ray spills to disk
 QUIET = {  # of Ray's own processes and workers
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas name their GPU themselves
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill replicas while other programs use the memory
 }
+ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:/\[\]@]+)):(?P<port>[0-9]{1,5})")
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # of HTTP/2, with empty settings
+ANSWER = 5.0  # seconds for a cluster to answer; Ray itself tries for a minute and a half, and writes to the terminal
 
 Resources = dict[str, float]
 
@@ -41,39 +52,56 @@ def require_ray() -> None:
 def started(cpus: int) -> Iterator[None]:
     """A Ray of this machine for the time of the block, with this many CPUs to give away.
 
-    It has no dashboard, reports nothing and prints nothing. One that this process has started before is used as it is.
+    It has no dashboard, reports nothing and prints nothing. No process and no file of it outlives this process, however
+    this ends. One that this process has started before is used as it is.
+
+    Raises RunError where it cannot be started.
     """
     require_ray()
     ray = _quiet()
     if ray.is_initialized():
         yield
         return
-    folder = _folder()
-    try:
-        with _own_signals():
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                num_gpus=0,
-                include_dashboard=False,
-                object_store_memory=STORE,
-                _temp_dir=folder,
-                **_silence(),
-            )
-        _drop_messages()
-        yield
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+    with _kept_folder() as folder:
+        try:
+            with _own_signals():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    num_gpus=0,
+                    include_dashboard=False,
+                    object_store_memory=STORE,
+                    _temp_dir=str(folder),
+                    **_silence(),
+                )
+        except Exception as error:  # whatever Ray raises, by kind of failure
+            ray.shutdown()
+            raise RunError(
+                f"--devices: Ray could not be started on this machine ({cut(_reason(error))}); see that "
+                f"{folder.parent} has room and that the machine allows more processes, or give one device"
+            ) from error
+        try:
+            _drop_messages()
+            yield
+        finally:
+            ray.shutdown()
 
 
-def _folder() -> str:
-    """A new folder for Ray's sockets and logs: in /tmp where the usual place makes the name of a socket too long."""
-    folder = tempfile.mkdtemp(prefix="mdm-tune-ray-")
-    if len(folder) <= LONGEST or not os.access("/tmp", os.W_OK):
-        return folder
-    Path(folder).rmdir()
-    return tempfile.mkdtemp(prefix="mdm-tune-ray-", dir="/tmp")
+@contextmanager
+def _kept_folder() -> Iterator[Path]:
+    """A new folder for Ray's sockets and logs. It goes at the end, with every process that uses it but this one."""
+    usual = Path(tempfile.gettempdir())
+    parent = usual if len(str(usual / PREFIX)) + 8 <= LONGEST or not os.access(SHORT, os.W_OK) else SHORT
+    remove_dead(parent, PREFIX, keeper.end)
+    folder, lock = locked_folder(PREFIX, parent)
+    with lock:
+        command = [sys.executable, "-I", "-S", keeper.__file__, str(folder), str(os.getpid())]
+        nowhere = subprocess.DEVNULL
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True
+        ) as process:  # leaving closes its standard input and waits for it
+            del process
+            yield folder
 
 
 @contextmanager
@@ -82,38 +110,96 @@ def connected(address: str | None) -> Iterator[Resources]:
 
     address: HOST:PORT, or ``auto`` for the cluster that this machine belongs to; None for the one in ``RAY_ADDRESS``.
 
-    Raises InputError where no address is given, and where no cluster answers there.
+    Raises InputError where no address is given, where no cluster answers there, and for one of another Ray or Python.
     """
     require_ray()
     ray = _quiet()
     if ray.is_initialized():
         yield dict(ray.cluster_resources())
         return
-    where = address or os.environ.get("RAY_ADDRESS")
+    given = "--ray-address" if address else "RAY_ADDRESS"
+    where = _found(given, address or os.environ.get("RAY_ADDRESS"))
+    try:
+        with _own_signals():
+            ray.init(address=where, **_silence())
+    except Exception as error:  # whatever Ray raises, by kind of failure
+        ray.shutdown()
+        if "ersion mismatch" in str(error):
+            raise InputError(
+                f"{given}: the cluster at {shown(where)} runs another Ray or Python ({_versions(str(error))}); use "
+                "the same on every node and here"
+            ) from None
+        raise _no_cluster(given, where, _reason(error)) from None
+    try:
+        _drop_messages()
+        yield dict(ray.cluster_resources())
+    finally:
+        ray.shutdown()
+
+
+def _found(given: str, where: str | None) -> str:
+    """The address HOST:PORT of a cluster that answers; ``auto`` stays where Ray has to look for it."""
     if not where:
         raise InputError(
             "--devices ray: no cluster is named; give --ray-address HOST:PORT, or auto for the cluster that this "
             "machine belongs to, or set RAY_ADDRESS"
         )
-    if where.startswith("ray://"):
+    if where == "auto":
+        try:
+            from ray._private.services import canonicalize_bootstrap_address_or_die as ray_finds
+        except ImportError:  # not part of Ray's public interface: where it has moved, Ray looks while it connects
+            return where
+        try:
+            where = str(ray_finds("auto"))
+        except Exception as error:  # none, or several
+            raise _no_cluster(given, "auto", _reason(error)) from None
+    match = ADDRESS.fullmatch(where)
+    if match is None:
+        kind = {"ray": "for clients outside the cluster", "http": "the dashboard's", "https": "the dashboard's"}
+        scheme, separator, _ = where.partition("://")
+        which = f", which is {kind[scheme]}" if separator and scheme in kind else ""
         raise InputError(
-            f"--ray-address: the command must run on a machine of the cluster, got {where[:80]!r}, which is for "
-            "clients outside; run it there, for example as a Ray job, and give auto"
+            f"{given}: must be HOST:PORT, such as 10.0.0.1:6379, or auto, got {shown(where)}{which}; run the command "
+            "on a machine of the cluster, for example as a Ray job, and give auto"
         )
+    if reason := _silent(match["six"] or match["host"], int(match["port"])):
+        raise _no_cluster(given, where, reason)
+    return where
+
+
+def _silent(host: str, port: int) -> str:
+    """Why no cluster can be at a port; "" where one may be: it speaks HTTP/2, as all of Ray's servers do."""
     try:
-        with _own_signals():
-            ray.init(address=where, **_silence())
-    except Exception as error:  # whatever Ray raises, by kind of failure
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise InputError(
-            f"--ray-address: no Ray cluster answers at {where[:80]!r} ({reason}); check the address and that "
-            "`ray status` shows the cluster, or start one with `ray start --head`"
-        ) from None
-    _drop_messages()
-    try:
-        yield dict(ray.cluster_resources())
-    finally:
-        ray.shutdown()
+        with socket.create_connection((host, port), timeout=ANSWER) as line:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+                return ""  # it would wait for a greeting of TLS
+            line.settimeout(ANSWER)
+            line.sendall(GREETING)
+            answer = line.recv(9)
+    except TimeoutError:
+        return f"no answer in {ANSWER:.0f} s"
+    except OSError as error:
+        return system_reason(error)
+    except (OverflowError, UnicodeError) as error:  # a port or a name that no machine has
+        return _reason(error)
+    return "" if answer[3:4] == b"\x04" else "something else answers there"  # settings come first
+
+
+def _no_cluster(given: str, where: str, reason: str) -> InputError:
+    return InputError(
+        f"{given}: no Ray cluster answers at {shown(where)} ({cut(reason)}); check the address and that `ray status` "
+        "shows the cluster, or start one with `ray start --head`"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, or its kind."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
+def _versions(said: str) -> str:
+    """Ray's own two paragraphs on versions in one line."""
+    return cut(" ".join(said.split()), 300)
 
 
 def _quiet() -> Any:
@@ -140,8 +226,18 @@ def _drop_messages() -> None:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM, which Ray replaces where it is started from the main thread."""
+    """Keep this process's answer to SIGTERM, which Ray would replace where it is started from the main thread."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    with suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, before)
+    private: Any = None
+    with suppress(ImportError):  # not part of Ray's public interface: where it has moved, its answer stays for a moment
+        import ray._private.utils as private
+    theirs = getattr(private, "set_sigterm_handler", None)
+    try:
+        if theirs is not None:
+            private.set_sigterm_handler = lambda handler: None
+        yield
+    finally:
+        if theirs is not None:
+            private.set_sigterm_handler = theirs
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGTERM, before)
