@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,20 +20,6 @@ from mdm_tune.search.driver import Driver, Named, begin_anew, driving, holds_run
 from mdm_tune.search.storage import open_storage
 from tests.drivers import FAR, RUN, claimed_by, drive, wait_for
 from tests.processes import crew, start
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("database") / "study.db"
-    open_storage(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Path | str:
-    if request.param == "journal":
-        return tmp_path / "study.journal"
-    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'study.db')}"
 
 
 def taken(storage: BaseStorage, **more: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,6 @@ from mdm_tune.search.sealing import digest
 from mdm_tune.search.storage import open_storage
 
 BOX = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, which take a while to make."""
-    file = tmp_path_factory.mktemp("database") / "study.db"
-    open_storage(f"sqlite:///{file}")
-    return file
-
-
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Path | str:
-    if request.param == "journal":
-        return tmp_path / "study.journal"
-    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'study.db')}"
 
 
 JOURNAL = pytest.mark.parametrize("where", ["journal"], indirect=True)  # for what is the same in all storages

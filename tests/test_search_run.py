@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from mdm_tune.config.file import Config, load_config
 from mdm_tune.errors import InputError
 from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.records import Record
-from mdm_tune.search.storage import open_storage
 from mdm_tune.search.tuning import TrialDone
 
 SECTIONS: dict[str, Any] = {
@@ -113,17 +111,9 @@ def test_a_moved_folder_goes_on(tmp_path: Path) -> None:
 # A storage that others use too
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, which take a while to make."""
-    file = tmp_path_factory.mktemp("database") / "study.db"
-    open_storage(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture
-def shared(tmp_path: Path, empty_database: Path) -> str:
-    return f"search.storage=sqlite:///{shutil.copy(empty_database, tmp_path / 'study.db')}"
+def shared(database: str) -> str:
+    return f"search.storage={database}"
 
 
 NAME = "search.name=one"

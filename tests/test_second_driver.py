@@ -114,10 +114,9 @@ def test_a_second_command_in_the_same_folder_is_refused_and_changes_nothing(
 
 
 @FLAGS
-def test_a_second_command_with_the_same_storage_is_refused(tmp_path: Path, flags: list[str]) -> None:
-    """Whatever its folder is; another name of the run is another search."""
-    address = f"sqlite:///{tmp_path / 'study.db'}"
-    one, two = Search(tmp_path, address), Search(tmp_path, address, "other")
+def test_a_second_command_with_the_same_storage_is_refused(tmp_path: Path, database: str, flags: list[str]) -> None:
+    """Whatever its folder is."""
+    one, two = Search(tmp_path, database), Search(tmp_path, database, "other")
     with driving(one.storage(), Named.plain("one")) as first:
         first.once("first", dict)
         for each in (one, two):
@@ -126,12 +125,17 @@ def test_a_second_command_with_the_same_storage_is_refused(tmp_path: Path, flags
             assert "or give another search.name" in said
         assert not two.output.exists() and one.content() == {}
         first.once("second", dict)
-        code, said = two.command(*flags, "--set", "search.name=two")
+
+
+def test_another_name_in_the_same_storage_is_another_search(tmp_path: Path, database: str) -> None:
+    one, two = Search(tmp_path, database), Search(tmp_path, database, "other")
+    with driving(one.storage(), Named.plain("one")):
+        code, said = two.command("--set", "search.name=two", "--trials", "1")
         assert code == 0, said
 
 
-def test_a_search_with_a_storage_leaves_a_search_in_its_folder_alone(tmp_path: Path) -> None:
-    one, two = Search(tmp_path), Search(tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
+def test_a_search_with_a_storage_leaves_a_search_in_its_folder_alone(tmp_path: Path, database: str) -> None:
+    one, two = Search(tmp_path), Search(tmp_path, database)
     with driving(one.storage(), Named.plain("search")):
         before = one.content()
         code, said = two.command("--overwrite")
@@ -168,9 +172,9 @@ def test_a_killed_driver_is_passed_over_without_a_word(one: Search, quiet: Recor
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
 @pytest.mark.parametrize("shared", [False, True], ids=["journal", "sqlite"])
 def test_a_driver_of_another_machine_is_taken_over_when_asked(
-    tmp_path: Path, quiet: Record, flag: str, shared: bool
+    tmp_path: Path, database: str, quiet: Record, flag: str, shared: bool
 ) -> None:
-    one = Search(tmp_path, f"sqlite:///{tmp_path / 'study.db'}" if shared else None)
+    one = Search(tmp_path, database if shared else None)
     one.stopped()
     far = claimed_by(one.storage(), one.run, **FAR)
     before = one.content()
