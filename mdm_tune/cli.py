@@ -102,7 +102,8 @@ def search(
     take_over: Annotated[
         bool,
         typer.Option(
-            "--take-over", help="Drive a search that a process drove of which nothing can be seen from here any more."
+            "--take-over",
+            help="Take a search over from a process that is gone, where that cannot be seen from here.",
         ),
     ] = False,
     workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,

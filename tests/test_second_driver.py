@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from optuna.storages import BaseStorage
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
+from mdm_tune.commands import search_run
 from mdm_tune.commands.search_run import search
 from mdm_tune.config.file import load_config
 from mdm_tune.errors import RunError
@@ -154,6 +156,20 @@ def test_a_running_search_is_not_disturbed(one: Search, quiet: Record) -> None:
     assert [code for code, _ in refused] == [2] * 6 and all("driven by process" in said for _, said in refused)
     code, said = one.command("--resume")
     assert code == 0 and same(json.loads(said), quiet)
+
+
+@FLAGS
+def test_a_search_that_began_while_the_model_was_loaded_is_named(
+    one: Search, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as first:
+
+        def begin(*given: Any) -> None:
+            first.enter_context(driving(one.storage(), Named.plain("search")))
+
+        monkeypatch.setattr(search_run, "check_baselines", begin)
+        code, said = one.command(*flags)
+        assert code == 2 and f"is driven by process {os.getpid()} on" in said
 
 
 def test_a_killed_driver_is_passed_over_without_a_word(one: Search, quiet: Record, tmp_path: Path) -> None:

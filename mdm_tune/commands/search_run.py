@@ -81,6 +81,7 @@ def search(
         check_baselines(run, config.sampler.steps)
         # After all that may be wrong with the input: what is refused should not become another refusal.
         if folder.holds_search and not (resume or overwrite):
+            place.refuse_second(take_over=take_over)  # which may have begun while the model was loaded
             raise InputError(
                 f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
                 "again, or give another folder with --output"
