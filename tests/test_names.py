@@ -84,7 +84,7 @@ def scripts_flags() -> set[str]:
     return {flag for text in written for flag in FLAG.findall(text)}
 
 
-OTHERS = {"local-dir", "array", "gres", "requeue"}  # of hf and of Slurm
+OTHERS = {"local-dir", "array", "gres", "requeue", "head"}  # of hf, of Slurm and of Ray
 
 
 def test_flags_that_messages_and_pages_name_exist() -> None:

@@ -258,6 +258,16 @@ def test_a_damaged_identity_is_refused_and_nothing_is_lost(tmp_path: Path, conte
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+def test_a_search_that_was_stopped_before_it_said_what_it_is_goes_on(tmp_path: Path) -> None:
+    record, _ = go(config(tmp_path))
+    for name in ("run.json", "search.json"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(InputError, match="the search in this storage was made with other settings"):
+        go(config(tmp_path, "run", "seed=7"), resume=True)
+    again, none = go(config(tmp_path), resume=True)
+    assert none == [] and again["budgets"] == record["budgets"]
+
+
 def test_what_is_wrong_with_the_input_comes_before_what_the_folder_holds(tmp_path: Path) -> None:
     go(config(tmp_path))
     with pytest.raises(InputError, match=r"search\.baselines: counts:1,2 "):

@@ -128,6 +128,8 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
     Raises InputError where the search in the folder is another one, or what says so is damaged. A damaged result is
     made again from the journal.
     """
+    if folder.has(folder.journal) and not folder.has(folder.identity):
+        return None  # it was stopped before it had written down what it is; its journal knows what it has
     before = folder.read(folder.identity)
     refuse_changes(before, identity, "this folder")
     limits = [each.get("config", {}).get("search", {}) for each in (before, identity)]
