@@ -1,0 +1,441 @@
+"""A search on a cluster whose nodes, replicas and driver are killed at random, against one of an undisturbed process.
+
+    python scripts/chaos.py --seeds 3 --output docs/chaos.md     # a quarter of an hour on two cores
+
+Each seed is one search on a simulated cluster of three nodes (``ray.cluster_utils``), all of them on this machine.
+Meanwhile replicas and nodes are killed and nodes are added; the driver is killed and goes on with --resume; at the end
+of a seed's events the head node dies, and the search goes on on a new cluster. Then the run folder is compared with
+that of one process without Ray: everything but times must be the same. Ends with 1 where something differs.
+
+An event is thrown when a given piece of rows is dealt, so that it falls into a given phase whatever the machine's speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+Kind = Literal["replica", "node", "add", "nodes", "driver", "torn", "head"]
+WORDS: dict[str, str] = {
+    "replica": "a replica killed",
+    "node": "a node killed",
+    "add": "a node added",
+    "nodes": "all nodes but the head killed",
+    "driver": "the driver killed, then --resume",
+    "torn": "the driver killed within a write, then --resume",
+    "head": "the head node killed, then --resume on a new cluster",
+}
+RESUMED = ("driver", "torn", "head")
+PHASES = ("profile", "pilot", "trials", "choose", "report")
+LIMIT = 300.0  # seconds that anything may take that must happen
+TORN = b'{"op_code":6,"worker_id":"torn'
+PROGRAM = Path(__file__).with_name("chaos_driver.py")
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
+CONFIG = """\
+model: {type: transformer, path: "package:text"}
+dataset: {type: text, path: "package:text", tune: 96, choose: 128, report: 192}
+sampler: {order: random, steps: [8, 12], batch: 8}
+objective: {metric: spelling}
+search: {strategy: tpe, trials: 13, together: 4, finalists: 2, auto_stop: false}
+output: unused
+"""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of the undisturbed process: what it is of, for which phase, and its denoiser rows."""
+
+    key: str
+    phase: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """at: the piece at which it is thrown, as a place in the undisturbed process. chance: chooses whom it hits."""
+
+    at: int
+    kind: Kind
+    chance: float = 0.0
+
+
+@dataclass
+class Told:
+    """What became of one disturbed search. thrown: phases of the events by kind. given: pieces given out, by key;
+    started: of these what replicas began with, at most; deaths: of replicas, as the driver saw them; back: pieces that
+    these had.
+    """
+
+    thrown: list[tuple[str, str]] = field(default_factory=list)
+    given: Counter[str] = field(default_factory=Counter)
+    started: Counter[str] = field(default_factory=Counter)
+    deaths: int = 0
+    back: int = 0
+    seconds: float = 0.0
+    differences: list[str] = field(default_factory=list)
+
+    def rows(self, calm: Sequence[Piece]) -> int:
+        """Denoiser rows of everything that was begun, also of what was lost."""
+        rows = {piece.key: piece.rows for piece in calm}
+        return sum(rows[key] * times for key, times in self.started.items())
+
+
+class Failure(Exception):
+    """The search did what it must not."""
+
+
+# -- the cluster
+
+
+class Nodes:
+    """A simulated cluster: every node has one CPU, and processes of its own on this machine."""
+
+    def __init__(self, count: int, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster, self._folder = Cluster(), folder
+        for _ in range(count):
+            self.add()
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    @property
+    def others(self) -> int:
+        """Nodes besides the head."""
+        return len(self._cluster.worker_nodes)
+
+    def add(self) -> None:
+        self._cluster.add_node(
+            wait=False, num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20, temp_dir=str(self._folder)
+        )
+        until(lambda: self._alive() >= 1 + self.others, "a node to join the cluster")
+
+    def kill(self, chance: float) -> None:
+        """Kill a node that is not the head, with everything that runs on it."""
+        nodes = sorted(self._cluster.worker_nodes, key=lambda node: str(node.raylet_socket_name))
+        self._cluster.remove_node(nodes[int(chance * len(nodes))], allow_graceful=False)
+
+    def kill_head(self) -> None:
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+
+    def replicas(self) -> list[int]:
+        """Processes of the replicas that run."""
+        actors = self._cluster.global_state.actor_table(None).values()
+        return sorted(each["Pid"] for each in actors if each["State"] == "ALIVE" and runs(each["Pid"]))
+
+    def stop(self) -> None:
+        self._cluster.shutdown()
+
+    def _alive(self) -> int:
+        return sum(node["Alive"] for node in self._cluster.global_state.node_table())
+
+
+@contextmanager
+def cluster(count: int) -> Iterator[Nodes]:
+    """A cluster of so many nodes for the time of the block; its processes do not outlive it."""
+    os.environ.update(QUIET)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))  # short, since names of sockets are limited
+    nodes = Nodes(count, folder)
+    try:
+        yield nodes
+    finally:
+        nodes.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(happened: Callable[[], Any], what: str) -> Any:
+    """What ``happened`` returns once it is true."""
+    end = time.monotonic() + LIMIT
+    while not (found := happened()):
+        if time.monotonic() > end:
+            raise Failure(f"waited {LIMIT:.0f} s for {what}")
+        time.sleep(0.02)
+    return found
+
+
+def runs(pid: int) -> bool:
+    try:
+        return pid > 0 and Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
+# -- the search
+
+
+class Lines:
+    """The lines of a file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def new(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole = file.read().rpartition(b"\n")[0]
+        self._read += len(whole) + bool(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def drive(config: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start the search command."""
+    trace, log = folder.with_suffix(".trace"), folder.with_suffix(".log").open("w")
+    command = [sys.executable, str(PROGRAM), str(trace), "search", str(config), "--output", str(folder), "--quiet"]
+    root = str(PROGRAM.parent.parent)
+    env = {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    with log:
+        return subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL, stderr=log, text=True, env=env)
+
+
+def undisturbed(config: Path, folder: Path) -> list[Piece]:
+    """The search in one process without Ray."""
+    if (code := drive(config, folder, "--devices", "cpu").wait()) != 0:
+        raise Failure(f"the undisturbed search ended with {code}: {said(folder)}")
+    return [Piece(line["key"], line["phase"], line["rows"]) for line in Lines(folder.with_suffix(".trace")).new()]
+
+
+def said(folder: Path) -> str:
+    return folder.with_suffix(".log").read_text("utf-8").strip()
+
+
+class Storm:
+    """One search on a cluster, and what happens to it."""
+
+    def __init__(self, config: Path, folder: Path, calm: Sequence[Piece], events: Sequence[Event], nodes: int) -> None:
+        self.config, self.folder, self.count = config, folder, nodes
+        self.place = {piece.key: number for number, piece in enumerate(calm)}
+        self.phase = [piece.phase for piece in calm]
+        self.left, self.told = sorted(events, key=lambda event: event.at), Told()
+        self.lines, self.reached = Lines(folder.with_suffix(".trace")), -1
+        self.seen: set[int] = set()  # processes of replicas
+
+    def run(self) -> Told:
+        """Raises Failure where the search ends otherwise than it must."""
+        began, resume = time.monotonic(), False
+        while True:
+            with cluster(self.count) as nodes:
+                while (ended := self._attempt(nodes, resume)) in ("driver", "torn"):
+                    resume = True
+                if ended == "end":
+                    until(lambda: not any(map(runs, self.seen)), "replicas of drivers that have ended to end")
+                    break
+            resume = True
+        if self.left:
+            raise Failure(f"the search ended before these: {self.left}")
+        self.told.seconds = time.monotonic() - began
+        return self.told
+
+    def _attempt(self, nodes: Nodes, resume: bool) -> str:
+        """One driver from its start to its end; which event has ended it, or "end"."""
+        flags = ["--devices", "ray", "--ray-address", nodes.address, *(["--resume"] if resume else [])]
+        driver = drive(self.config, self.folder, *flags)
+        try:
+            while driver.poll() is None:
+                self._read()
+                while self.left and self.left[0].at <= self.reached:
+                    event = self.left.pop(0)
+                    self.told.thrown.append((event.kind, self.phase[event.at]))
+                    self._throw(event, nodes, driver)
+                    if event.kind in RESUMED:
+                        return event.kind
+                time.sleep(0.01)
+            self._read()
+            if driver.returncode != 0:
+                raise Failure(f"the search ended with {driver.returncode}: {said(self.folder)}")
+            return "end"
+        finally:
+            if driver.poll() is None:
+                driver.kill()
+            driver.wait()
+            self._read()
+
+    def _throw(self, event: Event, nodes: Nodes, driver: subprocess.Popen[str]) -> None:
+        self.seen |= {*nodes.replicas()}
+        if event.kind == "replica":
+            there = until(lambda: nodes.replicas() or driver.poll() is not None, "a replica to kill")
+            if there is not True:
+                os.kill(there[int(event.chance * len(there))], signal.SIGKILL)
+        elif event.kind == "node":
+            nodes.kill(event.chance)
+        elif event.kind == "nodes":
+            while nodes.others:
+                nodes.kill(0.0)
+        elif event.kind == "add":
+            nodes.add()
+        elif event.kind == "head":
+            nodes.kill_head()
+            until(lambda: driver.poll() is not None, "the driver to end after the head node")
+            text = said(self.folder)
+            if driver.returncode != 1 or "--resume" not in text or "Traceback" in text or len(text.splitlines()) > 5:
+                raise Failure(f"without its head node the search ended with {driver.returncode}: {text}")
+        else:
+            driver.kill()
+            driver.wait()
+            journal = self.folder / "study.journal"
+            if event.kind == "torn" and journal.exists():
+                with journal.open("ab") as file:
+                    file.write(TORN)
+
+    def _read(self) -> None:
+        for line in self.lines.new():
+            if line["what"] == "given":
+                if line["key"] not in self.place:
+                    raise Failure(f"a piece of {line['phase']} was dealt that one process does not have")
+                self.told.given[line["key"]] += 1
+                self.told.started[line["key"]] += 1
+                self.reached = max(self.reached, self.place[line["key"]])
+            elif line["what"] == "died":
+                self.told.deaths += 1
+                self.told.back += len(line["keys"])
+                self.told.started.subtract(line["keys"][1:])  # these it had not begun
+
+
+def planned(calm: Sequence[Piece], seed: int, events: int, kills: int, nodes: int, head: bool) -> list[Event]:
+    """Events in all phases by turns, at a random piece of each; kinds at random, as far as there are nodes for them."""
+    chance = random.Random(seed)
+    phases = [phase for phase in PHASES if any(piece.phase == phase for piece in calm)]
+
+    def somewhere(number: int) -> int:
+        phase = phases[number % len(phases)]
+        there = [place for place, piece in enumerate(calm) if piece.phase == phase]
+        return chance.choices(there, [calm[place].rows for place in there])[0]
+
+    found: list[Event] = []
+    others = nodes - 1
+    for at in sorted(somewhere(number) for number in range(events)):
+        kinds = ["replica", *(["node"] if others else []), *(["nodes"] if others >= 2 else [])]
+        kinds += ["add", "add"] if others < nodes else []
+        kind: Any = chance.choice(kinds)
+        others += {"add": 1, "node": -1, "nodes": -others}.get(kind, 0)
+        found.append(Event(at, kind, chance.random()))
+    first = chance.randrange(len(phases))
+    for number in range(kills):
+        found.append(Event(somewhere(first + number), "torn" if number % 2 else "driver"))
+    if head:  # the new cluster has all its nodes
+        found.append(Event(max(event.at for event in found) + 1, "head"))
+    return found
+
+
+# -- what must be the same
+
+TIMES = re.compile(r"seconds|created")
+
+
+def differences(calm: Path, stormy: Path) -> list[str]:
+    """Where two run folders differ in more than in times, in the devices' names and in their own path."""
+    found = []
+    for name in ("search.json", "schedule.yaml", "search-scores.jsonl", "profile-values.json"):
+        one, two = (contents(folder / name, folder) for folder in (calm, stormy))
+        found += [f"{name}: {text}" for text in compared(one, two)]
+    return found
+
+
+def contents(path: Path, folder: Path) -> Any:
+    if not path.exists():
+        return None
+    text = path.read_text("utf-8").replace(str(folder), "FOLDER")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    return yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+
+
+def compared(one: Any, two: Any, where: str = "") -> list[str]:
+    """Paths at which two records differ, and both values."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        keys = [key for key in {**one, **two} if not TIMES.search(str(key)) and key != "devices"]
+        return [text for key in keys for text in compared(one.get(key), two.get(key), f"{where}.{key}")]
+    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        return [
+            text
+            for place, pair in enumerate(zip(one, two, strict=True))
+            for text in compared(*pair, f"{where}[{place}]")
+        ]
+    same = one == two and type(one) is type(two)
+    return [] if same else [f"{where}: {str(one)[:60]} in one process, {str(two)[:60]} here"]
+
+
+# -- what is told
+
+
+def table(told: Mapping[int, Told], calm: Sequence[Piece]) -> list[str]:
+    """Markdown: events by kind and phase, and what each seed cost."""
+    thrown = Counter(event for each in told.values() for event in each.thrown)
+    phases = [phase for phase in PHASES if any(piece.phase == phase for piece in calm)]
+    lines = [f"| event | {' | '.join(phases)} | in all |", "|---|" + "---|" * (len(phases) + 1)]
+    for kind, words in WORDS.items():
+        counts = [thrown[kind, phase] for phase in phases]
+        if sum(counts):
+            lines.append(f"| {words} | {' | '.join(map(str, counts))} | {sum(counts)} |")
+    rows = sum(piece.rows for piece in calm)
+    lines += [
+        "",
+        "| seed | events | drivers killed | replicas that died, as the driver saw it | pieces that these had | denoiser rows, "
+        "of one undisturbed process | seconds | what differs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for seed, each in told.items():
+        kinds = Counter("kill" if kind in RESUMED else "event" for kind, _ in each.thrown)
+        lines.append(
+            f"| {seed} | {kinds['event']} | {kinds['kill']} | {each.deaths} | {each.back} | {each.rows(calm) / rows:.3f} | "
+            f"{each.seconds:.0f} | {len(each.differences) or 'nothing'} |"
+        )
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="a search to run in place of the script's own")
+    parser.add_argument("--seeds", type=int, default=3, help="searches, each with other events")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--events", type=int, default=10, help="of each seed, besides killed drivers")
+    parser.add_argument("--kills", type=int, default=2, help="of each seed's drivers, besides that of the dead head")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--work", type=Path, help="where to keep the run folders")
+    parser.add_argument("--output", type=Path, help="also write the tables here")
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp(prefix="chaos-runs-"))
+    work.mkdir(parents=True, exist_ok=True)
+    config = options.config
+    if config is None:
+        config = work / "config.yaml"
+        config.write_text(CONFIG, "utf-8")
+    began = time.monotonic()
+    calm = undisturbed(config, work / "calm")
+    alone, told = time.monotonic() - began, dict[int, Told]()
+    print(f"one process: {len(calm)} pieces, {alone:.0f} s", file=sys.stderr)
+    for seed in range(options.first, options.first + options.seeds):
+        events = planned(calm, seed, options.events, options.kills, options.nodes, head=True)
+        told[seed] = Storm(config, work / f"seed-{seed}", calm, events, options.nodes).run()
+        told[seed].differences = differences(work / "calm", work / f"seed-{seed}")
+        print(f"seed {seed}: {told[seed].seconds:.0f} s", *told[seed].differences, sep="\n", file=sys.stderr)
+    text = "\n".join(table(told, calm)) + "\n"
+    print(text, end="")
+    if options.output is not None:
+        options.output.write_text(text, "utf-8")
+    most = max(each.rows(calm) for each in told.values()) / sum(piece.rows for piece in calm)
+    return int(any(each.differences for each in told.values()) or most > 1.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The command line of mdm-tune, which also writes down every piece of rows that it deals; for scripts/chaos.py.
+
+    python scripts/chaos_driver.py TRACE search CONFIG --devices ray --ray-address HOST:PORT
+
+TRACE gets one JSON line for each piece when it is given to a replica (or filled here), and for each death of a replica.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdm_tune.sampling import replicas
+from mdm_tune.sampling.pieces import Here, Task
+
+PHASES = {  # by the function that asks for the rows, the innermost first
+    "_pilot": "pilot",
+    "tune": "trials",
+}
+
+
+class Trace:
+    """The file. Lines are written whole, so that a process that is killed leaves none half."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def tell(self, what: str, **more: Any) -> None:
+        os.write(self._file, json.dumps({"what": what, **more}).encode() + b"\n")
+
+
+def key(task: Task) -> str:
+    """What a piece is of: the same for the same rows of the same search, in whichever process."""
+    digest = hashlib.sha256()
+    for part in _parts(task):
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def phase() -> str:
+    """What the rows are for that are dealt now."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        if module.startswith("mdm_tune.profile.profiles"):
+            return "profile"
+        if name in PHASES and module.startswith("mdm_tune.search"):
+            return PHASES[name]
+        if module in ("mdm_tune.search.scores", "mdm_tune.search.sharing") and "split" in frame.f_locals:
+            return str(frame.f_locals["split"].use)
+        frame = frame.f_back  # type: ignore[assignment]
+    return "start"
+
+
+def watch(trace: Trace) -> None:
+    """Have this process write down its pieces."""
+    give, restart, deal = replicas._Replica.give, replicas._Replica._restart, Here.deal
+
+    def given(self: Any, dealing: Any, place: int) -> None:
+        trace.tell("given", key=key(dealing.tasks[place]), phase=phase(), replica=self.name)
+        give(self, dealing, place)
+
+    def restarted(self: Any, reason: str) -> None:
+        keys = [key(dealing.tasks[place]) for dealing, place in self.given.values() if not dealing.closed]
+        trace.tell("died", replica=self.name, keys=keys, phase=phase())
+        restart(self, reason)
+
+    def dealt(self: Here, tasks: Iterable[Task]) -> Iterator[Any]:
+        tasks = [*tasks]
+        for task, answer in zip(tasks, deal(self, tasks), strict=True):
+            rows = answer.denoiser_rows if hasattr(answer, "denoiser_rows") else answer[4]
+            trace.tell("filled", key=key(task), phase=phase(), rows=rows)
+            yield answer
+
+    replicas._Replica.give, replicas._Replica._restart = given, restarted  # type: ignore[method-assign]
+    Here.deal = dealt  # type: ignore[method-assign]
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    if isinstance(value, partial):
+        yield value.func.__qualname__.encode()
+        for name, each in sorted(value.keywords.items()):
+            yield name.encode()
+            yield from _parts(each)
+        for each in value.args:
+            yield from _parts(each)
+    elif isinstance(value, Mapping):
+        for name, each in sorted(value.items()):
+            yield name.encode()
+            yield from _parts(each)
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype} {value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    else:
+        yield repr(value).encode()
+
+
+if __name__ == "__main__":
+    watch(Trace(Path(sys.argv.pop(1))))
+    from mdm_tune.cli import main
+
+    main()
