@@ -7,7 +7,8 @@ Meanwhile replicas and nodes are killed and nodes are added; the driver is kille
 of a seed's events the head node dies, and the search goes on on a new cluster. Then the run folder is compared with
 that of one process without Ray: everything but times must be the same. Ends with 1 where something differs.
 
-An event is thrown when a given piece of rows is dealt, so that it falls into a given phase whatever the machine's speed.
+An event is thrown when a given piece of rows is dealt, so that it falls into a given phase however fast the
+machine is.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ class Lines:
 
 def drive(config: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
     """Start the search command."""
-    trace, log = folder.with_suffix(".trace"), folder.with_suffix(".log").open("w")
+    trace, log = folder.with_suffix(".trace"), folder.with_suffix(".log").open("a")
     command = [sys.executable, str(PROGRAM), str(trace), "search", str(config), "--output", str(folder), "--quiet"]
     root = str(PROGRAM.parent.parent)
     env = {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
@@ -216,7 +217,9 @@ def undisturbed(config: Path, folder: Path) -> list[Piece]:
 
 
 def said(folder: Path) -> str:
-    return folder.with_suffix(".log").read_text("utf-8").strip()
+    """What the drivers of a folder have written on stderr."""
+    log = folder.with_suffix(".log")
+    return log.read_text("utf-8") if log.exists() else ""
 
 
 class Storm:
@@ -244,11 +247,14 @@ class Storm:
         if self.left:
             raise Failure(f"the search ended before these: {self.left}")
         self.told.seconds = time.monotonic() - began
+        if lines := [line for line in said(self.folder).splitlines() if NOISE.search(line)]:
+            raise Failure(f"on stderr are lines of Ray or a traceback: {lines[:5]}")
         return self.told
 
     def _attempt(self, nodes: Nodes, resume: bool) -> str:
         """One driver from its start to its end; which event has ended it, or "end"."""
         flags = ["--devices", "ray", "--ray-address", nodes.address, *(["--resume"] if resume else [])]
+        before = len(said(self.folder))
         driver = drive(self.config, self.folder, *flags)
         try:
             while driver.poll() is None:
@@ -256,7 +262,7 @@ class Storm:
                 while self.left and self.left[0].at <= self.reached:
                     event = self.left.pop(0)
                     self.told.thrown.append((event.kind, self.phase[event.at]))
-                    self._throw(event, nodes, driver)
+                    self._throw(event, nodes, driver, before)
                     if event.kind in RESUMED:
                         return event.kind
                 time.sleep(0.01)
@@ -270,7 +276,7 @@ class Storm:
             driver.wait()
             self._read()
 
-    def _throw(self, event: Event, nodes: Nodes, driver: subprocess.Popen[str]) -> None:
+    def _throw(self, event: Event, nodes: Nodes, driver: subprocess.Popen[str], before: int) -> None:
         self.seen |= {*nodes.replicas()}
         if event.kind == "replica":
             there = until(lambda: nodes.replicas() or driver.poll() is not None, "a replica to kill")
@@ -286,7 +292,7 @@ class Storm:
         elif event.kind == "head":
             nodes.kill_head()
             until(lambda: driver.poll() is not None, "the driver to end after the head node")
-            text = said(self.folder)
+            text = said(self.folder)[before:]
             if driver.returncode != 1 or "--resume" not in text or "Traceback" in text or len(text.splitlines()) > 5:
                 raise Failure(f"without its head node the search ended with {driver.returncode}: {text}")
         else:
@@ -330,15 +336,15 @@ def planned(calm: Sequence[Piece], seed: int, events: int, kills: int, nodes: in
         others += {"add": 1, "node": -1, "nodes": -others}.get(kind, 0)
         found.append(Event(at, kind, chance.random()))
     first = chance.randrange(len(phases))
-    for number in range(kills):
-        found.append(Event(somewhere(first + number), "torn" if number % 2 else "driver"))
+    found += [Event(somewhere(first + number), "torn" if number % 2 else "driver") for number in range(kills)]
     if head:  # the new cluster has all its nodes
-        found.append(Event(max(event.at for event in found) + 1, "head"))
+        found.append(Event(min(1 + max(event.at for event in found), len(calm) - 1), "head"))
     return found
 
 
 # -- what must be the same
 
+NOISE = re.compile(r"Traceback|\(raylet|^\[\d{4}-\d\d-\d\d .* [EWF] ")
 TIMES = re.compile(r"seconds|created")
 
 
@@ -390,16 +396,15 @@ def table(told: Mapping[int, Told], calm: Sequence[Piece]) -> list[str]:
     rows = sum(piece.rows for piece in calm)
     lines += [
         "",
-        "| seed | events | drivers killed | replicas that died, as the driver saw it | pieces that these had | denoiser rows, "
-        "of one undisturbed process | seconds | what differs |",
+        "| seed | events | killed drivers | deaths of replicas that the driver saw | pieces that these had | denoiser "
+        "rows, of one undisturbed process | seconds | what differs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for seed, each in told.items():
         kinds = Counter("kill" if kind in RESUMED else "event" for kind, _ in each.thrown)
-        lines.append(
-            f"| {seed} | {kinds['event']} | {kinds['kill']} | {each.deaths} | {each.back} | {each.rows(calm) / rows:.3f} | "
-            f"{each.seconds:.0f} | {len(each.differences) or 'nothing'} |"
-        )
+        cells = [seed, kinds["event"], kinds["kill"], each.deaths, each.back, f"{each.rows(calm) / rows:.3f}"]
+        cells += [f"{each.seconds:.0f}", len(each.differences) or "nothing"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
 

@@ -63,6 +63,7 @@ FLOORS = {
     "sampling.keeper": 1,
     "sampling.drawing": 1,
     "sampling.sweeping": 1,
+    "sampling.watch": 1,
     "schedules": 1,
     "scratch": 1,
     "search.journal": 1,

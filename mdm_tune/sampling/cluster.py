@@ -32,6 +32,10 @@ QUIET = {  # of Ray's own processes and workers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas name their GPU themselves
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill replicas while other programs use the memory
 }
+OF_DRIVER = {  # of this process alone, and not of a Ray that it starts
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # watch.py says that the head is gone, before Ray ends the process
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # it would write a line each second meanwhile
+}
 ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:/\[\]@]+)):(?P<port>[0-9]{1,5})")
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # of HTTP/2, with empty settings
 ANSWER = 5.0  # seconds for a cluster to answer; Ray itself tries for a minute and a half, and writes to the terminal
@@ -119,8 +123,10 @@ def connected(address: str | None) -> Iterator[Resources]:
         return
     given = "--ray-address" if address else "RAY_ADDRESS"
     where = _found(given, address or os.environ.get("RAY_ADDRESS"))
+    for name, value in OF_DRIVER.items():
+        os.environ.setdefault(name, value)
     try:
-        with _own_signals():
+        with _own_signals(), _without_lines_of_ray():
             ray.init(address=where, **_silence())
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()
@@ -241,3 +247,20 @@ def _own_signals() -> Iterator[None]:
             private.set_sigterm_handler = theirs
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without_lines_of_ray() -> Iterator[None]:
+    """Keep from stderr the line in which Ray says how much it will write there; all other lines come in the end."""
+    with tempfile.TemporaryFile() as file:
+        real = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            file.seek(0)
+            kept = b"".join(line for line in file if b"RAY_BACKEND_LOG_LEVEL" not in line)
+            with suppress(OSError):
+                os.write(2, kept)

@@ -17,6 +17,7 @@ from mdm_tune.sampling.actors import Actor, Failed, Make
 from mdm_tune.sampling.cluster import connected, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
+from mdm_tune.sampling.watch import Watch
 from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
@@ -50,6 +51,7 @@ class Replicas:
         self._stack = ExitStack()
         self._replicas: list[_Replica] = []
         self._resource, self._looked = "CPU", 0.0
+        self._watch: Watch | None = None
 
     @property
     def copies(self) -> int:
@@ -83,6 +85,7 @@ class Replicas:
                 threads = max(1, available_cpus() // len(self.devices))
                 for device in self.devices:
                     self._add(device, threads, num_cpus=1)
+            self._watch = Watch()
             self.wait_until_ready(1)
         except BaseException:
             self.stop()
@@ -163,13 +166,16 @@ class Replicas:
         """Give nodes that have joined the cluster a replica for each GPU or CPU."""
         if not isinstance(self.devices, RayDevices) or self.devices.count is not None:
             return
-        if time.monotonic() - self._looked < POLL:
+        if time.monotonic() - self._looked < POLL or not self._there():
             return
         import ray
 
         self._looked = time.monotonic()
         for _ in range(len(self._replicas), int(ray.cluster_resources().get(self._resource, 0))):
             self._add_to_cluster()
+
+    def _there(self) -> bool:
+        return self._watch is None or self._watch.look()
 
     def _add(self, device: str, threads: int | None, **resources: float) -> None:
         number = len(self._replicas) + 1
@@ -190,9 +196,10 @@ class Replicas:
                 )
 
     def _wait(self) -> None:
-        """Take the answers that have come, waiting for the first."""
+        """Take the answers that have come, waiting for the first; raises RunError where the cluster is gone."""
         import ray
 
+        self._there()
         by_ref = {ref: replica for replica in self._replicas for ref in replica.pending}
         ready, _ = ray.wait([*by_ref], timeout=POLL, num_returns=1) if by_ref else ([], [])
         if not by_ref:

@@ -1,0 +1,59 @@
+"""Whether the cluster that replicas run on is still there: its head, and the node that this process belongs to."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from contextlib import closing
+
+from mdm_tune.errors import RunError
+
+__all__ = ["Watch"]
+
+LOOK = 2.0  # seconds between two looks
+PATIENCE = 20.0  # seconds without an answer after which the head is taken to be dead; some are started again
+REMEDY = "what was finished is kept: start a cluster, and go on with --resume"
+
+
+class Watch:
+    """Looks now and then, since Ray ends a process without a word of use once the head has been away for long."""
+
+    def __init__(self) -> None:
+        self._looked, self._gone = time.monotonic(), math.inf  # when it was first seen not to answer
+        self.there = True
+
+    def look(self) -> bool:
+        """Whether the head answers, or did when this last looked.
+
+        Raises RunError where it has not for a while, and where this process's own node is dead.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return self.there
+        import ray
+
+        context = ray.get_runtime_context()
+        self.there, self._looked = _answers(context.gcs_address), now
+        if self.there:
+            self._gone = math.inf
+            own = [node["Alive"] for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+            if not all(own):
+                raise RunError(f"the node of the cluster that this command runs on has died; {REMEDY}")
+            return True
+        self._gone = min(self._gone, now)
+        if now - self._gone >= PATIENCE:
+            raise RunError(
+                f"the head of the cluster at {context.gcs_address} has not answered for {PATIENCE:.0f} s; {REMEDY}"
+            )
+        return False
+
+
+def _answers(address: str) -> bool:
+    """Whether a server listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        with closing(socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK)):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,102 @@
+"""Whether the cluster is still there, seen from its driver: a stand-in for Ray, sockets that listen, and a clock."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mdm_tune.errors import RunError
+from mdm_tune.sampling import cluster, watch
+from mdm_tune.sampling.watch import LOOK, PATIENCE, Watch
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(watch, "time", found)
+    return found
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A socket that listens in place of the head; ``nodes`` are those that it tells of."""
+    server = socket.create_server(("127.0.0.1", 0))
+    nodes = [{"NodeID": "mine", "Alive": True}, {"NodeID": "other", "Alive": False}]
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    context = SimpleNamespace(gcs_address=address, get_node_id=lambda: "mine")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get_runtime_context=lambda: context, nodes=lambda: nodes))
+    yield SimpleNamespace(server=server, nodes=nodes, address=address)
+    server.close()
+
+
+def test_a_cluster_that_answers(clock: Clock, head: Any) -> None:
+    seen = Watch()
+    for _ in range(3):
+        clock.now += 100 * PATIENCE  # nobody looked for long
+        assert seen.look()
+
+
+def test_a_head_that_is_gone_for_a_while_and_for_good(clock: Clock, head: Any) -> None:
+    seen = Watch()
+    clock.now += LOOK
+    assert seen.look()
+    head.server.close()
+    clock.now += LOOK / 2
+    assert seen.look()  # too early for another look
+    clock.now += LOOK
+    assert not seen.look()
+    clock.now += PATIENCE - LOOK
+    assert not seen.look()
+    clock.now += LOOK
+    with pytest.raises(
+        RunError, match=f"the head of the cluster at {head.address} has not answered for 20 s; .*--resu"
+    ):
+        seen.look()
+
+
+def test_a_head_that_was_not_asked_for_long_is_not_said_to_be_gone_at_once(clock: Clock, head: Any) -> None:
+    """Proposals may take longer than a head is waited for."""
+    seen = Watch()
+    head.server.close()
+    clock.now += 2 * PATIENCE
+    assert not seen.look()
+    clock.now += LOOK
+    assert not seen.look()
+    clock.now += PATIENCE
+    with pytest.raises(RunError, match="has not answered"):
+        seen.look()
+
+
+def test_the_node_of_the_driver_is_dead(clock: Clock, head: Any) -> None:
+    seen = Watch()
+    head.nodes[0]["Alive"] = False
+    clock.now += LOOK
+    with pytest.raises(RunError, match=r"the node of the cluster that this command runs on has died; .*--resume"):
+        seen.look()
+
+
+def test_stderr_while_a_cluster_is_joined(capfd: pytest.CaptureFixture[str]) -> None:
+    """Ray's line about its own level of messages is dropped, and nothing else, also where joining fails."""
+    for fails in (False, True):
+        try:
+            with cluster._without_lines_of_ray():
+                os.write(2, b"one\n[x] logging.cc: level from RAY_BACKEND_LOG_LEVEL to 3\ntwo\n")
+                assert not fails
+        except AssertionError:
+            pass
+        assert capfd.readouterr().err == "one\ntwo\n"
+        os.write(2, b"after\n")
+        assert capfd.readouterr().err == "after\n"
