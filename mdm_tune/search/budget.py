@@ -24,7 +24,7 @@ from mdm_tune.search.scoring import InTime
 from mdm_tune.search.tuning import TrialDone, tune
 from mdm_tune.settings import Setting
 
-__all__ = ["Alike", "BlocksBegun", "Event", "reference_of", "search_budget"]
+__all__ = ["Alike", "BlocksBegun", "Event", "compared", "reference_of", "search_budget"]
 
 PILOT = 32  # tune examples at least, so that their spread means something
 REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
@@ -80,24 +80,35 @@ def search_budget(
         tuned = tune(here, steps, settings, ledger, notify, guide, in_time(kind) if kind else limit)
         sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
 
+    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists
+    found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=settings.diversity_loss)
+    return replace(found, cost=found.cost + cost, pilot=cost)
+
+
+def compared(
+    scores: KeptScores,
+    sides: Sequence[Side],
+    steps: int,
+    finalists: int,
+    notify: Callable[[Comparing], None] = lambda event: None,
+    *,
+    budgets: Sequence[int] = (),
+    diversity_loss: float = 0.05,
+) -> Budget:
+    """``confirm`` with scores that the storage keeps, those that it asks for in any case measured together.
+
+    Its cost has no pilot.
+    """
+
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
         return scores.score(wanted, use, lambda setting, place: notify(Comparing(use, setting, place, len(wanted))))
 
-    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists
-    many = reference_of(evaluator, budgets or (steps,))
+    many = reference_of(scores.evaluator, budgets or (steps,))
     _prepare(scores, sides, steps, finalists, many, notify)
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
-    found = confirm(
-        sides,
-        steps,
-        finalists,
-        score,
-        claims=claims,
-        reference=reference,
-        diversity_loss=settings.diversity_loss,
-    )
-    extra = cost if reference is None else cost + reference.cost
-    return replace(found, cost=found.cost + extra, pilot=cost)
+    claims = max(1, len(budgets))
+    found = confirm(sides, steps, finalists, score, claims=claims, reference=reference, diversity_loss=diversity_loss)
+    return found if reference is None else replace(found, cost=found.cost + reference.cost)
 
 
 def _prepare(
@@ -106,7 +117,7 @@ def _prepare(
     steps: int,
     finalists: int,
     reference: tuple[Setting, int] | None,
-    notify: Callable[[Event], None],
+    notify: Callable[[Comparing], None],
 ) -> None:
     """Measure together all that ``confirm`` will ask for whoever wins, so that many devices have work.
 

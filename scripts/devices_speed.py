@@ -1,0 +1,319 @@
+"""How well replicas on Ray are kept busy, and what a piece costs: a table and a plot.
+
+    python scripts/devices_speed.py --output docs/devices-speed
+
+One law's exact predictions, as if each denoiser row took 50 ms in batches of 8: the replica computes them, in a
+millisecond, and sleeps for the rest. So that 64 replicas fit on a machine of two cores, and what is seen is how they are
+kept busy and what the driver costs. Efficiency is T1 / (n * Tn): T1 is what one replica takes, its rows times 50 ms
+where it was not measured, and Tn what n take. Every cell is the whole thing: trials with their proposals, records and
+races; a profile with the choice of its points; a confirmation with its metric, intervals and records.
+
+Cells that --raw holds are kept, so that a run that was stopped goes on; remove the file to measure anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.datasets.splits import Split, Use, law_dataset
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.metrics.quality import Direction
+from mdm_tune.profile.measuring import measure
+from mdm_tune.sampling import replicas as module
+from mdm_tune.sampling.cluster import started
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.pieces import Here, Pool, fill, predict
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.unmasking import CountPlan, Unmasked
+from mdm_tune.schedules import Beta, parse_schedule
+from mdm_tune.search.budget import compared
+from mdm_tune.search.driver import Named, State, driving
+from mdm_tune.search.finalists import Side, Trial
+from mdm_tune.search.proposals import SearchSettings
+from mdm_tune.search.scores import KeptScores
+from mdm_tune.search.storage import open_storage
+from mdm_tune.search.tuning import tune
+from mdm_tune.settings import Sampler
+
+LAW = MarkovChain.sticky(3, 0.2, 24)
+ROW, BATCH, STEPS = 0.05, 8, 4
+STEP = 8  # replicas that are started at a time
+SIZES: dict[Use, int] = {"tune": 128, "choose": 256, "report": 512}
+SMALL: dict[Use, int] = {"tune": 32, "choose": 32, "report": 64}  # where few replicas would take too long
+SMALL_UP_TO = 4
+REPEATS = {1: 1, 2: 2, 4: 2, 8: 1, 16: 2, 32: 2, 64: 3}
+BASELINES = ("linear", "squared-sine", "sine", "maskgit-cosine")
+KINDS = {
+    "trials": "trials, `together: 16`",
+    "wide": "trials, `together: 64`",
+    "profile": "a profile",
+    "confirmation": "a confirmation",
+}
+
+
+class Sleeper:
+    """The law, each row of a call as slow as it is said to be; row: seconds."""
+
+    vocab_size, mask_id = LAW.vocab_size, LAW.mask_id
+
+    def __init__(self, row: float) -> None:
+        self.row = row
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        end = time.monotonic() + self.row * len(tokens)
+        found = LAW(tokens, wanted)
+        time.sleep(max(0.0, end - time.monotonic()))
+        return found
+
+
+def sleeper(row: float, device: str) -> Sleeper:
+    torch.set_num_threads(1)
+    return Sleeper(row)
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Nats of a drawn row under the law; diversity: the share of neighbours that differ."""
+
+    name: str = "surprise"
+    label: str = "surprise"
+    direction: Direction = "minimize"
+    reference: bool = False
+    bounds: None = None
+
+    def values(self, result: Unmasked, split: Split) -> NDArray[np.float64]:
+        return -LAW.log_prob(result.tokens).double().numpy()
+
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, NDArray[np.float64]]:
+        return {"changes": (tokens[:, 1:] != tokens[:, :-1]).double().mean(1).numpy()}
+
+    def ceiling(self, split: Split) -> None:
+        return None
+
+
+def evaluator_of(pool: Pool, sizes: dict[Use, int]) -> Evaluator:
+    sampler = Sampler(Drawing("confidence"), False, "one-per-step", BATCH)
+    found = Evaluator(Sleeper(0.0), LAW.length, sampler, Surprise(), law_dataset(LAW, sizes, root=0))
+    found.pool = pool
+    return found
+
+
+@contextmanager
+def state_of() -> Iterator[State]:
+    """A run in a journal of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = open_storage(Path(folder) / "study.journal")
+        with driving(storage, Named.plain("speed")) as state:
+            yield state
+
+
+def trials(pool: Pool, sizes: dict[Use, int], together: int) -> int:
+    """Linear and two batches; gives the denoiser rows."""
+    box = (0.1, 10.0)
+    settings = SearchSettings("gp", 1 + 2 * together, box, box, 3, BASELINES, 0, together=together)
+    with state_of() as state:
+        found = tune(evaluator_of(pool, sizes), STEPS, settings, state.ledger("trials"))
+    return sum(trial.cost.denoiser_rows for trial in found.trials)
+
+
+def confirmation(pool: Pool, sizes: dict[Use, int]) -> int:
+    """Three finalists and four baselines, with the samples at many steps that diversity is compared with."""
+    evaluator = evaluator_of(pool, sizes)
+    betas = [Beta(0.5, 1.5), Beta(1.5, 0.5), Beta(2.0, 0.7)]
+    listed = [
+        Trial(number, beta, evaluator.setting(beta, STEPS).key, float(number), True, Cost())
+        for number, beta in enumerate(betas)
+    ]
+    side = Side(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})
+    with state_of() as state:
+        return compared(KeptScores(evaluator, state), [side], STEPS, len(betas)).cost.denoiser_rows
+
+
+def profile(pool: Pool, sizes: dict[Use, int]) -> int:
+    """All examples of the tune split, and as many points as the law has or 32."""
+    split = law_dataset(LAW, sizes, root=0).splits["tune"]
+    return measure(
+        Sleeper(0.0),
+        split.start,
+        split.originals,
+        split.seeds,
+        examples=len(split.ids),
+        points=32,
+        batch=BATCH,
+        ask=partial(predict, pool),
+    ).denoiser_rows
+
+
+WORK: dict[str, Callable[[Pool, dict[Use, int]], int]] = {
+    "trials": partial(trials, together=16),
+    "wide": partial(trials, together=64),
+    "profile": profile,
+    "confirmation": confirmation,
+}
+
+
+class Raw:
+    """What was measured, kept in a file after every cell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cells: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def lacks(self, name: str, wanted: int) -> bool:
+        return len(self.cells.get(name, [])) < wanted
+
+    def add(self, name: str, value: Any) -> None:
+        self.cells.setdefault(name, []).append(value)
+        self.path.write_text(json.dumps(self.cells, indent=1), "utf-8")
+        print(name, value, flush=True)
+
+
+def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> None:
+    """Each kind of work with more and more of the replicas, smallest numbers first."""
+    module.PATIENCE = 1800.0  # many processes on few cores take long to start
+    with started(max(counts)), Replicas(partial(sleeper, ROW), ("cpu",) * min(counts)) as pool:
+        for count in sorted(counts):
+            while pool.copies < count:
+                for _ in range(min(STEP, count - pool.copies)):
+                    pool._add("cpu", 1, num_cpus=1)
+                pool.wait_until_ready()
+            pool.wait_until_ready()
+            sizes = SMALL if count <= SMALL_UP_TO else SIZES
+            for kind in kinds:
+                while raw.lacks(f"{kind} {count}", REPEATS.get(count, 1)):
+                    began = time.monotonic()
+                    rows = WORK[kind](pool, sizes)
+                    raw.add(f"{kind} {count}", [time.monotonic() - began, rows])
+            if raw.lacks(f"memory {count}", 1):
+                raw.add(f"memory {count}", median(pool.ask_each(private)))
+
+
+def private(denoiser: object, device: str) -> float:
+    """MiB that this process has for itself."""
+    text = Path("/proc/self/smaps_rollup").read_text("utf-8")
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) / 1024
+
+
+def measure_calls(raw: Raw, pieces: int = 400) -> None:
+    """What a piece costs beyond its work: rows that take no time, by one idle replica and in this process."""
+    with started(1), Replicas(partial(sleeper, 0.0), ("cpu",)) as pool:
+        pool.wait_until_ready()
+        for _ in range(6):
+            seconds = {}
+            for name, where in (("here", Here(Sleeper(0.0))), ("ray", pool)):
+                filled(where, 40)
+                began = time.monotonic()
+                filled(where, pieces)
+                seconds[name] = (time.monotonic() - began) / pieces
+            alone = []
+            for _ in range(60):
+                began = time.monotonic()
+                filled(pool, 1)
+                alone.append(time.monotonic() - began)
+            raw.add("call", [seconds["here"], seconds["ray"], median(alone)])
+
+
+def filled(pool: Pool, pieces: int) -> None:
+    counts = torch.full((STEPS,), LAW.length // STEPS).expand(pieces * BATCH, 1, -1)
+    tokens = torch.full((pieces * BATCH, LAW.length), LAW.mask_id)
+    seeds = np.arange(len(tokens), dtype=np.uint64)
+    fill(pool, tokens, CountPlan(counts), seeds=seeds, drawing=Drawing("confidence"), batch=BATCH)
+
+
+def efficiencies(raw: Raw, kind: str, count: int) -> list[float]:
+    return [rows * ROW / (count * seconds) for seconds, rows in raw.cells.get(f"{kind} {count}", [])]
+
+
+def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
+    lines = [
+        "| replicas | " + " | ".join(KINDS[kind] for kind in kinds) + " | MiB of its own, each |",
+        "|---" * (len(kinds) + 2) + "|",
+    ]
+    for count in counts:
+        cells = []
+        for kind in kinds:
+            found = efficiencies(raw, kind, count)
+            spread = f" ({min(found):.3f} to {max(found):.3f}, {len(found)} runs)" if len(found) > 1 else ""
+            cells.append(f"{median(found):.3f}{spread}" if found else "")
+        memory = raw.cells.get(f"memory {count}")
+        lines.append(f"| {count} | {' | '.join(cells)} | {memory[0]:.0f} |" if memory else f"| {count} | |")
+    return lines
+
+
+def calls(raw: Raw) -> str:
+    here, ray, alone = (1000 * np.array(each) for each in zip(*raw.cells["call"], strict=True))
+    more = ray - here
+    return (
+        f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that takes {median(here):.1f} ms in one "
+        f"process takes {median(ray):.1f} ms through one replica, pieces one after the other: **{median(more):.1f} ms "
+        f"more a piece** ({min(more):.1f} to {max(more):.1f}, {len(more)} runs of 400). A call of one piece, which "
+        f"waits for its answer, takes {median(alone):.1f} ms."
+    )
+
+
+def plot(raw: Raw, counts: Sequence[int], kinds: Sequence[str], path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for kind, marker in zip(kinds, "osD^", strict=False):
+        known = [count for count in counts if efficiencies(raw, kind, count)]
+        values = [efficiencies(raw, kind, count) for count in known]
+        middle = [median(each) for each in values]
+        spread = [
+            [m - min(v) for m, v in zip(middle, values, strict=True)],
+            [max(v) - m for m, v in zip(middle, values, strict=True)],
+        ]
+        axes.errorbar(known, middle, spread, marker=marker, capsize=3, label=KINDS[kind].replace("`", ""))
+    axes.set(xscale="log", xlabel="replicas", ylabel="efficiency T1 / (n Tn)", ylim=(0, 1.05))
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", default="1,2,4,8,16,32,64", help="numbers of replicas")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--raw", type=Path, default=Path("build/devices-speed.json"))
+    parser.add_argument("--no-calls", action="store_true", help="leave out what a piece costs")
+    parser.add_argument("--output", type=Path, help="write OUTPUT-table.md and OUTPUT.svg")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it
+    torch.set_num_threads(1)
+    counts, kinds = sorted({int(each) for each in options.counts.split(",")}), options.kinds.split(",")
+    options.raw.parent.mkdir(parents=True, exist_ok=True)
+    raw = Raw(options.raw)
+    if not options.no_calls and raw.lacks("call", 6):
+        measure_calls(raw)
+    if any(raw.lacks(f"{kind} {count}", REPEATS.get(count, 1)) for kind in kinds for count in counts):
+        measure_sleeping(raw, counts, kinds)
+    text = "\n".join([*table(raw, counts, kinds), "", calls(raw)]) + "\n"
+    print(text, end="")
+    if options.output is not None:
+        options.output.with_name(f"{options.output.name}-table.md").write_text(text, "utf-8")
+        plot(raw, counts, kinds, options.output.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
