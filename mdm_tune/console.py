@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from mdm_tune.cost_tables import cannot_be_shown, detectable_lines, phases_table
+from mdm_tune.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.errors import RunError
 from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.intervals import interval
@@ -279,6 +279,8 @@ class Screen:
             )
         elif record.get("gain_can_be_shown") is False:
             self.say(cannot_be_shown(record["report_examples"], record["report_independent"]))
+        if (found := record["busy_replicas"]) is not None:
+            self.say(busy_replicas(found))
         self.warnings(record)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:

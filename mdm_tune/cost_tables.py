@@ -7,7 +7,7 @@ from typing import Any
 from mdm_tune.intervals import estimated
 from mdm_tune.layout import Grid
 
-__all__ = ["cannot_be_shown", "detectable_lines", "phases_table"]
+__all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table"]
 
 Record = dict[str, Any]
 
@@ -69,3 +69,15 @@ def detectable_lines(found: Record | None) -> list[str]:
     if found["large"]:
         lines.append(f"warning: smaller gains than these are worth having and may go unseen; {remedy}")
     return lines
+
+
+def busy_replicas(found: Record) -> str:
+    """How many of the replicas a batch of trials keeps busy, and what would fill them."""
+    batch = f"{found['together']} trial{'s' * (found['together'] > 1)}"
+    share = f"{100 * found['busy']:.0f} % of the {found['replicas']} replicas busy"
+    text = f"a batch of {batch} is {found['pieces']} pieces at its first look, which keep {share}"
+    if found["together_to_fill"] == found["together"]:
+        return text
+    if found["together_to_fill"] is None:
+        return f"{text}; search.together would not fill them: lower sampler.batch or raise dataset.tune"
+    return f"{text}; search.together {found['together_to_fill']} would fill them"

@@ -3,7 +3,7 @@
     python scripts/devices_speed.py --output docs/devices-speed
 
 One law's exact predictions, as if each denoiser row took 50 ms in batches of 8: the replica computes them, in a
-millisecond, and sleeps for the rest. So that 64 replicas fit on a machine of two cores, and what is seen is how they are
+millisecond, and sleeps for the rest. So 64 replicas fit on a machine of two cores, and what is seen is how they are
 kept busy and what the driver costs. Efficiency is T1 / (n * Tn): T1 is what one replica takes, its rows times 50 ms
 where it was not measured, and Tn what n take. Every cell is the whole thing: trials with their proposals, records and
 races; a profile with the choice of its points; a confirmation with its metric, intervals and records.

@@ -166,6 +166,7 @@ FLOORS = {
     "search.place": 6,
     "tables": 9,
     "commands.dry_run": 11,
+    "commands.occupancy": 10,
     "commands.timing": 10,
     "commands.profile_run": 10,
     "commands.schedule_notes": 10,

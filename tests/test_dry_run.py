@@ -17,7 +17,9 @@ from mdm_tune.build import Run, build
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
 from mdm_tune.commands import timing
+from mdm_tune.commands.occupancy import busy_record
 from mdm_tune.config.file import load_config
+from mdm_tune.cost_tables import busy_replicas
 from mdm_tune.evaluation import Cost
 from mdm_tune.profile.profiles import profiles_of
 from mdm_tune.reach import Reach
@@ -62,6 +64,57 @@ def test_each_replica_gets_a_batch_of_its_own(config: Path, monkeypatch: pytest.
     run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
     module._priced(run, RunFolder(config.parent / "run"))
     assert sizes == [40 * copies] * 2
+
+
+def test_replicas_that_wait_are_priced_and_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, for three replicas and batches of 40: looks at 13, 25, 50, 100 and 200 examples, two batches of four."""
+    run, _ = timed(config, monkeypatch)
+    assert module._priced(run, RunFolder(config.parent / "run"))["busy_replicas"] is None
+    run.evaluator.pool = Here(run.evaluator.denoiser, copies=3)
+    found = module._priced(run, RunFolder(config.parent / "run"))
+    assert found["busy_replicas"] == {"replicas": 3, "together": 4, "pieces": 2, "busy": 0.667, "together_to_fill": 7}
+    assert busy_replicas(found["busy_replicas"]) == (
+        "a batch of 4 trials is 2 pieces at its first look, which keep 67 % of the 3 replicas busy; search.together 7 "
+        "would fill them"
+    )
+    tune = [5] + 2 * [2, 2, 3, 5, 10]  # pieces of linear, and of what each look adds
+    rounds = 2 + 2 * (1 + 1 + 1 + 2 + 4)
+    stretched = [3 * rounds / sum(tune), *[3 * (2 + 1) / (4 + 1)] * 2]
+    phases = found["phases"]
+    assert [phase["seconds"] / phase["denoiser_rows"] for phase in phases] == pytest.approx(stretched, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("copies", "search", "together", "fill"),
+    [
+        (2, {"together": 7, "trials": 8}, 7, 10),  # 3 pieces keep two busy for 3 of 4 rounds
+        (2, {"together": 64}, 5, 5),  # after linear there are five trials
+        (2, {"together": 4, "racing": False}, 4, 4),
+        (64, {"together": 4}, 4, None),
+        (64, {"together": 4, "racing": False}, 4, 12),
+    ],
+)
+def test_which_batch_of_trials_fills_the_replicas(
+    config: Path, copies: int, search: dict[str, Any], together: int, fill: int | None
+) -> None:
+    given = {**SECTIONS, "search": {**SECTIONS["search"], **search}}
+    config.write_text(yaml.safe_dump(given), encoding="utf-8")
+    run = build(load_config(config))
+    run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
+    found = busy_record(run)
+    assert found is not None and (found["together"], found["together_to_fill"]) == (together, fill)
+    if fill is None:
+        assert busy_replicas(found).endswith("would not fill them: lower sampler.batch or raise dataset.tune")
+    if fill == together:
+        assert "would" not in busy_replicas(found)
+
+
+def test_trials_without_a_denoiser_fill_nothing(config: Path) -> None:
+    given = {**SECTIONS, "objective": {"metric": "nelbo"}, "sampler": {"steps": [4], "batch": 40}}
+    config.write_text(yaml.safe_dump(given), encoding="utf-8")
+    run = build(load_config(config))
+    run.evaluator.pool = Here(run.evaluator.denoiser, copies=3)
+    assert busy_record(run) is None
 
 
 def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

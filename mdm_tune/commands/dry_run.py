@@ -12,6 +12,7 @@ from typing import get_args
 
 from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Notify, Warnings, tell_loaded
+from mdm_tune.commands.occupancy import busy_record, stretch
 from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
 from mdm_tune.datasets.splits import PADDING, Use
@@ -23,6 +24,7 @@ from mdm_tune.reach import Reach, reach_of
 from mdm_tune.records import Record, cost_record, reach_record
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.devices import Devices, in_words
+from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules import Linear, SquaredSine
 from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.search.power import detectable, independent_of
@@ -43,11 +45,12 @@ def dry_run(
 ) -> Record:
     """Load everything, time real batches and proposals, and price the search; nothing is written.
 
-    devices: the batches are dealt out to as many replicas as will run. since: when the command began, by the monotonic
+    devices: the batches are dealt out to as many replicas as will run, once all of them are ready. since: when the command began, by the monotonic
     clock, if not now.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
-    batches and are those of rows with their part of the metric; ``overhead_seconds`` are what proposals, records and
+    batches and are those of rows with their part of the metric, and of replicas that wait for the last piece of a look
+    or a comparison; ``busy_replicas`` says which share of them a batch of trials fills; ``overhead_seconds`` are what proposals, records and
     intervals take, see ``timing``; ``total`` is both, with the start of the command. ``memory_bytes`` is this process's
     peak with the rows of that phase added, and ``detectable_gain`` is estimated from linear against squared-sine on
     the same examples.
@@ -56,6 +59,8 @@ def dry_run(
     with opened(config, devices, allow) as run:
         warned = Warnings(notify)
         tell_loaded(run, warned, config.sampler.steps)
+        if isinstance(run.evaluator.pool, Replicas):
+            run.evaluator.pool.wait_until_ready()
         found = _priced(run, folder, since)
     return {**found, "devices": in_words(devices), "warnings": warned.records}
 
@@ -93,6 +98,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
         "total": _total(phases, start),
         "reach": [reach_record(each, evaluator.length) for each in reach],
         **_detectable(run, timed),
+        "busy_replicas": busy_record(run),
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
         "timeout": config.search.timeout,
@@ -134,7 +140,7 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
-        seconds = _seconds(rows * width, spent) if rows else exact
+        seconds = stretch(run, use) * _seconds(rows * width, spent) if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
         phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
@@ -169,6 +175,7 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
             drawn = split.shuffled().first(examples if settings.tolerance is None else whole)
             rows += forwards * int(drawn.hidden.sum())
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
+    total = replace(total, seconds=stretch(run, "profile") * total.seconds)
     return {"phase": "profile", "schedules": 0, **cost_record(total), "memory_bytes": _peak_memory()}
 
 
