@@ -45,15 +45,15 @@ def dry_run(
 ) -> Record:
     """Load everything, time real batches and proposals, and price the search; nothing is written.
 
-    devices: the batches are dealt out to as many replicas as will run, once all of them are ready. since: when the command began, by the monotonic
-    clock, if not now.
+    devices: the batches are dealt out to as many replicas as will run, once all of them are ready. since: when the
+    command began, by the monotonic clock, if not now.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
     batches and are those of rows with their part of the metric, and of replicas that wait for the last piece of a look
-    or a comparison; ``busy_replicas`` says which share of them a batch of trials fills; ``overhead_seconds`` are what proposals, records and
-    intervals take, see ``timing``; ``total`` is both, with the start of the command. ``memory_bytes`` is this process's
-    peak with the rows of that phase added, and ``detectable_gain`` is estimated from linear against squared-sine on
-    the same examples.
+    or a comparison; ``busy_replicas`` says which share of them a batch of trials fills. ``overhead_seconds`` are what
+    proposals, records and intervals take, see ``timing``; ``total`` is both, with the start of the command.
+    ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is estimated from
+    linear against squared-sine on the same examples.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with opened(config, devices, allow) as run:
