@@ -43,7 +43,7 @@ from mdm_tune.profile.measuring import measure
 from mdm_tune.sampling import replicas as module
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Here, Pool, fill, predict
+from mdm_tune.sampling.pieces import Pool, filling, predict
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules import Beta, parse_schedule
@@ -216,29 +216,30 @@ def private(denoiser: object, device: str) -> float:
 
 
 def measure_calls(raw: Raw, pieces: int = 400) -> None:
-    """What a piece costs beyond its work: rows that take no time, by one idle replica and in this process."""
+    """What a piece costs beside its work: one idle replica that sends back the tokens of a piece as they are."""
+    tokens = torch.full((pieces * BATCH, LAW.length), LAW.mask_id)
+    counts = torch.full((STEPS,), LAW.length // STEPS).expand(len(tokens), 1, -1)
+    seeds = np.arange(len(tokens), dtype=np.uint64)
     with started(1), Replicas(partial(sleeper, 0.0), ("cpu",)) as pool:
         pool.wait_until_ready()
+        plan = CountPlan(counts)
+        tasks = filling(pool, tokens, plan, seeds=seeds, drawing=Drawing("confidence"), batch=BATCH).tasks
+        empty = [partial(unworked, piece=task) for task in tasks]
+        list(pool.deal(empty[:40]))
         for _ in range(6):
-            seconds = {}
-            for name, where in (("here", Here(Sleeper(0.0))), ("ray", pool)):
-                filled(where, 40)
-                began = time.monotonic()
-                filled(where, pieces)
-                seconds[name] = (time.monotonic() - began) / pieces
+            began, used = time.monotonic(), time.process_time()
+            list(pool.deal(empty))
+            streamed, driver = time.monotonic() - began, time.process_time() - used
             alone = []
-            for _ in range(60):
+            for task in empty[:100]:
                 began = time.monotonic()
-                filled(pool, 1)
+                list(pool.deal([task]))
                 alone.append(time.monotonic() - began)
-            raw.add("call", [seconds["here"], seconds["ray"], median(alone)])
+            raw.add("call", [streamed / pieces, driver / pieces, median(alone)])
 
 
-def filled(pool: Pool, pieces: int) -> None:
-    counts = torch.full((STEPS,), LAW.length // STEPS).expand(pieces * BATCH, 1, -1)
-    tokens = torch.full((pieces * BATCH, LAW.length), LAW.mask_id)
-    seeds = np.arange(len(tokens), dtype=np.uint64)
-    fill(pool, tokens, CountPlan(counts), seeds=seeds, drawing=Drawing("confidence"), batch=BATCH)
+def unworked(denoiser: object, device: str, *, piece: Any) -> Any:
+    return piece.keywords["arrays"]["tokens"]
 
 
 def efficiencies(raw: Raw, kind: str, count: int) -> list[float]:
@@ -262,13 +263,12 @@ def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
 
 
 def calls(raw: Raw) -> str:
-    here, ray, alone = (1000 * np.array(each) for each in zip(*raw.cells["call"], strict=True))
-    more = ray - here
+    streamed, driver, alone = (1000 * np.array(each) for each in zip(*raw.cells["call"], strict=True))
     return (
-        f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that takes {median(here):.1f} ms in one "
-        f"process takes {median(ray):.1f} ms through one replica, pieces one after the other: **{median(more):.1f} ms "
-        f"more a piece** ({min(more):.1f} to {max(more):.1f}, {len(more)} runs of 400). A call of one piece, which "
-        f"waits for its answer, takes {median(alone):.1f} ms."
+        f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that an idle replica sends back without work takes "
+        f"**{median(streamed):.1f} ms** where pieces follow each other ({min(streamed):.1f} to {max(streamed):.1f}, "
+        f"{len(streamed)} runs of 400), {median(driver):.1f} ms of them the driver's, and {median(alone):.1f} ms where "
+        "the driver waits for it alone."
     )
 
 
