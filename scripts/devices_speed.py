@@ -265,8 +265,8 @@ def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
 def calls(raw: Raw) -> str:
     streamed, driver, alone = (1000 * np.array(each) for each in zip(*raw.cells["call"], strict=True))
     return (
-        f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that an idle replica sends back without work takes "
-        f"**{median(streamed):.1f} ms** where pieces follow each other ({min(streamed):.1f} to {max(streamed):.1f}, "
+        f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that an idle replica sends back without work "
+        f"takes **{median(streamed):.1f} ms** where pieces follow each other ({min(streamed):.1f} to {max(streamed):.1f}, "
         f"{len(streamed)} runs of 400), {median(driver):.1f} ms of them the driver's, and {median(alone):.1f} ms where "
         "the driver waits for it alone."
     )
