@@ -192,7 +192,7 @@ class Raw:
 def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> None:
     """Each kind of work with more and more of the replicas, smallest numbers first."""
     module.PATIENCE = 1800.0  # many processes on few cores take long to start
-    with started(max(counts)), Replicas(partial(sleeper, ROW), ("cpu",) * min(counts)) as pool:
+    with started(max(counts)), Replicas(partial(sleeper, ROW), ("cpu",) * min(STEP, *counts)) as pool:
         for count in sorted(counts):
             while pool.copies < count:
                 for _ in range(min(STEP, count - pool.copies)):
@@ -264,11 +264,11 @@ def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
 
 def calls(raw: Raw) -> str:
     streamed, driver, alone = (1000 * np.array(each) for each in zip(*raw.cells["call"], strict=True))
+    runs = f"{min(streamed):.1f} to {max(streamed):.1f}, {len(streamed)} runs of 400"
     return (
         f"A piece of {BATCH} rows, {STEPS} steps and {LAW.length} tokens that an idle replica sends back without work "
-        f"takes **{median(streamed):.1f} ms** where pieces follow each other ({min(streamed):.1f} to {max(streamed):.1f}, "
-        f"{len(streamed)} runs of 400), {median(driver):.1f} ms of them the driver's, and {median(alone):.1f} ms where "
-        "the driver waits for it alone."
+        f"takes **{median(streamed):.1f} ms** where pieces follow each other ({runs}), {median(driver):.1f} ms of them "
+        f"the driver's, and {median(alone):.1f} ms where the driver waits for it alone."
     )
 
 
