@@ -59,6 +59,7 @@ FLOORS = {
     "memory": 1,
     "layout": 1,
     "sampling.adaptive_names": 1,
+    "sampling.ahead": 1,
     "sampling.devices": 1,
     "sampling.keeper": 1,
     "sampling.drawing": 1,

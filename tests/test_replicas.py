@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,14 +27,15 @@ from mdm_tune.errors import InputError, RunError
 from mdm_tune.profile.measuring import measure
 from mdm_tune.profile.predicting import Question
 from mdm_tune.sampling import pieces
+from mdm_tune.sampling import replicas as replicas_module
 from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import Here, Pool, predict
 from mdm_tune.sampling.plans import QuotaPlan
-from mdm_tune.sampling.replicas import DEATHS, Replicas
+from mdm_tune.sampling.replicas import DEATHS, DEPTH, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from tests.helpers import even_counts, plan, same_plan, seeds
-from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, text, tight
+from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, leave, text, tight
 
 
 def fill(pool: Pool | Denoiser, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
@@ -161,6 +163,29 @@ def test_the_profile_of_a_network_is_that_of_one_process(texts: Replicas) -> Non
     np.testing.assert_allclose(shared.entropies, alone.entropies, rtol=1e-5)
     here = measure(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, Here(model)))
     assert shared.denoiser_rows == here.denoiser_rows == 1 + 3 * 5  # nothing visible is one row for all five
+
+
+def test_replicas_work_on_while_answers_are_used(chains: Replicas, tmp_path: Path) -> None:
+    """The first answer is in use all the time; as many more are worked out as may wait, and no task more is made."""
+    made: list[int] = []
+
+    def tasks() -> Iterator[Any]:
+        for number in range(1000):
+            made.append(number)
+            yield partial(leave, folder=tmp_path, number=number)
+
+    answers = chains.deal(tasks())
+    assert next(answers) == 0
+    room = replicas_module.WAITING * chains.copies
+    end = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < room and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(list(tmp_path.iterdir())) >= room
+    assert len(made) <= room + 2 + (DEPTH + 1) * chains.copies
+    assert [next(answers) for _ in range(room)] == list(range(1, room + 1))
+    answers.close()
+    tokens, options = question(chain("cpu"), "random", 5, 12)
+    assert torch.equal(fill(chains, tokens, **options).tokens, fill(chain("cpu"), tokens, **options).tokens)
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.sampling.actors import Actor, Failed, Make
+from mdm_tune.sampling.ahead import ahead
 from mdm_tune.sampling.cluster import connected, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
@@ -23,6 +26,7 @@ from mdm_tune.version import package_versions
 __all__ = ["Replicas"]
 
 DEPTH = 2  # pieces that a replica has at a time: one that it works on, and the next, so that it never waits
+WAITING = 16  # answers for each replica that may wait until they are used
 POLL = 1.0  # seconds between two looks at whether the cluster has grown; answers are noticed at once
 PATIENCE = 120.0  # seconds without any replica after which a run ends
 DEATHS = 4  # replicas that die over one piece before the piece is taken for the cause
@@ -50,6 +54,7 @@ class Replicas:
         self.make, self.devices, self.on_cpus = make, devices, on_cpus
         self._stack = ExitStack()
         self._replicas: list[_Replica] = []
+        self._lock, self._open = threading.RLock(), WeakSet[Generator[Any, None, None]]()
         self._resource, self._looked = "CPU", 0.0
         self._watch: Watch | None = None
 
@@ -99,6 +104,9 @@ class Replicas:
         """End the replicas, whatever they are doing; they have nothing to save."""
         import ray
 
+        for dealing in list(self._open):
+            dealing.close()
+
         if ray.is_initialized():
             for replica in self._replicas:
                 ray.kill(replica.actor)
@@ -106,20 +114,30 @@ class Replicas:
         self._stack.close()
 
     def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
-        """The answers in the order of the tasks; see ``pieces.Pool``."""
+        """The answers in the order of the tasks; see ``pieces.Pool``.
+
+        Pieces are made and dealt in a thread of its own, so that the replicas have work while the answers are used, for
+        example by a metric that takes long.
+        """
         self._check_running()
+        found = ahead(self._dealt(tasks), WAITING * self.copies)
+        self._open.add(found)
+        return found
+
+    def _dealt(self, tasks: Iterable[Task]) -> Generator[Any, None, None]:
         dealing = _Dealing(iter(tasks))
         alone_since = None
         try:
-            while True:
-                self._grow()
-                for replica in self._replicas:
-                    while replica.takes_more and (place := dealing.next()) is not None:
-                        replica.give(dealing, place)
-                if dealing.over:
-                    return
-                self._wait()
-                working = any(replica.ready for replica in self._replicas)
+            while not dealing.over:
+                with self._lock:  # other calls deal in threads of their own
+                    self._grow()
+                    for replica in self._replicas:
+                        while replica.takes_more and (place := dealing.next()) is not None:
+                            replica.give(dealing, place)
+                    if dealing.over:
+                        return
+                    self._wait()
+                    working = any(replica.ready for replica in self._replicas)
                 now = time.monotonic()
                 alone_since = None if working else alone_since or now
                 if alone_since is not None and now - alone_since > PATIENCE:
@@ -188,7 +206,8 @@ class Replicas:
         """
         end, wanted = time.monotonic() + PATIENCE, self.copies if count is None else count
         while sum(replica.ready for replica in self._replicas) < wanted:
-            self._wait()
+            with self._lock:
+                self._wait()
             if time.monotonic() > end:
                 raise RunError(
                     f"not {wanted} of {self.copies} replicas of the model were ready after {PATIENCE:.0f} s; see with "
