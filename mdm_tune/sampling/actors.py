@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.guard import ForeignFailure
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.version import package_versions
 
@@ -34,6 +35,10 @@ class Actor:
         self.name, self.make, self.device, self.threads, self.versions = name, make, device, threads, versions
         self.denoiser: Denoiser | None = None
 
+    def node(self) -> str:
+        """The node that it runs on; answered as soon as there is room for it."""
+        return _node()
+
     def ready(self) -> tuple[int, int] | Failed:
         """Vocabulary size and mask id, once the denoiser is built."""
         try:
@@ -45,8 +50,6 @@ class Actor:
                     torch.cuda.set_device(self.device)  # kernels of others run on the current device
                 self.denoiser = self.make(self.device)
         except Exception as error:
-            if isinstance(error, InputError):  # for example a file that this node does not have
-                error = InputError(f"{error} (in {self.name}, node {_node()})")
             return Failed(_portable(error, self.name))
         return self.denoiser.vocab_size, self.denoiser.mask_id
 
@@ -77,9 +80,14 @@ def _node() -> str:
 
 def _portable(error: Exception, name: str) -> Exception:
     """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
-    error.add_note(f"{name}, node {_node()}:\n{traceback.format_exc()}")
+    where, known = f"{name}, node {_node()}", error
+    if type(error) in (InputError, RunError):
+        known = type(error)(f"{error} (in {where})")
+    elif isinstance(error, ForeignFailure):
+        known = ForeignFailure(error.what, error.said, error.remedy, f"{error.place} in {where}".strip(), error.verb)
+    known.add_note(f"{where}:\n{traceback.format_exc()}")
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(known))
     except Exception:
-        return RuntimeError("".join(traceback.format_exception(error)))
-    return error
+        return RuntimeError("".join(traceback.format_exception(known)))
+    return known

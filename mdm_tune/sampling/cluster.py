@@ -6,12 +6,13 @@ import importlib.util
 import logging
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,33 +63,41 @@ def started(cpus: int) -> Iterator[None]:
     Raises RunError where it cannot be started.
     """
     require_ray()
-    ray = _quiet()
-    if ray.is_initialized():
-        yield
-        return
-    with _kept_folder() as folder:
-        try:
-            with _own_signals():
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    num_gpus=0,
-                    include_dashboard=False,
-                    object_store_memory=STORE,
-                    _temp_dir=str(folder),
-                    **_silence(),
-                )
-        except Exception as error:  # whatever Ray raises, by kind of failure
-            ray.shutdown()
-            raise RunError(
-                f"--devices: Ray could not be started on this machine ({cut(_reason(error))}); see that "
-                f"{folder.parent} has room and that the machine allows more processes, or give one device"
-            ) from error
-        try:
-            _drop_messages()
+    with _environment(QUIET):
+        ray = _quiet()
+        if ray.is_initialized():
             yield
-        finally:
-            ray.shutdown()
+            return
+        with _environment(_own_token()), _kept_folder() as folder:
+            _forget_authentication()
+            with _started(ray, cpus, folder):
+                yield
+
+
+@contextmanager
+def _started(ray: Any, cpus: int, folder: Path) -> Iterator[None]:
+    try:
+        with _own_signals():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=0,
+                include_dashboard=False,
+                object_store_memory=STORE,
+                _temp_dir=str(folder),
+                **_silence(),
+            )
+    except Exception as error:  # whatever Ray raises, by kind of failure
+        ray.shutdown()
+        raise RunError(
+            f"--devices: Ray could not be started on this machine ({cut(_reason(error))}); see that "
+            f"{folder.parent} has room and that the machine allows more processes, or give one device"
+        ) from error
+    try:
+        _drop_messages()
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
@@ -117,19 +126,32 @@ def connected(address: str | None) -> Iterator[Resources]:
     Raises InputError where no address is given, where no cluster answers there, and for one of another Ray or Python.
     """
     require_ray()
-    ray = _quiet()
+    with _environment(QUIET), _connected(_quiet(), address) as resources:
+        yield resources
+
+
+@contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[Resources]:
     if ray.is_initialized():
         yield dict(ray.cluster_resources())
         return
     given = "--ray-address" if address else "RAY_ADDRESS"
     where = _found(given, address or os.environ.get("RAY_ADDRESS"))
-    for name, value in OF_DRIVER.items():
-        os.environ.setdefault(name, value)
+    said: list[str] = []
     try:
-        with _own_signals(), _without_lines_of_ray():
-            ray.init(address=where, **_silence())
+        with _environment(OF_DRIVER | ({"RAY_AUTH_MODE": "token"} if _has_token() else {})):
+            _forget_authentication()
+            with _own_signals(), _hushed(said):
+                ray.init(address=where, **_silence())
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()
+        if "Unauthenticated" in "".join(said):
+            found = "another one" if _has_token() else "none"
+            raise InputError(
+                f"{given}: the cluster at {shown(where)} wants a token, and {found} was found; copy ~/.ray/auth_token "
+                "of the machine that started the cluster, or set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, with "
+                "RAY_AUTH_MODE=token"
+            ) from None
         if "ersion mismatch" in str(error):
             raise InputError(
                 f"{given}: the cluster at {shown(where)} runs another Ray or Python ({_versions(str(error))}); use "
@@ -209,13 +231,68 @@ def _versions(said: str) -> str:
 
 
 def _quiet() -> Any:
-    """The ray module, imported after its environment was set, with its loggers at errors only."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    """The ray module, with its loggers at errors only; to be imported after its environment was set."""
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the time of the block; one that the user has set stays as it is."""
+    new = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+def _own_token() -> dict[str, str]:
+    """What keeps others away from a Ray of this machine; without it Ray writes a token of its own into the home."""
+    if "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return {"RAY_AUTH_MODE": "token"}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _has_token() -> bool:
+    """Whether there is a token for a cluster; one that asks for none does not mind it."""
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    try:
+        return bool(given) or (Path.home() / ".ray" / "auth_token").is_file()
+    except (OSError, RuntimeError):  # no home
+        return False
+
+
+def _forget_authentication() -> None:
+    """Let Ray read its variables and its token again, which it keeps for the life of a process."""
+    with suppress(ImportError, AttributeError):  # not part of Ray's public interface
+        from ray import _raylet
+
+        private: Any = _raylet
+        private.Config.initialize("")
+        private.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _hushed(said: list[str]) -> Iterator[None]:
+    """Keep from the terminal what native code writes while it connects; at the end it is added to ``said``."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said.append(file.read().decode(errors="replace"))
 
 
 def _silence() -> dict[str, Any]:
@@ -247,20 +324,3 @@ def _own_signals() -> Iterator[None]:
             private.set_sigterm_handler = theirs
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _without_lines_of_ray() -> Iterator[None]:
-    """Keep from stderr the line in which Ray says how much it will write there; all other lines come in the end."""
-    with tempfile.TemporaryFile() as file:
-        real = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(real, 2)
-            os.close(real)
-            file.seek(0)
-            kept = b"".join(line for line in file if b"RAY_BACKEND_LOG_LEVEL" not in line)
-            with suppress(OSError):
-                os.write(2, kept)

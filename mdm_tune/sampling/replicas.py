@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,9 +15,10 @@ from weakref import WeakSet
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.messages import cut
 from mdm_tune.sampling.actors import Actor, Failed, Make
 from mdm_tune.sampling.ahead import ahead
-from mdm_tune.sampling.cluster import connected, started
+from mdm_tune.sampling.cluster import connected, require_ray, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.sampling.watch import Watch
@@ -82,6 +83,8 @@ class Replicas:
             raise RunError("no replica runs: they do so inside a with block; enter a new one")
 
     def __enter__(self) -> Replicas:
+        require_ray()
+        self._check_make()
         try:
             if isinstance(self.devices, RayDevices):
                 self._join_cluster(self._stack.enter_context(connected(self.devices.address)), self.devices)
@@ -97,6 +100,17 @@ class Replicas:
             raise
         return self
 
+    def _check_make(self) -> None:
+        from ray import cloudpickle
+
+        try:
+            cloudpickle.dumps(self.make)
+        except Exception as error:  # whatever an object says to it
+            raise InputError(
+                f"Replicas: make is sent to each replica and cannot be pickled ({cut(error)}); give a function that "
+                "builds the denoiser where it is called, and let it open files and take locks there"
+            ) from None
+
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
@@ -104,14 +118,15 @@ class Replicas:
         """End the replicas, whatever they are doing; they have nothing to save."""
         import ray
 
-        for dealing in list(self._open):
-            dealing.close()
-
-        if ray.is_initialized():
-            for replica in self._replicas:
-                ray.kill(replica.actor)
-        self._replicas.clear()
-        self._stack.close()
+        try:
+            for dealing in list(self._open):
+                dealing.close()
+            if ray.is_initialized():
+                for replica in self._replicas:
+                    ray.kill(replica.actor)
+        finally:
+            self._replicas.clear()
+            self._stack.close()
 
     def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
         """The answers in the order of the tasks; see ``pieces.Pool``.
@@ -137,7 +152,7 @@ class Replicas:
                     if dealing.over:
                         return
                     self._wait()
-                    working = any(replica.ready for replica in self._replicas)
+                    working = any(replica.placed for replica in self._replicas)
                 now = time.monotonic()
                 alone_since = None if working else alone_since or now
                 if alone_since is not None and now - alone_since > PATIENCE:
@@ -152,14 +167,23 @@ class Replicas:
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
         """``asking.working_batch`` of each replica that runs, by its name in messages."""
-        running = [replica.name for replica in self._replicas if replica.ready]
-        return dict(zip(running, self.ask_each(partial(_working_batch, batch=batch)), strict=True))
+        return self._asked(partial(_working_batch, batch=batch))
 
     def ask_each(self, task: Task) -> list[Any]:
         """The answer of each replica that runs to one task."""
-        import ray
+        return [*self._asked(task).values()]
 
-        return list(ray.get([replica.actor.run.remote(task) for replica in self._replicas if replica.ready]))
+    def _asked(self, task: Task) -> dict[str, Any]:
+        """Answers by the names of replicas; without those that die meanwhile."""
+        import ray
+        from ray.exceptions import RayError
+
+        refs = {replica.name: replica.actor.run.remote(task) for replica in self._replicas if replica.ready}
+        found = {}
+        for name, ref in refs.items():
+            with suppress(RayError):
+                found[name] = ray.get(ref)
+        return found
 
     def _join_cluster(self, resources: Mapping[str, float], devices: RayDevices) -> None:
         """Begin with a replica for each GPU, or CPU where there is no GPU, or with the number that was requested."""
@@ -202,15 +226,17 @@ class Replicas:
     def wait_until_ready(self, count: int | None = None) -> None:
         """Wait until so many replicas, all unless a count is given, have built their denoisers.
 
-        Raises what building a denoiser raises, and RunError where it takes more than two minutes.
+        Raises what building a denoiser raises, and RunError where there is no room for so many for two minutes.
         """
-        end, wanted = time.monotonic() + PATIENCE, self.copies if count is None else count
+        since, wanted = time.monotonic(), self.copies if count is None else count
         while sum(replica.ready for replica in self._replicas) < wanted:
             with self._lock:
                 self._wait()
-            if time.monotonic() > end:
+            if sum(replica.placed for replica in self._replicas) >= wanted:
+                since = time.monotonic()  # building takes as long as it takes
+            elif time.monotonic() - since > PATIENCE:
                 raise RunError(
-                    f"not {wanted} of {self.copies} replicas of the model were ready after {PATIENCE:.0f} s; see with "
+                    f"no room for {wanted} of {self.copies} replicas of the model in {PATIENCE:.0f} s; see with "
                     "`ray status` whether the cluster is busy with other work, or run with fewer devices"
                 )
 
@@ -225,6 +251,12 @@ class Replicas:
             time.sleep(0.05)
         for ref in ready:
             by_ref[ref].take(ref)
+        if self._replicas and all(replica.falls >= DEATHS for replica in self._replicas):
+            last = self._replicas[-1]
+            raise RunError(
+                f"{last.name} ended {DEATHS} times while it built the model, as all others did, the last time so: "
+                f"{cut(last.last_fall)}; mostly the memory does not suffice for so many replicas"
+            )
 
 
 class _Dealing:
@@ -296,8 +328,10 @@ class _Dealing:
 
 @dataclass
 class _Replica:
-    """This process's end of one actor. given: by reference the tasks that it has, in their order, as places in their
-    dealings.
+    """This process's end of one actor, for which first a place is found and then the denoiser is built.
+
+    given: by reference the tasks that it has, in their order, as places in their dealings. falls: times that it died
+    while it built. One that does so again and again is left alone.
     """
 
     name: str
@@ -306,60 +340,99 @@ class _Replica:
     threads: int | None
     resources: Mapping[str, float]
     actor: Any = field(init=False)
+    placed: bool = False
     ready: bool = False
     denoiser: tuple[int, int] | None = None
     given: dict[Any, tuple[_Dealing, int]] = field(default_factory=dict)
+    placing: Any = None
     building: Any = None
+    falls: int = 0
+    last_fall: str = ""
 
     def __post_init__(self) -> None:
         import ray
 
         kind = ray.remote(Actor).options(max_restarts=-1, **self.resources)
         self.actor = kind.remote(self.name, self.make, self.device, self.threads, package_versions("transformers"))
-        self.building = self.actor.ready.options(max_task_retries=-1).remote()
+        self._place()
 
     @property
     def pending(self) -> list[Any]:
-        return [*self.given, *([] if self.building is None else [self.building])]
+        return [*self.given, *(ref for ref in (self.placing, self.building) if ref is not None)]
 
     @property
     def takes_more(self) -> bool:
         return self.ready and len(self.given) < DEPTH
 
     def give(self, dealing: _Dealing, place: int) -> None:
-        self.given[self.actor.run.remote(dealing.tasks[place])] = dealing, place
+        from ray.exceptions import RayError
+
+        try:
+            ref = self.actor.run.remote(dealing.tasks[place])
+        except (RayError, OSError) as error:  # Ray has no room for it, in memory or on disk
+            raise RunError(
+                f"rows could not be sent to {self.name} ({_first_line(error)}); make room where Ray keeps its "
+                "objects, or lower sampler.batch"
+            ) from error
+        self.given[ref] = dealing, place
 
     def take(self, ref: Any) -> None:
         """An answer; where the replica has died, its tasks go back and it is built again."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        if ref is not self.building and ref not in self.given:  # given back already
+        if ref not in self.pending:  # given back already
             return
         try:
             answer = ray.get(ref)
-        except RayTaskError:
-            raise
+        except RayTaskError as error:
+            raise RunError(f"{self.name} failed: {_first_line(error.cause or error)}") from error
         except RayError as error:
-            self._restart(str(error).strip().partition("\n")[0][:200])
+            self._died(ref, error)
+            return
+        if ref is self.placing:
+            self.placing, self.placed = None, True
+            self.building = self.actor.ready.remote()
             return
         if ref is self.building:
             if isinstance(answer, Failed):
                 raise answer.error
-            self.building, self.ready, self.denoiser = None, True, answer
+            self.building, self.ready, self.denoiser, self.falls = None, True, answer, 0
             return
         dealing, place = self.given.pop(ref)
         if not dealing.closed:
             dealing.answered(place, answer)
 
-    def _restart(self, reason: str) -> None:
+    def _died(self, ref: Any, error: Exception) -> None:
         """Give back the tasks of the replica, which has died at the first of them, and wait for the next one."""
-        tasks, self.given, self.ready = [*self.given.values()], {}, False
+        reason = _first_line(error)
+        if ref is self.placing:  # it asks until there is an answer, so that there will never be one
+            raise InputError(
+                f"--devices: {self.name} cannot be started ({_last_line(error)}); install the same packages on every "
+                "node, mdm-tune and those of the model's code among them"
+            )
+        if ref is self.building:
+            self.falls, self.last_fall = self.falls + 1, reason
+        tasks, self.given = [*self.given.values()], {}
         for number, (dealing, place) in enumerate(tasks):
             dealing.back.append(place)
             if number == 0:
                 dealing.died(place, f"{self.name} ({reason})")
-        self.building = self.actor.ready.options(max_task_retries=-1).remote()
+        self._place()
+
+    def _place(self) -> None:
+        """Ask for a place until there is one."""
+        self.placed, self.ready, self.building, self.placing = False, False, None, None
+        if self.falls < DEATHS:
+            self.placing = self.actor.node.options(max_task_retries=-1).remote()
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def _last_line(error: object) -> str:
+    return str(error).strip().rpartition("\n")[2][:200]
 
 
 def _working_batch(denoiser: Denoiser, device: str, *, batch: int) -> int:
