@@ -208,6 +208,35 @@ def test_threads_that_begin_at_the_same_moment(where: Path | str) -> None:
         assert sum(pool.map(work, storages)) == 1
 
 
+def turns(left: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Every order in which processes can take so many steps each."""
+    if not any(left):
+        yield ()
+    for who, count in enumerate(left):
+        if count:
+            for rest in turns((*left[:who], count - 1, *left[who + 1 :])):
+                yield (who, *rest)
+
+
+@pytest.mark.parametrize("before", [[], [{"drivers": "run", "claim": "old", "after": ""}]], ids=["new", "after-a-dead"])
+def test_whatever_the_order_of_looks_and_claims_one_drives(before: list[Any]) -> None:
+    """All 1,680 of three processes, each of which looks, claims where nobody else drives, and looks again."""
+    orders = list(turns((3, 3, 3)))
+    assert len(orders) == len(set(orders)) == 1680
+    for order in orders:
+        events, step, seen, drives = list(before), [0, 0, 0], ["", "", ""], set[int]()
+        for who in order:
+            latest, _ = module._latest(events, "run")
+            if step[who] == 0:
+                seen[who] = latest if latest in ("", "old") else "refused"
+            elif step[who] == 1 and seen[who] != "refused":
+                events.append({"drivers": "run", "claim": f"{who}", "after": seen[who]})
+            elif step[who] == 2 and latest == f"{who}":
+                drives.add(who)
+            step[who] += 1
+        assert len(drives) == 1, order
+
+
 def meanwhile(monkeypatch: pytest.MonkeyPatch, storage: BaseStorage, act: Any) -> None:
     """Let another act between the look of a process and its claim."""
     create = storage.create_new_trial
