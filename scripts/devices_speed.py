@@ -57,18 +57,19 @@ from mdm_tune.search.tuning import tune
 from mdm_tune.settings import Sampler
 
 LAW = MarkovChain.sticky(3, 0.2, 24)
-ROW, BATCH, STEPS = 0.05, 8, 4
+ROW, BATCH, STEPS = 0.05, 8, 8
 STEP = 8  # replicas that are started at a time
 SIZES: dict[Use, int] = {"tune": 128, "choose": 256, "report": 512}
 SMALL: dict[Use, int] = {"tune": 32, "choose": 32, "report": 64}  # where few replicas would take too long
 SMALL_UP_TO = 4
-REPEATS = {1: 1, 2: 2, 4: 2, 8: 1, 16: 2, 32: 2, 64: 3}
+REPEATS = {1: 1, 2: 1, 4: 1, 8: 1, 16: 2, 32: 2, 64: 3}
+WIDE_FROM = 16  # fewer replicas have enough of 16 trials at a time
 BASELINES = ("linear", "squared-sine", "sine", "maskgit-cosine")
 KINDS = {
+    "confirmation": "a confirmation",
+    "profile": "a profile",
     "trials": "trials, `together: 16`",
     "wide": "trials, `together: 64`",
-    "profile": "a profile",
-    "confirmation": "a confirmation",
 }
 
 
@@ -83,7 +84,8 @@ class Sleeper:
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         end = time.monotonic() + self.row * len(tokens)
         found = LAW(tokens, wanted)
-        time.sleep(max(0.0, end - time.monotonic()))
+        if (left := end - time.monotonic()) > 0:
+            time.sleep(left)
         return found
 
 
@@ -201,12 +203,16 @@ def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> N
             pool.wait_until_ready()
             sizes = SMALL if count <= SMALL_UP_TO else SIZES
             for kind in kinds:
-                while raw.lacks(f"{kind} {count}", REPEATS.get(count, 1)):
+                while raw.lacks(f"{kind} {count}", repeats(kind, count)):
                     began = time.monotonic()
                     rows = WORK[kind](pool, sizes)
                     raw.add(f"{kind} {count}", [time.monotonic() - began, rows])
             if raw.lacks(f"memory {count}", 1):
                 raw.add(f"memory {count}", median(pool.ask_each(private)))
+
+
+def repeats(kind: str, count: int) -> int:
+    return 0 if kind == "wide" and count < WIDE_FROM else REPEATS.get(count, 1)
 
 
 def private(denoiser: object, device: str) -> float:
@@ -306,7 +312,7 @@ def main() -> None:
     raw = Raw(options.raw)
     if not options.no_calls and raw.lacks("call", 6):
         measure_calls(raw)
-    if any(raw.lacks(f"{kind} {count}", REPEATS.get(count, 1)) for kind in kinds for count in counts):
+    if any(raw.lacks(f"{kind} {count}", repeats(kind, count)) for kind in kinds for count in counts):
         measure_sleeping(raw, counts, kinds)
     text = "\n".join([*table(raw, counts, kinds), "", calls(raw)]) + "\n"
     print(text, end="")
