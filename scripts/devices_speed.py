@@ -1,6 +1,6 @@
 """How well replicas on Ray are kept busy, and what a piece costs: a table and a plot.
 
-    python scripts/devices_speed.py --output docs/devices-speed
+    python scripts/devices_speed.py --page docs/devices-speed.md
 
 One law's exact predictions, as if each denoiser row took 50 ms in batches of 8: the replica computes them, in a
 millisecond, and sleeps for the rest. So 64 replicas fit on a machine of two cores, and what is seen is how they are
@@ -8,7 +8,9 @@ kept busy and what the driver costs. Efficiency is T1 / (n * Tn): T1 is what one
 where it was not measured, and Tn what n take. Every cell is the whole thing: trials with their proposals, records and
 races; a profile with the choice of its points; a confirmation with its metric, intervals and records.
 
-Cells that --raw holds are kept, so that a run that was stopped goes on; remove the file to measure anew.
+Sizes: batches of 8 rows, 8 steps, 128 tune, 256 choose and 512 report examples, three finalists, four baselines; up to
+four replicas 32, 32 and 64 examples, which would take too long otherwise. Cells that --raw holds are kept, so that a
+run that was stopped goes on; remove the file to measure anew. It takes about 40 minutes on two idle cores and 16 GiB.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pages import write_part
 from torch import Tensor
 
 from mdm_tune.datasets.splits import Split, Use, law_dataset
@@ -303,7 +306,7 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--raw", type=Path, default=Path("build/devices-speed.json"))
     parser.add_argument("--no-calls", action="store_true", help="leave out what a piece costs")
-    parser.add_argument("--output", type=Path, help="write OUTPUT-table.md and OUTPUT.svg")
+    parser.add_argument("--page", type=Path, help="a page that gets the numbers, and the plot beside it")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it
     torch.set_num_threads(1)
@@ -314,11 +317,12 @@ def main() -> None:
         measure_calls(raw)
     if any(raw.lacks(f"{kind} {count}", repeats(kind, count)) for kind in kinds for count in counts):
         measure_sleeping(raw, counts, kinds)
-    text = "\n".join([*table(raw, counts, kinds), "", calls(raw)]) + "\n"
-    print(text, end="")
-    if options.output is not None:
-        options.output.with_name(f"{options.output.name}-table.md").write_text(text, "utf-8")
-        plot(raw, counts, kinds, options.output.with_suffix(".svg"))
+    lines = table(raw, counts, kinds)
+    print("\n".join([*lines, "", calls(raw)]))
+    if options.page is not None:
+        write_part(options.page, "efficiency", "\n".join(lines))
+        write_part(options.page, "call", calls(raw))
+        plot(raw, counts, kinds, options.page.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How much faster several replicas on the CPU fill rows than one, one thread each, and the memory that each takes.
+"""How much faster several replicas on the CPU fill rows than one, all on one Ray, and the memory that each takes.
 
-    python scripts/replicas_speed.py --replicas 2 --output docs/replicas.md
+    python scripts/replicas_speed.py --replicas 2 --page docs/devices-speed.md
 
 Both fill the same rows in turns, and the ratio is that of the two times of a turn, so that what else the machine does
 hits both. Weights are counted as mapped from the checkpoint, as ``load_transformer`` leaves them, and as copied. Reads
@@ -20,9 +20,11 @@ from statistics import median
 
 import numpy as np
 import torch
+from pages import write_part
 
 from mdm_tune.datasets.splits import bundled
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
+from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.devices import parse_devices
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import fill as filled
@@ -85,6 +87,7 @@ def speeds(folder: Path, devices: tuple[str, ...], options: argparse.Namespace) 
     with Replicas(partial(mapped, folder), devices[:1]) as one, Replicas(partial(mapped, folder), devices) as every:
         pools = {"one": one, "all": every}
         for pool in pools.values():
+            pool.wait_until_ready()
             fill(pool, model, 2 * len(devices), 2, options.batch)
         for turn in range(options.repeats):
             for name in list(pools)[:: 1 if turn % 2 else -1]:
@@ -120,6 +123,7 @@ def memories(folder: Path, devices: tuple[str, ...], batch: int) -> list[str]:
     ]
     for make in (copied, mapped):
         with Replicas(partial(make, folder), devices) as pool:
+            pool.wait_until_ready()
             fill(pool, model, 2 * len(devices), 2, batch)
             found = [memory(pid, "model.safetensors") for pid in pool.ask_each(process)]
         cells = [
@@ -138,22 +142,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=10, help="turns of each; 0 for the memory alone")
-    parser.add_argument("--output", type=Path, help="also write the tables here")
+    parser.add_argument("--page", type=Path, help="a page that gets the tables")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it and take no more
     devices, folder = parse_devices(f"cpu:{options.replicas}"), bundled(options.model)
-    lines = speeds(folder, devices, options) if options.repeats else []
-    if lines:
-        lines = [
-            f"{options.rows} rows, {options.steps} steps, order `confidence`, one thread a replica.",
-            "",
-            *lines,
-            "",
-        ]
-    text = "\n".join([*lines, *memories(folder, devices, options.batch)]) + "\n"
+    with started(1 + len(devices)):  # one Ray for all that is compared
+        lines = speeds(folder, devices, options) if options.repeats else []
+        if lines:
+            lines = [
+                f"{options.rows} rows, {options.steps} steps, order `confidence`, one thread a replica.",
+                "",
+                *lines,
+                "",
+            ]
+        text = "\n".join([*lines, *memories(folder, devices, options.batch)]) + "\n"
     print(text, end="")
-    if options.output is not None:
-        options.output.write_text(text, "utf-8")
+    if options.page is not None:
+        write_part(options.page, "two replicas", text)
 
 
 if __name__ == "__main__":

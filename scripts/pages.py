@@ -1,0 +1,14 @@
+"""Numbers that a script writes into a page of the documentation, between two comments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_part(page: Path, name: str, text: str) -> None:
+    """Put the text between ``<!-- NAME -->`` and ``<!-- end of NAME -->``; raises ValueError where they are missing."""
+    before, begin, rest = page.read_text("utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not begin or not end:
+        raise ValueError(f"{page} has no part called {name}")
+    page.write_text(f"{before}{begin}{text.rstrip()}\n{end}{after}", "utf-8")
