@@ -84,7 +84,11 @@ def scripts_flags() -> set[str]:
     return {flag for text in written for flag in FLAG.findall(text)}
 
 
-OTHERS = {"local-dir", "array", "gres", "requeue", "head"}  # of hf, of Slurm and of Ray
+HF = {"local-dir"}
+SLURM = {"nodes", "ntasks", "ntasks-per-node", "gpus-per-node", "cpus-per-task", "requeue", "open-mode"}
+SLURM |= {"overlap", "nodelist", "exclude"}
+RAY = {"head", "port", "address", "block", "include-dashboard", "disable-usage-stats"}
+OTHERS = HF | SLURM | RAY
 
 
 def test_flags_that_messages_and_pages_name_exist() -> None:
