@@ -266,8 +266,8 @@ def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
             found = efficiencies(raw, kind, count)
             spread = f" ({min(found):.3f} to {max(found):.3f}, {len(found)} runs)" if len(found) > 1 else ""
             cells.append(f"{median(found):.3f}{spread}" if found else "")
-        memory = raw.cells.get(f"memory {count}")
-        lines.append(f"| {count} | {' | '.join(cells)} | {memory[0]:.0f} |" if memory else f"| {count} | |")
+        cells += [f"{each:.0f}" for each in raw.cells.get(f"memory {count}", [])[:1]] or [""]
+        lines.append(f"| {count} | {' | '.join(cells)} |")
     return lines
 
 
