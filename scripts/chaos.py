@@ -70,11 +70,15 @@ class Piece:
 
 @dataclass(frozen=True)
 class Event:
-    """at: the piece at which it is thrown, as a place in the undisturbed process. chance: chooses whom it hits."""
+    """at: the piece at which it is thrown, as a place in the undisturbed process. chance: chooses whom it hits.
+
+    held: the driver waits before it gives the piece, and the replica that is killed is that which is to have it.
+    """
 
     at: int
     kind: Kind
     chance: float = 0.0
+    held: bool = False
 
 
 @dataclass
@@ -138,10 +142,10 @@ class Nodes:
     def kill_head(self) -> None:
         self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
 
-    def replicas(self) -> list[int]:
-        """Processes of the replicas that run."""
-        actors = self._cluster.global_state.actor_table(None).values()
-        return sorted(each["Pid"] for each in actors if each["State"] == "ALIVE" and runs(each["Pid"]))
+    def replicas(self) -> dict[str, int]:
+        """Processes of the replicas that run, by the id of their actor."""
+        actors = self._cluster.global_state.actor_table(None).items()
+        return {name: each["Pid"] for name, each in sorted(actors) if each["State"] == "ALIVE" and runs(each["Pid"])}
 
     def stop(self) -> None:
         self._cluster.shutdown()
@@ -232,6 +236,10 @@ class Storm:
         self.left, self.told = sorted(events, key=lambda event: event.at), Told()
         self.lines, self.reached = Lines(folder.with_suffix(".trace")), -1
         self.seen: set[int] = set()  # processes of replicas
+        self.keys = [piece.key for piece in calm]
+        self.stopped: dict[str, str] = {}  # pieces that the driver waits with, and the actor that is to have each
+        stops = "\n".join(self.keys[event.at] for event in events if event.held)
+        folder.with_suffix(".stops").write_text(stops, "utf-8")
 
     def run(self) -> Told:
         """Raises Failure where the search ends otherwise than it must."""
@@ -259,10 +267,13 @@ class Storm:
         try:
             while driver.poll() is None:
                 self._read()
-                while self.left and self.left[0].at <= self.reached:
+                while self.left and self._due(self.left[0]):
                     event = self.left.pop(0)
                     self.told.thrown.append((event.kind, self.phase[event.at]))
                     self._throw(event, nodes, driver, before)
+                    if event.held:
+                        with self.folder.with_suffix(".go").open("a", encoding="utf-8") as file:
+                            file.write(f"{self.keys[event.at]}\n")
                     if event.kind in RESUMED:
                         return event.kind
                 time.sleep(0.01)
@@ -276,12 +287,18 @@ class Storm:
             driver.wait()
             self._read()
 
+    def _due(self, event: Event) -> bool:
+        return self.keys[event.at] in self.stopped if event.held else event.at <= self.reached
+
     def _throw(self, event: Event, nodes: Nodes, driver: subprocess.Popen[str], before: int) -> None:
-        self.seen |= {*nodes.replicas()}
-        if event.kind == "replica":
-            there = until(lambda: nodes.replicas() or driver.poll() is not None, "a replica to kill")
-            if there is not True:
-                os.kill(there[int(event.chance * len(there))], signal.SIGKILL)
+        self.seen |= {*nodes.replicas().values()}
+        if event.kind == "replica" and event.held:
+            victim = nodes.replicas()[self.stopped[self.keys[event.at]]]
+            os.kill(victim, signal.SIGKILL)
+            until(lambda: not runs(victim), "a replica to end")
+        elif event.kind == "replica":
+            there = [*until(nodes.replicas, "a replica to kill").values()]
+            os.kill(there[int(event.chance * len(there))], signal.SIGKILL)
         elif event.kind == "node":
             nodes.kill(event.chance)
         elif event.kind == "nodes":
@@ -311,6 +328,8 @@ class Storm:
                 self.told.given[line["key"]] += 1
                 self.told.started[line["key"]] += 1
                 self.reached = max(self.reached, self.place[line["key"]])
+            elif line["what"] == "stopped":
+                self.stopped[line["key"]] = line["actor"]
             elif line["what"] == "died":
                 self.told.deaths += 1
                 self.told.back += len(line["keys"])

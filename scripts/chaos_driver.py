@@ -3,6 +3,8 @@
     python scripts/chaos_driver.py TRACE search CONFIG --devices ray --ray-address HOST:PORT
 
 TRACE gets one JSON line for each piece when it is given to a replica (or filled here), and for each death of a replica.
+Before the pieces that stand in TRACE's neighbour with the suffix .stops are given, the process waits until they stand
+in the one with the suffix .go as well.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,10 +34,27 @@ class Trace:
     """The file. Lines are written whole, so that a process that is killed leaves none half."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stops = self._keys(".stops")
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def tell(self, what: str, **more: Any) -> None:
         os.write(self._file, json.dumps({"what": what, **more}).encode() + b"\n")
+
+    def stop(self, key: str, **more: Any) -> None:
+        """Wait where one should."""
+        if key not in self._stops or key in self._keys(".go"):
+            return
+        self.tell("stopped", key=key, **more)
+        parent = os.getppid()
+        while key not in self._keys(".go"):
+            time.sleep(0.01)
+            if os.getppid() != parent:
+                sys.exit("nobody is left to say go")
+
+    def _keys(self, suffix: str) -> set[str]:
+        path = self._path.with_suffix(suffix)
+        return {*path.read_text("utf-8").split()} if path.exists() else set()
 
 
 def key(task: Task) -> str:
@@ -65,7 +85,9 @@ def watch(trace: Trace) -> None:
     give, restart, deal = replicas._Replica.give, replicas._Replica._restart, Here.deal
 
     def given(self: Any, dealing: Any, place: int) -> None:
-        trace.tell("given", key=key(dealing.tasks[place]), phase=phase(), replica=self.name)
+        name = key(dealing.tasks[place])
+        trace.stop(name, actor=self.actor._actor_id.hex())
+        trace.tell("given", key=name, phase=phase(), replica=self.name)
         give(self, dealing, place)
 
     def restarted(self: Any, reason: str) -> None:
