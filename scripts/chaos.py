@@ -51,8 +51,8 @@ PROGRAM = Path(__file__).with_name("chaos_driver.py")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
 CONFIG = """\
 model: {type: transformer, path: "package:text"}
-dataset: {type: text, path: "package:text", tune: 96, choose: 128, report: 192}
-sampler: {order: random, steps: [8, 12], batch: 8}
+dataset: {type: text, path: "package:text", tune: 64, choose: 96, report: 128}
+sampler: {order: random, steps: [8, 12], batch: 4}
 objective: {metric: spelling}
 search: {strategy: tpe, trials: 13, together: 4, finalists: 2, auto_stop: false}
 output: unused
@@ -453,10 +453,10 @@ def main() -> int:
         told[seed] = Storm(config, work / f"seed-{seed}", calm, events, options.nodes).run()
         told[seed].differences = differences(work / "calm", work / f"seed-{seed}")
         print(f"seed {seed}: {told[seed].seconds:.0f} s", *told[seed].differences, sep="\n", file=sys.stderr)
-    text = "\n".join(table(told, calm)) + "\n"
+        text = "\n".join(table(told, calm)) + "\n"
+        if options.output is not None:
+            options.output.write_text(text, "utf-8")
     print(text, end="")
-    if options.output is not None:
-        options.output.write_text(text, "utf-8")
     most = max(each.rows(calm) for each in told.values()) / sum(piece.rows for piece in calm)
     return int(any(each.differences for each in told.values()) or most > 1.1)
 

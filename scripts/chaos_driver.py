@@ -21,13 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from mdm_tune.evaluation import Evaluator
 from mdm_tune.sampling import replicas
 from mdm_tune.sampling.pieces import Here, Task
-
-PHASES = {  # by the function that asks for the rows, the innermost first
-    "_pilot": "pilot",
-    "tune": "trials",
-}
 
 
 class Trace:
@@ -65,19 +61,23 @@ def key(task: Task) -> str:
     return digest.hexdigest()[:16]
 
 
-def phase() -> str:
-    """What the rows are for that are dealt now."""
-    frame = sys._getframe(1)
+def phase(task: Task) -> str:
+    """What the rows of a piece are for."""
+    given: dict[str, Any] = {}
+    while isinstance(task, partial):
+        given, task = {**task.keywords, **given}, task.func
+    if "seeds" not in given:
+        return "profile"
+    frame, found = sys._getframe(1), "trials"
     while frame is not None:
-        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
-        if module.startswith("mdm_tune.profile.profiles"):
-            return "profile"
-        if name in PHASES and module.startswith("mdm_tune.search"):
-            return PHASES[name]
-        if module in ("mdm_tune.search.scores", "mdm_tune.search.sharing") and "split" in frame.f_locals:
-            return str(frame.f_locals["split"].use)
+        if frame.f_code.co_name == "_pilot":
+            found = "pilot"
+        own = frame.f_locals.get("self")
+        if isinstance(own, Evaluator) and own.dataset is not None:
+            use = next(use for use, split in own.dataset.splits.items() if given["seeds"][0] in split.seeds)
+            found = found if use == "tune" else use
         frame = frame.f_back  # type: ignore[assignment]
-    return "start"
+    return found
 
 
 def watch(trace: Trace) -> None:
@@ -87,19 +87,19 @@ def watch(trace: Trace) -> None:
     def given(self: Any, dealing: Any, place: int) -> None:
         name = key(dealing.tasks[place])
         trace.stop(name, actor=self.actor._actor_id.hex())
-        trace.tell("given", key=name, phase=phase(), replica=self.name)
+        trace.tell("given", key=name, phase=phase(dealing.tasks[place]), replica=self.name)
         give(self, dealing, place)
 
     def restarted(self: Any, reason: str) -> None:
         keys = [key(dealing.tasks[place]) for dealing, place in self.given.values() if not dealing.closed]
-        trace.tell("died", replica=self.name, keys=keys, phase=phase())
+        trace.tell("died", replica=self.name, keys=keys)
         restart(self, reason)
 
     def dealt(self: Here, tasks: Iterable[Task]) -> Iterator[Any]:
-        tasks = [*tasks]
-        for task, answer in zip(tasks, deal(self, tasks), strict=True):
+        for task in tasks:
+            (answer,) = deal(self, [task])
             rows = answer.denoiser_rows if hasattr(answer, "denoiser_rows") else answer[4]
-            trace.tell("filled", key=key(task), phase=phase(), rows=rows)
+            trace.tell("filled", key=key(task), phase=phase(task), rows=rows)
             yield answer
 
     replicas._Replica.give, replicas._Replica._restart = given, restarted  # type: ignore[method-assign]
