@@ -21,15 +21,14 @@ def test_a_search_on_a_cluster_on_which_everything_dies_once(tmp_path: Path) -> 
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG, "utf-8")
     calm = undisturbed(config, tmp_path / "calm")
-    first = {phase: [piece.phase for piece in calm].index(phase) for phase in PHASES}
-    trials = [place for place, piece in enumerate(calm) if piece.phase == "trials"]
+    places = {phase: [place for place, piece in enumerate(calm) if piece.phase == phase] for phase in PHASES}
     events = [
-        Event(first["profile"] + 2, "replica", held=True),
-        Event(first["pilot"] + 1, "add", held=True),
-        Event(trials[1], "node", held=True),
-        Event(trials[-1], "torn", held=True),
-        Event(first["choose"] + 1, "replica", held=True),
-        Event(first["report"] + 1, "driver", held=True),
+        Event(places["profile"][2], "replica", held=True),
+        Event(places["pilot"][1], "add", held=True),
+        Event(places["trials"][1], "node", held=True),
+        Event(places["trials"][-1], "torn", held=True),
+        Event(places["choose"][1], "replica", held=True),
+        Event(places["report"][-1], "driver", held=True),
     ]
     told = Storm(config, tmp_path / "storm", calm, events, nodes=2).run()
     assert [kind for kind, _ in told.thrown] == [event.kind for event in events]
