@@ -139,8 +139,12 @@ class Nodes:
         nodes = sorted(self._cluster.worker_nodes, key=lambda node: str(node.raylet_socket_name))
         self._cluster.remove_node(nodes[int(chance * len(nodes))], allow_graceful=False)
 
-    def kill_head(self) -> None:
-        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+    def kill_head(self, whole: bool) -> None:
+        """Kill the head node, or only the process by which a driver and its replicas there belong to the cluster."""
+        if whole:
+            self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
+        else:
+            self._cluster.head_node.kill_raylet(check_alive=False)
 
     def replicas(self) -> dict[str, int]:
         """Processes of the replicas that run, by the id of their actor."""
@@ -307,7 +311,7 @@ class Storm:
         elif event.kind == "add":
             nodes.add()
         elif event.kind == "head":
-            nodes.kill_head()
+            nodes.kill_head(event.chance < 0.5)
             until(lambda: driver.poll() is not None, "the driver to end after the head node")
             text = said(self.folder)[before:]
             if driver.returncode != 1 or "--resume" not in text or "Traceback" in text or len(text.splitlines()) > 5:
@@ -324,7 +328,7 @@ class Storm:
         for line in self.lines.new():
             if line["what"] == "given":
                 if line["key"] not in self.place:
-                    raise Failure(f"a piece of {line['phase']} was dealt that one process does not have")
+                    raise Failure("a piece was dealt that one process does not have")
                 self.told.given[line["key"]] += 1
                 self.told.started[line["key"]] += 1
                 self.reached = max(self.reached, self.place[line["key"]])
@@ -357,7 +361,7 @@ def planned(calm: Sequence[Piece], seed: int, events: int, kills: int, nodes: in
     first = chance.randrange(len(phases))
     found += [Event(somewhere(first + number), "torn" if number % 2 else "driver") for number in range(kills)]
     if head:  # the new cluster has all its nodes
-        found.append(Event(min(1 + max(event.at for event in found), len(calm) - 1), "head"))
+        found.append(Event(min(1 + max(event.at for event in found), len(calm) - 1), "head", (seed % 2) / 2))
     return found
 
 

@@ -87,7 +87,7 @@ def watch(trace: Trace) -> None:
     def given(self: Any, dealing: Any, place: int) -> None:
         name = key(dealing.tasks[place])
         trace.stop(name, actor=self.actor._actor_id.hex())
-        trace.tell("given", key=name, phase=phase(dealing.tasks[place]), replica=self.name)
+        trace.tell("given", key=name, replica=self.name)
         give(self, dealing, place)
 
     def restarted(self: Any, reason: str) -> None:

@@ -28,12 +28,14 @@ from mdm_tune.profile.measuring import measure
 from mdm_tune.profile.predicting import Question
 from mdm_tune.sampling import pieces
 from mdm_tune.sampling import replicas as replicas_module
+from mdm_tune.sampling.actors import Actor, Failed
 from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import Here, Pool, predict
 from mdm_tune.sampling.plans import QuotaPlan
 from mdm_tune.sampling.replicas import DEATHS, DEPTH, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
+from mdm_tune.version import package_versions
 from tests.helpers import even_counts, plan, same_plan, seeds
 from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, leave, text, tight
 
@@ -299,6 +301,24 @@ def test_a_replica_that_is_killed_gives_its_pieces_to_the_others_and_comes_back(
         assert torch.equal(found.tokens, whole.tokens) and found.denoiser_rows == whole.denoiser_rows
         after = pids(chains)
         assert len(after) == 2 and before[victim] not in after and before[1 - victim] in after
+
+
+def test_a_replica_that_was_started_again_unseen_works_on(tmp_path: Path) -> None:
+    """Nothing was asked of it when it died, so that the next piece is the first that it is asked."""
+    law, versions = chain("cpu"), package_versions("transformers")
+    replica = Actor("replica 1 on cpu", chain, "cpu", None, versions)
+    assert replica.run(_pid) == os.getpid()
+    assert isinstance(replica.denoiser, type(law))
+    failed = Actor("replica 1 on cpu", chain, "cpu", None, {**versions, "torch": "0.1"}).run(_pid)
+    assert isinstance(failed, Failed) and "other versions of packages: torch" in str(failed.error)
+
+
+def test_a_replica_that_dies_while_it_is_asked_is_left_out(chains: Replicas) -> None:
+    """A search asks at its end whether batches were halved, and ends well whoever dies then."""
+    before = pids(chains)
+    os.kill(before[0], signal.SIGKILL)
+    assert set(chains.working_batches(4).values()) == {4}
+    assert len(pids(chains)) == 2
 
 
 def test_rows_that_end_every_replica_end_the_run(faults: Replicas) -> None:

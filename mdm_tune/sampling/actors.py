@@ -55,7 +55,11 @@ class Actor:
 
     def run(self, task: Task) -> Any:
         """The answer to a task, or the error that it raised."""
-        assert self.denoiser is not None  # it is ready
+        if self.denoiser is None:  # started again while nothing was asked of it, so that nobody saw that it had died
+            built = self.ready()
+            if isinstance(built, Failed):
+                return built
+        assert self.denoiser is not None
         try:
             return task(self.denoiser, self.device)
         except Exception as error:

@@ -178,11 +178,15 @@ class Replicas:
         import ray
         from ray.exceptions import RayError
 
-        refs = {replica.name: replica.actor.run.remote(task) for replica in self._replicas if replica.ready}
+        asked = [(replica, replica.actor.run.remote(task)) for replica in self._replicas if replica.ready]
         found = {}
-        for name, ref in refs.items():
-            with suppress(RayError):
-                found[name] = ray.get(ref)
+        for replica, ref in asked:
+            try:
+                found[replica.name] = ray.get(ref)
+            except RayError as error:
+                with self._lock:
+                    if replica.ready:  # else a call that deals has seen it
+                        replica._died(ref, error)
         return found
 
     def _join_cluster(self, resources: Mapping[str, float], devices: RayDevices) -> None:
