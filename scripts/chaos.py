@@ -218,8 +218,10 @@ def drive(config: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
 
 
 def undisturbed(config: Path, folder: Path) -> list[Piece]:
-    """The search in one process without Ray."""
-    if (code := drive(config, folder, "--devices", "cpu").wait()) != 0:
+    """The search in one process without Ray; what is there already is taken."""
+    if (folder / "search.json").exists():
+        pass
+    elif (code := drive(config, folder, "--devices", "cpu").wait()) != 0:
         raise Failure(f"the undisturbed search ended with {code}: {said(folder)}")
     return [Piece(line["key"], line["phase"], line["rows"]) for line in Lines(folder.with_suffix(".trace")).new()]
 
@@ -240,6 +242,7 @@ class Storm:
         self.left, self.told = sorted(events, key=lambda event: event.at), Told()
         self.lines, self.reached = Lines(folder.with_suffix(".trace")), -1
         self.seen: set[int] = set()  # processes of replicas
+        self.at_work = False  # whether the present driver has dealt something
         self.keys = [piece.key for piece in calm]
         self.stopped: dict[str, str] = {}  # pieces that the driver waits with, and the actor that is to have each
         stops = "\n".join(self.keys[event.at] for event in events if event.held)
@@ -266,7 +269,7 @@ class Storm:
     def _attempt(self, nodes: Nodes, resume: bool) -> str:
         """One driver from its start to its end; which event has ended it, or "end"."""
         flags = ["--devices", "ray", "--ray-address", nodes.address, *(["--resume"] if resume else [])]
-        before = len(said(self.folder))
+        before, self.at_work = len(said(self.folder)), False
         driver = drive(self.config, self.folder, *flags)
         try:
             while driver.poll() is None:
@@ -292,7 +295,9 @@ class Storm:
             self._read()
 
     def _due(self, event: Event) -> bool:
-        return self.keys[event.at] in self.stopped if event.held else event.at <= self.reached
+        if event.held:
+            return self.keys[event.at] in self.stopped
+        return event.at <= self.reached and (event.kind != "head" or self.at_work)
 
     def _throw(self, event: Event, nodes: Nodes, driver: subprocess.Popen[str], before: int) -> None:
         self.seen |= {*nodes.replicas().values()}
@@ -329,6 +334,7 @@ class Storm:
             if line["what"] == "given":
                 if line["key"] not in self.place:
                     raise Failure("a piece was dealt that one process does not have")
+                self.at_work = True
                 self.told.given[line["key"]] += 1
                 self.told.started[line["key"]] += 1
                 self.reached = max(self.reached, self.place[line["key"]])
@@ -439,7 +445,9 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=10, help="of each seed, besides killed drivers")
     parser.add_argument("--kills", type=int, default=2, help="of each seed's drivers, besides that of the dead head")
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="where to keep the run folders")
+    parser.add_argument(
+        "--work", type=Path, help="where to keep the run folders, that of the undisturbed process for later calls"
+    )
     parser.add_argument("--output", type=Path, help="also write the tables here")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="chaos-runs-"))
