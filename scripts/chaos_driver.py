@@ -82,7 +82,7 @@ def phase(task: Task) -> str:
 
 def watch(trace: Trace) -> None:
     """Have this process write down its pieces."""
-    give, restart, deal = replicas._Replica.give, replicas._Replica._restart, Here.deal
+    give, die, deal = replicas._Replica.give, replicas._Replica._died, Here.deal
 
     def given(self: Any, dealing: Any, place: int) -> None:
         name = key(dealing.tasks[place])
@@ -90,10 +90,10 @@ def watch(trace: Trace) -> None:
         trace.tell("given", key=name, replica=self.name)
         give(self, dealing, place)
 
-    def restarted(self: Any, reason: str) -> None:
+    def died(self: Any, ref: Any, error: Exception) -> None:
         keys = [key(dealing.tasks[place]) for dealing, place in self.given.values() if not dealing.closed]
         trace.tell("died", replica=self.name, keys=keys)
-        restart(self, reason)
+        die(self, ref, error)
 
     def dealt(self: Here, tasks: Iterable[Task]) -> Iterator[Any]:
         for task in tasks:
@@ -102,7 +102,7 @@ def watch(trace: Trace) -> None:
             trace.tell("filled", key=key(task), phase=phase(task), rows=rows)
             yield answer
 
-    replicas._Replica.give, replicas._Replica._restart = given, restarted  # type: ignore[method-assign]
+    replicas._Replica.give, replicas._Replica._died = given, died  # type: ignore[method-assign]
     Here.deal = dealt  # type: ignore[method-assign]
 
 
