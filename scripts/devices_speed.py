@@ -5,7 +5,8 @@
 One law's exact predictions, as if each denoiser row took 50 ms in batches of 8: the replica computes them, in a
 millisecond, and sleeps for the rest. So 64 replicas fit on a machine of two cores, and what is seen is how they are
 kept busy and what the driver costs. Efficiency is T1 / (n * Tn): T1 is what one replica takes, its rows times 50 ms
-where it was not measured, and Tn what n take. Every cell is the whole thing: trials with their proposals, records and
+where it was not measured, and Tn what n take. "At most" is what replicas without any delay would reach, since
+pieces wait for those that they depend on. Every cell is the whole thing: trials with their proposals, records and
 races; a profile with the choice of its points; a confirmation with its metric, intervals and records.
 
 Sizes: batches of 8 rows, 8 steps, 128 tune, 256 choose and 512 report examples, three finalists, four baselines; up to
@@ -16,11 +17,12 @@ run that was stopped goes on; remove the file to measure anew. It takes about 40
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +48,7 @@ from mdm_tune.profile.measuring import measure
 from mdm_tune.sampling import replicas as module
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Pool, filling, predict
+from mdm_tune.sampling.pieces import Pool, Task, filling, predict
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules import Beta, parse_schedule
@@ -191,7 +193,7 @@ class Raw:
     def add(self, name: str, value: Any) -> None:
         self.cells.setdefault(name, []).append(value)
         self.path.write_text(json.dumps(self.cells, indent=1), "utf-8")
-        print(name, value, flush=True)
+        print(name, value if not name.startswith("pieces") else "", flush=True)
 
 
 def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> None:
@@ -204,7 +206,7 @@ def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> N
                     pool._add("cpu", 1, num_cpus=1)
                 pool.wait_until_ready()
             pool.wait_until_ready()
-            sizes = SMALL if count <= SMALL_UP_TO else SIZES
+            sizes = sizes_of(count)
             for kind in kinds:
                 while raw.lacks(f"{kind} {count}", repeats(kind, count)):
                     began = time.monotonic()
@@ -212,6 +214,65 @@ def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> N
                     raw.add(f"{kind} {count}", [time.monotonic() - began, rows])
             if raw.lacks(f"memory {count}", 1):
                 raw.add(f"memory {count}", median(pool.ask_each(private)))
+
+
+class Counting(Sleeper):
+    """Takes no time, and counts its rows."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.rows = 0
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        self.rows += len(tokens)
+        return super().__call__(tokens, wanted)
+
+
+class Counted:
+    """This process as a pool. deals: by call the rows of each piece."""
+
+    vocab_size, mask_id, copies = LAW.vocab_size, LAW.mask_id, 1
+
+    def __init__(self) -> None:
+        self.denoiser = Counting()
+        self.deals: list[list[int]] = []
+
+    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        self.deals.append(deal := [])
+        for task in tasks:
+            before = self.denoiser.rows
+            answer = task(self.denoiser, "cpu")
+            deal.append(self.denoiser.rows - before)
+            yield answer
+
+    def working_batches(self, batch: int) -> dict[str, int]:
+        return {}
+
+
+def measure_pieces(raw: Raw, kinds: Sequence[str]) -> None:
+    """The pieces of each kind of work in their order, and which of them wait for others."""
+    for kind in kinds:
+        for sizes in (SMALL, SIZES):
+            name = f"pieces {kind} {sizes['report']}"
+            if raw.lacks(name, 1):
+                WORK[kind](pool := Counted(), sizes)
+                raw.add(name, pool.deals)
+
+
+def bound(raw: Raw, kind: str, count: int) -> float:
+    """The efficiency of so many replicas that lose no time, each piece given to the one that is first free."""
+    (deals,) = raw.cells[f"pieces {kind} {sizes_of(count)['report']}"]
+    seconds = 0
+    for deal in deals:
+        free = [0] * count
+        for rows in deal:
+            heapq.heapreplace(free, free[0] + rows)
+        seconds += max(free)
+    return sum(map(sum, deals)) / (count * seconds)
+
+
+def sizes_of(count: int) -> dict[Use, int]:
+    return SMALL if count <= SMALL_UP_TO else SIZES
 
 
 def repeats(kind: str, count: int) -> int:
@@ -264,8 +325,9 @@ def table(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> list[str]:
         cells = []
         for kind in kinds:
             found = efficiencies(raw, kind, count)
-            spread = f" ({min(found):.3f} to {max(found):.3f}, {len(found)} runs)" if len(found) > 1 else ""
-            cells.append(f"{median(found):.3f}{spread}" if found else "")
+            spread = f" ({min(found):.2f} to {max(found):.2f}, {len(found)} runs)" if len(found) > 1 else ""
+            most = f", at most {bound(raw, kind, count):.2f}"
+            cells.append(f"{median(found):.2f}{spread}{most}" if found else "")
         cells += [f"{each:.0f}" for each in raw.cells.get(f"memory {count}", [])[:1]] or [""]
         lines.append(f"| {count} | {' | '.join(cells)} |")
     return lines
@@ -315,6 +377,7 @@ def main() -> None:
     raw = Raw(options.raw)
     if not options.no_calls and raw.lacks("call", 6):
         measure_calls(raw)
+    measure_pieces(raw, kinds)
     if any(raw.lacks(f"{kind} {count}", repeats(kind, count)) for kind in kinds for count in counts):
         measure_sleeping(raw, counts, kinds)
     lines = table(raw, counts, kinds)
