@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,12 @@ def leave(denoiser: object, device: str, *, folder: Path, number: int) -> int:
     """A task that leaves a file behind."""
     (folder / str(number)).touch()
     return number
+
+
+def meet(denoiser: object, device: str, *, folder: Path, own: str, other: str) -> bool:
+    """A task that leaves a file behind and ends when another one's is there; whether it came within a minute."""
+    (folder / own).touch()
+    end = time.monotonic() + 60
+    while not (folder / other).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return (folder / other).exists()

@@ -37,7 +37,7 @@ from mdm_tune.sampling.replicas import DEATHS, DEPTH, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.version import package_versions
 from tests.helpers import even_counts, plan, same_plan, seeds
-from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, leave, text, tight
+from tests.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_for, chain, faulty, leave, meet, text, tight
 
 
 def fill(pool: Pool | Denoiser, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
@@ -183,11 +183,20 @@ def test_replicas_work_on_while_answers_are_used(chains: Replicas, tmp_path: Pat
     while len(list(tmp_path.iterdir())) < room and time.monotonic() < end:
         time.sleep(0.02)
     assert len(list(tmp_path.iterdir())) >= room
-    assert len(made) <= room + 2 + (DEPTH + 1) * chains.copies
+    assert len(made) <= room + 2 + (DEPTH + 2) * chains.copies
     assert [next(answers) for _ in range(room)] == list(range(1, room + 1))
     answers.close()
     tokens, options = question(chain("cpu"), "random", 5, 12)
     assert torch.equal(fill(chains, tokens, **options).tokens, fill(chain("cpu"), tokens, **options).tokens)
+
+
+@pytest.mark.parametrize("pairs", [[("a", "b"), ("b", "a")], [("long", "last"), ("short", "short"), ("last", "long")]])
+def test_no_piece_waits_behind_another_while_a_replica_is_free(
+    chains: Replicas, tmp_path: Path, pairs: list[tuple[str, str]]
+) -> None:
+    """Two pieces that wait for each other, with a short one between them perhaps, end on two replicas alone."""
+    tasks = [partial(meet, folder=tmp_path, own=own, other=other) for own, other in pairs]
+    assert list(chains.deal(tasks)) == [True] * len(pairs)
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -146,9 +146,7 @@ class Replicas:
             while not dealing.over:
                 with self._lock:  # other calls deal in threads of their own
                     self._grow()
-                    for replica in self._replicas:
-                        while replica.takes_more and (place := dealing.next()) is not None:
-                            replica.give(dealing, place)
+                    self._hand_out(dealing)
                     if dealing.over:
                         return
                     self._wait()
@@ -164,6 +162,23 @@ class Replicas:
                 yield from dealing.in_order()
         finally:
             dealing.closed = True  # what is still under way for it is dropped when it comes
+
+    def _hand_out(self, dealing: _Dealing) -> None:
+        """Give a piece to each replica that has none, and the next one in advance while there are many.
+
+        The last pieces go to whoever is free first: in advance they could wait behind one that takes long.
+        """
+        ready = [replica for replica in self._replicas if replica.ready]
+        for held in range(DEPTH):
+            for replica in ready:
+                if len(replica.given) > held:
+                    continue
+                if held and not dealing.has_more_than(len(ready)):
+                    return
+                place = dealing.next()
+                if place is None:
+                    return
+                replica.give(dealing, place)
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
         """``asking.working_batch`` of each replica that runs, by its name in messages."""
@@ -271,7 +286,8 @@ class _Dealing:
     """
 
     def __init__(self, tasks: Iterator[Task]) -> None:
-        self._source, self._made, self._returned = tasks, 0, 0
+        self._source, self._made = tasks, deque[Task]()
+        self._given, self._returned = 0, 0
         self._exhausted = False
         self.tasks: dict[int, Task] = {}
         self.back: list[int] = []
@@ -283,22 +299,30 @@ class _Dealing:
     @property
     def over(self) -> bool:
         """Whether every answer was returned."""
-        return self._exhausted and self._returned == self._made
+        return self._exhausted and not self._made and self._returned == self._given
 
     def next(self) -> int | None:
         """The place of the next task to be given out; None where there is none, or one before it has failed."""
         if self.back:
             self.back.sort()
             return self.back.pop(0)
-        if self._exhausted or any(isinstance(answer, Failed) for answer in self.answers.values()):
+        if not self.has_more_than(0):
             return None
-        task = next(self._source, None)
-        if task is None:
-            self._exhausted = True
-            return None
-        self.tasks[self._made] = task
-        self._made += 1
-        return self._made - 1
+        self.tasks[self._given] = self._made.popleft()
+        self._given += 1
+        return self._given - 1
+
+    def has_more_than(self, count: int) -> bool:
+        """Whether more tasks are to be given out; so many and one more are made for that."""
+        if any(isinstance(answer, Failed) for answer in self.answers.values()):
+            return len(self.back) > count
+        while not self._exhausted and len(self.back) + len(self._made) <= count:
+            task = next(self._source, None)
+            if task is None:
+                self._exhausted = True
+            else:
+                self._made.append(task)
+        return len(self.back) + len(self._made) > count
 
     def answered(self, place: int, answer: Any) -> None:
         """An answer has come."""
@@ -363,10 +387,6 @@ class _Replica:
     @property
     def pending(self) -> list[Any]:
         return [*self.given, *(ref for ref in (self.placing, self.building) if ref is not None)]
-
-    @property
-    def takes_more(self) -> bool:
-        return self.ready and len(self.given) < DEPTH
 
     def give(self, dealing: _Dealing, place: int) -> None:
         from ray.exceptions import RayError
