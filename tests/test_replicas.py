@@ -303,7 +303,7 @@ def test_a_replica_that_is_killed_gives_its_pieces_to_the_others_and_comes_back(
     law = chain("cpu")
     tokens, options = question(law, "confidence", 12, law.length)
     whole = fill(Here(law), tokens, **options)
-    for victim in (0, 1, 0):
+    for victim in (0, 1):
         before = pids(chains)
         os.kill(before[victim], signal.SIGKILL)
         found = fill(chains, tokens, **options)

@@ -49,8 +49,9 @@ class Actor:
                 if self.device.startswith("cuda"):
                     torch.cuda.set_device(self.device)  # kernels of others run on the current device
                 self.denoiser = self.make(self.device)
-        except Exception as error:
-            return Failed(_portable(error, self.name))
+        except Exception as error:  # the driver has built the same before
+            more = "every node needs the same files under the same paths, as on a shared file system"
+            return Failed(_portable(error, self.name, more))
         return self.denoiser.vocab_size, self.denoiser.mask_id
 
     def run(self, task: Task) -> Any:
@@ -82,11 +83,11 @@ def _node() -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _portable(error: Exception, name: str) -> Exception:
+def _portable(error: Exception, name: str, more: str = "") -> Exception:
     """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
     where, known = f"{name}, node {_node()}", error
     if type(error) in (InputError, RunError):
-        known = type(error)(f"{error} (in {where})")
+        known = type(error)(f"{error} (in {where}{more and f'; {more}'})")
     elif isinstance(error, ForeignFailure):
         known = ForeignFailure(error.what, error.said, error.remedy, f"{error.place} in {where}".strip(), error.verb)
     known.add_note(f"{where}:\n{traceback.format_exc()}")

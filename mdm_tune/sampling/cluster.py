@@ -136,21 +136,23 @@ def _connected(ray: Any, address: str | None) -> Iterator[Resources]:
         yield dict(ray.cluster_resources())
         return
     given = "--ray-address" if address else "RAY_ADDRESS"
-    where = _found(given, address or os.environ.get("RAY_ADDRESS"))
+    asked = address or os.environ.get("RAY_ADDRESS")
+    where = _found(given, asked)
+    # Ray starts a cluster on a machine with a token so that it asks for that. One that does not ask for it works with
+    # no process that does.
+    with_token = {"RAY_AUTH_MODE": "token"} if asked == "auto" and _has_token() else {}
     said: list[str] = []
     try:
-        with _environment(OF_DRIVER | ({"RAY_AUTH_MODE": "token"} if _has_token() else {})):
+        with _environment(OF_DRIVER | with_token):
             _forget_authentication()
             with _own_signals(), _hushed(said):
                 ray.init(address=where, **_silence())
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()
         if "Unauthenticated" in "".join(said):
-            found = "another one" if _has_token() else "none"
             raise InputError(
-                f"{given}: the cluster at {shown(where)} wants a token, and {found} was found; copy ~/.ray/auth_token "
-                "of the machine that started the cluster, or set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, with "
-                "RAY_AUTH_MODE=token"
+                f"{given}: the cluster at {shown(where)} asks for a token; set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token to the token of the machine that started it"
             ) from None
         if "ersion mismatch" in str(error):
             raise InputError(
@@ -258,7 +260,7 @@ def _own_token() -> dict[str, str]:
 
 
 def _has_token() -> bool:
-    """Whether there is a token for a cluster; one that asks for none does not mind it."""
+    """Whether this machine has a token for clusters."""
     given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     try:
         return bool(given) or (Path.home() / ".ray" / "auth_token").is_file()

@@ -123,7 +123,8 @@ class Replicas:
                 dealing.close()
             if ray.is_initialized():
                 for replica in self._replicas:
-                    ray.kill(replica.actor)
+                    with suppress(Exception):  # one whose creation fails meanwhile
+                        ray.kill(replica.actor)
         finally:
             self._replicas.clear()
             self._stack.close()
