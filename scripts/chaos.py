@@ -48,7 +48,12 @@ PHASES = ("profile", "pilot", "trials", "choose", "report")
 LIMIT = 300.0  # seconds that anything may take that must happen
 TORN = b'{"op_code":6,"worker_id":"torn'
 PROGRAM = Path(__file__).with_name("chaos_driver.py")
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
+QUIET = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "OMP_NUM_THREADS": "1",
+}
 CONFIG = """\
 model: {type: transformer, path: "package:text"}
 dataset: {type: text, path: "package:text", tune: 64, choose: 96, report: 128}

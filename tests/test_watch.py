@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -101,3 +102,18 @@ def test_stderr_while_a_cluster_is_joined(capfd: pytest.CaptureFixture[str]) -> 
         assert said == ["one\n"] and capfd.readouterr().err == ""
         os.write(2, b"after\n")
         assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_process_that_is_ended_from_inside_says_so(ended: bool) -> None:
+    """As Ray ends one whose cluster dies while it joins."""
+    code = f"""
+import os
+from mdm_tune.sampling.watch import told_if_ended
+with told_if_ended("it's gone: 100 %"):
+    {ended} and os._exit(1)
+os._exit(1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("it's gone: 100 %\n" if ended else "")

@@ -20,6 +20,7 @@ from typing import Any
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.messages import cut, shown, system_reason
 from mdm_tune.sampling import keeper
+from mdm_tune.sampling.watch import told_if_ended
 from mdm_tune.scratch import locked_folder, remove_dead
 
 __all__ = ["Resources", "connected", "require_ray", "started"]
@@ -141,11 +142,15 @@ def _connected(ray: Any, address: str | None) -> Iterator[Resources]:
     # Ray starts a cluster on a machine with a token so that it asks for that. One that does not ask for it works with
     # no process that does.
     with_token = {"RAY_AUTH_MODE": "token"} if asked == "auto" and _has_token() else {}
+    lost = (
+        f"error: the cluster at {shown(where)} went away while this command was joining it; see that it is up, and run "
+        "the command again, a search with --resume"
+    )
     said: list[str] = []
     try:
         with _environment(OF_DRIVER | with_token):
             _forget_authentication()
-            with _own_signals(), _hushed(said):
+            with told_if_ended(lost), _own_signals(), _hushed(said):
                 ray.init(address=where, **_silence())
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import socket
+import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 from mdm_tune.errors import RunError
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "told_if_ended"]
 
 LOOK = 2.0  # seconds between two looks
 PATIENCE = 20.0  # seconds without an answer after which the head is taken to be dead; some are started again
@@ -57,3 +59,20 @@ def _answers(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextmanager
+def told_if_ended(text: str) -> Iterator[None]:
+    """Have a text written on stderr where this process is ended inside the block: Ray does that without a message.
+
+    Another process waits for the end of the block or of this process, whichever comes first.
+    """
+    command = ["sh", "-c", 'read -r line || printf "%s\\n" "$1" >&2', "sh", text]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as other:
+        try:
+            yield
+        finally:
+            assert other.stdin is not None
+            with suppress(OSError):
+                other.stdin.write(b"\n")
+                other.stdin.flush()
