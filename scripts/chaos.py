@@ -418,6 +418,22 @@ def compared(one: Any, two: Any, where: str = "") -> list[str]:
 # -- what is told
 
 
+PAGE = [
+    "# Searches whose replicas, nodes and drivers are killed",
+    "",
+    "Each seed is one search of the bundled text model on a simulated cluster of three nodes, on one machine. An event is "
+    "thrown when a given piece of rows is dealt. Places and kinds follow from the seed, and each phase has its turn. After "
+    "every killed driver the search goes on with `--resume`, at the end on a new cluster after the head has died (in odd "
+    "seeds only the process by which the driver belongs to the cluster). Then search.json, schedule.yaml, "
+    "search-scores.jsonl and profile-values.json are compared with those of one process without Ray: every digit must be "
+    "the same but for times and names of devices.",
+    "",
+    "A row counts each time that a replica began with it, so that what was lost counts too. "
+    "`python scripts/chaos.py --output docs/chaos.md` makes this page; a short form is tests/ray/test_chaos.py.",
+    "",
+]
+
+
 def table(told: Mapping[int, Told], calm: Sequence[Piece]) -> list[str]:
     """Markdown: events by kind and phase, and what each seed cost."""
     thrown = Counter(event for each in told.values() for event in each.thrown)
@@ -470,7 +486,7 @@ def main() -> int:
         told[seed] = Storm(config, work / f"seed-{seed}", calm, events, options.nodes).run()
         told[seed].differences = differences(work / "calm", work / f"seed-{seed}")
         print(f"seed {seed}: {told[seed].seconds:.0f} s", *told[seed].differences, sep="\n", file=sys.stderr)
-        text = "\n".join(table(told, calm)) + "\n"
+        text = "\n".join([*PAGE, *table(told, calm)]) + "\n"
         if options.output is not None:
             options.output.write_text(text, "utf-8")
     print(text, end="")
