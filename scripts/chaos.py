@@ -421,14 +421,14 @@ def compared(one: Any, two: Any, where: str = "") -> list[str]:
 PAGE = [
     "# Searches whose replicas, nodes and drivers are killed",
     "",
-    "Each seed is one search of the bundled text model on a simulated cluster of three nodes, on one machine. An event is "
-    "thrown when a given piece of rows is dealt. Places and kinds follow from the seed, and each phase has its turn. After "
-    "every killed driver the search goes on with `--resume`, at the end on a new cluster after the head has died (in odd "
-    "seeds only the process by which the driver belongs to the cluster). Then search.json, schedule.yaml, "
-    "search-scores.jsonl and profile-values.json are compared with those of one process without Ray: every digit must be "
+    "Each seed is one search of the bundled text model on a simulated cluster of three nodes, on one machine. An event",
+    "is thrown when a given piece of rows is dealt. Places and kinds follow from the seed, and each phase has a turn.",
+    "After every killed driver the search goes on with `--resume`, at the end on a new cluster after the head has died",
+    "(in odd seeds only the process by which the driver belongs to the cluster). Then search.json, schedule.yaml,",
+    "search-scores.jsonl and profile-values.json are compared with those of a process without Ray: all digits must be",
     "the same but for times and names of devices.",
     "",
-    "A row counts each time that a replica began with it, so that what was lost counts too. "
+    "A row counts each time that a replica began with it, so that what was lost counts too.",
     "`python scripts/chaos.py --output docs/chaos.md` makes this page; a short form is tests/ray/test_chaos.py.",
     "",
 ]
