@@ -55,7 +55,8 @@ class Own:
         with self.lock:
             self.file.seek(0)
             assert "threading" in self.file.read()
-            return torch.zeros(int(wanted.sum()), 2)
+        ones = (tokens == 1).sum(1).float()[wanted.nonzero()[:, 0]] / 4
+        return torch.stack([ones, torch.zeros_like(ones)], 1)
 
 def build():
     own = Own()
@@ -173,8 +174,8 @@ def own(folder: Path, then: str) -> Config:
     (folder / "own.py").write_text(BUILD.format(then=then))
     text = (
         "model: {type: custom, target: own.py:build}\nsampler: {steps: [2], order: random}\n"
-        "objective: {metric: nelbo}\ndataset: {type: records, path: rows.jsonl, prompt: '{p}', answer: '{a}', "
-        "generation_length: 4}\n"
+        "objective: {metric: nelbo}\ndataset: {type: jsonl, path: rows.jsonl, prompt: '{p}', answer: '{a}', "
+        "generation_length: 4, tune: 10, choose: 10, report: 10}\n"
     )
     (folder / "c.yaml").write_text(text)
     rows = [
