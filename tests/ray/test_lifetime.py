@@ -83,7 +83,7 @@ def alive(process: int) -> bool:
 @pytest.mark.parametrize("moment", [starting, working])
 @pytest.mark.parametrize("how", ["ctrl-c", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_signal_ends_all_of_it(home: Path, how: str, moment: Callable[[Path], bool]) -> None:
-    process = started(home, "--json", "--set", "search.trials=50")
+    process = started(home, "--json", "--quiet", "--set", "search.trials=50")
     wait_for(lambda: moment(home), process)
     seen = {each for folder in folders(home) for each in keeper._users(folder)}
     if how == "ctrl-c":
