@@ -447,3 +447,21 @@ def test_few_values_that_are_alike_are_no_reason_to_end() -> None:
     sizes: dict[Use, int] = {"tune": 16, "choose": 16, "report": 16}
     budget, _ = run(Given(lambda setting, use, examples: np.zeros(len(examples)), sizes), replace(SETTINGS, trials=5))
     assert budget.trials == 5 and budget.ended is None
+
+
+def test_trials_that_fill_a_batch_up_later_have_their_cost() -> None:
+    """All of a batch costs the same here; what was written before it was filled up stays as it was."""
+    settings, storage = replace(SETTINGS, racing=False, auto_stop=False), InMemoryStorage()
+    tuned(Given(noise), replace(settings, trials=4), storage=storage)
+    before = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
+    tuned(Given(noise), replace(settings, trials=6), storage=storage)
+    costs = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
+    rows = 8 * SIZES["tune"]  # a call each
+    assert len(before) == 4 and costs == dict.fromkeys(range(6), (rows, rows * 16)) == {**costs, **before}
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 1000])
+def test_shares_add_up(total: int) -> None:
+    for count in range(1, 9):
+        shares = tuning._shared(total, count)
+        assert sum(shares) == total and len(shares) == count and max(shares) - min(shares) <= 1

@@ -192,7 +192,7 @@ class _Bench:
     def _score(
         self, settings: Mapping[int, Setting], before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
     ) -> dict[int, tuple[float, dict[str, Any]]]:
-        """Value and record of every trial of the batch; the first one's cost is that of all.
+        """Value and record of every trial of the batch, with an equal share of what the batch has cost.
 
         looks: of each trial, told of every one that it survives: its value so far, by the examples behind that.
         """
@@ -211,10 +211,14 @@ class _Bench:
                 looks[number][examples] = value
 
             lead = self._incumbent(before) if self.settings.racing or self.in_time is not None else None
-            rows, racing = self._rows_left(before), self.settings.racing
-            scored, cost = race(self.evaluator, wanted, lead, rows, report, racing=racing, in_time=self.in_time)
+            left, racing = self._rows_left(before), self.settings.racing
+            scored, cost = race(self.evaluator, wanted, lead, left, report, racing=racing, in_time=self.in_time)
+        seconds = (time.monotonic() - began) / len(settings)  # the proposals' time included
+        shares = zip(
+            _shared(cost.denoiser_rows, len(settings)), _shared(cost.denoiser_tokens, len(settings)), strict=True
+        )
         records: dict[int, tuple[float, dict[str, Any]]] = {}
-        for number, setting in settings.items():
+        for (number, setting), (rows, tokens) in zip(settings.items(), shares, strict=True):
             found = known.get(setting.key) or scored[fresh[setting.key]]
             new = number in wanted
             records[number] = (
@@ -225,12 +229,9 @@ class _Bench:
                     "dropped": found.dropped,
                     "cut": found.cut,
                     "values": found.values.tolist() if new and found.values is not None else None,
-                    "cost": [0, 0, 0.0],
+                    "cost": [rows, tokens, seconds],
                 },
             )
-        first = next(iter(settings))
-        spent = [cost.denoiser_rows, cost.denoiser_tokens, time.monotonic() - began]  # the proposals' time included
-        records[first][1]["cost"] = spent
         return records
 
     def _values(self) -> dict[int, Values]:
@@ -254,6 +255,11 @@ class _Bench:
         if self.settings.rows is None:
             return float("inf")
         return self.settings.rows - sum(trial.cost.denoiser_rows for trial in before)
+
+
+def _shared(total: int, count: int) -> list[int]:
+    """A total in so many shares, as equal as can be."""
+    return [total * (place + 1) // count - total * place // count for place in range(count)]
 
 
 def _starting_points(ledger: Ledger, guide: Guide) -> tuple[Beta, ...]:
