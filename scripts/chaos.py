@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -506,7 +506,7 @@ def main() -> int:
         if not kept.exists():
             found = Storm(config, work / f"seed-{seed}", calm, events, options.nodes).run()
             found.differences = differences(work / "calm", work / f"seed-{seed}")
-            kept.write_text(json.dumps(asdict(found)), "utf-8")
+            kept.write_text(json.dumps(vars(found)), "utf-8")
         told[seed] = Told.read(json.loads(kept.read_text("utf-8")))
         print(f"seed {seed}: {told[seed].seconds:.0f} s", *told[seed].differences, sep="\n", file=sys.stderr)
         text = "\n".join([*PAGE, *table(told, calm)]) + "\n"

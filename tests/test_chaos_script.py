@@ -72,6 +72,9 @@ def test_rows_count_what_was_begun_and_lost() -> None:
     assert told.rows(CALM) == 1000
     told.started.update({CALM[0].key: 1, CALM[7].key: 2})
     assert told.rows(CALM) == 1030
+    told.thrown.append(("add", "pilot"))
+    assert Told.read(json.loads(json.dumps(vars(told)))) == told
+    told.thrown.clear()
     assert "| 0 | 0 | 0 | 0 | 0 | 1.030 | 0 | nothing |" in table({0: told}, CALM)
 
 
