@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -87,8 +87,15 @@ class Run:
 
 
 @contextmanager
-def opened(config: Config, devices: Devices = ("cpu",), allow: Permissions = Permissions()) -> Iterator[Run]:
+def opened(
+    config: Config,
+    devices: Devices = ("cpu",),
+    allow: Permissions = Permissions(),
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Run]:
     """A run whose rows are filled by one replica of the model per device; in this process where there is one device.
+
+    say: is given a sentence where a cluster has no room for them and is waited for.
 
     Raises InputError as ``build`` and ``Replicas`` do, and for an exact law on a GPU.
     """
@@ -110,7 +117,7 @@ def opened(config: Config, devices: Devices = ("cpu",), allow: Permissions = Per
         _check_law(run, replicated)
     make = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
     on_cpus = law_of(run.model) is not None
-    with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus) as replicas:
+    with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus, say=say) as replicas:
         run.evaluator.pool = replicas
         yield run
 

@@ -6,7 +6,7 @@ Every message names the rule, the value that broke it and the remedy. The comman
 
 from __future__ import annotations
 
-__all__ = ["InputError", "MdmTuneError", "RunError"]
+__all__ = ["InputError", "MdmTuneError", "MissingInput", "RunError"]
 
 
 class MdmTuneError(Exception):
@@ -15,6 +15,10 @@ class MdmTuneError(Exception):
 
 class InputError(MdmTuneError):
     """What the user gave cannot be used: a config, a file, a flag or an argument."""
+
+
+class MissingInput(InputError):
+    """A file or a folder of the model that is not there."""
 
 
 class RunError(MdmTuneError):

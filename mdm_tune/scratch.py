@@ -32,7 +32,11 @@ def scratch_folder() -> Path:
 def locked_folder(prefix: str, parent: Path | None = None) -> tuple[Path, IO[str]]:
     """A new folder that ``remove_dead`` leaves alone until the file, its lock, is closed or this process ends."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    lock = (folder / LOCK).open("w")
+    try:
+        lock = (folder / LOCK).open("w")
+    except OSError:  # no room
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     with suppress(OSError):  # a file system without locks, on which nothing is ever removed
         _lock(lock)
     return folder, lock

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.guard import calling
 from mdm_tune.messages import shown_path
 
@@ -42,7 +42,7 @@ def load_target(target: str, trust_code: bool, field: str = "target") -> Callabl
     require_trust(trust_code, f"{field}: {target}")
     path = Path(file).absolute()
     if not path.is_file():
-        raise InputError(f"{field}: there is no file {path}; correct the path, which starts at the config's folder")
+        raise MissingInput(f"{field}: there is no file {path}; correct the path, which starts at the config's folder")
     found = getattr(_module(path, field), name, None)
     if found is None:
         raise InputError(f"{field}: {path} has no {name!r}; define it there, or correct the name behind the colon")

@@ -1,7 +1,8 @@
-"""Addresses of a cluster that none is at, Ray that is not installed, and one device without it. No Ray is started."""
+"""What is asked of Ray and of a cluster, and what is said where there is none or no room. No Ray is started."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -15,10 +16,12 @@ import pytest
 
 from mdm_tune.build import opened
 from mdm_tune.config.file import load_config
-from mdm_tune.errors import InputError
-from mdm_tune.sampling import cluster, keeper
+from mdm_tune.errors import InputError, RunError
+from mdm_tune.sampling import cluster, keeper, watch
 from mdm_tune.sampling.cluster import connected
 from mdm_tune.sampling.devices import RayDevices
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.sampling.watch import Patience
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "markov.yaml"
@@ -206,3 +209,118 @@ def test_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with cluster._kept_folder() as folder:
         assert folder.parent == Path("/tmp")
     assert not folder.exists() and list(long.iterdir()) == []
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("place", ["the folder", "its lock", "the keeper", "Ray"])
+def test_a_full_disk_where_ray_starts(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message, and nothing is left."""
+    import ray
+
+    monkeypatch.setattr(cluster, "_place", lambda: tmp_path)
+
+    def full(*given: object, **options: object) -> None:
+        raise FULL
+
+    if place == "its lock":
+        monkeypatch.setattr("mdm_tune.scratch.LOCK", "absent/in-use")
+    else:
+        owner, name = {
+            "the folder": ("tempfile", "mkdtemp"),
+            "the keeper": ("subprocess", "Popen"),
+            "Ray": ("ray", "init"),
+        }[place]
+        monkeypatch.setattr(f"{owner}.{name}", full)
+    with pytest.raises(RunError) as raised, cluster.started(2):
+        pytest.fail("it was started")
+    reason = "No such file or directory" if place == "its lock" else "No space left on device"
+    said = str(raised.value)
+    assert said.startswith(f"--devices: Ray could not be started on this machine ({reason}")
+    assert f"; see that {tmp_path} has room and that the machine allows more processes, or give one device" in said
+    assert list(tmp_path.iterdir()) == [] and not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("there", "count", "on_cpus", "asked"),
+    [
+        ({"GPU": 2.0, "CPU": 64.0}, None, False, [("cuda:0", None, {"num_cpus": 0, "num_gpus": 1})] * 2),
+        ({"GPU": 16.0, "CPU": 64.0}, 16, False, [("cuda:0", None, {"num_cpus": 0, "num_gpus": 1})] * 16),
+        ({"GPU": 8.0, "CPU": 64.0}, 3, False, [("cuda:0", None, {"num_cpus": 0, "num_gpus": 1})] * 3),
+        ({"GPU": 8.0, "CPU": 5.0}, None, True, [("cpu", 1, {"num_cpus": 1})] * 5),
+        ({"GPU": 8.0, "CPU": 12.0}, 12, True, [("cpu", 1, {"num_cpus": 1})] * 12),
+        ({"CPU": 3.0}, None, False, [("cpu", 1, {"num_cpus": 1})] * 3),
+        ({"GPU": 0.5, "CPU": 2.5}, None, False, [("cpu", 1, {"num_cpus": 1})] * 2),
+    ],
+)
+def test_what_is_asked_of_a_cluster(
+    there: dict[str, float],
+    count: int | None,
+    on_cpus: bool,
+    asked: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU for each replica, which Ray shows to it as the first; exact laws, and clusters without a GPU, use CPUs."""
+    found: list[object] = []
+    monkeypatch.setattr(Replicas, "_add", lambda self, device, threads, **given: found.append((device, threads, given)))
+    devices = RayDevices(count)
+    Replicas(lambda device: None, devices, on_cpus=on_cpus)._join_cluster(there, devices)  # type: ignore[arg-type, return-value]
+    assert found == asked
+
+
+@pytest.mark.parametrize(
+    ("there", "count", "on_cpus", "said"),
+    [
+        (
+            {"GPU": 8.0, "CPU": 64.0},
+            16,
+            False,
+            "has 8 GPUs, too few for 16 replicas; give ray:8 or fewer, or add nodes",
+        ),
+        ({"GPU": 1.0, "CPU": 64.0}, 2, False, "has 1 GPU, too few for 2 replicas; give ray:1 or fewer, or add nodes"),
+        ({"GPU": 6.0, "CPU": 4.0}, 16, True, "has 4 CPUs, too few for 16 replicas; give ray:4 or fewer, or add nodes"),
+        ({"CPU": 4.0}, 16, False, "has 4 CPUs, too few for 16 replicas; give ray:4 or fewer, or add nodes"),
+        ({}, None, False, "has 0 CPUs, and replicas need at least 1; add nodes"),
+        ({}, 3, False, "has 0 CPUs, and replicas need at least 1; add nodes"),
+    ],
+)
+def test_a_cluster_that_is_too_small(
+    there: dict[str, float], count: int | None, on_cpus: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Replicas, "_add", lambda self, *given, **options: pytest.fail("a replica was added"))
+    devices = RayDevices(count)
+    pool = Replicas(lambda device: None, devices, on_cpus=on_cpus)  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError) as raised:
+        pool._join_cluster(there, devices)
+    assert str(raised.value) == f"--devices: the cluster {said}"
+
+
+@pytest.mark.parametrize("devices", [("cpu", "cpu"), RayDevices(2)])
+def test_what_cannot_be_sent_to_replicas(devices: tuple[str, ...] | RayDevices) -> None:
+    """Said before Ray is started or a cluster is looked for."""
+    lock = threading.Lock()
+    with pytest.raises(InputError, match=r"make is sent to each replica and cannot be pickled \(.*lock.*\); give a"):
+        Replicas(lambda device: lock, devices).__enter__()  # type: ignore[arg-type, return-value]
+
+
+def test_a_busy_cluster_is_spoken_of_once_for_each_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = 1000.0, list[str]()
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    wait = Patience(120.0, said.append)
+    for passed, working, over, notes in (
+        *((9, False, False, 0), (11, False, False, 1), (119, False, False, 1), (121, False, True, 1)),
+        *((122, True, False, 1), (131, False, False, 1), (133, False, False, 2), (241, False, False, 2)),
+        (243, False, True, 2),
+    ):
+        now = 1000.0 + passed
+        assert (wait.over(working=working), len(said)) == (over, notes), passed
+    assert said[0] == (
+        "the cluster has had no room for replicas of the model for 11 s; they are waited for up to 120 s in all, and "
+        "`ray status` shows what the cluster is busy with"
+    )
+    silent = Patience(120.0, None)
+    now += 119
+    assert not silent.over(working=False)
+    now += 2
+    assert silent.over(working=False)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import TypeAdapter
+from typer.testing import CliRunner
 
+from mdm_tune.cli import app
 from mdm_tune.config.models import ModelConfig
 from mdm_tune.errors import InputError
 from mdm_tune.sampling import devices
-from mdm_tune.sampling.devices import available_cpus, devices_for, parse_devices
+from mdm_tune.sampling.devices import MOST, Devices, RayDevices, available_cpus, devices_for, in_words, parse_devices
 
 
 @pytest.fixture
@@ -125,3 +128,102 @@ def test_a_bad_device_in_a_config_is_named_by_its_path() -> None:
     model = TypeAdapter(ModelConfig).validate_python({"type": "huggingface", "path": "x", "device": "gpu"})
     with pytest.raises(InputError, match=r"model\.device: devices must be cpu, cpu:N"):
         devices_for(model, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("ray", None), (" ray ", None), ("ray:1", 1), ("ray:16", 16), ("ray:007", 7), (f"ray:{MOST}", MOST)],
+)
+def test_a_cluster(text: str, count: int | None) -> None:
+    assert parse_devices(text) == RayDevices(count)
+
+
+WRONG = {
+    "ray:0": "ray:N is N replicas on the cluster, 1 to 100,000, got ray:0; give ray for every GPU, or",
+    "ray:-1": "1 to 100,000, got ray:-1; give ray",
+    f"ray:{MOST + 1}": "1 to 100,000, got ray:100001; give ray",
+    "ray:999999999": "1 to 100,000, got ray:999999999; give ray",
+    "ray,cuda:0": "ray stands for a whole cluster and goes with no other device, got 'ray,cuda:0'; give ray alone",
+    "cpu, ray:2": "goes with no other device, got 'cpu, ray:2'; give ray alone",
+    "ray,ray": "goes with no other device, got 'ray,ray'; give ray alone",
+}
+NO_CLUSTER = ["ray:x", "ray:", "ray:1.5", "ray:²", "RAY", "ray:" + "9" * 5000, "rays", "ray 2"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_cluster_of_no_use_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse_devices(text)
+    assert str(raised.value).startswith("devices: ") and WRONG[text] in str(raised.value)
+
+
+@pytest.mark.parametrize("text", NO_CLUSTER)
+def test_what_looks_like_a_cluster_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"joined by commas, all, ray or ray:N, got .*; give for example cpu:2"):
+        parse_devices(text)
+
+
+PARITY = TypeAdapter(ModelConfig).validate_python({"type": "parity", "length": 4})
+ON_GPU = TypeAdapter(ModelConfig).validate_python({"type": "huggingface", "path": "x", "device": "cuda:1"})
+
+
+@pytest.mark.parametrize("model", [PARITY, ON_GPU])
+@pytest.mark.parametrize("address", [None, "auto", "10.0.0.1:6379"])
+def test_the_address_of_a_cluster_goes_with_it(model: object, address: str | None) -> None:
+    """Whatever the model section says of a device."""
+    assert devices_for(model, "ray:3", address) == RayDevices(3, address)
+    assert devices_for(model, "ray", address) == RayDevices(None, address)
+
+
+@pytest.mark.parametrize("machine", [(4, 2)], indirect=True)
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("model", "flag", "said"), [(PARITY, None, "cpu"), (ON_GPU, None, "cuda:1"), (PARITY, "cpu:2", "cpu:2")]
+)
+def test_an_address_without_a_cluster_is_refused(model: object, flag: str | None, said: str) -> None:
+    with pytest.raises(
+        InputError, match=f"--ray-address: is for --devices ray, got --devices {said}; give --devices ray"
+    ):
+        devices_for(model, flag, "10.0.0.1:6379")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (("cpu", "cpu"), ["cpu", "cpu"]),
+        (("cuda:1",), ["cuda:1"]),
+        (RayDevices(), ["ray"]),
+        (RayDevices(16, "10.0.0.1:6379"), ["ray:16"]),
+    ],
+)
+def test_what_a_record_says_of_devices(found: Devices, words: list[str]) -> None:
+    assert in_words(found) == words
+
+
+COMMANDS = (["search"], ["evaluate"], ["sample"], ["profile"], ["search", "--dry-run"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        *((["--devices", text], said) for text, said in WRONG.items()),
+        (["--devices", "ray:x"], "got 'ray:x'; give for example cpu:2"),
+        (["--ray-address", "auto"], "--ray-address: is for --devices ray, got --devices cpu;"),
+        (["--devices", "ray", "--ray-address", "10.0.0.1"], "--ray-address: must be HOST:PORT"),
+        (["--devices", "ray"], "--devices ray: no cluster is named; give --ray-address HOST:PORT"),
+    ],
+)
+def test_a_command_refuses_in_one_message(
+    command: list[str], flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "model: {type: parity, length: 4}\nsampler: {order: random, steps: [2]}\nobjective: {metric: kl}\n"
+    )
+    result = CliRunner().invoke(app, [*command, str(config), *flags, "--output", str(tmp_path / "run")])
+    assert result.exit_code == 2 and result.stdout == "", result.output
+    assert result.stderr.count("error") == 1 and "Traceback" not in result.stderr
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()

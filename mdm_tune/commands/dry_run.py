@@ -11,7 +11,7 @@ from itertools import product
 from typing import get_args
 
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Notify, Warnings, tell_loaded
+from mdm_tune.commands.events import Notify, Warnings, noting, tell_loaded
 from mdm_tune.commands.occupancy import busy_record, stretch
 from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
@@ -56,7 +56,7 @@ def dry_run(
     linear against squared-sine on the same examples.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         warned = Warnings(notify)
         tell_loaded(run, warned, config.sampler.steps)
         if isinstance(run.evaluator.pool, Replicas):

@@ -27,6 +27,7 @@ __all__ = [
     "SearchBegun",
     "Warnings",
     "memory_notes",
+    "noting",
     "tell_loaded",
 ]
 
@@ -105,6 +106,11 @@ class Warnings:
     def records(self) -> list[dict[str, Any]]:
         """As JSON: ``code``, ``text`` and ``advice`` of each, in the order in which they were told."""
         return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.kept]
+
+
+def noting(notify: Notify) -> Callable[[str], None]:
+    """What tells a sentence as a note that no result keeps: of what passes, and changes nothing."""
+    return lambda text: notify(Note(text))
 
 
 def tell_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
+from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, noting, tell_loaded
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
@@ -92,7 +92,7 @@ def harness_numbers(
     if draws < 1:
         raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
     asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         if asked.own is not None and asked.own.folds is not None:
             samples = _fold(run, asked)
             asked = replace(asked, samples=samples, manager=WholeRuns(asked.manager, samples), limit=None)

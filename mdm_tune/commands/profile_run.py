@@ -10,7 +10,7 @@ import numpy as np
 
 from mdm_tune.blocks import even_shares
 from mdm_tune.build import Run, check_baselines, opened
-from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, tell_loaded
+from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, noting, tell_loaded
 from mdm_tune.config.file import Config
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
@@ -53,7 +53,7 @@ def profile(
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {shown(budgets)}; give each budget once")
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         tell_loaded(run, notify, budgets)
         for note in _check(run, budgets):
             notify(note)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mdm_tune.build import Run, opened
-from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, tell_loaded
+from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, noting, tell_loaded
 from mdm_tune.commands.profile_run import profile_notes
 from mdm_tune.commands.schedule_notes import alike, lacking, other_samplers
 from mdm_tune.config.file import Config
@@ -51,7 +51,7 @@ def evaluate(
     schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
     add the examples on which linear and the last schedule differ most.
     """
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         return _evaluate(run, schedules, steps, differences=differences, notify=notify)
 
 
@@ -174,7 +174,7 @@ def sample(
     the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
     run are the same.
     """
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         return _sample(run, schedule, steps, number, view, Warnings(notify))
 
 

@@ -18,6 +18,7 @@ from mdm_tune.commands.events import (
     SearchBegun,
     Warnings,
     memory_notes,
+    noting,
     tell_loaded,
 )
 from mdm_tune.commands.profile_run import profile_notes, winner_notes
@@ -75,7 +76,7 @@ def search(
     place.refuse_second(take_over=take_over)
     if resume and not folder.has(folder.moment):
         _take_moment(folder, place)
-    with opened(config, devices, allow) as run:
+    with opened(config, devices, allow, noting(notify)) as run:
         tell_loaded(run, notify, config.sampler.steps)
         timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)

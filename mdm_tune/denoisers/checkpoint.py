@@ -18,7 +18,7 @@ from typing import Any, Literal
 from mdm_tune.consent import without_asking
 from mdm_tune.denoisers.families import AutoClass, Family, refuse, version_numbers, version_problem
 from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.guard import SAID, described
 from mdm_tune.messages import cut, shown, shown_path
 from mdm_tune.reading import CONFIG_BYTES, read_json
@@ -153,7 +153,7 @@ def _fetched(name: str, revision: str | None, field: str = "model.path") -> Path
     The weights are among them unless the field is that of a tokenizer.
     """
     if Path(name).is_absolute():
-        raise InputError(f"{field}: there is no folder {name}; correct the path: it starts at the config's folder")
+        raise MissingInput(f"{field}: there is no folder {name}; correct the path: it starts at the config's folder")
     from huggingface_hub import snapshot_download
 
     tokenizer = field == "model.tokenizer"

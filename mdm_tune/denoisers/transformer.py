@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
-from mdm_tune.errors import InputError
+from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.memory import check_memory
 from mdm_tune.messages import cut, shown, shown_path
 from mdm_tune.reading import CONFIG_BYTES, read_json
@@ -192,7 +192,7 @@ def load_transformer(folder: Path) -> Transformer:
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise InputError(
+            raise MissingInput(
                 f"no checkpoint at {folder}: {name} is missing; give a folder written by mdm_tune.save_transformer"
             )
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError, MissingInput, RunError
 from mdm_tune.guard import ForeignFailure
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.version import package_versions
@@ -50,8 +50,7 @@ class Actor:
                     torch.cuda.set_device(self.device)  # kernels of others run on the current device
                 self.denoiser = self.make(self.device)
         except Exception as error:  # the driver has built the same before
-            more = "every node needs the same files under the same paths, as on a shared file system"
-            return Failed(_portable(error, self.name, more))
+            return Failed(_portable(error, self.name))
         return self.denoiser.vocab_size, self.denoiser.mask_id
 
     def run(self, task: Task) -> Any:
@@ -83,11 +82,11 @@ def _node() -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _portable(error: Exception, name: str, more: str = "") -> Exception:
+def _portable(error: Exception, name: str) -> Exception:
     """The error with the replica's node and traceback, or the text of both where it does not survive pickling."""
     where, known = f"{name}, node {_node()}", error
-    if type(error) in (InputError, RunError):
-        known = type(error)(f"{error} (in {where}{more and f'; {more}'})")
+    if type(error) in (InputError, MissingInput, RunError):
+        known = type(error)(f"{error} (in {where})")
     elif isinstance(error, ForeignFailure):
         known = ForeignFailure(error.what, error.said, error.remedy, f"{error.place} in {where}".strip(), error.verb)
     known.add_note(f"{where}:\n{traceback.format_exc()}")

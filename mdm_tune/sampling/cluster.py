@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from mdm_tune.errors import InputError, RunError
@@ -69,7 +70,11 @@ def started(cpus: int) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
-        with _environment(_own_token()), _kept_folder() as folder:
+        with _environment(_own_token()), ExitStack() as stack:
+            try:
+                folder = stack.enter_context(_kept_folder())
+            except OSError as error:
+                raise _not_started(system_reason(error), _place()) from error
             _forget_authentication()
             with _started(ray, cpus, folder):
                 yield
@@ -90,10 +95,8 @@ def _started(ray: Any, cpus: int, folder: Path) -> Iterator[None]:
             )
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()
-        raise RunError(
-            f"--devices: Ray could not be started on this machine ({cut(_reason(error))}); see that "
-            f"{folder.parent} has room and that the machine allows more processes, or give one device"
-        ) from error
+        reason = system_reason(error) if isinstance(error, OSError) else _reason(error)
+        raise _not_started(reason, folder.parent) from error
     try:
         _drop_messages()
         yield
@@ -101,20 +104,36 @@ def _started(ray: Any, cpus: int, folder: Path) -> Iterator[None]:
         ray.shutdown()
 
 
+def _not_started(reason: str, parent: Path) -> RunError:
+    return RunError(
+        f"--devices: Ray could not be started on this machine ({cut(reason)}); see that {parent} has room and that the "
+        "machine allows more processes, or give one device"
+    )
+
+
+def _place() -> Path:
+    """Where folders for Ray are made."""
+    usual = Path(tempfile.gettempdir())
+    return usual if len(str(usual / PREFIX)) + 8 <= LONGEST or not os.access(SHORT, os.W_OK) else SHORT
+
+
 @contextmanager
 def _kept_folder() -> Iterator[Path]:
     """A new folder for Ray's sockets and logs. It goes at the end, with every process that uses it but this one."""
-    usual = Path(tempfile.gettempdir())
-    parent = usual if len(str(usual / PREFIX)) + 8 <= LONGEST or not os.access(SHORT, os.W_OK) else SHORT
+    parent = _place()
     remove_dead(parent, PREFIX, keeper.end)
     folder, lock = locked_folder(PREFIX, parent)
     with lock:
         command = [sys.executable, "-I", "-S", keeper.__file__, str(folder), str(os.getpid())]
         nowhere = subprocess.DEVNULL
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True
-        ) as process:  # leaving closes its standard input and waits for it
-            del process
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True
+            )
+        except OSError:
+            rmtree(folder, ignore_errors=True)
+            raise
+        with process:  # leaving closes its standard input and waits for it
             yield folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,14 +14,14 @@ from weakref import WeakSet
 
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.errors import InputError, MissingInput, RunError
 from mdm_tune.messages import cut
 from mdm_tune.sampling.actors import Actor, Failed, Make
 from mdm_tune.sampling.ahead import ahead
 from mdm_tune.sampling.cluster import connected, require_ray, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
-from mdm_tune.sampling.watch import Watch
+from mdm_tune.sampling.watch import Patience, Watch
 from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
@@ -39,7 +39,8 @@ class Replicas:
     make: builds the denoiser on the device of the given name; it is sent to the replicas, so that it must be picklable
     (a function of a module, or a ``functools.partial`` of one). devices: one name for each replica of this machine,
     whose CPUs they divide among them; or ``RayDevices``, as many replicas as a cluster's GPUs (its CPUs, where it has
-    no GPU) or the number that these say. on_cpus: use its CPUs, whatever it has.
+    no GPU) or the number that these say. on_cpus: use its CPUs, whatever it has. say: is given a sentence where a
+    cluster has no room for any replica and is waited for; from a thread of its own while a run goes on.
 
     The results are those of one process: a piece meets the same noise wherever it is filled, and is filled as a whole.
     A replica that dies, with its node or alone, gives its pieces back to the others and is started again by Ray; on a
@@ -51,8 +52,10 @@ class Replicas:
     ended several of them.
     """
 
-    def __init__(self, make: Make, devices: Devices, *, on_cpus: bool = False) -> None:
-        self.make, self.devices, self.on_cpus = make, devices, on_cpus
+    def __init__(
+        self, make: Make, devices: Devices, *, on_cpus: bool = False, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.make, self.devices, self.on_cpus, self.say = make, devices, on_cpus, say
         self._stack = ExitStack()
         self._replicas: list[_Replica] = []
         self._lock, self._open = threading.RLock(), WeakSet[Generator[Any, None, None]]()
@@ -142,7 +145,7 @@ class Replicas:
 
     def _dealt(self, tasks: Iterable[Task]) -> Generator[Any, None, None]:
         dealing = _Dealing(iter(tasks))
-        alone_since = None
+        wait = self._patience()
         try:
             while not dealing.over:
                 with self._lock:  # other calls deal in threads of their own
@@ -152,9 +155,7 @@ class Replicas:
                         return
                     self._wait()
                     working = any(replica.placed for replica in self._replicas)
-                now = time.monotonic()
-                alone_since = None if working else alone_since or now
-                if alone_since is not None and now - alone_since > PATIENCE:
+                if wait.over(working=working):
                     raise RunError(
                         f"no replica of the model is left, and none came back in {PATIENCE:.0f} s; what was finished "
                         "is kept: see that the cluster has room again, and go on with --resume"
@@ -210,10 +211,12 @@ class Replicas:
         self._resource = "GPU" if resources.get("GPU", 0) >= 1 and not self.on_cpus else "CPU"
         there = int(resources.get(self._resource, 0))
         wanted = there if devices.count is None else devices.count
-        if there < max(1, wanted):
+        if there < 1:
+            raise InputError("--devices: the cluster has 0 CPUs, and replicas need at least 1; add nodes")
+        if there < wanted:
             raise InputError(
                 f"--devices: the cluster has {there} {self._resource}{'s' * (there != 1)}, too few for "
-                f"{max(1, wanted)} replicas; give ray:{max(1, there)} or fewer, or add nodes"
+                f"{wanted} replicas; give ray:{there} or fewer, or add nodes"
             )
         for _ in range(wanted):
             self._add_to_cluster()
@@ -241,24 +244,27 @@ class Replicas:
 
     def _add(self, device: str, threads: int | None, **resources: float) -> None:
         number = len(self._replicas) + 1
-        self._replicas.append(_Replica(f"replica {number} on {device}", self.make, device, threads, resources))
+        name, on_cluster = f"replica {number} on {device}", isinstance(self.devices, RayDevices)
+        self._replicas.append(_Replica(name, self.make, device, threads, resources, on_cluster))
 
     def wait_until_ready(self, count: int | None = None) -> None:
         """Wait until so many replicas, all unless a count is given, have built their denoisers.
 
         Raises what building a denoiser raises, and RunError where there is no room for so many for two minutes.
         """
-        since, wanted = time.monotonic(), self.copies if count is None else count
+        wait, wanted = self._patience(), self.copies if count is None else count
         while sum(replica.ready for replica in self._replicas) < wanted:
             with self._lock:
                 self._wait()
-            if sum(replica.placed for replica in self._replicas) >= wanted:
-                since = time.monotonic()  # building takes as long as it takes
-            elif time.monotonic() - since > PATIENCE:
+            placed = sum(replica.placed for replica in self._replicas) >= wanted  # building takes as long as it takes
+            if wait.over(working=placed):
                 raise RunError(
                     f"no room for {wanted} of {self.copies} replicas of the model in {PATIENCE:.0f} s; see with "
                     "`ray status` whether the cluster is busy with other work, or run with fewer devices"
                 )
+
+    def _patience(self) -> Patience:
+        return Patience(PATIENCE, self.say if isinstance(self.devices, RayDevices) else None)
 
     def _wait(self) -> None:
         """Take the answers that have come, waiting for the first; raises RunError where the cluster is gone."""
@@ -360,7 +366,7 @@ class _Replica:
     """This process's end of one actor, for which first a place is found and then the denoiser is built.
 
     given: by reference the tasks that it has, in their order, as places in their dealings. falls: times that it died
-    while it built. One that does so again and again is left alone.
+    while it built. One that does so again and again is left alone. on_cluster: on one that was there before.
     """
 
     name: str
@@ -368,6 +374,7 @@ class _Replica:
     device: str
     threads: int | None
     resources: Mapping[str, float]
+    on_cluster: bool
     actor: Any = field(init=False)
     placed: bool = False
     ready: bool = False
@@ -421,12 +428,19 @@ class _Replica:
             return
         if ref is self.building:
             if isinstance(answer, Failed):
-                raise answer.error
+                raise self._explained(answer.error)
             self.building, self.ready, self.denoiser, self.falls = None, True, answer, 0
             return
         dealing, place = self.given.pop(ref)
         if not dealing.closed:
             dealing.answered(place, answer)
+
+    def _explained(self, error: Exception) -> Exception:
+        """What building raised, with what to do where a node of a cluster lacks a file that the driver has read."""
+        if not isinstance(error, MissingInput) or not self.on_cluster:
+            return error
+        error.args = (f"{error}; every node needs the same files under the same paths, as on a shared file system",)
+        return error
 
     def _died(self, ref: Any, error: Exception) -> None:
         """Give back the tasks of the replica, which has died at the first of them, and wait for the next one."""

@@ -1,4 +1,4 @@
-"""Whether the cluster that replicas run on is still there: its head, and the node that this process belongs to."""
+"""Whether the cluster that replicas run on is still there, its head and our node, and has had room for them lately."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import math
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from mdm_tune.errors import RunError
 
-__all__ = ["Watch", "told_if_ended"]
+__all__ = ["Patience", "Watch", "told_if_ended"]
 
 LOOK = 2.0  # seconds between two looks
 PATIENCE = 20.0  # seconds without an answer after which the head is taken to be dead; some are started again
+UNSAID = 10.0  # seconds before it is said that a cluster is waited for; its processes take some to start
 REMEDY = "what was finished is kept: start a cluster, and go on with --resume"
 
 
@@ -49,6 +50,28 @@ class Watch:
                 f"the head of the cluster at {context.gcs_address} has not answered for {PATIENCE:.0f} s; {REMEDY}"
             )
         return False
+
+
+class Patience:
+    """How long there have been no replicas. limit: seconds of it. say: is given a sentence once for each such time."""
+
+    def __init__(self, limit: float, say: Callable[[str], None] | None) -> None:
+        self.limit, self.say = limit, say
+        self._said, self._since = False, time.monotonic()
+
+    def over(self, *, working: bool) -> bool:
+        """Whether to wait no longer. working: there are replicas now."""
+        if working:
+            self._said, self._since = False, time.monotonic()
+            return False
+        waited = time.monotonic() - self._since
+        if self.say is not None and not self._said and UNSAID < waited <= self.limit:
+            self._said = True
+            self.say(
+                f"the cluster has had no room for replicas of the model for {waited:.0f} s; they are waited for up to "
+                f"{self.limit:.0f} s in all, and `ray status` shows what the cluster is busy with"
+            )
+        return waited > self.limit
 
 
 def _answers(address: str) -> bool:
