@@ -2,7 +2,8 @@
 
 While the tool starts there is nothing to keep, and an exception may get lost in the import of a library: one in C
 turns it into ImportError. So ``__main__`` ends the process at once. Once a command works, KeyboardInterrupt is raised,
-so that replicas end and the command says how to go on; inside an import it is raised when that is over.
+so that replicas end and the command says how to go on; inside an import, and where another process is just being made,
+it is raised when that is over.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "interrupted", "raises", "restored"]
 
 INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
-AGAIN = 0.05  # seconds until an import is looked at again
+AGAIN = 0.05  # seconds until what loses exceptions is looked at again
 IMPORTING = "<frozen importlib._bootstrap>"
+FORKING = {"_acquireLock", "_releaseLock"}  # of logging; Python calls them around a fork and drops what they raise
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Received:
-    """Signals since ``restored``. waits: for the end of an import. looks: the next one asks whether that has come."""
+    """Signals since ``restored``. waits: for the end of what loses them. looks: the next one asks for that."""
 
     any = waits = looks = False
 
@@ -63,7 +65,7 @@ def _set(number: signal.Signals, handler: Any) -> None:
 def _raise(number: int, frame: FrameType | None) -> None:
     second = _Received.waits and not _Received.looks
     _Received.any, _Received.looks = True, False
-    _Received.waits = _importing(frame) and not second
+    _Received.waits = _lost(frame) and not second
     if not _Received.waits:
         raise KeyboardInterrupt
     timer = threading.Timer(AGAIN, _look, (signal.Signals(number),))
@@ -74,12 +76,17 @@ def _raise(number: int, frame: FrameType | None) -> None:
 def _look(number: signal.Signals) -> None:
     if _Received.waits:
         _Received.looks = True
-        _thread.interrupt_main(number)
+        if hasattr(signal, "pthread_kill") and (main := threading.main_thread().ident) is not None:
+            signal.pthread_kill(main, number)  # which ends its sleep too
+        else:
+            _thread.interrupt_main(number)
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _lost(frame: FrameType | None) -> bool:
+    """Whether an exception may get lost in this frame."""
     while frame is not None:
-        if frame.f_code.co_filename == IMPORTING:
+        code = frame.f_code
+        if code.co_filename == IMPORTING or (code.co_name in FORKING and frame.f_globals.get("__name__") == "logging"):
             return True
         frame = frame.f_back
     return False

@@ -73,6 +73,26 @@ import mdm_tune.cli
 mdm_tune.cli.raises = then_swallows
 mdm_tune.cli.main()
 """
+FORKING = """
+import logging, os, subprocess, sys, time
+from mdm_tune import signals
+number, lock = int(sys.argv[1]), logging._lock
+class Signalling:  # Python gives the lock of logging back after a fork, and drops whatever that raises
+    def acquire(self): lock.acquire()
+    def _at_fork_reinit(self): lock._at_fork_reinit()
+    def release(self):
+        os.kill(os.getpid(), number)
+        for _ in range(1000): pass  # where the exception would come
+        lock.release()
+signals.raises()
+logging._lock = Signalling()
+try:
+    subprocess.run(["true"], preexec_fn=lambda: None)
+    logging._lock = lock
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -171,3 +191,11 @@ def test_an_ascii_terminal_gets_escapes_and_no_traceback(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert done.stderr.isascii() and b"####" in done.stderr and b"\\u" not in done.stderr
     assert shell("mdm-tune search --help", **plain).returncode == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="logging has no function of its own around a fork")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_another_process_is_made_is_not_lost(number: int) -> None:
+    """As Ray's processes are, with a function that runs in them before the program."""
+    done = run(FORKING, str(int(number)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
