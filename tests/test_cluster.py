@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,7 +215,7 @@ def test_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("place", ["the folder", "its lock", "the keeper", "Ray"])
+@pytest.mark.parametrize("place", ["the disk", "the folder", "its lock", "the keeper", "Ray"])
 def test_a_full_disk_where_ray_starts(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One message, and nothing is left."""
     import ray
@@ -226,6 +227,8 @@ def test_a_full_disk_where_ray_starts(place: str, tmp_path: Path, monkeypatch: p
 
     if place == "its lock":
         monkeypatch.setattr("mdm_tune.scratch.LOCK", "absent/in-use")
+    elif place == "the disk":
+        monkeypatch.setattr(cluster, "disk_usage", lambda path: SimpleNamespace(free=2**20))
     else:
         owner, name = {
             "the folder": ("tempfile", "mkdtemp"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from shutil import rmtree
+from shutil import disk_usage, rmtree
 from typing import Any
 
 from mdm_tune.errors import InputError, RunError
@@ -29,6 +30,7 @@ __all__ = ["Resources", "connected", "require_ray", "started"]
 PREFIX = "mdm-tune-ray-"  # of folders for Ray
 SHORT = Path("/tmp")  # for such a folder where the usual place makes the name of a socket too long
 LONGEST = 40  # characters of a folder for Ray: a socket's name has at most 107, and Ray adds up to 65
+ROOM = 4 * 2**20  # bytes for its logs and sockets; without them it tries for half a minute and does not say why
 STORE = 256 * 2**20  # bytes of shared memory for arrays that are under way; rows are small, and Ray spills to disk
 QUIET = {  # of Ray's own processes and workers
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -72,6 +74,8 @@ def started(cpus: int) -> Iterator[None]:
             return
         with _environment(_own_token()), ExitStack() as stack:
             try:
+                if disk_usage(_place()).free < ROOM:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 folder = stack.enter_context(_kept_folder())
             except OSError as error:
                 raise _not_started(system_reason(error), _place()) from error

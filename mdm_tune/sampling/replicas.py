@@ -21,13 +21,13 @@ from mdm_tune.sampling.ahead import ahead
 from mdm_tune.sampling.cluster import connected, require_ray, started
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
-from mdm_tune.sampling.watch import Patience, Watch
+from mdm_tune.sampling.watch import REMEDY, Patience, Watch
 from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
 
 DEPTH = 2  # pieces that a replica has at a time: one that it works on, and the next, so that it never waits
-WAITING = 16  # answers for each replica that may wait until they are used
+WAITING = 16  # answers for each replica that may wait until they are used, and as many for one before them
 POLL = 1.0  # seconds between two looks at whether the cluster has grown; answers are noticed at once
 PATIENCE = 120.0  # seconds without any replica after which a run ends
 DEATHS = 4  # replicas that die over one piece before the piece is taken for the cause
@@ -144,7 +144,7 @@ class Replicas:
         return found
 
     def _dealt(self, tasks: Iterable[Task]) -> Generator[Any, None, None]:
-        dealing = _Dealing(iter(tasks))
+        dealing = _Dealing(iter(tasks), WAITING * self.copies)
         wait = self._patience()
         try:
             while not dealing.over:
@@ -288,11 +288,13 @@ class Replicas:
 class _Dealing:
     """The tasks of one call: which are under way, and the answers that have come. Tasks are made when they are needed.
 
+    room: answers that may wait for one before them, so that a replica that hangs does not fill the memory with them.
     tasks: those that are not answered yet, by their place. back: places of tasks that a dead replica had. closed: set
     when nobody waits for answers any more.
     """
 
-    def __init__(self, tasks: Iterator[Task]) -> None:
+    def __init__(self, tasks: Iterator[Task], room: int) -> None:
+        self._room = room
         self._source, self._made = tasks, deque[Task]()
         self._given, self._returned = 0, 0
         self._exhausted = False
@@ -321,7 +323,7 @@ class _Dealing:
 
     def has_more_than(self, count: int) -> bool:
         """Whether more tasks are to be given out; so many and one more are made for that."""
-        if any(isinstance(answer, Failed) for answer in self.answers.values()):
+        if len(self.answers) >= self._room or any(isinstance(answer, Failed) for answer in self.answers.values()):
             return len(self.back) > count
         while not self._exhausted and len(self.back) + len(self._made) <= count:
             task = next(self._source, None)
@@ -446,6 +448,8 @@ class _Replica:
         """Give back the tasks of the replica, which has died at the first of them, and wait for the next one."""
         reason = _first_line(error)
         if ref is self.placing:  # it asks until there is an answer, so that there will never be one
+            if "creation task" not in str(error):  # as Ray calls what the beginning of a process raises
+                raise RunError(f"Ray has given up {self.name} ({cut(reason)}); {REMEDY}")
             raise InputError(
                 f"--devices: {self.name} cannot be started ({_last_line(error)}); install the same packages on every "
                 "node, mdm-tune and those of the model's code among them"

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 
 from mdm_tune.errors import RunError
 
-__all__ = ["Patience", "Watch", "told_if_ended"]
+__all__ = ["REMEDY", "Patience", "Watch", "told_if_ended"]
 
 LOOK = 2.0  # seconds between two looks
 PATIENCE = 20.0  # seconds without an answer after which the head is taken to be dead; some are started again
