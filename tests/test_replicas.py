@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,7 +20,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner, Result
 
+from mdm_tune.cli import app
 from mdm_tune.commands.events import memory_notes
 from mdm_tune.datasets.splits import bundled, text_dataset
 from mdm_tune.denoisers.base import Denoiser
@@ -183,7 +186,7 @@ def test_replicas_work_on_while_answers_are_used(chains: Replicas, tmp_path: Pat
     while len(list(tmp_path.iterdir())) < room and time.monotonic() < end:
         time.sleep(0.02)
     assert len(list(tmp_path.iterdir())) >= room
-    assert len(made) <= room + 2 + (DEPTH + 2) * chains.copies
+    assert len(made) <= 2 * room + 2 + (DEPTH + 2) * chains.copies
     assert [next(answers) for _ in range(room)] == list(range(1, room + 1))
     answers.close()
     tokens, options = question(chain("cpu"), "random", 5, 12)
@@ -285,6 +288,7 @@ def test_a_denoiser_that_cannot_be_built(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no checkpoint at .*: config\.json is missing; .*\(in replica") as told, pool:
         pass
     assert str(tmp_path) in str(told.value)
+    assert "every node" not in str(told.value)  # there is no other
     with pytest.raises(RunError, match="no replica runs"):
         fill(pool, asking_for(FINE))
 
@@ -336,6 +340,32 @@ def test_rows_that_end_every_replica_end_the_run(faults: Replicas) -> None:
     assert fill(faults, asking_for(FINE)).nfe.tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "expected"),
+    [
+        (
+            "The actor died because of an error raised in its creation task, ray::Actor.__init__()\nfailed\n"
+            "ModuleNotFoundError: No module named 'own'",
+            InputError,
+            "--devices: replica 1 on cpu cannot be started (ModuleNotFoundError: No module named 'own'); install the "
+            "same packages on every node, mdm-tune and those of the model's code among them",
+        ),
+        (
+            "The actor is dead because its owner has died. Owner Id: 01",
+            RunError,
+            "Ray has given up replica 1 on cpu (The actor is dead because its owner has died. Owner Id: 01); what was "
+            "finished is kept: start a cluster, and go on with --resume",
+        ),
+    ],
+)
+def test_a_replica_without_a_place(said: str, kind: type[Exception], expected: str) -> None:
+    """Its packages are at fault where Ray says so, and else Ray is, as where the node of this process has ended."""
+    replica: Any = SimpleNamespace(name="replica 1 on cpu", placing="asked")
+    with pytest.raises(kind) as raised:
+        replicas_module._Replica._died(replica, "asked", RuntimeError(said))
+    assert str(raised.value) == expected
+
+
 def test_replicas_run_inside_a_with_block() -> None:
     with pytest.raises(RunError, match="no replica runs: they do so inside a with block"):
         [*Replicas(faulty, TWO).deal(iter([_pid]))]
@@ -353,3 +383,105 @@ def test_nothing_is_printed_and_nothing_stays_behind() -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert list(folder.iterdir()) == []
     folder.rmdir()
+
+
+OWN = """
+import torch
+
+
+class Own:
+    vocab_size, mask_id, length, symbols = 3, 3, 6, "abc"
+
+    def __call__(self, tokens, wanted):
+        if len(tokens) > 2:  # more than the checks of loading ask at once
+            {then}
+        ones = (tokens == 1).sum(1).float()[wanted.nonzero()[:, 0]] / 4
+        return torch.stack([ones, 0 * ones, 0 * ones], 1)
+
+
+def build():
+    return Own()
+"""
+OWN_CONFIG = """
+model: {type: custom, target: "own.py:build"}
+dataset: {type: lines, path: texts.txt, tune: 8, choose: 8, report: 8}
+sampler: {order: random, steps: [2], batch: 4}
+objective: {metric: nelbo}
+"""
+SEARCH = """
+model: {type: transformer, path: "package:text"}
+dataset: {type: text, path: "package:text", tune: 24, choose: 16, report: 24}
+sampler: {order: confidence, steps: [4, 8], batch: 8}
+objective: {metric: spelling}
+search: {strategy: tpe, trials: 4, finalists: 2, auto_stop: false}
+"""
+
+
+def commanded(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(app, [words[0], str(folder / "config.yaml"), *words[1:]])
+
+
+@pytest.fixture
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdm_tune.sampling.devices.available_cpus", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_whole_search_on_two_replicas_is_that_of_one_process(tmp_path: Path) -> None:
+    """Budgets, trials, winners, values and rows; only times, the number of devices and the folder differ."""
+    (tmp_path / "config.yaml").write_text(SEARCH)
+    found = {}
+    for devices in ("cpu", "cpu:2"):
+        flags = ["--devices", devices, "--json", "--quiet", "--output", str(tmp_path / devices)]
+        result = commanded(tmp_path, "search", *flags)
+        assert result.exit_code == 0, result.output
+        found[devices] = json.loads(result.stdout)
+    one, two = found["cpu"], found["cpu:2"]
+    assert differing(one, two) == []
+    assert len(one["budgets"]) == 2 and one["denoiser_rows"] > 0
+    schedules = [(tmp_path / devices / "schedule.yaml").read_text() for devices in found]
+    assert schedules[0] == schedules[1]
+
+
+def differing(one: Any, two: Any, at: str = "") -> list[str]:
+    """Paths of values that differ, but for times and the folder."""
+    if at.rpartition(".")[2] in ("seconds", "files", "output", "timing", "driver", "devices"):
+        return []
+    if isinstance(one, dict) and isinstance(two, dict):
+        return [
+            each for key in one.keys() | two.keys() for each in differing(one.get(key), two.get(key), f"{at}.{key}")
+        ]
+    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
+        pairs = enumerate(zip(one, two, strict=True))
+        return [each for number, (left, right) in pairs for each in differing(left, right, f"{at}.{number}")]
+    return [] if one == two else [f"{at}: {one} {two}"]
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [
+        (
+            "raise ValueError('much too hot')",
+            1,
+            r"error: model\.target: .*own\.py:build failed.* in replica [12] on cpu, node [0-9.]+: ValueError: much "
+            r"too hot \(line 10\); correct it, then run again",
+        ),
+        (
+            "raise torch.OutOfMemoryError('CUDA out of memory.')",
+            0,
+            r"note: batches of 4 rows ran out of memory in replica [12] on cpu, 2 worked; set sampler\.batch to 2",
+        ),
+    ],
+)
+def test_own_code_in_a_call_on_a_replica(tmp_path: Path, then: str, code: int, said: str) -> None:
+    """An error is one message and a failed run; memory that does not suffice is a note, and no reason to fail."""
+    (tmp_path / "own.py").write_text(OWN.format(then=then))
+    (tmp_path / "config.yaml").write_text(OWN_CONFIG)
+    (tmp_path / "texts.txt").write_text("\n".join(f"{a}{b}{c}acb" for a in "abc" for b in "abc" for c in "abc") + "\n")
+    flags = ["--schedule", "linear", "--devices", "cpu:2", "--trust-code", "--output", str(tmp_path / "run")]
+    result = commanded(tmp_path, "evaluate", *flags)
+    assert result.exit_code == code, result.output
+    told = " ".join(result.stderr.split())
+    assert re.search(said, told), told
+    assert "Traceback" not in result.stderr and told.count("error: ") == code
