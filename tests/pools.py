@@ -39,10 +39,6 @@ def faulty(device: str) -> Faulty:
     return Faulty()
 
 
-def tight(device: str) -> Tight:
-    return Tight()
-
-
 def absent(folder: Path, device: str) -> Transformer:
     return load_transformer(folder)
 
@@ -69,17 +65,6 @@ class Faulty:
             os.kill(os.getpid(), signal.SIGKILL)
         bad = (tokens[:, 0] == NAN)[wanted.nonzero()[:, 0]]
         return torch.where(bad[:, None], torch.nan, torch.zeros(len(bad), 6))
-
-
-class Tight:
-    """Uniform predictions, and memory for two rows."""
-
-    vocab_size = mask_id = 6
-
-    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        if len(tokens) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return torch.zeros(int(wanted.sum()), 6)
 
 
 def asking_for(*first: int) -> Tensor:

@@ -19,13 +19,16 @@ from mdm_tune.sampling import keeper
 
 ROOT = Path(__file__).parents[2]
 LONG = 120.0
+BEGUN: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A short name, so that Ray's folder lies there."""
+    """A short name, so that Ray's folder lies there; what a failed test has started ends with it."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     yield folder
+    while BEGUN:
+        BEGUN.pop().kill()
     shutil.rmtree(folder)
 
 
@@ -35,7 +38,7 @@ def started(home: Path, *more: str) -> subprocess.Popen[str]:
     env = {**os.environ, "TMPDIR": str(home / "t"), "HOME": str(home), "PYTHONPATH": str(ROOT)}
     for name in [name for name in env if name.startswith("RAY_")]:
         del env[name]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "mdm_tune", *words],
         env={**env, "RAY_ADDRESS": "192.0.2.1:6379"},  # of a cluster that is not meant
         stdout=subprocess.PIPE,
@@ -43,6 +46,8 @@ def started(home: Path, *more: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    BEGUN.append(process)
+    return process
 
 
 def folders(home: Path) -> list[Path]:
@@ -122,3 +127,14 @@ def test_an_end_leaves_nothing(home: Path, fails: bool) -> None:
 
 def _mine(path: Path, home: Path) -> bool:
     return any(int(path.parent.name) in keeper._users(folder) for folder in folders(home))
+
+
+def test_nothing_is_printed_and_nothing_stays_behind(home: Path) -> None:
+    """A program in which a replica dies at work."""
+    code = "from tests import pools; pools.lose_a_replica()"
+    env = {**os.environ, "TMPDIR": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert list(home.iterdir()) == []
