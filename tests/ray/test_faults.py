@@ -109,47 +109,6 @@ def test_paths_are_those_of_the_config_wherever_the_nodes_were_started(
         assert all(Path(folder) != tmp_path for folder in pool.ask_each(cwd))
 
 
-def test_a_search_whose_last_replica_is_gone_goes_on(
-    cluster: Cluster, devices: RayDevices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says that it waits, ends with one message, and once there is a node again it ends as one process does."""
-    monkeypatch.setattr(watch, "UNSAID", 0.5)
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    notes: list[str] = []
-
-    def lose(event: RunEvent) -> None:
-        if isinstance(event, Loaded):  # a replica is there
-            monkeypatch.setattr(replicas, "PATIENCE", 6.0)
-        if isinstance(event, TrialDone) and event.number == 1:
-            for node in list(cluster.worker_nodes):
-                cluster.remove_node(node, allow_graceful=False)
-        if isinstance(event, Note):
-            notes.append(event.text)
-
-    config = load_config(tmp_path / "config.yaml", output=str(tmp_path / "run"))
-    options: dict[str, Any] = {"overwrite": False, "devices": devices}
-    with pytest.raises(RunError) as raised:
-        search(config, resume=False, notify=lose, **options)
-    assert str(raised.value) == (
-        "no replica of the model is left, and none came back in 6 s; what was finished is kept: see that the cluster "
-        "has room again, and go on with --resume"
-    )
-    waited = [note for note in notes if note.startswith("the cluster has had no room for replicas of the model for")]
-    assert waited and all("waited for up to 6 s in all" in note for note in waited)
-    cluster.add_node(num_cpus=2, num_gpus=0)
-    cluster.wait_for_nodes()
-    monkeypatch.setattr(replicas, "PATIENCE", 120.0)
-    after: list[RunEvent] = []
-    resumed = search(config, resume=True, notify=after.append, **options)
-    alone_config = load_config(tmp_path / "config.yaml", output=str(tmp_path / "alone"))
-    alone = search(alone_config, resume=False, overwrite=False, notify=lambda event: None)
-    assert len([event for event in after if isinstance(event, TrialDone)]) < 6
-    for key in ("schedule", "steps", "value", "winner"):
-        assert [budget.get(key) for budget in resumed["budgets"]] == [budget.get(key) for budget in alone["budgets"]]
-    assert (tmp_path / "run" / "schedule.yaml").read_text() == (tmp_path / "alone" / "schedule.yaml").read_text()
-    assert resumed["warnings"] == alone["warnings"]  # that a cluster was waited for changes no result
-
-
 def die(device: str) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -192,3 +151,44 @@ def test_other_refusals_are_not(joined: RayDevices) -> None:
     with pytest.raises(InputError) as raised:
         Replicas(refuse, joined).__enter__()
     assert re.fullmatch(r"model.* got 9; give 8 \(in replica . on cpu, node [0-9.]+\)", str(raised.value))
+
+
+def test_a_search_whose_last_replica_is_gone_goes_on(
+    cluster: Cluster, devices: RayDevices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it waits, ends with one message, and once there is a node again it ends as one process does."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    notes: list[str] = []
+
+    def lose(event: RunEvent) -> None:
+        if isinstance(event, Loaded):  # a replica is there
+            monkeypatch.setattr(replicas, "PATIENCE", 6.0)
+            monkeypatch.setattr(watch, "UNSAID", 0.5)
+        if isinstance(event, TrialDone) and event.number == 1:
+            for node in list(cluster.worker_nodes):
+                cluster.remove_node(node, allow_graceful=False)
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    config = load_config(tmp_path / "config.yaml", output=str(tmp_path / "run"))
+    options: dict[str, Any] = {"overwrite": False, "devices": devices}
+    with pytest.raises(RunError) as raised:
+        search(config, resume=False, notify=lose, **options)
+    assert str(raised.value) == (
+        "no replica of the model is left, and none came back in 6 s; what was finished is kept: see that the cluster "
+        "has room again, and go on with --resume"
+    )
+    waited = [note for note in notes if note.startswith("the cluster has had no room for replicas of the model for")]
+    assert len(waited) == 1 and "waited for up to 6 s in all" in waited[0]
+    cluster.add_node(num_cpus=2, num_gpus=0)
+    cluster.wait_for_nodes()
+    monkeypatch.setattr(replicas, "PATIENCE", 120.0)
+    after: list[RunEvent] = []
+    resumed = search(config, resume=True, notify=after.append, **options)
+    alone_config = load_config(tmp_path / "config.yaml", output=str(tmp_path / "alone"))
+    alone = search(alone_config, resume=False, overwrite=False, notify=lambda event: None)
+    assert len([event for event in after if isinstance(event, TrialDone)]) < 6
+    for key in ("schedule", "steps", "value", "winner"):
+        assert [budget.get(key) for budget in resumed["budgets"]] == [budget.get(key) for budget in alone["budgets"]]
+    assert (tmp_path / "run" / "schedule.yaml").read_text() == (tmp_path / "alone" / "schedule.yaml").read_text()
+    assert resumed["warnings"] == alone["warnings"]  # that a cluster was waited for changes no result
