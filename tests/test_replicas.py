@@ -378,10 +378,10 @@ objective: {metric: nelbo}
 """
 SEARCH = """
 model: {type: transformer, path: "package:text"}
-dataset: {type: text, path: "package:text", tune: 24, choose: 16, report: 24}
-sampler: {order: confidence, steps: [4, 8], batch: 8}
+dataset: {type: text, path: "package:text", tune: 12, choose: 10, report: 12}
+sampler: {order: confidence, steps: [2, 4], batch: 4}
 objective: {metric: spelling}
-search: {strategy: tpe, trials: 4, finalists: 2, auto_stop: false}
+search: {strategy: tpe, trials: 4, finalists: 1, auto_stop: false}
 """
 
 
