@@ -125,7 +125,8 @@ def test_an_endless_program_times_out(program: str) -> None:
 
 def test_endless_tests_time_out_too() -> None:
     outcome = run(Job("", "while True: pass"))
-    assert outcome == Outcome("timed out", "its tests took more than 1 seconds of CPU time")
+    by_cpu, by_clock = "its tests took more than 1 seconds of CPU time", "after 5 seconds"  # on a busy machine
+    assert outcome.verdict == "timed out" and outcome.detail in (by_cpu, by_clock)
 
 
 @pytest.mark.parametrize("program", ["x = [0] * 10**10", "x = []\nwhile True:\n    x.append(bytearray(10**7))"])
