@@ -2,19 +2,21 @@
 
     python scripts/replicas_speed.py --replicas 2 --page docs/devices-speed.md
 
-Both fill the same rows in turns, and the ratio is that of the two times of a turn, so that what else the machine does
-hits both. Weights are counted as mapped from the checkpoint, as ``load_transformer`` leaves them, and as copied. Reads
-/proc, so that it needs Linux.
+All fill the same rows in turns, and the ratio is that of the times of a turn, so that what else the machine does hits
+all. Processes that know nothing of each other, and have their part of the rows beforehand, show what the machine gives:
+cores that share a host, or caches, do not double with their number. Weights are counted as mapped from the checkpoint,
+as ``load_transformer`` leaves them, and as copied. Reads /proc, so that it needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import time
 from collections import Counter
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +29,7 @@ from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.devices import parse_devices
 from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.pieces import Here, Pool
 from mdm_tune.sampling.pieces import fill as filled
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
@@ -47,7 +50,7 @@ def copied(folder: Path, device: str) -> Transformer:
     return model
 
 
-def fill(replicas: Replicas, model: Transformer, rows: int, steps: int, batch: int) -> Unmasked:
+def fill(replicas: Pool, model: Transformer, rows: int, steps: int, batch: int) -> Unmasked:
     """So many rows in order of confidence, all positions masked at the start."""
     counts = [model.length // steps + (step < model.length % steps) for step in range(steps)]
     return filled(
@@ -58,6 +61,18 @@ def fill(replicas: Replicas, model: Transformer, rows: int, steps: int, batch: i
         drawing=Drawing("confidence"),
         batch=batch,
     )
+
+
+@cache
+def alone(folder: Path) -> Transformer:
+    """The model of a process that works apart."""
+    torch.set_num_threads(1)
+    return mapped(folder, "cpu")
+
+
+def apart(folder: Path, rows: int, steps: int, batch: int) -> int:
+    """Rows filled in this process, without Ray."""
+    return fill(Here(alone(folder)), alone(folder), rows, steps, batch).denoiser_rows
 
 
 def process(denoiser: object, device: str) -> int:
@@ -82,33 +97,53 @@ def memory(pid: int, name: str) -> Counter[str]:
 def speeds(folder: Path, devices: tuple[str, ...], options: argparse.Namespace) -> list[str]:
     """Markdown: sequences per second of one replica and of all, and the ratio."""
     model = load_transformer(folder)
-    seconds: dict[str, list[float]] = {"one": [], "all": []}
+    seconds: dict[str, list[float]] = {"one": [], "all": [], "apart": []}
     found: dict[str, Unmasked] = {}
-    with Replicas(partial(mapped, folder), devices[:1]) as one, Replicas(partial(mapped, folder), devices) as every:
+    count, rows, steps, batch = len(devices), options.rows, options.steps, options.batch
+    with (
+        Replicas(partial(mapped, folder), devices[:1]) as one,
+        Replicas(partial(mapped, folder), devices) as every,
+        ProcessPoolExecutor(count, get_context("spawn")) as others,
+    ):
         pools = {"one": one, "all": every}
+
+        def run(name: str, rows: int, steps: int) -> None:
+            if name == "apart":
+                list(others.map(partial(apart, folder, steps=steps, batch=batch), [rows // count] * count))
+            else:
+                found[name] = fill(pools[name], model, rows, steps, batch)
+
         for pool in pools.values():
             pool.wait_until_ready()
-            fill(pool, model, 2 * len(devices), 2, options.batch)
+        for name in seconds:
+            run(name, 64 * count, 2)
         for turn in range(options.repeats):
-            for name in list(pools)[:: 1 if turn % 2 else -1]:
+            for name in list(seconds)[:: 1 if turn % 2 else -1]:
                 began = time.perf_counter()
-                found[name] = fill(pools[name], model, options.rows, options.steps, options.batch)
+                run(name, rows, steps)
                 seconds[name].append(time.perf_counter() - began)
-    ratio = estimate(np.log(np.array(seconds["one"]) / np.array(seconds["all"])))
-    low, high = ratio.ci or (-math.inf, math.inf)  # unknown of so few turns
     same = float((found["one"].tokens == found["all"].tokens).all(1).double().mean())
-    lines = ["| replicas | sequences per second, median | denoiser rows |", "|---|---|---|"]
-    lines += [
-        f"| {count} | {options.rows / median(seconds[name]):.2f} | {found[name].denoiser_rows:,} |"
-        for name, count in (("one", 1), ("all", len(devices)))
-    ]
+    speed = {name: f"{rows / median(times):.2f}" for name, times in seconds.items()}
     return [
-        *lines,
+        "| | sequences per second, median | denoiser rows |",
+        "|---|---|---|",
+        f"| one replica | {speed['one']} | {found['one'].denoiser_rows:,} |",
+        f"| {count} replicas | {speed['all']} | {found['all'].denoiser_rows:,} |",
+        f"| {count} processes apart | {speed['apart']} | |",
         "",
-        f"{len(devices)} replicas are {np.exp(ratio.value):.3f} times as fast as one, 95 % interval "
-        f"[{np.exp(low):.3f}, {np.exp(high):.3f}] (geometric mean of {options.repeats} turns). "
-        f"{same:.1%} of the sequences are the same tokens.",
+        f"{count} replicas are {ratio(seconds, 'one', 'all')} times as fast as one, {count} processes apart "
+        f"{ratio(seconds, 'one', 'apart')} times, and replicas {ratio(seconds, 'apart', 'all')} times as fast as "
+        f"processes apart (geometric means of {options.repeats} turns, with 95 % intervals). {same:.1%} of the "
+        "sequences are the same tokens.",
     ]
+
+
+def ratio(seconds: dict[str, list[float]], slow: str, fast: str) -> str:
+    """How many times as fast, with its interval; without one of so few turns that there is none."""
+    found = estimate(np.log(np.array(seconds[slow]) / np.array(seconds[fast])))
+    if found.ci is None:
+        return f"{np.exp(found.value):.2f}"
+    return f"{np.exp(found.value):.2f} [{np.exp(found.ci[0]):.2f}, {np.exp(found.ci[1]):.2f}]"
 
 
 def memories(folder: Path, devices: tuple[str, ...], batch: int) -> list[str]:
