@@ -37,7 +37,6 @@ from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules import Linear, parse_schedule
-from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.settings import Sampler
 from mdm_tune.text import Symbols
 
@@ -58,7 +57,6 @@ class Run:
     config: Config
     model: Loaded
     evaluator: Evaluator
-    search: SearchSettings
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     code: str | None = None
     benchmark: Benchmark | None = None
@@ -191,23 +189,7 @@ def build(
         _guided(model.denoiser, config, length, _closing(dataset)), length, sampler, metric, dataset, lengths
     )
     evaluator.pool = Here(evaluator.denoiser, device)
-    search = SearchSettings(
-        config.search.strategy,
-        config.search.trials,
-        config.search.space.a,
-        config.search.space.b,
-        config.search.finalists,
-        config.search.baselines,
-        config.seed,
-        config.search.racing,
-        config.search.together,
-        config.search.auto_stop,
-        config.search.rows,
-        config.search.diversity_loss,
-        config.search.margin,
-        config.search.timeout,
-    )
-    return Run(config, model, evaluator, search, reported, benchmark=benchmark)
+    return Run(config, model, evaluator, reported, benchmark=benchmark)
 
 
 def _closing(dataset: Dataset | None) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.blocks import Shares
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation import Evaluator
-from mdm_tune.search.proposals import SearchSettings, reachable_counts
+from mdm_tune.search.proposals import reachable_counts
 
 __all__ = ["Reach", "reach_of"]
 
@@ -28,7 +29,7 @@ class Reach:
 
 
 def reach_of(
-    evaluator: Evaluator, budgets: Sequence[int], settings: SearchSettings, *, known: bool = True
+    evaluator: Evaluator, budgets: Sequence[int], search: SearchConfig, *, known: bool = True
 ) -> Iterator[Reach]:
     """Every budget in every kind of blocks that is compared. known: whether it is known how blocks share the steps."""
     for steps in budgets:
@@ -37,4 +38,4 @@ def reach_of(
             if evaluator.sampler.bernoulli or not (known or size is None):
                 yield Reach(steps, size, None, None, evaluator.sampler.bernoulli)
                 continue
-            yield Reach(steps, size, here.steps_of_blocks(steps), len(reachable_counts(here, steps, settings)))
+            yield Reach(steps, size, here.steps_of_blocks(steps), len(reachable_counts(here, steps, search)))

@@ -28,6 +28,7 @@ from scipy.special import xlogy
 from scipy.stats import binomtest
 from torch import Tensor
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
@@ -40,7 +41,6 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import Named, driving
-from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.search.scores import KeptScores
 from mdm_tune.seeding import derive_seed
 from mdm_tune.settings import Sampler
@@ -52,7 +52,6 @@ GIVEN_TIMES = 5  # as many searches of a problem of given values, which take les
 ROUNDS = 40  # parts that all problems are run in by turns
 TRIALS = 20
 SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 256}
-BOX = (0.1, 10.0)
 ROUNDING = 1e-12
 Counts = tuple[int, ...]
 Interval = tuple[float, float]
@@ -193,13 +192,16 @@ def search(
 ) -> list[Outcome]:
     """The first budget of a problem alone; where there are more, then all of them as one search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    settings = SearchSettings("qmc", trials, BOX, BOX, 4, ("linear", "squared-sine", "sine"), root)
+    settings = SearchConfig(
+        strategy="qmc", trials=trials, finalists=4, baselines=("linear", "squared-sine", "sine"), auto_stop=False
+    )
     together = problem.steps if len(problem.steps) > 1 else ()
     runs: list[tuple[int, tuple[int, ...]]] = [(problem.steps[0], ()), *((steps, together) for steps in together)]
     storage = optuna.storages.InMemoryStorage()
     with driving(storage, Named.plain("coverage")) as state:
         scores = KeptScores(problem.evaluator(root, sizes or problem.sizes), state)
-        return [outcome(problem, search_budget(scores, steps, settings, budgets=budgets)) for steps, budgets in runs]
+        found = [search_budget(scores, steps, settings, seed=root, budgets=budgets) for steps, budgets in runs]
+        return [outcome(problem, budget) for budget in found]
 
 
 def outcome(problem: Problem | GivenProblem, budget: Budget) -> Outcome:

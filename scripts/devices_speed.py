@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from pages import write_part
 from torch import Tensor
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Cost, Evaluator
@@ -55,7 +56,6 @@ from mdm_tune.schedules import Beta, parse_schedule
 from mdm_tune.search.budget import compared
 from mdm_tune.search.driver import Named, State, driving
 from mdm_tune.search.finalists import Side, Trial
-from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.tuning import tune
@@ -137,10 +137,11 @@ def state_of() -> Iterator[State]:
 
 def trials(pool: Pool, sizes: dict[Use, int], together: int) -> int:
     """Linear and two batches; gives the denoiser rows."""
-    box = (0.1, 10.0)
-    settings = SearchSettings("gp", 1 + 2 * together, box, box, 3, BASELINES, 0, together=together)
+    settings = SearchConfig(
+        strategy="gp", trials=1 + 2 * together, finalists=3, baselines=BASELINES, together=together, auto_stop=False
+    )
     with state_of() as state:
-        found = tune(evaluator_of(pool, sizes), STEPS, settings, state.ledger("trials"))
+        found = tune(evaluator_of(pool, sizes), STEPS, settings, state.ledger("trials"), seed=0)
     return sum(trial.cost.denoiser_rows for trial in found.trials)
 
 

@@ -24,13 +24,14 @@ from statistics import median
 import optuna
 from problems import BOX, EXAMPLES, SEEDS, Problem, problems
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.measuring import measure
 from mdm_tune.schedules import Beta
 from mdm_tune.search.confirmation import Trial
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.proposals import Guide, SearchSettings
+from mdm_tune.search.proposals import Guide
 from mdm_tune.search.tuning import tune
 
 TRIALS, POINTS, NEAR = 25, 32, 4
@@ -111,14 +112,11 @@ def search(
     problem: Problem, evaluator: Evaluator, seed: int, way: Way, points: Sequence[Beta], rows: int | None
 ) -> Sequence[Trial]:
     """The finished trials of one search from nothing."""
-    settings = SearchSettings(
-        way.strategy,  # type: ignore[arg-type]
-        100 if way.strategy == "grid" else TRIALS if rows is None else 2 * TRIALS,
-        BOX,
-        BOX,
-        1,
-        ("linear",),
-        seed,
+    settings = SearchConfig(
+        strategy=way.strategy,  # type: ignore[arg-type]
+        trials=100 if way.strategy == "grid" else TRIALS if rows is None else 2 * TRIALS,
+        finalists=1,
+        baselines=("linear",),
         racing=way.racing,
         together=way.together,
         auto_stop=way.auto_stop,
@@ -126,7 +124,7 @@ def search(
     )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     ledger = Ledger(optuna.storages.InMemoryStorage(), "trials", evaluator.metric.direction)
-    return tune(evaluator, problem.steps, settings, ledger, guide=Guide(tuple(points))).trials
+    return tune(evaluator, problem.steps, settings, ledger, guide=Guide(tuple(points)), seed=seed).trials
 
 
 def incumbents(problem: Problem, evaluator: Evaluator, trials: Sequence[Trial], spent: int) -> Path_:

@@ -16,7 +16,6 @@ from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import BenchmarkConfig
 from mdm_tune.datasets.splits import Split
 from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.settings import Sampler
 
 OFFICIAL = {  # documents of the test split, as their authors publish them
@@ -46,25 +45,15 @@ def stand_in(config: Config) -> Run:
     own: Any = config.dataset
     length = getattr(own, "generation_length", None) or 1024
     splits = {use: _split(use, count, length) for use, count in sizes(config).items()}
-    chosen, wanted = config.sampler, config.search
+    chosen = config.sampler
     drawing: Any = SimpleNamespace(order=chosen.order)
     sampler = Sampler(
         drawing, chosen.reveal == "bernoulli", chosen.counts, chosen.batch, *(chosen.block_length or (None,))
     )
     dataset: Any = SimpleNamespace(splits=splits, length=length)
     evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
-    search = SearchSettings(
-        wanted.strategy,
-        wanted.trials,
-        wanted.space.a,
-        wanted.space.b,
-        wanted.finalists,
-        wanted.baselines,
-        config.seed,
-        rows=wanted.rows,
-    )
     model: Any = SimpleNamespace(denoiser=None)
-    return Run(config, model, evaluator, search)
+    return Run(config, model, evaluator)
 
 
 def rows(config: Config) -> dict[str, int]:

@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Evaluator, Rows
@@ -26,7 +27,7 @@ from mdm_tune.search.budget import Event, search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import Named, driving
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.proposals import Guide, SearchSettings
+from mdm_tune.search.proposals import Guide
 from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.tuning import TrialDone, Tuned, tune
 from mdm_tune.settings import Sampler, Setting
@@ -36,8 +37,9 @@ from tests.helpers import CountingDenoiser
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 SHORT = MarkovChain.sticky(2, 0.1, 16)
 FIXED = Sampler(Drawing("random"), False, "one-per-step", 256)
-BOX = (0.1, 10.0)
-SETTINGS = SearchSettings("tpe", 12, BOX, BOX, 4, ("linear", "squared-sine", "sine"), 0)
+SETTINGS = SearchConfig(
+    strategy="tpe", trials=12, finalists=4, baselines=("linear", "squared-sine", "sine"), auto_stop=False
+)
 SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 128}
 
 Values = NDArray[np.float64]
@@ -125,6 +127,11 @@ def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float
     return found
 
 
+def changed(search: SearchConfig, **changes: Any) -> SearchConfig:
+    """The section with other values, which are checked as those of a file are."""
+    return SearchConfig.model_validate({**dict(search), **changes})
+
+
 @contextmanager
 def scoring(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[KeptScores]:
     """Drive a run in this storage."""
@@ -134,32 +141,34 @@ def scoring(evaluator: Evaluator, storage: BaseStorage | None = None, name: str 
 
 def run(
     evaluator: Evaluator,
-    settings: SearchSettings,
+    settings: SearchConfig,
     steps: int = 8,
     storage: BaseStorage | None = None,
     guide: Guide | None = None,
+    seed: int = 0,
     **more: Any,
 ) -> tuple[Budget, list[Event]]:
     """The search of one budget, and what it told."""
     events: list[Event] = []
     guides = {} if guide is None else {None: guide}
     with scoring(evaluator, storage) as scores:
-        return search_budget(scores, steps, settings, events.append, guides, **more), events
+        return search_budget(scores, steps, settings, events.append, guides, seed=seed, **more), events
 
 
 def tuned(
     evaluator: Evaluator,
-    settings: SearchSettings,
+    settings: SearchConfig,
     steps: int = 8,
     storage: BaseStorage | None = None,
     guide: Guide | None = None,
+    seed: int = 0,
     **more: Any,
 ) -> tuple[Tuned, list[TrialDone]]:
     """The trials of one budget, and what they told."""
     events: list[TrialDone] = []
     with scoring(evaluator, storage) as scores:
         ledger = scores.state.ledger(f"steps-{steps}", evaluator.metric.direction)
-        return tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), **more), events
+        return tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), seed=seed, **more), events
 
 
 def trials_of(events: list[Event]) -> list[TrialDone]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import mdm_tune
 from mdm_tune.cli import app
+from mdm_tune.config.file import SpaceConfig
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
@@ -23,7 +24,7 @@ from mdm_tune.search.confirmation import NOTHING
 from mdm_tune.search.proposals import reachable_counts
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.tables import reach_lines
-from tests.searches import SETTINGS, Given, noise, run, sampled
+from tests.searches import SETTINGS, Given, changed, noise, run, sampled
 from tests.test_blocks import answer, config
 
 CHAIN = MarkovChain.sticky(2, 0.1, 12)
@@ -51,7 +52,7 @@ def test_a_setting_says_its_blocks_and_is_scored_in_them_by_any_view() -> None:
 
 def test_the_winner_of_a_budget_is_the_best_in_any_blocks() -> None:
     """Of an exact law: against every Beta that was tried in each, and linear is the best linear of the three."""
-    settings = replace(SETTINGS, trials=10, strategy="qmc")
+    settings = changed(SETTINGS, trials=10, strategy="qmc")
     budget, events = run(exact(), settings, steps=8)
     tried = [event for event in events if hasattr(event, "setting") and hasattr(event, "number")]
     assert len(tried) == budget.trials == 3 + 10 + 10  # in blocks of 3 two counts are all that there are
@@ -83,7 +84,7 @@ def test_better_blocks_are_not_called_the_schedules_gain() -> None:
         common = np.random.default_rng([7, len(use)]).normal(0.0, 0.1, 1000)[examples]
         return common + (0.0 if setting.block_length == 4 else 1.0)
 
-    budget, _ = run(several(rule, (None, 4)), replace(SETTINGS, trials=4), steps=8)
+    budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=4), steps=8)
     assert budget.winner.setting.block_length == 4
     assert budget.baselines["linear"].setting.block_length == 4
     assert budget.gain.value == 0 and not budget.gain.shown and not budget.beats_linear
@@ -99,7 +100,7 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
         amount = report if use == "report" else 1.0
         return np.where(good, 0.0, amount) + 0.01 * noise(Setting("", 8, 16, (16,)), use, examples)
 
-    budget, _ = run(several(rule, (None, 4)), replace(SETTINGS, trials=3), steps=8)
+    budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=3), steps=8)
     if report:
         assert budget.winner.setting.block_length is None and budget.winner.setting.label == "linear in blocks of 16"
         assert budget.loser is not None and budget.loser.scores.setting.block_length == 4
@@ -113,7 +114,7 @@ def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:
     evaluator, denoiser = sampled()
     evaluator.block_lengths, evaluator.several = (4, 8, None), True
     evaluator.sampler = replace(evaluator.sampler, block_length=4)
-    budget, _ = run(evaluator, replace(SETTINGS, trials=5, finalists=2), steps=8)
+    budget, _ = run(evaluator, changed(SETTINGS, trials=5, finalists=2), steps=8)
     assert budget.cost.denoiser_rows == denoiser.rows
     assert {scores.nfe for scores in (budget.winner, *budget.baselines.values())} == {8}
     assert 9 < len(budget.chosen_from) <= 9 + 2
@@ -141,7 +142,7 @@ def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -
 
 def test_a_box_that_reaches_one_vector_says_so_too() -> None:
     """By its scan, where steps alone do not tell; a baseline outside the family still competes."""
-    narrow = replace(SETTINGS, space_a=(0.5, 0.5000001), space_b=(0.5, 0.5000001), baselines=("linear", "sine"))
+    narrow = changed(SETTINGS, space=SpaceConfig(a=(0.5, 0.5000001), b=(0.5, 0.5000001)), baselines=("linear", "sine"))
     evaluator = exact((None,))
     assert len(reachable_counts(evaluator, 2, narrow)) == 1  # squared-sine is the same in two steps
     budget, _ = run(evaluator, narrow, steps=2)

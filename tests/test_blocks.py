@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import mdm_tune
 from mdm_tune.build import build
 from mdm_tune.cli import app
-from mdm_tune.config.file import load_config
+from mdm_tune.config.file import SearchConfig, load_config
 from mdm_tune.counts import to_counts
 from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity
@@ -33,7 +33,7 @@ from mdm_tune.results import RunFolder
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
-from mdm_tune.search.proposals import SearchSettings, reachable_counts
+from mdm_tune.search.proposals import reachable_counts
 from mdm_tune.settings import Sampler, Setting, plan_of
 from tests.helpers import seeds
 from tests.laws import joint
@@ -285,7 +285,7 @@ def test_many_keys_at_once_are_those_of_the_settings(sampler: Sampler) -> None:
     for steps in (6, 9, 15):
         single = {found.setting(Beta(x, y), steps).key for x, y in zip(a, b, strict=True)}
         assert found.beta_keys(a, b, steps) == single
-        settings = SearchSettings("tpe", 200, (0.1, 10.0), (0.1, 10.0), 4, ("linear",), 0)
+        settings = SearchConfig(strategy="tpe", trials=200)
         assert single <= reachable_counts(found, steps, settings)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation import Evaluator, Measured, Scores
@@ -24,13 +25,14 @@ from mdm_tune.sampling.pieces import Here, Pool, Task, predict
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Linear
 from mdm_tune.search.confirmation import Comparing
-from mdm_tune.search.proposals import SearchSettings
 from mdm_tune.settings import Sampler, Setting
 from tests.helpers import CountingDenoiser, seeds
 from tests.searches import SHORT, run, scoring
 
 BATCH, AT_A_TIME = 8, 7
-SEARCH = SearchSettings("qmc", 9, (0.1, 10.0), (0.1, 10.0), 2, ("linear", "squared-sine", "sine"), 0, together=4)
+SEARCH = SearchConfig(
+    strategy="qmc", trials=9, finalists=2, baselines=("linear", "squared-sine", "sine"), together=4, auto_stop=False
+)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.pieces import Here
 from tests import profile_runs
+from tests.searches import changed
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -178,7 +179,7 @@ def test_proposals_and_records_are_timed_for_each_trial(
 ) -> None:
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     run = build(load_config(config))
-    run = replace(run, search=replace(run.search, **changes))
+    run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
     assert timing.deciding(run, [Reach(4, None, (4,), 29)]) == seconds
 
 

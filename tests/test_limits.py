@@ -175,7 +175,10 @@ def spent(
                     said.append(text)
 
             in_time = partial(table.trials_of, place)
-            budgets.append(search_budget(scores, steps, run.search, tell, budgets=(4, 8), in_time=in_time))
+            found = search_budget(
+                scores, steps, run.config.search, tell, seed=run.config.seed, budgets=(4, 8), in_time=in_time
+            )
+            budgets.append(found)
     return clock.now - 1000.0, budgets, said
 
 

@@ -12,16 +12,17 @@ import pytest
 from optuna import create_study
 from optuna.storages import BaseStorage, InMemoryStorage
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.schedules import Beta
 from mdm_tune.search import tuning
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.proposals import Guide, SearchSettings, Strategy, reachable_counts
+from mdm_tune.search.proposals import Guide, reachable_counts
 from mdm_tune.search.storage import open_storage
-from tests.searches import SETTINGS, Dead, Given, Mortal, book, exact, noise, run, sampled, tuned
+from tests.searches import SETTINGS, Dead, Given, Mortal, book, changed, exact, noise, run, sampled, tuned
 
 SIZES: Any = {"tune": 40, "choose": 8, "report": 12}
-SMALL = replace(SETTINGS, trials=11, finalists=2, baselines=("linear", "sine"))
+SMALL = changed(SETTINGS, trials=11, finalists=2, baselines=("linear", "sine"))
 WARM = Guide((Beta(0.736, 0.430),))
 
 Run = Callable[[BaseStorage], Any]  # a search on a storage; returns all of its outcome but seconds
@@ -42,7 +43,7 @@ def given() -> Evaluator:
     return Given(lambda setting, use, examples: max(setting.key) / 4 + noise(setting, use, examples), SIZES)
 
 
-def trials(settings: SearchSettings, evaluator: Callable[[], Evaluator] = given) -> Run:
+def trials(settings: SearchConfig, evaluator: Callable[[], Evaluator] = given) -> Run:
     """The trials of a budget, with what the events told of those that this process ran."""
 
     def tune(storage: BaseStorage) -> Any:
@@ -56,7 +57,7 @@ def trials(settings: SearchSettings, evaluator: Callable[[], Evaluator] = given)
     return tune
 
 
-def whole(settings: SearchSettings, evaluator: Callable[[], Evaluator] = given) -> Run:
+def whole(settings: SearchConfig, evaluator: Callable[[], Evaluator] = given) -> Run:
     """A budget from its pilot to its report."""
     return lambda storage: outcome(run(evaluator(), settings, storage=storage, guide=WARM)[0])
 
@@ -92,8 +93,8 @@ def stopped_everywhere(search: Run, killed: bool = True, first: int = 0, every: 
 @pytest.mark.parametrize(
     ("strategy", "together", "every"), [("qmc", 4, 1), ("tpe", 4, 1), ("tpe", 1, 2), ("grid", 3, 2)]
 )
-def test_killed_after_any_write(strategy: Strategy, together: int, every: int, rows: int | None) -> None:
-    search = trials(replace(SMALL, strategy=strategy, together=together, rows=rows))
+def test_killed_after_any_write(strategy: str, together: int, every: int, rows: int | None) -> None:
+    search = trials(changed(SMALL, strategy=strategy, together=together, rows=rows))
     (found, ended, _), writes = stopped_everywhere(search, every=every)
     assert len(found) == 11 and {trial.dropped for trial in found} == {True, False} if rows is None else len(found) < 11
     assert ("rows" in (ended or "")) == (rows is not None)
@@ -102,12 +103,12 @@ def test_killed_after_any_write(strategy: Strategy, together: int, every: int, r
 
 def test_interrupted_after_any_write() -> None:
     """The trials that an interrupted process had finished stay."""
-    stopped_everywhere(trials(replace(SMALL, strategy="tpe")), killed=False, every=2)
+    stopped_everywhere(trials(changed(SMALL, strategy="tpe")), killed=False, every=2)
 
 
 def test_killed_after_any_write_of_the_comparison() -> None:
     """From the last trial on."""
-    settings = replace(SMALL, strategy="qmc")
+    settings = changed(SMALL, strategy="qmc")
     quiet = Mortal()
     trials(settings)(quiet)
     _, writes = stopped_everywhere(whole(settings), first=quiet.writes)
@@ -116,19 +117,19 @@ def test_killed_after_any_write_of_the_comparison() -> None:
 
 @pytest.mark.parametrize("evaluator", [exact, lambda: sampled(SIZES)[0]], ids=["exact", "measured"])
 def test_killed_with_real_values(evaluator: Callable[[], Evaluator]) -> None:
-    search = whole(replace(SMALL, strategy="tpe"), evaluator)
+    search = whole(changed(SMALL, strategy="tpe"), evaluator)
     stopped_everywhere(search, first=3, every=23)
 
 
 def test_killed_with_a_gaussian_process_that_may_end_the_trials() -> None:
-    search = trials(replace(SMALL, strategy="gp", trials=16, auto_stop=True))
+    search = trials(changed(SMALL, strategy="gp", trials=16, auto_stop=True))
     stopped_everywhere(search, first=25, every=30)
 
 
 def test_trials_of_others_in_the_study_change_nothing() -> None:
     """Such as one that was put there by hand and that nobody has asked for."""
     quiet, storage = InMemoryStorage(), InMemoryStorage()
-    search = trials(replace(SMALL, strategy="tpe"))
+    search = trials(changed(SMALL, strategy="tpe"))
     study = create_study(storage=storage, study_name="run/steps-8", direction="minimize")
     study.enqueue_trial({"a": 0.5, "b": 0.5})
     study.tell(study.ask(), 0.0)
@@ -138,8 +139,8 @@ def test_trials_of_others_in_the_study_change_nothing() -> None:
 
 @pytest.mark.parametrize("cut", [1, 7, 40])
 def test_a_journal_with_a_torn_last_line_goes_on(tmp_path: Path, cut: int) -> None:
-    settings, path = replace(SMALL, strategy="tpe"), tmp_path / "study.journal"
-    run(given(), replace(settings, trials=5), storage=open_storage(path))
+    settings, path = changed(SMALL, strategy="tpe"), tmp_path / "study.journal"
+    run(given(), changed(settings, trials=5), storage=open_storage(path))
     path.write_bytes(path.read_bytes()[:-cut])
     resumed, _ = run(given(), settings, storage=open_storage(path))
     quiet, _ = run(given(), settings)
@@ -149,9 +150,9 @@ def test_a_journal_with_a_torn_last_line_goes_on(tmp_path: Path, cut: int) -> No
 @pytest.mark.parametrize("together", [1, 4])
 def test_more_trials_go_on_from_fewer(together: int) -> None:
     """Where a batch was cut short by the number of trials, its missing ones follow."""
-    settings, storage = replace(SMALL, strategy="tpe", together=together), InMemoryStorage()
+    settings, storage = changed(SMALL, strategy="tpe", together=together), InMemoryStorage()
     for count in (1, 3, 7, 8, 11):
-        found = trials(replace(settings, trials=count))(storage)
+        found = trials(changed(settings, trials=count))(storage)
         assert [trial.number for trial in found[0]] == list(range(count))
     if together == 1:
         assert found == trials(settings)(InMemoryStorage())

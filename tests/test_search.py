@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -21,11 +19,11 @@ from mdm_tune.search.proposals import Guide
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
 from tests.helpers import CountingDenoiser
-from tests.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, run, sampled, trials_of
+from tests.searches import CHAIN, FIXED, SETTINGS, Given, changed, exact, noise, run, sampled, trials_of
 
 
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:
-    budget, _ = run(exact(), replace(SETTINGS, strategy="gp", trials=30, seed=4))
+    budget, _ = run(exact(), changed(SETTINGS, strategy="gp", trials=30), seed=4)
     assert budget.winner.estimate.value <= 0.63
     best = quality.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
     assert budget.winner.estimate.value >= best - 1e-12
@@ -139,7 +137,7 @@ def test_the_detectable_gain_needs_a_schedule_that_differs_from_linear() -> None
 
 
 def test_the_baseline_optimum_needs_a_guide_that_knows_it() -> None:
-    settings = replace(SETTINGS, trials=2, baselines=("linear", "optimum"))
+    settings = changed(SETTINGS, trials=2, baselines=("linear", "optimum"))
     with pytest.raises(InputError, match="the baseline optimum needs an information profile; leave it out of search"):
         run(exact(), settings)
     best = Counts((1, 2, 2, 3, 4, 5, 6, 9))
@@ -153,7 +151,7 @@ def test_a_price_takes_the_place_of_scoring_on_tune_alone() -> None:
     """The pilot and the comparison draw samples; the trials do not."""
     evaluator, denoiser = sampled({"tune": 16, "choose": 16, "report": 16}, "random")
     guide = Guide(price=lambda setting: float(setting.counts[0]) if setting.counts else 0.0)
-    budget, events = run(evaluator, replace(SETTINGS, trials=5), steps=4, guide=guide)
+    budget, events = run(evaluator, changed(SETTINGS, trials=5), steps=4, guide=guide)
     trials = trials_of(events)
     assert all(trial.setting.counts and trial.value == trial.setting.counts[0] for trial in trials)
     assert {key for use, key in evaluator.begun if use == "tune"} == {(4, 4, 4, 4), (2, 6, 6, 2)}

@@ -11,6 +11,7 @@ import pytest
 from optuna import load_study
 from optuna.storages import InMemoryStorage
 
+from mdm_tune.config.file import SpaceConfig
 from mdm_tune.counts import to_counts
 from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.analytic import Parity
@@ -20,18 +21,18 @@ from mdm_tune.schedules import Beta, SquaredSine
 from mdm_tune.search import proposals, tuning
 from mdm_tune.search.budget import Alike
 from mdm_tune.search.confirmation import EXHAUSTED
-from mdm_tune.search.proposals import Guide, Strategy, given_points
+from mdm_tune.search.proposals import Guide, given_points
 from mdm_tune.search.racing import looks
 from mdm_tune.search.scoring import race
 from mdm_tune.settings import Setting
-from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
+from tests.searches import FIXED, SETTINGS, SIZES, Given, book, changed, exact, noise, run, sampled, trials_of, tuned
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])
 
 
 @STRATEGIES
-def test_linear_and_squared_sine_are_the_first_two_trials(strategy: Strategy) -> None:
-    _, trials = tuned(exact(), replace(SETTINGS, strategy=strategy, trials=4))
+def test_linear_and_squared_sine_are_the_first_two_trials(strategy: str) -> None:
+    _, trials = tuned(exact(), changed(SETTINGS, strategy=strategy, trials=4))
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
     assert trials[0].value == pytest.approx(1.0884, abs=1e-4)
@@ -39,9 +40,9 @@ def test_linear_and_squared_sine_are_the_first_two_trials(strategy: Strategy) ->
 
 
 @STRATEGIES
-def test_points_of_a_guide_follow_the_starting_points(strategy: Strategy) -> None:
+def test_points_of_a_guide_follow_the_starting_points(strategy: str) -> None:
     guide = Guide((Beta(0.736, 0.430), Beta(20.0, 0.3)))  # the second lies outside the box
-    _, trials = tuned(exact(), replace(SETTINGS, strategy=strategy, trials=5), guide=guide)
+    _, trials = tuned(exact(), changed(SETTINGS, strategy=strategy, trials=5), guide=guide)
     schedules = [trial.schedule for trial in trials]
     assert len(schedules) == 5
     assert (tuple(schedules[2:4]) == guide.points) == (strategy != "grid")
@@ -52,12 +53,12 @@ def test_the_points_of_a_guide_are_those_that_the_search_began_with() -> None:
     """More trials of an earlier budget may have another winner."""
     storage = InMemoryStorage()
     for trials, points in ((3, (Beta(0.7, 0.4), Beta(0.3, 0.3))), (5, (Beta(3.0, 3.0),))):
-        found, _ = tuned(exact(), replace(SETTINGS, trials=trials), storage=storage, guide=Guide(points))
+        found, _ = tuned(exact(), changed(SETTINGS, trials=trials), storage=storage, guide=Guide(points))
     assert [trial.schedule for trial in found.trials[2:4]] == [Beta(0.7, 0.4), Beta(0.3, 0.3)]
 
 
 def test_grid_visits_the_papers_points_once_and_scores_distinct_counts_only() -> None:
-    budget, events = run(exact(), replace(SETTINGS, strategy="grid", trials=500), steps=4)
+    budget, events = run(exact(), changed(SETTINGS, strategy="grid", trials=500), steps=4)
     trials = trials_of(events)
     points = {(t.schedule.a, t.schedule.b) for t in trials}
     assert len(trials) == len(points) <= 100
@@ -70,7 +71,7 @@ def test_grid_visits_the_papers_points_once_and_scores_distinct_counts_only() ->
 def test_counts_that_were_scored_before_cost_nothing(together: int) -> None:
     """Also where one batch proposes the same counts twice."""
     evaluator, denoiser = sampled()
-    settings = replace(SETTINGS, strategy="qmc", trials=40, racing=False, together=together)
+    settings = changed(SETTINGS, strategy="qmc", trials=40, racing=False, together=together)
     found, events = tuned(evaluator, settings, steps=3)
     fresh = [event for event in events if event.fresh]
     values = {event.setting.key: event.value for event in fresh}
@@ -85,13 +86,13 @@ def test_counts_that_were_scored_before_cost_nothing(together: int) -> None:
 def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
     law = Parity(3)
     evaluator = Evaluator(law, 3, FIXED, quality.order_kl(law), None)
-    budget, events = run(evaluator, replace(SETTINGS, strategy="qmc", trials=400), steps=2)
+    budget, events = run(evaluator, changed(SETTINGS, strategy="qmc", trials=400), steps=2)
     assert budget.ended == EXHAUSTED and budget.trials < 400
     assert {trial.setting.key for trial in trials_of(events)} == {(1, 2), (2, 1)}
 
 
 def test_a_starting_point_outside_the_box_is_still_a_trial() -> None:
-    settings = replace(SETTINGS, strategy="gp", trials=14, space_a=(2.0, 5.0), space_b=(2.0, 5.0))
+    settings = changed(SETTINGS, strategy="gp", trials=14, space=SpaceConfig(a=(2.0, 5.0), b=(2.0, 5.0)))
     _, trials = tuned(exact(), settings)
     assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
     assert all(2 <= t.schedule.a <= 5 and 2 <= t.schedule.b <= 5 for t in trials[2:])
@@ -114,9 +115,9 @@ def test_a_lucky_prefix_is_no_win(together: int) -> None:
             return values
         return np.where(np.isin(examples, first), 0.0, values + 10.0)
 
-    settings = replace(SETTINGS, strategy="qmc", trials=20, together=together, finalists=3)
+    settings = changed(SETTINGS, strategy="qmc", trials=20, together=together, finalists=3)
     evaluator = Given(rule)
-    first, lucky = order(evaluator)[:8], evaluator.setting(given_points(settings, 4)[4], 4).counts
+    first, lucky = order(evaluator)[:8], evaluator.setting(given_points(settings, 0, 4)[4], 4).counts
     budget, events = run(evaluator, settings, 4)
     tried = next(event for event in trials_of(events) if event.setting.counts == lucky)
     assert tried.dropped is None or tried.dropped > 8  # it passed the first look
@@ -133,7 +134,7 @@ def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
         return hard + setting.key[0] + setting.key[1] / 3 + 0.1 * noise(setting, use, examples)
 
     storage = InMemoryStorage()
-    settings = replace(SETTINGS, strategy="qmc", trials=16, finalists=16)
+    settings = changed(SETTINGS, strategy="qmc", trials=16, finalists=16)
     budget, events = run(Given(rule), settings, 4, storage)
     entries = book(storage, 4)
     trials = trials_of(events)
@@ -164,11 +165,11 @@ def setting_of(key: list[int]) -> Setting:
 @pytest.mark.parametrize("racing", [True, False])
 def test_points_that_are_asked_together_get_the_values_that_they_get_alone(racing: bool) -> None:
     """A Sobol sequence proposes the same; who is scored on all examples has the same value."""
-    settings = replace(SETTINGS, strategy="qmc", trials=14, racing=racing)
+    settings = changed(SETTINGS, strategy="qmc", trials=14, racing=racing)
     found = {}
     for together in (1, 4):
         evaluator, _ = sampled()
-        _, found[together] = tuned(evaluator, replace(settings, together=together), 6)
+        _, found[together] = tuned(evaluator, changed(settings, together=together), 6)
     one, four = found[1], found[4]
     assert [event.schedule for event in one] == [event.schedule for event in four]
     both = [(a, b) for a, b in zip(one, four, strict=True) if a.dropped is None and b.dropped is None]
@@ -199,12 +200,12 @@ def test_a_trial_reports_each_look_that_it_survives() -> None:
 def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
     running: dict[int, list[Beta]] = {}
 
-    def spy(settings: Any, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Beta:
+    def spy(settings: Any, seed: int, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Beta:
         running[number] = list(runs)
-        return proposals.propose(settings, steps, number, known, running[number], *rest, **more)
+        return proposals.propose(settings, seed, steps, number, known, running[number], *rest, **more)
 
     monkeypatch.setattr(tuning, "propose", spy)
-    found, _ = tuned(Given(noise), replace(SETTINGS, trials=14, together=together))
+    found, _ = tuned(Given(noise), changed(SETTINGS, trials=14, together=together))
     proposed = [trial.schedule for trial in found.trials]
     firsts = [0, *range(1, 14, together)]
     for number, others in running.items():
@@ -231,20 +232,19 @@ def test_batches_are_run_in_their_order_and_written_when_their_scores_are_there(
 # The ends
 
 
-def with_any_limit(chance: np.random.Generator, seed: int) -> tuple[Evaluator, Any, int]:
+def with_any_limit(chance: np.random.Generator) -> tuple[Evaluator, Any, int]:
     """A search of any kind whose rows may not suffice."""
     steps, examples = int(chance.choice([2, 4, 8, 12])), int(chance.choice([8, 20, 40]))
     evaluator, _ = sampled({"tune": examples, "choose": 8, "report": 8}, str(chance.choice(["random", "entropy"])))
     if evaluator.sampler.drawing.order == "random" and chance.random() < 0.4:
         evaluator.sampler = replace(evaluator.sampler, bernoulli=True)
-    settings = replace(
+    settings = changed(
         SETTINGS,
         strategy=str(chance.choice(["qmc", "grid", "tpe"])),
         trials=int(chance.integers(2, 15)),
         together=int(chance.choice([1, 2, 4, 8])),
         racing=bool(chance.random() < 0.8),
         rows=int(chance.integers(1, 8 * steps * examples)),
-        seed=seed,
     )
     return evaluator, settings, steps
 
@@ -252,8 +252,8 @@ def with_any_limit(chance: np.random.Generator, seed: int) -> tuple[Evaluator, A
 @pytest.mark.parametrize("seed", range(40))
 def test_rows_are_never_more_than_allowed_beyond_the_first_trial(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proposals, "SCANS", (12, 12))  # the scan takes longer than all the rest
-    evaluator, settings, steps = with_any_limit(np.random.default_rng(seed), seed)
-    found, _ = tuned(evaluator, settings, steps)
+    evaluator, settings, steps = with_any_limit(np.random.default_rng(seed))
+    found, _ = tuned(evaluator, settings, steps, seed=seed)
     rows = [trial.cost.denoiser_rows for trial in found.trials]
     assert sum(rows) == evaluator.denoiser.rows  # type: ignore[attr-defined]
     assert sum(rows) <= max(settings.rows, rows[0])
@@ -272,7 +272,7 @@ def test_a_search_without_time_begins_no_batch(times: int, trials: int) -> None:
         asked.append(calls)
         return len(asked) <= times
 
-    found, _ = tuned(Given(noise), replace(SETTINGS, racing=False), 8, in_time=in_time)
+    found, _ = tuned(Given(noise), changed(SETTINGS, racing=False), 8, in_time=in_time)
     assert (len(found.trials), found.ended) == (trials, "the time for trials is used up")
     assert asked == [4 * 64 * 8] * times + [asked[-1]] and not any(trial.dropped for trial in found.trials)
     asked.clear()
@@ -283,7 +283,7 @@ def test_a_search_without_time_begins_no_batch(times: int, trials: int) -> None:
 @pytest.mark.parametrize("racing", [True, False])
 def test_a_batch_is_cut_where_time_runs_out(racing: bool) -> None:
     """The better candidates go on while there is time, and in the end the best one or none, as good as they all are."""
-    settings = replace(SETTINGS, strategy="qmc", trials=5, racing=racing)
+    settings = changed(SETTINGS, strategy="qmc", trials=5, racing=racing)
     linear, part, calls = 64 * 4, 16 * 4, 64 * 4 * 4  # a part: four examples of four candidates
     survivors = []
     for limit in range(0, calls + 1, 16):
@@ -317,12 +317,12 @@ def test_what_time_cut_is_scored_when_there_is_time_again() -> None:
     """All four of the second batch are cut at once; with another timeout the search goes on until none is left out."""
     storage, evaluator, answers = InMemoryStorage(), Given(noise), iter([True])
     evaluator.sampler = replace(evaluator.sampler, batch=8)
-    settings = replace(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
+    settings = changed(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
     first, _ = tuned(evaluator, settings, 2, storage, in_time=lambda calls, more: next(answers, False))
     cut = {trial.key for trial in first.trials if trial.cut}
     assert cut and first.ended == "the time for trials is used up"
     assert all(trial.dropped for trial in first.trials if trial.cut)
-    again, _ = tuned(Given(noise), replace(settings, timeout=None), 2, storage)
+    again, _ = tuned(Given(noise), changed(settings, timeout=None), 2, storage)
     assert again.ended == EXHAUSTED and len(again.trials) < 200
     assert again.trials[: len(first.trials)] == first.trials
     assert cut <= {trial.key for trial in again.trials[len(first.trials) :] if trial.fresh}
@@ -347,22 +347,22 @@ def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float |
         """Without noise the same values with every schedule, and not the same on every example."""
         return flat(setting, use, examples) if constant is None else constant + (examples == 0).astype(float)
 
-    settings = replace(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
+    settings = changed(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
     found, _ = tuned(Given(rule), settings, 4)
     assert 10 <= len(found.trials) < 30 and found.ended == NOISE
-    whole, _ = tuned(Given(rule), replace(settings, auto_stop=False), 4)
+    whole, _ = tuned(Given(rule), changed(settings, auto_stop=False), 4)
     assert len(whole.trials) == 40 and whole.ended is None
 
 
 def test_a_search_goes_on_while_it_gets_better() -> None:
-    found, events = tuned(Given(steep), replace(SETTINGS, strategy="tpe", trials=30, auto_stop=True), 4)
+    found, events = tuned(Given(steep), changed(SETTINGS, strategy="tpe", trials=30, auto_stop=True), 4)
     assert len(found.trials) == 30 and found.ended is None
     assert events[-1].best < events[9].best - 0.1
 
 
 def test_what_is_computed_or_priced_stops_by_nothing_but_its_trials() -> None:
     """There is no noise, and no row to save."""
-    settings = replace(SETTINGS, strategy="qmc", trials=30, auto_stop=True, rows=1)
+    settings = changed(SETTINGS, strategy="qmc", trials=30, auto_stop=True, rows=1)
     found, _ = tuned(exact(), settings, 8)
     assert len(found.trials) == 30 and found.ended is None
 
@@ -372,7 +372,7 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
     ends = set()
     for rows in range(300, 3000, 100):
         evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
-        found, events = tuned(evaluator, replace(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
+        found, events = tuned(evaluator, changed(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
         assert evaluator.rows <= rows and found.ended == f"the {rows:,} denoiser rows for trials are used up"
         assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
         ends |= {event.dropped for event in events if event.dropped}
@@ -385,7 +385,7 @@ def test_rows_that_do_not_suffice_with_guidance_begin_no_batch(forwards: int, tr
     evaluator = Given(noise)
     evaluator.denoiser = SimpleNamespace(forwards=forwards)  # type: ignore[assignment]
     rows = 64 * 4 + (4 * 8 + 56) * 4
-    found, _ = tuned(evaluator, replace(SETTINGS, trials=5, rows=rows), 4)
+    found, _ = tuned(evaluator, changed(SETTINGS, trials=5, rows=rows), 4)
     assert len(found.trials) == trials
 
 
@@ -393,7 +393,7 @@ def test_rows_for_candidates_that_race_against_nobody() -> None:
     """Without races a batch is scored to the end, so that it begins only where there are rows for all of it."""
     for rows in range(200, 2600, 100):
         evaluator = Given(noise)
-        found, _ = tuned(evaluator, replace(SETTINGS, racing=False, rows=rows), 4)
+        found, _ = tuned(evaluator, changed(SETTINGS, racing=False, rows=rows), 4)
         assert evaluator.rows <= max(rows, 64 * 4)
         assert len(found.trials) in (1, 5, 9, 12) and not any(trial.dropped for trial in found.trials)
 
@@ -445,16 +445,16 @@ def test_one_other_value_is_no_reason_to_end(place: int) -> None:
 def test_few_values_that_are_alike_are_no_reason_to_end() -> None:
     """Five schedules on 16 examples are 80 values: one of 27 may well be another."""
     sizes: dict[Use, int] = {"tune": 16, "choose": 16, "report": 16}
-    budget, _ = run(Given(lambda setting, use, examples: np.zeros(len(examples)), sizes), replace(SETTINGS, trials=5))
+    budget, _ = run(Given(lambda setting, use, examples: np.zeros(len(examples)), sizes), changed(SETTINGS, trials=5))
     assert budget.trials == 5 and budget.ended is None
 
 
 def test_trials_that_fill_a_batch_up_later_have_their_cost() -> None:
     """All of a batch costs the same here; what was written before it was filled up stays as it was."""
-    settings, storage = replace(SETTINGS, racing=False, auto_stop=False), InMemoryStorage()
-    tuned(Given(noise), replace(settings, trials=4), storage=storage)
+    settings, storage = changed(SETTINGS, racing=False, auto_stop=False), InMemoryStorage()
+    tuned(Given(noise), changed(settings, trials=4), storage=storage)
     before = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
-    tuned(Given(noise), replace(settings, trials=6), storage=storage)
+    tuned(Given(noise), changed(settings, trials=6), storage=storage)
     costs = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
     rows = 8 * SIZES["tune"]  # a call each
     assert len(before) == 4 and costs == dict.fromkeys(range(6), (rows, rows * 16)) == {**costs, **before}

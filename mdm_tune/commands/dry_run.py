@@ -119,12 +119,12 @@ def _reach(run: Run, folder: RunFolder) -> list[Reach]:
     known = not (tuned and Profiles(run, folder, lambda event: None).measured)
     if known:
         profiles_of(run, folder, lambda event: None)
-    return list(reach_of(run.evaluator, run.config.sampler.steps, run.search, known=known))
+    return list(reach_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
 
 
 def _phases(run: Run, spent: Cost) -> list[Record]:
     """Schedules, rows, tokens, seconds and memory of each phase, at most."""
-    evaluator, settings = run.evaluator, run.search
+    evaluator, settings = run.evaluator, run.config.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
     needed = profiles.guides or (evaluator.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))

@@ -59,7 +59,7 @@ def busy_record(run: Run) -> Record | None:
 
 def _together(run: Run) -> int:
     """Candidates of a batch of trials; linear, the first, is alone."""
-    return max(1, min(run.search.together, run.search.trials - 1))
+    return max(1, min(run.config.search.together, run.config.search.trials - 1))
 
 
 def _pieces(run: Run, rows: int) -> int:
@@ -69,7 +69,7 @@ def _pieces(run: Run, rows: int) -> int:
 def _looks(run: Run) -> list[int]:
     """The examples that each look of a race adds."""
     ends = run.evaluator.split("tune").shuffled().ends
-    looks = whole_looks(ends) if run.search.racing else (ends[-1],)
+    looks = whole_looks(ends) if run.config.search.racing else (ends[-1],)
     return [stop - start for start, stop in itertools.pairwise((0, *looks))]
 
 
@@ -80,7 +80,7 @@ def _first_look(run: Run, together: int) -> int:
 def _trials(run: Run) -> list[int]:
     """Linear and then batches, of which nobody is dropped."""
     together, looks = _together(run), _looks(run)
-    batches = math.ceil((run.search.trials - 1) / together)
+    batches = math.ceil((run.config.search.trials - 1) / together)
     return [_pieces(run, sum(looks))] + [_pieces(run, together * look) for look in looks] * batches
 
 

@@ -161,9 +161,10 @@ def _budgets(
         if each.guides:
             _begin_with_profile(each, notify)
     scores, steps = KeptScores(run.evaluator, state), run.config.sampler.steps
-    if run.search.finalists > (most := run.search.trials * len(run.evaluator.block_lengths)):
-        notify(Note(f"search.finalists is {run.search.finalists}, and {most} trials have no more finalists than that"))
-    notify(Reachable(tuple(reach_of(run.evaluator, steps, run.search)), run.evaluator.length))
+    search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
+    if search.finalists > most:
+        notify(Note(f"search.finalists is {search.finalists}, and {most} trials have no more finalists than that"))
+    notify(Reachable(tuple(reach_of(run.evaluator, steps, search)), run.evaluator.length))
     budgets: list[Budget] = []
     for place, budget in enumerate(steps):
         winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
@@ -176,8 +177,10 @@ def _budgets(
                 notify(Note(text))
 
         in_time = partial(timetable.trials_of, place)
-        found = search_budget(scores, budget, run.search, tell, guides, budgets=steps, in_time=in_time)
-        if found.trials > (most := run.search.trials * len(run.evaluator.block_lengths)):
+        found = search_budget(
+            scores, budget, search, tell, guides, seed=run.config.seed, budgets=steps, in_time=in_time
+        )
+        if found.trials > most:
             notify(
                 Note(f"{found.trials} trials were finished before, more than search.trials ({most}): all of them count")
             )

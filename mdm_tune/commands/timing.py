@@ -65,7 +65,8 @@ def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequenc
 
 def deciding(run: Run, reach: Sequence[Reach]) -> float:
     """Seconds of choosing and recording the trials of all budgets: proposals, whether to end, the journal."""
-    record, scan = _recording(run), _timed(lambda: [len(given_points(run.search, each.steps)) for each in reach])
+    search, seed = run.config.search, run.config.seed
+    record, scan = _recording(run), _timed(lambda: [len(given_points(search, seed, each.steps)) for each in reach])
     return scan + sum(_study(run, each) + trials_of(run, each) * record for each in reach)
 
 
@@ -80,7 +81,7 @@ def concluding(run: Run, use: str, schedules: int, examples: int, pilot: int, sp
 
 def trials_of(run: Run, reach: Reach) -> int:
     """The trials of a budget at most: none where nothing can be tuned, and few where few counts can be reached."""
-    most = run.search.trials
+    most = run.config.search.trials
     if reach.counts is None or reach.counts > most:
         return most
     return 0 if reach.counts == 1 else min(most, 2 * reach.counts)  # some proposals reach counts that are known
@@ -88,26 +89,26 @@ def trials_of(run: Run, reach: Reach) -> int:
 
 def _study(run: Run, reach: Reach) -> float:
     """The proposals of one budget, and looking whether more of them are worth it."""
-    settings, trials = run.search, trials_of(run, reach)
-    given = given_points(settings, reach.steps)
-    if settings.strategy not in ("gp", "tpe") or trials <= len(given):
+    search, seed, trials = run.config.search, run.config.seed, trials_of(run, reach)
+    given = given_points(search, seed, reach.steps)
+    if search.strategy not in ("gp", "tpe") or trials <= len(given):
         return 0.0
     middle = (len(given) + trials) // 2
     chance = np.random.default_rng(0)
-    low, high = np.log([settings.space_a, settings.space_b]).T
+    low, high = np.log([search.space.a, search.space.b]).T
     points = np.exp(low + (high - low) * chance.random((middle, 2))).tolist()
     direction, priced = run.evaluator.metric.direction, run.evaluator.exact or run.evaluator.metric.name == "nelbo"
     # A smooth valley with some noise, as values are.
     known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * chance.normal()) for a, b in points]
 
     def ask() -> object:
-        return propose(settings, reach.steps, middle, known, (), direction, exact=priced)
+        return propose(search, seed, reach.steps, middle, known, (), direction, exact=priced)
 
     first, later = _timed(ask), min(_timed(ask), _timed(ask))  # the first one loads what the others use
     seconds = first + later * (trials - len(given) - 1)
-    if settings.auto_stop and not priced and trials > SETTLING:
-        looks = (trials - SETTLING) // settings.together
-        seconds += looks * _timed(lambda: possible_gain(settings, reach.steps, known, direction))
+    if search.auto_stop and not priced and trials > SETTLING:
+        looks = (trials - SETTLING) // search.together
+        seconds += looks * _timed(lambda: possible_gain(search, seed, reach.steps, known, direction))
     return seconds
 
 
@@ -117,7 +118,8 @@ def _recording(run: Run) -> float:
         ledger = Ledger(open_storage(Path(folder) / "study.journal"), "timing")
 
         def record() -> None:
-            ledger.write(str(next(numbers)), 1.0, {"key": [], "values": None}, {"a": 1.0, "b": 1.0}, run.search.box)
+            ranges = run.config.search.space.ranges
+            ledger.write(str(next(numbers)), 1.0, {"key": [], "values": None}, {"a": 1.0, "b": 1.0}, ranges)
 
         numbers = iter(range(REPEATS))
         return median([_timed(record) for _ in range(REPEATS)])

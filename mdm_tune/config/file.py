@@ -5,6 +5,7 @@ Relative input paths are resolved against the YAML file's folder; ``package:NAME
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,9 +46,20 @@ from mdm_tune.config.sampler import SamplerConfig, Steps, with_family_defaults
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.errors import InputError
 from mdm_tune.plain_yaml import yaml_text
+from mdm_tune.schedules import Beta
 from mdm_tune.showing import redacted
 
-__all__ = ["Config", "DatasetConfig", "ModelConfig", "conflicts_in", "load_config", "resolved", "to_yaml"]
+__all__ = [
+    "Config",
+    "DatasetConfig",
+    "ModelConfig",
+    "SearchConfig",
+    "SpaceConfig",
+    "conflicts_in",
+    "load_config",
+    "resolved",
+    "to_yaml",
+]
 
 LARGEST = 10_000_000  # examples, as in the dataset section
 MOST_ROWS = 10**12  # of the denoiser: years of work
@@ -127,6 +139,15 @@ class SpaceConfig(Section):
     a: Range = (0.1, 10.0)
     b: Range = (0.1, 10.0)
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The ends of each parameter's range."""
+        return {"a": self.a, "b": self.b}
+
+    def __contains__(self, schedule: Beta) -> bool:
+        """Whether a starting point lies in the box."""
+        return self.a[0] <= schedule.a <= self.a[1] and self.b[0] <= schedule.b <= self.b[1]
+
 
 class SearchConfig(Section):
     """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it.
@@ -168,6 +189,12 @@ class SearchConfig(Section):
         if isinstance(data, dict) and data.get("strategy") == "grid":
             return {"trials": 100, **data}
         return data
+
+    @property
+    def limits(self) -> str:
+        """What may change before a search is resumed, as text: it says when trials end, not which there are."""
+        found = {"trials": self.trials, "rows": self.rows, "timeout": self.timeout, "auto_stop": self.auto_stop}
+        return json.dumps(found, sort_keys=True)
 
 
 class EvaluateConfig(Section):

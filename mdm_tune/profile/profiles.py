@@ -236,7 +236,7 @@ class Profiles:
         settings, evaluator = self.run.config.search, self.run.evaluator
         near: list[Beta] = []
         if self._warms:
-            near = self.pricer.near_best(steps, self.run.search.space_a, self.run.search.space_b, NEAR)
+            near = self.pricer.near_best(steps, settings.space.a, settings.space.b, NEAR)
         proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
         known = {evaluator.setting(schedule, steps).key for schedule in START}
         points: dict[tuple[float, ...], Beta] = {}
@@ -281,8 +281,8 @@ class Profiles:
             return None
 
     def _chooser(self, profile: Profile) -> Chooser:
-        search, monotone = self.run.search, self.run.config.profile.monotone
-        return Chooser(profile, self.run.evaluator.sampler, monotone, search.space_a, search.space_b, self.limit)
+        space, monotone = self.run.config.search.space, self.run.config.profile.monotone
+        return Chooser(profile, self.run.evaluator.sampler, monotone, space.a, space.b, self.limit)
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
         """The weights of the optimum at every budget, for the adaptive mode."""

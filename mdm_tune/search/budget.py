@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.datasets.splits import Use
 from mdm_tune.errors import InputError
@@ -18,7 +19,7 @@ from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
 from mdm_tune.search.ending import ALIKE, first_look
 from mdm_tune.search.finalists import candidates_of, chosen_from
 from mdm_tune.search.power import Detectable, detectable, independent_of
-from mdm_tune.search.proposals import START, Guide, SearchSettings
+from mdm_tune.search.proposals import START, Guide
 from mdm_tune.search.scores import KeptScores, Wanted
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.tuning import TrialDone, tune
@@ -51,22 +52,24 @@ Event = TrialDone | Comparing | Detectable | BlocksBegun | Alike
 def search_budget(
     scores: KeptScores,
     steps: int,
-    settings: SearchSettings,
+    search: SearchConfig,
     notify: Callable[[Event], None] = lambda event: None,
     guides: Mapping[int | None, Guide] = {},
     *,
+    seed: int,
     budgets: Sequence[int] = (),
     in_time: Callable[[int], InTime | None] = lambda kind: None,
 ) -> Budget:
     """Tune one budget and confirm the result; goes on with what the storage already holds.
 
-    guides: by block length. budgets: all of the search, this one among them, by which intervals are corrected; () for
-    this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their turn comes.
+    seed: of the run. guides: by block length. budgets: all of the search, this one among them, by which intervals are
+    corrected; () for this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their
+    turn comes.
 
     Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
     """
     evaluator = scores.evaluator
-    baselines = {size: _baselines(evaluator.at(size), steps, settings, guides) for size in evaluator.block_lengths}
+    baselines = {size: _baselines(evaluator.at(size), steps, search, guides) for size in evaluator.block_lengths}
     claims, limit = max(1, len(budgets)), in_time(0)
     first, cost = _pilot(scores, steps, claims)
     for event in first:
@@ -77,11 +80,11 @@ def search_budget(
         if evaluator.several:
             notify(BlocksBegun(size or evaluator.length))
         ledger = scores.state.ledger(_study(here, steps), evaluator.metric.direction)
-        tuned = tune(here, steps, settings, ledger, notify, guide, in_time(kind) if kind else limit)
+        tuned = tune(here, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
         sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
 
-    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else settings.finalists
-    found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=settings.diversity_loss)
+    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else search.finalists
+    found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
     return replace(found, cost=found.cost + cost, pilot=cost)
 
 
@@ -200,11 +203,11 @@ def _study(evaluator: Evaluator, steps: int) -> str:
 
 
 def _baselines(
-    evaluator: Evaluator, steps: int, settings: SearchSettings, guides: Mapping[int | None, Guide]
+    evaluator: Evaluator, steps: int, search: SearchConfig, guides: Mapping[int | None, Guide]
 ) -> dict[str, Schedule]:
     """The hand-made schedules by name; raises InputError for one that does not fit."""
     guide = guides.get(evaluator.sampler.block_length, Guide())
-    found = {name: _baseline(name, guide) for name in settings.baselines}
+    found = {name: _baseline(name, guide) for name in search.baselines}
     for name, schedule in found.items():
         evaluator.setting(schedule, steps, name)
     return found

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.metrics.quality import Direction, ExactMetric, SampleMetric
 from mdm_tune.search.finalists import Trial
-from mdm_tune.search.proposals import SearchSettings, possible_gain
+from mdm_tune.search.proposals import possible_gain
 from mdm_tune.search.scoring import noise_of_best
 from mdm_tune.statistics import Groups
 
@@ -22,7 +23,8 @@ ALIKE = "every example scores"
 
 
 def settled(
-    settings: SearchSettings,
+    search: SearchConfig,
+    seed: int,
     steps: int,
     before: Sequence[Trial],
     full: Mapping[int, Values],
@@ -38,7 +40,7 @@ def settled(
     if noise is None or len(before) < SETTLING:
         return False
     known = [(trial.schedule, trial.value) for trial in before]
-    gain = possible_gain(settings, steps, known, direction)
+    gain = possible_gain(search, seed, steps, known, direction)
     rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
     return gain <= noise + rounding
 

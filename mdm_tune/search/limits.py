@@ -24,7 +24,7 @@ TOLD = 0.02  # of the timeout: a search that is expected to end later by more th
 
 def schedules_of(run: Run, use: Use) -> int:
     """How many schedules of a budget are scored on a split, at most."""
-    settings, kinds = run.search, len(run.evaluator.block_lengths)
+    settings, kinds = run.config.search, len(run.evaluator.block_lengths)
     named = kinds * len(settings.baselines)
     return {"tune": kinds * settings.trials, "choose": settings.finalists + named, "report": 1 + named}[use]
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import optuna
 
+from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.evaluation import Evaluator, Scores
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.seeding import derive_seed
@@ -23,62 +24,17 @@ __all__ = [
     "START",
     "Direction",
     "Guide",
-    "SearchSettings",
-    "Strategy",
     "given_points",
     "possible_gain",
     "propose",
     "reachable_counts",
 ]
 
-Strategy = Literal["gp", "tpe", "qmc", "grid"]
 Direction = Literal["minimize", "maximize"]
-Range = tuple[float, float]
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
 SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
 FILLING = 6  # trials that spread over the box, the starting points among them, before a sampler is asked
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How one budget is searched.
-
-    trials: at most. space_a, space_b: the box, searched in log scale. finalists: how many meet the baselines. racing:
-    drop candidates that cannot win. together: candidates that are proposed at once and share denoiser batches.
-    auto_stop: end where more trials are not expected to gain more than the noise. rows: denoiser rows of the trials at
-    most, after their pilot. diversity_loss, margin: see ``confirmation`` and ``claims``. timeout: what ends the trials
-    in time, if given.
-    """
-
-    strategy: Strategy
-    trials: int
-    space_a: Range
-    space_b: Range
-    finalists: int
-    baselines: tuple[str, ...]
-    seed: int
-    racing: bool = True
-    together: int = 4
-    auto_stop: bool = False
-    rows: int | None = None
-    diversity_loss: float = 0.05
-    margin: float = 0.01
-    timeout: float | None = None
-
-    @property
-    def limits(self) -> dict[str, float | None]:
-        """What may change before a search is resumed: it says when trials end, not which there are."""
-        return {"trials": self.trials, "rows": self.rows, "timeout": self.timeout, "auto_stop": self.auto_stop}
-
-    @property
-    def box(self) -> dict[str, Range]:
-        """The ranges by parameter."""
-        return {"a": self.space_a, "b": self.space_b}
-
-    def contains(self, schedule: Beta) -> bool:
-        """Whether a starting point lies in the box."""
-        return all(low <= x <= high for x, (low, high) in zip((schedule.a, schedule.b), self.box.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -96,18 +52,18 @@ class Guide:
     optimum: Schedule | None = None
 
 
-def given_points(settings: SearchSettings, steps: int, points: Sequence[Beta] = ()) -> list[Beta]:
+def given_points(search: SearchConfig, seed: int, steps: int, points: Sequence[Beta] = ()) -> list[Beta]:
     """The proposals that need no sampler: the starting points, those of a guide, then the grid or a Sobol sequence."""
-    if settings.strategy == "grid":
-        grid = [beta for a in GRID for b in GRID if settings.contains(beta := Beta(a, b))]
-        shuffled = np.random.default_rng(derive_seed(settings.seed, "grid", steps)).permutation(len(grid))
+    if search.strategy == "grid":
+        grid = [beta for a in GRID for b in GRID if (beta := Beta(a, b)) in search.space]
+        shuffled = np.random.default_rng(derive_seed(seed, "grid", steps)).permutation(len(grid))
         return [*START, *(grid[i] for i in shuffled if grid[i] not in START)]
     start = [*START, *points]
-    wanted = settings.trials if settings.strategy == "qmc" else FILLING
-    return [*start, *_sobol(settings, steps, wanted)[: max(0, wanted - len(start))]]
+    wanted = search.trials if search.strategy == "qmc" else FILLING
+    return [*start, *_sobol(search.space, seed, steps, wanted)[: max(0, wanted - len(start))]]
 
 
-def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings) -> set[tuple[float, ...]]:
+def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> set[tuple[float, ...]]:
     """The distinct counts that a scan of the box meets, and those of the starting points.
 
     Where there are fewer than trials, so that all of them could be scored, the scan is refined until it finds no more,
@@ -120,16 +76,17 @@ def reachable_counts(evaluator: Evaluator, steps: int, settings: SearchSettings)
             return found  # a block at once or one token a step, whatever the curve
     for points in SCANS:
         before = len(found)
-        axes = (np.geomspace(*ends, points) for ends in settings.box.values())
+        axes = (np.geomspace(*ends, points) for ends in search.space.ranges.values())
         a, b = (axis.ravel() for axis in np.meshgrid(*axes))
         found |= evaluator.beta_keys(a, b, steps)
-        if len(found) > settings.trials or (points > SCANS[0] and len(found) == before):
+        if len(found) > search.trials or (points > SCANS[0] and len(found) == before):
             break
     return found
 
 
 def propose(
-    settings: SearchSettings,
+    search: SearchConfig,
+    seed: int,
     steps: int,
     number: int,
     finished: Iterable[tuple[Beta, float]],
@@ -139,24 +96,23 @@ def propose(
     exact: bool,
 ) -> Beta:
     """The sampler's answer for trial ``number``; running: proposals whose values are not known yet."""
-    seed = derive_seed(settings.seed, "sampler", steps, number) % 2**32
-    study = _study(settings, finished, direction)
-    for schedule in filter(settings.contains, running):
-        study.add_trial(_trial(settings, schedule, None))
+    own = derive_seed(seed, "sampler", steps, number) % 2**32
+    study = _study(search.space, finished, direction)
+    study.add_trials([_trial(search.space, schedule, None) for schedule in running if schedule in search.space])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if settings.strategy == "tpe":
+        if search.strategy == "tpe":
             study.sampler = optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
+                seed=own, n_startup_trials=FILLING, multivariate=True, constant_liar=True
             )
         else:
-            study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=exact)
-        trial = study.ask({name: _log_uniform(*ends) for name, ends in settings.box.items()})
+            study.sampler = optuna.samplers.GPSampler(seed=own, n_startup_trials=1, deterministic_objective=exact)
+        trial = study.ask({name: _log_uniform(*ends) for name, ends in search.space.ranges.items()})
     return Beta(trial.params["a"], trial.params["b"])
 
 
 def possible_gain(
-    settings: SearchSettings, steps: int, finished: Sequence[tuple[Beta, float]], direction: Direction
+    search: SearchConfig, seed: int, steps: int, finished: Sequence[tuple[Beta, float]], direction: Direction
 ) -> float:
     """What a better schedule could still gain: an upper bound of the regret by a Gaussian process on the trials.
 
@@ -164,34 +120,34 @@ def possible_gain(
     """
     from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
 
-    study = _study(settings, finished, direction)
-    seed = derive_seed(settings.seed, "stop", steps, len(finished)) % 2**32
+    study = _study(search.space, finished, direction)
+    own = derive_seed(seed, "stop", steps, len(finished)) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return float(RegretBoundEvaluator(seed=seed).evaluate(study.trials, study.direction))
+        return float(RegretBoundEvaluator(seed=own).evaluate(study.trials, study.direction))
 
 
-def _sobol(settings: SearchSettings, steps: int, count: int) -> list[Beta]:
+def _sobol(space: SpaceConfig, seed: int, steps: int, count: int) -> list[Beta]:
     from scipy.stats import qmc
 
     bits = max(1, int(count).bit_length())
-    unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(settings.seed, "qmc", steps))).random_base2(bits)
-    low, high = np.log([settings.space_a, settings.space_b]).T
+    unit = qmc.Sobol(d=2, rng=np.random.default_rng(derive_seed(seed, "qmc", steps))).random_base2(bits)
+    low, high = np.log([space.a, space.b]).T
     return [Beta(float(a), float(b)) for a, b in np.exp(low + unit * (high - low))]
 
 
-def _study(settings: SearchSettings, finished: Iterable[tuple[Beta, float]], direction: Direction) -> optuna.Study:
+def _study(space: SpaceConfig, finished: Iterable[tuple[Beta, float]], direction: Direction) -> optuna.Study:
     """A study in memory; starting points outside the box are left out, since no sampler could use them."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
-    study.add_trials([_trial(settings, beta, value) for beta, value in finished if settings.contains(beta)])
+    study.add_trials([_trial(space, beta, value) for beta, value in finished if beta in space])
     return study
 
 
-def _trial(settings: SearchSettings, schedule: Beta, value: float | None) -> optuna.trial.FrozenTrial:
+def _trial(space: SpaceConfig, schedule: Beta, value: float | None) -> optuna.trial.FrozenTrial:
     state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
     ranges: dict[str, optuna.distributions.BaseDistribution]
-    ranges = {name: _log_uniform(*ends) for name, ends in settings.box.items()}
+    ranges = {name: _log_uniform(*ends) for name, ends in space.ranges.items()}
     params = {"a": schedule.a, "b": schedule.b}
     return optuna.trial.create_trial(state=state, value=value, params=params, distributions=ranges)
 

@@ -15,19 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.schedules import Beta
 from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
 from mdm_tune.search.ending import alike, settled
 from mdm_tune.search.ledger import Entry, Ledger
-from mdm_tune.search.proposals import (
-    START,
-    Guide,
-    SearchSettings,
-    given_points,
-    propose,
-    reachable_counts,
-)
+from mdm_tune.search.proposals import START, Guide, given_points, propose, reachable_counts
 from mdm_tune.search.scoring import InTime, Scored, least_rows, price, race
 from mdm_tune.settings import Setting
 
@@ -56,7 +50,7 @@ class TrialDone:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The trials of one budget by number, and why they ended before ``settings.trials``, if they did."""
+    """The trials of one budget by number, and why they ended before ``search.trials``, if they did."""
 
     trials: tuple[Trial, ...]
     ended: str | None
@@ -65,18 +59,20 @@ class Tuned:
 def tune(
     evaluator: Evaluator,
     steps: int,
-    settings: SearchSettings,
+    search: SearchConfig,
     ledger: Ledger,
     notify: Callable[[TrialDone], None] = lambda event: None,
     guide: Guide = Guide(),
     in_time: InTime | None = None,
+    *,
+    seed: int,
 ) -> Tuned:
     """Run the trials that the ledger lacks; none where the box reaches one vector of counts only.
 
     in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
-    is.
+    is. seed: of the run, from which each proposal draws.
     """
-    bench = _Bench(evaluator, steps, settings, ledger, guide, in_time)
+    bench = _Bench(evaluator, steps, search, seed, ledger, guide, in_time)
     if bench.reachable is not None and len(bench.reachable) == 1:
         return Tuned((), NOTHING)
     while True:
@@ -99,20 +95,22 @@ class _Bench:
         self,
         evaluator: Evaluator,
         steps: int,
-        settings: SearchSettings,
+        search: SearchConfig,
+        seed: int,
         ledger: Ledger,
         guide: Guide,
         in_time: InTime | None,
     ) -> None:
-        self.evaluator, self.steps, self.settings, self.ledger, self.guide = evaluator, steps, settings, ledger, guide
+        self.evaluator, self.steps, self.search, self.seed = evaluator, steps, search, seed
+        self.ledger, self.guide = ledger, guide
         self.in_time, self.thinking = in_time, 0.0  # the most seconds that it took to decide on a batch and propose it
-        self.given = given_points(settings, steps, _starting_points(ledger, guide))
-        self.most = min(settings.trials, len(self.given)) if settings.strategy == "grid" else settings.trials
+        self.given = given_points(search, seed, steps, _starting_points(ledger, guide))
+        self.most = min(search.trials, len(self.given)) if search.strategy == "grid" else search.trials
         self.priced = evaluator.exact or guide.price is not None  # values without examples
-        self.together = 1 if self.priced else settings.together  # batches are for the denoiser
-        self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, settings)
+        self.together = 1 if self.priced else search.together  # batches are for the denoiser
+        self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, search)
         self.sign = 1 if evaluator.metric.direction == "maximize" else -1
-        self.end = f"ended {settings.limits}"  # by other limits the trials may go on
+        self.end = f"ended {search.limits}"  # by other limits the trials may go on
 
     @property
     def ended(self) -> str | None:
@@ -146,7 +144,7 @@ class _Bench:
         for number in new:
             value, record = records[number]
             params = {"a": proposed[number].a, "b": proposed[number].b}
-            self.ledger.write(str(number), value, record, params, self.settings.box, looks[number])
+            self.ledger.write(str(number), value, record, params, self.search.space.ranges, looks[number])
         known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
         for number in new:
             value, record = records[number]
@@ -166,7 +164,7 @@ class _Bench:
         if not before:
             return None
         linear = self.evaluator.setting(START[0], self.steps)
-        needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.settings.racing)
+        needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.search.racing)
         if self.in_time is not None and not self.in_time(needed, self.thinking):
             return "the time for trials is used up"
         if self.priced:
@@ -175,10 +173,10 @@ class _Bench:
         if (why := alike(before, full, self.evaluator.metric)) is not None:
             return why
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
-        if self.settings.auto_stop and settled(self.settings, self.steps, before, full, direction, groups):
+        if self.search.auto_stop and settled(self.search, self.seed, self.steps, before, full, direction, groups):
             return "what more trials could gain is less than the noise"
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
-            return f"the {self.settings.rows:,} denoiser rows for trials are used up"
+            return f"the {self.search.rows:,} denoiser rows for trials are used up"
         return None
 
     def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:
@@ -187,7 +185,7 @@ class _Bench:
         known = [(trial.schedule, trial.value) for trial in before]
         direction = self.evaluator.metric.direction
         running = dict.fromkeys(earlier)
-        return propose(self.settings, self.steps, number, known, running, direction, exact=self.priced)
+        return propose(self.search, self.seed, self.steps, number, known, running, direction, exact=self.priced)
 
     def _score(
         self, settings: Mapping[int, Setting], before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
@@ -210,8 +208,8 @@ class _Bench:
             def report(number: int, examples: int, value: float) -> None:
                 looks[number][examples] = value
 
-            lead = self._incumbent(before) if self.settings.racing or self.in_time is not None else None
-            left, racing = self._rows_left(before), self.settings.racing
+            lead = self._incumbent(before) if self.search.racing or self.in_time is not None else None
+            left, racing = self._rows_left(before), self.search.racing
             scored, cost = race(self.evaluator, wanted, lead, left, report, racing=racing, in_time=self.in_time)
         seconds = (time.monotonic() - began) / len(settings)  # the proposals' time included
         shares = zip(
@@ -252,9 +250,9 @@ class _Bench:
         return self.sign * max(self.sign * each.value for each in [t for t in full if t.number <= number] or full)
 
     def _rows_left(self, before: Sequence[Trial]) -> float:
-        if self.settings.rows is None:
+        if self.search.rows is None:
             return float("inf")
-        return self.settings.rows - sum(trial.cost.denoiser_rows for trial in before)
+        return self.search.rows - sum(trial.cost.denoiser_rows for trial in before)
 
 
 def _shared(total: int, count: int) -> list[int]:
