@@ -32,7 +32,6 @@ from mdm_tune.permissions import Permissions
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.cluster import require_ray
 from mdm_tune.sampling.devices import Devices, RayDevices, in_words
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.replicas import Replicas
@@ -173,16 +172,8 @@ def build(
         benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)
     dataset = build_dataset(config, model, benchmark)
     length = model.length if dataset is None else dataset.length
-    chosen = config.sampler
-    lengths = _block_lengths(chosen.block_length, length)
-    sampler = Sampler(
-        Drawing(end_tokens=model.codec.end_tokens, **chosen.drawing),
-        chosen.reveal == "bernoulli",
-        chosen.counts,
-        chosen.batch,
-        lengths[0],
-        chosen.block_steps,
-    )
+    lengths = _block_lengths(config.sampler.block_length, length)
+    sampler = Sampler(config.sampler, model.codec.end_tokens, lengths[0])
     metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
     check_data(config, metric, dataset)
     evaluator = Evaluator(

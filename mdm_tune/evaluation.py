@@ -167,7 +167,9 @@ class Evaluator:
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
         """The keys of the fixed counts of many schedules Beta(a, b) at once; a and b (n,)."""
         size, shares = self.sampler.block_length or self.length, self.steps_of_blocks(steps)
-        inside = {each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.rule) for each in set(shares)}
+        inside = {
+            each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.section.counts) for each in set(shares)
+        }
         rows = np.unique(np.concatenate([inside[each] for each in shares], axis=1), axis=0).tolist()
         return {Setting.key_of(row, steps, self.sampler.block_length) for row in rows}
 
@@ -310,7 +312,7 @@ class Evaluator:
             "seeds": np.tile(wanted.seeds, copies),
             "drawing": wanted.drawing or self.sampler.drawing,
             "blocks": None if size is None else ((hidden.cumsum(1) - 1) // size).repeat(copies, 1),
-            "batch": self.sampler.batch,
+            "batch": self.sampler.section.batch,
             "reference": None if wanted.reference is None else wanted.reference.repeat(copies, 1),
         }
         return wanted.start.repeat(copies, 1), plan, options

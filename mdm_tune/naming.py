@@ -148,5 +148,5 @@ def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBud
             f"{label} holds explicit counts for {tuned} tokens in blocks of {blocks}, which have no curve to stretch "
             f"to the {length} here; {remedy}"
         )
-    counts = Setting(label, budget.steps, tuned, budget.counts).counts_for(length, evaluator.sampler.rule)
+    counts = Setting(label, budget.steps, tuned, budget.counts).counts_for(length, evaluator.sampler.section.counts)
     return Setting(label, budget.steps, length, counts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mdm_tune.blocks import Share, equal_shares, even_shares
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
@@ -23,26 +24,41 @@ __all__ = ["Sampler", "Setting", "plan_of"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, the schedule aside.
+    """How tokens are revealed, the schedule aside: a config's section, and what that does not say.
 
-    drawing: which positions go first, and how their tokens are drawn. bernoulli: ancestral reveal; else fixed counts
-    by ``rule``. batch: rows of a denoiser call at most.
+    end_tokens: the model's ids that end a text. block_length: of the lengths that are compared the one that is used
+    here; None for one block, else blocks of so many positions are filled from left to right.
 
-    block_length: None for one block; else blocks of so many positions are filled from left to right. block_steps: how
-    the steps of a budget are shared out among them, equally or as a profile says.
+    Raises InputError for values of the section that have no meaning together.
     """
 
-    drawing: Drawing
-    bernoulli: bool
-    rule: CountRule
-    batch: int
+    section: SamplerConfig
+    end_tokens: tuple[int, ...] = ()
     block_length: int | None = None
-    block_steps: Literal["equal", "tuned"] = "equal"
+
+    def __post_init__(self) -> None:
+        _ = self.drawing  # which refuses what has no meaning together
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """Which positions go first, and how their tokens are drawn."""
+        names = [field.name for field in fields(Drawing) if field.name != "end_tokens"]
+        return Drawing(end_tokens=self.end_tokens, **{name: getattr(self.section, name) for name in names})
+
+    @property
+    def bernoulli(self) -> bool:
+        """Whether reveal is ancestral; else there are fixed counts."""
+        return self.section.reveal == "bernoulli"
+
+    @property
+    def tuned(self) -> bool:
+        """Whether a profile says how many steps each block gets."""
+        return self.block_length is not None and self.section.block_steps == "tuned"
 
     @property
     def share(self) -> Share:
         """How steps are shared out among blocks, as long as no profile says so."""
-        return even_shares if self.block_steps == "tuned" else equal_shares
+        return even_shares if self.section.block_steps == "tuned" else equal_shares
 
 
 @dataclass(frozen=True)
@@ -149,10 +165,10 @@ class Setting:
             return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
         size = sampler.block_length or length
         if isinstance(schedule, Counts):
-            counts = to_counts(schedule, steps, length, sampler.rule)
+            counts = to_counts(schedule, steps, length, sampler.section.counts)
             return cls(name, steps, length, counts, block_length=sampler.block_length).checked()
         shares = (share or sampler.share)(steps, length, size)
-        inside = {each: to_counts(schedule, each, size, sampler.rule) for each in set(shares)}
+        inside = {each: to_counts(schedule, each, size, sampler.section.counts) for each in set(shares)}
         counts = tuple(count for each in shares for count in inside[each])
         return cls(name, steps, length, counts, block_length=sampler.block_length)
 
@@ -168,7 +184,7 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
         return RevealPlan(alphas.repeat_interleave(len(sizes), dim=0))
     rows: list[list[Tensor]] = []
     for setting in settings:
-        by_size = {size: _in_blocks(setting, size, sampler.rule) for size in set(sizes.tolist())}
+        by_size = {size: _in_blocks(setting, size, sampler.section.counts) for size in set(sizes.tolist())}
         rows += [by_size[size] for size in sizes.tolist()]
     most = max(map(len, rows))
     none = torch.zeros(0, dtype=torch.int64)  # of a block that a shorter row does not have

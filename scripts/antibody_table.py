@@ -101,7 +101,7 @@ def kind_of(run: Run, work: Path) -> Kind:
             examples=len(split.ids),
             points=run.config.profile.points,
             length=evaluator.length,
-            batch=evaluator.sampler.batch,
+            batch=evaluator.sampler.section.batch,
         ).to_record()
 
     return Kind(run, schedules, Profile.from_record(kept(work / "report.json", measured)))

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, unmask
 from mdm_tune.schedules import Linear
 from mdm_tune.settings import Sampler, Setting, plan_of
@@ -75,7 +75,9 @@ def ours(denoiser: Denoiser, prompt: Tensor, case: Case) -> Tensor:
     """What this package draws with the peer's own counts."""
     length = case["tokens"]
     block = case["block_length"]
-    sampler = Sampler(Drawing(ORDERS[case["rule"]], 0.0), False, "one-per-step", ROWS, block)
+    sampler = Sampler(
+        SamplerConfig(steps=(1,), order=ORDERS[case["rule"]], temperature=0.0, batch=ROWS), block_length=block
+    )
     schedule = Linear("llada" if case["peer"] == "llada" else "dream")
     setting = Setting.of(schedule, case["steps"], length, sampler)
     hidden = torch.full((len(prompt), length), denoiser.mask_id)

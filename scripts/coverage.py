@@ -29,6 +29,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
@@ -36,7 +37,7 @@ from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics.exact import Enumeration, target_distribution
 from mdm_tune.metrics.quality import PathLikelihood, SampleMetric
 from mdm_tune.profile.pricing import nelbo
-from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
@@ -101,7 +102,7 @@ class Problem:
 
     def evaluator(self, root: int, sizes: dict[Use, int]) -> Evaluator:
         """Examples and noise of their own for every root."""
-        sampler = Sampler(Drawing(self.order), False, "one-per-step", 4096)
+        sampler = Sampler(SamplerConfig(steps=(1,), order=self.order, batch=4096))
         return Evaluator(self.law, self.law.length, sampler, self.metric, law_dataset(self.law, sizes, root))
 
 

@@ -41,6 +41,7 @@ from pages import write_part
 from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Cost, Evaluator
@@ -120,7 +121,7 @@ class Surprise:
 
 
 def evaluator_of(pool: Pool, sizes: dict[Use, int]) -> Evaluator:
-    sampler = Sampler(Drawing("confidence"), False, "one-per-step", BATCH)
+    sampler = Sampler(SamplerConfig(steps=(1,), order="confidence", batch=BATCH))
     found = Evaluator(Sleeper(0.0), LAW.length, sampler, Surprise(), law_dataset(LAW, sizes, root=0))
     found.pool = pool
     return found

@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Evaluator, Rows
 from mdm_tune.metrics.quality import SHARE, Direction
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Linear
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
 
 LAW = MarkovChain.sticky(2, 0.1, 16)  # gives rows of 16 positions and is never asked
-SAMPLER = Sampler(Drawing("random"), False, "one-per-step", 4096)
+SAMPLER = Sampler(SamplerConfig(steps=(1,), batch=4096))
 BEST, WIDTH = 0.7, 0.2  # the share of tokens that is best seen by a step, and how far from it linear is, at 0.5
 ROWS = 8  # of a prompt
 

@@ -22,6 +22,7 @@ from scipy.spatial import KDTree
 from scipy.stats import binom
 from torch import Tensor
 
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.counts import beta_grids, counts_of_grids
 from mdm_tune.datasets.splits import Dataset, Split, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
@@ -30,7 +31,6 @@ from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.evaluation import Cost, Evaluator
 from mdm_tune.metrics.quality import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.profile.pricing import count_weights
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Schedule
 from mdm_tune.search.racing import looks
@@ -187,7 +187,7 @@ def law_problem(
 ) -> Problem:
     """truth: the exact value of a setting; sign: 1 where more is better."""
     temperature = 0.0 if metric.reference and order == "confidence" else 1.0
-    sampler = Sampler(Drawing(order, temperature), False, "one-per-step", 4096)
+    sampler = Sampler(SamplerConfig(steps=(1,), order=order, temperature=temperature, batch=4096))
     sizes: dict[Use, int] = {"tune": tune, "choose": 8, "report": 8}
 
     def make(seed: int) -> Evaluator:
@@ -241,7 +241,7 @@ def chain(symbols: int, flip: float, length: int, steps: int) -> Problem:
 def paths(symbols: int, flip: float, length: int, steps: int) -> Problem:
     """path_nll of a Markov chain in order of confidence (temperature 0), judged on 4,096 unseen examples."""
     law = MarkovChain.sticky(symbols, flip, length)
-    sampler = Sampler(Drawing("confidence", 0.0), False, "one-per-step", 4096)
+    sampler = Sampler(SamplerConfig(steps=(1,), order="confidence", temperature=0.0, batch=4096))
     metric = PathLikelihood("path_nll", "confidence")
     unseen = law_dataset(law, {"report": 4096, "tune": 8, "choose": 8}, 99)
     judge = Evaluator(law, length, sampler, metric, unseen)
@@ -267,7 +267,7 @@ def text(order: Any, metric: str, work: Path) -> Problem:
     """The bundled text model at 4 steps, 48 tune examples a seed, judged on 256 others; ``work`` keeps the table."""
     model = load_transformer(bundled(TEXT))
     temperature = 0.0 if metric == "path_nll" and order == "confidence" else 1.0
-    sampler = Sampler(Drawing(order, temperature), False, "one-per-step", 64)
+    sampler = Sampler(SamplerConfig(steps=(1,), order=order, temperature=temperature, batch=64))
     sizes: dict[Use, int] = {"tune": TEXT_TUNE * len(SEEDS), "choose": 8, "report": TEXT_JUDGE}
     data = text_dataset(bundled(TEXT), model.symbols, model.length, sizes, 0)
     scored: SampleMetric = Spelling(data) if metric == "spelling" else PathLikelihood(metric, order)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from problems import Legal
 
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import Dataset, Use, bundled, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.base import Denoiser
@@ -16,7 +17,7 @@ from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import load_transformer
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics.quality import PathLikelihood, SampleMetric, Spelling
-from mdm_tune.sampling.drawing import Drawing, Order
+from mdm_tune.sampling.drawing import Order
 from mdm_tune.schedules import Beta
 from mdm_tune.settings import Sampler, Setting
 
@@ -87,7 +88,7 @@ def evaluator(problem: Problem) -> Evaluator:
         metric = Spelling(data)
     else:
         metric = PathLikelihood("nelbo" if problem.metric == "nelbo" else "path_nll", problem.order)
-    sampler = Sampler(Drawing(problem.order, problem.temperature), False, "one-per-step", batch)
+    sampler = Sampler(SamplerConfig(steps=(1,), order=problem.order, temperature=problem.temperature, batch=batch))
     return Evaluator(denoiser, length, sampler, metric, data)
 
 

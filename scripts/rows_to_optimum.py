@@ -102,7 +102,7 @@ def profile(problem: Problem, evaluator: Evaluator, examples: int = PROFILED) ->
         split.seeds,
         examples=min(examples, len(split.ids)),
         points=POINTS,
-        batch=evaluator.sampler.batch,
+        batch=evaluator.sampler.section.batch,
     )
     pricer = Pricer(found.monotone, found.length, False, "one-per-step")
     return pricer.near_best(problem.steps, BOX, BOX, NEAR), len(found.revealed) * len(found.values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -10,13 +12,34 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 from torch import Tensor
 
+from mdm_tune.config.models import Section
+from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import CountPlan
+from mdm_tune.settings import Sampler
 
 Outcome = tuple[int, ...]
 
 CONTEXT_ORDERS: tuple[Order, ...] = ("top-probability", "margin", "entropy")  # they look at predictions alone
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def changed(section: AnySection, **changes: Any) -> AnySection:
+    """A section of a config with other values, which are checked as those of a file are."""
+    return type(section).model_validate({**dict(section), **changes})
+
+
+def sampler_of(order: str = "random", block_length: int | None = None, **section: Any) -> Sampler:
+    """The sampler of a config's section, which has batches of 64 rows unless it says others."""
+    return Sampler(SamplerConfig(order=order, **{"steps": (1,), "batch": 64, **section}), block_length=block_length)
+
+
+def resampled(sampler: Sampler, **changes: Any) -> Sampler:
+    """The sampler with other values in its section."""
+    return replace(sampler, section=changed(sampler.section, **changes))
 
 
 def random_law(length: int, vocab_size: int, seed: int, spread: float = 1.5) -> NDArray[np.float64]:

@@ -46,10 +46,7 @@ def stand_in(config: Config) -> Run:
     length = getattr(own, "generation_length", None) or 1024
     splits = {use: _split(use, count, length) for use, count in sizes(config).items()}
     chosen = config.sampler
-    drawing: Any = SimpleNamespace(order=chosen.order)
-    sampler = Sampler(
-        drawing, chosen.reveal == "bernoulli", chosen.counts, chosen.batch, *(chosen.block_length or (None,))
-    )
+    sampler = Sampler(chosen, block_length=None if chosen.block_length is None else chosen.block_length[0])
     dataset: Any = SimpleNamespace(splits=splits, length=length)
     evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
     model: Any = SimpleNamespace(denoiser=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Evaluator, Rows
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import Event, search_budget
 from mdm_tune.search.confirmation import Budget
@@ -30,13 +29,13 @@ from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import Guide
 from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.tuning import TrialDone, Tuned, tune
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Bounds
-from tests.helpers import CountingDenoiser
+from tests.helpers import CountingDenoiser, resampled, sampler_of
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 SHORT = MarkovChain.sticky(2, 0.1, 16)
-FIXED = Sampler(Drawing("random"), False, "one-per-step", 256)
+FIXED = sampler_of(batch=256)
 SETTINGS = SearchConfig(
     strategy="tpe", trials=12, finalists=4, baselines=("linear", "squared-sine", "sine"), auto_stop=False
 )
@@ -56,7 +55,7 @@ def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[E
     denoiser = CountingDenoiser(SHORT)
     dataset = law_dataset(SHORT, dict(sizes), root=0)
     metric = quality.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
-    return Evaluator(denoiser, 16, replace(FIXED, drawing=Drawing(order)), metric, dataset), denoiser
+    return Evaluator(denoiser, 16, resampled(FIXED, order=order), metric, dataset), denoiser
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,6 @@ def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float
     draw = np.random.default_rng([len(use), *key]).normal(0.0, spread, 1000)
     found: Values = draw[examples]
     return found
-
-
-def changed(search: SearchConfig, **changes: Any) -> SearchConfig:
-    """The section with other values, which are checked as those of a file are."""
-    return SearchConfig.model_validate({**dict(search), **changes})
 
 
 @contextmanager

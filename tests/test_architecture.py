@@ -197,6 +197,7 @@ SIDEWAYS = {
     ("config.models", "reading"),
     ("config.flags", "schedules"),
     ("config.rules", "reading"),
+    ("config.sampler", "counts"),
     ("config.sampler", "reading"),
     ("config.models", "denoisers.families"),
     ("config.rules", "sampling.adaptive_names"),

@@ -18,18 +18,18 @@ from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
 from mdm_tune.profile.pricing import optima, order_kl
 from mdm_tune.reach import reach_of
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear
 from mdm_tune.search.confirmation import NOTHING
 from mdm_tune.search.proposals import reachable_counts
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.settings import Setting
 from mdm_tune.tables import reach_lines
-from tests.searches import SETTINGS, Given, changed, noise, run, sampled
+from tests.helpers import changed, sampler_of
+from tests.searches import SETTINGS, Given, noise, run, sampled
 from tests.test_blocks import answer, config
 
 CHAIN = MarkovChain.sticky(2, 0.1, 12)
 SIZES = (3, 6, None)
-SAMPLER = Sampler(Drawing("random"), False, "one-per-step", 64, 3)
+SAMPLER = sampler_of(block_length=3)
 
 
 def exact(sizes: tuple[int | None, ...] = SIZES) -> Evaluator:

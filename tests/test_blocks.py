@@ -30,16 +30,15 @@ from mdm_tune.plain_yaml import yaml_text
 from mdm_tune.profile.pricing import nelbo
 from mdm_tune.profile.profiles import Profiles
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Step
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.search.proposals import reachable_counts
 from mdm_tune.settings import Sampler, Setting, plan_of
-from tests.helpers import seeds
+from tests.helpers import sampler_of, seeds
 from tests.laws import joint
 
-FOURS = Sampler(Drawing("random"), False, "one-per-step", 64, 4)
-CUMULATIVE = Sampler(Drawing("random"), False, "cumulative", 64, 4)
+FOURS = sampler_of(block_length=4)
+CUMULATIVE = sampler_of(block_length=4, counts="cumulative")
 CHAIN = MarkovChain.sticky(2, 0.1, 8)
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -67,12 +66,12 @@ def test_rows_of_other_lengths_have_blocks_of_their_own() -> None:
 
 
 def test_steps_are_shared_equally_and_the_schedule_holds_in_each_block() -> None:
-    found = Setting.of(SquaredSine(), 12, 24, Sampler(Drawing("random"), False, "one-per-step", 64, 8))
+    found = Setting.of(SquaredSine(), 12, 24, sampler_of(block_length=8))
     assert found.counts == to_counts(SquaredSine(), 4, 8) * 3
     assert (found.steps, found.length, found.nfe) == (12, 24, 12)
     assert Setting.of(Linear(), 24, 8, FOURS).counts == (1,) * 8  # more steps than tokens
-    one_block = Sampler(Drawing("random"), False, "one-per-step", 64)
-    assert Setting.of(Beta(1, 0.4), 4, 8, Sampler(Drawing("random"), False, "one-per-step", 64, 8)).counts == (
+    one_block = sampler_of()
+    assert Setting.of(Beta(1, 0.4), 4, 8, sampler_of(block_length=8)).counts == (
         Setting.of(Beta(1, 0.4), 4, 8, one_block).counts
     )
 
@@ -104,7 +103,7 @@ def test_steps_that_cannot_be_shared_equally_name_the_pairs_that_can(steps: int,
     ],
 )
 def test_fewer_steps_than_blocks_name_the_legal_pairs(how: Any, steps: int, pairs: str) -> None:
-    sampler = replace(FOURS, block_length=2, block_steps=how)
+    sampler = sampler_of(block_length=2, block_steps=how)
     with pytest.raises(
         InputError,
         match=f"^{steps} steps are fewer than the 4 blocks of 2 tokens, and each block needs one; legal pairs of steps "
@@ -165,7 +164,7 @@ def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
 
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_one_block_is_full_before_the_next_begins(order: Any) -> None:
-    filler = evaluator(Sampler(Drawing(order), False, "one-per-step", 64, 4))
+    filler = evaluator(sampler_of(order, block_length=4))
     steps: list[Step] = []
     setting = filler.setting(Beta(1.0, 0.4), 6)
     start = torch.full((40, 8), CHAIN.mask_id)

@@ -20,19 +20,19 @@ from mdm_tune.evaluation import Cost, Evaluator, Scores
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.records import detectable_record, schedule_record, search_record
 from mdm_tune.results import RunFolder
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
 from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm
 from mdm_tune.search.frontier import frontier_of
 from mdm_tune.search.power import detectable, smallest_gain
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate, corrected
 from mdm_tune.tables import paste, verdict
+from tests.helpers import sampler_of
 
 Values = NDArray[np.float64]
 LENGTH = 64
-FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
+FIXED = sampler_of()
 BASELINES: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
 A, B, C = Beta(2.0, 0.5), Beta(0.5, 2.0), Beta(3.0, 3.0)
 

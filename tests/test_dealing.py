@@ -20,13 +20,12 @@ from mdm_tune.evaluation import Evaluator, Measured, Scores
 from mdm_tune.profile.measuring import measure
 from mdm_tune.sampling.adaptive import Asked, calibrated
 from mdm_tune.sampling.adaptive_names import parse_adaptive
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import Here, Pool, Task, predict
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Linear
 from mdm_tune.search.confirmation import Comparing
-from mdm_tune.settings import Sampler, Setting
-from tests.helpers import CountingDenoiser, seeds
+from mdm_tune.settings import Setting
+from tests.helpers import CountingDenoiser, sampler_of, seeds
 from tests.searches import SHORT, run, scoring
 
 BATCH, AT_A_TIME = 8, 7
@@ -85,7 +84,7 @@ class Drawn:
 
 def evaluator(pool: Callable[[Denoiser], Pool]) -> tuple[Evaluator, Any, CountingDenoiser]:
     denoiser = CountingDenoiser(SHORT)
-    sampler = Sampler(Drawing("confidence"), False, "one-per-step", BATCH)
+    sampler = sampler_of("confidence", batch=BATCH)
     dataset = law_dataset(SHORT, {"tune": 32, "choose": 20, "report": 40}, root=0)
     found = Evaluator(denoiser, SHORT.length, sampler, Drawn(), dataset)
     found.pool = pool(denoiser)

@@ -26,7 +26,7 @@ from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.pieces import Here
 from tests import profile_runs
-from tests.searches import changed
+from tests.helpers import changed
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},

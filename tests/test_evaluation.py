@@ -17,16 +17,15 @@ from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, difference
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
-from tests.helpers import CountingDenoiser
+from tests.helpers import CountingDenoiser, resampled, sampler_of
 from tests.searches import scoring
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
-FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
+FIXED = sampler_of()
 
 
 def evaluator(sampler: Sampler = FIXED, report: int = 64) -> Evaluator:
@@ -38,7 +37,7 @@ def test_a_setting_has_counts_or_alphas() -> None:
     fixed = evaluator().setting(Linear(), 4)
     assert fixed.counts == (4, 4, 4, 4) and fixed.alphas is None
     assert fixed.revealed == (0.25, 0.5, 0.75, 1.0) and fixed.nfe == 4
-    ancestral = evaluator(replace(FIXED, bernoulli=True)).setting(Linear(), 4)
+    ancestral = evaluator(resampled(FIXED, reveal="bernoulli")).setting(Linear(), 4)
     assert ancestral.alphas == (0.0, 0.25, 0.5, 0.75, 1.0) and ancestral.counts is None
     assert ancestral.revealed == (0.25, 0.5, 0.75, 1.0)
 
@@ -51,7 +50,7 @@ def test_steps_without_tokens_do_not_tell_settings_apart() -> None:
 
 def test_expected_calls_of_ancestral_reveal_are_what_is_measured() -> None:
     """4,000 rows; a deviation of 4 standard errors has probability below 1e-4."""
-    found = evaluator(replace(FIXED, bernoulli=True), report=4000)
+    found = evaluator(resampled(FIXED, reveal="bernoulli"), report=4000)
     setting = found.setting(Beta(1.0, 0.4), 12)
     scores = found.score(setting, "report")
     assert setting.nfe < 11
@@ -136,12 +135,12 @@ NELBO = quality.PathLikelihood("nelbo", "random")
 SAMPLERS = {
     "random": (FIXED, NELBO),
     "drawn": (FIXED, Ones()),
-    "cumulative": (replace(FIXED, rule="cumulative"), NELBO),
-    "bernoulli": (replace(FIXED, bernoulli=True), NELBO),
+    "cumulative": (resampled(FIXED, counts="cumulative"), NELBO),
+    "bernoulli": (resampled(FIXED, reveal="bernoulli"), NELBO),
     "blocks": (replace(FIXED, block_length=4), NELBO),
-    "confidence": (replace(FIXED, drawing=Drawing("confidence")), Ones()),
-    "confidence in blocks": (replace(FIXED, drawing=Drawing("confidence", 0.5), block_length=8), Ones()),
-    "margin": (replace(FIXED, drawing=Drawing("margin")), quality.PathLikelihood("path_nll", "margin")),
+    "confidence": (resampled(FIXED, order="confidence"), Ones()),
+    "confidence in blocks": (sampler_of("confidence", block_length=8, temperature=0.5), Ones()),
+    "margin": (resampled(FIXED, order="margin"), quality.PathLikelihood("path_nll", "margin")),
 }
 CURVES = (Linear(), SquaredSine(), Beta(8.0, 0.2), Beta(0.2, 8.0))
 
@@ -151,7 +150,7 @@ def counted(sampler: str, batch: int = 64) -> tuple[Evaluator, CountingDenoiser]
     denoiser = CountingDenoiser(LAW)
     dataset = law_dataset(LAW, {"tune": 40, "choose": 8, "report": 8}, root=0)
     chosen, metric = SAMPLERS[sampler]
-    return Evaluator(denoiser, 16, replace(chosen, batch=batch), metric, dataset), denoiser
+    return Evaluator(denoiser, 16, resampled(chosen, batch=batch), metric, dataset), denoiser
 
 
 def alone(sampler: str, setting: Setting) -> np.ndarray:

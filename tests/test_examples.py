@@ -10,15 +10,15 @@ from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use
 from mdm_tune.errors import InputError
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan
 from mdm_tune.schedules import Beta, Counts
-from mdm_tune.settings import Sampler, Setting, plan_of
+from mdm_tune.settings import Setting, plan_of
 from mdm_tune.text import Symbols
+from tests.helpers import sampler_of
 
 LETTERS = Symbols("abcdefgh $[]", (9,))  # $ ends a text
 MASK = 12
-FIXED = Sampler(Drawing("random"), False, "one-per-step", 64)
+FIXED = sampler_of()
 
 
 class Framing(Symbols):

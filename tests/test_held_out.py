@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
+from mdm_tune.config.file import SpaceConfig
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.profile.choosing import Chooser, clearly_above, folds_of, held_out, weights_of
 from mdm_tune.profile.curve import Profile
@@ -19,20 +20,18 @@ from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.intervals import independent, standard_errors
 from mdm_tune.profile.measuring import measure
 from mdm_tune.profile.pricing import count_weights, nelbo
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Beta, Linear
-from mdm_tune.settings import Sampler
 from mdm_tune.statistics import estimate
-from tests.helpers import seeds
+from tests.helpers import sampler_of, seeds
 from tests.profile_runs import config, of
 
 BOX = (0.1, 10.0)
 LAW = MarkovChain.sticky(2, 0.05, 16)
-SAMPLER = Sampler(Drawing("random"), False, "one-per-step", 128)
+SAMPLER = sampler_of(batch=128)
 
 
 def chooser(profile: Profile) -> Chooser:
-    return Chooser(profile, SAMPLER, True, BOX, BOX, 16)
+    return Chooser(profile=profile, sampler=SAMPLER, monotone=True, space=SpaceConfig(), limit=16)
 
 
 def drawn(seed: int, examples: int) -> Profile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ from mdm_tune.search.budget import search_budget
 from mdm_tune.search.limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.search.power import Detectable
 from mdm_tune.statistics import Estimate
+from tests.helpers import resampled
 from tests.searches import scoring
 
 SPLITS = {"tune": 32, "choose": 8, "report": 12}
@@ -154,7 +154,7 @@ def spent(
 ) -> tuple[float, list[Any], list[str]]:
     """The seconds of a search with this speed, its budgets, and what it said of the time."""
     run, clock = built(folder, search={**SECTIONS["search"], **search}), Clock()
-    run.evaluator.sampler = replace(run.evaluator.sampler, batch=8)
+    run.evaluator.sampler = resampled(run.evaluator.sampler, batch=8)
     fill, said = run.evaluator.fill_each, list[str]()
 
     def slow(*arguments: Any, **named: Any) -> Any:

@@ -23,10 +23,9 @@ from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.measuring import Adaptive, PointMeasured, measure
 from mdm_tune.profile.predicting import Predicted, Question, predictions
 from mdm_tune.profile.pricing import count_weights, nelbo, optima
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Linear
-from mdm_tune.settings import Sampler, Setting
-from tests.helpers import CountingDenoiser, FunctionDenoiser, seeds
+from mdm_tune.settings import Setting
+from tests.helpers import CountingDenoiser, FunctionDenoiser, sampler_of, seeds
 from tests.laws import dirichlet, subset_entropy
 from tests.recursion import table_of
 
@@ -187,7 +186,7 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
     profile = measure(
         loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(8), examples=8, points=16, length=16
     )
-    sampler = Sampler(Drawing("random"), False, "one-per-step", 4)
+    sampler = sampler_of(batch=4)
     for counts in ((5, 5, 6), (1, 2, 3, 4, 6), (1,) * 16, (16,)):
         setting = Setting("x", len(counts), 16, counts)
         expected = []

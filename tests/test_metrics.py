@@ -14,11 +14,10 @@ from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Linear, parse_schedule
-from mdm_tune.settings import Sampler
 from mdm_tune.text import Symbols
+from tests.helpers import sampler_of
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 
@@ -137,7 +136,7 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
     """4,000 examples of a Markov chain; a deviation of 4 standard errors has probability below 1e-4."""
     law = MarkovChain.sticky(2, 0.1, 12)
     dataset = law_dataset(law, {"tune": 8, "choose": 8, "report": 4000}, root=0)
-    sampler = Sampler(Drawing("random"), bernoulli, "one-per-step", 4096)
+    sampler = sampler_of(reveal="bernoulli" if bernoulli else "fixed", batch=4096)
     scores = [
         Evaluator(law, 12, sampler, metric, data).score(
             Evaluator(law, 12, sampler, metric, data).setting(Linear(), 4), "report"
@@ -168,7 +167,5 @@ def test_a_law_too_large_to_enumerate_names_the_way_out() -> None:
 
 def test_exact_and_sampled_settings_share_their_names() -> None:
     law = Table(("aa", "bb"), (0.5, 0.5))
-    evaluator = Evaluator(
-        law, 2, Sampler(Drawing("random"), False, "one-per-step", 8), quality.divergence(law, "kl", "random", 1.0), None
-    )
+    evaluator = Evaluator(law, 2, sampler_of(batch=8), quality.divergence(law, "kl", "random", 1.0), None)
     assert evaluator.setting(parse_schedule("beta:0.5,0.5"), 2).key == evaluator.setting(Linear(), 2).key

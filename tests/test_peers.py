@@ -11,10 +11,10 @@ import torch
 
 from mdm_tune.counts import to_counts
 from mdm_tune.errors import InputError
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.schedules import Linear, parse_schedule
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.settings import Setting
 from scripts.compare_peers import PROMPT, SYMBOLS, described, network, ours, prompts
+from tests.helpers import sampler_of
 
 RECORDED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "peers.json").read_text(encoding="utf-8"))
 
@@ -63,14 +63,14 @@ def test_dreams_counts_are_those_of_its_float32_arithmetic() -> None:
 
 
 def test_llada_shares_the_steps_among_blocks_and_puts_the_rest_first() -> None:
-    sampler = Sampler(Drawing("confidence"), False, "one-per-step", 8, 8)
+    sampler = sampler_of("confidence", block_length=8, batch=8)
     assert Setting.of(Linear("llada"), 9, 24, sampler).counts == (3, 3, 2) * 3
 
 
 @pytest.mark.parametrize("name", ["llada", "dream"])
 def test_peers_counts_mean_nothing_to_ancestral_reveal(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} means counts"):
-        Setting.of(parse_schedule(name), 4, 8, Sampler(Drawing(), True, "one-per-step", 8))
+        Setting.of(parse_schedule(name), 4, 8, sampler_of(reveal="bernoulli", batch=8))
 
 
 def test_names_lead_back() -> None:

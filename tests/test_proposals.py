@@ -14,7 +14,8 @@ from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.schedules import Beta
 from mdm_tune.search.proposals import START, given_points, propose
 from mdm_tune.seeding import derive_seed
-from tests.searches import SETTINGS, changed
+from tests.helpers import changed
+from tests.searches import SETTINGS
 
 WARM = (Beta(0.736, 0.430), Beta(20.0, 0.3))  # the second lies outside the box
 BEST = np.array([math.log(2.0), math.log(0.3)])

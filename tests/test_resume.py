@@ -19,7 +19,8 @@ from mdm_tune.search import tuning
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.proposals import Guide, reachable_counts
 from mdm_tune.search.storage import open_storage
-from tests.searches import SETTINGS, Dead, Given, Mortal, book, changed, exact, noise, run, sampled, tuned
+from tests.helpers import changed
+from tests.searches import SETTINGS, Dead, Given, Mortal, book, exact, noise, run, sampled, tuned
 
 SIZES: Any = {"tune": 40, "choose": 8, "report": 12}
 SMALL = changed(SETTINGS, trials=11, finalists=2, baselines=("linear", "sine"))

@@ -18,8 +18,8 @@ from mdm_tune.search.power import Detectable
 from mdm_tune.search.proposals import Guide
 from mdm_tune.settings import Setting
 from mdm_tune.statistics import Estimate
-from tests.helpers import CountingDenoiser
-from tests.searches import CHAIN, FIXED, SETTINGS, Given, changed, exact, noise, run, sampled, trials_of
+from tests.helpers import CountingDenoiser, changed
+from tests.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, run, sampled, trials_of
 
 
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:

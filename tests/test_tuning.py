@@ -25,7 +25,8 @@ from mdm_tune.search.proposals import Guide, given_points
 from mdm_tune.search.racing import looks
 from mdm_tune.search.scoring import race
 from mdm_tune.settings import Setting
-from tests.searches import FIXED, SETTINGS, SIZES, Given, book, changed, exact, noise, run, sampled, trials_of, tuned
+from tests.helpers import changed, resampled
+from tests.searches import FIXED, SETTINGS, SIZES, Given, book, exact, noise, run, sampled, trials_of, tuned
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])
 
@@ -237,7 +238,7 @@ def with_any_limit(chance: np.random.Generator) -> tuple[Evaluator, Any, int]:
     steps, examples = int(chance.choice([2, 4, 8, 12])), int(chance.choice([8, 20, 40]))
     evaluator, _ = sampled({"tune": examples, "choose": 8, "report": 8}, str(chance.choice(["random", "entropy"])))
     if evaluator.sampler.drawing.order == "random" and chance.random() < 0.4:
-        evaluator.sampler = replace(evaluator.sampler, bernoulli=True)
+        evaluator.sampler = resampled(evaluator.sampler, reveal="bernoulli")
     settings = changed(
         SETTINGS,
         strategy=str(chance.choice(["qmc", "grid", "tpe"])),
@@ -288,7 +289,7 @@ def test_a_batch_is_cut_where_time_runs_out(racing: bool) -> None:
     survivors = []
     for limit in range(0, calls + 1, 16):
         evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
-        evaluator.sampler = replace(evaluator.sampler, batch=16)
+        evaluator.sampler = resampled(evaluator.sampler, batch=16)
 
         def in_time(needed: float, more: float, evaluator: Given = evaluator, limit: int = limit) -> bool:
             """The batch begins however little time there is, as if that had gone meanwhile."""
@@ -307,7 +308,7 @@ def test_time_for_all_changes_nothing() -> None:
     """Parts of a batch give the values, the races and the rows of the whole."""
     one, events = tuned(Given(noise), SETTINGS, 8)
     cut = Given(noise)
-    cut.sampler = replace(cut.sampler, batch=8)
+    cut.sampler = resampled(cut.sampler, batch=8)
     two, others = tuned(cut, SETTINGS, 8, in_time=lambda calls, more: True)
     assert events == others
     assert [trial.cost.denoiser_rows for trial in one.trials] == [trial.cost.denoiser_rows for trial in two.trials]
@@ -316,7 +317,7 @@ def test_time_for_all_changes_nothing() -> None:
 def test_what_time_cut_is_scored_when_there_is_time_again() -> None:
     """All four of the second batch are cut at once; with another timeout the search goes on until none is left out."""
     storage, evaluator, answers = InMemoryStorage(), Given(noise), iter([True])
-    evaluator.sampler = replace(evaluator.sampler, batch=8)
+    evaluator.sampler = resampled(evaluator.sampler, batch=8)
     settings = changed(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
     first, _ = tuned(evaluator, settings, 2, storage, in_time=lambda calls, more: next(answers, False))
     cut = {trial.key for trial in first.trials if trial.cut}

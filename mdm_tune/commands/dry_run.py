@@ -115,7 +115,7 @@ def _total(phases: Sequence[Record], start: float) -> Record:
 
 def _reach(run: Run, folder: RunFolder) -> list[Reach]:
     """Every budget in every kind of blocks; how they share the steps is not known where a profile would be measured."""
-    tuned = run.evaluator.sampler.block_steps == "tuned"
+    tuned = run.config.sampler.block_steps == "tuned"
     known = not (tuned and Profiles(run, folder, lambda event: None).measured)
     if known:
         profiles_of(run, folder, lambda event: None)
@@ -127,7 +127,7 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
     evaluator, settings = run.evaluator, run.config.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
-    needed = profiles.guides or (evaluator.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
+    needed = profiles.guides or (run.config.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
     phases = [_profile_phase(run, spent)] if needed and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
     for use in get_args(Use):

@@ -173,7 +173,7 @@ def _unreachable(run: Run) -> Iterator[Note]:
 
 def memory_notes(run: Run) -> Iterator[Note]:
     """Whether denoiser batches had to be halved, and on which devices, and what spares the attempt the next time."""
-    asked = run.evaluator.sampler.batch
+    asked = run.evaluator.sampler.section.batch
     worked = run.evaluator.pool.working_batches(asked)
     for name, works in worked.items():
         if works < asked:

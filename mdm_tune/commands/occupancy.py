@@ -63,7 +63,7 @@ def _together(run: Run) -> int:
 
 
 def _pieces(run: Run, rows: int) -> int:
-    return math.ceil(rows / run.evaluator.sampler.batch)
+    return math.ceil(rows / run.evaluator.sampler.section.batch)
 
 
 def _looks(run: Run) -> list[int]:

@@ -81,7 +81,7 @@ def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
     for size in run.evaluator.block_lengths:
         here = run.evaluator.at(size)
         blocks = here.length // (size or here.length)
-        odd = [steps for steps in budgets if here.sampler.block_steps == "equal" and steps % blocks]
+        odd = [steps for steps in budgets if here.sampler.section.block_steps == "equal" and steps % blocks]
         check_baselines(replace(run, evaluator=here), [steps for steps in budgets if steps not in odd])
         for steps in odd:
             even_shares(steps, here.length, size or here.length)

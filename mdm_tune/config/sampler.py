@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mdm_tune.config import rules
 from mdm_tune.config.models import FromList, Options, Section, Size, Target
+from mdm_tune.counts import CountRule
 from mdm_tune.denoisers.families import FAMILIES, recognised
 from mdm_tune.errors import InputError
 from mdm_tune.messages import listed
@@ -20,6 +21,10 @@ from mdm_tune.reading import CONFIG_BYTES, read_json
 __all__ = ["SamplerConfig", "Steps", "family_sampling", "with_family_defaults"]
 
 LARGEST_BATCH = 1_048_576  # rows: more than a device holds
+TUNED_FOR = (  # the keys that say what a schedule was tuned for, in the order of a schedule file
+    *("order", "temperature", "top_p", "confidence_temperature", "tempered_scores"),
+    *("end_drawn", "end_confident", "stop_at_end", "guidance", "reveal", "counts", "block_steps", "options"),
+)
 
 
 def known_order(value: object) -> object:
@@ -62,7 +67,7 @@ class SamplerConfig(Section):
     end_confident: bool = True
     stop_at_end: bool = False
     steps: Steps
-    counts: Literal["one-per-step", "cumulative"] = "one-per-step"
+    counts: CountRule = "one-per-step"
     batch: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] = 128
     block_length: BlockLengths | None = None
     block_steps: Literal["equal", "tuned"] = "equal"
@@ -89,18 +94,8 @@ class SamplerConfig(Section):
     def record(self) -> dict[str, Any]:
         """What a schedule is tuned for but its blocks, the same in whatever folder the user's own code lies."""
         written = self.model_dump(mode="json")
-        names = (*self.drawing, "guidance", "reveal", "counts", "block_steps", "options")
         target = None if self.target is None else Path(self.target).name
-        return {**{name: written[name] for name in names}, "target": target}
-
-    @property
-    def drawing(self) -> dict[str, Any]:
-        """The settings of ``Drawing`` that a config gives; the end tokens are the model's."""
-        names = (
-            *("order", "temperature", "top_p", "confidence_temperature", "tempered_scores"),
-            *("end_drawn", "end_confident", "stop_at_end"),
-        )
-        return {name: getattr(self, name) for name in names}
+        return {**{name: written[name] for name in TUNED_FOR}, "target": target}
 
 
 def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metric: object) -> dict[str, Any]:

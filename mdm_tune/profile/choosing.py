@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.blocks import Share, Shares, equal_shares, even_shares, shares_of
+from mdm_tune.config.file import SpaceConfig
 from mdm_tune.profile.curve import Profile
 from mdm_tune.profile.family import Pricer
 from mdm_tune.profile.intervals import group_numbers, standard_errors
@@ -20,7 +21,6 @@ from mdm_tune.settings import Sampler, Setting
 __all__ = ["Chooser", "Fold", "clearly_above", "explicit", "folds_of", "held_out", "prices_of", "weights_of"]
 
 Floats = NDArray[np.float64]
-Range = tuple[float, float]
 FOLDS = 5  # parts of the examples, each of which is priced by what the others choose
 FEWEST = 4  # independent examples at least that are parted
 
@@ -29,33 +29,27 @@ FEWEST = 4  # independent examples at least that are parted
 class Chooser:
     """One profile and what follows from it alone, so that another part of the examples can price what it chose.
 
-    sampler: at one block length. monotone: whether the curve that it chooses on may rise nowhere. space_a, space_b: the
-    box of the search. limit: steps up to which the optimum is looked for in one sweep.
+    sampler: at one block length. monotone: whether the curve that it chooses on may rise nowhere. space: the box of
+    the search. limit: steps up to which the optimum is looked for in one sweep.
     """
 
     profile: Profile
     sampler: Sampler
     monotone: bool
-    space_a: Range
-    space_b: Range
+    space: SpaceConfig
     limit: int
-
-    @property
-    def tuned(self) -> bool:
-        """Whether the profile says how many steps each block gets."""
-        return self.sampler.block_length is not None and self.sampler.block_steps == "tuned"
 
     @cached_property
     def pricer(self) -> Pricer:
         """Prices on the curve that schedules are chosen on, nats per sequence."""
         curve = self.profile.monotone if self.monotone else self.profile.steady
-        share = self.steps_of_blocks if self.tuned else equal_shares
+        share = self.steps_of_blocks if self.sampler.tuned else equal_shares
         scaled = curve * self.profile.scale
-        return Pricer(scaled, self.profile.block_length, self.sampler.bernoulli, self.sampler.rule, share)
+        return Pricer(scaled, self.profile.block_length, self.sampler.bernoulli, self.sampler.section.counts, share)
 
     def share(self, steps: int) -> Share:
         """How the steps are shared out among the blocks: where they cannot be equally, as the optimum does."""
-        divided = not self.tuned and steps % self.pricer.blocks == 0
+        divided = not self.sampler.tuned and steps % self.pricer.blocks == 0
         return equal_shares if divided else self.steps_of_blocks
 
     def best_beta(self, steps: int, share: Share | None = None) -> Beta:
@@ -63,7 +57,7 @@ class Chooser:
         used = share or self.share(steps)
         key = steps, used == equal_shares
         if key not in self._betas:
-            self._betas[key] = replace(self.pricer, share=used).best_beta(steps, self.space_a, self.space_b)
+            self._betas[key] = replace(self.pricer, share=used).best_beta(steps, self.space.a, self.space.b)
         return self._betas[key]
 
     @cached_property
@@ -182,4 +176,4 @@ def prices_of(profile: Profile, setting: Setting, sampler: Sampler) -> Floats:
     """NELBO by example (examples,), nats per sequence, of what the sampler does with each, whatever its length."""
     if setting.counts is None:
         return profile.prices_of(lambda size: ancestral_weights(setting.alphas or (), size))
-    return profile.prices_of(lambda size: count_weights(setting.counts_for(size, sampler.rule), size))
+    return profile.prices_of(lambda size: count_weights(setting.counts_for(size, sampler.section.counts), size))

@@ -137,7 +137,7 @@ class Profiles:
             length=evaluator.length,
             block_length=evaluator.sampler.block_length,
             end_tokens=self.run.model.codec.end_tokens,
-            batch=evaluator.sampler.batch,
+            batch=evaluator.sampler.section.batch,
             adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
             notify=self.notify,
             ask=partial(predict, self.run.evaluator.pool),
@@ -166,8 +166,7 @@ class Profiles:
     @property
     def shares_steps(self) -> bool:
         """Whether it says how many steps each block gets."""
-        sampler = self.run.evaluator.sampler
-        return sampler.block_length is not None and sampler.block_steps == "tuned"
+        return self.run.evaluator.sampler.tuned
 
     @property
     def _warms(self) -> bool:
@@ -281,8 +280,14 @@ class Profiles:
             return None
 
     def _chooser(self, profile: Profile) -> Chooser:
-        space, monotone = self.run.config.search.space, self.run.config.profile.monotone
-        return Chooser(profile, self.run.evaluator.sampler, monotone, space.a, space.b, self.limit)
+        config = self.run.config
+        return Chooser(
+            profile=profile,
+            sampler=self.run.evaluator.sampler,
+            monotone=config.profile.monotone,
+            space=config.search.space,
+            limit=self.limit,
+        )
 
     def _weights_of_best(self, profile: Profile) -> list[Floats]:
         """The weights of the optimum at every budget, for the adaptive mode."""

@@ -39,7 +39,7 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
         return 0
     sizes, rows = Counter(evaluator.split(use).hidden.sum(1).tolist()), 0.0
     for setting in (evaluator.setting(Linear(), budget) for budget in steps):
-        calls = (number * setting.calls_for(size, evaluator.sampler.rule) for size, number in sizes.items())
+        calls = (number * setting.calls_for(size, evaluator.sampler.section.counts) for size, number in sizes.items())
         rows += schedules * sum(calls)
     if use == "report" and reference and (many := reference_of(evaluator, run.config.sampler.steps)) is not None:
         setting, examples = many

@@ -70,7 +70,7 @@ def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> 
     up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
     """
     found = {evaluator.setting(schedule, steps).key for schedule in START}
-    if evaluator.sampler.rule == "one-per-step":
+    if evaluator.sampler.section.counts == "one-per-step":
         size = evaluator.sampler.block_length or evaluator.length
         if all(share == 1 or share >= size for share in evaluator.steps_of_blocks(steps)):
             return found  # a block at once or one token a step, whatever the curve

@@ -122,7 +122,7 @@ def race(
 
 def _part(evaluator: Evaluator, candidates: int) -> int:
     """Examples whose rows fill one denoiser batch of every process."""
-    return max(1, evaluator.sampler.batch * evaluator.pool.copies // candidates)
+    return max(1, evaluator.sampler.section.batch * evaluator.pool.copies // candidates)
 
 
 def _affordable(
