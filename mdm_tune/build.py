@@ -180,7 +180,7 @@ def build(
         _guided(model.denoiser, config, length, _closing(dataset)), length, sampler, metric, dataset, lengths
     )
     evaluator.pool = Here(evaluator.denoiser, device)
-    return Run(config, model, evaluator, reported, benchmark=benchmark)
+    return Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
 
 
 def _closing(dataset: Dataset | None) -> int:

@@ -68,9 +68,21 @@ def load_model(
                 for name, weight in sorted(model.state_dict().items())
                 for part in (name.encode(), weight.numpy().tobytes())
             ]
-            return Loaded(model.to(device), Symbols(model.symbols), model.length, (), _digits(weights))
+            return Loaded(
+                denoiser=model.to(device),
+                codec=Symbols(model.symbols),
+                length=model.length,
+                notes=(),
+                fingerprint=_digits(weights),
+            )
     law = _law(config)
-    return Loaded(law, Symbols(law.symbols), law.length, (), _digits([config.model_dump_json().encode()]))
+    return Loaded(
+        denoiser=law,
+        codec=Symbols(law.symbols),
+        length=law.length,
+        notes=(),
+        fingerprint=_digits([config.model_dump_json().encode()]),
+    )
 
 
 def law_of(model: Loaded) -> Law | None:

@@ -122,7 +122,14 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     if budget.counts is not None and file.length != evaluator.length:
         yield _stretched(evaluator, label, file.length, budget, blocks)
     else:
-        yield Setting(label, steps, evaluator.length, budget.counts, budget.alphas, blocks).checked()
+        yield Setting(
+            label=label,
+            steps=steps,
+            length=evaluator.length,
+            counts=budget.counts,
+            alphas=budget.alphas,
+            block_length=blocks,
+        ).checked()
 
 
 def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBudget, blocks: int | None) -> Setting:
@@ -148,5 +155,7 @@ def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBud
             f"{label} holds explicit counts for {tuned} tokens in blocks of {blocks}, which have no curve to stretch "
             f"to the {length} here; {remedy}"
         )
-    counts = Setting(label, budget.steps, tuned, budget.counts).counts_for(length, evaluator.sampler.section.counts)
-    return Setting(label, budget.steps, length, counts)
+    counts = Setting(label=label, steps=budget.steps, length=tuned, counts=budget.counts).counts_for(
+        length, evaluator.sampler.section.counts
+    )
+    return Setting(label=label, steps=budget.steps, length=length, counts=counts)

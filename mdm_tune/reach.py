@@ -36,6 +36,17 @@ def reach_of(
         for size in evaluator.block_lengths:
             here = evaluator.at(size)
             if evaluator.sampler.bernoulli or not (known or size is None):
-                yield Reach(steps, size, None, None, evaluator.sampler.bernoulli)
+                yield Reach(
+                    steps=steps,
+                    block_length=size,
+                    steps_of_blocks=None,
+                    counts=None,
+                    ancestral=evaluator.sampler.bernoulli,
+                )
                 continue
-            yield Reach(steps, size, here.steps_of_blocks(steps), len(reachable_counts(here, steps, search)))
+            yield Reach(
+                steps=steps,
+                block_length=size,
+                steps_of_blocks=here.steps_of_blocks(steps),
+                counts=len(reachable_counts(here, steps, search)),
+            )

@@ -175,7 +175,13 @@ def load_schedule(path: str | Path) -> ScheduleFile:
         remedy = "" if ";" in lines[0] else "; restore it or search again"
         raise InputError(f"{shown_path(file)} is damaged: {lines[0]}{more}{remedy}") from None
     budgets = {
-        entry.steps: ScheduleBudget(entry.steps, entry.schedule, entry.counts, entry.alphas, entry.block_length)
+        entry.steps: ScheduleBudget(
+            steps=entry.steps,
+            schedule=entry.schedule,
+            counts=entry.counts,
+            alphas=entry.alphas,
+            block_length=entry.block_length,
+        )
         for entry in read.budgets
     }
     return ScheduleFile(read.length, budgets, record)

@@ -88,8 +88,7 @@ class Schedule(ABC):
             raise InputError(f"A time must lie in [0, 1], from all masked to data, not {times[outside].flat[0]}.")
         with np.errstate(all="ignore"):
             point = self._point(times.ravel())
-        values = (point.alpha, point.d_alpha, point.gamma, point.d_gamma)
-        return Point(*(value.reshape(times.shape) for value in values))
+        return Point(**{name: value.reshape(times.shape) for name, value in vars(point).items()})
 
     def alpha(self, t: ArrayLike) -> Array:
         """The probability that a token is revealed at t in [0, 1], in the shape of t."""
@@ -137,7 +136,7 @@ class Beta(Schedule):
         for end, exponent in ((0.0, self.a), (1.0, self.b)):  # here the product above is 0 times inf
             limit = np.exp(2 * (math.log(math.pi) - log_norm)) if exponent == 0.5 else np.inf if exponent < 0.5 else 0.0
             d_alpha = np.where(t == end, limit, d_alpha)
-        return Point(root_alpha**2, d_alpha, gamma, d_gamma)
+        return Point(alpha=root_alpha**2, d_alpha=d_alpha, gamma=gamma, d_gamma=d_gamma)
 
 
 @final
@@ -175,7 +174,7 @@ class Sine(Schedule):
         alpha = np.sin(HALF_PI * t)
         remaining = 2 * np.sin(HALF_PI / 2 * (1 - t)) ** 2
         point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * (1 - t)))
-        return Point(alpha, point.d_alpha, point.gamma, np.sqrt((1 + alpha) / alpha) / 2)
+        return Point(alpha=alpha, d_alpha=point.d_alpha, gamma=point.gamma, d_gamma=np.sqrt((1 + alpha) / alpha) / 2)
 
 
 @final
@@ -190,7 +189,7 @@ class SquaredSine(Schedule):
 
     def _point(self, t: Array) -> Point:
         d_alpha = HALF_PI * np.sin(math.pi * np.minimum(t, 1 - t))  # the minimum makes the rate at 1 exactly 0
-        return Point(np.sin(HALF_PI * t) ** 2, d_alpha, t, np.ones_like(t))
+        return Point(alpha=np.sin(HALF_PI * t) ** 2, d_alpha=d_alpha, gamma=t, d_gamma=np.ones_like(t))
 
 
 @final
@@ -207,7 +206,9 @@ class MaskgitCosine(Schedule):
         remaining = np.sin(HALF_PI * (1 - t))
         alpha = np.where(t < 0.5, 2 * np.sin(HALF_PI / 2 * t) ** 2, 1 - remaining)
         point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * t))
-        return Point(alpha, point.d_alpha, point.gamma, np.sqrt((1 + remaining) / remaining) / 2)
+        return Point(
+            alpha=alpha, d_alpha=point.d_alpha, gamma=point.gamma, d_gamma=np.sqrt((1 + remaining) / remaining) / 2
+        )
 
 
 @final
@@ -282,7 +283,7 @@ def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
     """The point with gamma_t = (2/pi) arcsin(sqrt(alpha_t)), by the arctangent, which is accurate at both ends."""
     root_alpha, root_remaining = np.sqrt(alpha), np.sqrt(remaining)
     d_gamma = np.where(d_alpha == 0, 0.0, d_alpha / (math.pi * root_alpha * root_remaining))
-    return Point(alpha, d_alpha, np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma)
+    return Point(alpha=alpha, d_alpha=d_alpha, gamma=np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma=d_gamma)
 
 
 PLAIN: dict[str, Schedule] = {

@@ -166,11 +166,13 @@ class Setting:
         size = sampler.block_length or length
         if isinstance(schedule, Counts):
             counts = to_counts(schedule, steps, length, sampler.section.counts)
-            return cls(name, steps, length, counts, block_length=sampler.block_length).checked()
+            return cls(
+                label=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length
+            ).checked()
         shares = (share or sampler.share)(steps, length, size)
         inside = {each: to_counts(schedule, each, size, sampler.section.counts) for each in set(shares)}
         counts = tuple(count for each in shares for count in inside[each])
-        return cls(name, steps, length, counts, block_length=sampler.block_length)
+        return cls(label=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length)
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:

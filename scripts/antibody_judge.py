@@ -69,7 +69,12 @@ def numbered(sequence: str, least: float = RECOGNISED) -> Domain | None:
     }
     germline = best.germline.v_identity if best.germline is not None else None
     return Domain(
-        "heavy" if best.chain_type == "H" else "light", best.bit_score, germline or 0.0, residues, best.start, best.end
+        chain="heavy" if best.chain_type == "H" else "light",
+        score=best.bit_score,
+        germline=germline or 0.0,
+        residues=residues,
+        start=best.start,
+        stop=best.end,
     )
 
 

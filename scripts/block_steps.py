@@ -88,7 +88,7 @@ def loss(pricer: Pricer, steps: int, entropy: float) -> float:
 
 def losses(law: Law, size: int, steps: int) -> tuple[str, float, float]:
     """The tuned shares, and the loss with equal and with tuned ones."""
-    equal = Pricer(law.profile(size), size, False, "one-per-step")
+    equal = Pricer(curve=law.profile(size), block_length=size, bernoulli=False, rule="one-per-step")
     shares = shares_of(equal.optimum_counts(steps).counts(steps), size)
     tuned = replace(equal, share=lambda steps, length, size: shares)
     return listed(shares), loss(equal, steps, law.entropy()), loss(tuned, steps, law.entropy())

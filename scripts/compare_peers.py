@@ -58,7 +58,7 @@ Case = dict[str, Any]
 
 def network(seed: int) -> Transformer:
     """A small bidirectional transformer with weights large enough that its predictions differ everywhere."""
-    model = Transformer(TransformerConfig(SYMBOLS, 64, 32, 2, 4))
+    model = Transformer(TransformerConfig(symbols=SYMBOLS, length=64, width=32, depth=2, heads=4))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():

@@ -130,7 +130,13 @@ def of_samples(law: Law, order: Order, metric: OfSample, steps: int) -> Problem:
     """The truth is the metric's mean over the sampler's exact distribution."""
     enumeration = Enumeration(law, law.length, 1.0, order)
     values = metric.of(torch.tensor(list(product(range(law.vocab_size), repeat=law.length)))).double().numpy()
-    return Problem(law, order, metric, (steps,), lambda counts: float(enumeration.fixed(counts) @ values))
+    return Problem(
+        law=law,
+        order=order,
+        metric=metric,
+        steps=(steps,),
+        truth=lambda counts: float(enumeration.fixed(counts) @ values),
+    )
 
 
 def legal(order: Order) -> Problem:
@@ -150,7 +156,13 @@ def random_nelbo() -> Problem:
     """The NELBO of a Markov chain in random order, measured on paths; the truth is priced by its profile."""
     law = MarkovChain.sticky(2, 0.05, 32)
     curve = law.profile()
-    return Problem(law, "random", PathLikelihood("nelbo", "random"), (8,), lambda counts: nelbo(curve, counts))
+    return Problem(
+        law=law,
+        order="random",
+        metric=PathLikelihood("nelbo", "random"),
+        steps=(8,),
+        truth=lambda counts: nelbo(curve, counts),
+    )
 
 
 def path_nll() -> Problem:
@@ -158,13 +170,13 @@ def path_nll() -> Problem:
     law = MarkovChain.sticky(4, 0.2, 6)
     data, enumeration = target_distribution(law), Enumeration(law, law.length, 1.0, "margin")
     truth: Callable[[Counts], float] = lambda counts: -float(xlogy(data, enumeration.fixed(counts)).sum())  # noqa: E731
-    return Problem(law, "margin", PathLikelihood("path_nll", "margin"), (3,), truth)
+    return Problem(law=law, order="margin", metric=PathLikelihood("path_nll", "margin"), steps=(3,), truth=truth)
 
 
 def null(metric: OfSample) -> Problem:
     """Twelve fair bits: every schedule draws others of them in order of confidence, and none is better."""
     law = Mixture([1.0], np.full((1, 12, 2), 0.5))
-    return Problem(law, "confidence", metric, (4, 6), lambda counts: 0.5)
+    return Problem(law=law, order="confidence", metric=metric, steps=(4, 6), truth=lambda counts: 0.5)
 
 
 MAKERS: dict[str, Callable[[], Problem | GivenProblem]] = {
@@ -215,7 +227,9 @@ def outcome(problem: Problem | GivenProblem, budget: Budget) -> Outcome:
     gain = budget.judged
     assert gain.ci is not None and gain.familywise is not None  # of sampled values
     differs = winner.key != linear.key
-    return Outcome(gain.ci, gain.familywise, true, differs, budget.beats_linear, lost)
+    return Outcome(
+        ci=gain.ci, familywise=gain.familywise, true=true, differs=differs, claimed=budget.beats_linear, lost=lost
+    )
 
 
 def holds(ci: Interval, true: float) -> bool:

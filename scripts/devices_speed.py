@@ -151,7 +151,14 @@ def confirmation(pool: Pool, sizes: dict[Use, int]) -> int:
     evaluator = evaluator_of(pool, sizes)
     betas = [Beta(0.5, 1.5), Beta(1.5, 0.5), Beta(2.0, 0.7)]
     listed = [
-        Trial(number, beta, evaluator.setting(beta, STEPS).key, float(number), True, Cost())
+        Trial(
+            number=number,
+            schedule=beta,
+            key=evaluator.setting(beta, STEPS).key,
+            value=float(number),
+            fresh=True,
+            cost=Cost(),
+        )
         for number, beta in enumerate(betas)
     ]
     side = Side(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})

@@ -74,12 +74,25 @@ def cases() -> list[Case]:
     found = []
     for symbols, length, flip in product(SYMBOLS, LENGTHS, FLIPS):
         law = MarkovChain.sticky(symbols, flip, length)
-        pricer, entropy = Pricer(law.profile(), length, False, "one-per-step"), law.entropy()
+        pricer, entropy = (
+            Pricer(curve=law.profile(), block_length=length, bernoulli=False, rule="one-per-step"),
+            law.entropy(),
+        )
         optimum = pricer.optimum_counts(max(STEPS)).nelbo - entropy
         for steps in STEPS:
             beta = pricer.best_beta(steps, BOX, BOX)
             price = float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
-            found.append(Case(symbols, length, flip, steps, float(optimum[steps - 1]), price - entropy, beta))
+            found.append(
+                Case(
+                    symbols=symbols,
+                    length=length,
+                    flip=flip,
+                    steps=steps,
+                    least=float(optimum[steps - 1]),
+                    family=price - entropy,
+                    beta=beta,
+                )
+            )
     return found
 
 

@@ -110,7 +110,13 @@ class GivenValues(Evaluator):
         found = np.concatenate([self.values(setting, use)[numbers] for setting in settings])
         nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
         rows = int(nfe.sum())
-        return Unmasked(start.repeat(len(settings), 1), torch.from_numpy(found), nfe, rows, rows * self.length)
+        return Unmasked(
+            tokens=start.repeat(len(settings), 1),
+            nll=torch.from_numpy(found),
+            nfe=nfe,
+            denoiser_rows=rows,
+            denoiser_tokens=rows * self.length,
+        )
 
     def values(self, setting: Setting, use: Use) -> Values:
         """Of all examples of a split, always the same."""
@@ -179,7 +185,9 @@ def _sizes(report: int, others: int = 64) -> dict[Use, int]:
 GIVEN: dict[str, GivenProblem] = {
     "heavy tails, no gain": GivenProblem(heavy, 0.0, _sizes(64), steps=(8, 4)),
     "left-skewed": GivenProblem(left_skewed, 0.25, _sizes(32), steps=(8, 4)),
-    "seldom differing, 0 or 1": GivenProblem(binary, 0.04, _sizes(64), GivenMetric(SHARE), steps=(8, 4)),
+    "seldom differing, 0 or 1": GivenProblem(
+        draw=binary, peak=0.04, sizes=_sizes(64), metric=GivenMetric(SHARE), steps=(8, 4)
+    ),
     "rare differences": GivenProblem(rare, 0.1, _sizes(16)),
     "few examples": GivenProblem(normal, 0.3, _sizes(16)),
     "prompts of 8 rows": GivenProblem(by_prompt, 0.15, _sizes(256, 128), prompts=True),

@@ -38,7 +38,7 @@ def main() -> None:
     points = np.exp(np.random.default_rng(0).uniform(*np.log(BOX), (MANY, 2)))
     curve = MarkovChain.sticky(4, 0.1, 256).profile()
     for name, bernoulli in (("fixed counts", False), ("ancestral reveal", True)):
-        pricer = Pricer(curve, 256, bernoulli, "one-per-step")
+        pricer = Pricer(curve=curve, block_length=256, bernoulli=bernoulli, rule="one-per-step")
         usual, slow = seconds(lambda pricer=pricer: pricer.betas(points, 32))
         print(f"{name}, length 256, 32 steps: {MANY / usual:,.0f} schedules a second ({MANY / slow:,.0f})")
         usual, slow = seconds(lambda pricer=pricer: pricer.best_beta(32, BOX, BOX))

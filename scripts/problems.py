@@ -197,16 +197,19 @@ def law_problem(
     axis = np.geomspace(*BOX, SCAN)
     a, b = (points.ravel() for points in np.meshgrid(axis, axis))
     pool = np.unique(counts_of_grids(beta_grids(a, b, steps), law.length, "one-per-step"), axis=0)
-    known = {(key := tuple(n for n in row if n)): truth(Setting("", steps, law.length, key)) for row in pool.tolist()}
+    known = {
+        (key := tuple(n for n in row if n)): truth(Setting(label="", steps=steps, length=law.length, counts=key))
+        for row in pool.tolist()
+    }
     best = max(sign * value for value in known.values())
 
     def regret(setting: Setting) -> float:
         key = tuple(int(part) for part in setting.key)
-        value = known.setdefault(key, truth(Setting("", steps, law.length, key)))
+        value = known.setdefault(key, truth(Setting(label="", steps=steps, length=law.length, counts=key)))
         return (best - sign * value) / abs(best)
 
     assert judge.metric.direction == ("maximize" if sign > 0 else "minimize")
-    return Problem(steps, make, regret, f"{metric.name}, exactly")
+    return Problem(steps=steps, evaluator=make, regret=regret, judged=f"{metric.name}, exactly")
 
 
 def few(order: Any, length: int = 32, steps: int = 8, allowed: tuple[int, ...] = (10, 11)) -> Problem:
@@ -299,7 +302,7 @@ def text(order: Any, metric: str, work: Path) -> Problem:
         return found
 
     regret = lambda setting: (best - sign * truth[setting.key]) / abs(best + floor)  # noqa: E731
-    return Problem(TEXT_STEPS, make, regret, f"{metric}, {TEXT_JUDGE} unseen examples")
+    return Problem(steps=TEXT_STEPS, evaluator=make, regret=regret, judged=f"{metric}, {TEXT_JUDGE} unseen examples")
 
 
 def problems(work: Path) -> dict[str, Callable[[], Problem]]:

@@ -244,7 +244,7 @@ class Outcome:
 
     @classmethod
     def join(cls, outcomes: list[Outcome]) -> Outcome:
-        return cls(*(np.concatenate([getattr(o, field) for o in outcomes]) for field in cls.__annotations__))
+        return cls(**{name: np.concatenate([getattr(o, name) for o in outcomes]) for name in cls.__annotations__})
 
 
 def race(
@@ -266,7 +266,12 @@ def race(
             seen = count
             rows = np.flatnonzero(running)
             if count < size and len(rows):
-                now = Race(guide[rows, trial, :count], guide[rows, best[rows]], len(at) - 1, width)
+                now = Race(
+                    candidate=guide[rows, trial, :count],
+                    incumbent=guide[rows, best[rows]],
+                    looks=len(at) - 1,
+                    width=width,
+                )
                 running[rows[rule(now)]] = False
         spent[running] += size * apart
         better = running & (full[:, trial] > full[every, best])
@@ -295,10 +300,10 @@ def simulate(
     top = full.max(1)
     missed = top - full[every, best]
     return Outcome(
-        spent,
-        missed > 1e-12,
-        missed / np.abs(truth.max(1)),
-        (truth.max(1) - truth[every, best]) / np.abs(truth.max(1)),
+        spent=spent,
+        lost=missed > 1e-12,
+        regret=missed / np.abs(truth.max(1)),
+        true=(truth.max(1) - truth[every, best]) / np.abs(truth.max(1)),
     )
 
 

@@ -49,22 +49,22 @@ CHAIN = MarkovChain.sticky(2, 0.05, 32)
 FEW = strings(8, np.flatnonzero([number.bit_count() in (5, 6) for number in range(256)]))
 RARE = strings(16, np.random.default_rng(5).choice(2**16, 128, replace=False))
 PROBLEMS = {
-    "chain confidence path_nll": Problem(CHAIN, "confidence", 0.0, "path_nll", 8),
-    "chain random nelbo": Problem(CHAIN, "random", 1.0, "nelbo", 8),
-    "few random legal": Problem(FEW, "random", 1.0, "legal", 4),
-    "few confidence legal": Problem(FEW, "confidence", 1.0, "legal", 4),
-    "few margin legal": Problem(FEW, "margin", 1.0, "legal", 4),
-    "rare random legal": Problem(RARE, "random", 1.0, "legal", 2),
-    "text confidence spelling": Problem(None, "confidence", 1.0, "spelling", 8),
+    "chain confidence path_nll": Problem(law=CHAIN, order="confidence", temperature=0.0, metric="path_nll", steps=8),
+    "chain random nelbo": Problem(law=CHAIN, order="random", temperature=1.0, metric="nelbo", steps=8),
+    "few random legal": Problem(law=FEW, order="random", temperature=1.0, metric="legal", steps=4),
+    "few confidence legal": Problem(law=FEW, order="confidence", temperature=1.0, metric="legal", steps=4),
+    "few margin legal": Problem(law=FEW, order="margin", temperature=1.0, metric="legal", steps=4),
+    "rare random legal": Problem(law=RARE, order="random", temperature=1.0, metric="legal", steps=2),
+    "text confidence spelling": Problem(law=None, order="confidence", temperature=1.0, metric="spelling", steps=8),
 }
 # Dense scores of the same schedules on the same examples: order confidence has none above temperature 0, so that of
 # top-probability stands in.
 GUIDES = {
-    "few random legal": Problem(FEW, "random", 1.0, "nelbo", 4),
-    "few confidence legal": Problem(FEW, "top-probability", 1.0, "path_nll", 4),
-    "few margin legal": Problem(FEW, "margin", 1.0, "path_nll", 4),
-    "rare random legal": Problem(RARE, "random", 1.0, "nelbo", 2),
-    "text confidence spelling": Problem(None, "top-probability", 1.0, "path_nll", 8),
+    "few random legal": Problem(law=FEW, order="random", temperature=1.0, metric="nelbo", steps=4),
+    "few confidence legal": Problem(law=FEW, order="top-probability", temperature=1.0, metric="path_nll", steps=4),
+    "few margin legal": Problem(law=FEW, order="margin", temperature=1.0, metric="path_nll", steps=4),
+    "rare random legal": Problem(law=RARE, order="random", temperature=1.0, metric="nelbo", steps=2),
+    "text confidence spelling": Problem(law=None, order="top-probability", temperature=1.0, metric="path_nll", steps=8),
 }
 
 

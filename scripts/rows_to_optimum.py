@@ -58,7 +58,7 @@ WAYS = (
     Way("paper's grid", "grid", racing=False),
     Way("grid, raced", "grid"),
     *(
-        Way(f"{strategy}{', raced' * racing}{', warm' * warm}", strategy, racing, warm)
+        Way(name=f"{strategy}{', raced' * racing}{', warm' * warm}", strategy=strategy, racing=racing, warm=warm)
         for strategy in ("gp", "tpe", "qmc")
         for racing in (False, True)
         for warm in (False, True)
@@ -104,7 +104,7 @@ def profile(problem: Problem, evaluator: Evaluator, examples: int = PROFILED) ->
         points=POINTS,
         batch=evaluator.sampler.section.batch,
     )
-    pricer = Pricer(found.monotone, found.length, False, "one-per-step")
+    pricer = Pricer(curve=found.monotone, block_length=found.length, bernoulli=False, rule="one-per-step")
     return pricer.near_best(problem.steps, BOX, BOX, NEAR), len(found.revealed) * len(found.values)
 
 

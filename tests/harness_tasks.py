@@ -65,6 +65,6 @@ def write_task(folder: Path, train: int = 200, test: int = 60, **changed: object
 
 def write_model(folder: Path, length: int = 128) -> Path:
     """A checkpoint of the package's own transformer with weights from a seed, one token a character."""
-    model = Transformer(TransformerConfig(SYMBOLS, length, 16, 1, 2))
+    model = Transformer(TransformerConfig(symbols=SYMBOLS, length=length, width=16, depth=1, heads=2))
     save_transformer(randomised(model, spread=0.5), folder)
     return folder

@@ -61,7 +61,14 @@ def rows(config: Config) -> dict[str, int]:
 def _split(use: Any, count: int, length: int) -> Split:
     """Rows of masked positions alone."""
     none = torch.zeros(1, 1, dtype=torch.int64).expand(count, length)
-    return Split(use, tuple(map(str, range(count))), none, none, np.zeros(count, dtype=np.uint64), 0)
+    return Split(
+        use=use,
+        ids=tuple(map(str, range(count))),
+        originals=none,
+        start=none,
+        seeds=np.zeros(count, dtype=np.uint64),
+        mask_id=0,
+    )
 
 
 class _Metric:

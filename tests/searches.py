@@ -115,7 +115,9 @@ class Given(Evaluator):
         rows = sum(int(setting.nfe) * len(start) for setting in settings)
         self.rows += rows
         nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
-        return Unmasked(tokens, torch.from_numpy(found), nfe, rows, rows * self.length)
+        return Unmasked(
+            tokens=tokens, nll=torch.from_numpy(found), nfe=nfe, denoiser_rows=rows, denoiser_tokens=rows * self.length
+        )
 
 
 def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float = 1.0) -> Values:

@@ -194,6 +194,7 @@ SIDEWAYS = {
     ("datasets.sources", "consent"),
     ("denoisers.checkpoint", "consent"),
     ("config.file", "reading"),
+    ("config.file", "schedules"),
     ("config.models", "reading"),
     ("config.flags", "schedules"),
     ("config.rules", "reading"),

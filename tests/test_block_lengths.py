@@ -98,7 +98,9 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
     def rule(setting: Setting, use: Any, examples: np.ndarray) -> np.ndarray:
         good = (setting.block_length == 4) == (use != "report")
         amount = report if use == "report" else 1.0
-        return np.where(good, 0.0, amount) + 0.01 * noise(Setting("", 8, 16, (16,)), use, examples)
+        return np.where(good, 0.0, amount) + 0.01 * noise(
+            Setting(label="", steps=8, length=16, counts=(16,)), use, examples
+        )
 
     budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=3), steps=8)
     if report:

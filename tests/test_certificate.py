@@ -17,7 +17,10 @@ def test_the_best_beta_is_close_to_the_optimum_on_markov_chains() -> None:
     gaps = {}
     for symbols, length, flip in [*product((2, 5, 8), (32, 128), (0.05, 0.2)), (2, 256, 0.01)]:
         law = MarkovChain.sticky(symbols, flip, length)
-        pricer, entropy = Pricer(law.profile(), length, False, "one-per-step"), law.entropy()
+        pricer, entropy = (
+            Pricer(curve=law.profile(), block_length=length, bernoulli=False, rule="one-per-step"),
+            law.entropy(),
+        )
         least = pricer.optimum_counts(16).nelbo - entropy
         for steps in (4, 8, 16):
             beta = pricer.best_beta(steps, BOX, BOX)

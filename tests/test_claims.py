@@ -20,11 +20,18 @@ SETTING = Setting("linear", 4, 8, counts=(2, 2, 2, 2))
 
 
 def scored(values: Values) -> Scores:
-    return Scores(SETTING, Estimate(float(np.mean(values)), None), 4.0, Cost(), "report", values)
+    return Scores(
+        setting=SETTING,
+        estimate=Estimate(float(np.mean(values)), None),
+        nfe=4.0,
+        cost=Cost(),
+        use="report",
+        values=values,
+    )
 
 
 def exact(value: float) -> Scores:
-    return Scores(SETTING, Estimate(value, None), 4.0, Cost())
+    return Scores(setting=SETTING, estimate=Estimate(value, None), nfe=4.0, cost=Cost())
 
 
 def test_a_gain_points_to_better_and_has_both_intervals() -> None:

@@ -71,17 +71,30 @@ class Bench:
     def split(self, use: Use) -> Split:
         hidden = torch.full((self.examples, 4), 1000)
         seeds = np.zeros(self.examples, dtype=np.uint64)
-        return Split(use, tuple(map(str, range(self.examples))), hidden, hidden, seeds, 1000)
+        return Split(
+            use=use,
+            ids=tuple(map(str, range(self.examples))),
+            originals=hidden,
+            start=hidden,
+            seeds=seeds,
+            mask_id=1000,
+        )
 
     def made(self, label: str, setting: Setting, use: Use | None) -> Scores:
         noise = np.random.default_rng([ord(letter) for letter in f"{label}{setting.steps}"])
         value = self.values.get(f"{use} {label}", self.values.get(label, 9.0))
         if self.exact:
-            return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=1.0))
+            return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(seconds=1.0))
         values = value + noise.normal(0.0, 0.01, self.examples)
         tokens = torch.full((self.examples, 4), self.tokens.get(label, 100))
         return Scores(
-            setting, Estimate(float(values.mean()), None), setting.nfe, Cost(10, 40, 1.0), use, values, tokens
+            setting=setting,
+            estimate=Estimate(float(values.mean()), None),
+            nfe=setting.nfe,
+            cost=Cost(10, 40, 1.0),
+            use=use,
+            values=values,
+            tokens=tokens,
         )
 
     def score(self, settings: Sequence[Setting], use: Use) -> list[Scores]:
@@ -208,7 +221,14 @@ def test_how_often_a_schedule_that_is_no_worse_is_left_out() -> None:
     setting = Bench({}).setting(Linear(), 8)
 
     def scores(values: Values) -> Scores:
-        return Scores(setting, Estimate(float(values.mean()), None), 8, Cost(), "report", values)
+        return Scores(
+            setting=setting,
+            estimate=Estimate(float(values.mean()), None),
+            nfe=8,
+            cost=Cost(),
+            use="report",
+            values=values,
+        )
 
     zero, half = scores(np.zeros(64)), 0.5 / 8  # half a standard error of the mean
     lost = [gain_of(scores(rng.normal(0, 1, 64)), zero, "maximize", 1).loss for _ in range(400)]
@@ -229,7 +249,14 @@ def test_finalists_are_told_apart_by_tune_and_choose_together() -> None:
 
     def price(setting: Setting) -> Scores:
         found = np.full(32, priced.get(setting.label, 9.0))
-        return Scores(setting, Estimate(float(found[0]), None), setting.nfe, Cost(), "choose", found)
+        return Scores(
+            setting=setting,
+            estimate=Estimate(float(found[0]), None),
+            nfe=setting.nfe,
+            cost=Cost(),
+            use="choose",
+            values=found,
+        )
 
     assert bench.confirm(trials, choose=price).schedule == A  # both profiles have as many examples
 
@@ -266,7 +293,9 @@ def test_choosing_without_sampling_asks_for_the_report_alone() -> None:
     prices = {A.name: 5.0, B.name: 1.0}
 
     def price(setting: Setting) -> Scores:
-        return Scores(setting, Estimate(prices.get(setting.label, 9.0), None), setting.nfe, Cost())
+        return Scores(
+            setting=setting, estimate=Estimate(prices.get(setting.label, 9.0), None), nfe=setting.nfe, cost=Cost()
+        )
 
     budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], choose=price)
     assert bench.asked == [("report", ["linear", "squared-sine", B.name])]

@@ -420,7 +420,7 @@ def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("mdm_tune.console.time.monotonic", lambda: clock[0])
     screen.told = 100.0
     for clock[0], visible in ((101.0, 1), (102.5, 2), (103.0, 3), (105.0, 4)):
-        screen.on_event(PointMeasured(visible, 1.5, 8, 6, 1234))
+        screen.on_event(PointMeasured(revealed=visible, loss=1.5, examples=8, points=6, denoiser_rows=1234))
     lines = shown.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["2", "4"]
     assert lines[0].split("  ")[-1] == "(6 points, 8 examples, 1,234 rows)" and "1.5000 nats per token" in lines[0]

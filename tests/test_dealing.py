@@ -170,7 +170,7 @@ def test_adaptive_plans_are_looked_for_side_by_side() -> None:
         def setting_at(schedule: str, number: int) -> Setting:
             return here.setting(Linear(), number)
 
-        return Asked(here, plan, steps, setting_at)
+        return Asked(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
 
     names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
     alone, rounds = [], []

@@ -26,11 +26,11 @@ def falling(seed: int, length: int) -> np.ndarray:
 
 
 def fixed(curve: np.ndarray, block_length: int | None = None, rule: CountRule = "one-per-step") -> Pricer:
-    return Pricer(curve, block_length or len(curve), False, rule)
+    return Pricer(curve=curve, block_length=block_length or len(curve), bernoulli=False, rule=rule)
 
 
 def ancestral(curve: np.ndarray) -> Pricer:
-    return Pricer(curve, len(curve), True, "one-per-step")
+    return Pricer(curve=curve, block_length=len(curve), bernoulli=True, rule="one-per-step")
 
 
 def square(low: float, high: float, points: int) -> np.ndarray:

@@ -198,7 +198,7 @@ def test_documents_of_a_benchmark_that_ask_the_same_are_a_group(tmp_path: Path) 
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """A whole search on 40 records of ten questions with four answers each."""
     folder = tmp_path_factory.mktemp("search")
-    model = Transformer(TransformerConfig("abcd", 8, 16, 1, 2))
+    model = Transformer(TransformerConfig(symbols="abcd", length=8, width=16, depth=1, heads=2))
     with torch.no_grad():
         for number, weight in enumerate(model.parameters()):
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(number)))
@@ -269,7 +269,15 @@ def test_intervals_of_32_prompts_of_8_rows_hold(correlation: float) -> None:
     for each, end in zip(found[:50], ends, strict=False):  # the claims' own road
         setting = Setting("linear", 2, 4, counts=(2, 2)), Setting("other", 2, 4, counts=(1, 3))
         zero, scores = (
-            Scores(one, estimate(values), 2.0, Cost(), "report", values, groups=tuple(names))
+            Scores(
+                setting=one,
+                estimate=estimate(values),
+                nfe=2.0,
+                cost=Cost(),
+                use="report",
+                values=values,
+                groups=tuple(names),
+            )
             for one, values in zip(setting, (np.zeros(256), each), strict=True)
         )
         gain = gain_of(scores, zero, "maximize", 1)

@@ -52,10 +52,15 @@ def test_prices_of_what_was_chosen_come_from_the_other_folds(tmp_path: Path) -> 
     for part in range(5):
         rows = np.arange(12) % 5 == part
         others = Profile(
-            *(20, 20, 2, whole.revealed, whole.values[~rows], False),
+            length=20,
+            block_length=20,
+            vocab_size=2,
+            revealed=whole.revealed,
+            values=whole.values[~rows],
+            exact=False,
             entropies=None if whole.entropies is None else whole.entropies[~rows],
         )
-        pricer = Pricer(others.monotone, 20, False, "one-per-step")
+        pricer = Pricer(curve=others.monotone, block_length=20, bernoulli=False, rule="one-per-step")
         beta = pricer.best_beta(4, BOX, BOX)
         counts = {
             "beta": found.run.evaluator.setting(Beta(beta.a, beta.b), 4).counts,
@@ -120,7 +125,12 @@ def test_groups_are_one_example_each() -> None:
 
 def test_copies_of_an_example_never_price_what_they_chose() -> None:
     profile = Profile(
-        *(4, 4, 2, np.arange(4), np.random.default_rng(0).random((20, 4)), False),
+        length=4,
+        block_length=4,
+        vocab_size=2,
+        revealed=np.arange(4),
+        values=np.random.default_rng(0).random((20, 4)),
+        exact=False,
         groups=tuple(str(i % 7) for i in range(20)),
     )
     folds = folds_of(profile, chooser)
@@ -135,7 +145,14 @@ def steps(noise: float, examples: int = 64) -> Profile:
     """Cliffs at 1, 9 and 10 of 16, which no Beta meets in four steps as the counts 1, 8, 1, 6 do."""
     curve = np.select([np.arange(16) < 1, np.arange(16) < 9, np.arange(16) < 10], [6.0, 4.0, 2.0], 0.0)
     rng = np.random.default_rng(1)
-    return Profile(16, 16, 50, np.arange(16), curve + rng.normal(0, noise, (examples, 16)), False)
+    return Profile(
+        length=16,
+        block_length=16,
+        vocab_size=50,
+        revealed=np.arange(16),
+        values=curve + rng.normal(0, noise, (examples, 16)),
+        exact=False,
+    )
 
 
 def test_the_optimum_is_taken_where_it_is_clearly_better_alone(tmp_path: Path) -> None:
@@ -151,13 +168,15 @@ def test_the_optimum_is_taken_where_it_is_clearly_better_alone(tmp_path: Path) -
 
 def flat() -> Profile:
     values = 1 + np.random.default_rng(2).normal(0, 0.5, (40, 16))
-    return Profile(16, 16, 50, np.arange(16), values, False)
+    return Profile(length=16, block_length=16, vocab_size=50, revealed=np.arange(16), values=values, exact=False)
 
 
 def test_clearly_above_is_one_standard_error() -> None:
     values = np.array([0.0, 1.0, 2.0, 3.0])  # mean 1.5, standard error 0.6455
     for shift, above in ((-0.8, True), (-0.9, False)):
-        profile = Profile(1, 1, 2, np.arange(1), values[:, None], False)
+        profile = Profile(
+            length=1, block_length=1, vocab_size=2, revealed=np.arange(1), values=values[:, None], exact=False
+        )
         assert clearly_above(profile, values + shift) is above
 
 

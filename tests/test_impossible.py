@@ -43,7 +43,15 @@ def split_of(originals: Tensor, mask_id: int, source: str = "") -> Split:
     ids = tuple(f"x{row}" for row in range(len(originals)))
     examples = tuple(Example(name, (), source=f"{source}:{row + 1}") for row, name in enumerate(ids)) if source else ()
     start = torch.full_like(originals, mask_id)
-    return Split("tune", ids, originals, start, seeds(len(originals)), mask_id, examples)
+    return Split(
+        use="tune",
+        ids=ids,
+        originals=originals,
+        start=start,
+        seeds=seeds(len(originals)),
+        mask_id=mask_id,
+        examples=examples,
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_an_entry_is_read_by_another_process_as_it_was_written(where: Path | str
     assert ledger.finished() == opened(where).finished() == {}
     ledger.write("one", -1 / 3, record, params, BOX)
     for each in (ledger, opened(where)):
-        assert each.finished() == {"one": Entry("one", params, -1 / 3, record)}
+        assert each.finished() == {"one": Entry(task="one", params=params, value=-1 / 3, record=record)}
 
 
 def test_a_ledger_that_is_only_read_is_not_made(where: Path | str) -> None:

@@ -42,7 +42,9 @@ def built(folder: Path, **sections: Any) -> Run:
     return build(load_config(folder / "c.yaml", output=str(folder / "run")))
 
 
-PILOT = Detectable(4, 0.1, 0.05, 1.0, Estimate(0.0, None), 12, 2)  # the first event of a budget
+PILOT = Detectable(
+    steps=4, gain=0.1, limit=0.05, linear=1.0, difference=Estimate(0.0, None), report=12, claims=2
+)  # the first event of a budget
 
 
 class Clock:

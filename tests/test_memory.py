@@ -38,7 +38,7 @@ def test_a_chain_of_many_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_transformer_whose_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_transformer(Transformer(TransformerConfig("ab", 4096, 4, 1, 2)), tmp_path)
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4096, width=4, depth=1, heads=2)), tmp_path)
     there(monkeypatch, 100 * MIB)
     with pytest.raises(InputError, match=r"of 4,096 positions needs 384\.\d MiB of memory, and 100\.0 MiB are free"):
         load_transformer(tmp_path)
@@ -49,7 +49,7 @@ def test_a_transformer_whose_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["length", "width", "depth"])
 def test_a_config_of_more_than_its_file_holds(name: str, tmp_path: Path) -> None:
     """Nothing of that size is made to find out."""
-    save_transformer(Transformer(TransformerConfig("ab", 4, 4, 1, 2)), tmp_path)
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4, width=4, depth=1, heads=2)), tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: 65_536}))
     with pytest.raises(InputError, match=r"does not fit config\.json: the sizes .* bytes, got [\d,]+; both files must"):
@@ -57,7 +57,7 @@ def test_a_config_of_more_than_its_file_holds(name: str, tmp_path: Path) -> None
 
 
 def test_the_size_of_the_weights_by_counting() -> None:
-    config = TransformerConfig("abc", 7, 12, 3, 4)
+    config = TransformerConfig(symbols="abc", length=7, width=12, depth=3, heads=4)
     counted = sum(weight.numel() * weight.element_size() for weight in Transformer(config).parameters())
     assert config.weight_bytes == counted
 

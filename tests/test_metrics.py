@@ -26,13 +26,20 @@ def hidden(tokens: torch.Tensor) -> Split:
     """A split in which every position of these tokens was to be filled."""
     rows, mask = len(tokens), len(SYMBOLS)
     ids = tuple(map(str, range(rows)))
-    return Split("report", ids, tokens, torch.full_like(tokens, mask), np.zeros(rows, dtype=np.uint64), mask)
+    return Split(
+        use="report",
+        ids=ids,
+        originals=tokens,
+        start=torch.full_like(tokens, mask),
+        seeds=np.zeros(rows, dtype=np.uint64),
+        mask_id=mask,
+    )
 
 
 def spelling(texts: list[str], words: set[str]) -> np.ndarray:
     dataset = Dataset({}, Symbols(SYMBOLS), frozenset(words))
     tokens = torch.tensor([[SYMBOLS.index(letter) for letter in text] for text in texts])
-    result = Unmasked(tokens, None, torch.zeros(len(texts)), 0, 0)
+    result = Unmasked(tokens=tokens, nll=None, nfe=torch.zeros(len(texts)), denoiser_rows=0, denoiser_tokens=0)
     return quality.Spelling(dataset).values(result, hidden(tokens))
 
 
@@ -150,7 +157,13 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
 
 def test_a_token_of_probability_zero_stops_with_its_example() -> None:
     metric = quality.PathLikelihood("path_nll", "margin")
-    result = Unmasked(torch.zeros(3, 1), torch.tensor([1.0, math.inf, 2.0]), torch.zeros(3), 0, 0)
+    result = Unmasked(
+        tokens=torch.zeros(3, 1),
+        nll=torch.tensor([1.0, math.inf, 2.0]),
+        nfe=torch.zeros(3),
+        denoiser_rows=0,
+        denoiser_tokens=0,
+    )
     with pytest.raises(InputError, match="path_nll is infinite for example 1"):
         metric.values(result, hidden(torch.zeros(3, 1, dtype=torch.int64)))
 

@@ -23,7 +23,15 @@ SETTINGS = [Setting(name, 4, 8, counts=counts) for name, counts in (("linear", (
 
 
 def scored(values: Values, number: int = 0, bounds: tuple[float, float] | None = None) -> Scores:
-    return Scores(SETTINGS[number], Estimate(float(np.mean(values)), None), 4.0, Cost(), "tune", values, bounds=bounds)
+    return Scores(
+        setting=SETTINGS[number],
+        estimate=Estimate(float(np.mean(values)), None),
+        nfe=4.0,
+        cost=Cost(),
+        use="tune",
+        values=values,
+        bounds=bounds,
+    )
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Values:
@@ -124,7 +132,9 @@ def test_nothing_is_said_where_the_pilot_says_nothing() -> None:
     assert detectable(one, replace(one, setting=SETTINGS[1]), 512, 1) is None
     assert detectable(replace(one, values=None), two, 512, 1) is None
     assert detectable(*(replace(each, values=np.ones(1)) for each in (one, two)), 512, 1) is None
-    zero = Detectable(4, 0.1, 0.0, 0.0, Estimate(0.1, (0.0, 0.2)), 512, 1)
+    zero = Detectable(
+        steps=4, gain=0.1, limit=0.0, linear=0.0, difference=Estimate(0.1, (0.0, 0.2)), report=512, claims=1
+    )
     assert zero.large and zero.needed is None
 
 

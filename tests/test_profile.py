@@ -21,7 +21,14 @@ NODES = np.array([0, 1, 4, 7, 8, 11, 15])  # two blocks of 8
 
 
 def measured(values: np.ndarray, nodes: np.ndarray = NODES, length: int = 16, block_length: int = 8) -> Profile:
-    return Profile(length, block_length, 3, np.asarray(nodes, dtype=np.int64), values, False)
+    return Profile(
+        length=length,
+        block_length=block_length,
+        vocab_size=3,
+        revealed=np.asarray(nodes, dtype=np.int64),
+        values=values,
+        exact=False,
+    )
 
 
 def noisy(seed: int, curve: np.ndarray, examples: int = 64, spread: float = 0.3, shared: float = 0.0) -> np.ndarray:
@@ -90,7 +97,9 @@ def with_gap(gap: np.ndarray, spread: float, seed: int = 0) -> Profile:
     """Entropies that fall without noise; losses that lie above them by ``gap``, with noise."""
     expected = np.tile(np.array([2.0, 1.6, 1.1, 0.7, 1.5, 0.9, 0.2]), (64, 1))
     values = noisy(seed, expected[0] + gap, spread=spread)
-    return Profile(16, 8, 3, NODES, values, False, entropies=expected)
+    return Profile(
+        length=16, block_length=8, vocab_size=3, revealed=NODES, values=values, exact=False, entropies=expected
+    )
 
 
 def test_steady_is_entropy_plus_a_line_through_the_gap_of_each_block() -> None:
@@ -118,7 +127,15 @@ def test_steady_is_the_curve_where_the_gap_is_no_line_or_unknown() -> None:
     np.testing.assert_array_equal(with_gap(bent, 0.1).steady, with_gap(bent, 0.1).curve)
     values = noisy(0, np.linspace(2, 0, 7))
     np.testing.assert_array_equal(measured(values).steady, measured(values).curve)
-    single = Profile(4, 1, 3, np.arange(4), noisy(1, np.ones(4)), False, entropies=noisy(2, np.ones(4), spread=0.1))
+    single = Profile(
+        length=4,
+        block_length=1,
+        vocab_size=3,
+        revealed=np.arange(4),
+        values=noisy(1, np.ones(4)),
+        exact=False,
+        entropies=noisy(2, np.ones(4), spread=0.1),
+    )
     np.testing.assert_allclose(single.steady, single.curve, atol=1e-12)  # through one point any line
 
 
@@ -233,7 +250,17 @@ def test_worse_than_uniform_is_told_with_its_range() -> None:
 def test_a_record_reads_back_as_it_was(exact: bool) -> None:
     values = noisy(9, np.linspace(2, 0, 7), examples=1 if exact else 5)
     profile = Profile(
-        16, 8, 3, NODES, values, exact, 123, 4567, 8.5, None if exact else 0.025, None if exact else 2 * values
+        length=16,
+        block_length=8,
+        vocab_size=3,
+        revealed=NODES,
+        values=values,
+        exact=exact,
+        denoiser_rows=123,
+        denoiser_tokens=4567,
+        seconds=8.5,
+        precision=None if exact else 0.025,
+        entropies=None if exact else 2 * values,
     )
     again = Profile.from_record(json.loads(json.dumps(profile.to_record())))
     for name in Profile.__dataclass_fields__:

@@ -318,7 +318,7 @@ def test_an_exact_profile_in_random_order_needs_no_note(tmp_path: Path) -> None:
 
 def test_a_model_worse_than_uniform_is_noted(tmp_path: Path) -> None:
     """Random weights, scaled up: sure of themselves and wrong."""
-    model = Transformer(TransformerConfig("abcd", 8, 16, 1, 2))
+    model = Transformer(TransformerConfig(symbols="abcd", length=8, width=16, depth=1, heads=2))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -345,7 +345,17 @@ def test_a_model_worse_than_uniform_is_noted(tmp_path: Path) -> None:
 def test_a_rise_is_noted_and_optima_do_not_chase_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every example loses more with 8 tokens visible than with 4; the fit levels the rise."""
     rows = np.array([1.5, 0.5, 1.0, 0.3]) + np.linspace(-0.01, 0.01, 8)[:, None] * np.array([1, -1, 1, 1])
-    fake = Profile(16, 16, 27, np.array([0, 4, 8, 15]), rows, False, 7, 70, 0.5)
+    fake = Profile(
+        length=16,
+        block_length=16,
+        vocab_size=27,
+        revealed=np.array([0, 4, 8, 15]),
+        values=rows,
+        exact=False,
+        denoiser_rows=7,
+        denoiser_tokens=70,
+        seconds=0.5,
+    )
     monkeypatch.setattr(profiles, "measure", lambda *args, **kwargs: fake)
     config = {
         "model": {"type": "mixture", "weights": [1.0], "components": [[[0.5, 0.5]] * 16]},

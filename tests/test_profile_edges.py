@@ -129,12 +129,12 @@ def test_a_damaged_profile_is_named(tmp_path: Path, damage: dict[str, Any]) -> N
 def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them() -> None:
     """On a curve that rises it can be better to reveal more at once, and by this rule a Beta may leave steps empty."""
     curve = np.array([1, 3, 3, 3, 0.2, 0.2, 0.2, 0.1])
-    pricer = Pricer(curve, 8, False, "cumulative")
+    pricer = Pricer(curve=curve, block_length=8, bernoulli=False, rule="cumulative")
     counts = pricer.counts_of(pricer.optimum_counts(6), 6)
     assert len(counts) == 6 and sum(counts) == 8
     beta = pricer.best_beta(6, BOX, BOX)
     assert nelbo(curve, counts) <= pricer.betas(np.array([[beta.a, beta.b]]), 6)[0] < 5
-    strict = Pricer(curve, 8, False, "one-per-step")
+    strict = Pricer(curve=curve, block_length=8, bernoulli=False, rule="one-per-step")
     assert min(strict.counts_of(strict.optimum_counts(6), 6)) == 1
 
 
@@ -146,7 +146,7 @@ def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
     rng = np.random.default_rng(0)
     grids = np.sort(rng.random((2000, 7)) ** rng.integers(1, 12, (2000, 1)), axis=1)
     random = np.hstack([np.zeros((2000, 1)), grids, np.ones((2000, 1))])
-    pricer = Pricer(law.profile(), 1024, True, "one-per-step")
+    pricer = Pricer(curve=law.profile(), block_length=1024, bernoulli=True, rule="one-per-step")
     beta = pricer.best_beta(8, (1e-2, 10.0), (1e-2, 10.0))
     assert best <= smooth.price(random).min() and best <= pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
     assert order_kl(law.profile(), law.entropy(), [1, 1023]) == 0  # fixed counts need two steps
@@ -160,7 +160,7 @@ def test_the_best_beta_is_found_in_narrow_valleys_too() -> None:
     missed = 0
     for _ in range(8):
         curve = np.sort(rng.exponential(1, 32) * rng.random(32) ** rng.integers(0, 4))[::-1].copy()
-        pricer = Pricer(curve, 32, False, "one-per-step")
+        pricer = Pricer(curve=curve, block_length=32, bernoulli=False, rule="one-per-step")
         beta = pricer.best_beta(8, BOX, BOX)
         found = pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
         least = pricer.betas(scan, 8).min()
@@ -186,7 +186,7 @@ def test_few_examples_do_not_raise_false_alarms(examples: int) -> None:
     alarms = 0
     for _ in range(40):
         values = np.linspace(3, 2.5, 16) + rng.normal(0, 0.3, (examples, 16))
-        found = Profile(16, 16, 1000, np.arange(16), values, False)
+        found = Profile(length=16, block_length=16, vocab_size=1000, revealed=np.arange(16), values=values, exact=False)
         alarms += bool(found.rises()) or found.worse_than_uniform() is not None
     assert alarms <= 6
 
@@ -197,7 +197,7 @@ def test_a_long_exact_law_needs_no_square_of_its_length() -> None:
 
 
 def test_more_steps_than_tokens_are_one_token_a_step() -> None:
-    pricer = Pricer(MarkovChain.sticky(2, 0.1, 8).profile(), 8, False, "one-per-step")
+    pricer = Pricer(curve=MarkovChain.sticky(2, 0.1, 8).profile(), block_length=8, bernoulli=False, rule="one-per-step")
     assert pricer.betas(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
     assert to_counts(parse_schedule("beta:0.3,4"), 60_000, 8) == (1,) * 8
 
@@ -218,7 +218,7 @@ def test_intervals_of_cross_entropies_and_prices_end_at_zero() -> None:
     """One surprise in 16 examples, whose interval as that of any value begins below 0."""
     values = np.zeros((16, 2))
     values[3] = [8.0, 4.0]
-    found = Profile(2, 2, 4, np.arange(2), values, False)
+    found = Profile(length=2, block_length=2, vocab_size=4, revealed=np.arange(2), values=values, exact=False)
     assert found.intervals is not None
     for node in range(2):
         whole = estimate(values[:, node]).ci
@@ -226,7 +226,9 @@ def test_intervals_of_cross_entropies_and_prices_end_at_zero() -> None:
     price = found.price(np.ones(2))
     raw = estimate(values.sum(axis=1)).ci
     assert raw is not None and raw[0] < 0 and price.ci == (0.0, raw[1]) and price.value == 0.75
-    sure = Profile(2, 2, 4, np.arange(2), values + 9.0, False).price(np.ones(2))
+    sure = Profile(
+        length=2, block_length=2, vocab_size=4, revealed=np.arange(2), values=values + 9.0, exact=False
+    ).price(np.ones(2))
     assert sure.ci == pytest.approx((raw[0] + 18, raw[1] + 18))
     less = found.estimated(-values.sum(axis=1)).ci
     assert less is not None and less[0] < 0  # a difference may be negative

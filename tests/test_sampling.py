@@ -37,7 +37,9 @@ class Batch:
         index = torch.tensor(rows, dtype=torch.int64)
         blocks = None if self.blocks is None else self.blocks[index]
         chosen = self.seeds[np.array(rows, dtype=np.int64)]
-        return Batch(self.tokens[index], self.counts[index], self.alphas[index], chosen, blocks)
+        return Batch(
+            tokens=self.tokens[index], counts=self.counts[index], alphas=self.alphas[index], seeds=chosen, blocks=blocks
+        )
 
     def plan(self, way: str) -> Plan:
         return RevealPlan(self.alphas) if way == "ancestral" else CountPlan(self.counts)
@@ -63,7 +65,9 @@ def mixed(rows: int = 20, length: int = LENGTH, vocab: int = VOCAB, blocks: int 
     keys = seeds(rows, first=100)
     keys[-1] = keys[half[-1]]
     chosen = [torch.from_numpy(array[half]) for array in (tokens, counts, alphas, places)]
-    return Batch(chosen[0], chosen[1], chosen[2], keys, chosen[3] if blocks > 1 else None)
+    return Batch(
+        tokens=chosen[0], counts=chosen[1], alphas=chosen[2], seeds=keys, blocks=chosen[3] if blocks > 1 else None
+    )
 
 
 def table() -> TableDenoiser:
@@ -194,7 +198,13 @@ def test_tokens_do_not_depend_on_the_batch(way: str, kind: str) -> None:
     assert_same(together, order, run(denoiser, batch.pick(order), way, size=5))
     # A row that repeats another with the same seed gets the same tokens; other seeds give others.
     assert torch.equal(together.tokens[-1], together.tokens[11])
-    elsewhere = Batch(batch.tokens, batch.counts, batch.alphas, batch.seeds + np.uint64(1000), batch.blocks)
+    elsewhere = Batch(
+        tokens=batch.tokens,
+        counts=batch.counts,
+        alphas=batch.alphas,
+        seeds=batch.seeds + np.uint64(1000),
+        blocks=batch.blocks,
+    )
     assert not torch.equal(run(denoiser, elsewhere, way).tokens, together.tokens)
 
 

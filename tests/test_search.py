@@ -164,7 +164,7 @@ def test_a_guide_may_choose_without_sampling() -> None:
 
     def choose(setting: Setting) -> Scores:
         value = abs((setting.counts or (0,))[0] - 1.0)
-        return Scores(setting, Estimate(value, None), setting.nfe, Cost(), "choose")
+        return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(), use="choose")
 
     budget, events = run(evaluator, SETTINGS, steps=4, guide=Guide((Beta(1.0, 0.3),), choose=choose))
     assert {event.use for event in events if isinstance(event, Comparing)} == {"report"}

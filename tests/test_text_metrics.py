@@ -73,7 +73,7 @@ def drawn(dataset: Dataset, answers: Sequence[Answer]) -> Tensor:
 
 def values(metric: AnswerMetric, answers: Sequence[Answer]) -> list[float]:
     tokens = drawn(metric.dataset, answers)
-    result = Unmasked(tokens, None, torch.zeros(len(tokens)), 0, 0)
+    result = Unmasked(tokens=tokens, nll=None, nfe=torch.zeros(len(tokens)), denoiser_rows=0, denoiser_tokens=0)
     found = metric.values(result, metric.dataset.splits["report"])
     assert found.dtype == np.float64
     return found.tolist()

@@ -37,7 +37,7 @@ def call(*arguments: str) -> dict[str, Any]:
 def garbage(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A config whose model is sure of itself and wrong: random weights, scaled up."""
     folder = tmp_path_factory.mktemp("garbage")
-    model = Transformer(TransformerConfig("abcd", 8, 16, 1, 2))
+    model = Transformer(TransformerConfig(symbols="abcd", length=8, width=16, depth=1, heads=2))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -137,7 +137,14 @@ def test_a_likelihood_below_uniform_guessing_is_flagged_without_a_profile(tmp_pa
     told = {}
     for level in (12.0, 15.0):
         values = level + np.linspace(-0.1, 0.1, report)
-        scores = Scores(Setting("linear", 4, 20, (5, 5, 5, 5)), estimate(values), 4.0, Cost(), "report", values)
+        scores = Scores(
+            setting=Setting(label="linear", steps=4, length=20, counts=(5, 5, 5, 5)),
+            estimate=estimate(values),
+            nfe=4.0,
+            cost=Cost(),
+            use="report",
+            values=values,
+        )
         told[level] = list(winner_notes({None: profiles}, scores))
     assert told[12.0] == []
     (note,) = told[15.0]
@@ -150,7 +157,12 @@ def test_only_a_winner_that_passes_through_is_flagged() -> None:
     evaluator = SimpleNamespace(exact=True, metric=None)
     here: Any = SimpleNamespace(taken=True, profile=profile, run=SimpleNamespace(evaluator=evaluator))
     for counts, flagged in (((10, 10), False), ((1, 19), True), ((2, 18), True), ((4, 16), False)):
-        scores = Scores(Setting("x", 2, 20, counts), estimate(np.zeros(2)), 2.0, Cost())
+        scores = Scores(
+            setting=Setting(label="x", steps=2, length=20, counts=counts),
+            estimate=estimate(np.zeros(2)),
+            nfe=2.0,
+            cost=Cost(),
+        )
         assert bool(list(winner_notes({None: here}, scores))) == flagged
 
 

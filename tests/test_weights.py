@@ -167,7 +167,7 @@ def test_a_reference_model_with_more_layers_than_it_uses(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("change", ["more", "fewer"])
 def test_our_own_format_holds_the_same_tensors(change: str, tmp_path: Path) -> None:
-    save_transformer(Transformer(TransformerConfig("ab", 4, 8, 1, 2)), tmp_path)
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4, width=8, depth=1, heads=2)), tmp_path)
     path = tmp_path / "model.safetensors"
     every = load_file(path)
     if change == "more":
@@ -191,7 +191,7 @@ def test_what_is_no_regular_file_is_never_opened(name: str, tmp_path: Path) -> N
 
 
 def test_a_pipe_in_our_own_format(tmp_path: Path) -> None:
-    save_transformer(Transformer(TransformerConfig("ab", 4, 8, 1, 2)), tmp_path)
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4, width=8, depth=1, heads=2)), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"model\.safetensors"):

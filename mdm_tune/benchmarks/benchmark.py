@@ -82,13 +82,24 @@ def benchmark_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, Answe
         return benchmark.scores(split.examples, dataset.completions(tokens, split))
 
     label = f"{benchmark.metric} of {benchmark.name}"
-    found = {"task": AnswerMetric("task", label, benchmark.direction, dataset, score, bounds=benchmark.bounds)}
+    found = {
+        "task": AnswerMetric(
+            name="task",
+            label=label,
+            direction=benchmark.direction,
+            dataset=dataset,
+            score=score,
+            bounds=benchmark.bounds,
+        )
+    }
     if isinstance(benchmark, CodeTask):
         for verdict in VERDICTS[1:]:
             name = verdict.replace(" ", "_")
             label = f"share of programs: {verdict}"
             share = _share(benchmark, dataset, verdict)
-            found[name] = AnswerMetric(name, label, "minimize", dataset, share, bounds=SHARE)
+            found[name] = AnswerMetric(
+                name=name, label=label, direction="minimize", dataset=dataset, score=share, bounds=SHARE
+            )
     return found
 
 

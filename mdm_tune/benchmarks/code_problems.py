@@ -134,24 +134,24 @@ def _mbpp_split(fields: Fields) -> str:
 
 
 HUMANEVAL = Kind(
-    "humaneval",
-    {"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str, "test": str},
-    lambda fields: "test",
-    lambda fields, shots: str(fields["prompt"]),
-    _humaneval_messages,
-    lambda fields: str(fields["canonical_solution"]),
-    HUMANEVAL_STOPS,
-    _humaneval_job,
+    name="humaneval",
+    needed={"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str, "test": str},
+    split=lambda fields: "test",
+    prompt=lambda fields, shots: str(fields["prompt"]),
+    messages=_humaneval_messages,
+    reference=lambda fields: str(fields["canonical_solution"]),
+    stops=HUMANEVAL_STOPS,
+    job=_humaneval_job,
 )
 MBPP = Kind(
-    "mbpp",
-    {"task_id": int, "text": str, "code": str, "test_list": list},
-    _mbpp_split,
-    _mbpp_prompt,
-    _mbpp_messages,
-    lambda fields: f"{fields['code']}\n",
-    MBPP_STOPS,
-    _mbpp_job,
+    name="mbpp",
+    needed={"task_id": int, "text": str, "code": str, "test_list": list},
+    split=_mbpp_split,
+    prompt=_mbpp_prompt,
+    messages=_mbpp_messages,
+    reference=lambda fields: f"{fields['code']}\n",
+    stops=MBPP_STOPS,
+    job=_mbpp_job,
 )
 KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
 
@@ -174,7 +174,7 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
                 )
         own = re.sub(r"\W+", "-", str(fields["task_id"]).rpartition("/")[2])
         name, marks = f"{kind.name}/{kind.split(fields)}/{own}", frozenset([kind.prompt(fields, ())])
-        found.append(Document(name, kind.name, marks, fields, f"{path}, line {number}"))
+        found.append(Document(id=name, task=kind.name, marks=marks, fields=fields, source=f"{path}, line {number}"))
     if not found:
         raise InputError(f"{path} holds no problem; give the file of {kind.name}")
     return found

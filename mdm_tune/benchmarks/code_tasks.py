@@ -133,15 +133,15 @@ def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_gener
     makers = {each.name: _maker(each, config, codec, shots[each.name], documents + tunable) for each in (kind, other)}
     dealt: dict[Use, tuple[Document, ...]] = {"tune": hand.tune, "choose": hand.choose, "report": hand.report}
     return CodeTask(
-        config.type,
-        (FENCE,) if config.chat else tuple(stop for stop in kind.stops if stop in other.stops),
-        (_what_is_what(config, hand, name), protection.sentence),
-        Limits(config.seconds, config.memory),
-        run_generated_code,
-        protection,
-        config.workers,
-        {use: tuple(makers[each.task](each) for each in listed) for use, listed in dealt.items()},
-        {kind.name: kind, other.name: other},
+        name=config.type,
+        until=(FENCE,) if config.chat else tuple(stop for stop in kind.stops if stop in other.stops),
+        notes=(_what_is_what(config, hand, name), protection.sentence),
+        limits=Limits(config.seconds, config.memory),
+        allowed=run_generated_code,
+        protection=protection,
+        workers=config.workers,
+        _examples={use: tuple(makers[each.task](each) for each in listed) for use, listed in dealt.items()},
+        _kinds={kind.name: kind, other.name: other},
     )
 
 
@@ -185,7 +185,14 @@ def _maker(
         pieces = (before + prompt, Hole(kind.reference(document.fields) + end))
         plain = plain_places(codec, pieces, [document.fields, *shown])
         group = group_of(kind.prompt(document.fields, ()))
-        return Example(document.id, pieces, dict(document.fields), document.source, plain, group)
+        return Example(
+            id=document.id,
+            pieces=pieces,
+            record=dict(document.fields),
+            source=document.source,
+            plain=plain,
+            group=group,
+        )
 
     return example
 

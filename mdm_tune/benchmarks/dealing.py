@@ -89,7 +89,7 @@ def deal(
         )
     order = np.random.default_rng(derive_seed(root, "partition", name)).permutation(len(chosen))
     dealt = [chosen[place] for place in order[: tune + choose]]
-    return Hand(tuple(dealt[:tune]), tuple(dealt[tune:]), tuple(report), len(chosen))
+    return Hand(tune=tuple(dealt[:tune]), choose=tuple(dealt[tune:]), report=tuple(report), available=len(chosen))
 
 
 def _distinct(pool: Sequence[Document], barred: AbstractSet[str]) -> list[Document]:

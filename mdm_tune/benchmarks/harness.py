@@ -72,7 +72,10 @@ def find_task(
     for member, settings in _configs(manager, name):
         _check_kind(member, settings)
     loaded = load_tasks(manager, name, trust_code)
-    leaves = tuple(Leaf(task, chat, system, multiturn, trust_code) for task in loaded["tasks"].values())
+    leaves = tuple(
+        Leaf(task=task, chat=chat, system=system, multiturn=multiturn, trust_code=trust_code)
+        for task in loaded["tasks"].values()
+    )
     for leaf in leaves:
         _set_shots(leaf, shots)
     return _judged(leaves, judgement(loaded, name, metric, filter))
@@ -182,7 +185,7 @@ def _judged(leaves: tuple[Leaf, ...], by: Judgement) -> Found:
     directions = {bool(leaf.task.higher_is_better()[metric]) for leaf in leaves}
     if len(directions) > 1:
         raise InputError(f"dataset.metric: {metric} is better higher in some tasks and lower in others; choose another")
-    return Found(leaves, metric, kept, directions.pop(), by.by_size)
+    return Found(leaves=leaves, metric=metric, filter=kept, maximize=directions.pop(), by_size=by.by_size)
 
 
 def _check_value(leaf: Leaf, metric: str, kept: str) -> None:

@@ -89,7 +89,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         split = self._dataset(wanted).splits["report"]
         first = split.at(range(0, len(wanted), draws))
         found, sampled = self._fill(
-            Rows([self.setting], split.start, split.seeds, split.originals),
+            Rows(settings=[self.setting], start=split.start, seeds=split.seeds, reference=split.originals),
             Rows([self.setting], first.start, first.seeds),
         )
         assert found.nll is not None

@@ -99,7 +99,7 @@ class Leaf:
 
     def _documents(self, split: str, listed: Sequence[Mapping[str, Any]]) -> list[Document]:
         return [
-            Document(f"{self.name}/{split}/{number}", self.name, self.marks(fields), fields)
+            Document(id=f"{self.name}/{split}/{number}", task=self.name, marks=self.marks(fields), fields=fields)
             for number, fields in enumerate(listed)
         ]
 

@@ -130,15 +130,15 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
 
     examples = {use: tuple(map(example, documents)) for use, documents in dealt.items()}
     return Task(
-        config.task,
-        found.metric,
-        found.filter,
-        "maximize" if found.maximize else "minimize",
-        _common([leaf.until for leaf, _ in leaves.values()]),
-        (_what_is_what(config, hand, found, name), *_about_references(keeps)),
-        examples,
-        leaves,
-        {use: _equal_weights(listed) for use, listed in examples.items() if not found.by_size},
+        name=config.task,
+        metric=found.metric,
+        filter=found.filter,
+        direction="maximize" if found.maximize else "minimize",
+        until=_common([leaf.until for leaf, _ in leaves.values()]),
+        notes=(_what_is_what(config, hand, found, name), *_about_references(keeps)),
+        _examples=examples,
+        _leaves=leaves,
+        _weights={use: _equal_weights(listed) for use, listed in examples.items() if not found.by_size},
     )
 
 

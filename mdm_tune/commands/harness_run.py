@@ -109,7 +109,17 @@ def _asked(
             include_path = config.dataset.include_path
         manager = manager_of(task, include_path, trust_code)
         loaded = load_tasks(manager, task, trust_code)
-        return Asked(task, None, shots, limit, manager, judgement(loaded, task), _splits(loaded), None, trust_code)
+        return Asked(
+            name=task,
+            own=None,
+            shots=shots,
+            limit=limit,
+            manager=manager,
+            by=judgement(loaded, task),
+            splits=_splits(loaded),
+            samples=None,
+            trust_code=trust_code,
+        )
     for flag, given in {"--shots": shots, "--include-path": include_path}.items():
         if given is not None:
             raise InputError(f"{flag} goes with --task, got {given}; the config's own task has its settings in dataset")
@@ -126,7 +136,17 @@ def _asked(
     loaded = load_tasks(manager, own.task, trust_code)
     by = judgement(loaded, own.task, own.metric, own.filter)
     first = own.report if isinstance(own.report, int) else None
-    return Asked(own.task, own, own.shots, limit or first, manager, by, _splits(loaded), None, trust_code)
+    return Asked(
+        name=own.task,
+        own=own,
+        shots=own.shots,
+        limit=limit or first,
+        manager=manager,
+        by=by,
+        splits=_splits(loaded),
+        samples=None,
+        trust_code=trust_code,
+    )
 
 
 def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
@@ -226,7 +246,16 @@ def _measured(run: Run, setting: Setting, asked: Asked, draws: int) -> tuple[Sco
     bounds, groups = bounds_of(by.metric, weights.values()), _groups(run, [*values])
     mean = estimate(weighted, bounds=bounds, groups=groups)
     calls = float(np.mean(model.nfe))
-    scores = Scores(setting, mean, calls, model.cost, "report", weighted, groups=groups, bounds=bounds)
+    scores = Scores(
+        setting=setting,
+        estimate=mean,
+        nfe=calls,
+        cost=model.cost,
+        use="report",
+        values=weighted,
+        groups=groups,
+        bounds=bounds,
+    )
     total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
     row = {
         **row_record(scores, by.metric),

@@ -142,7 +142,12 @@ def _scored(
         for plan, size in product(adaptive, profiles):
             evaluator = run.evaluator.at(size)
             key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
-            plans.setdefault(key, Asked(evaluator, plan, steps, partial(_setting_at, evaluator, profiles)))
+            plans.setdefault(
+                key,
+                Asked(
+                    evaluator=evaluator, plan=plan, steps=steps, setting_at=partial(_setting_at, evaluator, profiles)
+                ),
+            )
             order.append((key, steps, None))
     values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
     split, wanted = run.evaluator.split("report"), dict[object, Measured]()
@@ -244,7 +249,9 @@ def _to_fill(run: Run, number: int) -> Split:
     seeds = np.array([derive_seed(run.config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
     if run.dataset is None or not run.dataset.splits["report"].examples:
         empty = torch.full((number, length), mask)
-        return Split("report", tuple(map(str, range(number))), empty, empty, seeds, mask)
+        return Split(
+            use="report", ids=tuple(map(str, range(number))), originals=empty, start=empty, seeds=seeds, mask_id=mask
+        )
     report = run.dataset.splits["report"]
     places = [i % len(report.ids) for i in range(number)]
     return replace(report.at(places), seeds=seeds)

@@ -257,7 +257,14 @@ def _until_end(tokens: list[int], end_tokens: tuple[int, ...]) -> list[int]:
 def masked_split(use: Use, ids: list[str], originals: Tensor, mask_id: int, root: int) -> Split:
     """A split of these originals with everything hidden; the noise of an example follows from its name."""
     seeds = np.array([derive_seed(root, "noise", use, name) for name in ids], dtype=np.uint64)
-    return Split(use, tuple(ids), originals, torch.full_like(originals, mask_id), seeds, mask_id)
+    return Split(
+        use=use,
+        ids=tuple(ids),
+        originals=originals,
+        start=torch.full_like(originals, mask_id),
+        seeds=seeds,
+        mask_id=mask_id,
+    )
 
 
 def _text(path: Path, symbols: str) -> str:

@@ -61,7 +61,7 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     found, notes = checked(examined, _rows(examined, length, device), slice(0, length))
     own = OwnDenoiser(made, where, file)
     guarded = EqualLengths(own) if isinstance(found, EqualLengths) else own
-    return Loaded(guarded, codec, length, tuple(notes), _fingerprint(config))
+    return Loaded(denoiser=guarded, codec=codec, length=length, notes=tuple(notes), fingerprint=_fingerprint(config))
 
 
 def _parameters(build: Callable[..., Any]) -> Iterable[str]:

@@ -234,7 +234,14 @@ def load_huggingface(
     if longest < stated:
         doubts.append(f"{where} takes rows of at most {longest} tokens: its positions do not reach {stated}")
     said, digits = [*([] if config.family else [read]), *doubts, *notes], fingerprint(model, checkpoint.config)
-    return Loaded(found, codec, config.length or longest, tuple(said), digits, tuple(doubts))
+    return Loaded(
+        denoiser=found,
+        codec=codec,
+        length=config.length or longest,
+        notes=tuple(said),
+        fingerprint=digits,
+        doubts=tuple(doubts),
+    )
 
 
 def _probe(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> tuple[Tensor, slice]:

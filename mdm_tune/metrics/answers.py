@@ -89,7 +89,14 @@ def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> An
 
     right = _among(accepted, lambda answer: normalised(answer, ignore))
     label = "share of answers that equal the reference"
-    return AnswerMetric("exact_match", label, "maximize", *_each(dataset, right), bounds=SHARE)
+    return AnswerMetric(
+        name="exact_match",
+        label=label,
+        direction="maximize",
+        dataset=dataset,
+        score=_each(dataset, right),
+        bounds=SHARE,
+    )
 
 
 def regex_match(
@@ -150,7 +157,9 @@ def regex_match(
 
     right = _among(accepted, shown)
     label = "share of answers that are right"
-    return AnswerMetric("regex", label, "maximize", *_each(dataset, right), bounds=SHARE)
+    return AnswerMetric(
+        name="regex", label=label, direction="maximize", dataset=dataset, score=_each(dataset, right), bounds=SHARE
+    )
 
 
 def custom_metric(
@@ -178,7 +187,7 @@ def custom_metric(
             )
         return value
 
-    return AnswerMetric("custom", name, direction, *_each(dataset, judged))
+    return AnswerMetric(name="custom", label=name, direction=direction, dataset=dataset, score=_each(dataset, judged))
 
 
 def generative_nll(dataset: Dataset, model: ReferenceModel, with_prompt: bool = True) -> AnswerMetric:
@@ -195,7 +204,7 @@ def generative_nll(dataset: Dataset, model: ReferenceModel, with_prompt: bool = 
         return model.nll([(given if with_prompt else "", text) for given, text in filled_in(dataset, tokens, split)])
 
     label = f"generative NLL under the reference model, nats per token{'' if with_prompt else ', without the prompt'}"
-    return AnswerMetric("generative_nll", label, "minimize", dataset, score)
+    return AnswerMetric(name="generative_nll", label=label, direction="minimize", dataset=dataset, score=score)
 
 
 def filled_in(dataset: Dataset, tokens: Tensor, split: Split) -> list[tuple[str, str]]:
@@ -247,16 +256,14 @@ def _among(
     return right
 
 
-def _each(
-    dataset: Dataset, judge: Callable[[str, Example], float]
-) -> tuple[Dataset, Callable[[Tensor, Split], Values]]:
+def _each(dataset: Dataset, judge: Callable[[str, Example], float]) -> Callable[[Tensor, Split], Values]:
     """Answer by answer, each with its example."""
 
     def score(tokens: Tensor, split: Split) -> Values:
         answers = dataset.completions(tokens, split)
         return np.array([judge(*each) for each in zip(answers, split.examples, strict=True)], dtype=np.float64)
 
-    return dataset, score
+    return score
 
 
 def _examples(dataset: Dataset, metric: str) -> list[Example]:

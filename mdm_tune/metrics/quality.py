@@ -100,11 +100,12 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     compare = {"kl": exact.kl, "tv": exact.tv}[name]
     label = {"kl": "KL(target || sampled), nats", "tv": "total variation"}[name]
     return ExactMetric(
-        name,
-        lambda counts, block_length: compare(target, enumeration.fixed(counts)),  # blocks are refused with the config
-        lambda alphas: compare(target, enumeration.ancestral(alphas)),
-        (law.vocab_size + 1) ** law.length,  # every partial sequence was shown to the denoiser once
-        label,
+        name=name,
+        # Blocks are refused with the config.
+        fixed=lambda counts, block_length: compare(target, enumeration.fixed(counts)),
+        ancestral=lambda alphas: compare(target, enumeration.ancestral(alphas)),
+        denoiser_rows=(law.vocab_size + 1) ** law.length,  # every partial sequence was shown to the denoiser once
+        label=label,
     )
 
 
@@ -120,11 +121,11 @@ def order_kl(law: Law, block_lengths: Sequence[int | None] = (None,)) -> ExactMe
     for block_length in block_lengths:
         curve(block_length)
     return ExactMetric(
-        "order_kl",
-        lambda counts, block_length: pricing.order_kl(curve(block_length), entropy, counts),
-        lambda alphas: pricing.ancestral_order_kl(curve(None), entropy, alphas),
-        0,
-        "E_order KL(p || q), nats",
+        name="order_kl",
+        fixed=lambda counts, block_length: pricing.order_kl(curve(block_length), entropy, counts),
+        ancestral=lambda alphas: pricing.ancestral_order_kl(curve(None), entropy, alphas),
+        denoiser_rows=0,
+        label="E_order KL(p || q), nats",
     )
 
 

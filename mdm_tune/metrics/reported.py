@@ -155,7 +155,17 @@ def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[
     if isinstance(metric, Mauve):
         ends = float(values.min()), float(values.max())
         mean = float(values.mean())
-        return [Figure(metric.name, metric.label, metric.direction, mean, ends, "seeds of k-means", len(values))]
+        return [
+            Figure(
+                name=metric.name,
+                label=metric.label,
+                direction=metric.direction,
+                value=mean,
+                range=ends,
+                over="seeds of k-means",
+                count=len(values),
+            )
+        ]
     found = [_estimated(metric.name, metric.label, metric.direction, values, "examples", metric.bounds, split.shared)]
     if metric.name == "generative_nll":
         entropy = metric.diversity(tokens, split)["token_entropy"]
@@ -174,7 +184,9 @@ def _estimated(
     groups: Groups | None = None,
 ) -> Figure:
     found = estimate(values, bounds=bounds, groups=groups)
-    return Figure(name, label, direction, found.value, found.ci, over, len(values))
+    return Figure(
+        name=name, label=label, direction=direction, value=found.value, range=found.ci, over=over, count=len(values)
+    )
 
 
 @contextmanager

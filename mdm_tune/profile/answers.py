@@ -103,7 +103,9 @@ def _told(run: Run, path: Path) -> dict[str, _Told]:
                 f"{place}: tokens must be a list of ids of the model, got {shown(tokens)}; remove tokens from the line"
             )
         kept = tuple(tokens) if same and isinstance(tokens, list) else None
-        found[str(record["id"])] = _Told(place, record["answer"], kept, tokens is not None and not same)
+        found[str(record["id"])] = _Told(
+            place=place, text=record["answer"], tokens=kept, foreign=tokens is not None and not same
+        )
     return found
 
 

@@ -45,7 +45,13 @@ class Chooser:
         curve = self.profile.monotone if self.monotone else self.profile.steady
         share = self.steps_of_blocks if self.sampler.tuned else equal_shares
         scaled = curve * self.profile.scale
-        return Pricer(scaled, self.profile.block_length, self.sampler.bernoulli, self.sampler.section.counts, share)
+        return Pricer(
+            curve=scaled,
+            block_length=self.profile.block_length,
+            bernoulli=self.sampler.bernoulli,
+            rule=self.sampler.section.counts,
+            share=share,
+        )
 
     def share(self, steps: int) -> Share:
         """How the steps are shared out among the blocks: where they cannot be equally, as the optimum does."""

@@ -68,7 +68,14 @@ class Profile:
     def of_law(cls, curve: Floats, vocab_size: int, block_length: int | None) -> Profile:
         """The exact profile of a law from its curve (length,)."""
         length = len(curve)
-        return cls(length, block_length or length, vocab_size, np.arange(length), curve[None], True)
+        return cls(
+            length=length,
+            block_length=block_length or length,
+            vocab_size=vocab_size,
+            revealed=np.arange(length),
+            values=curve[None],
+            exact=True,
+        )
 
     @property
     def shares(self) -> Floats:
@@ -293,7 +300,7 @@ class Profile:
         if amount[last] <= 0:
             return None
         first, second = self.revealed[stretch[[0, last + 1]]].tolist()
-        return Rise(first, second, float(amount[last]), float(stderr[last]))
+        return Rise(first=first, last=second, amount=float(amount[last]), stderr=float(stderr[last]))
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Per block its entries of the curve and its nodes."""

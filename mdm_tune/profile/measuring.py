@@ -256,20 +256,20 @@ class _Ruler:
         sizes = self.sizes[: self.examples].cpu().numpy()
         losses, entropies = np.stack([self.points[place] for place in places], axis=2)
         return Profile(
-            self.length,
-            self.block_length,
-            self.vocab_size,
-            np.array(places, dtype=np.int64),
-            losses,
-            False,
-            self.denoiser_rows,
-            self.denoiser_tokens,
-            seconds,
-            precision,
-            entropies,
-            self._apart(places),
-            None if (sizes == self.length).all() else sizes,
-            None if self.groups is None else tuple(self.groups[: self.examples]),
+            length=self.length,
+            block_length=self.block_length,
+            vocab_size=self.vocab_size,
+            revealed=np.array(places, dtype=np.int64),
+            values=losses,
+            exact=False,
+            denoiser_rows=self.denoiser_rows,
+            denoiser_tokens=self.denoiser_tokens,
+            seconds=seconds,
+            precision=precision,
+            entropies=entropies,
+            apart=self._apart(places),
+            sizes=None if (sizes == self.length).all() else sizes,
+            groups=None if self.groups is None else tuple(self.groups[: self.examples]),
         )
 
     def _loss(self, place: int) -> float:
@@ -293,7 +293,15 @@ class _Ruler:
         parts = [known & ~self.ending[rows], known & self.ending[rows]]
         sums = np.array([[found[0][part].sum(), part.sum()] for part in parts])
         self.apart[place] = self.apart.get(place, np.zeros((2, 2))) + sums
-        self.notify(PointMeasured(place, self._loss(place), self.examples, len(self.points), self.denoiser_rows))
+        self.notify(
+            PointMeasured(
+                revealed=place,
+                loss=self._loss(place),
+                examples=self.examples,
+                points=len(self.points),
+                denoiser_rows=self.denoiser_rows,
+            )
+        )
 
     def _measured(self, places: Sequence[int], rows: slice) -> Iterator[tuple[int, Floats]]:
         """Each place with loss and entropy (2, rows, length) at its positions to predict, NaN elsewhere, in nats.
@@ -334,7 +342,13 @@ class _Ruler:
         if bool(((told < 0) | (told >= self.vocab_size)).any()):
             raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {told.tolist()[:8]}")
         names = torch.arange(len(self.start), device=tokens.device)[rows]
-        return Question(tokens, wanted, self.originals[rows], names, f"with {visible} tokens visible")
+        return Question(
+            tokens=tokens,
+            wanted=wanted,
+            originals=self.originals[rows],
+            names=names,
+            where=f"with {visible} tokens visible",
+        )
 
 
 def _asked(denoiser: Denoiser, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:

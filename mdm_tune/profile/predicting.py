@@ -65,4 +65,9 @@ def predictions(denoiser: Denoiser, asked: Question, *, batch: int) -> Predicted
     for row, at, log_p in asker(asked.tokens, asked.wanted, asked.names, asked.where):
         losses[row, at] = -log_p.gather(1, asked.originals[row, at][:, None]).squeeze(1)
         entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
-    return Predicted(losses.cpu().numpy(), entropies.cpu().numpy(), asker.denoiser_rows, asker.denoiser_tokens)
+    return Predicted(
+        losses=losses.cpu().numpy(),
+        entropies=entropies.cpu().numpy(),
+        denoiser_rows=asker.denoiser_rows,
+        denoiser_tokens=asker.denoiser_tokens,
+    )

@@ -92,19 +92,28 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     for name, (schedule, setting) in found.items():
         more = profile.estimated(prices[name] - prices["linear"])
         between = float(weights_of(setting) @ profile.bracket * profile.scale)
-        priced[name] = Priced(schedule, setting, profile.priced(prices[name]), more, between, prices[name])
+        priced[name] = Priced(
+            schedule=schedule,
+            setting=setting,
+            nelbo=profile.priced(prices[name]),
+            minus_linear=more,
+            between=between,
+            prices=prices[name],
+        )
     curve, lowest = chooser.pricer.curve, chooser.pricer.floor
     on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
     size = chooser.sampler.block_length
+    linear_steps, linear_range = _linear_steps(profiles, prices["beta"])
     return PricedBudget(
-        steps,
-        priced,
-        free,
-        profile.estimated(gap),
-        lost / least if least > ROUND_OFF * max(1.0, lowest) else None,
-        0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
-        *_linear_steps(profiles, prices["beta"]),
-        None if size is None else "tuned" if chooser.share(steps) == chooser.steps_of_blocks else "equal",
+        steps=steps,
+        schedules=priced,
+        free=free,
+        gap=profile.estimated(gap),
+        excess_ratio=lost / least if least > ROUND_OFF * max(1.0, lowest) else None,
+        gap_on_curve=0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
+        linear_steps=linear_steps,
+        linear_range=linear_range,
+        shared=None if size is None else "tuned" if chooser.share(steps) == chooser.steps_of_blocks else "equal",
     )
 
 

@@ -242,10 +242,10 @@ class Profiles:
         for beta in proposed:
             points.setdefault(evaluator.setting(beta, steps).key, beta)
         return Guide(
-            tuple(beta for key, beta in points.items() if key not in known),
-            (lambda setting: float(weights_of(setting) @ self.pricer.curve)) if self.prices_objective else None,
-            self._choose if self.prices_objective else None,
-            self.optimum(steps) if OPTIMUM in settings.baselines else None,
+            points=tuple(beta for key, beta in points.items() if key not in known),
+            price=(lambda setting: float(weights_of(setting) @ self.pricer.curve)) if self.prices_objective else None,
+            choose=self._choose if self.prices_objective else None,
+            optimum=self.optimum(steps) if OPTIMUM in settings.baselines else None,
         )
 
     def prepare_choice(self) -> None:
@@ -266,7 +266,14 @@ class Profiles:
         losses, value = profile.estimated(values), float(prices_of(profile, linear, sampler).mean()) + more
         ci = None if losses.ci is None else (losses.ci[0] - losses.value + value, losses.ci[1] - losses.value + value)
         given = None if profile.exact else values
-        return Scores(setting, replace(losses, value=value, ci=ci), setting.nfe, Cost(), "choose", given)
+        return Scores(
+            setting=setting,
+            estimate=replace(losses, value=value, ci=ci),
+            nfe=setting.nfe,
+            cost=Cost(),
+            use="choose",
+            values=given,
+        )
 
     @cached_property
     def _exact_curve(self) -> Floats | None:

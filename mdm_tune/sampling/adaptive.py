@@ -64,7 +64,9 @@ def calibrated(asked: Sequence[Asked], use: Use) -> list[tuple[Measured, Cost]]:
         size = evaluator.sampler.block_length if quota is None else quota.block_length
         setting = Setting(evaluator.labelled(label, size), each.steps, evaluator.length, block_length=size)
         rows = _rows(each, value, evaluator.split(use))
-        found.append((Measured(setting, evaluator.split(use), rows.plan, rows.drawing), spent))
+        found.append(
+            (Measured(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), spent)
+        )
     return found
 
 
@@ -151,7 +153,14 @@ def _rows(asked: Asked, value: float, split: Split) -> Rows:
         chosen = ThresholdPlan(every) if asked.plan.kind == "threshold" else EntropyBoundPlan(every)
     size = sampler.block_length if quota is None else quota.block_length
     setting = Setting(asked.plan.name, asked.steps, asked.evaluator.length, block_length=size)
-    return Rows([setting], split.start, split.seeds, None, chosen, _drawing(asked.plan, sampler.drawing))
+    return Rows(
+        settings=[setting],
+        start=split.start,
+        seeds=split.seeds,
+        reference=None,
+        plan=chosen,
+        drawing=_drawing(asked.plan, sampler.drawing),
+    )
 
 
 def _drawing(plan: Adaptive, given: Drawing) -> Drawing:

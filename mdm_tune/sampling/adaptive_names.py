@@ -49,7 +49,7 @@ def parse_adaptive(text: str) -> Adaptive | None:
             raise InputError(
                 f"quota keeps the counts of a schedule, and {shown(schedule)} has none; give one such as linear"
             )
-        return Adaptive(text, "quota", _number(text, value, "quota") if at else None, schedule)
+        return Adaptive(name=text, kind="quota", value=_number(text, value, "quota") if at else None, schedule=schedule)
     for known in get_args(Kind):
         if kind == known:
             return Adaptive(text, known, _number(text, rest, known) if colon else None)

@@ -119,11 +119,11 @@ class External:
             for part in (slice(first, first + batch) for first in range(0, len(tokens), batch))
         ]
         return Unmasked(
-            torch.cat([tokens[:0], *(part.tokens for part in parts)]),
-            None,
-            torch.cat([torch.zeros(0, dtype=torch.int64, device=tokens.device), *(part.nfe for part in parts)]),
-            sum(part.denoiser_rows for part in parts),
-            sum(part.denoiser_tokens for part in parts),
+            tokens=torch.cat([tokens[:0], *(part.tokens for part in parts)]),
+            nll=None,
+            nfe=torch.cat([torch.zeros(0, dtype=torch.int64, device=tokens.device), *(part.nfe for part in parts)]),
+            denoiser_rows=sum(part.denoiser_rows for part in parts),
+            denoiser_tokens=sum(part.denoiser_tokens for part in parts),
         )
 
     def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first: int) -> Unmasked:
@@ -141,7 +141,13 @@ class External:
         elif isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST:
             raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", safe(rows), first)
         positions = int((nfe * (prompts >= 0).sum(1)).sum())
-        return Unmasked(tokens, None, nfe, rows, round(positions * rows / max(1, calls)))
+        return Unmasked(
+            tokens=tokens,
+            nll=None,
+            nfe=nfe,
+            denoiser_rows=rows,
+            denoiser_tokens=round(positions * rows / max(1, calls)),
+        )
 
     @property
     def _where(self) -> str:

@@ -160,10 +160,10 @@ def _predicting(asked: Question, batch: int) -> Call[Predicted]:
 
 def _together(parts: Sequence[Predicted]) -> Predicted:
     return Predicted(
-        np.concatenate([part.losses for part in parts]),
-        np.concatenate([part.entropies for part in parts]),
-        sum(part.denoiser_rows for part in parts),
-        sum(part.denoiser_tokens for part in parts),
+        losses=np.concatenate([part.losses for part in parts]),
+        entropies=np.concatenate([part.entropies for part in parts]),
+        denoiser_rows=sum(part.denoiser_rows for part in parts),
+        denoiser_tokens=sum(part.denoiser_tokens for part in parts),
     )
 
 
@@ -177,7 +177,14 @@ def _joined(parts: Sequence[Any], *, reference: bool) -> Unmasked:
     filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
     nll, bad = (torch.from_numpy(np.concatenate(x)) if reference else None for x in (nlls, impossible))
     tokens, nfe = (torch.from_numpy(np.concatenate(x)) for x in (filled, nfes))
-    return Unmasked(tokens, nll, nfe, sum(denoiser_rows), sum(denoiser_tokens), bad)
+    return Unmasked(
+        tokens=tokens,
+        nll=nll,
+        nfe=nfe,
+        denoiser_rows=sum(denoiser_rows),
+        denoiser_tokens=sum(denoiser_tokens),
+        impossible=bad,
+    )
 
 
 def _unmask(

@@ -245,7 +245,11 @@ class Replicas:
     def _add(self, device: str, threads: int | None, **resources: float) -> None:
         number = len(self._replicas) + 1
         name, on_cluster = f"replica {number} on {device}", isinstance(self.devices, RayDevices)
-        self._replicas.append(_Replica(name, self.make, device, threads, resources, on_cluster))
+        self._replicas.append(
+            _Replica(
+                name=name, make=self.make, device=device, threads=threads, resources=resources, on_cluster=on_cluster
+            )
+        )
 
     def wait_until_ready(self, count: int | None = None) -> None:
         """Wait until so many replicas, all unless a count is given, have built their denoisers.

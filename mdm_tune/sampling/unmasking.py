@@ -101,7 +101,14 @@ def unmask(
             on_step(Step(number, state.tokens, hidden & ~state.hidden))
         number += 1
     nll, impossible = (state.nll, state.impossible) if reference is not None else (None, None)
-    return Unmasked(state.tokens, nll, state.nfe, state.ask.denoiser_rows, state.ask.denoiser_tokens, impossible)
+    return Unmasked(
+        tokens=state.tokens,
+        nll=nll,
+        nfe=state.nfe,
+        denoiser_rows=state.ask.denoiser_rows,
+        denoiser_tokens=state.ask.denoiser_tokens,
+        impossible=impossible,
+    )
 
 
 class _State:

@@ -104,7 +104,11 @@ def compared(
     """
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
-        return scores.score(wanted, use, lambda setting, place: notify(Comparing(use, setting, place, len(wanted))))
+        return scores.score(
+            wanted,
+            use,
+            lambda setting, place: notify(Comparing(use=use, setting=setting, done=place, total=len(wanted))),
+        )
 
     many = reference_of(scores.evaluator, budgets or (steps,))
     _prepare(scores, sides, steps, finalists, many, notify)
@@ -132,8 +136,14 @@ def _prepare(
     choose = [Wanted(each.setting, "choose") for each in meeting]
     report = [Wanted(each.setting, "report") for each in named]
     told: list[Comparing | None] = [None for _ in first]
-    told += [Comparing("choose", each.setting, place, len(choose)) for place, each in enumerate(choose)]
-    told += [Comparing("report", each.setting, place, len(report) + 1) for place, each in enumerate(report)]
+    told += [
+        Comparing(use="choose", setting=each.setting, done=place, total=len(choose))
+        for place, each in enumerate(choose)
+    ]
+    told += [
+        Comparing(use="report", setting=each.setting, done=place, total=len(report) + 1)
+        for place, each in enumerate(report)
+    ]
 
     def about_to(place: int) -> None:
         if (event := told[place]) is not None:

@@ -89,10 +89,10 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     better, worse = (scores, baseline) if direction == "maximize" else (baseline, scores)
     found, familywise = difference(better, worse), difference(better, worse, corrected(claims)).ci
     if better.values is None or worse.values is None:
-        return Gain(found.value, None, None, None, found.value > ROUNDING)
+        return Gain(value=found.value, ci=None, familywise=None, differing=None, shown=found.value > ROUNDING)
     differing, needed = differing_of(better.values - worse.values, better.groups)
     shown = familywise is not None and familywise[0] > ROUNDING and differing >= needed
-    return Gain(found.value, found.ci, familywise, differing, shown, needed)
+    return Gain(value=found.value, ci=found.ci, familywise=familywise, differing=differing, shown=shown, fewest=needed)
 
 
 def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int, int]:
@@ -153,14 +153,16 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     sign = 1 if direction == "maximize" else -1
     more, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
     if scores.values is None or other.values is None:
-        return NoWorse(more, None, margin, more >= -margin - ROUNDING)
+        return NoWorse(difference=more, bound=None, margin=margin, holds=more >= -margin - ROUNDING)
     gains = sign * (scores.values - other.values)
     surplus = gains + share * np.sign(other.estimate.value) * other.values
     found = estimate(surplus, 1 - 2 * level, groups=scores.groups).ci
     if found is None:
-        return NoWorse(more, None, margin, False)
+        return NoWorse(difference=more, bound=None, margin=margin, holds=False)
     differing, needed = differing_of(gains, scores.groups)
-    return NoWorse(more, found[0] - margin, margin, found[0] > ROUNDING and differing >= needed)
+    return NoWorse(
+        difference=more, bound=found[0] - margin, margin=margin, holds=found[0] > ROUNDING and differing >= needed
+    )
 
 
 @dataclass(frozen=True)
@@ -236,11 +238,13 @@ def diversity_of(
             share, of_linear = (1 - float(np.mean(by[figure])) / unit if unit else 0.0 for by in (winner, linear))
             flagged = _clearly(values, winner[figure], threshold * unit, of(values))
             blocks = flagged and _clearly(linear[figure], winner[figure], threshold * unit, of(values))
-            losses.append(Loss(figure, than, share, of_linear, flagged, blocks))
+            losses.append(
+                Loss(figure=figure, than=than, share=share, share_of_linear=of_linear, flagged=flagged, blocks=blocks)
+            )
     figures = {
         who: {figure: estimate(each, groups=of(each)) for figure, each in found.items()} for who, found in drawn.items()
     }
-    return Diversity(examples, threshold, figures, tuple(losses))
+    return Diversity(examples=examples, threshold=threshold, figures=figures, losses=tuple(losses))
 
 
 def _clearly(higher: Values, lower: Values, amount: float, groups: Groups | None) -> bool:

@@ -64,7 +64,10 @@ class Driver:
     def here(cls) -> Driver:
         """This process."""
         pid, since = os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds")
-        return cls(*_machine(), pid, _started(pid) or "", since)
+        host, machine, boot, space = _machine()
+        return cls(
+            host=host, machine=machine, boot=boot, space=space, pid=pid, started=_started(pid) or "", since=since
+        )
 
     @classmethod
     def read(cls, record: object) -> Driver | None:

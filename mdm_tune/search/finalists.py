@@ -98,7 +98,7 @@ def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
     """The baselines of every side."""
     return [
-        Candidate(schedule, side.evaluator.setting(schedule, steps, name), side, name)
+        Candidate(schedule=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
         for side in sides
         for name, schedule in side.baselines.items()
     ]

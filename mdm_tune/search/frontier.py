@@ -67,5 +67,8 @@ def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) 
     def test(scores: Scores, larger: Budget) -> NoWorse:
         return no_worse(scores, larger.baselines["linear"], direction, margin, 1 - confidence)
 
-    found = [Pair(one, two, test(one.winner, two), test(one.baselines["linear"], two).holds) for one, two in pairs]
+    found = [
+        Pair(budget=one, larger=two, found=test(one.winner, two), linear_too=test(one.baselines["linear"], two).holds)
+        for one, two in pairs
+    ]
     return Frontier(margin, confidence, tuple(found))

@@ -175,4 +175,4 @@ def _entry(trial: FrozenTrial) -> Entry:
     value = trial.value
     if value is None or trial.user_attrs.get(SUM) != digest(task, trial.params, value, text):
         raise changed(f"task {task!r}")
-    return Entry(task, dict(trial.params), value, json.loads(text))
+    return Entry(task=task, params=dict(trial.params), value=value, record=json.loads(text))

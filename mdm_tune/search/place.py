@@ -102,7 +102,7 @@ def place_of(config: Config) -> Place:
         return Place(folder, _of_folder(folder))
     name = config.search.name or Path(config.output).absolute().name
     named = Named(name, f"the search {name} of search.storage", "another search.name")
-    return Place(folder, named, open_storage(address), address)
+    return Place(folder=folder, search=named, storage=open_storage(address), address=address)
 
 
 def _of_folder(folder: RunFolder) -> Named:

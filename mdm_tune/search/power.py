@@ -160,4 +160,15 @@ def detectable(
     if possible > 0 and found.ci is not None:
         limit = min(limit, possible)
     value, pilot = linear.estimate.value, tuple(units.tolist())
-    return Detectable(linear.setting.steps, gain, limit, value, found, report, claims, pilot, span, examples or report)
+    return Detectable(
+        steps=linear.setting.steps,
+        gain=gain,
+        limit=limit,
+        linear=value,
+        difference=found,
+        report=report,
+        claims=claims,
+        pilot=pilot,
+        span=span,
+        examples=examples or report,
+    )

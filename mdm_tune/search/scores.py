@@ -94,17 +94,17 @@ class KeptScores:
         flat = np.frombuffer(zlib.decompress(base64.b64decode(record["tokens"])), dtype="<i4").astype(np.int64)
         rows, tokens, seconds = record["cost"]
         return Scores(
-            setting,
-            self.evaluator.estimated(values, split),
-            record["nfe"],
-            Cost(rows, tokens, seconds),
-            split.use,
-            values,
-            torch.from_numpy(flat.reshape(len(values), -1)),
-            {name: np.array(figures) for name, figures in record["diversity"].items()},
-            None if record["calls"] is None else np.array(record["calls"]),
-            split.shared,
-            None if isinstance(self.evaluator.metric, ExactMetric) else self.evaluator.metric.bounds,
+            setting=setting,
+            estimate=self.evaluator.estimated(values, split),
+            nfe=record["nfe"],
+            cost=Cost(rows, tokens, seconds),
+            use=split.use,
+            values=values,
+            tokens=torch.from_numpy(flat.reshape(len(values), -1)),
+            diversity={name: np.array(figures) for name, figures in record["diversity"].items()},
+            calls=None if record["calls"] is None else np.array(record["calls"]),
+            groups=split.shared,
+            bounds=None if isinstance(self.evaluator.metric, ExactMetric) else self.evaluator.metric.bounds,
         )
 
 

@@ -85,7 +85,12 @@ def race(
     def drop(number: int, cut: bool = False) -> None:
         assert incumbent is not None
         differences = sign * (values[number] - incumbent[: len(values[number])])
-        found[number] = Scored(sign * carried(sign * float(incumbent.mean()), differences), None, len(differences), cut)
+        found[number] = Scored(
+            value=sign * carried(sign * float(incumbent.mean()), differences),
+            values=None,
+            dropped=len(differences),
+            cut=cut,
+        )
         del running[number]
 
     def affordable(needed: float) -> bool:

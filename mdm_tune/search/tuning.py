@@ -150,7 +150,14 @@ class _Bench:
             value, record = records[number]
             best = self._best(known, number)
             yield TrialDone(
-                number, self.most, proposed[number], settings[number], value, best, record["fresh"], record["dropped"]
+                number=number,
+                trials=self.most,
+                schedule=proposed[number],
+                setting=settings[number],
+                value=value,
+                best=best,
+                fresh=record["fresh"],
+                dropped=record["dropped"],
             )
 
     def exhausted(self, trials: Sequence[Trial]) -> bool:

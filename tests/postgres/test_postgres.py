@@ -49,7 +49,7 @@ def test_an_entry_comes_back_as_it_was_written(storage: BaseStorage) -> None:
         ledger.write(task, value, record, {"a": 1e-7 / 3}, BOX, {8: 1 / 3})  # outside the box
     ledger.note("points", [[0.5, 2.0]])
     kept = Ledger(storage, "run/8")
-    assert kept.finished()["two"] == Entry("two", {"a": 1e-7 / 3}, 0.1 + 0.2, record)
+    assert kept.finished()["two"] == Entry(task="two", params={"a": 1e-7 / 3}, value=0.1 + 0.2, record=record)
     assert kept.finished()["one"].value == math.inf and kept.notes == {"points": [[0.5, 2.0]]}
     trials = load_study(study_name="run/8", storage=storage).trials
     assert [trial.intermediate_values for trial in trials] == [{8: 1 / 3}] * 2
