@@ -18,6 +18,7 @@ from mdm_tune.counts import beta_grids, counts_of_grids
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
+from mdm_tune.labels import Label
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import Call, Here, Pool, answers_of, filling
@@ -153,11 +154,11 @@ class Evaluator:
         """The schedule at this budget under the evaluator's sampler."""
         size = self.sampler.block_length
         found = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size))
-        return replace(found, label=self.labelled(found.label, size))
+        return replace(found, says_blocks=self.several)
 
     def labelled(self, name: str, block_length: int | None) -> str:
         """The name of a schedule, with its blocks where it is compared with itself in others."""
-        return f"{name} in blocks of {block_length or self.length}" if self.several else name
+        return str(Label(name, (block_length or self.length) if self.several else None))
 
     def steps_of_blocks(self, steps: int) -> Shares:
         """How many steps of a budget each block gets."""

@@ -118,26 +118,26 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
     size = budget.block_length or evaluator.sampler.block_length
     blocks = None if size == file.length else size
-    label = evaluator.labelled(name, blocks)
     if budget.counts is not None and file.length != evaluator.length:
-        yield _stretched(evaluator, label, file.length, budget, blocks)
+        yield _stretched(evaluator, name, file.length, budget, blocks)
     else:
         yield Setting(
-            label=label,
+            name=name,
             steps=steps,
             length=evaluator.length,
             counts=budget.counts,
             alphas=budget.alphas,
             block_length=blocks,
+            says_blocks=evaluator.several,
         ).checked()
 
 
-def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBudget, blocks: int | None) -> Setting:
+def _stretched(evaluator: Evaluator, name: str, tuned: int, budget: ScheduleBudget, blocks: int | None) -> Setting:
     """The counts of a file's budget for another length than it was ``tuned`` for: those closest to the same curve.
 
     Raises InputError where its blocks do not divide the length, and for explicit counts of blocks, which no curve says.
     """
-    length = evaluator.length
+    length, label = evaluator.length, evaluator.labelled(name, blocks)
     remedy = f"set dataset.generation_length to {tuned}, give a curve with --schedule, or search again"
     if blocks is not None and length % blocks:
         raise InputError(
@@ -147,15 +147,14 @@ def _stretched(evaluator: Evaluator, label: str, tuned: int, budget: ScheduleBud
     if not isinstance(budget.schedule, Counts):
         sampler = replace(evaluator.sampler, block_length=blocks)
         try:
-            return Setting.of(budget.schedule, budget.steps, length, sampler, label, evaluator.shares.get(blocks))
+            found = Setting.of(budget.schedule, budget.steps, length, sampler, name, evaluator.shares.get(blocks))
         except InputError as error:
             raise InputError(f"{label}, tuned for {tuned} tokens, does not fit the {length} here: {error}") from None
+        return replace(found, says_blocks=evaluator.several)
     if blocks is not None:
         raise InputError(
             f"{label} holds explicit counts for {tuned} tokens in blocks of {blocks}, which have no curve to stretch "
             f"to the {length} here; {remedy}"
         )
-    counts = Setting(label=label, steps=budget.steps, length=tuned, counts=budget.counts).counts_for(
-        length, evaluator.sampler.section.counts
-    )
-    return Setting(label=label, steps=budget.steps, length=length, counts=counts)
+    known = Setting(name=name, steps=budget.steps, length=tuned, counts=budget.counts, says_blocks=evaluator.several)
+    return replace(known, length=length, counts=known.counts_for(length, evaluator.sampler.section.counts))

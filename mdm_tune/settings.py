@@ -15,6 +15,7 @@ from mdm_tune.blocks import Share, equal_shares, even_shares
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.errors import InputError
+from mdm_tune.labels import Label
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan
 from mdm_tune.schedules import Alphas, Counts, Linear, Schedule
@@ -65,16 +66,23 @@ class Sampler:
 class Setting:
     """One schedule at one budget, as the sampler gets it.
 
-    label: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
+    name: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
     and alphas (revealed probability at each step's start and end) is set. block_length: None for one block.
+    says_blocks: whether the label does, because the schedule is compared in blocks of several lengths.
     """
 
-    label: str
+    name: str
     steps: int
     length: int
     counts: tuple[int, ...] | None = None
     alphas: tuple[float, ...] | None = None
     block_length: int | None = None
+    says_blocks: bool = False
+
+    @property
+    def label(self) -> str:
+        """What tells the schedule from the others that it is compared with."""
+        return str(Label(self.name, (self.block_length or self.length) if self.says_blocks else None))
 
     @property
     def key(self) -> tuple[float, ...]:
@@ -147,7 +155,7 @@ class Setting:
         steps: int,
         length: int,
         sampler: Sampler,
-        label: str | None = None,
+        name: str | None = None,
         share: Share | None = None,
     ) -> Setting:
         """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
@@ -156,7 +164,7 @@ class Setting:
         over all blocks and end a step where a block ends. share: how many steps each block gets; None for the
         sampler's own.
         """
-        name = label or schedule.name
+        name = name or schedule.name
         if sampler.bernoulli and isinstance(schedule, Linear) and schedule.counts_of != "ours":
             raise InputError(
                 f"{name} means counts, and ancestral (bernoulli) reveal has none, got reveal bernoulli; use linear"
@@ -167,12 +175,12 @@ class Setting:
         if isinstance(schedule, Counts):
             counts = to_counts(schedule, steps, length, sampler.section.counts)
             return cls(
-                label=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length
+                name=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length
             ).checked()
         shares = (share or sampler.share)(steps, length, size)
         inside = {each: to_counts(schedule, each, size, sampler.section.counts) for each in set(shares)}
         counts = tuple(count for each in shares for count in inside[each])
-        return cls(label=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length)
+        return cls(name=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length)
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mdm_tune.cost_tables import cannot_be_shown
 from mdm_tune.intervals import estimated, interval, is_exact
+from mdm_tune.labels import Label
 from mdm_tune.layout import Grid
 from mdm_tune.messages import listed, quantity
 from mdm_tune.statistics import TOO_FEW
@@ -36,13 +38,14 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _short(label: str) -> str:
-    name, blocks, size = label.partition(" in blocks of ")
+    known = Label.read(label)
+    name = known.name
     kind, _, numbers = name.partition(":")
     if name.endswith((".yaml", ".yml")):
         name = Path(name).name
     elif kind == "beta":
         name = f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}"
-    return f"{name}{blocks}{size}"
+    return str(replace(known, name=name))
 
 
 def budget_table(budget: Record) -> Grid:
@@ -53,9 +56,10 @@ def budget_table(budget: Record) -> Grid:
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
     table.row(f"{made}: {described(budget['schedule'])}", estimated(budget), style="bold")
-    blocks = budget["linear"].removeprefix("linear")  # of the baselines that do not say theirs, where there are several
+    blocks = Label.read(budget["linear"]).blocks  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
-        table.row(name if " in blocks of " in name else name + blocks, estimated(found))
+        known = Label.read(name)
+        table.row(name if known.blocks is not None else str(Label(name, blocks)), estimated(found))
     if loser is not None:
         table.row(f"not used: {_short(loser['schedule'])}", estimated(loser))
     if budget["data"] is not None:

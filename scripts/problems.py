@@ -198,14 +198,14 @@ def law_problem(
     a, b = (points.ravel() for points in np.meshgrid(axis, axis))
     pool = np.unique(counts_of_grids(beta_grids(a, b, steps), law.length, "one-per-step"), axis=0)
     known = {
-        (key := tuple(n for n in row if n)): truth(Setting(label="", steps=steps, length=law.length, counts=key))
+        (key := tuple(n for n in row if n)): truth(Setting(name="", steps=steps, length=law.length, counts=key))
         for row in pool.tolist()
     }
     best = max(sign * value for value in known.values())
 
     def regret(setting: Setting) -> float:
         key = tuple(int(part) for part in setting.key)
-        value = known.setdefault(key, truth(Setting(label="", steps=steps, length=law.length, counts=key)))
+        value = known.setdefault(key, truth(Setting(name="", steps=steps, length=law.length, counts=key)))
         return (best - sign * value) / abs(best)
 
     assert judge.metric.direction == ("maximize" if sign > 0 else "minimize")

@@ -156,7 +156,7 @@ class Bench:
 
     def regret(self, key: Key) -> float:
         whole = tuple(int(each) for each in key)
-        return self.problem.regret(Setting(label="", steps=self.problem.steps, length=self.model.length, counts=whole))
+        return self.problem.regret(Setting(name="", steps=self.problem.steps, length=self.model.length, counts=whole))
 
     def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
         """What a search returns: finalists told apart by tune and choose examples together, or by choose alone."""
@@ -231,7 +231,7 @@ def unraced(bench: Bench, start: Sequence[Beta], spent: int) -> Found:
         root = derive_seed(bench.seed, "own", *map(str, key))
         dataset = law_dataset(model.denoiser, {"tune": EXAMPLES}, root)  # type: ignore[arg-type]
         counts = tuple(int(each) for each in key)
-        setting = Setting(label="", steps=bench.problem.steps, length=model.length, counts=counts)
+        setting = Setting(name="", steps=bench.problem.steps, length=model.length, counts=counts)
         values = model.measure_on(setting, dataset.splits["tune"]).values
         assert values is not None
         return values

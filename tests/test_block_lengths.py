@@ -99,7 +99,7 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
         good = (setting.block_length == 4) == (use != "report")
         amount = report if use == "report" else 1.0
         return np.where(good, 0.0, amount) + 0.01 * noise(
-            Setting(label="", steps=8, length=16, counts=(16,)), use, examples
+            Setting(name="", steps=8, length=16, counts=(16,)), use, examples
         )
 
     budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=3), steps=8)

@@ -191,8 +191,7 @@ def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> 
 
         def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
             found = super().setting(schedule, steps, label)
-            mark = "" if self.block_length is None else f" in blocks of {self.block_length}"
-            return replace(found, label=f"{found.label}{mark}", block_length=self.block_length)
+            return replace(found, block_length=self.block_length, says_blocks=self.block_length is not None)
 
     values = {
         "linear": 3.0,

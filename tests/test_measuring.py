@@ -188,7 +188,7 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
     )
     sampler = sampler_of(batch=4)
     for counts in ((5, 5, 6), (1, 2, 3, 4, 6), (1,) * 16, (16,)):
-        setting = Setting(label="x", steps=len(counts), length=16, counts=counts)
+        setting = Setting(name="x", steps=len(counts), length=16, counts=counts)
         expected = []
         for size in sizes:
             cumulative = 0
@@ -203,14 +203,14 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
 
 def test_more_steps_than_the_length_fill_longer_rows_by_all_of_them() -> None:
     """12 tokens on average and 16 steps: a row of 30 takes all 16 and not 12, and other steps are another key."""
-    setting = Setting(label="linear", steps=16, length=12, counts=(1,) * 12)
+    setting = Setting(name="linear", steps=16, length=12, counts=(1,) * 12)
     assert setting.counts_for(30, "one-per-step") == to_counts(Linear(), 16, 30)
     assert len(setting.counts_for(30, "one-per-step")) == 16 and setting.counts_for(5, "one-per-step") == (1,) * 5
     assert [setting.calls_for(size, "one-per-step") for size in (5, 12, 30)] == [5, 12, 16]
     reveal = Setting("x", 2, 12, alphas=(0.0, 0.5, 1.0))
     assert reveal.calls_for(3, "one-per-step") == pytest.approx(2 * (1 - 0.5**3))  # each step reveals half of them
-    assert setting.key != Setting(label="linear", steps=20, length=12, counts=(1,) * 12).key
-    assert Setting(label="linear", steps=12, length=12, counts=(1,) * 12).key == (1,) * 12
+    assert setting.key != Setting(name="linear", steps=20, length=12, counts=(1,) * 12).key
+    assert Setting(name="linear", steps=12, length=12, counts=(1,) * 12).key == (1,) * 12
 
 
 def identified(length: int, rows: int, prompt: bool) -> tuple[CountingDenoiser, Tensor, Tensor]:

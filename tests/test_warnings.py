@@ -138,7 +138,7 @@ def test_a_likelihood_below_uniform_guessing_is_flagged_without_a_profile(tmp_pa
     for level in (12.0, 15.0):
         values = level + np.linspace(-0.1, 0.1, report)
         scores = Scores(
-            setting=Setting(label="linear", steps=4, length=20, counts=(5, 5, 5, 5)),
+            setting=Setting(name="linear", steps=4, length=20, counts=(5, 5, 5, 5)),
             estimate=estimate(values),
             nfe=4.0,
             cost=Cost(),
@@ -158,7 +158,7 @@ def test_only_a_winner_that_passes_through_is_flagged() -> None:
     here: Any = SimpleNamespace(taken=True, profile=profile, run=SimpleNamespace(evaluator=evaluator))
     for counts, flagged in (((10, 10), False), ((1, 19), True), ((2, 18), True), ((4, 16), False)):
         scores = Scores(
-            setting=Setting(label="x", steps=2, length=20, counts=counts),
+            setting=Setting(name="x", steps=2, length=20, counts=counts),
             estimate=estimate(np.zeros(2)),
             nfe=2.0,
             cost=Cost(),

@@ -86,7 +86,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     free, gap = found["optimum"][1], _rounded(prices["beta"] - prices["optimum"], chooser.pricer.floor)
     lost, least = (float((prices[name] - _one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
     if not profiles.keeps_optimum(steps):
-        found["optimum"] = (explicit(found["beta"][1]), replace(found["beta"][1], label="optimum"))
+        found["optimum"] = (explicit(found["beta"][1]), replace(found["beta"][1], name="optimum"))
     prices["optimum"] = _kept(profiles, prices["beta"], prices["optimum"])
     priced = {}
     for name, (schedule, setting) in found.items():

@@ -60,9 +60,9 @@ def calibrated(asked: Sequence[Asked], use: Use) -> list[tuple[Measured, Cost]]:
         value, spent = values[place]
         assert value is not None
         plan, quota, evaluator = each.plan, each.quota, each.evaluator
-        label = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
+        name = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
         size = evaluator.sampler.block_length if quota is None else quota.block_length
-        setting = Setting(evaluator.labelled(label, size), each.steps, evaluator.length, block_length=size)
+        setting = Setting(name, each.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
         rows = _rows(each, value, evaluator.split(use))
         found.append(
             (Measured(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), spent)
