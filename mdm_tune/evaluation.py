@@ -192,14 +192,14 @@ class Evaluator:
             return None
         diversity = self.metric.diversity(split.originals, split)
         return Scores(
-            Setting("data", 0, self.length),
-            self.estimated(values, split),
-            0.0,
-            Cost(),
-            use,
-            values,
-            split.originals,
-            diversity,
+            setting=Setting("data", 0, self.length),
+            estimate=self.estimated(values, split),
+            nfe=0.0,
+            cost=Cost(),
+            use=use,
+            values=values,
+            tokens=split.originals,
+            diversity=diversity,
             groups=split.shared,
             bounds=self.metric.bounds,
         )
@@ -213,7 +213,16 @@ class Evaluator:
         """Scores of values (n,) that are known on the examples of a split, at no cost."""
         bounds = None if isinstance(self.metric, ExactMetric) else self.metric.bounds
         found = self.estimated(values, split)
-        return Scores(setting, found, setting.nfe, Cost(), split.use, values, groups=split.shared, bounds=bounds)
+        return Scores(
+            setting=setting,
+            estimate=found,
+            nfe=setting.nfe,
+            cost=Cost(),
+            use=split.use,
+            values=values,
+            groups=split.shared,
+            bounds=bounds,
+        )
 
     def score(self, setting: Setting, use: Use) -> Scores:
         """The setting's scores on a split; from the record at no cost where its counts were scored before."""
@@ -232,7 +241,7 @@ class Evaluator:
             value = self.metric.ancestral(np.array(setting.alphas))
         seconds = time.monotonic() - start
         self.clocked(1.0, seconds)
-        return Scores(setting, Estimate(value, None), setting.nfe, Cost(seconds=seconds))
+        return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(seconds=seconds))
 
     def answered(self, setting: Setting, use: Use) -> int:
         """On how many examples ``together`` has scored the setting already."""
@@ -252,7 +261,12 @@ class Evaluator:
             parts.append(split.part(first, examples))
             lacking.append([*{s.key: s for s in settings if len(known[s.key]) == first}.values()])
         results = self.fill_each(
-            Rows(some, part.start, part.seeds, part.originals if metric.reference else None)
+            Rows(
+                settings=some,
+                start=part.start,
+                seeds=part.seeds,
+                reference=part.originals if metric.reference else None,
+            )
             for some, part in zip(lacking, parts, strict=True)
         )
         calls = 0.0
@@ -277,7 +291,7 @@ class Evaluator:
         on_step: Callable[[Step], None] | None = None,
     ) -> Unmasked:
         """The one result of ``fill_each`` for these rows; see ``Rows``."""
-        return next(self.fill_each([Rows(settings, start, seeds, reference)], on_step))
+        return next(self.fill_each([Rows(settings=settings, start=start, seeds=seeds, reference=reference)], on_step))
 
     def fill_each(self, wanted: Iterable[Rows], on_step: Callable[[Step], None] | None = None) -> Iterator[Unmasked]:
         """The results in this order, each as soon as it is there; the next are filled where devices are free.
@@ -331,12 +345,12 @@ class Evaluator:
         start, priced = time.monotonic(), self.metric.reference
         results = self.fill_each(
             Rows(
-                [each.setting],
-                each.split.start,
-                each.split.seeds,
-                each.split.originals if priced else None,
-                each.plan,
-                each.drawing,
+                settings=[each.setting],
+                start=each.split.start,
+                seeds=each.split.seeds,
+                reference=each.split.originals if priced else None,
+                plan=each.plan,
+                drawing=each.drawing,
             )
             for each in wanted
         )
@@ -353,17 +367,17 @@ class Evaluator:
         self.clocked(float(calls.sum()), cost.seconds)
         own = calls if measured.plan is not None or np.ptp(calls) else None
         return Scores(
-            setting,
-            value,
-            float(calls.mean()),
-            cost,
-            split.use,
-            values,
-            result.tokens,
-            diversity,
-            own,
-            split.shared,
-            self.metric.bounds,
+            setting=setting,
+            estimate=value,
+            nfe=float(calls.mean()),
+            cost=cost,
+            use=split.use,
+            values=values,
+            tokens=result.tokens,
+            diversity=diversity,
+            calls=own,
+            groups=split.shared,
+            bounds=self.metric.bounds,
         )
 
 
@@ -391,11 +405,20 @@ def difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) ->
 def _ordered(result: Unmasked, order: Tensor) -> Unmasked:
     """The result with its rows in this order."""
     nll, bad = (None if each is None else each[order] for each in (result.nll, result.impossible))
-    return Unmasked(result.tokens[order], nll, result.nfe[order], result.denoiser_rows, result.denoiser_tokens, bad)
+    return Unmasked(
+        tokens=result.tokens[order],
+        nll=nll,
+        nfe=result.nfe[order],
+        denoiser_rows=result.denoiser_rows,
+        denoiser_tokens=result.denoiser_tokens,
+        impossible=bad,
+    )
 
 
 def _rows(result: Unmasked, first: int, count: int) -> Unmasked:
     """The part of a result that begins at row ``first``; what it cost belongs to the whole."""
     here = slice(first, first + count)
     nll, bad = (None if each is None else each[here] for each in (result.nll, result.impossible))
-    return Unmasked(result.tokens[here], nll, result.nfe[here], 0, 0, bad)
+    return Unmasked(
+        tokens=result.tokens[here], nll=nll, nfe=result.nfe[here], denoiser_rows=0, denoiser_tokens=0, impossible=bad
+    )

@@ -242,6 +242,7 @@ SEEDS_OF_ALL = {
 }
 FILE_LINES = 500
 FUNCTION_LINES = 80
+POSITIONAL = 3  # arguments of a record; more are given by keyword
 
 Package = dict[str, str]  # module name, without "mdm_tune.", to its source
 
@@ -323,6 +324,40 @@ def too_long(package: Package) -> list[str]:
     return found
 
 
+def records_of(package: Package) -> dict[str, int]:
+    """The fields of each dataclass and named tuple, by its full name."""
+    found = {}
+    for module, source in package.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+                if "dataclass" in decorators or "NamedTuple" in map(ast.unparse, node.bases):
+                    fields = sum(isinstance(each, ast.AnnAssign) for each in node.body)
+                    found[f"mdm_tune.{module}.{node.name}"] = fields
+    return found
+
+
+def by_position(package: Package) -> list[str]:
+    """Records that are built from more positional arguments than a reader can tell apart."""
+    records, found = records_of(package), []
+    for module, source in package.items():
+        known = {*imports(source), *(name for name in records if name.rpartition(".")[0] == f"mdm_tune.{module}")}
+        fields = {name.rpartition(".")[2]: records[name] for name in known if name in records}
+        for call, name in calls_of(ast.parse(source), None):
+            all_at_once = any(isinstance(each, ast.Starred) for each in call.args) and fields.get(name, 0) > POSITIONAL
+            if name in fields and (all_at_once or len(call.args) > POSITIONAL):
+                found.append(f"{module} builds {name} from positional arguments")
+    return found
+
+
+def calls_of(tree: ast.AST, around: str | None) -> Iterator[tuple[ast.Call, str]]:
+    """Calls of names; ``cls`` is the class ``around``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node, around if node.func.id == "cls" and around else node.func.id
+        yield from calls_of(node, node.name if isinstance(node, ast.ClassDef) else around)
+
+
 def problems(package: Package) -> list[str]:
     return [
         *unplaced(package),
@@ -331,6 +366,7 @@ def problems(package: Package) -> list[str]:
         *uses(package, TERMINAL, TERMINAL_ROOMS),
         *uses(package, SEEDS_OF_ALL, set()),
         *too_long(package),
+        *by_position(package),
     ]
 
 
@@ -338,6 +374,9 @@ def test_the_package_keeps_its_architecture() -> None:
     package = read_package()
     assert {"", "errors", "denoisers.base"} <= set(package)
     assert problems(package) == []
+
+
+RECORD = "@dataclass(frozen=True)\nclass Made:\n    a: int\n    b: int\n    c: int\n    d: int\n"
 
 
 @pytest.mark.parametrize(
@@ -376,10 +415,18 @@ def test_the_package_keeps_its_architecture() -> None:
         ("cli", "import numpy as np\nnp.random.seed(0)", "cli uses np.random.seed"),
         ("cli", "x = 1\n" * 501, "cli has 501 lines"),
         ("cli", "def f():\n" + "    x = 1\n" * 80, "cli.f has 81 lines"),
+        ("cli", f"{RECORD}made = Made(1, 2, 3, 4)", "cli builds Made from positional"),
+        (
+            "cli",
+            f"{RECORD}    def f(cls):\n        return cls(1, 2, 3, 4)",
+            "cli builds Made from positional",
+        ),
+        ("cli", f"{RECORD}Made(*range(4))", "cli builds Made from positional"),
+        ("cli", "from mdm_tune.search.budget import Made\nMade(1, 2, 3, 4)", "cli builds Made from positional"),
     ],
 )
 def test_each_rule_is_seen_to_be_broken(module: str, source: str, problem: str) -> None:
-    package = {"": "", "search.budget": "", "sampling.unmasking": "", "denoisers.analytic": ""} | {module: source}
+    package = {"": "", "search.budget": RECORD, "sampling.unmasking": "", "denoisers.analytic": ""} | {module: source}
     found = problems(package)
     assert len(found) == 1
     assert found[0].startswith(problem)
@@ -393,7 +440,7 @@ def test_what_the_rules_allow() -> None:
         "metrics.quality": "x = 1\n" * 500,
         "denoisers.base": "def f():\n" + "    x = 1\n" * 79,
         "search.proposals": "import optuna",
-        "cli": "import rich\nprint(1)",
+        "cli": f"import rich\nprint(1)\n{RECORD}made = Made(1, 2, 3, d=4)",
         "__main__": "from mdm_tune.cli import main",
     }
     assert problems(package) == []
