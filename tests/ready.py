@@ -46,7 +46,8 @@ def stand_in(config: Config) -> Run:
     length = getattr(own, "generation_length", None) or 1024
     splits = {use: _split(use, count, length) for use, count in sizes(config).items()}
     chosen = config.sampler
-    sampler = Sampler(chosen, block_length=None if chosen.block_length is None else chosen.block_length[0])
+    blocks = None if chosen.block_length is None else chosen.block_length[0]
+    sampler = Sampler(chosen, end_tokens=(1,), block_length=blocks)
     dataset: Any = SimpleNamespace(splits=splits, length=length)
     evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
     model: Any = SimpleNamespace(denoiser=None)
