@@ -22,6 +22,7 @@ FLOORS = {
     "benchmarks.execution_wire": 0,
     "benchmarks.execution_filter": 0,
     "benchmarks.execution_folders": 0,
+    "choices": 0,
     "errors": 0,
     "labels": 0,
     "messages": 0,

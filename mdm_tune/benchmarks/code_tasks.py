@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from mdm_tune.benchmarks.code_problems import FENCE, HUMANEVAL, KINDS, MBPP, MBP
 from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.benchmarks.execution import Job, Limits, Outcome, Protection, require_permission, run_programs
 from mdm_tune.benchmarks.tasks import cut
+from mdm_tune.choices import Direction
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.specials import plain_places
@@ -50,7 +50,7 @@ class CodeTask:
     _kinds: Mapping[str, Kind]
     _known: dict[tuple[str, str], Outcome] = field(default_factory=dict, compare=False, repr=False)
     metric: str = "pass@1"
-    direction: Literal["minimize", "maximize"] = "maximize"
+    direction: Direction = "maximize"
     bounds: Bounds | None = SHARE
 
     @property

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from mdm_tune.choices import Use
 from mdm_tune.config.rules import SMALLEST_SPLIT
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
 
 __all__ = ["Document", "Hand", "Use", "deal", "fold_of"]
-
-Use = Literal["tune", "choose", "report"]
 
 
 @dataclass(frozen=True)

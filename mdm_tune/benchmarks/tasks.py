@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
 from mdm_tune.benchmarks.leaves import Leaf
+from mdm_tune.choices import Direction
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.consent import without_asking
 from mdm_tune.datasets.examples import Example, Hole, group_of
@@ -38,7 +38,7 @@ class Task:
     name: str
     metric: str
     filter: str
-    direction: Literal["minimize", "maximize"]
+    direction: Direction
     until: tuple[str, ...]
     notes: tuple[str, ...]
     _examples: Mapping[Use, tuple[Example, ...]]

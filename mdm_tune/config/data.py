@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 
+from mdm_tune.choices import Direction, Dtype, Ignored, Match
 from mdm_tune.config import rules
 from mdm_tune.config.errors import shown
 from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
@@ -106,7 +107,6 @@ DataOrName = Annotated[Text, AfterValidator(data_or_name)]
 FieldTemplate = Annotated[Text, AfterValidator(field_template)]
 HoleTemplate = Annotated[Text, AfterValidator(hole_template)]
 Texts = Annotated[tuple[Text, ...], FromList]
-Ignored = Literal["spaces", "case", "punctuation", "number-format"]
 Ignore = Annotated[tuple[Ignored, ...], FromList, AfterValidator(rules.distinct)]
 
 
@@ -220,7 +220,7 @@ class RegexConfig(Section):
     """Whether the group that a pattern finds in an answer equals a field, or what it finds in the reference."""
 
     pattern: Annotated[Text, AfterValidator(usable_pattern)]
-    match: Literal["first", "last"] = "last"
+    match: Match = "last"
     reference: FieldTemplate | None = None
     ignore: Ignore = ("spaces",)
 
@@ -230,7 +230,7 @@ class ReferenceModelConfig(Section):
 
     model: FolderOrName
     revision: Text | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     device: Text = "auto"
     batch: Annotated[int, Field(ge=1, le=65_536)] = 8
 
@@ -251,7 +251,7 @@ class CustomMetricConfig(Section):
     """A function (answer, record) -> number in a Python file, "metric.py:score"; runs only with --trust-code."""
 
     target: Target
-    direction: Literal["minimize", "maximize"]
+    direction: Direction
 
 
 class MetricsConfig(Section):

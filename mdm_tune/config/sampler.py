@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from mdm_tune.choices import Order
 from mdm_tune.config import rules
 from mdm_tune.config.models import FromList, Options, Section, Size, Target
 from mdm_tune.counts import CountRule
@@ -38,7 +39,7 @@ BlockLengths = Annotated[
     tuple[Size, ...], BeforeValidator(rules.one_or_several), Several, AfterValidator(rules.distinct)
 ]
 Temperature = Annotated[float, Field(ge=0.0), AfterValidator(rules.usable_temperature)]
-Order = Annotated[Literal["random", "confidence", "top-probability", "margin", "entropy"], BeforeValidator(known_order)]
+KnownOrder = Annotated[Order, BeforeValidator(known_order)]
 
 
 class SamplerConfig(Section):
@@ -56,7 +57,7 @@ class SamplerConfig(Section):
     type: Literal["builtin", "external"] = "builtin"
     target: Target | None = None
     options: Options = Field(default_factory=dict)
-    order: Order = "random"
+    order: KnownOrder = "random"
     reveal: Literal["fixed", "bernoulli"] = "fixed"
     temperature: Temperature = 1.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from mdm_tune.choices import Use
 from mdm_tune.config.data import (
     CsvDatasetConfig,
     HubDatasetConfig,
@@ -28,7 +29,6 @@ from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["ReaderConfig", "read_examples", "render", "source_of"]
 
-Use = Literal["tune", "choose", "report"]
 USES: tuple[Use, ...] = get_args(Use)
 ReaderConfig = JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
 Record = Mapping[str, Any]

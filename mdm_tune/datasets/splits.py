@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.choices import Use
 from mdm_tune.datasets.examples import Example
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
@@ -34,7 +35,6 @@ __all__ = [
     "text_dataset",
 ]
 
-Use = Literal["tune", "choose", "report"]
 USES: tuple[Use, ...] = get_args(Use)
 PADDING = -1  # before the first token of shorter rows; also what an unknown reference holds
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.choices import Ignored, Match
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.forms import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
@@ -42,7 +43,6 @@ __all__ = [
 
 Values = NDArray[np.float64]
 LARGEST = 1e100  # of a custom metric's values, whose squares must be numbers too
-Ignored = Literal["spaces", "case", "punctuation", "number-format"]
 NUMBER = re.compile(r"([-+]?)\$?([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
 
 
@@ -102,7 +102,7 @@ def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> An
 def regex_match(
     dataset: Dataset,
     pattern: str,
-    match: Literal["first", "last"] = "last",
+    match: Match = "last",
     reference: str | None = None,
     ignore: Sequence[Ignored] = ("spaces",),
 ) -> AnswerMetric:

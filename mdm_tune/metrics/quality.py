@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.choices import Direction
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.denoisers.law import Law
 from mdm_tune.errors import InputError
@@ -34,7 +35,6 @@ __all__ = [
     "sample_figures",
 ]
 
-Direction = Literal["minimize", "maximize"]
 Values = NDArray[np.float64]
 REPLICATES = 16  # batches of examples that a diversity figure is computed on, so that it has an interval
 SHARE: Bounds = (0.0, 1.0)  # of a metric whose mean is a share

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
+from mdm_tune.choices import Dtype
 from mdm_tune.consent import without_asking
 from mdm_tune.denoisers.checkpoint import quiet
 from mdm_tune.denoisers.weights import check_weights, regular_files
@@ -26,7 +27,6 @@ from mdm_tune.trust import require_trust
 
 __all__ = ["Dtype", "ReferenceModel", "load_reference"]
 
-Dtype = Literal["float32", "bfloat16", "float16"]
 Values = NDArray[np.float64]
 LONGEST = 65_536  # tokens of a row where the model names no limit
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from mdm_tune.choices import Order
 from mdm_tune.errors import InputError, RunError
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "top",
 ]
 
-Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 

@@ -21,9 +21,10 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
+from mdm_tune.choices import Direction
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.search.journal import created, open_journal, replacing
-from mdm_tune.search.ledger import Direction, Ledger, study_of
+from mdm_tune.search.ledger import Ledger, study_of
 
 __all__ = [
     "Driver",

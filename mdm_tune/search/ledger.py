@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
@@ -19,11 +19,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mdm_tune.choices import Direction
 from mdm_tune.search.sealing import SUM, changed, digest, read_notes, sealed
 
 __all__ = ["Entry", "Ledger", "check", "study_of"]
 
-Direction = Literal["minimize", "maximize"]
 PIECE = 30_000  # characters of a record in one attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import optuna
 
+from mdm_tune.choices import Direction
 from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.evaluation import Evaluator, Scores
 from mdm_tune.schedules import Beta, Schedule
@@ -30,7 +30,6 @@ __all__ = [
     "reachable_counts",
 ]
 
-Direction = Literal["minimize", "maximize"]
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
 SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
