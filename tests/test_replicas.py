@@ -241,7 +241,13 @@ def test_a_bad_answer_names_the_row_of_the_whole_call(faults: Replicas, bad: int
     wanted = tokens == 6
     names = torch.arange(7) + 40
     with pytest.raises(RunError, match=f"the denoiser returned NaN for row {40 + bad} with some visible;"):
-        next(predict(faults, [Question(tokens, wanted, tokens % 6, names, "with some visible")], batch=2))
+        next(
+            predict(
+                faults,
+                [Question(tokens=tokens, wanted=wanted, originals=tokens % 6, names=names, where="with some visible")],
+                batch=2,
+            )
+        )
 
 
 def test_the_error_of_the_first_rows_is_raised(faults: Replicas) -> None:
