@@ -61,7 +61,7 @@ def test_each_setting_is_scored_once_on_each_part_of_a_split() -> None:
     linear, other, label = evaluator.setting(Linear(), 4), evaluator.setting(Beta(3.0, 0.4), 4), "again"
     with scoring(evaluator) as scores:
         found = scores.score(
-            [linear, other, replace(linear, label=label)],
+            [linear, other, replace(linear, name=label)],
             "choose",
             lambda setting, place: told.append((setting.label, place)),
         )
