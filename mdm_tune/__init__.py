@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
     from mdm_tune.counts import to_counts
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
+    from mdm_tune.energy import (
+        beta_energy,
+        conditional_kinetic_energy,
+        geodesic_energy,
+        kinetic_energy,
+        path_energy,
+    )
     from mdm_tune.results import load_schedule
     from mdm_tune.sampling.unmasking import unmask
     from mdm_tune.schedules import parse_schedule
@@ -21,9 +28,14 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "__version__",
+    "beta_energy",
+    "conditional_kinetic_energy",
+    "geodesic_energy",
+    "kinetic_energy",
     "load_schedule",
     "load_transformer",
     "parse_schedule",
+    "path_energy",
     "save_transformer",
     "to_counts",
     "unmask",
@@ -32,9 +44,14 @@ __all__ = [
 _HOMES = {
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
+    "beta_energy": "energy",
+    "conditional_kinetic_energy": "energy",
+    "geodesic_energy": "energy",
+    "kinetic_energy": "energy",
     "load_schedule": "results",
     "load_transformer": "denoisers.transformer",
     "parse_schedule": "schedules",
+    "path_energy": "energy",
     "save_transformer": "denoisers.transformer",
     "to_counts": "counts",
     "unmask": "sampling.unmasking",

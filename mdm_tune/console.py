@@ -21,7 +21,7 @@ from mdm_tune.evaluate_tables import difference_lines, evaluate_table, figures_t
 from mdm_tune.intervals import interval
 from mdm_tune.layout import Grid, folded
 from mdm_tune.messages import quantity, system_reason
-from mdm_tune.profile_tables import curve_table, left_behind, prices_table
+from mdm_tune.profile_tables import curve_table, energies_table, left_behind, prices_table
 from mdm_tune.showing import one_line, printable, redacted, shown_as
 from mdm_tune.signals import interrupted
 from mdm_tune.streams import drop_results, results
@@ -251,6 +251,7 @@ class Screen:
             self._tables(curve_table(profile, blocks), prices_table(profile, blocks))
             for budget in profile["budgets"]:
                 self.say(left_behind(budget))
+        self._tables(energies_table(record))
         files = record["files"]
         self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
         for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):

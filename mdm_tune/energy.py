@@ -6,18 +6,18 @@ their minimiser. Source: arXiv:2509.13866, Definitions 2.1 to 2.3 and Theorems 3
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import quad
+from scipy.integrate import quad_vec
 from scipy.special import betaincinv, betaln
 
 from mdm_tune.errors import InputError
-from mdm_tune.schedules import Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
+from mdm_tune.schedules import Alphas, Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 
 __all__ = [
+    "LEAST",
     "beta_energy",
     "conditional_kinetic_energy",
     "conditional_ratio",
@@ -25,16 +25,17 @@ __all__ = [
     "kinetic_energy",
     "kinetic_ratio",
     "landscape",
+    "log2_ratios",
     "path_energy",
 ]
 
 Array = NDArray[np.float64]
 
-LEAST = math.pi**2 / 4  # the energy of any schedule that is optimal for its interpolation schedule
+LEAST = math.pi**2 / 4  # the energy of one token of any schedule that is optimal for its interpolation schedule
 NEAR = 1e-20  # up to here a power law in t is exact to rounding for every schedule
 ROUNDING = 1e-12  # two knots this close, on the clock of the quadrature, are one
 QUANTILES = [1e-15, 1e-4, 0.01, 0.5, 0.99, 1 - 1e-4, 1 - 1e-15]  # of a Beta law: its bulk and where it has died away
-PRECISION, SLACK = 1e-10, 1e-13  # relative and absolute, of the quadrature over each piece
+PRECISION, SLACK = 1e-10, 1e-13  # relative and absolute, of the quadrature
 
 
 def path_energy(mask: Schedule, interpolation: Schedule) -> float:
@@ -50,6 +51,7 @@ def path_energy(mask: Schedule, interpolation: Schedule) -> float:
         return LEAST * beta_energy(*first, *second)
     if _support(mask) != _support(interpolation) or _stands_still_while(interpolation, mask):
         return math.inf
+    mask, interpolation = _moving_part(mask), _moving_part(interpolation)  # any common clock gives the same energy
     return LEAST * (_first_half(mask, interpolation) + _first_half(mask.dual(), interpolation.dual()))
 
 
@@ -128,6 +130,15 @@ def conditional_ratio(length: int) -> float:
     return _power(2.0, length)
 
 
+def log2_ratios(vocab: int, length: int) -> tuple[float, float]:
+    """log2 of E_c / E_g and of E_k / E_c, which are floats for every size.
+
+    Raises InputError if vocab or length is below 1. Source: arXiv:2509.13866, Theorems 3.1 and 3.2.
+    """
+    _check_size(vocab, length)
+    return length - 1.0, (length - 1) * math.log2((vocab + 1) / 2)
+
+
 def _power(base: float, length: int) -> float:
     try:
         return base ** (length - 1)
@@ -155,6 +166,16 @@ def _beta_parameters(schedule: Schedule) -> tuple[float, float] | None:
     return None
 
 
+def _corners(schedule: Schedule) -> Array | None:
+    """The revealed shares at equal distances, 0 to 1, of a schedule that is straight between them; None for others."""
+    match schedule:
+        case Counts(counts):
+            return np.cumsum([0, *counts]) / sum(counts)
+        case Alphas(alphas):
+            return np.asarray(alphas)
+    return None
+
+
 def _exponent(schedule: Schedule) -> float:
     """The p of gamma_t ~ (t - s)^p, where s is the time at which the schedule leaves 0."""
     match schedule:
@@ -162,53 +183,61 @@ def _exponent(schedule: Schedule) -> float:
             return a
         case SquaredSine() | MaskgitCosine():
             return 1.0
-        case Linear() | Sine() | Counts():
+        case Linear() | Sine() | Counts() | Alphas():
             return 0.5
     raise TypeError(f"no exponent is known for {schedule!r}")
 
 
 def _support(schedule: Schedule) -> tuple[float, float]:
     """When the schedule leaves 0 and when it reaches 1."""
-    if not isinstance(schedule, Counts):
+    if (corners := _corners(schedule)) is None:
         return 0.0, 1.0
-    steps, moving = len(schedule.counts), np.flatnonzero(schedule.counts)
+    steps, moving = len(corners) - 1, np.flatnonzero(np.diff(corners))
     return float(moving[0] / steps), float((moving[-1] + 1) / steps)
+
+
+def _moving_part(schedule: Schedule) -> Schedule:
+    """The schedule without the steps before it leaves 0 and after it reaches 1, on a clock of its own."""
+    if (corners := _corners(schedule)) is None:
+        return schedule
+    moving = np.flatnonzero(np.diff(corners))
+    return Alphas(tuple(corners[moving[0] : moving[-1] + 2].tolist()))
 
 
 def _stands_still_while(interpolation: Schedule, mask: Schedule) -> bool:
     """Whether gamma rests on some piece on which the mask schedule moves."""
-    if not isinstance(interpolation, Counts):
+    if (corners := _corners(interpolation)) is None:
         return False
-    still = np.array(interpolation.counts) == 0
+    still = np.diff(corners) == 0
     return bool((np.diff(mask.alpha(_knots(interpolation)))[still] > 0).any())
 
 
 def _knots(schedule: Schedule) -> Array:
     """Times that a quadrature must not step over: corners, and where a steep Beta schedule moves."""
-    if isinstance(schedule, Counts):
-        return np.arange(len(schedule.counts) + 1) / len(schedule.counts)
+    if (corners := _corners(schedule)) is not None:
+        return np.arange(len(corners)) / (len(corners) - 1)
     first, second = _beta_parameters(schedule) or (1.0, 1.0)
     return np.array(betaincinv(first, second, QUANTILES))
 
 
 def _first_half(mask: Schedule, interpolation: Schedule) -> float:
-    """int_0^{1/2} u'^2/gamma' dt, for two schedules that leave 0 at the same time.
+    """int_0^{1/2} u'^2/gamma' dt, for two schedules that leave 0 at time 0.
 
-    The clock of the quadrature is log t, in which a power law has no singularity however steep it is.
+    The clock of the quadrature is log t, in which a power law has no singularity however steep it is. All pieces
+    between two knots are integrated together.
     """
     tail = 2 * _exponent(mask) - _exponent(interpolation)  # u'^2/gamma' ~ t^(tail - 1) near 0
     if tail <= 0:
         return math.inf
 
-    def density(log_t: float) -> float:
-        t = math.exp(log_t)
+    def density(log_t: Array) -> Array:
+        t = np.exp(log_t)
         speed, weight = mask.at(t).d_gamma, interpolation.at(t).d_gamma
-        return t * float(speed * speed / weight) if speed > 0 else 0.0
+        return t * np.divide(speed * speed, weight, out=np.zeros_like(t), where=speed > 0)
 
     knots = np.concatenate([_knots(mask), _knots(interpolation)])
     edges = np.log(np.unique([NEAR, *knots[(knots > NEAR) & (knots < 0.5)], 0.5]))
-    parts = [density(edges[0]) / tail]
-    for left, right in itertools.pairwise(edges):
-        if right - left > ROUNDING:
-            parts.append(quad(density, left, right, epsabs=SLACK, epsrel=PRECISION, limit=200)[0])
-    return math.fsum(parts)
+    left, widths = edges[:-1], np.diff(edges)
+    left, widths = left[widths > ROUNDING], widths[widths > ROUNDING]
+    parts, _ = quad_vec(lambda x: widths * density(left + x * widths), 0, 1, epsabs=SLACK, epsrel=PRECISION)
+    return float(density(edges[:1])[0] / tail + math.fsum(parts))

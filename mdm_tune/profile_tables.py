@@ -8,7 +8,7 @@ from mdm_tune.intervals import estimated, is_exact
 from mdm_tune.layout import BAR, Grid
 from mdm_tune.messages import quantity
 
-__all__ = ["curve_table", "left_behind", "prices_table"]
+__all__ = ["curve_table", "energies_table", "left_behind", "prices_table"]
 
 Record = dict[str, Any]
 
@@ -45,8 +45,9 @@ def prices_table(record: Record, of: str) -> Grid:
         for name, found in budget.items():
             if isinstance(found, dict) and "minus_linear" in found:
                 kind, _, how = name.partition("_")
-                label = f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if kind == "beta" else kind
-                label += ": that of the best Beta" if found.get("same_counts_as") == "beta" else ""
+                label = _label(kind, found) + (
+                    ": that of the best Beta" if found.get("same_counts_as") == "beta" else ""
+                )
                 more = found["minus_linear"]
                 cells = (estimated(found, "nelbo"), estimated(more, "nelbo"))
                 label += otherwise.get(how, "")
@@ -54,6 +55,27 @@ def prices_table(record: Record, of: str) -> Grid:
         table.add_section()
     lowest = record["one_token_per_step"]
     table.row(str(record["length"]), "one token per step", estimated(lowest, "nelbo"), style="dim")
+    return table
+
+
+def _label(kind: str, found: Record) -> str:
+    return f"best Beta: ({found['a']:.4g}, {found['b']:.4g})" if kind == "beta" else kind
+
+
+def energies_table(record: Record) -> Grid:
+    """The energy of every schedule under two weights; a schedule that does not depend on the budget has one row."""
+    weights = tuple(record["budgets"][0]["linear"]["energy"])
+    headings = ("steps", "schedule", *(f"gamma of {name}" for name in weights))
+    table = Grid("energy, in multiples of the least; no measure of quality", headings, ("schedule",))
+    fixed = set[str]()
+    for budget in record["budgets"]:
+        for name, found in budget.items():
+            if not isinstance(found, dict) or "energy" not in found or "_" in name or name in fixed:
+                continue  # linear_tuned and the like share the steps of blocks otherwise: the curve is the same
+            own = name in ("beta", "optimum")
+            fixed |= set() if own else {name}
+            cells = ("infinite" if energy is None else f"{energy:.4f}" for energy in found["energy"].values())
+            table.row(str(budget["steps"]) if own else "any", _label(name, found), *cells)
     return table
 
 

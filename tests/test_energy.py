@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 
 from mdm_tune.energy import (
+    LEAST,
     beta_energy,
     conditional_kinetic_energy,
     conditional_ratio,
@@ -21,13 +22,13 @@ from mdm_tune.energy import (
     kinetic_energy,
     kinetic_ratio,
     landscape,
+    log2_ratios,
     path_energy,
 )
 from mdm_tune.errors import InputError
-from mdm_tune.schedules import Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
+from mdm_tune.schedules import Alphas, Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 
 Array = NDArray[np.float64]
-LEAST = math.pi**2 / 4
 FREE = [Linear(), Sine(), SquaredSine(), MaskgitCosine()]
 
 
@@ -354,6 +355,34 @@ def test_common_rests_cost_nothing() -> None:
     assert path_energy(Counts((0, 3, 1)), Counts((0, 1, 1))) == pytest.approx(bare, rel=1e-9)
     assert path_energy(Counts((3, 0, 1)), Counts((1, 0, 1))) == pytest.approx(bare, rel=1e-9)
     assert path_energy(Counts((3, 1, 0)), Counts((2, 2, 0))) == pytest.approx(bare, rel=1e-9)
+
+
+def test_alphas_have_the_energy_of_the_same_counts() -> None:
+    assert pytest.approx(math.pi**2 / 4, rel=1e-15) == LEAST
+    for counts in ((3, 1), (1, 2, 2, 3), (1, 0, 2), (0, 3, 1), (2, 1, 0)):
+        for other in (Linear(), Counts((0, 1, 1)), Counts((1, 1, 1)), Beta(0.6, 0.9)):
+            same = Alphas(tuple(np.cumsum([0, *counts]) / sum(counts)))
+            for found, expected in (
+                (path_energy(same, other), path_energy(Counts(counts), other)),
+                (path_energy(other, same), path_energy(other, Counts(counts))),
+            ):
+                assert found == expected == math.inf or found == pytest.approx(expected, rel=1e-9)
+
+
+def test_many_steps_come_to_the_curve_that_they_cut() -> None:
+    """The energy of a polyline through 1024 points of a Beta schedule, against the closed form of the schedule."""
+    beta = Beta(0.8, 0.7)
+    cut = Alphas((0.0, *beta.alpha(np.arange(1, 1024) / 1024).tolist(), 1.0))
+    assert path_energy(cut, Linear()) == pytest.approx(path_energy(beta, Linear()), rel=2e-3)
+
+
+def test_ratios_are_told_as_logarithms_for_any_size() -> None:
+    assert log2_ratios(3, 5) == (4.0, 4.0)  # (4 / 2)^4 and 2^4
+    conditional, kinetic = log2_ratios(4, 3)
+    assert (2**conditional, 2**kinetic) == pytest.approx((conditional_ratio(3), kinetic_ratio(4, 3)), rel=1e-15)
+    assert log2_ratios(50_000, 65_536)[0] == 65_535
+    with pytest.raises(InputError, match="vocab must be at least 1"):
+        log2_ratios(0, 4)
 
 
 def test_landscape_is_the_closed_form_on_a_grid() -> None:

@@ -42,7 +42,7 @@ KEYS = {
         "held_out",
         "prices_the_sampler",
     ),
-    *("content", "end_of_text"),
+    *("content", "end_of_text", "energies"),
     *("budgets", "optimum_nelbo", "worse_than_uniform", "rises", "precision", "reused", "files"),
     *("denoiser_rows", "denoiser_tokens", "seconds", "measured", "notes", "warnings"),
 }
@@ -416,3 +416,38 @@ def test_a_law_too_large_to_enumerate_needs_examples(tmp_path: Path) -> None:
     }
     (tmp_path / "c.yaml").write_text(yaml_text(config), encoding="utf-8")
     assert "use a shorter law" in refused("profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"))
+
+
+def test_the_energy_of_each_schedule_is_told() -> None:
+    """Against the closed form of two Betas, Gauss-Legendre for the sine, and the theorems on 32 tokens of 2 symbols."""
+    record = answer("profile", MARKOV)
+    for budget in record["budgets"]:
+        assert budget["linear"]["energy"] == {"linear": pytest.approx(1), "squared-sine": None}
+        assert budget["squared-sine"]["energy"] == {"linear": pytest.approx(math.pi**2 / 8), "squared-sine": 1}
+        a, b = budget["beta"]["a"], budget["beta"]["b"]
+        expected = beta_function(0.5, 0.5) * beta_function(2 * a - 0.5, 2 * b - 0.5) / beta_function(a, b) ** 2
+        assert budget["beta"]["energy"]["linear"] == pytest.approx(expected, rel=1e-12)
+        assert budget["optimum"]["energy"]["linear"] > 1
+    sine = record["budgets"][0]["sine"]["energy"]
+    assert sine == {"linear": pytest.approx(sine_energy(), rel=1e-8), "squared-sine": None}
+    assert record["energies"] == {
+        "least_geodesic": pytest.approx(32 * math.pi**2 / 4),
+        "log2_conditional_over_geodesic": 31,
+        "log2_kinetic_over_conditional": pytest.approx(31 * math.log2(3 / 2)),
+    }
+    shown = call("profile", MARKOV).stderr
+    assert re.search(r"any   squared-sine +1\.2337 +1\.0000", shown)
+    assert shown.count("any   linear") == 1 and re.search(r"8   best Beta: \(0\.7\d+, 0\.4\d+\) .* infinite", shown)
+
+
+def beta_function(a: float, b: float) -> float:
+    return math.gamma(a) * math.gamma(b) / math.gamma(a + b)
+
+
+def sine_energy() -> float:
+    """int u'^2 / gamma' dt for alpha = sin(pi t/2) under linear's gamma, with t = sin^2(x) and 60 nodes."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    x, weights = (nodes + 1) * np.pi / 4, weights * np.pi / 4
+    t, half = np.sin(x) ** 2, np.sin(x) * np.cos(x)  # half: sqrt(t (1 - t)), and half of dt/dx
+    alpha, slope = np.sin(np.pi * t / 2), np.pi / 2 * np.cos(np.pi * t / 2)
+    return float(weights @ (2 * half**2 * slope**2 / (np.pi * alpha * (1 - alpha))))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.blocks import Share, equal_shares
+from mdm_tune.energy import LEAST, log2_ratios, path_energy
 from mdm_tune.evaluation import Cost
+from mdm_tune.intervals import finite
 from mdm_tune.profile.choosing import Chooser, clearly_above, explicit, weights_of
 from mdm_tune.profile.curve import finite_lists
 from mdm_tune.profile.profiles import Profiles
@@ -25,7 +27,7 @@ __all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
 
 TRIED = 1024  # steps at most at which linear is tried
 ROUND_OFF = 1e-7  # relative: differences below it are rounding, of the polished ancestral grids most of all
-
+WEIGHTS = (Linear(), SquaredSine())  # whose interpolation schedules are the weights of energies
 
 Floats = NDArray[np.float64]
 Choice = Callable[[Chooser], tuple[Schedule, Setting]]
@@ -257,6 +259,7 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "worse_than_uniform": None if worse is None else list(worse),
         "rises": [vars(rise) for rise in profile.rises()],
         "precision": profile.precision,
+        "energies": _least_energies(profile.vocab_size, profile.length),
         "reused": profiles.reused,
         "measured": cost_record(profiles.cost),
         **cost_record(profiles.spent),
@@ -279,7 +282,7 @@ def _budget_record(budget: PricedBudget) -> Record:
     for name, priced in budget.schedules.items():
         record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear), "interpolation": priced.between}
         shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
-        records[name] = {**shape, **plan_record(priced.setting), **record}
+        records[name] = {**shape, **plan_record(priced.setting), **record, "energy": _energies(priced.schedule)}
     beta, best = budget.schedules["beta"], budget.schedules["optimum"]
     records["optimum"]["same_counts_as"] = "beta" if beta.setting.key == best.setting.key else None
     more = beta.minus_linear
@@ -298,6 +301,25 @@ def _budget_record(budget: PricedBudget) -> Record:
         "linear_steps_range": None if budget.linear_range is None else list(budget.linear_range),
         "gain_expected": more.value < 0 if more.no_interval == "exact" else more.ci is not None and more.ci[1] < 0,
         "block_steps": budget.shared,
+    }
+
+
+@lru_cache(maxsize=256)  # hand-made schedules have the same at every budget
+def _energies(schedule: Schedule) -> Record:
+    """By the schedule that is optimal for the weight: the energy in multiples of the least, null where it is infinite.
+
+    All three energies have the same multiples: they differ by factors that no schedule changes.
+    """
+    return {weight.name: finite(path_energy(schedule, weight) / LEAST) for weight in WEIGHTS}
+
+
+def _least_energies(vocab: int, length: int) -> Record:
+    """The least of the three energies of a sequence, whatever the weight: the others by their ratios, as log2."""
+    conditional, kinetic = log2_ratios(vocab, length)
+    return {
+        "least_geodesic": length * LEAST,
+        "log2_conditional_over_geodesic": conditional,
+        "log2_kinetic_over_conditional": kinetic,
     }
 
 
