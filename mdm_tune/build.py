@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from mdm_tune.datasets.splits import USES, Dataset, Use, bundled, law_dataset, t
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.metrics import quality
@@ -78,7 +78,7 @@ class Run:
         found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
         if (custom := self.config.metrics.custom) is not None:
             source = Path(custom.target.rpartition(":")[0]).read_bytes()
-            found["metric"] = hashlib.sha256(source + custom.target.rpartition(":")[2].encode()).hexdigest()[:16]
+            found["metric"] = short_digest(source, custom.target.rpartition(":")[2])
         found |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
         return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import torch
@@ -14,6 +13,7 @@ from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBi
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.denoisers.transformer import load_transformer
+from mdm_tune.digests import short_digest
 from mdm_tune.permissions import Permissions
 from mdm_tune.text import Symbols
 
@@ -73,7 +73,7 @@ def load_model(
                 codec=Symbols(model.symbols),
                 length=model.length,
                 notes=(),
-                fingerprint=_digits(weights),
+                fingerprint=short_digest(*weights),
             )
     law = _law(config)
     return Loaded(
@@ -81,21 +81,13 @@ def load_model(
         codec=Symbols(law.symbols),
         length=law.length,
         notes=(),
-        fingerprint=_digits([config.model_dump_json().encode()]),
+        fingerprint=short_digest(config.model_dump_json()),
     )
 
 
 def law_of(model: Loaded) -> Law | None:
     """The denoiser, where its law is known exactly."""
     return model.denoiser if isinstance(model.denoiser, Law) else None
-
-
-def _digits(parts: Iterable[bytes]) -> str:
-    """Sixteen hex digits that change with any of the parts; an exact law is its own config."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
 
 
 def _law(config: ExactLaw) -> Law:

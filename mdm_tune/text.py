@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.messages import shown
 
@@ -103,7 +103,7 @@ class Symbols:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits; equal means the same tokens for every text."""
-        return hashlib.sha256(self.symbols.encode()).hexdigest()[:16]
+        return short_digest(self.symbols)
 
     def encode(self, text: str) -> list[int]:
         if foreign := sorted(set(text) - set(self.symbols)):

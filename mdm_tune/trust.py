@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.guard import calling
 from mdm_tune.messages import shown_path
@@ -53,7 +53,7 @@ def load_target(target: str, trust_code: bool, field: str = "target") -> Callabl
 
 
 def _module(path: Path, field: str) -> ModuleType:
-    name = f"mdm_tune_target_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    name = f"mdm_tune_target_{short_digest(str(path))}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -9,7 +9,6 @@ in the one with the suffix .go as well.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mdm_tune.digests import short_digest
 from mdm_tune.evaluation import Evaluator
 from mdm_tune.sampling import replicas
 from mdm_tune.sampling.pieces import Here, Task
@@ -55,10 +55,7 @@ class Trace:
 
 def key(task: Task) -> str:
     """What a piece is of: the same for the same rows of the same search, in whichever process."""
-    digest = hashlib.sha256()
-    for part in _parts(task):
-        digest.update(part)
-    return digest.hexdigest()[:16]
+    return short_digest(*_parts(task))
 
 
 def phase(task: Task) -> str:

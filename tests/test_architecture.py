@@ -23,6 +23,7 @@ FLOORS = {
     "benchmarks.execution_filter": 0,
     "benchmarks.execution_folders": 0,
     "choices": 0,
+    "digests": 0,
     "errors": 0,
     "labels": 0,
     "messages": 0,

@@ -322,7 +322,8 @@ def test_the_evaluation_table_fits_into_eighty_columns() -> None:
 
 def priced(value: float, **more: Any) -> dict[str, Any]:
     found = {"nelbo": value, "ci": [value - 1.25, value + 1.5], "minus_linear": {"nelbo": -1.5, "ci": [-2.0, -1.0]}}
-    return {"counts": [2, 6], "alphas": None, "block_length": 8, **found, **more}
+    energy = {"linear": 1.25, "squared-sine": None}
+    return {"counts": [2, 6], "alphas": None, "block_length": 8, "energy": energy, **found, **more}
 
 
 RANGE = {"linear_steps_range": [2, None], "gain_expected": True}
@@ -369,6 +370,7 @@ def test_the_profile_tables_fit_into_eighty_columns(capsys: pytest.CaptureFixtur
     for line in ("best Beta: (0.75, 0.4012)    98.5 [97.2, 100.0]   -1.5 [-2.0, -1.0]", "64   one token per step"):
         assert line in text
     assert "information profile, 128 examples, 95 % intervals" in text
+    assert re.search(r"any   linear +1\.2500 +infinite", text) and re.search(r"  2   optimum +1\.2500", text)
     assert capsys.readouterr().out == "counts = [2, 6]  # 2 steps, tokens to reveal at each\n"
 
 

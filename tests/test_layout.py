@@ -17,7 +17,7 @@ from mdm_tune.console import show
 from mdm_tune.cost_tables import phases_table
 from mdm_tune.evaluate_tables import evaluate_table, figures_table
 from mdm_tune.layout import Grid, folded
-from mdm_tune.profile_tables import curve_table, prices_table
+from mdm_tune.profile_tables import curve_table, energies_table, prices_table
 from mdm_tune.tables import budget_table, budgets_table, diversity_table, reported_table
 from tests.test_console import FLAGGED, LOSSES, priced, profile_record, several
 
@@ -89,6 +89,7 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "evaluate", evaluate_table(evaluated())
     yield "curve", curve_table(profile, "128 examples, 95 % intervals")
     yield "prices", prices_table(profile, "blocks of 16, 128 examples, 95 % intervals")
+    yield "energies", energies_table(profile)
     yield (
         "phases",
         phases_table({"devices": ["cuda:0", "cuda:1"], "phases": phases, "start_seconds": 12.5, "total": phases[0]}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from mdm_tune.choices import Direction
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.specials import plain_places
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import SHARE
 from mdm_tune.permissions import Generated
@@ -57,7 +57,7 @@ class CodeTask:
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with the ends of answers and with what a program may use."""
         told = [TESTED, self.name, self.until, self.limits.seconds, self.limits.memory, self.limits.file]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(told))
 
     def examples(self, use: Use) -> tuple[Example, ...]:
         """The examples of one use; an id is task/split/number."""

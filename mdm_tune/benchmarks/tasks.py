@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.consent import without_asking
 from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.specials import plain_places
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.guard import calling
 from mdm_tune.statistics import Bounds
@@ -55,7 +55,7 @@ class Task:
             *self.until,
             *(leaf.rules for leaf, _ in self._leaves.values()),
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return short_digest(json.dumps(told))
 
     @property
     def bounds(self) -> Bounds | None:

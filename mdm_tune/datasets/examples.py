@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdm_tune.digests import content_digest
+
 __all__ = ["Example", "Hole", "group_of", "stable"]
 
 
@@ -27,7 +29,7 @@ def stable(value: object) -> object:
 
 def group_of(*texts: str) -> str:
     """The group of examples whose visible texts these are: sixteen hex digits."""
-    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    return content_digest(texts)
 
 
 @dataclass(frozen=True)

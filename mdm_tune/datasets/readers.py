@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from mdm_tune.datasets.examples import Example, Hole, group_of
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.templates import fields_of, fill, pieces_of
+from mdm_tune.digests import content_digest
 from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, chat_prompt
@@ -307,4 +306,4 @@ def _filled(key: str, template: str, record: Record) -> str:
 def _content(pieces: Sequence[str | Hole]) -> str:
     """Sixteen hex digits; a hole's text counts, its size does not."""
     texts = [piece if isinstance(piece, str) else [piece.answer] for piece in pieces]
-    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    return content_digest(texts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 from mdm_tune.choices import Use
 from mdm_tune.datasets.examples import Example
 from mdm_tune.denoisers.law import Law
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.reading import read_text
 from mdm_tune.seeding import derive_seed
@@ -81,7 +81,7 @@ class Split:
         content = self.use.encode() + self.originals.numpy().tobytes() + self.start.numpy().tobytes()
         content += self.seeds.tobytes() + "".join(each.told for each in self.examples).encode()
         content += json.dumps(self.groups).encode() if self.shared else b""
-        return hashlib.sha256(content).hexdigest()[:16]
+        return short_digest(content)
 
     def named(self, row: int) -> str:
         """What a message calls the example of a row: its name and, where known, the file and line it stands in."""
@@ -187,7 +187,7 @@ class Dataset:
 
     def _digits(self, uses: Iterable[Use]) -> str:
         parts = [self.splits[use].fingerprint for use in sorted(uses)]
-        return hashlib.sha256("\n".join([*parts, *sorted(self.words or ())]).encode()).hexdigest()[:16]
+        return short_digest("\n".join([*parts, *sorted(self.words or ())]))
 
 
 def bundled(path: str) -> Path:

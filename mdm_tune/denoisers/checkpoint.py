@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
 import json
 import logging
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdm_tune.consent import without_asking
-from mdm_tune.denoisers.families import AutoClass, Family, refuse, version_numbers, version_problem
+from mdm_tune.denoisers.families import AutoClass, Family, refuse, release, version_problem
 from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.guard import SAID, described
 from mdm_tune.messages import cut, shown, shown_path
@@ -225,7 +225,7 @@ def load_model(
 
     transformers = imported()
     auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
-    keyword = "dtype" if version_numbers(transformers.__version__) >= (5, 0) else "torch_dtype"
+    keyword = "dtype" if release(transformers.__version__).major >= 5 else "torch_dtype"
     load = partial(
         auto.from_pretrained,
         str(checkpoint.folder),
@@ -307,10 +307,9 @@ def fingerprint(model: Any, config: Mapping[str, Any]) -> str:
     """Sixteen hex digits of a module: its configuration and up to 4096 numbers, evenly spaced, of every tensor."""
     import torch
 
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    parts: list[str | bytes] = [json.dumps(config, sort_keys=True, default=str)]
     for name, weight in sorted(model.state_dict().items()):
         flat = weight.detach().flatten()
         some = flat[:: max(1, len(flat) // 4096)].contiguous().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(some.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+        parts += [f"{name} {tuple(weight.shape)} {weight.dtype}", some.view(torch.uint8).numpy().tobytes()]
+    return short_digest(*parts)

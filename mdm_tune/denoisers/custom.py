@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from mdm_tune.denoisers.codecs import codec_of
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.denoisers.own import OwnDenoiser
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.guard import calling, safe
 from mdm_tune.messages import shown_path
@@ -87,4 +87,4 @@ def _fingerprint(config: CustomConfig) -> str:
     """Sixteen hex digits of the file and the options: what the function loads beside them is not seen."""
     source = Path(config.target.rpartition(":")[0]).read_bytes()
     told = written([config.target.rpartition(":")[2], config.options])
-    return hashlib.sha256(source + told.encode()).hexdigest()[:16]
+    return short_digest(source, told)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from packaging.version import Version
+
 from mdm_tune.errors import InputError
 
 __all__ = [
@@ -23,7 +25,7 @@ __all__ = [
     "merged",
     "recognised",
     "refuse",
-    "version_numbers",
+    "release",
     "version_problem",
 ]
 
@@ -212,9 +214,9 @@ def refuse(config: Mapping[str, Any], path: str) -> None:
 def version_problem(family: Family, version: str) -> str | None:
     """Why the checkpoints of a family may fail with this version of transformers, and what to install."""
     oldest, too_new = family.transformers
-    if oldest is not None and version_numbers(version) < version_numbers(oldest):
+    if oldest is not None and release(version) < release(oldest):
         return f"family {family.name} needs transformers {oldest} or newer, this is {version}; upgrade transformers"
-    if too_new is not None and version_numbers(version) >= version_numbers(too_new):
+    if too_new is not None and release(version) >= release(too_new):
         written = WRITTEN if oldest in (None, WRITTEN) else f"{oldest} to {WRITTEN}"
         return (
             f"the published code of family {family.name} was written for transformers {written} and this is {version}; "
@@ -223,6 +225,6 @@ def version_problem(family: Family, version: str) -> str | None:
     return None
 
 
-def version_numbers(version: str) -> tuple[int, ...]:
-    """The release that a version begins with: (5, 23) for 5.23.0.dev1."""
-    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+def release(version: str) -> Version:
+    """The version that this is or is to become: 5.23.0 for 5.23.0.dev1, which has the names of 5.23 already."""
+    return Version(Version(version).base_version)

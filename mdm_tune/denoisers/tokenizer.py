@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from ast import literal_eval
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.text import Clock, lost
 
@@ -58,7 +58,7 @@ class TokenizerCodec:
         if backend is not None:  # how it splits, too; padding and truncation are set by every call
             whole = json.loads(backend.to_str())
             told = json.dumps({name: part for name, part in whole.items() if name not in ("padding", "truncation")})
-        return hashlib.sha256(f"{self.split} {told}".encode()).hexdigest()[:16]
+        return short_digest(f"{self.split} {told}")
 
     def encode(self, text: str, plain: Sequence[int] = ()) -> list[int]:
         """The tokens of a text; raises InputError where the vocabulary has none for it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from mdm_tune.datasets.impossible import Impossible
 from mdm_tune.datasets.rows import reference_tokens
 from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split, Use
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.messages import shown
@@ -76,7 +76,7 @@ def file_digits(source: str) -> str:
         content = read_bytes(Path(source), remedy="give reference, model, or a file of JSON lines with id and answer")
     except InputError as error:
         raise InputError(f"profile.answers: {error}") from None
-    return hashlib.sha256(content).hexdigest()[:16]
+    return short_digest(content)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.guard import AGAIN, calling, safe
 from mdm_tune.messages import shown_path
@@ -82,7 +82,7 @@ class External:
     def fingerprint(self) -> str:
         """Sixteen hex digits of the file, the name and the options: what the code loads beside them is not seen."""
         told = written([self.target.rpartition(":")[2], self.own])
-        return hashlib.sha256(self.file.read_bytes() + told.encode()).hexdigest()[:16]
+        return short_digest(self.file.read_bytes(), told)
 
     def unmask(
         self,
