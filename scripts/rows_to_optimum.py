@@ -37,7 +37,6 @@ from mdm_tune.search.tuning import tune
 TRIALS, POINTS, NEAR = 25, 32, 4
 PROFILED = 128  # examples of a profile
 TARGETS = (0.05, 0.01)
-TENTH = 0.02  # what a search should reach with a tenth of the grid's rows
 Path_ = list[tuple[int, float]]  # rows spent so far and true regret of the incumbent, one entry a trial
 
 

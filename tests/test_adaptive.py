@@ -15,7 +15,7 @@ from torch import Tensor
 from mdm_tune.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.sampling.sweeping import sweep
+from mdm_tune.sampling.sweeping import sweeping
 from mdm_tune.sampling.unmasking import CountPlan, Step, Unmasked, unmask
 from tests.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, fit, plan, random_law, seeds, tally
 from tests.test_sampling import small_transformer
@@ -255,6 +255,17 @@ def test_refused(a_plan: AdaptivePlan, drawing: Drawing, message: str) -> None:
 
 def mean_nfe(made: Callable[[Tensor], AdaptivePlan], order: Any, rows: int, value: float) -> float:
     return float(sampled(Drawing(order), made(each(value, rows)), None, rows).nfe.double().mean())
+
+
+def sweep(nfe_of: Callable[[float], float], target: float, low: float, high: float, **options: Any) -> float:
+    """What ``sweeping`` finds where it is answered by a function."""
+    asking = sweeping(target, low, high, **options)
+    values = next(asking)
+    while True:
+        try:
+            values = asking.send([nfe_of(value) for value in values])
+        except StopIteration as end:
+            return float(end.value)
 
 
 @pytest.mark.parametrize(

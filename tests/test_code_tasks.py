@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_answers_are_run_against_their_tests(mbpp: Path) -> None:
         "import socket\n" + wrong,
     ]
     assert list(found.scores([example] * 6, tries)) == [1, 0, 0, 1, 0, 0]  # what follows [DONE] is no part of it
-    assert found.verdicts([example] * 6, tries) == {"passed": 2, "failed": 3, "timed out": 1}
+    verdicts = Counter(outcome.verdict for outcome in found.outcomes([example] * 6, tries))
+    assert verdicts == {"passed": 2, "failed": 3, "timed out": 1}
     assert found.protection.record["lost"] == []
     assert list(found.scores(report, answers(report))) == [1.0] * len(report)
 

@@ -16,7 +16,6 @@ from mdm_tune.benchmarks.execution import (
     Protection,
     isolation,
     require_permission,
-    run_program,
     run_programs,
 )
 from mdm_tune.benchmarks.execution_probe import protection
@@ -44,7 +43,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def run(program: Job | str, limits: Limits = SHORT) -> Outcome:
-    return run_program(program, allowed=True, limits=limits)
+    return run_programs([program], allowed=True, limits=limits)[0]
 
 
 # --- what comes of programs -----------------------------------------------------------------------
@@ -173,7 +172,7 @@ def test_several_keep_their_order() -> None:
 
 def test_nothing_runs_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.Popen", None)  # and no process is even tried
-    for call in (lambda: run_program("", allowed=False), lambda: run_programs(["", ""], allowed=False)):
+    for call in (lambda: run_programs([""], allowed=False)[0], lambda: run_programs(["", ""], allowed=False)):
         with pytest.raises(InputError, match="--run-generated-code"):
             call()
 
@@ -182,8 +181,8 @@ def test_a_limit_that_does_not_hold_is_named_and_asked_for(monkeypatch: pytest.M
     layers = layers_of("seccomp")
     monkeypatch.setattr(execution, "WANTED", layers)
     with pytest.raises(InputError, match=r"on, reading other files; it lacks Landlock .*--run-generated-code=unsafe"):
-        run_program("", allowed=True)
-    assert run_program("", allowed="unsafe") == Outcome("passed")
+        run_programs([""], allowed=True)[0]
+    assert run_programs([""], allowed="unsafe")[0] == Outcome("passed")
     assert require_permission("unsafe", "a task").lost == ("reading other files",)
     assert "unsafely (by seccomp)" in isolation().sentence
 
@@ -193,9 +192,9 @@ def test_without_any_protection_each_limit_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(execution, "WANTED", ())
     assert {"network", "other processes", "reading other files", "changing other files"} <= set(isolation().lost)
     with pytest.raises(InputError, match=r"seccomp .install libseccomp"):
-        run_program("", allowed=True)
-    assert run_program("", allowed="unsafe") == Outcome("passed")
-    outcome = run_program("import os\nos.remove('/nothing/there')", allowed="unsafe")
+        run_programs([""], allowed=True)[0]
+    assert run_programs([""], allowed="unsafe")[0] == Outcome("passed")
+    outcome = run_programs(["import os\nos.remove('/nothing/there')"], allowed="unsafe")[0]
     assert outcome == Outcome("refused", "Refused: os.remove outside the program's folder is not allowed")
 
 

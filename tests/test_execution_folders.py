@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mdm_tune.benchmarks import execution, execution_process
-from mdm_tune.benchmarks.execution import Limits, run_program
+from mdm_tune.benchmarks.execution import Limits, run_programs
 from mdm_tune.benchmarks.execution_folders import PREFIX, folder_of_its_own, remove_abandoned, remove_tree
 from tests.hostile.running import MODES
 from tests.test_execution import layers_of
@@ -68,7 +68,7 @@ def test_a_program_that_times_out_leaves_no_folder(temporary: Path, monkeypatch:
     program = "import os\nfor _ in range(1100):\n    os.mkdir('d')\n    os.chdir('d')\nwhile True: pass"
     if mode == "all":
         program = program.replace("1100", "500")  # of the 1,000 that its room in memory has
-    assert run_program(program, allowed=True, limits=Limits(seconds=1.0)).verdict == "timed out"
+    assert run_programs([program], allowed=True, limits=Limits(seconds=1.0))[0].verdict == "timed out"
     assert not list(temporary.iterdir())
 
 

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdm_tune.benchmarks.execution import Job, Limits, Outcome, run_program, run_programs
+from mdm_tune.benchmarks.execution import Job, Limits, Outcome, run_programs
 from mdm_tune.benchmarks.execution_wire import DEEPEST, MOST, Coder, Lost, Pipe, Unsendable
 
 SHORT = Limits(seconds=2.0)
 
 
 def outcome(program: str, tests: str, *names: str, **more: Any) -> Outcome:
-    return run_program(Job(program, tests, names=names or ("f",), **more), allowed=True, limits=SHORT)
+    return run_programs([Job(program, tests, names=names or ("f",), **more)], allowed=True, limits=SHORT)[0]
 
 
 def crossed(value: Any, answers: bool = True) -> Any:

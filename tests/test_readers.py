@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mdm_tune.datasets.examples import Example, Hole
-from mdm_tune.datasets.readers import ReaderConfig, read_examples, render
+from mdm_tune.datasets.readers import ReaderConfig, example_of, read_examples
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.templates import Written, check_template, fields_of, fill, pieces_of
 from mdm_tune.errors import InputError
@@ -409,8 +409,8 @@ def test_a_saved_set_becomes_examples(library: Any, tmp_path: Path) -> None:
 
 
 def test_a_prompt_and_its_answer() -> None:
-    (example,) = render(
-        [{"q": "1+1", "a": 2, "x": [1]}], config(prompt="{q} =", answer=" {a}", generation_length=4), CODEC
+    example = example_of(
+        {"q": "1+1", "a": 2, "x": [1]}, config(prompt="{q} =", answer=" {a}", generation_length=4), CODEC
     )
     assert example.pieces == ("1+1 =", Hole(" 2", 4))
     assert example.record == {"q": "1+1", "a": 2, "x": [1]}
@@ -418,10 +418,10 @@ def test_a_prompt_and_its_answer() -> None:
 
 def test_what_is_filled_in() -> None:
     record = {"before": "b", "t": "whole", "after": "a"}
-    (text,) = render([record], config(text="t"), CODEC)
-    (cut,) = render([record], config(text="t", generation_length=3), CODEC)
-    (holes,) = render([record], config(template="{before} [[t]] {after}"), CODEC)
-    (open_end,) = render([record], config(prompt="t", generation_length=3), CODEC)
+    text = example_of(record, config(text="t"), CODEC)
+    cut = example_of(record, config(text="t", generation_length=3), CODEC)
+    holes = example_of(record, config(template="{before} [[t]] {after}"), CODEC)
+    open_end = example_of(record, config(prompt="t", generation_length=3), CODEC)
     assert text.pieces == (Hole("whole"),)
     assert cut.pieces == (Hole("whole", 3),)
     assert holes.pieces == ("b ", Hole("whole"), " a")
@@ -430,28 +430,28 @@ def test_what_is_filled_in() -> None:
 
 def test_shots_stand_before_the_prompt() -> None:
     shots = sums(0, 2)
-    (plain,) = render(sums(5, 6), config(separator="|"), CODEC, shots)
+    plain = example_of(sums(5, 6)[0], config(separator="|"), CODEC, shots)
     assert plain.pieces == ("0+1=1|1+1=2|5+1=", Hole("6"))
-    (bare,) = render(sums(5, 6), config(separator="|"), CODEC)
+    bare = example_of(sums(5, 6)[0], config(separator="|"), CODEC)
     assert bare.id == plain.id  # named by its own content
 
 
 def test_shots_of_a_chat_are_turns() -> None:
     chosen = config(chat=True, system="Add.")
-    (alone,) = render(sums(5, 6), chosen, Chatty())
-    (after,) = render(sums(5, 6), chosen, Chatty(), sums(0, 1))
+    alone = example_of(sums(5, 6)[0], chosen, Chatty())
+    after = example_of(sums(5, 6)[0], chosen, Chatty(), sums(0, 1))
     assert alone.prompt == "<system>Add.<user>5+1=<assistant>"
     assert after.prompt == "<system>Add.<user>0+1=<assistant>1<user>5+1=<assistant>"
     with pytest.raises(InputError, match="has no chat template"):
-        render(sums(5, 6), chosen, CODEC)
+        example_of(sums(5, 6)[0], chosen, CODEC)
 
 
 def test_names_follow_from_the_field_or_the_content() -> None:
     records = [{"q": "x", "a": "y", "n": 1}, {"q": "x", "a": "z", "n": 2}, {"q": "xy", "a": "", "n": 3}]
-    assert [example.id for example in render(records, config(id="n"), CODEC)] == ["1", "2", "3"]
-    names = [example.id for example in render(records, config(), CODEC)]
+    assert [example_of(record, config(id="n"), CODEC).id for record in records] == ["1", "2", "3"]
+    names = [example_of(record, config(), CODEC).id for record in records]
     assert len(set(names)) == 3 and all(len(name) == 16 for name in names)
-    assert names == [example.id for example in render([{**record, "n": 0} for record in records], config(), CODEC)]
+    assert names == [example_of({**record, "n": 0}, config(), CODEC).id for record in records]
 
 
 def test_examples_know_their_line(tmp_path: Path) -> None:
@@ -620,5 +620,5 @@ def test_a_section_survives_being_written_down(tmp_path: Path) -> None:
 
 
 def test_an_example_can_be_shown_whole() -> None:
-    (example,) = render([{"q": "1+1=", "a": 2}], config(), CODEC)
+    example = example_of({"q": "1+1=", "a": 2}, config(), CODEC)
     assert isinstance(example, Example) and example.shown == "1+1=⟨2⟩"

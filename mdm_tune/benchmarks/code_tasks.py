@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,10 +83,6 @@ class CodeTask:
     def scores(self, examples: Sequence[Example], completions: Sequence[str]) -> NDArray[np.float64]:
         """1 (n,) for each answer that passes its tests, else 0."""
         return np.array([float(each.verdict == "passed") for each in self.outcomes(examples, completions)])
-
-    def verdicts(self, examples: Sequence[Example], completions: Sequence[str]) -> dict[str, int]:
-        """How many answers passed, failed, timed out, ran out of memory or were refused."""
-        return dict(Counter(each.verdict for each in self.outcomes(examples, completions)))
 
     def _job(self, example: Example, completion: str) -> Job:
         kind = self._kinds[example.id.partition("/")[0]]

@@ -27,7 +27,6 @@ __all__ = [
     "Verdict",
     "isolation",
     "require_permission",
-    "run_program",
     "run_programs",
 ]
 
@@ -67,23 +66,16 @@ def isolation() -> Protection:
     return protection(WANTED)
 
 
-def run_program(program: Job | str, *, allowed: Generated, limits: Limits = Limits()) -> Outcome:
-    """Run a program and its tests, and say whether all of them passed; source by itself has none but its own.
-
-    refused: an error because it asked the kernel for what it may not have. It sees the standard library only, an empty
-    environment and no standard input; what it prints is lost.
-
-    Raises as ``require_permission`` does.
-    """
-    return run_programs([program], allowed=allowed, limits=limits, workers=1)[0]
-
-
 def run_programs(
     programs: Sequence[Job | str], *, allowed: Generated, limits: Limits = Limits(), workers: int | None = None
 ) -> list[Outcome]:
-    """The outcome of each program, several at a time; workers: how many, without it as many as this process has CPUs.
+    """Run programs and their tests, and say of each whether all passed; source by itself has none but its own.
 
-    Raises as ``run_program`` does, before the first one has run.
+    workers: how many run at a time, without it as many as this process has CPUs. refused: an error because a program
+    asked the kernel for what it may not have. A program sees the standard library only, an empty environment and no
+    standard input; what it prints is lost.
+
+    Raises as ``require_permission`` does, before the first one has run.
     """
     held = require_permission(allowed, "scoring")
     jobs = [Job(each) if isinstance(each, str) else each for each in programs]

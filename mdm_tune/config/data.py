@@ -98,7 +98,6 @@ def checked(text: str, *, holes: bool) -> str:
     return text
 
 
-Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
 ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
 Files = Annotated[str | dict[str, str], PlainValidator(files)]

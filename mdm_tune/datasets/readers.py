@@ -26,7 +26,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, chat_prompt
 
-__all__ = ["ReaderConfig", "read_examples", "render", "source_of"]
+__all__ = ["ReaderConfig", "example_of", "read_examples", "source_of"]
 
 USES: tuple[Use, ...] = get_args(Use)
 ReaderConfig = JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
@@ -57,18 +57,6 @@ def read_examples(
     if notes is not None:
         notes += dealer.notes
     return found
-
-
-def render(
-    records: Sequence[Record], config: ReaderConfig, codec: Codec, shots: Sequence[Record] = ()
-) -> list[Example]:
-    """Each record as an example, after the solved shots.
-
-    An example is named by its field ``config.id``, else by sixteen hex digits of its own content, shots left out.
-    Raises InputError for a field that the record lacks or that is no text, for an empty prompt, and for a chat where
-    the model has no template.
-    """
-    return [_example(record, config, codec, shots) for record in records]
 
 
 def source_of(config: ReaderConfig, path: str, split: str | None = None) -> Source:
@@ -125,7 +113,7 @@ class _Dealer:
         self.groups: dict[str, tuple[str, Source, int]] = {}  # whose each group is, and the first record of it
         for number, record in enumerate(shots.records):
             try:
-                _example(record, config, codec, ())
+                example_of(record, config, codec)
             except InputError as error:
                 raise InputError(f"{shots.source.place(number)}: {error}") from None
             self.given[_content(_own_pieces(record, config))] = ("shots", shots.source, number)
@@ -218,7 +206,7 @@ class _Dealer:
                     "share a group of examples; remove it from one of them"
                 )
             self.given[content] = (use, source, number)
-            example = replace(_example(record, self.config, self.codec, self.shots.records), source=place)
+            example = replace(example_of(record, self.config, self.codec, self.shots.records), source=place)
             if example.id in self.names:
                 raise InputError(
                     f"its name {example.id!r} is also that of {self.names[example.id]}; names must not repeat, leave "
@@ -230,7 +218,7 @@ class _Dealer:
         return example
 
 
-def _example(record: Record, config: ReaderConfig, codec: Codec, shots: Sequence[Record]) -> Example:
+def example_of(record: Record, config: ReaderConfig, codec: Codec, shots: Sequence[Record] = ()) -> Example:
     pieces = _own_pieces(record, config)
     name = _content(pieces) if config.id is None else _filled("id", config.id, record)
     if config.prompt is not None:

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 
 from mdm_tune.errors import InputError
 
-__all__ = ["Sweep", "sweep", "sweeping"]
+__all__ = ["Sweep", "sweeping"]
 
 Sweep = Generator[tuple[float, ...], Sequence[float], float]
 
 
-def sweep(
-    nfe_of: Callable[[float], float],
-    target: float,
-    low: float,
-    high: float,
-    *,
-    tolerance: float = 0.01,
-    tries: int = 16,
-) -> float:
+def sweeping(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> Sweep:
     """The value in [low, high] whose mean NFE is closest to the target, found by bisection.
 
-    nfe_of: mean NFE at a value; it may rise or fall, and by jumps, since calls are whole numbers and examples few.
-    tolerance: the search ends at an NFE this close, relative to the target. tries: calls of ``nfe_of`` at most. Of
+    It yields the values whose NFE it wants to know, first those of the two ends, and returns the value at its end. The
+    NFE may rise or fall, and by jumps, since calls are whole numbers and examples few.
+    tolerance: the search ends at an NFE this close, relative to the target. tries: values that it asks for at most. Of
     equally close values, the first that was tried.
 
     Raises InputError where the target does not lie between the NFE of the two ends.
     """
-    asking = sweeping(target, low, high, tolerance=tolerance, tries=tries)
-    values = next(asking)
-    while True:
-        try:
-            values = asking.send([nfe_of(value) for value in values])
-        except StopIteration as end:
-            return float(end.value)
-
-
-def sweeping(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> Sweep:
-    """``sweep`` that asks for the NFE at some values by yielding them, first for those of the two ends."""
     if not low < high or not target > 0 or tries < 2:
         raise InputError(
             f"a sweep needs low < high, a target above 0 and at least two tries, got [{low}, {high}], {target}, {tries}"
