@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from antibody_judge import RECOGNISED, Domain, identity, nearest, numbered
 from numpy.typing import NDArray
+from pages import write_part
 
 from mdm_tune.build import Run, opened
 from mdm_tune.config.file import load_config
@@ -275,10 +276,7 @@ def main() -> None:
             drawn[key] = kept(path, lambda key=key: draw(hiv, hiv.schedules[key], key[1]))  # type: ignore[misc]
         real = [text for kind in kinds.values() for text in sequences(kind.run, USES)]
         lines += ["**Drawn from nothing but masks**", "", *judged(drawn, sequences(hiv.run, ("report",)), real)]
-    before, _, rest = options.output.read_text(encoding="utf-8").partition("<!-- tables -->")
-    after = rest.partition("<!-- /tables -->")[2]
-    page = before + "<!-- tables -->\n" + "\n".join(lines) + "\n<!-- /tables -->" + after
-    options.output.write_text(page, encoding="utf-8")
+    write_part(options.output, "tables", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pages import show_part
 from scipy.stats import t
 
 from mdm_tune.counts import beta_grids, counts_of_grids, to_counts
@@ -30,7 +31,6 @@ LENGTH, FOLDS, POINTS = 64, 5, 32
 LAW = MarkovChain.sticky(2, 0.05, LENGTH)
 TRUE, ENTROPY = LAW.profile(), LAW.entropy()
 EXAMPLES, BUDGETS = (8, 32, 128, 512), (8, 16)
-FIRST, LAST = "<!-- honesty -->", "<!-- /honesty -->"
 AXIS = np.geomspace(0.1, 10.0, 128)
 BOX = np.stack(np.meshgrid(AXIS, AXIS), axis=-1).reshape(-1, 2)
 BETAS = {k: np.unique(counts_of_grids(beta_grids(*BOX.T, k), LENGTH, "one-per-step"), axis=0) for k in BUDGETS}
@@ -110,12 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, help="a page with the marks between which the table stands")
     options = parser.parse_args(arguments)
     text = "\n".join(table(options.repeats))
-    if options.page is None:
-        print(text)
-        return
-    before, _, rest = options.page.read_text("utf-8").partition(f"{FIRST}\n")
-    _, _, after = rest.partition(LAST)
-    options.page.write_text(f"{before}{FIRST}\n{text}\n{LAST}{after}", "utf-8")
+    show_part(options.page, "honesty", text)
 
 
 if __name__ == "__main__":

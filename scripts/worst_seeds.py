@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pages import show_part
 from problems import BOX, EXAMPLES, GRID, Memo, Problem, problems
 from rows_to_optimum import PROFILED, Way, profile, search
 
@@ -59,7 +60,6 @@ TABLES = {
         "dense steady": "the same, its own best unless a trial is better by two standard errors",
     },
 }
-FIRST, LAST = "<!-- worst -->", "<!-- /worst -->"
 Floats = NDArray[np.float64]
 Key = tuple[float, ...]
 Found = dict[str, float]
@@ -350,12 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rest = range(options.seeds, options.unsearched)
     more = [kept(options.work / f"unsearched-{seed}.json", problem, seed, keys, unsearched) for seed in rest]
     text = page(records, more)
-    if options.page is None:
-        print(text)
-        return
-    before, _, rest = options.page.read_text("utf-8").partition(f"{FIRST}\n")
-    _, _, after = rest.partition(LAST)
-    options.page.write_text(f"{before}{FIRST}\n{text}\n{LAST}{after}", "utf-8")
+    show_part(options.page, "worst", text)
 
 
 if __name__ == "__main__":

@@ -71,12 +71,12 @@ def test_the_page_says_what_the_records_hold(tmp_path: Path, monkeypatch: Any) -
     cheap = {part: record[part] for part in ("rows", "noise")} | {"alone": {"few": 0.9, "all": 0.01, "scan": 0.2}}
     (tmp_path / "unsearched-3.json").write_text(json.dumps(cheap), "utf-8")
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{worst_seeds.FIRST}\nwhat was there\n{worst_seeds.LAST}\nafter\n", "utf-8")
+    page.write_text("before\n<!-- worst -->\nwhat was there\n<!-- /worst -->\nafter\n", "utf-8")
     monkeypatch.setattr(worst_seeds, "Bench", lambda *_: pytest.fail("a seed that is there is not run again"))
     worst_seeds.main(["--work", str(tmp_path), "--seeds", "3", "--unsearched", "4", "--page", str(page)])
     text = page.read_text("utf-8")
-    assert text.startswith(f"before\n{worst_seeds.FIRST}\n3 seeds of")
-    assert text.endswith(f"{worst_seeds.LAST}\nafter\n")
+    assert text.startswith("before\n<!-- worst -->\n3 seeds of")
+    assert text.endswith("<!-- /worst -->\nafter\n")
     assert "what was there" not in text
     assert "| the best fully scored trial | 2.0%, 16.4%, 20.0% (33%) | 2.0%, 16.4%, 20.0% (33%) |" in text
     assert "| without a search, 4 seeds |" in text
