@@ -6,8 +6,9 @@ import io
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +16,15 @@ from mdm_tune.console import Screen
 from mdm_tune.errors import InputError
 from mdm_tune.flags import Command, generated, generated_words
 from mdm_tune.messages import shown
-from mdm_tune.permissions import Permissions
+from mdm_tune.permissions import Generated, Permissions
 from mdm_tune.reporting import command, reporting, unforeseen
 from mdm_tune.signals import INTERRUPTED, raises
 from mdm_tune.streams import silence_rest
 from mdm_tune.usage import Commands, whole_number
+
+if TYPE_CHECKING:  # these rooms load torch or pydantic, and --help is to be quick
+    from mdm_tune.config.file import Config
+    from mdm_tune.sampling.devices import Devices
 
 __all__ = ["app", "main"]
 
@@ -46,7 +51,7 @@ Steps = Annotated[list[int] | None, typer.Option("--steps", help="A step budget;
 Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
-Devices = Annotated[
+OnDevices = Annotated[
     str | None,
     typer.Option(
         "--devices",
@@ -90,6 +95,46 @@ Schedules = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Flags:
+    """What every command has, as it was given."""
+
+    config: Path
+    overrides: Sequence[str] | None
+    seed: int | None
+    output: str | None
+    devices: str | None
+    ray_address: str | None
+    trust_code: bool
+    run_generated_code: Generated
+
+    @property
+    def allow(self) -> Permissions:
+        return Permissions(self.trust_code, self.run_generated_code)
+
+    def load(self, trials: int | None = None) -> tuple[Config, Devices]:
+        """The config and where it runs; raises InputError where either cannot be. From here on signals raise."""
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
+
+        raises()
+        loaded = load_config(self.config, self.overrides or (), seed=self.seed, output=self.output, trials=trials)
+        return loaded, devices_for(loaded.model, self.devices, self.ray_address)
+
+    def words(self) -> list[str]:
+        """The words of a command that goes on from this one; only a search needs its storage, and its password."""
+        kept = [text for text in self.overrides or () if not text.strip().startswith("search.storage")]
+        words = [str(self.config), *(part for text in kept for part in ("--set", text))]
+        flags = {
+            "--output": self.output,
+            "--seed": self.seed,
+            "--devices": self.devices,
+            "--ray-address": self.ray_address,
+        }
+        words += [part for flag, given in flags.items() if given is not None for part in (flag, str(given))]
+        return [*words, *["--trust-code"] * self.trust_code, *generated_words(self.run_generated_code)]
+
+
 @app.command(cls=Command)
 def search(
     config: ConfigFile,
@@ -110,7 +155,7 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Time batches and proposals, price the search, and stop.")
     ] = False,
-    devices: Devices = None,
+    devices: OnDevices = None,
     ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
@@ -131,14 +176,11 @@ def search(
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price
         from mdm_tune.commands.search_run import search as tune
-        from mdm_tune.config.file import load_config
-        from mdm_tune.sampling.devices import devices_for
 
-        raises()
-        loaded = load_config(config, overrides or (), seed=seed, output=output, trials=trials)
-        used, allow = devices_for(loaded.model, devices, ray_address), Permissions(trust_code, run_generated_code)
+        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        loaded, used = flags.load(trials)
         if dry_run:
-            record = price(loaded, used, allow, notify=screen.on_event, since=since)
+            record = price(loaded, used, flags.allow, notify=screen.on_event, since=since)
             screen.json(record) if as_json else screen.dry_run_result(record)
             return
         record = tune(
@@ -148,11 +190,10 @@ def search(
             take_over=take_over,
             notify=screen.on_event,
             devices=used,
-            allow=allow,
+            allow=flags.allow,
             since=since,
         )
-        same = _same(config, overrides, seed, output, devices, ray_address, allow)
-        commands = [command([name, *same]) for name in ("evaluate", "sample")]
+        commands = [command([name, *flags.words()]) for name in ("evaluate", "sample")]
         screen.json(record) if as_json else screen.search_result(record, commands)
 
 
@@ -167,7 +208,7 @@ def evaluate(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = None,
+    devices: OnDevices = None,
     ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
@@ -182,19 +223,17 @@ def evaluate(
         check_budgets(steps or ())
         screen.say(f"mdm-tune evaluate {config}: loading")
         from mdm_tune.commands import runs
-        from mdm_tune.config.file import load_config
-        from mdm_tune.sampling.devices import devices_for
 
-        raises()
-        loaded = load_config(config, overrides or (), seed=seed, output=output)
+        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        loaded, used = flags.load()
         record = runs.evaluate(
             loaded,
             schedule or (),
             steps or (),
             differences=show_differences,
             notify=screen.on_event,
-            devices=devices_for(loaded.model, devices, ray_address),
-            allow=Permissions(trust_code, run_generated_code),
+            devices=used,
+            allow=flags.allow,
         )
         screen.json(record) if as_json else screen.evaluate_result(record)
 
@@ -210,7 +249,7 @@ def sample(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = None,
+    devices: OnDevices = None,
     ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
@@ -226,26 +265,20 @@ def sample(
         check_budgets(() if steps is None else (steps,))
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands import runs
-        from mdm_tune.config.file import load_config
-        from mdm_tune.sampling.devices import devices_for
 
-        raises()
-        loaded = load_config(config, overrides or (), seed=seed, output=output)
-        allow = Permissions(trust_code, run_generated_code)
+        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        loaded, used = flags.load()
         record = runs.sample(
             loaded,
             schedule,
             steps,
             number,
             screen.live,
-            devices=devices_for(loaded.model, devices, ray_address),
-            allow=allow,
+            devices=used,
+            allow=flags.allow,
             notify=screen.on_event,
         )
-        if as_json:
-            screen.json(record)
-            return
-        screen.sample_result(record)
+        screen.json(record) if as_json else screen.sample_result(record)
 
 
 @app.command(cls=Command)
@@ -255,7 +288,7 @@ def profile(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = None,
+    devices: OnDevices = None,
     ray_address: RayAddress = None,
     trust_code: TrustCode = False,
     run_generated_code: RunGenerated = False,
@@ -270,41 +303,14 @@ def profile(
         check_budgets(steps or ())
         screen.say(f"mdm-tune profile {config}: loading")
         from mdm_tune.commands.profile_run import profile as measure
-        from mdm_tune.config.file import load_config
-        from mdm_tune.sampling.devices import devices_for
 
-        raises()
-        loaded = load_config(config, overrides or (), seed=seed, output=output)
-        allow = Permissions(trust_code, run_generated_code)
-        record = measure(
-            loaded,
-            steps or (),
-            notify=screen.on_event,
-            devices=devices_for(loaded.model, devices, ray_address),
-            allow=allow,
-        )
-        same = _same(config, overrides, seed, output, devices, ray_address, allow)
+        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        loaded, used = flags.load()
+        record = measure(loaded, steps or (), notify=screen.on_event, devices=used, allow=flags.allow)
+        same = flags.words()
         beta = ["--schedule", record["files"]["beta"]]
         commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
         screen.json(record) if as_json else screen.profile_result(record, [command(words) for words in commands])
-
-
-def _same(
-    config: Path,
-    overrides: Sequence[str] | None,
-    seed: int | None,
-    output: str | None,
-    devices: str | None,
-    ray_address: str | None,
-    allow: Permissions,
-) -> list[str]:
-    """The words of a command that goes on from this one; only a search needs its storage, and the password of that."""
-    kept = [text for text in overrides or () if not text.strip().startswith("search.storage")]
-    words = [str(config), *(part for text in kept for part in ("--set", text))]
-    flags = {"--output": output, "--seed": seed, "--devices": devices, "--ray-address": ray_address}
-    for flag, given in flags.items():
-        words += [] if given is None else [flag, str(given)]
-    return [*words, *["--trust-code"] * allow.trust_code, *generated_words(allow.run_generated_code)]
 
 
 def main() -> None:
