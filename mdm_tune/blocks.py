@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 
 __all__ = ["Share", "Shares", "equal_shares", "even_shares", "shares_of"]
 
@@ -25,7 +26,8 @@ def equal_shares(steps: int, length: int, size: int) -> Shares:
         raise _too_few(steps, length, size, tuned=False)
     if steps % blocks:
         raise InputError(
-            f"{steps} steps cannot be shared equally by {blocks} blocks of {size} tokens; legal pairs of steps and "
+            f"{steps} steps cannot be shared equally by {blocks} blocks of {quantity(size, 'token')}; legal pairs "
+            "of steps and "
             f"block_length are {_pairs(steps, length, size, tuned=False)}, or set sampler.block_steps to tuned"
         )
     return (steps // blocks,) * blocks
@@ -55,7 +57,8 @@ def shares_of(counts: Sequence[int], size: int) -> Shares:
 
 def _too_few(steps: int, length: int, size: int, *, tuned: bool) -> InputError:
     return InputError(
-        f"{steps} steps are fewer than the {length // size} blocks of {size} tokens, and each block needs one; legal "
+        f"{steps} steps are fewer than the {length // size} blocks of {quantity(size, 'token')}, and each block "
+        "needs one; legal "
         f"pairs of steps and block_length are {_pairs(steps, length, size, tuned=tuned)}"
     )
 

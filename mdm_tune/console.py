@@ -135,7 +135,8 @@ class Screen:
                 metric = run.evaluator.metric
                 self.metric = metric.name
                 self.say(
-                    f"  {run.config.model.type}, {run.evaluator.length} tokens; {run.config.sampler.described}; "
+                    f"  {run.config.model.type}, {quantity(run.evaluator.length, 'token')}; "
+                    f"{run.config.sampler.described}; "
                     f"{metric.label} ({metric.direction})"
                 )
             case events.Note():
@@ -158,7 +159,7 @@ class Screen:
                 )
                 note = name + ("" if event.fresh else "  (scored before)")
                 if event.dropped:
-                    note += f"  (dropped after {event.dropped} examples)"
+                    note += f"  (dropped after {quantity(event.dropped, 'example')})"
                 point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
                 self.say(
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
@@ -171,11 +172,14 @@ class Screen:
                 self.told = time.monotonic()
                 self.say(
                     f"  {event.revealed:>4} visible  {event.loss:>8.4f} nats per token  "
-                    f"({event.points} points, {event.examples} examples, {event.denoiser_rows:,} rows)"
+                    f"({quantity(event.points, 'point')}, {quantity(event.examples, 'example')}, "
+                    f"{quantity(event.denoiser_rows, 'row')})"
                 )
             case events.Scored(scores, done, total):
                 value = interval(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
-                self.say(f"  {done}/{total}  {scores.setting.label} at {scores.setting.steps} steps: {value}")
+                self.say(
+                    f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
+                )
 
     def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
         """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
@@ -186,7 +190,10 @@ class Screen:
         self._tables(budgets_table(record), reported_table(record))
         self._lines(headline(record))
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
-        self.say(f"\n{record['trials']} trials, {rows:,} denoiser rows ({tokens:,} tokens), {record['seconds']:.0f} s")
+        self.say(
+            f"\n{quantity(record['trials'], 'trial')}, {quantity(rows, 'denoiser row')} "
+            f"({quantity(tokens, 'token')}), {record['seconds']:.0f} s"
+        )
         if rows:
             parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
             self.say(f"of these rows: {', '.join(parts)}")
@@ -217,7 +224,7 @@ class Screen:
         """One table, then the differences where they were asked for."""
         self._tables(evaluate_table(record), figures_table(record), reported_table(record))
         self._lines(difference_lines(record))
-        self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
         self.say(f"table       {one_line(record['files']['table'])}", whole=True)
         self.say(f"run folder  {one_line(record['files']['run'])}", whole=True)
         self.warnings(record)
@@ -233,7 +240,7 @@ class Screen:
         )
         self.say(
             f"  schedule {one_line(record['schedule'])}{source}; {quantity(record['steps'], 'step')}, "
-            f"{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s"
+            f"{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s"
         )
         for drawn in record["samples"]:
             if drawn.get("conditional"):
@@ -244,7 +251,7 @@ class Screen:
 
     def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
-        of = "computed exactly" if record["exact"] else f"{record['examples']} examples, 95 % intervals"
+        of = "computed exactly" if record["exact"] else f"{quantity(record['examples'], 'example')}, 95 % intervals"
         measured = [record, *record["other_block_lengths"]]
         for profile in measured:
             blocks = f"blocks of {profile['block_length']}, {of}" if len(measured) > 1 else of
@@ -253,7 +260,7 @@ class Screen:
                 self.say(left_behind(budget))
         self._tables(energies_table(record))
         files = record["files"]
-        self.say(f"\n{record['denoiser_rows']:,} denoiser rows, {record['seconds']:.1f} s")
+        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
         for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
             self.say(f"{name:<10}  {one_line(files[kind])}", whole=True)
         self.warnings(record)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mdm_tune.intervals import estimated
 from mdm_tune.layout import Grid
+from mdm_tune.messages import quantity
 
 __all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table"]
 
@@ -33,8 +34,8 @@ def phases_table(record: Record) -> Grid:
 def _report_examples(examples: int, independent: int) -> str:
     """How many report examples there are, by their groups where these are what counts."""
     if independent == examples:
-        return f"{examples} report examples"
-    return f"{independent} group{'s' * (independent != 1)} of report examples ({examples} examples)"
+        return f"{quantity(examples, 'report example')}"
+    return f"{quantity(independent, 'group')} of report examples ({quantity(examples, 'example')})"
 
 
 def _more_needed(needed: int | None, *, groups: bool) -> str:
@@ -73,9 +74,9 @@ def detectable_lines(found: Record | None) -> list[str]:
 
 def busy_replicas(found: Record) -> str:
     """How many of the replicas a batch of trials keeps busy, and what would fill them."""
-    batch = f"{found['together']} trial{'s' * (found['together'] > 1)}"
+    batch = quantity(found["together"], "trial")
     share = f"{100 * found['busy']:.0f} % of the {found['replicas']} replicas busy"
-    text = f"a batch of {batch} is {found['pieces']} pieces at its first look, which keep {share}"
+    text = f"a batch of {batch} is {quantity(found['pieces'], 'piece')} at its first look, which keep {share}"
     if found["together_to_fill"] == found["together"]:
         return text
     if found["together_to_fill"] is None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.errors import InputError
-from mdm_tune.messages import cut, shown
+from mdm_tune.messages import cut, quantity, shown
 from mdm_tune.schedules import HALF_PI, Counts, Linear, Schedule
 
 __all__ = ["CountRule", "beta_grids", "counts_of_grids", "grid", "to_counts"]
@@ -63,10 +63,13 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
         have, tokens = len(schedule.counts), sum(schedule.counts)
         if tokens != length:
             raise InputError(
-                f"{cut(schedule.name)} reveals {tokens} tokens but the sequence has {length}: sum to that."
+                f"{cut(schedule.name)} reveals {quantity(tokens, 'token')} but the sequence has {length}: sum to that."
             )
         if have != steps:
-            raise InputError(f"{cut(schedule.name)} has {have} steps but the budget is {steps}: ask for {have} steps.")
+            raise InputError(
+                f"{cut(schedule.name)} has {quantity(have, 'step')} but the budget is {steps}: "
+                f"ask for {quantity(have, 'step')}."
+            )
         return schedule.counts
     if isinstance(schedule, Linear) and schedule.counts_of != "ours":
         return _llada(steps, length) if schedule.counts_of == "llada" else _dream(steps, length)

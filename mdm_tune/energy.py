@@ -14,6 +14,7 @@ from scipy.integrate import quad_vec
 from scipy.special import betaincinv, betaln
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.schedules import Alphas, Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 
 __all__ = [
@@ -144,7 +145,7 @@ def _power(base: float, length: int) -> float:
         return base ** (length - 1)
     except OverflowError:
         raise InputError(
-            f"The energies of {length} tokens differ by {base:g}^{length - 1}, which is no float: "
+            f"The energies of {quantity(length, 'token')} differ by {base:g}^{length - 1}, which is no float: "
             "compare schedules by path_energy, from which all three differ by a factor only."
         ) from None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mdm_tune.intervals import estimated, interval
 from mdm_tune.layout import Grid
+from mdm_tune.messages import quantity
 from mdm_tune.tables import calls, short_names
 
 __all__ = ["difference_lines", "evaluate_table", "figures_table"]
@@ -20,7 +21,7 @@ def evaluate_table(record: Record) -> Grid:
     """Every schedule at every budget, and how it compares with linear there."""
     rows, linear = record["rows"], record["reference"]
     exact = rows[0]["n"] is None
-    of = "computed exactly" if exact else f"{rows[0]['n']} examples, 95 % intervals"
+    of = "computed exactly" if exact else f"{quantity(rows[0]['n'], 'example')}, 95 % intervals"
     of += f"; compared with {linear}" if linear != "linear" else ""
     compared = any(linear in (pair["first"], pair["second"]) for pair in record["comparisons"])
     headings = ("steps", "schedule", "value", *(["minus linear"] if compared else []), "calls")
@@ -86,7 +87,7 @@ def difference_lines(record: Record) -> Iterator[str]:
         )
         for each in found:
             if (each["first"]["schedule"], each["second"]["schedule"]) == pair:
-                yield f"\n  {each['steps']} steps, example {each['id']}"
+                yield f"\n  {quantity(each['steps'], 'step')}, example {each['id']}"
                 for side in (each["first"], each["second"]):
                     yield f"    {names[side['schedule']]}: {metric} {side['value']:.4g}"
                     yield "\n".join(f"      {line}" for line in side["text"].split("\n"))

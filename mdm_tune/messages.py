@@ -115,7 +115,7 @@ def listed(entries: Iterable[object], most: int = ENTRIES, separator: str = ", "
 
 def quantity(number: int | str, noun: str) -> str:
     """``1 step`` or ``1,024 steps``; a text is shown as it is."""
-    many = f"{number:,}" if isinstance(number, int) else number
+    many = number if isinstance(number, str) else f"{number:,}"  # integers of numpy are no int
     return f"{many} {noun}" if many == "1" else f"{many} {noun}s"
 
 

@@ -141,20 +141,22 @@ def _stretched(evaluator: Evaluator, name: str, tuned: int, budget: ScheduleBudg
     remedy = f"set dataset.generation_length to {tuned}, give a curve with --schedule, or search again"
     if blocks is not None and length % blocks:
         raise InputError(
-            f"{label} was tuned in blocks of {blocks} tokens, {tuned} in all, and they do not divide the {length} "
-            f"here; {remedy}"
+            f"{label} was tuned in blocks of {quantity(blocks, 'token')}, {tuned} in all, and they do not divide "
+            f"the {length} here; {remedy}"
         )
     if not isinstance(budget.schedule, Counts):
         sampler = replace(evaluator.sampler, block_length=blocks)
         try:
             found = Setting.of(budget.schedule, budget.steps, length, sampler, name, evaluator.shares.get(blocks))
         except InputError as error:
-            raise InputError(f"{label}, tuned for {tuned} tokens, does not fit the {length} here: {error}") from None
+            raise InputError(
+                f"{label}, tuned for {quantity(tuned, 'token')}, does not fit the {length} here: {error}"
+            ) from None
         return replace(found, says_blocks=evaluator.several)
     if blocks is not None:
         raise InputError(
-            f"{label} holds explicit counts for {tuned} tokens in blocks of {blocks}, which have no curve to stretch "
-            f"to the {length} here; {remedy}"
+            f"{label} holds explicit counts for {quantity(tuned, 'token')} in blocks of {blocks}, which have no curve "
+            f"to stretch to the {length} here; {remedy}"
         )
     known = Setting(name=name, steps=budget.steps, length=tuned, counts=budget.counts, says_blocks=evaluator.several)
     return replace(known, length=length, counts=known.counts_for(length, evaluator.sampler.section.counts))

@@ -94,9 +94,9 @@ def left_behind(budget: Record) -> str:
         found = {**found, "nelbo": -found["nelbo"], "ci": found["ci"] and [-end for end in reversed(found["ci"])]}
         where += ", within the noise" if found["ci"] is None or found["ci"][0] <= 0 else ""
     if is_exact(found):
-        return f"{budget['steps']} steps: {verdict}; the best Beta is {abs(gap['nelbo']):.3g} nats {where}"
+        return f"{quantity(budget['steps'], 'step')}: {verdict}; the best Beta is {abs(gap['nelbo']):.3g} nats {where}"
     kept = " and takes its place" if budget["optimum"]["same_counts_as"] == "beta" else ""
     return (
-        f"{budget['steps']} steps: {verdict}; on examples that chose neither the best Beta is "
+        f"{quantity(budget['steps'], 'step')}: {verdict}; on examples that chose neither the best Beta is "
         f"{estimated(found, 'nelbo')} nats {where}{kept}"
     )

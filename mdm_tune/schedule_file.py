@@ -15,7 +15,7 @@ from mdm_tune.blocks import shares_of
 from mdm_tune.config.errors import field_problems
 from mdm_tune.counts import CountRule, grid, to_counts
 from mdm_tune.errors import InputError
-from mdm_tune.messages import cut, listed, shown, shown_path
+from mdm_tune.messages import cut, listed, quantity, shown, shown_path
 from mdm_tune.plain_yaml import read_yaml_file
 from mdm_tune.reading import expanded
 from mdm_tune.schedules import Counts, Schedule, parse_schedule
@@ -101,13 +101,14 @@ class Entry(BaseModel):
             fewer = len(self.counts) < self.steps and set(self.counts) == {1}  # where there are fewer tokens than steps
             if len(self.counts) != self.steps and not fewer:
                 raise ValueError(
-                    f"a budget of {self.steps} steps must have counts for them, got {len(self.counts)}, "
+                    f"a budget of {quantity(self.steps, 'step')} must have counts for them, got {len(self.counts)}, "
                     f"{shown(self.counts)}; give one for each step"
                 )
         elif self.alphas is not None:
             if len(self.alphas) != self.steps + 1:
                 raise ValueError(
-                    f"a budget of {self.steps} steps must have alphas for their beginnings and the last end, got "
+                    f"a budget of {quantity(self.steps, 'step')} must have alphas for their beginnings and the last "
+                    "end, got "
                     f"{len(self.alphas)}, {shown(self.alphas)}; give {self.steps + 1}"
                 )
             rises = all(before <= after for before, after in pairwise(self.alphas))
@@ -142,7 +143,7 @@ class Document(BaseModel):
             if entry.counts is not None and sum(entry.counts) != self.length:
                 raise ValueError(
                     f"counts must sum to the length {self.length}, got {shown(entry.counts)} with sum "
-                    f"{sum(entry.counts)} for {entry.steps} steps; correct them"
+                    f"{sum(entry.counts)} for {quantity(entry.steps, 'step')}; correct them"
                 )
             if entry.block_length is not None and self.length % entry.block_length:
                 raise ValueError(
@@ -171,7 +172,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
     except ValidationError as error:
         problems = field_problems(error, {}, {}, {})
         lines = [line.removeprefix(": ") for _, line in problems if line]
-        more = f"; and {len(problems) - 1:,} more problems" if len(problems) > 1 else ""
+        more = f"; and {quantity(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
         remedy = "" if ";" in lines[0] else "; restore it or search again"
         raise InputError(f"{shown_path(file)} is damaged: {lines[0]}{more}{remedy}") from None
     budgets = {
@@ -224,6 +225,7 @@ def _of_schedule(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[
 
 def _misnamed(name: str, budget: ScheduleBudget, what: str, meant: object, got: object) -> InputError:
     return InputError(
-        f"{cut(name)} is damaged: for {budget.steps} steps it says schedule {cut(budget.schedule.name)}, whose {what} "
+        f"{cut(name)} is damaged: for {quantity(budget.steps, 'step')} it says schedule "
+        f"{cut(budget.schedule.name)}, whose {what} "
         f"are {shown(meant)}, and {what} {shown(got)}; restore it, correct one of them, or search again"
     )

@@ -51,7 +51,7 @@ def _short(label: str) -> str:
 def budget_table(budget: Record) -> Grid:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
     title = f"{quantity(budget['steps'], 'step')}{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
-    title += f", {budget['n']} {budget['split']} examples" if budget.get("n") else ""
+    title += f", {quantity(budget['n'], budget['split'] + ' example')}" if budget.get("n") else ""
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
@@ -81,11 +81,13 @@ def diversity_table(budget: Record) -> Grid | None:
     names = {
         "winner": "tuned",
         "linear": "linear",
-        "reference": f"linear at {losses['reference_steps']} steps",
+        "reference": f"linear at {quantity(losses['reference_steps'], 'step')}",
         "data": "the data itself",
     }
     figures = list(budget["diversity"]["winner"])
-    title = f"diversity, {losses['examples']} examples: a loss of {100 * losses['threshold']:g} % is flagged"
+    title = (
+        f"diversity, {quantity(losses['examples'], 'example')}: a loss of {100 * losses['threshold']:g} % is flagged"
+    )
     table = Grid(title, ("samples of", *(figure.replace("_", " ") for figure in figures)), ("samples of",))
     for who, found in budget["diversity"].items():
         table.row(names[who], *(_bare(found[figure]) for figure in figures), style="dim" if who == "data" else "")
@@ -122,7 +124,9 @@ def _calls(budget: Record) -> list[str]:
         return []
     planned, lines = sum(count > 0 for count in budget["counts"]), []
     if planned < budget["steps"]:
-        lines.append(f"{planned} denoiser calls, not {budget['steps']}: the other steps have no token to reveal")
+        lines.append(
+            f"{quantity(planned, 'denoiser call')}, not {budget['steps']}: the other steps have no token to reveal"
+        )
     if budget["nfe_ci"] is not None and budget["nfe"] < planned:
         lines.append(
             f"{calls(budget)} denoiser calls in the mean, not {planned}: some answers end early, or are shorter"
@@ -170,7 +174,7 @@ def _losses(budget: Record) -> list[str]:
     lines, shared = [], dict[str, list[str]]()
     for loss in _flagged(budget):
         share, linear = (f"{100 * loss[name]:.1f} %" for name in ("share", "share_of_linear"))
-        many = f"linear at {budget['diversity_losses']['reference_steps']} steps"
+        many = f"linear at {quantity(budget['diversity_losses']['reference_steps'], 'step')}"
         than = "the data" if loss["than"] == "data" else many
         if loss["blocks"]:
             lines.append(f"  {_figure(loss)}: {share} below {than} (linear at this budget: {linear})")
@@ -227,7 +231,7 @@ def headline(record: Record) -> list[str]:
     if budgets < 2:
         return []
     exact = is_exact(record["budgets"][0])
-    compared = f"{len(frontier['pairs'])} comparison{'s' * (len(frontier['pairs']) != 1)}"
+    compared = f"{quantity(len(frontier['pairs']), 'comparison')}"
     how = "computed exactly" if exact else f"one-sided 95 %, corrected for {compared}"
     margin = f"(margin {100 * frontier['margin']:g} %, {how})"
     lines = [] if exact else [f"gains are claimed where they hold for all {budgets} budgets together at 95 %"]
@@ -242,7 +246,7 @@ def headline(record: Record) -> list[str]:
         f"{best['ratio']:.1f} times fewer denoiser calls {margin}"
     )
     if best["linear_too"]:
-        lines.append(f"  so is linear at {best['steps']} steps: the saving is not the schedule's")
+        lines.append(f"  so is linear at {quantity(best['steps'], 'step')}: the saving is not the schedule's")
     if best["flags"]:
         lines.append(f"  its samples are flagged: {', '.join(best['flags'])}")
     return lines
@@ -259,7 +263,7 @@ def reach_lines(found: Sequence[Record]) -> list[str]:
             known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
         if shares is not None and len(shares) > 1:
             each = f"{quantity(shares[0], 'step')} each" if len(set(shares)) == 1 else f"{listed(shares)} steps"
-            known = f"{len(shares)} blocks of {reach['block_length']} tokens, {each}; {known}"
+            known = f"{len(shares)} blocks of {quantity(reach['block_length'], 'token')}, {each}; {known}"
         lines.append(f"{quantity(reach['steps'], 'step')}: {known}")
     return lines
 
@@ -273,8 +277,10 @@ def paste(budget: Record) -> str:
     """A line of Python for a sampler's loop."""
     if budget["counts"] is None:
         alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
-        return f"alphas = [{alphas}]  # {budget['steps']} steps, ancestral reveal"
-    return f"counts = {budget['counts']}  # {budget['steps']} steps{_blocks(budget)}, tokens to reveal at each"
+        return f"alphas = [{alphas}]  # {quantity(budget['steps'], 'step')}, ancestral reveal"
+    return (
+        f"counts = {budget['counts']}  # {quantity(budget['steps'], 'step')}{_blocks(budget)}, tokens to reveal at each"
+    )
 
 
 def warning_lines(record: Record) -> list[str]:

@@ -16,7 +16,7 @@ from mdm_tune.consent import without_asking
 from mdm_tune.datasets.examples import stable
 from mdm_tune.errors import InputError
 from mdm_tune.guard import calling
-from mdm_tune.messages import cut, shown
+from mdm_tune.messages import cut, quantity, shown
 
 __all__ = ["SHOT_SEED", "Leaf", "Messages", "templated"]
 
@@ -152,7 +152,7 @@ class Leaf:
             raise
         except Exception as error:  # whatever the harness and a task's own code raise
             there = self._documents_for_shots()
-            few = "" if there is None or self.shots < there else f", with {there} documents to show"
+            few = "" if there is None or self.shots < there else f", with {quantity(there, 'document')} to show"
             raise InputError(
                 f"task {self.name} cannot make the prompt of document {document.id} after {self.shots} solved ones"
                 f"{few}: {type(error).__name__}: {cut(error)}; lower dataset.shots, or correct the task"

@@ -22,6 +22,7 @@ from mdm_tune.datasets.specials import plain_places
 from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.guard import calling
+from mdm_tune.messages import quantity
 from mdm_tune.statistics import Bounds
 from mdm_tune.text import Codec, chat_prompt
 
@@ -237,9 +238,10 @@ def _what_is_what(config: LmEvalDatasetConfig, hand: Hand, found: Found, name: s
     if config.folds is not None:
         where = f"official documents, fold {config.fold} of {config.folds}"
     return (
-        f"{config.task}: {found.metric} after filter {found.filter}, {found.leaves[0].shots} shots; reported on "
+        f"{config.task}: {found.metric} after filter {found.filter}, {quantity(found.leaves[0].shots, 'shot')}; "
+        "reported on "
         f"{len(hand.report):,} {where}{tasks}, tuned on {len(hand.tune)} and chosen on {len(hand.choose)} of "
-        f"{hand.available:,} documents of {name} that are neither reported nor shown solved"
+        f"{quantity(hand.available, 'document')} of {name} that are neither reported nor shown solved"
     )
 
 

@@ -10,7 +10,7 @@ from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.build import Run
 from mdm_tune.datasets.doubts import doubts, framed
 from mdm_tune.evaluation import Scores
-from mdm_tune.messages import listed
+from mdm_tune.messages import listed, quantity
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.profile.measuring import PointMeasured
 from mdm_tune.reach import Reach
@@ -128,7 +128,7 @@ def _beyond_the_tokens(run: Run, steps: Sequence[int]) -> Iterator[Note]:
             f"{listed(beyond)} steps are more than the {length} tokens to fill: {length} denoiser calls are made, one "
             "for each token, and these are what is compared",
             "more-steps-than-tokens",
-            f"give at most {length} steps",
+            f"give at most {quantity(length, 'step')}",
         )
 
 
@@ -179,7 +179,7 @@ def memory_notes(run: Run) -> Iterator[Note]:
         if works < asked:
             where = f" in {name}" if name else ""
             yield Note(
-                f"batches of {asked} rows ran out of memory{where}, {works} worked",
+                f"batches of {quantity(asked, 'row')} ran out of memory{where}, {works} worked",
                 "memory",
                 f"set sampler.batch to {min(worked.values())}",
             )

@@ -15,7 +15,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Scores
-from mdm_tune.messages import shown
+from mdm_tune.messages import quantity, shown
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.answers import retold
@@ -118,7 +118,7 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
         yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")
     if (worse := found.worse_than_uniform()) is not None:
         yield Note(
-            f"with {worse[0]} to {worse[1]} tokens visible the model predicts worse than uniform guessing "
+            f"with {worse[0]} to {quantity(worse[1], 'token')} visible the model predicts worse than uniform guessing "
             f"({math.log(found.vocab_size):.3f} nats per token): it is miscalibrated there, was not trained on so many "
             f"masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}; samples that "
             "pass through there may be garbage, whatever a likelihood gains",
@@ -143,7 +143,8 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
     if not found.exact and found.independent < FEW:
         said = "it has no intervals" if found.no_interval else "its intervals hold less often than they say"
         yield Note(
-            f"the profile rests on {found.independent} independent examples: {said}, and what it chooses loses several "
+            f"the profile rests on {quantity(found.independent, 'independent example')}: {said}, and what it "
+            "chooses loses several "
             "times what a profile of 128 loses",
             "few-examples",
             "raise profile.examples, and dataset.tune with it",
@@ -157,13 +158,13 @@ def winner_notes(profiles: Mapping[int | None, Profiles], winner: Scores) -> Ite
     """
     setting = winner.setting
     here = profiles.get(setting.block_length) or next(iter(profiles.values()))
-    label = f"at {setting.steps} steps the winner {setting.label}"
+    label = f"at {quantity(setting.steps, 'step')} the winner {setting.label}"
     if here.taken and (worse := here.profile.worse_than_uniform()) is not None:
         priced = np.flatnonzero(weights_of(setting))
         if ((priced >= worse[0]) & (priced <= worse[1])).any():
             yield Note(
                 f"{label} reveals tokens where the model predicts worse than uniform guessing, with {worse[0]} to "
-                f"{worse[1]} tokens visible: its samples may be garbage, whatever its likelihood gains",
+                f"{quantity(worse[1], 'token')} visible: its samples may be garbage, whatever its likelihood gains",
                 WORSE_THAN_UNIFORM,
                 WHERE_WORSE,
             )

@@ -80,7 +80,7 @@ def _tokens(file: ScheduleFile) -> str:
     found = file.record.get("lengths")
     if not isinstance(found, dict) or found.get("fixed", True):
         return quantity(file.length, "token")
-    return f"{file.length} tokens (the mean of {found.get('least')} to {found.get('most')})"
+    return f"{quantity(file.length, 'token')} (the mean of {found.get('least')} to {found.get('most')})"
 
 
 def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:

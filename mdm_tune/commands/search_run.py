@@ -27,6 +27,7 @@ from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost
 from mdm_tune.example_records import example_records, reported_records
 from mdm_tune.files import write_text
+from mdm_tune.messages import quantity
 from mdm_tune.permissions import Permissions
 from mdm_tune.profile.profiles import Profiles, profiles_of
 from mdm_tune.reach import reach_of
@@ -189,7 +190,7 @@ def _budgets(
             notify(note)
         if found.alike:
             alike = ", ".join(found.alike)
-            notify(Note(f"at {budget} steps {found.winner.setting.label} has the same counts as {alike}"))
+            notify(Note(f"at {quantity(budget, 'step')} {found.winner.setting.label} has the same counts as {alike}"))
         codes = dict.fromkeys(note.code for note in doubts if note.code is not None)
         budgets.append(replace(found, codes=tuple(codes)))
     return budgets, list(profiles.values())

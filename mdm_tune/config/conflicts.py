@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mdm_tune.config.errors import shown
+from mdm_tune.messages import quantity
 
 __all__ = ["JUDGED", "conflicts"]
 
@@ -94,8 +95,8 @@ def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         divisors = [each for each in range(1, length + 1) if length % each == 0]
         if not set(sizes) <= set(divisors):
             yield (
-                f"sampler.block_length: must divide dataset.generation_length, {length} tokens, got {shown(size)}; "
-                f"choose one of {', '.join(map(str, divisors))}, or another generation_length"
+                f"sampler.block_length: must divide dataset.generation_length, {quantity(length, 'token')}, "
+                f"got {shown(size)}; choose one of {', '.join(map(str, divisors))}, or another generation_length"
             )
     if values["sampler.reveal"] == "bernoulli":
         yield (

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mdm_tune.errors import InputError
-from mdm_tune.messages import PATH_LENGTH, SHOWN_LENGTH, cut, shown, shown_path, without_password
+from mdm_tune.messages import PATH_LENGTH, SHOWN_LENGTH, cut, quantity, shown, shown_path, without_password
 from mdm_tune.plain_yaml import read_yaml_file, words_in, yaml_value
 from mdm_tune.reading import DEEPEST
 
@@ -145,7 +145,7 @@ def word_problems(document: Mapping[Any, Any], known: set[str]) -> list[tuple[st
 
 def several(path: Path, problems: Sequence[str]) -> str:
     """The number of problems of the config at ``path``, the first ones, one a line, and how many more there are."""
-    head = f"{shown_path(path)}: {len(problems):,} problem{'s' * (len(problems) > 1)} in the config"
+    head = f"{shown_path(path)}: {quantity(len(problems), 'problem')} in the config"
     lines = [line for line in problems if line][:LISTED]
     more = len(problems) - len(lines)
     return "\n  ".join([head, *lines, *([f"and {more:,} more"] if more else [])])

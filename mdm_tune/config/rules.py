@@ -12,7 +12,7 @@ from pydantic import ValidationInfo
 
 from mdm_tune.config.errors import shown
 from mdm_tune.errors import InputError
-from mdm_tune.messages import cut
+from mdm_tune.messages import cut, quantity
 from mdm_tune.reading import expanded
 from mdm_tune.sampling.adaptive_names import parse_adaptive
 from mdm_tune.schedules import LARGEST, SMALLEST, parse_schedule
@@ -151,8 +151,8 @@ def square(rows: Matrix, info: ValidationInfo) -> Matrix:
     lengths = [len(row) for row in rows]
     if symbols is not None and {len(rows), *lengths} != {symbols}:
         raise ValueError(
-            f"must be {symbols} x {symbols}, one row and one column per symbol, got {len(rows)} rows of lengths "
-            f"{shown(lengths)}; complete it, or change model.symbols"
+            f"must be {symbols} x {symbols}, one row and one column per symbol, got {quantity(len(rows), 'row')} "
+            f"of lengths {shown(lengths)}; complete it, or change model.symbols"
         )
     return rows
 

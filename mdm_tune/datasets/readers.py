@@ -23,6 +23,7 @@ from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.templates import fields_of, fill, pieces_of
 from mdm_tune.digests import content_digest
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, chat_prompt
 
@@ -96,7 +97,8 @@ class _Shots:
 def _shots(config: ReaderConfig, source: Source) -> _Shots:
     if len(source.records) < config.shots:
         raise InputError(
-            f"dataset.shots: {config.shots} shots are wanted, {source.name} has {len(source.records)} records; lower it"
+            f"dataset.shots: {config.shots} shots are wanted, {source.name} has "
+            f"{quantity(len(source.records), 'record')}; lower it"
         )
     return _Shots(source, tuple(source.records[number] for number in range(config.shots)))
 

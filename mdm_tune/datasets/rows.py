@@ -10,6 +10,7 @@ import torch
 from mdm_tune.datasets.examples import Example, Hole
 from mdm_tune.datasets.splits import PADDING, Dataset, Split, Use, masked_split
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.text import Codec
 
 __all__ = ["example_dataset", "reference_tokens"]
@@ -66,7 +67,8 @@ def _check_lengths(
     if over:
         example, length = over[0]
         raise InputError(
-            f"{example.named} has {length:,} tokens, the model takes {longest:,}; it begins {_beginning(example)}. "
+            f"{example.named} has {quantity(length, 'token')}, the model takes {longest:,}; it begins "
+            f"{_beginning(example)}. "
             f"{len(over):,} of {len(examples):,} examples are too long, the longest has {max(lengths):,}; shorten "
             "prompts or dataset.generation_length, use fewer shots, or leave such examples out"
         )

@@ -19,6 +19,7 @@ from mdm_tune.datasets.examples import Example
 from mdm_tune.denoisers.law import Law
 from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.reading import read_text
 from mdm_tune.seeding import derive_seed
 from mdm_tune.text import Codec, Symbols
@@ -283,7 +284,8 @@ def _windows(path: Path, text: str, length: int, size: int) -> list[str]:
     available = len(text) // length
     if available < size:
         raise InputError(
-            f"{path}: {size} examples of {length} characters need {size * length} characters, the text has "
+            f"{path}: {quantity(size, 'example')} of {quantity(length, 'character')} need "
+            f"{quantity(size * length, 'character')}, the text has "
             f"{len(text)} (enough for {available}); lower dataset.{path.stem} or give a longer text"
         )
     places = (np.arange(size) * available // size) * length

@@ -26,6 +26,7 @@ from mdm_tune.denoisers.law import (
 )
 from mdm_tune.errors import InputError
 from mdm_tune.memory import check_memory
+from mdm_tune.messages import quantity
 
 __all__ = ["Law", "MarkovChain", "Mixture", "Parity", "RepeatedBit", "Table"]
 
@@ -169,7 +170,7 @@ class MarkovChain(Law):
             )
         self.symbols = default_symbols(self.vocab_size)
         kept = 4 * 8 * (self.length + 1) * self.vocab_size**2  # powers and their logarithms, as they are made and kept
-        size = f"{self.length:,} positions and {self.vocab_size:,} symbols"
+        size = f"{quantity(self.length, 'position')} and {quantity(self.vocab_size, 'symbol')}"
         check_memory(kept, f"a Markov chain of {size}", "lower model.length or the number of symbols")
         powers = [np.eye(self.vocab_size)]
         for _ in range(self.length):
@@ -202,7 +203,7 @@ class MarkovChain(Law):
         j comes first in a share C(n - 1 - j, m - 1) / C(n, m); both follow by recursion in d and in j.
         """
         count = stop - start
-        what = f"the profile of a Markov chain over {count:,} positions"
+        what = f"the profile of a Markov chain over {quantity(count, 'position')}"
         check_memory(5 * 8 * count**2, what, "lower model.length, or fill it in blocks (sampler.block_length)")
         size, at = np.arange(count + 1.0)[:, None], np.arange(1.0, count)
         first = np.cumprod(np.hstack([size / count, (count - at - size + 1) / (count - at)]), axis=1)

@@ -14,6 +14,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.errors import RunError
 from mdm_tune.guard import ForeignFailure, out_of_memory
+from mdm_tune.messages import quantity
 from mdm_tune.sampling.drawing import log_probabilities
 
 __all__ = ["Asker", "working_batch"]
@@ -139,7 +140,8 @@ def _halved(rows: int, length: int, failure: str) -> int:
     """Half of the rows that were too many, rounded up; raises RunError where a single one was."""
     if rows == 1:
         raise RunError(
-            f"the memory does not suffice to ask the denoiser for one sequence of {length} tokens ({failure}); use "
+            f"the memory does not suffice to ask the denoiser for one sequence of {quantity(length, 'token')} "
+            f"({failure}); use "
             "shorter sequences, a smaller model or dtype, or another device"
         )
     if torch.cuda.is_initialized():

@@ -9,7 +9,7 @@ from typing import Any
 
 from mdm_tune.errors import InputError, RunError
 from mdm_tune.guard import AGAIN, calling
-from mdm_tune.messages import shown
+from mdm_tune.messages import quantity, shown
 from mdm_tune.text import Codec, Symbols
 
 __all__ = ["OwnCodec", "codec_of"]
@@ -124,7 +124,8 @@ def codec_of(made: Any, where: str, file: Path) -> Codec:
         raise InputError(f"{where}: symbols must be different characters, got {twice!r} twice; correct them")
     if len(codec.symbols) > vocab_size:
         raise InputError(
-            f"{where}: must have at most as many symbols as tokens, got {len(codec.symbols)} symbols and vocab_size "
+            f"{where}: must have at most as many symbols as tokens, got {quantity(len(codec.symbols), 'symbol')} "
+            "and vocab_size "
             f"{vocab_size}; correct one of them"
         )
     OwnCodec(codec, where, file, vocab_size, mask_id)  # its end tokens are looked at there

@@ -30,6 +30,7 @@ from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_
 from mdm_tune.denoisers.vocabulary import mask_id_of, vocab_size_of
 from mdm_tune.errors import InputError
 from mdm_tune.guard import ForeignFailure, calling, described, out_of_memory
+from mdm_tune.messages import quantity
 
 __all__ = ["HuggingFace", "load_huggingface"]
 
@@ -81,7 +82,9 @@ class HuggingFace:
             return torch.empty(0, self.vocab_size, device=tokens.device)
         packed, at, row = _packed(tokens[asked], wanted[asked], self.family.padding)
         if packed.shape[1] > self.length:
-            raise InputError(f"the model takes at most {self.length} tokens, got a row of {packed.shape[1]}")
+            raise InputError(
+                f"the model takes at most {quantity(self.length, 'token')}, got a row of {packed.shape[1]}"
+            )
         packed, at, row = packed.to(self.device), at.to(self.device), row.to(self.device)
         if self.family.shift_logits:  # the first token of a row has none before it, whatever the padding
             at = torch.where((at > 0) & (packed[row, at - 1] >= 0), at - 1, at)
@@ -232,7 +235,9 @@ def load_huggingface(
     read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
     doubts = [*unused, *doubtful_mask(tokenizer, mask_id)]
     if longest < stated:
-        doubts.append(f"{where} takes rows of at most {longest} tokens: its positions do not reach {stated}")
+        doubts.append(
+            f"{where} takes rows of at most {quantity(longest, 'token')}: its positions do not reach {stated}"
+        )
     said, digits = [*([] if config.family else [read]), *doubts, *notes], fingerprint(model, checkpoint.config)
     return Loaded(
         denoiser=found,

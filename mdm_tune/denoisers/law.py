@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 
 __all__ = ["Law"]
 
@@ -124,7 +125,7 @@ class Law(ABC):
     def _checked(self, tokens: Tensor, highest: int) -> Integers:
         if tokens.ndim != 2 or tokens.shape[1] != self.length:
             raise InputError(
-                f"this law has {self.length} positions, so tokens must be (rows, {self.length}), got "
+                f"this law has {quantity(self.length, 'position')}, so tokens must be (rows, {self.length}), got "
                 f"{tuple(tokens.shape)}: use a law of that length"
             )
         if bool((tokens < 0).any()):

@@ -16,7 +16,7 @@ from torch.nn.utils import skip_init  # default initialisation would draw from t
 
 from mdm_tune.errors import InputError, MissingInput
 from mdm_tune.memory import check_memory
-from mdm_tune.messages import cut, shown, shown_path
+from mdm_tune.messages import cut, quantity, shown, shown_path
 from mdm_tune.reading import CONFIG_BYTES, read_json
 
 __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transformer"]
@@ -147,7 +147,7 @@ class Transformer(nn.Module):
         """
         length = tokens.shape[1]
         if length > self.config.length:
-            raise InputError(f"the model takes at most {self.config.length} tokens, got a row of {length}")
+            raise InputError(f"the model takes at most {quantity(self.config.length, 'token')}, got a row of {length}")
         place = torch.arange(length, device=tokens.device)
         offsets = place[None, :] - place[:, None] + self.config.length - 1
         padded = tokens < 0
@@ -223,7 +223,9 @@ def load_transformer(folder: Path) -> Transformer:
             "both files must come from one save"
         )
     check_memory(
-        size + config.row_bytes, f"{folder}: a transformer of {config.length:,} positions", "use a smaller one"
+        size + config.row_bytes,
+        f"{folder}: a transformer of {quantity(config.length, 'position')}",
+        "use a smaller one",
     )
     try:
         model = Transformer(config)

@@ -9,7 +9,7 @@ from torch import nn
 from mdm_tune.denoisers.checkpoint import Checkpoint
 from mdm_tune.denoisers.families import Family
 from mdm_tune.errors import InputError
-from mdm_tune.messages import shown
+from mdm_tune.messages import quantity, shown
 
 __all__ = ["mask_id_of", "vocab_size_of"]
 
@@ -27,7 +27,8 @@ def vocab_size_of(checkpoint: Checkpoint, model: nn.Module, tokenizer: Any) -> i
     needed = int(tokenizer.vocab_size)
     if needed > size:
         raise InputError(
-            f"model.tokenizer: the model knows {size} tokens, and the tokenizer of {checkpoint.name} has {needed}: "
+            f"model.tokenizer: the model knows {quantity(size, 'token')}, and the tokenizer of {checkpoint.name} "
+            f"has {needed}: "
             "they do not belong together; give the model's own tokenizer"
         )
     return size

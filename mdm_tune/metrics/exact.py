@@ -22,6 +22,7 @@ from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.errors import InputError, RunError
+from mdm_tune.messages import quantity
 from mdm_tune.profile.pricing import checked_alphas, checked_counts
 from mdm_tune.sampling.drawing import ORDERS, Order, order_score, top
 
@@ -53,7 +54,8 @@ class Enumeration:
         if length < 1 or work > MAX_TRANSITIONS:
             raise InputError(
                 f"enumeration takes at least one position and at most {MAX_TRANSITIONS} moves between states, "
-                f"got length {length} with {vocab} tokens: use a shorter law, or metric order_kl in random order"
+                f"got length {length} with {quantity(vocab, 'token')}: use a shorter law, or metric order_kl in "
+                "random order"
             )
         if order not in ORDERS:
             raise InputError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")

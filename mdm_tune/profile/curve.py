@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.messages import quantity
 from mdm_tune.profile.intervals import Groups, from_zero, independent, standard_errors
 from mdm_tune.statistics import FEWEST, TOO_FEW, Estimate, estimate
 
@@ -282,12 +283,14 @@ class Profile:
         entropies = None if record["entropies"] is None else np.array(record["entropies"], dtype=np.float64)
         for array in (values, values if entropies is None else entropies):
             if array.shape != (len(values), len(revealed)) or not np.isfinite(array).all():
-                raise ValueError(f"values and entropies must be finite, one for each of {len(revealed)} points")
+                raise ValueError(
+                    f"values and entropies must be finite, one for each of {quantity(len(revealed), 'point')}"
+                )
         apart = None if record["apart"] is None else np.array(record["apart"], dtype=np.float64)
         sizes = None if record["sizes"] is None else np.array(record["sizes"], dtype=np.int64)
         groups = None if record["groups"] is None else tuple(map(str, record["groups"]))
         if any(each is not None and len(each) != len(values) for each in (sizes, groups)):
-            raise ValueError(f"sizes and groups must have one entry for each of {len(values)} examples")
+            raise ValueError(f"sizes and groups must have one entry for each of {quantity(len(values), 'example')}")
         arrays = {"revealed": revealed, "values": values, "entropies": entropies, "apart": apart}
         return cls(**{**record, **arrays, "sizes": sizes, "groups": groups})
 

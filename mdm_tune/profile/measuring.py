@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.profile.curve import Profile, visible_of
 from mdm_tune.profile.intervals import Groups, standard_errors
 from mdm_tune.profile.predicting import Ask, Predicted, Question, predictions
@@ -347,7 +348,7 @@ class _Ruler:
             wanted=wanted,
             originals=self.originals[rows],
             names=names,
-            where=f"with {visible} tokens visible",
+            where=f"with {quantity(visible, 'token')} visible",
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Cost, Evaluator, Measured, Rows
+from mdm_tune.messages import quantity
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.sampling.adaptive_names import Adaptive
 from mdm_tune.sampling.drawing import Drawing
@@ -95,7 +96,8 @@ def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]
         if plan.value is not None:
             raise
         raise InputError(
-            f"{plan.name} needs counts of twice the budget's {steps} steps where no threshold is given: {error}; or "
+            f"{plan.name} needs counts of twice the budget's {quantity(steps, 'step')} where no threshold is given: "
+            f"{error}; or "
             f"give one, as in {plan.name}@0.9"
         ) from None
 
@@ -120,7 +122,9 @@ def _in_step(asked: Sequence[Asked], works: Mapping[int, Search]) -> dict[int, t
                 found[place] = end.value, spent[place]
                 del wanted[place]
             except InputError as error:
-                raise InputError(f"{asked[place].plan.name} at {asked[place].steps} steps: {error}") from None
+                raise InputError(
+                    f"{asked[place].plan.name} at {quantity(asked[place].steps, 'step')}: {error}"
+                ) from None
     return found
 
 

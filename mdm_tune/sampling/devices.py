@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 
 __all__ = ["Devices", "RayDevices", "available_cpus", "devices_for", "in_words", "parse_devices"]
 
@@ -105,7 +106,7 @@ def parse_devices(text: str) -> Devices:
     there = _gpus()
     if (highest := max(numbers)) >= there:
         known = ", ".join(f"cuda:{number}" for number in range(there))
-        has = f"{there} CUDA device{'s' * (there != 1)}" if there else "no CUDA device, or a PyTorch without CUDA"
+        has = f"{quantity(there, 'CUDA device')}" if there else "no CUDA device, or a PyTorch without CUDA"
         raise InputError(f"devices: cuda:{highest} does not exist, this machine has {has}; give {known or 'cpu'}")
     return tuple(f"cuda:{number}" for number in numbers)
 
@@ -120,7 +121,7 @@ def _replicas(count: int) -> int:
         raise InputError(f"devices: cpu:N is N replicas on the CPU, at least 1, got cpu:{count}; give cpu or cpu:2")
     if count > (most := available_cpus()):
         raise InputError(
-            f"devices: cpu:{count} is more replicas than the {most} CPU{'s' * (most > 1)} that this process may use; "
+            f"devices: cpu:{count} is more replicas than the {quantity(most, 'CPU')} that this process may use; "
             f"give at most cpu:{most}"
         )
     return count

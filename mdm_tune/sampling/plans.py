@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.sampling.drawing import Drawing, Order, confidence, top
 
 __all__ = [
@@ -230,7 +231,7 @@ def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None
     if not whole or bool((counts < 0).any()):
         raise InputError(
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
-            f"for {rows} rows"
+            f"for {quantity(rows, 'row')}"
         )
     inside = [hidden if blocks is None else hidden & (blocks == block) for block in range(counts.shape[1])]
     masked = torch.stack([block.sum(1) for block in inside], dim=1)

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError, MissingInput, RunError
-from mdm_tune.messages import cut
+from mdm_tune.messages import cut, quantity
 from mdm_tune.sampling.actors import Actor, Failed, Make
 from mdm_tune.sampling.ahead import ahead
 from mdm_tune.sampling.cluster import connected, require_ray, started
@@ -215,8 +215,8 @@ class Replicas:
             raise InputError("--devices: the cluster has 0 CPUs, and replicas need at least 1; add nodes")
         if there < wanted:
             raise InputError(
-                f"--devices: the cluster has {there} {self._resource}{'s' * (there != 1)}, too few for "
-                f"{wanted} replicas; give ray:{there} or fewer, or add nodes"
+                f"--devices: the cluster has {quantity(there, self._resource)}, too few for "
+                f"{quantity(wanted, 'replica')}; give ray:{there} or fewer, or add nodes"
             )
         for _ in range(wanted):
             self._add_to_cluster()

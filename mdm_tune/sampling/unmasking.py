@@ -16,6 +16,7 @@ from torch import Tensor
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
+from mdm_tune.messages import quantity
 from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, log_probabilities, scattered
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, pace_of
 from mdm_tune.seeding import noise
@@ -210,7 +211,7 @@ def check_call(
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
     if len(seeds) != len(tokens):
-        raise InputError(f"there must be one seed per row, got {len(seeds)} for {len(tokens)} rows")
+        raise InputError(f"there must be one seed per row, got {len(seeds)} for {quantity(len(tokens), 'row')}")
     hidden = tokens == mask_id
     if reference is not None:
         _check_reference(reference[hidden], drawing, vocab_size)
