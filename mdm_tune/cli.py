@@ -95,7 +95,7 @@ Schedules = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flags:
     """What every command has, as it was given."""
 
@@ -177,7 +177,16 @@ def search(
         from mdm_tune.commands.dry_run import dry_run as price
         from mdm_tune.commands.search_run import search as tune
 
-        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        flags = Flags(
+            config=config,
+            overrides=overrides,
+            seed=seed,
+            output=output,
+            devices=devices,
+            ray_address=ray_address,
+            trust_code=trust_code,
+            run_generated_code=run_generated_code,
+        )
         loaded, used = flags.load(trials)
         if dry_run:
             record = price(loaded, used, flags.allow, notify=screen.on_event, since=since)
@@ -224,7 +233,16 @@ def evaluate(
         screen.say(f"mdm-tune evaluate {config}: loading")
         from mdm_tune.commands import runs
 
-        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        flags = Flags(
+            config=config,
+            overrides=overrides,
+            seed=seed,
+            output=output,
+            devices=devices,
+            ray_address=ray_address,
+            trust_code=trust_code,
+            run_generated_code=run_generated_code,
+        )
         loaded, used = flags.load()
         record = runs.evaluate(
             loaded,
@@ -266,7 +284,16 @@ def sample(
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands import runs
 
-        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        flags = Flags(
+            config=config,
+            overrides=overrides,
+            seed=seed,
+            output=output,
+            devices=devices,
+            ray_address=ray_address,
+            trust_code=trust_code,
+            run_generated_code=run_generated_code,
+        )
         loaded, used = flags.load()
         record = runs.sample(
             loaded,
@@ -304,7 +331,16 @@ def profile(
         screen.say(f"mdm-tune profile {config}: loading")
         from mdm_tune.commands.profile_run import profile as measure
 
-        flags = Flags(config, overrides, seed, output, devices, ray_address, trust_code, run_generated_code)
+        flags = Flags(
+            config=config,
+            overrides=overrides,
+            seed=seed,
+            output=output,
+            devices=devices,
+            ray_address=ray_address,
+            trust_code=trust_code,
+            run_generated_code=run_generated_code,
+        )
         loaded, used = flags.load()
         record = measure(loaded, steps or (), notify=screen.on_event, devices=used, allow=flags.allow)
         same = flags.words()
