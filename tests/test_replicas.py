@@ -287,6 +287,16 @@ def pids(pool: Replicas) -> list[int]:
     return [*pool.ask_each(_pid)]
 
 
+def test_replicas_have_the_priority_of_the_command(chains: Replicas) -> None:
+    """Ray's own choice would let every other program go first."""
+    chains.wait_until_ready()
+    assert chains.ask_each(_niceness) == [os.nice(0)] * 2
+
+
+def _niceness(denoiser: Denoiser, device: str) -> int:
+    return os.nice(0)
+
+
 def _pid(denoiser: Denoiser, device: str) -> int:
     return os.getpid()
 

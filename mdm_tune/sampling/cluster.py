@@ -35,6 +35,7 @@ STORE = 256 * 2**20  # bytes of shared memory for arrays that are under way; row
 QUIET = {  # of Ray's own processes and workers
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas name their GPU themselves
+    "RAY_worker_niceness": "0",  # replicas do the command's work; 15 would let every other program go first
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill replicas while other programs use the memory
 }
 OF_DRIVER = {  # of this process alone, and not of a Ray that it starts
