@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mdm_tune.cli import AsJson, ConfigFile, Devices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, reporting
+from mdm_tune.cli import AsJson, ConfigFile, OnDevices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, reporting
 from mdm_tune.console import Screen
 from mdm_tune.permissions import Permissions
 
@@ -44,7 +44,7 @@ def main(
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
-    devices: Devices = None,
+    devices: OnDevices = None,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -120,8 +120,8 @@ def test_bad_tokens_are_refused(law: Law) -> None:
     for bad, told in (
         (padded, "padding"),
         (too_large, "at most"),
-        (tokens[:, :-1], "positions"),
-        (tokens[0], "positions"),
+        (tokens[:, :-1], "positions?,"),
+        (tokens[0], "positions?,"),
     ):
         with pytest.raises(InputError, match=told):
             law(bad, wanted)
