@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +31,15 @@ Run = Callable[[BaseStorage], Any]  # a search on a storage; returns all of its 
 @pytest.fixture(autouse=True)
 def scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts a box can reach is always the same, and takes longer than all the rest here."""
-    scan = functools.cache(lambda sampler, steps, settings: tuning_scan(given(), steps, settings))
-    monkeypatch.setattr(tuning, "reachable_counts", lambda evaluator, *rest: scan(evaluator.sampler, *rest))
+    known: dict[str, Any] = {}
+
+    def scan(evaluator: Evaluator, steps: int, search: Any) -> Any:
+        place = f"{evaluator.sampler} {steps} {search}"
+        if place not in known:
+            known[place] = tuning_scan(given(), steps, search)
+        return known[place]
+
+    monkeypatch.setattr(tuning, "reachable_counts", scan)
 
 
 tuning_scan = reachable_counts
