@@ -32,6 +32,11 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def hears() -> None:
+    """A shell that starts the tests in the background has Ctrl-C ignored, and the command would take that over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(home: Path, *more: str) -> subprocess.Popen[str]:
     (home / "t").mkdir()
     words = ["search", str(ROOT / "configs" / "text.yaml"), "--devices", "cpu:2", "--output", str(home / "run"), *more]
@@ -45,6 +50,7 @@ def started(home: Path, *more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hears,  # noqa: PLW1509
     )
     BEGUN.append(process)
     return process
