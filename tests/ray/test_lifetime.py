@@ -114,7 +114,8 @@ def test_a_signal_ends_all_of_it(home: Path, how: str, moment: Callable[[Path], 
 def test_an_end_leaves_nothing(home: Path, fails: bool) -> None:
     """Stdout is one JSON object, also where a worker was killed; an error leaves it empty."""
     small = ("dataset.tune=40", "dataset.choose=40", "dataset.report=40", "sampler.batch=8", "search.trials=3")
-    process = started(home, "--json", "--quiet", *(word for each in small for word in ("--set", each)))
+    sizes = ("search.trials=50",) if fails else small  # enough work that it cannot end before the loss is seen
+    process = started(home, "--json", "--quiet", *(word for each in sizes for word in ("--set", each)))
     wait_for(lambda: working(home), process)
     titles = [
         (path.parent.name, path.read_bytes()) for path in Path("/proc").glob("[0-9]*/cmdline") if _mine(path, home)
