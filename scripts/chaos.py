@@ -89,13 +89,15 @@ class Event:
 @dataclass
 class Told:
     """What became of one disturbed search. thrown: phases of the events by kind. given: pieces given out, by key;
-    started: of these what replicas began with, at most; deaths: of replicas, as the driver saw them; back: pieces that
+    started: of these what replicas began with, at most; killed: processes of replicas that were seen to end; deaths: of
+    replicas, as the driver saw them, which sees none that was started again before its next piece; back: pieces that
     these had.
     """
 
     thrown: list[tuple[str, str]] = field(default_factory=list)
     given: Counter[str] = field(default_factory=Counter)
     started: Counter[str] = field(default_factory=Counter)
+    killed: int = 0
     deaths: int = 0
     back: int = 0
     seconds: float = 0.0
@@ -327,6 +329,7 @@ class Storm:
             victim = nodes.replicas()[self.stopped[self.keys[event.at]]]
             os.kill(victim, signal.SIGKILL)
             until(lambda: not runs(victim), "a replica to end")
+            self.told.killed += 1
         elif event.kind == "replica":
             there = [*until(nodes.replicas, "a replica to kill").values()]
             os.kill(there[int(event.chance * len(there))], signal.SIGKILL)

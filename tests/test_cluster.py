@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -151,26 +152,44 @@ def test_one_device_needs_no_ray(tmp_path: Path) -> None:
 
 
 def test_what_uses_a_folder_ends_with_it(tmp_path: Path) -> None:
-    """Also where the parent of the keeper was killed; another process, and one that is spared, go on."""
+    """Also what has not opened a file there yet; another process, and one that is spared, go on."""
     folder, other = tmp_path / "ray", tmp_path / "rays"
     folder.mkdir()
     other.mkdir()
-    hold = "import sys, time; file = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"
+    opens, will = "file = open(sys.argv[1], 'w')", "0"
     held = []
-    for file in (folder / "a", folder / "b", other / "c"):
-        process = subprocess.Popen([sys.executable, "-S", "-c", hold, str(file)], stdout=subprocess.PIPE)
+    for file, first in ((folder / "a", opens), (folder / "b", opens), (other / "c", opens), (folder / "d", will)):
+        code = f"import sys, time; {first}; print(flush=True); time.sleep(60)"
+        process = subprocess.Popen([sys.executable, "-S", "-c", code, str(file)], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         held.append(process)
     try:
         keeper.end(folder, {held[1].pid})
-        assert held[0].wait(10) == -9
+        assert held[0].wait(10) == held[3].wait(10) == -9
         assert not folder.exists()
-        assert [process.poll() for process in held[1:]] == [None, None]
+        assert [process.poll() for process in held[1:3]] == [None, None]
     finally:
         for process in held:
             process.kill()
             process.communicate()
+
+
+def test_a_folder_that_somebody_still_wrote_to_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process does that Ray was just starting: it is seen after the folder was removed for the first time."""
+    folder = tmp_path / "ray"
+    folder.mkdir()
+    remove, removed = shutil.rmtree, []
+
+    def and_write(path: Path, *, ignore_errors: bool) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        removed.append(path)
+        if len(removed) < 3:
+            path.mkdir()
+
+    monkeypatch.setattr("shutil.rmtree", and_write)
+    keeper.end(folder)
+    assert len(removed) == 3 and not folder.exists()
 
 
 @pytest.mark.parametrize("killed", [True, False])
