@@ -24,6 +24,7 @@ from mdm_tune.denoisers.loaded import Loaded
 from mdm_tune.digests import short_digest
 from mdm_tune.errors import InputError
 from mdm_tune.evaluation import Evaluator
+from mdm_tune.filling import CodeFiller, PoolFiller
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.metrics.reported import Mauve, text_metrics
@@ -115,8 +116,8 @@ def opened(
     make = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
     on_cpus = law_of(run.model) is not None
     with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus, say=say) as replicas:
-        run.evaluator.pool = replicas
-        yield run
+        filler = PoolFiller(replicas, shown_by=run.evaluator.denoiser)
+        yield replace(run, evaluator=replace(run.evaluator, fill_with=filler))
 
 
 def _check_law(run: Run, devices: Sequence[str]) -> None:
@@ -137,8 +138,8 @@ def _with_own_code(config: Config, target: str, devices: Devices, allow: Permiss
     run, options = build(config, allow, devices[0]), config.sampler.options
     denoiser = run.evaluator.denoiser
     code = load_external(target, denoiser, trust_code=allow.trust_code, options=options, device=devices[0])
-    run.evaluator.unmask = code.unmask
-    return replace(run, code=code.fingerprint)
+    filler = CodeFiller(code, run.evaluator.pool)
+    return replace(run, code=code.fingerprint, evaluator=replace(run.evaluator, fill_with=filler))
 
 
 def _denoiser_on(
@@ -176,10 +177,16 @@ def build(
     sampler = Sampler(config.sampler, model.codec.end_tokens, lengths[0])
     metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
     check_data(config, metric, dataset)
+    denoiser = _guided(model.denoiser, config, length, _closing(dataset))
     evaluator = Evaluator(
-        _guided(model.denoiser, config, length, _closing(dataset)), length, sampler, metric, dataset, lengths
+        denoiser=denoiser,
+        length=length,
+        sampler=sampler,
+        metric=metric,
+        dataset=dataset,
+        block_lengths=lengths,
+        fill_with=PoolFiller(Here(denoiser, device)),
     )
-    evaluator.pool = Here(evaluator.denoiser, device)
     return Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
 
 

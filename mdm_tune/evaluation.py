@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,16 +16,19 @@ from mdm_tune.counts import beta_grids, counts_of_grids
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.errors import InputError
+from mdm_tune.filling import Filler, PoolFiller, Rows
 from mdm_tune.labels import Label
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Call, Here, Pool, answers_of, filling
+from mdm_tune.sampling.pieces import Here, Pool
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 from mdm_tune.schedules import Schedule
-from mdm_tune.settings import Sampler, Setting, plan_of
+from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import CONFIDENCE, Bounds, Estimate, constant, estimate, grouped
 
-__all__ = ["Cost", "Evaluator", "Measured", "Rows", "Scores", "difference"]
+__all__ = ["Cost", "Evaluator", "Measured", "Pace", "ScoreBook", "Scores", "difference"]
+
+LATEST = 8  # pieces of work that say how fast the machine is now
 
 Values = NDArray[np.float64]
 
@@ -76,22 +77,6 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows to be filled: every row of start (rows, length) by the first setting, then by the next, in common batches.
-
-    All settings have the same blocks. reference: as ``unmask`` has it, of each row of start. plan, drawing: in place of
-    those of the settings, which then say the blocks.
-    """
-
-    settings: Sequence[Setting]
-    start: Tensor
-    seeds: NDArray[np.uint64]
-    reference: Tensor | None = None
-    plan: Plan | None = None
-    drawing: Drawing | None = None
-
-
-@dataclass(frozen=True)
 class Measured:
     """A setting that is measured on a split. plan, drawing: as in ``Rows``."""
 
@@ -101,35 +86,95 @@ class Measured:
     drawing: Drawing | None = None
 
 
+class ScoreBook:
+    """What was scored, so that the same counts are scored once on a split; it has the values of whole splits, and those
+    of the first examples of one.
+    """
+
+    def __init__(self) -> None:
+        self._whole: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
+        self._first: dict[tuple[Use, tuple[float, ...]], Values] = {}
+
+    def whole(self, setting: Setting, use: Use | None) -> Scores | None:
+        """The scores on a split of what has the setting's counts; use: None where values are exact."""
+        return self._whole.get((use, setting.key))
+
+    def keep_whole(self, scores: Scores) -> None:
+        self._whole[scores.use, scores.setting.key] = scores
+
+    def first(self, setting: Setting, use: Use) -> Values:
+        """The values on the first examples of a split, in their random order; (0,) where there are none."""
+        return self._first.get((use, setting.key), np.empty(0))
+
+    def keep_first(self, setting: Setting, use: Use, values: Values) -> None:
+        """Keep values of the first examples, unless those of as many are known."""
+        if len(values) > len(self.first(setting, use)):
+            self._first[use, setting.key] = values
+
+
+class Pace:
+    """How long denoiser calls take, with the scoring of what they gave. now: the clock, in seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.now = now
+        self._calls, self._seconds = 0.0, 0.0
+        self._latest: deque[tuple[float, float]] = deque(maxlen=LATEST)
+
+    def add(self, calls: float, seconds: float) -> None:
+        """A piece of work: its denoiser calls, summed over examples, and what it took."""
+        self._latest.append((calls, seconds))
+        self._calls, self._seconds = self._calls + calls, self._seconds + seconds
+
+    @property
+    def per_call(self) -> float:
+        """Seconds: of the latest pieces of work or of all so far, whichever were slower; 0 before the first."""
+        if not self._calls:
+            return 0.0
+        calls = sum(calls for calls, _ in self._latest)
+        seconds = sum(seconds for _, seconds in self._latest)
+        return max(seconds / calls, self._seconds / self._calls)
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluator:
     """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
 
-    length: positions to fill. dataset: None only with an exact metric. pool: what fills the rows, in pieces; this
-    process with the denoiser unless it is set. unmask: replaces the pool where code of the user's own fills the rows,
-    with the parameters of ``sampling.unmask`` but the denoiser. clocked(calls, seconds): told what denoiser calls,
-    summed over examples, took with the scoring of what they gave; an exact value counts as one call. block_lengths:
-    those that are compared, the sampler's own the first; schedules get their settings at the sampler's. shares: how
-    steps are shared out among blocks, by block length, where a profile says so.
+    It never changes. What becomes known later is given to another one, by ``dataclasses.replace``, which shares the
+    book of scores and the pace.
+
+    length: positions to fill. dataset: None only with an exact metric. block_lengths: those that are compared, the
+    sampler's own the first; () for the sampler's own alone. Schedules get their settings at the sampler's. several:
+    whether labels have to say the blocks. fill_with: what fills the rows; None for the denoiser, in this process.
+    shares: how steps are shared out among blocks, by block length, where a profile says so. book: what is remembered.
+    pace: learns what scoring takes; an exact value counts as one call.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        length: int,
-        sampler: Sampler,
-        metric: ExactMetric | SampleMetric,
-        dataset: Dataset | None,
-        block_lengths: Sequence[int | None] = (),
-    ) -> None:
-        self.denoiser, self.length, self.sampler, self.metric, self.dataset = denoiser, length, sampler, metric, dataset
-        self.block_lengths = tuple(block_lengths) or (sampler.block_length,)
-        self.several = len(self.block_lengths) > 1  # so that labels have to say which
-        self.shares: dict[int | None, Share] = {}
-        self.pool: Pool = Here(denoiser)
-        self.unmask: Callable[..., Unmasked] | None = None
-        self.clocked: Callable[[float, float], None] = lambda calls, seconds: None
-        self.record: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
-        self.begun: dict[tuple[Use, tuple[float, ...]], Values] = {}  # values on the first examples of a split
+    denoiser: Denoiser
+    length: int
+    sampler: Sampler
+    metric: ExactMetric | SampleMetric
+    dataset: Dataset | None
+    block_lengths: tuple[int | None, ...] = ()
+    several: bool = False
+    fill_with: Filler | None = None
+    shares: Mapping[int | None, Share] = field(default_factory=dict)
+    book: ScoreBook = field(default_factory=ScoreBook)
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        lengths = self.block_lengths or (self.sampler.block_length,)
+        object.__setattr__(self, "block_lengths", lengths)
+        object.__setattr__(self, "several", self.several or len(lengths) > 1)
+
+    @property
+    def filler(self) -> Filler:
+        """What fills the rows."""
+        return self.fill_with or PoolFiller(Here(self.denoiser))
+
+    @property
+    def pool(self) -> Pool:
+        """What is asked for predictions, and how many pieces it works on at the same time."""
+        return self.filler.pool
 
     @property
     def exact(self) -> bool:
@@ -143,12 +188,11 @@ class Evaluator:
         return Cost(rows, rows * self.length)
 
     def at(self, block_length: int | None) -> Evaluator:
-        """The same evaluator with the same record, for one block length."""
+        """An evaluator with the same book, for one block length."""
         if self.block_lengths == (block_length,):
             return self
-        found = copy.copy(self)
-        found.sampler, found.block_lengths = replace(self.sampler, block_length=block_length), (block_length,)
-        return found
+        sampler = replace(self.sampler, block_length=block_length)
+        return replace(self, sampler=sampler, block_lengths=(block_length,))
 
     def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
         """The schedule at this budget under the evaluator's sampler."""
@@ -225,27 +269,28 @@ class Evaluator:
         )
 
     def score(self, setting: Setting, use: Use) -> Scores:
-        """The setting's scores on a split; from the record at no cost where its counts were scored before."""
-        key = (None if self.exact else use, setting.key)
-        if key in self.record:
-            return replace(self.record[key], setting=setting, cost=Cost())
-        self.record[key] = found = self._compute(setting) if self.exact else self.measure_on(setting, self.split(use))
+        """The setting's scores on a split; from the book at no cost where its counts were scored before."""
+        known = self.book.whole(setting, None if self.exact else use)
+        if known is not None:
+            return replace(known, setting=setting, cost=Cost())
+        found = self._compute(setting) if self.exact else self.measure_on(setting, self.split(use))
+        self.book.keep_whole(found)
         return found
 
     def _compute(self, setting: Setting) -> Scores:
         assert isinstance(self.metric, ExactMetric)
-        start = time.monotonic()
+        start = self.pace.now()
         if setting.counts is not None:
             value = self.metric.fixed(setting.counts, setting.block_length)
         else:
             value = self.metric.ancestral(np.array(setting.alphas))
-        seconds = time.monotonic() - start
-        self.clocked(1.0, seconds)
+        seconds = self.pace.now() - start
+        self.pace.add(1.0, seconds)
         return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(seconds=seconds))
 
     def answered(self, setting: Setting, use: Use) -> int:
         """On how many examples ``together`` has scored the setting already."""
-        return len(self.begun.get((use, setting.key), ()))
+        return len(self.book.first(setting, use))
 
     def together(self, settings: Sequence[Setting], use: Use, examples: int) -> tuple[list[Values], Cost]:
         """Values (examples,) of each setting on the first examples of a split, their rows in common denoiser batches.
@@ -254,8 +299,8 @@ class Evaluator:
         an earlier call gave are not computed again.
         """
         assert not isinstance(self.metric, ExactMetric)  # as in measure_on
-        began, split, metric = time.monotonic(), self.split(use).shuffled(), self.metric
-        known = {s.key: self.begun.get((use, s.key), np.empty(0)) for s in settings}
+        began, split, metric = self.pace.now(), self.split(use).shuffled(), self.metric
+        known = {s.key: self.book.first(s, use) for s in settings}
         cost, parts, lacking = Cost(), list[Split](), list[list[Setting]]()
         for first in sorted({len(values) for values in known.values()} - {*range(examples, len(split.ids) + 1)}):
             parts.append(split.part(first, examples))
@@ -274,12 +319,12 @@ class Evaluator:
             for place, setting in enumerate(some):
                 values = metric.values(_rows(result, place * len(part.ids), len(part.ids)), part)
                 known[setting.key] = np.concatenate([known[setting.key], values])
-                self.begun[use, setting.key] = known[setting.key]
+                self.book.keep_first(setting, use, known[setting.key])
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
             calls += float(result.nfe.sum())
-        cost += Cost(seconds=time.monotonic() - began)
+        cost += Cost(seconds=self.pace.now() - began)
         if calls:
-            self.clocked(calls, cost.seconds)
+            self.pace.add(calls, cost.seconds)
         return [known[s.key][:examples] for s in settings], cost
 
     def fill(
@@ -294,46 +339,11 @@ class Evaluator:
         return next(self.fill_each([Rows(settings=settings, start=start, seeds=seeds, reference=reference)], on_step))
 
     def fill_each(self, wanted: Iterable[Rows], on_step: Callable[[Step], None] | None = None) -> Iterator[Unmasked]:
-        """The results in this order, each as soon as it is there; the next are filled where devices are free.
-
-        on_step: shown the steps of the first rows, which this process then fills.
-        """
-        if self.unmask is not None:
-            for rows in wanted:
-                tokens, plan, options = self._parameters(rows)
-                yield self.unmask(tokens, plan, **options)
-            return
-        shown = on_step is not None and not isinstance(self.pool, Here)
-        pool = Here(self.denoiser) if shown else self.pool
-        yield from answers_of(pool, (self._call(pool, rows, on_step) for rows in wanted))
-
-    def _call(self, pool: Pool, rows: Rows, on_step: Callable[[Step], None] | None) -> Call[Unmasked]:
-        """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
-        tokens, plan, options = self._parameters(rows)
-        mixed = torch.arange(len(tokens)).view(-1, len(rows.start)).T.flatten()
-        options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
-        options["seeds"] = options["seeds"][mixed.numpy()]
-        mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
-        found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
-        back = mixed.argsort()
-        return Call(found.tasks, lambda answers: _ordered(found.joined(answers), back))
-
-    def _parameters(self, wanted: Rows) -> tuple[Tensor, Plan, dict[str, Any]]:
-        """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
-        size, copies = wanted.settings[0].block_length, len(wanted.settings)
-        hidden = wanted.start == self.denoiser.mask_id
-        plan = wanted.plan or plan_of(wanted.settings, hidden.sum(1), self.sampler)
-        options = {
-            "seeds": np.tile(wanted.seeds, copies),
-            "drawing": wanted.drawing or self.sampler.drawing,
-            "blocks": None if size is None else ((hidden.cumsum(1) - 1) // size).repeat(copies, 1),
-            "batch": self.sampler.section.batch,
-            "reference": None if wanted.reference is None else wanted.reference.repeat(copies, 1),
-        }
-        return wanted.start.repeat(copies, 1), plan, options
+        """The results in this order, each as soon as it is there; see ``Filler.fill_each``."""
+        return self.filler.fill_each(wanted, self.sampler, on_step)
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
-        """Scores on any split by a sample metric, neither looked up in the record nor added to it."""
+        """Scores on any split by a sample metric, neither looked up in the book nor added to it."""
         return next(self.measure_each([Measured(setting, split)]))
 
     def measure_each(self, wanted: Sequence[Measured]) -> Iterator[Scores]:
@@ -342,7 +352,7 @@ class Evaluator:
         The seconds of each are those since the one before it, so that all together are those of the whole.
         """
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
-        start, priced = time.monotonic(), self.metric.reference
+        start, priced = self.pace.now(), self.metric.reference
         results = self.fill_each(
             Rows(
                 settings=[each.setting],
@@ -356,15 +366,15 @@ class Evaluator:
         )
         for each, result in zip(wanted, results, strict=True):
             yield self._scores(each, result, start)
-            start = time.monotonic()
+            start = self.pace.now()
 
     def _scores(self, measured: Measured, result: Unmasked, start: float) -> Scores:
         assert not isinstance(self.metric, ExactMetric)
         setting, split = measured.setting, measured.split
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
         value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
-        cost = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - start)
-        self.clocked(float(calls.sum()), cost.seconds)
+        cost = Cost(result.denoiser_rows, result.denoiser_tokens, self.pace.now() - start)
+        self.pace.add(float(calls.sum()), cost.seconds)
         own = calls if measured.plan is not None or np.ptp(calls) else None
         return Scores(
             setting=setting,
@@ -400,19 +410,6 @@ def difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) ->
         span = float(np.ptp([first.values, second.values]))
         bounds = (-span, span)
     return estimate(differences, confidence, bounds, first.groups)
-
-
-def _ordered(result: Unmasked, order: Tensor) -> Unmasked:
-    """The result with its rows in this order."""
-    nll, bad = (None if each is None else each[order] for each in (result.nll, result.impossible))
-    return Unmasked(
-        tokens=result.tokens[order],
-        nll=nll,
-        nfe=result.nfe[order],
-        denoiser_rows=result.denoiser_rows,
-        denoiser_tokens=result.denoiser_tokens,
-        impossible=bad,
-    )
 
 
 def _rows(result: Unmasked, first: int, count: int) -> Unmasked:

@@ -121,7 +121,8 @@ def text_profiles(work: Path, order: str, metric: str) -> Profiles:
     changes += [f"sampler.steps=[{listed(STEPS)}]", "sampler.block_steps=tuned", "profile.examples=256"]
     changes += [f"dataset.{use}={size}" for use, size in DATA.items()]
     run = build(load_config(CONFIG, changes, output=str(work)))
-    (found,) = profiles_of(run, RunFolder(work), lambda event: None).values()
+    _, by_length = profiles_of(run, RunFolder(work), lambda event: None)
+    (found,) = by_length.values()
     return found
 
 
@@ -138,8 +139,8 @@ def random_order(profiles: Profiles) -> Iterator[str]:
     for steps in (*STEPS, *UNEVEN):
         prices = []
         for share in (even_shares, profiles.steps_of_blocks):
-            evaluator.shares[SIZE] = share
-            prices.append(unseen.prices(weights_of(evaluator.setting(profiles.chooser.best_beta(steps, share), steps))))
+            shared = replace(evaluator, shares={SIZE: share})
+            prices.append(unseen.prices(weights_of(shared.setting(profiles.chooser.best_beta(steps, share), steps))))
         shares = " -> ".join(listed(share(steps, LENGTH, SIZE)) for share in (even_shares, profiles.steps_of_blocks))
         values = [estimate(each) for each in prices]
         yield compared("random", "NELBO, nats", steps, shares, values, estimate(prices[1] - prices[0]))
@@ -150,8 +151,8 @@ def confidence_order(profiles: Profiles) -> Iterator[str]:
     for steps in STEPS:
         scores = []
         for share in (equal_shares, profiles.steps_of_blocks):
-            evaluator.shares[SIZE] = share
-            scores.append(evaluator.score(evaluator.setting(Linear(), steps), "report"))
+            shared = replace(evaluator, shares={SIZE: share})
+            scores.append(shared.score(shared.setting(Linear(), steps), "report"))
         shares = listed(profiles.steps_of_blocks(steps, LENGTH, SIZE))
         values = [each.estimate for each in scores]
         yield compared("confidence", "spelling", steps, shares, values, difference(scores[1], scores[0]))

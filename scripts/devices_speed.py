@@ -45,6 +45,7 @@ from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.filling import PoolFiller
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.profile.measuring import measure
 from mdm_tune.sampling import replicas as module
@@ -122,9 +123,8 @@ class Surprise:
 
 def evaluator_of(pool: Pool, sizes: dict[Use, int]) -> Evaluator:
     sampler = Sampler(SamplerConfig(steps=(1,), order="confidence", batch=BATCH))
-    found = Evaluator(Sleeper(0.0), LAW.length, sampler, Surprise(), law_dataset(LAW, sizes, root=0))
-    found.pool = pool
-    return found
+    dataset = law_dataset(LAW, sizes, root=0)
+    return Evaluator(Sleeper(0.0), LAW.length, sampler, Surprise(), dataset, fill_with=PoolFiller(pool))
 
 
 @contextmanager

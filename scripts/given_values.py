@@ -18,8 +18,10 @@ from torch import Tensor
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator, Rows
+from mdm_tune.evaluation import Evaluator
+from mdm_tune.filling import Rows
 from mdm_tune.metrics.quality import SHARE, Direction
+from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Linear
 from mdm_tune.settings import Sampler, Setting
@@ -36,7 +38,7 @@ Draw = Callable[[np.random.Generator, float, Values], Values]
 
 @dataclass(frozen=True)
 class GivenMetric:
-    """Reads the values that ``GivenValues`` wrote."""
+    """Reads the values that a ``GivenFiller`` wrote."""
 
     bounds: Bounds | None = None
     direction: Direction = "maximize"
@@ -80,26 +82,28 @@ class GivenProblem:
 
     def evaluator(self, root: int, sizes: dict[Use, int] | None = None) -> Evaluator:
         """Examples and noise of their own for every root."""
-        return GivenValues(self, root, self.sizes if sizes is None else sizes)
-
-
-class GivenValues(Evaluator):
-    """Values by a problem's rule in place of a denoiser."""
-
-    def __init__(self, problem: GivenProblem, root: int, sizes: dict[Use, int]) -> None:
-        dataset = law_dataset(LAW, sizes, root)
-        if problem.prompts:
+        dataset = law_dataset(LAW, self.sizes if sizes is None else sizes, root)
+        if self.prompts:
             splits = {use: replace(split, groups=_prompts(len(split.ids))) for use, split in dataset.splits.items()}
             dataset = Dataset(splits, dataset.codec)
-        super().__init__(LAW, LAW.length, SAMPLER, problem.metric, dataset)
-        self.problem, self.root = problem, root
+        return Evaluator(LAW, LAW.length, SAMPLER, self.metric, dataset, fill_with=GivenFiller(self, root, dataset))
+
+
+class GivenFiller:
+    """Values by a problem's rule in place of a denoiser."""
+
+    shows_steps = False
+
+    def __init__(self, problem: GivenProblem, root: int, dataset: Dataset) -> None:
+        self.problem, self.root, self.pool = problem, root, Here(LAW)
+        self.sizes = {use: len(split.ids) for use, split in dataset.splits.items()}
         self.place = {
             seed: (use, number)
             for use, split in dataset.splits.items()
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill_each(self, wanted: Iterable[Rows], on_step: Any = None) -> Iterator[Unmasked]:
+    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
         for rows in wanted:
             yield self.given(rows.settings, rows.start, rows.seeds)
 
@@ -115,15 +119,15 @@ class GivenValues(Evaluator):
             nll=torch.from_numpy(found),
             nfe=nfe,
             denoiser_rows=rows,
-            denoiser_tokens=rows * self.length,
+            denoiser_tokens=rows * LAW.length,
         )
 
     def values(self, setting: Setting, use: Use) -> Values:
         """Of all examples of a split, always the same."""
-        size, address = len(self.split(use).ids), [self.root, USES.index(use)]
+        size, address = self.sizes[use], [self.root, USES.index(use)]
         base = np.random.default_rng(address).random(size)
-        base = 4 * (base - 0.5) if self.metric.bounds is None else (base < 0.5).astype(float)
-        if setting.key == self.setting(Linear(), setting.steps).key:
+        base = 4 * (base - 0.5) if self.problem.metric.bounds is None else (base < 0.5).astype(float)
+        if setting.key == Setting.of(Linear(), setting.steps, LAW.length, SAMPLER).key:
             return base
         own = np.random.default_rng([*address, *map(int, setting.key)])
         return base + self.problem.draw(own, self.problem.gain(setting.counts or ()), base)

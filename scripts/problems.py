@@ -9,7 +9,7 @@ best is known and a search costs no time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from math import comb
 from pathlib import Path
@@ -54,7 +54,7 @@ class Problem:
     """One thing to tune. evaluator: of a seed, with its tune examples. regret: relative to the best true value."""
 
     steps: int
-    evaluator: Callable[[int], Evaluator]
+    evaluator: Callable[[int], Memo]
     regret: Callable[[Setting], float]
     judged: str
 
@@ -116,22 +116,23 @@ class Legal:
         return None
 
 
+@dataclass(frozen=True, eq=False)
 class Memo(Evaluator):
     """An evaluator that answers again at no time what it drew before, and counts its rows as if it drew them anew.
 
     Rows are calls x examples: small laws have many rows alike, which are computed once; long texts hardly have any.
     """
 
-    known: dict[tuple[Any, int, int], Values]
+    known: dict[tuple[Any, int, int], Values] = field(default_factory=dict)
 
     def together(self, settings: Sequence[Setting], use: Use, examples: int) -> tuple[list[Values], Cost]:
         found, rows = [], 0
         for setting in settings:
-            mine = self.begun.get((use, setting.key), np.empty(0))
+            mine = self.book.first(setting, use)
             if len(mine) < examples:
                 rows += round(setting.nfe) * (examples - len(mine))
                 mine = np.concatenate([mine, *self.drawn(setting, use, len(mine), examples)])
-                self.begun[use, setting.key] = mine
+                self.book.keep_first(setting, use, mine)
             found.append(mine[:examples])
         return found, Cost(rows, rows * self.length)
 
@@ -150,10 +151,11 @@ class Memo(Evaluator):
                 yield self.known[place]
 
 
+@dataclass(frozen=True, eq=False)
 class Replay(Memo):
     """Scores from a table (examples,) per count vector; schedules stand for their nearest lattice point."""
 
-    table: dict[tuple[float, ...], Values]
+    table: dict[tuple[float, ...], Values] = field(default_factory=dict)
 
     def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
         return super().setting(on_lattice(schedule), steps, label)
@@ -190,7 +192,7 @@ def law_problem(
     sampler = Sampler(SamplerConfig(steps=(1,), order=order, temperature=temperature, batch=4096))
     sizes: dict[Use, int] = {"tune": tune, "choose": 8, "report": 8}
 
-    def make(seed: int) -> Evaluator:
+    def make(seed: int) -> Memo:
         return Memo(law, law.length, sampler, metric, law_dataset(law, sizes, 1000 + seed))
 
     judge = make(0)
@@ -294,12 +296,12 @@ def text(order: Any, metric: str, work: Path) -> Problem:
     if metric != "spelling":  # a likelihood is judged above what one token a step loses
         floor = float(whole.measure_on(whole.setting(Beta(0.5, 0.5), 64), data.splits["report"]).estimate.value)
 
-    def make(seed: int) -> Evaluator:
+    def make(seed: int) -> Memo:
         rows = slice(TEXT_TUNE * seed, TEXT_TUNE * (seed + 1))
         split = data.splits["tune"].part(rows.start, rows.stop)
-        found = Replay(model, model.length, sampler, scored, Dataset({**data.splits, "tune": split}, data.codec))
-        found.table = {key: values[rows] for key, values in zip(settings, tune, strict=True)}
-        return found
+        own = Dataset({**data.splits, "tune": split}, data.codec)
+        table = {key: values[rows] for key, values in zip(settings, tune, strict=True)}
+        return Replay(model, model.length, sampler, scored, own, table=table)
 
     regret = lambda setting: (best - sign * truth[setting.key]) / abs(best + floor)  # noqa: E731
     return Problem(steps=TEXT_STEPS, evaluator=make, regret=regret, judged=f"{metric}, {TEXT_JUDGE} unseen examples")

@@ -17,12 +17,13 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import optuna
-from problems import BOX, EXAMPLES, SEEDS, Problem, problems
+from problems import BOX, EXAMPLES, SEEDS, Problem, Values, problems
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation import Evaluator
@@ -72,12 +73,10 @@ PROFILE = "profile alone"
 
 def run(problem: Problem, seed: int) -> Iterator[tuple[str, Path_]]:
     """Every way's incumbents on one seed's examples."""
-    known: dict[object, object] = {}
+    known: dict[tuple[Any, int, int], Values] = {}  # what one way has drawn, the next is answered at no time
 
     def evaluator() -> Evaluator:
-        found = problem.evaluator(seed)
-        found.known = known  # type: ignore[attr-defined]  # what one way has drawn, the next is answered at no time
-        return found
+        return replace(problem.evaluator(seed), known=known)
 
     points, spent = profile(problem, evaluator())
     yield PROFILE, [(spent, problem.regret(evaluator().setting(points[0], problem.steps)))]

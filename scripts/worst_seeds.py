@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,11 @@ class Losses:
         return (self.sums[:, starts, stops] - self.sums[:, starts, starts]).sum(1)
 
 
+@dataclass(frozen=True, eq=False)
 class Tabled(Memo):
     """An evaluator whose tune values come from a function of the counts."""
 
-    values: Callable[[Key], Floats]
+    values: Callable[[Key], Floats] = lambda key: np.empty(0)
 
     def drawn(self, setting: Setting, use: Use, first: int, stop: int) -> Iterator[Floats]:
         yield self.values(setting.key)[first:stop]
@@ -143,9 +144,7 @@ class Bench:
 
     def evaluator(self, sizes: dict[Use, int], values: Callable[[Key], Floats]) -> Tabled:
         model, dataset = self.model, law_dataset(self.model.denoiser, sizes, 1000 + self.seed)  # type: ignore[arg-type]
-        found = Tabled(model.denoiser, model.length, model.sampler, model.metric, dataset)
-        found.values = values
-        return found
+        return Tabled(model.denoiser, model.length, model.sampler, model.metric, dataset, values=values)
 
     def search(
         self, way: Way, start: Sequence[Beta], rows: int, values: Callable[[Key], Floats], tune: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.datasets.splits import Split, Use, law_dataset
+from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator, Rows
+from mdm_tune.evaluation import Evaluator, Pace
+from mdm_tune.filling import Filler, Rows
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
+from mdm_tune.sampling.pieces import Here, Pool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import Event, search_budget
 from mdm_tune.search.confirmation import Budget
@@ -29,7 +31,7 @@ from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import Guide
 from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.tuning import TrialDone, Tuned, tune
-from mdm_tune.settings import Setting
+from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
 from tests.helpers import CountingDenoiser, resampled, sampler_of
 
@@ -60,7 +62,7 @@ def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[E
 
 @dataclass(frozen=True)
 class GivenMetric:
-    """Reads the values that ``Given`` wrote; diversity: by the first token of a row."""
+    """Reads the values that a ``GivenFiller`` wrote; diversity: by the first token of a row."""
 
     direction: Direction
     diverse: Callable[[int], float] | None = None
@@ -82,27 +84,21 @@ class GivenMetric:
         return None
 
 
-class Given(Evaluator):
+class GivenFiller:
     """Values by a rule in place of a denoiser: rule(setting, split, examples) gives one each; a row is one a step."""
 
-    def __init__(
-        self,
-        rule: Rule,
-        sizes: Mapping[Use, int] = SIZES,
-        direction: Direction = "minimize",
-        diverse: Callable[[int], float] | None = None,
-        token: Callable[[Setting], int] = lambda setting: 0,
-    ) -> None:
-        super().__init__(SHORT, 16, FIXED, GivenMetric(direction, diverse), law_dataset(SHORT, dict(sizes), root=0))
-        assert self.dataset is not None
+    shows_steps = False
+
+    def __init__(self, rule: Rule, dataset: Dataset, token: Callable[[Setting], int]) -> None:
         self.rule, self.token, self.rows = rule, token, 0
+        self.pool = Here(SHORT)
         self.example = {
             seed: (use, number)
-            for use, split in self.dataset.splits.items()
+            for use, split in dataset.splits.items()
             for number, seed in enumerate(split.seeds.tolist())
         }
 
-    def fill_each(self, wanted: Iterable[Rows], on_step: Any = None) -> Iterator[Unmasked]:
+    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
         for rows in wanted:
             yield self.given(rows.settings, rows.start, rows.seeds)
 
@@ -116,8 +112,58 @@ class Given(Evaluator):
         self.rows += rows
         nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
         return Unmasked(
-            tokens=tokens, nll=torch.from_numpy(found), nfe=nfe, denoiser_rows=rows, denoiser_tokens=rows * self.length
+            tokens=tokens, nll=torch.from_numpy(found), nfe=nfe, denoiser_rows=rows, denoiser_tokens=rows * SHORT.length
         )
+
+
+class Given(Evaluator):
+    """Scores what a ``GivenFiller`` gives."""
+
+    @classmethod
+    def by(
+        cls,
+        rule: Rule,
+        sizes: Mapping[Use, int] = SIZES,
+        direction: Direction = "minimize",
+        diverse: Callable[[int], float] | None = None,
+        token: Callable[[Setting], int] = lambda setting: 0,
+        filler: Callable[..., GivenFiller] = GivenFiller,
+    ) -> Given:
+        dataset = law_dataset(SHORT, dict(sizes), root=0)
+        filled = filler(rule, dataset, token)
+        return cls(SHORT, SHORT.length, FIXED, GivenMetric(direction, diverse), dataset, fill_with=filled)
+
+    @property
+    def rows(self) -> int:
+        """Rows that were filled so far, whoever asked for them."""
+        assert isinstance(self.fill_with, GivenFiller)
+        return self.fill_with.rows
+
+
+@dataclass(frozen=True)
+class TimedFiller:
+    """Fills rows as another does; take: what goes on meanwhile, as on a clock."""
+
+    inner: Filler
+    take: Callable[[Unmasked], None]
+
+    @property
+    def pool(self) -> Pool:
+        return self.inner.pool
+
+    @property
+    def shows_steps(self) -> bool:
+        return self.inner.shows_steps
+
+    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
+        for found in self.inner.fill_each(wanted, sampler, on_step):
+            self.take(found)
+            yield found
+
+
+def timed(evaluator: Evaluator, take: Callable[[Unmasked], None], clock: Callable[[], float]) -> Evaluator:
+    """The evaluator by this clock, on which rows take as long as ``take`` sets it on."""
+    return replace(evaluator, fill_with=TimedFiller(evaluator.filler, take), pace=Pace(clock))
 
 
 def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float = 1.0) -> Values:

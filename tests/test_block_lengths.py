@@ -47,7 +47,7 @@ def test_a_setting_says_its_blocks_and_is_scored_in_them_by_any_view() -> None:
         pytest.approx(order_kl(CHAIN.profile(size), CHAIN.entropy(), (3, 3, 3, 3)), abs=1e-12) for size in SIZES
     ]
     assert len({round(value, 6) for value in values}) == 3
-    assert len(whole.record) == 3 and exact((3,)).setting(Linear(), 4).label == "linear"
+    assert len(whole.book._whole) == 3 and exact((3,)).setting(Linear(), 4).label == "linear"
 
 
 def test_the_winner_of_a_budget_is_the_best_in_any_blocks() -> None:
@@ -71,10 +71,8 @@ def test_the_winner_of_a_budget_is_the_best_in_any_blocks() -> None:
 
 
 def several(rule: Any, sizes: tuple[int | None, ...] = (4, None), **more: Any) -> Given:
-    found = Given(rule, **more)
-    found.block_lengths, found.several = sizes, len(sizes) > 1
-    found.sampler = replace(found.sampler, block_length=sizes[0])
-    return found
+    found = Given.by(rule, **more)
+    return replace(found, block_lengths=sizes, sampler=replace(found.sampler, block_length=sizes[0]))
 
 
 def test_better_blocks_are_not_called_the_schedules_gain() -> None:
@@ -114,8 +112,8 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
 
 def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:
     evaluator, denoiser = sampled()
-    evaluator.block_lengths, evaluator.several = (4, 8, None), True
-    evaluator.sampler = replace(evaluator.sampler, block_length=4)
+    fours = replace(evaluator.sampler, block_length=4)
+    evaluator = replace(evaluator, block_lengths=(4, 8, None), sampler=fours)
     budget, _ = run(evaluator, changed(SETTINGS, trials=5, finalists=2), steps=8)
     assert budget.cost.denoiser_rows == denoiser.rows
     assert {scores.nfe for scores in (budget.winner, *budget.baselines.values())} == {8}
@@ -129,9 +127,7 @@ def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:
 def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -> None:
     """A step for each block, or one for each token."""
     evaluator, denoiser = sampled({"tune": 8, "choose": 8, "report": 16})
-    evaluator = evaluator.at(None)
-    evaluator.sampler = replace(evaluator.sampler, block_length=4)
-    evaluator.block_lengths = (4,)
+    evaluator = evaluator.at(4)
     steps = {4: 4, 12: 16}[steps]
     assert len(reachable_counts(evaluator, steps, SETTINGS)) == 1
     budget, events = run(evaluator, SETTINGS, steps=steps)

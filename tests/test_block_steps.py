@@ -37,7 +37,8 @@ TUNED: dict[str, Any] = {"steps": [5], "block_length": 4, "block_steps": "tuned"
 def profiles(folder: Path, model: dict[str, Any] = MIXTURE, **sampler: Any) -> Profiles:
     """Of one block length, which share the steps out."""
     run = build(config(folder, model=model, sampler={**TUNED, **sampler}))
-    (found,) = profiles_of(run, RunFolder(folder / "run"), lambda event: None).values()
+    _, by_length = profiles_of(run, RunFolder(folder / "run"), lambda event: None)
+    (found,) = by_length.values()
     return found
 
 

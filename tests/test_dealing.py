@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation import Evaluator, Measured, Scores
+from mdm_tune.filling import PoolFiller
 from mdm_tune.profile.measuring import measure
 from mdm_tune.sampling.adaptive import Asked, calibrated
 from mdm_tune.sampling.adaptive_names import parse_adaptive
@@ -86,9 +87,8 @@ def evaluator(pool: Callable[[Denoiser], Pool]) -> tuple[Evaluator, Any, Countin
     denoiser = CountingDenoiser(SHORT)
     sampler = sampler_of("confidence", batch=BATCH)
     dataset = law_dataset(SHORT, {"tune": 32, "choose": 20, "report": 40}, root=0)
-    found = Evaluator(denoiser, SHORT.length, sampler, Drawn(), dataset)
-    found.pool = pool(denoiser)
-    return found, found.pool, denoiser
+    dealer = pool(denoiser)
+    return Evaluator(denoiser, SHORT.length, sampler, Drawn(), dataset, fill_with=PoolFiller(dealer)), dealer, denoiser
 
 
 def told(scores: Scores) -> tuple[Any, ...]:
@@ -137,7 +137,7 @@ def test_scores_are_kept_one_by_one_though_they_are_dealt_together() -> None:
                 raise KeyboardInterrupt
             return values(result, split)
 
-    here.metric = Failing()
+    here = replace(here, metric=Failing())
     with scoring(here) as scores:
         with pytest.raises(KeyboardInterrupt):
             scores.score(settings, "report")

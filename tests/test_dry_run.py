@@ -12,7 +12,6 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from mdm_tune import evaluation
 from mdm_tune.build import Run, build
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
@@ -21,11 +20,13 @@ from mdm_tune.commands.occupancy import busy_record
 from mdm_tune.config.file import load_config
 from mdm_tune.cost_tables import busy_replicas
 from mdm_tune.evaluation import Cost
+from mdm_tune.filling import PoolFiller
 from mdm_tune.profile.profiles import profiles_of
 from mdm_tune.reach import Reach
 from mdm_tune.results import RunFolder
 from mdm_tune.sampling.pieces import Here
-from tests import profile_runs
+from mdm_tune.sampling.unmasking import Unmasked
+from tests import profile_runs, searches
 from tests.helpers import changed
 
 SECTIONS: dict[str, Any] = {
@@ -43,35 +44,36 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "c.yaml"
 
 
-def timed(config: Path, patch: pytest.MonkeyPatch) -> tuple[Run, list[int]]:
-    """A run in which a denoiser row takes one second, and the examples of its calls."""
-    run, sizes, now = build(load_config(config)), list[int](), [0.0]
-    fill = run.evaluator.fill_each
+def timed(config: Path, copies: int = 1) -> tuple[Run, list[int]]:
+    """A run in which a denoiser row takes one second, and the examples of its calls. copies: of its pool."""
+    run, sizes, now = with_copies(config, copies), list[int](), [0.0]
 
-    def slow(wanted: Any) -> Any:
-        for found in fill(wanted):
-            sizes.append(len(found.tokens))
-            now[0] += found.denoiser_rows
-            yield found
+    def slow(result: Unmasked) -> None:
+        sizes.append(len(result.tokens))
+        now[0] += result.denoiser_rows
 
-    patch.setattr(run.evaluator, "fill_each", slow)
-    patch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return run, sizes
+    return replace(run, evaluator=searches.timed(run.evaluator, slow, lambda: now[0])), sizes
+
+
+def with_copies(config: Path, copies: int) -> Run:
+    """A run whose pool has so many copies, in this process."""
+    run = build(load_config(config))
+    filler = PoolFiller(Here(run.evaluator.denoiser, copies=copies))
+    return replace(run, evaluator=replace(run.evaluator, fill_with=filler))
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_each_replica_gets_a_batch_of_its_own(config: Path, monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
-    run, sizes = timed(config, monkeypatch)
-    run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
+def test_each_replica_gets_a_batch_of_its_own(config: Path, copies: int) -> None:
+    run, sizes = timed(config, copies)
     module._priced(run, RunFolder(config.parent / "run"))
     assert sizes == [40 * copies] * 2
 
 
-def test_replicas_that_wait_are_priced_and_named(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_that_wait_are_priced_and_named(config: Path) -> None:
     """By hand, for three replicas and batches of 40: looks at 13, 25, 50, 100 and 200 examples, two batches of four."""
-    run, _ = timed(config, monkeypatch)
+    run, _ = timed(config)
     assert module._priced(run, RunFolder(config.parent / "run"))["busy_replicas"] is None
-    run.evaluator.pool = Here(run.evaluator.denoiser, copies=3)
+    run, _ = timed(config, copies=3)
     found = module._priced(run, RunFolder(config.parent / "run"))
     assert found["busy_replicas"] == {"replicas": 3, "together": 4, "pieces": 2, "busy": 0.667, "together_to_fill": 7}
     assert busy_replicas(found["busy_replicas"]) == (
@@ -100,8 +102,7 @@ def test_which_batch_of_trials_fills_the_replicas(
 ) -> None:
     given = {**SECTIONS, "search": {**SECTIONS["search"], **search}}
     config.write_text(yaml.safe_dump(given), encoding="utf-8")
-    run = build(load_config(config))
-    run.evaluator.pool = Here(run.evaluator.denoiser, copies=copies)
+    run = with_copies(config, copies)
     found = busy_record(run)
     assert found is not None and (found["together"], found["together_to_fill"]) == (together, fill)
     if fill is None:
@@ -113,13 +114,11 @@ def test_which_batch_of_trials_fills_the_replicas(
 def test_trials_without_a_denoiser_fill_nothing(config: Path) -> None:
     given = {**SECTIONS, "objective": {"metric": "nelbo"}, "sampler": {"steps": [4], "batch": 40}}
     config.write_text(yaml.safe_dump(given), encoding="utf-8")
-    run = build(load_config(config))
-    run.evaluator.pool = Here(run.evaluator.denoiser, copies=3)
-    assert busy_record(run) is None
+    assert busy_record(with_copies(config, 3)) is None
 
 
 def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = timed(config, monkeypatch)
+    run, _ = timed(config)
     phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
     assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
     assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] for phase in phases]
@@ -143,7 +142,8 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
     (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0)) if each["phase"] == "profile")
     assert phase["denoiser_rows"] == rows
     spent = 0
-    for profiles in profiles_of(run, RunFolder(run.config.output), lambda event: None).values():
+    _, by_length = profiles_of(run, RunFolder(run.config.output), lambda event: None)
+    for profiles in by_length.values():
         profiles.prepare_choice()
         spent += profiles.profile.denoiser_rows + profiles.second.denoiser_rows
     assert 0.5 * rows < spent <= rows
@@ -152,7 +152,7 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
 def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, _ = timed(config, monkeypatch)
+    run, _ = timed(config)
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
     found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
@@ -198,22 +198,18 @@ def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
     config: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
     """Rows of 1 s or of 1 ms; the first batch takes 100 s more."""
-    run, now, second = build(load_config(config)), [0.0], 1.0 if slow else 0.001
-    fill, first = run.evaluator.fill_each, [100.0]
+    run, now, second, first = build(load_config(config)), [0.0], 1.0 if slow else 0.001, [100.0]
 
-    def once(*arguments: Any, **named: Any) -> Any:
-        for found in fill(*arguments, **named):
-            now[0] += found.denoiser_rows * second + first[0]
-            first[0] = 0.0
-            yield found
+    def once(result: Unmasked) -> None:
+        now[0] += result.denoiser_rows * second + first[0]
+        first[0] = 0.0
 
-    monkeypatch.setattr(run.evaluator, "fill_each", once)
-    monkeypatch.setattr(evaluation, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    run = replace(run, evaluator=searches.timed(run.evaluator, once, lambda: now[0]))
     phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
     assert [phase["seconds"] for phase in phases] == pytest.approx(
         [phase["denoiser_rows"] * second for phase in phases], abs=1e-3
     )
-    assert run.evaluator.begun == {}
+    assert not run.evaluator.book._first
 
 
 def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -14,15 +14,17 @@ from torch import Tensor
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, difference
+from mdm_tune.evaluation import Cost, Evaluator, Pace, ScoreBook, difference
+from mdm_tune.filling import PoolFiller
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
+from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Counts, Linear, SquaredSine
 from mdm_tune.settings import Sampler, Setting
 from mdm_tune.statistics import Bounds
 from tests.helpers import CountingDenoiser, resampled, sampler_of
-from tests.searches import scoring
+from tests.searches import exact, sampled, scoring
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
 FIXED = sampler_of()
@@ -243,3 +245,48 @@ def test_examples_of_a_race_come_in_an_order_that_says_nothing_of_them() -> None
     assert torch.equal(mixed.originals, split.originals[order])
     np.testing.assert_array_equal(mixed.seeds, split.seeds[order])
     assert mixed.ids == split.shuffled().ids
+
+
+# Nobody changes an evaluator
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Evaluator)])
+def test_an_evaluator_cannot_be_assigned_to(name: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(exact(), name, None)
+
+
+def test_what_replaces_an_evaluator_shares_its_book_and_its_pace() -> None:
+    """What was scored before costs nothing afterwards, in other blocks and by another filler too."""
+    whole, denoiser = sampled({"tune": 8, "choose": 8, "report": 8})
+    setting = whole.setting(Linear(), 4)
+    first = whole.score(setting, "report")
+    assert first.cost.denoiser_rows == denoiser.rows > 0 and whole.pace.per_call > 0
+    rows = denoiser.rows
+    for other in (whole.at(4), replace(whole, fill_with=PoolFiller(Here(denoiser)))):
+        assert other is not whole and other.pace is whole.pace
+        again = other.score(setting, "report")
+        assert again.estimate == first.estimate and again.cost.denoiser_rows == 0
+    fresh = replace(whole, book=ScoreBook())
+    assert denoiser.rows == rows and fresh.score(setting, "report").cost.denoiser_rows == rows
+
+
+def test_the_book_keeps_the_longer_of_two_beginnings() -> None:
+    book, setting = ScoreBook(), Setting("linear", 2, 16, counts=(8, 8))
+    assert book.first(setting, "tune").tolist() == []
+    for values, kept in (([1.0, 2.0], [1.0, 2.0]), ([1.0], [1.0, 2.0]), ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])):
+        book.keep_first(setting, "tune", np.array(values))
+        assert book.first(setting, "tune").tolist() == kept
+    assert book.first(setting, "choose").tolist() == [] and book.whole(setting, "tune") is None
+
+
+def test_the_pace_is_that_of_the_latest_work_or_of_all_whichever_is_slower() -> None:
+    pace = Pace()
+    assert pace.per_call == 0.0
+    pace.add(10.0, 30.0)
+    for _ in range(8):
+        pace.add(10.0, 10.0)
+    assert pace.per_call == pytest.approx(110.0 / 90.0)  # the first is not among the latest
+    for _ in range(8):
+        pace.add(10.0, 50.0)
+    assert pace.per_call == pytest.approx(5.0)

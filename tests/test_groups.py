@@ -310,7 +310,7 @@ def test_a_race_of_groups_drops_the_best_as_seldom_as_one_of_examples() -> None:
 def test_a_race_looks_at_whole_groups() -> None:
     """Candidates far worse are dropped at the first look, after eight groups of four."""
     spread = np.random.default_rng(0).normal(size=64)
-    evaluator = Given(lambda setting, use, examples: (spread + (setting.counts or (0,))[0])[examples], SIZES)
+    evaluator = Given.by(lambda setting, use, examples: (spread + (setting.counts or (0,))[0])[examples], SIZES)
     dataset = evaluator.dataset
     assert dataset is not None
     split = replace(dataset.splits["tune"], groups=tuple(str(row % 16) for row in range(64)))

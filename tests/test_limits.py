@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,18 +14,18 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mdm_tune import evaluation
 from mdm_tune.build import Run, build
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.errors import InputError
+from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search import tuning
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.search.power import Detectable
 from mdm_tune.statistics import Estimate
 from tests.helpers import resampled
-from tests.searches import scoring
+from tests.searches import scoring, timed
 
 SPLITS = {"tune": 32, "choose": 8, "report": 12}
 SECTIONS: dict[str, Any] = {
@@ -80,7 +81,7 @@ def test_time_is_kept_for_the_comparisons_of_this_budget_and_those_to_come(tmp_p
     """A call takes a hundredth of a second; the budgets share what is left over."""
     clock, run = Clock(), built(tmp_path)
     table = Timetable(run, 100.0, clock)
-    run.evaluator.clocked(200.0, 2.0)
+    run.evaluator.pace.add(200.0, 2.0)
     for now, place, budgets in ((1000.0, 0, (4, 8)), (1060.0, 1, (8,))):
         clock.now = now
         in_time = table.trials_of(place)
@@ -100,7 +101,7 @@ def test_time_is_kept_at_the_speed_of_the_latest_work_or_of_all_whichever_is_slo
     told: list[tuple[float, float]] = []
     for calls, seconds, pieces in ((100.0, 1.0, 20), (100.0, 3.0, 8), (100.0, 0.5, 8)):
         for _ in range(pieces):
-            run.evaluator.clocked(calls, seconds)
+            run.evaluator.pace.add(calls, seconds)
             told.append((calls, seconds))
         latest, all_so_far = (sum(s for _, s in part) / sum(c for c, _ in part) for part in (told[-8:], told))
         share = (100.0 - compared * max(latest, all_so_far)) / 2
@@ -134,7 +135,7 @@ def test_a_comparison_that_cannot_end_in_time_is_said_once(tmp_path: Path) -> No
     clock, run = Clock(), built(tmp_path)
     compared = (COMPARING[4] + COMPARING[8]) / 100
     table = Timetable(run, compared / 0.99, clock)
-    run.evaluator.clocked(100.0, 1.0)
+    run.evaluator.pace.add(100.0, 1.0)
     assert table.warning(0, PILOT) is None
     clock.now += 0.02 * compared  # later by less than what is worth a word
     assert table.warning(0, PILOT) is None
@@ -155,18 +156,14 @@ def spent(
     folder: Path, timeout: float | None, patch: pytest.MonkeyPatch, speed: str, **search: Any
 ) -> tuple[float, list[Any], list[str]]:
     """The seconds of a search with this speed, its budgets, and what it said of the time."""
-    run, clock = built(folder, search={**SECTIONS["search"], **search}), Clock()
-    run.evaluator.sampler = resampled(run.evaluator.sampler, batch=8)
-    fill, said = run.evaluator.fill_each, list[str]()
+    run, clock, said = built(folder, search={**SECTIONS["search"], **search}), Clock(), list[str]()
 
-    def slow(*arguments: Any, **named: Any) -> Any:
-        for found in fill(*arguments, **named):
-            clock.now += float(found.nfe.sum()) * SPEEDS[speed](clock.now - 1000.0)
-            yield found
+    def take(result: Unmasked) -> None:
+        clock.now += float(result.nfe.sum()) * SPEEDS[speed](clock.now - 1000.0)
 
-    patch.setattr(run.evaluator, "fill_each", slow)
-    for module in (tuning, evaluation):
-        patch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    evaluator = replace(run.evaluator, sampler=resampled(run.evaluator.sampler, batch=8))
+    run = replace(run, evaluator=timed(evaluator, take, clock))
+    patch.setattr(tuning, "time", SimpleNamespace(monotonic=clock))
     table = Timetable(run, timeout, clock)
     budgets = []
     with scoring(run.evaluator) as scores:

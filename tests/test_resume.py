@@ -47,7 +47,7 @@ tuning_scan = reachable_counts
 
 def given() -> Evaluator:
     """A problem with much noise: races drop some candidates early, some late, and keep some."""
-    return Given(lambda setting, use, examples: max(setting.key) / 4 + noise(setting, use, examples), SIZES)
+    return Given.by(lambda setting, use, examples: max(setting.key) / 4 + noise(setting, use, examples), SIZES)
 
 
 def trials(settings: SearchConfig, evaluator: Callable[[], Evaluator] = given) -> Run:

@@ -17,13 +17,13 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules import Beta, Linear, SquaredSine
 from mdm_tune.search.storage import open_storage
 from mdm_tune.settings import Setting
-from tests.searches import Dead, Given, exact, noise, scoring
+from tests.searches import Dead, Given, GivenFiller, exact, noise, scoring
 
 SIZES: dict[Use, int] = {"tune": 40, "choose": 12, "report": 12}
 
 
 def given() -> Given:
-    return Given(lambda setting, use, at: max(setting.key) / 4 + noise(setting, use, at), SIZES)
+    return Given.by(lambda setting, use, at: max(setting.key) / 4 + noise(setting, use, at), SIZES)
 
 
 def same(one: Scores, two: Scores) -> bool:
@@ -39,7 +39,10 @@ def same(one: Scores, two: Scores) -> bool:
 
 
 def test_scores_from_the_storage_are_those_that_were_measured() -> None:
-    storage, evaluator = InMemoryStorage(), Given(noise, SIZES, diverse=float, token=lambda setting: len(setting.key))
+    storage, evaluator = (
+        InMemoryStorage(),
+        Given.by(noise, SIZES, diverse=float, token=lambda setting: len(setting.key)),
+    )
     settings = [evaluator.setting(curve, 4) for curve in (Linear(), SquaredSine(), Beta(3.0, 0.4))]
     with scoring(evaluator, storage) as scores:
         found = scores.score(settings, "report")
@@ -87,7 +90,7 @@ def test_each_score_is_kept_as_it_ends(tmp_path: Path) -> None:
     """Killed at the third of five settings: the two before it are not measured again."""
     measured: list[str] = []
 
-    class Mortal(Given):
+    class Mortal(GivenFiller):
         life = 2
 
         def given(self, settings: Sequence[Setting], start: Any, seeds: Any) -> Unmasked:
@@ -97,17 +100,17 @@ def test_each_score_is_kept_as_it_ends(tmp_path: Path) -> None:
             measured.extend(setting.label for setting in settings)
             return super().given(settings, start, seeds)
 
-    evaluator = Mortal(noise, SIZES)
+    evaluator = Given.by(noise, SIZES, filler=Mortal)
     settings = [evaluator.setting(Beta(a, 0.5), 4) for a in (0.2, 0.5, 1.0, 2.0, 5.0)]
     told: list[int] = []
     for life in (2, 5):
-        evaluator.life = life
+        evaluator.fill_with.life = life  # type: ignore[union-attr]
         try:
             with scoring(evaluator, open_storage(tmp_path / "study.journal")) as scores:
                 found = scores.score(settings, "choose", lambda setting, place: told.append(place))
         except Dead:
             assert life == 2
     assert measured == [setting.label for setting in settings] and told == [0, 1, 2, 2, 3, 4]
-    quiet = Given(noise, SIZES)
+    quiet = Given.by(noise, SIZES)
     assert all(same(each, quiet.measure_on(each.setting, quiet.split("choose"))) for each in found)
     assert [each.cost.denoiser_rows for each in found] == [48] * 5

@@ -28,7 +28,7 @@ def setting(first: int) -> Setting:
 
 def given(rule: Callable[[int], np.ndarray], direction: Direction = "minimize") -> Given:
     """rule(first): the values of ``setting(first)`` on all tune examples."""
-    return Given(lambda setting, use, examples: rule((setting.counts or ())[0])[examples], SIZES, direction)
+    return Given.by(lambda setting, use, examples: rule((setting.counts or ())[0])[examples], SIZES, direction)
 
 
 def order(evaluator: Evaluator) -> list[int]:

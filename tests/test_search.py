@@ -107,7 +107,7 @@ def test_a_winner_that_is_less_diverse_than_many_steps_and_than_linear_is_no_win
         tuned = setting.steps == 4 and (poor == "all" or len(set(setting.counts or ())) > 1)
         return int(poor != "nobody" and tuned)
 
-    evaluator = Given(better_when_uneven, direction="maximize", token=token, diverse=lambda token: 1.0 - 0.5 * token)
+    evaluator = Given.by(better_when_uneven, direction="maximize", token=token, diverse=lambda token: 1.0 - 0.5 * token)
     budget, _ = run(evaluator, SETTINGS, steps=4, budgets=(2, 4))
     assert budget.gain.familywise is not None and budget.gain.familywise[0] > 0
     assert budget.flags == (() if poor == "nobody" else ("less-diverse:variety",))
@@ -118,13 +118,13 @@ def test_a_winner_that_is_less_diverse_than_many_steps_and_than_linear_is_no_win
 
 
 def test_the_reference_is_linear_at_four_times_the_largest_budget_or_one_token_a_step() -> None:
-    many = Given(noise, {"tune": 8, "choose": 8, "report": 200}, diverse=float)
+    many = Given.by(noise, {"tune": 8, "choose": 8, "report": 200}, diverse=float)
     found = reference_of(many, (2, 3))
     assert found == (many.setting(Linear(), 12), 128)
-    few = Given(noise, {"tune": 8, "choose": 8, "report": 9}, diverse=float)
+    few = Given.by(noise, {"tune": 8, "choose": 8, "report": 9}, diverse=float)
     found = reference_of(few, (2, 8))
     assert found == (few.setting(Linear(), 16), 9)
-    assert reference_of(Given(noise), (4,)) is None  # no figures of diversity
+    assert reference_of(Given.by(noise), (4,)) is None  # no figures of diversity
     assert reference_of(exact(), (4,)) is None
     assert reference_of(sampled()[0], (4,)) is None  # nothing is drawn
 
@@ -154,7 +154,7 @@ def test_a_price_takes_the_place_of_scoring_on_tune_alone() -> None:
     budget, events = run(evaluator, changed(SETTINGS, trials=5), steps=4, guide=guide)
     trials = trials_of(events)
     assert all(trial.setting.counts and trial.value == trial.setting.counts[0] for trial in trials)
-    assert {key for use, key in evaluator.begun if use == "tune"} == {(4, 4, 4, 4), (2, 6, 6, 2)}
+    assert {key for use, key in evaluator.book._first if use == "tune"} == {(4, 4, 4, 4), (2, 6, 6, 2)}
     assert budget.cost.denoiser_rows == denoiser.rows
     assert budget.winner.use == "report" and budget.winner.count == 16
 

@@ -117,7 +117,7 @@ def test_a_lucky_prefix_is_no_win(together: int) -> None:
         return np.where(np.isin(examples, first), 0.0, values + 10.0)
 
     settings = changed(SETTINGS, strategy="qmc", trials=20, together=together, finalists=3)
-    evaluator = Given(rule)
+    evaluator = Given.by(rule)
     first, lucky = order(evaluator)[:8], evaluator.setting(given_points(settings, 0, 4)[4], 4).counts
     budget, events = run(evaluator, settings, 4)
     tried = next(event for event in trials_of(events) if event.setting.counts == lucky)
@@ -128,7 +128,7 @@ def test_a_lucky_prefix_is_no_win(together: int) -> None:
 
 def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
     """Candidates that are dropped early, on examples that are easy: their own mean would look better than any."""
-    easy = order(Given(noise))[:8]
+    easy = order(Given.by(noise))[:8]
 
     def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
         hard = np.where(np.isin(examples, easy) & (use == "tune"), -50.0, 0.0)
@@ -136,7 +136,7 @@ def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
 
     storage = InMemoryStorage()
     settings = changed(SETTINGS, strategy="qmc", trials=16, finalists=16)
-    budget, events = run(Given(rule), settings, 4, storage)
+    budget, events = run(Given.by(rule), settings, 4, storage)
     entries = book(storage, 4)
     trials = trials_of(events)
     full = {event.setting.key: event.value for event in trials if event.dropped is None}
@@ -149,7 +149,7 @@ def test_dropped_trials_are_no_finalists_and_not_the_best() -> None:
         if record["dropped"]:  # the incumbent of its batch is the best of those before
             before = [entries[n] for n in range(number - (number - 1) % 4) if entries[n][2]["values"]]
             _, lead, its = min(before, key=lambda entry: entry[1])
-            own = Given(rule).together([setting_of(record["key"])], "tune", record["dropped"])[0][0]
+            own = Given.by(rule).together([setting_of(record["key"])], "tune", record["dropped"])[0][0]
             paired = own - np.array(its["values"])[: record["dropped"]]
             assert value == pytest.approx(lead + paired.mean(), rel=1e-12) and value > lead
             assert own.mean() < value
@@ -181,7 +181,9 @@ def test_points_that_are_asked_together_get_the_values_that_they_get_alone(racin
 
 def test_a_trial_reports_each_look_that_it_survives() -> None:
     storage = InMemoryStorage()
-    evaluator = Given(lambda setting, use, at: max(setting.key) / 4 + noise(setting, use, at), {**SIZES, "tune": 1000})
+    evaluator = Given.by(
+        lambda setting, use, at: max(setting.key) / 4 + noise(setting, use, at), {**SIZES, "tune": 1000}
+    )
     _, events = tuned(evaluator, SETTINGS, 8, storage)
     trials = {
         int(trial.user_attrs["task"]): trial for trial in load_study(study_name="run/steps-8", storage=storage).trials
@@ -206,7 +208,7 @@ def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPat
         return proposals.propose(settings, seed, steps, number, known, running[number], *rest, **more)
 
     monkeypatch.setattr(tuning, "propose", spy)
-    found, _ = tuned(Given(noise), changed(SETTINGS, trials=14, together=together))
+    found, _ = tuned(Given.by(noise), changed(SETTINGS, trials=14, together=together))
     proposed = [trial.schedule for trial in found.trials]
     firsts = [0, *range(1, 14, together)]
     for number, others in running.items():
@@ -225,7 +227,7 @@ def test_batches_are_run_in_their_order_and_written_when_their_scores_are_there(
 
     storage = InMemoryStorage()
     monkeypatch.setattr(tuning, "race", count)
-    _, events = tuned(Given(noise), SETTINGS, storage=storage)
+    _, events = tuned(Given.by(noise), SETTINGS, storage=storage)
     assert [event.number for event in events] == list(range(12))
     assert written == [0, 1, 5, 9]
 
@@ -238,7 +240,7 @@ def with_any_limit(chance: np.random.Generator) -> tuple[Evaluator, Any, int]:
     steps, examples = int(chance.choice([2, 4, 8, 12])), int(chance.choice([8, 20, 40]))
     evaluator, _ = sampled({"tune": examples, "choose": 8, "report": 8}, str(chance.choice(["random", "entropy"])))
     if evaluator.sampler.drawing.order == "random" and chance.random() < 0.4:
-        evaluator.sampler = resampled(evaluator.sampler, reveal="bernoulli")
+        evaluator = replace(evaluator, sampler=resampled(evaluator.sampler, reveal="bernoulli"))
     settings = changed(
         SETTINGS,
         strategy=str(chance.choice(["qmc", "grid", "tpe"])),
@@ -273,7 +275,7 @@ def test_a_search_without_time_begins_no_batch(times: int, trials: int) -> None:
         asked.append(calls)
         return len(asked) <= times
 
-    found, _ = tuned(Given(noise), changed(SETTINGS, racing=False), 8, in_time=in_time)
+    found, _ = tuned(Given.by(noise), changed(SETTINGS, racing=False), 8, in_time=in_time)
     assert (len(found.trials), found.ended) == (trials, "the time for trials is used up")
     assert asked == [4 * 64 * 8] * times + [asked[-1]] and not any(trial.dropped for trial in found.trials)
     asked.clear()
@@ -288,8 +290,8 @@ def test_a_batch_is_cut_where_time_runs_out(racing: bool) -> None:
     linear, part, calls = 64 * 4, 16 * 4, 64 * 4 * 4  # a part: four examples of four candidates
     survivors = []
     for limit in range(0, calls + 1, 16):
-        evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
-        evaluator.sampler = resampled(evaluator.sampler, batch=16)
+        evaluator = Given.by(lambda setting, use, at: 1e-3 * noise(setting, use, at))
+        evaluator = replace(evaluator, sampler=resampled(evaluator.sampler, batch=16))
 
         def in_time(needed: float, more: float, evaluator: Given = evaluator, limit: int = limit) -> bool:
             """The batch begins however little time there is, as if that had gone meanwhile."""
@@ -306,9 +308,9 @@ def test_a_batch_is_cut_where_time_runs_out(racing: bool) -> None:
 
 def test_time_for_all_changes_nothing() -> None:
     """Parts of a batch give the values, the races and the rows of the whole."""
-    one, events = tuned(Given(noise), SETTINGS, 8)
-    cut = Given(noise)
-    cut.sampler = resampled(cut.sampler, batch=8)
+    one, events = tuned(Given.by(noise), SETTINGS, 8)
+    cut = Given.by(noise)
+    cut = replace(cut, sampler=resampled(cut.sampler, batch=8))
     two, others = tuned(cut, SETTINGS, 8, in_time=lambda calls, more: True)
     assert events == others
     assert [trial.cost.denoiser_rows for trial in one.trials] == [trial.cost.denoiser_rows for trial in two.trials]
@@ -316,14 +318,14 @@ def test_time_for_all_changes_nothing() -> None:
 
 def test_what_time_cut_is_scored_when_there_is_time_again() -> None:
     """All four of the second batch are cut at once; with another timeout the search goes on until none is left out."""
-    storage, evaluator, answers = InMemoryStorage(), Given(noise), iter([True])
-    evaluator.sampler = resampled(evaluator.sampler, batch=8)
+    storage, evaluator, answers = InMemoryStorage(), Given.by(noise), iter([True])
+    evaluator = replace(evaluator, sampler=resampled(evaluator.sampler, batch=8))
     settings = changed(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
     first, _ = tuned(evaluator, settings, 2, storage, in_time=lambda calls, more: next(answers, False))
     cut = {trial.key for trial in first.trials if trial.cut}
     assert cut and first.ended == "the time for trials is used up"
     assert all(trial.dropped for trial in first.trials if trial.cut)
-    again, _ = tuned(Given(noise), changed(settings, timeout=None), 2, storage)
+    again, _ = tuned(Given.by(noise), changed(settings, timeout=None), 2, storage)
     assert again.ended == EXHAUSTED and len(again.trials) < 200
     assert again.trials[: len(first.trials)] == first.trials
     assert cut <= {trial.key for trial in again.trials[len(first.trials) :] if trial.fresh}
@@ -349,14 +351,14 @@ def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float |
         return flat(setting, use, examples) if constant is None else constant + (examples == 0).astype(float)
 
     settings = changed(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
-    found, _ = tuned(Given(rule), settings, 4)
+    found, _ = tuned(Given.by(rule), settings, 4)
     assert 10 <= len(found.trials) < 30 and found.ended == NOISE
-    whole, _ = tuned(Given(rule), changed(settings, auto_stop=False), 4)
+    whole, _ = tuned(Given.by(rule), changed(settings, auto_stop=False), 4)
     assert len(whole.trials) == 40 and whole.ended is None
 
 
 def test_a_search_goes_on_while_it_gets_better() -> None:
-    found, events = tuned(Given(steep), changed(SETTINGS, strategy="tpe", trials=30, auto_stop=True), 4)
+    found, events = tuned(Given.by(steep), changed(SETTINGS, strategy="tpe", trials=30, auto_stop=True), 4)
     assert len(found.trials) == 30 and found.ended is None
     assert events[-1].best < events[9].best - 0.1
 
@@ -372,7 +374,7 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
     """No race drops any, so that the limit has to, at the first look of a batch or at a later one."""
     ends = set()
     for rows in range(300, 3000, 100):
-        evaluator = Given(lambda setting, use, at: 1e-3 * noise(setting, use, at))
+        evaluator = Given.by(lambda setting, use, at: 1e-3 * noise(setting, use, at))
         found, events = tuned(evaluator, changed(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
         assert evaluator.rows <= rows and found.ended == f"the {rows:,} denoiser rows for trials are used up"
         assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
@@ -383,8 +385,7 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
 @pytest.mark.parametrize(("forwards", "trials"), [(1, 5), (2, 1)])
 def test_rows_that_do_not_suffice_with_guidance_begin_no_batch(forwards: int, trials: int) -> None:
     """Four first looks at eight examples and the rest of one, twice each."""
-    evaluator = Given(noise)
-    evaluator.denoiser = SimpleNamespace(forwards=forwards)  # type: ignore[assignment]
+    evaluator = replace(Given.by(noise), denoiser=SimpleNamespace(forwards=forwards))  # type: ignore[arg-type]
     rows = 64 * 4 + (4 * 8 + 56) * 4
     found, _ = tuned(evaluator, changed(SETTINGS, trials=5, rows=rows), 4)
     assert len(found.trials) == trials
@@ -393,7 +394,7 @@ def test_rows_that_do_not_suffice_with_guidance_begin_no_batch(forwards: int, tr
 def test_rows_for_candidates_that_race_against_nobody() -> None:
     """Without races a batch is scored to the end, so that it begins only where there are rows for all of it."""
     for rows in range(200, 2600, 100):
-        evaluator = Given(noise)
+        evaluator = Given.by(noise)
         found, _ = tuned(evaluator, changed(SETTINGS, racing=False, rows=rows), 4)
         assert evaluator.rows <= max(rows, 64 * 4)
         assert len(found.trials) in (1, 5, 9, 12) and not any(trial.dropped for trial in found.trials)
@@ -416,8 +417,8 @@ def test_rows_for_candidates_that_race_against_nobody() -> None:
     ],
 )
 def test_an_objective_that_is_the_same_throughout_ends_the_search(value: float, direction: Any, said: str) -> None:
-    evaluator = Given(lambda setting, use, examples: np.full(len(examples), value), direction=direction)
-    evaluator.metric = replace(evaluator.metric, bounds=(0.0, 1.0))  # type: ignore[type-var]
+    evaluator = Given.by(lambda setting, use, examples: np.full(len(examples), value), direction=direction)
+    evaluator = replace(evaluator, metric=replace(evaluator.metric, bounds=(0.0, 1.0)))  # type: ignore[type-var]
     budget, events = run(evaluator, SETTINGS)
     assert budget.trials == 5  # linear, and the first batch
     assert budget.ended is not None
@@ -439,23 +440,25 @@ def test_one_other_value_is_no_reason_to_end(place: int) -> None:
         other = use == "tune" and setting.counts == to_counts(SquaredSine(), 8, 16)
         return np.where(other & (examples == place), 1.0, 0.0)
 
-    budget, _ = run(Given(rule, direction="maximize"), SETTINGS)
+    budget, _ = run(Given.by(rule, direction="maximize"), SETTINGS)
     assert budget.trials == SETTINGS.trials
 
 
 def test_few_values_that_are_alike_are_no_reason_to_end() -> None:
     """Five schedules on 16 examples are 80 values: one of 27 may well be another."""
     sizes: dict[Use, int] = {"tune": 16, "choose": 16, "report": 16}
-    budget, _ = run(Given(lambda setting, use, examples: np.zeros(len(examples)), sizes), changed(SETTINGS, trials=5))
+    budget, _ = run(
+        Given.by(lambda setting, use, examples: np.zeros(len(examples)), sizes), changed(SETTINGS, trials=5)
+    )
     assert budget.trials == 5 and budget.ended is None
 
 
 def test_trials_that_fill_a_batch_up_later_have_their_cost() -> None:
     """All of a batch costs the same here; what was written before it was filled up stays as it was."""
     settings, storage = changed(SETTINGS, racing=False, auto_stop=False), InMemoryStorage()
-    tuned(Given(noise), changed(settings, trials=4), storage=storage)
+    tuned(Given.by(noise), changed(settings, trials=4), storage=storage)
     before = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
-    tuned(Given(noise), changed(settings, trials=6), storage=storage)
+    tuned(Given.by(noise), changed(settings, trials=6), storage=storage)
     costs = {number: record["cost"] for number, (_, _, record) in book(storage).items()}
     rows = 8 * SIZES["tune"]  # a call each
     assert len(before) == 4 and costs == dict.fromkeys(range(6), (rows, rows * 16)) == {**costs, **before}

@@ -20,7 +20,8 @@ from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.splits import Dataset
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Rows
+from mdm_tune.evaluation import Cost
+from mdm_tune.filling import Rows
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.settings import Setting
 from mdm_tune.text import chat_prompt

@@ -80,7 +80,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
     spent = timed[0].cost + timed[1].cost
     speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])
     looked = time.monotonic()
-    reach = _reach(run, folder)
+    run, reach = _reach(run, folder)
     looked = time.monotonic() - looked
     per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
     phases = _phases(run, per_row)
@@ -113,13 +113,16 @@ def _total(phases: Sequence[Record], start: float) -> Record:
     return {**sums, "seconds": round(seconds, 3)}
 
 
-def _reach(run: Run, folder: RunFolder) -> list[Reach]:
-    """Every budget in every kind of blocks; how they share the steps is not known where a profile would be measured."""
+def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[Reach]]:
+    """Every budget in every kind of blocks, and the run that shares the steps out as is known then.
+
+    How blocks share the steps is not known where a profile would be measured.
+    """
     tuned = run.config.sampler.block_steps == "tuned"
     known = not (tuned and Profiles(run, folder, lambda event: None).measured)
     if known:
-        profiles_of(run, folder, lambda event: None)
-    return list(reach_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
+        run, _ = profiles_of(run, folder, lambda event: None)
+    return run, list(reach_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
 
 
 def _phases(run: Run, spent: Cost) -> list[Record]:

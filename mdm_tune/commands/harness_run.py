@@ -211,8 +211,8 @@ def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: li
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
     if not steps:
         steps = sorted(load_schedule(own[0]).budgets) if own else list(run.config.sampler.steps)
-    optimum = optimum_of(profiles_of(run, folder, lambda event: None, steps))
-    return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum))
+    run, profiles = profiles_of(run, folder, lambda event: None, steps)
+    return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum_of(profiles)))
 
 
 def _fold(run: Run, asked: Asked) -> dict[str, list[int]]:

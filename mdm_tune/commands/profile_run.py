@@ -57,7 +57,8 @@ def profile(
         tell_loaded(run, notify, budgets)
         for note in _check(run, budgets):
             notify(note)
-        profiles = profiles_of(run, folder, notify, budgets).values()
+        _, by_length = profiles_of(run, folder, notify, budgets)
+        profiles = by_length.values()
         notes = [note for each in profiles for note in profile_notes(each)]
         for note in notes:
             notify(note)

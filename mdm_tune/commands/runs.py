@@ -63,7 +63,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     notify = warned = Warnings(notify)
     tell_loaded(run, notify, budgets)
-    profiles = profiles_of(run, folder, notify, budgets)
+    run, profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
     fixed = [name for name in names if parse_adaptive(name) is None]
@@ -200,11 +200,11 @@ def _sample(
             f"--schedule: {name} decides by itself how many tokens a step reveals, and sample draws with given counts; "
             "compare it with mdm-tune evaluate, or give a schedule such as linear"
         )
-    evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
-    profiles = profiles_of(run, folder, warned)
+    run, profiles = profiles_of(run, folder, warned)
+    evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
     beside = _beside_a_profile(folder) if chosen == "default" else ()
@@ -213,8 +213,7 @@ def _sample(
     for note in other_samplers(run, [name], warned.kept):
         warned(note)
     split = _to_fill(run, number)
-    # Replicas and external code do not show their steps.
-    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.unmask is None else None
+    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.filler.shows_steps else None
     began = time.monotonic()
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
     cut = run.dataset or Dataset({}, run.model.codec)  # a data set ends answers at its stops, as for every metric

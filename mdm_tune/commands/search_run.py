@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -79,7 +79,6 @@ def search(
         _take_moment(folder, place)
     with opened(config, devices, allow, noting(notify)) as run:
         tell_loaded(run, notify, config.sampler.steps)
-        timetable = Timetable(run, config.search.timeout, began=since)
         check_baselines(run, config.sampler.steps)
         # After all that may be wrong with the input: what is refused should not become another refusal.
         if folder.holds_search and not (resume or overwrite):
@@ -105,15 +104,17 @@ def search(
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
             notify(SearchBegun())
-            budgets, profiles = _budgets(run, folder, state, timetable, notify)
-            for text in memory_notes(run):
+            sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
+            timetable = Timetable(sharing, config.search.timeout, began=since)
+            budgets = _budgets(sharing, profiles, state, timetable, notify)
+            for text in memory_notes(sharing):
                 notify(text)
             if (late := timetable.late) is not None:
                 over = f"{config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
                 why = "what compares schedules on unseen examples is never cut"
                 notify(Note(f"search.timeout: {over}: {why}", "late"))
             state.check()
-            return _write_result(run, folder, budgets, profiles, late, warned)
+            return _write_result(sharing, folder, budgets, [*profiles.values()], late, warned)
 
 
 def _take_moment(folder: RunFolder, place: Place) -> None:
@@ -154,10 +155,9 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
 
 
 def _budgets(
-    run: Run, folder: RunFolder, state: State, timetable: Timetable, notify: Notify
-) -> tuple[list[Budget], list[Profiles]]:
-    """Tune and confirm every budget, in the config's order; with the profile in each kind of blocks."""
-    profiles = profiles_of(run, folder, notify, keep=state.once)
+    run: Run, profiles: Mapping[int | None, Profiles], state: State, timetable: Timetable, notify: Notify
+) -> list[Budget]:
+    """Tune and confirm every budget, in the config's order. profiles: by block length."""
     for each in profiles.values():
         if each.guides:
             _begin_with_profile(each, notify)
@@ -193,7 +193,7 @@ def _budgets(
             notify(Note(f"at {quantity(budget, 'step')} {found.winner.setting.label} has the same counts as {alike}"))
         codes = dict.fromkeys(note.code for note in doubts if note.code is not None)
         budgets.append(replace(found, codes=tuple(codes)))
-    return budgets, list(profiles.values())
+    return budgets
 
 
 def _write_result(

@@ -9,7 +9,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from mdm_tune.build import Run
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation import Cost
+from mdm_tune.evaluation import Cost, ScoreBook
 from mdm_tune.reach import Reach
 from mdm_tune.schedules import Beta
 from mdm_tune.search.ending import SETTLING
@@ -54,9 +54,9 @@ def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequenc
         return Speed(min(cost.seconds / cost.denoiser_rows for cost in spent), 0.0)
     evaluator, rows, rests = run.evaluator, [], []
     for _ in range(REPEATS):
+        fresh = replace(evaluator, book=ScoreBook())  # a trial would find there what was timed, and cost nothing
         whole = [evaluator.measure_on(setting, pilot).cost for setting in settings]
-        parts = [evaluator.together([setting], "tune", len(pilot.ids))[1] for setting in settings]
-        evaluator.begun.clear()  # a trial would find them there and cost nothing
+        parts = [fresh.together([setting], "tune", len(pilot.ids))[1] for setting in settings]
         row = sum(cost.seconds for cost in parts) / sum(cost.denoiser_rows for cost in parts)
         rows.append(row)
         rests.append(sum(cost.seconds - cost.denoiser_rows * row for cost in whole) / len(settings))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.blocks import Shares
+from mdm_tune.blocks import Share, Shares
 from mdm_tune.build import Run
 from mdm_tune.config.rules import OPTIMUM
 from mdm_tune.datasets.impossible import Impossible
@@ -55,6 +55,8 @@ class Profiles:
         keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
     ) -> None:
         self.run, self.folder, self.notify = run, folder, notify
+        if self.shares_steps:
+            self.run = _sharing(run, {run.evaluator.sampler.block_length: self.steps_of_blocks})
         size, length = run.evaluator.sampler.block_length, run.evaluator.length
         self.mark = f"-blocks-{size or length}" if run.evaluator.several else ""  # tells it from those in other blocks
         self.keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: keep(task + self.mark, make)
@@ -307,15 +309,21 @@ def profiles_of(
     notify: Callable[[PointMeasured], None],
     budgets: Sequence[int] = (),
     keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
-) -> dict[int | None, Profiles]:
-    """The profile in each kind of blocks that is compared; where steps are tuned, it shares them out from here on."""
+) -> tuple[Run, dict[int | None, Profiles]]:
+    """The profile in each kind of blocks that is compared, and the run that shares steps out as they say.
+
+    That is the run itself where steps are not tuned.
+    """
     found = {}
     for size in run.evaluator.block_lengths:
         here = replace(run, evaluator=run.evaluator.at(size))
         found[size] = Profiles(here, folder, notify, budgets, keep)
-        if found[size].shares_steps:
-            run.evaluator.shares[size] = found[size].steps_of_blocks
-    return found
+    shares = {size: each.steps_of_blocks for size, each in found.items() if each.shares_steps}
+    return _sharing(run, shares) if shares else run, found
+
+
+def _sharing(run: Run, shares: Mapping[int | None, Share]) -> Run:
+    return replace(run, evaluator=replace(run.evaluator, shares={**run.evaluator.shares, **shares}))
 
 
 def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None, int], Schedule]:

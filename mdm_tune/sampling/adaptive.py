@@ -11,7 +11,8 @@ import torch
 
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Measured, Rows
+from mdm_tune.evaluation import Cost, Evaluator, Measured
+from mdm_tune.filling import Rows
 from mdm_tune.messages import quantity
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.sampling.adaptive_names import Adaptive

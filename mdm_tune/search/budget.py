@@ -188,13 +188,13 @@ def _pilot(kept_scores: KeptScores, steps: int, claims: int) -> tuple[list[Detec
 
     kept = kept_scores.state.once(f"pilot {steps}", make)
     rows, tokens, seconds = kept["cost"]
-    if ("tune", settings[0].key) not in evaluator.begun:  # how fast another process was is the best guess there is
+    if not evaluator.answered(settings[0], "tune"):  # how fast another process was is the best guess there is
         calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])
-        evaluator.clocked(calls, seconds)
+        evaluator.pace.add(calls, seconds)
     scores, pilot = [], evaluator.split("tune").shuffled().first(len(kept["values"][0]))
     for setting, listed in zip(settings, kept["values"], strict=True):
         values_here = np.array(listed)
-        evaluator.begun.setdefault(("tune", setting.key), values_here)
+        evaluator.book.keep_first(setting, "tune", values_here)
         scores.append(evaluator.scored(setting, values_here, pilot))
     seen = np.concatenate(kept["values"])
     report = evaluator.split("report")

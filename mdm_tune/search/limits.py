@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from mdm_tune.build import Run
@@ -18,7 +18,6 @@ from mdm_tune.search.scoring import InTime
 
 __all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of"]
 
-LATEST = 8  # pieces of work that say how fast the machine is now
 TOLD = 0.02  # of the timeout: a search that is expected to end later by more than this says so
 
 
@@ -76,10 +75,7 @@ class Timetable:
     ) -> None:
         self.run, self.timeout, self.clock = run, timeout, clock
         self.began = clock() if began is None else began
-        self.calls, self.seconds = 0.0, 0.0
-        self.latest: deque[tuple[float, float]] = deque(maxlen=LATEST)
         self.told = False
-        run.evaluator.clocked = self._clocked
 
     def trials_of(self, place: int, kind: int = 0) -> InTime | None:
         """Whether the trials of the budget at this place of the config have time for more; None without a timeout.
@@ -127,13 +123,4 @@ class Timetable:
 
     @property
     def _per_call(self) -> float:
-        """Seconds: of the latest pieces of work or of all so far, whichever were slower; 0 before the first."""
-        if not self.calls:
-            return 0.0
-        calls = sum(calls for calls, _ in self.latest)
-        seconds = sum(seconds for _, seconds in self.latest)
-        return max(seconds / calls, self.seconds / self.calls)
-
-    def _clocked(self, calls: float, seconds: float) -> None:
-        self.latest.append((calls, seconds))
-        self.calls, self.seconds = self.calls + calls, self.seconds + seconds
+        return self.run.evaluator.pace.per_call
