@@ -143,54 +143,80 @@ SHIPPED = "futility 5 %"
 HEADER = """\
 # Racing: when to drop a candidate
 
-A search scores each candidate block by block, on the same examples with the same noise as the incumbent (the best
-candidate that was scored on all examples), and drops it when it can hardly win. Here whole searches are simulated on
-scores that the real sampler made once: up to 25 candidates in random order against the running incumbent, 500 searches
-a cell, the same ones for every rule. *Close*: only the better half of the schedules compete, as late in a search.
+A search races its candidates: it scores each one on more and more examples and drops it as soon as it can hardly win.
+A candidate is compared with the incumbent, on the same examples with the same noise. The incumbent is the best
+candidate so far that was scored on all examples. This page compares rules that decide when to drop a candidate.
 
-Figures are per cent and their standard errors over the searches, unless points are named; 0 in 500 means below 0.7
-with 95 % confidence.
+## Results
 
-- *rows*: examples scored, relative to no racing; for one problem these are denoiser rows.
-- *best dropped*: another candidate has the better mean on the tune examples than the one returned.
-- *true regret*: of the candidate returned, on all examples there are, relative to the best candidate's value (of
-  likelihoods: above the entropy of the data). *Added*: above the same searches without racing.
-- `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps. `few`: strings of eight with two or three a's, 4
-  steps; 0 or 1: is the sample legal? `rare`: 128 random strings of 16 in 2 steps, legal or not; the middle schedule
-  succeeds in 3 % of samples. 81 to 85 % of the paired differences of `few` and of `rare` are 0. `text`: the bundled
-  model, 8 steps. 4,096 examples and 15 to 60 distinct schedules, text 256 and 24, so that its truth is rough.
-- *t*, *Wilcoxon*, *sign flips*, *empirical Bernstein*: one-sided tests of the paired differences, their level divided
-  by the number of looks. *As in Optuna*: `WilcoxonPruner` with its defaults, at the same looks. *Futility*: drop
-  where the predictive probability of ending above the incumbent is below so much.
+- **The tool uses futility at 5 %.** It looks first at a sixteenth of the examples, at least 8, and each later look
+  has twice as many. A race takes 49 % of the rows, drops the best in 0.7 % of the searches and adds 0.04 points of
+  true regret. Among close candidates these numbers are 67 %, 0.8 % and 0.06 points.
+- **Tests that take about as many rows drop the best more often.** These are the t test at 20 % (2 points fewer rows)
+  and Optuna's pruner (2 points more). They drop the best two to three times as often.
+- **Stricter tests save less.** Wilcoxon's test and the sign-flip test at 5 % drop few candidates on `few`, where most
+  differences are 0. The empirical Bernstein bound never drops the best, but it saves hardly any rows.
+- **Saved rows are worth more when they are spent on more examples.** On `chain random nelbo`, 512 examples with
+  racing cost as many rows as 151 without. They leave a true regret of 0.7 %; 128 examples without racing leave 3.7 %.
+  On `few random legal`, 256 examples with racing cost as many rows as 131 without. They leave 0.3 %; 128 without
+  racing leave 0.7 %.
+- **Racing pays from 128 examples on.** With 64 examples the first looks decide little. On `few`, three quarters of
+  the rows are then still spent, and nine tenths among close candidates.
+- **Another level of futility is not better.** At 1 % or 2 %, more rows are spent for hardly less regret. At 10 %, the
+  best is dropped three times as often.
+- **More looks are not better.** They make smaller batches and more writes. A look at every eighth of the examples
+  saves 1 point of rows (close: 4) at the same error. 32 looks save 6 points (close: 9) and drop the best more than
+  twice as often, much as a level of 10 % does.
+- **Race on the objective, never on a dense score in its place.** A dense score, such as a likelihood, takes many
+  values where the objective is 0 or 1. Here races of 0-or-1 objectives were decided by `nelbo` or `path_nll` of the
+  same schedules (for order confidence: that of top-probability). Such a race takes more rows in every cell, because
+  the remaining candidates are scored twice. It also drops the best more often, in up to 37 % of the searches on
+  `rare`, because another score has another best schedule. If a search is tuned on the dense score alone, it takes up
+  to 14 points of rows less (`text`: 1 more). The schedule that it returns is worse by up to 0.4 points on `few`, 2 on
+  `text` and 20 on `rare`. Use a dense score only if the likelihood itself is your objective.
 
-## What follows
+## How it was measured
 
-- **What ships: futility at 5 %, looks that double from a sixteenth of the examples, at least 8.** A race takes 49 %
-  of the rows (close candidates: 67 %), drops the best in 0.7 % (0.8 %) of searches and adds 0.04 (0.06) points of
-  true regret. The tests that come nearest in rows, t at 20 % (2 points fewer) and Optuna's pruner (2 points more),
-  drop the best two to three times as often. At 5 % Wilcoxon's and the sign-flip test drop little on `few`, where most
-  differences are 0. The empirical Bernstein bound never errs and saves next to nothing.
-- What is saved is worth more when spent on examples: on `chain random nelbo`, 512 raced examples cost what 151 cost
-  without racing and leave a true regret of 0.7 %, where 128 examples without racing leave 3.7 %. On `few random
-  legal`, 256 raced examples cost what 131 cost and leave 0.3 %, where 128 leave 0.7 %.
-- Racing pays from 128 examples on. With 64 the first looks decide little: on `few` three quarters of the rows are still
-  spent, nine tenths among close candidates.
-- 1 % or 2 % spend more rows for hardly less regret; 10 % drops the best three times as often. The pseudo-examples buy
-  no rows: without them 2 % does what 5 % does with them. They are there so that the stated 5 % a look holds for 8
-  normal or 0-or-1 differences too, and so that equal differences need no rule of their own. Where large wins are rare
-  it does not hold: of candidates as good as the incumbent up to 10 % go at the first look if differences are
-  exponential.
-- Finer looks make smaller batches and more writes. A look at every eighth saves 1 point of rows (close: 4) at the same
-  error; 32 looks save 6 (9) and drop the best more than twice as often, much as a level of 10 % does.
-- **Race on the objective, never on a dense score beside it.** Deciding races of 0 or 1 scores by `nelbo` or
-  `path_nll` of the same schedules (order confidence: that of top-probability) takes more rows in every cell, since
-  the survivors are scored twice, and it drops the best more often, up to 37 % of searches on `rare`: another score
-  has another best schedule. Tuning on the dense score alone takes up to 14 points of rows less (`text`: 1 more) and
-  returns a schedule that is up to 0.4 points worse on `few`, 2 on `text` and 20 on `rare`. Use it only where the
-  likelihood itself is wanted.
+Whole searches are simulated on scores that the real sampler made once. A cell holds 500 searches, the same ones for
+every rule. In a search, up to 25 candidates in random order are raced against the current incumbent. *Close* means
+that only the better half of the schedules compete, as late in a search.
 
-Made by `python scripts/racing_rules.py --work build/racing --output docs/racing.md`: about ten minutes for the scores
-and four for the searches on one core.
+Numbers are in per cent, with their standard errors over the searches, unless they are called points. 0 in 500
+searches means below 0.7 % with 95 % confidence.
+
+The columns:
+
+- *rows*: the examples that were scored, relative to no racing. For one problem these are denoiser rows.
+- *best dropped*: searches in which another candidate has a better mean on the tune examples than the returned one.
+- *true regret*: how much worse the returned candidate is than the best one, on all examples of the problem, relative
+  to the best candidate's value. For likelihoods, this value is counted from the entropy of the data.
+- *added*: the true regret minus that of the same searches without racing.
+
+The problems, with 4,096 examples and 15 to 60 distinct schedules each:
+
+- `chain`: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps.
+- `few`: strings of eight with two or three a's, 4 steps. The score is 1 if the sample is such a string, else 0.
+- `rare`: 128 random strings of 16 in 2 steps. The score is 1 if the sample is one of them, else 0. The middle
+  schedule succeeds in 3 % of the samples.
+- `text`: the bundled model, 8 steps. It has 256 examples and 24 schedules, so its true values are rough.
+
+81 to 85 % of the paired differences of `few` and of `rare` are 0.
+
+The rules:
+
+- *t*, *Wilcoxon*, *sign flips*, *empirical Bernstein*: one-sided tests of the paired differences. Their level is
+  divided by the number of looks.
+- *as in Optuna*: `WilcoxonPruner` with its defaults, at the same looks.
+- *futility*: drop a candidate if the predictive probability that it ends above the incumbent is below the level.
+
+Futility adds pseudo-examples to the differences seen: one at plus and one at minus the largest difference. They save
+no rows; without them, 2 % does what 5 % does with them. They have two purposes. The level of 5 % for each look then
+holds also for 8 differences that are normal or 0 or 1, and equal differences need no rule of their own. The level
+does not hold where large wins are rare: if differences are exponential, up to 10 % of the candidates that are as good
+as the incumbent are dropped at the first look.
+
+`python scripts/racing_rules.py --work build/racing --output docs/racing.md` makes this page. On one core the scores
+take about ten minutes and the searches four.
 
 """
 RULES: dict[str, Rule] = {
