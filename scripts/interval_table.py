@@ -169,19 +169,34 @@ def claims_table(sizes: tuple[int, ...], claims: int) -> str:
 PAGE = """\
 # Which interval is shown
 
-Every interval of a mean or of a mean difference that the tool shows is one and the same: Student's, with one further
-value as far from the mean as the farthest, and with the end on the side of the skew moved out by twice what the skew
-moves it in theory (Johnson 1978, Hall 1992). It depends on the values alone, so the same values give the same interval.
-Fewer than {fewest} examples, or groups of examples that share a prompt, have no interval: the tool shows the value and
-*too few examples*.
+The tool shows one kind of 95 % interval, for every mean and every mean difference. It is Student's interval with two
+changes:
 
-The tables count how often intervals of 95 % hold the true mean. The values are independent draws from laws with a known
-mean: {repeats:,} samples for each cell, so that a cell is known to about {error:.1%}. A cell outside {low:.0%} to
-{high:.0%} is in bold type. Made by `python scripts/interval_table.py --output docs/intervals.md`.
+1. One further value is added, as far from the mean as the farthest one.
+2. The end on the side of the skew is moved out by twice what the skew moves it in theory (Johnson 1978, Hall 1992).
+
+The interval depends on the values alone, so the same values give the same interval. With fewer than {fewest} examples
+there is no interval: the tool shows the value and *too few examples*. Examples that share a prompt count as one.
+
+## Results
+
+- **The interval contains the true mean about as often as it should.** Of 98 cells in the first table, one is below
+  92 %: 91.4 %, for ten log-normal values with the tail to the left. Where most values are equal, the interval is
+  wider than needed and contains the mean in up to 100 % of the samples.
+- **Other intervals fail on small samples.** With ten values of one law, Student's interval contains the mean in
+  64.5 % of the samples, and the bootstrap in 64.0 %.
+- **Claims without a true gain are as rare as they should be,** except for log-normal losses with 128 examples and
+  fewer.
+
+## How it was measured
+
+The tables count how often intervals of 95 % contain the true mean. The values are independent draws from laws with a
+known mean. Each cell has {repeats:,} samples, so it is known to about {error:.1%}. A cell outside {low:.0%} to
+{high:.0%} is in bold type. `python scripts/interval_table.py --output docs/intervals.md` makes this page.
 
 ## The interval that is shown
 
-By the number of examples:
+How often it contains the true mean, by the number of examples:
 
 {shown}
 
@@ -189,22 +204,29 @@ How often it lies above / below the true mean, in per cent; 2.5 / 2.5 would be e
 
 {sides}
 
-Skewed laws with rare large values are the hard ones. A sample that has not met the rare value says nothing of it, and
-no interval that is computed from the sample alone can know of it. So the mean of ten log-normal values is held less
-often than 95 %, by every interval here. Where values have bounds, as shares of right answers have, the interval does
-not leave them. Where all values of a bounded law are equal, a further value may lie as far away as the bounds, and the
-interval says so (Clopper and Pearson's, of 0s or 1s). The ternary laws and the uniform one have bounds here, -1 and 1.
-Where nine of ten pairs of answers are alike, ten pairs often show no difference at all, and the interval is wide.
-Heavier tails than these are held less often: log-normal values whose logarithms have deviation 2 in 84 % at 64 examples
-(1,500 samples, by hand).
+**Skew.** Skewed laws with rare large values are the hardest. A sample without the rare value says nothing about it,
+so no interval that is computed from the sample alone can allow for it. Every interval on this page therefore contains
+the mean of ten log-normal values less often than 95 %. Heavier tails are worse: for log-normal values whose
+logarithms have deviation 2, the interval contains the mean in 84 % at 64 examples (1,500 samples, by hand).
+
+**Bounds.** Some values have bounds, such as shares of right answers. Their interval does not go beyond the bounds.
+The ternary laws and the uniform one have the bounds -1 and 1 here. If all values of a bounded law are equal, a
+further value may be as far away as the bounds, and the interval allows for that. (Of 0s or 1s it is then Clopper and
+Pearson's.)
+
+**Equal values.** If nine of ten pairs of answers are alike, ten pairs often show no difference at all, and the
+interval is wide.
 
 ## When a gain is claimed where there is none
 
-A search claims a gain where the interval lies above 0 and enough examples differ: 10 where all differences have one
-size, as those of right and wrong answers have, and {many} where they have several, since of few differences the largest
-losses are often unseen. The laws here have the mean 0, and most of them are skewed to the left, which makes small
-samples look better than they are. Per cent of samples, by the number of examples. All laws but one keep to what is
-allowed; gains on log-normal losses are claimed too often with 128 examples and fewer, by up to three times.
+A search claims a gain if the interval lies above 0 and enough examples differ:
+
+- 10 examples, if all differences have one size, as those of right and wrong answers have;
+- {many} examples, if the differences have several sizes. The largest losses are often missing among few differences.
+
+The laws here have the mean 0, so every claim is wrong. Most laws are skewed to the left, which makes small samples
+look better than they are. The cells are per cent of the samples, by the number of examples. All laws but one keep to
+what is allowed. Gains on log-normal losses are claimed too often with 128 examples and fewer, by up to three times.
 
 One budget, where 2.5 is allowed:
 
@@ -218,18 +240,18 @@ Four budgets, where 0.625 is allowed for each:
 
 {claims4}
 
-## The others
+## Other intervals
 
 Student's interval, {repeats:,} samples:
 
 {student}
 
-The bias-corrected and accelerated bootstrap (BCa, {resamples} resamples), {slow} samples, so that a cell is known to
-about 2 %:
+The bias-corrected and accelerated bootstrap (BCa) with {resamples} resamples and {slow} samples, so a cell is known
+to about 2 %:
 
 {bca}
 
-The wider of the two, end by end, {slow} samples:
+The wider of the two at each end, {slow} samples:
 
 {wider}
 """
