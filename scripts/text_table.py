@@ -94,10 +94,10 @@ def main() -> None:
     if data is None:
         raise SystemExit("configs/text.yaml has lost its data set")
     head = (
-        f"Spelling on {REPORT} report examples (window of 64 characters, 95 % intervals; those of gains are paired and "
-        f"hold for all budgets of an order together), seed {args.seed}; tuned on {data.tune} examples with at most "
-        f"{config.search.trials} trials ({config.search.strategy}, no warm start), chosen on {data.choose}. Made by "
-        "`scripts/text_table.py`.\n\n"
+        f"The tables show spelling on {REPORT} report examples (window of 64 characters), with seed {args.seed} and "
+        "95 % intervals. The intervals of gains are paired and hold for all budgets of an order together. Schedules "
+        f"were tuned on {data.tune} examples with at most {config.search.trials} trials ({config.search.strategy}, no "
+        f"warm start) and chosen on {data.choose}. `scripts/text_table.py` makes the tables.\n\n"
     )
     args.output.write_text(head + "\n".join(lines), encoding="utf-8")
 

@@ -297,10 +297,10 @@ def page(records: Sequence[dict[str, Found]], more: Sequence[dict[str, Found]]) 
     rows = records[0]["rows"]
     noises = [record["noise"]["truly"] for record in cheap if record["noise"]["truly"] > 0]
     lines = [
-        f"{len(records)} seeds of `{NAME}`, {rows['search']:,.0f} denoiser rows each, {EXAMPLES} tune examples. The cells "
-        "hold the regret, as in the table\nabove: median, 90 % quantile, worst seed, and in brackets the share of seeds "
-        f"above {LIMIT:.0%}. The noise of the tune\nexamples is large: the standard error of the paired difference between "
-        "the best schedule of a scan of the box and\nthe truly best one is "
+        f"{len(records)} seeds of `{NAME}`, {rows['search']:,.0f} denoiser rows each, {EXAMPLES} tune examples. "
+        "The cells hold the regret, as in the table\nabove: median, 90 % quantile, worst seed, and in brackets the "
+        f"share of seeds above {LIMIT:.0%}. The noise of the tune\nexamples is large: the standard error of the paired "
+        "difference between the best schedule of a scan of the box and\nthe truly best one is "
         f"{np.quantile(noises, 0.1):.1%} to {np.quantile(noises, 0.9):.1%} of the KL (80 % of the seeds).",
     ]
     for title, parts in TABLES.items():
