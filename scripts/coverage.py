@@ -248,16 +248,30 @@ def share(count: int, of: int) -> str:
 PAGE = """\
 # How often the claims are true
 
-{searches} whole searches by `qmc` of at most {trials} trials with racing, each with its own seed, tune, choose and
-report examples, on problems whose true values are known exactly. In brackets: 95 % intervals of a share (Clopper and
-Pearson). Made by `python scripts/coverage.py --output docs/coverage.md`.
+A search shows a gain over linear with an interval, and it claims a gain only if it can be told from noise. This page
+counts how often the interval contains the true gain, and how often a claim is false, in {searches} whole searches on
+problems whose true values are known exactly.
+
+## Results
+
+- **Intervals of 95 % contain the true gain in the share that they promise:** {inside}.
+- **Claims are seldom false:** {false} of {claimed} claimed gains are false (problems: {mistaken}).
+
+## How it was measured
+
+The searches use `qmc`, at most {trials} trials and racing. Each has its own seed and its own tune, choose and report
+examples. A share is followed by its 95 % interval in brackets (Clopper and Pearson).
+`python scripts/coverage.py --output docs/coverage.md` makes this page.
 
 ## Is the true gain in the interval?
 
-The true gain over linear of the schedule that the choose split chose, and the 95 % interval that the search shows of
-it. Where that schedule has linear's own counts, gain and interval are 0: such searches say nothing of the interval and
-are left out of this table. Where the interval lies below 0, the search returns linear in its place. *Returned*: the
-same without those searches; the report split has then taken part in the choice, and losses that were seen are gone.
+The table compares the true gain of the chosen schedule over linear with the 95 % interval that the search shows. The
+chosen schedule is the one that won on the choose split.
+
+- *not linear*: searches whose chosen schedule has other counts than linear. In the others, gain and interval are 0
+  and say nothing about the interval. They are left out of the columns that follow.
+- *returned*: the same, without the searches whose interval lies below 0. Such a search returns linear in place of the
+  chosen schedule. The report split has then taken part in the choice, and the losses that it showed are gone.
 
 | problem | report examples | not linear | in the interval | interval above, below | returned |
 |---|---|---|---|---|---|
@@ -269,13 +283,17 @@ With the whole bracket outside: {surely}
 
 ## Is a claimed gain true?
 
-*Wrongly*: called better than linear with a true gain of 0 or less. Of searches where nothing can be gained, 2.5 % may
-do so, since a gain has one side. At least 32 examples must differ for a claim (10, where all differences have one
-size), so that the 16 of *rare differences* and *few examples* can show no gain: there the interval is what counts.
+A gain is *wrongly* claimed if a schedule is called better than linear and its true gain is 0 or less. If nothing can
+be gained, this may happen in 2.5 % of the searches, since a gain has one side. A claim needs at least 32 examples
+that differ (10, if all differences have one size). *Rare differences* and *few examples* have 16, so they can show no
+gain: there the interval is what counts.
 
 | problem | true gain, least to most | called better | wrongly, of all searches |
 |---|---|---|---|
 {claims}
+
+A search returns linear if the interval of its chosen schedule lies below 0. The last column counts how often that was
+wrong.
 
 | problem | linear returned, since the interval lies below 0 | of chosen schedules that are truly no worse |
 |---|---|---|
@@ -283,8 +301,9 @@ size), so that the 16 of *rare differences* and *few examples* can show no gain:
 
 ## Two budgets in one search
 
-Each gain then has its 95 % interval, and a claim needs the corrected one at 97.5 % above 0. *Corrected*: both true
-gains lie in these, which may fail in 5 % of searches. Searches that chose linear at both budgets are left out of that.
+With two budgets, each gain still has its 95 % interval. A claim needs the corrected interval, at 97.5 %, to lie above
+0. *Both in the corrected intervals* counts the searches in which both true gains lie in their corrected intervals.
+This may fail in 5 % of the searches. Searches that chose linear at both budgets are left out of this column.
 
 | problem | one budget: wrongly called better | two budgets: one or both wrongly | both in the corrected intervals |
 |---|---|---|---|
@@ -292,28 +311,33 @@ gains lie in these, which may fail in 5 % of searches. Searches that chose linea
 
 ## The problems
 
-Laws that the real sampler draws from. Tune, choose and report split have 64, 64 and 256 examples:
+**Laws from which the real sampler draws.** The tune, choose and report splits have 64, 64 and 256 examples:
 
-- *legal*: strings of eight with two or three a's, 4 steps; is the sample one of them, 0 or 1? Truth by enumeration.
-- *NELBO*: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps, measured on paths. Truth by the law's own profile.
-- *sample NLL*: -log p of samples under a chain of 2 symbols, flip 0.1, length 8, 4 steps. Truth by enumeration.
-- *path NLL*: chain, 4 symbols, flip 0.2, length 6, 3 steps. Truth: the cross-entropy to the enumerated law of samples.
-- *share of ones*, *parity*: twelve fair bits in order of confidence, 4 and 6 steps. Schedules draw different bits, and
-  each of them is truly worth 1/2.
+- *legal*: strings of eight with two or three a's, 4 steps. The score is 1 if the sample is such a string, else 0. The
+  truth is found by enumeration.
+- *NELBO*: Markov chain, 2 symbols, flip 0.05, length 32, 8 steps, measured on paths. The truth comes from the law's
+  own profile.
+- *sample NLL*: -log p of samples under a chain of 2 symbols, flip 0.1, length 8, 4 steps. The truth is found by
+  enumeration.
+- *path NLL*: chain, 4 symbols, flip 0.2, length 6, 3 steps. The truth is the cross-entropy to the enumerated law of
+  samples.
+- *share of ones*, *parity*: twelve fair bits in order of confidence, 4 and 6 steps. Schedules draw different bits,
+  and each schedule is truly worth 1/2.
 
-Values by a rule in place of a denoiser, 16 positions in 8 steps (*heavy tails*, *left-skewed* and *seldom differing*: 4
-steps too). The true gain g follows from the counts: it is largest where the mean step sees 70 % of the tokens, 0 for
-linear, and at least minus the largest. Tune and choose split have 64 examples; what an example's value lies above
-linear's is
+**Values that follow a rule, without a denoiser.** There are 16 positions in 8 steps (*heavy tails*, *left-skewed* and
+*seldom differing*: 4 steps too). The tune and choose splits have 64 examples. The true gain g follows from the
+counts: it is largest if the mean step sees 70 % of the tokens, 0 for linear, and never below minus the largest gain.
+An example's value is linear's value plus a difference:
 
-- *heavy tails, no gain*: log-normal, sigma 1.5, less its mean, times 1 with half of the schedules and -1 with the
-  others. No schedule is better or worse.
-- *left-skewed*: g, less half a log-normal value, sigma 1, and its mean: many small gains, few large losses.
-- *seldom differing, 0 or 1*: values are 0 or 1 and differ from linear's in 5 % of examples.
-- *rare differences*: 0 in 80 % of examples, else normal with mean g / 0.2 and deviation 1.
+- *heavy tails, no gain*: a log-normal value with sigma 1.5, minus its mean, times 1 for half of the schedules and
+  times -1 for the others. No schedule is better or worse.
+- *left-skewed*: g, minus half of (a log-normal value with sigma 1, minus its mean): many small gains, few large
+  losses.
+- *seldom differing, 0 or 1*: values are 0 or 1 and differ from linear's in 5 % of the examples.
+- *rare differences*: 0 in 80 % of the examples, else normal with mean g / 0.2 and deviation 1.
 - *few examples*: normal with mean g and deviation 1.
-- *prompts of 8 rows*: as that, and half of the variance is common to the 8 rows of a prompt; 16 prompts to tune and to
-  choose, 32 to report. Intervals are drawn over prompts.
+- *prompts of 8 rows*: the same as *few examples*, but half of the variance is common to the 8 rows of a prompt. There
+  are 16 prompts to tune, 16 to choose and 32 to report. Intervals are drawn over prompts.
 """
 
 PROMISED = (0.92, 0.98)
@@ -388,10 +412,17 @@ def page(found: dict[str, list[list[Outcome]]]) -> str:
         [one for name, each in first.items() if (name in GIVEN) == of_given for one in each]
         for of_given in (False, True)
     )
-    rows = {**first, "all laws": laws, "all given values": given, "all": [*laws, *given]}
+    every = [*laws, *given]
+    rows = {**first, "all laws": laws, "all given values": given, "all": every}
+    moved = [one for one in every if one.differs]
+    mistaken = [f"*{name}*" for name, each in first.items() if any(one.false for one in each)]
     return PAGE.format(
-        searches=len(laws) + len(given),
+        searches=len(every),
         trials=TRIALS,
+        inside=share(held(moved), len(moved)),
+        false=sum(one.false for one in every),
+        claimed=sum(one.claimed for one in every),
+        mistaken=", ".join(mistaken) or "none",
         coverage="\n".join(coverage_row(name, each) for name, each in rows.items()),
         outside=outside(first),
         surely=outside(first, surely=True),
