@@ -440,20 +440,42 @@ def compared(one: Any, two: Any, where: str = "") -> list[str]:
 # -- what is told
 
 
-PAGE = [
-    "# Searches whose replicas, nodes and drivers are killed",
-    "",
-    "Each seed is one search of the bundled text model on a simulated cluster of three nodes, on one machine. An event",
-    "is thrown when a given piece of rows is dealt. Places and kinds follow from the seed, and each phase has a turn.",
-    "After every killed driver the search goes on with `--resume`, at the end on a new cluster after the head died",
-    "(in odd seeds only the process by which the driver belongs to the cluster). Then search.json, schedule.yaml,",
-    "search-scores.jsonl and profile-values.json are compared with those of a process without Ray: all digits must be",
-    "the same but for times and names of devices.",
-    "",
-    "A row counts each time that a replica began with it, so that what was lost counts too.",
-    "`python scripts/chaos.py --output docs/chaos.md` makes this page; a short form is tests/ray/test_chaos.py.",
-    "",
-]
+PAGE = """\
+# Searches whose replicas, nodes and drivers are killed
+
+Does a search end with the same result if parts of its cluster fail at random moments? This page compares such
+searches with an undisturbed one.
+
+{verdict}
+
+## How it was measured
+
+Each seed is one search of the bundled text model. It runs on a simulated cluster of three nodes, on one machine.
+While it runs, events happen:
+
+- Each event happens when a given piece of rows is sent to a replica. The seed determines the pieces and the kinds of
+  events. Events take turns through the phases of the search.
+- After every killed driver, the search continues with `--resume`.
+- At the end, the head node is killed, and the search continues on a new cluster. In odd seeds, only the process that
+  connects the driver to the cluster is killed.
+
+Then search.json, schedule.yaml, search-scores.jsonl and profile-values.json are compared with those of a process
+without Ray. All digits must be the same, except for times and names of devices.
+
+`python scripts/chaos.py --output docs/chaos.md` makes this page. A short form is tests/ray/test_chaos.py.
+
+## Results
+
+A row counts each time that a replica begins with it, so lost rows count too. They are divided by the rows of one
+undisturbed process.
+
+"""
+
+
+def verdict(told: Mapping[int, Told]) -> str:
+    """One sentence: how many searches ended as the undisturbed one."""
+    same = sum(not each.differences for each in told.values())
+    return f"{same} of {len(told)} disturbed searches ended with the record of an undisturbed one, in every digit."
 
 
 def table(told: Mapping[int, Told], calm: Sequence[Piece]) -> list[str]:
@@ -512,7 +534,7 @@ def main() -> int:
             kept.write_text(json.dumps(vars(found)), "utf-8")
         told[seed] = Told.read(json.loads(kept.read_text("utf-8")))
         print(f"seed {seed}: {told[seed].seconds:.0f} s", *told[seed].differences, sep="\n", file=sys.stderr)
-        text = "\n".join([*PAGE, *table(told, calm)]) + "\n"
+        text = PAGE.format(verdict=verdict(told)) + "\n".join(table(told, calm)) + "\n"
         if options.output is not None:
             options.output.write_text(text, "utf-8")
     print(text, end="")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from scripts.chaos import PHASES, Piece, Told, compared, differences, planned, table
+from scripts.chaos import PHASES, Piece, Told, compared, differences, planned, table, verdict
 from scripts.chaos_driver import key
 
 CALM = [Piece(f"{phase} {number}", phase, 10) for phase in PHASES for number in range(20)]
@@ -76,6 +76,9 @@ def test_rows_count_what_was_begun_and_lost() -> None:
     assert Told.read(json.loads(json.dumps(vars(told)))) == told
     told.thrown.clear()
     assert "| 0 | 0 | 0 | 0 | 0 | 1.030 | 0 | nothing |" in table({0: told}, CALM)
+    assert verdict({0: told, 1: Told(differences=["search.json: one digit"])}).startswith(
+        "1 of 2 disturbed searches ended"
+    )
 
 
 def work(denoiser: object, device: str, **options: Any) -> None:
