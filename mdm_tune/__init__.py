@@ -11,18 +11,18 @@ TYPE_CHECKING = False  # typing's own takes as long to load as everything else h
 if TYPE_CHECKING:
     from typing import Any
 
-    from mdm_tune.counts import to_counts
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
-    from mdm_tune.energy import (
+    from mdm_tune.run.folder import load_schedule
+    from mdm_tune.sampling.unmasking import unmask
+    from mdm_tune.schedules.counts import to_counts
+    from mdm_tune.schedules.curves import parse_schedule
+    from mdm_tune.schedules.energy import (
         beta_energy,
         conditional_kinetic_energy,
         geodesic_energy,
         kinetic_energy,
         path_energy,
     )
-    from mdm_tune.results import load_schedule
-    from mdm_tune.sampling.unmasking import unmask
-    from mdm_tune.schedules import parse_schedule
 
 __all__ = [
     "Transformer",
@@ -44,16 +44,16 @@ __all__ = [
 _HOMES = {
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
-    "beta_energy": "energy",
-    "conditional_kinetic_energy": "energy",
-    "geodesic_energy": "energy",
-    "kinetic_energy": "energy",
-    "load_schedule": "results",
+    "beta_energy": "schedules.energy",
+    "conditional_kinetic_energy": "schedules.energy",
+    "geodesic_energy": "schedules.energy",
+    "kinetic_energy": "schedules.energy",
+    "load_schedule": "run.folder",
     "load_transformer": "denoisers.transformer",
-    "parse_schedule": "schedules",
-    "path_energy": "energy",
+    "parse_schedule": "schedules.curves",
+    "path_energy": "schedules.energy",
     "save_transformer": "denoisers.transformer",
-    "to_counts": "counts",
+    "to_counts": "schedules.counts",
     "unmask": "sampling.unmasking",
 }
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mdm_tune.console import Screen
-from mdm_tune.errors import InputError
-from mdm_tune.flags import Command, generated, generated_words
-from mdm_tune.messages import shown
-from mdm_tune.permissions import Generated, Permissions
-from mdm_tune.reporting import command, reporting, unforeseen
-from mdm_tune.signals import INTERRUPTED, raises
-from mdm_tune.streams import silence_rest
-from mdm_tune.usage import Commands, whole_number
+from mdm_tune.commands.flags import Command, generated, generated_words
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import shown
+from mdm_tune.core.permissions import Generated, Permissions
+from mdm_tune.core.signals import INTERRUPTED, raises
+from mdm_tune.core.streams import silence_rest
+from mdm_tune.terminal.console import Screen
+from mdm_tune.terminal.reporting import command, reporting, unforeseen
+from mdm_tune.terminal.usage import Commands, whole_number
 
 if TYPE_CHECKING:  # these rooms load torch or pydantic, and --help is to be quick
     from mdm_tune.config.file import Config
@@ -175,7 +175,7 @@ def search(
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price
-        from mdm_tune.commands.search_run import search as tune
+        from mdm_tune.commands.search import search as tune
 
         flags = Flags(
             config=config,
@@ -227,11 +227,11 @@ def evaluate(
     """Compare schedules over step budgets, with 95 % intervals, on the report split."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
-        from mdm_tune.config.flags import check_budgets
+        from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())
         screen.say(f"mdm-tune evaluate {config}: loading")
-        from mdm_tune.commands import runs
+        from mdm_tune.commands.evaluate import evaluate as score
 
         flags = Flags(
             config=config,
@@ -244,7 +244,7 @@ def evaluate(
             run_generated_code=run_generated_code,
         )
         loaded, used = flags.load()
-        record = runs.evaluate(
+        record = score(
             loaded,
             schedule or (),
             steps or (),
@@ -277,12 +277,12 @@ def sample(
     """Draw samples with a schedule."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
-        from mdm_tune.config.flags import check_budgets, check_count
+        from mdm_tune.config.flag_bounds import check_budgets, check_count
 
         check_count("--number", number, MOST_SAMPLES, "which are held in memory and written as one file")
         check_budgets(() if steps is None else (steps,))
         screen.say(f"mdm-tune sample {config}: loading")
-        from mdm_tune.commands import runs
+        from mdm_tune.commands.sample import sample as draw
 
         flags = Flags(
             config=config,
@@ -295,7 +295,7 @@ def sample(
             run_generated_code=run_generated_code,
         )
         loaded, used = flags.load()
-        record = runs.sample(
+        record = draw(
             loaded,
             schedule,
             steps,
@@ -325,11 +325,11 @@ def profile(
     """Measure the information profile and price every budget without drawing a sample."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
-        from mdm_tune.config.flags import check_budgets
+        from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())
         screen.say(f"mdm-tune profile {config}: loading")
-        from mdm_tune.commands.profile_run import profile as measure
+        from mdm_tune.commands.profile import profile as measure
 
         flags = Flags(
             config=config,

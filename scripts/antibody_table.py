@@ -26,17 +26,17 @@ from antibody_judge import RECOGNISED, Domain, identity, nearest, numbered
 from numpy.typing import NDArray
 from pages import write_part
 
-from mdm_tune.build import Run, opened
 from mdm_tune.config.file import load_config
+from mdm_tune.core.seeding import derive_seed, noise
+from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.metrics.quality import SHARE
-from mdm_tune.profile.curve import Profile
-from mdm_tune.profile.measuring import measure
-from mdm_tune.profile.pricing import count_weights
-from mdm_tune.profile.profiles import Profiles
-from mdm_tune.results import RunFolder
-from mdm_tune.schedules import Beta, Linear, Schedule, Sine, SquaredSine
-from mdm_tune.seeding import derive_seed, noise
-from mdm_tune.statistics import Estimate, estimate
+from mdm_tune.run.build import Run, opened
+from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.measuring import measure
+from mdm_tune.run.profiles import Profiles
+from mdm_tune.schedules.curves import Beta, Linear, Schedule, Sine, SquaredSine
+from mdm_tune.schedules.pricing import count_weights
+from mdm_tune.schedules.profile import Profile
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "antibody.yaml"

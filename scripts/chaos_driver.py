@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.digests import short_digest
-from mdm_tune.evaluation import Evaluator
+from mdm_tune.core.digests import short_digest
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.sampling import replicas
 from mdm_tune.sampling.pieces import Here, Task
 

@@ -1,6 +1,6 @@
 """Our tokens beside those of LLaDA's and Dream's own samplers, token for token, on small models made from a seed.
 
-    python scripts/compare_peers.py --llada LLADA --dream DREAM --output tests/peers.json
+    python scripts/compare_peers.py --llada LLADA --dream DREAM --output tests/journeys/peers.json
     python scripts/compare_peers.py --llada LLADA --llada-model MODEL      (with transformers 4.46)
 
 LLADA is a checkout of LLaDA, with generate.py; DREAM a folder that holds Dream's generation_utils.py; MODEL one that
@@ -30,9 +30,9 @@ from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
+from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.unmasking import CountPlan, unmask
-from mdm_tune.schedules import Linear
-from mdm_tune.settings import Sampler, Setting, plan_of
+from mdm_tune.schedules.curves import Linear
 
 SYMBOLS = "".join(chr(97 + i) for i in range(26)) + "ABCDEF"
 ROWS, PROMPT = 8, 5

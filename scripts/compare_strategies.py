@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -30,22 +30,22 @@ from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.config.sampler import SamplerConfig
+from mdm_tune.core.seeding import derive_seed
+from mdm_tune.core.statistics import Bounds
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
-from mdm_tune.evaluation import Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.metrics.exact import Enumeration, target_distribution
 from mdm_tune.metrics.quality import PathLikelihood, SampleMetric
-from mdm_tune.profile.pricing import nelbo
 from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.schedules.pricing import nelbo
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import Named, driving
-from mdm_tune.search.scores import KeptScores
-from mdm_tune.seeding import derive_seed
-from mdm_tune.settings import Sampler
-from mdm_tune.statistics import Bounds
+from mdm_tune.search.stored_scores import KeptScores
 from scripts.given_values import GIVEN, GivenProblem
 
 SEARCHES = 200

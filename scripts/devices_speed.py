@@ -44,24 +44,24 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.filling import PoolFiller
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.profile.measuring import measure
+from mdm_tune.run.measuring import measure
 from mdm_tune.sampling import replicas as module
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import Pool, Task, filling, predict
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
-from mdm_tune.schedules import Beta, parse_schedule
+from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.budget import compared
 from mdm_tune.search.driver import Named, State, driving
 from mdm_tune.search.finalists import Side, Trial
-from mdm_tune.search.scores import KeptScores
 from mdm_tune.search.storage import open_storage
+from mdm_tune.search.stored_scores import KeptScores
 from mdm_tune.search.tuning import tune
-from mdm_tune.settings import Sampler
 
 LAW = MarkovChain.sticky(3, 0.2, 24)
 ROW, BATCH, STEPS = 0.05, 8, 8

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.profile.family import Pricer
-from mdm_tune.schedules import Beta
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.family import Pricer
 
 SYMBOLS, LENGTHS, FLIPS, STEPS = (2, 3, 4, 6, 8), (32, 64, 128, 256), (0.01, 0.05, 0.1, 0.2, 0.4), (4, 8, 16)
 BOX = (0.1, 10.0)

@@ -19,10 +19,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mdm_tune.counts import grid
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.metrics.exact import Enumeration, kl, target_distribution
-from mdm_tune.schedules import Beta, Schedule, parse_schedule
+from mdm_tune.schedules.counts import grid
+from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 
 STEPS, LENGTH = 3, 5
 STRINGS = ["".join(letters) for letters in product("ab", repeat=LENGTH)]

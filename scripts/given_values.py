@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.config.sampler import SamplerConfig
+from mdm_tune.core.statistics import Bounds
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation import Evaluator
-from mdm_tune.filling import Rows
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.filling import Rows
+from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import SHARE, Direction
 from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.schedules import Linear
-from mdm_tune.settings import Sampler, Setting
-from mdm_tune.statistics import Bounds
+from mdm_tune.schedules.curves import Linear
 
 LAW = MarkovChain.sticky(2, 0.1, 16)  # gives rows of 16 positions and is never asked
 SAMPLER = Sampler(SamplerConfig(steps=(1,), batch=4096))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mdm_tune.benchmarks.execution_probe import protection  # noqa: E402
-from tests.hostile import running  # noqa: E402
+from tests.support.hostile import running  # noqa: E402
 
 
 def as_user(name: str, words: list[str]) -> int:

@@ -21,8 +21,8 @@ from typing import Annotated, Any
 import typer
 
 from mdm_tune.cli import AsJson, ConfigFile, OnDevices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, reporting
-from mdm_tune.console import Screen
-from mdm_tune.permissions import Permissions
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.terminal.console import Screen
 
 
 def main(
@@ -54,7 +54,7 @@ def main(
     screen = Screen(quiet=quiet, as_json=as_json)
     with reporting(screen):
         screen.say(f"lm_eval_numbers {config}: loading")
-        from mdm_tune.commands.harness_run import harness_numbers
+        from mdm_tune.commands.harness import harness_numbers
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.profile.family import Pricer
-from mdm_tune.profile.pricing import optima
+from mdm_tune.schedules.family import Pricer
+from mdm_tune.schedules.pricing import optima
 
 RUNS, MANY = 5, 10_000
 BOX = (0.1, 10.0)

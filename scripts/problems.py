@@ -23,19 +23,20 @@ from scipy.stats import binom
 from torch import Tensor
 
 from mdm_tune.config.sampler import SamplerConfig
-from mdm_tune.counts import beta_grids, counts_of_grids
-from mdm_tune.datasets.splits import Dataset, Split, Use, bundled, law_dataset, text_dataset
+from mdm_tune.core.files import bundled
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, PathLikelihood, SampleMetric, Spelling
-from mdm_tune.profile.pricing import count_weights
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.schedules import Beta, Schedule
+from mdm_tune.schedules.counts import beta_grids, counts_of_grids
+from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.schedules.pricing import count_weights
 from mdm_tune.search.racing import looks
-from mdm_tune.settings import Sampler, Setting
-from mdm_tune.statistics import Bounds
 
 SEEDS = range(10)
 BOX = (0.1, 10.0)

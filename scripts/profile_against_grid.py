@@ -15,15 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mdm_tune.commands.evaluate import evaluate
 from mdm_tune.commands.events import RunEvent
-from mdm_tune.commands.profile_run import profile
-from mdm_tune.commands.runs import evaluate
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.profile import profile
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
-from mdm_tune.schedules import Beta
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.events import TrialDone
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.storage import open_storage
-from mdm_tune.search.tuning import TrialDone
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 STEPS = 16

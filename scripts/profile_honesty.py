@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pages import show_part
 from scipy.stats import t
 
-from mdm_tune.counts import beta_grids, counts_of_grids, to_counts
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.profile.choosing import clearly_above
-from mdm_tune.profile.curve import Profile
-from mdm_tune.profile.measuring import measure
-from mdm_tune.profile.pricing import count_weights, optima
-from mdm_tune.schedules import Linear
+from mdm_tune.evaluation.profile_choice import clearly_above
+from mdm_tune.run.measuring import measure
+from mdm_tune.schedules.counts import beta_grids, counts_of_grids, to_counts
+from mdm_tune.schedules.curves import Linear
+from mdm_tune.schedules.pricing import count_weights, optima
+from mdm_tune.schedules.profile import Profile
 
 Floats = NDArray[np.float64]
 LENGTH, FOLDS, POINTS = 64, 5, 32

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from problems import Legal
 
 from mdm_tune.config.sampler import SamplerConfig
-from mdm_tune.datasets.splits import Dataset, Use, bundled, law_dataset, text_dataset
+from mdm_tune.core.files import bundled
+from mdm_tune.datasets.splits import Dataset, Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import load_transformer
-from mdm_tune.evaluation import Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import PathLikelihood, SampleMetric, Spelling
 from mdm_tune.sampling.drawing import Order
-from mdm_tune.schedules import Beta
-from mdm_tune.settings import Sampler, Setting
+from mdm_tune.schedules.curves import Beta
 
 Values = NDArray[np.float64]
 

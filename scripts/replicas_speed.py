@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from pages import write_part
 
-from mdm_tune.datasets.splits import bundled
+from mdm_tune.core.files import bundled
+from mdm_tune.core.statistics import estimate
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.devices import parse_devices
@@ -33,7 +34,6 @@ from mdm_tune.sampling.pieces import Here, Pool
 from mdm_tune.sampling.pieces import fill as filled
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
-from mdm_tune.statistics import estimate
 
 MIB = 1024
 

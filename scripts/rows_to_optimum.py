@@ -26,13 +26,13 @@ import optuna
 from problems import BOX, EXAMPLES, SEEDS, Problem, Values, problems
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.evaluation import Evaluator
-from mdm_tune.profile.family import Pricer
-from mdm_tune.profile.measuring import measure
-from mdm_tune.schedules import Beta
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.run.measuring import measure
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.family import Pricer
 from mdm_tune.search.confirmation import Trial
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.proposals import Guide
+from mdm_tune.search.space import Guide
 from mdm_tune.search.tuning import tune
 
 TRIALS, POINTS, NEAR = 25, 32, 4

@@ -22,7 +22,8 @@ if [ "${1:-}" = --transformers4 ]; then
     install_project "[hf,lm-eval,test]"
     cd -- "$root"
     exec "$venv/bin/pytest" -n 2 --dist worksteal --durations 5 "$@" \
-        tests/test_{checkpoint,custom,families,huggingface,huggingface_code,peers,real_runs,rehearsal,text_metrics,tokenizer}.py
+        tests/config/test_families.py tests/denoisers/test_{checkpoint,custom,huggingface,huggingface_code,tokenizer}.py \
+        tests/metrics/test_answers.py tests/journeys/test_{peers,real_runs,rehearsal}.py
 fi
 
 install_project "[dev]"

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.commands.events import RunEvent
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
-from mdm_tune.search.confirmation import Comparing
-from mdm_tune.search.tuning import TrialDone
+from mdm_tune.search.events import Comparing, TrialDone
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 STEPS = [4, 8, 16, 32]

@@ -27,15 +27,15 @@ from pages import show_part
 from problems import BOX, EXAMPLES, GRID, Memo, Problem, problems
 from rows_to_optimum import PROFILED, Way, profile, search
 
-from mdm_tune.counts import beta_grids, counts_of_grids
+from mdm_tune.core.seeding import derive_seed
 from mdm_tune.datasets.splits import Use, law_dataset
-from mdm_tune.evaluation import Evaluator
-from mdm_tune.profile.pricing import count_weights
-from mdm_tune.schedules import Beta, Linear, SquaredSine
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.counts import beta_grids, counts_of_grids
+from mdm_tune.schedules.curves import Beta, Linear, SquaredSine
+from mdm_tune.schedules.pricing import count_weights
 from mdm_tune.search.confirmation import Trial
 from mdm_tune.search.finalists import Side, candidates_of, winner_of
-from mdm_tune.seeding import derive_seed
-from mdm_tune.settings import Setting
 
 NAME, SHARE, LIMIT = "chain-random", 0.1, 0.08
 CHOOSE, FINALISTS = 256, 5

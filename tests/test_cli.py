@@ -18,9 +18,9 @@ from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
 from mdm_tune.commands.events import RunEvent
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
-from mdm_tune.search.tuning import TrialDone
+from mdm_tune.search.events import TrialDone
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MARKOV = str(CONFIGS / "markov.yaml")

@@ -11,10 +11,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import mdm_tune
-from mdm_tune.build import build
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
-from mdm_tune.naming import is_file, own_steps, settings_of
+from mdm_tune.run.build import build
+from mdm_tune.run.schedule_names import is_file, own_steps, settings_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

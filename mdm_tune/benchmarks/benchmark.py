@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.benchmarks.code_tasks import CodeTask, load_code_task
-from mdm_tune.benchmarks.dealing import Use
 from mdm_tune.benchmarks.execution import VERDICTS, Verdict
-from mdm_tune.benchmarks.tasks import load_task
+from mdm_tune.benchmarks.splitting import Use
+from mdm_tune.benchmarks.task_benchmark import load_task
 from mdm_tune.config.tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalDatasetConfig
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.text import Codec
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.metrics.quality import SHARE
-from mdm_tune.permissions import Permissions
-from mdm_tune.statistics import Bounds
-from mdm_tune.text import Codec
 
 __all__ = ["Benchmark", "benchmark_metrics", "load_benchmark"]
 

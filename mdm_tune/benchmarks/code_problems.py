@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.benchmarks.dealing import Document
 from mdm_tune.benchmarks.execution import Job
-from mdm_tune.errors import InputError
-from mdm_tune.messages import cut, shown_path
-from mdm_tune.reading import json_line, read_bytes, read_text
+from mdm_tune.benchmarks.splitting import Document
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, shown_path
+from mdm_tune.core.reading import json_line, read_bytes, read_text
 
 __all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "Kind", "read_problems"]
 

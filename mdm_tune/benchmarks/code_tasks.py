@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.benchmarks.code_problems import FENCE, HUMANEVAL, KINDS, MBPP, MBPP_SHOTS, Kind, read_problems
-from mdm_tune.benchmarks.dealing import Document, Hand, Use, deal, fold_of
 from mdm_tune.benchmarks.execution import Job, Limits, Outcome, Protection, require_permission, run_programs
-from mdm_tune.benchmarks.tasks import cut
-from mdm_tune.choices import Direction
+from mdm_tune.benchmarks.splitting import Document, Hand, Use, deal, fold_of
+from mdm_tune.benchmarks.task_benchmark import cut
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
-from mdm_tune.datasets.examples import Example, Hole, group_of
+from mdm_tune.config.templates import Hole
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.permissions import Generated
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.text import Codec, chat_prompt
+from mdm_tune.core.types import Direction
+from mdm_tune.datasets.examples import Example, group_of
 from mdm_tune.datasets.specials import plain_places
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError
 from mdm_tune.metrics.quality import SHARE
-from mdm_tune.permissions import Generated
-from mdm_tune.statistics import Bounds
-from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["CodeTask", "load_code_task"]
 

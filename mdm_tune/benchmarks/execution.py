@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mdm_tune.benchmarks.execution_probe import Protection, protection
 from mdm_tune.benchmarks.execution_process import LAYERS, VERDICTS, Job, Limits, Outcome, Verdict, run_job
-from mdm_tune.errors import InputError
-from mdm_tune.permissions import Generated
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.permissions import Generated
 
 __all__ = [
     "VERDICTS",

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, get_args
 
 from mdm_tune.benchmarks.execution_filter import filters
 from mdm_tune.benchmarks.execution_folders import folder_of_its_own
-from mdm_tune.errors import RunError
+from mdm_tune.core.errors import RunError
 
 __all__ = ["LAYERS", "VERDICTS", "Job", "Limits", "Outcome", "Verdict", "need_unix", "run_job"]
 

@@ -12,12 +12,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.benchmarks.leaves import Leaf, Messages
-from mdm_tune.consent import scripts_run, without_asking
-from mdm_tune.errors import InputError, MdmTuneError
-from mdm_tune.scratch import compiled_here
-from mdm_tune.statistics import Bounds
-from mdm_tune.trust import require_trust
+from mdm_tune.benchmarks.single_task import Leaf, Messages
+from mdm_tune.core.consent import scripts_run, without_asking
+from mdm_tune.core.errors import InputError, MdmTuneError
+from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.trust import require_trust
 
 __all__ = ["Found", "Judgement", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
 

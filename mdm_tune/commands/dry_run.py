@@ -10,24 +10,24 @@ from dataclasses import replace
 from itertools import product
 from typing import get_args
 
-from mdm_tune.build import Run, opened
 from mdm_tune.commands.events import Notify, Warnings, noting, tell_loaded
 from mdm_tune.commands.occupancy import busy_record, stretch
 from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
+from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
-from mdm_tune.evaluation import Cost, Scores
-from mdm_tune.permissions import Permissions
-from mdm_tune.profile.answers import MODEL
-from mdm_tune.profile.profiles import Profiles, example_count, profiles_of
-from mdm_tune.reach import Reach, reach_of
-from mdm_tune.records import Record, cost_record, reach_record
-from mdm_tune.results import RunFolder
+from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.run.build import Run, opened
+from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.profile_answers import MODEL
+from mdm_tune.run.profiles import Profiles, example_count, profiles_of
+from mdm_tune.run.records import Record, cost_record, reach_record
+from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, in_words
 from mdm_tune.sampling.replicas import Replicas
-from mdm_tune.schedules import Linear, SquaredSine
-from mdm_tune.search.limits import phase_rows, pilot_rows, schedules_of
+from mdm_tune.schedules.curves import Linear, SquaredSine
 from mdm_tune.search.power import detectable, independent_of
+from mdm_tune.search.space import Reach, reach_of
 
 __all__ = ["dry_run"]
 

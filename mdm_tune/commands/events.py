@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdm_tune.benchmarks.code_tasks import CodeTask
-from mdm_tune.build import Run
-from mdm_tune.datasets.doubts import doubts, framed
-from mdm_tune.evaluation import Scores
-from mdm_tune.messages import listed, quantity
+from mdm_tune.core.messages import listed, quantity
+from mdm_tune.datasets.notes import doubts, framed
+from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
-from mdm_tune.profile.measuring import PointMeasured
-from mdm_tune.reach import Reach
-from mdm_tune.search.budget import Event
+from mdm_tune.run.build import Run
+from mdm_tune.run.measuring import PointMeasured
+from mdm_tune.search.events import Event
+from mdm_tune.search.space import Reach
 
 __all__ = [
     "BudgetStarted",

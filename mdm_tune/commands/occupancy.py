@@ -6,12 +6,12 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from mdm_tune.build import Run
 from mdm_tune.datasets.splits import Use
-from mdm_tune.profile.profiles import example_count
-from mdm_tune.records import Record
+from mdm_tune.run.build import Run
+from mdm_tune.run.profiles import example_count
+from mdm_tune.run.records import Record
+from mdm_tune.run.search_limits import schedules_of
 from mdm_tune.search.budget import reference_of
-from mdm_tune.search.limits import schedules_of
 from mdm_tune.search.racing import whole_looks
 
 __all__ = ["FULL", "busy", "busy_record", "stretch"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from mdm_tune.build import Run
 from mdm_tune.commands.events import Note
-from mdm_tune.messages import cut, quantity, shown_path
-from mdm_tune.naming import is_file, own_steps
-from mdm_tune.results import ScheduleFile, load_schedule
-from mdm_tune.settings import Setting
+from mdm_tune.core.messages import cut, quantity, shown_path
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run
+from mdm_tune.run.folder import ScheduleFile, load_schedule
+from mdm_tune.run.schedule_names import is_file, own_steps
 
 __all__ = ["alike", "lacking", "other_samplers"]
 

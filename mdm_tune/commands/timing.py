@@ -15,17 +15,17 @@ from statistics import median
 
 import numpy as np
 
-from mdm_tune.build import Run
+from mdm_tune.core.statistics import estimate
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation import Cost, ScoreBook
-from mdm_tune.reach import Reach
-from mdm_tune.schedules import Beta
-from mdm_tune.search.ending import SETTLING
+from mdm_tune.evaluation.evaluator import Cost, ScoreBook
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.proposals import given_points, possible_gain, propose
+from mdm_tune.search.proposals import possible_gain, propose
+from mdm_tune.search.space import Reach, given_points
+from mdm_tune.search.stopping import SETTLING
 from mdm_tune.search.storage import open_storage
-from mdm_tune.settings import Setting
-from mdm_tune.statistics import estimate
 
 __all__ = ["Speed", "concluding", "deciding", "speed_of"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mdm_tune.config.errors import shown
-from mdm_tune.messages import quantity
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.problems import shown
 
 __all__ = ["JUDGED", "conflicts"]
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 
-from mdm_tune.choices import Direction, Dtype, Ignored, Match
-from mdm_tune.config import rules
-from mdm_tune.config.errors import shown
+from mdm_tune.config import validators
 from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
-from mdm_tune.datasets.templates import check_template
-from mdm_tune.errors import InputError
-from mdm_tune.patterns import Pattern
-from mdm_tune.reading import expanded
+from mdm_tune.config.templates import check_template
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.patterns import Pattern
+from mdm_tune.core.problems import shown
+from mdm_tune.core.reading import expanded
+from mdm_tune.core.types import Direction, Dtype, Ignored, Match
 
 __all__ = [
     "CsvDatasetConfig",
@@ -44,7 +44,7 @@ def report_size(value: object) -> object:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value > LARGEST:
         raise ValueError(f"must be a whole number or all, got {shown(value)}; write digits, or all")
-    return rules.large_enough(value)
+    return validators.large_enough(value)
 
 
 def one_or_each(value: object) -> str | dict[str, str]:
@@ -66,15 +66,15 @@ def files(value: object, info: ValidationInfo) -> str | dict[str, str]:
     """Absolute paths, resolved against the YAML file's folder."""
     found = one_or_each(value)
     if isinstance(found, str):
-        return rules.input_path(found, info)
-    return {use: rules.input_path(text, info) for use, text in found.items()}
+        return validators.input_path(found, info)
+    return {use: validators.input_path(text, info) for use, text in found.items()}
 
 
 def data_or_name(text: str, info: ValidationInfo) -> str:
     """As ``folder_or_name``, and a file of data becomes an absolute path too."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     path = folder / expanded(text)
-    return str(path) if rules.is_there(path) or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
+    return str(path) if validators.is_there(path) or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
 
 
 def usable_pattern(text: str) -> str:
@@ -98,7 +98,7 @@ def checked(text: str, *, holes: bool) -> str:
     return text
 
 
-SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(rules.large_enough)]
+SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(validators.large_enough)]
 ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
 Files = Annotated[str | dict[str, str], PlainValidator(files)]
 OneOrEach = Annotated[str | dict[str, str], PlainValidator(one_or_each)]
@@ -106,7 +106,7 @@ DataOrName = Annotated[Text, AfterValidator(data_or_name)]
 FieldTemplate = Annotated[Text, AfterValidator(field_template)]
 HoleTemplate = Annotated[Text, AfterValidator(hole_template)]
 Texts = Annotated[tuple[Text, ...], FromList]
-Ignore = Annotated[tuple[Ignored, ...], FromList, AfterValidator(rules.distinct)]
+Ignore = Annotated[tuple[Ignored, ...], FromList, AfterValidator(validators.distinct)]
 
 
 class ExamplesConfig(Section):

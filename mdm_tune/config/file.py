@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from mdm_tune.config import rules
+from mdm_tune.config import validators
 from mdm_tune.config.conflicts import JUDGED, conflicts
 from mdm_tune.config.data import (
     CsvDatasetConfig,
@@ -22,16 +22,6 @@ from mdm_tune.config.data import (
     LinesDatasetConfig,
     MetricsConfig,
     SplitSize,
-)
-from mdm_tune.config.errors import (
-    Location,
-    field_problems,
-    placed,
-    read_yaml,
-    several,
-    with_override,
-    without_password,
-    word_problems,
 )
 from mdm_tune.config.models import (
     ExactLaw,
@@ -44,10 +34,20 @@ from mdm_tune.config.models import (
 )
 from mdm_tune.config.sampler import SamplerConfig, Steps, with_family_defaults
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
-from mdm_tune.errors import InputError
-from mdm_tune.plain_yaml import yaml_text
-from mdm_tune.schedules import Beta
-from mdm_tune.showing import redacted
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.plain_yaml import yaml_text
+from mdm_tune.core.problems import (
+    Location,
+    field_problems,
+    placed,
+    read_yaml,
+    several,
+    with_override,
+    without_password,
+    word_problems,
+)
+from mdm_tune.core.redaction import redacted
+from mdm_tune.schedules.curves import Beta
 
 __all__ = [
     "Config",
@@ -73,11 +73,13 @@ def on_or_off(value: object) -> object:
     return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
 
 
-Schedules = Field(min_length=1, max_length=rules.SEVERAL)  # each is compared on all examples
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(rules.as_pair), AfterValidator(rules.increasing)]
-Baseline = Annotated[str, AfterValidator(rules.schedule_name)]
+Schedules = Field(min_length=1, max_length=validators.SEVERAL)  # each is compared on all examples
+Range = Annotated[
+    tuple[PositiveFloat, PositiveFloat], BeforeValidator(validators.as_pair), AfterValidator(validators.increasing)
+]
+Baseline = Annotated[str, AfterValidator(validators.schedule_name)]
 WarmStart = Annotated[Literal["auto", "profile", "off"], BeforeValidator(on_or_off)]
-ScheduleText = Annotated[Text, AfterValidator(rules.schedule_or_path)]
+ScheduleText = Annotated[Text, AfterValidator(validators.schedule_or_path)]
 
 
 class TextDatasetConfig(Section):
@@ -126,7 +128,7 @@ class ProfileConfig(Section):
     tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
     monotone: look for the best schedule on a curve that never rises."""
 
-    answers: Annotated[Text, AfterValidator(rules.answers_or_path)] = "reference"
+    answers: Annotated[Text, AfterValidator(validators.answers_or_path)] = "reference"
     examples: Annotated[int, Field(ge=2, le=LARGEST)] | None = None
     points: Annotated[int, Field(ge=2, le=65_536)] = 32
     tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
@@ -171,16 +173,16 @@ class SearchConfig(Section):
     auto_stop: bool = True
     rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
     timeout: Annotated[float, Field(gt=0.0, le=DECADE)] | None = None
-    storage: Annotated[Text, AfterValidator(rules.storage_url)] | None = None
-    name: Annotated[Text, AfterValidator(rules.run_name)] | None = None
+    storage: Annotated[Text, AfterValidator(validators.storage_url)] | None = None
+    name: Annotated[Text, AfterValidator(validators.run_name)] | None = None
     diversity_loss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,
         Schedules,
-        AfterValidator(rules.distinct_schedules),
-        AfterValidator(rules.holds_linear),
+        AfterValidator(validators.distinct_schedules),
+        AfterValidator(validators.holds_linear),
     ] = ("linear", "squared-sine", "sine", "maskgit-cosine")
 
     @model_validator(mode="before")
@@ -200,7 +202,9 @@ class SearchConfig(Section):
 class EvaluateConfig(Section):
     """Which schedules are compared at which budgets; without ``steps`` the budgets are those of the sampler."""
 
-    schedules: Annotated[tuple[ScheduleText, ...], FromList, Schedules, AfterValidator(rules.distinct_schedules)] = (
+    schedules: Annotated[
+        tuple[ScheduleText, ...], FromList, Schedules, AfterValidator(validators.distinct_schedules)
+    ] = (
         "linear",
         "squared-sine",
         "sine",
@@ -232,7 +236,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    output: Annotated[Text, AfterValidator(rules.own_path)]
+    output: Annotated[Text, AfterValidator(validators.own_path)]
 
     _taken: tuple[str, ...] = PrivateAttr(default=())
 
@@ -262,7 +266,7 @@ def load_config(
     Relative paths, those of overrides too, are resolved against the file's folder; ``output`` is kept as given.
     Raises InputError with one line per problem, all of them at once.
     """
-    document = {"output": f"runs/{path.stem}", **read_yaml(path := rules.given_path(path))}
+    document = {"output": f"runs/{path.stem}", **read_yaml(path := validators.given_path(path))}
     problems: list[str] = []
     flags = {"seed": seed, "output": output, "search.trials": trials}
     given = {key: value for key, value in flags.items() if value is not None}

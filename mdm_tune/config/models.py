@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from mdm_tune.config import rules
-from mdm_tune.config.errors import shown
-from mdm_tune.denoisers.families import AttentionMask, AutoClass, FamilyName, Side, Time
-from mdm_tune.reading import expanded
+from mdm_tune.config import validators
+from mdm_tune.config.families import AttentionMask, AutoClass, FamilyName, Side, Time
+from mdm_tune.core.problems import shown
+from mdm_tune.core.reading import expanded
 
 __all__ = [
     "CustomConfig",
@@ -30,22 +30,22 @@ __all__ = [
 
 CHAIN_NUMBERS = 2**26  # half a GiB, twice
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the Hub's own limits
-FromList = BeforeValidator(rules.as_tuple)
+FromList = BeforeValidator(validators.as_tuple)
 Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
 LawLength = Annotated[int, Field(ge=1, le=4096)]  # an exact profile holds a few matrices of length x length numbers
-Options = Annotated[dict[str, Any], AfterValidator(rules.plain_options)]
+Options = Annotated[dict[str, Any], AfterValidator(validators.plain_options)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Law = Annotated[tuple[Probability, ...], FromList, AfterValidator(rules.sums_to_one)]
+Law = Annotated[tuple[Probability, ...], FromList, AfterValidator(validators.sums_to_one)]
 Matrix = Annotated[tuple[Law, ...], FromList, Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
-InputPath = Annotated[Text, AfterValidator(rules.input_path)]
+InputPath = Annotated[Text, AfterValidator(validators.input_path)]
 
 
 def folder_or_name(text: str, info: ValidationInfo) -> str:
     """A folder beside the YAML file becomes an absolute path; what may be a name on the Hugging Face Hub is kept."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    if rules.is_there(folder / text, folder=True) or not HUB_NAME.fullmatch(text):
+    if validators.is_there(folder / text, folder=True) or not HUB_NAME.fullmatch(text):
         return str(folder / expanded(text))
     return text
 
@@ -134,8 +134,8 @@ class MarkovConfig(Section):
     length: LawLength
     symbols: Annotated[int, Field(ge=2, le=4096)] = 2
     flip: Probability | None = None
-    transition: Annotated[Matrix, AfterValidator(rules.square)] | None = None
-    start: Annotated[Law, AfterValidator(rules.one_per_symbol)] | None = None
+    transition: Annotated[Matrix, AfterValidator(validators.square)] | None = None
+    start: Annotated[Law, AfterValidator(validators.one_per_symbol)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -177,7 +177,7 @@ class TableConfig(Section):
 
     type: Literal["table"]
     sequences: Annotated[
-        dict[Text, PositiveFloat], BeforeValidator(rules.equal_weights), AfterValidator(rules.one_length)
+        dict[Text, PositiveFloat], BeforeValidator(validators.equal_weights), AfterValidator(validators.one_length)
     ]
 
     @property
@@ -199,7 +199,7 @@ class MixtureConfig(Section):
 
     type: Literal["mixture"]
     weights: Law
-    components: Annotated[tuple[Matrix, ...], FromList, Field(min_length=1), AfterValidator(rules.one_shape)]
+    components: Annotated[tuple[Matrix, ...], FromList, Field(min_length=1), AfterValidator(validators.one_shape)]
 
 
 ExactLaw = MarkovConfig | RepeatedBitConfig | ParityConfig | TableConfig | MixtureConfig

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mdm_tune.choices import Order
-from mdm_tune.config import rules
+from mdm_tune.config import validators
+from mdm_tune.config.families import FAMILIES, recognised
 from mdm_tune.config.models import FromList, Options, Section, Size, Target
-from mdm_tune.counts import CountRule
-from mdm_tune.denoisers.families import FAMILIES, recognised
-from mdm_tune.errors import InputError
-from mdm_tune.messages import listed
-from mdm_tune.reading import CONFIG_BYTES, read_json
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import listed
+from mdm_tune.core.reading import CONFIG_BYTES, read_json
+from mdm_tune.core.types import Order
+from mdm_tune.schedules.counts import CountRule
 
 __all__ = ["SamplerConfig", "Steps", "family_sampling", "with_family_defaults"]
 
@@ -30,15 +30,15 @@ TUNED_FOR = (  # the keys that say what a schedule was tuned for, in the order o
 
 def known_order(value: object) -> object:
     """The orders' names in LLaDA and Dream are understood too."""
-    return rules.ALIASES.get(value, value) if isinstance(value, str) else value
+    return validators.ALIASES.get(value, value) if isinstance(value, str) else value
 
 
-Several = Field(min_length=1, max_length=rules.SEVERAL)  # each is searched or compared by itself
-Steps = Annotated[tuple[Size, ...], FromList, Several, AfterValidator(rules.distinct)]
+Several = Field(min_length=1, max_length=validators.SEVERAL)  # each is searched or compared by itself
+Steps = Annotated[tuple[Size, ...], FromList, Several, AfterValidator(validators.distinct)]
 BlockLengths = Annotated[
-    tuple[Size, ...], BeforeValidator(rules.one_or_several), Several, AfterValidator(rules.distinct)
+    tuple[Size, ...], BeforeValidator(validators.one_or_several), Several, AfterValidator(validators.distinct)
 ]
-Temperature = Annotated[float, Field(ge=0.0), AfterValidator(rules.usable_temperature)]
+Temperature = Annotated[float, Field(ge=0.0), AfterValidator(validators.usable_temperature)]
 KnownOrder = Annotated[Order, BeforeValidator(known_order)]
 
 

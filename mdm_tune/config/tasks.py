@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
-from mdm_tune.config import rules
+from mdm_tune.config import validators
 from mdm_tune.config.data import SplitSize, report_size
-from mdm_tune.config.errors import shown
 from mdm_tune.config.models import InputPath, Section, Size, Text
+from mdm_tune.core.problems import shown
 
 __all__ = [
     "BenchmarkConfig",
@@ -32,7 +32,7 @@ def tune_from(value: object, info: ValidationInfo) -> int | dict[str, str | int]
         raise ValueError(
             f"must be a whole number or another task, got {shown(value)}; write digits, or {{task: NAME, examples: 64}}"
         )
-    return rules.large_enough(value)
+    return validators.large_enough(value)
 
 
 def another_task(value: Mapping[Any, Any], info: ValidationInfo) -> dict[str, str | int]:
@@ -46,11 +46,11 @@ def another_task(value: Mapping[Any, Any], info: ValidationInfo) -> dict[str, st
         raise ValueError(
             f"says how many examples of {task} tune, got {shown(examples)}; write it as {{task: {task}, examples: 128}}"
         )
-    found: dict[str, str | int] = {"task": task, "examples": rules.large_enough(examples)}
+    found: dict[str, str | int] = {"task": task, "examples": validators.large_enough(examples)}
     if path is not None:
         if not isinstance(path, str) or not path or "\0" in path:
             raise ValueError(f"names the file of {task}, got {shown(path)}; give its path as text")
-        found["path"] = rules.input_path(path, info)
+        found["path"] = validators.input_path(path, info)
     return found
 
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mdm_tune.digests import content_digest
+from mdm_tune.config.templates import Hole
+from mdm_tune.core.digests import content_digest
 
-__all__ = ["Example", "Hole", "group_of", "stable"]
+__all__ = ["Example", "group_of", "stable"]
 
 
 def stable(value: object) -> object:
@@ -30,18 +31,6 @@ def stable(value: object) -> object:
 def group_of(*texts: str) -> str:
     """The group of examples whose visible texts these are: sixteen hex digits."""
     return content_digest(texts)
-
-
-@dataclass(frozen=True)
-class Hole:
-    """A place to fill.
-
-    answer: the reference, None where there is none. tokens: how many positions it has; None for as many as the answer
-    has tokens or, in a prompt task, for the data set's generation length.
-    """
-
-    answer: str | None
-    tokens: int | None = None
 
 
 @dataclass(frozen=True)

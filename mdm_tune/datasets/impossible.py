@@ -8,11 +8,11 @@ from functools import cached_property
 
 import torch
 
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import shown
+from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Split
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError
-from mdm_tune.messages import shown
-from mdm_tune.text import Codec
 
 __all__ = ["Impossible"]
 

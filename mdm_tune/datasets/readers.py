@@ -10,22 +10,22 @@ from typing import Any, get_args
 
 import numpy as np
 
-from mdm_tune.choices import Use
 from mdm_tune.config.data import (
     CsvDatasetConfig,
     HubDatasetConfig,
     JsonlDatasetConfig,
     LinesDatasetConfig,
 )
-from mdm_tune.datasets.examples import Example, Hole, group_of
+from mdm_tune.config.templates import Hole, fields_of, fill, pieces_of
+from mdm_tune.core.digests import content_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.seeding import derive_seed
+from mdm_tune.core.text import Codec, chat_prompt
+from mdm_tune.core.types import Use
+from mdm_tune.datasets.examples import Example, group_of
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.specials import plain_places
-from mdm_tune.datasets.templates import fields_of, fill, pieces_of
-from mdm_tune.digests import content_digest
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
-from mdm_tune.seeding import derive_seed
-from mdm_tune.text import Codec, chat_prompt
 
 __all__ = ["ReaderConfig", "example_of", "read_examples", "source_of"]
 

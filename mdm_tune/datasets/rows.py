@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from mdm_tune.datasets.examples import Example, Hole
+from mdm_tune.config.templates import Hole
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.text import Codec
+from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import PADDING, Dataset, Split, Use, masked_split
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
-from mdm_tune.text import Codec
 
 __all__ = ["example_dataset", "reference_tokens"]
 

@@ -11,11 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from mdm_tune.consent import without_asking
-from mdm_tune.datasets.templates import Written
-from mdm_tune.errors import InputError
-from mdm_tune.messages import cut, shown_path
-from mdm_tune.reading import check_file, json_line, read_text
+from mdm_tune.config.templates import Written
+from mdm_tune.core.consent import without_asking
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, shown_path
+from mdm_tune.core.reading import check_file, json_line, read_text
 
 __all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source"]
 

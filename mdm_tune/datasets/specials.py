@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mdm_tune.datasets.examples import Hole
-from mdm_tune.errors import InputError
-from mdm_tune.text import Codec
+from mdm_tune.config.templates import Hole
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.text import Codec
 
 __all__ = ["Special", "data_specials", "plain_places", "texts_of"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import get_args
 
@@ -14,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.choices import Use
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.reading import read_text
+from mdm_tune.core.seeding import derive_seed
+from mdm_tune.core.text import Codec, Symbols
+from mdm_tune.core.types import Use
 from mdm_tune.datasets.examples import Example
 from mdm_tune.denoisers.law import Law
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
-from mdm_tune.reading import read_text
-from mdm_tune.seeding import derive_seed
-from mdm_tune.text import Codec, Symbols
 
 __all__ = [
     "PADDING",
@@ -30,7 +29,6 @@ __all__ = [
     "Dataset",
     "Split",
     "Use",
-    "bundled",
     "law_dataset",
     "masked_split",
     "text_dataset",
@@ -189,18 +187,6 @@ class Dataset:
     def _digits(self, uses: Iterable[Use]) -> str:
         parts = [self.splits[use].fingerprint for use in sorted(uses)]
         return short_digest("\n".join([*parts, *sorted(self.words or ())]))
-
-
-def bundled(path: str) -> Path:
-    """The folder that ``package:NAME`` names, or the path itself; raises InputError for an unknown NAME."""
-    if not path.startswith("package:"):
-        return Path(path)
-    name = path.removeprefix("package:")
-    root = Path(str(resources.files("mdm_tune"))) / "data"
-    known = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
-    if name not in known:
-        raise InputError(f"no bundled data called {name!r}; the package ships {', '.join(known)}")
-    return root / name
 
 
 def law_dataset(law: Law, sizes: dict[Use, int], root: int) -> Dataset:

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.memory import check_memory
+from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.law import (
     Floats,
     Integers,
@@ -24,9 +27,6 @@ from mdm_tune.denoisers.law import (
     inverse,
     mean_over_sets,
 )
-from mdm_tune.errors import InputError
-from mdm_tune.memory import check_memory
-from mdm_tune.messages import quantity
 
 __all__ = ["Law", "MarkovChain", "Mixture", "Parity", "RepeatedBit", "Table"]
 

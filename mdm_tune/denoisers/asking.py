@@ -1,23 +1,31 @@
-"""Asking a denoiser: in batches, identical rows once, answers checked and read in float64, the cost counted."""
+"""Asking a denoiser: in batches, identical rows once, answers checked and read in float64, the cost counted.
+
+``Asker`` gives log probabilities, ``predictions`` how well given tokens are predicted: the information profile is
+measured by it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from mdm_tune.core.errors import RunError
+from mdm_tune.core.guard import ForeignFailure, out_of_memory
+from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.reading import Unusable, readable
-from mdm_tune.errors import RunError
-from mdm_tune.guard import ForeignFailure, out_of_memory
-from mdm_tune.messages import quantity
-from mdm_tune.sampling.drawing import log_probabilities
+from mdm_tune.denoisers.outputs import Unusable, readable
 
-__all__ = ["Asker", "working_batch"]
+__all__ = ["Ask", "Asker", "Predicted", "Question", "log_probabilities", "predictions", "working_batch"]
+
+Floats = NDArray[np.float64]
 
 CALL = 1 << 28  # logits of one call at most, unless a single row has more: 1 GiB in float32
 ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
@@ -112,6 +120,20 @@ class Asker:
         return readable(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
 
 
+def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
+    """Float64 log probabilities (n, vocab); rows (n,) and ``where`` are for the message that names a bad one."""
+    best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
+    bad = ~torch.isfinite(best)
+    if bool(bad.any()):
+        row = int(rows[bad.nonzero()[0, 0]])
+        kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
+        raise RunError(
+            f"the denoiser returned {kind} for row {row} {where}; each wanted position needs at least one "
+            "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
+        )
+    return logits.double().log_softmax(1)
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a question is asked, for messages: names of the rows, the distinct row that each is, and the step."""
@@ -147,3 +169,57 @@ def _halved(rows: int, length: int, failure: str) -> int:
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the cached blocks have the sizes of the call that failed
     return (rows + 1) // 2
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How well tokens are predicted, and what asking cost.
+
+    losses, entropies (rows, length) float64: -log probability of the token and entropy of its prediction, in nats; NaN
+    where no prediction was wanted. denoiser_rows and denoiser_tokens as ``unmask`` counts them.
+    """
+
+    losses: Floats
+    entropies: Floats
+    denoiser_rows: int
+    denoiser_tokens: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """Tokens (rows, length) int64 and the positions where predictions are wanted (rows, length) bool.
+
+    originals (rows, length): the tokens to predict, in the vocabulary where wanted. names (rows,) and ``where`` (such
+    as "with 3 tokens visible") are for messages.
+    """
+
+    tokens: Tensor
+    wanted: Tensor
+    originals: Tensor
+    names: Tensor
+    where: str
+
+
+class Ask(Protocol):
+    """``predictions`` of one question after the other, without their denoiser; questions are made when needed."""
+
+    def __call__(self, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]: ...
+
+
+def predictions(denoiser: Denoiser, asked: Question, *, batch: int) -> Predicted:
+    """Losses and entropies at the wanted positions; what is returned is small whatever the vocabulary.
+
+    The question's tensors are on the denoiser's device. Raises RunError where the denoiser fails.
+    """
+    asker = Asker(denoiser, batch)
+    shape, device = asked.tokens.shape, asked.tokens.device
+    losses, entropies = torch.full((2, *shape), torch.nan, dtype=torch.float64, device=device)
+    for row, at, log_p in asker(asked.tokens, asked.wanted, asked.names, asked.where):
+        losses[row, at] = -log_p.gather(1, asked.originals[row, at][:, None]).squeeze(1)
+        entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
+    return Predicted(
+        losses=losses.cpu().numpy(),
+        entropies=entropies.cpu().numpy(),
+        denoiser_rows=asker.denoiser_rows,
+        denoiser_tokens=asker.denoiser_tokens,
+    )

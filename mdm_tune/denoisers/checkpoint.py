@@ -14,16 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from mdm_tune.consent import without_asking
-from mdm_tune.denoisers.families import AutoClass, Family, refuse, release, version_problem
+from mdm_tune.config.families import AutoClass, Family, refuse, release, version_problem
+from mdm_tune.core.consent import without_asking
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError, MissingInput
+from mdm_tune.core.guard import SAID, described
+from mdm_tune.core.messages import cut, shown, shown_path
+from mdm_tune.core.reading import CONFIG_BYTES, read_json
+from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.trust import require_trust
 from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError, MissingInput
-from mdm_tune.guard import SAID, described
-from mdm_tune.messages import cut, shown, shown_path
-from mdm_tune.reading import CONFIG_BYTES, read_json
-from mdm_tune.scratch import compiled_here
-from mdm_tune.trust import require_trust
 
 __all__ = [
     "Checkpoint",

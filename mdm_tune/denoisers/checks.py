@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.guard import ForeignFailure, calling, safe
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.lengths import EqualLengths
-from mdm_tune.denoisers.reading import Unusable, readable
-from mdm_tune.errors import InputError
-from mdm_tune.guard import ForeignFailure, calling, safe
+from mdm_tune.denoisers.outputs import Unusable, readable
 
 __all__ = ["Examined", "checked"]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.guard import AGAIN, calling
-from mdm_tune.messages import quantity, shown
-from mdm_tune.text import Codec, Symbols
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.guard import AGAIN, calling
+from mdm_tune.core.messages import quantity, shown
+from mdm_tune.core.text import Codec, Symbols
 
 __all__ = ["OwnCodec", "codec_of"]
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from mdm_tune.config.models import CustomConfig
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.guard import calling, safe
+from mdm_tune.core.messages import shown_path
+from mdm_tune.core.trust import load_target, written
 from mdm_tune.denoisers.checks import Examined, checked
 from mdm_tune.denoisers.codecs import codec_of
+from mdm_tune.denoisers.guarded import OwnDenoiser
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import Loaded
-from mdm_tune.denoisers.own import OwnDenoiser
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError
-from mdm_tune.guard import calling, safe
-from mdm_tune.messages import shown_path
-from mdm_tune.trust import load_target, written
 
 __all__ = ["load_custom"]
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError
 
 __all__ = ["Guided"]
 

@@ -11,7 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdm_tune.config.families import FAMILIES, Family, merged, recognised
 from mdm_tune.config.models import HuggingFaceConfig
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.guard import ForeignFailure, calling, described, out_of_memory
+from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.checkpoint import (
     fingerprint,
     load_model,
@@ -21,16 +25,12 @@ from mdm_tune.denoisers.checkpoint import (
     quiet,
 )
 from mdm_tune.denoisers.checks import Examined, checked
-from mdm_tune.denoisers.families import FAMILIES, Family, merged, recognised
 from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.outputs import Unusable, readable
 from mdm_tune.denoisers.placement import spread
 from mdm_tune.denoisers.positions import reached
-from mdm_tune.denoisers.reading import Unusable, readable
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_mask, token_ids
 from mdm_tune.denoisers.vocabulary import mask_id_of, vocab_size_of
-from mdm_tune.errors import InputError
-from mdm_tune.guard import ForeignFailure, calling, described, out_of_memory
-from mdm_tune.messages import quantity
 
 __all__ = ["HuggingFace", "load_huggingface"]
 

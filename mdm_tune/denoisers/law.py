@@ -12,8 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 
 __all__ = ["Law"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mdm_tune.core.text import Clock, Codec
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.text import Clock, Codec
 
 __all__ = ["Loaded"]
 

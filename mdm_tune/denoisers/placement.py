@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from mdm_tune.errors import InputError
+from mdm_tune.core.errors import InputError
 
 __all__ = ["groups_of_devices", "spread"]
 

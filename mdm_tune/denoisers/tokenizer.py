@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError
-from mdm_tune.text import Clock, lost
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.text import Clock, lost
 
 __all__ = ["TokenizerCodec", "checked_ends", "doubtful_mask", "token_ids"]
 

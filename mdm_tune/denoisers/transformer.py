@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
-from mdm_tune.errors import InputError, MissingInput
-from mdm_tune.memory import check_memory
-from mdm_tune.messages import cut, quantity, shown, shown_path
-from mdm_tune.reading import CONFIG_BYTES, read_json
+from mdm_tune.core.errors import InputError, MissingInput
+from mdm_tune.core.memory import check_memory
+from mdm_tune.core.messages import cut, quantity, shown, shown_path
+from mdm_tune.core.reading import CONFIG_BYTES, read_json
 
 __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transformer"]
 

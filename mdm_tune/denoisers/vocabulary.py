@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
+from mdm_tune.config.families import Family
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity, shown
 from mdm_tune.denoisers.checkpoint import Checkpoint
-from mdm_tune.denoisers.families import Family
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity, shown
 
 __all__ = ["mask_id_of", "vocab_size_of"]
 

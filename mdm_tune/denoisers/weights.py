@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdm_tune.errors import InputError
-from mdm_tune.messages import cut
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut
 
 __all__ = ["check_weights", "names_in", "other_sizes", "regular_files"]
 

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.choices import Ignored, Match
-from mdm_tune.datasets.examples import Example, Hole
-from mdm_tune.datasets.forms import reference_form
+from mdm_tune.config.templates import Hole, fill
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.guard import AGAIN, calling, finite_number, safe
+from mdm_tune.core.messages import cut
+from mdm_tune.core.messages import shown as shown_value
+from mdm_tune.core.patterns import SECONDS, Pattern
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import Ignored, Match
+from mdm_tune.datasets.examples import Example
+from mdm_tune.datasets.normalization import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.datasets.templates import fill
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.guard import AGAIN, calling, finite_number, safe
-from mdm_tune.messages import cut
-from mdm_tune.messages import shown as shown_value
 from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
-from mdm_tune.patterns import SECONDS, Pattern
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.statistics import Bounds
 
 __all__ = [
     "AnswerMetric",

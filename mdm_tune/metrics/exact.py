@@ -18,13 +18,13 @@ from scipy.sparse import csr_array
 from scipy.special import comb, rel_entr, softmax
 from torch import Tensor
 
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.reading import Unusable, readable
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.messages import quantity
-from mdm_tune.profile.pricing import checked_alphas, checked_counts
+from mdm_tune.denoisers.outputs import Unusable, readable
 from mdm_tune.sampling.drawing import ORDERS, Order, order_score, top
+from mdm_tune.schedules.pricing import checked_alphas, checked_counts
 
 __all__ = ["MAX_TRANSITIONS", "Enumeration", "kl", "target_distribution", "tv"]
 

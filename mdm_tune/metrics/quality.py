@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.choices import Direction
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.text import Symbols
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.denoisers.law import Law
-from mdm_tune.errors import InputError
 from mdm_tune.metrics import exact
-from mdm_tune.profile import pricing
 from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.statistics import Bounds
-from mdm_tune.text import Symbols
+from mdm_tune.schedules import pricing
 
 __all__ = [
     "SHARE",

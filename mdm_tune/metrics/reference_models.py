@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from mdm_tune.choices import Dtype
-from mdm_tune.consent import without_asking
+from mdm_tune.core.consent import without_asking
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.guard import calling, described
+from mdm_tune.core.messages import shown_path
+from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.trust import require_trust
+from mdm_tune.core.types import Dtype
 from mdm_tune.denoisers.checkpoint import quiet
 from mdm_tune.denoisers.weights import check_weights, regular_files
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.guard import calling, described
-from mdm_tune.messages import shown_path
-from mdm_tune.scratch import compiled_here
-from mdm_tune.trust import require_trust
 
 __all__ = ["Dtype", "ReferenceModel", "load_reference"]
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.config.data import ExactMatchConfig, MetricsConfig, ReferenceModelConfig
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.statistics import Bounds, Groups, estimate
+from mdm_tune.core.trust import load_target
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.errors import InputError
 from mdm_tune.metrics.answers import (
     AnswerMetric,
     custom_metric,
@@ -27,8 +29,6 @@ from mdm_tune.metrics.answers import (
 )
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
-from mdm_tune.statistics import Bounds, Groups, estimate
-from mdm_tune.trust import load_target
 
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from mdm_tune.core.errors import InputError, MissingInput, RunError
+from mdm_tune.core.guard import ForeignFailure
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError, MissingInput, RunError
-from mdm_tune.guard import ForeignFailure
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.version import package_versions
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from shutil import disk_usage, rmtree
 from typing import Any
 
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.messages import cut, shown, system_reason
-from mdm_tune.sampling import keeper
-from mdm_tune.sampling.watch import told_if_ended
-from mdm_tune.scratch import locked_folder, remove_dead
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.messages import cut, shown, system_reason
+from mdm_tune.core.scratch import locked_folder, remove_dead
+from mdm_tune.sampling import ray_cleanup
+from mdm_tune.sampling.cluster_health import told_if_ended
 
 __all__ = ["Resources", "connected", "require_ray", "started"]
 
@@ -39,7 +39,7 @@ QUIET = {  # of Ray's own processes and workers
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill replicas while other programs use the memory
 }
 OF_DRIVER = {  # of this process alone, and not of a Ray that it starts
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # watch.py says that the head is gone, before Ray ends the process
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # cluster_health.py speaks before Ray ends the process
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # it would write a line each second meanwhile
 }
 ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\s:/\[\]@]+)):(?P<port>[0-9]{1,5})")
@@ -126,10 +126,10 @@ def _place() -> Path:
 def _kept_folder() -> Iterator[Path]:
     """A new folder for Ray's sockets and logs. It goes at the end, with every process that uses it but this one."""
     parent = _place()
-    remove_dead(parent, PREFIX, keeper.end)
+    remove_dead(parent, PREFIX, ray_cleanup.end)
     folder, lock = locked_folder(PREFIX, parent)
     with lock:
-        command = [sys.executable, "-I", "-S", keeper.__file__, str(folder), str(os.getpid())]
+        command = [sys.executable, "-I", "-S", ray_cleanup.__file__, str(folder), str(os.getpid())]
         nowhere = subprocess.DEVNULL
         try:
             process = subprocess.Popen(

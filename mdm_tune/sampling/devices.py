@@ -6,8 +6,8 @@ import os
 import re
 from dataclasses import dataclass, replace
 
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 
 __all__ = ["Devices", "RayDevices", "available_cpus", "devices_for", "in_words", "parse_devices"]
 

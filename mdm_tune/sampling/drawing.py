@@ -9,8 +9,8 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from mdm_tune.choices import Order
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.types import Order
 
 __all__ = [
     "ORDERS",
@@ -20,7 +20,6 @@ __all__ = [
     "confidence",
     "draw",
     "draw_tokens",
-    "log_probabilities",
     "order_score",
     "scattered",
     "top",
@@ -103,20 +102,6 @@ class Drawing:
 
 
 PLAIN = Drawing()
-
-
-def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
-    """Float64 log probabilities (n, vocab); rows (n,) and ``where`` are for the message that names a bad one."""
-    best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
-    bad = ~torch.isfinite(best)
-    if bool(bad.any()):
-        row = int(rows[bad.nonzero()[0, 0]])
-        kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
-        raise RunError(
-            f"the denoiser returned {kind} for row {row} {where}; each wanted position needs at least one "
-            "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
-        )
-    return logits.double().log_softmax(1)
 
 
 def draw(drawing: Drawing, log_p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.guard import AGAIN, calling, safe
+from mdm_tune.core.messages import shown_path
+from mdm_tune.core.trust import load_target, written
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.digests import short_digest
-from mdm_tune.errors import InputError
-from mdm_tune.guard import AGAIN, calling, safe
-from mdm_tune.messages import shown_path
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
-from mdm_tune.trust import load_target, written
 
 __all__ = ["External", "Generated", "load_external"]
 

@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.denoisers.asking import working_batch
+from mdm_tune.denoisers.asking import Predicted, Question, predictions, working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.profile.predicting import Predicted, Question, predictions
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 

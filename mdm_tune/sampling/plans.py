@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 from mdm_tune.sampling.drawing import Drawing, Order, confidence, top
 
 __all__ = [

@@ -12,16 +12,16 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from mdm_tune.core.errors import InputError, MissingInput, RunError
+from mdm_tune.core.messages import cut, quantity
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError, MissingInput, RunError
-from mdm_tune.messages import cut, quantity
 from mdm_tune.sampling.actors import Actor, Failed, Make
-from mdm_tune.sampling.ahead import ahead
 from mdm_tune.sampling.cluster import connected, require_ray, started
+from mdm_tune.sampling.cluster_health import REMEDY, Patience, Watch
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
-from mdm_tune.sampling.watch import REMEDY, Patience, Watch
+from mdm_tune.sampling.prefetch import ahead
 from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]

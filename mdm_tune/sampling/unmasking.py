@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.denoisers.asking import Asker
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.seeding import noise
+from mdm_tune.denoisers.asking import Asker, log_probabilities
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.errors import InputError
-from mdm_tune.messages import quantity
-from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, log_probabilities, scattered
+from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, scattered
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, pace_of
-from mdm_tune.seeding import noise
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
 

@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.config.rules import OPTIMUM
+from mdm_tune.config.validators import OPTIMUM
+from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.splits import Use
-from mdm_tune.errors import InputError
-from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
-from mdm_tune.schedules import Linear, Schedule, parse_schedule
-from mdm_tune.search.confirmation import Budget, Comparing, Side, confirm
-from mdm_tune.search.ending import ALIKE, first_look
+from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
+from mdm_tune.search.confirmation import Budget, Side, confirm
+from mdm_tune.search.events import Alike, BlocksBegun, Comparing, Event
 from mdm_tune.search.finalists import candidates_of, chosen_from
 from mdm_tune.search.power import Detectable, detectable, independent_of
-from mdm_tune.search.proposals import START, Guide
-from mdm_tune.search.scores import KeptScores, Wanted
 from mdm_tune.search.scoring import InTime
-from mdm_tune.search.tuning import TrialDone, tune
-from mdm_tune.settings import Setting
+from mdm_tune.search.space import START, Guide
+from mdm_tune.search.stopping import ALIKE, first_look
+from mdm_tune.search.stored_scores import KeptScores, Wanted
+from mdm_tune.search.tuning import tune
 
-__all__ = ["Alike", "BlocksBegun", "Event", "compared", "reference_of", "search_budget"]
+__all__ = ["compared", "reference_of", "search_budget"]
 
 PILOT = 32  # tune examples at least, so that their spread means something
 REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
 REFERENCE_FACTOR = 4  # how many times the largest budget "many steps" are
-
-
-@dataclass(frozen=True)
-class BlocksBegun:
-    """The trials of a budget in one of several kinds of blocks begin or go on."""
-
-    block_length: int
-
-
-@dataclass(frozen=True)
-class Alike:
-    """The pilot's examples all have the same value. text: what to know."""
-
-    text: str
-
-
-Event = TrialDone | Comparing | Detectable | BlocksBegun | Alike
 
 
 def search_budget(

@@ -9,9 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.evaluation import Scores, difference
-from mdm_tune.metrics.quality import Direction
-from mdm_tune.statistics import (
+from mdm_tune.core.statistics import (
     TOO_FEW,
     Estimate,
     Groups,
@@ -22,6 +20,8 @@ from mdm_tune.statistics import (
     lower_bounds,
     welch,
 )
+from mdm_tune.evaluation.evaluator import Scores, difference
+from mdm_tune.metrics.quality import Direction
 
 __all__ = [
     "MANY",

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mdm_tune.core.statistics import grouped
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import Direction, ExactMetric
-from mdm_tune.schedules import Linear, Schedule
+from mdm_tune.schedules.curves import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
 from mdm_tune.search.finalists import Side, Trial, candidates_of, chosen_from, winner_of
 from mdm_tune.search.power import detectable
-from mdm_tune.settings import Setting
-from mdm_tune.statistics import grouped
 
 __all__ = [
     "EXHAUSTED",
     "NOTHING",
     "Budget",
-    "Comparing",
     "Loser",
     "Side",
     "Trial",
@@ -30,16 +29,6 @@ EXHAUSTED = "every count vector that a scan of the box finds was scored"
 NOTHING = "nothing to tune: all schedules of the box have the same counts"
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
-
-
-@dataclass(frozen=True)
-class Comparing:
-    """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
-
-    use: Use
-    setting: Setting
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from mdm_tune.choices import Direction
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.types import Direction
 from mdm_tune.search.journal import created, open_journal, replacing
 from mdm_tune.search.ledger import Ledger, study_of
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mdm_tune.evaluation import Cost, Evaluator, Scores
-from mdm_tune.schedules import Beta, Schedule
-from mdm_tune.settings import Setting
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.curves import Beta, Schedule
 
 __all__ = ["Candidate", "Side", "Trial", "candidates_of", "chosen_from", "winner_of"]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mdm_tune.evaluation import Scores
+from mdm_tune.core.statistics import corrected
+from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.search.claims import NoWorse, no_worse
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.statistics import corrected
 
 __all__ = ["Frontier", "Pair", "frontier_of"]
 

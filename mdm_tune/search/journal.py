@@ -23,7 +23,7 @@ from typing import Any
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.core.errors import InputError, RunError
 
 __all__ = ["created", "open_journal", "replacing"]
 

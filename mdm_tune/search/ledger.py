@@ -19,8 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mdm_tune.choices import Direction
-from mdm_tune.search.sealing import SUM, changed, digest, read_notes, sealed
+from mdm_tune.core.types import Direction
+from mdm_tune.search.checksums import SUM, changed, digest, read_notes, sealed
 
 __all__ = ["Entry", "Ledger", "check", "study_of"]
 

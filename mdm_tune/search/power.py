@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.core.statistics import Estimate, constant, corrected, grouped, lower_bounds
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation import Scores, difference
+from mdm_tune.evaluation.evaluator import Scores, difference
 from mdm_tune.search.claims import MANY, claimed
-from mdm_tune.statistics import Estimate, constant, corrected, grouped, lower_bounds
 
 __all__ = ["Detectable", "detectable", "independent_of", "smallest_gain"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.errors import InputError
+from mdm_tune.core.errors import InputError
 
 __all__ = ["CHANCE", "carried", "chance", "hopeless", "looks", "whole_looks"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.evaluation import Cost, Evaluator
+from mdm_tune.core.statistics import Groups, grouped
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.racing import carried, hopeless, whole_looks
-from mdm_tune.settings import Setting
-from mdm_tune.statistics import Groups, grouped
 
 __all__ = ["InTime", "Scored", "least_rows", "noise_of_best", "price", "race"]
 

@@ -17,9 +17,9 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalRedisBackend
 
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.redaction import HIDDEN, redacted
 from mdm_tune.search.journal import open_journal
-from mdm_tune.showing import HIDDEN, redacted
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

@@ -16,36 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.evaluation import Cost, Evaluator
-from mdm_tune.schedules import Beta
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
-from mdm_tune.search.ending import alike, settled
+from mdm_tune.search.events import TrialDone
 from mdm_tune.search.ledger import Entry, Ledger
-from mdm_tune.search.proposals import START, Guide, given_points, propose, reachable_counts
+from mdm_tune.search.proposals import propose
 from mdm_tune.search.scoring import InTime, Scored, least_rows, price, race
-from mdm_tune.settings import Setting
+from mdm_tune.search.space import START, Guide, given_points, reachable_counts
+from mdm_tune.search.stopping import alike, settled
 
-__all__ = ["TrialDone", "Tuned", "tune"]
+__all__ = ["Tuned", "tune"]
 
 Values = NDArray[np.float64]
 Key = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class TrialDone:
-    """One finished trial. number: from 0 within its budget. fresh: False where its counts were scored before.
-
-    dropped: the examples after which it was dropped; None where it was scored on all, or costs nothing.
-    """
-
-    number: int
-    trials: int
-    schedule: Beta
-    setting: Setting
-    value: float
-    best: float
-    fresh: bool
-    dropped: int | None
 
 
 @dataclass(frozen=True)

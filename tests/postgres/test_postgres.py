@@ -21,13 +21,13 @@ from optuna import load_study
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 
-from mdm_tune.errors import InputError, RunError
+from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.search.driver import Driver, Named, driving, remove_run
 from mdm_tune.search.ledger import Entry, Ledger
 from mdm_tune.search.storage import open_storage, storage_errors
-from tests.drivers import FAR, RUN, claimed_by
 from tests.postgres.conftest import Execute
-from tests.processes import crew, start
+from tests.support.drivers import FAR, RUN, claimed_by
+from tests.support.processes import crew, start
 
 BOX = {"a": (0.1, 10.0)}
 PARTS = 2

@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.storage import open_storage
-from tests.drivers import FAR, claimed_by
+from tests.support.drivers import FAR, claimed_by
 
 CONFIG = """\
 model: {type: markov, length: 24, symbols: 3, flip: 0.15}

@@ -14,20 +14,21 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from mdm_tune.build import opened
-from mdm_tune.commands.profile_run import profile
-from mdm_tune.commands.runs import evaluate, sample
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.evaluate import evaluate
+from mdm_tune.commands.profile import profile
+from mdm_tune.commands.sample import sample
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.permissions import Permissions
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.run.build import opened
 from mdm_tune.sampling import pieces, replicas
 from mdm_tune.sampling.cluster import connected
 from mdm_tune.sampling.devices import Devices, RayDevices
 from mdm_tune.sampling.pieces import Here
 from mdm_tune.sampling.replicas import Replicas
-from tests.helpers import same_plan, seeds
-from tests.pools import chain
+from tests.support.helpers import same_plan, seeds
+from tests.support.pools import chain
 
 TEXT = Path(__file__).parents[2] / "configs" / "text.yaml"
 SMALL = (
@@ -186,7 +187,7 @@ def own(folder: Path, then: str) -> Config:
 
 
 def made(folder: Path, then: str) -> Any:
-    from mdm_tune.build import _denoiser_on
+    from mdm_tune.run.build import _denoiser_on
 
     config = own(folder, then)
     return partial(_denoiser_on, config, 8, 0, Permissions(trust_code=True), None)

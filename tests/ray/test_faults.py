@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
+from mdm_tune.commands.evaluate import evaluate
 from mdm_tune.commands.events import Loaded, Note, RunEvent
-from mdm_tune.commands.runs import evaluate
-from mdm_tune.commands.search_run import search
+from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
-from mdm_tune.errors import InputError, RunError
-from mdm_tune.permissions import Permissions
-from mdm_tune.sampling import replicas, watch
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.sampling import cluster_health, replicas
 from mdm_tune.sampling.cluster import connected
 from mdm_tune.sampling.devices import RayDevices
 from mdm_tune.sampling.replicas import DEATHS, Replicas
-from mdm_tune.search.tuning import TrialDone
-from tests.pools import absent, chain
+from mdm_tune.search.events import TrialDone
+from tests.support.pools import absent, chain
 
 CONFIG = """
 model: {type: transformer, path: "package:text"}
@@ -163,7 +163,7 @@ def test_a_search_whose_last_replica_is_gone_goes_on(
     def lose(event: RunEvent) -> None:
         if isinstance(event, Loaded):  # a replica is there
             monkeypatch.setattr(replicas, "PATIENCE", 6.0)
-            monkeypatch.setattr(watch, "UNSAID", 0.5)
+            monkeypatch.setattr(cluster_health, "UNSAID", 0.5)
         if isinstance(event, TrialDone) and event.number == 1:
             for node in list(cluster.worker_nodes):
                 cluster.remove_node(node, allow_graceful=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mdm_tune.sampling import keeper
+from mdm_tune.sampling import ray_cleanup
 
 ROOT = Path(__file__).parents[2]
 LONG = 120.0
@@ -77,7 +77,7 @@ def wait_for(there: Callable[[], object], process: subprocess.Popen[str]) -> Non
 
 def left(home: Path) -> list[Path]:
     """What there is of Ray ten seconds after the command: folders, a token in the home."""
-    last = time.monotonic() + keeper.PATIENCE
+    last = time.monotonic() + ray_cleanup.PATIENCE
     while folders(home) and time.monotonic() < last:
         time.sleep(0.02)
     return [*folders(home), *home.glob(".ray")]
@@ -96,7 +96,7 @@ def alive(process: int) -> bool:
 def test_a_signal_ends_all_of_it(home: Path, how: str, moment: Callable[[Path], bool]) -> None:
     process = started(home, "--json", "--quiet", "--set", "search.trials=50")
     wait_for(lambda: moment(home), process)
-    seen = {each for folder in folders(home) for each in keeper._users(folder)}
+    seen = {each for folder in folders(home) for each in ray_cleanup._users(folder)}
     if how == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
     else:
@@ -133,12 +133,12 @@ def test_an_end_leaves_nothing(home: Path, fails: bool) -> None:
 
 
 def _mine(path: Path, home: Path) -> bool:
-    return any(int(path.parent.name) in keeper._users(folder) for folder in folders(home))
+    return any(int(path.parent.name) in ray_cleanup._users(folder) for folder in folders(home))
 
 
 def test_nothing_is_printed_and_nothing_stays_behind(home: Path) -> None:
     """A program in which a replica dies at work."""
-    code = "from tests import pools; pools.lose_a_replica()"
+    code = "from tests.support import pools; pools.lose_a_replica()"
     env = {**os.environ, "TMPDIR": str(home)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False

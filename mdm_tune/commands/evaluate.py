@@ -1,0 +1,155 @@
+"""``evaluate`` between config and terminal: it reports events, writes the run folder and returns JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+from mdm_tune.commands.events import Notify, Scored, Warnings, memory_notes, noting, tell_loaded
+from mdm_tune.commands.profile import profile_notes
+from mdm_tune.commands.schedule_notes import alike, lacking, other_samplers
+from mdm_tune.config.file import Config
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.evaluation.adaptive import Asked, calibrated, check_adaptive
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measured, Scores
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run, opened
+from mdm_tune.run.example_records import difference_records, example_records, reported_records
+from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
+from mdm_tune.run.records import Record, comparison_records, cost_record, row_record
+from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.sampling.devices import Devices
+from mdm_tune.schedules.adaptive_names import Adaptive, parse_adaptive
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    config: Config,
+    schedules: Sequence[str],
+    steps: Sequence[int],
+    *,
+    differences: bool,
+    notify: Notify,
+    devices: Devices = ("cpu",),
+    allow: Permissions = Permissions(),
+) -> Record:
+    """Score schedules at budgets on the report split; returns the JSON of the command.
+
+    schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
+    add the examples on which linear and the last schedule differ most.
+    """
+    with opened(config, devices, allow, noting(notify)) as run:
+        return _evaluate(run, schedules, steps, differences=differences, notify=notify)
+
+
+def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, differences: bool, notify: Notify) -> Record:
+    config = run.config
+    folder = RunFolder(config.output)
+    own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
+    names = list(dict.fromkeys(schedules or config.evaluate.schedules))
+    budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
+    notify = warned = Warnings(notify)
+    tell_loaded(run, notify, budgets)
+    run, profiles = profiles_of(run, folder, notify, budgets)
+    unnamed = [name for name in own if name not in names]
+    adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
+    fixed = [name for name in names if parse_adaptive(name) is None]
+    settings = list(settings_of(run.evaluator, fixed, budgets, unnamed, optimum_of(profiles)))
+    if differences and run.evaluator.exact:
+        raise InputError(
+            "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
+        )
+    files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
+    asked = [each for each in profiles.values() if each.taken]
+    notes = (note for each in asked for note in profile_notes(each))
+    for note in notes:
+        notify(note)
+    for note in (*other_samplers(run, dict.fromkeys(files), warned.kept), *lacking([*fixed, *unnamed], budgets)):
+        notify(note)
+    for note in alike(settings):
+        notify(note)
+    for plan, number, size in product(adaptive, budgets, profiles):
+        here = run.evaluator.at(size)
+        check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
+    folder.open()
+    folder.keep_moment(run.model.clock)
+    scores = []
+    total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
+    for found in _scored(run, settings, adaptive, budgets, profiles):
+        scores.append(found)
+        notify(Scored(found, len(scores), total))
+    for note in memory_notes(run):
+        notify(note)
+    metric = run.evaluator.metric.name
+    data = run.evaluator.data("report")
+    record = {
+        "rows": [row_record(found, metric) for found in scores],
+        "data": None if data is None else row_record(data, metric),
+        "comparisons": comparison_records(scores),
+        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
+        **cost_record(
+            sum((each.cost for each in scores), run.evaluator.preparation)
+            + sum((each.spent for each in profiles.values()), Cost())
+        ),
+    }
+    record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
+    record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
+    record |= {"warnings": warned.records} | run.programs
+    folder.write_json("evaluate.json", record)
+    folder.write_csv("evaluate.csv", record["rows"])
+    examples = list(example_records(run, scores))
+    if examples:
+        folder.write_lines("evaluate-scores.jsonl", examples)
+    if differences:
+        record["differences"] = difference_records(examples, record["reference"])
+    return record
+
+
+def _setting_at(evaluator: Evaluator, profiles: Mapping[int | None, Profiles], name: str, steps: int) -> Setting:
+    return next(settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles)))
+
+
+def _scored(
+    run: Run,
+    settings: Sequence[Setting],
+    adaptive: Sequence[Adaptive],
+    budgets: Sequence[int],
+    profiles: Mapping[int | None, Profiles],
+) -> Iterator[Scores]:
+    """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
+    if run.evaluator.exact:
+        yield from (
+            run.evaluator.score(each, "report") for steps in budgets for each in settings if each.steps == steps
+        )
+        return
+    plans: dict[object, Asked] = {}
+    order: list[tuple[object, int, Setting | None]] = []
+    for steps in budgets:
+        order += [(each.key, steps, each) for each in settings if each.steps == steps]
+        for plan, size in product(adaptive, profiles):
+            evaluator = run.evaluator.at(size)
+            key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
+            plans.setdefault(
+                key,
+                Asked(
+                    evaluator=evaluator, plan=plan, steps=steps, setting_at=partial(_setting_at, evaluator, profiles)
+                ),
+            )
+            order.append((key, steps, None))
+    values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
+    split, wanted = run.evaluator.split("report"), dict[object, Measured]()
+    for place, _, setting in order:
+        wanted.setdefault(place, values[place][0] if setting is None else Measured(setting, split))
+    results, known = run.evaluator.measure_each([*wanted.values()]), dict[object, Scores]()
+    for place, steps, setting in order:
+        if place in known:
+            again = setting or replace(known[place].setting, steps=steps)
+            yield replace(known[place], setting=again, cost=Cost())
+            continue
+        found = known[place] = next(results)
+        yield found if setting is not None else replace(found, cost=found.cost + values[place][1])

@@ -1,0 +1,36 @@
+"""The bounds of numbers that are flags and no part of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mdm_tune.config.validators import SEVERAL
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import shown
+from mdm_tune.schedules.curves import LONGEST
+
+__all__ = ["check_budgets", "check_count"]
+
+
+def check_budgets(steps: Sequence[int]) -> None:
+    """Raise InputError for numbers of steps, given as flags, that no config may hold."""
+    if len(steps) > SEVERAL:
+        raise InputError(f"--steps: at most {SEVERAL} budgets are compared, got {len(steps):,}; give fewer")
+    for number in steps:
+        if not 1 <= number <= LONGEST:
+            remedy = "give 1 or more" if number < 1 else "give no more steps than there are tokens"
+            raise InputError(
+                f"--steps must be from 1 to {LONGEST}, the tokens of the longest sequence, got {shown(number)}; "
+                f"{remedy}"
+            )
+    if len(set(steps)) < len(steps):
+        raise InputError(f"--steps must not repeat, got {shown(list(steps))}; give each budget once")
+
+
+def check_count(flag: str, number: int, most: int, why: str) -> None:
+    """Raise InputError for the number of a flag that is below 1 or above ``most``."""
+    if not 1 <= number <= most:
+        rule = f"must be at least 1, got {shown(number)}; give 1 or leave it out"
+        if number > 1:
+            rule = f"must be at most {most:,}, {why}, got {shown(number)}; give fewer"
+        raise InputError(f"{flag} {rule}")

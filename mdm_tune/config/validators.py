@@ -1,0 +1,306 @@
+"""The rules that each value of a config obeys by itself, as pydantic validators."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationInfo
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, quantity
+from mdm_tune.core.problems import shown
+from mdm_tune.core.reading import expanded
+from mdm_tune.core.statistics import FEWEST
+from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.curves import LARGEST, SMALLEST, parse_schedule
+
+__all__ = [
+    "ALIASES",
+    "OPTIMUM",
+    "answers_or_path",
+    "as_pair",
+    "as_tuple",
+    "distinct",
+    "distinct_schedules",
+    "equal_weights",
+    "given_path",
+    "holds_linear",
+    "increasing",
+    "input_path",
+    "is_there",
+    "large_enough",
+    "one_length",
+    "one_per_symbol",
+    "one_shape",
+    "own_path",
+    "plain_options",
+    "run_name",
+    "schedule_name",
+    "schedule_or_path",
+    "square",
+    "storage_url",
+    "sums_to_one",
+    "usable_temperature",
+]
+
+SMALLEST_SPLIT = 8
+SUM_TOLERANCE = 1e-6  # 0.333333 is how people write a third
+ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that was divided once is not divided again
+# What LLaDA and Dream call our orders.
+ALIASES = {"low_confidence": "confidence", "maskgit_plus": "confidence", "topk_margin": "margin"}
+OPTIMUM = "optimum"  # the best of all schedules on the information profile
+
+SEVERAL = 100  # budgets or schedules in one list, each searched or compared by itself
+OPTIONS = 10_000  # values that code of the user's own is called with
+COLDEST, HOTTEST = 1e-4, 1e4
+HALF = re.compile("[\ud800-\udfff]")
+
+Row = tuple[float, ...]
+Matrix = tuple[Row, ...]
+
+
+def as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """What code of the user's own is called with: text as keys at every depth, and values that JSON knows."""
+    level: list[tuple[str, object]] = [("options", options)]
+    seen = 0
+    while level:
+        seen += len(level)
+        if seen > OPTIONS:
+            raise ValueError(f"must hold at most {OPTIONS:,} values, got more; let your code read a file")
+        inside: list[tuple[str, object]] = []
+        for path, value in level:
+            if isinstance(value, dict):
+                inside += [(f"{path}.{key}", each) for key, each in value.items()]
+                _refuse(path, [key for key in value if not isinstance(key, str) or not key], "have keys of text")
+                _refuse(path, [key for key in value if HALF.search(key)], "have keys in UTF-8")
+            elif isinstance(value, list | tuple):
+                inside += [(f"{path}[{place}]", each) for place, each in enumerate(value)]
+            elif isinstance(value, float):
+                _refuse(path, [] if math.isfinite(value) else [value], "be a finite number")
+            elif isinstance(value, str):
+                _refuse(path, [value] if HALF.search(value) else [], "be text in UTF-8")
+            else:
+                plain = value is None or isinstance(value, bool | int)
+                _refuse(path, [] if plain else [value], "be text, a number, true, false, a list or a mapping")
+        level = inside
+    return options
+
+
+def _refuse(path: str, wrong: Sequence[object], rule: str) -> None:
+    if wrong:
+        raise ValueError(f"{cut(path)} must {rule}, got {shown(wrong[0])}; correct it")
+
+
+def usable_temperature(value: float) -> float:
+    """0, or what neither divides logits beyond the largest number nor makes all tokens equally likely."""
+    if value != 0 and not COLDEST <= value <= HOTTEST:
+        raise ValueError(
+            f"must be 0, or from {COLDEST:g} to {HOTTEST:g}, because others act as 0 or as no model at all, got "
+            f"{shown(value)}; give 0 or 1.0"
+        )
+    return value
+
+
+def one_or_several(value: object) -> object:
+    return as_tuple(value if isinstance(value, list | tuple) else [value])
+
+
+def as_pair(value: object) -> object:
+    if isinstance(value, list) and len(value) != 2:
+        raise ValueError(f"must be two numbers [lowest, highest], got {shown(value)}; write it as [0.1, 10.0]")
+    return as_tuple(value)
+
+
+def increasing(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not SMALLEST <= bounds[0] < bounds[1] <= LARGEST:
+        raise ValueError(
+            f"must be two numbers [lowest, highest] with {SMALLEST:g} <= lowest < highest <= {LARGEST:g}, "
+            f"got {shown(bounds)}; write it as [0.1, 10.0]"
+        )
+    return bounds
+
+
+def distinct(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    seen = set()
+    for entry in entries:
+        if entry in seen:
+            raise ValueError(f"must not repeat an entry, got {shown(entry)} twice; remove one")
+        seen.add(entry)
+    return entries
+
+
+def sums_to_one(row: Row) -> Row:
+    """A row of probabilities, divided by its sum where that is 1 only up to the digits that a person writes."""
+    total = math.fsum(row)
+    if abs(total - 1.0) > SUM_TOLERANCE:
+        raise ValueError(f"must sum to 1, got {shown(row)} with sum {total:.6g}; divide each entry by the sum")
+    return row if abs(total - 1.0) <= ROUNDING else tuple(entry / total for entry in row)
+
+
+def square(rows: Matrix, info: ValidationInfo) -> Matrix:
+    """A transition matrix with one row and one column per symbol."""
+    symbols = info.data.get("symbols")
+    lengths = [len(row) for row in rows]
+    if symbols is not None and {len(rows), *lengths} != {symbols}:
+        raise ValueError(
+            f"must be {symbols} x {symbols}, one row and one column per symbol, got {quantity(len(rows), 'row')} "
+            f"of lengths {shown(lengths)}; complete it, or change model.symbols"
+        )
+    return rows
+
+
+def one_per_symbol(start: Row, info: ValidationInfo) -> Row:
+    symbols = info.data.get("symbols")
+    if symbols is not None and len(start) != symbols:
+        raise ValueError(f"must have one entry per symbol ({symbols}), got {len(start)}; complete it")
+    return start
+
+
+def one_shape(components: tuple[Matrix, ...], info: ValidationInfo) -> tuple[Matrix, ...]:
+    """The components of a mixture: one matrix (length x symbols) per weight."""
+    weights = info.data.get("weights")
+    if weights is not None and len(weights) != len(components):
+        raise ValueError(f"must have one entry per weight ({len(weights)}), got {len(components)}; complete it")
+    shapes = [(len(rows), sorted({len(row) for row in rows})) for rows in components]
+    if any(shape != shapes[0] or len(shape[1]) != 1 for shape in shapes):
+        got = ", ".join(f"{length} x {' and '.join(map(str, widths))}" for length, widths in shapes)
+        raise ValueError(f"must all have one shape, length x symbols, got {got}; make all rows equally long")
+    return components
+
+
+def equal_weights(value: object) -> object:
+    """A list of strings becomes a table in which each weighs the same."""
+    if not isinstance(value, list):
+        return value
+    for text in value:
+        if not isinstance(text, str):
+            raise ValueError(f"must hold texts, got {shown(text)}; put each string in quotes")
+    return dict.fromkeys(distinct(tuple(value)), 1.0)
+
+
+def one_length(sequences: dict[str, float]) -> dict[str, float]:
+    lengths = sorted({len(text) for text in sequences})
+    if len(lengths) != 1:
+        got = f"lengths {', '.join(map(str, lengths))}" if lengths else "none"
+        raise ValueError(f"must hold strings of one common length, at least one, got {got}; make them equally long")
+    return sequences
+
+
+def large_enough(size: int) -> int:
+    if size < SMALLEST_SPLIT:
+        raise ValueError(
+            f"must be at least {SMALLEST_SPLIT}, because fewer examples say next to nothing of others, got {size}; "
+            f"give {FEWEST} or more, which an interval takes"
+        )
+    return size
+
+
+def input_path(text: str, info: ValidationInfo) -> str:
+    """An absolute path, resolved against the YAML file's folder; ``package:NAME`` is kept."""
+    if text.startswith("package:"):
+        if not re.fullmatch(r"package:[\w-]+", text):
+            raise ValueError(f"package: must be followed by a name, got {shown(text)}; write it as package:text")
+        return text
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return str(folder / expanded(text))
+
+
+def own_path(text: str) -> str:
+    """A path as it is given, but for the user's home in place of a ``~``."""
+    return expanded(text)
+
+
+def given_path(path: Path) -> Path:
+    """A path of the command line; raises InputError for the home of a user that there is not."""
+    try:
+        return Path(expanded(str(path)))
+    except ValueError as error:
+        raise InputError(f"{shown(str(path))}: {error}") from None
+
+
+def is_there(path: Path, *, folder: bool = False) -> bool:
+    """Whether there is a file or folder, or only a folder; False for a name that no path can have."""
+    try:
+        return path.is_dir() if folder else path.exists()
+    except OSError:
+        return False
+
+
+def answers_or_path(text: str, info: ValidationInfo) -> str:
+    """``reference`` and ``model`` as they are, and anything else as an input path."""
+    return text if text in ("reference", "model") else input_path(text, info)
+
+
+def storage_url(text: str) -> str:
+    if "://" not in text:
+        raise ValueError(
+            "must be a URL that Optuna knows, such as sqlite:////path/to/file.db, "
+            "postgresql+psycopg://user@host/database or redis://host, got something without ://; leave it out for a "
+            "journal in the run folder"
+        )
+    if text.startswith("sqlite:///~"):
+        return f"sqlite:///{expanded(text.removeprefix('sqlite:///'))}"
+    return text
+
+
+def run_name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", text):
+        raise ValueError(
+            f"must be 1 to 100 letters, digits, '.', '-' or '_', got {shown(text)}; it names the run in the storage"
+        )
+    return text
+
+
+def schedule_name(text: str) -> str:
+    if text.strip() == OPTIMUM:
+        return OPTIMUM
+    try:
+        parse_schedule(text)
+    except InputError as error:
+        raise ValueError(f"{error} Or {OPTIMUM}.") from None
+    return text.strip()
+
+
+def is_file(text: str) -> bool:
+    return text.endswith((".yaml", ".yml"))
+
+
+def schedule_or_path(text: str, info: ValidationInfo) -> str:
+    """A schedule's name, a path, or the name of an adaptive plan, whose quota may be either."""
+    try:
+        plan = parse_adaptive(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    if plan is None:
+        return input_path(text, info) if is_file(text) else schedule_name(text)
+    if plan.schedule is None:
+        return text
+    _, at, value = text.partition("@")
+    return f"quota:{schedule_or_path(plan.schedule, info)}{at}{value}"
+
+
+def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """``beta:1,1`` and ``beta:1.0,1.0`` are one schedule: compared twice it would beat itself by nothing."""
+    seen: list[object] = []
+    for text in texts:
+        named = is_file(text) or text == OPTIMUM or parse_adaptive(text) is not None
+        schedule = text if named else parse_schedule(text)
+        if schedule in seen:
+            first = texts[seen.index(schedule)]
+            raise ValueError(f"must not repeat a schedule, got {shown(first)} and {shown(text)}; remove one")
+        seen.append(schedule)
+    return texts
+
+
+def holds_linear(baselines: tuple[str, ...]) -> tuple[str, ...]:
+    if "linear" not in baselines:
+        raise ValueError(f"must hold linear, because gains are measured against it, got {shown(baselines)}; add linear")
+    return baselines

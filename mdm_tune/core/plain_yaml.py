@@ -1,0 +1,238 @@
+"""YAML as people write it: mappings, lists and values that every reader takes for the same, and nothing else.
+
+Tags, aliases and merge keys are refused, and so are values that YAML 1.1 and 1.2 or readers of them take for different
+things, such as 010, 1_000, 0x10, 1:20, 1e-3 and dates. What is written here can be read here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, shown, shown_path
+from mdm_tune.core.reading import DEEPEST, WRITTEN_BYTES, read_text
+
+__all__ = ["Word", "read_yaml_file", "words_in", "yaml_text", "yaml_value"]
+
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+Base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+DIGITS = 40  # that a number may have; the seed, the largest one, has 19
+NULLS = {"", "~", "null", "Null", "NULL"}
+BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+WORDS = re.compile("yes|no|on|off", re.IGNORECASE)
+WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+POINT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
+INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+BEGINS = re.compile(r"[-+.]?[0-9]|[=<]$|<<$")  # only such texts need a second look
+TWO_WAYS = "a number to some readers of YAML and text to others"
+AMBIGUOUS = (  # form, what readers of YAML make of it, remedy
+    (r"[-+]?0[0-9_]+", "base 8 to some readers of YAML and base 10 to others", "write it without the 0"),
+    (r"[-+]?0(?:[xX][0-9a-fA-F_]+|[oO][0-7_]+|[bB][01_]+)", TWO_WAYS, "write digits"),
+    (r"[-+]?[0-9][0-9_]*(?::[0-9]+)+(?:\.[0-9_]*)?", TWO_WAYS, "write digits"),
+    (r"[-+]?[0-9.][0-9.]*_[0-9_.]*(?:[eE][-+]?[0-9]+)?", TWO_WAYS, "write it without _"),
+    (r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+", TWO_WAYS, "write it with a point and a sign, as in 1.0e-3"),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?", "a date to some readers of YAML and text to others", "give text"),
+    (r"=|<<", "a sign of YAML's own", "give text"),
+)
+FORMS = tuple((re.compile(form), said, remedy) for form, said, remedy in AMBIGUOUS)
+
+
+class Word(str):
+    """A yes, no, on or off without quotes: true or false in YAML 1.1, text in YAML 1.2."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class _Problem(Exception):
+    """What is wrong with a value, and where."""
+
+    def __init__(self, text: str, mark: Any) -> None:
+        super().__init__(text)
+        self.mark = mark
+
+
+@dataclass
+class _Open:
+    """A mapping or list whose end has not come yet."""
+
+    value: dict[Any, Any] | list[Any]
+    key: Any = None
+    has_key: bool = False
+
+
+def read_yaml_file(path: Path, what: str, largest: int = WRITTEN_BYTES) -> Any:
+    """The value in a YAML file; what: to give instead of one that cannot be read.
+
+    Raises InputError as ``read_text`` and ``yaml_value``.
+    """
+    text = read_text(path, largest, f"give {what}")
+    return yaml_value(text, shown_path(path))
+
+
+def yaml_value(text: str, source: str) -> Any:
+    """The value of one YAML document, None for an empty one.
+
+    Raises InputError that names ``source``, line and column of whatever is not plain.
+    """
+    try:
+        return _built(text)
+    except _Problem as problem:
+        raise InputError(f"{source}{_place(problem.mark)}: {problem}") from None
+    except yaml.MarkedYAMLError as error:
+        where = _place(error.problem_mark or error.context_mark)
+        reason = f"{', '.join(cut(part, 100) for part in (error.context, error.problem) if part)}; correct this place"
+    except (yaml.YAMLError, UnicodeError) as error:  # a character that no YAML may hold
+        found = _foreign(text)
+        where = "" if found is None else f" at line {found[0]}, column {found[1]}"
+        reason = f"{cut(error)}; remove it" if found is None else f"character {found[2]!r} is not allowed; remove it"
+    raise InputError(f"{source}: not valid YAML{where}: {reason}")
+
+
+def _place(mark: Any) -> str:
+    return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+
+
+def words_in(value: object, path: str = "") -> Iterator[tuple[str, Word]]:
+    """(path, word) of every ``Word`` in mappings and lists."""
+    if isinstance(value, Word):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            yield from words_in(key, here)
+            yield from words_in(inner, here)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from words_in(inner, f"{path}[{place}]")
+
+
+def yaml_text(value: object, **options: Any) -> str:
+    """A value as YAML that ``yaml_value`` reads back; options: those of ``yaml.dump``."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, **options))
+
+
+class _Dumper(Base):  # type: ignore[misc, valid-type] # one of two classes, found at import
+    """Writes no alias, and puts every text in quotes that is not plainly one."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        try:
+            plain = type(_scalar(data)) is str
+        except ValueError:
+            plain = False
+        node: yaml.ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else "'")
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.text)
+_Dumper.add_representer(Word, _Dumper.text)
+
+
+def _built(text: str) -> Any:
+    """The value, from libyaml's events; raises _Problem and yaml.YAMLError. Needs no recursion."""
+    opened: list[_Open] = []
+    document: list[Any] = []
+    documents = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise _Problem("a second document begins; keep one", event.start_mark)
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            raise _Problem(f"aliases such as *{cut(event.anchor)} are not read; write the value out", event.start_mark)
+        if isinstance(event, yaml.ScalarEvent):
+            value = _value_of(event)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            _refuse_tag(event)
+            if len(opened) == DEEPEST:
+                raise _Problem(f"it is nested in more than {DEEPEST} levels; write it flatter", event.start_mark)
+            opened.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else []))
+            continue
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            value = opened.pop().value
+        else:
+            continue
+        if not opened:
+            document.append(value)
+        else:
+            _placed(opened[-1], value, event.start_mark)
+    return document[0] if document else None
+
+
+def _placed(above: _Open, value: Any, mark: Any) -> None:
+    """Put a value into the mapping or list that is open; the values of a mapping are keys in turn."""
+    if isinstance(above.value, list):
+        above.value.append(value)
+    elif above.has_key:
+        above.value[above.key], above.has_key = value, False
+    else:
+        if isinstance(value, dict | list):
+            raise _Problem("a key must be one value, got a mapping or list; write `key: value`", mark)
+        if value in above.value:
+            raise _Problem(f"key {shown(value)} is given twice; remove one", mark)
+        above.key, above.has_key = value, True
+
+
+def _refuse_tag(event: Any) -> None:
+    if event.tag is not None:
+        tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        raise _Problem(f"tags such as {cut(tag)} are not read; write the value as it is", event.start_mark)
+
+
+def _value_of(event: yaml.ScalarEvent) -> Any:
+    _refuse_tag(event)
+    if not event.implicit[0]:  # in quotes, or a block of text
+        return event.value
+    try:
+        return _scalar(event.value)
+    except ValueError as error:
+        raise _Problem(str(error), event.start_mark) from None
+
+
+def _scalar(text: str) -> Any:
+    """What a value without quotes is; raises ValueError where readers of YAML disagree."""
+    if text in NULLS:
+        return None
+    if text in BOOLEANS:
+        return BOOLEANS[text]
+    if WHOLE.fullmatch(text):
+        if len(text) > DIGITS:
+            raise ValueError(f"a number has at most {DIGITS} digits, got {len(text):,}; write a shorter one")
+        return int(text)
+    if POINT.fullmatch(text):
+        value = float(text)
+        if math.isinf(value):
+            raise ValueError(f"number {shown(text)} is too large; write a smaller one")
+        return value
+    if found := INFINITE.fullmatch(text):
+        return math.nan if text[-1] in "nN" and "a" in text.lower() else float(f"{found[1]}inf")
+    if len(text) <= 3 and WORDS.fullmatch(text):
+        return Word(text)
+    if BEGINS.match(text):
+        for form, said, remedy in FORMS:
+            if form.fullmatch(text):
+                raise ValueError(f"{cut(text)} is {said}; {remedy}, or put it in quotes")
+    return text
+
+
+def _foreign(text: str) -> tuple[int, int, str] | None:
+    """Line, column and character that no YAML may hold."""
+    for number, line in enumerate(text.split("\n"), 1):
+        for place, each in enumerate(line, 1):
+            if not (each.isprintable() or each in "\t\r\x85\ufeff\xa0") or "\ud800" <= each <= "\udfff":
+                return number, place, each
+    return None

@@ -1,0 +1,132 @@
+"""What fills rows: the unmasking loop, in pieces that a pool deals out, or generate code of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.external import External
+from mdm_tune.sampling.pieces import Call, Here, Pool, answers_of, filling
+from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
+
+__all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to be filled: every row of start (rows, length) by the first setting, then by the next, in common batches.
+
+    All settings have the same blocks. reference: as ``unmask`` has it, of each row of start. plan, drawing: in place of
+    those of the settings, which then say the blocks.
+    """
+
+    settings: Sequence[Setting]
+    start: Tensor
+    seeds: NDArray[np.uint64]
+    reference: Tensor | None = None
+    plan: Plan | None = None
+    drawing: Drawing | None = None
+
+    def parameters(self, sampler: Sampler, mask_id: int) -> tuple[Tensor, Plan, dict[str, Any]]:
+        """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
+        size, copies = self.settings[0].block_length, len(self.settings)
+        hidden = self.start == mask_id
+        plan = self.plan or plan_of(self.settings, hidden.sum(1), sampler)
+        options = {
+            "seeds": np.tile(self.seeds, copies),
+            "drawing": self.drawing or sampler.drawing,
+            "blocks": None if size is None else ((hidden.cumsum(1) - 1) // size).repeat(copies, 1),
+            "batch": sampler.section.batch,
+            "reference": None if self.reference is None else self.reference.repeat(copies, 1),
+        }
+        return self.start.repeat(copies, 1), plan, options
+
+
+class Filler(Protocol):
+    """What fills rows.
+
+    pool: what is asked for predictions, as for a profile. shows_steps: whether ``on_step`` is shown anything.
+    """
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def shows_steps(self) -> bool: ...
+
+    def fill_each(
+        self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
+    ) -> Iterator[Unmasked]:
+        """The results in this order, each as soon as it is there; the next are filled where devices are free.
+
+        on_step: shown the steps of the first rows.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PoolFiller:
+    """The unmasking loop in pieces that a pool deals out.
+
+    shown_by: the denoiser that fills rows in this process where their steps are shown and the pool is elsewhere.
+    """
+
+    pool: Pool
+    shown_by: Denoiser | None = None
+    shows_steps = True
+
+    def fill_each(
+        self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
+    ) -> Iterator[Unmasked]:
+        pool = self.pool if on_step is None or self.shown_by is None else Here(self.shown_by)
+        yield from answers_of(pool, (_call(pool, rows, sampler, on_step) for rows in wanted))
+
+
+@dataclass(frozen=True)
+class CodeFiller:
+    """Generate code of the user's own, in this process. pool: see ``Filler``; the code itself predicts nothing."""
+
+    code: External
+    pool: Pool
+    shows_steps = False
+
+    def fill_each(
+        self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
+    ) -> Iterator[Unmasked]:
+        for rows in wanted:
+            tokens, plan, options = rows.parameters(sampler, self.pool.mask_id)
+            yield self.code.unmask(tokens, plan, **options)
+
+
+def _call(pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None) -> Call[Unmasked]:
+    """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
+    tokens, plan, options = rows.parameters(sampler, pool.mask_id)
+    mixed = torch.arange(len(tokens)).view(-1, len(rows.start)).T.flatten()
+    options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
+    options["seeds"] = options["seeds"][mixed.numpy()]
+    mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
+    found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
+    back = mixed.argsort()
+    return Call(found.tasks, lambda answers: _ordered(found.joined(answers), back))
+
+
+def _ordered(result: Unmasked, order: Tensor) -> Unmasked:
+    """The result with its rows in this order."""
+    nll, bad = (None if each is None else each[order] for each in (result.nll, result.impossible))
+    return Unmasked(
+        tokens=result.tokens[order],
+        nll=nll,
+        nfe=result.nfe[order],
+        denoiser_rows=result.denoiser_rows,
+        denoiser_tokens=result.denoiser_tokens,
+        impossible=bad,
+    )

@@ -1,0 +1,316 @@
+"""From a config to live objects: model, data set, metric, evaluator, schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from mdm_tune.benchmarks.benchmark import Benchmark, benchmark_metrics, load_benchmark
+from mdm_tune.benchmarks.code_tasks import CodeTask
+from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
+from mdm_tune.config.tasks import BenchmarkConfig
+from mdm_tune.config.validators import OPTIMUM
+from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.files import bundled
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.text import Symbols
+from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.readers import read_examples
+from mdm_tune.datasets.rows import example_dataset
+from mdm_tune.datasets.splits import USES, Dataset, Use, law_dataset, text_dataset
+from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.guidance import Guided
+from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loading import law_of, load_model, placed
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
+from mdm_tune.evaluation.settings import Sampler
+from mdm_tune.metrics import quality
+from mdm_tune.metrics.answers import AnswerMetric
+from mdm_tune.metrics.reported import Mauve, text_metrics
+from mdm_tune.run.folder import RunFolder
+from mdm_tune.sampling.cluster import require_ray
+from mdm_tune.sampling.devices import Devices, RayDevices, in_words
+from mdm_tune.sampling.external import load_external
+from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.replicas import Replicas
+from mdm_tune.schedules.curves import Linear, parse_schedule
+
+__all__ = ["Run", "build", "check_baselines", "opened"]
+
+
+LAW_TOKENS = 2**27  # one GiB, and as much again for what is hidden of them
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a command works with.
+
+    reported: metrics that are shown beside the objective, by name. code: sixteen hex digits of the user's own generate
+    code, where it fills the rows. benchmark: where the examples are those of one.
+    """
+
+    config: Config
+    model: Loaded
+    evaluator: Evaluator
+    reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
+    code: str | None = None
+    benchmark: Benchmark | None = None
+
+    @property
+    def dataset(self) -> Dataset | None:
+        return self.evaluator.dataset
+
+    @property
+    def programs(self) -> dict[str, dict[str, list[str]]]:
+        """For records: which protections held the programs that a model wrote; empty where none are run."""
+        return {"generated_code": self.benchmark.protection.record} if isinstance(self.benchmark, CodeTask) else {}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Sixteen hex digits each for model, data, code, metric and task; equal: the same numbers can be expected.
+
+        metric: of the file of the user's own metric; what it loads beside itself is not seen.
+        """
+        found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
+        if (custom := self.config.metrics.custom) is not None:
+            source = Path(custom.target.rpartition(":")[0]).read_bytes()
+            found["metric"] = short_digest(source, custom.target.rpartition(":")[2])
+        found |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
+        return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
+
+
+@contextmanager
+def opened(
+    config: Config,
+    devices: Devices = ("cpu",),
+    allow: Permissions = Permissions(),
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Run]:
+    """A run whose rows are filled by one replica of the model per device; in this process where there is one device.
+
+    say: is given a sentence where a cluster has no room for them and is waited for.
+
+    Raises InputError as ``build`` and ``Replicas`` do, and for an exact law on a GPU.
+    """
+    if config.sampler.target is not None:
+        yield _with_own_code(config, config.sampler.target, devices, allow)
+        return
+    if isinstance(devices, RayDevices):
+        replicated, free = None, None
+    else:
+        replicated, free = placed(config.model, devices, allow)
+    if replicated is not None and len(replicated) == 1:
+        run = build(config, allow, replicated[0], free)
+        _check_law(run, replicated)
+        yield run
+        return
+    require_ray()  # said before a model is loaded
+    run = build(config, allow)
+    if replicated is not None:
+        _check_law(run, replicated)
+    make = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
+    on_cpus = law_of(run.model) is not None
+    with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus, say=say) as replicas:
+        filler = PoolFiller(replicas, shown_by=run.evaluator.denoiser)
+        yield replace(run, evaluator=replace(run.evaluator, fill_with=filler))
+
+
+def _check_law(run: Run, devices: Sequence[str]) -> None:
+    if law_of(run.model) is not None and set(devices) != {"cpu"}:
+        raise InputError(
+            f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model "
+            f"{run.config.model.type}; give cpu or cpu:2"
+        )
+
+
+def _with_own_code(config: Config, target: str, devices: Devices, allow: Permissions) -> Run:
+    """A run whose rows are filled by the user's own generate code, in this process."""
+    if isinstance(devices, RayDevices) or len(devices) > 1:
+        raise InputError(
+            "--devices: external code runs in this process and on one device, got "
+            f"{', '.join(in_words(devices))}; give one"
+        )
+    run, options = build(config, allow, devices[0]), config.sampler.options
+    denoiser = run.evaluator.denoiser
+    code = load_external(target, denoiser, trust_code=allow.trust_code, options=options, device=devices[0])
+    filler = CodeFiller(code, run.evaluator.pool)
+    return replace(run, code=code.fingerprint, evaluator=replace(run.evaluator, fill_with=filler))
+
+
+def _denoiser_on(
+    config: Config, length: int, closing: int, allow: Permissions, free: Mapping[str, int] | None, device: str
+) -> Denoiser:
+    return _guided(load_model(config.model, device, allow, free).denoiser, config, length, closing)
+
+
+def _guided(denoiser: Denoiser, config: Config, length: int, closing: int) -> Denoiser:
+    """The denoiser under the config's guidance, which hides what stands before the last ``length`` positions of a row,
+    those that close the text aside.
+    """
+    return Guided(denoiser, config.sampler.guidance, length, closing) if config.sampler.guidance else denoiser
+
+
+def build(
+    config: Config,
+    allow: Permissions = Permissions(),
+    device: str = "cpu",
+    free: Mapping[str, int] | None = None,
+) -> Run:
+    """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined.
+
+    free: see ``load_model``.
+    """
+    model = load_model(config.model, device, allow, free)
+    if model.clock is not None and (moment := RunFolder(config.output).kept_moment()) is not None:
+        model.clock.now = moment  # so that a run that goes on has the prompts that it began with
+    benchmark = None
+    if isinstance(config.dataset, BenchmarkConfig):
+        benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)
+    dataset = build_dataset(config, model, benchmark)
+    length = model.length if dataset is None else dataset.length
+    lengths = _block_lengths(config.sampler.block_length, length)
+    sampler = Sampler(config.sampler, model.codec.end_tokens, lengths[0])
+    metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
+    check_data(config, metric, dataset)
+    denoiser = _guided(model.denoiser, config, length, _closing(dataset))
+    evaluator = Evaluator(
+        denoiser=denoiser,
+        length=length,
+        sampler=sampler,
+        metric=metric,
+        dataset=dataset,
+        block_lengths=lengths,
+        fill_with=PoolFiller(Here(denoiser, device)),
+    )
+    return Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
+
+
+def _closing(dataset: Dataset | None) -> int:
+    return 0 if dataset is None else dataset.closing
+
+
+def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int | None, ...]:
+    """None for one block; raises InputError where blocks do not divide the length."""
+    for size in sizes or ():
+        if length % size:
+            divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
+            raise InputError(
+                f"sampler.block_length must divide the {length} tokens to fill, got {size}; choose one of {divisors}"
+            )
+    return tuple(None if size == length else size for size in sizes or (length,))
+
+
+def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) -> Dataset | None:
+    """The three splits, or None where the config has no data set; benchmark: the one that the config names."""
+    chosen = config.dataset
+    if chosen is None:
+        return None
+    if isinstance(chosen, TextDatasetConfig | LawDatasetConfig):
+        sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
+        if isinstance(chosen, TextDatasetConfig):
+            assert isinstance(model.codec, Symbols)  # a config is refused where they do not go together
+            return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
+        law = law_of(model)
+        assert law is not None
+        if (tokens := sum(sizes.values()) * model.length) > LAW_TOKENS:
+            raise InputError(
+                f"dataset: tune, choose and report of law must have at most {LAW_TOKENS:,} tokens together, which are "
+                f"drawn into memory, got {tokens:,} in rows of {model.length}; lower them"
+            )
+        return law_dataset(law, sizes, config.seed)
+    notes: list[str] = []
+    if isinstance(chosen, BenchmarkConfig):
+        assert benchmark is not None
+        examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
+    else:
+        examples, stops = read_examples(chosen, model.codec, config.seed, notes), chosen.stop
+    found = example_dataset(
+        examples,
+        model.codec,
+        model.denoiser.mask_id,
+        config.seed,
+        generation_length=chosen.generation_length,
+        longest=model.length,
+        stops=stops,
+    )
+    return replace(found, notes=tuple(notes))
+
+
+def build_metrics(
+    config: Config,
+    model: Loaded,
+    dataset: Dataset | None,
+    benchmark: Benchmark | None,
+    allow: Permissions,
+    block_lengths: Sequence[int | None],
+) -> tuple[quality.ExactMetric | quality.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
+    """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
+    name = config.objective.metric
+    reported: dict[str, AnswerMetric | Mauve] = {}
+    if dataset is not None:
+        reported = text_metrics(config.metrics, name, dataset, allow.trust_code)
+        reported |= {} if benchmark is None else benchmark_metrics(benchmark, dataset)
+    if name in reported:
+        objective = reported.pop(name)
+        assert isinstance(objective, AnswerMetric)  # MAUVE is no objective: it has one value for all examples
+        return objective, reported
+    if name == "spelling":
+        assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
+        return quality.Spelling(dataset), reported
+    if name == "nelbo" or name == "path_nll":
+        impossible = Impossible(model.denoiser, model.codec)
+        for split in dataset.splits.values() if dataset is not None else ():
+            impossible.refuse(split, f"objective {name}")
+        return quality.PathLikelihood(name, config.sampler.order, why=impossible.told), reported
+    law = law_of(model)
+    assert law is not None
+    if name == "order_kl":
+        return quality.order_kl(law, block_lengths), reported
+    assert name in ("kl", "tv")
+    return quality.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
+
+
+def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetric, dataset: Dataset | None) -> None:
+    """Raise InputError where the data lack what metric or sampler need."""
+    if dataset is None:
+        return
+    if config.sampler.block_length is not None and not dataset.uniform:
+        sizes = [int(size) for split in dataset.splits.values() for size in split.hidden.sum(1)]
+        raise InputError(
+            f"sampler.block_length: blocks need equally many tokens to fill in every example, got {min(sizes)} to "
+            f"{max(sizes)}; set dataset.generation_length, or leave block_length out"
+        )
+    for split in dataset.splits.values():
+        unknown = (split.hidden & (split.originals < 0)).any(1)
+        if not isinstance(metric, quality.ExactMetric) and metric.reference and bool(unknown.any()):
+            lacking = split.named(int(unknown.nonzero()[0, 0]))
+            raise InputError(
+                f"objective {metric.name} prices the reference of every position, and {lacking} has none for "
+                "some: give each an answer (dataset.answer) and, where answers are shorter than "
+                "dataset.generation_length, the model end tokens (model.end_tokens)"
+            )
+        first = split.hidden.shape[1] - dataset.length - dataset.closing
+        outside = split.hidden[:, : max(first, 0) if config.sampler.guidance else 0]
+        if bool(outside.any()):
+            raise InputError(
+                "sampler.guidance: hides what stands before the positions to fill, which must be the last ones of each "
+                f"example, and equally many; got others in the {split.use} split; leave guidance out"
+            )
+
+
+def check_baselines(run: Run, budgets: Sequence[int]) -> None:
+    """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
+    for steps, size in product(budgets, run.evaluator.block_lengths):
+        evaluator = run.evaluator.at(size)
+        evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
+        for name in run.config.search.baselines:
+            try:
+                evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)
+            except InputError as error:
+                raise InputError(f"search.baselines: {error}") from None

@@ -1,0 +1,231 @@
+"""The schedule file: what is read of it, held to what it must say. Needs neither torch nor scipy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, listed, quantity, shown, shown_path
+from mdm_tune.core.plain_yaml import read_yaml_file
+from mdm_tune.core.problems import field_problems
+from mdm_tune.core.reading import expanded
+from mdm_tune.schedules.blocks import shares_of
+from mdm_tune.schedules.counts import CountRule, grid, to_counts
+from mdm_tune.schedules.curves import Counts, Schedule, parse_schedule
+
+__all__ = ["FORMAT", "ScheduleBudget", "ScheduleFile", "check_names", "load_schedule"]
+
+FORMAT = "mdm-tune-schedule-1"
+LARGEST = 65_536  # tokens and steps, as in a config
+BUDGETS = 1000
+ROUNDING = 1e-9  # between alphas and those of the schedule that they are named after
+
+
+@dataclass(frozen=True)
+class ScheduleBudget:
+    """One budget of a schedule file: exactly one of counts (tokens per step) and alphas (from 0 to 1) is set.
+
+    block_length: of the blocks that the counts fill from left to right, the whole length for one block; None where the
+    file does not say.
+    """
+
+    steps: int
+    schedule: Schedule
+    counts: tuple[int, ...] | None
+    alphas: tuple[float, ...] | None
+    block_length: int | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleFile:
+    """A schedule file: sequence length in tokens, budgets by number of steps, and everything else as it stands."""
+
+    length: int
+    budgets: dict[int, ScheduleBudget]
+    record: Mapping[str, Any]
+
+    def at(self, steps: int) -> ScheduleBudget:
+        """The budget tuned for ``steps``; raises InputError naming those that there are."""
+        if steps not in self.budgets:
+            known = listed(sorted(self.budgets))
+            raise InputError(
+                f"the schedule file was tuned for steps {known}, got {shown(steps)}; use one of them or search again"
+            )
+        return self.budgets[steps]
+
+
+def named(text: object) -> Schedule:
+    if not isinstance(text, str):
+        raise ValueError(f"must be the name of a schedule, got {shown(text)}; write it as beta:0.9,0.3")
+    try:
+        return parse_schedule(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Size = Annotated[int, Field(ge=1, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[Any, AfterValidator(named)]
+FromList = BeforeValidator(as_tuple)
+
+
+class Entry(BaseModel):
+    """What must be true of a budget, whatever else stands beside it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    steps: Size
+    schedule: Name
+    counts: Annotated[tuple[Count, ...], FromList, Field(max_length=LARGEST)] | None
+    alphas: Annotated[tuple[Share, ...], FromList, Field(max_length=LARGEST + 1)] | None
+    block_length: Size | None = None
+
+    @model_validator(mode="after")
+    def is_one_plan(self) -> Self:
+        if (self.counts is None) == (self.alphas is None):
+            got = "neither" if self.counts is None else "both"
+            raise ValueError(f"exactly one of counts and alphas must be given, got {got}; leave the other null")
+        if self.counts is not None:
+            fewer = len(self.counts) < self.steps and set(self.counts) == {1}  # where there are fewer tokens than steps
+            if len(self.counts) != self.steps and not fewer:
+                raise ValueError(
+                    f"a budget of {quantity(self.steps, 'step')} must have counts for them, got {len(self.counts)}, "
+                    f"{shown(self.counts)}; give one for each step"
+                )
+        elif self.alphas is not None:
+            if len(self.alphas) != self.steps + 1:
+                raise ValueError(
+                    f"a budget of {quantity(self.steps, 'step')} must have alphas for their beginnings and the last "
+                    "end, got "
+                    f"{len(self.alphas)}, {shown(self.alphas)}; give {self.steps + 1}"
+                )
+            rises = all(before <= after for before, after in pairwise(self.alphas))
+            if self.alphas[0] != 0 or self.alphas[-1] != 1 or not rises:
+                raise ValueError(f"alphas must increase from 0 to 1, got {shown(self.alphas)}; correct them")
+            if self.block_length is not None:
+                raise ValueError(f"block_length goes with counts, got {self.block_length} with alphas; leave it out")
+        if isinstance(self.schedule, Counts) and self.counts is not None and self.schedule.counts != self.counts:
+            raise ValueError(
+                f"schedule must name the counts that are given, got {shown(self.schedule.name)} and "
+                f"{shown(self.counts)}; correct one of them"
+            )
+        return self
+
+
+class Document(BaseModel):
+    """What must be true of a schedule file, whatever else it holds."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    format: Literal["mdm-tune-schedule-1"]
+    length: Size
+    budgets: Annotated[tuple[Entry, ...], FromList, Field(min_length=1, max_length=BUDGETS)]
+    sampler: dict[str, Any] | None = None
+    fingerprints: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def fits_its_length(self) -> Self:
+        if twice := [steps for steps, count in Counter(entry.steps for entry in self.budgets).items() if count > 1]:
+            raise ValueError(f"each number of steps has one budget, got {twice[0]} twice; remove one")
+        for entry in self.budgets:
+            if entry.counts is not None and sum(entry.counts) != self.length:
+                raise ValueError(
+                    f"counts must sum to the length {self.length}, got {shown(entry.counts)} with sum "
+                    f"{sum(entry.counts)} for {quantity(entry.steps, 'step')}; correct them"
+                )
+            if entry.block_length is not None and self.length % entry.block_length:
+                raise ValueError(
+                    f"block_length must divide the length {self.length}, got {entry.block_length} for {entry.steps} "
+                    "steps; correct it"
+                )
+        return self
+
+
+def load_schedule(path: str | Path) -> ScheduleFile:
+    """Read a schedule file, or the one in a run folder; needs no torch. Raises InputError naming what is wrong."""
+    try:
+        file = Path(expanded(str(path)))
+        file = file / "schedule.yaml" if file.is_dir() else file
+    except (OSError, ValueError):  # reading it says why
+        file = Path(path)
+    record = read_yaml_file(file, "a schedule.yaml that a search wrote")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        got = shown(record.get("format")) if isinstance(record, dict) else "no such line"
+        raise InputError(
+            f"{shown_path(file)} is not a schedule file: it must say format: {FORMAT}, got {got}; give one that a "
+            "search wrote"
+        )
+    try:
+        read = Document.model_validate(record)
+    except ValidationError as error:
+        problems = field_problems(error, {}, {}, {})
+        lines = [line.removeprefix(": ") for _, line in problems if line]
+        more = f"; and {quantity(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
+        remedy = "" if ";" in lines[0] else "; restore it or search again"
+        raise InputError(f"{shown_path(file)} is damaged: {lines[0]}{more}{remedy}") from None
+    budgets = {
+        entry.steps: ScheduleBudget(
+            steps=entry.steps,
+            schedule=entry.schedule,
+            counts=entry.counts,
+            alphas=entry.alphas,
+            block_length=entry.block_length,
+        )
+        for entry in read.budgets
+    }
+    return ScheduleFile(read.length, budgets, record)
+
+
+def check_names(file: ScheduleFile, name: str) -> None:
+    """Raise InputError where a budget's schedule does not give the counts or alphas that stand beside it.
+
+    The counts are used at the file's own length, and the schedule at any other. name: of the file, for messages.
+    """
+    sampler = file.record.get("sampler") or {}
+    rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
+    for budget in file.budgets.values():
+        if budget.alphas is not None:
+            meant = grid(budget.schedule, budget.steps)
+            if any(abs(a - b) > ROUNDING for a, b in zip(meant, budget.alphas, strict=True)):
+                raise _misnamed(name, budget, "alphas", meant.tolist(), budget.alphas)
+        elif budget.counts is not None and (given := _of_schedule(budget, file.length, rule)) != budget.counts:
+            raise _misnamed(name, budget, "counts", given, budget.counts)
+
+
+def _of_schedule(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[int, ...] | None:
+    """The counts that the budget's schedule gives in its blocks, which have as many steps as they have there."""
+    assert budget.counts is not None
+    size = budget.block_length or length
+    if isinstance(budget.schedule, Counts) or (budget.block_length is None and sum(budget.counts) != length):
+        return budget.counts
+    if size == length:
+        return to_counts(budget.schedule, budget.steps, length, rule)
+    ends, total = set(), 0
+    for count in budget.counts:
+        total += count
+        ends.add(total)
+    if 0 in budget.counts or not set(range(size, length + 1, size)) <= ends:
+        return budget.counts  # steps without tokens belong to no block, and a step over two blocks is refused elsewhere
+    return tuple(
+        count for share in shares_of(budget.counts, size) for count in to_counts(budget.schedule, share, size, rule)
+    )
+
+
+def _misnamed(name: str, budget: ScheduleBudget, what: str, meant: object, got: object) -> InputError:
+    return InputError(
+        f"{cut(name)} is damaged: for {quantity(budget.steps, 'step')} it says schedule "
+        f"{cut(budget.schedule.name)}, whose {what} "
+        f"are {shown(meant)}, and {what} {shown(got)}; restore it, correct one of them, or search again"
+    )

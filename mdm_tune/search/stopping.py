@@ -1,0 +1,90 @@
+"""Why the trials of a budget end early: more would gain less than the noise, or all values are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.config.file import SearchConfig
+from mdm_tune.core.statistics import Groups
+from mdm_tune.metrics.quality import Direction, ExactMetric, SampleMetric
+from mdm_tune.search.finalists import Trial
+from mdm_tune.search.proposals import possible_gain
+from mdm_tune.search.scoring import noise_of_best
+
+__all__ = ["ALIKE", "alike", "first_look", "settled"]
+
+Values = NDArray[np.float64]
+SETTLING = 10  # trials at least before the search may end by itself
+SCHEDULES, VALUES = 3, 100  # at least that say alike: of 100 values fewer than 3 % are others, at 95 %
+ALIKE = "every example scores"
+
+
+def settled(
+    search: SearchConfig,
+    seed: int,
+    steps: int,
+    before: Sequence[Trial],
+    full: Mapping[int, Values],
+    direction: Direction,
+    groups: Groups | None = None,
+) -> bool:
+    """Whether the bound on what a better schedule could gain lies below the noise of the two best trials.
+
+    before: the finished trials. full: the values of those that were scored on all examples, by number. groups: of these
+    examples, where some are no independent ones.
+    """
+    noise = noise_of_best(full, 1 if direction == "maximize" else -1, groups)
+    if noise is None or len(before) < SETTLING:
+        return False
+    known = [(trial.schedule, trial.value) for trial in before]
+    gain = possible_gain(search, seed, steps, known, direction)
+    rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
+    return gain <= noise + rounding
+
+
+def alike(before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric) -> str | None:
+    """What to tell where every example of every finished trial has one and the same value; None where some differ.
+
+    Such an objective tells no schedules apart, and more trials would cost as much and say as little. before, full: as
+    in ``settled``.
+    """
+    if isinstance(metric, ExactMetric) or any(trial.dropped and not trial.cut for trial in before):
+        return None
+    if len(full) < SCHEDULES or sum(map(len, full.values())) < VALUES:
+        return None
+    values = np.concatenate([*full.values()])
+    if np.ptp(values) != 0:
+        return None
+    return (
+        f"{ALIKE} {values[0]:g} with all {len(full)} schedules that were tried; {_remedy_of_alike(metric, values[0])}"
+    )
+
+
+def first_look(metric: SampleMetric, value: float) -> str:
+    """A sentence for a pilot whose values are all the same; where the trials say so too, ``alike`` has the rest."""
+    worst, best = _worst_and_best(metric)
+    if value == best:
+        return "If the trials do too, nothing is left to gain."
+    lowest = "This is the worst there is: look" if value == worst else "Look"
+    return f"{lowest} at what mdm-tune sample draws before more is paid for."
+
+
+def _worst_and_best(metric: SampleMetric) -> tuple[float | None, float | None]:
+    lowest, highest = metric.bounds or (None, None)
+    return (highest, lowest) if metric.direction == "minimize" else (lowest, highest)
+
+
+def _remedy_of_alike(metric: SampleMetric, value: float) -> str:
+    """What to look at where an objective has the same value everywhere."""
+    worst, best = _worst_and_best(metric)
+    if value == best:
+        return "nothing is left to gain: take fewer steps, or harder examples"
+    lowest = ", the worst there is" if value == worst else ""
+    return (
+        f"such an objective tells no schedules apart{lowest}: look at what mdm-tune sample draws, whether references "
+        "are the same once the tokenizer has written and read them, at the texts that end an answer (dataset.stop), "
+        "and at how an answer is found in a text (metrics)"
+    )

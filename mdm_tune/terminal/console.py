@@ -1,0 +1,320 @@
+"""Rich on stderr, results on stdout: progress, tables, the live view of unmasking. The only room that prints.
+
+All that is said is redacted and escaped here (see ``showing``), and folded at spaces where a terminal shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mdm_tune.core.errors import RunError
+from mdm_tune.core.intervals import interval
+from mdm_tune.core.messages import quantity, system_reason
+from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
+from mdm_tune.core.signals import interrupted
+from mdm_tune.core.streams import drop_results, results
+from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
+from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
+from mdm_tune.terminal.layout import Grid, folded
+from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
+from mdm_tune.terminal.tables import (
+    budget_table,
+    budgets_table,
+    diversity_table,
+    headline,
+    paste,
+    reach_lines,
+    reported_table,
+    short_names,
+    verdict,
+    warning_lines,
+)
+
+if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
+    from mdm_tune.commands.events import RunEvent
+    from mdm_tune.core.text import Codec
+    from mdm_tune.sampling.unmasking import Step
+
+__all__ = ["Screen", "complain"]
+
+EVERY = 2.0  # seconds between lines of frequent progress
+HANG = "    "  # what the rest of a folded line is indented by
+PIPED = 120  # columns of tables where there is no terminal: Rich's 80 are too few for several intervals in a row
+
+Record = dict[str, Any]
+
+
+def complain(text: str) -> None:
+    """Why a command ends, on stderr, whatever has become of it."""
+    if sys.stderr is not None:
+        show_line(Stderr(quiet=False), text)
+
+
+class Stderr(Console):
+    """The console of stderr: what it is given is text and no markup, and it outlives its reader.
+
+    Rich's own answer to a closed pipe would end the run.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        width = None if sys.stderr is not None and sys.stderr.isatty() else PIPED
+        super().__init__(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, width=width)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+def show(console: Console, what: Grid | Text) -> None:
+    """Print a table or a text, of which nothing is cut off."""
+    try:
+        console.print(what, crop=False, overflow="ignore", no_wrap=True)
+    except (OSError, ValueError):  # a full disk that stderr is written to, or a stream that was closed
+        console.quiet = True
+
+
+def show_line(console: Console, text: str, *, whole: bool = False) -> None:
+    """Print text, folded at spaces on a terminal. whole: never, since it is for pasting."""
+    text = printable(redacted(text))
+    show(console, Text(folded(text, console.width, HANG) if console.is_terminal and not whole else text))
+
+
+class Screen:
+    """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.err = Stderr(quiet=quiet)
+        self.quiet, self.as_json = quiet, as_json
+        self.told = time.monotonic()  # when a line of frequent progress was last shown
+        self.searching = False  # whether the run folder has been touched
+        self.metric = "value"  # what trials are judged by
+
+    def say(self, text: str, *, whole: bool = False) -> None:
+        """One line of progress. whole: it is not folded."""
+        show_line(self.err, text, whole=whole)
+
+    def out(self, text: str) -> None:
+        """One line of the result."""
+        stdout = results()
+        if stdout is None:  # the shell has closed it
+            return
+        text = redacted(text)
+        try:
+            stdout.write(shown_as(printable(text) if stdout.isatty() else text, stdout.encoding) + "\n")
+            stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_results()
+            raise RunError(
+                f"cannot write the result to stdout: {system_reason(error)}; the run folder has it"
+            ) from None
+
+    def json(self, record: Record) -> None:
+        """The result as one JSON object, in ASCII."""
+        self.out(json.dumps(redacted(record), allow_nan=False).replace("\x7f", "\\u007f"))
+
+    def on_event(self, event: RunEvent) -> None:
+        """A line per finished piece of work."""
+        from mdm_tune.commands import events
+        from mdm_tune.run import measuring
+        from mdm_tune.run.records import detectable_record, reach_record
+        from mdm_tune.search import events as search_events
+        from mdm_tune.search.power import Detectable
+
+        if interrupted():  # code of others has caught what the signal raised
+            raise KeyboardInterrupt
+        match event:
+            case events.Loaded(run):
+                metric = run.evaluator.metric
+                self.metric = metric.name
+                self.say(
+                    f"  {run.config.model.type}, {quantity(run.evaluator.length, 'token')}; "
+                    f"{run.config.sampler.described}; "
+                    f"{metric.label} ({metric.direction})"
+                )
+            case events.Note():
+                self.say(f"  note: {event.said}")
+            case events.SearchBegun():
+                self.searching = True
+            case events.Reachable(found, length):
+                for line in reach_lines([reach_record(each, length) for each in found]):
+                    self.say(f"  {line}")
+            case events.BudgetStarted(steps):
+                self.say(f"\n{quantity(steps, 'step')}")
+            case search_events.BlocksBegun(size):
+                self.say(f"  blocks of {size}")
+            case Detectable():
+                for line in detectable_lines(detectable_record(event)):
+                    self.say(f"  {line}")
+            case search_events.TrialDone():
+                name = {(0.5, 0.5): "  linear", (1.0, 1.0): "  squared-sine"}.get(
+                    (event.schedule.a, event.schedule.b), ""
+                )
+                note = name + ("" if event.fresh else "  (scored before)")
+                if event.dropped:
+                    note += f"  (dropped after {quantity(event.dropped, 'example')})"
+                point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
+                self.say(
+                    f"  trial {event.number + 1:>3}/{event.trials}  {point} "
+                    f"{self.metric} {event.value:<9.5g} best {event.best:<9.5g}{note}".rstrip()
+                )
+            case search_events.Comparing():
+                (name,) = short_names([event.setting.label]).values()
+                self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {name}")
+            case measuring.PointMeasured() if time.monotonic() - self.told > EVERY:
+                self.told = time.monotonic()
+                self.say(
+                    f"  {event.revealed:>4} visible  {event.loss:>8.4f} nats per token  "
+                    f"({quantity(event.points, 'point')}, {quantity(event.examples, 'example')}, "
+                    f"{quantity(event.denoiser_rows, 'row')})"
+                )
+            case events.Scored(scores, done, total):
+                value = interval(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
+                self.say(
+                    f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
+                )
+
+    def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
+        """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
+        for budget in record["budgets"]:
+            self.say("")
+            self._tables(budget_table(budget), diversity_table(budget))
+            self._lines(verdict(budget))
+        self._tables(budgets_table(record), reported_table(record))
+        self._lines(headline(record))
+        rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
+        self.say(
+            f"\n{quantity(record['trials'], 'trial')}, {quantity(rows, 'denoiser row')} "
+            f"({quantity(tokens, 'token')}), {record['seconds']:.0f} s"
+        )
+        if rows:
+            parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
+            self.say(f"of these rows: {', '.join(parts)}")
+        self.say(f"schedule file  {one_line(record['files']['schedule'])}", whole=True)
+        self.say(f"run folder     {one_line(record['files']['run'])}", whole=True)
+        self.warnings(record)
+        self.next(next_commands)
+        for budget in record["budgets"]:
+            self.out(paste(budget))
+
+    def next(self, commands: Sequence[str]) -> None:
+        """What to run now."""
+        self.say("next")
+        for command in commands:
+            self.say(f"  {one_line(command)}", whole=True)
+        self.say("")
+
+    def _tables(self, *tables: Grid | None) -> None:
+        for table in tables:
+            if table is not None:
+                show(self.err, table)
+
+    def _lines(self, lines: Sequence[str] | Iterator[str]) -> None:
+        for line in lines:
+            self.say(line)
+
+    def evaluate_result(self, record: Record) -> None:
+        """One table, then the differences where they were asked for."""
+        self._tables(evaluate_table(record), figures_table(record), reported_table(record))
+        self._lines(difference_lines(record))
+        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
+        self.say(f"table       {one_line(record['files']['table'])}", whole=True)
+        self.say(f"run folder  {one_line(record['files']['run'])}", whole=True)
+        self.warnings(record)
+
+    def warnings(self, record: Record) -> None:
+        """What was told while the command ran and should be known of its result."""
+        self._lines(warning_lines(record))
+
+    def sample_result(self, record: Record) -> None:
+        """The samples, each in the text that was given, where any was."""
+        source = {"search": ", the search's own", "default": ", since no other was given"}.get(
+            record["schedule_from"], ""
+        )
+        self.say(
+            f"  schedule {one_line(record['schedule'])}{source}; {quantity(record['steps'], 'step')}, "
+            f"{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s"
+        )
+        for drawn in record["samples"]:
+            if drawn.get("conditional"):
+                self.out(f"example {one_line(drawn['id'])}, what was drawn in brackets:\n{drawn['shown']}\n")
+            else:
+                self.out(drawn["text"])
+        self.warnings(record)
+
+    def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
+        """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
+        of = "computed exactly" if record["exact"] else f"{quantity(record['examples'], 'example')}, 95 % intervals"
+        measured = [record, *record["other_block_lengths"]]
+        for profile in measured:
+            blocks = f"blocks of {profile['block_length']}, {of}" if len(measured) > 1 else of
+            self._tables(curve_table(profile, blocks), prices_table(profile, blocks))
+            for budget in profile["budgets"]:
+                self.say(left_behind(budget))
+        self._tables(energies_table(record))
+        files = record["files"]
+        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
+        for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
+            self.say(f"{name:<10}  {one_line(files[kind])}", whole=True)
+        self.warnings(record)
+        self.next(next_commands)
+        for same in zip(*(profile["budgets"] for profile in measured), strict=True):
+            best = min(same, key=lambda budget: budget["beta"]["nelbo"])
+            self.out(paste({**best["beta"], "steps": best["steps"]}))
+
+    def dry_run_result(self, record: Record) -> None:
+        """What the search would cost, phase by phase."""
+        self._tables(phases_table(record))
+        self._lines(reach_lines(record["reach"]))
+        compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
+        if record["timeout"] is not None and compared > record["timeout"]:
+            self.say(
+                f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
+                f"never cut, takes about {compared:.0f} s; raise it, or lower search.finalists, dataset.choose or "
+                "dataset.report"
+            )
+        if record["detectable_gain"] is not None:
+            self.say(
+                f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}, "
+                "a guess from linear against squared-sine on a pilot"
+            )
+        elif record.get("gain_can_be_shown") is False:
+            self.say(cannot_be_shown(record["report_examples"], record["report_independent"]))
+        if (found := record["busy_replicas"]) is not None:
+            self.say(busy_replicas(found))
+        self.warnings(record)
+
+    def live(self, codec: Codec, mask_id: int) -> LiveView | None:
+        """A view of the first row being filled, where stderr is a terminal."""
+        shows = self.err.is_terminal and not self.quiet and not self.as_json
+        return LiveView(self.err, codec, mask_id) if shows else None
+
+
+class LiveView:
+    """The first row while it is being unmasked, newly revealed tokens in colour."""
+
+    def __init__(self, console: Console, codec: Codec, mask_id: int) -> None:
+        self.console, self.codec, self.mask_id = console, codec, mask_id
+        self.filled: list[bool] = []  # whether a position is the model's to fill
+
+    def __call__(self, step: Step) -> None:
+        text = Text(f"{step.number + 1:>4}  ")
+        tokens, revealed = step.tokens[0].tolist(), step.revealed[0].tolist()
+        self.filled = self.filled or [
+            token == self.mask_id or fresh for token, fresh in zip(tokens, revealed, strict=True)
+        ]
+        for token, fresh, filled in zip(tokens, revealed, self.filled, strict=True):
+            if token == self.mask_id:
+                text.append("·" if self.console.encoding.startswith("utf") else ".", style="dim")
+            elif filled:
+                text.append(one_line(self.codec.decode([token])), style="bold green" if fresh else "")
+        with suppress(OSError, ValueError):
+            self.console.print(text)

@@ -1,0 +1,237 @@
+"""What a dry run times and prices: the replicas and the share of the machine that a real run would have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from mdm_tune.cli import app
+from mdm_tune.commands import dry_run as module
+from mdm_tune.commands import timing
+from mdm_tune.commands.occupancy import busy_record
+from mdm_tune.config.file import load_config
+from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.run.build import Run, build
+from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.profiles import profiles_of
+from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.search.space import Reach
+from mdm_tune.terminal.cost_tables import busy_replicas
+from tests.support import profile_runs, searches
+from tests.support.helpers import changed
+
+SECTIONS: dict[str, Any] = {
+    "model": {"type": "markov", "length": 8, "flip": 0.1},
+    "dataset": {"type": "law", "tune": 200, "choose": 16, "report": 24},
+    "sampler": {"steps": [4], "order": "margin", "batch": 40},
+    "objective": {"metric": "path_nll"},
+    "search": {"trials": 6, "finalists": 2, "baselines": ["linear"], "auto_stop": False},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(SECTIONS), encoding="utf-8")
+    return tmp_path / "c.yaml"
+
+
+def timed(config: Path, copies: int = 1) -> tuple[Run, list[int]]:
+    """A run in which a denoiser row takes one second, and the examples of its calls. copies: of its pool."""
+    run, sizes, now = with_copies(config, copies), list[int](), [0.0]
+
+    def slow(result: Unmasked) -> None:
+        sizes.append(len(result.tokens))
+        now[0] += result.denoiser_rows
+
+    return replace(run, evaluator=searches.timed(run.evaluator, slow, lambda: now[0])), sizes
+
+
+def with_copies(config: Path, copies: int) -> Run:
+    """A run whose pool has so many copies, in this process."""
+    run = build(load_config(config))
+    filler = PoolFiller(Here(run.evaluator.denoiser, copies=copies))
+    return replace(run, evaluator=replace(run.evaluator, fill_with=filler))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_each_replica_gets_a_batch_of_its_own(config: Path, copies: int) -> None:
+    run, sizes = timed(config, copies)
+    module._priced(run, RunFolder(config.parent / "run"))
+    assert sizes == [40 * copies] * 2
+
+
+def test_replicas_that_wait_are_priced_and_named(config: Path) -> None:
+    """By hand, for three replicas and batches of 40: looks at 13, 25, 50, 100 and 200 examples, two batches of four."""
+    run, _ = timed(config)
+    assert module._priced(run, RunFolder(config.parent / "run"))["busy_replicas"] is None
+    run, _ = timed(config, copies=3)
+    found = module._priced(run, RunFolder(config.parent / "run"))
+    assert found["busy_replicas"] == {"replicas": 3, "together": 4, "pieces": 2, "busy": 0.667, "together_to_fill": 7}
+    assert busy_replicas(found["busy_replicas"]) == (
+        "a batch of 4 trials is 2 pieces at its first look, which keep 67 % of the 3 replicas busy; search.together 7 "
+        "would fill them"
+    )
+    tune = [5] + 2 * [2, 2, 3, 5, 10]  # pieces of linear, and of what each look adds
+    rounds = 2 + 2 * (1 + 1 + 1 + 2 + 4)
+    stretched = [3 * rounds / sum(tune), *[3 * (2 + 1) / (4 + 1)] * 2]
+    phases = found["phases"]
+    assert [phase["seconds"] / phase["denoiser_rows"] for phase in phases] == pytest.approx(stretched, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("copies", "search", "together", "fill"),
+    [
+        (2, {"together": 7, "trials": 8}, 7, 10),  # 3 pieces keep two busy for 3 of 4 rounds
+        (2, {"together": 64}, 5, 5),  # after linear there are five trials
+        (2, {"together": 4, "racing": False}, 4, 4),
+        (64, {"together": 4}, 4, None),
+        (64, {"together": 4, "racing": False}, 4, 12),
+    ],
+)
+def test_which_batch_of_trials_fills_the_replicas(
+    config: Path, copies: int, search: dict[str, Any], together: int, fill: int | None
+) -> None:
+    given = {**SECTIONS, "search": {**SECTIONS["search"], **search}}
+    config.write_text(yaml.safe_dump(given), encoding="utf-8")
+    run = with_copies(config, copies)
+    found = busy_record(run)
+    assert found is not None and (found["together"], found["together_to_fill"]) == (together, fill)
+    if fill is None:
+        assert busy_replicas(found).endswith("would not fill them: lower sampler.batch or raise dataset.tune")
+    if fill == together:
+        assert "would" not in busy_replicas(found)
+
+
+def test_trials_without_a_denoiser_fill_nothing(config: Path) -> None:
+    given = {**SECTIONS, "objective": {"metric": "nelbo"}, "sampler": {"steps": [4], "batch": 40}}
+    config.write_text(yaml.safe_dump(given), encoding="utf-8")
+    assert busy_record(with_copies(config, 3)) is None
+
+
+def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = timed(config)
+    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
+    assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
+    assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] for phase in phases]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({}, 20 * 6),
+        ({"profile__answers": "model"}, 20 * (6 + 20)),
+        ({"profile__answers": "model", "profile__tolerance": 0.5}, 20 * 6 + 24 * 20),
+        ({"sampler__block_length": 5}, 20 * 8),
+        ({"sampler__block_length": [20, 5], "sampler__steps": [4], "profile__answers": "model"}, 20 * (6 + 8 + 2 * 20)),
+    ],
+)
+def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
+    tmp_path: Path, changes: dict[str, Any], rows: int
+) -> None:
+    """On 12 tune and 8 choose examples; what the profiles then take is no more."""
+    run = build(profile_runs.config(tmp_path, **{"sampler__steps": [4], **changes}))
+    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0)) if each["phase"] == "profile")
+    assert phase["denoiser_rows"] == rows
+    spent = 0
+    _, by_length = profiles_of(run, RunFolder(run.config.output), lambda event: None)
+    for profiles in by_length.values():
+        profiles.prepare_choice()
+        spent += profiles.profile.denoiser_rows + profiles.second.denoiser_rows
+    assert 0.5 * rows < spent <= rows
+
+
+def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = timed(config)
+    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
+    found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
+    tune, choose, report = found["phases"]
+    # 6 trials are recorded, and each budget's list of points is made; a report's intervals are timed once for all.
+    assert (tune["overhead_seconds"], choose["overhead_seconds"]) == (6 + 1, 0.0)
+    assert report["overhead_seconds"] == timing.INTERVALS
+    seconds = sum(phase["seconds"] + phase["overhead_seconds"] for phase in found["phases"])
+    rows = sum(phase["denoiser_rows"] for phase in found["phases"])
+    assert found["start_seconds"] == 7.0
+    assert (found["total"]["seconds"], found["total"]["denoiser_rows"]) == (7.0 + seconds, rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({"trials": 20}, 20 + 14 + 1),  # records, proposals behind the six given points, and the points
+        ({"trials": 20, "strategy": "qmc"}, 20 + 1),
+        ({"trials": 20, "strategy": "tpe", "auto_stop": True, "together": 2}, 20 + 14 + 1 + 5),
+    ],
+)
+def test_proposals_and_records_are_timed_for_each_trial(
+    config: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seconds: float
+) -> None:
+    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    run = build(load_config(config))
+    run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
+    assert timing.deciding(run, [Reach(steps=4, block_length=None, steps_of_blocks=(4,), counts=29)]) == seconds
+
+
+@pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
+def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
+    assert (
+        timing.trials_of(
+            build(load_config(config)), Reach(steps=4, block_length=None, steps_of_blocks=(4,), counts=counts)
+        )
+        == trials
+    )
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
+    config: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """Rows of 1 s or of 1 ms; the first batch takes 100 s more."""
+    run, now, second, first = build(load_config(config)), [0.0], 1.0 if slow else 0.001, [100.0]
+
+    def once(result: Unmasked) -> None:
+        now[0] += result.denoiser_rows * second + first[0]
+        first[0] = 0.0
+
+    run = replace(run, evaluator=searches.timed(run.evaluator, once, lambda: now[0]))
+    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
+    assert [phase["seconds"] for phase in phases] == pytest.approx(
+        [phase["denoiser_rows"] * second for phase in phases], abs=1e-3
+    )
+    assert not run.evaluator.book._first
+
+
+def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdm_tune.sampling.devices.available_cpus", lambda: 2)
+    command = ["search", str(config), "--dry-run", "--output", str(config.parent / "run")]
+    alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1000"])
+    assert alone.exit_code == 0 and "at most" in alone.stderr
+    assert "replicas" not in alone.stderr and "search.timeout" not in alone.stderr
+    result = CliRunner().invoke(app, [*command, "--devices", "cpu:2", "--set", "search.timeout=0.001"])
+    assert result.exit_code == 0, result.stderr
+    assert "at most, on 2 replicas (cpu, cpu)" in result.stderr
+    assert "search.timeout: 0.001 s are given, and the comparison on unseen examples" in result.stderr
+    assert not (config.parent / "run").exists()
+
+
+def test_tokens_of_a_row_are_those_of_its_split() -> None:
+    """Two choose rows of 3 and 5 tokens, padding aside, and a report row of 6, whatever the tune split has."""
+    start = {"choose": torch.tensor([[-1, -1, 1, 2, 2], [0, 1, 2, 2, 2]]), "report": torch.tensor([[0, 0, 2, 2, 2, 2]])}
+    splits = {use: SimpleNamespace(start=rows) for use, rows in start.items()}
+    evaluator = SimpleNamespace(denoiser=SimpleNamespace(forwards=2), length=3)
+    run: Any = SimpleNamespace(evaluator=evaluator, dataset=SimpleNamespace(splits=splits))
+    assert module._per_call(run, "choose") == (2, 4.0)
+    assert module._per_call(run, "report") == (2, 6.0)
+    run.dataset = None
+    assert module._per_call(run, "report") == (2, 3)

@@ -1,0 +1,77 @@
+"""What takes more memory than there is is refused before it is made, with both sizes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mdm_tune.core import memory
+from mdm_tune.core.errors import InputError
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
+
+MIB = 2**20
+
+
+def there(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: count)
+
+
+def test_a_profile_of_65536_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    there(monkeypatch, 30 * 2**30)
+    chain = MarkovChain.sticky(2, 0.1, 65_536)
+    with pytest.raises(InputError, match=r"65,536 positions needs 160\.0 GiB of memory, and 30\.0 GiB are free; lower"):
+        chain.profile()
+    there(monkeypatch, 30 * MIB)
+    short = MarkovChain.sticky(2, 0.1, 1024)
+    with pytest.raises(InputError, match=r"1,024 positions needs 40\.0 MiB of memory"):
+        short.profile()
+    assert len(short.profile(block_length=16)) == 1024
+
+
+def test_a_chain_of_many_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    there(monkeypatch, 2**30)
+    with pytest.raises(InputError, match=r"1,000 positions and 4,096 symbols needs 500\.\d GiB of memory"):
+        MarkovChain.sticky(4096, 0.1, 1_000)
+
+
+def test_a_transformer_whose_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4096, width=4, depth=1, heads=2)), tmp_path)
+    there(monkeypatch, 100 * MIB)
+    with pytest.raises(InputError, match=r"of 4,096 positions needs 384\.\d MiB of memory, and 100\.0 MiB are free"):
+        load_transformer(tmp_path)
+    there(monkeypatch, 400 * MIB)
+    assert load_transformer(tmp_path).length == 4096
+
+
+@pytest.mark.parametrize("name", ["length", "width", "depth"])
+def test_a_config_of_more_than_its_file_holds(name: str, tmp_path: Path) -> None:
+    """Nothing of that size is made to find out."""
+    save_transformer(Transformer(TransformerConfig(symbols="ab", length=4, width=4, depth=1, heads=2)), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 65_536}))
+    with pytest.raises(InputError, match=r"does not fit config\.json: the sizes .* bytes, got [\d,]+; both files must"):
+        load_transformer(tmp_path)
+
+
+def test_the_size_of_the_weights_by_counting() -> None:
+    config = TransformerConfig(symbols="abc", length=7, width=12, depth=3, heads=4)
+    counted = sum(weight.numel() * weight.element_size() for weight in Transformer(config).parameters())
+    assert config.weight_bytes == counted
+
+
+def test_the_memory_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2048 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    assert memory.available_memory() == 2 * MIB
+    (tmp_path / "memory.max").write_text("1500000\n")
+    (tmp_path / "memory.current").write_text("500000\n")
+    assert memory.available_memory() == 1_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_memory() == 2 * MIB
+    (tmp_path / "meminfo").unlink()
+    assert memory.available_memory() is None
+    memory.check_memory(10**18, "x", "y")  # nothing is known, and nothing refused

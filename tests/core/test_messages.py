@@ -1,0 +1,162 @@
+"""Messages of bounded length, and the reason and remedy of what the system refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import typer
+
+from mdm_tune.cli import reporting
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.files import write_text
+from mdm_tune.core.messages import bounded, cut, listed, shown, shown_path, system_reason
+from mdm_tune.run import schedule_names
+from mdm_tune.terminal.console import Screen
+
+
+class Untouchable:
+    """A value that nobody may write out."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("an entry that is not shown was written out")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "null"),
+        (True, "true"),
+        ({"a": 1}, "a mapping"),
+        ((1, 2.5), "[1, 2.5]"),
+        ([True, None, "x"], "[true, null, 'x']"),
+        ([{"a": 1}, {}], "[{...}, {}]"),
+        ("a\nb", r"'a\nb'"),
+        ([10**5000], "[a number too long to show]"),
+        ("x" * 58, repr("x" * 58)),
+        ("x" * 59, "'" + "x" * 56 + "..."),
+        ("postgresql://me:secret@host/db", "'postgresql://me:***@host/db'"),
+        ("postgresql://me:" + "s" * 5000 + "@host/db", "'postgresql://me:***@"),
+    ],
+)
+def test_a_value_is_shown_as_yaml_has_it_on_one_line(value: object, expected: str) -> None:
+    assert shown(value) == expected
+
+
+def test_only_what_is_shown_of_a_value_is_written_out() -> None:
+    assert shown(10**5000) == "a number too long to show"
+    assert shown([1] * 100 + [Untouchable()]) == "[" + "1, " * 18 + "1,..."
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown(deep) == "[" * 10 + "[...]" + "]" * 10
+
+
+@pytest.mark.parametrize("size", [61, 1000, 10**7])
+def test_a_long_text_loses_its_middle(size: int) -> None:
+    text = "a" + "\n" * (size - 2) + "z"
+    assert len(cut(text)) == 60
+    assert cut(text).startswith("a\\n") and cut(text).endswith("z") and "..." in cut(text)
+    assert cut("x" * 60) == "x" * 60
+
+
+def test_a_path_of_the_usual_length_is_shown_whole_and_a_long_one_with_its_end() -> None:
+    assert shown_path(Path("/home/me") / ("run" * 40)) == "/home/me/" + "run" * 40
+    found = shown_path("/home/me/" + "run/" * 1000 + "schedule.yaml")
+    assert len(found) == 160 and found.startswith("/home/me/run/") and found.endswith("/schedule.yaml")
+    assert shown_path("a\udcffb") == "a\\udcffb"
+
+
+def test_a_long_list_says_how_many_more_there_are() -> None:
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(range(20_000)) == ", ".join(map(str, range(20))) + ", and 19,980 more"
+    assert len(listed(["x" * 500_000] * 3)) < 200
+
+
+def test_no_message_is_longer_than_a_screen() -> None:
+    message = bounded("\n".join(["y" * 10**6] * 1000))
+    assert max(map(len, message.split("\n"))) == 1000
+    assert message.endswith("\n... and 940 more lines")
+    assert bounded("short\nlines") == "short\nlines"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; free space there, or use another"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "quota"),
+        (OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)), "File name too long; give a shorter name"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied; check the rights"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; use a folder that can be written"),
+        (OSError(errno.ENOENT, "No such file or directory"), "No such file or directory; check the path"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise the limit of open files"),
+    ],
+)
+def test_the_remedy_follows_from_the_number_of_the_error(error: OSError, expected: str) -> None:
+    assert expected in system_reason(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        OSError("libcudart.so.12: cannot open shared object file: No such file or directory"),  # a missing library
+        type("UnidentifiedImageError", (OSError,), {})("cannot identify image file 'x.png'"),
+    ],
+)
+def test_no_remedy_is_invented_for_any_other_error(error: OSError) -> None:
+    assert system_reason(error) == (error.strerror or str(error))
+    assert system_reason(error, "give another file").endswith("; give another file")
+
+
+def test_a_command_tells_a_full_disk_from_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for number, place in ((errno.ENOSPC, "/full"), (errno.ENAMETOOLONG, "n" * 300), (errno.EIO, None)):
+        with pytest.raises(typer.Exit) as ended, reporting(Screen(quiet=True, as_json=False)):
+            raise OSError(number, os.strerror(number), place)
+        assert ended.value.exit_code == 1
+        said.append(capsys.readouterr().err)
+    assert said[0] == "error: /full: No space left on device; free space there, or use another disk\n"
+    assert said[1].endswith("nnn: File name too long; give a shorter name\n") and len(said[1]) < 250
+    assert said[2] == "error: Input/output error\n"
+
+
+def test_a_command_cuts_a_huge_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), reporting(Screen(quiet=True, as_json=False)):
+        raise InputError("k" * 500_000)
+    assert len(capsys.readouterr().err) < 1100
+
+
+def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"nnn: File name too long; give a shorter name$"):
+        write_text(tmp_path / ("n" * 300), "text")
+    with pytest.raises(RunError, match=r"gone/file: No such file or directory; check the path$"):
+        write_text(tmp_path / "gone" / "file", "text")
+
+
+@pytest.mark.parametrize("steps", [128, 256, 4096])
+def test_counts_of_many_steps_are_a_name_and_no_path(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "counts:" + ",".join(["1"] * steps)
+    monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail("the disk was asked"))
+    assert not schedule_names.is_file(name)
+    assert schedule_names.own_steps(name) == [steps]
+
+
+def test_a_folder_named_as_a_schedule_is_given_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "linear").mkdir()
+    (tmp_path / "linear" / "schedule.yaml").touch()
+    assert not schedule_names.is_file("linear")
+    assert schedule_names.is_file("./linear") and schedule_names.is_file("~/linear")
+    assert not schedule_names.is_file("x" * 5000)
+
+
+def test_a_run_folder_that_may_not_be_entered_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert schedule_names.is_file("closed")  # reading it then says what is wrong

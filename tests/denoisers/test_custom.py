@@ -1,0 +1,288 @@
+"""A user's own denoiser: loaded by its file and name where that is trusted, and every failing check named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mdm_tune.config.models import CustomConfig
+from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.trust import load_target
+from mdm_tune.denoisers.custom import load_custom
+from mdm_tune.denoisers.lengths import EqualLengths
+from mdm_tune.denoisers.loaded import Loaded
+from tests.support.helpers import TableDenoiser, random_law
+
+GOOD = """
+import numpy as np
+import torch
+from tests.support.helpers import TableDenoiser, random_law
+
+
+class Law(TableDenoiser):
+    length, symbols = 4, "abc"
+
+
+def build(seed=0, spread=1.5):
+    return Law(random_law(4, 3, seed, spread))
+"""
+
+
+def written(tmp_path: Path, body: str, name: str = "model.py") -> str:
+    (tmp_path / name).write_text(body, encoding="utf-8")
+    return f"{tmp_path / name}:build"
+
+
+def load(target: str, *, trust_code: bool = True, **fields: Any) -> Loaded:
+    return load_custom(CustomConfig(type="custom", target=target, **fields), trust_code=trust_code)
+
+
+def test_a_denoiser_from_a_file(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, GOOD), options={"seed": 5})
+    law = TableDenoiser(random_law(4, 3, 5))
+    tokens = torch.tensor([[3, 1, 3, 0]])
+    assert torch.equal(loaded.denoiser(tokens, tokens == 3), law(tokens, tokens == 3))
+    assert loaded.length == 4 and loaded.codec.encode("cab") == [2, 0, 1]
+    assert len(loaded.fingerprint) == 16
+    assert loaded.fingerprint != load(f"{tmp_path / 'model.py'}:build", options={"seed": 6}).fingerprint
+
+
+def test_rows_of_impossible_texts_are_not_asked(tmp_path: Path) -> None:
+    """All letters are equal, so that most rows have no probability and no answer."""
+    body = GOOD.replace(
+        "random_law(4, 3, seed, spread)",
+        "np.fromfunction(lambda *i: i[0] * 0.0 + (sum(abs(a - i[0]) for a in i) == 0) / 3, (3,) * 4)",
+    )
+    assert load(written(tmp_path, body)).length == 4
+
+
+def test_code_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
+    target = written(tmp_path, f"open({str(tmp_path / 'ran')!r}, 'w')\n{GOOD}")
+    with pytest.raises(InputError, match=r"model\.target: .*runs code from outside this package.*give --trust-code"):
+        load(target, trust_code=False)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_device_and_neighbours_arrive(tmp_path: Path) -> None:
+    written(tmp_path, "LETTERS = 'xyz'\n", "neighbour_of_model.py")
+    body = GOOD.replace("import numpy", "from neighbour_of_model import LETTERS\nimport numpy")
+    body = body.replace('"abc"', "LETTERS").replace(
+        "spread=1.5):", "spread=1.5, device=None):\n    assert device == 'cpu'"
+    )
+    assert load(written(tmp_path, body)).codec.decode([0, 2]) == "xz"
+
+
+def test_a_module_is_put_into_evaluation_mode(tmp_path: Path) -> None:
+    body = """
+import torch
+
+class Net(torch.nn.Module):
+    vocab_size, mask_id, length, symbols = 3, 3, 6, "abc"
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        self.weight, self.drop = torch.nn.Parameter(weight), torch.nn.Dropout(0.5)
+
+    def forward(self, tokens, wanted):
+        seen = self.drop(self.weight[tokens]).sum(1, keepdim=True).expand(*tokens.shape, 3)
+        return seen[wanted]
+
+def build():
+    return Net()
+"""
+    loaded = load(written(tmp_path, body))
+    assert isinstance(loaded.denoiser, EqualLengths)  # the id -1 at padding is a token like others to this network
+    assert not loaded.denoiser.inner.training  # type: ignore[attr-defined]
+    (note,) = loaded.notes
+    assert "only rows of equal length share a call" in note and loaded.doubts == ()  # nothing to do about it
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("return Law(", "return len("),
+            "must return a denoiser with a whole number length, at least 3 and at most 65536, got None",
+        ),
+        (('length, symbols = 4, "abc"', 'symbols = "abc"'), "must return a denoiser with a whole number length"),
+        (
+            ('length, symbols = 4, "abc"', "length = 4"),
+            "with symbols, one character per token, or a codec, got neither",
+        ),
+        (('symbols = 4, "abc"', "codec = 4, 7"), "got a codec without end_tokens, encode"),
+        (("return Law(", "1 / 0\n    return Law("), r"failed with model\.options .*ZeroDivisionError.* \(line 12\)"),
+    ],
+)
+def test_what_the_function_returns(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(InputError, match=said):
+        load(written(tmp_path, GOOD.replace(*change)))
+
+
+def test_options_that_the_function_lacks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"failed with model\.options \['sed'\]: TypeError: .*unexpected keyword"):
+        load(written(tmp_path, GOOD), options={"sed": 1})
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        ("attributes", None),
+        ("call", "raise ValueError('no')"),
+        ("shape", "return answer[:, :-1]"),
+        ("shape", "return answer.long()"),
+        ("shape", "return answer.numpy()"),
+        ("finite", "return answer + float('nan')"),
+        ("finite", "return answer - torch.inf"),
+        ("mask", "self.vocab_size = 4; return torch.cat([answer, answer[:, :1]], 1)"),
+        ("deterministic", "return answer + torch.randn(answer.shape, generator=NOISE)"),
+        ("visible tokens", "return torch.zeros_like(answer)"),
+        ("independent", "return answer + len(tokens) * answer.roll(1, 1)"),
+        ("independent", "return answer + int(wanted.sum(1).max()) * answer.roll(1, 1)"),
+    ],
+)
+def test_checks_are_named(check: str, answer: str | None, tmp_path: Path) -> None:
+    if answer is None:
+        body = GOOD.replace(
+            "    length, symbols",
+            "    vocab_size = property(lambda self: '3', lambda self, value: None)\n    length, symbols",
+        )
+    else:
+        head = "    def __call__(self, tokens, wanted):\n        answer = super().__call__(tokens, wanted)\n"
+        method = f"{head}        {answer}\n"
+        body = GOOD.replace("\ndef build", f"{method}\ndef build")
+        body = body.replace("class Law", "NOISE = torch.Generator()\n\nclass Law")
+    with pytest.raises(InputError, match=f"check '{check}' failed: a denoiser must"):
+        load(written(tmp_path, body))
+
+
+def test_a_left_to_right_model_is_named_causal(tmp_path: Path) -> None:
+    method = """    def __call__(self, tokens, wanted):
+        place = torch.arange(4)
+        rows = [super(Law, self).__call__(t.masked_fill(place > at, 3)[None], (place == at)[None]) for t, at in
+                ((tokens[r], a) for r, a in wanted.nonzero().tolist())]
+        return torch.cat(rows)
+"""
+    with pytest.raises(InputError, match="check 'causal' failed"):
+        load(written(tmp_path, GOOD.replace("\ndef build", f"{method}\ndef build")))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (None, "there is no file .*absent.py; correct the path, which starts at the config's folder"),
+        ("x = 1", "has no 'build'; define it there"),
+        ("build = 7", "'build' in .* must be a function, got int"),
+        ("x = (", r"cannot be imported: SyntaxError: .* \(line 1\); correct the file"),
+        ("x = 1\nimport absent_module_of_nobody", r"cannot be imported: ModuleNotFoundError: .* \(line 2\)"),
+        ("raise SystemExit(3)", r"cannot be imported: SystemExit: it ended the process by sys.exit\(3\) \(line 1\)"),
+    ],
+)
+def test_targets_that_cannot_be_used(body: str | None, said: str, tmp_path: Path) -> None:
+    target = f"{tmp_path / 'absent.py'}:build" if body is None else written(tmp_path, body)
+    with pytest.raises(InputError, match=rf"^sampler\.target: .*{said}"):
+        load_target(target, True, "sampler.target")
+
+
+def test_a_target_is_a_file_and_a_name() -> None:
+    for text in ("model.py", "model:build", "model.py:", "model.py:two words"):
+        with pytest.raises(InputError, match=r"target: must be FILE\.py:NAME"):
+            load_target(text, True)
+
+
+def test_a_file_is_run_once(tmp_path: Path) -> None:
+    target = written(tmp_path, "runs = []\ndef build():\n    return runs\n")
+    load_target(target, True)().append(1)
+    assert load_target(target, True)() == [1]
+
+
+CODED = (
+    GOOD.replace('symbols = 4, "abc"', "codec = 4, Codec()")
+    + """
+
+class Codec:
+    end_tokens = ()
+
+    def encode(self, text):
+        return ["abc".index(letter) for letter in text]
+
+    def framed(self, tokens):
+        return [], []
+
+    def decode(self, tokens):
+        return "".join("abc"[token] for token in tokens)
+
+    def chat(self, messages):
+        return messages[-1]["content"]
+"""
+)
+
+
+def with_codec(body: str) -> str:
+    """The class Codec before the class that uses it."""
+    before, law, rest = body.partition("class Law")
+    rest, codec, after = rest.partition("class Codec")
+    return before + codec + after + "\n\n" + law + rest
+
+
+def test_a_codec_of_the_users_own(tmp_path: Path) -> None:
+    codec = load(written(tmp_path, with_codec(CODED))).codec
+    assert codec.encode("cab") == [2, 0, 1] and codec.decode([2, 0]) == "ca" and codec.framed([1]) == ([], [])
+    assert codec.chat([{"role": "user", "content": "ab"}]) == "ab" and codec.end_tokens == ()
+    with pytest.raises(InputError, match=r"encode of its codec failed on 'xyz': ValueError: .*\(line 11\)"):
+        codec.encode("xyz")
+    with pytest.raises(RunError, match=r"decode of its codec failed on \[7\]: IndexError"):
+        codec.decode([7])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("end_tokens = ()", "end_tokens = (1, 3)"), r"ids below 3 without the mask 3, got \[1, 3\]"),
+        (("end_tokens = ()", "end_tokens = 2"), "end_tokens of its codec must be a tuple of ids"),
+        (("end_tokens = ()", "end_tokens = property(lambda self: 1 / 0)"), "end_tokens of its codec failed: ZeroDiv"),
+        (("return [], []", "return []"), "framed of its codec must return the lists of ids before and after"),
+        (("return [], []", "return [9], []"), "framed of its codec must return whole numbers from 0 to 2, got 9"),
+        (('return "".join(', "return list("), r"decode of its codec must return text, got \['a'\]"),
+        (('return "".join("abc"', 'return "".join("ab"'), r"decode of its codec failed on \[2\]: IndexError"),
+    ],
+)
+def test_a_codec_is_tried_when_it_is_loaded(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    assert change[0] in CODED
+    with pytest.raises(InputError, match=said):
+        load(written(tmp_path, with_codec(CODED.replace(*change))))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('["abc".index(letter)', '[7 + "abc".index(letter)'), "must return whole numbers from 0 to 2, got 7 for 'a'"),
+        (('["abc".index(letter)', '[1.5 + "abc".index(letter)'), "whole numbers from 0 to 2, got 1.5 for 'a'"),
+        (
+            ('["abc".index(letter) for letter in text]', "text"),
+            "encode of its codec must return a list of ids, got 'a'",
+        ),
+    ],
+)
+def test_ids_of_a_codec_belong_to_the_model(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    assert change[0] in CODED
+    codec = load(written(tmp_path, with_codec(CODED.replace(*change)))).codec
+    with pytest.raises(InputError, match=said):
+        codec.encode("a")
+
+
+@pytest.mark.parametrize(
+    ("symbols", "said"),
+    [
+        ('"abcd"', "must have at most as many symbols as tokens, got 4 symbols and vocab_size 3"),
+        ('"aba"', "symbols must be different characters, got 'a' twice"),
+        ('["a", "b"]', "symbols must be text, one character per token"),
+    ],
+)
+def test_symbols_fit_the_vocabulary(symbols: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        load(written(tmp_path, GOOD.replace('"abc"', symbols)))

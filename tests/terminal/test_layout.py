@@ -1,0 +1,153 @@
+"""Tables and lines in any width: no number is cut, no line breaks inside a word, nothing in data is obeyed."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from mdm_tune.terminal.console import show
+from mdm_tune.terminal.cost_tables import phases_table
+from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
+from mdm_tune.terminal.layout import Grid, folded
+from mdm_tune.terminal.profile_tables import curve_table, energies_table, prices_table
+from mdm_tune.terminal.tables import budget_table, budgets_table, diversity_table, reported_table
+from tests.terminal.test_console import FLAGGED, LOSSES, priced, profile_record, several
+
+WIDTHS = (40, 60, 80, 120)
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
+
+
+def drawn(what: Any, width: int, **options: Any) -> str:
+    text = io.StringIO()
+    show(Console(file=text, width=width, **options), what)
+    return text.getvalue()
+
+
+def evaluated() -> dict[str, Any]:
+    names = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
+    figures = {"token_entropy": 2.5912, "distinct_tokens": 0.6112, "answer_length": 60.251, "distinct_words": 0.2512}
+    common = {"value": 12345.6785, "ci": [12345.5534, 12345.8729], "nfe": 15.875, "nfe_ci": [15.5, 16.0], "n": 512}
+    rows = [
+        {"schedule": name, "steps": steps, "metric": "spelling", **common, **figures}
+        for steps in (8, 16)
+        for name in names
+    ]
+    pairs = [
+        {"first": "linear", "second": name, "steps": steps, "difference": -0.0231, "ci": [-0.0342, -0.0109]}
+        for steps in (8, 16)
+        for name in names[1:]
+    ]
+    beside = [
+        {"schedule": name, "steps": 8, "name": "exact_match", "value": 0.1234, "range": [0.1, 0.1432], "count": 512}
+        | {"over": "examples"}
+        for name in names
+    ]
+    return {"rows": rows, "data": rows[0], "comparisons": pairs, "reference": "linear", "reported": beside}
+
+
+def tables() -> Iterator[tuple[str, Table]]:
+    """Every table of every command, as wide as they get."""
+    record = several()
+    found = record["budgets"][1] | {
+        "metric": "spelling",
+        "direction": "maximize",
+        "schedule": {"type": "beta", "a": 0.43123, "b": 0.76123},
+        "data": {"value": 0.9123, "ci": [0.9, 0.9312]},
+        "diversity_losses": LOSSES,
+        "diversity": FLAGGED["diversity"],
+    }
+    profile = profile_record(content=[1.0] * 32, end_of_text=[2.0] * 32)
+    profile["budgets"][0]["beta_tuned"] = priced(12345.678, a=0.123456, b=0.654321)
+    phases = [
+        {
+            "phase": name,
+            "schedules": 1234,
+            "denoiser_rows": 123456789,
+            "denoiser_tokens": 98765432100,
+            "seconds": 98765.4,
+        }
+        | {"memory_bytes": 123456789012, "overhead_seconds": 1.5}
+        for name in ("profile", "tune", "choose", "report")
+    ]
+    yield "budget", budget_table(found)
+    for name, table in (
+        ("diversity", diversity_table(found)),
+        ("budgets", budgets_table(record)),
+        ("figures", figures_table(evaluated())),
+        ("reported", reported_table(evaluated())),
+    ):
+        assert table is not None
+        yield name, table
+    yield "evaluate", evaluate_table(evaluated())
+    yield "curve", curve_table(profile, "128 examples, 95 % intervals")
+    yield "prices", prices_table(profile, "blocks of 16, 128 examples, 95 % intervals")
+    yield "energies", energies_table(profile)
+    yield (
+        "phases",
+        phases_table({"devices": ["cuda:0", "cuda:1"], "phases": phases, "start_seconds": 12.5, "total": phases[0]}),
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("name", "table"), list(tables()))
+def test_no_table_cuts_a_number_or_a_word(name: str, table: Table, width: int) -> None:
+    whole, narrow = drawn(table, 1000), drawn(table, width)
+    assert Counter(NUMBER.findall(whole)) <= Counter(NUMBER.findall(narrow))
+    words = set(re.findall(r"[^\s█─]+", whole))
+    assert words <= set(re.findall(r"[^\s█─]+", narrow))
+    assert "…" not in narrow
+    assert max(cell_len(line.rstrip()) for line in narrow.splitlines()) <= width
+
+
+def test_a_table_that_fits_has_one_line_for_each_row() -> None:
+    table = Grid("title", ("name", "value"), ("name",))
+    table.row("one", "0.865 [0.855, 0.873]")
+    table.row("two", "1.865 [0.855, 0.873]")
+    assert "  one    0.865 [0.855, 0.873]  \n  two    1.865 [0.855, 0.873]" in drawn(table, 31)
+    assert "  one             0.865  \n         [0.855, 0.873]" in drawn(table, 27)
+    stacked = "name   one\nvalue\n  0.865\n  [0.855, 0.873]\n\nname   two"
+    assert stacked in "\n".join(line.rstrip() for line in drawn(table, 16).splitlines())
+
+
+def test_data_in_a_table_is_text_and_nothing_else() -> None:
+    table = Grid("[bold]t[/bold] :snake:", ("[red]h", "v :snake:"), ("[red]h",))
+    table.row(":snake: [bold]x\x1b[2J\u202e\nz", "postgresql://me:hunter2@host/db")
+    for width in (120, 20):
+        text = drawn(table, width, force_terminal=True, color_system=None)
+        for part in (
+            "[bold]t[/bold]",
+            "[red]h",
+            ":snake:",
+            "[bold]x\\x1b[2J\\u202e\\nz",
+            "postgresql://me:***@host/db",
+        ):
+            assert part in text
+        assert "\x1b[2J" not in text and "\u202e" not in text and "hunter2" not in text and "🐍" not in text
+
+
+def test_bars_are_drawn_with_what_the_encoding_has() -> None:
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    text = Ascii()
+    Console(file=text, width=100).print(curve_table(profile_record(), "here"))
+    text.getvalue().encode("ascii")
+    assert "#" * 24 in text.getvalue()
+
+
+def test_lines_are_folded_at_spaces() -> None:
+    line = "  trial   3/20  a 0.7348  (dropped after 32 examples) /a/very/long/path/that/is/no/place/to/break"
+    lines = folded(line, 30, "    ").split("\n")
+    assert lines[0] == "  trial   3/20  a 0.7348" and lines[1].startswith("      (dropped")
+    assert lines[-1].strip() == "/a/very/long/path/that/is/no/place/to/break"
+    assert " ".join(" ".join(lines).split()) == " ".join(line.split())
+    assert all(len(each) <= 30 for each in lines[:-1])
+    assert folded("a\n\nb", 1) == "a\n\nb" and folded("", 5) == "" and folded("世界 世界", 5) == "世界\n世界"
