@@ -15,11 +15,11 @@ import typer
 from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
-from mdm_tune.core.permissions import Generated, Permissions
+from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raises
 from mdm_tune.core.streams import silence_rest
 from mdm_tune.terminal.console import Screen
-from mdm_tune.terminal.reporting import command, reporting, unforeseen
+from mdm_tune.terminal.reporting import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
 
 if TYPE_CHECKING:  # these rooms load torch or pydantic, and --help is to be quick
@@ -106,7 +106,7 @@ class Flags:
     devices: str | None
     ray_address: str | None
     trust_code: bool
-    run_generated_code: Generated
+    run_generated_code: GeneratedCode
 
     @property
     def allow(self) -> Permissions:
@@ -164,7 +164,7 @@ def search(
 ) -> None:
     """Find the best Beta(a, b) schedule for each step budget and write it to disk."""
     screen = Screen(quiet=quiet, as_json=as_json)
-    with reporting(screen, resumable=not dry_run):
+    with exit_codes(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
         if workers is not None:
@@ -226,7 +226,7 @@ def evaluate(
 ) -> None:
     """Compare schedules over step budgets, with 95 % intervals, on the report split."""
     screen = Screen(quiet=quiet, as_json=as_json)
-    with reporting(screen):
+    with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())
@@ -276,7 +276,7 @@ def sample(
 ) -> None:
     """Draw samples with a schedule."""
     screen = Screen(quiet=quiet, as_json=as_json)
-    with reporting(screen):
+    with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets, check_count
 
         check_count("--number", number, MOST_SAMPLES, "which are held in memory and written as one file")
@@ -324,7 +324,7 @@ def profile(
 ) -> None:
     """Measure the information profile and price every budget without drawing a sample."""
     screen = Screen(quiet=quiet, as_json=as_json)
-    with reporting(screen):
+    with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())

@@ -30,9 +30,9 @@ from mdm_tune.config.file import load_config
 from mdm_tune.core.seeding import derive_seed, noise
 from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.metrics.quality import SHARE
-from mdm_tune.run.build import Run, opened
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, Sine, SquaredSine
 from mdm_tune.schedules.pricing import count_weights
@@ -94,7 +94,7 @@ def kind_of(run: Run, work: Path) -> Kind:
 
     def measured() -> Any:
         evaluator, split = run.evaluator, run.evaluator.split("report")
-        return measure(
+        return measure_profile(
             evaluator.denoiser,
             split.start,
             split.originals,
@@ -256,7 +256,7 @@ def main() -> None:
     with ExitStack() as stack:
         for name, (title, overrides) in KINDS.items():
             work = options.work / name
-            run = stack.enter_context(opened(load_config(CONFIG, overrides, output=str(work))))
+            run = stack.enter_context(open_run(load_config(CONFIG, overrides, output=str(work))))
             kinds[name] = kind = kind_of(run, work)
             rows = f"{len(run.evaluator.split('report').ids)} report sequences"
             long = f"{kind.report.length} amino acids in the mean of all uses"

@@ -22,7 +22,7 @@ from mdm_tune.core.intervals import interval
 from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
-from mdm_tune.evaluation.evaluator import difference
+from mdm_tune.evaluation.evaluator import paired_difference
 from mdm_tune.evaluation.profile_choice import weights_of
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
@@ -165,7 +165,7 @@ def confidence_order(profiles: Profiles) -> Iterator[str]:
             scores.append(shared.score(shared.setting(Linear(), steps), "report"))
         shares = listed(profiles.steps_of_blocks(steps, LENGTH, SIZE))
         values = [each.estimate for each in scores]
-        yield compared("confidence", "spelling", steps, shares, values, difference(scores[1], scores[0]))
+        yield compared("confidence", "spelling", steps, shares, values, paired_difference(scores[1], scores[0]))
 
 
 def main() -> None:

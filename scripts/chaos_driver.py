@@ -23,7 +23,7 @@ import numpy as np
 from mdm_tune.core.digests import short_digest
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.sampling import replicas
-from mdm_tune.sampling.pieces import Here, Task
+from mdm_tune.sampling.pieces import LocalPool, Task
 
 
 class Trace:
@@ -79,7 +79,7 @@ def phase(task: Task) -> str:
 
 def watch(trace: Trace) -> None:
     """Have this process write down its pieces."""
-    give, die, deal = replicas._Replica.give, replicas._Replica._died, Here.deal
+    give, die, deal = replicas._Replica.give, replicas._Replica._died, LocalPool.deal
 
     def given(self: Any, dealing: Any, place: int) -> None:
         name = key(dealing.tasks[place])
@@ -92,7 +92,7 @@ def watch(trace: Trace) -> None:
         trace.tell("died", replica=self.name, keys=keys)
         die(self, ref, error)
 
-    def dealt(self: Here, tasks: Iterable[Task]) -> Iterator[Any]:
+    def dealt(self: LocalPool, tasks: Iterable[Task]) -> Iterator[Any]:
         for task in tasks:
             (answer,) = deal(self, [task])
             rows = answer.denoiser_rows if hasattr(answer, "denoiser_rows") else answer[4]
@@ -100,7 +100,7 @@ def watch(trace: Trace) -> None:
             yield answer
 
     replicas._Replica.give, replicas._Replica._died = given, died  # type: ignore[method-assign]
-    Here.deal = dealt  # type: ignore[method-assign]
+    LocalPool.deal = dealt  # type: ignore[method-assign]
 
 
 def _parts(value: Any) -> Iterator[bytes]:

@@ -44,8 +44,8 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.pricing import nelbo
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.driver import Named, driving
-from mdm_tune.search.stored_scores import KeptScores
+from mdm_tune.search.driver import SearchName, driving
+from mdm_tune.search.stored_scores import StoredScores
 from scripts.given_values import GIVEN, GivenProblem
 
 SEARCHES = 200
@@ -211,8 +211,8 @@ def search(
     together = problem.steps if len(problem.steps) > 1 else ()
     runs: list[tuple[int, tuple[int, ...]]] = [(problem.steps[0], ()), *((steps, together) for steps in together)]
     storage = optuna.storages.InMemoryStorage()
-    with driving(storage, Named.plain("coverage")) as state:
-        scores = KeptScores(problem.evaluator(root, sizes or problem.sizes), state)
+    with driving(storage, SearchName.plain("coverage")) as state:
+        scores = StoredScores(problem.evaluator(root, sizes or problem.sizes), state)
         found = [search_budget(scores, steps, settings, seed=root, budgets=budgets) for steps, budgets in runs]
         return [outcome(problem, budget) for budget in found]
 

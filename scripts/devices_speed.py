@@ -48,7 +48,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import replicas as module
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.drawing import Drawing
@@ -57,10 +57,10 @@ from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.budget import compared
-from mdm_tune.search.driver import Named, State, driving
-from mdm_tune.search.finalists import Side, Trial
+from mdm_tune.search.driver import DriverState, SearchName, driving
+from mdm_tune.search.finalists import BlockSearch, Trial
 from mdm_tune.search.storage import open_storage
-from mdm_tune.search.stored_scores import KeptScores
+from mdm_tune.search.stored_scores import StoredScores
 from mdm_tune.search.tuning import tune
 
 LAW = MarkovChain.sticky(3, 0.2, 24)
@@ -128,11 +128,11 @@ def evaluator_of(pool: Pool, sizes: dict[Use, int]) -> Evaluator:
 
 
 @contextmanager
-def state_of() -> Iterator[State]:
+def state_of() -> Iterator[DriverState]:
     """A run in a journal of its own."""
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder) / "study.journal")
-        with driving(storage, Named.plain("speed")) as state:
+        with driving(storage, SearchName.plain("speed")) as state:
             yield state
 
 
@@ -161,15 +161,15 @@ def confirmation(pool: Pool, sizes: dict[Use, int]) -> int:
         )
         for number, beta in enumerate(betas)
     ]
-    side = Side(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})
+    side = BlockSearch(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})
     with state_of() as state:
-        return compared(KeptScores(evaluator, state), [side], STEPS, len(betas)).cost.denoiser_rows
+        return compared(StoredScores(evaluator, state), [side], STEPS, len(betas)).cost.denoiser_rows
 
 
 def profile(pool: Pool, sizes: dict[Use, int]) -> int:
     """All examples of the tune split, and as many points as the law has or 32."""
     split = law_dataset(LAW, sizes, root=0).splits["tune"]
-    return measure(
+    return measure_profile(
         Sleeper(0.0),
         split.start,
         split.originals,

@@ -23,7 +23,7 @@ from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import SHARE, Direction
-from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Linear
 
@@ -95,7 +95,7 @@ class GivenFiller:
     shows_steps = False
 
     def __init__(self, problem: GivenProblem, root: int, dataset: Dataset) -> None:
-        self.problem, self.root, self.pool = problem, root, Here(LAW)
+        self.problem, self.root, self.pool = problem, root, LocalPool(LAW)
         self.sizes = {use: len(split.ids) for use, split in dataset.splits.items()}
         self.place = {
             seed: (use, number)

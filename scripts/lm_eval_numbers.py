@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mdm_tune.cli import AsJson, ConfigFile, OnDevices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, reporting
+from mdm_tune.cli import AsJson, ConfigFile, OnDevices, Output, Overrides, Quiet, Schedules, Seed, TrustCode, exit_codes
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.terminal.console import Screen
 
@@ -52,7 +52,7 @@ def main(
     """Evaluate schedules on a task by lm-evaluation-harness itself."""
     os.environ["TQDM_DISABLE"] = "1"  # the harness's bars, before it is imported
     screen = Screen(quiet=quiet, as_json=as_json)
-    with reporting(screen):
+    with exit_codes(screen):
         screen.say(f"lm_eval_numbers {config}: loading")
         from mdm_tune.commands.harness import harness_numbers
         from mdm_tune.config.file import load_config

@@ -36,7 +36,7 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.schedules.pricing import count_weights
-from mdm_tune.search.racing import looks
+from mdm_tune.search.racing import look_sizes
 
 SEEDS = range(10)
 BOX = (0.1, 10.0)
@@ -139,7 +139,7 @@ class Memo(Evaluator):
 
     def drawn(self, setting: Setting, use: Use, first: int, stop: int) -> Iterator[Values]:
         """Values of the examples from first to stop, look by look, so that races and whole scores share them."""
-        places = [0, *looks(len(self.split(use).ids))]
+        places = [0, *look_sizes(len(self.split(use).ids))]
         for begin, end in pairwise(places):
             if first <= begin < stop:
                 place = (setting.key, begin, end)

@@ -20,7 +20,7 @@ from scipy.stats import t
 
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.profile_choice import clearly_above
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids, to_counts
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.pricing import count_weights, optima
@@ -48,7 +48,7 @@ def drawn(examples: int, seed: int) -> Profile:
     originals = LAW.sample(examples, 1000 * seed + examples)
     noise = np.arange(examples, dtype=np.uint64) + np.uint64(10**6 * seed + 7919 * examples)
     start = torch.full_like(originals, LAW.mask_id)
-    return measure(LAW, start, originals, noise, examples=examples, points=POINTS)
+    return measure_profile(LAW, start, originals, noise, examples=examples, points=POINTS)
 
 
 def said(profile: Profile, steps: int) -> dict[str, float]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from racing_scores import GUIDES, PROBLEMS, scores
 from scipy import stats
 
-from mdm_tune.search.racing import chance, looks
+from mdm_tune.search.racing import chance, look_sizes
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -321,7 +321,7 @@ def simulate(
     steering = values if guide is None else guide
     reference = steering[steering.mean(1).argmax()]
     width = float(np.ptp(steering - reference, axis=1).max())
-    best, spent = race(found, found if guide is None else drawn.pick(guide), rule, at or looks(size), width)
+    best, spent = race(found, found if guide is None else drawn.pick(guide), rule, at or look_sizes(size), width)
     every, full, truth = np.arange(SEARCHES), found.mean(2), judge.mean(1)[drawn.order]
     top = full.max(1)
     missed = top - full[every, best]
@@ -334,7 +334,7 @@ def simulate(
 
 
 LOOKS: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "doubling, as shipped": looks,
+    "doubling, as shipped": look_sizes,
     "doubling from 8 on": lambda size: (*(8 * 2**i for i in range(6) if 8 * 2**i < size), size),
     "doubling from a quarter on": lambda size: (size // 4, size // 2, size),
     "every eighth": lambda size: tuple(range(size // 8, size + 1, size // 8)),

@@ -30,8 +30,8 @@ from mdm_tune.denoisers.transformer import Transformer, load_transformer
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.devices import parse_devices
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Here, Pool
-from mdm_tune.sampling.pieces import fill as filled
+from mdm_tune.sampling.pieces import LocalPool, Pool
+from mdm_tune.sampling.pieces import fill_rows as filled
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 
@@ -72,7 +72,7 @@ def alone(folder: Path) -> Transformer:
 
 def apart(folder: Path, rows: int, steps: int, batch: int) -> int:
     """Rows filled in this process, without Ray."""
-    return fill(Here(alone(folder)), alone(folder), rows, steps, batch).denoiser_rows
+    return fill(LocalPool(alone(folder)), alone(folder), rows, steps, batch).denoiser_rows
 
 
 def process(denoiser: object, device: str) -> int:

@@ -27,7 +27,7 @@ from problems import BOX, EXAMPLES, SEEDS, Problem, Values, problems
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.search.confirmation import Trial
@@ -93,7 +93,7 @@ def run(problem: Problem, seed: int) -> Iterator[tuple[str, Path_]]:
 def profile(problem: Problem, evaluator: Evaluator, examples: int = PROFILED) -> tuple[list[Beta], int]:
     """The best schedules on a profile measured on so many tune examples, or on all if fewer, and its rows."""
     split = evaluator.split("tune")
-    found = measure(
+    found = measure_profile(
         evaluator.denoiser,
         split.start,
         split.originals,

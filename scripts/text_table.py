@@ -16,7 +16,7 @@ from typing import Any
 from mdm_tune.commands.events import RunEvent
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
-from mdm_tune.search.events import Comparing, TrialDone
+from mdm_tune.search.events import Comparison, TrialDone
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 STEPS = [4, 8, 16, 32]
@@ -30,7 +30,7 @@ def tell(event: RunEvent) -> None:
     if isinstance(event, TrialDone):
         text = f"{event.setting.steps} steps, trial {event.number + 1}: {event.value:.4f}, best {event.best:.4f}"
         print(text, file=sys.stderr, flush=True)
-    elif isinstance(event, Comparing):
+    elif isinstance(event, Comparison):
         print(f"{event.setting.steps} steps, {event.use}: {event.setting.label}", file=sys.stderr, flush=True)
 
 

@@ -14,7 +14,7 @@ import mdm_tune
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.run.build import build
-from mdm_tune.run.schedule_names import is_file, own_steps, settings_of
+from mdm_tune.run.schedule_names import names_a_file, own_steps, settings_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,10 +60,10 @@ def test_the_commands_of_the_tour_run_on_the_text_model() -> None:
         if name == "evaluate":
             schedules, steps = found["schedule"], found["steps"]
     config = load_config(ROOT / "configs" / "text.yaml")
-    files = [each for each in schedules if is_file(each)]
+    files = [each for each in schedules if names_a_file(each)]
     assert files == [f"{config.output}/schedule.yaml"]
     assert set(config.sampler.steps) <= set(steps)
-    named = [each for each in schedules if not is_file(each)]
+    named = [each for each in schedules if not names_a_file(each)]
     settings = list(settings_of(build(config).evaluator, named, steps))
     assert {setting.label for setting in settings} == set(named)
     brought = [own for each in named if (own := own_steps(each)) is not None]

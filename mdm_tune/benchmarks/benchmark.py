@@ -12,7 +12,7 @@ from torch import Tensor
 from mdm_tune.benchmarks.code_tasks import CodeTask, load_code_task
 from mdm_tune.benchmarks.execution import VERDICTS, Verdict
 from mdm_tune.benchmarks.splitting import Use
-from mdm_tune.benchmarks.task_benchmark import load_task
+from mdm_tune.benchmarks.task_benchmark import load_harness_benchmark
 from mdm_tune.config.tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalDatasetConfig
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Bounds
@@ -66,9 +66,9 @@ class Benchmark(Protocol):
 
 
 def load_benchmark(config: BenchmarkConfig, codec: Codec, root: int, allow: Permissions) -> Benchmark:
-    """The benchmark of a ``dataset`` section; raises InputError as ``load_task`` and ``load_code_task`` do."""
+    """The benchmark of a ``dataset`` section; raises InputError as the functions below do."""
     if isinstance(config, LmEvalDatasetConfig):
-        return load_task(config, codec, root, allow.trust_code)
+        return load_harness_benchmark(config, codec, root, allow.trust_code)
     assert isinstance(config, CodeDatasetConfig)
     return load_code_task(config, codec, root, allow.run_generated_code)
 

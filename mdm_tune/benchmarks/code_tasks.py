@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mdm_tune.benchmarks.code_problems import FENCE, HUMANEVAL, KINDS, MBPP, MBPP_SHOTS, Kind, read_problems
 from mdm_tune.benchmarks.execution import Job, Limits, Outcome, Protection, require_permission, run_programs
-from mdm_tune.benchmarks.splitting import Document, Hand, Use, deal, fold_of
-from mdm_tune.benchmarks.task_benchmark import cut
+from mdm_tune.benchmarks.splitting import Document, DocumentSplits, Use, fold_of, split_documents
+from mdm_tune.benchmarks.task_benchmark import before_stop
 from mdm_tune.config.tasks import CodeDatasetConfig, MbppDatasetConfig
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.permissions import Generated
+from mdm_tune.core.permissions import GeneratedCode
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.text import Codec, chat_prompt
 from mdm_tune.core.types import Direction
@@ -43,7 +43,7 @@ class CodeTask:
     until: tuple[str, ...]
     notes: tuple[str, ...]
     limits: Limits
-    allowed: Generated
+    allowed: GeneratedCode
     protection: Protection
     workers: int | None
     _examples: Mapping[Use, tuple[Example, ...]]
@@ -87,10 +87,10 @@ class CodeTask:
 
     def _job(self, example: Example, completion: str) -> Job:
         kind = self._kinds[example.id.partition("/")[0]]
-        return kind.job(example.record, cut(completion, (*kind.stops, *self.until)))
+        return kind.job(example.record, before_stop(completion, (*kind.stops, *self.until)))
 
 
-def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_generated_code: Generated) -> CodeTask:
+def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_generated_code: GeneratedCode) -> CodeTask:
     """The benchmark that a ``dataset`` section of type humaneval or mbpp describes.
 
     MBPP tunes and chooses on its training and validation problems. HumanEval has test problems only: it tunes on MBPP,
@@ -116,7 +116,7 @@ def load_code_task(config: CodeDatasetConfig, codec: Codec, root: int, run_gener
         pools = [inside]
     else:
         pools = _pools(tunable, config.other is not None)
-    hand = deal(
+    hand = split_documents(
         report,
         pools,
         tune=config.tune_size,
@@ -193,7 +193,7 @@ def _maker(
     return example
 
 
-def _what_is_what(config: CodeDatasetConfig, hand: Hand, name: str) -> str:
+def _what_is_what(config: CodeDatasetConfig, hand: DocumentSplits, name: str) -> str:
     where = "test problems"
     if config.folds is not None:
         where = f"test problems, fold {config.fold} of {config.folds},"

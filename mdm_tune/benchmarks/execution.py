@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mdm_tune.benchmarks.execution_probe import Protection, protection
 from mdm_tune.benchmarks.execution_process import LAYERS, VERDICTS, Job, Limits, Outcome, Verdict, run_job
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.permissions import Generated
+from mdm_tune.core.permissions import GeneratedCode
 
 __all__ = [
     "VERDICTS",
@@ -38,7 +38,7 @@ REMEDIES = {
 }
 
 
-def require_permission(allowed: Generated, what: str) -> Protection:
+def require_permission(allowed: GeneratedCode, what: str) -> Protection:
     """What holds the programs that ``what``, such as "task humaneval", runs.
 
     Raises InputError where no flag allows them, and where a limit does not hold and the flag does not say ``unsafe``;
@@ -67,7 +67,7 @@ def isolation() -> Protection:
 
 
 def run_programs(
-    programs: Sequence[Job | str], *, allowed: Generated, limits: Limits = Limits(), workers: int | None = None
+    programs: Sequence[Job | str], *, allowed: GeneratedCode, limits: Limits = Limits(), workers: int | None = None
 ) -> list[Outcome]:
     """Run programs and their tests, and say of each whether all passed; source by itself has none but its own.
 

@@ -39,7 +39,7 @@ def apart(work: Callable[[], None], parent: int | None) -> int:
     except execution_wire.Lost:
         os._exit(0)
     except BaseException as error:
-        os.write(2, execution_wire.described(error).encode(errors="replace") + b"\n")
+        os.write(2, execution_wire.error_line(error).encode(errors="replace") + b"\n")
         os._exit(1)
     os._exit(0)  # neither threads nor exit handlers of the program go on
 

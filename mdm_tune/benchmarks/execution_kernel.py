@@ -66,7 +66,7 @@ def hide_memory() -> None:
         asked("prctl", DUMPABLE, 0, 0, 0, 0)
 
 
-def readable() -> list[str]:
+def readable_paths() -> list[str]:
     """What a program may read besides its own folder: Python's library and the system's."""
     paths = dict.fromkeys((*READABLE, *sys.path, os.path.join(sys.base_prefix, "lib")))
     real = dict.fromkeys([*paths, *(os.path.realpath(path) for path in paths if path)])
@@ -103,7 +103,7 @@ def mounted(home: str) -> bool:
         os.mkdir(home + ROOM)
         asked("mount", b"tmpfs", os.fsencode(home + ROOM), b"tmpfs", NO_SET_USER | NO_DEVICES, SPACE.encode())
         done: list[str] = []
-        for path in sorted([*readable(), os.devnull]):
+        for path in sorted([*readable_paths(), os.devnull]):
             if not any(path == other or path.startswith(other + os.sep) for other in done):
                 _bind(path, home + path)
                 done.append(path)
@@ -145,7 +145,7 @@ def landlocked(home: str) -> bool:
         rights = (1 << RIGHTS.get(version, 16)) - 1
         handled = struct.pack("=QQQ", rights, 3, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
         rules = asked("syscall", MAKE_RULESET, handled, ctypes.c_size_t(len(handled)), 0)
-        reading = dict.fromkeys(readable(), READ_FILE | READ_FOLDER)
+        reading = dict.fromkeys(readable_paths(), READ_FILE | READ_FOLDER)
         for path, allowed in {**reading, os.devnull: READ_FILE | WRITE_FILE, home: OWN}.items():
             own = allowed if os.path.isdir(path) else allowed & (READ_FILE | WRITE_FILE | TRUNCATE)
             place = os.open(path, os.O_PATH)

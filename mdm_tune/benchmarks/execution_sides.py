@@ -10,15 +10,15 @@ from typing import Any
 
 from mdm_tune.benchmarks.execution_wire import (
     OPERATIONS,
+    CallFailed,
     Coded,
     Coder,
     Ended,
-    Failed,
     Lost,
     Pipe,
     Unsendable,
     chain,
-    described,
+    error_line,
     refusal,
 )
 
@@ -71,7 +71,7 @@ def failure(error: BaseException) -> list[Coded]:
     kind = type(error).__name__ if type(error).__module__ == "builtins" else ""
     if isinstance(error, MemoryError):
         kind = "MemoryError"
-    return ["error", kind, first[:1000], described(error), refusal(error)[:1000], not isinstance(error, Exception)]
+    return ["error", kind, first[:1000], error_line(error), refusal(error)[:1000], not isinstance(error, Exception)]
 
 
 # --- the side with the tests ----------------------------------------------------------------------
@@ -113,13 +113,13 @@ class Program:
 
 def _raised(kind: str, first: str, line: str, refused: str, ends: bool) -> BaseException:
     """Such an exception on this side; no class of the program's own comes here."""
-    error: BaseException = Ended(line) if ends else Failed(line)
+    error: BaseException = Ended(line) if ends else CallFailed(line)
     known = getattr(builtins, kind, None)
     if isinstance(known, type) and issubclass(known, Exception) and kind != "UnicodeDecodeError":
         try:
             error = known(first) if first else known()
         except TypeError:
-            error = Failed(line)
+            error = CallFailed(line)
     error.line = line  # type: ignore[attr-defined]
     if refused:
         error.refused = refused  # type: ignore[attr-defined]
@@ -211,7 +211,7 @@ def tested(pipe: Pipe, given: Mapping[str, Any]) -> dict[str, str]:
     except Lost as error:
         return {"verdict": "lost", "detail": str(error)}
     except BaseException as error:
-        line = str(getattr(error, "line", described(error)))
+        line = str(getattr(error, "line", error_line(error)))
         if program.lost:
             return {"verdict": "lost", "detail": program.lost}
         if any(isinstance(each, MemoryError) for each in chain(error)):

@@ -78,7 +78,7 @@ class Ended(BaseException):
     """The program asked to end, as by SystemExit, while it was called."""
 
 
-class Failed(Exception):
+class CallFailed(Exception):
     """An exception of the program's own class, by its name."""
 
 
@@ -219,7 +219,7 @@ def exactly(number: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def described(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The error in one line, whatever its own methods do."""
     try:
         return f"{type(error).__name__}: {error}"[:DETAIL]
@@ -247,5 +247,5 @@ def refusal(error: BaseException) -> str:
             or type(each).__name__ == "gaierror"
             or hasattr(each, "refused")
         ):
-            return str(getattr(each, "refused", described(each)))
+            return str(getattr(each, "refused", error_line(each)))
     return ""

@@ -12,14 +12,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.benchmarks.single_task import Leaf, Messages
+from mdm_tune.benchmarks.single_task import HarnessTask, Messages
 from mdm_tune.core.consent import scripts_run, without_asking
 from mdm_tune.core.errors import InputError, MdmTuneError
 from mdm_tune.core.scratch import compiled_here
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.trust import require_trust
 
-__all__ = ["Found", "Judgement", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
+__all__ = ["Judgement", "NamedTasks", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
 
 SHARES = ("exact_match", "acc", "acc_norm", "math_verify")  # metrics that are 1 or 0 for every document
 NEAR = 5  # names that are suggested
@@ -38,10 +38,10 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Found:
+class NamedTasks:
     """The tasks behind a name, and the metric and filter that stand for them; by_size: as in ``Judgement``."""
 
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[HarnessTask, ...]
     metric: str
     filter: str
     maximize: bool
@@ -59,7 +59,7 @@ def find_task(
     chat: Callable[[Messages], str] | None = None,
     system: str | None = None,
     multiturn: bool = True,
-) -> Found:
+) -> NamedTasks:
     """The task or group of the harness with this name; shots, metric and filter stand in for its own.
 
     include_path: a folder of more tasks; what stands there can run code, so it needs ``trust_code``.
@@ -73,7 +73,7 @@ def find_task(
         _check_kind(member, settings)
     loaded = load_tasks(manager, name, trust_code)
     leaves = tuple(
-        Leaf(task=task, chat=chat, system=system, multiturn=multiturn, trust_code=trust_code)
+        HarnessTask(task=task, chat=chat, system=system, multiturn=multiturn, trust_code=trust_code)
         for task in loaded["tasks"].values()
     )
     for leaf in leaves:
@@ -166,7 +166,7 @@ def bounds_of(metric: str, weights: Iterable[float]) -> Bounds | None:
     return (0.0, max(weights, default=1.0)) if metric in SHARES else None
 
 
-def _judged(leaves: tuple[Leaf, ...], by: Judgement) -> Found:
+def _judged(leaves: tuple[HarnessTask, ...], by: Judgement) -> NamedTasks:
     from lm_eval.api.metrics import mean
 
     metric, kept = by.metric, by.filter
@@ -185,10 +185,10 @@ def _judged(leaves: tuple[Leaf, ...], by: Judgement) -> Found:
     directions = {bool(leaf.task.higher_is_better()[metric]) for leaf in leaves}
     if len(directions) > 1:
         raise InputError(f"dataset.metric: {metric} is better higher in some tasks and lower in others; choose another")
-    return Found(leaves=leaves, metric=metric, filter=kept, maximize=directions.pop(), by_size=by.by_size)
+    return NamedTasks(leaves=leaves, metric=metric, filter=kept, maximize=directions.pop(), by_size=by.by_size)
 
 
-def _check_value(leaf: Leaf, metric: str, kept: str) -> None:
+def _check_value(leaf: HarnessTask, metric: str, kept: str) -> None:
     document = leaf.official[0]
     value = leaf.score(document.fields, leaf.reference(document), metric, kept)
     try:
@@ -200,7 +200,7 @@ def _check_value(leaf: Leaf, metric: str, kept: str) -> None:
         ) from None
 
 
-def _set_shots(leaf: Leaf, shots: int | None) -> None:
+def _set_shots(leaf: HarnessTask, shots: int | None) -> None:
     if shots is None or shots == leaf.shots:
         return
     if leaf.task.config.num_fewshot == 0:

@@ -18,14 +18,14 @@ from mdm_tune.core.guard import calling
 from mdm_tune.core.messages import cut, quantity, shown
 from mdm_tune.datasets.examples import stable
 
-__all__ = ["SHOT_SEED", "Leaf", "Messages", "templated"]
+__all__ = ["SHOT_SEED", "HarnessTask", "Messages", "templated"]
 
 SHOT_SEED = 1234  # the harness's own, so that its prompts and ours are the same
 Messages = Sequence[Mapping[str, str]]
 
 
 @dataclass
-class Leaf:
+class HarnessTask:
     """One task that is no group.
 
     trust_code: whether the task may load programs of others. chat: from messages to the model's chat template. system

@@ -14,7 +14,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Use
 
-__all__ = ["Document", "Hand", "Use", "deal", "fold_of"]
+__all__ = ["Document", "DocumentSplits", "Use", "fold_of", "split_documents"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Hand:
+class DocumentSplits:
     """The documents of each use, and how many there were to tune and to choose from."""
 
     tune: tuple[Document, ...]
@@ -53,7 +53,7 @@ def fold_of(official: Sequence[Document], name: str, folds: int, fold: int) -> t
     return inside, [document for place, document in enumerate(official) if place not in here]
 
 
-def deal(
+def split_documents(
     report: Sequence[Document],
     pools: Sequence[Sequence[Document]],
     *,
@@ -63,7 +63,7 @@ def deal(
     name: str,
     root: int,
     folds: int | None = None,
-) -> Hand:
+) -> DocumentSplits:
     """Documents for tune and choose from the first pool that has enough of them, else from all pools together.
 
     without: marks that neither may have, such as those of shots and of official documents; those of ``report`` are left
@@ -88,7 +88,9 @@ def deal(
         )
     order = np.random.default_rng(derive_seed(root, "partition", name)).permutation(len(chosen))
     dealt = [chosen[place] for place in order[: tune + choose]]
-    return Hand(tune=tuple(dealt[:tune]), choose=tuple(dealt[tune:]), report=tuple(report), available=len(chosen))
+    return DocumentSplits(
+        tune=tuple(dealt[:tune]), choose=tuple(dealt[tune:]), report=tuple(report), available=len(chosen)
+    )
 
 
 def _distinct(pool: Sequence[Document], barred: AbstractSet[str]) -> list[Document]:

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.benchmarks.harness import Found, bounds_of, find_task, silent
-from mdm_tune.benchmarks.single_task import Leaf
-from mdm_tune.benchmarks.splitting import Document, Hand, Use, deal, fold_of
+from mdm_tune.benchmarks.harness import NamedTasks, bounds_of, find_task, silent
+from mdm_tune.benchmarks.single_task import HarnessTask
+from mdm_tune.benchmarks.splitting import Document, DocumentSplits, Use, fold_of, split_documents
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.consent import without_asking
@@ -27,14 +27,14 @@ from mdm_tune.core.types import Direction
 from mdm_tune.datasets.examples import Example, group_of
 from mdm_tune.datasets.specials import plain_places
 
-__all__ = ["Task", "cut", "load_task"]
+__all__ = ["HarnessBenchmark", "before_stop", "load_harness_benchmark"]
 
 TRIED = 50  # references whose score says whether they are answers as the task wants them
 ACCEPTED = 0.9  # the share of them that the task's own metric must call right
 
 
 @dataclass(frozen=True)
-class Task:
+class HarnessBenchmark:
     """A task or group of lm-evaluation-harness. weights: of the tasks of a group in which these count alike."""
 
     name: str
@@ -44,7 +44,7 @@ class Task:
     until: tuple[str, ...]
     notes: tuple[str, ...]
     _examples: Mapping[Use, tuple[Example, ...]]
-    _leaves: Mapping[str, tuple[Leaf, Found]]
+    _leaves: Mapping[str, tuple[HarnessTask, NamedTasks]]
     _weights: Mapping[Use, Mapping[str, float]]
 
     @property
@@ -74,7 +74,7 @@ class Task:
         Raises RunError where the task's code fails on it.
         """
         leaf, found = self._leaves[_task_of(example)]
-        value = leaf.score(example.record, cut(completion, leaf.until), found.metric, found.filter)
+        value = leaf.score(example.record, before_stop(completion, leaf.until), found.metric, found.filter)
         return float(value)  # type: ignore[arg-type]  # checked when the task was found
 
     def scores(self, examples: Sequence[Example], completions: Sequence[str]) -> NDArray[np.float64]:
@@ -89,7 +89,9 @@ class Task:
         return next((by[example.id] for by in self._weights.values() if example.id in by), 1.0)
 
 
-def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool = False) -> Task:
+def load_harness_benchmark(
+    config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool = False
+) -> HarnessBenchmark:
     """The task that a ``dataset`` section of type lm-eval describes, its documents dealt and its prompts rendered.
 
     Report: the official test documents with the very prompts of the harness. Tune and choose: validation documents
@@ -104,7 +106,7 @@ def load_task(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: 
         return _loaded(config, codec, root, trust_code)
 
 
-def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool) -> Task:
+def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bool) -> HarnessBenchmark:
     found = _find(config, config.task, codec, trust_code, own=True)
     first = None if config.report == "all" else config.report
     official = {each.id: (leaf, each) for leaf in found.leaves for each in leaf.official[:first]}
@@ -131,7 +133,7 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
         return Example(each.id, pieces, dict(each.fields), plain=plain, group=group_of(leaf.asked(each.fields)))
 
     examples = {use: tuple(map(example, documents)) for use, documents in dealt.items()}
-    return Task(
+    return HarnessBenchmark(
         name=config.task,
         metric=found.metric,
         filter=found.filter,
@@ -144,12 +146,12 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
     )
 
 
-def cut(text: str, until: Sequence[str]) -> str:
+def before_stop(text: str, until: Sequence[str]) -> str:
     """The text before the first of the texts that end it."""
     return text[: min((place for stop in until if (place := text.find(stop)) >= 0), default=len(text))]
 
 
-def _find(config: LmEvalDatasetConfig, name: str, codec: Codec, trust_code: bool, own: bool) -> Found:
+def _find(config: LmEvalDatasetConfig, name: str, codec: Codec, trust_code: bool, own: bool) -> NamedTasks:
     """own: the reported task, to which the config's metric, filter and shots belong."""
     return find_task(
         name,
@@ -165,8 +167,8 @@ def _find(config: LmEvalDatasetConfig, name: str, codec: Codec, trust_code: bool
 
 
 def _dealt(
-    config: LmEvalDatasetConfig, found: Found, source: Found, official: list[Document], name: str, root: int
-) -> Hand:
+    config: LmEvalDatasetConfig, found: NamedTasks, source: NamedTasks, official: list[Document], name: str, root: int
+) -> DocumentSplits:
     """Who tunes, chooses and reports; shots of tune prompts come from documents that do none of this."""
     report, pools = official, _by_kind(source)
     barred = _marks(each for leaf in found.leaves for each in leaf.official)
@@ -188,7 +190,7 @@ def _dealt(
         )
         for leaf in source.leaves
     ]
-    return deal(
+    return split_documents(
         report,
         pools,
         tune=config.tune_size,
@@ -204,7 +206,7 @@ def _marks(documents: Iterable[Document]) -> set[str]:
     return {mark for document in documents for mark in document.marks}
 
 
-def _by_kind(source: Found) -> list[list[Document]]:
+def _by_kind(source: NamedTasks) -> list[list[Document]]:
     """The validation documents of all tasks, then the training documents; of a task with neither the official ones."""
     most = max(len(leaf.pools) for leaf in source.leaves)
     kinds: list[list[Document]] = [[] for _ in range(max(most, 1))]
@@ -214,7 +216,7 @@ def _by_kind(source: Found) -> list[list[Document]]:
     return kinds
 
 
-def _references_are_answers(tune: Sequence[Document], leaves: Mapping[str, tuple[Leaf, Found]]) -> bool:
+def _references_are_answers(tune: Sequence[Document], leaves: Mapping[str, tuple[HarnessTask, NamedTasks]]) -> bool:
     """Whether the task's own metric calls its own references right; some tasks only hold the last word of an answer."""
     values = []
     for document in tune[:TRIED]:
@@ -233,7 +235,7 @@ def _about_references(keeps: bool) -> list[str]:
     ]
 
 
-def _what_is_what(config: LmEvalDatasetConfig, hand: Hand, found: Found, name: str) -> str:
+def _what_is_what(config: LmEvalDatasetConfig, hand: DocumentSplits, found: NamedTasks, name: str) -> str:
     tasks = f" of {len(found.leaves)} tasks" if len(found.leaves) > 1 else ""
     where = "official documents"
     if config.folds is not None:

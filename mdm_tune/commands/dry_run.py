@@ -10,24 +10,24 @@ from dataclasses import replace
 from itertools import product
 from typing import get_args
 
-from mdm_tune.commands.events import Notify, Warnings, noting, tell_loaded
+from mdm_tune.commands.events import Notify, Warnings, as_notes, report_loaded
 from mdm_tune.commands.occupancy import busy_record, stretch
 from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
 from mdm_tune.config.file import Config
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
-from mdm_tune.run.build import Run, opened
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profile_answers import MODEL
 from mdm_tune.run.profiles import Profiles, example_count, profiles_of
-from mdm_tune.run.records import Record, cost_record, reach_record
+from mdm_tune.run.records import Record, cost_record, outlook_record
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, in_words
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, SquaredSine
 from mdm_tune.search.power import detectable, independent_of
-from mdm_tune.search.space import Reach, reach_of
+from mdm_tune.search.space import BudgetOutlook, outlook_of
 
 __all__ = ["dry_run"]
 
@@ -56,9 +56,9 @@ def dry_run(
     linear against squared-sine on the same examples.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    with opened(config, devices, allow, noting(notify)) as run:
+    with open_run(config, devices, allow, as_notes(notify)) as run:
         warned = Warnings(notify)
-        tell_loaded(run, warned, config.sampler.steps)
+        report_loaded(run, warned, config.sampler.steps)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
         found = _priced(run, folder, since)
@@ -96,7 +96,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
         "phases": phases,
         "start_seconds": round(start, 3),
         "total": _total(phases, start),
-        "reach": [reach_record(each, evaluator.length) for each in reach],
+        "reach": [outlook_record(each, evaluator.length) for each in reach],
         **_detectable(run, timed),
         "busy_replicas": busy_record(run),
         "peak_memory_bytes": _peak_memory(),
@@ -113,7 +113,7 @@ def _total(phases: Sequence[Record], start: float) -> Record:
     return {**sums, "seconds": round(seconds, 3)}
 
 
-def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[Reach]]:
+def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
     """Every budget in every kind of blocks, and the run that shares the steps out as is known then.
 
     How blocks share the steps is not known where a profile would be measured.
@@ -122,7 +122,7 @@ def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[Reach]]:
     known = not (tuned and Profiles(run, folder, lambda event: None).measured)
     if known:
         run, _ = profiles_of(run, folder, lambda event: None)
-    return run, list(reach_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
+    return run, list(outlook_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
 
 
 def _phases(run: Run, spent: Cost) -> list[Record]:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 
-from mdm_tune.commands.events import Notify, Scored, Warnings, memory_notes, noting, tell_loaded
+from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
-from mdm_tune.commands.schedule_notes import alike, lacking, other_samplers
+from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.evaluation.adaptive import Asked, calibrated, check_adaptive
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measured, Scores
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, check_adaptive
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.run.build import Run, opened
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.example_records import difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
@@ -43,7 +43,7 @@ def evaluate(
     schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
     add the examples on which linear and the last schedule differ most.
     """
-    with opened(config, devices, allow, noting(notify)) as run:
+    with open_run(config, devices, allow, as_notes(notify)) as run:
         return _evaluate(run, schedules, steps, differences=differences, notify=notify)
 
 
@@ -54,7 +54,7 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
     notify = warned = Warnings(notify)
-    tell_loaded(run, notify, budgets)
+    report_loaded(run, notify, budgets)
     run, profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
     adaptive = [plan for name in names if (plan := parse_adaptive(name)) is not None]
@@ -69,20 +69,23 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
     notes = (note for each in asked for note in profile_notes(each))
     for note in notes:
         notify(note)
-    for note in (*other_samplers(run, dict.fromkeys(files), warned.kept), *lacking([*fixed, *unnamed], budgets)):
+    for note in (
+        *other_samplers(run, dict.fromkeys(files), warned.notes),
+        *missing_budgets([*fixed, *unnamed], budgets),
+    ):
         notify(note)
-    for note in alike(settings):
+    for note in same_plans(settings):
         notify(note)
     for plan, number, size in product(adaptive, budgets, profiles):
-        here = run.evaluator.at(size)
+        here = run.evaluator.in_blocks(size)
         check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
     folder.open()
-    folder.keep_moment(run.model.clock)
+    folder.write_moment(run.model.clock)
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
     for found in _scored(run, settings, adaptive, budgets, profiles):
         scores.append(found)
-        notify(Scored(found, len(scores), total))
+        notify(SettingScored(found, len(scores), total))
     for note in memory_notes(run):
         notify(note)
     metric = run.evaluator.metric.name
@@ -127,24 +130,24 @@ def _scored(
             run.evaluator.score(each, "report") for steps in budgets for each in settings if each.steps == steps
         )
         return
-    plans: dict[object, Asked] = {}
+    plans: dict[object, AdaptiveRequest] = {}
     order: list[tuple[object, int, Setting | None]] = []
     for steps in budgets:
         order += [(each.key, steps, each) for each in settings if each.steps == steps]
         for plan, size in product(adaptive, profiles):
-            evaluator = run.evaluator.at(size)
+            evaluator = run.evaluator.in_blocks(size)
             key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
             plans.setdefault(
                 key,
-                Asked(
+                AdaptiveRequest(
                     evaluator=evaluator, plan=plan, steps=steps, setting_at=partial(_setting_at, evaluator, profiles)
                 ),
             )
             order.append((key, steps, None))
     values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
-    split, wanted = run.evaluator.split("report"), dict[object, Measured]()
+    split, wanted = run.evaluator.split("report"), dict[object, Measurement]()
     for place, _, setting in order:
-        wanted.setdefault(place, values[place][0] if setting is None else Measured(setting, split))
+        wanted.setdefault(place, values[place][0] if setting is None else Measurement(setting, split))
     results, known = run.evaluator.measure_each([*wanted.values()]), dict[object, Scores]()
     for place, steps, setting in order:
         if place in known:

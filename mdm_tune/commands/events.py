@@ -8,47 +8,47 @@ from typing import Any
 
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.datasets.notes import doubts, framed
+from mdm_tune.datasets.notes import dataset_notes, framed
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.search.events import Event
-from mdm_tune.search.space import Reach
+from mdm_tune.search.space import BudgetOutlook
 
 __all__ = [
     "BudgetStarted",
-    "Loaded",
+    "BudgetsListed",
+    "ModelLoaded",
     "Note",
     "Notify",
-    "Reachable",
     "RunEvent",
-    "Scored",
-    "SearchBegun",
+    "SearchStarted",
+    "SettingScored",
     "Warnings",
+    "as_notes",
     "memory_notes",
-    "noting",
-    "tell_loaded",
+    "report_loaded",
 ]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ModelLoaded:
     """Model and data are in memory."""
 
     run: Run
 
 
 @dataclass(frozen=True)
-class SearchBegun:
+class SearchStarted:
     """From here on the folder or the storage holds a search, which has to be resumed."""
 
 
 @dataclass(frozen=True)
-class Reachable:
+class BudgetsListed:
     """What the search of every budget can reach; length: tokens of a sequence."""
 
-    found: tuple[Reach, ...]
+    found: tuple[BudgetOutlook, ...]
     length: int
 
 
@@ -60,7 +60,7 @@ class BudgetStarted:
 
 
 @dataclass(frozen=True)
-class Scored:
+class SettingScored:
     """``evaluate`` has scored one more setting."""
 
     scores: Scores
@@ -86,7 +86,7 @@ class Note:
         return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
-RunEvent = Loaded | SearchBegun | Reachable | BudgetStarted | Scored | Note | PointMeasured | Event
+RunEvent = ModelLoaded | SearchStarted | BudgetsListed | BudgetStarted | SettingScored | Note | PointMeasured | Event
 Notify = Callable[[RunEvent], None]
 
 
@@ -95,27 +95,27 @@ class Warnings:
 
     def __init__(self, notify: Notify) -> None:
         self.notify = notify
-        self.kept: list[Note] = []
+        self.notes: list[Note] = []
 
     def __call__(self, event: RunEvent) -> None:
-        if isinstance(event, Note) and event.code is not None and event not in self.kept:
-            self.kept.append(event)
+        if isinstance(event, Note) and event.code is not None and event not in self.notes:
+            self.notes.append(event)
         self.notify(event)
 
     @property
     def records(self) -> list[dict[str, Any]]:
         """As JSON: ``code``, ``text`` and ``advice`` of each, in the order in which they were told."""
-        return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.kept]
+        return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.notes]
 
 
-def noting(notify: Notify) -> Callable[[str], None]:
+def as_notes(notify: Notify) -> Callable[[str], None]:
     """What tells a sentence as a note that no result keeps: of what passes, and changes nothing."""
     return lambda text: notify(Note(text))
 
 
-def tell_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
+def report_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
     """Tell that model and data are in memory, and what to know of them; steps: the budgets that are asked for."""
-    notify(Loaded(run))
+    notify(ModelLoaded(run))
     for note in (*_loaded_notes(run), *_beyond_the_tokens(run, steps)):
         notify(note)
 
@@ -140,7 +140,7 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
         yield Note(text, "benchmark")
     if run.dataset is not None:
         tested = isinstance(run.benchmark, CodeTask) and run.config.objective.metric == "task"
-        yield from (Note(*told) for told in doubts(run.dataset, compared=not tested))
+        yield from (Note(*told) for told in dataset_notes(run.dataset, compared=not tested))
     yield from _unreachable(run)
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")

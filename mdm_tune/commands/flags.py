@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from mdm_tune.core.messages import shown
-from mdm_tune.core.permissions import Generated
+from mdm_tune.core.permissions import GeneratedCode
 
 __all__ = ["Command", "generated", "generated_words"]
 
@@ -25,7 +25,7 @@ class Command(TyperCommand):
         return super().parse_args(ctx, _with_value(args))
 
 
-def generated(value: str | bool) -> Generated:
+def generated(value: str | bool) -> GeneratedCode:
     """The parser of the flag, which gives what it allows."""
     if isinstance(value, bool):
         return value
@@ -34,7 +34,7 @@ def generated(value: str | bool) -> Generated:
     raise typer.BadParameter(f"has no value or the value unsafe, got {shown(value)}; write {FLAG} or {FLAG}=unsafe")
 
 
-def generated_words(allowed: Generated) -> list[str]:
+def generated_words(allowed: GeneratedCode) -> list[str]:
     """The words of a command that allow the same."""
     return [f"{FLAG}=unsafe" if allowed == "unsafe" else FLAG] if allowed else []
 

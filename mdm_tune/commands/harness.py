@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
-from mdm_tune.commands.events import Note, Notify, Scored, Warnings, memory_notes, noting, tell_loaded
+from mdm_tune.commands.events import Note, Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.core.consent import without_asking
 from mdm_tune.core.errors import InputError, MdmTuneError, RunError
-from mdm_tune.core.guard import described
+from mdm_tune.core.guard import error_text
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.run.build import Run, opened
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.run.profiles import optimum_of, profiles_of
 from mdm_tune.run.records import Record, comparison_records, cost_record, row_record, schedule_file_record
@@ -38,7 +38,7 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Asked:
+class HarnessRequest:
     """A task or group of the harness and how it is asked.
 
     own: the config's section, None for another task than the config's. limit: the first documents of each task only.
@@ -92,7 +92,7 @@ def harness_numbers(
     if draws < 1:
         raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
     asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
-    with opened(config, devices, allow, noting(notify)) as run:
+    with open_run(config, devices, allow, as_notes(notify)) as run:
         if asked.own is not None and asked.own.folds is not None:
             samples = _fold(run, asked)
             asked = replace(asked, samples=samples, manager=WholeRuns(asked.manager, samples), limit=None)
@@ -101,7 +101,7 @@ def harness_numbers(
 
 def _asked(
     config: Config, task: str | None, include_path: str | None, shots: int | None, limit: int | None, trust_code: bool
-) -> Asked:
+) -> HarnessRequest:
     if limit is not None and limit < 1:
         raise InputError(f"--limit must be at least 1, got {limit}; leave it out for all documents")
     if task is not None:
@@ -109,7 +109,7 @@ def _asked(
             include_path = config.dataset.include_path
         manager = manager_of(task, include_path, trust_code)
         loaded = load_tasks(manager, task, trust_code)
-        return Asked(
+        return HarnessRequest(
             name=task,
             own=None,
             shots=shots,
@@ -136,7 +136,7 @@ def _asked(
     loaded = load_tasks(manager, own.task, trust_code)
     by = judgement(loaded, own.task, own.metric, own.filter)
     first = own.report if isinstance(own.report, int) else None
-    return Asked(
+    return HarnessRequest(
         name=own.task,
         own=own,
         shots=own.shots,
@@ -157,15 +157,17 @@ def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], draws: int, notify: Notify) -> Record:
+def _numbers(
+    run: Run, asked: HarnessRequest, schedules: list[str], steps: list[int], draws: int, notify: Notify
+) -> Record:
     folder = RunFolder(run.config.output)
     notify = warned = Warnings(notify)
-    tell_loaded(run, notify, steps)
+    report_loaded(run, notify, steps)
     settings = _settings_asked(run, folder, schedules, steps)
-    for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings)), warned.kept):
+    for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings)), warned.notes):
         notify(note)
     folder.open()
-    folder.keep_moment(run.model.clock)
+    folder.write_moment(run.model.clock)
     scores: list[Scores] = []
     rows: list[Record] = []
     lines: list[Record] = []
@@ -174,7 +176,7 @@ def _numbers(run: Run, asked: Asked, schedules: list[str], steps: list[int], dra
         scores.append(found)
         rows.append(row)
         lines += answers
-        notify(Scored(found, len(scores), len(settings)))
+        notify(SettingScored(found, len(scores), len(settings)))
         if row["value_of_harness"] is not None and abs(row["value_of_harness"] - row["value"]) > CLOSE:
             text = f"{asked.name} is no mean over documents; intervals are those of their mean, {row['value']:g}"
             notify(Note(text, "no-mean-over-documents"))
@@ -215,7 +217,7 @@ def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: li
     return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum_of(profiles)))
 
 
-def _fold(run: Run, asked: Asked) -> dict[str, list[int]]:
+def _fold(run: Run, asked: HarnessRequest) -> dict[str, list[int]]:
     """The numbers of the documents of each task that the config's fold reports on, as the harness goes through them.
 
     Raises InputError where it has none of a task, of which the harness would ask all.
@@ -233,7 +235,7 @@ def _fold(run: Run, asked: Asked) -> dict[str, list[int]]:
     return {leaf: sorted(numbers) for leaf, numbers in found.items()}
 
 
-def _measured(run: Run, setting: Setting, asked: Asked, draws: int) -> tuple[Scores, Record, list[Record]]:
+def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> tuple[Scores, Record, list[Record]]:
     """One setting: its scores document by document, its row with the harness's own table, and a line per document."""
     from mdm_tune.commands.harness_model import HarnessModel
 
@@ -268,7 +270,7 @@ def _measured(run: Run, setting: Setting, asked: Asked, draws: int) -> tuple[Sco
     return scores, row, lines
 
 
-def _evaluated(model: Any, asked: Asked) -> Mapping[str, Any]:
+def _evaluated(model: Any, asked: HarnessRequest) -> Mapping[str, Any]:
     """What the harness says; raises RunError for whatever fails in the code of harness or task."""
     from lm_eval import simple_evaluate
 
@@ -289,11 +291,11 @@ def _evaluated(model: Any, asked: Asked) -> Mapping[str, Any]:
     except MdmTuneError:
         raise
     except (Exception, SystemExit) as error:  # whatever a task's code raises
-        raise RunError(f"lm-evaluation-harness failed on {asked.name}: {described(error)}") from error
+        raise RunError(f"lm-evaluation-harness failed on {asked.name}: {error_text(error)}") from error
     return results
 
 
-def _values(results: Mapping[str, Any], asked: Asked) -> dict[str, float]:
+def _values(results: Mapping[str, Any], asked: HarnessRequest) -> dict[str, float]:
     """The score of each document by its id; raises InputError where it is no number."""
     found = {}
     for leaf, listed in results["samples"].items():

@@ -12,7 +12,7 @@ from lm_eval.api.model import LM
 from numpy.typing import NDArray
 
 from mdm_tune.benchmarks.single_task import Messages, templated
-from mdm_tune.benchmarks.task_benchmark import cut
+from mdm_tune.benchmarks.task_benchmark import before_stop
 from mdm_tune.config.file import conflicts_in
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError
@@ -62,7 +62,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         split = dataset.splits["report"]
         (result,) = self._fill(Rows([self.setting], split.start, split.seeds))
         texts = [
-            cut(text, _ends(each.args[1]))
+            before_stop(text, _ends(each.args[1]))
             for text, each in zip(dataset.completions(result.tokens, split), requests, strict=True)
         ]
         for name, text, calls in zip(split.ids, texts, result.nfe.tolist(), strict=True):
@@ -89,7 +89,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
             for draw in range(draws)
         ]
         split = self._dataset(wanted).splits["report"]
-        first = split.at(range(0, len(wanted), draws))
+        first = split.take(range(0, len(wanted), draws))
         found, sampled = self._fill(
             Rows(settings=[self.setting], start=split.start, seeds=split.seeds, reference=split.originals),
             Rows([self.setting], first.start, first.seeds),

@@ -12,7 +12,7 @@ from mdm_tune.run.profiles import example_count
 from mdm_tune.run.records import Record
 from mdm_tune.run.search_limits import schedules_of
 from mdm_tune.search.budget import reference_of
-from mdm_tune.search.racing import whole_looks
+from mdm_tune.search.racing import whole_look_sizes
 
 __all__ = ["FULL", "busy", "busy_record", "stretch"]
 
@@ -69,7 +69,7 @@ def _pieces(run: Run, rows: int) -> int:
 def _looks(run: Run) -> list[int]:
     """The examples that each look of a race adds."""
     ends = run.evaluator.split("tune").shuffled().ends
-    looks = whole_looks(ends) if run.config.search.racing else (ends[-1],)
+    looks = whole_look_sizes(ends) if run.config.search.racing else (ends[-1],)
     return [stop - start for start, stop in itertools.pairwise((0, *looks))]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, noting, tell_loaded
+from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
@@ -18,10 +18,10 @@ from mdm_tune.core.statistics import estimate
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.evaluation.profile_choice import weights_of
 from mdm_tune.metrics.quality import PathLikelihood
-from mdm_tune.run.build import Run, check_baselines, opened
+from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.prices import price_budget, write_profile
-from mdm_tune.run.profile_answers import retold
+from mdm_tune.run.profile_answers import reencoded
 from mdm_tune.run.profiles import Profiles, profiles_of
 from mdm_tune.run.records import Record
 from mdm_tune.sampling.devices import Devices
@@ -53,8 +53,8 @@ def profile(
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {shown(budgets)}; give each budget once")
-    with opened(config, devices, allow, noting(notify)) as run:
-        tell_loaded(run, notify, budgets)
+    with open_run(config, devices, allow, as_notes(notify)) as run:
+        report_loaded(run, notify, budgets)
         for note in _check(run, budgets):
             notify(note)
         _, by_length = profiles_of(run, folder, notify, budgets)
@@ -80,7 +80,7 @@ def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
     The optimum takes such steps, in ``evaluate`` too, so that the other schedules get its shares here.
     """
     for size in run.evaluator.block_lengths:
-        here = run.evaluator.at(size)
+        here = run.evaluator.in_blocks(size)
         blocks = here.length // (size or here.length)
         odd = [steps for steps in budgets if here.sampler.section.block_steps == "equal" and steps % blocks]
         check_baselines(replace(run, evaluator=here), [steps for steps in budgets if steps not in odd])
@@ -113,7 +113,7 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
         )
     if profiles.reused:
         yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}")
-    if (anew := retold(profiles.run, "tune")) is not None:
+    if (anew := reencoded(profiles.run, "tune")) is not None:
         yield Note(anew, "answers-retold", "measure on the answers of a run with the same model and generation length")
     if profiles.replaced:
         yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mdm_tune.commands.events import Note, Notify, Warnings, memory_notes, noting, tell_loaded
+from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
@@ -19,7 +19,7 @@ from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.evaluation.evaluator import Cost
-from mdm_tune.run.build import Run, opened
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import optimum_of, profiles_of
 from mdm_tune.run.records import Record, cost_record, plan_record
@@ -47,7 +47,7 @@ def sample(
     the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
     run are the same.
     """
-    with opened(config, devices, allow, noting(notify)) as run:
+    with open_run(config, devices, allow, as_notes(notify)) as run:
         return _sample(run, schedule, steps, number, view, Warnings(notify))
 
 
@@ -60,7 +60,7 @@ def _sample(
     warned: Warnings,
 ) -> Record:
     config = run.config
-    tell_loaded(run, warned, [steps or config.sampler.steps[0]])
+    report_loaded(run, warned, [steps or config.sampler.steps[0]])
     folder = RunFolder(config.output)
     name, chosen = _schedule_for(folder, schedule)
     if parse_adaptive(name) is not None:
@@ -72,13 +72,13 @@ def _sample(
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
     run, profiles = profiles_of(run, folder, warned)
-    evaluator = run.evaluator.at(run.evaluator.block_lengths[0])  # a file has its own blocks
+    evaluator = run.evaluator.in_blocks(run.evaluator.block_lengths[0])  # a file has its own blocks
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
     beside = _beside_a_profile(folder) if chosen == "default" else ()
     for note in (*beside, *(note for each in asked for note in profile_notes(each))):
         warned(note)
-    for note in other_samplers(run, [name], warned.kept):
+    for note in other_samplers(run, [name], warned.notes):
         warned(note)
     split = _to_fill(run, number)
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.filler.shows_steps else None
@@ -105,7 +105,7 @@ def _sample(
         warned(note)
     record["warnings"] = warned.records
     folder.open()
-    folder.keep_moment(run.model.clock)
+    folder.write_moment(run.model.clock)
     folder.write_json("samples.json", record)
     return record
 
@@ -121,7 +121,7 @@ def _to_fill(run: Run, number: int) -> Split:
         )
     report = run.dataset.splits["report"]
     places = [i % len(report.ids) for i in range(number)]
-    return replace(report.at(places), seeds=seeds)
+    return replace(report.take(places), seeds=seeds)
 
 
 def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[Record]:

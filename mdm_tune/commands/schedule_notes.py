@@ -9,9 +9,9 @@ from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import ScheduleFile, load_schedule
-from mdm_tune.run.schedule_names import is_file, own_steps
+from mdm_tune.run.schedule_names import names_a_file, own_steps
 
-__all__ = ["alike", "lacking", "other_samplers"]
+__all__ = ["missing_budgets", "other_samplers", "same_plans"]
 
 STRETCHED = "its curve is cut into counts for that length"
 
@@ -22,7 +22,7 @@ def other_samplers(run: Run, names: Iterable[str], told: Iterable[Note] = ()) ->
     told: what this run has told already, which is not told again as a warning that a file keeps.
     """
     known = {(each.code, each.text) for each in told}
-    for name in filter(is_file, names):
+    for name in filter(names_a_file, names):
         file = load_schedule(name)
         found = file.record.get("sampler")
         tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
@@ -55,7 +55,7 @@ def _kept_warnings(name: str, found: object, known: Container[object]) -> Iterat
             yield Note(told, each["code"], advice if isinstance(advice, str) else "")
 
 
-def lacking(names: Sequence[str], budgets: Sequence[int]) -> Iterator[Note]:
+def missing_budgets(names: Sequence[str], budgets: Sequence[int]) -> Iterator[Note]:
     """A note for each file, and for explicit counts, that has not all of the budgets and is compared at fewer."""
     for name in names:
         own = own_steps(name)
@@ -66,7 +66,7 @@ def lacking(names: Sequence[str], budgets: Sequence[int]) -> Iterator[Note]:
             yield Note(text, "budgets-missing", "search at these budgets, or compare a curve such as beta:A,B")
 
 
-def alike(settings: Sequence[Setting]) -> Iterator[Note]:
+def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:
     """A note for each schedule that is another one to the sampler, so that both have the same row."""
     first: dict[tuple[int, tuple[float, ...]], str] = {}
     for setting in settings:

@@ -9,16 +9,16 @@ from functools import partial
 from typing import Any
 
 from mdm_tune.commands.events import (
+    BudgetsListed,
     BudgetStarted,
     Note,
     Notify,
-    Reachable,
     RunEvent,
-    SearchBegun,
+    SearchStarted,
     Warnings,
+    as_notes,
     memory_notes,
-    noting,
-    tell_loaded,
+    report_loaded,
 )
 from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.config.file import Config, resolved, to_yaml
@@ -27,21 +27,21 @@ from mdm_tune.core.files import write_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.evaluator import Cost
-from mdm_tune.run.build import Run, check_baselines, opened
+from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.profiles import Profiles, profiles_of
 from mdm_tune.run.records import Record, schedule_record, search_record
 from mdm_tune.run.search_limits import Timetable
-from mdm_tune.run.search_state import Place, place_of
+from mdm_tune.run.search_state import SearchState, search_state_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.driver import State
-from mdm_tune.search.events import Alike
-from mdm_tune.search.space import reach_of
-from mdm_tune.search.stored_scores import KeptScores
+from mdm_tune.search.driver import DriverState
+from mdm_tune.search.events import AllValuesEqual
+from mdm_tune.search.space import outlook_of
+from mdm_tune.search.stored_scores import StoredScores
 
 __all__ = ["search"]
 
@@ -74,12 +74,12 @@ def search(
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     notify = warned = Warnings(notify)
     # A database that cannot be used is said before a model is loaded, and so is a process that drives the search.
-    place = place_of(config)
+    place = search_state_of(config)
     place.refuse_second(take_over=take_over)
     if resume and not folder.has(folder.moment):
         _take_moment(folder, place)
-    with opened(config, devices, allow, noting(notify)) as run:
-        tell_loaded(run, notify, config.sampler.steps)
+    with open_run(config, devices, allow, as_notes(notify)) as run:
+        report_loaded(run, notify, config.sampler.steps)
         check_baselines(run, config.sampler.steps)
         # After all that may be wrong with the input: what is refused should not become another refusal.
         if folder.holds_search and not (resume or overwrite):
@@ -100,11 +100,11 @@ def search(
 
         with place.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
             refuse_changes(state.once("run", lambda: identity), identity, "this storage")
-            folder.keep_moment(run.model.clock)
+            folder.write_moment(run.model.clock)
             folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
-            notify(SearchBegun())
+            notify(SearchStarted())
             sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
             timetable = Timetable(sharing, config.search.timeout, began=since)
             budgets = _budgets(sharing, profiles, state, timetable, notify)
@@ -118,7 +118,7 @@ def search(
             return _write_result(sharing, folder, budgets, [*profiles.values()], late, warned)
 
 
-def _take_moment(folder: RunFolder, place: Place) -> None:
+def _take_moment(folder: RunFolder, place: SearchState) -> None:
     """Keep the time at which the search in a storage had its prompts rendered, where this folder knows none."""
     begun = place.made("run")
     if begun is not None and isinstance(begun.get("moment"), str):
@@ -156,17 +156,17 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
 
 
 def _budgets(
-    run: Run, profiles: Mapping[int | None, Profiles], state: State, timetable: Timetable, notify: Notify
+    run: Run, profiles: Mapping[int | None, Profiles], state: DriverState, timetable: Timetable, notify: Notify
 ) -> list[Budget]:
     """Tune and confirm every budget, in the config's order. profiles: by block length."""
     for each in profiles.values():
         if each.guides:
             _begin_with_profile(each, notify)
-    scores, steps = KeptScores(run.evaluator, state), run.config.sampler.steps
+    scores, steps = StoredScores(run.evaluator, state), run.config.sampler.steps
     search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
     if search.finalists > most:
         notify(Note(f"search.finalists is {search.finalists}, and {most} trials have no more finalists than that"))
-    notify(Reachable(tuple(reach_of(run.evaluator, steps, search)), run.evaluator.length))
+    notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search)), run.evaluator.length))
     budgets: list[Budget] = []
     for place, budget in enumerate(steps):
         winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
@@ -174,7 +174,7 @@ def _budgets(
         notify(BudgetStarted(budget))
 
         def tell(event: RunEvent, place: int = place) -> None:
-            notify(Note(event.text, "alike") if isinstance(event, Alike) else event)
+            notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
             if (text := timetable.warning(place, event)) is not None:
                 notify(Note(text))
 

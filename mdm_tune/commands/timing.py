@@ -23,7 +23,7 @@ from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import possible_gain, propose
-from mdm_tune.search.space import Reach, given_points
+from mdm_tune.search.space import BudgetOutlook, given_points
 from mdm_tune.search.stopping import SETTLING
 from mdm_tune.search.storage import open_storage
 
@@ -63,7 +63,7 @@ def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequenc
     return Speed(median(rows), max(0.0, median(rests)))
 
 
-def deciding(run: Run, reach: Sequence[Reach]) -> float:
+def deciding(run: Run, reach: Sequence[BudgetOutlook]) -> float:
     """Seconds of choosing and recording the trials of all budgets: proposals, whether to end, the journal."""
     search, seed = run.config.search, run.config.seed
     record, scan = _recording(run), _timed(lambda: [len(given_points(search, seed, each.steps)) for each in reach])
@@ -79,7 +79,7 @@ def concluding(run: Run, use: str, schedules: int, examples: int, pilot: int, sp
     return schedules * each + (INTERVALS * _timed(lambda: estimate(values)) if use == "report" else 0.0)
 
 
-def trials_of(run: Run, reach: Reach) -> int:
+def trials_of(run: Run, reach: BudgetOutlook) -> int:
     """The trials of a budget at most: none where nothing can be tuned, and few where few counts can be reached."""
     most = run.config.search.trials
     if reach.counts is None or reach.counts > most:
@@ -87,7 +87,7 @@ def trials_of(run: Run, reach: Reach) -> int:
     return 0 if reach.counts == 1 else min(most, 2 * reach.counts)  # some proposals reach counts that are known
 
 
-def _study(run: Run, reach: Reach) -> float:
+def _study(run: Run, reach: BudgetOutlook) -> float:
     """The proposals of one budget, and looking whether more of them are worth it."""
     search, seed, trials = run.config.search, run.config.seed, trials_of(run, reach)
     given = given_points(search, seed, reach.steps)

@@ -83,14 +83,14 @@ def usable_pattern(text: str) -> str:
 
 
 def field_template(text: str) -> str:
-    return checked(text, holes=False)
+    return checked_template(text, holes=False)
 
 
 def hole_template(text: str) -> str:
-    return checked(text, holes=True)
+    return checked_template(text, holes=True)
 
 
-def checked(text: str, *, holes: bool) -> str:
+def checked_template(text: str, *, holes: bool) -> str:
     try:
         check_template(text, holes=holes)
     except InputError as error:

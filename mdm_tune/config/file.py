@@ -39,9 +39,9 @@ from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.problems import (
     Location,
     field_problems,
-    placed,
     read_yaml,
     several,
+    with_nested_value,
     with_override,
     without_password,
     word_problems,
@@ -277,7 +277,7 @@ def load_config(
             problems.append(str(error))
     for key, value in given.items():
         with suppress(InputError):  # the section is no mapping, which the validation below reports
-            document = placed(document, key.split("."), value)
+            document = with_nested_value(document, key.split("."), value)
     folder = path.absolute().parent
     document, taken = with_family_defaults(document, folder)
     try:

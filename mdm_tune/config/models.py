@@ -30,7 +30,7 @@ __all__ = [
 
 CHAIN_NUMBERS = 2**26  # half a GiB, twice
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the Hub's own limits
-FromList = BeforeValidator(validators.as_tuple)
+FromList = BeforeValidator(validators.list_as_tuple)
 Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
 LawLength = Annotated[int, Field(ge=1, le=4096)]  # an exact profile holds a few matrices of length x length numbers
 Options = Annotated[dict[str, Any], AfterValidator(validators.plain_options)]
@@ -72,7 +72,7 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TransformerConfig(Section):
+class TransformerModelConfig(Section):
     """A checkpoint of this package's own transformer."""
 
     type: Literal["transformer"]
@@ -203,4 +203,4 @@ class MixtureConfig(Section):
 
 
 ExactLaw = MarkovConfig | RepeatedBitConfig | ParityConfig | TableConfig | MixtureConfig
-ModelConfig = TransformerConfig | HuggingFaceConfig | CustomConfig | ExactLaw
+ModelConfig = TransformerModelConfig | HuggingFaceConfig | CustomConfig | ExactLaw

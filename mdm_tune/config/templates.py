@@ -14,15 +14,15 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut
 
-__all__ = ["Hole", "Written", "check_template", "field_of", "fields_of", "fill", "pieces_of"]
+__all__ = ["Hole", "JsonNumber", "check_template", "field_of", "fields_of", "fill_template", "pieces_of"]
 
 HOLE = re.compile(r"\[\[([^\[\]:]+)(?::([^\[\]]*))?\]\]")
 
 
-class Written(float):
+class JsonNumber(float):
     """A number of JSON that knows how it was written: 1.50 and 1e5 are other texts than 1.5 and 100000.0."""
 
-    def __new__(cls, text: str) -> Written:
+    def __new__(cls, text: str) -> JsonNumber:
         return super().__new__(cls, text)
 
     def __init__(self, text: str) -> None:
@@ -50,7 +50,7 @@ def check_template(template: str, *, holes: bool) -> None:
             raise InputError(f"a hole's size is its number of tokens, got {part[:20]!r}; write it as [[answer:12]]")
 
 
-def fill(template: str, record: Mapping[str, Any]) -> str:
+def fill_template(template: str, record: Mapping[str, Any]) -> str:
     """The text of a template, or of the one field that it names; raises InputError for a field the record lacks."""
     if not set("{}") & set(template):
         return field_of(record, template)
@@ -58,7 +58,7 @@ def fill(template: str, record: Mapping[str, Any]) -> str:
 
 
 def pieces_of(template: str, record: Mapping[str, Any]) -> tuple[str | Hole, ...]:
-    """The visible text and the holes of a template, in order; raises InputError as ``fill`` does."""
+    """The visible text and the holes of a template, in order; raises InputError as ``fill_template`` does."""
     parts: list[str | None] = [*HOLE.split(template), None, None]  # text, field, size, text, field, size, text
     pieces: list[str | Hole] = []
     for place in range(0, len(parts), 3):
@@ -91,7 +91,7 @@ def field_of(record: Mapping[str, Any], name: str) -> str:
         raise InputError(f"field {name!r} must hold text or a number, got {kind}; write it as text in the data")
     if isinstance(value, float) and not isfinite(value):
         raise InputError(f"field {name!r} must hold text or a number, got {value}; leave such records out")
-    if isinstance(value, Written) and value.text != str(float(value)):
+    if isinstance(value, JsonNumber) and value.text != str(float(value)):
         raise InputError(
             f"field {name!r} holds the number {cut(value.text)}, which as text could be that or {float(value)}; write "
             "it as text in the data, in quotes"

@@ -23,7 +23,6 @@ __all__ = [
     "OPTIMUM",
     "answers_or_path",
     "as_pair",
-    "as_tuple",
     "distinct",
     "distinct_schedules",
     "equal_weights",
@@ -33,6 +32,7 @@ __all__ = [
     "input_path",
     "is_there",
     "large_enough",
+    "list_as_tuple",
     "one_length",
     "one_per_symbol",
     "one_shape",
@@ -63,7 +63,7 @@ Row = tuple[float, ...]
 Matrix = tuple[Row, ...]
 
 
-def as_tuple(value: object) -> object:
+def list_as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -110,13 +110,13 @@ def usable_temperature(value: float) -> float:
 
 
 def one_or_several(value: object) -> object:
-    return as_tuple(value if isinstance(value, list | tuple) else [value])
+    return list_as_tuple(value if isinstance(value, list | tuple) else [value])
 
 
 def as_pair(value: object) -> object:
     if isinstance(value, list) and len(value) != 2:
         raise ValueError(f"must be two numbers [lowest, highest], got {shown(value)}; write it as [0.1, 10.0]")
-    return as_tuple(value)
+    return list_as_tuple(value)
 
 
 def increasing(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -269,7 +269,7 @@ def schedule_name(text: str) -> str:
     return text.strip()
 
 
-def is_file(text: str) -> bool:
+def is_schedule_path(text: str) -> bool:
     return text.endswith((".yaml", ".yml"))
 
 
@@ -280,7 +280,7 @@ def schedule_or_path(text: str, info: ValidationInfo) -> str:
     except InputError as error:
         raise ValueError(str(error)) from None
     if plan is None:
-        return input_path(text, info) if is_file(text) else schedule_name(text)
+        return input_path(text, info) if is_schedule_path(text) else schedule_name(text)
     if plan.schedule is None:
         return text
     _, at, value = text.partition("@")
@@ -291,7 +291,7 @@ def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:
     """``beta:1,1`` and ``beta:1.0,1.0`` are one schedule: compared twice it would beat itself by nothing."""
     seen: list[object] = []
     for text in texts:
-        named = is_file(text) or text == OPTIMUM or parse_adaptive(text) is not None
+        named = is_schedule_path(text) or text == OPTIMUM or parse_adaptive(text) is not None
         schedule = text if named else parse_schedule(text)
         if schedule in seen:
             first = texts[seen.index(schedule)]

@@ -14,7 +14,7 @@ import numpy as np
 from mdm_tune.core.errors import InputError, MdmTuneError, RunError
 from mdm_tune.core.messages import cut
 
-__all__ = ["AGAIN", "ForeignFailure", "calling", "described", "finite_number", "out_of_memory", "safe"]
+__all__ = ["AGAIN", "ForeignFailure", "calling", "error_text", "finite_number", "out_of_memory", "safe"]
 
 # For code whose file is fingerprinted: a search whose code was corrected is another one, which cannot be resumed.
 AGAIN = "then run again, a search with --overwrite"
@@ -38,7 +38,7 @@ class ForeignFailure(RunError):
         where = f" {self.place}" if self.place else ""
         return f"{self.what} {self.verb}{where}: {self.said}; {self.remedy}"
 
-    def at(self, place: str) -> ForeignFailure:
+    def located(self, place: str) -> ForeignFailure:
         """The same failure where it is known at which rows and step; one that knows it already is kept."""
         return self if self.place else ForeignFailure(self.what, self.said, self.remedy, place, self.verb)
 
@@ -69,11 +69,11 @@ def calling(
     except BaseException as error:  # code of others may raise anything
         if passed(error):
             raise
-        failure = ForeignFailure(what, described(error, file), remedy, place, verb)
+        failure = ForeignFailure(what, error_text(error, file), remedy, place, verb)
         raise (InputError(str(failure)) if loading else failure) from error
 
 
-def described(error: BaseException, file: Path | None = None) -> str:
+def error_text(error: BaseException, file: Path | None = None) -> str:
     """An error's kind, the first line of its text, and the last line of the code around ``file`` that it came from."""
     kind = type(error).__name__
     if isinstance(error, SystemExit):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Generated", "Permissions"]
+__all__ = ["GeneratedCode", "Permissions"]
 
-Generated = bool | Literal["unsafe"]
+GeneratedCode = bool | Literal["unsafe"]
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ class Permissions:
     """
 
     trust_code: bool = False
-    run_generated_code: Generated = False
+    run_generated_code: GeneratedCode = False

@@ -18,10 +18,10 @@ from mdm_tune.core.reading import DEEPEST
 __all__ = [
     "Location",
     "field_problems",
-    "placed",
     "read_yaml",
     "several",
     "shown",
+    "with_nested_value",
     "with_override",
     "without_password",
     "word_problems",
@@ -94,10 +94,10 @@ def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
         raise InputError(
             f"--set: must be section.key=value, got {shown(override)}; write it like --set search.trials=5"
         )
-    return placed(document, keys, yaml_value(text, f"--set {cut(path.strip())}"))
+    return with_nested_value(document, keys, yaml_value(text, f"--set {cut(path.strip())}"))
 
 
-def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: str = "") -> dict[Any, Any]:
+def with_nested_value(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: str = "") -> dict[Any, Any]:
     """A copy of ``document`` with ``value`` at the nested ``keys``; missing mappings on the way are made."""
     key, below = keys[0], keys[1:]
     if not below:
@@ -105,7 +105,7 @@ def placed(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: 
     inner, path = document.get(key), f"{above}{key}"
     if inner is not None and not isinstance(inner, Mapping):
         raise InputError(f"{path}: must be a mapping to set a key in it, got {shown(inner)}; set {path} as a whole")
-    return {**document, key: placed(inner or {}, below, value, f"{path}.")}
+    return {**document, key: with_nested_value(inner or {}, below, value, f"{path}.")}
 
 
 def field_problems(

@@ -9,12 +9,12 @@ from mdm_tune.core.statistics import FEWEST
 from mdm_tune.datasets.normalization import read_back, reference_form
 from mdm_tune.datasets.splits import PADDING, Dataset
 
-__all__ = ["doubts", "framed"]
+__all__ = ["dataset_notes", "framed"]
 
 Told = tuple[str, str, str]  # a text, the code by which a program knows it, and what to do
 
 
-def doubts(dataset: Dataset, compared: bool = True) -> Iterator[Told]:
+def dataset_notes(dataset: Dataset, compared: bool = True) -> Iterator[Told]:
     """What may be wrong with the examples, each with its code and with advice.
 
     compared: whether the objective looks at references; tests of programs do not.

@@ -16,7 +16,7 @@ from mdm_tune.config.data import (
     JsonlDatasetConfig,
     LinesDatasetConfig,
 )
-from mdm_tune.config.templates import Hole, fields_of, fill, pieces_of
+from mdm_tune.config.templates import Hole, fields_of, fill_template, pieces_of
 from mdm_tune.core.digests import content_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
@@ -285,7 +285,7 @@ def _solved(shot: Record, config: ReaderConfig) -> tuple[str, str]:
 
 def _filled(key: str, template: str, record: Record) -> str:
     try:
-        text = fill(template, record)
+        text = fill_template(template, record)
     except InputError as error:
         raise InputError(f"dataset.{key}: {error}") from None
     if not text and key != "answer":

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from mdm_tune.config.templates import Written
+from mdm_tune.config.templates import JsonNumber
 from mdm_tune.core.consent import without_asking
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown_path
@@ -48,7 +48,7 @@ def jsonl_source(path: Path) -> Source:
     for number, line in enumerate(_read(path).split("\n"), 1):  # splitlines would cut inside a string of JSON
         if not line.strip():
             continue
-        records.append(json_line(line, f"{shown_path(path)}, line {number}", number=Written))
+        records.append(json_line(line, f"{shown_path(path)}, line {number}", number=JsonNumber))
         lines.append(number)
     return Source(str(path), records, tuple(lines))
 

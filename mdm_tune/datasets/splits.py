@@ -88,7 +88,7 @@ class Split:
 
     def part(self, first: int, stop: int) -> Split:
         """The examples from ``first`` up to, not including, ``stop``."""
-        return self.at(range(len(self.ids))[first:stop])
+        return self.take(range(len(self.ids))[first:stop])
 
     def shuffled(self) -> Split:
         """The same examples in a fixed random order: of a text, the first ones would otherwise be its beginning.
@@ -99,13 +99,13 @@ class Split:
         if self.shared is not None:
             met = {group: rank for rank, group in reversed([*enumerate(self.groups[place] for place in order)])}
             order.sort(key=lambda place: met[self.groups[place]])
-        return self.at(order)
+        return self.take(order)
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples."""
         return self.part(0, count)
 
-    def at(self, places: Sequence[int]) -> Split:
+    def take(self, places: Sequence[int]) -> Split:
         """The examples at these places, in this order."""
         index = np.array(places, dtype=np.int64)
         return replace(

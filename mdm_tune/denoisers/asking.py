@@ -21,7 +21,7 @@ from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import ForeignFailure, out_of_memory
 from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.outputs import Unusable, readable
+from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = ["Ask", "Asker", "Predicted", "Question", "log_probabilities", "predictions", "working_batch"]
 
@@ -91,8 +91,8 @@ class Asker:
             try:
                 logits = self._call(tokens[part], wanted[part])
             except ForeignFailure as error:
-                raise error.at(place.of(part)) from error.__cause__
-            except Unusable as error:
+                raise error.located(place.of(part)) from error.__cause__
+            except UnusableOutput as error:
                 raise RunError(
                     f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted position, "
                     f"{error} {place.of(part)}; correct the denoiser"
@@ -117,7 +117,7 @@ class Asker:
         forwards: int = getattr(self.denoiser, "forwards", 1)
         self.denoiser_rows += forwards * len(tokens)
         self.denoiser_tokens += forwards * int((tokens >= 0).sum())
-        return readable(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
+        return checked_logits(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
 
 
 def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:

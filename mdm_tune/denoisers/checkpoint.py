@@ -18,7 +18,7 @@ from mdm_tune.config.families import AutoClass, Family, refuse, release, version
 from mdm_tune.core.consent import without_asking
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError, MissingInput
-from mdm_tune.core.guard import SAID, described
+from mdm_tune.core.guard import SAID, error_text
 from mdm_tune.core.messages import cut, shown, shown_path
 from mdm_tune.core.reading import CONFIG_BYTES, read_json
 from mdm_tune.core.scratch import compiled_here
@@ -28,11 +28,11 @@ from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
 __all__ = [
     "Checkpoint",
     "fingerprint",
-    "imported",
-    "load_model",
+    "import_transformers",
+    "load_checkpoint_model",
     "load_tokenizer",
     "mismatch",
-    "opened",
+    "open_checkpoint",
     "quiet",
 ]
 
@@ -92,7 +92,7 @@ class Checkpoint:
         return longest
 
 
-def imported() -> Any:
+def import_transformers() -> Any:
     """The module transformers; raises InputError where the extra is not installed."""
     compiled_here()
     try:
@@ -104,13 +104,13 @@ def imported() -> Any:
     return transformers
 
 
-def opened(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
+def open_checkpoint(name: str, revision: str | None, trust_code: bool) -> Checkpoint:
     """The checkpoint in a local folder or, brought here in whole, on the Hub.
 
     Raises InputError where there is none, the Hub cannot be reached, config.json cannot be read or is that of no masked
     diffusion model, and where the model is code of its own without ``trust_code``.
     """
-    known = imported().models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+    known = import_transformers().models.auto.configuration_auto.CONFIG_MAPPING_NAMES
     folder = Path(name)
     if not folder.is_dir():
         folder = _fetched(name, revision)
@@ -178,7 +178,7 @@ def _fetched(name: str, revision: str | None, field: str = "model.path") -> Path
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars, log lines or warnings of the library: what matters of them is checked."""
-    said = imported().utils.logging
+    said = import_transformers().utils.logging
     level, bars = said.get_verbosity(), said.is_progress_bar_enabled()
     said.set_verbosity(logging.CRITICAL)
     said.disable_progress_bar()
@@ -204,7 +204,7 @@ def load_tokenizer(checkpoint: Checkpoint, given: str | None, usual: str | None,
     regular_files(Path(place), f"model.tokenizer: {place}")
     try:
         with quiet(), without_asking(trust_code, "model.tokenizer"):
-            return imported().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
+            return import_transformers().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
     except (Exception, SystemExit) as error:
         raise _explained(error, f"model.tokenizer: no tokenizer can be loaded from {place}") from None
 
@@ -213,7 +213,7 @@ def _has_tokenizer(folder: Path) -> bool:
     return any(file.stem.startswith(("tokenizer", "vocab", "spiece")) for file in folder.iterdir())
 
 
-def load_model(
+def load_checkpoint_model(
     checkpoint: Checkpoint, family: Family, dtype: Literal["auto", "float32", "bfloat16", "float16"], trust_code: bool
 ) -> tuple[Any, list[str]]:
     """The module with its weights on the CPU, in evaluation mode and without gradients, and what a user should know.
@@ -223,7 +223,7 @@ def load_model(
     """
     import torch
 
-    transformers = imported()
+    transformers = import_transformers()
     auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
     keyword = "dtype" if release(transformers.__version__).major >= 5 else "torch_dtype"
     load = partial(
@@ -269,7 +269,7 @@ def mismatch(family: Family) -> str | None:
 
 def _auto_class(checkpoint: Checkpoint, family: Family, trust_code: bool) -> AutoClass:
     """Which of the classes the checkpoint's config.json leads to."""
-    known = imported().models.auto.modeling_auto
+    known = import_transformers().models.auto.modeling_auto
     kind, brought = checkpoint.model_type, checkpoint.config.get("auto_map") or {}
     named: AutoClass
     for named, auto in AUTO_CLASSES.items():
@@ -292,7 +292,7 @@ def _explained(error: BaseException, what: str, problem: str | None = None) -> I
     """The reason that a user can act on: an untrusted model's code, a version, or else the library's own words."""
     if "trust_remote_code" in str(error):
         return InputError(f"{what} without running code that it brings; read that code, and give --trust-code")
-    said = described(error)
+    said = error_text(error)
     if isinstance(error, ImportError):
         return InputError(f"{what}: {said}; install what it names")
     return InputError(f"{what}: {said}; {problem or 'check the files and the section model'}")

@@ -13,9 +13,9 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, safe
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.lengths import EqualLengths
-from mdm_tune.denoisers.outputs import Unusable, readable
+from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
-__all__ = ["Examined", "checked"]
+__all__ = ["Examined", "check_denoiser"]
 
 EXACT = 1e-3  # of the effect of visible tokens: what float32 rounding may amount to
 HALF = 0.25  # the same for bfloat16 and float16
@@ -24,7 +24,7 @@ LARGEST = 2**31 - 1  # of vocabularies and ids
 NOTHING = 1e-9  # a total variation that is none
 
 
-def checked(
+def check_denoiser(
     examined: Examined,
     rows: Tensor,
     body: slice,
@@ -100,8 +100,8 @@ class Examined:
             raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", error.said) from error
         expected = (int(wanted.sum()), self.denoiser.vocab_size)
         try:
-            answer = readable(given, expected, tokens.device)
-        except Unusable as error:
+            answer = checked_logits(given, expected, tokens.device)
+        except UnusableOutput as error:
             rule = f"return float logits {expected}, one row per wanted position"
             raise self.failed("shape", rule, str(error).partition(" and got ")[2]) from None
         self.dtype = answer.dtype

@@ -16,11 +16,11 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling, safe
 from mdm_tune.core.messages import shown_path
 from mdm_tune.core.trust import load_target, written
-from mdm_tune.denoisers.checks import Examined, checked
+from mdm_tune.denoisers.checks import Examined, check_denoiser
 from mdm_tune.denoisers.codecs import codec_of
 from mdm_tune.denoisers.guarded import OwnDenoiser
 from mdm_tune.denoisers.lengths import EqualLengths
-from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loaded import LoadedModel
 
 __all__ = ["load_custom"]
 
@@ -29,7 +29,7 @@ LONGEST = 65_536  # of a sequence, as in a config
 CALLS = 64  # to draw the rows of the checks
 
 
-def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") -> Loaded:
+def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") -> LoadedModel:
     """Call the function that the model section names with its options, and check what it returns.
 
     It is also given ``device`` where it takes an argument of that name; a module from one that does not is moved there.
@@ -58,10 +58,12 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
         )
     examined = Examined(made, where, file)
     codec = codec_of(made, where, file)
-    found, notes = checked(examined, _rows(examined, length, device), slice(0, length))
+    found, notes = check_denoiser(examined, _rows(examined, length, device), slice(0, length))
     own = OwnDenoiser(made, where, file)
     guarded = EqualLengths(own) if isinstance(found, EqualLengths) else own
-    return Loaded(denoiser=guarded, codec=codec, length=length, notes=tuple(notes), fingerprint=_fingerprint(config))
+    return LoadedModel(
+        denoiser=guarded, codec=codec, length=length, notes=tuple(notes), fingerprint=_fingerprint(config)
+    )
 
 
 def _parameters(build: Callable[..., Any]) -> Iterable[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mdm_tune.core.guard import AGAIN, ForeignFailure, calling, out_of_memory
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.outputs import Unusable, readable
+from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = ["OwnDenoiser"]
 
@@ -33,8 +33,8 @@ class OwnDenoiser:
             answer: Any = self.inner(tokens.clone(), wanted.clone())
         expected = (int(wanted.sum()), self.vocab_size)
         try:
-            logits = readable(answer, expected, tokens.device)
-        except Unusable as error:
+            logits = checked_logits(answer, expected, tokens.device)
+        except UnusableOutput as error:
             said = f"it must return one row of float logits per wanted position, {error}"
             raise ForeignFailure(self.where, said, REMEDY) from None
         if self.mask_id < self.vocab_size and bool((logits[:, self.mask_id] > -torch.inf).any()):

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from mdm_tune.config.families import FAMILIES, Family, merged, recognised
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.guard import ForeignFailure, calling, described, out_of_memory
+from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
 from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.checkpoint import (
     fingerprint,
-    load_model,
+    load_checkpoint_model,
     load_tokenizer,
     mismatch,
-    opened,
+    open_checkpoint,
     quiet,
 )
-from mdm_tune.denoisers.checks import Examined, checked
-from mdm_tune.denoisers.loaded import Loaded
-from mdm_tune.denoisers.outputs import Unusable, readable
+from mdm_tune.denoisers.checks import Examined, check_denoiser
+from mdm_tune.denoisers.loaded import LoadedModel
+from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 from mdm_tune.denoisers.placement import spread
 from mdm_tune.denoisers.positions import reached
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_mask, token_ids
@@ -91,8 +91,8 @@ class HuggingFace:
         with calling(self.where, KEPT, passed=lambda error: out_of_memory(error) is not None):
             answer = self._logits(packed, row, at)[:, : self.vocab_size]
         try:
-            logits = readable(answer, (len(row), self.vocab_size), answer.device)
-        except Unusable as error:
+            logits = checked_logits(answer, (len(row), self.vocab_size), answer.device)
+        except UnusableOutput as error:
             raise ForeignFailure(self.where, f"it must answer with float logits, {error}", KEPT) from None
         logits[:, self.forbidden.to(logits.device)] = -math.inf
         return logits.to(tokens.device)
@@ -192,7 +192,7 @@ def load_huggingface(
     trust_code: bool,
     device: str = "cpu",
     free: Mapping[str, int] | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """The checkpoint that the model section describes, loaded and checked.
 
     trust_code: whether code that the checkpoint brings may run. device: where the model and its answers lie. free: the
@@ -200,12 +200,12 @@ def load_huggingface(
 
     Raises InputError for whatever cannot be loaded, is no masked diffusion model, or fails a check.
     """
-    checkpoint = opened(config.path, config.revision, trust_code)
+    checkpoint = open_checkpoint(config.path, config.revision, trust_code)
     known = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
     family = merged(known, config.over_family())
     stated = checkpoint.longest(family)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
-    model, unused = load_model(checkpoint, family, config.dtype, trust_code)
+    model, unused = load_checkpoint_model(checkpoint, family, config.dtype, trust_code)
     model = model.to(device) if free is None else spread(model, free)
     vocab_size = vocab_size_of(checkpoint, model, tokenizer)
     mask_id = mask_id_of(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
@@ -231,7 +231,7 @@ def load_huggingface(
     if config.length is not None and config.length > longest:
         raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
     unseen = partial(_padding_is_unseen, denoiser, rows)
-    found, notes = checked(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
+    found, notes = check_denoiser(Examined(denoiser, where), rows, body, padding=unseen, mended=family.mended)
     read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
     doubts = [*unused, *doubtful_mask(tokenizer, mask_id)]
     if longest < stated:
@@ -239,7 +239,7 @@ def load_huggingface(
             f"{where} takes rows of at most {quantity(longest, 'token')}: its positions do not reach {stated}"
         )
     said, digits = [*([] if config.family else [read]), *doubts, *notes], fingerprint(model, checkpoint.config)
-    return Loaded(
+    return LoadedModel(
         denoiser=found,
         codec=codec,
         length=config.length or longest,
@@ -299,7 +299,7 @@ def _first_call(denoiser: HuggingFace, rows: Tensor, where: str) -> None:
                 denoiser.find_head(packed)
     except (Exception, SystemExit) as error:  # whatever the module, a program of its authors, raises
         raise InputError(
-            f"{where} fails on its first call ({described(error)}); "
+            f"{where} fails on its first call ({error_text(error)}); "
             f"{mismatch(denoiser.family) or 'check the fields of its family in the section model'}"
         ) from None
     if not isinstance(answer, Tensor) or answer.ndim != 3 or answer.shape[2] < denoiser.vocab_size:

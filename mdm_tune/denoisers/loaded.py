@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from mdm_tune.core.text import Clock, Codec
 from mdm_tune.denoisers.base import Denoiser
 
-__all__ = ["Loaded"]
+__all__ = ["LoadedModel"]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model from outside the package, ready to be asked.
 
     length: the longest sequence that is used, in tokens. notes: what a user should know, each a sentence. doubts:

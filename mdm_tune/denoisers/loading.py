@@ -14,13 +14,13 @@ from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.text import Symbols
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
 from mdm_tune.denoisers.law import Law
-from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loaded import LoadedModel
 from mdm_tune.denoisers.transformer import load_transformer
 
-__all__ = ["law_of", "load_model", "placed"]
+__all__ = ["law_of", "load_model", "place_replicas"]
 
 
-def placed(
+def place_replicas(
     config: ModelConfig, devices: Sequence[str], allow: Permissions = Permissions()
 ) -> tuple[tuple[str, ...], dict[str, int] | None]:
     """The device of each replica and, where one replica lies on all of the devices, their free bytes.
@@ -31,11 +31,11 @@ def placed(
     """
     if config.type != "huggingface" or "cpu" in devices:
         return tuple(devices), None
-    from mdm_tune.denoisers.checkpoint import opened
+    from mdm_tune.denoisers.checkpoint import open_checkpoint
     from mdm_tune.denoisers.placement import groups_of_devices
 
     free = {device: torch.cuda.mem_get_info(device)[0] for device in devices}
-    size = opened(config.path, config.revision, allow.trust_code).weight_bytes(config.dtype)
+    size = open_checkpoint(config.path, config.revision, allow.trust_code).weight_bytes(config.dtype)
     groups = groups_of_devices(size, free, config.device_map)
     return (tuple(devices), None) if len(groups) == len(devices) else (groups[0][:1], free)
 
@@ -45,7 +45,7 @@ def load_model(
     device: str = "cpu",
     allow: Permissions = Permissions(),
     free: Mapping[str, int] | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """The denoiser that the model section describes, on a device; exact laws stay on the CPU.
 
     free: the devices, with their free bytes, that a checkpoint's layers are laid over in place of the one.
@@ -68,7 +68,7 @@ def load_model(
                 for name, weight in sorted(model.state_dict().items())
                 for part in (name.encode(), weight.numpy().tobytes())
             ]
-            return Loaded(
+            return LoadedModel(
                 denoiser=model.to(device),
                 codec=Symbols(model.symbols),
                 length=model.length,
@@ -76,7 +76,7 @@ def load_model(
                 fingerprint=short_digest(*weights),
             )
     law = _law(config)
-    return Loaded(
+    return LoadedModel(
         denoiser=law,
         codec=Symbols(law.symbols),
         length=law.length,
@@ -85,7 +85,7 @@ def load_model(
     )
 
 
-def law_of(model: Loaded) -> Law | None:
+def law_of(model: LoadedModel) -> Law | None:
     """The denoiser, where its law is known exactly."""
     return model.denoiser if isinstance(model.denoiser, Law) else None
 

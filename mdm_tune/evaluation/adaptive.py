@@ -12,8 +12,8 @@ import torch
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.datasets.splits import Split, Use
-from mdm_tune.evaluation.cost_matching import sweeping
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measured
+from mdm_tune.evaluation.cost_matching import matching_cost
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Setting, plan_of
 from mdm_tune.metrics.quality import ExactMetric
@@ -21,7 +21,7 @@ from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
 from mdm_tune.schedules.adaptive_names import Adaptive
 
-__all__ = ["Asked", "calibrated", "check_adaptive"]
+__all__ = ["AdaptiveRequest", "calibrated", "check_adaptive"]
 
 Search = Generator[list[Rows], list[float], float]  # asks for the mean NFE of rows
 
@@ -30,7 +30,7 @@ SWEPT = 64  # tune examples that a sweep looks at
 
 
 @dataclass(frozen=True)
-class Asked:
+class AdaptiveRequest:
     """An adaptive plan at a budget. evaluator: for its blocks. setting_at: a schedule's setting by name and steps."""
 
     evaluator: Evaluator
@@ -44,7 +44,7 @@ class Asked:
         return _quota(self.plan, self.steps, self.setting_at)
 
 
-def calibrated(asked: Sequence[Asked], use: Use) -> list[tuple[Measured, Cost]]:
+def calibrated(asked: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
     """What measures each plan on a split, and what finding its value cost.
 
     A plan without a value gets the one whose mean NFE on some tune examples is closest to what linear takes there,
@@ -67,7 +67,7 @@ def calibrated(asked: Sequence[Asked], use: Use) -> list[tuple[Measured, Cost]]:
         setting = Setting(name, each.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
         rows = _rows(each, value, evaluator.split(use))
         found.append(
-            (Measured(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), spent)
+            (Measurement(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), spent)
         )
     return found
 
@@ -103,7 +103,7 @@ def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]
         ) from None
 
 
-def _in_step(asked: Sequence[Asked], works: Mapping[int, Search]) -> dict[int, tuple[float | None, Cost]]:
+def _in_step(asked: Sequence[AdaptiveRequest], works: Mapping[int, Search]) -> dict[int, tuple[float | None, Cost]]:
     """What each search finds, by its place; the rows that all of them ask for next are filled together."""
     found: dict[int, tuple[float | None, Cost]] = {}
     wanted, spent = {place: next(work) for place, work in works.items()}, dict.fromkeys(works, Cost())
@@ -129,13 +129,13 @@ def _in_step(asked: Sequence[Asked], works: Mapping[int, Search]) -> dict[int, t
     return found
 
 
-def _swept(asked: Asked) -> Search:
+def _swept(asked: AdaptiveRequest) -> Search:
     """The value at which the plan takes as many calls as linear, on the first tune examples."""
     pilot, (low, high) = asked.evaluator.split("tune").shuffled().first(SWEPT), asked.plan.range
     linear = asked.setting_at("linear", asked.steps)
     ends = [_rows(asked, value, pilot) for value in (low, high)]
     target, *nfes = yield [Rows([linear], pilot.start, pilot.seeds), *ends]
-    sweep = sweeping(target, low, high)
+    sweep = matching_cost(target, low, high)
     next(sweep)  # asks for the ends
     while True:
         try:
@@ -145,7 +145,7 @@ def _swept(asked: Asked) -> Search:
         nfes = yield [_rows(asked, value, pilot) for value in values]
 
 
-def _rows(asked: Asked, value: float, split: Split) -> Rows:
+def _rows(asked: AdaptiveRequest, value: float, split: Split) -> Rows:
     """The split's rows, to be filled by the plan at this value."""
     sampler, quota, sizes = asked.evaluator.sampler, asked.quota, split.hidden.sum(1)
     every = torch.full((len(split.ids),), value, dtype=torch.float64)

@@ -6,12 +6,12 @@ from collections.abc import Generator, Sequence
 
 from mdm_tune.core.errors import InputError
 
-__all__ = ["Sweep", "sweeping"]
+__all__ = ["CostMatch", "matching_cost"]
 
-Sweep = Generator[tuple[float, ...], Sequence[float], float]
+CostMatch = Generator[tuple[float, ...], Sequence[float], float]
 
 
-def sweeping(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> Sweep:
+def matching_cost(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> CostMatch:
     """The value in [low, high] whose mean NFE is closest to the target, found by bisection.
 
     It yields the values whose NFE it wants to know, first those of the two ends, and returns the value at its end. The

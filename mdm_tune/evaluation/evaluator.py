@@ -19,14 +19,14 @@ from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Here, Pool
+from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 from mdm_tune.schedules.blocks import Share, Shares
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Cost", "Evaluator", "Measured", "Pace", "ScoreBook", "Scores", "difference"]
+__all__ = ["CallTimer", "Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
 
 LATEST = 8  # pieces of work that say how fast the machine is now
 
@@ -77,7 +77,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A setting that is measured on a split. plan, drawing: as in ``Rows``."""
 
     setting: Setting
@@ -112,7 +112,7 @@ class ScoreBook:
             self._first[use, setting.key] = values
 
 
-class Pace:
+class CallTimer:
     """How long denoiser calls take, with the scoring of what they gave. now: the clock, in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -159,7 +159,7 @@ class Evaluator:
     fill_with: Filler | None = None
     shares: Mapping[int | None, Share] = field(default_factory=dict)
     book: ScoreBook = field(default_factory=ScoreBook)
-    pace: Pace = field(default_factory=Pace)
+    pace: CallTimer = field(default_factory=CallTimer)
 
     def __post_init__(self) -> None:
         lengths = self.block_lengths or (self.sampler.block_length,)
@@ -169,7 +169,7 @@ class Evaluator:
     @property
     def filler(self) -> Filler:
         """What fills the rows."""
-        return self.fill_with or PoolFiller(Here(self.denoiser))
+        return self.fill_with or PoolFiller(LocalPool(self.denoiser))
 
     @property
     def pool(self) -> Pool:
@@ -187,7 +187,7 @@ class Evaluator:
         rows = self.metric.denoiser_rows if isinstance(self.metric, ExactMetric) else 0
         return Cost(rows, rows * self.length)
 
-    def at(self, block_length: int | None) -> Evaluator:
+    def in_blocks(self, block_length: int | None) -> Evaluator:
         """An evaluator with the same book, for one block length."""
         if self.block_lengths == (block_length,):
             return self
@@ -344,9 +344,9 @@ class Evaluator:
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
         """Scores on any split by a sample metric, neither looked up in the book nor added to it."""
-        return next(self.measure_each([Measured(setting, split)]))
+        return next(self.measure_each([Measurement(setting, split)]))
 
-    def measure_each(self, wanted: Sequence[Measured]) -> Iterator[Scores]:
+    def measure_each(self, wanted: Sequence[Measurement]) -> Iterator[Scores]:
         """``measure_on`` of one after the other; rows of the next are filled where devices are free.
 
         The seconds of each are those since the one before it, so that all together are those of the whole.
@@ -368,7 +368,7 @@ class Evaluator:
             yield self._scores(each, result, start)
             start = self.pace.now()
 
-    def _scores(self, measured: Measured, result: Unmasked, start: float) -> Scores:
+    def _scores(self, measured: Measurement, result: Unmasked, start: float) -> Scores:
         assert not isinstance(self.metric, ExactMetric)
         setting, split = measured.setting, measured.split
         values, calls = self.metric.values(result, split), result.nfe.double().cpu().numpy()
@@ -391,7 +391,7 @@ class Evaluator:
         )
 
 
-def difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) -> Estimate:
+def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) -> Estimate:
     """first - second, paired example by example; without an interval where both are exact.
 
     Where two schedules differ by the same on every example, a difference can be as large as the bounds of the values

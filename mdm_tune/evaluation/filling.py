@@ -14,8 +14,8 @@ from torch import Tensor
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.external import External
-from mdm_tune.sampling.pieces import Call, Here, Pool, answers_of, filling
+from mdm_tune.sampling.external import ExternalSampler
+from mdm_tune.sampling.pieces import Call, LocalPool, Pool, answers_of, filling
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 
 __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
@@ -87,7 +87,7 @@ class PoolFiller:
     def fill_each(
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
-        pool = self.pool if on_step is None or self.shown_by is None else Here(self.shown_by)
+        pool = self.pool if on_step is None or self.shown_by is None else LocalPool(self.shown_by)
         yield from answers_of(pool, (_call(pool, rows, sampler, on_step) for rows in wanted))
 
 
@@ -95,7 +95,7 @@ class PoolFiller:
 class CodeFiller:
     """Generate code of the user's own, in this process. pool: see ``Filler``; the code itself predicts nothing."""
 
-    code: External
+    code: ExternalSampler
     pool: Pool
     shows_steps = False
 

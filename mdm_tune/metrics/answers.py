@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.config.templates import Hole, fill
+from mdm_tune.config.templates import Hole, fill_template
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.guard import AGAIN, calling, finite_number, safe
 from mdm_tune.core.messages import cut
@@ -129,7 +129,7 @@ def regex_match(
     def expected(example: Example) -> str:
         if reference is not None:
             try:
-                return fill(reference, example.record)
+                return fill_template(reference, example.record)
             except InputError as error:
                 raise InputError(f"metrics.regex.reference: {example.named}: {error}") from None
         answer = _reference(example, "regex")

@@ -22,7 +22,7 @@ from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.analytic import Law
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.denoisers.outputs import Unusable, readable
+from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 from mdm_tune.sampling.drawing import ORDERS, Order, order_score, top
 from mdm_tune.schedules.pricing import checked_alphas, checked_counts
 
@@ -113,8 +113,8 @@ class Enumeration:
             with torch.inference_mode():
                 logits = denoiser(part, wanted)
             try:
-                logits = readable(logits, (int(wanted.sum()), self.vocab_size), part.device)
-            except Unusable as error:
+                logits = checked_logits(logits, (int(wanted.sum()), self.vocab_size), part.device)
+            except UnusableOutput as error:
                 raise RunError(f"a denoiser must return logits, {error}; correct the denoiser") from None
             answers.append(logits.double().log_softmax(1).cpu().numpy())
         log_p = np.zeros((*self._states.shape, self.vocab_size))

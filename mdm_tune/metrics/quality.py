@@ -31,7 +31,7 @@ __all__ = [
     "SampleMetric",
     "Spelling",
     "divergence",
-    "order_kl",
+    "order_kl_metric",
     "sample_figures",
 ]
 
@@ -109,7 +109,7 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     )
 
 
-def order_kl(law: Law, block_lengths: Sequence[int | None] = (None,)) -> ExactMetric:
+def order_kl_metric(law: Law, block_lengths: Sequence[int | None] = (None,)) -> ExactMetric:
     """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
 
     block_lengths: of blocks filled from left to right, whose profiles are computed beforehand, and others when they are

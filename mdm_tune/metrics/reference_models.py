@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mdm_tune.core.consent import without_asking
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import calling, described
+from mdm_tune.core.guard import calling, error_text
 from mdm_tune.core.messages import shown_path
 from mdm_tune.core.scratch import compiled_here
 from mdm_tune.core.trust import require_trust
@@ -166,7 +166,7 @@ def load_reference(
         )
         remedy = "check the files and the settings" if folder is not None else elsewhere
         remedy = "install what it names" if isinstance(error, ImportError) else remedy
-        raise InputError(f"{field}: {shown_path(name)} cannot be loaded ({described(error)}); {remedy}") from None
+        raise InputError(f"{field}: {shown_path(name)} cannot be loaded ({error_text(error)}); {remedy}") from None
     check_weights(model, report, folder, f"{field}: {name}")
     found = ReferenceModel(model, tokenizer, batch)
     with calling(f"{field}: {shown_path(name)}", "give a causal language model such as gpt2", loading=True):

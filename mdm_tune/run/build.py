@@ -25,8 +25,8 @@ from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES, Dataset, Use, law_dataset, text_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
-from mdm_tune.denoisers.loaded import Loaded
-from mdm_tune.denoisers.loading import law_of, load_model, placed
+from mdm_tune.denoisers.loaded import LoadedModel
+from mdm_tune.denoisers.loading import law_of, load_model, place_replicas
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
 from mdm_tune.evaluation.settings import Sampler
@@ -37,11 +37,11 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.sampling.cluster import require_ray
 from mdm_tune.sampling.devices import Devices, RayDevices, in_words
 from mdm_tune.sampling.external import load_external
-from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, parse_schedule
 
-__all__ = ["Run", "build", "check_baselines", "opened"]
+__all__ = ["Run", "build", "check_baselines", "open_run"]
 
 
 LAW_TOKENS = 2**27  # one GiB, and as much again for what is hidden of them
@@ -56,7 +56,7 @@ class Run:
     """
 
     config: Config
-    model: Loaded
+    model: LoadedModel
     evaluator: Evaluator
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     code: str | None = None
@@ -86,7 +86,7 @@ class Run:
 
 
 @contextmanager
-def opened(
+def open_run(
     config: Config,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
@@ -104,7 +104,7 @@ def opened(
     if isinstance(devices, RayDevices):
         replicated, free = None, None
     else:
-        replicated, free = placed(config.model, devices, allow)
+        replicated, free = place_replicas(config.model, devices, allow)
     if replicated is not None and len(replicated) == 1:
         run = build(config, allow, replicated[0], free)
         _check_law(run, replicated)
@@ -167,7 +167,7 @@ def build(
     free: see ``load_model``.
     """
     model = load_model(config.model, device, allow, free)
-    if model.clock is not None and (moment := RunFolder(config.output).kept_moment()) is not None:
+    if model.clock is not None and (moment := RunFolder(config.output).read_moment()) is not None:
         model.clock.now = moment  # so that a run that goes on has the prompts that it began with
     benchmark = None
     if isinstance(config.dataset, BenchmarkConfig):
@@ -186,7 +186,7 @@ def build(
         metric=metric,
         dataset=dataset,
         block_lengths=lengths,
-        fill_with=PoolFiller(Here(denoiser, device)),
+        fill_with=PoolFiller(LocalPool(denoiser, device)),
     )
     return Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
 
@@ -206,7 +206,7 @@ def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int | None
     return tuple(None if size == length else size for size in sizes or (length,))
 
 
-def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) -> Dataset | None:
+def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | None) -> Dataset | None:
     """The three splits, or None where the config has no data set; benchmark: the one that the config names."""
     chosen = config.dataset
     if chosen is None:
@@ -244,7 +244,7 @@ def build_dataset(config: Config, model: Loaded, benchmark: Benchmark | None) ->
 
 def build_metrics(
     config: Config,
-    model: Loaded,
+    model: LoadedModel,
     dataset: Dataset | None,
     benchmark: Benchmark | None,
     allow: Permissions,
@@ -271,7 +271,7 @@ def build_metrics(
     law = law_of(model)
     assert law is not None
     if name == "order_kl":
-        return quality.order_kl(law, block_lengths), reported
+        return quality.order_kl_metric(law, block_lengths), reported
     assert name in ("kl", "tv")
     return quality.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
 
@@ -307,7 +307,7 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
 def check_baselines(run: Run, budgets: Sequence[int]) -> None:
     """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
     for steps, size in product(budgets, run.evaluator.block_lengths):
-        evaluator = run.evaluator.at(size)
+        evaluator = run.evaluator.in_blocks(size)
         evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
         for name in run.config.search.baselines:
             try:

@@ -50,7 +50,7 @@ class RunFolder:
         """Where the profile measured on a split is kept. mark: tells it from those in other blocks."""
         return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{mark}.json"
 
-    def kept_moment(self) -> datetime | None:
+    def read_moment(self) -> datetime | None:
         """The time that the prompts of this run were rendered at, where a chat template asked for it."""
         if not self.has(self.moment):
             return None
@@ -62,7 +62,7 @@ class RunFolder:
                 "and start again with --overwrite"
             ) from None
 
-    def keep_moment(self, clock: Clock | None) -> None:
+    def write_moment(self, clock: Clock | None) -> None:
         """Keep the time of a clock that a chat template has asked; a time that is kept already stays."""
         if clock is not None and clock.asked and not self.has(self.moment):
             self.write_json(self.moment.name, {"now": clock.now.isoformat()})

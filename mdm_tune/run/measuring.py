@@ -24,7 +24,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.schedules.profile import Profile, visible_of
 from mdm_tune.schedules.profile_intervals import Groups, standard_errors
 
-__all__ = ["Adaptive", "PointMeasured", "measure"]
+__all__ = ["PointMeasured", "UntilPrecise", "measure_profile"]
 
 Floats = NDArray[np.float64]
 AT_A_TIME = 4  # points that the adaptive mode adds before it looks again
@@ -32,7 +32,7 @@ SAME = 1e-9  # nats: predictions this close in every example are one prediction
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class UntilPrecise:
     """Measure until the price of the best schedule is known to ``tolerance``, relative to that price.
 
     best: from a profile the weights (length,) of the best schedule for each budget, as ``pricing`` counts them.
@@ -53,7 +53,7 @@ class PointMeasured:
     denoiser_rows: int
 
 
-def measure(
+def measure_profile(
     denoiser: Denoiser,
     start: Tensor,
     originals: Tensor,
@@ -65,7 +65,7 @@ def measure(
     block_length: int | None = None,
     end_tokens: Sequence[int] = (),
     batch: int = 128,
-    adaptive: Adaptive | None = None,
+    adaptive: UntilPrecise | None = None,
     notify: Callable[[PointMeasured], None] = lambda event: None,
     ask: Ask | None = None,
     groups: Groups | None = None,
@@ -99,7 +99,7 @@ def measure(
         raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
     if points < 2:
         raise InputError(f"profile.points must be at least 2, the two ends of the curve, got {points}; give more")
-    ruler = _Ruler(denoiser, start, originals, seeds, length, block_length, end_tokens, batch, notify, ask)
+    ruler = _Measurement(denoiser, start, originals, seeds, length, block_length, end_tokens, batch, notify, ask)
     ruler.begin(examples, middle=points > 2)
     while len(ruler.points) < points and (places := ruler.widest()):
         ruler.add(places[: points - len(ruler.points)])
@@ -109,7 +109,7 @@ def measure(
     return ruler.profile(time.monotonic() - began, reached if known else None)
 
 
-def _refine(ruler: _Ruler, adaptive: Adaptive) -> float:
+def _refine(ruler: _Measurement, adaptive: UntilPrecise) -> float:
     """Add points and examples until the tolerance is met or both are used up; returns what was reached."""
     while True:
         profile = ruler.profile(0.0, None)
@@ -142,7 +142,7 @@ def _reach(profile: Profile, weights: Floats, found: Estimate) -> float:
     return float(stdtrit(max(1, (found.count or 2) - 1), 0.975)) * error
 
 
-class _Ruler:
+class _Measurement:
     """What has been measured so far at ``points``: losses and entropies (2, examples) of the first rows."""
 
     def __init__(

@@ -21,7 +21,7 @@ from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Linear
 
-__all__ = ["MODEL", "REFERENCE", "answer_records", "answered", "file_digits", "retold"]
+__all__ = ["MODEL", "REFERENCE", "answer_records", "answered", "file_digits", "reencoded"]
 
 REFERENCE, MODEL = "reference", "model"
 Record = dict[str, Any]
@@ -80,7 +80,7 @@ def file_digits(source: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _AnswerLine:
     """One line of a file: an answer's text and, where the same tokenizer wrote it, its tokens."""
 
     place: str
@@ -89,7 +89,7 @@ class _Told:
     foreign: bool  # whether it has tokens of another tokenizer
 
 
-def _told(run: Run, path: Path) -> dict[str, _Told]:
+def _told(run: Run, path: Path) -> dict[str, _AnswerLine]:
     """The answers of a file by the id of their example; raises InputError for a line without id or answer."""
     source, own, found = jsonl_source(path), _tokenizer(run), {}
     most, mask = run.evaluator.denoiser.vocab_size, run.evaluator.denoiser.mask_id
@@ -103,7 +103,7 @@ def _told(run: Run, path: Path) -> dict[str, _Told]:
                 f"{place}: tokens must be a list of ids of the model, got {shown(tokens)}; remove tokens from the line"
             )
         kept = tuple(tokens) if same and isinstance(tokens, list) else None
-        found[str(record["id"])] = _Told(
+        found[str(record["id"])] = _AnswerLine(
             place=place, text=record["answer"], tokens=kept, foreign=tokens is not None and not same
         )
     return found
@@ -128,7 +128,7 @@ def _from_file(run: Run, split: Split, path: Path) -> Split:
     return replace(split, originals=originals)
 
 
-def _tokens(run: Run, told: _Told, size: int, name: str) -> list[int]:
+def _tokens(run: Run, told: _AnswerLine, size: int, name: str) -> list[int]:
     """What belongs into ``size`` positions: the tokens that the file holds, else those of its text."""
     assert run.dataset is not None  # it has splits
     codec = run.dataset.codec
@@ -150,7 +150,7 @@ def _tokens(run: Run, told: _Told, size: int, name: str) -> list[int]:
     return answer
 
 
-def retold(run: Run, use: Use) -> str | None:
+def reencoded(run: Run, use: Use) -> str | None:
     """What to know of a file of answers whose tokens cannot be used; None where they are, or where there are none."""
     source = run.config.profile.answers
     if source in (REFERENCE, MODEL) or run.dataset is None:

@@ -14,7 +14,7 @@ from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.profile_answers import MODEL, file_digits
 from mdm_tune.schedules.profile import Profile
 
-__all__ = ["kept_profile", "profile_key"]
+__all__ = ["profile_key", "stored_profile"]
 
 FORMAT = "mdm-tune-profile-2"
 
@@ -42,7 +42,7 @@ def profile_key(run: Run, use: Use, budgets: Sequence[int], examples: int) -> di
     }
 
 
-def kept_profile(folder: RunFolder, file: Path, key: dict[str, Any]) -> tuple[Profile | None, list[str]]:
+def stored_profile(folder: RunFolder, file: Path, key: dict[str, Any]) -> tuple[Profile | None, list[str]]:
     """The folder's profile, if it was made from the same model, data and settings; else in what it differs."""
     try:
         record = folder.read(file)

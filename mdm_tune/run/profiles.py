@@ -28,9 +28,9 @@ from mdm_tune.evaluation.profile_choice import (
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
 from mdm_tune.run.profile_answers import MODEL, answer_records, answered
-from mdm_tune.run.profile_store import kept_profile, profile_key
+from mdm_tune.run.profile_store import profile_key, stored_profile
 from mdm_tune.sampling.pieces import predict
 from mdm_tune.schedules.blocks import Share, Shares
 from mdm_tune.schedules.curves import Beta, Linear, Schedule
@@ -99,7 +99,7 @@ class Profiles:
     def profile(self) -> Profile:
         """Exact, kept or measured on the tune split.
 
-        Raises InputError where there are neither examples nor a law small enough to compute it, and as ``measure``.
+        Raises InputError where there are no examples and no law small enough to compute it, and as ``measure_profile``.
         """
         return self._taken("tune")
 
@@ -118,13 +118,13 @@ class Profiles:
         file = self.folder.profile(use, self.mark)
         key = profile_key(self.run, use, self.budgets, example_count(self.run))
         if self.folder.has(file):
-            kept, changed = kept_profile(self.folder, file, key)
+            kept, changed = stored_profile(self.folder, file, key)
             self.reused = self.reused or (use == "tune" and kept is not None)
             if kept is not None:
                 return kept
             self.replaced = changed
         self.folder.open()  # refuses a folder that cannot be written before anything is paid for
-        self.folder.keep_moment(self.run.model.clock)
+        self.folder.write_moment(self.run.model.clock)
         found = Profile.from_record(self.keep(f"profile {use}", lambda: self._measured(use).to_record()))
         self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
         return found
@@ -138,7 +138,7 @@ class Profiles:
         split, drawing = answered(self.run, used, settings.answers, self.keep)
         if settings.answers == MODEL:
             self.folder.write_lines(f"answers-{use}{self.mark}.jsonl", answer_records(self.run, split))
-        found = measure(
+        found = measure_profile(
             evaluator.denoiser,
             split.start,
             split.originals,
@@ -149,7 +149,7 @@ class Profiles:
             block_length=evaluator.sampler.block_length,
             end_tokens=self.run.model.codec.end_tokens,
             batch=evaluator.sampler.section.batch,
-            adaptive=None if tolerance is None else Adaptive(tolerance, self._weights_of_best),
+            adaptive=None if tolerance is None else UntilPrecise(tolerance, self._weights_of_best),
             notify=self.notify,
             ask=partial(predict, self.run.evaluator.pool),
             groups=getattr(split, "shared", None),
@@ -325,7 +325,7 @@ def profiles_of(
     """
     found = {}
     for size in run.evaluator.block_lengths:
-        here = replace(run, evaluator=run.evaluator.at(size))
+        here = replace(run, evaluator=run.evaluator.in_blocks(size))
         found[size] = Profiles(here, folder, notify, budgets, keep)
     shares = {size: each.steps_of_blocks for size, each in found.items() if each.shares_steps}
     return _sharing(run, shares) if shares else run, found

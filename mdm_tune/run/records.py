@@ -10,7 +10,7 @@ from typing import Any
 
 from mdm_tune.core.intervals import estimate_record, finite, interval_record
 from mdm_tune.core.statistics import CONFIDENCE, estimate
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores, difference
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores, paired_difference
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder, versions
@@ -19,7 +19,7 @@ from mdm_tune.search.claims import Gain
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.frontier import Frontier, Pair, frontier_of
 from mdm_tune.search.power import Detectable
-from mdm_tune.search.space import Reach
+from mdm_tune.search.space import BudgetOutlook
 
 __all__ = [
     "Record",
@@ -27,8 +27,8 @@ __all__ = [
     "cost_record",
     "detectable_record",
     "frontier_record",
+    "outlook_record",
     "plan_record",
-    "reach_record",
     "row_record",
     "schedule_file_record",
     "schedule_record",
@@ -131,7 +131,7 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
             "independent": d.count,
         }
         for a, b in pairs
-        for d in (difference(a, b),)
+        for d in (paired_difference(a, b),)
     ]
 
 
@@ -198,7 +198,7 @@ def plan_record(setting: Setting) -> Record:
     }
 
 
-def reach_record(reach: Reach, length: int) -> Record:
+def outlook_record(reach: BudgetOutlook, length: int) -> Record:
     """One budget in one kind of blocks, before its search."""
     shares = reach.steps_of_blocks
     return {

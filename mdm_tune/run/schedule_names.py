@@ -16,7 +16,7 @@ from mdm_tune.schedules.adaptive_names import FORMS, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, is_named, parse_schedule
 from mdm_tune.schedules.schedule_file import ScheduleBudget, check_names, load_schedule
 
-__all__ = ["is_file", "own_steps", "settings_of"]
+__all__ = ["names_a_file", "own_steps", "settings_of"]
 
 Optimum = Callable[[int | None, int], Schedule]  # of a block length and a number of steps
 
@@ -43,7 +43,7 @@ def settings_of(
             yield from _settings(evaluator, name, budget, optimum)
     for name in names:
         has = own_steps(name)
-        if has is not None and not is_file(name):  # counts for another length fit no budget: say that first
+        if has is not None and not names_a_file(name):  # counts for another length fit no budget: say that first
             list(_settings(evaluator, name, has[0], None))
         if has is not None and not set(has) & set(steps):
             raise InputError(
@@ -54,7 +54,7 @@ def settings_of(
 
 def own_steps(name: str) -> list[int] | None:
     """The budgets that a schedule brings along; None where it is a curve and takes any."""
-    if is_file(name):
+    if names_a_file(name):
         return sorted(load_schedule(name).budgets)
     if name.strip() == OPTIMUM:
         return None
@@ -62,7 +62,7 @@ def own_steps(name: str) -> list[int] | None:
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
 
 
-def is_file(name: str) -> bool:
+def names_a_file(name: str) -> bool:
     """Whether the name of a schedule means a schedule file, or a run folder that holds one.
 
     A name that a schedule has is never a folder's: ``./linear`` is how to give a folder of that name.
@@ -95,7 +95,7 @@ def _parsed(name: str) -> Schedule:
 
 
 def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | None) -> Iterator[Setting]:
-    if is_file(name):
+    if names_a_file(name):
         yield from _of_file(evaluator, name, steps)
         return
     for size in evaluator.block_lengths:
@@ -103,7 +103,7 @@ def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | No
         schedule = optimum(size, steps) if best and optimum is not None else _parsed(name)
         if isinstance(schedule, Counts) and not best and len(schedule.counts) != steps:
             return
-        yield evaluator.at(size).setting(schedule, steps, name)
+        yield evaluator.in_blocks(size).setting(schedule, steps, name)
 
 
 def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:

@@ -11,7 +11,7 @@ from mdm_tune.datasets.splits import Use
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.budget import PILOT, reference_of
-from mdm_tune.search.events import Comparing
+from mdm_tune.search.events import Comparison
 from mdm_tune.search.power import Detectable
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START
@@ -97,7 +97,7 @@ class Timetable:
 
     def warning(self, place: int, event: object) -> str | None:
         """Once: that the confirmations from this budget on will not end in time; asked at every event of its search."""
-        compares = isinstance(event, Comparing) and event.use == "choose" and event.done == 0
+        compares = isinstance(event, Comparison) and event.use == "choose" and event.done == 0
         if self.timeout is None or self.told or not (compares or isinstance(event, Detectable)):
             return None
         rows = self._rows(place, reference=place == 0 and not compares)  # it is drawn right before

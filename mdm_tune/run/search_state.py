@@ -13,8 +13,8 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown_path
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.search.driver import (
-    Named,
-    State,
+    DriverState,
+    SearchName,
     begin_anew,
     driving,
     holds_run,
@@ -22,18 +22,18 @@ from mdm_tune.search.driver import (
     refuse_second_in,
     remove_run,
 )
-from mdm_tune.search.ledger import Ledger, check
+from mdm_tune.search.ledger import Ledger, check_ledger_name
 from mdm_tune.search.storage import Storage, open_storage, storage_errors
 
-__all__ = ["Place", "place_of"]
+__all__ = ["SearchState", "search_state_of"]
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchState:
     """storage: open, and its address; None for the journal of the folder."""
 
     folder: RunFolder
-    search: Named
+    search: SearchName
     storage: Storage | None = None
     address: str | None = None
 
@@ -60,7 +60,7 @@ class Place:
     @contextmanager
     def driven(
         self, *, resume: bool, overwrite: bool, take_over: bool, notify: Callable[[str], None]
-    ) -> Iterator[State]:
+    ) -> Iterator[DriverState]:
         """Drive the search for the time of the block, with nothing of it left where it is to be overwritten.
 
         Raises InputError where another process drives it, where a storage that others use too holds a run of this name
@@ -78,7 +78,7 @@ class Place:
                 yield state
 
     @contextmanager
-    def _claimed(self, overwrite: bool, take_over: bool, notify: Callable[[str], None]) -> Iterator[State]:
+    def _claimed(self, overwrite: bool, take_over: bool, notify: Callable[[str], None]) -> Iterator[DriverState]:
         journal, claim = self.folder.journal, None
         if self.storage is not None:
             storage = self.storage
@@ -87,7 +87,7 @@ class Place:
                 claim = begin_anew(journal, self.search, take_over=take_over)
             storage = open_storage(journal, notify)
         if not overwrite:
-            check(storage, self.search.run)  # what is damaged is refused before anything is written
+            check_ledger_name(storage, self.search.run)  # what is damaged is refused before anything is written
         with driving(storage, self.search, take_over=take_over, claim=claim) as state:
             if overwrite:
                 remove_run(storage, self.search.run)
@@ -95,16 +95,16 @@ class Place:
             yield state
 
 
-def place_of(config: Config) -> Place:
+def search_state_of(config: Config) -> SearchState:
     """The place of a config's search, with its storage open; raises InputError where that cannot be used."""
     folder, address = RunFolder(config.output), config.search.storage
     if address is None:
-        return Place(folder, _of_folder(folder))
+        return SearchState(folder, _of_folder(folder))
     name = config.search.name or Path(config.output).absolute().name
-    named = Named(name, f"the search {name} of search.storage", "another search.name")
-    return Place(folder=folder, search=named, storage=open_storage(address), address=address)
+    named = SearchName(name, f"the search {name} of search.storage", "another search.name")
+    return SearchState(folder=folder, search=named, storage=open_storage(address), address=address)
 
 
-def _of_folder(folder: RunFolder) -> Named:
+def _of_folder(folder: RunFolder) -> SearchName:
     """A folder's own journal holds one run, wherever the folder is moved."""
-    return Named("search", f"the search in {shown_path(folder.path)}", "another --output")
+    return SearchName("search", f"the search in {shown_path(folder.path)}", "another --output")

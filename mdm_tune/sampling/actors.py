@@ -16,13 +16,13 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.version import package_versions
 
-__all__ = ["Actor", "Failed", "Make"]
+__all__ = ["Actor", "FailedTask", "Make"]
 
 Make = Callable[[str], Denoiser]
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedTask:
     """An answer that is an error."""
 
     error: Exception
@@ -39,7 +39,7 @@ class Actor:
         """The node that it runs on; answered as soon as there is room for it."""
         return _node()
 
-    def ready(self) -> tuple[int, int] | Failed:
+    def ready(self) -> tuple[int, int] | FailedTask:
         """Vocabulary size and mask id, once the denoiser is built."""
         try:
             self._check_versions()
@@ -50,20 +50,20 @@ class Actor:
                     torch.cuda.set_device(self.device)  # kernels of others run on the current device
                 self.denoiser = self.make(self.device)
         except Exception as error:  # the driver has built the same before
-            return Failed(_portable(error, self.name))
+            return FailedTask(_portable(error, self.name))
         return self.denoiser.vocab_size, self.denoiser.mask_id
 
     def run(self, task: Task) -> Any:
         """The answer to a task, or the error that it raised."""
         if self.denoiser is None:  # started again while nothing was asked of it, so that nobody saw that it had died
             built = self.ready()
-            if isinstance(built, Failed):
+            if isinstance(built, FailedTask):
                 return built
         assert self.denoiser is not None
         try:
             return task(self.denoiser, self.device)
         except Exception as error:
-            return Failed(_portable(error, self.name))
+            return FailedTask(_portable(error, self.name))
 
     def _check_versions(self) -> None:
         here = package_versions("transformers")

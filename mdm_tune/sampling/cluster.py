@@ -23,7 +23,7 @@ from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.messages import cut, shown, system_reason
 from mdm_tune.core.scratch import locked_folder, remove_dead
 from mdm_tune.sampling import ray_cleanup
-from mdm_tune.sampling.cluster_health import told_if_ended
+from mdm_tune.sampling.cluster_health import message_if_ended
 
 __all__ = ["Resources", "connected", "require_ray", "started"]
 
@@ -174,7 +174,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[Resources]:
     try:
         with _environment(OF_DRIVER | with_token):
             _forget_authentication()
-            with told_if_ended(lost), _own_signals(), _hushed(said):
+            with message_if_ended(lost), _own_signals(), _hushed(said):
                 ray.init(address=where, **_silence())
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 
 from mdm_tune.core.errors import RunError
 
-__all__ = ["REMEDY", "Patience", "Watch", "told_if_ended"]
+__all__ = ["REMEDY", "ClusterWatch", "ReplicaWait", "message_if_ended"]
 
 LOOK = 2.0  # seconds between two looks
 PATIENCE = 20.0  # seconds without an answer after which the head is taken to be dead; some are started again
@@ -19,7 +19,7 @@ UNSAID = 10.0  # seconds before it is said that a cluster is waited for; its pro
 REMEDY = "what was finished is kept: start a cluster, and go on with --resume"
 
 
-class Watch:
+class ClusterWatch:
     """Looks now and then, since Ray ends a process without a word of use once the head has been away for long."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Watch:
         return False
 
 
-class Patience:
+class ReplicaWait:
     """How long there have been no replicas. limit: seconds of it. say: is given a sentence once for each such time."""
 
     def __init__(self, limit: float, say: Callable[[str], None] | None) -> None:
@@ -85,7 +85,7 @@ def _answers(address: str) -> bool:
 
 
 @contextmanager
-def told_if_ended(text: str) -> Iterator[None]:
+def message_if_ended(text: str) -> Iterator[None]:
     """Have a text written on stderr where this process is ended inside the block: Ray does that without a message.
 
     Another process waits for the end of the block or of this process, whichever comes first.

@@ -22,7 +22,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
 
-__all__ = ["External", "Generated", "load_external"]
+__all__ = ["ExternalSampler", "Generated", "load_external"]
 
 FIELDS = ("tokens", "nfe", "denoiser_rows")
 MOST = 2**53  # of a count: what floating point still tells from its neighbours
@@ -42,7 +42,7 @@ class Generated:
     denoiser_rows: int | None = None
 
 
-class External:
+class ExternalSampler:
     """Somebody else's code as an ``unmask`` of the shape of ``sampling.unmask``.
 
     generate(prompts, counts, seeds, **options) fills one batch of rows and returns a ``Generated``:
@@ -219,13 +219,13 @@ def load_external(
     trust_code: bool,
     options: Mapping[str, Any] | None = None,
     device: str = "cpu",
-) -> External:
+) -> ExternalSampler:
     """The code that ``FILE.py:NAME`` names, to fill the rows of a denoiser; options: what else it is called with.
 
     Raises InputError without ``trust_code``, where the code cannot be loaded, and where it does not take its arguments.
     """
     generate = load_target(target, trust_code, "sampler.target")
-    external = External(generate, denoiser, target, options or {}, device)
+    external = ExternalSampler(generate, denoiser, target, options or {}, device)
     try:
         inspect.signature(generate).bind(None, None, None, **external.options)
     except ValueError:  # of code that is not Python

@@ -23,7 +23,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 
-__all__ = ["Call", "Here", "Pool", "Task", "answers_of", "fill", "filling", "predict"]
+__all__ = ["Call", "LocalPool", "Pool", "Task", "answers_of", "fill_rows", "filling", "predict"]
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalPool:
     """This process with one denoiser on one device."""
 
     denoiser: Denoiser
@@ -141,7 +141,7 @@ def filling(
     return Call(tasks, partial(_joined, reference=reference is not None))
 
 
-def fill(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
+def fill_rows(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
     """The result of ``filling`` with the same parameters. Tensors of the result are on the CPU."""
     return next(answers_of(pool, [filling(pool, tokens, plan, **options)]))
 

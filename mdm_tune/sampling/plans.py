@@ -20,13 +20,13 @@ __all__ = [
     "AdaptivePlan",
     "CountPlan",
     "EntropyBoundPlan",
-    "Pace",
     "Plan",
     "QuotaPlan",
     "RevealPlan",
+    "StepRule",
     "ThresholdPlan",
     "check_plan",
-    "pace_of",
+    "step_rule_of",
 ]
 
 ROUNDING = 1e-9  # a sum of entropies this close to its bound keeps to it
@@ -95,7 +95,7 @@ AdaptivePlan = ThresholdPlan | EntropyBoundPlan | QuotaPlan
 Plan = CountPlan | RevealPlan | AdaptivePlan
 
 
-class Pace(Protocol):
+class StepRule(Protocol):
     """A plan at work on rows of one call: which positions to predict, and which of them to reveal."""
 
     def wanted(self, hidden: Tensor) -> Tensor | None:
@@ -107,7 +107,7 @@ class Pace(Protocol):
         ...
 
 
-def pace_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Pace:
+def step_rule_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> StepRule:
     """The pace of a plan that ``check_plan`` has passed.
 
     hidden (rows, length): the positions to fill. once (rows, length): one uniform per position, which gives random
@@ -115,8 +115,8 @@ def pace_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None,
     """
     if isinstance(plan, CountPlan | RevealPlan):
         ranked = isinstance(plan, CountPlan) and drawing.order != "random"
-        return _Fixed(_steps(plan, hidden, blocks, once), None if ranked else once)
-    return _Adaptive(plan, drawing.order, blocks, hidden)
+        return _FixedRule(_steps(plan, hidden, blocks, once), None if ranked else once)
+    return _AdaptiveRule(plan, drawing.order, blocks, hidden)
 
 
 def _steps(
@@ -138,7 +138,7 @@ def _steps(
             yield inside, counts[:, block, step]
 
 
-class _Fixed:
+class _FixedRule:
     """Numbers that are known in advance.
 
     once: the order of the positions where that is known too, so that only what a step reveals is predicted; None where
@@ -162,7 +162,7 @@ class _Fixed:
         return wanted if self.once is not None else top(scores, wanted, self.count)
 
 
-class _Adaptive:
+class _AdaptiveRule:
     """Each row in its own lowest block that is not full, until none is left."""
 
     def __init__(self, plan: AdaptivePlan, order: Order, blocks: Tensor | None, hidden: Tensor) -> None:

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-__all__ = ["ahead"]
+__all__ = ["prefetched"]
 
 T = TypeVar("T")
 LOOK = 0.1  # seconds between two looks at whether anybody still waits
 END = object()
 
 
-def ahead(source: Generator[T, None, None], room: int) -> Generator[T, None, None]:
+def prefetched(source: Generator[T, None, None], room: int) -> Generator[T, None, None]:
     """What the source gives, in its order; raises what it raises, once all before that was given.
 
     room: items that are kept at most until they are wanted. Where the iterator is closed, or an error ends its use, the

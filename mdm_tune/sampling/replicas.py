@@ -16,12 +16,12 @@ from mdm_tune.core.errors import InputError, MissingInput, RunError
 from mdm_tune.core.messages import cut, quantity
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.sampling.actors import Actor, Failed, Make
+from mdm_tune.sampling.actors import Actor, FailedTask, Make
 from mdm_tune.sampling.cluster import connected, require_ray, started
-from mdm_tune.sampling.cluster_health import REMEDY, Patience, Watch
+from mdm_tune.sampling.cluster_health import REMEDY, ClusterWatch, ReplicaWait
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
-from mdm_tune.sampling.prefetch import ahead
+from mdm_tune.sampling.prefetch import prefetched
 from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
@@ -60,7 +60,7 @@ class Replicas:
         self._replicas: list[_Replica] = []
         self._lock, self._open = threading.RLock(), WeakSet[Generator[Any, None, None]]()
         self._resource, self._looked = "CPU", 0.0
-        self._watch: Watch | None = None
+        self._watch: ClusterWatch | None = None
 
     @property
     def copies(self) -> int:
@@ -96,7 +96,7 @@ class Replicas:
                 threads = max(1, available_cpus() // len(self.devices))
                 for device in self.devices:
                     self._add(device, threads, num_cpus=1)
-            self._watch = Watch()
+            self._watch = ClusterWatch()
             self.wait_until_ready(1)
         except BaseException:
             self.stop()
@@ -139,7 +139,7 @@ class Replicas:
         example by a metric that takes long.
         """
         self._check_running()
-        found = ahead(self._dealt(tasks), WAITING * self.copies)
+        found = prefetched(self._dealt(tasks), WAITING * self.copies)
         self._open.add(found)
         return found
 
@@ -267,8 +267,8 @@ class Replicas:
                     "`ray status` whether the cluster is busy with other work, or run with fewer devices"
                 )
 
-    def _patience(self) -> Patience:
-        return Patience(PATIENCE, self.say if isinstance(self.devices, RayDevices) else None)
+    def _patience(self) -> ReplicaWait:
+        return ReplicaWait(PATIENCE, self.say if isinstance(self.devices, RayDevices) else None)
 
     def _wait(self) -> None:
         """Take the answers that have come, waiting for the first; raises RunError where the cluster is gone."""
@@ -327,7 +327,7 @@ class _Dealing:
 
     def has_more_than(self, count: int) -> bool:
         """Whether more tasks are to be given out; so many and one more are made for that."""
-        if len(self.answers) >= self._room or any(isinstance(answer, Failed) for answer in self.answers.values()):
+        if len(self.answers) >= self._room or any(isinstance(answer, FailedTask) for answer in self.answers.values()):
             return len(self.back) > count
         while not self._exhausted and len(self.back) + len(self._made) <= count:
             task = next(self._source, None)
@@ -361,7 +361,7 @@ class _Dealing:
         """The answers that come next in order and are there; raises the one that is an error."""
         while self._returned in self.answers:
             answer = self.answers.pop(self._returned)
-            if isinstance(answer, Failed):
+            if isinstance(answer, FailedTask):
                 raise answer.error
             self._returned += 1
             yield answer
@@ -433,7 +433,7 @@ class _Replica:
             self.building = self.actor.ready.remote()
             return
         if ref is self.building:
-            if isinstance(answer, Failed):
+            if isinstance(answer, FailedTask):
                 raise self._explained(answer.error)
             self.building, self.ready, self.denoiser, self.falls = None, True, answer, 0
             return

@@ -19,7 +19,7 @@ from mdm_tune.core.seeding import noise
 from mdm_tune.denoisers.asking import Asker, log_probabilities
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, scattered
-from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, pace_of
+from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
 
@@ -91,7 +91,7 @@ def unmask(
     )
     state = _State(denoiser, tokens, seeds, drawing, batch, reference, first_row)
     once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
-    pace = pace_of(plan, drawing, state.hidden, blocks, once)
+    pace = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
     while (wanted := pace.wanted(hidden := state.hidden)) is not None:
         state.predict(number, wanted)

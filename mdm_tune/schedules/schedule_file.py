@@ -70,7 +70,7 @@ def named(text: object) -> Schedule:
         raise ValueError(str(error)) from None
 
 
-def as_tuple(value: object) -> object:
+def list_as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -78,10 +78,10 @@ Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[Any, AfterValidator(named)]
-FromList = BeforeValidator(as_tuple)
+FromList = BeforeValidator(list_as_tuple)
 
 
-class Entry(BaseModel):
+class BudgetEntry(BaseModel):
     """What must be true of a budget, whatever else stands beside it."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
@@ -124,14 +124,14 @@ class Entry(BaseModel):
         return self
 
 
-class Document(BaseModel):
+class ScheduleDocument(BaseModel):
     """What must be true of a schedule file, whatever else it holds."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     format: Literal["mdm-tune-schedule-1"]
     length: Size
-    budgets: Annotated[tuple[Entry, ...], FromList, Field(min_length=1, max_length=BUDGETS)]
+    budgets: Annotated[tuple[BudgetEntry, ...], FromList, Field(min_length=1, max_length=BUDGETS)]
     sampler: dict[str, Any] | None = None
     fingerprints: dict[str, str] | None = None
 
@@ -168,7 +168,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
             "search wrote"
         )
     try:
-        read = Document.model_validate(record)
+        read = ScheduleDocument.model_validate(record)
     except ValidationError as error:
         problems = field_problems(error, {}, {}, {})
         lines = [line.removeprefix(": ") for _, line in problems if line]

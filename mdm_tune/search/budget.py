@@ -16,14 +16,14 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
-from mdm_tune.search.confirmation import Budget, Side, confirm
-from mdm_tune.search.events import Alike, BlocksBegun, Comparing, Event
-from mdm_tune.search.finalists import candidates_of, chosen_from
+from mdm_tune.search.confirmation import Budget, confirm
+from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event
+from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START, Guide
 from mdm_tune.search.stopping import ALIKE, first_look
-from mdm_tune.search.stored_scores import KeptScores, Wanted
+from mdm_tune.search.stored_scores import ScoreRequest, StoredScores
 from mdm_tune.search.tuning import tune
 
 __all__ = ["compared", "reference_of", "search_budget"]
@@ -34,7 +34,7 @@ REFERENCE_FACTOR = 4  # how many times the largest budget "many steps" are
 
 
 def search_budget(
-    scores: KeptScores,
+    scores: StoredScores,
     steps: int,
     search: SearchConfig,
     notify: Callable[[Event], None] = lambda event: None,
@@ -53,19 +53,21 @@ def search_budget(
     Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
     """
     evaluator = scores.evaluator
-    baselines = {size: _baselines(evaluator.at(size), steps, search, guides) for size in evaluator.block_lengths}
+    baselines = {size: _baselines(evaluator.in_blocks(size), steps, search, guides) for size in evaluator.block_lengths}
     claims, limit = max(1, len(budgets)), in_time(0)
     first, cost = _pilot(scores, steps, claims)
     for event in first:
         notify(event)
-    sides: list[Side] = []
+    sides: list[BlockSearch] = []
     for kind, (size, named) in enumerate(baselines.items()):
-        here, guide = evaluator.at(size), guides.get(size, Guide())
+        here, guide = evaluator.in_blocks(size), guides.get(size, Guide())
         if evaluator.several:
-            notify(BlocksBegun(size or evaluator.length))
+            notify(BlocksStarted(size or evaluator.length))
         ledger = scores.state.ledger(_study(here, steps), evaluator.metric.direction)
         tuned = tune(here, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
-        sides.append(Side(here, tuned.trials, named, guide.choose, tuned.ended))
+        sides.append(
+            BlockSearch(evaluator=here, trials=tuned.trials, baselines=named, choose=guide.choose, ended=tuned.ended)
+        )
 
     finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else search.finalists
     found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
@@ -73,11 +75,11 @@ def search_budget(
 
 
 def compared(
-    scores: KeptScores,
-    sides: Sequence[Side],
+    scores: StoredScores,
+    sides: Sequence[BlockSearch],
     steps: int,
     finalists: int,
-    notify: Callable[[Comparing], None] = lambda event: None,
+    notify: Callable[[Comparison], None] = lambda event: None,
     *,
     budgets: Sequence[int] = (),
     diversity_loss: float = 0.05,
@@ -91,7 +93,7 @@ def compared(
         return scores.score(
             wanted,
             use,
-            lambda setting, place: notify(Comparing(use=use, setting=setting, done=place, total=len(wanted))),
+            lambda setting, place: notify(Comparison(use=use, setting=setting, done=place, total=len(wanted))),
         )
 
     many = reference_of(scores.evaluator, budgets or (steps,))
@@ -103,12 +105,12 @@ def compared(
 
 
 def _prepare(
-    scores: KeptScores,
-    sides: Sequence[Side],
+    scores: StoredScores,
+    sides: Sequence[BlockSearch],
     steps: int,
     finalists: int,
     reference: tuple[Setting, int] | None,
-    notify: Callable[[Comparing], None],
+    notify: Callable[[Comparison], None],
 ) -> None:
     """Measure together all that ``confirm`` will ask for whoever wins, so that many devices have work.
 
@@ -116,16 +118,16 @@ def _prepare(
     """
     named, candidates = candidates_of(sides, steps, finalists)
     meeting = chosen_from(candidates) if sides[0].choose is None else []
-    first = [] if reference is None else [Wanted(reference[0], "report", reference[1])]
-    choose = [Wanted(each.setting, "choose") for each in meeting]
-    report = [Wanted(each.setting, "report") for each in named]
-    told: list[Comparing | None] = [None for _ in first]
+    first = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
+    choose = [ScoreRequest(each.setting, "choose") for each in meeting]
+    report = [ScoreRequest(each.setting, "report") for each in named]
+    told: list[Comparison | None] = [None for _ in first]
     told += [
-        Comparing(use="choose", setting=each.setting, done=place, total=len(choose))
+        Comparison(use="choose", setting=each.setting, done=place, total=len(choose))
         for place, each in enumerate(choose)
     ]
     told += [
-        Comparing(use="report", setting=each.setting, done=place, total=len(report) + 1)
+        Comparison(use="report", setting=each.setting, done=place, total=len(report) + 1)
         for place, each in enumerate(report)
     ]
 
@@ -152,7 +154,7 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
 
 
-def _pilot(kept_scores: KeptScores, steps: int, claims: int) -> tuple[list[Detectable | Alike], Cost]:
+def _pilot(kept_scores: StoredScores, steps: int, claims: int) -> tuple[list[Detectable | AllValuesEqual], Cost]:
     """What the report split can show, from linear and squared-sine on the first tune examples, and what that took.
 
     The trials of these two go on from there; so the values are kept, for a search that is resumed.
@@ -183,10 +185,10 @@ def _pilot(kept_scores: KeptScores, steps: int, claims: int) -> tuple[list[Detec
     seen = np.concatenate(kept["values"])
     report = evaluator.split("report")
     found = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids))
-    told: list[Detectable | Alike] = [] if found is None else [found]
+    told: list[Detectable | AllValuesEqual] = [] if found is None else [found]
     if np.ptp(seen) == 0 and not isinstance(evaluator.metric, ExactMetric):
         what = f"Each of the {len(seen) // 2} pilot examples scores {seen[0]:g} with linear and with squared-sine."
-        told.append(Alike(f"{what} {first_look(evaluator.metric, float(seen[0]))}"))
+        told.append(AllValuesEqual(f"{what} {first_look(evaluator.metric, float(seen[0]))}"))
     return told, Cost(rows, tokens, seconds)
 
 

@@ -20,7 +20,7 @@ from mdm_tune.core.statistics import (
     lower_bounds,
     welch,
 )
-from mdm_tune.evaluation.evaluator import Scores, difference
+from mdm_tune.evaluation.evaluator import Scores, paired_difference
 from mdm_tune.metrics.quality import Direction
 
 __all__ = [
@@ -87,7 +87,7 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     (``differing_of``); exact values need only be better.
     """
     better, worse = (scores, baseline) if direction == "maximize" else (baseline, scores)
-    found, familywise = difference(better, worse), difference(better, worse, corrected(claims)).ci
+    found, familywise = paired_difference(better, worse), paired_difference(better, worse, corrected(claims)).ci
     if better.values is None or worse.values is None:
         return Gain(value=found.value, ci=None, familywise=None, differing=None, shown=found.value > ROUNDING)
     differing, needed = differing_of(better.values - worse.values, better.groups)
@@ -161,7 +161,10 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
         return NoWorse(difference=more, bound=None, margin=margin, holds=False)
     differing, needed = differing_of(gains, scores.groups)
     return NoWorse(
-        difference=more, bound=found[0] - margin, margin=margin, holds=found[0] > ROUNDING and differing >= needed
+        difference=more,
+        bound=found[0] - margin,
+        margin=margin,
+        holds=found[0] > ROUNDING and differing >= needed,
     )
 
 

@@ -12,7 +12,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import Direction, ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
-from mdm_tune.search.finalists import Side, Trial, candidates_of, chosen_from, winner_of
+from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, winner_of
 from mdm_tune.search.power import detectable
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "NOTHING",
     "Budget",
     "Loser",
-    "Side",
     "Trial",
     "confirm",
 ]
@@ -110,7 +109,7 @@ class Budget:
 
 
 def confirm(
-    sides: Sequence[Side],
+    sides: Sequence[BlockSearch],
     steps: int,
     finalists: int,
     score: Score,
@@ -178,7 +177,7 @@ def confirm(
     )
 
 
-def _alike(winner: Setting, schedule: Schedule, sides: Sequence[Side]) -> tuple[str, ...]:
+def _alike(winner: Setting, schedule: Schedule, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
     """The other schedules, baselines and trials, whose plan is the winner's: of those the named one is reported."""
     found = set()
     for side in sides:
@@ -207,7 +206,7 @@ def _returned(
     return winner, best
 
 
-def _ended(sides: Sequence[Side]) -> str | None:
+def _ended(sides: Sequence[BlockSearch]) -> str | None:
     """Why trials ended, of each kind of blocks where the reasons differ."""
     reasons = {side.ended for side in sides}
     if len(reasons) == 1:

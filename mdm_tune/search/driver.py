@@ -28,8 +28,8 @@ from mdm_tune.search.ledger import Ledger, study_of
 
 __all__ = [
     "Driver",
-    "Named",
-    "State",
+    "DriverState",
+    "SearchName",
     "begin_anew",
     "driving",
     "holds_run",
@@ -100,7 +100,7 @@ class Driver:
 
 
 @dataclass(frozen=True)
-class Named:
+class SearchName:
     """How a search is called. run: in its storage. what: in a message. other: what to give for another search."""
 
     run: str
@@ -108,12 +108,12 @@ class Named:
     other: str
 
     @classmethod
-    def plain(cls, run: str) -> Named:
+    def plain(cls, run: str) -> SearchName:
         return cls(run, f"the search {run}", "another name")
 
 
 @dataclass(frozen=True)
-class _Claim:
+class _Ownership:
     """driver: None where the record of it cannot be read."""
 
     id: str
@@ -129,14 +129,14 @@ class _Claim:
         return self.id in _at_work if runs and self.driver is not None and self.driver.pid == os.getpid() else runs
 
 
-class State:
+class DriverState:
     """The storage of one run, as its driver sees it.
 
     Every write is made as the driver that this state was opened for: after another process has taken the search over,
     writing raises RunError, and nothing is changed.
     """
 
-    def __init__(self, storage: BaseStorage, search: Named, claim: str) -> None:
+    def __init__(self, storage: BaseStorage, search: SearchName, claim: str) -> None:
         self.storage, self._search, self._claim = storage, search, claim
         self.made = self.ledger("made")
 
@@ -159,20 +159,20 @@ class State:
             )
 
 
-def refuse_second(storage: BaseStorage, search: Named, *, take_over: bool = False) -> None:
+def refuse_second(storage: BaseStorage, search: SearchName, *, take_over: bool = False) -> None:
     """Raise InputError where another process drives a search; nothing is written."""
     _refuse(_latest(_events(storage, search.run), search.run)[1], search, take_over)
 
 
-def refuse_second_in(journal: Path, search: Named, *, take_over: bool = False) -> None:
+def refuse_second_in(journal: Path, search: SearchName, *, take_over: bool = False) -> None:
     """``refuse_second`` for a journal that need not be whole, and that is neither opened nor repaired for that."""
     _refuse(_latest(created(journal, STUDY), search.run)[1], search, take_over)
 
 
 @contextmanager
 def driving(
-    storage: BaseStorage, search: Named, *, take_over: bool = False, claim: str | None = None
-) -> Iterator[State]:
+    storage: BaseStorage, search: SearchName, *, take_over: bool = False, claim: str | None = None
+) -> Iterator[DriverState]:
     """Drive a search for the time of the block.
 
     take_over: also where a driver of which nothing can be seen from here, as on another machine, has not left. claim:
@@ -185,7 +185,7 @@ def driving(
     try:
         if claim is None:
             _take(storage, search, mine, take_over)
-        yield State(storage, search, mine)
+        yield DriverState(storage, search, mine)
     finally:
         with suppress(Exception):  # the next driver will see that this process has ended
             if _latest(_events(storage, search.run), search.run)[0] == mine:
@@ -193,7 +193,7 @@ def driving(
         _at_work.discard(mine)
 
 
-def begin_anew(journal: Path, search: Named, *, take_over: bool = False) -> str:
+def begin_anew(journal: Path, search: SearchName, *, take_over: bool = False) -> str:
     """Put an empty journal that this process drives in the place of one, damaged or not; the claim for ``driving``.
 
     Raises InputError where another process drives the search in that one, and then leaves it as it is.
@@ -218,7 +218,7 @@ def remove_run(storage: BaseStorage, run: str) -> None:
             storage.delete_study(study._study_id)
 
 
-def _take(storage: BaseStorage, search: Named, mine: str, take_over: bool) -> None:
+def _take(storage: BaseStorage, search: SearchName, mine: str, take_over: bool) -> None:
     latest, holder = _latest(_events(storage, search.run), search.run)
     _refuse(holder, search, take_over)
     _write(storage, search.run, _record(mine, latest))
@@ -231,7 +231,7 @@ def _take(storage: BaseStorage, search: Named, mine: str, take_over: bool) -> No
         )
 
 
-def _refuse(holder: _Claim | None, search: Named, take_over: bool) -> None:
+def _refuse(holder: _Ownership | None, search: SearchName, take_over: bool) -> None:
     lives = False if holder is None else holder.lives
     if lives:
         raise InputError(f"{search.what} is driven by {holder}; wait for it, end it, or give {search.other}")
@@ -259,15 +259,15 @@ def _events(storage: BaseStorage, run: str) -> Events:
     return [trial.user_attrs for trial in sorted(trials, key=lambda trial: trial.number)]
 
 
-def _latest(events: Events, run: str) -> tuple[str, _Claim | None]:
+def _latest(events: Events, run: str) -> tuple[str, _Ownership | None]:
     """The claim that counts now, "" before the first; and whose it is, None where that one has left."""
-    after, left = dict[str, _Claim](), set[str]()
+    after, left = dict[str, _Ownership](), set[str]()
     for event in events:
         if event.get(STUDY) != run:
             continue
         mine, before, gone = (event.get(key) for key in ("claim", "after", "left"))
         if isinstance(mine, str) and isinstance(before, str):
-            after.setdefault(before, _Claim(mine, Driver.read(event.get("driver"))))
+            after.setdefault(before, _Ownership(mine, Driver.read(event.get("driver"))))
         if isinstance(gone, str):
             left.add(gone)
     latest, holder = "", None

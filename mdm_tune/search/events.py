@@ -9,7 +9,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.power import Detectable
 
-__all__ = ["Alike", "BlocksBegun", "Comparing", "Event", "TrialDone"]
+__all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "TrialDone"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrialDone:
 
 
 @dataclass(frozen=True)
-class Comparing:
+class Comparison:
     """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
 
     use: Use
@@ -40,17 +40,17 @@ class Comparing:
 
 
 @dataclass(frozen=True)
-class BlocksBegun:
+class BlocksStarted:
     """The trials of a budget in one of several kinds of blocks begin or go on."""
 
     block_length: int
 
 
 @dataclass(frozen=True)
-class Alike:
+class AllValuesEqual:
     """The pilot's examples all have the same value. text: what to know."""
 
     text: str
 
 
-Event = TrialDone | Comparing | Detectable | BlocksBegun | Alike
+Event = TrialDone | Comparison | Detectable | BlocksStarted | AllValuesEqual

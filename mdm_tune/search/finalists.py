@@ -10,7 +10,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta, Schedule
 
-__all__ = ["Candidate", "Side", "Trial", "candidates_of", "chosen_from", "winner_of"]
+__all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "winner_of"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Side:
+class BlockSearch:
     """What a budget's search in one kind of blocks brings to the comparison.
 
     evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
@@ -52,7 +52,7 @@ class Candidate:
 
     schedule: Schedule
     setting: Setting
-    side: Side
+    side: BlockSearch
     name: str = ""
     tuned: float | None = None
 
@@ -80,7 +80,7 @@ def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], sign: i
     return max(places, key=lambda place: (on_choose(place), -place))
 
 
-def candidates_of(sides: Sequence[Side], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
+def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
     """The baselines of every side, and these with the best ``finalists`` trials.
 
     Baselines come first: where a finalist is no better than a schedule with a name, the name wins.
@@ -95,7 +95,7 @@ def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [*candidates] if len({each.setting.key for each in candidates}) > 1 else []
 
 
-def _named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
+def _named_of(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
     """The baselines of every side."""
     return [
         Candidate(schedule=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
@@ -104,7 +104,9 @@ def _named_of(sides: Sequence[Side], steps: int) -> list[Candidate]:
     ]
 
 
-def _finalists_of(sides: Sequence[Side], steps: int, known: set[tuple[float, ...]], sign: int) -> Iterator[Candidate]:
+def _finalists_of(
+    sides: Sequence[BlockSearch], steps: int, known: set[tuple[float, ...]], sign: int
+) -> Iterator[Candidate]:
     """The trials that were scored on all examples and have counts of their own, best first."""
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
     seen = set(known)  # linear and squared-sine are compared anyway

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mdm_tune.core.types import Direction
 from mdm_tune.search.checksums import SUM, changed, digest, read_notes, sealed
 
-__all__ = ["Entry", "Ledger", "check", "study_of"]
+__all__ = ["Ledger", "LedgerEntry", "check_ledger_name", "study_of"]
 
 PIECE = 30_000  # characters of a record in one attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
@@ -32,7 +32,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """A finished task: its value, and a record of what JSON can hold."""
 
     task: str
@@ -57,7 +57,7 @@ class Ledger:
         self._storage, self._name, self._guard = storage, name, guard
         self._direction = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
         self._study: optuna.Study | None = None
-        self._known: dict[int, Entry] = {}  # finished trials never change
+        self._known: dict[int, LedgerEntry] = {}  # finished trials never change
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -70,14 +70,14 @@ class Ledger:
         self._guard()
         self._storage.set_study_user_attr(study_of(self._storage, self._name, self._direction), key, sealed(key, value))
 
-    def finished(self) -> dict[str, Entry]:
+    def finished(self) -> dict[str, LedgerEntry]:
         """The entries by task, in the order in which they were written; of two for one task the first.
 
         Raises InputError where one is not what was written.
         """
         with self._reading() as study:
             trials = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        entries: dict[str, Entry] = {}
+        entries: dict[str, LedgerEntry] = {}
         for trial in trials:
             if not isinstance(trial.user_attrs.get("task"), str):
                 continue
@@ -149,7 +149,7 @@ def study_of(storage: BaseStorage, name: str, direction: StudyDirection = StudyD
         return storage.get_study_id_from_name(name)
 
 
-def check(storage: BaseStorage, run: str) -> None:
+def check_ledger_name(storage: BaseStorage, run: str) -> None:
     """Read all that is finished in the ledgers of a run; raises InputError where it is not what was written."""
     for study in storage.get_all_studies():
         if study.study_name.startswith(f"{run}/"):
@@ -167,7 +167,7 @@ def _piece(number: int) -> str:
     return f"record.{number}"
 
 
-def _entry(trial: FrozenTrial) -> Entry:
+def _entry(trial: FrozenTrial) -> LedgerEntry:
     """The entry that a complete trial is; raises InputError where it is not what was written."""
     task = trial.user_attrs["task"]
     pieces = sum(key.startswith(_piece(0)[:-1]) for key in trial.user_attrs)
@@ -175,4 +175,4 @@ def _entry(trial: FrozenTrial) -> Entry:
     value = trial.value
     if value is None or trial.user_attrs.get(SUM) != digest(task, trial.params, value, text):
         raise changed(f"task {task!r}")
-    return Entry(task=task, params=dict(trial.params), value=value, record=json.loads(text))
+    return LedgerEntry(task=task, params=dict(trial.params), value=value, record=json.loads(text))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Estimate, constant, corrected, grouped, lower_bounds
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Scores, difference
+from mdm_tune.evaluation.evaluator import Scores, paired_difference
 from mdm_tune.search.claims import MANY, claimed
 
 __all__ = ["Detectable", "detectable", "independent_of", "smallest_gain"]
@@ -154,7 +154,7 @@ def detectable(
     if constant(units) and not (bounds is not None and np.isin(seen, bounds).all()):
         return None
     gain = smallest_gain(units, report, corrected(claims), span)
-    found = difference(other, linear)
+    found = paired_difference(other, linear)
     possible = abs(found.value) if found.ci is None else max(map(abs, found.ci))
     limit = LARGE * abs(linear.estimate.value)
     if possible > 0 and found.ci is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
 
-__all__ = ["CHANCE", "carried", "chance", "hopeless", "looks", "whole_looks"]
+__all__ = ["CHANCE", "carried", "chance", "hopeless", "look_sizes", "whole_look_sizes"]
 
 Differences = NDArray[np.float64]
 
@@ -18,7 +18,7 @@ FIRST = 8  # fewest examples that anything is judged by
 HALVINGS = 4  # the first look is at a sixteenth of the examples
 
 
-def looks(examples: int) -> tuple[int, ...]:
+def look_sizes(examples: int) -> tuple[int, ...]:
     """How many examples are scored at each look, the last being all of them; each look about doubles the one before.
 
     At most 5 numbers, the first at least 8 or all examples. Raises InputError if examples < 1.
@@ -31,12 +31,12 @@ def looks(examples: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def whole_looks(ends: Sequence[int]) -> tuple[int, ...]:
-    """How many examples are scored at each look where some are no independent ones: ``looks`` at whole groups.
+def whole_look_sizes(ends: Sequence[int]) -> tuple[int, ...]:
+    """How many examples are scored at each look where some are no independent ones: ``look_sizes`` at whole groups.
 
     ends: how many examples there are up to the end of each group. Without groups 1, 2, 3 and so on.
     """
-    return tuple(ends[groups - 1] for groups in looks(len(ends)))
+    return tuple(ends[groups - 1] for groups in look_sizes(len(ends)))
 
 
 def chance(differences: Differences, total: int) -> float:

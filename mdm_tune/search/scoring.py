@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from mdm_tune.core.statistics import Groups, grouped
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.search.racing import carried, hopeless, whole_looks
+from mdm_tune.search.racing import carried, hopeless, whole_look_sizes
 
-__all__ = ["InTime", "Scored", "least_rows", "noise_of_best", "price", "race"]
+__all__ = ["CandidateScore", "InTime", "least_rows", "noise_of_best", "price_settings", "race"]
 
 Values = NDArray[np.float64]
 InTime = Callable[[float, float], bool]  # whether there is time for so many denoiser calls and so many more seconds
 
 
 @dataclass(frozen=True)
-class Scored:
+class CandidateScore:
     """What a trial is told. values: on all examples; None where none were used or the candidate was dropped.
 
     dropped: the number of examples after which it was dropped, else None. cut: for want of rows or time, so that with
@@ -33,15 +33,15 @@ class Scored:
     cut: bool = False
 
 
-def price(
+def price_settings(
     evaluator: Evaluator, settings: Mapping[int, Setting], by_profile: Callable[[Setting], float] | None
-) -> tuple[dict[int, Scored], Cost]:
+) -> tuple[dict[int, CandidateScore], Cost]:
     """Values that need no examples: from the profile, or computed exactly; settings by trial number."""
     if by_profile is not None:
-        return {number: Scored(by_profile(setting)) for number, setting in settings.items()}, Cost()
+        return {number: CandidateScore(by_profile(setting)) for number, setting in settings.items()}, Cost()
     scores = {number: evaluator.score(setting, "tune") for number, setting in settings.items()}
     cost = sum((each.cost for each in scores.values()), Cost())
-    return {number: Scored(each.estimate.value) for number, each in scores.items()}, cost
+    return {number: CandidateScore(each.estimate.value) for number, each in scores.items()}, cost
 
 
 def least_rows(evaluator: Evaluator, settings: Sequence[Setting], *, racing: bool) -> float:
@@ -51,7 +51,7 @@ def least_rows(evaluator: Evaluator, settings: Sequence[Setting], *, racing: boo
     """
     split = evaluator.split("tune").shuffled()
     total = len(split.ids)
-    first = whole_looks(split.ends)[0] if racing else total
+    first = whole_look_sizes(split.ends)[0] if racing else total
     return first * sum(setting.nfe for setting in settings) + (total - first) * max(s.nfe for s in settings)
 
 
@@ -64,7 +64,7 @@ def race(
     *,
     racing: bool = True,
     in_time: InTime | None = None,
-) -> tuple[dict[int, Scored], Cost]:
+) -> tuple[dict[int, CandidateScore], Cost]:
     """Score candidates on more and more examples of the tune split, and drop those that cannot beat the incumbent.
 
     settings: by trial number. incumbent (examples,): its values, None for no race. rows: what a race may spend; where
@@ -80,12 +80,12 @@ def race(
     sign = 1 if evaluator.metric.direction == "maximize" else -1
     racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
-    found: dict[int, Scored] = {}
+    found: dict[int, CandidateScore] = {}
 
     def drop(number: int, cut: bool = False) -> None:
         assert incumbent is not None
         differences = sign * (values[number] - incumbent[: len(values[number])])
-        found[number] = Scored(
+        found[number] = CandidateScore(
             value=sign * carried(sign * float(incumbent.mean()), differences),
             values=None,
             dropped=len(differences),
@@ -99,7 +99,7 @@ def race(
         return (not racing or needed <= left) and (in_time is None or in_time(needed, 0.0))
 
     done = 0
-    for look in whole_looks(ends) if racing else (total,):
+    for look in whole_look_sizes(ends) if racing else (total,):
         while done < look and running:
             if incumbent is not None and values:
                 better = sorted(running, key=lambda number: -sign * values[number].mean())
@@ -121,7 +121,7 @@ def race(
             else:
                 report(number, look, float(values[number].mean()))
     for number in running:
-        found[number] = Scored(float(values[number].mean()), values[number])
+        found[number] = CandidateScore(float(values[number].mean()), values[number])
     return dict(sorted(found.items())), cost
 
 

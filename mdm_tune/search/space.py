@@ -14,7 +14,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule
 
-__all__ = ["FILLING", "START", "Guide", "Reach", "given_points", "reach_of", "reachable_counts"]
+__all__ = ["FILLING", "START", "BudgetOutlook", "Guide", "given_points", "outlook_of", "reachable_counts"]
 
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
@@ -38,7 +38,7 @@ class Guide:
 
 
 @dataclass(frozen=True)
-class Reach:
+class BudgetOutlook:
     """One budget in one kind of blocks, before its search.
 
     block_length: None for one block. steps_of_blocks: None for ancestral reveal, and where a profile that is not
@@ -52,15 +52,15 @@ class Reach:
     ancestral: bool = False
 
 
-def reach_of(
+def outlook_of(
     evaluator: Evaluator, budgets: Sequence[int], search: SearchConfig, *, known: bool = True
-) -> Iterator[Reach]:
+) -> Iterator[BudgetOutlook]:
     """Every budget in every kind of blocks that is compared. known: whether it is known how blocks share the steps."""
     for steps in budgets:
         for size in evaluator.block_lengths:
-            here = evaluator.at(size)
+            here = evaluator.in_blocks(size)
             if evaluator.sampler.bernoulli or not (known or size is None):
-                yield Reach(
+                yield BudgetOutlook(
                     steps=steps,
                     block_length=size,
                     steps_of_blocks=None,
@@ -68,7 +68,7 @@ def reach_of(
                     ancestral=evaluator.sampler.bernoulli,
                 )
                 continue
-            yield Reach(
+            yield BudgetOutlook(
                 steps=steps,
                 block_length=size,
                 steps_of_blocks=here.steps_of_blocks(steps),

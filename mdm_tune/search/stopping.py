@@ -14,7 +14,7 @@ from mdm_tune.search.finalists import Trial
 from mdm_tune.search.proposals import possible_gain
 from mdm_tune.search.scoring import noise_of_best
 
-__all__ = ["ALIKE", "alike", "first_look", "settled"]
+__all__ = ["ALIKE", "all_values_equal", "first_look", "settled"]
 
 Values = NDArray[np.float64]
 SETTLING = 10  # trials at least before the search may end by itself
@@ -45,7 +45,9 @@ def settled(
     return gain <= noise + rounding
 
 
-def alike(before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric) -> str | None:
+def all_values_equal(
+    before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric
+) -> str | None:
     """What to tell where every example of every finished trial has one and the same value; None where some differ.
 
     Such an objective tells no schedules apart, and more trials would cost as much and say as little. before, full: as
@@ -64,7 +66,7 @@ def alike(before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetr
 
 
 def first_look(metric: SampleMetric, value: float) -> str:
-    """A sentence for a pilot whose values are all the same; where the trials say so too, ``alike`` has the rest."""
+    """A sentence for a pilot whose values are all the same; ``all_values_equal`` has the rest."""
     worst, best = _worst_and_best(metric)
     if value == best:
         return "If the trials do too, nothing is left to gain."

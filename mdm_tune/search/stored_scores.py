@@ -12,18 +12,18 @@ import numpy as np
 import torch
 
 from mdm_tune.datasets.splits import Split, Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measured, Scores
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
-from mdm_tune.search.driver import State
+from mdm_tune.search.driver import DriverState
 
-__all__ = ["KeptScores", "Wanted"]
+__all__ = ["ScoreRequest", "StoredScores"]
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScoreRequest:
     """A setting that is to be scored on the first ``examples`` of a split, or on all of it."""
 
     setting: Setting
@@ -31,10 +31,10 @@ class Wanted:
     examples: int | None = None
 
 
-class KeptScores:
+class StoredScores:
     """Scores settings on a split; what is in the storage costs nothing more."""
 
-    def __init__(self, evaluator: Evaluator, state: State) -> None:
+    def __init__(self, evaluator: Evaluator, state: DriverState) -> None:
         self.evaluator, self.state = evaluator, state
         self.counted: set[str] = set()  # tasks whose cost was reported
 
@@ -51,7 +51,7 @@ class KeptScores:
         """
         if self.evaluator.exact:
             return [self.evaluator.score(setting, use) for setting in settings]
-        wanted = [Wanted(setting, use, examples) for setting in settings]
+        wanted = [ScoreRequest(setting, use, examples) for setting in settings]
         self.prepare(wanted, lambda place: notify(settings[place], place))
         kept, results = self.state.made.finished(), []
         for each in wanted:
@@ -61,7 +61,7 @@ class KeptScores:
             self.counted.add(task)
         return results
 
-    def prepare(self, wanted: Sequence[Wanted], notify: Callable[[int], None] = lambda place: None) -> None:
+    def prepare(self, wanted: Sequence[ScoreRequest], notify: Callable[[int], None] = lambda place: None) -> None:
         """Measure what the storage lacks, in this order, and keep each as soon as it and those before it are there.
 
         Rows of the later ones are filled where devices are free, so that what is prepared together fills more of them.
@@ -74,17 +74,17 @@ class KeptScores:
             if (task := self._task(each)) not in kept:
                 lacking.setdefault(task, place)
         measured = self.evaluator.measure_each(
-            [Measured(wanted[place].setting, self._split(wanted[place])) for place in lacking.values()]
+            [Measurement(wanted[place].setting, self._split(wanted[place])) for place in lacking.values()]
         )
         for task, place in lacking.items():
             notify(place)
             self.state.once(task, lambda: _to_record(next(measured)))
 
-    def _split(self, wanted: Wanted) -> Split:
+    def _split(self, wanted: ScoreRequest) -> Split:
         split = self.evaluator.split(wanted.use)
         return split if wanted.examples is None else split.first(wanted.examples)
 
-    def _task(self, wanted: Wanted) -> str:
+    def _task(self, wanted: ScoreRequest) -> str:
         """The name under which the scores are kept."""
         key = " ".join(f"{part:.17g}" for part in wanted.setting.key)
         return f"{wanted.use} {len(self._split(wanted).ids)} {key}"

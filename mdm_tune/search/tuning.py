@@ -21,11 +21,11 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
 from mdm_tune.search.events import TrialDone
-from mdm_tune.search.ledger import Entry, Ledger
+from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.proposals import propose
-from mdm_tune.search.scoring import InTime, Scored, least_rows, price, race
+from mdm_tune.search.scoring import CandidateScore, InTime, least_rows, price_settings, race
 from mdm_tune.search.space import START, Guide, given_points, reachable_counts
-from mdm_tune.search.stopping import alike, settled
+from mdm_tune.search.stopping import all_values_equal, settled
 
 __all__ = ["Tuned", "tune"]
 
@@ -57,7 +57,7 @@ def tune(
     in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
     is. seed: of the run, from which each proposal draws.
     """
-    bench = _Bench(evaluator, steps, search, seed, ledger, guide, in_time)
+    bench = _TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time)
     if bench.reachable is not None and len(bench.reachable) == 1:
         return Tuned((), NOTHING)
     while True:
@@ -73,7 +73,7 @@ def tune(
             notify(event)
 
 
-class _Bench:
+class _TrialRunner:
     """Where the batches of one budget are run."""
 
     def __init__(
@@ -162,7 +162,7 @@ class _Bench:
         if self.priced:
             return None
         full = {number: values for number, values in self._values().items() if number in {t.number for t in before}}
-        if (why := alike(before, full, self.evaluator.metric)) is not None:
+        if (why := all_values_equal(before, full, self.evaluator.metric)) is not None:
             return why
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
         if self.search.auto_stop and settled(self.search, self.seed, self.steps, before, full, direction, groups):
@@ -187,14 +187,14 @@ class _Bench:
         looks: of each trial, told of every one that it survives: its value so far, by the examples behind that.
         """
         whole = [trial for trial in reversed(before) if not trial.cut]
-        known = {trial.key: Scored(trial.value, dropped=0 if trial.dropped else None) for trial in whole}
+        known = {trial.key: CandidateScore(trial.value, dropped=0 if trial.dropped else None) for trial in whole}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
         for number, setting in settings.items():
             if setting.key not in known:
                 fresh.setdefault(setting.key, number)
         wanted = {number: settings[number] for number in fresh.values()}
         if self.priced:
-            scored, cost = price(self.evaluator, wanted, self.guide.price)
+            scored, cost = price_settings(self.evaluator, wanted, self.guide.price)
         else:
 
             def report(number: int, examples: int, value: float) -> None:
@@ -274,7 +274,7 @@ def _next_batch(trials: Sequence[Trial], size: int, most: int) -> range | None:
     return None
 
 
-def _trial(number: int, entry: Entry) -> Trial:
+def _trial(number: int, entry: LedgerEntry) -> Trial:
     """A finished trial without what is the ledger's."""
     rows, tokens, seconds = entry.record["cost"]
     return Trial(

@@ -30,8 +30,8 @@ from mdm_tune.terminal.tables import (
     budgets_table,
     diversity_table,
     headline,
+    outlook_lines,
     paste,
-    reach_lines,
     reported_table,
     short_names,
     verdict,
@@ -125,14 +125,14 @@ class Screen:
         """A line per finished piece of work."""
         from mdm_tune.commands import events
         from mdm_tune.run import measuring
-        from mdm_tune.run.records import detectable_record, reach_record
+        from mdm_tune.run.records import detectable_record, outlook_record
         from mdm_tune.search import events as search_events
         from mdm_tune.search.power import Detectable
 
         if interrupted():  # code of others has caught what the signal raised
             raise KeyboardInterrupt
         match event:
-            case events.Loaded(run):
+            case events.ModelLoaded(run):
                 metric = run.evaluator.metric
                 self.metric = metric.name
                 self.say(
@@ -142,14 +142,14 @@ class Screen:
                 )
             case events.Note():
                 self.say(f"  note: {event.said}")
-            case events.SearchBegun():
+            case events.SearchStarted():
                 self.searching = True
-            case events.Reachable(found, length):
-                for line in reach_lines([reach_record(each, length) for each in found]):
+            case events.BudgetsListed(found, length):
+                for line in outlook_lines([outlook_record(each, length) for each in found]):
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{quantity(steps, 'step')}")
-            case search_events.BlocksBegun(size):
+            case search_events.BlocksStarted(size):
                 self.say(f"  blocks of {size}")
             case Detectable():
                 for line in detectable_lines(detectable_record(event)):
@@ -166,7 +166,7 @@ class Screen:
                     f"  trial {event.number + 1:>3}/{event.trials}  {point} "
                     f"{self.metric} {event.value:<9.5g} best {event.best:<9.5g}{note}".rstrip()
                 )
-            case search_events.Comparing():
+            case search_events.Comparison():
                 (name,) = short_names([event.setting.label]).values()
                 self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {name}")
             case measuring.PointMeasured() if time.monotonic() - self.told > EVERY:
@@ -176,7 +176,7 @@ class Screen:
                     f"({quantity(event.points, 'point')}, {quantity(event.examples, 'example')}, "
                     f"{quantity(event.denoiser_rows, 'row')})"
                 )
-            case events.Scored(scores, done, total):
+            case events.SettingScored(scores, done, total):
                 value = interval(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
                 self.say(
                     f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
@@ -273,7 +273,7 @@ class Screen:
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
         self._tables(phases_table(record))
-        self._lines(reach_lines(record["reach"]))
+        self._lines(outlook_lines(record["reach"]))
         compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
         if record["timeout"] is not None and compared > record["timeout"]:
             self.say(

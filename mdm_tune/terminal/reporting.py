@@ -19,11 +19,11 @@ from mdm_tune.core.signals import INTERRUPTED, interrupted, restored
 from mdm_tune.core.streams import drop_results, kept_for_results
 from mdm_tune.terminal.console import Screen, complain
 
-__all__ = ["command", "reporting", "unforeseen"]
+__all__ = ["command", "exit_codes", "unforeseen"]
 
 
 @contextmanager
-def reporting(screen: Screen, resumable: bool = False) -> Iterator[None]:
+def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
     """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
     with restored():
         try:

@@ -18,12 +18,12 @@ __all__ = [
     "budget_table",
     "budgets_table",
     "calls",
-    "described",
     "diversity_table",
     "headline",
+    "outlook_lines",
     "paste",
-    "reach_lines",
     "reported_table",
+    "schedule_text",
     "short_names",
     "verdict",
 ]
@@ -55,7 +55,7 @@ def budget_table(budget: Record) -> Grid:
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
-    table.row(f"{made}: {described(budget['schedule'])}", estimated(budget), style="bold")
+    table.row(f"{made}: {schedule_text(budget['schedule'])}", estimated(budget), style="bold")
     blocks = Label.read(budget["linear"]).blocks  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
         known = Label.read(name)
@@ -252,7 +252,7 @@ def headline(record: Record) -> list[str]:
     return lines
 
 
-def reach_lines(found: Sequence[Record]) -> list[str]:
+def outlook_lines(found: Sequence[Record]) -> list[str]:
     """Per budget, and kind of blocks, the steps of each block and how many count vectors the search can reach."""
     lines = []
     for reach in found:
@@ -268,7 +268,7 @@ def reach_lines(found: Sequence[Record]) -> list[str]:
     return lines
 
 
-def described(schedule: Record) -> str:
+def schedule_text(schedule: Record) -> str:
     """``beta(a, b)`` in four digits, or the schedule's name."""
     return schedule["type"] if schedule["a"] is None else f"beta({schedule['a']:.4g}, {schedule['b']:.4g})"
 

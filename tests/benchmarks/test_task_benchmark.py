@@ -16,7 +16,7 @@ import yaml
 
 from mdm_tune.benchmarks import harness
 from mdm_tune.benchmarks.splitting import Use
-from mdm_tune.benchmarks.task_benchmark import Task, cut, load_task
+from mdm_tune.benchmarks.task_benchmark import HarnessBenchmark, before_stop, load_harness_benchmark
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.datasets.examples import Example
@@ -31,10 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tasks(tmp_path_factory.mktemp("tasks"))
 
 
-def load(folder: Path, name: str, seed: int = 0, trust: bool = True, **given: Any) -> Task:
+def load(folder: Path, name: str, seed: int = 0, trust: bool = True, **given: Any) -> HarnessBenchmark:
     sizes = {"type": "lm-eval", "task": name, "tune": 8, "choose": 8, "generation_length": 8}
     config = LmEvalDatasetConfig.model_validate({**sizes, "include_path": str(folder), **given})
-    return load_task(config, Chatty(), seed, trust)
+    return load_harness_benchmark(config, Chatty(), seed, trust)
 
 
 def scripted(fields: Mapping[str, Any], prompt: str) -> str:
@@ -64,7 +64,7 @@ def logged(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def answered(task: Task, examples: tuple[Example, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def answered(task: HarnessBenchmark, examples: tuple[Example, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return task.scores(examples, [scripted(example.record, example.prompt) for example in examples])
 
 
@@ -391,7 +391,7 @@ def test_references_are_answers_where_the_task_calls_them_right(folder: Path) ->
 
 @pytest.mark.parametrize("text", ["", "7 Q: 8", " 7END", "Q:", "END Q:", "7"])
 def test_answers_end_as_in_the_harness(text: str) -> None:
-    assert cut(text, ("Q:", "END")) == ended(text, ["Q:", "END"])
+    assert before_stop(text, ("Q:", "END")) == ended(text, ["Q:", "END"])
 
 
 def test_a_text_that_ends_at_nothing_is_ignored(tmp_path: Path) -> None:

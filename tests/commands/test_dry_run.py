@@ -22,9 +22,9 @@ from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import profiles_of
-from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.search.space import Reach
+from mdm_tune.search.space import BudgetOutlook
 from mdm_tune.terminal.cost_tables import busy_replicas
 from tests.support import profile_runs, searches
 from tests.support.helpers import changed
@@ -58,7 +58,7 @@ def timed(config: Path, copies: int = 1) -> tuple[Run, list[int]]:
 def with_copies(config: Path, copies: int) -> Run:
     """A run whose pool has so many copies, in this process."""
     run = build(load_config(config))
-    filler = PoolFiller(Here(run.evaluator.denoiser, copies=copies))
+    filler = PoolFiller(LocalPool(run.evaluator.denoiser, copies=copies))
     return replace(run, evaluator=replace(run.evaluator, fill_with=filler))
 
 
@@ -180,14 +180,14 @@ def test_proposals_and_records_are_timed_for_each_trial(
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     run = build(load_config(config))
     run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
-    assert timing.deciding(run, [Reach(steps=4, block_length=None, steps_of_blocks=(4,), counts=29)]) == seconds
+    assert timing.deciding(run, [BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=29)]) == seconds
 
 
 @pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
 def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
     assert (
         timing.trials_of(
-            build(load_config(config)), Reach(steps=4, block_length=None, steps_of_blocks=(4,), counts=counts)
+            build(load_config(config)), BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=counts)
         )
         == trials
     )

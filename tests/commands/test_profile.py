@@ -356,7 +356,7 @@ def test_a_rise_is_noted_and_optima_do_not_chase_it(tmp_path: Path, monkeypatch:
         denoiser_tokens=70,
         seconds=0.5,
     )
-    monkeypatch.setattr(profiles, "measure", lambda *args, **kwargs: fake)
+    monkeypatch.setattr(profiles, "measure_profile", lambda *args, **kwargs: fake)
     config = {
         "model": {"type": "mixture", "weights": [1.0], "components": [[[0.5, 0.5]] * 16]},
         "dataset": {"type": "law", "tune": 8, "choose": 8, "report": 8},

@@ -181,7 +181,7 @@ ADDRESS = "search.storage=postgresql://me:hunter2@127.0.0.1:1/db"
 def test_a_storage_that_cannot_be_reached_is_named_before_a_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_run, "opened", None)
+    monkeypatch.setattr(search_run, "open_run", None)
     with pytest.raises(InputError) as caught:
         go(config(tmp_path, "run", ADDRESS))
     assert "127.0.0.1" in str(caught.value) and "hunter2" not in str(caught.value)

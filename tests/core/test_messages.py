@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from mdm_tune.cli import reporting
+from mdm_tune.cli import exit_codes
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.files import write_text
 from mdm_tune.core.messages import bounded, cut, listed, shown, shown_path, system_reason
@@ -114,7 +114,7 @@ def test_no_remedy_is_invented_for_any_other_error(error: OSError) -> None:
 def test_a_command_tells_a_full_disk_from_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for number, place in ((errno.ENOSPC, "/full"), (errno.ENAMETOOLONG, "n" * 300), (errno.EIO, None)):
-        with pytest.raises(typer.Exit) as ended, reporting(Screen(quiet=True, as_json=False)):
+        with pytest.raises(typer.Exit) as ended, exit_codes(Screen(quiet=True, as_json=False)):
             raise OSError(number, os.strerror(number), place)
         assert ended.value.exit_code == 1
         said.append(capsys.readouterr().err)
@@ -124,7 +124,7 @@ def test_a_command_tells_a_full_disk_from_a_name_that_is_too_long(capsys: pytest
 
 
 def test_a_command_cuts_a_huge_message(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), reporting(Screen(quiet=True, as_json=False)):
+    with pytest.raises(typer.Exit), exit_codes(Screen(quiet=True, as_json=False)):
         raise InputError("k" * 500_000)
     assert len(capsys.readouterr().err) < 1100
 
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
 def test_counts_of_many_steps_are_a_name_and_no_path(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "counts:" + ",".join(["1"] * steps)
     monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail("the disk was asked"))
-    assert not schedule_names.is_file(name)
+    assert not schedule_names.names_a_file(name)
     assert schedule_names.own_steps(name) == [steps]
 
 
@@ -149,9 +149,9 @@ def test_a_folder_named_as_a_schedule_is_given_with_its_path(tmp_path: Path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "linear").mkdir()
     (tmp_path / "linear" / "schedule.yaml").touch()
-    assert not schedule_names.is_file("linear")
-    assert schedule_names.is_file("./linear") and schedule_names.is_file("~/linear")
-    assert not schedule_names.is_file("x" * 5000)
+    assert not schedule_names.names_a_file("linear")
+    assert schedule_names.names_a_file("./linear") and schedule_names.names_a_file("~/linear")
+    assert not schedule_names.names_a_file("x" * 5000)
 
 
 def test_a_run_folder_that_may_not_be_entered_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,4 +159,4 @@ def test_a_run_folder_that_may_not_be_entered_says_so(monkeypatch: pytest.Monkey
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "is_file", closed)
-    assert schedule_names.is_file("closed")  # reading it then says what is wrong
+    assert schedule_names.names_a_file("closed")  # reading it then says what is wrong

@@ -23,7 +23,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import estimate, grouped, lower_bounds
 from mdm_tune.core.text import Symbols
-from mdm_tune.datasets.notes import doubts
+from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.readers import read_examples
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES
@@ -32,7 +32,7 @@ from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import build
 from mdm_tune.search.claims import diversity_of, gain_of
-from mdm_tune.search.racing import hopeless, looks, whole_looks
+from mdm_tune.search.racing import hopeless, look_sizes, whole_look_sizes
 from mdm_tune.search.scoring import least_rows, noise_of_best, race
 from tests.benchmarks.test_task_benchmark import load as load_task
 from tests.datasets.test_readers import CODEC, config, sums, write
@@ -164,7 +164,7 @@ def test_rows_carry_their_groups_and_a_note_counts_them(tmp_path: Path) -> None:
     write(tmp_path / "data.jsonl", records)
     found = read_examples(config(tmp_path, tune=30, choose=30, report=30), CODEC, 0)
     splits = example_dataset(found, Symbols("abc"), 3, 0)
-    told = [text for text, code, _ in doubts(splits) if code == "groups"]
+    told = [text for text, code, _ in dataset_notes(splits) if code == "groups"]
     assert told and "30 of 10 groups in tune, 30 of 10 groups in choose, 30 of 10 groups in report" in told[0]
     for split in splits.splits.values():
         assert split.shared is not None and len(set(split.groups)) == 10
@@ -173,7 +173,7 @@ def test_rows_carry_their_groups_and_a_note_counts_them(tmp_path: Path) -> None:
     alone = example_dataset(
         read_examples(config(tmp_path, group="{q}{a}", tune=30, choose=30, report=30), CODEC, 0), Symbols("abc"), 3, 0
     )
-    assert not [code for _, code, _ in doubts(alone) if code == "groups"]
+    assert not [code for _, code, _ in dataset_notes(alone) if code == "groups"]
     assert alone.splits["tune"].shared is None
 
 
@@ -294,12 +294,12 @@ def test_a_race_of_groups_drops_the_best_as_seldom_as_one_of_examples() -> None:
     found, names = effects(np.random.default_rng(3), 32, 8, 0.5, 1000), [row // 8 for row in range(256)]
     alone = np.random.default_rng(4).normal(size=(1000, 32))
     ends = [8 * (group + 1) for group in range(32)]
-    assert whole_looks(ends) == (64, 128, 256) and whole_looks(range(1, 65)) == looks(64)
+    assert whole_look_sizes(ends) == (64, 128, 256) and whole_look_sizes(range(1, 65)) == look_sizes(64)
 
     def dropped(each: NDArray[np.float64], by_group: bool) -> bool:
         if by_group:
-            return any(hopeless(grouped(each[:look], names[:look]), 32) for look in whole_looks(ends))
-        return any(hopeless(each[:look], len(each)) for look in looks(len(each)))
+            return any(hopeless(grouped(each[:look], names[:look]), 32) for look in whole_look_sizes(ends))
+        return any(hopeless(each[:look], len(each)) for look in look_sizes(len(each)))
 
     won = found[found.mean(axis=1) > 0]
     by_rows, by_groups = (np.mean([dropped(each, how) for each in won]) for how in (False, True))

@@ -16,7 +16,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.config.templates import Hole
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.normalization import read_back, reference_form, same_but_form
-from mdm_tune.datasets.notes import doubts
+from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.run.build import Run, build
 from tests.support.tiny_models import SPECIAL, bert
@@ -62,7 +62,9 @@ def ceiling(run: Run) -> float:
 
 def said(run: Run) -> dict[str, str]:
     assert run.dataset is not None
-    return {code: text for text, code, _ in doubts(run.dataset) if code != "no-interval"}  # there are 8 of each use
+    return {
+        code: text for text, code, _ in dataset_notes(run.dataset) if code != "no-interval"
+    }  # there are 8 of each use
 
 
 @pytest.mark.parametrize("answer", ["Paris", "it's.", "4.5", "PARIS  is", "Café", "rome"])
@@ -130,7 +132,9 @@ def test_answers_that_cannot_end_are_said(place: Path, tmp_path: Path) -> None:
     four = {"template": "{q} {n} [[a:4]]"}
     run = build(load_config(config(place, tmp_path, ["Paris", "it's."], dataset=four)))
     assert run.dataset is not None
-    assert "open-references" not in {code for _, code, _ in doubts(run.dataset, compared=False)}  # as for programs
+    assert "open-references" not in {
+        code for _, code, _ in dataset_notes(run.dataset, compared=False)
+    }  # as for programs
     assert said(run)["open-references"].startswith(
         "15 of 30 references have fewer tokens than are filled in, and the m"
     )

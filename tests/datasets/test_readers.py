@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mdm_tune.config.templates import Hole, Written, check_template, fields_of, fill, pieces_of
+from mdm_tune.config.templates import Hole, JsonNumber, check_template, fields_of, fill_template, pieces_of
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.reading import json_line
 from mdm_tune.core.text import Symbols
@@ -77,8 +77,8 @@ def sums(first: int, stop: int) -> list[dict[str, Any]]:
 def test_a_template_shows_fields(template: str, text: str) -> None:
     check_template(template, holes=False)
     record = {"q": "two?", "n": 3, "x.y[0]": "dotted", "f": 0.5, "brace": "{q}"}
-    assert fill(template, record) == text
-    assert fill("{brace}", record) == "{q}"  # what a field holds is no template
+    assert fill_template(template, record) == text
+    assert fill_template("{brace}", record) == "{q}"  # what a field holds is no template
 
 
 @pytest.mark.parametrize("template", ["{q!r}", "{q:>10}", "{}", "{q:{n}}", "{q", "q}", "{q!}"])
@@ -90,13 +90,13 @@ def test_a_template_can_do_nothing_but_show(template: str) -> None:
 @pytest.mark.parametrize("template", ["{q.__class__}", "{q[0]}", "question", "{question}"])
 def test_an_unknown_field_is_answered_with_those_there_are(template: str) -> None:
     with pytest.raises(InputError, match=r"there is no field '.*', the record has q, a; name one of these"):
-        fill(template, {"q": "x", "a": "y"})
+        fill_template(template, {"q": "x", "a": "y"})
 
 
 @pytest.mark.parametrize(("value", "kind"), [(None, "nothing"), ([1], "a list"), (True, "a bool"), ({}, "a dict")])
 def test_a_field_must_be_text_or_a_number(value: object, kind: str) -> None:
     with pytest.raises(InputError, match=f"field 'q' must hold text or a number, got {kind}"):
-        fill("{q}", {"q": value})
+        fill_template("{q}", {"q": value})
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_a_field_must_be_text_or_a_number(value: object, kind: str) -> None:
     ],
 )
 def test_numbers_of_json_read_as_they_are_written(written: str, text: str) -> None:
-    assert fill("{q}", json_line(f'{{"q": {written}}}', "here", number=Written)) == text
+    assert fill_template("{q}", json_line(f'{{"q": {written}}}', "here", number=JsonNumber)) == text
 
 
 @pytest.mark.parametrize(
     "written", ["1.50", "1e5", "1E-7", "0.10", "1e400", "10000000000000000.0", "0.1000000000000000055"]
 )
 def test_numbers_with_two_texts_are_refused(written: str) -> None:
-    record = json_line(f'{{"q": {written}, "other": {written}}}', "here", number=Written)
+    record = json_line(f'{{"q": {written}, "other": {written}}}', "here", number=JsonNumber)
     assert record["other"] == float(written)  # nobody reads it as text
     with pytest.raises(InputError, match=r"field 'q' (holds the number|must hold text or a number, got inf)"):
-        fill("{q}", record)
+        fill_template("{q}", record)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_numbers_with_two_texts_are_refused(written: str) -> None:
 )
 def test_values_that_are_no_text(value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        fill("{q}", {"q": value})
+        fill_template("{q}", {"q": value})
 
 
 @pytest.mark.parametrize(

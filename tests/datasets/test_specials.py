@@ -13,14 +13,14 @@ import yaml
 from typer.testing import CliRunner
 
 from mdm_tune.benchmarks.code_tasks import load_code_task
-from mdm_tune.benchmarks.task_benchmark import load_task
+from mdm_tune.benchmarks.task_benchmark import load_harness_benchmark
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.config.tasks import LmEvalDatasetConfig, MbppDatasetConfig
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.examples import Example
-from mdm_tune.datasets.notes import doubts
+from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.specials import data_specials, plain_places
 from mdm_tune.denoisers.tokenizer import TokenizerCodec
@@ -128,7 +128,7 @@ def test_it_can_be_read_letter_by_letter(place: Path, tmp_path: Path) -> None:
     assert told == [*visible, *ids("[ sep ]"), ID["[SEP]"]]
     run = build(load_config(file))
     assert run.dataset is not None
-    ((note, code, _),) = [each for each in doubts(run.dataset) if each[1] != "no-interval"]
+    ((note, code, _),) = [each for each in dataset_notes(run.dataset) if each[1] != "no-interval"]
     assert code == "special-tokens"
     assert re.search(
         r"1 of 40 examples hold text that .* letter by letter, as in example .*line 40\): '\[MASK\] \?'", note
@@ -255,7 +255,7 @@ def test_documents_of_the_harness_are_read_as_text(codec: TokenizerCodec, tmp_pa
     task["doc_to_target"] = "3"
     write(tmp_path, "marked", {"train": asked[:60], "test": asked[60:]}, **task)
     chosen = {"type": "lm-eval", "task": "marked", "tune": 8, "choose": 8, "generation_length": 4}
-    loaded = load_task(
+    loaded = load_harness_benchmark(
         LmEvalDatasetConfig.model_validate({**chosen, "include_path": str(tmp_path), "prefix": "[SEP]"}), codec, 0, True
     )
     dataset = example_dataset({"report": loaded.examples("report")}, codec, MASK, 0, generation_length=4)

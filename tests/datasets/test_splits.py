@@ -10,7 +10,7 @@ import torch
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
-from mdm_tune.datasets.notes import doubts
+from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.splits import Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import Parity, RepeatedBit
 
@@ -110,7 +110,7 @@ def test_bundled_names() -> None:
 
 @pytest.mark.parametrize(("size", "few"), [(8, True), (9, True), (10, False)])
 def test_fewer_examples_than_an_interval_takes_are_told_at_once(size: int, few: bool) -> None:
-    told = list(doubts(law_dataset(RepeatedBit(4), {"tune": 10, "report": size}, 0)))
+    told = list(dataset_notes(law_dataset(RepeatedBit(4), {"tune": 10, "report": size}, 0)))
     expected = f"an interval takes 10 examples, and there are {size} in report: values there have none, and no gain can"
     assert [code for _, code, _ in told] == (["no-interval"] if few else [])
     assert all(text.startswith(expected) for text, _, _ in told)

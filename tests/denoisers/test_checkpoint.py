@@ -13,7 +13,7 @@ import torch
 from mdm_tune.config.families import FAMILIES
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers import checkpoint
-from mdm_tune.denoisers.checkpoint import opened
+from mdm_tune.denoisers.checkpoint import open_checkpoint
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.placement import groups_of_devices, spread
 from tests.support.tiny_models import (
@@ -46,9 +46,9 @@ def test_an_unreachable_hub_says_what_to_place_where(monkeypatch: pytest.MonkeyP
         r"hf download org/name --local-dir FOLDER.*config\.json, \*\.safetensors.*set model\.path to FOLDER"
     )
     with pytest.raises(InputError, match=said):
-        opened("org/name", None, False)
+        open_checkpoint("org/name", None, False)
     with pytest.raises(InputError, match=r"there is no folder /absent/model; correct the path"):
-        opened("/absent/model", None, False)
+        open_checkpoint("/absent/model", None, False)
 
 
 def test_a_tokenizer_of_the_hub_comes_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,11 +92,11 @@ def test_a_checkpoint_of_the_hub_is_brought_once(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     bert(tmp_path / "org" / "new")
-    assert opened("org/new", "v2", False).folder == tmp_path / "org" / "new"
+    assert open_checkpoint("org/new", "v2", False).folder == tmp_path / "org" / "new"
     assert len(asked) == 1 and asked[0]["revision"] == "v2" and "*.safetensors" in asked[0]["allow_patterns"]
     residue_vocabulary(tmp_path / "org" / "old")
     (tmp_path / "org" / "old" / "config.json").write_text("{}")
-    opened("org/old", None, False)
+    open_checkpoint("org/old", None, False)
     assert "pytorch_model*.bin" not in asked[1]["allow_patterns"]
     assert "pytorch_model*.bin" in asked[2]["allow_patterns"]
 
@@ -109,7 +109,7 @@ def test_a_folder_without_a_config(text: str | None, said: str, tmp_path: Path) 
     if text is not None:
         (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=said):
-        opened(str(tmp_path), None, False)
+        open_checkpoint(str(tmp_path), None, False)
 
 
 def test_decoder_only_models_are_refused(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_loading_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
 def test_weight_bytes(tmp_path: Path) -> None:
     model = bert(tmp_path)
     numbers = sum(weight.numel() for weight in model.parameters())
-    found = opened(str(tmp_path), None, False)
+    found = open_checkpoint(str(tmp_path), None, False)
     assert found.weight_bytes("float32") == pytest.approx(4 * numbers, rel=0.2)
     assert found.weight_bytes("auto") == found.weight_bytes("float32") == 2 * found.weight_bytes("bfloat16")
 
@@ -189,7 +189,7 @@ def test_weight_bytes(tmp_path: Path) -> None:
 def test_lengths_that_models_reach(tmp_path: Path) -> None:
     def longest(family: str, **config: int) -> int:
         (tmp_path / "config.json").write_text(json.dumps(config))
-        return opened(str(tmp_path), None, False).longest(FAMILIES[family])
+        return open_checkpoint(str(tmp_path), None, False).longest(FAMILIES[family])
 
     assert longest("bert", max_position_embeddings=512) == 512
     assert longest("roberta", max_position_embeddings=514, pad_token_id=1) == 512
@@ -255,8 +255,8 @@ def test_spreading_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_foreign_code_needs_trust_before_anything_is_loaded(tmp_path: Path) -> None:
     foreign(tmp_path / "model")
     with pytest.raises(InputError, match="give --trust-code"):
-        opened(str(tmp_path / "model"), None, False)
-    assert opened(str(tmp_path / "model"), None, True).model_type == "tiny-code"
+        open_checkpoint(str(tmp_path / "model"), None, False)
+    assert open_checkpoint(str(tmp_path / "model"), None, True).model_type == "tiny-code"
     assert checkpoint.mismatch(FAMILIES["bert"]) is None
 
 

@@ -13,7 +13,7 @@ from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.trust import load_target
 from mdm_tune.denoisers.custom import load_custom
 from mdm_tune.denoisers.lengths import EqualLengths
-from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loaded import LoadedModel
 from tests.support.helpers import TableDenoiser, random_law
 
 GOOD = """
@@ -36,7 +36,7 @@ def written(tmp_path: Path, body: str, name: str = "model.py") -> str:
     return f"{tmp_path / name}:build"
 
 
-def load(target: str, *, trust_code: bool = True, **fields: Any) -> Loaded:
+def load(target: str, *, trust_code: bool = True, **fields: Any) -> LoadedModel:
     return load_custom(CustomConfig(type="custom", target=target, **fields), trust_code=trust_code)
 
 

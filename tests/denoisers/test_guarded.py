@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import ForeignFailure, calling, described, finite_number, safe
+from mdm_tune.core.guard import ForeignFailure, calling, error_text, finite_number, safe
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.guarded import OwnDenoiser
 from tests.support.helpers import FunctionDenoiser
@@ -276,14 +276,14 @@ def test_the_guard_by_itself() -> None:
     with pytest.raises(ForeignFailure, match=r"^x failed: ValueError: no; fix it$") as failed, calling("x", "fix it"):
         raise ValueError("no")
     again = pickle.loads(pickle.dumps(failed.value))  # as a replica sends it
-    assert str(again) == str(failed.value) and str(again.at("here")) == "x failed here: ValueError: no; fix it"
-    assert str(again.at("here").at("there")) == str(again.at("here"))
+    assert str(again) == str(failed.value) and str(again.located("here")) == "x failed here: ValueError: no; fix it"
+    assert str(again.located("here").located("there")) == str(again.located("here"))
     with pytest.raises(InputError, match=r"^x failed: ValueError: no; fix it$"), calling("x", "fix it", loading=True):
         raise ValueError("no")
     for passing in (KeyboardInterrupt, InputError, RunError):
         with pytest.raises(passing), calling("x"):
             raise passing("no")
-    assert described(KeyError()) == "KeyError" and safe("a\nb") == "'a\\nb'"
+    assert error_text(KeyError()) == "KeyError" and safe("a\nb") == "'a\\nb'"
     assert finite_number(True) == 1.0 and finite_number(float("inf")) is None
 
 

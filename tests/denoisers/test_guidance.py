@@ -15,7 +15,7 @@ from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import fill
+from mdm_tune.sampling.pieces import fill_rows
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import unmask
 from tests.sampling.test_unmasking import small_transformer
@@ -203,7 +203,7 @@ def test_replicas_give_what_one_process_gives() -> None:
     given: dict[str, Any] = {"seeds": seeds(7), "drawing": Drawing("confidence"), "batch": 2}
     alone = unmask(denoiser, tokens, same_plan([4, 5], 7), **given)
     with Replicas(guided_chain, TWO) as replicas:
-        shared = fill(replicas, tokens, same_plan([4, 5], 7), **given)
+        shared = fill_rows(replicas, tokens, same_plan([4, 5], 7), **given)
     assert torch.equal(alone.tokens, shared.tokens) and torch.equal(alone.nfe, shared.nfe)
     assert shared.denoiser_rows >= alone.denoiser_rows and shared.denoiser_rows % 2 == 0
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.huggingface import HuggingFace
-from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loaded import LoadedModel
 from mdm_tune.denoisers.positions import LONG, reached
 from tests.support.tiny_models import bert, load, saved, transformers, word_tokenizer
 
@@ -35,7 +35,7 @@ def made(name: str, folder: Path, **more: Any) -> None:
     saved(getattr(transformers, f"{name}ForMaskedLM")(config), folder)
 
 
-def answers(loaded: Loaded, length: int) -> bool:
+def answers(loaded: LoadedModel, length: int) -> bool:
     assert isinstance(loaded.denoiser, HuggingFace)
     tokens = torch.full((1, length), 6)
     tokens[0, 1] = 4

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.cost_matching import sweeping
+from mdm_tune.evaluation.cost_matching import matching_cost
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
 from mdm_tune.sampling.unmasking import CountPlan, Step, Unmasked, unmask
@@ -258,8 +258,8 @@ def mean_nfe(made: Callable[[Tensor], AdaptivePlan], order: Any, rows: int, valu
 
 
 def sweep(nfe_of: Callable[[float], float], target: float, low: float, high: float, **options: Any) -> float:
-    """What ``sweeping`` finds where it is answered by a function."""
-    asking = sweeping(target, low, high, **options)
+    """What ``matching_cost`` finds where it is answered by a function."""
+    asking = matching_cost(target, low, high, **options)
     values = next(asking)
     while True:
         try:

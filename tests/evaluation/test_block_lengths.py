@@ -20,8 +20,8 @@ from mdm_tune.metrics import quality
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.pricing import optima, order_kl
 from mdm_tune.search.confirmation import NOTHING
-from mdm_tune.search.space import reach_of, reachable_counts
-from mdm_tune.terminal.tables import reach_lines
+from mdm_tune.search.space import outlook_of, reachable_counts
+from mdm_tune.terminal.tables import outlook_lines
 from tests.schedules.test_blocks import answer, config
 from tests.support.helpers import changed, sampler_of
 from tests.support.searches import SETTINGS, Given, noise, run, sampled
@@ -32,13 +32,15 @@ SAMPLER = sampler_of(block_length=3)
 
 
 def exact(sizes: tuple[int | None, ...] = SIZES) -> Evaluator:
-    return Evaluator(CHAIN, 12, replace(SAMPLER, block_length=sizes[0]), quality.order_kl(CHAIN, sizes), None, sizes)
+    return Evaluator(
+        CHAIN, 12, replace(SAMPLER, block_length=sizes[0]), quality.order_kl_metric(CHAIN, sizes), None, sizes
+    )
 
 
 def test_a_setting_says_its_blocks_and_is_scored_in_them_by_any_view() -> None:
     """The same counts in three kinds of blocks: three keys, three labels and three values."""
     whole = exact()
-    found = [whole.at(size).setting(Linear(), 4) for size in SIZES]
+    found = [whole.in_blocks(size).setting(Linear(), 4) for size in SIZES]
     assert {each.counts for each in found} == {(3, 3, 3, 3)} and len({each.key for each in found}) == 3
     assert [each.label for each in found] == [f"linear in blocks of {size}" for size in (3, 6, 12)]
     values = [whole.score(each, "tune").estimate.value for each in found]
@@ -126,7 +128,7 @@ def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:
 def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -> None:
     """A step for each block, or one for each token."""
     evaluator, denoiser = sampled({"tune": 8, "choose": 8, "report": 16})
-    evaluator = evaluator.at(4)
+    evaluator = evaluator.in_blocks(4)
     steps = {4: 4, 12: 16}[steps]
     assert len(reachable_counts(evaluator, steps, SETTINGS)) == 1
     budget, events = run(evaluator, SETTINGS, steps=steps)
@@ -148,14 +150,14 @@ def test_a_box_that_reaches_one_vector_says_so_too() -> None:
 
 def test_the_check_says_steps_per_block_and_reachable_counts() -> None:
     """The number of vectors by brute force over a fine grid of the box."""
-    found = list(reach_of(exact(), [4, 8, 12], SETTINGS))
+    found = list(outlook_of(exact(), [4, 8, 12], SETTINGS))
     assert [(each.steps, each.block_length, each.steps_of_blocks) for each in found] == [
         *((4, 3, (1,) * 4), (4, 6, (2, 2)), (4, None, (4,))),
         *((8, 3, (2,) * 4), (8, 6, (4, 4)), (8, None, (8,))),
         *((12, 3, (3,) * 4), (12, 6, (6, 6)), (12, None, (12,))),
     ]
     for each in found:
-        view = exact().at(each.block_length)
+        view = exact().in_blocks(each.block_length)
         grid = np.geomspace(0.1, 10, 60)
         seen = {view.setting(Beta(a, b), each.steps).counts for a in grid for b in grid}
         assert each.counts is not None
@@ -163,7 +165,7 @@ def test_the_check_says_steps_per_block_and_reachable_counts() -> None:
             assert each.counts == len(seen)
         else:
             assert each.counts > SETTINGS.trials
-    lines = reach_lines(
+    lines = outlook_lines(
         [
             {"steps": 8, "block_length": 3, "steps_per_block": [2] * 4, "reachable_counts": 2},
             {"steps": 9, "block_length": 6, "steps_per_block": [4, 5], "reachable_counts": 30},

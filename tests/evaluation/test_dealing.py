@@ -16,16 +16,16 @@ from torch import Tensor
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.evaluation.adaptive import Asked, calibrated
-from mdm_tune.evaluation.evaluator import Evaluator, Measured, Scores
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement, Scores
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.run.measuring import measure
-from mdm_tune.sampling.pieces import Here, Pool, Task, predict
+from mdm_tune.run.measuring import measure_profile
+from mdm_tune.sampling.pieces import LocalPool, Pool, Task, predict
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.curves import Beta, Linear
-from mdm_tune.search.events import Comparing
+from mdm_tune.search.events import Comparison
 from tests.support.helpers import CountingDenoiser, sampler_of, seeds
 from tests.support.searches import SHORT, run, scoring
 
@@ -98,7 +98,7 @@ def told(scores: Scores) -> tuple[Any, ...]:
 
 def test_a_search_is_the_same_whoever_fills_its_pieces() -> None:
     found = []
-    for pool in (Here, Backwards):
+    for pool in (LocalPool, Backwards):
         here, _, denoiser = evaluator(pool)
         budget, events = run(here, SEARCH, 4)
         rows = budget.cost.denoiser_rows
@@ -116,7 +116,7 @@ def test_a_confirmation_deals_all_at_once_but_the_winner_on_report() -> None:
     together = many + choose * len(budget.chosen_from) + report * len(budget.baselines)
     last = [report] if budget.winner.setting.key not in {each.setting.key for each in budget.baselines.values()} else []
     assert pool.deals[len(pool.deals) - 1 - len(last) :] == [together, *last]
-    compared = [(event.use, event.done, event.total) for event in events if isinstance(event, Comparing)]
+    compared = [(event.use, event.done, event.total) for event in events if isinstance(event, Comparison)]
     candidates = len(budget.chosen_from)
     assert compared == [("choose", place, candidates) for place in range(candidates)] + [
         ("report", place, 4) for place in range(3 + len(last))
@@ -127,7 +127,7 @@ def test_scores_are_kept_one_by_one_though_they_are_dealt_together() -> None:
     """Of three settings that are dealt together the first two are kept where the metric fails on the third."""
     here, _, denoiser = evaluator(Backwards)
     settings = [here.setting(curve, 4) for curve in (Linear(), Beta(2.0, 0.5), Beta(0.5, 2.0))]
-    known = list(here.measure_each([Measured(each, here.split("report")) for each in settings]))
+    known = list(here.measure_each([Measurement(each, here.split("report")) for each in settings]))
     values, calls = here.metric.values, [0]  # type: ignore[union-attr]
 
     class Failing(Drawn):
@@ -152,8 +152,8 @@ def test_a_profile_is_the_same_whoever_fills_its_pieces() -> None:
     start = torch.full_like(originals, SHORT.mask_id)
     args: dict[str, Any] = {"examples": 20, "points": 16, "batch": BATCH}
     found = [
-        measure(SHORT, start, originals, seeds(20), **args, ask=partial(predict, pool))
-        for pool in (Here(SHORT), Backwards(SHORT))
+        measure_profile(SHORT, start, originals, seeds(20), **args, ask=partial(predict, pool))
+        for pool in (LocalPool(SHORT), Backwards(SHORT))
     ]
     np.testing.assert_array_equal(found[0].values, found[1].values)
     assert found[0].revealed.tolist() == found[1].revealed.tolist()
@@ -163,14 +163,14 @@ def test_a_profile_is_the_same_whoever_fills_its_pieces() -> None:
 def test_adaptive_plans_are_looked_for_side_by_side() -> None:
     """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
 
-    def asked(here: Evaluator, name: str, steps: int) -> Asked:
+    def asked(here: Evaluator, name: str, steps: int) -> AdaptiveRequest:
         plan = parse_adaptive(name)
         assert plan is not None
 
         def setting_at(schedule: str, number: int) -> Setting:
             return here.setting(Linear(), number)
 
-        return Asked(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
+        return AdaptiveRequest(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
 
     names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
     alone, rounds = [], []

@@ -15,12 +15,12 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Pace, ScoreBook, difference
+from mdm_tune.evaluation.evaluator import CallTimer, Cost, Evaluator, ScoreBook, paired_difference
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine
 from tests.support.helpers import CountingDenoiser, resampled, sampler_of
@@ -83,7 +83,7 @@ def test_differences_are_paired() -> None:
     one = found.score(found.setting(Linear(), 4), "report")
     two = found.score(found.setting(SquaredSine(), 4), "report")
     assert one.values is not None and two.values is not None
-    assert difference(one, two).value == pytest.approx(float((one.values - two.values).mean()))
+    assert paired_difference(one, two).value == pytest.approx(float((one.values - two.values).mean()))
 
 
 def test_sample_metrics_need_a_data_set() -> None:
@@ -263,7 +263,7 @@ def test_what_replaces_an_evaluator_shares_its_book_and_its_pace() -> None:
     first = whole.score(setting, "report")
     assert first.cost.denoiser_rows == denoiser.rows > 0 and whole.pace.per_call > 0
     rows = denoiser.rows
-    for other in (whole.at(4), replace(whole, fill_with=PoolFiller(Here(denoiser)))):
+    for other in (whole.in_blocks(4), replace(whole, fill_with=PoolFiller(LocalPool(denoiser)))):
         assert other is not whole and other.pace is whole.pace
         again = other.score(setting, "report")
         assert again.estimate == first.estimate and again.cost.denoiser_rows == 0
@@ -281,7 +281,7 @@ def test_the_book_keeps_the_longer_of_two_beginnings() -> None:
 
 
 def test_the_pace_is_that_of_the_latest_work_or_of_all_whichever_is_slower() -> None:
-    pace = Pace()
+    pace = CallTimer()
     assert pace.per_call == 0.0
     pace.add(10.0, 30.0)
     for _ in range(8):

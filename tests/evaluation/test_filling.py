@@ -14,7 +14,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
 from mdm_tune.sampling.external import load_external
-from mdm_tune.sampling.pieces import Here, Task
+from mdm_tune.sampling.pieces import LocalPool, Task
 from mdm_tune.sampling.unmasking import Step
 from mdm_tune.schedules.curves import Linear
 from tests.support.helpers import seeds
@@ -48,7 +48,7 @@ def evaluator() -> Evaluator:
 
 def test_rows_are_filled_in_this_process_unless_something_else_fills_them() -> None:
     here = evaluator()
-    assert here.fill_with is None and here.pool == Here(here.denoiser)
+    assert here.fill_with is None and here.pool == LocalPool(here.denoiser)
     away = Elsewhere(here.denoiser)
     there = replace(here, fill_with=PoolFiller(away))
     assert there.pool is away and there.pool.copies == 3

@@ -16,7 +16,7 @@ from mdm_tune.config.file import SpaceConfig
 from mdm_tune.core.statistics import estimate
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.profile_choice import Chooser, clearly_above, folds_of, held_out, weights_of
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.pricing import count_weights, nelbo
@@ -37,7 +37,7 @@ def chooser(profile: Profile) -> Chooser:
 def drawn(seed: int, examples: int) -> Profile:
     originals = LAW.sample(examples, seed)
     start = torch.full_like(originals, LAW.mask_id)
-    return measure(LAW, start, originals, seeds(examples, 5000 * seed), examples=examples, points=16)
+    return measure_profile(LAW, start, originals, seeds(examples, 5000 * seed), examples=examples, points=16)
 
 
 def test_prices_of_what_was_chosen_come_from_the_other_folds(tmp_path: Path) -> None:

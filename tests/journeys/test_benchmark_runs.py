@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mdm_tune.benchmarks.task_benchmark import load_task
+from mdm_tune.benchmarks.task_benchmark import load_harness_benchmark
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.core.permissions import Permissions
@@ -209,7 +209,7 @@ def test_the_chat_template_is_the_tokenizers_own(place: Path, tmp_path: Path) ->
     for name, folds in (("sums", {}), ("begun", {"folds": 2, "fold": 0})):
         changed = {"task": name, "chat": True, "system": "answer", **folds}
         chosen = load_config(Path(config(place, tmp_path, dataset=changed))).dataset
-        task = load_task(chosen, codec, 0, trust_code=True)  # type: ignore[arg-type]  # of this type, as written above
+        task = load_harness_benchmark(chosen, codec, 0, trust_code=True)  # type: ignore[arg-type]  # of this type, as written above
 
         def template(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
             options = {

@@ -15,7 +15,7 @@ from mdm_tune.benchmarks import execution
 from mdm_tune.benchmarks.execution import isolation
 from mdm_tune.cli import app
 from mdm_tune.commands.flags import generated, generated_words
-from mdm_tune.core.permissions import Generated
+from mdm_tune.core.permissions import GeneratedCode
 from tests.benchmarks.test_code_tasks import SHIPPED, problem
 
 LENGTH = 1024  # bytes of an answer, enough for every canonical solution
@@ -178,6 +178,6 @@ def test_the_flag_has_no_value_or_one_and_takes_no_word_after_it(place: Path, tm
 @pytest.mark.parametrize(
     ("allowed", "words"), [(False, []), (True, ["--run-generated-code"]), ("unsafe", ["--run-generated-code=unsafe"])]
 )
-def test_what_the_flag_allows_is_written_as_the_same_words(allowed: Generated, words: list[str]) -> None:
+def test_what_the_flag_allows_is_written_as_the_same_words(allowed: GeneratedCode, words: list[str]) -> None:
     assert generated_words(allowed) == words
     assert generated({False: False, True: "safe", "unsafe": "unsafe"}[allowed]) == allowed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna import load_study
 
-from mdm_tune.search.driver import Named, driving
+from mdm_tune.search.driver import SearchName, driving
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.storage import open_storage
 from tests.support.processes import start
@@ -30,7 +30,7 @@ def value(task: int, attempt: int) -> float:
 def work(where: Path, told: Path, attempt: int, tasks: int, life: int, pause: float) -> None:
     """Finish what tasks there are; each is told, with its value, only after it was written."""
     file = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    with driving(open_storage(where), Named.plain("run")) as state:
+    with driving(open_storage(where), SearchName.plain("run")) as state:
         ledger = state.ledger("8")
         os.write(file, b"ready\n")
         for task in range(tasks):

@@ -20,8 +20,8 @@ from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.plain_yaml import yaml_text
-from mdm_tune.denoisers.loading import placed
-from mdm_tune.run.build import build, opened
+from mdm_tune.denoisers.loading import place_replicas
+from mdm_tune.run.build import build, open_run
 from mdm_tune.run.folder import load_schedule
 from tests.support.tiny_models import BERT_MASK, RESIDUES, bert, foreign, transformers
 
@@ -407,7 +407,7 @@ def test_replicas_are_one_per_gpu_unless_none_holds_the_model(
 ) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (room[device], 10**12))
     chosen = load_config(Path(config(place, tmp_path, LIKELIHOOD, model={"device_map": "auto"}))).model
-    assert placed(chosen, devices) == expected
+    assert place_replicas(chosen, devices) == expected
 
 
 def test_a_model_that_fits_on_no_gpu_is_refused_before_it_is_loaded(
@@ -415,7 +415,7 @@ def test_a_model_that_fits_on_no_gpu_is_refused_before_it_is_loaded(
 ) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (90_000, 10**12))
     loaded = load_config(Path(config(place, tmp_path, LIKELIHOOD)))
-    with pytest.raises(InputError, match=r"set model\.device_map to auto"), opened(loaded, ("cuda:0", "cuda:1")):
+    with pytest.raises(InputError, match=r"set model\.device_map to auto"), open_run(loaded, ("cuda:0", "cuda:1")):
         pass
 
 

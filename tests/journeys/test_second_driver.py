@@ -20,7 +20,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run.records import Record
-from mdm_tune.search.driver import Named, _events, driving
+from mdm_tune.search.driver import SearchName, _events, driving
 from mdm_tune.search.events import TrialDone
 from mdm_tune.search.storage import open_storage
 from tests.support.drivers import FAR, claimed_by, drive, wait_for
@@ -99,7 +99,7 @@ def test_a_second_command_in_the_same_folder_is_refused_and_changes_nothing(
         one.stopped()
     elif state == "finished":
         one.here()
-    with driving(one.storage(), Named.plain("search")) as first:
+    with driving(one.storage(), SearchName.plain("search")) as first:
         first.once("first", dict)
         if state == "damaged":
             journal = one.output / "study.journal"
@@ -119,7 +119,7 @@ def test_a_second_command_in_the_same_folder_is_refused_and_changes_nothing(
 def test_a_second_command_with_the_same_storage_is_refused(tmp_path: Path, database: str, flags: list[str]) -> None:
     """Whatever its folder is."""
     one, two = Search(tmp_path, database), Search(tmp_path, database, "other")
-    with driving(one.storage(), Named.plain("one")) as first:
+    with driving(one.storage(), SearchName.plain("one")) as first:
         first.once("first", dict)
         for each in (one, two):
             code, said = each.command(*flags)
@@ -131,14 +131,14 @@ def test_a_second_command_with_the_same_storage_is_refused(tmp_path: Path, datab
 
 def test_another_name_in_the_same_storage_is_another_search(tmp_path: Path, database: str) -> None:
     one, two = Search(tmp_path, database), Search(tmp_path, database, "other")
-    with driving(one.storage(), Named.plain("one")):
+    with driving(one.storage(), SearchName.plain("one")):
         code, said = two.command("--set", "search.name=two", "--trials", "1")
         assert code == 0, said
 
 
 def test_a_search_with_a_storage_leaves_a_search_in_its_folder_alone(tmp_path: Path, database: str) -> None:
     one, two = Search(tmp_path), Search(tmp_path, database)
-    with driving(one.storage(), Named.plain("search")):
+    with driving(one.storage(), SearchName.plain("search")):
         before = one.content()
         code, said = two.command("--overwrite")
         assert code == 2 and "the search in " in said and one.content() == before
@@ -165,7 +165,7 @@ def test_a_search_that_began_while_the_model_was_loaded_is_named(
     with ExitStack() as first:
 
         def begin(*given: Any) -> None:
-            first.enter_context(driving(one.storage(), Named.plain("search")))
+            first.enter_context(driving(one.storage(), SearchName.plain("search")))
 
         monkeypatch.setattr(search_run, "check_baselines", begin)
         code, said = one.command(*flags)

@@ -126,7 +126,7 @@ def test_spelling_needs_a_vocabulary_and_a_space() -> None:
 
 
 def test_order_kl_of_the_repeated_bit_is_closed() -> None:
-    metric = quality.order_kl(RepeatedBit(32))
+    metric = quality.order_kl_metric(RepeatedBit(32))
     assert metric.fixed((8, 8, 8, 8), None) == pytest.approx(7 * math.log(2), abs=1e-9)
 
 
@@ -148,7 +148,7 @@ def test_sampled_nelbo_agrees_with_the_exact_profile(bernoulli: bool) -> None:
         Evaluator(law, 12, sampler, metric, data).score(
             Evaluator(law, 12, sampler, metric, data).setting(Linear(), 4), "report"
         )
-        for metric, data in ((quality.PathLikelihood("nelbo", "random"), dataset), (quality.order_kl(law), None))
+        for metric, data in ((quality.PathLikelihood("nelbo", "random"), dataset), (quality.order_kl_metric(law), None))
     ]
     assert scores[0].values is not None
     error = scores[0].values.std() / math.sqrt(4000)

@@ -22,8 +22,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.search.driver import Driver, Named, driving, remove_run
-from mdm_tune.search.ledger import Entry, Ledger
+from mdm_tune.search.driver import Driver, SearchName, driving, remove_run
+from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.storage import open_storage, storage_errors
 from tests.postgres.conftest import Execute
 from tests.support.drivers import FAR, RUN, claimed_by
@@ -49,7 +49,7 @@ def test_an_entry_comes_back_as_it_was_written(storage: BaseStorage) -> None:
         ledger.write(task, value, record, {"a": 1e-7 / 3}, BOX, {8: 1 / 3})  # outside the box
     ledger.note("points", [[0.5, 2.0]])
     kept = Ledger(storage, "run/8")
-    assert kept.finished()["two"] == Entry(task="two", params={"a": 1e-7 / 3}, value=0.1 + 0.2, record=record)
+    assert kept.finished()["two"] == LedgerEntry(task="two", params={"a": 1e-7 / 3}, value=0.1 + 0.2, record=record)
     assert kept.finished()["one"].value == math.inf and kept.notes == {"points": [[0.5, 2.0]]}
     trials = load_study(study_name="run/8", storage=storage).trials
     assert [trial.intermediate_values for trial in trials] == [{8: 1 / 3}] * 2
@@ -61,7 +61,7 @@ def begin(barrier: threading.Barrier, address: str, log: Path) -> None:
     for part in range(PARTS):  # tables and studies are made at the same moment, too
         barrier.wait()
         try:
-            with driving(storage, Named.plain(f"run-{part}")) as state:
+            with driving(storage, SearchName.plain(f"run-{part}")) as state:
                 state.once("mine", lambda: {"pid": os.getpid()})
                 with log.open("a") as file:
                     file.write("drove\n")

@@ -21,11 +21,11 @@ from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.run.build import opened
+from mdm_tune.run.build import open_run
 from mdm_tune.sampling import pieces, replicas
 from mdm_tune.sampling.cluster import connected
 from mdm_tune.sampling.devices import Devices, RayDevices
-from mdm_tune.sampling.pieces import Here
+from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.replicas import Replicas
 from tests.support.helpers import same_plan, seeds
 from tests.support.pools import chain
@@ -118,7 +118,7 @@ def test_nodes_come_and_go(cluster: Cluster, joined: RayDevices) -> None:
     law = chain("cpu")
     tokens = torch.full((12, 12), law.mask_id)
     options: dict[str, Any] = {"seeds": seeds(12, 7), "batch": 1}
-    whole = pieces.fill(Here(law), tokens, same_plan((6, 6), 12), **options)
+    whole = pieces.fill_rows(LocalPool(law), tokens, same_plan((6, 6), 12), **options)
     with Replicas(chain, RayDevices(None, cluster.address)) as pool:
         assert pool.copies == 2
         node = cluster.add_node(num_cpus=1, num_gpus=0)
@@ -130,7 +130,7 @@ def test_nodes_come_and_go(cluster: Cluster, joined: RayDevices) -> None:
         pool.wait_until_ready()
         assert pool.copies == 3 and len(set(pool.ask_each(_where))) == 2
         cluster.remove_node(node, allow_graceful=False)
-        found = pieces.fill(pool, tokens, same_plan((6, 6), 12), **options)
+        found = pieces.fill_rows(pool, tokens, same_plan((6, 6), 12), **options)
     assert torch.equal(found.tokens, whole.tokens) and found.denoiser_rows == whole.denoiser_rows
 
 
@@ -196,7 +196,7 @@ def made(folder: Path, then: str) -> Any:
 def test_a_model_that_holds_a_lock_and_a_file(joined: RayDevices, tmp_path: Path) -> None:
     """It is built on each replica, and never sent."""
     with Replicas(made(tmp_path, "pass"), joined) as pool:
-        found = pieces.fill(pool, torch.full((4, 8), 2), same_plan((4, 4), 4), seeds=seeds(4, 1), batch=1)
+        found = pieces.fill_rows(pool, torch.full((4, 8), 2), same_plan((4, 4), 4), seeds=seeds(4, 1), batch=1)
     assert found.tokens.shape == (4, 8)
 
 
@@ -209,7 +209,7 @@ def test_a_file_that_another_node_lacks(joined: RayDevices, tmp_path: Path) -> N
 
 
 def test_own_code_is_trusted_by_the_command_line_alone(joined: RayDevices, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--trust-code"), opened(own(tmp_path, "pass"), joined):
+    with pytest.raises(InputError, match="--trust-code"), open_run(own(tmp_path, "pass"), joined):
         pass
 
 

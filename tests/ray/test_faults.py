@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from mdm_tune.commands.evaluate import evaluate
-from mdm_tune.commands.events import Loaded, Note, RunEvent
+from mdm_tune.commands.events import ModelLoaded, Note, RunEvent
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError, RunError
@@ -161,7 +161,7 @@ def test_a_search_whose_last_replica_is_gone_goes_on(
     notes: list[str] = []
 
     def lose(event: RunEvent) -> None:
-        if isinstance(event, Loaded):  # a replica is there
+        if isinstance(event, ModelLoaded):  # a replica is there
             monkeypatch.setattr(replicas, "PATIENCE", 6.0)
             monkeypatch.setattr(cluster_health, "UNSAID", 0.5)
         if isinstance(event, TrialDone) and event.number == 1:

@@ -147,12 +147,12 @@ def test_a_damaged_moment_is_named(place: Path) -> None:
 
 def test_the_first_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
-    folder.keep_moment(Clock(TODAY))
-    assert folder.kept_moment() is None  # nobody asked for it
-    folder.keep_moment(Clock(TODAY, True))
-    folder.keep_moment(Clock(TODAY + timedelta(days=1), True))
-    assert folder.kept_moment() == TODAY
-    folder.keep_moment(None)
+    folder.write_moment(Clock(TODAY))
+    assert folder.read_moment() is None  # nobody asked for it
+    folder.write_moment(Clock(TODAY, True))
+    folder.write_moment(Clock(TODAY + timedelta(days=1), True))
+    assert folder.read_moment() == TODAY
+    folder.write_moment(None)
 
 
 def test_a_template_may_ask_anywhere(place: Path) -> None:

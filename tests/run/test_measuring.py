@@ -20,7 +20,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.profile_choice import prices_of
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run import measuring as module
-from mdm_tune.run.measuring import Adaptive, PointMeasured, measure
+from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.pricing import count_weights, nelbo, optima
@@ -43,7 +43,9 @@ def measured(
 ) -> Profile:
     originals = law.sample(examples, 5)
     start = start_of(law, originals, prompt)
-    return measure(law, start, originals, seeds(examples), examples=examples, points=points, block_length=block_length)
+    return measure_profile(
+        law, start, originals, seeds(examples), examples=examples, points=points, block_length=block_length
+    )
 
 
 def check_against(profile: Profile, exact: np.ndarray) -> None:
@@ -90,7 +92,7 @@ def test_the_steady_curve_is_closer_to_the_law(block_length: int | None) -> None
     for seed in range(10):
         originals = law.sample(64, seed)
         noise_of = seeds(64, 64 * seed)
-        profile = measure(
+        profile = measure_profile(
             law, start_of(law, originals), originals, noise_of, examples=64, points=32, block_length=block_length
         )
         error += [((curve - exact) ** 2).sum() for curve in (profile.steady, profile.curve)]
@@ -105,7 +107,7 @@ def own(m: int, size: int, length: int) -> int:
 def test_entropies_are_those_of_the_predictions() -> None:
     """Whatever the data are: by hand for a loss that depends on how many tokens are visible."""
     sizes = [4, 8, 12]
-    profile = measure(loss_by_visible(lambda v: 2 / (1 + v)), *padded(sizes), seeds(3), examples=3, points=8)
+    profile = measure_profile(loss_by_visible(lambda v: 2 / (1 + v)), *padded(sizes), seeds(3), examples=3, points=8)
     assert profile.entropies is not None
     for row, size in enumerate(sizes):
         for m in range(8):
@@ -160,7 +162,7 @@ def test_nats_per_token_are_those_of_the_tokens_whatever_their_rows() -> None:
         told[event.revealed] = event.loss
 
     for length in (8, 5, 20):
-        found = measure(
+        found = measure_profile(
             loss_by_visible(lambda v: 2 / (1 + v)),
             *(start, originals, seeds(5)),
             examples=5,
@@ -183,7 +185,7 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
     """Each row is filled by counts of its own length; its price is the sum of their losses, token by token."""
     sizes = [4, 8, 12, 16, 8, 12, 3, 16]
     start, originals = padded(sizes)
-    profile = measure(
+    profile = measure_profile(
         loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(8), examples=8, points=16, length=16
     )
     sampler = sampler_of(batch=4)
@@ -229,7 +231,7 @@ def identified(length: int, rows: int, prompt: bool) -> tuple[CountingDenoiser, 
 def test_masks_are_nested_and_later_blocks_stay_masked(block_length: int | None) -> None:
     length, size, rows = 17, block_length or 16, 6
     counting, start, originals = identified(length, rows, prompt=True)
-    measure(counting, start, originals, seeds(rows), examples=rows, points=16, block_length=block_length)
+    measure_profile(counting, start, originals, seeds(rows), examples=rows, points=16, block_length=block_length)
     masks: dict[int, dict[int, set[int]]] = {row: {} for row in range(rows)}
     for tokens, wanted in counting.calls:
         for row, asked in zip(tokens.tolist(), wanted.tolist(), strict=True):
@@ -251,7 +253,7 @@ def test_masks_are_nested_and_later_blocks_stay_masked(block_length: int | None)
 def test_masks_are_uniform() -> None:
     """How often each of 5 hidden positions is the first and the last to be seen, over 1000 neighbouring seeds."""
     counting, start, originals = identified(6, 1000, prompt=True)
-    measure(counting, start, originals, seeds(1000), examples=1000, points=5, batch=5000)
+    measure_profile(counting, start, originals, seeds(1000), examples=1000, points=5, batch=5000)
     for visible, expected in ((1, 0.2), (4, 0.8)):
         tokens = next(tokens for tokens, _ in counting.calls if int((tokens[0, 1:] != 1000).sum()) == visible)
         count = (tokens[:, 1:] != 1000).sum(0).numpy()
@@ -265,7 +267,7 @@ def test_cost_is_what_the_denoiser_saw(prompt: bool) -> None:
     examples, points = 12, 6
     counting, start, originals = identified(20, examples, prompt)
     events: list[PointMeasured] = []
-    profile = measure(
+    profile = measure_profile(
         counting, start, originals, seeds(examples), examples=examples, points=points, notify=events.append
     )
     assert profile.denoiser_rows == counting.rows and profile.denoiser_tokens == counting.tokens == 20 * counting.rows
@@ -285,7 +287,7 @@ def test_cost_is_what_the_denoiser_saw(prompt: bool) -> None:
 
 def test_padding_costs_nothing() -> None:
     counting = CountingDenoiser(loss_by_visible(lambda v: 2 / (1 + v)))
-    profile = measure(counting, *padded([4, 9, 2]), seeds(3), examples=3, points=3)
+    profile = measure_profile(counting, *padded([4, 9, 2]), seeds(3), examples=3, points=3)
     assert profile.denoiser_tokens == counting.tokens < 9 * profile.denoiser_rows
     assert profile.denoiser_rows == counting.rows
 
@@ -294,7 +296,7 @@ def test_the_batch_changes_nothing() -> None:
     law = MarkovChain.sticky(2, 0.1, 16)
     originals = law.sample(40, 1)
     args = (law, start_of(law, originals), originals, seeds(40))
-    found = [measure(*args, examples=40, points=7, batch=batch) for batch in (1, 7, 40, 128)]
+    found = [measure_profile(*args, examples=40, points=7, batch=batch) for batch in (1, 7, 40, 128)]
     for profile in found[1:]:
         np.testing.assert_array_equal(profile.values, found[0].values)
         np.testing.assert_array_equal(profile.revealed, found[0].revealed)
@@ -304,11 +306,11 @@ def test_the_batch_changes_nothing() -> None:
 def test_the_first_examples_do_not_depend_on_the_others() -> None:
     law = MarkovChain.sticky(2, 0.1, 16)
     originals = law.sample(40, 1)
-    few = measure(law, start_of(law, originals[:10]), originals[:10], seeds(10), examples=10, points=6)
-    many = measure(law, start_of(law, originals), originals, seeds(40), examples=10, points=6)
+    few = measure_profile(law, start_of(law, originals[:10]), originals[:10], seeds(10), examples=10, points=6)
+    many = measure_profile(law, start_of(law, originals), originals, seeds(40), examples=10, points=6)
     np.testing.assert_array_equal(many.values, few.values)
     assert many.revealed.tolist() == few.revealed.tolist() and many.denoiser_rows == few.denoiser_rows
-    every = measure(law, start_of(law, originals), originals, seeds(40), examples=40, points=16)
+    every = measure_profile(law, start_of(law, originals), originals, seeds(40), examples=40, points=16)
     common = np.searchsorted(every.revealed, few.revealed)
     np.testing.assert_array_equal(every.values[:10, common], few.values)
 
@@ -324,9 +326,9 @@ def test_points_close_in_on_a_cliff(law: Law, cliff: int) -> None:
 def test_points_are_denser_where_the_curve_bends() -> None:
     """For slopes of 1 / (1 + m)^2 most points go to the early half; with blocks each block has its ends."""
     start, originals = torch.full((3, 64), 2), torch.zeros(3, 64, dtype=torch.int64)
-    found = measure(loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(3), examples=3, points=12)
+    found = measure_profile(loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(3), examples=3, points=12)
     assert {0, 1, 2, 3, 63} <= set(found.revealed.tolist()) and (found.revealed < 32).sum() >= 9
-    blocks = measure(
+    blocks = measure_profile(
         loss_by_visible(lambda v: 2 / (1 + v)), start, originals, seeds(3), examples=3, points=2, block_length=16
     )
     assert blocks.revealed.tolist() == [0, 15, 16, 31, 32, 47, 48, 63]
@@ -343,14 +345,14 @@ def best_counts(budgets: tuple[int, ...], block_length: int | None = None) -> Ca
 
 def adaptively(law: Law, rows: int, examples: int, tolerance: float, seed: int = 1, **more: int) -> Profile:
     originals = law.sample(rows, seed)
-    return measure(
+    return measure_profile(
         law,
         start_of(law, originals),
         originals,
         seeds(rows, 1000 * seed),
         examples=examples,
         points=4,
-        adaptive=Adaptive(tolerance, best_counts((4, 8), more.get("block_length"))),
+        adaptive=UntilPrecise(tolerance, best_counts((4, 8), more.get("block_length"))),
         **more,
     )
 
@@ -387,8 +389,8 @@ def test_points_are_added_where_the_curve_is_not_known_between_them() -> None:
     """No noise at all: nothing but points helps, and no example more is used."""
     start, originals = torch.full((50, 64), 2), torch.zeros(50, 64, dtype=torch.int64)
     loss = loss_by_visible(lambda v: 2 / (1 + v))
-    adaptive = Adaptive(0.02, best_counts((4, 8)))
-    profile = measure(loss, start, originals, seeds(50), examples=4, points=3, adaptive=adaptive)
+    adaptive = UntilPrecise(0.02, best_counts((4, 8)))
+    profile = measure_profile(loss, start, originals, seeds(50), examples=4, points=3, adaptive=adaptive)
     assert profile.values.shape[0] == 4 and 3 < len(profile.revealed) < 64
     assert profile.precision is not None and profile.precision <= 0.02
     exact = 2 / (1 + np.arange(64))
@@ -416,7 +418,7 @@ CHAIN = MarkovChain.sticky(2, 0.1, 8)
 def test_too_few_examples_are_refused(examples: int) -> None:
     originals = CHAIN.sample(10, 0)
     with pytest.raises(InputError, match=rf"examples must be from 2 to the 10 .* got {examples}"):
-        measure(CHAIN, start_of(CHAIN, originals), originals, seeds(10), examples=examples, points=4)
+        measure_profile(CHAIN, start_of(CHAIN, originals), originals, seeds(10), examples=examples, points=4)
 
 
 @pytest.mark.parametrize("points", [1, 0, -2])
@@ -434,7 +436,7 @@ def test_blocks_that_do_not_divide_are_refused(block_length: int) -> None:
 def test_blocks_of_rows_of_different_length_are_refused() -> None:
     loss = loss_by_visible(lambda v: 2 / (1 + v))
     with pytest.raises(InputError, match=r"equally many masked positions .* got 4 to 12"):
-        measure(loss, *padded([4, 8, 12]), seeds(3), examples=3, points=3, block_length=4)
+        measure_profile(loss, *padded([4, 8, 12]), seeds(3), examples=3, points=3, block_length=4)
 
 
 def test_a_row_without_a_masked_position_is_refused() -> None:
@@ -442,7 +444,7 @@ def test_a_row_without_a_masked_position_is_refused() -> None:
     start = start_of(CHAIN, originals)
     start[7] = originals[7]
     with pytest.raises(InputError, match="example 7 has no masked position"):
-        measure(CHAIN, start, originals, seeds(10), examples=3, points=4)
+        measure_profile(CHAIN, start, originals, seeds(10), examples=3, points=4)
 
 
 @pytest.mark.parametrize("token", [2, 9, -1])
@@ -451,7 +453,7 @@ def test_tokens_outside_the_vocabulary_are_refused(token: int) -> None:
     originals[4, 3] = token
     for block_length in (None, 2):
         with pytest.raises(InputError, match=r"tokens to predict must be in \[0, 2\)"):
-            measure(
+            measure_profile(
                 CHAIN,
                 torch.full_like(originals, 2),
                 originals,
@@ -467,7 +469,7 @@ def test_a_token_that_the_model_excludes_is_named() -> None:
     law = Table(("aaa", "bbb", "aab"), (1.0, 1.0, 1.0))
     originals = torch.tensor([[0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 0]])
     with pytest.raises(InputError, match=r"infinite for example 2 at position \d with 2 tokens visible") as caught:
-        measure(law, start_of(law, originals), originals, seeds(4), examples=4, points=3)
+        measure_profile(law, start_of(law, originals), originals, seeds(4), examples=4, points=3)
     position = int(str(caught.value).split("position ")[1].split()[0])
     assert f"probability 0 to token {int(originals[2, position])};" in str(caught.value)
 
@@ -482,7 +484,7 @@ def test_a_denoiser_that_fails_is_named_with_its_row() -> None:
     originals[3] = 1
     start = torch.full_like(originals, 2)
     with pytest.raises(RunError, match="returned NaN for row 3 with 7 tokens visible"):
-        measure(FunctionDenoiser(2, logits), start, originals, seeds(6), examples=6, points=4)
+        measure_profile(FunctionDenoiser(2, logits), start, originals, seeds(6), examples=6, points=4)
 
 
 def test_a_denoiser_that_does_not_look_is_refused() -> None:
@@ -494,7 +496,7 @@ def test_a_denoiser_that_does_not_look_is_refused() -> None:
     for denoiser in (constant, by_place):
         for block_length in (None, 4):
             with pytest.raises(InputError, match="ignores its mask token") as caught:
-                measure(denoiser, start, originals, seeds(6), examples=6, points=4, block_length=block_length)
+                measure_profile(denoiser, start, originals, seeds(6), examples=6, points=4, block_length=block_length)
             assert "check that 2 is the mask id" in str(caught.value)
     assert measured(Parity(8), 6, 4).mean.tolist() == pytest.approx(Parity(8).profile()[[0, 3, 5, 7]].tolist())
 
@@ -535,7 +537,7 @@ def test_points_taken_together_are_those_taken_one_at_a_time(power: float, point
         rounds.append(len(asked))
         return (predictions(denoiser, question, batch=batch) for question in asked)
 
-    found = measure(denoiser, start, originals, seeds(3), examples=3, points=points, ask=ask)
+    found = measure_profile(denoiser, start, originals, seeds(3), examples=3, points=points, ask=ask)
     curve = np.array([2 * (1 - v / 64) ** power for v in range(64)])
     assert found.revealed.tolist() == one_at_a_time(curve, points)
     assert sum(rounds) == points and len(rounds) <= 1 + points // 2

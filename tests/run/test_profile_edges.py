@@ -63,7 +63,7 @@ def test_an_interruption_while_measuring_tells_a_command_that_works(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(profiles, "measure", interrupt)
+        patched.setattr(profiles, "measure_profile", interrupt)
         stopped = CliRunner().invoke(app, command)
     assert stopped.exit_code == 130 and "resume with: mdm-tune search" in stopped.stderr
     again = stopped.stderr.split("resume with: mdm-tune ")[1].split()
@@ -98,7 +98,7 @@ def test_a_failing_warm_start_is_done_without_and_a_needed_profile_is_not(
     def fail(*args: object, **kwargs: object) -> None:
         raise InputError("the loss is infinite")
 
-    monkeypatch.setattr(profiles, "measure", fail)
+    monkeypatch.setattr(profiles, "measure_profile", fail)
     notes: list[str] = []
     found = of(config(tmp_path, objective={"metric": "path_nll"}, sampler={"steps": [4], "order": "margin"}))
     assert not found.guides  # other orders do not ask

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.profile import Profile
 
 END, MASK = 3, 4
@@ -26,7 +26,9 @@ class ByToken:
 
 
 def profile() -> Profile:
-    return measure(ByToken(), START, ANSWERS, np.arange(3, dtype=np.uint64), examples=3, points=4, end_tokens=[END])
+    return measure_profile(
+        ByToken(), START, ANSWERS, np.arange(3, dtype=np.uint64), examples=3, points=4, end_tokens=[END]
+    )
 
 
 def test_each_part_is_the_mean_over_its_own_positions() -> None:
@@ -59,4 +61,4 @@ def test_a_part_that_was_nowhere_predicted_is_not_a_number_and_survives_the_file
 
 def test_texts_without_an_end_have_one_part() -> None:
     seeds = np.arange(3, dtype=np.uint64)
-    assert measure(ByToken(), START, ANSWERS.clamp(max=2), seeds, examples=3, points=4).apart is None
+    assert measure_profile(ByToken(), START, ANSWERS.clamp(max=2), seeds, examples=3, points=4).apart is None

@@ -43,7 +43,7 @@ def test_a_profile_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     made = first.profile
     assert rows.number == made.denoiser_rows > 0 and not first.reused
     assert first.spent == first.cost and first.cost.denoiser_rows == rows.number
-    monkeypatch.setattr(profiles, "measure", refuse)
+    monkeypatch.setattr(profiles, "measure_profile", refuse)
     again = of(config(tmp_path))
     np.testing.assert_array_equal(again.profile.values, made.values)
     np.testing.assert_array_equal(again.profile.revealed, made.revealed)
@@ -71,7 +71,7 @@ def test_what_a_profile_depends_on_is_measured_anew(
     assert not of(config(tmp_path)).profile.exact
     other = of(config(tmp_path, **change))
     assert other.profile.denoiser_rows > 0 and not other.reused
-    monkeypatch.setattr(profiles, "measure", refuse)
+    monkeypatch.setattr(profiles, "measure_profile", refuse)
     latest = of(config(tmp_path, **change))
     assert latest.profile.denoiser_rows == other.profile.denoiser_rows and latest.reused
     with pytest.raises(AssertionError, match="measured again"):
@@ -107,7 +107,7 @@ def test_the_commands_share_one_profile(tmp_path: Path, monkeypatch: pytest.Monk
     found = search(other)
     assert found["profile"]["denoiser_rows"] > first["denoiser_rows"] > 0 and not first["reused"]  # and to choose by
     assert search(chosen)["budgets"] == found["budgets"]
-    monkeypatch.setattr(profiles, "measure", refuse)
+    monkeypatch.setattr(profiles, "measure_profile", refuse)
     again = call(app, ["profile", *command])
     record = json.loads(again.stdout)
     assert record["reused"] and "note: profile of the same model and data taken from" in again.stderr

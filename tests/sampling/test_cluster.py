@@ -18,10 +18,10 @@ import pytest
 
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.run.build import opened
+from mdm_tune.run.build import open_run
 from mdm_tune.sampling import cluster, cluster_health, ray_cleanup
 from mdm_tune.sampling.cluster import connected
-from mdm_tune.sampling.cluster_health import Patience
+from mdm_tune.sampling.cluster_health import ReplicaWait
 from mdm_tune.sampling.devices import RayDevices
 from mdm_tune.sampling.replicas import Replicas
 
@@ -133,7 +133,7 @@ def test_ray_is_missing(monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("mdm_tune.run.build.build", lambda *given: pytest.fail("a model was loaded"))
     expected = r"need Ray, .*pip install 'mdm-tune\[ray\]', or give one"
-    with pytest.raises(InputError, match=expected), opened(load_config(CONFIG), devices):
+    with pytest.raises(InputError, match=expected), open_run(load_config(CONFIG), devices):
         pass
 
 
@@ -329,7 +329,7 @@ def test_what_cannot_be_sent_to_replicas(devices: tuple[str, ...] | RayDevices) 
 def test_a_busy_cluster_is_spoken_of_once_for_each_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = 1000.0, list[str]()
     monkeypatch.setattr(cluster_health.time, "monotonic", lambda: now)
-    wait = Patience(120.0, said.append)
+    wait = ReplicaWait(120.0, said.append)
     for passed, working, over, notes in (
         *((9, False, False, 0), (11, False, False, 1), (119, False, False, 1), (121, False, True, 1)),
         *((122, True, False, 1), (131, False, False, 1), (133, False, False, 2), (241, False, False, 2)),
@@ -341,7 +341,7 @@ def test_a_busy_cluster_is_spoken_of_once_for_each_wait(monkeypatch: pytest.Monk
         "the cluster has had no room for replicas of the model for 11 s; they are waited for up to 120 s in all, and "
         "`ray status` shows what the cluster is busy with"
     )
-    silent = Patience(120.0, None)
+    silent = ReplicaWait(120.0, None)
     now += 119
     assert not silent.over(working=False)
     now += 2

@@ -13,7 +13,7 @@ import pytest
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.sampling import cluster, cluster_health
-from mdm_tune.sampling.cluster_health import LOOK, PATIENCE, Watch
+from mdm_tune.sampling.cluster_health import LOOK, PATIENCE, ClusterWatch
 
 
 class Clock:
@@ -44,14 +44,14 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_cluster_that_answers(clock: Clock, head: Any) -> None:
-    seen = Watch()
+    seen = ClusterWatch()
     for _ in range(3):
         clock.now += 100 * PATIENCE  # nobody looked for long
         assert seen.look()
 
 
 def test_a_head_that_is_gone_for_a_while_and_for_good(clock: Clock, head: Any) -> None:
-    seen = Watch()
+    seen = ClusterWatch()
     clock.now += LOOK
     assert seen.look()
     head.server.close()
@@ -70,7 +70,7 @@ def test_a_head_that_is_gone_for_a_while_and_for_good(clock: Clock, head: Any) -
 
 def test_a_head_that_was_not_asked_for_long_is_not_said_to_be_gone_at_once(clock: Clock, head: Any) -> None:
     """Proposals may take longer than a head is waited for."""
-    seen = Watch()
+    seen = ClusterWatch()
     head.server.close()
     clock.now += 2 * PATIENCE
     assert not seen.look()
@@ -82,7 +82,7 @@ def test_a_head_that_was_not_asked_for_long_is_not_said_to_be_gone_at_once(clock
 
 
 def test_the_node_of_the_driver_is_dead(clock: Clock, head: Any) -> None:
-    seen = Watch()
+    seen = ClusterWatch()
     head.nodes[0]["Alive"] = False
     clock.now += LOOK
     with pytest.raises(RunError, match=r"the node of the cluster that this command runs on has died; .*--resume"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.sampling.external import External, Generated, load_external
+from mdm_tune.sampling.external import ExternalSampler, Generated, load_external
 from mdm_tune.sampling.plans import CountPlan, RevealPlan, ThresholdPlan
 
 LAW = MarkovChain.sticky(3, 0.2, 6)
@@ -35,11 +35,11 @@ def code(answer: str, folder: Path, arguments: str = "prompts, counts, seeds") -
     return f"{folder / 'own.py'}:generate"
 
 
-def loaded(answer: str, folder: Path, arguments: str = "prompts, counts, seeds", **options: Any) -> External:
+def loaded(answer: str, folder: Path, arguments: str = "prompts, counts, seeds", **options: Any) -> ExternalSampler:
     return load_external(code(answer, folder, arguments), LAW, trust_code=True, options=options)
 
 
-def drawn(external: External, batch: int = 2) -> Any:
+def drawn(external: ExternalSampler, batch: int = 2) -> Any:
     return external.unmask(PROMPTS, CountPlan(COUNTS), seeds=SEEDS, batch=batch)
 
 
@@ -59,7 +59,7 @@ def test_forms_of_an_answer(answer: str, nfe: list[int], rows: int, tmp_path: Pa
 
 
 def test_tokens_are_those_of_whole_rows_without_padding() -> None:
-    external = External(
+    external = ExternalSampler(
         lambda prompts, counts, seeds: Generated(prompts.masked_fill(prompts == MASK, 0), 2, 4), LAW, "x", {}
     )
     result = external.unmask(PROMPTS[:2], CountPlan(COUNTS[:2]), seeds=SEEDS[:2])
@@ -75,7 +75,7 @@ def test_every_batch_is_told_its_own_rows(tmp_path: Path) -> None:
         told.append((prompts, counts, seeds, mask_id, denoiser, device, bias))
         return prompts.masked_fill(prompts == mask_id, bias), 1
 
-    result = drawn(External(generate, LAW, "x", {"bias": 2}, "cpu"))
+    result = drawn(ExternalSampler(generate, LAW, "x", {"bias": 2}, "cpu"))
     assert result.tokens[:, 2:].unique().tolist() == [2]
     assert [len(each[0]) for each in told] == [2, 1]
     assert torch.cat([each[0] for each in told]).equal(PROMPTS) and torch.cat([each[1] for each in told]).equal(COUNTS)

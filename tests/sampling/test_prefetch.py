@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from mdm_tune.sampling.prefetch import ahead
+from mdm_tune.sampling.prefetch import prefetched
 
 
 class Source:
@@ -33,7 +33,7 @@ class Source:
 @pytest.mark.parametrize("room", [1, 3, 100])
 def test_all_is_given_in_order_by_another_thread(room: int) -> None:
     source = Source(20)
-    assert list(ahead(source.numbers(), room)) == list(range(20))
+    assert list(prefetched(source.numbers(), room)) == list(range(20))
     assert source.closed.is_set() and threading.get_ident() not in source.threads
 
 
@@ -46,7 +46,7 @@ def test_it_goes_on_while_nobody_asks_and_stops_where_there_is_no_room() -> None
                 reached.set()
             yield number
 
-    found = ahead(numbers(), 4)
+    found = prefetched(numbers(), 4)
     assert next(found) == 0
     assert reached.wait(60)  # four wait, or three and the one that is being put there
     assert source.given <= 6
@@ -55,7 +55,7 @@ def test_it_goes_on_while_nobody_asks_and_stops_where_there_is_no_room() -> None
 
 
 def test_an_error_comes_after_what_was_before_it() -> None:
-    found = ahead(Source(3, ValueError("no")).numbers(), 10)
+    found = prefetched(Source(3, ValueError("no")).numbers(), 10)
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="no"):
         next(found)
@@ -63,7 +63,7 @@ def test_an_error_comes_after_what_was_before_it() -> None:
 
 def test_a_source_is_closed_with_its_use() -> None:
     source = Source(1000)
-    found = ahead(source.numbers(), 2)
+    found = prefetched(source.numbers(), 2)
     next(found)
     found.close()
     assert source.closed.is_set() and not any(
@@ -73,5 +73,5 @@ def test_a_source_is_closed_with_its_use() -> None:
 
 def test_a_source_that_is_never_asked_never_begins() -> None:
     source = Source(3)
-    ahead(source.numbers(), 2).close()
+    prefetched(source.numbers(), 2).close()
     assert source.given == 0

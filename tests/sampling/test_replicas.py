@@ -25,13 +25,13 @@ from mdm_tune.core.files import bundled
 from mdm_tune.datasets.splits import text_dataset
 from mdm_tune.denoisers.asking import Question
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.run.measuring import measure
+from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import pieces
 from mdm_tune.sampling import replicas as replicas_module
-from mdm_tune.sampling.actors import Actor, Failed
+from mdm_tune.sampling.actors import Actor, FailedTask
 from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Here, Pool, predict
+from mdm_tune.sampling.pieces import LocalPool, Pool, predict
 from mdm_tune.sampling.plans import QuotaPlan
 from mdm_tune.sampling.replicas import DEPTH, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
@@ -43,8 +43,8 @@ from tests.support.pools import DIE, ERROR, FINE, NAN, ODD, TWO, absent, asking_
 def fill(pool: Pool | Denoiser, tokens: Tensor, plan: Plan | None = None, **options: Any) -> Any:
     """By a pool in pieces of two rows; by a denoiser in one call."""
     given = {"plan": plan or same_plan((1, 2), len(tokens)), "seeds": seeds(len(tokens), 7), "batch": 2, **options}
-    if isinstance(pool, Here | Replicas):
-        return pieces.fill(pool, tokens, **given)
+    if isinstance(pool, LocalPool | Replicas):
+        return pieces.fill_rows(pool, tokens, **given)
     return unmask(pool, tokens, **given)
 
 
@@ -116,7 +116,7 @@ def test_rows_of_a_law_are_those_of_one_process(chains: Replicas, kind: str, row
     assert (shared.nll is None) == (alone.nll is None) == (kind != "blocks")
     assert alone.nll is None or torch.equal(shared.nll, alone.nll)
     assert [each.dtype for each in (shared.tokens, shared.nfe)] == [torch.int64, torch.int64]
-    here = fill(Here(law), tokens, **options)
+    here = fill(LocalPool(law), tokens, **options)
     assert (shared.denoiser_rows, shared.denoiser_tokens) == (here.denoiser_rows, here.denoiser_tokens)
     assert shared.denoiser_tokens == shared.denoiser_rows * law.length
     assert shared.denoiser_rows >= alone.denoiser_rows
@@ -145,8 +145,8 @@ def test_the_profile_of_a_law_is_that_of_one_process(chains: Replicas) -> None:
     start = torch.full_like(originals, law.mask_id)
     start[:4, 3] = originals[:4, 3]
     args: dict[str, Any] = {"examples": 9, "points": 8}
-    alone = measure(law, start, originals, seeds(9), **args)
-    shared = measure(law, start, originals, seeds(9), **args, ask=partial(predict, chains))
+    alone = measure_profile(law, start, originals, seeds(9), **args)
+    shared = measure_profile(law, start, originals, seeds(9), **args, ask=partial(predict, chains))
     np.testing.assert_array_equal(shared.values, alone.values)
     np.testing.assert_array_equal(shared.entropies, alone.entropies)
     assert shared.revealed.tolist() == alone.revealed.tolist()
@@ -159,11 +159,13 @@ def test_the_profile_of_a_network_is_that_of_one_process(texts: Replicas) -> Non
     model = text("cpu")
     split = text_dataset(bundled("package:text"), model.symbols, 24, {"tune": 5}, 0).splits["tune"]
     args: dict[str, Any] = {"examples": 5, "points": 4}
-    alone = measure(model, split.start, split.originals, split.seeds, **args)
-    shared = measure(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, texts))
+    alone = measure_profile(model, split.start, split.originals, split.seeds, **args)
+    shared = measure_profile(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, texts))
     np.testing.assert_allclose(shared.values, alone.values, rtol=1e-5)
     np.testing.assert_allclose(shared.entropies, alone.entropies, rtol=1e-5)
-    here = measure(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, Here(model)))
+    here = measure_profile(
+        model, split.start, split.originals, split.seeds, **args, ask=partial(predict, LocalPool(model))
+    )
     assert shared.denoiser_rows == here.denoiser_rows == 1 + 3 * 5  # nothing visible is one row for all five
 
 
@@ -305,7 +307,7 @@ def _pid(denoiser: Denoiser, device: str) -> int:
 def test_a_replica_that_is_killed_gives_its_pieces_to_the_others_and_comes_back(chains: Replicas) -> None:
     law = chain("cpu")
     tokens, options = question(law, "confidence", 12, law.length)
-    whole = fill(Here(law), tokens, **options)
+    whole = fill(LocalPool(law), tokens, **options)
     first, second = pids(chains)
     os.kill(first, signal.SIGKILL)
     found = fill(chains, tokens, **options)
@@ -321,7 +323,7 @@ def test_a_replica_that_was_started_again_unseen_works_on(tmp_path: Path) -> Non
     assert replica.run(_pid) == os.getpid()
     assert isinstance(replica.denoiser, type(law))
     failed = Actor("replica 1 on cpu", chain, "cpu", None, {**versions, "torch": "0.1"}).run(_pid)
-    assert isinstance(failed, Failed) and "other versions of packages: torch" in str(failed.error)
+    assert isinstance(failed, FailedTask) and "other versions of packages: torch" in str(failed.error)
 
 
 def test_a_replica_that_dies_while_it_is_asked_is_left_out(chains: Replicas) -> None:

@@ -49,7 +49,7 @@ SECTIONS: dict[str, Any] = {
 
 
 def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
-    return Evaluator(law, law.length, sampler, quality.order_kl(law, [sampler.block_length]), None)
+    return Evaluator(law, law.length, sampler, quality.order_kl_metric(law, [sampler.block_length]), None)
 
 
 # Settings and plans
@@ -225,7 +225,7 @@ def test_order_kl_with_blocks_is_the_mean_over_all_orders(law: Law, size: int, c
         kl_of_sets(table, [order[end - count : end] for count, end in zip(counts, ends, strict=True)])
         for order in orders(6, size)
     ]
-    metric = quality.order_kl(law)
+    metric = quality.order_kl_metric(law)
     assert metric.fixed(counts, size) == pytest.approx(sum(values) / len(values), abs=1e-10)
 
 

@@ -16,7 +16,7 @@ from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine
 from mdm_tune.schedules.pricing import optima
 from mdm_tune.search.budget import reference_of
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.events import Comparing, Event
+from mdm_tune.search.events import Comparison, Event
 from mdm_tune.search.power import Detectable
 from mdm_tune.search.space import Guide
 from tests.support.helpers import CountingDenoiser, changed
@@ -26,7 +26,7 @@ from tests.support.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, 
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:
     budget, _ = run(exact(), changed(SETTINGS, strategy="gp", trials=30), seed=4)
     assert budget.winner.estimate.value <= 0.63
-    best = quality.order_kl(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
+    best = quality.order_kl_metric(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
     assert budget.winner.estimate.value >= best - 1e-12
     assert budget.beats_linear and budget.winner.estimate.ci is None
 
@@ -43,7 +43,7 @@ def searched() -> Searched:
 
 def test_finalists_and_baselines_meet_on_choose_and_the_winner_is_reported_on_report(searched: Searched) -> None:
     budget, events, _ = searched
-    compared = [event for event in events if isinstance(event, Comparing)]
+    compared = [event for event in events if isinstance(event, Comparison)]
     assert {event.use for event in compared} == {"choose", "report"}
     finalists = {trial.setting.key for trial in trials_of(events) if trial.dropped is None}
     compared_on_choose = budget.chosen_from
@@ -168,7 +168,7 @@ def test_a_guide_may_choose_without_sampling() -> None:
         return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(), use="choose")
 
     budget, events = run(evaluator, SETTINGS, steps=4, guide=Guide((Beta(1.0, 0.3),), choose=choose))
-    assert {event.use for event in events if isinstance(event, Comparing)} == {"report"}
+    assert {event.use for event in events if isinstance(event, Comparison)} == {"report"}
     assert budget.winner.setting.counts is not None
     least = min(trial.setting.counts[0] for trial in trials_of(events) if trial.setting.counts and not trial.dropped)
     assert budget.winner.setting.counts[0] == least == 1

@@ -24,7 +24,8 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.records import detectable_record, schedule_record, search_record
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
-from mdm_tune.search.confirmation import EXHAUSTED, Budget, Side, Trial, confirm
+from mdm_tune.search.confirmation import EXHAUSTED, Budget, Trial, confirm
+from mdm_tune.search.finalists import BlockSearch
 from mdm_tune.search.frontier import frontier_of
 from mdm_tune.search.power import detectable, smallest_gain
 from mdm_tune.terminal.tables import paste, verdict
@@ -105,7 +106,7 @@ class Bench:
         return Trial(number, schedule, self.setting(schedule, steps).key, value, True, Cost(1, 4, 0.5), **more)
 
     def confirm(self, trials: Sequence[Trial], steps: int = 8, finalists: int = 2, **more: Any) -> Budget:
-        side = Side(cast(Evaluator, self), trials, BASELINES, more.pop("choose", None), more.pop("ended", None))
+        side = BlockSearch(cast(Evaluator, self), trials, BASELINES, more.pop("choose", None), more.pop("ended", None))
         return confirm([side], steps, finalists, self.score, **more)
 
 
@@ -203,7 +204,7 @@ def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> 
     one, two = Blocks(values), Blocks(values)
     two.block_length = 32
     trial = two.trial(0, A, 0.1)
-    sides = [Side(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
+    sides = [BlockSearch(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
     budget = confirm(sides, 8, 1, one.score)
     assert budget.schedule == Linear() and budget.winner.setting.label == "linear"
     assert budget.gain_over_first is None and budget.gain.value == 0

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.search import driver as module
-from mdm_tune.search.driver import Driver, Named, begin_anew, driving, holds_run, refuse_second_in, remove_run
+from mdm_tune.search.driver import Driver, SearchName, begin_anew, driving, holds_run, refuse_second_in, remove_run
 from mdm_tune.search.storage import open_storage
 from tests.support.drivers import FAR, RUN, claimed_by, drive, wait_for
 from tests.support.processes import crew, start
@@ -60,7 +60,7 @@ def test_a_driver_that_fails_or_is_interrupted_has_left(where: Path | str, error
 
 
 def test_runs_of_other_names_have_drivers_of_their_own(where: Path | str) -> None:
-    with driving(open_storage(where), RUN), driving(open_storage(where), Named.plain("run.two")) as state:
+    with driving(open_storage(where), RUN), driving(open_storage(where), SearchName.plain("run.two")) as state:
         state.check()
 
 
@@ -251,7 +251,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, storage: BaseStorage, act: Any) -
 
 def test_a_claim_that_comes_second_does_not_count(where: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, other = open_storage(where), driving(open_storage(where), RUN)
-    states = list[module.State]()
+    states = list[module.DriverState]()
     meanwhile(monkeypatch, storage, lambda: states.append(other.__enter__()))
     with pytest.raises(InputError, match=rf"process {os.getpid()} on .*, which began at the same moment; wait"):
         taken(storage)
@@ -309,7 +309,7 @@ def test_a_driver_stays_ousted_when_the_other_has_left() -> None:
 
 def test_a_run_that_is_removed_keeps_who_drives_it() -> None:
     storage = InMemoryStorage()
-    with driving(storage, Named.plain("run.two")) as state:
+    with driving(storage, SearchName.plain("run.two")) as state:
         state.once("x", dict)
     with driving(storage, RUN) as old:
         assert not holds_run(storage, "run")  # a claim alone is nothing yet

@@ -11,18 +11,18 @@ import pytest
 from optuna.storages import BaseStorage
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.search.driver import Named, driving
-from mdm_tune.search.ledger import Entry, Ledger, check
+from mdm_tune.search.driver import SearchName, driving
+from mdm_tune.search.ledger import Ledger, LedgerEntry, check_ledger_name
 from mdm_tune.search.storage import open_storage
 
 BOOKS = ("run/made", "run/steps-8")
 Lines = list[bytes]
-Book = dict[str, dict[str, Entry]]
+Book = dict[str, dict[str, LedgerEntry]]
 
 
 def write(path: Path) -> None:
     """A journal as a search leaves it: who drove it, two ledgers of finished tasks, notes."""
-    with driving(open_storage(path), Named.plain("run")) as state:
+    with driving(open_storage(path), SearchName.plain("run")) as state:
         for book in BOOKS:
             ledger = state.ledger(book.removeprefix("run/"))
             ledger.note("points", [[0.5, 2.0]])
@@ -34,7 +34,7 @@ def write(path: Path) -> None:
 
 def read(storage: BaseStorage) -> tuple[Book, dict[str, object]]:
     """What is finished and what was noted, as a search that goes on reads them."""
-    check(storage, "run")
+    check_ledger_name(storage, "run")
     ledgers = {book: Ledger(storage, book) for book in BOOKS}
     return {name: each.finished() for name, each in ledgers.items()}, {
         f"{name} {key}": value for name, each in ledgers.items() for key, value in each.notes.items()
@@ -113,7 +113,7 @@ def outcome(path: Path, damaged: bytes, whole: Book, notes: dict[str, object]) -
     try:
         storage = open_storage(path, heard.append)
         recovered = path.read_bytes()
-        check(storage, "run")
+        check_ledger_name(storage, "run")
     except InputError as error:
         refusal = str(error)
     if refusal:
@@ -165,7 +165,7 @@ def test_a_finished_value_that_was_edited_is_named(tmp_path: Path) -> None:
     assert text.count('"value":0.2857142857142857,') == 2
     (tmp_path / "study.journal").write_text(text.replace('"value":0.2857142857142857,', '"value":0.5,', 1), "utf-8")
     with pytest.raises(InputError, match="record of task '2' is not what was written: it was edited or damaged"):
-        check(open_storage(tmp_path / "study.journal"), "run")
+        check_ledger_name(open_storage(tmp_path / "study.journal"), "run")
 
 
 def test_a_note_that_was_edited_is_named(tmp_path: Path) -> None:
@@ -173,4 +173,4 @@ def test_a_note_that_was_edited_is_named(tmp_path: Path) -> None:
     text = (tmp_path / "study.journal").read_text("utf-8")
     (tmp_path / "study.journal").write_text(text.replace('"note":[[0.5,2.0]]', '"note":[[0.6,2.0]]'), "utf-8")
     with pytest.raises(InputError, match="record of note 'points' is not what was written"):
-        check(open_storage(tmp_path / "study.journal"), "run")
+        check_ledger_name(open_storage(tmp_path / "study.journal"), "run")

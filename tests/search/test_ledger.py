@@ -13,7 +13,7 @@ from optuna.trial import create_trial
 
 from mdm_tune.search import ledger as ledger_module
 from mdm_tune.search.checksums import digest
-from mdm_tune.search.ledger import Entry, Ledger, study_of
+from mdm_tune.search.ledger import Ledger, LedgerEntry, study_of
 from mdm_tune.search.storage import open_storage
 
 BOX = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
@@ -33,7 +33,7 @@ def test_an_entry_is_read_by_another_process_as_it_was_written(where: Path | str
     assert ledger.finished() == opened(where).finished() == {}
     ledger.write("one", -1 / 3, record, params, BOX)
     for each in (ledger, opened(where)):
-        assert each.finished() == {"one": Entry(task="one", params=params, value=-1 / 3, record=record)}
+        assert each.finished() == {"one": LedgerEntry(task="one", params=params, value=-1 / 3, record=record)}
 
 
 def test_a_ledger_that_is_only_read_is_not_made(where: Path | str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.search.racing import CHANCE, carried, chance, hopeless, looks
+from mdm_tune.search.racing import CHANCE, carried, chance, hopeless, look_sizes
 
 ORDERS = 2000
 values = st.lists(st.floats(-100, 100).map(lambda value: round(value, 3)), min_size=1, max_size=60).map(np.array)
@@ -25,17 +25,17 @@ def with_pseudo_examples(differences: NDArray[np.float64]) -> NDArray[np.float64
 
 def test_every_look_about_doubles_the_one_before() -> None:
     for examples in range(8, 10_001):
-        found = looks(examples)
+        found = look_sizes(examples)
         assert found[-1] == examples and found[0] >= 8 and len(found) <= 5
         assert all(2 * a - b in (0, 1) for a, b in pairwise(found))
         assert len(found) == 5 or found[0] < 15  # as many looks as 8 examples at the first allow
 
 
 def test_looks_by_hand() -> None:
-    assert looks(128) == (8, 16, 32, 64, 128)
-    assert looks(100) == (13, 25, 50, 100)
-    assert looks(512) == (32, 64, 128, 256, 512)
-    assert [looks(few) for few in (1, 7, 8, 14, 15)] == [(1,), (7,), (8,), (14,), (8, 15)]
+    assert look_sizes(128) == (8, 16, 32, 64, 128)
+    assert look_sizes(100) == (13, 25, 50, 100)
+    assert look_sizes(512) == (32, 64, 128, 256, 512)
+    assert [look_sizes(few) for few in (1, 7, 8, 14, 15)] == [(1,), (7,), (8,), (14,), (8, 15)]
 
 
 @pytest.mark.parametrize(("count", "total"), [(1, 2), (3, 40), (8, 9), (8, 128), (100, 128)])
@@ -114,7 +114,7 @@ def dropped(population: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Share of random orders of the population in which each look alone would drop it; the last entry: any look."""
     rng, total = np.random.default_rng(seed), len(population)
     found = [
-        [hopeless(order[:count], total) for count in looks(total)[:-1]]
+        [hopeless(order[:count], total) for count in look_sizes(total)[:-1]]
         for order in (rng.permutation(population) for _ in range(ORDERS))
     ]
     flags = np.array(found)
@@ -169,4 +169,4 @@ def test_more_seen_than_there_are_is_refused() -> None:
     with pytest.raises(InputError, match="got 3 of 2"):
         chance(np.zeros(3), 2)
     with pytest.raises(InputError, match="at least one example"):
-        looks(0)
+        look_sizes(0)

@@ -12,8 +12,8 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.schedules.curves import Counts
-from mdm_tune.search.racing import looks
-from mdm_tune.search.scoring import Scored, price, race
+from mdm_tune.search.racing import look_sizes
+from mdm_tune.search.scoring import CandidateScore, price_settings, race
 from tests.support.searches import Given, exact, sampled
 
 SIZES: dict[Use, int] = {"tune": 64, "choose": 8, "report": 8}
@@ -38,7 +38,7 @@ def order(evaluator: Evaluator) -> list[int]:
 
 def raced(
     evaluator: Evaluator, candidates: list[int], incumbent: np.ndarray | None, rows: float = float("inf")
-) -> tuple[dict[int, Scored], Cost, list[Look]]:
+) -> tuple[dict[int, CandidateScore], Cost, list[Look]]:
     """The result for candidates numbered by their first count."""
     told: list[Look] = []
     settings = {first: setting(first) for first in candidates}
@@ -67,7 +67,7 @@ def test_a_dropped_candidate_is_worth_the_incumbent_and_the_paired_difference(di
     incumbent = easy[order(base)]
     evaluator = given(lambda number: easy + sign * (0.0 if number == 4 else 2.0 + noise), direction)
     found, _, told = raced(evaluator, [4, 5], incumbent)
-    assert found[5] == Scored(pytest.approx(easy.mean() + sign * (2.0 + noise[first].mean())), None, 8)
+    assert found[5] == CandidateScore(pytest.approx(easy.mean() + sign * (2.0 + noise[first].mean())), None, 8)
     assert sign * found[5].value > sign * found[4].value  # though its own mean is far better than anything
     assert abs(found[5].value - easy.mean()) < 10 < abs((easy + 2.0 + noise)[first].mean() - easy.mean())
     assert rest and {number for number, _, _ in told} == {4}
@@ -94,10 +94,10 @@ def test_a_candidate_that_is_better_is_never_dropped_and_one_that_is_worse_alway
     evaluator = given(lambda first: SPREAD + noise[first] + (2.0 if first > 8 else -2.0))
     found, cost, told = raced(evaluator, [*range(1, 16)], SPREAD[order(base)])
     assert {first for first, scored in found.items() if scored.dropped is None} == {*range(1, 9)}
-    assert all(found[first].dropped == looks(64)[0] for first in range(9, 16))
+    assert all(found[first].dropped == look_sizes(64)[0] for first in range(9, 16))
     assert list(found) == [*range(1, 16)]
     assert cost.denoiser_rows == evaluator.rows == 2 * (8 * 64 + 7 * 8)
-    assert len(told) == 8 * len(looks(64))
+    assert len(told) == 8 * len(look_sizes(64))
 
 
 def test_each_look_that_is_survived_is_reported_with_the_mean_so_far() -> None:
@@ -106,7 +106,7 @@ def test_each_look_that_is_survived_is_reported_with_the_mean_so_far() -> None:
     evaluator = given(lambda first: better)
     _, _, told = raced(evaluator, [3], SPREAD[order(base)])
     ordered = better[order(base)]
-    assert told == [(3, look, pytest.approx(ordered[:look].mean())) for look in looks(64)]
+    assert told == [(3, look, pytest.approx(ordered[:look].mean())) for look in look_sizes(64)]
 
 
 def test_settings_that_are_equal_on_every_example_are_scored_to_the_end() -> None:
@@ -132,9 +132,9 @@ def test_too_few_rows_for_all_let_the_better_go_on() -> None:
 def test_prices_come_from_the_profile_or_are_computed() -> None:
     evaluator, denoiser = sampled()
     settings = {2: evaluator.setting(Counts((8, 8)), 2), 5: evaluator.setting(Counts((2, 14)), 2)}
-    found, cost = price(evaluator, settings, lambda setting: float((setting.counts or ())[0]))
-    assert found == {2: Scored(8.0), 5: Scored(2.0)} and cost == Cost() and denoiser.rows == 0
+    found, cost = price_settings(evaluator, settings, lambda setting: float((setting.counts or ())[0]))
+    assert found == {2: CandidateScore(8.0), 5: CandidateScore(2.0)} and cost == Cost() and denoiser.rows == 0
     law = exact()
     one = law.setting(Counts((8, 24)), 2)
-    computed, _ = price(law, {1: one}, None)
-    assert computed == {1: Scored(law.score(one, "tune").estimate.value)}
+    computed, _ = price_settings(law, {1: one}, None)
+    assert computed == {1: CandidateScore(law.score(one, "tune").estimate.value)}

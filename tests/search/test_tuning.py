@@ -21,8 +21,8 @@ from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta, SquaredSine
 from mdm_tune.search import proposals, space, tuning
 from mdm_tune.search.confirmation import EXHAUSTED
-from mdm_tune.search.events import Alike
-from mdm_tune.search.racing import looks
+from mdm_tune.search.events import AllValuesEqual
+from mdm_tune.search.racing import look_sizes
 from mdm_tune.search.scoring import race
 from mdm_tune.search.space import Guide, given_points
 from tests.support.helpers import changed, resampled
@@ -86,7 +86,7 @@ def test_counts_that_were_scored_before_cost_nothing(together: int) -> None:
 
 def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
     law = Parity(3)
-    evaluator = Evaluator(law, 3, FIXED, quality.order_kl(law), None)
+    evaluator = Evaluator(law, 3, FIXED, quality.order_kl_metric(law), None)
     budget, events = run(evaluator, changed(SETTINGS, strategy="qmc", trials=400), steps=2)
     assert budget.ended == EXHAUSTED and budget.trials < 400
     assert {trial.setting.key for trial in trials_of(events)} == {(1, 2), (2, 1)}
@@ -192,7 +192,7 @@ def test_a_trial_reports_each_look_that_it_survives() -> None:
     for event in events[1:]:
         told = trials[event.number].intermediate_values
         until = 1000 if event.dropped is None else event.dropped - 1
-        assert list(told) == ([look for look in looks(1000) if look <= until] if event.fresh else [])
+        assert list(told) == ([look for look in look_sizes(1000) if look <= until] if event.fresh else [])
         assert len(told) <= 32 and all(np.isfinite(list(told.values())))
         if event.fresh and event.dropped is None:
             assert told[1000] == event.value
@@ -424,7 +424,7 @@ def test_an_objective_that_is_the_same_throughout_ends_the_search(value: float, 
     assert budget.ended is not None
     assert budget.ended.startswith(f"every example scores {value:g} with all 5 schedules that were tried; {said}")
     assert {each.setting.label for each in budget.chosen_from} == {"linear", "squared-sine", "sine"}  # no finalists
-    (told,) = [event for event in events if isinstance(event, Alike)]
+    (told,) = [event for event in events if isinstance(event, AllValuesEqual)]
     first = f"Each of the 32 pilot examples scores {value:g} with linear and with squared-sine. "
     best = value == (1.0 if direction == "maximize" else 0.0)
     look = "ook at what mdm-tune sample draws before more is paid for."

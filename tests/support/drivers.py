@@ -10,10 +10,10 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from mdm_tune.search.driver import Driver, Named, _events, _latest, _record, _write, driving
+from mdm_tune.search.driver import Driver, SearchName, _events, _latest, _record, _write, driving
 from mdm_tune.search.storage import open_storage
 
-RUN = Named.plain("run")
+RUN = SearchName.plain("run")
 FAR: dict[str, Any] = {"host": "node7", "machine": "7" * 32, "boot": "7", "space": "pid:[4026531836]"}
 
 
@@ -27,7 +27,7 @@ def claimed_by(storage: BaseStorage, run: str, **changes: Any) -> Driver:
 
 def drive(where: Path | str, told: Path, run: str = "run") -> None:
     """Drive a run until this process is killed."""
-    with driving(open_storage(where), Named.plain(run)) as state:
+    with driving(open_storage(where), SearchName.plain(run)) as state:
         state.once("begun", lambda: {"pid": os.getpid()})
         told.write_text("driving")
         time.sleep(600)

@@ -15,7 +15,7 @@ from mdm_tune.core.files import bundled
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.sampling.pieces import fill
+from mdm_tune.sampling.pieces import fill_rows
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan
 
@@ -79,7 +79,7 @@ def lose_a_replica() -> None:
         os.kill(victim, signal.SIGKILL)
         tokens = asking_for(*[FINE] * 6)
         plan = CountPlan(torch.full((6, 1, 1), 3))
-        found = fill(pool, tokens, plan, seeds=np.arange(6, dtype=np.uint64), batch=1)
+        found = fill_rows(pool, tokens, plan, seeds=np.arange(6, dtype=np.uint64), batch=1)
     print("done" if found.nfe.tolist() == [1] * 6 else found)
 
 

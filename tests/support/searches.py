@@ -19,20 +19,20 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import Evaluator, Pace
+from mdm_tune.evaluation.evaluator import CallTimer, Evaluator
 from mdm_tune.evaluation.filling import Filler, Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.quality import Direction
-from mdm_tune.sampling.pieces import Here, Pool
+from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.driver import Named, driving
+from mdm_tune.search.driver import SearchName, driving
 from mdm_tune.search.events import Event, TrialDone
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.space import Guide
-from mdm_tune.search.stored_scores import KeptScores
+from mdm_tune.search.stored_scores import StoredScores
 from mdm_tune.search.tuning import Tuned, tune
 from tests.support.helpers import CountingDenoiser, resampled, sampler_of
 
@@ -50,7 +50,7 @@ Rule = Callable[[Setting, Use, NDArray[np.int64]], Values]
 
 def exact() -> Evaluator:
     """Values that are computed: the KL over orders of a long chain."""
-    return Evaluator(CHAIN, 32, FIXED, quality.order_kl(CHAIN), None)
+    return Evaluator(CHAIN, 32, FIXED, quality.order_kl_metric(CHAIN), None)
 
 
 def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[Evaluator, CountingDenoiser]:
@@ -92,7 +92,7 @@ class GivenFiller:
 
     def __init__(self, rule: Rule, dataset: Dataset, token: Callable[[Setting], int]) -> None:
         self.rule, self.token, self.rows = rule, token, 0
-        self.pool = Here(SHORT)
+        self.pool = LocalPool(SHORT)
         self.example = {
             seed: (use, number)
             for use, split in dataset.splits.items()
@@ -164,7 +164,7 @@ class TimedFiller:
 
 def timed(evaluator: Evaluator, take: Callable[[Unmasked], None], clock: Callable[[], float]) -> Evaluator:
     """The evaluator by this clock, on which rows take as long as ``take`` sets it on."""
-    return replace(evaluator, fill_with=TimedFiller(evaluator.filler, take), pace=Pace(clock))
+    return replace(evaluator, fill_with=TimedFiller(evaluator.filler, take), pace=CallTimer(clock))
 
 
 def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float = 1.0) -> Values:
@@ -176,10 +176,10 @@ def noise(setting: Setting, use: Use, examples: NDArray[np.int64], spread: float
 
 
 @contextmanager
-def scoring(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[KeptScores]:
+def scoring(evaluator: Evaluator, storage: BaseStorage | None = None, name: str = "run") -> Iterator[StoredScores]:
     """Drive a run in this storage."""
-    with driving(InMemoryStorage() if storage is None else storage, Named.plain(name)) as state:
-        yield KeptScores(evaluator, state)
+    with driving(InMemoryStorage() if storage is None else storage, SearchName.plain(name)) as state:
+        yield StoredScores(evaluator, state)
 
 
 def run(

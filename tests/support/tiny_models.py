@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.denoisers.huggingface import load_huggingface
-from mdm_tune.denoisers.loaded import Loaded
+from mdm_tune.denoisers.loaded import LoadedModel
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what its import says of other packages
@@ -32,7 +32,7 @@ def needs_transformers(oldest: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(there < wanted, reason=f"transformers {transformers.__version__} lacks it")
 
 
-def load(folder: Path, *, trust_code: bool = False, **fields: Any) -> Loaded:
+def load(folder: Path, *, trust_code: bool = False, **fields: Any) -> LoadedModel:
     """The denoiser in a folder."""
     return load_huggingface(HuggingFaceConfig(type="huggingface", path=str(folder), **fields), trust_code=trust_code)
 
