@@ -188,6 +188,7 @@ The columns:
 
 - *rows*: the examples that were scored, relative to no racing. For one problem these are denoiser rows.
 - *best dropped*: searches in which another candidate has a better mean on the tune examples than the returned one.
+- *regret on the tune examples*: how much worse the returned candidate is than the best one, on the tune examples.
 - *true regret*: how much worse the returned candidate is than the best one, on all examples of the problem, relative
   to the best candidate's value. For likelihoods, this value is counted from the entropy of the data.
 - *added*: the true regret minus that of the same searches without racing.
