@@ -16,8 +16,8 @@ from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 from mdm_tune.core.permissions import GeneratedCode, Permissions
-from mdm_tune.core.signals import INTERRUPTED, raises
-from mdm_tune.core.streams import silence_rest
+from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
+from mdm_tune.core.streams import redirect_rest_to_stderr
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.reporting import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
@@ -117,7 +117,7 @@ class Flags:
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 
-        raises()
+        raise_on_signals()
         loaded = load_config(self.config, self.overrides or (), seed=self.seed, output=self.output, trials=trials)
         return loaded, devices_for(loaded.model, self.devices, self.ray_address)
 
@@ -359,4 +359,4 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(INTERRUPTED)
     finally:
-        silence_rest()
+        redirect_rest_to_stderr()

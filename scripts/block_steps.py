@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mdm_tune.config.file import load_config
-from mdm_tune.core.intervals import interval
+from mdm_tune.core.intervals import interval_text
 from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
@@ -138,7 +138,7 @@ def text_profiles(work: Path, order: str, metric: str) -> Profiles:
 
 def compared(order: str, metric: str, steps: int, shares: str, values: Sequence[Estimate], more: Estimate) -> str:
     """A row of the table; values: with equal and with tuned shares."""
-    cells = " | ".join(interval(each.value, each.ci) for each in (*values, more))
+    cells = " | ".join(interval_text(each.value, each.ci) for each in (*values, more))
     row = f"| `{order}` | {metric} | {steps} | {shares} | {cells} |"
     print(row, file=sys.stderr, flush=True)
     return row

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, t
 
-from mdm_tune.core.statistics import CONFIDENCE, FEWEST, Bounds, corrected, interval_of_equal, lower_bounds
+from mdm_tune.core.statistics import CONFIDENCE, FEWEST, Bounds, corrected_confidence, interval_of_equal, lower_bounds
 from mdm_tune.search.claims import MANY, differing_of
 
 Values = NDArray[np.float64]
@@ -159,7 +159,7 @@ def claims_table(sizes: tuple[int, ...], claims: int) -> str:
         for size in sizes:
             false = 0
             for samples in samples_of(law, name, size, REPEATS):
-                above = samples[shown(samples, law[2], corrected(claims))[0] > 1e-12]
+                above = samples[shown(samples, law[2], corrected_confidence(claims))[0] > 1e-12]
                 false += sum(differing >= needed for differing, needed in map(differing_of, above))
             cells.append(f"{100 * false / REPEATS:.2f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.benchmarks.single_task import HarnessTask, Messages
-from mdm_tune.core.consent import scripts_run, without_asking
+from mdm_tune.core.consent import datasets_runs_scripts, without_consent_prompts
 from mdm_tune.core.errors import InputError, MdmTuneError
-from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.scratch import use_scratch_for_compiler
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.trust import require_trust
 
@@ -94,7 +94,7 @@ def manager_of(name: str, include_path: str | None = None, trust_code: bool = Fa
     manager = _manager_with(name, include_path)
     for member, settings in _configs(manager, name):
         _refuse_programs(member, settings)
-        if scripts_run() and (settings.get("dataset_kwargs") or {}).get("trust_remote_code"):
+        if datasets_runs_scripts() and (settings.get("dataset_kwargs") or {}).get("trust_remote_code"):
             require_trust(trust_code, f"dataset.task: {member} loads a script of the Hub, which")
     return manager
 
@@ -102,7 +102,7 @@ def manager_of(name: str, include_path: str | None = None, trust_code: bool = Fa
 def load_tasks(manager: Any, name: str, trust_code: bool = False) -> Mapping[str, Any]:
     """What is behind a name: ``tasks`` and ``groups``, each by name; raises InputError where it cannot be loaded."""
     try:
-        with silent(), without_asking(trust_code, f"dataset.task: {name}"):
+        with silent(), without_consent_prompts(trust_code, f"dataset.task: {name}"):
             loaded: Mapping[str, Any] = manager.load([name])
     except MdmTuneError:
         raise
@@ -253,7 +253,7 @@ def _manager_with(name: str, include_path: str | None) -> Any:
 
 @cache
 def _manager(include_path: str | None, defaults: bool) -> Any:
-    compiled_here()  # the harness imports transformers
+    use_scratch_for_compiler()  # the harness imports transformers
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:

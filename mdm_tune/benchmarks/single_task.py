@@ -12,7 +12,7 @@ from io import StringIO
 from typing import Any
 
 from mdm_tune.benchmarks.splitting import Document
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling
 from mdm_tune.core.messages import cut, quantity, shown
@@ -188,7 +188,7 @@ class HarnessTask:
 
         instance = Instance("generate_until", dict(fields), ("", {}), 0, (self.name, 0, 1), resps=[answer])
         what, place = f"task {self.name}", f"the answer {shown(answer, 80)}"
-        asked = without_asking(self.trust_code, f"dataset.task: {self.name}")
+        asked = without_consent_prompts(self.trust_code, f"dataset.task: {self.name}")
         with (
             calling(what, "choose another task or metric", place=place, verb="cannot score"),
             asked,

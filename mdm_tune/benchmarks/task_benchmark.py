@@ -16,7 +16,7 @@ from mdm_tune.benchmarks.single_task import HarnessTask
 from mdm_tune.benchmarks.splitting import Document, DocumentSplits, Use, fold_of, split_documents
 from mdm_tune.config.tasks import LmEvalDatasetConfig
 from mdm_tune.config.templates import Hole
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling
@@ -102,7 +102,11 @@ def load_harness_benchmark(
     tune on.
     """
     what = f"dataset.task: {config.task}"
-    with silent(), without_asking(trust_code, what), calling(what, "correct the task, or choose another", loading=True):
+    with (
+        silent(),
+        without_consent_prompts(trust_code, what),
+        calling(what, "correct the task, or choose another", loading=True),
+    ):
         return _loaded(config, codec, root, trust_code)
 
 

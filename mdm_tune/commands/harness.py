@@ -16,7 +16,7 @@ from mdm_tune.commands.events import Note, Notify, SettingScored, Warnings, as_n
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import LmEvalDatasetConfig
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError, MdmTuneError, RunError
 from mdm_tune.core.guard import error_text
 from mdm_tune.core.permissions import Permissions
@@ -276,7 +276,7 @@ def _evaluated(model: Any, asked: HarnessRequest) -> Mapping[str, Any]:
 
     own = asked.own
     try:
-        with silent(), without_asking(asked.trust_code, f"dataset.task: {asked.name}"):
+        with silent(), without_consent_prompts(asked.trust_code, f"dataset.task: {asked.name}"):
             results: Mapping[str, Any] = simple_evaluate(
                 model=model,
                 tasks=[asked.name],

@@ -39,8 +39,8 @@ from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.problems import (
     Location,
     field_problems,
+    problems_text,
     read_yaml,
-    several,
     with_nested_value,
     with_override,
     without_password,
@@ -293,7 +293,7 @@ def load_config(
     else:
         problems += [line for _, line in word_problems(document, set())]
     if problems:
-        raise InputError(several(path, problems))
+        raise InputError(problems_text(path, problems))
     return config
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from mdm_tune.core.trust import require_trust
 
-__all__ = ["scripts_run", "without_asking"]
+__all__ = ["datasets_runs_scripts", "without_consent_prompts"]
 
 
 @contextmanager
-def without_asking(trust_code: bool, what: str) -> Iterator[None]:
+def without_consent_prompts(trust_code: bool, what: str) -> Iterator[None]:
     """Loaders of transformers, datasets, evaluate and lm-evaluation-harness in this context run code only if trusted.
 
     trust_code: what --trust-code says. what: the setting that is loaded, for messages. A question on the terminal finds
@@ -42,7 +42,7 @@ def without_asking(trust_code: bool, what: str) -> Iterator[None]:
         yield
 
 
-def scripts_run() -> bool:
+def datasets_runs_scripts() -> bool:
     """Whether the library datasets is one that runs scripts of the Hub, as before version 4."""
     with suppress(ImportError):
         return hasattr(importlib.import_module("datasets.config"), "HF_DATASETS_TRUST_REMOTE_CODE")

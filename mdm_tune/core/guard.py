@@ -14,11 +14,11 @@ import numpy as np
 from mdm_tune.core.errors import InputError, MdmTuneError, RunError
 from mdm_tune.core.messages import cut
 
-__all__ = ["AGAIN", "ForeignFailure", "calling", "error_text", "finite_number", "out_of_memory", "safe"]
+__all__ = ["RUN_AGAIN", "ForeignFailure", "calling", "error_text", "finite_number", "out_of_memory", "safe_repr"]
 
 # For code whose file is fingerprinted: a search whose code was corrected is another one, which cannot be resumed.
-AGAIN = "then run again, a search with --overwrite"
-SAID = 300  # characters of somebody else's error
+RUN_AGAIN = "then run again, a search with --overwrite"
+ERROR_LENGTH = 300  # characters of somebody else's error
 VALUE = 60
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # CPU, MPS and CUDA
 CODE_OF_CHECKPOINTS = "transformers_modules"  # the folder of copies that transformers runs
@@ -77,7 +77,7 @@ def error_text(error: BaseException, file: Path | None = None) -> str:
     """An error's kind, the first line of its text, and the last line of the code around ``file`` that it came from."""
     kind = type(error).__name__
     if isinstance(error, SystemExit):
-        text = f"it ended the process by sys.exit({safe(error.code)})"
+        text = f"it ended the process by sys.exit({safe_repr(error.code)})"
     else:
         try:
             text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
@@ -86,7 +86,7 @@ def error_text(error: BaseException, file: Path | None = None) -> str:
         except Exception:  # an error whose own text fails
             text = ""
     line = _line(error, file)
-    return f"{kind}{': ' * bool(text)}{cut(text, SAID)}{f' ({line})' if line else ''}"
+    return f"{kind}{': ' * bool(text)}{cut(text, ERROR_LENGTH)}{f' ({line})' if line else ''}"
 
 
 def _line(error: BaseException, file: Path | None) -> str:
@@ -104,7 +104,7 @@ def _line(error: BaseException, file: Path | None) -> str:
     return ""
 
 
-def safe(value: object, length: int = VALUE) -> str:
+def safe_repr(value: object, length: int = VALUE) -> str:
     """A value of somebody else's for a message, whatever its ``repr`` does."""
     try:
         return cut(repr(value), length)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mdm_tune.core.statistics import Estimate
 
-__all__ = ["estimate_record", "estimated", "finite", "interval", "interval_record", "is_exact"]
+__all__ = ["estimate_record", "estimate_text", "finite_or_none", "interval_record", "interval_text", "is_exact"]
 
 Record = dict[str, Any]
 
@@ -19,7 +19,7 @@ def estimate_record(found: Estimate) -> Record:
     independent: the examples, or groups of them, that it rests on; null where it is exact.
     """
     return {
-        "value": finite(found.value),
+        "value": finite_or_none(found.value),
         "ci": interval_record(found.ci),
         "no_interval": found.no_interval,
         "independent": found.count,
@@ -28,10 +28,10 @@ def estimate_record(found: Estimate) -> Record:
 
 def interval_record(bounds: tuple[float, float] | None) -> list[float | None] | None:
     """Two numbers, or null."""
-    return None if bounds is None else [finite(bound) for bound in bounds]
+    return None if bounds is None else [finite_or_none(bound) for bound in bounds]
 
 
-def finite(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """The number, or null where JSON has none."""
     return value if value is not None and math.isfinite(value) else None
 
@@ -41,12 +41,12 @@ def is_exact(found: Record) -> bool:
     return found["ci"] is None and found.get("no_interval") in (None, "exact")
 
 
-def estimated(found: Record, value: str = "value", ci: str = "ci") -> str:
+def estimate_text(found: Record, value: str = "value", ci: str = "ci") -> str:
     """A value of a record with its interval, or why it has none."""
-    return interval(found[value], found[ci], found.get("no_interval"))
+    return interval_text(found[value], found[ci], found.get("no_interval"))
 
 
-def interval(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
+def interval_text(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
     """A value with its interval, in as many decimals as give the interval's width two digits.
 
     missing: why there is no interval, where there is none; an exact value needs none.

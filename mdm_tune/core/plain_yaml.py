@@ -19,7 +19,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown, shown_path
 from mdm_tune.core.reading import DEEPEST, WRITTEN_BYTES, read_text
 
-__all__ = ["Word", "read_yaml_file", "words_in", "yaml_text", "yaml_value"]
+__all__ = ["UnquotedWord", "read_yaml_file", "unquoted_words", "yaml_text", "yaml_value"]
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 Base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -45,7 +45,7 @@ AMBIGUOUS = (  # form, what readers of YAML make of it, remedy
 FORMS = tuple((re.compile(form), said, remedy) for form, said, remedy in AMBIGUOUS)
 
 
-class Word(str):
+class UnquotedWord(str):
     """A yes, no, on or off without quotes: true or false in YAML 1.1, text in YAML 1.2."""
 
     __slots__ = ()
@@ -103,18 +103,18 @@ def _place(mark: Any) -> str:
     return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
-def words_in(value: object, path: str = "") -> Iterator[tuple[str, Word]]:
-    """(path, word) of every ``Word`` in mappings and lists."""
-    if isinstance(value, Word):
+def unquoted_words(value: object, path: str = "") -> Iterator[tuple[str, UnquotedWord]]:
+    """(path, word) of every ``UnquotedWord`` in mappings and lists."""
+    if isinstance(value, UnquotedWord):
         yield path, value
     elif isinstance(value, dict):
         for key, inner in value.items():
             here = f"{path}.{key}" if path else str(key)
-            yield from words_in(key, here)
-            yield from words_in(inner, here)
+            yield from unquoted_words(key, here)
+            yield from unquoted_words(inner, here)
     elif isinstance(value, list):
         for place, inner in enumerate(value):
-            yield from words_in(inner, f"{path}[{place}]")
+            yield from unquoted_words(inner, f"{path}[{place}]")
 
 
 def yaml_text(value: object, **options: Any) -> str:
@@ -138,7 +138,7 @@ class _Dumper(Base):  # type: ignore[misc, valid-type] # one of two classes, fou
 
 
 _Dumper.add_representer(str, _Dumper.text)
-_Dumper.add_representer(Word, _Dumper.text)
+_Dumper.add_representer(UnquotedWord, _Dumper.text)
 
 
 def _built(text: str) -> Any:
@@ -221,7 +221,7 @@ def _scalar(text: str) -> Any:
     if found := INFINITE.fullmatch(text):
         return math.nan if text[-1] in "nN" and "a" in text.lower() else float(f"{found[1]}inf")
     if len(text) <= 3 and WORDS.fullmatch(text):
-        return Word(text)
+        return UnquotedWord(text)
     if BEGINS.match(text):
         for form, said, remedy in FORMS:
             if form.fullmatch(text):

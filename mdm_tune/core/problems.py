@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import PATH_LENGTH, SHOWN_LENGTH, cut, quantity, shown, shown_path, without_password
-from mdm_tune.core.plain_yaml import read_yaml_file, words_in, yaml_value
+from mdm_tune.core.plain_yaml import read_yaml_file, unquoted_words, yaml_value
 from mdm_tune.core.reading import DEEPEST
 
 __all__ = [
     "Location",
     "field_problems",
+    "problems_text",
     "read_yaml",
-    "several",
     "shown",
     "with_nested_value",
     "with_override",
@@ -138,12 +138,12 @@ def word_problems(document: Mapping[Any, Any], known: set[str]) -> list[tuple[st
     said = "is true or false to some readers of YAML and text to others; put it in quotes"
     return [
         (path, f"{cut(path, PATH_LENGTH)}: {word} {said}")
-        for path, word in words_in(document)
+        for path, word in unquoted_words(document)
         if path not in known and path not in SWITCHES
     ]
 
 
-def several(path: Path, problems: Sequence[str]) -> str:
+def problems_text(path: Path, problems: Sequence[str]) -> str:
     """The number of problems of the config at ``path``, the first ones, one a line, and how many more there are."""
     head = f"{shown_path(path)}: {quantity(len(problems), 'problem')} in the config"
     lines = [line for line in problems if line][:LISTED]
@@ -188,7 +188,7 @@ def message(
     if kind in ("literal_error", "union_tag_invalid"):
         legal = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
         given = value["type"] if isinstance(value, dict) and kind == "union_tag_invalid" else value
-        return f"must be one of {', '.join(legal)}, got {shown(given)}; {closest(given, legal)}choose one of them"
+        return f"must be one of {', '.join(legal)}, got {shown(given)}; {suggestion(given, legal)}choose one of them"
     if kind in BOUNDS:
         rule, remedy = (text.format(**context) for text in BOUNDS[kind])
     elif kind in ("int_type", "float_type"):
@@ -219,10 +219,10 @@ def list_remedy(value: object) -> str:
 def unknown_key(key: object, legal: Sequence[str]) -> str:
     remask = isinstance(key, str) and "remask" in key[:SHOWN_LENGTH]
     note = "; true remasking (hiding a revealed token again) is not supported" if remask else ""
-    return f"unknown key{note}; {closest(key, legal)}legal keys here: {', '.join(legal)}"
+    return f"unknown key{note}; {suggestion(key, legal)}legal keys here: {', '.join(legal)}"
 
 
-def closest(word: object, legal: Iterable[str]) -> str:
+def suggestion(word: object, legal: Iterable[str]) -> str:
     """``did you mean 'trials'? `` where ``word`` resembles one of ``legal``, else nothing."""
     short = isinstance(word, str) and len(word) <= SHOWN_LENGTH  # a longer one resembles nothing, slowly
     found = difflib.get_close_matches(str(word), list(legal), n=1) if short else []

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["compiled_here", "locked_folder", "remove_dead", "scratch_folder"]
+__all__ = ["locked_folder", "remove_stale_folders", "scratch_folder", "use_scratch_for_compiler"]
 
 PREFIX = "mdm-tune-scratch-"
 LOCK = "in-use"  # locked while the process lives, however it ends
@@ -23,14 +23,14 @@ def scratch_folder() -> Path:
     """This process's folder for temporary files; what dead processes left of theirs is removed first."""
     mine = os.getpid()
     if mine not in _kept:
-        remove_dead()
+        remove_stale_folders()
         _kept[mine] = locked_folder(PREFIX)
         atexit.register(_remove, mine)
     return _kept[mine][0]
 
 
 def locked_folder(prefix: str, parent: Path | None = None) -> tuple[Path, IO[str]]:
-    """A new folder that ``remove_dead`` leaves alone until the file, its lock, is closed or this process ends."""
+    """A new folder and its lock file."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         lock = (folder / LOCK).open("w")
@@ -42,7 +42,7 @@ def locked_folder(prefix: str, parent: Path | None = None) -> tuple[Path, IO[str
     return folder, lock
 
 
-def compiled_here() -> None:
+def use_scratch_for_compiler() -> None:
     """Let PyTorch's compiler, which transformers calls on, write into ``scratch_folder`` where the user says nothing.
 
     It would leave a folder of its own in the temporary folder of the system otherwise, empty ones too.
@@ -55,7 +55,7 @@ def _without_more(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_dead(
+def remove_stale_folders(
     parent: Path | None = None, prefix: str = PREFIX, remove: Callable[[Path], None] = _without_more
 ) -> list[Path]:
     """Remove the folders of processes that have ended, of this user only; returns them.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["INTERRUPTED", "interrupted", "raises", "restored"]
+__all__ = ["INTERRUPTED", "handlers_restored", "interrupted", "raise_on_signals"]
 
 INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
 AGAIN = 0.05  # seconds until what loses exceptions is looked at again
@@ -28,12 +28,12 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Received:
-    """Signals since ``restored``. waits: for the end of what loses them. looks: the next one asks for that."""
+    """Signals since ``handlers_restored``. waits: for the end of what loses them. looks: the next one asks for that."""
 
     any = waits = looks = False
 
 
-def raises() -> None:
+def raise_on_signals() -> None:
     """From here on a signal raises KeyboardInterrupt."""
     for number in NUMBERS:
         if not (number == signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN):  # as a shell starts it with &
@@ -41,7 +41,7 @@ def raises() -> None:
 
 
 @contextmanager
-def restored() -> Iterator[None]:
+def handlers_restored() -> Iterator[None]:
     """What signals do after the block is what they did before it."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     _Received.any = _Received.waits = _Received.looks = False
@@ -53,7 +53,7 @@ def restored() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Whether a signal came in the block of ``restored``, whatever became of its exception."""
+    """Whether a signal came in the block of ``handlers_restored``, whatever became of its exception."""
     return _Received.any
 
 

@@ -18,11 +18,11 @@ __all__ = [
     "Bounds",
     "Estimate",
     "Groups",
-    "constant",
-    "corrected",
+    "corrected_confidence",
     "estimate",
     "grouped",
     "interval_of_equal",
+    "is_constant",
     "lower_bounds",
     "welch",
 ]
@@ -58,7 +58,7 @@ class Estimate:
         return "exact" if self.count is None else TOO_FEW
 
 
-def corrected(claims: int) -> float:
+def corrected_confidence(claims: int) -> float:
     """The confidence of each of ``claims`` intervals that hold together at 95 %: Bonferroni's 1 - 0.05 / claims."""
     return 1 - (1 - CONFIDENCE) / claims
 
@@ -101,7 +101,7 @@ def estimate(
     count = len(units)
     if count < FEWEST:
         return Estimate(mean, None, count)
-    if constant(units):
+    if is_constant(units):
         ends = (mean, mean) if bounds is None else interval_of_equal(mean, count, bounds, confidence)
         return Estimate(mean, ends, count)
     low, high = (float(end) for end in _ends(units[None], confidence)[:, 0])
@@ -172,7 +172,7 @@ def welch(
     count = min(map(len, units))
     if count < FEWEST:
         return Estimate(found, None, count)
-    if all(map(constant, units)):
+    if all(map(is_constant, units)):
         return Estimate(found, (found, found), count)
     from scipy.stats import ttest_ind
 
@@ -182,6 +182,6 @@ def welch(
     return Estimate(found, (float(ends.low), float(ends.high)), count)
 
 
-def constant(values: Values) -> bool:
+def is_constant(values: Values) -> bool:
     """Whether the spread is of rounding size, so that it says nothing."""
     return bool(np.ptp(values) <= ROUNDING * max(1.0, abs(float(np.mean(values)))))

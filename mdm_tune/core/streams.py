@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-__all__ = ["drop_results", "kept_for_results", "results", "silence_rest"]
+__all__ = ["discard_stdout", "redirect_rest_to_stderr", "results_stream", "stdout_for_results"]
 
 _real: list[TextIO] = []  # the standard output of the running command, while others write to the error stream
 
 
 @contextmanager
-def kept_for_results() -> Iterator[None]:
-    """Keep the standard output for ``results``: what code of others prints, native code too, goes to stderr.
+def stdout_for_results() -> Iterator[None]:
+    """Keep the standard output for ``results_stream``: what code of others prints, native code too, goes to stderr.
 
     Python's ``sys.stdout`` and the file descriptor 1 both lead there until the end, in processes that are started
     meanwhile too.
@@ -54,21 +54,21 @@ def kept_for_results() -> Iterator[None]:
                 own.close()
 
 
-def results() -> TextIO | None:
+def results_stream() -> TextIO | None:
     """Where results are written; None where the shell has closed it."""
     return _real[0] if _real else sys.stdout
 
 
-def drop_results() -> None:
+def discard_stdout() -> None:
     """Keep the interpreter from failing again when it flushes a standard output that is closed or full."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in {id(each): each for each in (results(), sys.__stdout__) if each is not None}.values():
+    for stream in {id(each): each for each in (results_stream(), sys.__stdout__) if each is not None}.values():
         with suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def silence_rest() -> None:
+def redirect_rest_to_stderr() -> None:
     """Lead the standard output to stderr for the rest of this process, such as for what is printed as it ends."""
     with suppress(OSError, ValueError):
         if sys.stdout is not None:

@@ -13,7 +13,7 @@ from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 
-__all__ = ["Clock", "Codec", "Symbols", "chat_prompt", "lost"]
+__all__ = ["Clock", "Codec", "Symbols", "chat_prompt", "hidden_message"]
 
 
 class Codec(Protocol):
@@ -68,7 +68,7 @@ class Clock:
         return found
 
 
-def lost(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:
+def hidden_message(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:
     """The content of the first message that a chat template left out; None where all are there.
 
     White space counts for nothing, and a template may write a text as a string of JSON.
@@ -85,7 +85,7 @@ def lost(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:
 def chat_prompt(codec: Codec, messages: Sequence[Mapping[str, str]]) -> str:
     """The messages in the codec's chat template; raises InputError where that leaves one of them out."""
     text = codec.chat(messages)
-    if (content := lost(messages, text)) is not None:
+    if (content := hidden_message(messages, text)) is not None:
         raise InputError(
             f"dataset.chat: the model's chat template must show every message, got none of {shown(content)} in "
             f"{shown(text)}; correct the template (chat_template of its tokenizer), or leave chat out"

@@ -15,7 +15,7 @@ from mdm_tune.core.errors import InputError, MissingInput
 from mdm_tune.core.guard import calling
 from mdm_tune.core.messages import shown_path
 
-__all__ = ["load_target", "require_trust", "written"]
+__all__ = ["load_target", "options_text", "require_trust"]
 
 
 def require_trust(trust_code: bool, what: str) -> None:
@@ -72,7 +72,7 @@ def _module(path: Path, field: str) -> ModuleType:
     return module
 
 
-def written(options: object) -> str:
+def options_text(options: object) -> str:
     """Options of the user's own as text, the same for equal ones, whatever kinds of keys and values they have."""
     return json.dumps(_sortable(options), sort_keys=True, default=str)
 

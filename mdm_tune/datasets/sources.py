@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdm_tune.config.templates import JsonNumber
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown_path
 from mdm_tune.core.reading import check_file, json_line, read_text
@@ -122,7 +122,7 @@ def hub_source(
             raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
         return source
     try:
-        with _without_bars(datasets), without_asking(False, "dataset.path"):
+        with _without_bars(datasets), without_consent_prompts(False, "dataset.path"):
             found, split_was_taken = _loaded(datasets, path, name, split, revision)
     except InputError:
         raise

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdm_tune.config.families import AutoClass, Family, refuse, release, version_problem
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError, MissingInput
-from mdm_tune.core.guard import SAID, error_text
+from mdm_tune.core.guard import ERROR_LENGTH, error_text
 from mdm_tune.core.messages import cut, shown, shown_path
 from mdm_tune.core.reading import CONFIG_BYTES, read_json
-from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.scratch import use_scratch_for_compiler
 from mdm_tune.core.trust import require_trust
 from mdm_tune.denoisers.weights import check_weights, other_sizes, regular_files
 
@@ -94,7 +94,7 @@ class Checkpoint:
 
 def import_transformers() -> Any:
     """The module transformers; raises InputError where the extra is not installed."""
-    compiled_here()
+    use_scratch_for_compiler()
     try:
         import transformers
     except ImportError as error:
@@ -203,7 +203,7 @@ def load_tokenizer(checkpoint: Checkpoint, given: str | None, usual: str | None,
         place = name if Path(name).is_dir() else str(_fetched(name, None, "model.tokenizer"))
     regular_files(Path(place), f"model.tokenizer: {place}")
     try:
-        with quiet(), without_asking(trust_code, "model.tokenizer"):
+        with quiet(), without_consent_prompts(trust_code, "model.tokenizer"):
             return import_transformers().AutoTokenizer.from_pretrained(place, trust_remote_code=trust_code)
     except (Exception, SystemExit) as error:
         raise _explained(error, f"model.tokenizer: no tokenizer can be loaded from {place}") from None
@@ -233,7 +233,7 @@ def load_checkpoint_model(
         **{keyword: dtype if dtype == "auto" else getattr(torch, dtype)},
     )
     try:
-        with quiet(), without_asking(trust_code, "model.path"):
+        with quiet(), without_consent_prompts(trust_code, "model.path"):
             try:
                 model, report = load(output_loading_info=True)
             except (AttributeError, TypeError):  # a from_pretrained of the checkpoint's own that returns no report
@@ -241,7 +241,7 @@ def load_checkpoint_model(
     except (Exception, SystemExit) as error:
         problem = mismatch(family)
         if "ignore_mismatched_sizes" in str(error):  # which says no more than that it has logged them
-            with quiet(), without_asking(trust_code, "model.path"):
+            with quiet(), without_consent_prompts(trust_code, "model.path"):
                 problem = other_sizes(load)
             problem = problem or "tensors have other sizes than config.json says: give that of these weights"
         raise _explained(error, f"model.path: {shown_path(checkpoint.name)} cannot be loaded", problem) from None
@@ -300,7 +300,7 @@ def _explained(error: BaseException, what: str, problem: str | None = None) -> I
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none."""
-    return cut(str(error).strip().partition("\n")[0] or type(error).__name__, SAID)
+    return cut(str(error).strip().partition("\n")[0] or type(error).__name__, ERROR_LENGTH)
 
 
 def fingerprint(model: Any, config: Mapping[str, Any]) -> str:

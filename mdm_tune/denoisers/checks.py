@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.guard import ForeignFailure, calling, safe
+from mdm_tune.core.guard import ForeignFailure, calling, safe_repr
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
@@ -81,7 +81,9 @@ class Examined:
             with calling(where, "correct it", file=file, place=f"in {name}", loading=True):
                 value = getattr(denoiser, name, None)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
-                raise self.failed("attributes", f"have a whole number {name} from {least} to {LARGEST}", safe(value))
+                raise self.failed(
+                    "attributes", f"have a whole number {name} from {least} to {LARGEST}", safe_repr(value)
+                )
         if not callable(denoiser):
             raise self.failed("attributes", "be callable with (tokens, wanted)", type(denoiser).__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import AGAIN, calling
+from mdm_tune.core.guard import RUN_AGAIN, calling
 from mdm_tune.core.messages import quantity, shown
 from mdm_tune.core.text import Codec, Symbols
 
@@ -59,7 +59,7 @@ class OwnCodec:
         try:
             return self._text("decode", list(tokens))
         except InputError as error:  # the model drew these tokens while the command ran
-            raise RunError(f"{error}, {AGAIN}") from error
+            raise RunError(f"{error}, {RUN_AGAIN}") from error
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Its text of messages; raises InputError for what it raises, and for anything but text."""

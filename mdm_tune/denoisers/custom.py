@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mdm_tune.config.models import CustomConfig
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.guard import calling, safe
+from mdm_tune.core.guard import calling, safe_repr
 from mdm_tune.core.messages import shown_path
-from mdm_tune.core.trust import load_target, written
+from mdm_tune.core.trust import load_target, options_text
 from mdm_tune.denoisers.checks import Examined, check_denoiser
 from mdm_tune.denoisers.codecs import codec_of
 from mdm_tune.denoisers.guarded import OwnDenoiser
@@ -41,7 +41,7 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     build = load_target(config.target, trust_code, "model.target")
     where, file = f"model.target: {shown_path(config.target)}", Path(config.target.rpartition(":")[0])
     options = dict(config.options)
-    named = f"with model.options [{', '.join(map(safe, sorted(options)))}]"
+    named = f"with model.options [{', '.join(map(safe_repr, sorted(options)))}]"
     with calling(where, "correct it", file=file, place=named, loading=True):
         placed = "device" in _parameters(build)
         if placed:
@@ -54,7 +54,7 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     if not isinstance(length, int) or isinstance(length, bool) or not 3 <= length <= LONGEST:
         raise InputError(
             f"{where} must return a denoiser with a whole number length, at least 3 and at most {LONGEST}, got "
-            f"{safe(length)}; add it, or set model.length"
+            f"{safe_repr(length)}; add it, or set model.length"
         )
     examined = Examined(made, where, file)
     codec = codec_of(made, where, file)
@@ -88,5 +88,5 @@ def _rows(examined: Examined, length: int, device: str) -> Tensor:
 def _fingerprint(config: CustomConfig) -> str:
     """Sixteen hex digits of the file and the options: what the function loads beside them is not seen."""
     source = Path(config.target.rpartition(":")[0]).read_bytes()
-    told = written([config.target.rpartition(":")[2], config.options])
+    told = options_text([config.target.rpartition(":")[2], config.options])
     return short_digest(source, told)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mdm_tune.core.guard import AGAIN, ForeignFailure, calling, out_of_memory
+from mdm_tune.core.guard import RUN_AGAIN, ForeignFailure, calling, out_of_memory
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = ["OwnDenoiser"]
 
-REMEDY = f"correct it, {AGAIN}"
+REMEDY = f"correct it, {RUN_AGAIN}"
 
 
 class OwnDenoiser:

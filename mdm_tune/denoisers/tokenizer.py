@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.text import Clock, lost
+from mdm_tune.core.text import Clock, hidden_message
 
 __all__ = ["TokenizerCodec", "checked_ends", "doubtful_mask", "token_ids"]
 
@@ -109,13 +109,13 @@ class TokenizerCodec:
             )
         plain = [dict(message) for message in messages]
         text = self._rendered(plain)
-        if lost(messages, text) is None:
+        if hidden_message(messages, text) is None:
             return text
         # Some templates go through the parts of a content, which a plain text has none of.
         parts = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
         with suppress(InputError):
             other = self._rendered(parts)
-            return other if lost(messages, other) is None else text
+            return other if hidden_message(messages, other) is None else text
         return text
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, constant, estimate, grouped
+from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, grouped, is_constant
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows
@@ -406,7 +406,7 @@ def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDE
     bounds = None
     if first.bounds is not None:
         bounds = first.bounds[0] - first.bounds[1], first.bounds[1] - first.bounds[0]
-    elif constant(grouped(differences, first.groups)):
+    elif is_constant(grouped(differences, first.groups)):
         span = float(np.ptp([first.values, second.values]))
         bounds = (-span, span)
     return estimate(differences, confidence, bounds, first.groups)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mdm_tune.config.templates import Hole, fill_template
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import AGAIN, calling, finite_number, safe
+from mdm_tune.core.guard import RUN_AGAIN, calling, finite_number, safe_repr
 from mdm_tune.core.messages import cut
 from mdm_tune.core.messages import shown as shown_value
 from mdm_tune.core.patterns import SECONDS, Pattern
@@ -177,13 +177,13 @@ def custom_metric(
     _examples(dataset, "custom")
 
     def judged(answer: str, example: Example) -> float:
-        with calling(f"metric {name}", f"correct the function, {AGAIN}", file=file, place=f"on {example.named}"):
+        with calling(f"metric {name}", f"correct the function, {RUN_AGAIN}", file=file, place=f"on {example.named}"):
             given = function(answer, deepcopy(dict(example.record)))
         value = finite_number(given)
         if value is None or abs(value) > LARGEST:
             raise RunError(
-                f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe(given)} for "
-                f"{example.named}; correct the function, {AGAIN}"
+                f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe_repr(given)} for "
+                f"{example.named}; correct the function, {RUN_AGAIN}"
             )
         return value
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.guard import calling, error_text
 from mdm_tune.core.messages import shown_path
-from mdm_tune.core.scratch import compiled_here
+from mdm_tune.core.scratch import use_scratch_for_compiler
 from mdm_tune.core.trust import require_trust
 from mdm_tune.core.types import Dtype
 from mdm_tune.denoisers.checkpoint import quiet
@@ -138,7 +138,7 @@ def load_reference(
 
     Raises InputError where it cannot be loaded, lacks weights or has more than it uses, or looks at later tokens.
     """
-    compiled_here()
+    use_scratch_for_compiler()
     try:
         import transformers
     except ImportError:
@@ -150,7 +150,7 @@ def load_reference(
     if folder is not None:
         regular_files(folder, f"{field}: {name}")
     try:
-        with quiet(), without_asking(trust_code, field):
+        with quiet(), without_consent_prompts(trust_code, field):
             tokenizer = library.AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_code)
             model, report = library.AutoModelForCausalLM.from_pretrained(
                 name, revision=revision, trust_remote_code=trust_code, output_loading_info=True

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.core.intervals import finite
+from mdm_tune.core.intervals import finite_or_none
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.profile_choice import Chooser, clearly_above, explicit, weights_of
@@ -310,7 +310,7 @@ def _energies(schedule: Schedule) -> Record:
 
     All three energies have the same multiples: they differ by factors that no schedule changes.
     """
-    return {weight.name: finite(path_energy(schedule, weight) / LEAST) for weight in WEIGHTS}
+    return {weight.name: finite_or_none(path_energy(schedule, weight) / LEAST) for weight in WEIGHTS}
 
 
 def _least_energies(vocab: int, length: int) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from mdm_tune.core.intervals import estimate_record, finite, interval_record
+from mdm_tune.core.intervals import estimate_record, finite_or_none, interval_record
 from mdm_tune.core.statistics import CONFIDENCE, estimate
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores, paired_difference
 from mdm_tune.evaluation.settings import Setting
@@ -125,7 +125,7 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
             "first": a.setting.label,
             "second": b.setting.label,
             "steps": a.setting.steps,
-            "difference": finite(d.value),
+            "difference": finite_or_none(d.value),
             "ci": interval_record(d.ci),
             "no_interval": d.no_interval,
             "independent": d.count,
@@ -150,7 +150,7 @@ def detectable_record(found: Detectable | None) -> Record | None:
         return None
     return {
         "steps": found.steps,
-        "gain": finite(found.gain),
+        "gain": finite_or_none(found.gain),
         "gain_can_be_shown": math.isfinite(found.gain),
         "limit": found.limit,
         "linear": found.linear,
@@ -180,9 +180,9 @@ def _pair(pair: Pair) -> Record:
         "steps": pair.budget.steps,
         "linear_steps": pair.larger.steps,
         "ratio": pair.ratio,
-        "difference": finite(found.difference),
-        "bound": finite(found.bound),
-        "margin": finite(found.margin),
+        "difference": finite_or_none(found.difference),
+        "bound": finite_or_none(found.bound),
+        "margin": finite_or_none(found.margin),
         "no_worse": found.holds,
         "linear_too": pair.linear_too,
         "flags": list(pair.budget.flags),
@@ -272,7 +272,7 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
         "loser": _loser(budget),
         "data": None if budget.data is None else estimate_record(budget.data.estimate),
         **_diversity(budget),
-        "detectable_gain": finite(budget.detectable),
+        "detectable_gain": finite_or_none(budget.detectable),
         "gain_can_be_shown": None if budget.detectable is None else math.isfinite(budget.detectable),
     }
 
@@ -293,7 +293,7 @@ def _loser(budget: Budget) -> Record | None:
 
 def _gain_record(better: Gain) -> Record:
     return {
-        "value": finite(better.value),
+        "value": finite_or_none(better.value),
         "ci": interval_record(better.ci),
         "ci_familywise": interval_record(better.familywise),
         "no_interval": better.no_interval,

@@ -21,7 +21,7 @@ from typing import Any
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.messages import cut, shown, system_reason
-from mdm_tune.core.scratch import locked_folder, remove_dead
+from mdm_tune.core.scratch import locked_folder, remove_stale_folders
 from mdm_tune.sampling import ray_cleanup
 from mdm_tune.sampling.cluster_health import message_if_ended
 
@@ -126,7 +126,7 @@ def _place() -> Path:
 def _kept_folder() -> Iterator[Path]:
     """A new folder for Ray's sockets and logs. It goes at the end, with every process that uses it but this one."""
     parent = _place()
-    remove_dead(parent, PREFIX, ray_cleanup.end)
+    remove_stale_folders(parent, PREFIX, ray_cleanup.end)
     folder, lock = locked_folder(PREFIX, parent)
     with lock:
         command = [sys.executable, "-I", "-S", ray_cleanup.__file__, str(folder), str(os.getpid())]

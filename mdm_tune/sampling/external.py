@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.guard import AGAIN, calling, safe
+from mdm_tune.core.guard import RUN_AGAIN, calling, safe_repr
 from mdm_tune.core.messages import shown_path
-from mdm_tune.core.trust import load_target, written
+from mdm_tune.core.trust import load_target, options_text
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
@@ -81,7 +81,7 @@ class ExternalSampler:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits of the file, the name and the options: what the code loads beside them is not seen."""
-        told = written([self.target.rpartition(":")[2], self.own])
+        told = options_text([self.target.rpartition(":")[2], self.own])
         return short_digest(self.file.read_bytes(), told)
 
     def unmask(
@@ -128,7 +128,7 @@ class ExternalSampler:
 
     def _filled(self, prompts: Tensor, counts: Tensor, seeds: NDArray[np.uint64], first: int) -> Unmasked:
         """One batch, whose first row has the number ``first`` in messages, and its answer checked."""
-        remedy = f"correct it, or lower sampler.batch where the memory does not suffice, {AGAIN}"
+        remedy = f"correct it, or lower sampler.batch where the memory does not suffice, {RUN_AGAIN}"
         place = f"on rows {first} to {first + len(prompts) - 1}"
         with torch.no_grad(), calling(self._where, remedy, file=self.file, place=place):
             answer = self.generate(prompts.clone(), counts.clone(), seeds.copy(), **self.options)
@@ -139,7 +139,7 @@ class ExternalSampler:
         if rows is None:
             rows = calls
         elif isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST:
-            raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", safe(rows), first)
+            raise self._wrong("denoiser_rows", "count sequence forwards as a whole number", safe_repr(rows), first)
         positions = int((nfe * (prompts >= 0).sum(1)).sum())
         return Unmasked(
             tokens=tokens,
@@ -155,7 +155,7 @@ class ExternalSampler:
 
     def _wrong(self, check: str, rule: str, got: str, first: int) -> InputError:
         where = f"{self._where}: check {check!r} failed in the batch from row {first} on"
-        return InputError(f"{where}: the code must {rule}, got {got}; correct it, {AGAIN}")
+        return InputError(f"{where}: the code must {rule}, got {got}; correct it, {RUN_AGAIN}")
 
     def _read(self, answer: Any, first: int) -> Generated:
         """The answer, whatever its form."""
@@ -166,7 +166,9 @@ class ExternalSampler:
         else:
             given = {name: getattr(answer, name) for name in FIELDS if hasattr(answer, name)}
         if not {"tokens", "nfe"} <= given.keys() <= set(FIELDS):
-            got = type(answer).__name__ + (f" of [{', '.join(map(safe, sorted(given, key=str)))}]" if given else "")
+            got = type(answer).__name__ + (
+                f" of [{', '.join(map(safe_repr, sorted(given, key=str)))}]" if given else ""
+            )
             raise self._wrong("answer", "return tokens and nfe, as a tuple, a dict or attributes", got, first)
         return Generated(**given)
 
@@ -200,7 +202,7 @@ class ExternalSampler:
             found = torch.as_tensor(given).detach().to(prompts.device)
         except Exception:  # text, a list of lists, a number beyond 64 bits, a tensor without values
             raise self._wrong(
-                "nfe", f"return nfe as ({rows},) integers, or one for all rows", safe(given), first
+                "nfe", f"return nfe as ({rows},) integers, or one for all rows", safe_repr(given), first
             ) from None
         found = found.expand(rows) if found.ndim == 0 else found
         if found.shape != (rows,) or found.dtype not in (torch.int64, torch.int32):
@@ -233,8 +235,8 @@ def load_external(
     except TypeError as error:
         raise InputError(
             f"sampler.target: {shown_path(target)} is called with (prompts, counts, seeds) and sampler.options "
-            f"[{', '.join(map(safe, sorted(external.own)))}], and takes no such call: {safe(str(error), 200)}; correct "
-            "its arguments, or the options"
+            f"[{', '.join(map(safe_repr, sorted(external.own)))}], and takes no such call: "
+            f"{safe_repr(str(error), 200)}; correct its arguments, or the options"
         ) from None
     return external
 

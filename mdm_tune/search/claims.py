@@ -13,10 +13,10 @@ from mdm_tune.core.statistics import (
     TOO_FEW,
     Estimate,
     Groups,
-    constant,
-    corrected,
+    corrected_confidence,
     estimate,
     interval_of_equal,
+    is_constant,
     lower_bounds,
     welch,
 )
@@ -87,7 +87,8 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     (``differing_of``); exact values need only be better.
     """
     better, worse = (scores, baseline) if direction == "maximize" else (baseline, scores)
-    found, familywise = paired_difference(better, worse), paired_difference(better, worse, corrected(claims)).ci
+    found = paired_difference(better, worse)
+    familywise = paired_difference(better, worse, corrected_confidence(claims)).ci
     if better.values is None or worse.values is None:
         return Gain(value=found.value, ci=None, familywise=None, differing=None, shown=found.value > ROUNDING)
     differing, needed = differing_of(better.values - worse.values, better.groups)
@@ -108,7 +109,7 @@ def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int
         if each != 0:
             sums[name] = sums.get(name, 0.0) + each
     sizes = np.abs([*sums.values()])
-    return len(sizes), FEWEST if not len(sizes) or constant(sizes) else MANY
+    return len(sizes), FEWEST if not len(sizes) or is_constant(sizes) else MANY
 
 
 def claimed(samples: Values, confidence: float, span: float) -> NDArray[np.bool_]:

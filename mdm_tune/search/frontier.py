@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mdm_tune.core.statistics import corrected
+from mdm_tune.core.statistics import corrected_confidence
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.quality import Direction
 from mdm_tune.search.claims import NoWorse, no_worse
@@ -62,7 +62,7 @@ def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) 
         for one, two in combinations(sorted(budgets, key=lambda budget: budget.steps), 2)
         if two.baselines["linear"].nfe > one.winner.nfe
     ]
-    confidence = corrected(max(1, len(pairs)))
+    confidence = corrected_confidence(max(1, len(pairs)))
 
     def test(scores: Scores, larger: Budget) -> NoWorse:
         return no_worse(scores, larger.baselines["linear"], direction, margin, 1 - confidence)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.core.statistics import Estimate, constant, corrected, grouped, lower_bounds
+from mdm_tune.core.statistics import Estimate, corrected_confidence, grouped, is_constant, lower_bounds
 from mdm_tune.datasets.splits import Split
 from mdm_tune.evaluation.evaluator import Scores, paired_difference
 from mdm_tune.search.claims import MANY, claimed
@@ -47,7 +47,7 @@ def smallest_gain(differences: Values, count: int, confidence: float, span: floa
     searches = int(np.clip(DRAWN // max(1, count), FEW, SEVERAL))
     rng = np.random.default_rng(0)
     sizes = np.abs(differences[differences != 0])
-    if len(sizes) >= (1 - TIES) * len(differences) and not constant(sizes):
+    if len(sizes) >= (1 - TIES) * len(differences) and not is_constant(sizes):
         return _shifted(differences, (searches, count), confidence, rng)
     rarer = min(int((differences < 0).sum()), int((differences > 0).sum()))
     # The rarer of two in few examples is rarer than it is in truth; where it never occurred it may never do.
@@ -121,7 +121,7 @@ class Detectable:
             return None
         if not self.large:
             return self.report
-        pilot, confidence = np.array(self.pilot), corrected(self.claims)
+        pilot, confidence = np.array(self.pilot), corrected_confidence(self.claims)
         count, gain = self.report, self.gain
         for _ in range(8):
             more = (gain / self.limit) ** 2 if math.isfinite(gain) else 2.0
@@ -151,9 +151,9 @@ def detectable(
         return None
     bounds, seen = linear.bounds, np.concatenate([linear.values, other.values])
     span = float(np.ptp(seen)) if bounds is None else bounds[1] - bounds[0]
-    if constant(units) and not (bounds is not None and np.isin(seen, bounds).all()):
+    if is_constant(units) and not (bounds is not None and np.isin(seen, bounds).all()):
         return None
-    gain = smallest_gain(units, report, corrected(claims), span)
+    gain = smallest_gain(units, report, corrected_confidence(claims), span)
     found = paired_difference(other, linear)
     possible = abs(found.value) if found.ci is None else max(map(abs, found.ci))
     limit = LARGE * abs(linear.estimate.value)

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from mdm_tune.core.errors import RunError
-from mdm_tune.core.intervals import interval
+from mdm_tune.core.intervals import interval_text
 from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
-from mdm_tune.core.streams import drop_results, results
+from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
@@ -102,7 +102,7 @@ class Screen:
 
     def out(self, text: str) -> None:
         """One line of the result."""
-        stdout = results()
+        stdout = results_stream()
         if stdout is None:  # the shell has closed it
             return
         text = redacted(text)
@@ -112,7 +112,7 @@ class Screen:
         except BrokenPipeError:
             raise
         except OSError as error:
-            drop_results()
+            discard_stdout()
             raise RunError(
                 f"cannot write the result to stdout: {system_reason(error)}; the run folder has it"
             ) from None
@@ -177,7 +177,7 @@ class Screen:
                     f"{quantity(event.denoiser_rows, 'row')})"
                 )
             case events.SettingScored(scores, done, total):
-                value = interval(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
+                value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
                 self.say(
                     f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdm_tune.core.intervals import estimated
+from mdm_tune.core.intervals import estimate_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.terminal.layout import Grid
 
@@ -58,7 +58,9 @@ def detectable_lines(found: Record | None) -> list[str]:
         return []
     many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
     more = found["squared_sine_minus_linear"]
-    pilot = f"linear has {found['linear']:.4g}" + (f" and squared-sine {estimated(more)} more" if more["ci"] else "")
+    pilot = f"linear has {found['linear']:.4g}" + (
+        f" and squared-sine {estimate_text(more)} more" if more["ci"] else ""
+    )
     examples = found["report_examples"] if "report_examples" in found else found["report"]
     split = _report_examples(examples, found["report"])
     remedy = _more_needed(found["report_needed"], groups=examples != found["report"])

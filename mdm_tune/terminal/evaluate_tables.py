@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mdm_tune.core.intervals import estimated, interval
+from mdm_tune.core.intervals import estimate_text, interval_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import calls, short_names
@@ -32,13 +32,13 @@ def evaluate_table(record: Record) -> Grid:
         table.row(
             str(row["steps"]),
             short[row["schedule"]],
-            estimated(row),
+            estimate_text(row),
             *([against.get((row["steps"], row["schedule"]), "")] if compared else []),
             calls(row),
         )
     if (data := record["data"]) is not None:
         empty = ("",) * (1 + compared)
-        table.row("", "the data itself", estimated(data), *empty, style="dim")
+        table.row("", "the data itself", estimate_text(data), *empty, style="dim")
     return table
 
 
@@ -50,7 +50,7 @@ def _against(comparisons: Sequence[Record], linear: str) -> dict[tuple[int, str]
             if other == linear:
                 bounds = pair["ci"] and [None if bound is None else sign * bound + 0.0 for bound in pair["ci"]][::sign]
                 gap = pair["difference"]
-                found[pair["steps"], name] = interval(gap and sign * gap, bounds, pair.get("no_interval"))
+                found[pair["steps"], name] = interval_text(gap and sign * gap, bounds, pair.get("no_interval"))
     return found
 
 

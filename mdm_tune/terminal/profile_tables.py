@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdm_tune.core.intervals import estimated, is_exact
+from mdm_tune.core.intervals import estimate_text, is_exact
 from mdm_tune.core.messages import quantity
 from mdm_tune.terminal.layout import BAR, Grid
 
@@ -49,12 +49,12 @@ def prices_table(record: Record, of: str) -> Grid:
                     ": that of the best Beta" if found.get("same_counts_as") == "beta" else ""
                 )
                 more = found["minus_linear"]
-                cells = (estimated(found, "nelbo"), estimated(more, "nelbo"))
+                cells = (estimate_text(found, "nelbo"), estimate_text(more, "nelbo"))
                 label += otherwise.get(how, "")
                 table.row(str(budget["steps"]), label, *cells, style="bold" if name == "beta" else "")
         table.add_section()
     lowest = record["one_token_per_step"]
-    table.row(str(record["length"]), "one token per step", estimated(lowest, "nelbo"), style="dim")
+    table.row(str(record["length"]), "one token per step", estimate_text(lowest, "nelbo"), style="dim")
     return table
 
 
@@ -98,5 +98,5 @@ def left_behind(budget: Record) -> str:
     kept = " and takes its place" if budget["optimum"]["same_counts_as"] == "beta" else ""
     return (
         f"{quantity(budget['steps'], 'step')}: {verdict}; on examples that chose neither the best Beta is "
-        f"{estimated(found, 'nelbo')} nats {where}{kept}"
+        f"{estimate_text(found, 'nelbo')} nats {where}{kept}"
     )

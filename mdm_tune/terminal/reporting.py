@@ -15,8 +15,8 @@ import typer
 from mdm_tune.core.errors import InputError, MdmTuneError
 from mdm_tune.core.messages import bounded, shown_path, system_reason
 from mdm_tune.core.redaction import HIDDEN, without_password
-from mdm_tune.core.signals import INTERRUPTED, interrupted, restored
-from mdm_tune.core.streams import drop_results, kept_for_results
+from mdm_tune.core.signals import INTERRUPTED, handlers_restored, interrupted
+from mdm_tune.core.streams import discard_stdout, stdout_for_results
 from mdm_tune.terminal.console import Screen, complain
 
 __all__ = ["command", "exit_codes", "unforeseen"]
@@ -25,9 +25,9 @@ __all__ = ["command", "exit_codes", "unforeseen"]
 @contextmanager
 def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
     """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
-    with restored():
+    with handlers_restored():
         try:
-            with kept_for_results():
+            with stdout_for_results():
                 yield
         except KeyboardInterrupt:
             _stopped(screen, resumable)
@@ -48,7 +48,7 @@ def _failed(error: Exception) -> None:
         case typer.Exit():
             raise error
         case BrokenPipeError():  # the reader has seen enough
-            drop_results()
+            discard_stdout()
         case OSError():
             at = "" if error.filename is None else f"{shown_path(error.filename)}: "
             complain(f"error: {at}{system_reason(error)}")

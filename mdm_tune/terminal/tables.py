@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mdm_tune.core.intervals import estimated, interval, is_exact
+from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.schedules.labels import Label
@@ -55,15 +55,15 @@ def budget_table(budget: Record) -> Grid:
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
-    table.row(f"{made}: {schedule_text(budget['schedule'])}", estimated(budget), style="bold")
+    table.row(f"{made}: {schedule_text(budget['schedule'])}", estimate_text(budget), style="bold")
     blocks = Label.read(budget["linear"]).blocks  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
         known = Label.read(name)
-        table.row(name if known.blocks is not None else str(Label(name, blocks)), estimated(found))
+        table.row(name if known.blocks is not None else str(Label(name, blocks)), estimate_text(found))
     if loser is not None:
-        table.row(f"not used: {_short(loser['schedule'])}", estimated(loser))
+        table.row(f"not used: {_short(loser['schedule'])}", estimate_text(loser))
     if budget["data"] is not None:
-        table.row("the data itself", estimated(budget["data"]), style="dim")
+        table.row("the data itself", estimate_text(budget["data"]), style="dim")
     return table
 
 
@@ -106,7 +106,7 @@ def verdict(budget: Record) -> list[str]:
     if budget["linear"] != "linear":
         lines.append(f"  linear is {budget['linear']}, the best of the compared block lengths on the choose split")
     if (more := budget["gain_over_first_linear"]) is not None:
-        lines.append(f"  over linear in the first block length: {estimated(more)}")
+        lines.append(f"  over linear in the first block length: {estimate_text(more)}")
     if budget["ended"] is not None:
         lines.append(budget["ended"] if budget["ended"].startswith("nothing") else f"stopped early: {budget['ended']}")
     if budget["dropped"]:
@@ -136,7 +136,7 @@ def _calls(budget: Record) -> list[str]:
 
 def calls(record: Record) -> str:
     """Denoiser calls, with an interval where they differ from row to row."""
-    return f"{record['nfe']:.4g}" if record["nfe_ci"] is None else interval(record["nfe"], record["nfe_ci"])
+    return f"{record['nfe']:.4g}" if record["nfe_ci"] is None else interval_text(record["nfe"], record["nfe_ci"])
 
 
 def _untested(found: Record) -> bool:
@@ -151,10 +151,10 @@ def _gain(budget: Record) -> str:
         lost = loser["gain_over_linear"]
         return (
             f"worse than linear: the schedule that was chosen, {_short(loser['schedule'])}, has a gain of "
-            f"{estimated(lost)}; linear is returned in its place, and the schedule file keeps the "
+            f"{estimate_text(lost)}; linear is returned in its place, and the schedule file keeps the "
             "other as loser"
         )
-    amount = estimated(better)
+    amount = estimate_text(better)
     if budget["beats_linear"]:
         return f"better than linear by {amount}"
     if better["shown"]:
@@ -165,7 +165,7 @@ def _gain(budget: Record) -> str:
             if (needed := better.get("examples_that_must_differ")) is not None:
                 few += f", of {needed} that a claim takes"
             return f"no gain over linear is claimed: {amount}, {few}"
-        return f"no gain over linear is claimed: {amount}, corrected {estimated(better, ci='ci_familywise')}"
+        return f"no gain over linear is claimed: {amount}, corrected {estimate_text(better, ci='ci_familywise')}"
     return f"no gain over linear here: {amount}"
 
 
@@ -213,7 +213,7 @@ def budgets_table(record: Record) -> Grid | None:
             calls(budget),
             _bare(budget["baselines"]["linear"]),
             _bare(budget),
-            estimated(better, ci="ci_familywise"),
+            estimate_text(better, ci="ci_familywise"),
             "" if not pairs else none if reached is None else str(reached),
             ", ".join(dict.fromkeys(_figure(loss) for loss in _flagged(budget) if loss["blocks"])),
         )
@@ -222,7 +222,7 @@ def budgets_table(record: Record) -> Grid | None:
 
 def _bare(found: Record) -> str:
     """A value without its interval, in the decimals that this gives it."""
-    return estimated(found).split(" ")[0]
+    return estimate_text(found).split(" ")[0]
 
 
 def headline(record: Record) -> list[str]:
@@ -303,6 +303,10 @@ def reported_table(record: Record) -> Grid | None:
     for row in rows:
         over = f"{row['count']} {row['over']}" + (" (their range)" if "seeds" in row["over"] else "")
         table.row(
-            str(row["steps"]), short[row["schedule"]], row["name"], interval(row["value"], row["range"], TOO_FEW), over
+            str(row["steps"]),
+            short[row["schedule"]],
+            row["name"],
+            interval_text(row["value"], row["range"], TOO_FEW),
+            over,
         )
     return table

@@ -15,7 +15,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import bounded, shown, system_reason
 from mdm_tune.core.numerals import whole
 from mdm_tune.core.signals import INTERRUPTED
-from mdm_tune.core.streams import drop_results
+from mdm_tune.core.streams import discard_stdout
 from mdm_tune.terminal.console import complain
 
 __all__ = ["Commands", "whole_number"]
@@ -59,10 +59,10 @@ class Commands(TyperGroup):
         except typer.Abort:
             code = INTERRUPTED
         except BrokenPipeError:  # the reader of stdout has seen enough
-            drop_results()
+            discard_stdout()
             code = 0
         except OSError as error:  # the help on a full disk; a command says by itself what failed
-            drop_results()
+            discard_stdout()
             complain(f"error: cannot write to stdout: {system_reason(error)}")
             code = 1
         except SystemExit as error:  # Rich's answer to a closed pipe, such as of --help | head -1

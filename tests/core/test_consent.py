@@ -15,7 +15,7 @@ from transformers import dynamic_module_utils
 
 import mdm_tune
 from mdm_tune.config.data import MetricsConfig
-from mdm_tune.core.consent import without_asking
+from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError
 from mdm_tune.metrics.reference_models import load_reference
 from mdm_tune.metrics.reported import text_metrics
@@ -142,9 +142,9 @@ def test_a_model_and_a_tokenizer_with_code_of_their_own(ran: Path, tmp_path: Pat
 def test_a_loader_that_is_told_nothing_cannot_ask(ran: Path, tmp_path: Path) -> None:
     from transformers import AutoConfig
 
-    with without_asking(False, "model.path"), pytest.raises((ValueError, EOFError)):
+    with without_consent_prompts(False, "model.path"), pytest.raises((ValueError, EOFError)):
         AutoConfig.from_pretrained(str(tmp_path / "model"))
-    with without_asking(False, "model.path"), pytest.raises(EOFError):
+    with without_consent_prompts(False, "model.path"), pytest.raises(EOFError):
         input("really? ")
     assert not ran.exists()
 
@@ -153,11 +153,11 @@ def test_metrics_of_the_hub_are_programs_too(monkeypatch: pytest.MonkeyPatch) ->
     evaluate: Any = pytest.importorskip("evaluate")
     pytest.importorskip("lm_eval")
     with (
-        without_asking(False, "dataset.task: x"),
+        without_consent_prompts(False, "dataset.task: x"),
         pytest.raises(InputError, match=r"dataset\.task: x loads the metric bleu .* give --trust-code"),
     ):
         evaluate.load("bleu")
     before = evaluate.load
-    with without_asking(True, "dataset.task: x"):
+    with without_consent_prompts(True, "dataset.task: x"):
         assert evaluate.load is before
     assert evaluate.load is before

@@ -20,7 +20,7 @@ from mdm_tune.config.sampler import family_sampling
 from mdm_tune.core import reading
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.numerals import decimal, decimals, whole, wholes
-from mdm_tune.core.plain_yaml import Word, yaml_text, yaml_value
+from mdm_tune.core.plain_yaml import UnquotedWord, yaml_text, yaml_value
 from mdm_tune.core.reading import json_line, json_value, read_bytes, read_json, read_text
 from mdm_tune.datasets.sources import csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.splits import text_dataset
@@ -245,7 +245,7 @@ def test_plain_yaml_is_read_as_both_versions_have_it() -> None:
 
 @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "Yes", "NO", "On", "OFF"])
 def test_words_of_yaml_1_1_are_refused_where_text_is_meant(tmp_path: Path, word: str) -> None:
-    assert yaml_value(f"a: {word}", "x") == {"a": Word(word)}
+    assert yaml_value(f"a: {word}", "x") == {"a": UnquotedWord(word)}
     said = "true or false to some readers of YAML and text to others; put it in quotes"
     assert problems(tmp_path, whole_config(), f"output={word}") == [f"output: {word} is {said}"]
     own = {"type": "custom", "target": "model.py:build", "options": {"names": ["a"]}}

@@ -15,9 +15,9 @@ from mdm_tune.core import scratch
 
 HOLD = """
 import os, sys
-from mdm_tune.core.scratch import compiled_here, scratch_folder
+from mdm_tune.core.scratch import use_scratch_for_compiler, scratch_folder
 print(scratch_folder(), flush=True)
-compiled_here()
+use_scratch_for_compiler()
 assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(scratch_folder() / "compiled")
 (scratch_folder() / "compiled").mkdir()
 sys.stdin.readline()
@@ -43,7 +43,7 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next(tmp_path: Path, mon
     (tmp_path / f"{scratch.PREFIX}link").symlink_to(left)
     assert left.is_dir() and held.is_dir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert scratch.remove_dead() == [left]
+    assert scratch.remove_stale_folders() == [left]
     assert not left.exists() and held.is_dir() and (tmp_path / f"{scratch.PREFIX}other").is_dir()
     living.communicate("\n")
     assert living.returncode == 0 and not held.exists()
@@ -54,6 +54,6 @@ def test_folders_of_another_user_are_left_alone(tmp_path: Path, monkeypatch: pyt
     folder.mkdir()
     (folder / scratch.LOCK).touch()
     monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
-    assert scratch.remove_dead(tmp_path) == []
+    assert scratch.remove_stale_folders(tmp_path) == []
     monkeypatch.undo()
-    assert scratch.remove_dead(tmp_path) == [folder]
+    assert scratch.remove_stale_folders(tmp_path) == [folder]

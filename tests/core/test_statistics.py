@@ -14,7 +14,7 @@ from mdm_tune.core.statistics import (
     CONFIDENCE,
     FEWEST,
     Estimate,
-    corrected,
+    corrected_confidence,
     estimate,
     grouped,
     interval_of_equal,
@@ -38,7 +38,7 @@ def by_hand(values: Values, confidence: float) -> tuple[float, float]:
     return mean - reach + min(term, 0), mean + reach + max(term, 0)
 
 
-@pytest.mark.parametrize("confidence", [0.8, 0.95, corrected(6)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, corrected_confidence(6)])
 @pytest.mark.parametrize("count", [10, 33, 500])
 def test_the_interval_is_its_definition(count: int, confidence: float) -> None:
     rng = np.random.default_rng(count)
@@ -148,7 +148,7 @@ def test_constant_values_have_an_interval_of_width_zero() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 64, 500])
-@pytest.mark.parametrize("confidence", [0.95, corrected(6)])
+@pytest.mark.parametrize("confidence", [0.95, corrected_confidence(6)])
 def test_all_right_and_all_wrong_have_the_exact_interval_of_a_share(count: int, confidence: float) -> None:
     for right in (0, count):
         expected = stats.binomtest(right, count).proportion_ci(confidence, method="exact")
@@ -215,7 +215,7 @@ def test_few_values_give_no_warning(count: int) -> None:
     samples = [np.zeros(count), np.full(count, 0.1), np.eye(count)[0], -1e6 * np.eye(count)[0]]
     samples += [rng.choice([0.0, 1.0], count), rng.normal(size=count) ** 3, 1 + 1e-11 * rng.normal(size=count)]
     for values in samples:
-        for confidence in (0.5, 0.95, corrected(28)):
+        for confidence in (0.5, 0.95, corrected_confidence(28)):
             for found in (estimate(values, confidence), welch(values, values, confidence)):
                 assert (found.ci is None) == (count < FEWEST)
                 if found.ci is not None:
@@ -224,5 +224,5 @@ def test_few_values_give_no_warning(count: int) -> None:
 
 
 def test_bonferroni_shares_the_five_percent() -> None:
-    assert corrected(1) == pytest.approx(0.95)
-    assert corrected(4) == pytest.approx(0.9875)
+    assert corrected_confidence(1) == pytest.approx(0.95)
+    assert corrected_confidence(4) == pytest.approx(0.9875)

@@ -80,17 +80,17 @@ def test_a_model_that_prints_leaves_the_result_alone(tmp_path: Path) -> None:
 
 def test_python_and_the_descriptor_come_back(capfd: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout
-    with streams.kept_for_results():
+    with streams.stdout_for_results():
         assert sys.stdout is sys.stderr
         print("noise")
         os.write(1, b"native\n")
-        found = streams.results()
+        found = streams.results_stream()
         assert found is not None
         found.write("result\n")
-        with streams.kept_for_results():  # a command inside another one
-            assert streams.results() is found
-        assert streams.results() is found
-    assert sys.stdout is before and streams.results() is before
+        with streams.stdout_for_results():  # a command inside another one
+            assert streams.results_stream() is found
+        assert streams.results_stream() is found
+    assert sys.stdout is before and streams.results_stream() is before
     os.write(1, b"after\n")
     out, err = capfd.readouterr()
     assert sorted(out.split()) == ["after", "result"] and sorted(err.split()) == ["native", "noise"]
@@ -98,14 +98,14 @@ def test_python_and_the_descriptor_come_back(capfd: pytest.CaptureFixture[str]) 
 
 def test_it_comes_back_after_an_error() -> None:
     before = sys.stdout
-    with pytest.raises(ValueError, match="no"), streams.kept_for_results():
+    with pytest.raises(ValueError, match="no"), streams.stdout_for_results():
         raise ValueError("no")
     assert sys.stdout is before
 
 
 def test_without_any_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    with streams.kept_for_results():
-        assert streams.results() is None
+    with streams.stdout_for_results():
+        assert streams.results_stream() is None
         assert sys.stdout is None
-    streams.silence_rest()
+    streams.redirect_rest_to_stderr()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import ForeignFailure, calling, error_text, finite_number, safe
+from mdm_tune.core.guard import ForeignFailure, calling, error_text, finite_number, safe_repr
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.guarded import OwnDenoiser
 from tests.support.helpers import FunctionDenoiser
@@ -283,7 +283,7 @@ def test_the_guard_by_itself() -> None:
     for passing in (KeyboardInterrupt, InputError, RunError):
         with pytest.raises(passing), calling("x"):
             raise passing("no")
-    assert error_text(KeyError()) == "KeyError" and safe("a\nb") == "'a\\nb'"
+    assert error_text(KeyError()) == "KeyError" and safe_repr("a\nb") == "'a\\nb'"
     assert finite_number(True) == 1.0 and finite_number(float("inf")) is None
 
 

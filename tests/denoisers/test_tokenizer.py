@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.text import Codec, chat_prompt, lost
+from mdm_tune.core.text import Codec, chat_prompt, hidden_message
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
 from tests.support.tiny_models import residue_vocabulary, transformers, word_tokenizer
 
@@ -107,7 +107,7 @@ def test_a_template_that_loses_the_message_is_refused(words: Any, template: str)
     ],
 )
 def test_what_counts_as_shown(content: str, rendered: str, there: bool) -> None:
-    assert lost([{"role": "user", "content": content}], rendered) == (None if there else content)
+    assert hidden_message([{"role": "user", "content": content}], rendered) == (None if there else content)
 
 
 def test_tokens_by_text_and_by_id(words: Any) -> None:

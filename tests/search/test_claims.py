@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from mdm_tune.core.statistics import Estimate, corrected, estimate, lower_bounds
+from mdm_tune.core.statistics import Estimate, corrected_confidence, estimate, lower_bounds
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.claims import claimed, diversity_of, gain_of, no_worse
@@ -85,7 +85,7 @@ def test_few_differences_of_several_sizes_show_no_gain() -> None:
 def test_left_skewed_differences_seldom_pass_for_a_gain(count: int) -> None:
     """Of four budgets 0.6 % of these may: 25 of 4,000; more than 40 has probability 0.002."""
     drawn = 1.0 - np.random.default_rng(count).exponential(size=(4000, count))
-    above = lower_bounds(drawn, corrected(4)) > 0
+    above = lower_bounds(drawn, corrected_confidence(4)) > 0
     assert (above.sum() if count >= 32 else 0) <= 40
     for each, low in zip(drawn[:20], above, strict=False):
         assert gain_of(scored(each), scored(np.zeros(count)), "maximize", 4).shown == (bool(low) and count >= 32)
@@ -268,7 +268,7 @@ def test_many_samples_are_judged_as_a_single_search_is(count: int, claims: int) 
     kinds = [rng.normal(0.5, 1.0, (40, count)), (rng.random((40, count)) < 0.6) * 1.0, np.ones((2, count))]
     kinds += [np.zeros((2, count)), rng.choice([-1.0, 0.0, 1.0], (40, count), p=[0.05, 0.5, 0.45])]
     for samples in kinds:
-        shown = claimed(samples, corrected(claims), 1.0)
+        shown = claimed(samples, corrected_confidence(claims), 1.0)
         for sample, expected in zip(samples, shown, strict=True):
             one, two = (replace(scored(each), bounds=(0.0, 1.0)) for each in (sample, np.zeros(count)))
             assert gain_of(one, two, "maximize", claims).shown == expected

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mdm_tune.config.sampler import SamplerConfig
-from mdm_tune.core.statistics import Estimate, corrected
+from mdm_tune.core.statistics import Estimate, corrected_confidence
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
@@ -312,7 +312,7 @@ def test_a_claim_and_what_could_be_seen_are_corrected_for_the_budgets() -> None:
     assert linear is not None and winner is not None
     span = float(np.ptp([linear, winner]))
     assert one.detectable == smallest_gain(winner - linear, 64, 0.95, span)
-    assert six.detectable == smallest_gain(winner - linear, 64, corrected(6), span)
+    assert six.detectable == smallest_gain(winner - linear, 64, corrected_confidence(6), span)
 
 
 def test_pairs_that_are_all_alike_do_not_say_what_could_be_seen() -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from mdm_tune.core.statistics import Estimate, corrected
+from mdm_tune.core.statistics import Estimate, corrected_confidence
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.claims import claimed, gain_of
@@ -46,9 +46,9 @@ def test_at_the_announced_gain_answers_that_never_get_worse_are_claimed(count: i
     The pilot is of 32 of which two differ. Announced and binomial power may differ by the noise of 2,500 searches.
     """
     pilot = np.where(np.arange(32) < 2, 1.0, 0.0)
-    gain = smallest_gain(pilot, count, corrected(claims), 1.0)
+    gain = smallest_gain(pilot, count, corrected_confidence(claims), 1.0)
     wins = np.arange(count + 1)
-    shown = claimed((wins[:, None] > np.arange(count)).astype(float), corrected(claims), 1.0)
+    shown = claimed((wins[:, None] > np.arange(count)).astype(float), corrected_confidence(claims), 1.0)
     assert (np.diff(shown.astype(int)) >= 0).all() and not shown[9] and shown[12]
     assert 0.75 <= float(stats.binom.pmf(wins, count, gain) @ shown) <= 0.85
 
@@ -59,8 +59,8 @@ def test_at_the_announced_gain_normal_differences_are_claimed(count: int, claims
     """In the mean of 24 pilots of 32 examples: 0.80 +- 0.05; the pilots' own noise is 0.02 of it."""
     rng, found = np.random.default_rng(count), []
     for _ in range(24):
-        gain = smallest_gain(normal(rng, (32,)), count, corrected(claims), 5.0)
-        found.append(claimed(normal(rng, (200, count)) + gain, corrected(claims), 5.0).mean())
+        gain = smallest_gain(normal(rng, (32,)), count, corrected_confidence(claims), 5.0)
+        found.append(claimed(normal(rng, (200, count)) + gain, corrected_confidence(claims), 5.0).mean())
     assert 0.75 <= float(np.mean(found)) <= 0.85
 
 
@@ -85,12 +85,12 @@ def test_wins_and_losses_are_those_of_the_pilot() -> None:
     """12 of 128 pilot answers get better, 12 worse: a gain is more wins, and as many losses as there were."""
     pilot = np.repeat([1.0, -1.0, 0.0], [12, 12, 104])
     for count, claims in ((128, 1), (512, 4)):
-        gain = smallest_gain(pilot, count, corrected(claims), 1.0)
-        assert gain == smallest_gain(-pilot, count, corrected(claims), 1.0)
+        gain = smallest_gain(pilot, count, corrected_confidence(claims), 1.0)
+        assert gain == smallest_gain(-pilot, count, corrected_confidence(claims), 1.0)
         losses = 13 / 128
         place = np.random.default_rng(count).random((2000, count))
         drawn = (place < losses + gain) * 1.0 - (place >= 1 - losses)
-        assert 0.75 <= claimed(drawn, corrected(claims), 1.0).mean() <= 0.85
+        assert 0.75 <= claimed(drawn, corrected_confidence(claims), 1.0).mean() <= 0.85
 
 
 def test_more_examples_show_smaller_gains_and_more_claims_larger_ones() -> None:
@@ -100,7 +100,7 @@ def test_more_examples_show_smaller_gains_and_more_claims_larger_ones() -> None:
     assert gains[-1] == pytest.approx(gains[-2] / 4, rel=0.15)
     normal_law = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * pilot.std(ddof=1) / 128
     assert gains[-1] == pytest.approx(normal_law, rel=0.15)
-    assert smallest_gain(pilot, 128, corrected(8), 5.0) > gains[1]
+    assert smallest_gain(pilot, 128, corrected_confidence(8), 5.0) > gains[1]
     assert smallest_gain(pilot, 128, 0.95, 5.0) == gains[1]  # the same searches are drawn
     assert smallest_gain(-pilot, 128, 0.95, 5.0) == pytest.approx(gains[1])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mdm_tune.core.intervals import estimated, interval, is_exact
+from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.cost_tables import cannot_be_shown, detectable_lines
@@ -103,7 +103,7 @@ def shown(*tables: Any, width: int = 80) -> str:
     ],
 )
 def test_intervals_show_two_digits_of_their_width(value: float | None, bounds: Any, text: str) -> None:
-    assert interval(value, bounds) == text
+    assert interval_text(value, bounds) == text
 
 
 def test_the_verdict_says_what_the_data_support() -> None:
@@ -170,8 +170,8 @@ def test_long_names_are_shortened_where_they_stay_apart() -> None:
 
 
 def test_a_zero_has_no_sign() -> None:
-    assert interval(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
-    assert interval(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"
+    assert interval_text(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
+    assert interval_text(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"
 
 
 def several(**changes: Any) -> dict[str, Any]:
@@ -432,8 +432,8 @@ def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPa
 def test_values_of_too_few_examples_say_so_in_place_of_an_interval() -> None:
     few = {"value": 0.875, "ci": None, "no_interval": "too few examples"}
     exact = {"value": 0.875, "ci": None, "no_interval": "exact"}
-    assert estimated(few) == "0.875 (too few examples)" and not is_exact(few)
-    assert estimated(exact) == "0.87500" and is_exact(exact)
+    assert estimate_text(few) == "0.875 (too few examples)" and not is_exact(few)
+    assert estimate_text(exact) == "0.87500" and is_exact(exact)
     gain = {**BUDGET["gain_over_linear"], **few, "ci_familywise": None, "shown": False}
     lines = verdict(
         {
