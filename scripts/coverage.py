@@ -32,6 +32,7 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import sign_of
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Table
 from mdm_tune.denoisers.law import Law
@@ -222,7 +223,7 @@ def outcome(problem: Problem | GivenProblem, budget: Budget) -> Outcome:
     lost = budget.loser is not None
     linear = budget.baselines["linear"].setting
     winner = budget.winner.setting if budget.loser is None else budget.loser.scores.setting
-    sign = 1 if problem.metric.direction == "maximize" else -1
+    sign = sign_of(problem.metric.direction)
     true = sign * (problem.truth(winner.counts or ()) - problem.truth(linear.counts or ()))
     gain = budget.judged
     assert gain.ci is not None and gain.familywise is not None  # of sampled values

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import USES, Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
-from mdm_tune.metrics.quality import SHARE, Direction
+from mdm_tune.metrics.quality import SHARE
 from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Linear

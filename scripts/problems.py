@@ -25,6 +25,7 @@ from torch import Tensor
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.files import bundled
 from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import sign_of
 from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
@@ -211,7 +212,7 @@ def law_problem(
         value = known.setdefault(key, truth(Setting(name="", steps=steps, length=law.length, counts=key)))
         return (best - sign * value) / abs(best)
 
-    assert judge.metric.direction == ("maximize" if sign > 0 else "minimize")
+    assert sign_of(judge.metric.direction) == sign
     return Problem(steps=steps, evaluator=make, regret=regret, judged=f"{metric.name}, exactly")
 
 
@@ -291,7 +292,7 @@ def text(order: Any, metric: str, work: Path) -> Problem:
         np.savez(file, tune=np.stack(tables["tune"]), report=np.stack(tables["report"]))
     kept = np.load(file)
     tune, truth = kept["tune"], dict(zip(settings, kept["report"].mean(1), strict=True))
-    sign = 1 if scored.direction == "maximize" else -1
+    sign = sign_of(scored.direction)
     best = max(sign * value for value in truth.values())
     floor = 0.0
     if metric != "spelling":  # a likelihood is judged above what one token a step loses

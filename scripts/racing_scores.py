@@ -11,6 +11,7 @@ from problems import Legal
 
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.files import bundled
+from mdm_tune.core.types import sign_of
 from mdm_tune.datasets.splits import Dataset, Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.base import Denoiser
@@ -108,7 +109,7 @@ def scores(problem: Problem, file: Path) -> Values:
         number = TEXT_SCHEDULES if problem.law is None else SCHEDULES
         found = [judge.measure_on(setting, split).values for setting in candidates(judge, problem.steps, number)]
         values = np.array(found)
-        if judge.metric.direction == "minimize":
+        if sign_of(judge.metric.direction) < 0:
             values = -values if problem.law is None else -problem.law.log_prob(split.originals).numpy().mean() - values
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(file, values=values)

@@ -26,6 +26,7 @@ import optuna
 from problems import BOX, EXAMPLES, SEEDS, Problem, Values, problems
 
 from mdm_tune.config.file import SearchConfig
+from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.curves import Beta
@@ -126,7 +127,7 @@ def search(
 
 
 def incumbents(problem: Problem, evaluator: Evaluator, trials: Sequence[Trial], spent: int) -> Path_:
-    sign = 1 if evaluator.metric.direction == "maximize" else -1
+    sign = sign_of(evaluator.metric.direction)
     best, regret, found = -math.inf, math.inf, []
     for trial in trials:
         spent += trial.cost.denoiser_rows

@@ -164,7 +164,7 @@ class Bench:
         split = self.scored.split("choose")
         scores = [self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in candidates]
         judged = candidates if pooled else [replace(each, tuned=None) for each in candidates]
-        return candidates[winner_of(judged, scores, -1)].setting.key
+        return candidates[winner_of(judged, scores, "minimize")].setting.key
 
 
 def best(keys: Sequence[Key], value: Callable[[Key], float]) -> Key:

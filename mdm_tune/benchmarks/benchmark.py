@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mdm_tune.config.tasks import BenchmarkConfig, CodeDatasetConfig, LmEvalData
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.text import Codec
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.metrics.answers import AnswerMetric
@@ -35,7 +36,7 @@ class Benchmark(Protocol):
     @property
     def metric(self) -> str: ...
     @property
-    def direction(self) -> Literal["minimize", "maximize"]: ...
+    def direction(self) -> Direction: ...
     @property
     def bounds(self) -> Bounds | None:
         """Of the value of every answer, where it has any."""

@@ -18,6 +18,7 @@ from mdm_tune.core.errors import InputError, MdmTuneError
 from mdm_tune.core.scratch import use_scratch_for_compiler
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.trust import require_trust
+from mdm_tune.core.types import Direction
 
 __all__ = ["Judgement", "NamedTasks", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
 
@@ -44,7 +45,7 @@ class NamedTasks:
     leaves: tuple[HarnessTask, ...]
     metric: str
     filter: str
-    maximize: bool
+    direction: Direction
     by_size: bool
 
 
@@ -182,10 +183,11 @@ def _judged(leaves: tuple[HarnessTask, ...], by: Judgement) -> NamedTasks:
                 "for each of them; choose a metric whose aggregation is mean"
             )
         _check_value(leaf, metric, kept)
-    directions = {bool(leaf.task.higher_is_better()[metric]) for leaf in leaves}
+    directions: set[Direction]
+    directions = {"maximize" if leaf.task.higher_is_better()[metric] else "minimize" for leaf in leaves}
     if len(directions) > 1:
         raise InputError(f"dataset.metric: {metric} is better higher in some tasks and lower in others; choose another")
-    return NamedTasks(leaves=leaves, metric=metric, filter=kept, maximize=directions.pop(), by_size=by.by_size)
+    return NamedTasks(leaves=leaves, metric=metric, filter=kept, direction=directions.pop(), by_size=by.by_size)
 
 
 def _check_value(leaf: HarnessTask, metric: str, kept: str) -> None:

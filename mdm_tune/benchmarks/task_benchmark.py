@@ -23,7 +23,7 @@ from mdm_tune.core.guard import calling
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.text import Codec, chat_prompt
-from mdm_tune.core.types import Direction
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.datasets.examples import Example, group_of
 from mdm_tune.datasets.specials import plain_places
 
@@ -117,7 +117,7 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
     prompts = {name: leaf.prompt(each) for name, (leaf, each) in official.items()}
     name = config.task if config.other is None else str(config.other["task"])
     source = found if config.other is None else _find(config, name, codec, trust_code, own=False)
-    if source.maximize != found.maximize:
+    if source.direction != found.direction:
         raise InputError(
             f"dataset.tune: {source.metric} of task {name} and {found.metric} of {config.task} must both be better "
             "higher or both lower, got one of each; set dataset.metric, or tune on another task"
@@ -141,7 +141,7 @@ def _loaded(config: LmEvalDatasetConfig, codec: Codec, root: int, trust_code: bo
         name=config.task,
         metric=found.metric,
         filter=found.filter,
-        direction="maximize" if found.maximize else "minimize",
+        direction=found.direction,
         until=_common([leaf.until for leaf, _ in leaves.values()]),
         notes=(_what_is_what(config, hand, found, name), *_about_references(keeps)),
         _examples=examples,
@@ -226,7 +226,8 @@ def _references_are_answers(tune: Sequence[Document], leaves: Mapping[str, tuple
     for document in tune[:TRIED]:
         leaf, found = leaves[document.task]
         value = leaf.score(document.fields, leaf.reference(document), found.metric, found.filter)
-        values.append(float(value) if found.maximize else 1 - float(value))  # type: ignore[arg-type]
+        right = float(value)  # type: ignore[arg-type]
+        values.append(right if sign_of(found.direction) > 0 else 1 - right)
     return float(np.mean(values)) >= ACCEPTED
 
 

@@ -22,11 +22,11 @@ from mdm_tune.core.messages import cut
 from mdm_tune.core.messages import shown as shown_value
 from mdm_tune.core.patterns import SECONDS, Pattern
 from mdm_tune.core.statistics import Bounds
-from mdm_tune.core.types import Ignored, Match
+from mdm_tune.core.types import Direction, Ignored, Match
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.normalization import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.metrics.quality import SHARE, Direction, sample_figures
+from mdm_tune.metrics.quality import SHARE, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.sampling.unmasking import Unmasked
 

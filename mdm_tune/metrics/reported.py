@@ -18,6 +18,7 @@ from mdm_tune.config.data import ExactMatchConfig, MetricsConfig, ReferenceModel
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds, Groups, estimate
 from mdm_tune.core.trust import load_target
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.metrics.answers import (
     AnswerMetric,
@@ -27,7 +28,6 @@ from mdm_tune.metrics.answers import (
     generative_nll,
     regex_match,
 )
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
 
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]

@@ -20,8 +20,8 @@ from mdm_tune.core.statistics import (
     lower_bounds,
     welch,
 )
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Scores, paired_difference
-from mdm_tune.metrics.quality import Direction
 
 __all__ = [
     "MANY",
@@ -86,7 +86,7 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     Shown where the interval at 1 - 0.05 / claims (Bonferroni) lies above 0 and enough examples differ
     (``differing_of``); exact values need only be better.
     """
-    better, worse = (scores, baseline) if direction == "maximize" else (baseline, scores)
+    better, worse = (scores, baseline)[:: sign_of(direction)]
     found = paired_difference(better, worse)
     familywise = paired_difference(better, worse, corrected_confidence(claims)).ci
     if better.values is None or worse.values is None:
@@ -151,7 +151,7 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     what is bounded is the mean of difference + margin, example by example. As for a gain, enough examples must differ:
     a loss of 1 % may stay unseen in 100 examples without a difference.
     """
-    sign = 1 if direction == "maximize" else -1
+    sign = sign_of(direction)
     more, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
     if scores.values is None or other.values is None:
         return NoWorse(difference=more, bound=None, margin=margin, holds=more >= -margin - ROUNDING)

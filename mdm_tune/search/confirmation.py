@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mdm_tune.core.statistics import grouped
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.metrics.quality import Direction, ExactMetric
+from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
 from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
 from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, winner_of
@@ -127,7 +128,7 @@ def confirm(
     """
     evaluator = sides[0].evaluator
     direction = evaluator.metric.direction
-    sign = 1 if direction == "maximize" else -1
+    sign = sign_of(direction)
     named, candidates = candidates_of(sides, steps, finalists)
     meeting, chosen = chosen_from(candidates), list[Scores]()
     if sides[0].choose is None:
@@ -138,7 +139,7 @@ def confirm(
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
 
-    won = candidates[winner_of(candidates, chosen, sign) if chosen else 0]
+    won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
     against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
     *others, scored = score([*(each.setting for each in named), won.setting], "report")
     linears = [scores for each, scores in zip(named, others, strict=True) if each.name == "linear"]  # of each side

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta, Schedule
@@ -57,12 +58,13 @@ class Candidate:
     tuned: float | None = None
 
 
-def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], sign: int) -> int:
+def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:
     """The place of the best baseline or of the best finalist, whichever is better on the choose split.
 
     Finalists are told apart by all examples that they were scored on: the tune split's are no worse than the choose
     split's for that, since all of them were selected there. Against a baseline they would be too good.
     """
+    sign = sign_of(direction)
 
     def on_choose(place: int) -> float:
         return sign * chosen[place].estimate.value
@@ -85,9 +87,10 @@ def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> t
 
     Baselines come first: where a finalist is no better than a schedule with a name, the name wins.
     """
-    sign = 1 if sides[0].evaluator.metric.direction == "maximize" else -1
+    direction = sides[0].evaluator.metric.direction
     named = _named_of(sides, steps)
-    return named, [*named, *islice(_finalists_of(sides, steps, {each.setting.key for each in named}, sign), finalists)]
+    best = _finalists_of(sides, steps, {each.setting.key for each in named}, direction)
+    return named, [*named, *islice(best, finalists)]
 
 
 def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -105,12 +108,12 @@ def _named_of(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
 
 
 def _finalists_of(
-    sides: Sequence[BlockSearch], steps: int, known: set[tuple[float, ...]], sign: int
+    sides: Sequence[BlockSearch], steps: int, known: set[tuple[float, ...]], direction: Direction
 ) -> Iterator[Candidate]:
     """The trials that were scored on all examples and have counts of their own, best first."""
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
     seen = set(known)  # linear and squared-sine are compared anyway
-    for trial, side in sorted(trials, key=lambda pair: (-sign * pair[0].value, pair[0].number)):
+    for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)
             setting = side.evaluator.setting(trial.schedule, steps)

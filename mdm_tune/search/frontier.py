@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mdm_tune.core.statistics import corrected_confidence
+from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.evaluator import Scores
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.search.claims import NoWorse, no_worse
 from mdm_tune.search.confirmation import Budget
 

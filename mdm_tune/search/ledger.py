@@ -55,7 +55,7 @@ class Ledger:
         guard: Callable[[], None] = _nothing,
     ) -> None:
         self._storage, self._name, self._guard = storage, name, guard
-        self._direction = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        self._direction = StudyDirection[direction.upper()]
         self._study: optuna.Study | None = None
         self._known: dict[int, LedgerEntry] = {}  # finished trials never change
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Groups, grouped
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.racing import carried, hopeless, whole_look_sizes
@@ -77,7 +78,7 @@ def race(
     """
     split = evaluator.split("tune").shuffled()
     total, ends, groups = len(split.ids), split.ends, split.shared
-    sign = 1 if evaluator.metric.direction == "maximize" else -1
+    sign = sign_of(evaluator.metric.direction)
     racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
     found: dict[int, CandidateScore] = {}
@@ -147,13 +148,13 @@ def _calls(evaluator: Evaluator, settings: Iterable[Setting], look: int) -> floa
     return sum(setting.nfe * max(0, look - evaluator.answered(setting, "tune")) for setting in settings)
 
 
-def noise_of_best(values: Mapping[int, Values], sign: int, groups: Groups | None = None) -> float | None:
+def noise_of_best(values: Mapping[int, Values], direction: Direction, groups: Groups | None = None) -> float | None:
     """The standard error of the paired difference between the two best trials; None before there are two.
 
-    values: on all examples, by the number of each fully scored trial. sign: -1 where less is better. groups: of the
-    examples, as in ``estimate``; None too where there are not two.
+    values: on all examples, by the number of each fully scored trial. groups: of the examples, as in ``estimate``; None
+    too where there are not two.
     """
-    best = sorted(values.items(), key=lambda pair: (-sign * float(pair[1].mean()), pair[0]))[:2]
+    best = sorted(values.items(), key=lambda pair: (-sign_of(direction) * float(pair[1].mean()), pair[0]))[:2]
     if len(best) < 2:
         return None
     differences = grouped(best[0][1] - best[1][1], groups)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.statistics import Groups
-from mdm_tune.metrics.quality import Direction, ExactMetric, SampleMetric
+from mdm_tune.core.types import Direction, sign_of
+from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.proposals import possible_gain
 from mdm_tune.search.scoring import noise_of_best
@@ -36,7 +37,7 @@ def settled(
     before: the finished trials. full: the values of those that were scored on all examples, by number. groups: of these
     examples, where some are no independent ones.
     """
-    noise = noise_of_best(full, 1 if direction == "maximize" else -1, groups)
+    noise = noise_of_best(full, direction, groups)
     if noise is None or len(before) < SETTLING:
         return False
     known = [(trial.schedule, trial.value) for trial in before]
@@ -75,8 +76,8 @@ def first_look(metric: SampleMetric, value: float) -> str:
 
 
 def _worst_and_best(metric: SampleMetric) -> tuple[float | None, float | None]:
-    lowest, highest = metric.bounds or (None, None)
-    return (highest, lowest) if metric.direction == "minimize" else (lowest, highest)
+    worst, best = (metric.bounds or (None, None))[:: sign_of(metric.direction)]
+    return worst, best
 
 
 def _remedy_of_alike(metric: SampleMetric, value: float) -> str:

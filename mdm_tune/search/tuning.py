@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
+from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
@@ -94,7 +95,7 @@ class _TrialRunner:
         self.priced = evaluator.exact or guide.price is not None  # values without examples
         self.together = 1 if self.priced else search.together  # batches are for the denoiser
         self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, search)
-        self.sign = 1 if evaluator.metric.direction == "maximize" else -1
+        self.sign = sign_of(evaluator.metric.direction)
         self.end = f"ended {search.limits}"  # by other limits the trials may go on
 
     @property

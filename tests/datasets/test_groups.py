@@ -327,8 +327,8 @@ def test_noise_of_the_best_and_diversity_count_groups() -> None:
     """By hand: four groups of two equal rows have the noise of four rows."""
     one, two = np.array([1.0, 2.0, 4.0, 0.0]), np.zeros(4)
     groups = [name for name in "abcd" for _ in range(2)]
-    plain = noise_of_best({1: one, 2: two}, 1)
-    assert noise_of_best({1: one.repeat(2), 2: two.repeat(2)}, 1, groups) == pytest.approx(plain)
+    plain = noise_of_best({1: one, 2: two}, "maximize")
+    assert noise_of_best({1: one.repeat(2), 2: two.repeat(2)}, "maximize", groups) == pytest.approx(plain)
     rng = np.random.default_rng(0)
     few, many = rng.normal(10.0, 1.0, 16), rng.normal(8.0, 1.0, 16)
     drawn = {"winner": many.repeat(8), "linear": few.repeat(8), "data": few.repeat(8)}

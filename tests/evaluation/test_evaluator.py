@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import CallTimer, Cost, Evaluator, ScoreBook, paired_difference
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine

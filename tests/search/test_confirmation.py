@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.statistics import Estimate, corrected_confidence
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.records import detectable_record, schedule_record, search_record
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine

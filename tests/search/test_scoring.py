@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.schedules.curves import Counts
 from mdm_tune.search.racing import look_sizes
 from mdm_tune.search.scoring import CandidateScore, price_settings, race

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.statistics import Bounds
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import CallTimer, Evaluator
 from mdm_tune.evaluation.filling import Filler, Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
-from mdm_tune.metrics.quality import Direction
 from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
