@@ -21,7 +21,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profile_answers import MODEL
 from mdm_tune.run.profiles import Profiles, example_count, profiles_of
-from mdm_tune.run.records import Record, cost_record, outlook_record
+from mdm_tune.run.records import Record, outlook_record
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, in_words
 from mdm_tune.sampling.replicas import Replicas
@@ -62,7 +62,7 @@ def dry_run(
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
         found = _priced(run, folder, since)
-    return {**found, "devices": in_words(devices), "warnings": warned.records}
+    return {**found, "devices": in_words(devices), "warnings": [each.to_json() for each in warned.records]}
 
 
 def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
@@ -102,7 +102,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
         "peak_memory_bytes": _peak_memory(),
         "already_holds_search": folder.holds_search,
         "timeout": config.search.timeout,
-        **cost_record(spent),
+        **spent.to_json(),
     }
 
 
@@ -145,8 +145,8 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
         seconds = stretch(run, use) * _seconds(rows * width, spent) if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
-        cost = cost_record(Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost()))
-        phases.append({"phase": use, "schedules": count, **cost, "memory_bytes": memory})
+        cost = Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost())
+        phases.append({"phase": use, "schedules": count, **cost.to_json(), "memory_bytes": memory})
     return phases
 
 
@@ -179,7 +179,7 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
             rows += forwards * int(drawn.hidden.sum())
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
     total = replace(total, seconds=stretch(run, "profile") * total.seconds)
-    return {"phase": "profile", "schedules": 0, **cost_record(total), "memory_bytes": _peak_memory()}
+    return {"phase": "profile", "schedules": 0, **total.to_json(), "memory_bytes": _peak_memory()}
 
 
 def _detectable(run: Run, timed: list[Scores]) -> Record:

@@ -20,7 +20,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.example_records import difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
-from mdm_tune.run.records import Record, comparison_records, cost_record, row_record
+from mdm_tune.run.records import Record, comparison_records, row_record
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import Adaptive, parse_adaptive
@@ -95,14 +95,14 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         "data": None if data is None else row_record(data, metric),
         "comparisons": comparison_records(scores),
         "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
-        **cost_record(
+        **(
             sum((each.cost for each in scores), run.evaluator.preparation)
             + sum((each.spent for each in profiles.values()), Cost())
-        ),
+        ).to_json(),
     }
-    record["reported"] = list(reported_records(run, scores if data is None else [*scores, data]))
+    record["reported"] = [each.to_json() for each in reported_records(run, scores if data is None else [*scores, data])]
     record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
-    record |= {"warnings": warned.records} | run.programs
+    record |= {"warnings": [each.to_json() for each in warned.records]} | run.programs
     folder.write_json("evaluate.json", record)
     folder.write_csv("evaluate.csv", record["rows"])
     examples = list(example_records(run, scores))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.core.messages import listed, quantity
@@ -13,6 +12,7 @@ from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.measuring import PointMeasured
+from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.search.events import Event
 from mdm_tune.search.space import BudgetOutlook
 
@@ -103,9 +103,9 @@ class Warnings:
         self.notify(event)
 
     @property
-    def records(self) -> list[dict[str, Any]]:
-        """As JSON: ``code``, ``text`` and ``advice`` of each, in the order in which they were told."""
-        return [{"code": each.code, "text": each.text, "advice": each.advice} for each in self.notes]
+    def records(self) -> tuple[WarningRecord, ...]:
+        """The warnings as a result has them, in the order in which they were reported."""
+        return tuple(WarningRecord(each.code, each.text, each.advice) for each in self.notes if each.code is not None)
 
 
 def as_notes(notify: Notify) -> Callable[[str], None]:

@@ -26,7 +26,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.run.profiles import optimum_of, profiles_of
-from mdm_tune.run.records import Record, comparison_records, cost_record, row_record, schedule_file_record
+from mdm_tune.run.records import Record, comparison_records, row_record, schedule_file_record
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import parse_adaptive
@@ -192,11 +192,11 @@ def _numbers(
         "rows": rows,
         "comparisons": comparison_records(scores),
         "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
-        **cost_record(sum((each.cost for each in scores), Cost())),
+        **sum((each.cost for each in scores), Cost()).to_json(),
         **described,
         "versions": described["versions"] | {name: metadata.version(name) for name in ("lm_eval", "transformers")},
         "data": None,
-        "warnings": warned.records,
+        "warnings": [each.to_json() for each in warned.records],
         "files": {"table": str(folder.path / "numbers.json"), "run": str(folder.path)},
     }
     folder.write_json("numbers.json", record)
@@ -261,7 +261,7 @@ def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> 
     total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
     row = {
         **row_record(scores, by.metric),
-        **cost_record(model.cost),
+        **model.cost.to_json(),
         "value_of_harness": total.get(f"{by.metric},{by.filter}"),
         "harness": {key: _plain(results[key]) for key in KEPT if key in results},
     }

@@ -68,7 +68,7 @@ def profile(
             notify(note)
         told = {
             "notes": [note.said for note in notes],
-            "warnings": warned.records,
+            "warnings": [each.to_json() for each in warned.records],
             "prices_the_sampler": other_sampler(config) is None,
         }
         return write_profile(priced, told, folder)

@@ -22,7 +22,8 @@ from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import optimum_of, profiles_of
-from mdm_tune.run.records import Record, cost_record, plan_record
+from mdm_tune.run.record_parts import PlanRecord
+from mdm_tune.run.records import Record
 from mdm_tune.run.schedule_names import own_steps, settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.sampling.unmasking import Step
@@ -94,16 +95,16 @@ def _sample(
         "schedule": name,
         "schedule_from": chosen,
         "steps": setting.steps,
-        **plan_record(setting),
+        **PlanRecord.of(setting).to_json(),
         "nfe": float(result.nfe.double().mean()),
-        **cost_record(
+        **(
             Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
             + sum((each.spent for each in profiles.values()), Cost())
-        ),
+        ).to_json(),
     }
     for note in memory_notes(run):
         warned(note)
-    record["warnings"] = warned.records
+    record["warnings"] = [each.to_json() for each in warned.records]
     folder.open()
     folder.write_moment(run.model.clock)
     folder.write_json("samples.json", record)

@@ -205,7 +205,8 @@ def _write_result(
     late: float | None,
     warned: Warnings,
 ) -> Record:
-    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warned.records} | run.programs)
+    warnings = [each.to_json() for each in warned.records]
+    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warnings} | run.programs)
     reported = [
         scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
@@ -213,11 +214,11 @@ def _write_result(
         folder.write_lines("search-scores.jsonl", example_records(run, reported))
     spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
     record = search_record(run, folder, budgets, spent) | run.programs
-    record["reported"] = list(reported_records(run, reported))
+    record["reported"] = [each.to_json() for each in reported_records(run, reported)]
     for each, budget in zip(record["budgets"], budgets, strict=True):
         each["same_counts"] = list(budget.alike)
     record["seconds_late"] = late
-    record["warnings"] = warned.records
+    record["warnings"] = warnings
     folder.write_json(folder.result.name, record)
     return record
 

@@ -1,4 +1,4 @@
-"""A value with its interval, or with why it has none: as JSON, and as text."""
+"""Values and intervals as JSON has them, and as text."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mdm_tune.core.statistics import Estimate
-
-__all__ = ["estimate_record", "estimate_text", "finite_or_none", "interval_record", "interval_text", "is_exact"]
+__all__ = ["estimate_text", "finite_or_none", "interval_record", "interval_text", "is_exact"]
 
 Record = dict[str, Any]
-
-
-def estimate_record(found: Estimate) -> Record:
-    """A value with its interval, or why it has none; JSON has no infinity, so an infinite value or bound is null.
-
-    independent: the examples, or groups of them, that it rests on; null where it is exact.
-    """
-    return {
-        "value": finite_or_none(found.value),
-        "ci": interval_record(found.ci),
-        "no_interval": found.no_interval,
-        "independent": found.count,
-    }
 
 
 def interval_record(bounds: tuple[float, float] | None) -> list[float | None] | None:
@@ -51,11 +36,12 @@ def interval_text(value: float | None, bounds: Sequence[float | None] | None, mi
 
     missing: why there is no interval, where there is none; an exact value needs none.
     """
+    value = finite_or_none(value)
     if value is None:
         return "infinite"
     if bounds is None:
         return f"{value:.5f}" if missing in (None, "exact") else f"{value:.4g} ({missing})"
-    low, high = bounds
+    low, high = map(finite_or_none, bounds)
     if low is None or high is None:
         return f"{value:.5f} [unknown]"  # one example has no interval
     width = high - low

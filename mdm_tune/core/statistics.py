@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mdm_tune.core.intervals import finite_or_none, interval_record, interval_text
+from mdm_tune.core.messages import shown
 
 __all__ = [
     "CONFIDENCE",
@@ -56,6 +60,48 @@ class Estimate:
         if self.ci is not None:
             return None
         return "exact" if self.count is None else TOO_FEW
+
+    @property
+    def exact(self) -> bool:
+        """Whether the value is computed exactly and has no sampling error."""
+        return self.no_interval == "exact"
+
+    @property
+    def negated(self) -> Estimate:
+        """The same difference the other way round."""
+        ends = None if self.ci is None else (0.0 - self.ci[1], 0.0 - self.ci[0])
+        return Estimate(0.0 - self.value, ends, self.count)  # no minus before a zero
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, in as many decimals as give the interval's width two digits."""
+        return interval_text(self.value, self.ci, self.no_interval)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields value, ci, no_interval and independent.
+
+        JSON has no infinity: an infinite value or bound is null. independent is ``count``.
+        """
+        return {
+            "value": finite_or_none(self.value),
+            "ci": interval_record(self.ci),
+            "no_interval": self.no_interval,
+            "independent": self.count,
+        }
+
+    @classmethod
+    def from_json(cls, record: object) -> Estimate:
+        """The estimate that ``to_json`` wrote so; null is read as infinity.
+
+        Raises:
+            ValueError: a key is missing, or its value is no number.
+        """
+        if not isinstance(record, dict) or not {"value", "ci"} <= record.keys():
+            raise ValueError(f"an estimate has value and ci, got {shown(record)}")
+        value, *ends = (math.inf if each is None else each for each in (record["value"], *(record["ci"] or ())))
+        if len(ends) not in (0, 2) or not all(isinstance(each, int | float) for each in (value, *ends)):
+            raise ValueError(f"an estimate is a number with an interval of two or none, got {shown(record)}")
+        return cls(value, (ends[0], ends[1]) if ends else None, record.get("independent"))
 
 
 def corrected_confidence(claims: int) -> float:

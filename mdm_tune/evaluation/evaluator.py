@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,14 @@ class Cost:
             self.denoiser_tokens + other.denoiser_tokens,
             self.seconds + other.seconds,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, seconds to three decimals."""
+        return {
+            "denoiser_rows": self.denoiser_rows,
+            "denoiser_tokens": self.denoiser_tokens,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.metrics.reported import figures
 from mdm_tune.run.build import Run
+from mdm_tune.run.record_parts import ReportedRecord
 from mdm_tune.run.records import Record
 
 __all__ = ["difference_records", "example_records", "reported_records"]
@@ -33,7 +33,7 @@ def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
             }
 
 
-def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
+def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRecord]:
     """What the metrics beside the objective say of drawn samples, a record per schedule and figure."""
     for found in scores:
         metric = run.evaluator.metric
@@ -42,7 +42,7 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
         split = run.evaluator.split(found.use).first(len(found.tokens))
         for shown in run.reported.values():
             for figure in figures(shown, found.tokens, split):
-                yield {"schedule": found.setting.label, "steps": found.setting.steps, **asdict(figure)}
+                yield ReportedRecord.of(found.setting, figure)
 
 
 def difference_records(examples: Sequence[Record], reference: str, most: int = 3) -> list[Record]:

@@ -17,7 +17,8 @@ from mdm_tune.evaluation.profile_choice import Chooser, clearly_above, explicit,
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles
-from mdm_tune.run.records import Record, cost_record, plan_record, schedule_file_record
+from mdm_tune.run.record_parts import PlanRecord
+from mdm_tune.run.records import Record, schedule_file_record
 from mdm_tune.schedules.blocks import Share, equal_shares
 from mdm_tune.schedules.curves import Beta, Counts, Linear, Schedule, SquaredSine, parse_schedule
 from mdm_tune.schedules.energy import LEAST, log2_ratios, path_energy
@@ -215,7 +216,7 @@ def write_profile(
     files = {"profile": "profile.json", **names}
     paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
     first, *others = (_profile_record(profiles, budgets) for profiles, budgets in priced)
-    spent = cost_record(sum((profiles.spent for profiles, _ in priced), Cost()))
+    spent = sum((profiles.spent for profiles, _ in priced), Cost()).to_json()
     record = {**first, "other_block_lengths": others, **spent, **told, "files": paths}
     folder.open()
     folder.write_json(files["profile"], record)
@@ -261,8 +262,8 @@ def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Reco
         "precision": profile.precision,
         "energies": _least_energies(profile.vocab_size, profile.length),
         "reused": profiles.reused,
-        "measured": cost_record(profiles.cost),
-        **cost_record(profiles.spent),
+        "measured": profiles.cost.to_json(),
+        **profiles.spent.to_json(),
     }
 
 
@@ -282,7 +283,12 @@ def _budget_record(budget: PricedBudget) -> Record:
     for name, priced in budget.schedules.items():
         record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear), "interpolation": priced.between}
         shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
-        records[name] = {**shape, **plan_record(priced.setting), **record, "energy": _energies(priced.schedule)}
+        records[name] = {
+            **shape,
+            **PlanRecord.of(priced.setting).to_json(),
+            **record,
+            "energy": _energies(priced.schedule),
+        }
     beta, best = budget.schedules["beta"], budget.schedules["optimum"]
     records["optimum"]["same_counts_as"] = "beta" if beta.setting.key == best.setting.key else None
     more = beta.minus_linear
@@ -291,7 +297,7 @@ def _budget_record(budget: PricedBudget) -> Record:
         "excess_ratio": budget.excess_ratio,
         "measured": _nelbo(budget.gap),
         "on_choosing_curve": budget.gap_on_curve,
-        "optimum_over_all": plan_record(budget.free),
+        "optimum_over_all": PlanRecord.of(budget.free).to_json(),
     }
     return {
         "steps": budget.steps,
@@ -327,7 +333,7 @@ def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:
     return {
         "steps": priced.setting.steps,
         "schedule": priced.schedule.name,
-        **plan_record(priced.setting),
+        **PlanRecord.of(priced.setting).to_json(),
         "revealed_share_after_step": [round(share, 4) for share in priced.setting.revealed],
         "nfe": priced.setting.nfe,
         "metric": "nelbo",

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from mdm_tune.core.intervals import estimate_record, finite_or_none, interval_record
-from mdm_tune.core.statistics import CONFIDENCE, estimate
+from mdm_tune.core.intervals import finite_or_none, interval_record
+from mdm_tune.core.statistics import CONFIDENCE
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores, paired_difference
-from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder, versions
+from mdm_tune.run.record_parts import CallsRecord, PlanRecord
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.search.claims import Gain
 from mdm_tune.search.confirmation import Budget
@@ -24,11 +24,9 @@ from mdm_tune.search.space import BudgetOutlook
 __all__ = [
     "Record",
     "comparison_records",
-    "cost_record",
     "detectable_record",
     "frontier_record",
     "outlook_record",
-    "plan_record",
     "row_record",
     "schedule_file_record",
     "schedule_record",
@@ -48,8 +46,8 @@ def search_record(run: Run, folder: RunFolder, budgets: Sequence[Budget], profil
         "budgets": [_budget_record(run, budget) for budget in budgets],
         **_claims(run, budgets),
         "trials": sum(budget.trials for budget in budgets),
-        "profile": None if profile is None else cost_record(profile),
-        **cost_record(cost + (profile or Cost())),
+        "profile": None if profile is None else profile.to_json(),
+        **(cost + (profile or Cost())).to_json(),
         "denoiser_rows_of": _rows_of(budgets, cost, profile),
         "files": {"schedule": str(folder.schedule), "run": str(folder.path)},
     }
@@ -98,23 +96,13 @@ def row_record(scores: Scores, metric: str) -> Record:
     return {
         "schedule": setting.label,
         "steps": setting.steps,
-        **plan_record(scores.setting),
-        **nfe_record(scores),
+        **PlanRecord.of(scores.setting).to_json(),
+        **CallsRecord.of(scores).to_json(),
         "metric": metric,
-        **estimate_record(scores.estimate),
+        **scores.estimate.to_json(),
         "n": scores.count,
         **{name: float(values.mean()) for name, values in scores.diversity.items()},
     }
-
-
-def nfe_record(scores: Scores) -> Record:
-    """Mean denoiser calls of a row, with their interval where rows differ: each takes its counts' calls at most."""
-    if scores.calls is None:
-        return {"nfe": scores.nfe, "nfe_ci": None}
-    most = scores.setting.length if scores.setting.counts is None else scores.setting.nfe
-    bounds = float(min(1, scores.calls.min())), float(max(most, scores.calls.max()))
-    calls = estimate(scores.calls, bounds=bounds, groups=scores.groups)
-    return {"nfe": scores.nfe, "nfe_ci": interval_record(calls.ci)}
 
 
 def comparison_records(scores: Sequence[Scores]) -> list[Record]:
@@ -135,15 +123,6 @@ def comparison_records(scores: Sequence[Scores]) -> list[Record]:
     ]
 
 
-def cost_record(cost: Cost) -> Record:
-    """Rows, tokens and seconds."""
-    return {
-        "denoiser_rows": cost.denoiser_rows,
-        "denoiser_tokens": cost.denoiser_tokens,
-        "seconds": round(cost.seconds, 3),
-    }
-
-
 def detectable_record(found: Detectable | None) -> Record | None:
     """What the report split can show, before the first trial."""
     if found is None:
@@ -154,7 +133,7 @@ def detectable_record(found: Detectable | None) -> Record | None:
         "gain_can_be_shown": math.isfinite(found.gain),
         "limit": found.limit,
         "linear": found.linear,
-        "squared_sine_minus_linear": estimate_record(found.difference),
+        "squared_sine_minus_linear": found.difference.to_json(),
         "report": found.report,
         "report_examples": found.report if found.examples is None else found.examples,
         "report_needed": found.needed,
@@ -189,15 +168,6 @@ def _pair(pair: Pair) -> Record:
     }
 
 
-def plan_record(setting: Setting) -> Record:
-    """What the sampler gets: counts and the blocks that they fill, or alphas for ancestral reveal."""
-    return {
-        "block_length": None if setting.counts is None else setting.block_length or setting.length,
-        "counts": None if setting.counts is None else list(setting.counts),
-        "alphas": None if setting.alphas is None else list(setting.alphas),
-    }
-
-
 def outlook_record(reach: BudgetOutlook, length: int) -> Record:
     """One budget in one kind of blocks, before its search."""
     shares = reach.steps_of_blocks
@@ -220,7 +190,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
     return {
         "steps": budget.steps,
         "schedule": _described(budget.schedule),
-        **plan_record(budget.winner.setting),
+        **PlanRecord.of(budget.winner.setting).to_json(),
         **_outcome(run.evaluator, budget),
         "trials": budget.trials,
         "answered_from_record": budget.reused,
@@ -228,9 +198,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "cut": budget.cut,
         "ended": budget.ended,
         "all_reachable_counts_scored": budget.exhausted,
-        "choose": [
-            {"schedule": scores.setting.label, **estimate_record(scores.estimate)} for scores in budget.chosen_from
-        ],
+        "choose": [{"schedule": scores.setting.label, **scores.estimate.to_json()} for scores in budget.chosen_from],
     }
 
 
@@ -238,7 +206,7 @@ def _schedule_budget(run: Run, budget: Budget) -> Record:
     return {
         "steps": budget.steps,
         "schedule": budget.schedule.name,
-        **plan_record(budget.winner.setting),
+        **PlanRecord.of(budget.winner.setting).to_json(),
         "revealed_share_after_step": [round(share, 4) for share in budget.winner.setting.revealed],
         **_outcome(run.evaluator, budget),
     }
@@ -257,20 +225,20 @@ def _outcome(evaluator: Evaluator, budget: Budget) -> Record:
     """What the JSON and the schedule file both say of a budget's quality."""
     winner = budget.winner
     return {
-        **nfe_record(winner),
+        **CallsRecord.of(winner).to_json(),
         "metric": evaluator.metric.name,
         "direction": evaluator.metric.direction,
-        **estimate_record(winner.estimate),
+        **winner.estimate.to_json(),
         "n": winner.count,
         "split": winner.use,
-        "baselines": {name: estimate_record(scores.estimate) for name, scores in budget.baselines.items()},
+        "baselines": {name: scores.estimate.to_json() for name, scores in budget.baselines.items()},
         "gain_over_linear": _gain_record(budget.gain),
         "linear": budget.baselines["linear"].setting.label,
         "gain_over_first_linear": None if budget.gain_over_first is None else _gain_record(budget.gain_over_first),
         "beats_linear": budget.beats_linear,
         "flags": list(budget.flags),
         "loser": _loser(budget),
-        "data": None if budget.data is None else estimate_record(budget.data.estimate),
+        "data": None if budget.data is None else budget.data.estimate.to_json(),
         **_diversity(budget),
         "detectable_gain": finite_or_none(budget.detectable),
         "gain_can_be_shown": None if budget.detectable is None else math.isfinite(budget.detectable),
@@ -284,9 +252,9 @@ def _loser(budget: Budget) -> Record | None:
         return None
     return {
         "schedule": found.schedule.name,
-        **plan_record(found.scores.setting),
-        **nfe_record(found.scores),
-        **estimate_record(found.scores.estimate),
+        **PlanRecord.of(found.scores.setting).to_json(),
+        **CallsRecord.of(found.scores).to_json(),
+        **found.scores.estimate.to_json(),
         "gain_over_linear": _gain_record(found.gain),
     }
 
@@ -308,7 +276,7 @@ def _diversity(budget: Budget) -> Record:
     found = budget.diversity
     if found is None:
         return {"diversity": None, "diversity_losses": None}
-    figures = {who: {figure: estimate_record(each) for figure, each in of.items()} for who, of in found.figures.items()}
+    figures = {who: {figure: each.to_json() for figure, each in of.items()} for who, of in found.figures.items()}
     return {
         "diversity": figures,
         "diversity_losses": {

@@ -21,6 +21,7 @@ from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
+from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
@@ -188,7 +189,7 @@ class Screen:
             self.say("")
             self._tables(budget_table(budget), diversity_table(budget))
             self._lines(verdict(budget))
-        self._tables(budgets_table(record), reported_table(record))
+        self._tables(budgets_table(record), reported_table(_reported(record)))
         self._lines(headline(record))
         rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
         self.say(
@@ -200,10 +201,10 @@ class Screen:
             self.say(f"of these rows: {', '.join(parts)}")
         self.say(f"schedule file  {one_line(record['files']['schedule'])}", whole=True)
         self.say(f"run folder     {one_line(record['files']['run'])}", whole=True)
-        self.warnings(record)
+        self.warnings(_warnings(record))
         self.next(next_commands)
         for budget in record["budgets"]:
-            self.out(paste(budget))
+            self.out(paste(budget["steps"], PlanRecord.from_json(budget)))
 
     def next(self, commands: Sequence[str]) -> None:
         """What to run now."""
@@ -223,16 +224,16 @@ class Screen:
 
     def evaluate_result(self, record: Record) -> None:
         """One table, then the differences where they were asked for."""
-        self._tables(evaluate_table(record), figures_table(record), reported_table(record))
+        self._tables(evaluate_table(record), figures_table(record), reported_table(_reported(record)))
         self._lines(difference_lines(record))
         self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
         self.say(f"table       {one_line(record['files']['table'])}", whole=True)
         self.say(f"run folder  {one_line(record['files']['run'])}", whole=True)
-        self.warnings(record)
+        self.warnings(_warnings(record))
 
-    def warnings(self, record: Record) -> None:
-        """What was told while the command ran and should be known of its result."""
-        self._lines(warning_lines(record))
+    def warnings(self, warnings: Sequence[WarningRecord]) -> None:
+        """What was reported while the command ran and should be known of its result."""
+        self._lines(warning_lines(warnings))
 
     def sample_result(self, record: Record) -> None:
         """The samples, each in the text that was given, where any was."""
@@ -248,7 +249,7 @@ class Screen:
                 self.out(f"example {one_line(drawn['id'])}, what was drawn in brackets:\n{drawn['shown']}\n")
             else:
                 self.out(drawn["text"])
-        self.warnings(record)
+        self.warnings(_warnings(record))
 
     def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
@@ -264,11 +265,11 @@ class Screen:
         self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
         for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
             self.say(f"{name:<10}  {one_line(files[kind])}", whole=True)
-        self.warnings(record)
+        self.warnings(_warnings(record))
         self.next(next_commands)
         for same in zip(*(profile["budgets"] for profile in measured), strict=True):
             best = min(same, key=lambda budget: budget["beta"]["nelbo"])
-            self.out(paste({**best["beta"], "steps": best["steps"]}))
+            self.out(paste(best["steps"], PlanRecord.from_json(best["beta"])))
 
     def dry_run_result(self, record: Record) -> None:
         """What the search would cost, phase by phase."""
@@ -290,12 +291,20 @@ class Screen:
             self.say(cannot_be_shown(record["report_examples"], record["report_independent"]))
         if (found := record["busy_replicas"]) is not None:
             self.say(busy_replicas(found))
-        self.warnings(record)
+        self.warnings(_warnings(record))
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""
         shows = self.err.is_terminal and not self.quiet and not self.as_json
         return LiveView(self.err, codec, mask_id) if shows else None
+
+
+def _warnings(record: Record) -> list[WarningRecord]:
+    return [WarningRecord.from_json(each) for each in record.get("warnings", ())]
+
+
+def _reported(record: Record) -> list[ReportedRecord]:
+    return [ReportedRecord.from_json(each) for each in record.get("reported", ())]
 
 
 class LiveView:

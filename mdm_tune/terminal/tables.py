@@ -10,6 +10,7 @@ from typing import Any
 from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import TOO_FEW
+from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.labels import Label
 from mdm_tune.terminal.cost_tables import cannot_be_shown
 from mdm_tune.terminal.layout import Grid
@@ -50,16 +51,17 @@ def _short(label: str) -> str:
 
 def budget_table(budget: Record) -> Grid:
     """One budget: the tuned schedule, the baselines, and what the data scores."""
-    title = f"{quantity(budget['steps'], 'step')}{_blocks(budget)}, {budget['metric']} ({budget['direction']})"
+    blocks = _blocks(PlanRecord.from_json(budget))
+    title = f"{quantity(budget['steps'], 'step')}{blocks}, {budget['metric']} ({budget['direction']})"
     title += f", {quantity(budget['n'], budget['split'] + ' example')}" if budget.get("n") else ""
     table = Grid(title, ("schedule", "value" if budget["ci"] is None else "value [95 %]"), ("schedule",))
     loser = budget.get("loser")  # a result of an earlier version has none
     made = "tuned" if loser is None else "returned"
     table.row(f"{made}: {schedule_text(budget['schedule'])}", estimate_text(budget), style="bold")
-    blocks = Label.read(budget["linear"]).blocks  # of the baselines that do not say theirs, where there are several
+    in_blocks = Label.read(budget["linear"]).blocks  # of the baselines that do not say theirs, where there are several
     for name, found in budget["baselines"].items():
         known = Label.read(name)
-        table.row(name if known.blocks is not None else str(Label(name, blocks)), estimate_text(found))
+        table.row(name if known.blocks is not None else str(Label(name, in_blocks)), estimate_text(found))
     if loser is not None:
         table.row(f"not used: {_short(loser['schedule'])}", estimate_text(loser))
     if budget["data"] is not None:
@@ -67,10 +69,9 @@ def budget_table(budget: Record) -> Grid:
     return table
 
 
-def _blocks(budget: Record) -> str:
+def _blocks(plan: PlanRecord) -> str:
     """Which blocks, where a sequence has several."""
-    counts, size = budget["counts"], budget["block_length"]
-    return "" if counts is None or size == sum(counts) else f" in blocks of {size}"
+    return "" if plan.blocks == 1 else f" in blocks of {plan.block_length}"
 
 
 def diversity_table(budget: Record) -> Grid | None:
@@ -273,40 +274,32 @@ def schedule_text(schedule: Record) -> str:
     return schedule["type"] if schedule["a"] is None else f"beta({schedule['a']:.4g}, {schedule['b']:.4g})"
 
 
-def paste(budget: Record) -> str:
+def paste(steps: int, plan: PlanRecord) -> str:
     """A line of Python for a sampler's loop."""
-    if budget["counts"] is None:
-        alphas = ", ".join(f"{alpha:.6g}" for alpha in budget["alphas"])
-        return f"alphas = [{alphas}]  # {quantity(budget['steps'], 'step')}, ancestral reveal"
-    return (
-        f"counts = {budget['counts']}  # {quantity(budget['steps'], 'step')}{_blocks(budget)}, tokens to reveal at each"
-    )
+    if plan.counts is None:
+        alphas = ", ".join(f"{alpha:.6g}" for alpha in plan.alphas or ())
+        return f"alphas = [{alphas}]  # {quantity(steps, 'step')}, ancestral reveal"
+    return f"counts = {list(plan.counts)}  # {quantity(steps, 'step')}{_blocks(plan)}, tokens to reveal at each"
 
 
-def warning_lines(record: Record) -> list[str]:
+def warning_lines(warnings: Sequence[WarningRecord]) -> list[str]:
     """A line for the first warning of each code in a result, with what to do; notes and the JSON have all of them."""
     lines = dict[str, str]()
-    for each in record.get("warnings", ()):
-        said = "; ".join(filter(None, (each["text"], each["advice"])))
-        lines.setdefault(each["code"], f"warning [{each['code']}]: {said}")
+    for each in warnings:
+        said = "; ".join(filter(None, (each.text, each.advice)))
+        lines.setdefault(each.code, f"warning [{each.code}]: {said}")
     return list(lines.values())
 
 
-def reported_table(record: Record) -> Grid | None:
+def reported_table(rows: Sequence[ReportedRecord]) -> Grid | None:
     """What the metrics beside the objective say, where there are any."""
-    rows = record.get("reported")
     if not rows:
         return None
     headings = ("steps", "schedule", "metric", "value", "over")
     table = Grid("reported beside the objective, 95 % intervals", headings, ("schedule", "metric", "over"))
-    short = short_names([row["schedule"] for row in rows])
+    short = short_names([row.schedule for row in rows])
     for row in rows:
-        over = f"{row['count']} {row['over']}" + (" (their range)" if "seeds" in row["over"] else "")
-        table.row(
-            str(row["steps"]),
-            short[row["schedule"]],
-            row["name"],
-            interval_text(row["value"], row["range"], TOO_FEW),
-            over,
-        )
+        over = f"{row.count} {row.over}" + (" (their range)" if "seeds" in row.over else "")
+        value = interval_text(row.value, row.range, TOO_FEW)
+        table.row(str(row.steps), short[row.schedule], row.name, value, over)
     return table

@@ -122,7 +122,7 @@ def test_warnings_are_kept_once_and_notes_are_not() -> None:
     for event in (Note("a", "one", "do"), Note("b"), Note("a", "one", "do"), Note("c", "two")):
         warned(event)
     assert len(heard) == 4
-    assert warned.records == [
+    assert [each.to_json() for each in warned.records] == [
         {"code": "one", "text": "a", "advice": "do"},
         {"code": "two", "text": "c", "advice": ""},
     ]

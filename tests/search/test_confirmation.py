@@ -21,6 +21,7 @@ from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.run.records import detectable_record, schedule_record, search_record
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
@@ -172,7 +173,10 @@ def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
     assert loser["gain_over_linear"]["ci"][1] < 0 and loser["value"] == pytest.approx(sign * 3.4, abs=0.01)
     text = "\n".join(verdict(record))
     assert text.startswith("worse than linear: the schedule that was chosen, beta:2,0.5, has a gain of -0.")
-    assert paste(record) == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
+    assert (
+        paste(record["steps"], PlanRecord.from_json(record))
+        == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
+    )
 
 
 def test_a_loss_that_may_be_noise_is_returned_and_a_gain_has_no_loser() -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
 from mdm_tune.run.measuring import PointMeasured
+from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.cost_tables import cannot_be_shown, detectable_lines
 from mdm_tune.terminal.profile_tables import curve_table, left_behind
@@ -283,9 +284,9 @@ def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_fo
 
 def test_counts_can_be_pasted() -> None:
     namespace: dict[str, Any] = {}
-    exec(paste(BUDGET), namespace)
+    exec(paste(BUDGET["steps"], PlanRecord.from_json(BUDGET)), namespace)
     assert namespace["counts"] == [1, 2, 3, 2]
-    exec(paste({**BUDGET, "counts": None, "alphas": [0.0, 0.25, 1.0]}), namespace)
+    exec(paste(8, PlanRecord(block_length=None, counts=None, alphas=(0.0, 0.25, 1.0))), namespace)
     assert namespace["alphas"] == [0, 0.25, 1]
 
 
