@@ -196,7 +196,7 @@ def _budget_record(run: Run, budget: Budget) -> Record:
         "answered_from_record": budget.reused,
         "dropped": budget.dropped,
         "cut": budget.cut,
-        "ended": budget.ended,
+        "ended": None if budget.ended is None else budget.ended.to_json(),
         "all_reachable_counts_scored": budget.exhausted,
         "choose": [{"schedule": scores.setting.label, **scores.estimate.to_json()} for scores in budget.chosen_from],
     }

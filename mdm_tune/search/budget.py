@@ -19,10 +19,11 @@ from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event
 from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from
+from mdm_tune.search.outcomes import Ending
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START, Guide
-from mdm_tune.search.stopping import ALIKE, first_look
+from mdm_tune.search.stopping import first_look
 from mdm_tune.search.stored_scores import ScoreRequest, StoredScores
 from mdm_tune.search.tuning import tune
 
@@ -69,7 +70,7 @@ def search_budget(
             BlockSearch(evaluator=here, trials=tuned.trials, baselines=named, choose=guide.choose, ended=tuned.ended)
         )
 
-    finalists = 0 if all((side.ended or "").startswith(ALIKE) for side in sides) else search.finalists
+    finalists = 0 if all(side.ending is Ending.ALL_EQUAL for side in sides) else search.finalists
     found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
     return replace(found, cost=found.cost + cost, pilot=cost)
 

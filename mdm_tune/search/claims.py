@@ -22,6 +22,7 @@ from mdm_tune.core.statistics import (
 )
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Scores, paired_difference
+from mdm_tune.search.outcomes import Outcome
 
 __all__ = [
     "MANY",
@@ -34,6 +35,7 @@ __all__ = [
     "diversity_of",
     "gain_of",
     "no_worse",
+    "outcome_of",
 ]
 
 FEWEST = 10  # examples that must differ before anything is claimed of a mean difference
@@ -75,6 +77,11 @@ class Gain:
         return None if self.ci is not None else "exact" if self.exact else TOO_FEW
 
     @property
+    def untested(self) -> bool:
+        """Whether a difference of samples has no interval, so that nothing is known of it in either direction."""
+        return self.ci is None and not self.exact
+
+    @property
     def loss(self) -> bool:
         """Whether it is clearly a loss: the 95 % interval lies below 0 altogether; exact values need only be worse."""
         return self.value < -ROUNDING if self.exact else self.ci is not None and self.ci[1] < -ROUNDING
@@ -94,6 +101,28 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     differing, needed = differing_of(better.values - worse.values, better.groups)
     shown = familywise is not None and familywise[0] > ROUNDING and differing >= needed
     return Gain(value=found.value, ci=found.ci, familywise=familywise, differing=differing, shown=shown, fewest=needed)
+
+
+def outcome_of(gain: Gain, *, lost: bool, blocked: bool) -> Outcome:
+    """What a gain over linear shows.
+
+    Args:
+        gain: of the schedule that is returned, over linear at the same budget.
+        lost: whether linear is returned in place of a schedule that is shown to be worse.
+        blocked: whether a loss of diversity keeps the gain from being counted (``Diversity.blocks``).
+
+    Returns:
+        The outcome; ``BETTER`` alone lets the schedule be called better than linear.
+    """
+    if gain.untested:
+        return Outcome.UNTESTED
+    if lost:
+        return Outcome.WORSE
+    if gain.shown:
+        return Outcome.LESS_DIVERSE if blocked else Outcome.BETTER
+    if gain.ci is None or gain.familywise is None or gain.ci[0] <= 0:
+        return Outcome.NO_GAIN
+    return Outcome.TOO_FEW_DIFFER if gain.familywise[0] > 0 else Outcome.UNCORRECTED
 
 
 def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int, int]:

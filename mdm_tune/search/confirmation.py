@@ -12,21 +12,17 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
-from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of
+from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, winner_of
+from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
 
 __all__ = [
-    "EXHAUSTED",
-    "NOTHING",
     "Budget",
     "Loser",
     "Trial",
     "confirm",
 ]
-
-EXHAUSTED = "every count vector that a scan of the box finds was scored"
-NOTHING = "nothing to tune: all schedules of the box have the same counts"
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
 
@@ -55,7 +51,7 @@ class Budget:
     None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear that
     the report split shows with 80 % power, corrected likewise; infinite where it can show none, and None where values
     are exact or nothing differs from linear. trials: finished ones, among them reused, dropped and cut. ended: why
-    fewer than were asked for; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
+    fewer than were requested; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
     included. codes: of the warnings that concern the winner at this budget. alike: other schedules with its plan.
     """
 
@@ -75,7 +71,7 @@ class Budget:
     reused: int
     dropped: int
     cut: int
-    ended: str | None
+    ended: Ended | None
     exhausted: bool
     tuning: Cost
     cost: Cost
@@ -106,7 +102,13 @@ class Budget:
     @property
     def beats_linear(self) -> bool:
         """Whether the winner may be called better than linear."""
-        return self.gain.shown and not (self.diversity is not None and self.diversity.blocks)
+        return self.outcome is Outcome.BETTER
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the comparison with linear shows."""
+        blocked = self.diversity is not None and self.diversity.blocks
+        return outcome_of(self.gain, lost=self.loser is not None, blocked=blocked)
 
 
 def confirm(
@@ -170,7 +172,7 @@ def confirm(
         dropped=sum(trial.dropped and not trial.cut for trial in trials),
         cut=sum(trial.cut for trial in trials),
         ended=_ended(sides),
-        exhausted=all(side.ended in (EXHAUSTED, NOTHING) for side in sides),
+        exhausted=all(side.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for side in sides),
         tuning=tuning,
         cost=sum((scores.cost for scores in (*chosen, scored, *others)), tuning),
         alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
@@ -207,13 +209,13 @@ def _returned(
     return winner, best
 
 
-def _ended(sides: Sequence[BlockSearch]) -> str | None:
+def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
     """Why trials ended, of each kind of blocks where the reasons differ."""
     reasons = {side.ended for side in sides}
     if len(reasons) == 1:
         return reasons.pop()
     told = [(side.evaluator.labelled("trials", side.evaluator.sampler.block_length), side.ended) for side in sides]
-    return "; ".join(f"{what}: {why}" for what, why in told if why is not None)
+    return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in told if why is not None))
 
 
 def _diversity(

@@ -10,6 +10,7 @@ from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.search.outcomes import Ended, Ending
 
 __all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "winner_of"]
 
@@ -37,14 +38,19 @@ class BlockSearch:
     """What a budget's search in one kind of blocks brings to the comparison.
 
     evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
-    no sampling, where there is one. ended: why there are fewer trials than were asked for.
+    no sampling, where there is one. ended: why there are fewer trials than were requested.
     """
 
     evaluator: Evaluator
     trials: Sequence[Trial]
     baselines: Mapping[str, Schedule]
     choose: Callable[[Setting], Scores] | None = None
-    ended: str | None = None
+    ended: Ended | None = None
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the trials ended early, without the numbers; None where all that were requested were run."""
+        return None if self.ended is None else self.ended.ending
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from mdm_tune.core.statistics import Groups
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.search.finalists import Trial
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.proposals import possible_gain
 from mdm_tune.search.scoring import noise_of_best
 
-__all__ = ["ALIKE", "all_values_equal", "first_look", "settled"]
+__all__ = ["all_values_equal", "first_look", "settled"]
 
 Values = NDArray[np.float64]
 SETTLING = 10  # trials at least before the search may end by itself
 SCHEDULES, VALUES = 3, 100  # at least that say alike: of 100 values fewer than 3 % are others, at 95 %
-ALIKE = "every example scores"
 
 
 def settled(
@@ -48,8 +48,8 @@ def settled(
 
 def all_values_equal(
     before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric
-) -> str | None:
-    """What to tell where every example of every finished trial has one and the same value; None where some differ.
+) -> Ended | None:
+    """The ending where every example of every finished trial has one and the same value; None where some differ.
 
     Such an objective tells no schedules apart, and more trials would cost as much and say as little. before, full: as
     in ``settled``.
@@ -61,9 +61,8 @@ def all_values_equal(
     values = np.concatenate([*full.values()])
     if np.ptp(values) != 0:
         return None
-    return (
-        f"{ALIKE} {values[0]:g} with all {len(full)} schedules that were tried; {_remedy_of_alike(metric, values[0])}"
-    )
+    remedy = _remedy_of_alike(metric, values[0])
+    return Ended.of(Ending.ALL_EQUAL, value=values[0], schedules=len(full), remedy=remedy)
 
 
 def first_look(metric: SampleMetric, value: float) -> str:

@@ -20,9 +20,11 @@ from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.confirmation import EXHAUSTED, NOTHING, Trial
+from mdm_tune.search.checksums import changed
 from mdm_tune.search.events import TrialDone
+from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.proposals import propose
 from mdm_tune.search.scoring import CandidateScore, InTime, least_rows, price_settings, race
 from mdm_tune.search.space import START, Guide, given_points, reachable_counts
@@ -39,7 +41,7 @@ class Tuned:
     """The trials of one budget by number, and why they ended before ``search.trials``, if they did."""
 
     trials: tuple[Trial, ...]
-    ended: str | None
+    ended: Ended | None
 
 
 def tune(
@@ -60,15 +62,15 @@ def tune(
     """
     bench = _TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time)
     if bench.reachable is not None and len(bench.reachable) == 1:
-        return Tuned((), NOTHING)
+        return Tuned((), Ended.of(Ending.NOTHING_TO_TUNE))
     while True:
         began, trials, ended = time.monotonic(), bench.trials(), bench.ended
         batch = None if ended else _next_batch(trials, bench.together, bench.most)
         if batch is None:
-            return Tuned(tuple(trials), ended or (EXHAUSTED if bench.exhausted(trials) else None))
+            return Tuned(tuple(trials), ended or (Ended.of(Ending.EXHAUSTED) if bench.exhausted(trials) else None))
         before = [trial for trial in trials if trial.number < batch.start]
         if (why := bench.enough(before, len(batch))) is not None:
-            ledger.note(bench.end, why)
+            ledger.note(bench.end, why.to_json())
             continue
         for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
             notify(event)
@@ -99,10 +101,13 @@ class _TrialRunner:
         self.end = f"ended {search.limits}"  # by other limits the trials may go on
 
     @property
-    def ended(self) -> str | None:
-        """Why there are no more trials, as was noted when that was found."""
+    def ended(self) -> Ended | None:
+        """Why there are no more trials, as was noted when that was found; raises InputError for an unknown reason."""
         found = self.ledger.notes.get(self.end)
-        return None if found is None else str(found)
+        try:
+            return None if found is None else Ended.from_json(found)
+        except ValueError:
+            raise changed(f"note {self.end!r}") from None
 
     def trials(self) -> list[Trial]:
         """The finished trials, by number."""
@@ -150,16 +155,16 @@ class _TrialRunner:
         """Whether nothing is left to be scored."""
         return self.reachable is not None and self.reachable <= {trial.key for trial in trials if not trial.cut}
 
-    def enough(self, before: Sequence[Trial], count: int) -> str | None:
+    def enough(self, before: Sequence[Trial], count: int) -> Ended | None:
         """Why there need be no more trials; None where a batch of so many should begin."""
         if self.exhausted(before):
-            return EXHAUSTED
+            return Ended.of(Ending.EXHAUSTED)
         if not before:
             return None
         linear = self.evaluator.setting(START[0], self.steps)
         needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.search.racing)
         if self.in_time is not None and not self.in_time(needed, self.thinking):
-            return "the time for trials is used up"
+            return Ended.of(Ending.TIME)
         if self.priced:
             return None
         full = {number: values for number, values in self._values().items() if number in {t.number for t in before}}
@@ -167,9 +172,9 @@ class _TrialRunner:
             return why
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
         if self.search.auto_stop and settled(self.search, self.seed, self.steps, before, full, direction, groups):
-            return "what more trials could gain is less than the noise"
+            return Ended.of(Ending.SETTLED)
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
-            return f"the {self.search.rows:,} denoiser rows for trials are used up"
+            return Ended.of(Ending.ROWS, rows=self.search.rows)
         return None
 
     def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:

@@ -19,7 +19,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics import quality
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.pricing import optima, order_kl
-from mdm_tune.search.confirmation import NOTHING
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.space import outlook_of, reachable_counts
 from mdm_tune.terminal.tables import outlook_lines
 from tests.schedules.test_blocks import answer, config
@@ -132,7 +132,7 @@ def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -
     steps = {4: 4, 12: 16}[steps]
     assert len(reachable_counts(evaluator, steps, SETTINGS)) == 1
     budget, events = run(evaluator, SETTINGS, steps=steps)
-    assert (budget.trials, budget.ended, budget.exhausted) == (0, NOTHING, True)
+    assert (budget.trials, budget.ended, budget.exhausted) == (0, Ended.of(Ending.NOTHING_TO_TUNE), True)
     assert denoiser.rows == budget.cost.denoiser_rows <= 16 * steps  # the report alone, identical rows once
     assert budget.chosen_from == () and budget.schedule == Linear() and not budget.beats_linear
     assert all(scores.values is not None for scores in budget.baselines.values())
@@ -145,7 +145,7 @@ def test_a_box_that_reaches_one_vector_says_so_too() -> None:
     evaluator = exact((None,))
     assert len(reachable_counts(evaluator, 2, narrow)) == 1  # squared-sine is the same in two steps
     budget, _ = run(evaluator, narrow, steps=2)
-    assert budget.ended == NOTHING and budget.trials == 0 and len(budget.chosen_from) == 2
+    assert budget.ended == Ended.of(Ending.NOTHING_TO_TUNE) and budget.trials == 0 and len(budget.chosen_from) == 2
 
 
 def test_the_check_says_steps_per_block_and_reachable_counts() -> None:

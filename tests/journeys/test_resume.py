@@ -16,6 +16,7 @@ from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search import tuning
 from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.space import Guide, reachable_counts
 from mdm_tune.search.storage import open_storage
 from tests.support.helpers import changed
@@ -104,7 +105,7 @@ def test_killed_after_any_write(strategy: str, together: int, every: int, rows: 
     search = trials(changed(SMALL, strategy=strategy, together=together, rows=rows))
     (found, ended, _), writes = stopped_everywhere(search, every=every)
     assert len(found) == 11 and {trial.dropped for trial in found} == {True, False} if rows is None else len(found) < 11
-    assert ("rows" in (ended or "")) == (rows is not None)
+    assert ended == (None if rows is None else Ended.of(Ending.ROWS, rows=rows))
     assert writes > len(found)
 
 

@@ -23,6 +23,7 @@ from mdm_tune.run.search_limits import Timetable, phase_rows, pilot_rows
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search import tuning
 from mdm_tune.search.budget import search_budget
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.power import Detectable
 from tests.support.helpers import resampled
 from tests.support.searches import scoring, timed
@@ -200,7 +201,7 @@ def test_a_search_ends_in_time(
         assert seconds <= timeout * {"steady": 1.0, "slower": 1.05, "jumping": 1.1}[speed]
         if speed == "steady":
             assert not said
-        assert all(budget.ended == "the time for trials is used up" for budget in budgets if budget.trials < 30)
+        assert all(budget.ended == Ended.of(Ending.TIME) for budget in budgets if budget.trials < 30)
         counts.append(sum(budget.trials for budget in budgets))
     assert counts == sorted(counts) and counts[-1] > 10
 

@@ -25,9 +25,10 @@ from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.run.records import detectable_record, schedule_record, search_record
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
-from mdm_tune.search.confirmation import EXHAUSTED, Budget, Trial, confirm
+from mdm_tune.search.confirmation import Budget, Trial, confirm
 from mdm_tune.search.finalists import BlockSearch
 from mdm_tune.search.frontier import frontier_of
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.power import detectable, smallest_gain
 from mdm_tune.terminal.tables import paste, verdict
 from tests.support.helpers import sampler_of
@@ -287,9 +288,11 @@ def test_a_name_wins_over_an_equal_trial_and_is_no_finalist_itself() -> None:
 
 def test_the_cost_is_that_of_trials_and_scores() -> None:
     bench = Bench({})
-    budget = bench.confirm([bench.trial(0, A, 0.1), replace(bench.trial(1, A, 0.1), fresh=False)], ended=EXHAUSTED)
+    budget = bench.confirm(
+        [bench.trial(0, A, 0.1), replace(bench.trial(1, A, 0.1), fresh=False)], ended=Ended.of(Ending.EXHAUSTED)
+    )
     assert budget.cost == Cost(2 + 10 * (3 + 3), 8 + 40 * (3 + 3), 1.0 + 6.0)
-    assert (budget.reused, budget.ended) == (1, EXHAUSTED)
+    assert (budget.reused, budget.ended) == (1, Ended.of(Ending.EXHAUSTED))
 
 
 def test_choosing_without_sampling_asks_for_the_report_alone() -> None:
@@ -424,7 +427,10 @@ def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
     bench = Bench({"linear": 3.0, A.name: 2.0, "data": 0.0}, tokens={A.name: 80})
     many = bench.made("linear", bench.setting(Linear(), 32), "report")
     trials = [bench.trial(0, A, 0.1), bench.trial(1, B, 9.0, dropped=True)]
-    budgets = [bench.confirm(trials, claims=2, reference=many, ended="time"), *budgets_of({16: (2.5, 1.0)})]
+    budgets = [
+        bench.confirm(trials, claims=2, reference=many, ended=Ended.of(Ending.TIME)),
+        *budgets_of({16: (2.5, 1.0)}),
+    ]
     record = search_record(run_of(bench), RunFolder(tmp_path), budgets, None)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["confidence"] == {"each": 0.95, "familywise": 0.95, "budgets": 2}
@@ -448,7 +454,11 @@ def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
         "flagged": True,
         "blocks": True,
     }
-    assert (first["dropped"], first["ended"], first["all_reachable_counts_scored"]) == (1, "time", False)
+    assert (first["dropped"], first["ended"], first["all_reachable_counts_scored"]) == (
+        1,
+        "the time for trials is used up",
+        False,
+    )
     file = schedule_record(run_of(bench), budgets)
     assert (file["frontier"], file["confidence"]) == (record["frontier"], record["confidence"])
     assert file["budgets"][0]["diversity_losses"] == losses

@@ -20,8 +20,8 @@ from mdm_tune.metrics import quality
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta, SquaredSine
 from mdm_tune.search import proposals, space, tuning
-from mdm_tune.search.confirmation import EXHAUSTED
 from mdm_tune.search.events import AllValuesEqual
+from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.racing import look_sizes
 from mdm_tune.search.scoring import race
 from mdm_tune.search.space import Guide, given_points
@@ -88,7 +88,7 @@ def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
     law = Parity(3)
     evaluator = Evaluator(law, 3, FIXED, quality.order_kl_metric(law), None)
     budget, events = run(evaluator, changed(SETTINGS, strategy="qmc", trials=400), steps=2)
-    assert budget.ended == EXHAUSTED and budget.trials < 400
+    assert budget.ended == Ended.of(Ending.EXHAUSTED) and budget.trials < 400
     assert {trial.setting.key for trial in trials_of(events)} == {(1, 2), (2, 1)}
 
 
@@ -261,9 +261,9 @@ def test_rows_are_never_more_than_allowed_beyond_the_first_trial(seed: int, monk
     assert sum(rows) == evaluator.denoiser.rows  # type: ignore[attr-defined]
     assert sum(rows) <= max(settings.rows, rows[0])
     if len(found.trials) < settings.trials:
-        assert found.ended in (f"the {settings.rows:,} denoiser rows for trials are used up", EXHAUSTED)
+        assert found.ended in (Ended.of(Ending.ROWS, rows=settings.rows), Ended.of(Ending.EXHAUSTED))
     else:
-        assert found.ended in (None, EXHAUSTED)
+        assert found.ended in (None, Ended.of(Ending.EXHAUSTED))
 
 
 @pytest.mark.parametrize(("times", "trials"), [(0, 1), (1, 5), (2, 9)])
@@ -276,11 +276,11 @@ def test_a_search_without_time_begins_no_batch(times: int, trials: int) -> None:
         return len(asked) <= times
 
     found, _ = tuned(Given.by(noise), changed(SETTINGS, racing=False), 8, in_time=in_time)
-    assert (len(found.trials), found.ended) == (trials, "the time for trials is used up")
+    assert (len(found.trials), found.ended) == (trials, Ended.of(Ending.TIME))
     assert asked == [4 * 64 * 8] * times + [asked[-1]] and not any(trial.dropped for trial in found.trials)
     asked.clear()
     priced, _ = tuned(exact(), SETTINGS, 8, in_time=in_time)
-    assert (len(priced.trials), priced.ended) == (1 + times, "the time for trials is used up")
+    assert (len(priced.trials), priced.ended) == (1 + times, Ended.of(Ending.TIME))
 
 
 @pytest.mark.parametrize("racing", [True, False])
@@ -323,10 +323,10 @@ def test_what_time_cut_is_scored_when_there_is_time_again() -> None:
     settings = changed(SETTINGS, strategy="qmc", trials=200, timeout=1.0)
     first, _ = tuned(evaluator, settings, 2, storage, in_time=lambda calls, more: next(answers, False))
     cut = {trial.key for trial in first.trials if trial.cut}
-    assert cut and first.ended == "the time for trials is used up"
+    assert cut and first.ended == Ended.of(Ending.TIME)
     assert all(trial.dropped for trial in first.trials if trial.cut)
     again, _ = tuned(Given.by(noise), changed(settings, timeout=None), 2, storage)
-    assert again.ended == EXHAUSTED and len(again.trials) < 200
+    assert again.ended == Ended.of(Ending.EXHAUSTED) and len(again.trials) < 200
     assert again.trials[: len(first.trials)] == first.trials
     assert cut <= {trial.key for trial in again.trials[len(first.trials) :] if trial.fresh}
 
@@ -341,9 +341,6 @@ def steep(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
     return float(np.linalg.norm(np.subtract(setting.counts or (), (1, 2, 5, 8)))) + 0.01 * noise(setting, use, examples)
 
 
-NOISE = "what more trials could gain is less than the noise"
-
-
 @pytest.mark.parametrize("constant", [None, 0.0, 3.0])
 def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float | None) -> None:
     def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
@@ -352,7 +349,7 @@ def test_a_search_that_may_stops_where_nothing_is_to_be_gained(constant: float |
 
     settings = changed(SETTINGS, strategy="tpe", trials=40, auto_stop=True)
     found, _ = tuned(Given.by(rule), settings, 4)
-    assert 10 <= len(found.trials) < 30 and found.ended == NOISE
+    assert 10 <= len(found.trials) < 30 and found.ended == Ended.of(Ending.SETTLED)
     whole, _ = tuned(Given.by(rule), changed(settings, auto_stop=False), 4)
     assert len(whole.trials) == 40 and whole.ended is None
 
@@ -376,7 +373,7 @@ def test_rows_for_candidates_that_all_are_as_good() -> None:
     for rows in range(300, 3000, 100):
         evaluator = Given.by(lambda setting, use, at: 1e-3 * noise(setting, use, at))
         found, events = tuned(evaluator, changed(SETTINGS, strategy="qmc", trials=30, rows=rows), 4)
-        assert evaluator.rows <= rows and found.ended == f"the {rows:,} denoiser rows for trials are used up"
+        assert evaluator.rows <= rows and found.ended == Ended.of(Ending.ROWS, rows=rows)
         assert rows - evaluator.rows < 4 * (4 * 8 + 56)  # too few for four at a first look and one to the end
         ends |= {event.dropped for event in events if event.dropped}
     assert ends == {8, 16, 32}
@@ -421,8 +418,8 @@ def test_an_objective_that_is_the_same_throughout_ends_the_search(value: float, 
     evaluator = replace(evaluator, metric=replace(evaluator.metric, bounds=(0.0, 1.0)))  # type: ignore[type-var]
     budget, events = run(evaluator, SETTINGS)
     assert budget.trials == 5  # linear, and the first batch
-    assert budget.ended is not None
-    assert budget.ended.startswith(f"every example scores {value:g} with all 5 schedules that were tried; {said}")
+    assert budget.ended is not None and budget.ended.ending is Ending.ALL_EQUAL
+    assert budget.ended.text.startswith(f"every example scores {value:g} with all 5 schedules that were tried; {said}")
     assert {each.setting.label for each in budget.chosen_from} == {"linear", "squared-sine", "sine"}  # no finalists
     (told,) = [event for event in events if isinstance(event, AllValuesEqual)]
     first = f"Each of the 32 pilot examples scores {value:g} with linear and with squared-sine. "

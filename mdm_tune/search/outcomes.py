@@ -1,0 +1,69 @@
+"""How the trials of a budget ended and what its comparison with linear shows: states that tables and JSON share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["Ended", "Ending", "Outcome"]
+
+
+class Ending(Enum):
+    """Why the trials of a budget ended before ``search.trials``. The value is the sentence, numbers in braces."""
+
+    NOTHING_TO_TUNE = "nothing to tune: all schedules of the box have the same counts"
+    EXHAUSTED = "every count vector that a scan of the box finds was scored"
+    ALL_EQUAL = "every example scores {value:g} with all {schedules} schedules that were tried; {remedy}"
+    SETTLED = "what more trials could gain is less than the noise"
+    TIME = "the time for trials is used up"
+    ROWS = "the {rows:,} denoiser rows for trials are used up"
+    BY_BLOCKS = "trials in blocks of {reasons}"  # the reasons differ between block lengths
+
+    @property
+    def early(self) -> bool:
+        """Whether trials that were requested are missing; with nothing to tune there are none to run."""
+        return self is not Ending.NOTHING_TO_TUNE
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why the trials of a budget ended early, and the sentence that says so, numbers included."""
+
+    ending: Ending
+    text: str
+
+    @classmethod
+    def of(cls, ending: Ending, **numbers: object) -> Ended:
+        """The sentence of an ending.
+
+        Args:
+            ending: which one.
+            numbers: a value for each name in braces.
+        """
+        return cls(ending, ending.value.format(**numbers))
+
+    @classmethod
+    def from_json(cls, text: object) -> Ended:
+        """The ending that a sentence in a file or a storage means; raises ValueError where it is none."""
+        for ending in Ending:
+            parts = map(re.escape, re.split(r"\{.*?\}", ending.value))
+            if isinstance(text, str) and re.fullmatch(".+".join(parts), text, re.DOTALL):
+                return cls(ending, text)
+        raise ValueError(f"{text!r} is no reason for the end of trials")
+
+    def to_json(self) -> str:
+        """The sentence."""
+        return self.text
+
+
+class Outcome(Enum):
+    """What the comparison of a budget's schedule with linear on the report split shows."""
+
+    BETTER = "better"
+    LESS_DIVERSE = "better, but less diverse"  # so that the gain does not count
+    UNCORRECTED = "better by itself alone"  # not with the other budgets of the search
+    TOO_FEW_DIFFER = "too few examples differ"  # for a claim, though the intervals lie above 0
+    NO_GAIN = "no gain"
+    WORSE = "worse"  # than linear, which is returned in its place
+    UNTESTED = "untested"  # too few examples for an interval
