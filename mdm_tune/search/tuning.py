@@ -284,12 +284,12 @@ def _trial(number: int, entry: LedgerEntry) -> Trial:
     """A finished trial without what is the ledger's."""
     rows, tokens, seconds = entry.record["cost"]
     return Trial(
-        number,
-        Beta(entry.params["a"], entry.params["b"]),
-        tuple(entry.record["key"]),
-        entry.value,
-        bool(entry.record["fresh"]),
-        Cost(int(rows), int(tokens), float(seconds)),
-        entry.record["dropped"] is not None,
-        bool(entry.record.get("cut")),
+        number=number,
+        schedule=Beta(entry.params["a"], entry.params["b"]),
+        key=tuple(entry.record["key"]),
+        value=entry.value,
+        fresh=bool(entry.record["fresh"]),
+        cost=Cost(int(rows), int(tokens), float(seconds)),
+        dropped=entry.record["dropped"] is not None,
+        cut=bool(entry.record.get("cut")),
     )
