@@ -1,13 +1,13 @@
 """Tune the mask schedule of masked diffusion models.
 
-The public names are loaded when they are first used, so that reading a schedule file needs no torch.
+A public name is loaded at its first use, so that reading a schedule file does not import torch.
 """
 
 from __future__ import annotations
 
 from mdm_tune.version import __version__
 
-TYPE_CHECKING = False  # typing's own takes as long to load as everything else here
+TYPE_CHECKING = False  # importing it from typing would double the import time of this package
 if TYPE_CHECKING:
     from typing import Any
 
@@ -41,7 +41,7 @@ __all__ = [
     "unmask",
 ]
 
-_HOMES = {
+_MODULES = {
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
     "beta_energy": "schedules.energy",
@@ -59,11 +59,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mdm_tune' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"mdm_tune.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mdm_tune.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

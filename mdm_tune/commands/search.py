@@ -90,7 +90,7 @@ def search(
             )
         used = versions(config.model.type)
         identity: Record = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
-        if run.model.clock is not None and run.model.clock.asked:
+        if run.model.clock is not None and run.model.clock.used:
             identity["moment"] = run.model.clock.now.isoformat()
         if folder.holds_search and not overwrite and (found := _finished(folder, identity, notify)) is not None:
             return found

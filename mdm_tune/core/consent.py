@@ -1,4 +1,4 @@
-"""Libraries that load somebody else's code get their consent from the command line, and none can ask for it."""
+"""Consent for libraries that load foreign code: it comes from the command line, and no library can prompt for it."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ __all__ = ["datasets_runs_scripts", "without_consent_prompts"]
 
 @contextmanager
 def without_consent_prompts(trust_code: bool, what: str) -> Iterator[None]:
-    """Loaders of transformers, datasets, evaluate and lm-evaluation-harness in this context run code only if trusted.
+    """Let transformers, datasets, evaluate and lm-evaluation-harness run foreign code only if it is trusted.
 
-    trust_code: what --trust-code says. what: the setting that is loaded, for messages. A question on the terminal finds
-    no answer, whatever stands on the standard input; so a loader that was told neither yes nor no raises.
+    The standard input is empty in this context. A loader that would prompt for consent raises instead.
+
+    Args:
+        trust_code: whether --trust-code was given.
+        what: the setting that is loaded, for messages.
     """
-    with ExitStack() as changed:
-        changed.enter_context(_set(sys, "stdin", io.StringIO()))
+    with ExitStack() as replacements:
+        replacements.enter_context(_replaced_attribute(sys, "stdin", io.StringIO()))
         dynamic = sys.modules.get("transformers.dynamic_module_utils")
-        if dynamic is not None:
-            changed.enter_context(_set(dynamic, "TIME_OUT_REMOTE_CODE", 0))  # seconds that it would wait for an answer
+        if dynamic is not None:  # the seconds that it would wait for an answer
+            replacements.enter_context(_replaced_attribute(dynamic, "TIME_OUT_REMOTE_CODE", 0))
         datasets = sys.modules.get("datasets.config")
-        if hasattr(datasets, "HF_DATASETS_TRUST_REMOTE_CODE"):  # before version 4, which runs no scripts
-            changed.enter_context(_set(datasets, "HF_DATASETS_TRUST_REMOTE_CODE", trust_code))
+        if hasattr(datasets, "HF_DATASETS_TRUST_REMOTE_CODE"):  # version 4 and later run no scripts
+            replacements.enter_context(_replaced_attribute(datasets, "HF_DATASETS_TRUST_REMOTE_CODE", trust_code))
         if not trust_code and "lm_eval" in sys.modules and importlib.util.find_spec("evaluate") is not None:
-            evaluate: Any = importlib.import_module(
-                "evaluate"
-            )  # its metrics are programs of the Hub, which tasks of the harness load by name
+            # Tasks of the harness load metrics by name, and these metrics are programs of the Hub.
+            evaluate: Any = importlib.import_module("evaluate")
 
-            def refuse(path: str, *given: Any, **options: Any) -> None:
+            def refuse(path: str, *arguments: Any, **options: Any) -> None:
                 require_trust(False, f"{what} loads the metric {path} of the library evaluate, which")
 
-            changed.enter_context(_set(evaluate, "load", refuse))
+            replacements.enter_context(_replaced_attribute(evaluate, "load", refuse))
         yield
 
 
 def datasets_runs_scripts() -> bool:
-    """Whether the library datasets is one that runs scripts of the Hub, as before version 4."""
+    """Whether the installed library datasets runs scripts of the Hub; versions before 4 do."""
     with suppress(ImportError):
         return hasattr(importlib.import_module("datasets.config"), "HF_DATASETS_TRUST_REMOTE_CODE")
     return False
 
 
 @contextmanager
-def _set(owner: Any, name: str, value: object) -> Iterator[None]:
+def _replaced_attribute(owner: Any, name: str, value: object) -> Iterator[None]:
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -1,7 +1,7 @@
-"""The errors a user is meant to read.
+"""The errors that a user reads.
 
-Every message names the rule, the value that broke it and the remedy. The command line prints it and exits with 2 for
-``InputError`` and with 1 for ``RunError``; neither shows a traceback.
+Every message names the rule, the value that breaks it and the remedy. The command line prints the message without a
+traceback. It exits with 2 for ``InputError`` and with 1 for ``RunError``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ __all__ = ["InputError", "MdmTuneError", "MissingInput", "RunError"]
 
 
 class MdmTuneError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """The base class of every error that this package raises on purpose."""
 
 
 class InputError(MdmTuneError):
-    """What the user gave cannot be used: a config, a file, a flag or an argument."""
+    """The input cannot be used: a config, a file, a flag or an argument."""
 
 
 class MissingInput(InputError):
-    """A file or a folder of the model that is not there."""
+    """A file or folder that a model needs is missing."""
 
 
 class RunError(MdmTuneError):
-    """The input was fine and the run failed: non-finite logits, a full disk, a metric without a value."""
+    """The input is valid, but the run failed: non-finite logits, a full disk, a metric without a value."""

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, and what a killed process leaves of one that it was writing."""
+"""Atomic writing of files, removal of files that a killed process left unfinished, and paths of bundled data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,25 @@ PREFIX, SUFFIX = ".mdm-tune-", ".unfinished"
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Replace ``path`` by ``text`` in one step, so that a reader or a crash never meets half a file."""
+    """Replace the content of a file in one step, so that no reader sees half a file, even after a crash.
+
+    Args:
+        path: the file; its folder must exist.
+        text: the new content, written in UTF-8.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        RunError: the system cannot write the file.
+    """
     try:
         while True:
             with tempfile.NamedTemporaryFile(
                 "w", encoding="utf-8", dir=path.parent, delete=False, prefix=PREFIX, suffix=SUFFIX
             ) as file:
                 temporary = Path(file.name)
-                if _ours(file):
+                if _lock_new_file(file):
                     try:
                         file.write(text)
                         file.flush()
@@ -42,39 +53,43 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes that were killed had begun to write here; a file that is being written is locked."""
+    """Remove the files that killed processes left unfinished in ``folder``; files in use are locked and stay."""
     for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError), path.open("r+") as file:
             _lock(file)
             path.unlink()
 
 
-def _ours(file: IO[str]) -> bool:
-    """Lock a new file, which ends with this process however it ends; False where it was taken for left behind."""
+def _lock_new_file(file: IO[str]) -> bool:
+    """Lock a new file; False if ``remove_unfinished`` of another process is removing it."""
     try:
         _lock(file)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, on which nothing is ever removed
+    except OSError:  # this file system has no locks, so no process removes files from it
         return True
     return os.fstat(file.fileno()).st_nlink > 0
 
 
 def _lock(file: IO[str]) -> None:
-    """Raises BlockingIOError where another process has it; Windows removes no file that is open, and needs none."""
-    if sys.platform != "win32":
+    """Lock a file until it is closed or this process ends; raises BlockingIOError if another process holds the lock."""
+    if sys.platform != "win32":  # Windows never removes an open file
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def bundled(path: str) -> Path:
-    """The folder that ``package:NAME`` names, or the path itself; raises InputError for an unknown NAME."""
+    """The folder of the bundled data ``package:NAME``; any other path is returned as it is.
+
+    Raises:
+        InputError: the package has no data of this name.
+    """
     if not path.startswith("package:"):
         return Path(path)
     name = path.removeprefix("package:")
     root = Path(str(resources.files("mdm_tune"))) / "data"
-    known = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
-    if name not in known:
-        raise InputError(f"no bundled data called {name!r}; the package ships {', '.join(known)}")
+    names = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    if name not in names:
+        raise InputError(f"no bundled data called {name!r}; the package ships {', '.join(names)}")
     return root / name

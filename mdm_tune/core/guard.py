@@ -1,4 +1,4 @@
-"""Calls of code from outside the package: whatever goes wrong in one becomes one message with its place."""
+"""Calls of foreign code: a failure becomes one message that says where it happened."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ from mdm_tune.core.messages import cut
 
 __all__ = ["RUN_AGAIN", "ForeignFailure", "calling", "error_text", "finite_number", "out_of_memory", "safe_repr"]
 
-# For code whose file is fingerprinted: a search whose code was corrected is another one, which cannot be resumed.
+# The remedy for code whose file is fingerprinted: a search cannot be resumed after its code has changed.
 RUN_AGAIN = "then run again, a search with --overwrite"
-ERROR_LENGTH = 300  # characters of somebody else's error
-VALUE = 60
+ERROR_LENGTH = 300  # characters of a foreign error that are shown
+VALUE_LENGTH = 60  # characters of a foreign value that are shown
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # CPU, MPS and CUDA
 CODE_OF_CHECKPOINTS = "transformers_modules"  # the folder of copies that transformers runs
 
 
 class ForeignFailure(RunError):
-    """A call of somebody else's code that failed.
+    """A call of foreign code failed.
 
-    what: the setting and its value. said: the error. remedy: a clause. place: rows and step. verb: what it did not do.
+    Attributes:
+        what: the setting and its value.
+        error: the text of the error.
+        remedy: what to do, as a clause.
+        place: rows and step; empty if unknown.
+        verb: what the code failed to do.
     """
 
-    def __init__(self, what: str, said: str, remedy: str, place: str = "", verb: str = "failed") -> None:
-        super().__init__(what, said, remedy, place, verb)  # all of them, so that it survives pickling
-        self.what, self.said, self.remedy, self.place, self.verb = what, said, remedy, place, verb
+    def __init__(self, what: str, error: str, remedy: str, place: str = "", verb: str = "failed") -> None:
+        super().__init__(what, error, remedy, place, verb)  # unpickling calls this method with all five
+        self.what, self.error, self.remedy, self.place, self.verb = what, error, remedy, place, verb
 
     def __str__(self) -> str:
         where = f" {self.place}" if self.place else ""
-        return f"{self.what} {self.verb}{where}: {self.said}; {self.remedy}"
+        return f"{self.what} {self.verb}{where}: {self.error}; {self.remedy}"
 
     def located(self, place: str) -> ForeignFailure:
-        """The same failure where it is known at which rows and step; one that knows it already is kept."""
-        return self if self.place else ForeignFailure(self.what, self.said, self.remedy, place, self.verb)
+        """The same failure with a place; a place that is already known stays."""
+        return self if self.place else ForeignFailure(self.what, self.error, self.remedy, place, self.verb)
 
 
 @contextmanager
@@ -52,29 +57,43 @@ def calling(
     place: str = "",
     verb: str = "failed",
     loading: bool = False,
-    passed: Callable[[BaseException], bool] = lambda error: False,
+    let_through: Callable[[BaseException], bool] = lambda error: False,
 ) -> Iterator[None]:
-    """Call code from outside in this context: an error of its own, or an attempt to end the process, is one message.
+    """Run foreign code in this context, and turn its errors and its attempts to exit into one message.
 
-    what: the setting and its value, such as "model.target: my_model.py:build". file: where that code is. place: rows
-    and step, where known. verb: what it did not do. loading: the run has not begun. passed: errors that somebody
-    outside deals with.
+    Errors of this package and Ctrl-C are raised unchanged.
 
-    Raises InputError for a failure while ``loading``, else ForeignFailure; errors of this package and Ctrl-C pass.
+    Args:
+        what: the setting and its value, such as "model.target: my_model.py:build".
+        remedy: what to do, as a clause.
+        file: the file of the code; the message names a line in it.
+        place: rows and step; empty if unknown.
+        verb: what the code fails to do, such as "cannot be imported".
+        loading: whether the run has not begun yet.
+        let_through: returns True for errors that the caller handles; they are raised unchanged.
+
+    Raises:
+        InputError: the code failed while ``loading``.
+        ForeignFailure: the code failed later.
     """
     try:
         yield
     except (MdmTuneError, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # code of others may raise anything
-        if passed(error):
+    except BaseException as error:  # foreign code may raise anything
+        if let_through(error):
             raise
         failure = ForeignFailure(what, error_text(error, file), remedy, place, verb)
         raise (InputError(str(failure)) if loading else failure) from error
 
 
 def error_text(error: BaseException, file: Path | None = None) -> str:
-    """An error's kind, the first line of its text, and the last line of the code around ``file`` that it came from."""
+    """The class of an error, the first line of its text, and the last line of foreign code in its traceback.
+
+    Args:
+        error: the error, with its traceback.
+        file: the file of the foreign code; lines of its neighbours count too.
+    """
     kind = type(error).__name__
     if isinstance(error, SystemExit):
         text = f"it ended the process by sys.exit({safe_repr(error.code)})"
@@ -83,14 +102,14 @@ def error_text(error: BaseException, file: Path | None = None) -> str:
             text = str(error.msg if isinstance(error, SyntaxError) else error).strip()
             first, _, rest = text.partition("\n")
             text = f"{first} {rest.strip().partition(chr(10))[0]}" if first.endswith(":") else first
-        except Exception:  # an error whose own text fails
+        except Exception:  # the __str__ of the error fails itself
             text = ""
-    line = _line(error, file)
+    line = _source_line(error, file)
     return f"{kind}{': ' * bool(text)}{cut(text, ERROR_LENGTH)}{f' ({line})' if line else ''}"
 
 
-def _line(error: BaseException, file: Path | None) -> str:
-    """``line N`` of the file, or ``NAME, line N`` of a neighbour, or of code that came with a checkpoint."""
+def _source_line(error: BaseException, file: Path | None) -> str:
+    """``line N`` of the file, or ``NAME, line N`` of a neighbour or of code that came with a checkpoint."""
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename is not None:
         frames.append((error.filename, error.lineno))
@@ -104,31 +123,31 @@ def _line(error: BaseException, file: Path | None) -> str:
     return ""
 
 
-def safe_repr(value: object, length: int = VALUE) -> str:
-    """A value of somebody else's for a message, whatever its ``repr`` does."""
+def safe_repr(value: object, length: int = VALUE_LENGTH) -> str:
+    """A foreign value for a message; never raises, even if its ``repr`` does."""
     try:
         return cut(repr(value), length)
-    except Exception:  # a repr that fails, or an integer with too many digits to be written
+    except Exception:  # the repr fails, or an integer has too many digits for Python to write
         return f"{type(value).__name__} that cannot be shown"
 
 
 def finite_number(value: Any) -> float | None:
-    """The float that a value of somebody else's is, True and False too; None for anything but a finite number."""
+    """A foreign value as a float; booleans count as 0 and 1. None if it is no finite number."""
     if not isinstance(value, int | float | np.number | np.bool_) or isinstance(value, np.complexfloating):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:  # an integer beyond the largest float
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """What PyTorch, on any device, or NumPy says where an allocation fails; None for any other error."""
+    """The first line of an out-of-memory error of PyTorch, on any device, or of NumPy; None for any other error."""
     if not isinstance(error, MemoryError | RuntimeError):
         return None
-    said = str(error)
+    text = str(error)
     by_name = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch is not imported here
-    if by_name or isinstance(error, MemoryError) or any(sign in said.lower() for sign in OUT_OF_MEMORY):
-        return said.partition("\n")[0] or type(error).__name__
+    if by_name or isinstance(error, MemoryError) or any(phrase in text.lower() for phrase in OUT_OF_MEMORY):
+        return text.partition("\n")[0] or type(error).__name__
     return None

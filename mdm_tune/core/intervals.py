@@ -1,4 +1,4 @@
-"""Values and intervals as JSON has them, and as text."""
+"""Values and their intervals, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -12,29 +12,39 @@ Record = dict[str, Any]
 
 
 def interval_record(bounds: tuple[float, float] | None) -> list[float | None] | None:
-    """Two numbers, or null."""
+    """The bounds of an interval as JSON; null if there is no interval, and null for an infinite bound."""
     return None if bounds is None else [finite_or_none(bound) for bound in bounds]
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """The number, or null where JSON has none."""
+    """The number, or None if it is infinite or NaN, which JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
 
 
-def is_exact(found: Record) -> bool:
-    """Whether a record's value has no sampling error; earlier versions do not say why there is no interval."""
-    return found["ci"] is None and found.get("no_interval") in (None, "exact")
+def is_exact(record: Record) -> bool:
+    """Whether the value of a record has no sampling error."""
+    # Records of earlier versions do not say why there is no interval.
+    return record["ci"] is None and record.get("no_interval") in (None, "exact")
 
 
-def estimate_text(found: Record, value: str = "value", ci: str = "ci") -> str:
-    """A value of a record with its interval, or why it has none."""
-    return interval_text(found[value], found[ci], found.get("no_interval"))
+def estimate_text(record: Record, value: str = "value", ci: str = "ci") -> str:
+    """A value of a record with its interval, or with the reason why it has none.
+
+    Args:
+        record: JSON that holds an estimate.
+        value: the key of the value.
+        ci: the key of the interval.
+    """
+    return interval_text(record[value], record[ci], record.get("no_interval"))
 
 
 def interval_text(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
-    """A value with its interval, in as many decimals as give the interval's width two digits.
+    """A value with its interval, in as many decimals as show two digits of the interval's width.
 
-    missing: why there is no interval, where there is none; an exact value needs none.
+    Args:
+        value: the value; None stands for infinity.
+        bounds: the interval; None if there is none, and None for an unknown bound.
+        missing: the reason why there is no interval; "exact" for a value without a sampling error.
     """
     value = finite_or_none(value)
     if value is None:
@@ -43,8 +53,8 @@ def interval_text(value: float | None, bounds: Sequence[float | None] | None, mi
         return f"{value:.5f}" if missing in (None, "exact") else f"{value:.4g} ({missing})"
     low, high = map(finite_or_none, bounds)
     if low is None or high is None:
-        return f"{value:.5f} [unknown]"  # one example has no interval
+        return f"{value:.5f} [unknown]"
     width = high - low
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
-    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # no minus before a zero
+    value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # + 0.0 turns -0.0 into 0.0
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"

@@ -1,4 +1,4 @@
-"""What messages are made of: values cut to a line, lists cut to a few entries, and reasons of the system."""
+"""The parts of messages: values and lists cut to a bounded length, counted nouns, and the reasons of system errors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 SHOWN_LENGTH = 60  # characters of a value
-DEPTH = 8  # of lists in lists that are shown
-PATH_LENGTH = 160  # characters of a path, whose beginning and end are kept
+DEPTH = 8  # levels of nested lists that are shown
+PATH_LENGTH = 160  # characters of a path; its beginning and end are shown
 ENTRIES = 20  # of a list
-LINE_LENGTH = 1000  # of a message; a net under values that a library's own words hold
+LINE_LENGTH = 1000  # characters of one line of a message; foreign messages may hold long values
 LINES = 60  # of a message
 REMEDIES = {
     errno.ENOSPC: "free space there, or use another disk",
@@ -44,55 +44,59 @@ REMEDIES = {
     errno.ENOMEM: "free memory",
     errno.ENXIO: "give a regular file",
 }
-PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what is wrong with them only the caller knows
+PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # the path is wrong; the caller has the better remedy
 
 
 def shown(value: object, length: int = SHOWN_LENGTH) -> str:
-    """``value`` as a reader of YAML knows it, on one line of bounded length and without a password.
+    """A value in YAML's notation, on one line, cut, and without passwords.
 
-    Only the part that is shown is written out, so that a value of any size costs nothing.
+    A huge value costs no time, because only the part that is shown is converted to text.
+
+    Args:
+        value: any value.
+        length: characters at most.
     """
     if isinstance(value, dict):
         return "a mapping"
-    text = without_password(_written(value, length))
+    text = without_password(_value_text(value, length))
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def _written(value: object, length: int, depth: int = 0) -> str:
-    """The value as text, of which the first ``length`` characters are right."""
+def _value_text(value: object, length: int, depth: int = 0) -> str:
+    """The value as text, converted only far enough for the first ``length`` characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str | bytes):
         if len(value) <= 10 * length:
             return repr(value)
-        # The sign at the end closes the password of an address that is longer than what is looked at.
+        # The @ ends the password of an address that is cut, so that ``without_password`` recognises it.
         return repr(value[: 10 * length])[:-1] + "@"
     if isinstance(value, dict):
         return "{...}" if value else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_entries(value, length, depth))}]"
+        return f"[{', '.join(_entry_texts(value, length, depth))}]"
     try:
         return repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a number too long to show"
-    except Exception:  # the repr of somebody else's class
+    except Exception:  # the repr of a foreign class may raise anything
         return f"a {type(value).__name__} that cannot be shown"
 
 
-def _entries(values: Sequence[object], length: int, depth: int) -> Iterator[str]:
-    written = 0
+def _entry_texts(values: Sequence[object], length: int, depth: int) -> Iterator[str]:
+    total = 0
     for value in values:
-        text = "[...]" if depth > DEPTH else _written(value, length, depth + 1)
+        text = "[...]" if depth > DEPTH else _value_text(value, length, depth + 1)
         yield text
-        written += len(text)
-        if written > length:
+        total += len(text)
+        if total > length:
             return
 
 
 def cut(text: object, length: int = SHOWN_LENGTH) -> str:
-    """``text`` on one line of at most ``length`` characters, without quotes; what is left out is in the middle."""
+    """A text without quotes, on one line of at most ``length`` characters; the middle of a longer text is left out."""
     whole = str(text)
-    # A huge one is cut before it is looked at.
+    # Only the ends of a huge text are converted, which takes no time.
     line = one_line(whole if len(whole) <= 10 * length else whole[: 5 * length] + whole[-5 * length :])
     if len(line) <= length and len(whole) <= 10 * length:
         return line
@@ -101,36 +105,37 @@ def cut(text: object, length: int = SHOWN_LENGTH) -> str:
 
 
 def shown_path(path: object) -> str:
-    """A path for a message: long ones without their middle, and bytes that are no text as escapes."""
+    """A path for a message: the middle of a long path is left out, and bytes that are no text become escapes."""
     return cut(path, PATH_LENGTH)
 
 
 def listed(entries: Iterable[object], most: int = ENTRIES, separator: str = ", ") -> str:
-    """The first ``most`` entries, each cut, and how many more there are."""
-    every = list(entries)
-    parts = [cut(entry) for entry in every[:most]]
-    more = len(every) - most
+    """The first ``most`` entries, cut, and the number of those that are left out."""
+    all_entries = list(entries)
+    parts = [cut(entry) for entry in all_entries[:most]]
+    more = len(all_entries) - most
     return separator.join(parts) + (f"{separator}and {more:,} more" if more > 0 else "")
 
 
 def quantity(number: int | str, noun: str) -> str:
-    """``1 step`` or ``1,024 steps``; a text is shown as it is."""
-    many = number if isinstance(number, str) else f"{number:,}"  # integers of numpy are no int
-    return f"{many} {noun}" if many == "1" else f"{many} {noun}s"
+    """A number with its noun: ``1 step`` or ``1,024 steps``. A number given as text is not formatted."""
+    digits = number if isinstance(number, str) else f"{number:,}"  # NumPy's integers are no instances of int
+    return f"{digits} {noun}" if digits == "1" else f"{digits} {noun}s"
 
 
 def bounded(message: str) -> str:
-    """A whole message, of which no line is longer than a reader follows, and no more lines than a screen holds."""
+    """A whole message of at most ``LINES`` lines, each of at most ``LINE_LENGTH`` characters."""
     lines = message.split("\n")
-    kept = [line if len(line) <= LINE_LENGTH else cut(line, LINE_LENGTH) for line in lines[:LINES]]
-    return "\n".join([*kept, *([f"... and {len(lines) - LINES:,} more lines"] if len(lines) > LINES else [])])
+    shown_lines = [line if len(line) <= LINE_LENGTH else cut(line, LINE_LENGTH) for line in lines[:LINES]]
+    return "\n".join([*shown_lines, *([f"... and {len(lines) - LINES:,} more lines"] if len(lines) > LINES else [])])
 
 
 def system_reason(error: OSError, otherwise: str = "") -> str:
-    """What the system says of a failure, and what to do about it.
+    """The reason that the system gives for a failure, and a remedy.
 
-    otherwise: the remedy where the number of the error tells none, or no more than that the path is wrong. Some errors
-    of this kind are no system's: a library that is missing, a picture that cannot be read. They keep their own words.
+    Args:
+        error: the failure; libraries also raise OSError for failures of their own, whose text is used as it is.
+        otherwise: the remedy if the error number has none, or if it only says that the path is wrong.
     """
     reason = error.strerror or cut(_first_line(str(error)) or type(error).__name__, PATH_LENGTH)
     usual = REMEDIES.get(error.errno or 0, "")

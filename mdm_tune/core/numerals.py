@@ -1,4 +1,4 @@
-"""Numbers in texts such as ``beta:0.9,0.3``: written in one way, so that what is read is what was meant."""
+"""Numbers in texts such as ``beta:0.9,0.3``. Only one notation is accepted, so that no number is misread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[
 
 
 def whole(text: str) -> int:
-    """The whole number that ASCII digits write; raises ValueError.
+    """The whole number that a text of ASCII digits stands for.
 
-    Python would also take 1_000, digits of other scripts and spaces, and 010, which other programs read as 8.
+    Python's ``int`` also accepts 1_000, spaces, digits of other scripts, and 010, which other programs read as 8.
+
+    Raises:
+        ValueError: the text has another form.
     """
     if not WHOLE.fullmatch(text):
         raise ValueError("a whole number is written in digits alone")
@@ -22,15 +25,32 @@ def whole(text: str) -> int:
 
 
 def wholes(text: str, most: int) -> tuple[int, ...]:
-    """Whole numbers with commas between them, at most ``most`` of them and ``most`` in all; raises ValueError."""
-    found = tuple(map(whole, _entries(text, most)))
-    if sum(found) > most:
+    """Whole numbers separated by commas.
+
+    Args:
+        text: the numbers.
+        most: the largest number of numbers, and their largest sum.
+
+    Raises:
+        ValueError: a number has another form, or a limit is exceeded.
+    """
+    numbers = tuple(map(whole, _entries(text, most)))
+    if sum(numbers) > most:
         raise ValueError(f"the numbers must be at most {most:,} in all")
-    return found
+    return numbers
 
 
 def decimals(text: str, needed: int | None, most: int = 1000) -> tuple[float, ...]:
-    """Numbers with commas between them, ``needed`` of them or at most ``most``; raises ValueError."""
+    """Decimal numbers separated by commas.
+
+    Args:
+        text: the numbers.
+        needed: how many there must be; None for any number up to ``most``.
+        most: the largest number of numbers.
+
+    Raises:
+        ValueError: a number has another form, or there are too few or too many.
+    """
     entries = _entries(text, most)
     if needed is not None and len(entries) != needed:
         raise ValueError(f"{needed} numbers are needed")
@@ -38,10 +58,14 @@ def decimals(text: str, needed: int | None, most: int = 1000) -> tuple[float, ..
 
 
 def decimal(text: str) -> float:
-    """The finite number that ASCII digits write, perhaps with a point and an exponent; raises ValueError."""
+    """The finite number that a text of ASCII digits stands for, with an optional point and exponent.
+
+    Raises:
+        ValueError: the text has another form.
+    """
     try:
         value = float(text) if DECIMAL.fullmatch(text) else math.nan
-    except ValueError:  # a point alone
+    except ValueError:  # the pattern also matches a point alone
         value = math.nan
     if not math.isfinite(value):
         raise ValueError("a number is written in digits and a point")
@@ -49,8 +73,8 @@ def decimal(text: str) -> float:
 
 
 def _entries(text: str, most: int) -> list[str]:
-    """What stands between commas, without the spaces that people write there."""
-    found = text.split(",", most)
-    if len(found) > most:
+    """The texts between commas, without the spaces around them."""
+    entries = text.split(",", most)
+    if len(entries) > most:
         raise ValueError(f"there must be at most {most:,} numbers")
-    return [entry.strip(" ") for entry in found]
+    return [entry.strip(" ") for entry in entries]

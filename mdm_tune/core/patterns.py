@@ -1,6 +1,6 @@
-"""Regular expressions of the user's own: compiled within bounds, and searched for a bounded time.
+"""The user's regular expressions: compiled within bounds, and searched for a bounded time.
 
-The library ``regex`` reads patterns as ``re`` does and, unlike it, can stop a search that explodes.
+The library ``regex`` has the syntax of ``re`` and, unlike it, a time limit for searches.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from mdm_tune.core.messages import shown
 __all__ = ["Pattern"]
 
 LONGEST = 1000  # characters of a pattern
-REPEATS = 10_000  # that the counted repeats {m,n} of a pattern multiply to: the library writes each of them out
-SECONDS = 5.0  # for one text; a pattern that does not explode takes microseconds
+REPEATS = 10_000  # the largest product of the counted repeats {m,n}; the library compiles a copy for each repeat
+SECONDS = 5.0  # for one text; a pattern without exponential backtracking takes microseconds
 COUNTED = re.compile(r"\{([0-9]*),?([0-9]*)\}")
 
 
 class Pattern:
-    """A pattern with one group; raises ValueError that says the rule, the pattern and the remedy."""
+    """A regular expression with one group.
+
+    Args:
+        text: the pattern.
+
+    Raises:
+        ValueError: the pattern is invalid, too long, or has not exactly one group; the message has rule and remedy.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -37,7 +44,7 @@ class Pattern:
             )
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what a later version of Python may read in another way
+                warnings.simplefilter("ignore")  # Python warns of syntax that a later version may change
                 groups = re.compile(text).groups
                 self._compiled = regex.compile(text)
         except (re.error, regex.error) as error:
@@ -52,8 +59,12 @@ class Pattern:
                 "groups as (?: )"
             )
 
-    def found(self, text: str) -> Iterator[str]:
-        """What the group holds at each place in a text, from left to right; raises TimeoutError after ``SECONDS``."""
-        for each in self._compiled.finditer(text, timeout=SECONDS):
-            if each[1] is not None:
-                yield each[1]
+    def group_texts(self, text: str) -> Iterator[str]:
+        """The text of the group in every match, from left to right.
+
+        Raises:
+            TimeoutError: the search takes longer than ``SECONDS``.
+        """
+        for match in self._compiled.finditer(text, timeout=SECONDS):
+            if match[1] is not None:
+                yield match[1]

@@ -1,4 +1,4 @@
-"""What the command line has allowed; nothing in a YAML file can."""
+"""What the command line allows a run to execute. A YAML file cannot allow it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ GeneratedCode = bool | Literal["unsafe"]
 
 @dataclass(frozen=True)
 class Permissions:
-    """Code from outside the package that a run may execute.
+    """The foreign code that a run may execute.
 
-    trust_code: the user's own functions that a config names, and code that comes with a checkpoint (--trust-code).
-    run_generated_code: programs that the model writes, in processes of their own (--run-generated-code); ``unsafe``
-    also where this machine does not hold them to every limit (--run-generated-code=unsafe).
+    Attributes:
+        trust_code: the user's functions that a config names, and code that comes with a checkpoint (--trust-code).
+        run_generated_code: programs that the model writes, each in its own process (--run-generated-code). ``unsafe``
+            runs them even if this machine cannot enforce every limit (--run-generated-code=unsafe).
     """
 
     trust_code: bool = False

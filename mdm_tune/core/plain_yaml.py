@@ -1,7 +1,7 @@
-"""YAML as people write it: mappings, lists and values that every reader takes for the same, and nothing else.
+"""A subset of YAML that every YAML reader understands in the same way: mappings, lists and plain values.
 
-Tags, aliases and merge keys are refused, and so are values that YAML 1.1 and 1.2 or readers of them take for different
-things, such as 010, 1_000, 0x10, 1:20, 1e-3 and dates. What is written here can be read here.
+Tags, aliases and merge keys are refused. So are values that YAML 1.1 and YAML 1.2 read differently, such as 010, 1_000,
+0x10, 1:20, 1e-3 and dates. ``yaml_value`` reads all that ``yaml_text`` writes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["UnquotedWord", "read_yaml_file", "unquoted_words", "yaml_text", "yam
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 Base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-DIGITS = 40  # that a number may have; the seed, the largest one, has 19
+DIGITS = 40  # of a number; the largest number of a config, the seed, has 19
 NULLS = {"", "~", "null", "Null", "NULL"}
 BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 WORDS = re.compile("yes|no|on|off", re.IGNORECASE)
@@ -33,7 +33,7 @@ POINT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
 INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 BEGINS = re.compile(r"[-+.]?[0-9]|[=<]$|<<$")  # only such texts need a second look
 TWO_WAYS = "a number to some readers of YAML and text to others"
-AMBIGUOUS = (  # form, what readers of YAML make of it, remedy
+AMBIGUOUS = (  # form, how YAML readers differ, remedy
     (r"[-+]?0[0-9_]+", "base 8 to some readers of YAML and base 10 to others", "write it without the 0"),
     (r"[-+]?0(?:[xX][0-9a-fA-F_]+|[oO][0-7_]+|[bB][01_]+)", TWO_WAYS, "write digits"),
     (r"[-+]?[0-9][0-9_]*(?::[0-9]+)+(?:\.[0-9_]*)?", TWO_WAYS, "write digits"),
@@ -42,11 +42,11 @@ AMBIGUOUS = (  # form, what readers of YAML make of it, remedy
     (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?", "a date to some readers of YAML and text to others", "give text"),
     (r"=|<<", "a sign of YAML's own", "give text"),
 )
-FORMS = tuple((re.compile(form), said, remedy) for form, said, remedy in AMBIGUOUS)
+FORMS = tuple((re.compile(form), meanings, remedy) for form, meanings, remedy in AMBIGUOUS)
 
 
 class UnquotedWord(str):
-    """A yes, no, on or off without quotes: true or false in YAML 1.1, text in YAML 1.2."""
+    """A yes, no, on or off without quotes: a boolean in YAML 1.1, text in YAML 1.2."""
 
     __slots__ = ()
 
@@ -54,8 +54,8 @@ class UnquotedWord(str):
         return str(self)
 
 
-class _Problem(Exception):
-    """What is wrong with a value, and where."""
+class _YamlProblem(Exception):
+    """A value breaks a rule; ``mark`` is its place in the document."""
 
     def __init__(self, text: str, mark: Any) -> None:
         super().__init__(text)
@@ -63,8 +63,14 @@ class _Problem(Exception):
 
 
 @dataclass
-class _Open:
-    """A mapping or list whose end has not come yet."""
+class _OpenCollection:
+    """A mapping or list whose end the parser has not reached yet.
+
+    Attributes:
+        value: the entries so far.
+        key: the key whose value comes next, in a mapping.
+        has_key: whether ``key`` is set.
+    """
 
     value: dict[Any, Any] | list[Any]
     key: Any = None
@@ -72,65 +78,84 @@ class _Open:
 
 
 def read_yaml_file(path: Path, what: str, largest: int = WRITTEN_BYTES) -> Any:
-    """The value in a YAML file; what: to give instead of one that cannot be read.
+    """The value in a YAML file.
 
-    Raises InputError as ``read_text`` and ``yaml_value``.
+    Args:
+        path: the file.
+        what: what the user must give instead if the file cannot be read, such as "the YAML file of a run".
+        largest: bytes.
+
+    Raises:
+        InputError: the file cannot be read (see ``read_text``) or holds no plain YAML (see ``yaml_value``).
     """
     text = read_text(path, largest, f"give {what}")
     return yaml_value(text, shown_path(path))
 
 
 def yaml_value(text: str, source: str) -> Any:
-    """The value of one YAML document, None for an empty one.
+    """The value of one YAML document; None for an empty document.
 
-    Raises InputError that names ``source``, line and column of whatever is not plain.
+    Args:
+        text: the document.
+        source: the name of the document, for messages.
+
+    Raises:
+        InputError: the document is no plain YAML; the message has line and column.
     """
     try:
-        return _built(text)
-    except _Problem as problem:
-        raise InputError(f"{source}{_place(problem.mark)}: {problem}") from None
+        return _document_value(text)
+    except _YamlProblem as problem:
+        raise InputError(f"{source}{_place_text(problem.mark)}: {problem}") from None
     except yaml.MarkedYAMLError as error:
-        where = _place(error.problem_mark or error.context_mark)
+        where = _place_text(error.problem_mark or error.context_mark)
         reason = f"{', '.join(cut(part, 100) for part in (error.context, error.problem) if part)}; correct this place"
-    except (yaml.YAMLError, UnicodeError) as error:  # a character that no YAML may hold
-        found = _foreign(text)
-        where = "" if found is None else f" at line {found[0]}, column {found[1]}"
-        reason = f"{cut(error)}; remove it" if found is None else f"character {found[2]!r} is not allowed; remove it"
+    except (yaml.YAMLError, UnicodeError) as error:  # a character that YAML forbids
+        forbidden = _forbidden_character(text)
+        if forbidden is None:
+            where, reason = "", f"{cut(error)}; remove it"
+        else:
+            line, column, character = forbidden
+            where, reason = f" at line {line}, column {column}", f"character {character!r} is not allowed; remove it"
     raise InputError(f"{source}: not valid YAML{where}: {reason}")
 
 
-def _place(mark: Any) -> str:
+def _place_text(mark: Any) -> str:
     return "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
 
 
 def unquoted_words(value: object, path: str = "") -> Iterator[tuple[str, UnquotedWord]]:
-    """(path, word) of every ``UnquotedWord`` in mappings and lists."""
+    """The path and the word of every ``UnquotedWord`` in mappings and lists."""
     if isinstance(value, UnquotedWord):
         yield path, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            here = f"{path}.{key}" if path else str(key)
-            yield from unquoted_words(key, here)
-            yield from unquoted_words(inner, here)
+            inner_path = f"{path}.{key}" if path else str(key)
+            yield from unquoted_words(key, inner_path)
+            yield from unquoted_words(inner, inner_path)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from unquoted_words(inner, f"{path}[{place}]")
+        for index, inner in enumerate(value):
+            yield from unquoted_words(inner, f"{path}[{index}]")
 
 
 def yaml_text(value: object, **options: Any) -> str:
-    """A value as YAML that ``yaml_value`` reads back; options: those of ``yaml.dump``."""
+    """A value as YAML that ``yaml_value`` reads back.
+
+    Args:
+        value: mappings, lists and plain values.
+        options: options of ``yaml.dump``.
+    """
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, **options))
 
 
-class _Dumper(Base):  # type: ignore[misc, valid-type] # one of two classes, found at import
-    """Writes no alias, and puts every text in quotes that is not plainly one."""
+class _Dumper(Base):  # type: ignore[misc, valid-type] # one of two classes, chosen at import
+    """Writes no aliases, and puts text in quotes if it could be read as another type."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
     def text(self, data: str) -> yaml.ScalarNode:
         try:
-            plain = type(_scalar(data)) is str
+            plain = type(_unquoted_value(data)) is str
         except ValueError:
             plain = False
         node: yaml.ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else "'")
@@ -141,26 +166,28 @@ _Dumper.add_representer(str, _Dumper.text)
 _Dumper.add_representer(UnquotedWord, _Dumper.text)
 
 
-def _built(text: str) -> Any:
-    """The value, from libyaml's events; raises _Problem and yaml.YAMLError. Needs no recursion."""
-    opened: list[_Open] = []
+def _document_value(text: str) -> Any:
+    """The value of a document, built from libyaml's events without recursion; raises _YamlProblem, yaml.YAMLError."""
+    opened: list[_OpenCollection] = []
     document: list[Any] = []
     documents = 0
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Problem("a second document begins; keep one", event.start_mark)
+                raise _YamlProblem("a second document begins; keep one", event.start_mark)
             continue
         if isinstance(event, yaml.AliasEvent):
-            raise _Problem(f"aliases such as *{cut(event.anchor)} are not read; write the value out", event.start_mark)
+            raise _YamlProblem(
+                f"aliases such as *{cut(event.anchor)} are not read; write the value out", event.start_mark
+            )
         if isinstance(event, yaml.ScalarEvent):
-            value = _value_of(event)
+            value = _event_value(event)
         elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             _refuse_tag(event)
             if len(opened) == DEEPEST:
-                raise _Problem(f"it is nested in more than {DEEPEST} levels; write it flatter", event.start_mark)
-            opened.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else []))
+                raise _YamlProblem(f"it is nested in more than {DEEPEST} levels; write it flatter", event.start_mark)
+            opened.append(_OpenCollection({} if isinstance(event, yaml.MappingStartEvent) else []))
             continue
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             value = opened.pop().value
@@ -169,42 +196,42 @@ def _built(text: str) -> Any:
         if not opened:
             document.append(value)
         else:
-            _placed(opened[-1], value, event.start_mark)
+            _add_value(opened[-1], value, event.start_mark)
     return document[0] if document else None
 
 
-def _placed(above: _Open, value: Any, mark: Any) -> None:
-    """Put a value into the mapping or list that is open; the values of a mapping are keys in turn."""
+def _add_value(above: _OpenCollection, value: Any, mark: Any) -> None:
+    """Add a value to an open mapping or list; in a mapping, every other value is a key."""
     if isinstance(above.value, list):
         above.value.append(value)
     elif above.has_key:
         above.value[above.key], above.has_key = value, False
     else:
         if isinstance(value, dict | list):
-            raise _Problem("a key must be one value, got a mapping or list; write `key: value`", mark)
+            raise _YamlProblem("a key must be one value, got a mapping or list; write `key: value`", mark)
         if value in above.value:
-            raise _Problem(f"key {shown(value)} is given twice; remove one", mark)
+            raise _YamlProblem(f"key {shown(value)} is given twice; remove one", mark)
         above.key, above.has_key = value, True
 
 
 def _refuse_tag(event: Any) -> None:
     if event.tag is not None:
         tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-        raise _Problem(f"tags such as {cut(tag)} are not read; write the value as it is", event.start_mark)
+        raise _YamlProblem(f"tags such as {cut(tag)} are not read; write the value as it is", event.start_mark)
 
 
-def _value_of(event: yaml.ScalarEvent) -> Any:
+def _event_value(event: yaml.ScalarEvent) -> Any:
     _refuse_tag(event)
     if not event.implicit[0]:  # in quotes, or a block of text
         return event.value
     try:
-        return _scalar(event.value)
+        return _unquoted_value(event.value)
     except ValueError as error:
-        raise _Problem(str(error), event.start_mark) from None
+        raise _YamlProblem(str(error), event.start_mark) from None
 
 
-def _scalar(text: str) -> Any:
-    """What a value without quotes is; raises ValueError where readers of YAML disagree."""
+def _unquoted_value(text: str) -> Any:
+    """The value of a text without quotes; raises ValueError if YAML readers disagree about it."""
     if text in NULLS:
         return None
     if text in BOOLEANS:
@@ -218,21 +245,22 @@ def _scalar(text: str) -> Any:
         if math.isinf(value):
             raise ValueError(f"number {shown(text)} is too large; write a smaller one")
         return value
-    if found := INFINITE.fullmatch(text):
-        return math.nan if text[-1] in "nN" and "a" in text.lower() else float(f"{found[1]}inf")
+    if match := INFINITE.fullmatch(text):
+        return math.nan if text[-1] in "nN" and "a" in text.lower() else float(f"{match[1]}inf")
     if len(text) <= 3 and WORDS.fullmatch(text):
         return UnquotedWord(text)
     if BEGINS.match(text):
-        for form, said, remedy in FORMS:
+        for form, meanings, remedy in FORMS:
             if form.fullmatch(text):
-                raise ValueError(f"{cut(text)} is {said}; {remedy}, or put it in quotes")
+                raise ValueError(f"{cut(text)} is {meanings}; {remedy}, or put it in quotes")
     return text
 
 
-def _foreign(text: str) -> tuple[int, int, str] | None:
-    """Line, column and character that no YAML may hold."""
+def _forbidden_character(text: str) -> tuple[int, int, str] | None:
+    """Line, column and value of the first character that YAML forbids; None if there is none."""
     for number, line in enumerate(text.split("\n"), 1):
-        for place, each in enumerate(line, 1):
-            if not (each.isprintable() or each in "\t\r\x85\ufeff\xa0") or "\ud800" <= each <= "\udfff":
-                return number, place, each
+        for column, character in enumerate(line, 1):
+            allowed = character.isprintable() or character in "\t\r\x85\ufeff\xa0"
+            if not allowed or "\ud800" <= character <= "\udfff":
+                return number, column, character
     return None

@@ -1,4 +1,4 @@
-"""The text around a config: its YAML and ``--set``, and naming every problem by path, rule, value, remedy."""
+"""Reading a config's YAML and ``--set``, and the messages of its problems: path, rule, value, remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "word_problems",
 ]
 
-EXAMPLES = {  # what to add where a required key, perhaps of a certain type of section, is missing
+EXAMPLES = {  # example values for required keys; `TYPE.key` is a key of a section of this type
     "model": "{type: markov, length: 32, flip: 0.05}",
     "sampler": "{steps: [4, 8]}",
     "objective": "{metric: order_kl}",
@@ -64,16 +64,20 @@ BOUNDS = {  # rule and remedy of pydantic's comparisons
     "string_unicode": ("text in UTF-8", "remove the bytes that are no text"),
     "string_too_long": ("text of at most {max_length} characters", "shorten it"),
 }
-UNIONS = ("model", "dataset")  # pydantic puts the type's name into the location of their errors
-SWITCHES = ("search.warm_start",)  # off is one of its values
-LISTED = 20  # problems of one config that are shown
+UNIONS = ("model", "dataset")  # sections with types: pydantic adds the type's name to the location of an error
+SWITCHES = ("search.warm_start",)  # settings for which `off` is a value
+LISTED = 20  # problems of a config that are shown
 SCHEDULE_LISTS = (("evaluate", "schedules"), ("search", "baselines"))
 
 Location = tuple[int | str, ...]
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
-    """The mapping in the YAML file at ``path``. Raises InputError for anything else."""
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: the file cannot be read, is no plain YAML, or holds no mapping.
+    """
     document = read_yaml_file(path, "the YAML file of a run")
     if document is None:
         raise InputError(
@@ -87,7 +91,15 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 
 
 def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
-    """``document`` with one ``section.key=value`` placed in it, the value read as YAML."""
+    """A copy of a config with one setting changed.
+
+    Args:
+        document: the config.
+        override: ``section.key=value``, with the value in YAML.
+
+    Raises:
+        InputError: the override has another form, or a key on the path holds no mapping.
+    """
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys) or len(keys) > DEEPEST:
@@ -98,7 +110,17 @@ def with_override(document: Mapping[Any, Any], override: str) -> dict[Any, Any]:
 
 
 def with_nested_value(document: Mapping[Any, Any], keys: Sequence[str], value: Any, above: str = "") -> dict[Any, Any]:
-    """A copy of ``document`` with ``value`` at the nested ``keys``; missing mappings on the way are made."""
+    """A copy of ``document`` with ``value`` at the nested ``keys``; missing mappings are added.
+
+    Args:
+        document: the mapping, which is not changed.
+        keys: the path, from the outermost key inwards.
+        value: the new value.
+        above: the path of ``document`` itself with a dot at its end, for messages.
+
+    Raises:
+        InputError: a key on the path holds no mapping.
+    """
     key, below = keys[0], keys[1:]
     if not below:
         return {**document, key: value}
@@ -114,10 +136,16 @@ def field_problems(
     labels: Mapping[str, str],
     examples: Mapping[str, str] = EXAMPLES,
 ) -> list[tuple[str, str]]:
-    """(dotted path, line) of every problem in ``error``; the line is empty beyond as many as are shown.
+    """Every problem in a pydantic error.
 
-    keys: the legal keys of each section, by pydantic location. labels: what to call a path that a flag has set.
-    examples: what to add where something is missing.
+    Args:
+        error: the error.
+        keys: the legal keys of each section, by pydantic location.
+        labels: the names of flags, by the paths that they set.
+        examples: example values for missing keys.
+
+    Returns:
+        The dotted path and the line of the message for each problem. From the 21st problem on the line is empty.
     """
     problems = []
     for number, detail in enumerate(error.errors(include_url=False)):
@@ -125,26 +153,29 @@ def field_problems(
         path = dotted(location) + (".type" if kind in ("union_tag_invalid", "union_tag_not_found") else "")
         line = ""
         if number < LISTED:
-            said = message(kind, detail["input"], detail.get("ctx", {}), location, keys, examples) or cut(
-                detail["msg"], 200
-            )
-            line = f"{labels.get(path, path)}: {said}"
+            text = problem_text(kind, detail["input"], detail.get("ctx", {}), location, keys, examples)
+            line = f"{labels.get(path, path)}: {text or cut(detail['msg'], 200)}"
         problems.append((path, line))
     return problems
 
 
 def word_problems(document: Mapping[Any, Any], known: set[str]) -> list[tuple[str, str]]:
-    """(dotted path, line) of every yes, no, on and off without quotes but those at ``known`` paths."""
-    said = "is true or false to some readers of YAML and text to others; put it in quotes"
+    """The path and a message for every yes, no, on and off without quotes.
+
+    Args:
+        document: the config.
+        known: paths that have a problem of their own; they are left out.
+    """
+    rule = "is true or false to some readers of YAML and text to others; put it in quotes"
     return [
-        (path, f"{cut(path, PATH_LENGTH)}: {word} {said}")
+        (path, f"{cut(path, PATH_LENGTH)}: {word} {rule}")
         for path, word in unquoted_words(document)
         if path not in known and path not in SWITCHES
     ]
 
 
 def problems_text(path: Path, problems: Sequence[str]) -> str:
-    """The number of problems of the config at ``path``, the first ones, one a line, and how many more there are."""
+    """The message for a config with several problems: their number, and one line for each of the first 20."""
     head = f"{shown_path(path)}: {quantity(len(problems), 'problem')} in the config"
     lines = [line for line in problems if line][:LISTED]
     more = len(problems) - len(lines)
@@ -152,8 +183,8 @@ def problems_text(path: Path, problems: Sequence[str]) -> str:
 
 
 def dotted(location: Location) -> str:
-    """``model.transition[1]`` for a pydantic location, without the union's tag."""
-    if not location:  # a rule of the whole
+    """A pydantic location as a path like ``model.transition[1]``, without the type's name that pydantic adds."""
+    if not location:  # the rule concerns the whole config
         return ""
     parts = location[:1] + location[2:] if location[0] in UNIONS else location
     is_key = parts[-1] == "[key]"
@@ -167,7 +198,7 @@ def dotted(location: Location) -> str:
     return cut(path, PATH_LENGTH)
 
 
-def message(
+def problem_text(
     kind: str,
     value: object,
     context: Mapping[str, Any],
@@ -175,7 +206,19 @@ def message(
     keys: Mapping[Location, Sequence[str]],
     examples: Mapping[str, str] = EXAMPLES,
 ) -> str:
-    """Rule, value and remedy of one pydantic error; empty for a kind that no model here can cause."""
+    """Rule, value and remedy of one pydantic error.
+
+    Args:
+        kind: pydantic's type of the error, such as "missing".
+        value: the value that was received.
+        context: pydantic's context of the error, such as a bound.
+        location: pydantic's location.
+        keys: the legal keys of each section, by pydantic location.
+        examples: example values for missing keys.
+
+    Returns:
+        The text; empty for a kind that the models of this package never cause.
+    """
     if kind == "value_error":
         return str(context["error"])
     if kind in ("extra_forbidden", "invalid_key"):
@@ -187,8 +230,8 @@ def message(
         return f"is required and missing; add {f'one of: {types}' if kind != 'missing' else entry}"
     if kind in ("literal_error", "union_tag_invalid"):
         legal = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
-        given = value["type"] if isinstance(value, dict) and kind == "union_tag_invalid" else value
-        return f"must be one of {', '.join(legal)}, got {shown(given)}; {suggestion(given, legal)}choose one of them"
+        got = value["type"] if isinstance(value, dict) and kind == "union_tag_invalid" else value
+        return f"must be one of {', '.join(legal)}, got {shown(got)}; {suggestion(got, legal)}choose one of them"
     if kind in BOUNDS:
         rule, remedy = (text.format(**context) for text in BOUNDS[kind])
     elif kind in ("int_type", "float_type"):
@@ -209,7 +252,7 @@ def message(
 
 
 def list_remedy(value: object) -> str:
-    """One entry becomes a list of one; ``4, 8`` without brackets is a text to YAML."""
+    """How to write a value as a list; YAML reads ``4, 8`` without brackets as text."""
     bare = isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[\d\s,.]+", value))
     if bare or isinstance(value, str):
         return f"write it as [{value if bare else shown(value)}]"
@@ -217,19 +260,21 @@ def list_remedy(value: object) -> str:
 
 
 def unknown_key(key: object, legal: Sequence[str]) -> str:
+    """The message for a key that the section does not have."""
     remask = isinstance(key, str) and "remask" in key[:SHOWN_LENGTH]
     note = "; true remasking (hiding a revealed token again) is not supported" if remask else ""
     return f"unknown key{note}; {suggestion(key, legal)}legal keys here: {', '.join(legal)}"
 
 
 def suggestion(word: object, legal: Iterable[str]) -> str:
-    """``did you mean 'trials'? `` where ``word`` resembles one of ``legal``, else nothing."""
-    short = isinstance(word, str) and len(word) <= SHOWN_LENGTH  # a longer one resembles nothing, slowly
-    found = difflib.get_close_matches(str(word), list(legal), n=1) if short else []
-    return f"did you mean '{found[0]}'? " if found else ""
+    """``did you mean 'trials'? `` if ``word`` resembles one of the legal words, else an empty text."""
+    short = isinstance(word, str) and len(word) <= SHOWN_LENGTH  # a long text takes long to compare
+    matches = difflib.get_close_matches(str(word), list(legal), n=1) if short else []
+    return f"did you mean '{matches[0]}'? " if matches else ""
 
 
 def number_remedy(value: object) -> str:
+    """How to write a value as a number."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return "YAML reads a number like 1e-3 as text, so write it with a point and a sign, 1.0e-3"
     if isinstance(value, str) and re.fullmatch(r"[-+.\d]+", value):

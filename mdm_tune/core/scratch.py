@@ -1,4 +1,4 @@
-"""The one temporary folder of a process: removed at its end, and after a kill at the next start of another."""
+"""The temporary folder of a process. It is removed when the process ends, or by a later process after a kill."""
 
 from __future__ import annotations
 
@@ -15,79 +15,95 @@ from typing import IO
 __all__ = ["locked_folder", "remove_stale_folders", "scratch_folder", "use_scratch_for_compiler"]
 
 PREFIX = "mdm-tune-scratch-"
-LOCK = "in-use"  # locked while the process lives, however it ends
-_kept: dict[int, tuple[Path, IO[str]]] = {}  # by the id of the process, since a fork has none of its own
+LOCK = "in-use"  # a file in the folder, which is locked while its process lives
+_folders: dict[int, tuple[Path, IO[str]]] = {}  # by process id: a fork inherits this table
 
 
 def scratch_folder() -> Path:
-    """This process's folder for temporary files; what dead processes left of theirs is removed first."""
-    mine = os.getpid()
-    if mine not in _kept:
+    """This process's folder for temporary files. The first call removes the folders of processes that have ended."""
+    process = os.getpid()
+    if process not in _folders:
         remove_stale_folders()
-        _kept[mine] = locked_folder(PREFIX)
-        atexit.register(_remove, mine)
-    return _kept[mine][0]
+        _folders[process] = locked_folder(PREFIX)
+        atexit.register(_remove_at_exit, process)
+    return _folders[process][0]
 
 
 def locked_folder(prefix: str, parent: Path | None = None) -> tuple[Path, IO[str]]:
-    """A new folder and its lock file."""
+    """Make a folder that ``remove_stale_folders`` skips while its lock file is open in a living process.
+
+    Args:
+        prefix: the beginning of its name.
+        parent: where it is made; None for the system's temporary folder.
+
+    Returns:
+        The folder and its lock file.
+    """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         lock = (folder / LOCK).open("w")
-    except OSError:  # no room
+    except OSError:  # the disk is full
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    with suppress(OSError):  # a file system without locks, on which nothing is ever removed
+    with suppress(OSError):  # this file system has no locks, so no process removes folders from it
         _lock(lock)
     return folder, lock
 
 
 def use_scratch_for_compiler() -> None:
-    """Let PyTorch's compiler, which transformers calls on, write into ``scratch_folder`` where the user says nothing.
+    """Let PyTorch's compiler, which transformers uses, write into ``scratch_folder`` unless the user chose a folder.
 
-    It would leave a folder of its own in the temporary folder of the system otherwise, empty ones too.
+    Otherwise every process would leave a folder in the system's temporary folder.
     """
     if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch_folder() / "compiled")
 
 
-def _without_more(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_stale_folders(
-    parent: Path | None = None, prefix: str = PREFIX, remove: Callable[[Path], None] = _without_more
+    parent: Path | None = None, prefix: str = PREFIX, remove: Callable[[Path], None] = _remove_folder
 ) -> list[Path]:
-    """Remove the folders of processes that have ended, of this user only; returns them.
+    """Remove this user's folders whose processes have ended.
 
-    One without a lock file is another program's or is just being made, and is left alone.
+    A folder without a lock file is skipped: it belongs to another program, or it is just being made.
+
+    Args:
+        parent: where the folders are; None for the system's temporary folder.
+        prefix: the beginning of their names.
+        remove: removes one folder, which is locked meanwhile.
+
+    Returns:
+        The folders that were removed.
     """
-    found = []
+    removed = []
     for folder in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         with suppress(OSError):
-            if folder.is_symlink() or not _own(folder):
+            if folder.is_symlink() or not _is_own(folder):  # a link could lead to any folder
                 continue
             with (folder / LOCK).open("r+") as lock:
                 _lock(lock)
                 remove(folder)
-                found.append(folder)
-    return found
+                removed.append(folder)
+    return removed
 
 
-def _own(folder: Path) -> bool:
+def _is_own(folder: Path) -> bool:
     return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 
 
-def _remove(process: int) -> None:
-    if process != os.getpid():  # a fork inherits what its parent had registered
+def _remove_at_exit(process: int) -> None:
+    if process != os.getpid():  # a fork inherits the exit handlers of its parent
         return
-    folder, lock = _kept.pop(process)
+    folder, lock = _folders.pop(process)
     shutil.rmtree(folder, ignore_errors=True)
     lock.close()
 
 
 def _lock(file: IO[str]) -> None:
-    """Raises OSError where another process has it, and where there are no locks, so that nothing is removed."""
+    """Lock a file; raises OSError if another process holds the lock, or if the system has no locks."""
     if sys.platform == "win32":
         raise OSError("no lock")
     import fcntl

@@ -1,6 +1,6 @@
-"""Seeds derived by name and noise addressed by counter, so that no draw depends on batch, worker or order.
+"""Seeds derived by name, and noise addressed by counter.
 
-Nothing here keeps state: a number is a function of its seed and its address alone.
+A number is a function of its seed and its address alone, so no draw depends on the batch, the worker or the order.
 """
 
 from __future__ import annotations
@@ -13,22 +13,37 @@ from numpy.typing import NDArray
 __all__ = ["derive_seed", "noise"]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-STEP_STRIDE = np.uint64(1 << 32)  # addresses between two steps, so the longest row has 2^32 positions
+STEP_STRIDE = np.uint64(1 << 32)  # addresses of one step: a row has at most 2^32 positions
 
 
 def derive_seed(root: int, *names: str | int) -> int:
-    """A 64-bit seed for one named use of ``root``: the same names give the same seed, other names an unrelated one."""
+    """A 64-bit seed for one named use of a seed; other names give an unrelated seed.
+
+    Args:
+        root: the seed that it is derived from.
+        names: the use, such as a purpose and a number.
+    """
     text = "\x1f".join([str(root), *map(str, names)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def noise(seeds: NDArray[np.uint64], purpose: str, step: int | NDArray[np.int64], length: int) -> NDArray[np.float64]:
-    """Uniforms (rows, length) on the open interval (0, 1), addressed by (seed, purpose, step, position).
+    """Uniform numbers on the open interval (0, 1), addressed by (seed, purpose, step, position).
 
-    seeds (rows,); step: one for all rows, or (rows,). The same address gives the same number whatever else is drawn.
-    52 random bits, centred on their cell: with 53 the centre of the last cell would round to 1, which no inverse
-    distribution function survives.
+    The same address gives the same number, whatever else is drawn. A number has 52 random bits and is the centre of
+    its cell. With 53 bits the centre of the last cell would round to 1, where inverse distribution functions are
+    infinite.
+
     Source: SplitMix64 read at an arbitrary counter (Steele, Lea and Flood, OOPSLA 2014).
+
+    Args:
+        seeds: (rows,).
+        purpose: the name of the use, such as "token".
+        step: one step for all rows, or (rows,).
+        length: positions of a row.
+
+    Returns:
+        (rows, length).
     """
     key = np.uint64(derive_seed(0, purpose))
     start = splitmix64(np.asarray(seeds, dtype=np.uint64) ^ key)[:, None]

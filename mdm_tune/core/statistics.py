@@ -33,21 +33,23 @@ __all__ = [
 
 CONFIDENCE = 0.95
 FEWEST = 10  # examples or groups that an interval needs; docs/intervals.md shows why
-SKEW = 2.0  # times the skew's correction of first order: a few examples show less skew than there is
+SKEW = 2.0  # multiplies the first-order correction for skew, because a small sample underestimates its skew
 TOO_FEW: Final = "too few examples"
 ROUNDING = 1e-12
 
 Values = NDArray[np.float64]
-Bounds = tuple[float, float]  # the least and the largest value that is possible
-Groups = Sequence[Hashable]  # a name for each example; examples that share it are no independent ones
+Bounds = tuple[float, float]  # the smallest and the largest possible value
+Groups = Sequence[Hashable]  # the group of each example; examples of one group are not independent
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval, 95 % where nothing else is said.
+    """A mean with its confidence interval.
 
-    ci: None where the value is computed exactly and has no sampling error, and where there are too few examples for an
-    interval. count: the independent examples, or groups of them, that the mean rests on; None where it is exact.
+    Attributes:
+        value: the mean.
+        ci: the interval, 95 % by default; None if the value is exact or if there are too few examples.
+        count: the number of independent examples or groups; None if the value is exact.
     """
 
     value: float
@@ -56,7 +58,7 @@ class Estimate:
 
     @property
     def no_interval(self) -> Literal["exact", "too few examples"] | None:
-        """Why there is no interval; None where there is one."""
+        """The reason why there is no interval; None if there is one."""
         if self.ci is not None:
             return None
         return "exact" if self.count is None else TOO_FEW
@@ -104,44 +106,58 @@ class Estimate:
         return cls(value, (ends[0], ends[1]) if ends else None, record.get("independent"))
 
 
-def corrected_confidence(claims: int) -> float:
-    """The confidence of each of ``claims`` intervals that hold together at 95 %: Bonferroni's 1 - 0.05 / claims."""
-    return 1 - (1 - CONFIDENCE) / claims
+def corrected_confidence(intervals: int) -> float:
+    """The confidence of each of several intervals that hold together with 95 %: Bonferroni's 1 - 0.05 / intervals."""
+    return 1 - (1 - CONFIDENCE) / intervals
 
 
 def grouped(values: Values, groups: Groups | None) -> Values:
-    """One value per group (groups,), by first appearance, with the mean of values (n,); the values without groups.
+    """One value per group, with the same mean as the values.
 
-    Examples of one group, such as answers to one prompt, are no independent ones. The mean is a ratio of sums over
-    groups, and each group stands for what it adds to that ratio: mean + size / mean size * (own mean - mean). Groups of
-    equal size are their means.
+    Examples of one group, such as answers to one prompt, are not independent. The mean of all examples is a ratio of
+    two sums over groups: of values and of sizes. A group's value is its linear contribution to this ratio,
+    mean + size / mean size * (group mean - mean). If all groups have one size, it is the group mean.
 
     Source: the linearised ratio estimator, Cochran, Sampling Techniques, 3rd ed., section 6.3.
+
+    Args:
+        values: (n,).
+        groups: the group of each value; None if all values are independent.
+
+    Returns:
+        (groups,), in the order in which the groups first appear; the values themselves without groups.
     """
     if groups is None or not len(values):
         return values
-    places: dict[Hashable, int] = {}
-    index = np.array([places.setdefault(group, len(places)) for group in groups])
-    if len(places) == len(values):
+    numbers: dict[Hashable, int] = {}
+    index = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    if len(numbers) == len(values):
         return values
     mean = float(np.mean(values))
-    return np.asarray(mean + np.bincount(index, values - mean) * (len(places) / len(values)))
+    return np.asarray(mean + np.bincount(index, values - mean) * (len(numbers) / len(values)))
 
 
 def estimate(
     values: Values, confidence: float = CONFIDENCE, bounds: Bounds | None = None, groups: Groups | None = None
 ) -> Estimate:
-    """Mean of values (n,) with its interval; of paired differences, the interval of a mean difference.
+    """The mean of values with its interval. The values may be paired differences.
 
-    Student's interval made to hold for few, skewed and seldom differing values: one further value is taken to lie as
-    far from the mean as the farthest does, and the end on the side of the skew is moved out by twice what the skew
-    moves it in theory. docs/intervals.md compares it with others. The same values give the same interval.
+    It is Student's interval with two changes, so that it holds for few values, skewed values and values that rarely
+    differ. One more value is assumed, as far from the mean as the farthest one. The end on the side of the skew is
+    moved out by twice the theoretical correction for skew. docs/intervals.md compares it with other intervals. The same
+    values always give the same interval.
 
-    bounds: of every value, where it has any; the interval does not leave them, and equal values, such as 0 of 64
-    answers that are right, have the interval of ``interval_of_equal``, and one of width zero otherwise. groups: a name
-    for each value; those that share one count as one example (``grouped``). No interval of fewer than 10.
+    Source of the correction for skew: Johnson, JASA 1978, and Hall, JRSS B 1992.
 
-    Source for the skew: Johnson, JASA 1978, and Hall, JRSS B 1992.
+    Args:
+        values: (n,).
+        confidence: of the interval, between 0 and 1.
+        bounds: the smallest and largest possible value; the interval stays within them. None if there are none.
+        groups: the group of each value; a group counts as one example (``grouped``).
+
+    Returns:
+        The estimate. It has no interval for fewer than 10 examples or groups. If all values are equal, such as 0 of 64
+        correct answers, it has the interval of ``interval_of_equal``, or one of width zero without bounds.
     """
     mean, units = float(np.mean(values)), grouped(values, groups)
     count = len(units)
@@ -157,9 +173,14 @@ def estimate(
 
 
 def lower_bounds(samples: Values, confidence: float) -> Values:
-    """The lower ends of the intervals of many samples at once: of values (samples, n) the ends (samples,).
+    """The lower ends of the intervals of many samples at once.
 
-    Minus infinity where n is too small for an interval; the mean where all values of a sample are equal.
+    Args:
+        samples: (samples, n).
+        confidence: of the intervals, between 0 and 1.
+
+    Returns:
+        (samples,). It is minus infinity if n is too small for an interval, and the mean if all values are equal.
     """
     if samples.shape[1] < FEWEST:
         return np.full(len(samples), -np.inf)
@@ -170,35 +191,41 @@ def _ends(samples: Values, confidence: float) -> Values:
     """Both ends (2, samples) of the interval of each row of samples (samples, n)."""
     count = samples.shape[1]
     mean = samples.mean(axis=1)
-    apart = samples - mean[:, None]
-    squares = (apart**2).sum(axis=1)
-    quantile = _student(confidence, count - 1)
-    reach = quantile * np.sqrt((squares + np.abs(apart).max(axis=1) ** 2) / (count * (count + 1)))
-    # Third cumulant over variance, both without bias: / n * (1 + 2 t^2) / 6 is where the skew moves the two ends.
-    third = (apart**3).sum(axis=1) * (count / (count - 2))
+    deviations = samples - mean[:, None]
+    squares = (deviations**2).sum(axis=1)
+    quantile = _student_quantile(confidence, count - 1)
+    half_width = quantile * np.sqrt((squares + np.abs(deviations).max(axis=1) ** 2) / (count * (count + 1)))
+    # The unbiased third cumulant over the variance; the skew shifts both ends by this / n * (1 + 2 t^2) / 6.
+    third = (deviations**3).sum(axis=1) * (count / (count - 2))
     skew = np.divide(third, squares, out=np.zeros_like(third), where=squares > 0)
-    moved = SKEW * skew / count * (1 + 2 * quantile**2) / 6
-    return np.stack([mean - reach + np.minimum(moved, 0), mean + reach + np.maximum(moved, 0)])
+    shift = SKEW * skew / count * (1 + 2 * quantile**2) / 6
+    return np.stack([mean - half_width + np.minimum(shift, 0), mean + half_width + np.maximum(shift, 0)])
 
 
 @lru_cache(maxsize=4096)
-def _student(confidence: float, freedom: float) -> float:
-    """The quantile of Student's law that leaves half of 1 - confidence above it."""
+def _student_quantile(confidence: float, freedom: float) -> float:
+    """The quantile of Student's t distribution with half of 1 - confidence above it."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + confidence / 2))
 
 
 def interval_of_equal(value: float, count: int, bounds: Bounds, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of the mean where ``count`` values within bounds were all equal; of 0s or 1s, Clopper and Pearson's.
+    """The interval of the mean of a bounded distribution of which all observed values are equal.
 
-    Other values, which may lie as far away as the bounds, have the share q of all, and ``count`` examples miss them
-    with probability (1 - q)^count; at each end q is what makes that half of 1 - confidence. Nothing is assumed of the
-    distribution but its bounds.
+    If other values have the probability q, ``count`` examples show none of them with probability (1 - q)^count. The
+    interval takes the q for which this is (1 - confidence) / 2, and puts the other values at the bounds. It assumes
+    nothing else about the distribution. For values of 0 and 1 it is the interval of Clopper and Pearson.
+
+    Args:
+        value: the observed value.
+        count: how often it was observed.
+        bounds: the smallest and largest possible value.
+        confidence: of the interval, between 0 and 1.
     """
-    missed = 1 - ((1 - confidence) / 2) ** (1 / count)
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / count)
     low, high = bounds
-    return value - missed * max(0.0, value - low), value + missed * max(0.0, high - value)
+    return value - unseen * max(0.0, value - low), value + unseen * max(0.0, high - value)
 
 
 def welch(
@@ -207,27 +234,35 @@ def welch(
     confidence: float = CONFIDENCE,
     groups: tuple[Groups | None, Groups | None] = (None, None),
 ) -> Estimate:
-    """mean(first) - mean(second) of two independent samples (n,), (m,), with Welch's interval.
+    """mean(first) - mean(second) of two independent samples, with Welch's interval.
 
-    groups: of the values of each, as in ``estimate``. No interval where either has fewer than 10 values or groups.
+    Source: Welch, Biometrika 1947, computed by scipy.stats.ttest_ind.
 
-    Two constant samples have an interval of width zero. Source: Welch, Biometrika 1947, by scipy.stats.ttest_ind.
+    Args:
+        first: (n,).
+        second: (m,).
+        confidence: of the interval, between 0 and 1.
+        groups: the groups of both samples, as in ``estimate``.
+
+    Returns:
+        The estimate. It has no interval if a sample has fewer than 10 values or groups. Two constant samples have an
+        interval of width zero.
     """
-    found = float(np.mean(first) - np.mean(second))
+    difference = float(np.mean(first) - np.mean(second))
     units = [grouped(first, groups[0]), grouped(second, groups[1])]
     count = min(map(len, units))
     if count < FEWEST:
-        return Estimate(found, None, count)
+        return Estimate(difference, None, count)
     if all(map(is_constant, units)):
-        return Estimate(found, (found, found), count)
+        return Estimate(difference, (difference, difference), count)
     from scipy.stats import ttest_ind
 
-    with warnings.catch_warnings():  # of one constant sample, whose mean has no error
+    with warnings.catch_warnings():  # SciPy warns if one sample is constant
         warnings.simplefilter("ignore", RuntimeWarning)
         ends = ttest_ind(*units, equal_var=False).confidence_interval(confidence)
-    return Estimate(found, (float(ends.low), float(ends.high)), count)
+    return Estimate(difference, (float(ends.low), float(ends.high)), count)
 
 
 def is_constant(values: Values) -> bool:
-    """Whether the spread is of rounding size, so that it says nothing."""
+    """Whether all values are equal up to rounding."""
     return bool(np.ptp(values) <= ROUNDING * max(1.0, abs(float(np.mean(values)))))

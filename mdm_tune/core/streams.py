@@ -1,4 +1,4 @@
-"""The standard output of a command: the result alone goes there; whatever else is printed goes to the error stream."""
+"""The standard output of a command: only results go there; all other output goes to stderr."""
 
 from __future__ import annotations
 
@@ -10,84 +10,84 @@ from typing import TextIO
 
 __all__ = ["discard_stdout", "redirect_rest_to_stderr", "results_stream", "stdout_for_results"]
 
-_real: list[TextIO] = []  # the standard output of the running command, while others write to the error stream
+_stdout: list[TextIO] = []  # the real standard output, while ``sys.stdout`` is stderr
 
 
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """Keep the standard output for ``results_stream``: what code of others prints, native code too, goes to stderr.
+    """Reserve the standard output for ``results_stream`` in this context; foreign output goes to stderr.
 
-    Python's ``sys.stdout`` and the file descriptor 1 both lead there until the end, in processes that are started
-    meanwhile too.
+    It redirects ``sys.stdout`` and the file descriptor 1, so that it holds for native code and child processes too.
     """
-    if _real or sys.stdout is None:  # inside another command, or the shell has closed it
+    if _stdout or sys.stdout is None:  # a nested command, or the shell has closed the standard output
         yield
         return
-    before, descriptor = sys.stdout, _descriptor(sys.stdout)
+    before, descriptor = sys.stdout, _descriptor_of(sys.stdout)
     with suppress(OSError, ValueError):
         before.flush()
     try:
-        kept = os.dup(1)
-    except OSError:  # there is no standard output to keep
-        kept = None
+        saved = os.dup(1)
+    except OSError:  # descriptor 1 is closed
+        saved = None
     own = None
     try:
-        if kept is not None:
-            _lead_to_stderr()
-        if kept is not None and descriptor == 1:
-            own = open(os.dup(kept), "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115, PTH123
-        _real.append(own or before)
+        if saved is not None:
+            _redirect_to_stderr()
+        if saved is not None and descriptor == 1:
+            own = open(os.dup(saved), "w", encoding=before.encoding, errors=before.errors)  # noqa: SIM115, PTH123
+        _stdout.append(own or before)
         sys.stdout = sys.stderr
         yield
     finally:
-        for stream in (own, before):  # what a kept reference to the old one still holds back goes to stderr
+        for stream in (own, before):  # foreign code may have written to the old stream; its buffer goes to stderr
             with suppress(OSError, ValueError):
                 if stream is not None:
                     stream.flush()
         sys.stdout = before
-        _real.clear()
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
+        _stdout.clear()
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
         if own is not None:
             with suppress(OSError):
                 own.close()
 
 
 def results_stream() -> TextIO | None:
-    """Where results are written; None where the shell has closed it."""
-    return _real[0] if _real else sys.stdout
+    """The stream for results; None if the shell has closed the standard output."""
+    return _stdout[0] if _stdout else sys.stdout
 
 
 def discard_stdout() -> None:
-    """Keep the interpreter from failing again when it flushes a standard output that is closed or full."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in {id(each): each for each in (results_stream(), sys.__stdout__) if each is not None}.values():
+    """Discard further output, so that the interpreter does not fail again when it flushes a closed or full stream."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (results_stream(), sys.__stdout__):
         with suppress(OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+            if stream is not None:
+                os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def redirect_rest_to_stderr() -> None:
-    """Lead the standard output to stderr for the rest of this process, such as for what is printed as it ends."""
+    """Redirect the standard output to stderr until the process ends, for output that libraries print at exit."""
     with suppress(OSError, ValueError):
         if sys.stdout is not None:
             sys.stdout.flush()
-            _lead_to_stderr()
+            _redirect_to_stderr()
 
 
-def _descriptor(stream: TextIO) -> int | None:
+def _descriptor_of(stream: TextIO) -> int | None:
     try:
         return stream.fileno()
-    except (OSError, ValueError):  # a stream that is no file, as in tests
+    except (OSError, ValueError):  # the stream is no file, as in tests
         return None
 
 
-def _lead_to_stderr() -> None:
-    """What is written to the file descriptor 1 goes to stderr, or nowhere where that is closed."""
+def _redirect_to_stderr() -> None:
+    """Redirect the file descriptor 1 to stderr, or to the null device if stderr is closed."""
     try:
         os.dup2(2, 1)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)

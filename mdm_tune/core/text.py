@@ -1,4 +1,4 @@
-"""Text and tokens: what a model's tokens mean to a reader."""
+"""Text and tokens: codecs, chat templates and the clock that chat templates read."""
 
 from __future__ import annotations
 
@@ -17,73 +17,96 @@ __all__ = ["Clock", "Codec", "Symbols", "chat_prompt", "hidden_message"]
 
 
 class Codec(Protocol):
-    """From text to a model's tokens and back.
+    """Converts text to a model's tokens and back.
 
-    end_tokens: ids that end a text, () where there are none; the first is what fills the rest of an answer. Where some
-    text is read as a special token, a codec may have ``specials(text)``, the place and the text of each, and
-    ``encode(text, plain)``, which reads those at the places ``plain`` as text. It may have a ``fingerprint``,
-    and a ``clock`` where its chat template may ask for the time.
+    A codec may also have:
+
+    - ``specials(text)``: the position and the text of everything that the tokenizer reads as a special token, and
+      ``encode(text, plain)``: the same as ``encode``, but the special tokens at the positions ``plain`` are read as
+      text.
+    - ``fingerprint``: a text; equal fingerprints mean equal tokens for every text.
+    - ``clock``: the ``Clock`` that its chat template reads.
     """
 
     @property
-    def end_tokens(self) -> tuple[int, ...]: ...
+    def end_tokens(self) -> tuple[int, ...]:
+        """The ids of tokens that end a text; the first one fills the rest of an answer. Empty if there are none."""
+        ...
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text without any special token; raises InputError for a text that has none."""
+        """The tokens of a text, without added special tokens.
+
+        Raises:
+            InputError: the text cannot be written in the model's tokens.
+        """
         ...
 
     def framed(self, tokens: list[int]) -> tuple[list[int], list[int]]:
-        """The special tokens that the model was trained to see before and after a whole text of these tokens."""
+        """The special tokens that the model expects before and after a whole text of these tokens."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens; padding, the mask and other special tokens are left out."""
+        """The text of tokens, without padding, masks and other special tokens."""
         ...
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The messages (role, content) in the model's chat template, up to where its answer begins.
+        """The messages in the model's chat template, up to the beginning of the model's answer.
 
-        Raises InputError where the model has no chat template.
+        Args:
+            messages: mappings with the keys ``role`` and ``content``.
+
+        Raises:
+            InputError: the model has no chat template.
         """
         ...
 
 
 @dataclass
 class Clock:
-    """The time that a chat template is told, so that a search which goes on another day has the prompts it began with.
+    """The time that a chat template reads. It is fixed, so that a search resumed on another day has the same prompts.
 
-    now: when the codec was made, until a run that is gone on with says otherwise. asked: whether a template wanted it.
+    Attributes:
+        now: when the codec was made; a resumed run sets it to the time of its first start.
+        used: whether a template has read the time.
     """
 
     now: datetime = field(default_factory=datetime.now)
-    asked: bool = False
+    used: bool = False
 
-    def told(self, forms: Iterable[str]) -> dict[str, str]:
-        """The time in each form of ``strftime``; a template asks for it by strftime_now."""
-        self.asked = True
-        found = {}
-        for form in forms:
-            with suppress(ValueError):  # a text that is no form
-                found[form] = self.now.strftime(form)
-        return found
+    def formatted(self, formats: Iterable[str]) -> dict[str, str]:
+        """The time in each format of ``strftime``; templates read it by ``strftime_now``."""
+        self.used = True
+        times = {}
+        for form in formats:
+            with suppress(ValueError):  # the template passed an invalid format
+                times[form] = self.now.strftime(form)
+        return times
 
 
 def hidden_message(messages: Sequence[Mapping[str, str]], rendered: str) -> str | None:
-    """The content of the first message that a chat template left out; None where all are there.
+    """The content of the first message that a chat template left out; None if it shows all of them.
 
-    White space counts for nothing, and a template may write a text as a string of JSON.
+    White space is ignored, because templates strip it. A template may also write the content as a JSON string.
+
+    Args:
+        messages: mappings with the key ``content``.
+        rendered: the text that the template made of them.
     """
-    whole = "".join(rendered.split())
+    text = "".join(rendered.split())
     for message in messages:
         content = message["content"]
         forms = (content, json.dumps(content)[1:-1], json.dumps(content, ensure_ascii=False)[1:-1])
-        if not any("".join(form.split()) in whole for form in forms):
+        if not any("".join(form.split()) in text for form in forms):
             return content
     return None
 
 
 def chat_prompt(codec: Codec, messages: Sequence[Mapping[str, str]]) -> str:
-    """The messages in the codec's chat template; raises InputError where that leaves one of them out."""
+    """The messages in the codec's chat template.
+
+    Raises:
+        InputError: the model has no chat template, or it leaves out a message.
+    """
     text = codec.chat(messages)
     if (content := hidden_message(messages, text)) is not None:
         raise InputError(
@@ -95,14 +118,19 @@ def chat_prompt(codec: Codec, messages: Sequence[Mapping[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Symbols:
-    """One character per token, in the order of the ids: exact laws and the package's own transformer."""
+    """A codec with one character per token, for exact laws and the package's own transformer.
+
+    Attributes:
+        symbols: the characters, in the order of their token ids.
+        end_tokens: the ids of tokens that end a text.
+    """
 
     symbols: str
     end_tokens: tuple[int, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits; equal means the same tokens for every text."""
+        """Sixteen hex digits; equal fingerprints mean equal tokens for every text."""
         return short_digest(self.symbols)
 
     def encode(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Code from outside the package: loaded from a file, and only where the command line says so."""
+"""Loading of the user's functions from files, which only the command line can allow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["load_target", "options_text", "require_trust"]
 
 
 def require_trust(trust_code: bool, what: str) -> None:
-    """Raise InputError where ``what``, such as "model.target: FILE", runs code that no flag allows."""
+    """Raise InputError unless foreign code is allowed; ``what`` names the setting, such as "model.target: FILE"."""
     if not trust_code:
         raise InputError(
             f"{what} runs code from outside this package, which a config cannot allow by itself; read that code, and "
@@ -28,13 +28,18 @@ def require_trust(trust_code: bool, what: str) -> None:
 
 
 def load_target(target: str, trust_code: bool, field: str = "target") -> Callable[..., Any]:
-    """The function that ``FILE.py:NAME`` names, from a file that is run once in a process.
+    """The function that ``FILE.py:NAME`` names.
 
-    field: the path of the setting, for messages. The file's folder joins the end of the module search path, so that it
-    can import its neighbours.
+    The file is run once per process. Its folder is added to the end of the module search path, so that the file can
+    import its neighbours.
 
-    Raises InputError without ``trust_code``, for a file that is missing or fails, and for a name that it lacks or that
-    is no function.
+    Args:
+        target: ``FILE.py:NAME``.
+        trust_code: whether --trust-code was given.
+        field: the path of the setting, for messages.
+
+    Raises:
+        InputError: foreign code is not allowed, the file is missing or fails, or it has no such function.
     """
     file, _, name = target.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
@@ -43,16 +48,16 @@ def load_target(target: str, trust_code: bool, field: str = "target") -> Callabl
     path = Path(file).absolute()
     if not path.is_file():
         raise MissingInput(f"{field}: there is no file {path}; correct the path, which starts at the config's folder")
-    found = getattr(_module(path, field), name, None)
-    if found is None:
+    value = getattr(_imported_module(path, field), name, None)
+    if value is None:
         raise InputError(f"{field}: {path} has no {name!r}; define it there, or correct the name behind the colon")
-    if not callable(found):
-        raise InputError(f"{field}: {name!r} in {path} must be a function, got {type(found).__name__}; name a function")
-    loaded: Callable[..., Any] = found
-    return loaded
+    if not callable(value):
+        raise InputError(f"{field}: {name!r} in {path} must be a function, got {type(value).__name__}; name a function")
+    function: Callable[..., Any] = value
+    return function
 
 
-def _module(path: Path, field: str) -> ModuleType:
+def _imported_module(path: Path, field: str) -> ModuleType:
     name = f"mdm_tune_target_{short_digest(str(path))}"
     if name in sys.modules:
         return sys.modules[name]
@@ -61,7 +66,7 @@ def _module(path: Path, field: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
-    sys.modules[name] = module  # before it runs: dataclasses look their module up
+    sys.modules[name] = module  # before it runs, because dataclasses look up their module
     try:
         what = f"{field}: {shown_path(path)}"
         with calling(what, "correct the file", file=path, verb="cannot be imported", loading=True):
@@ -73,12 +78,15 @@ def _module(path: Path, field: str) -> ModuleType:
 
 
 def options_text(options: object) -> str:
-    """Options of the user's own as text, the same for equal ones, whatever kinds of keys and values they have."""
-    return json.dumps(_sortable(options), sort_keys=True, default=str)
+    """The user's options as text; equal options give equal text, whatever the types of their keys and values."""
+    return json.dumps(_with_text_keys(options), sort_keys=True, default=str)
 
 
-def _sortable(value: object) -> object:
-    """Mappings with keys of text only, since keys of several kinds have no order."""
+def _with_text_keys(value: object) -> object:
+    """The value with text as keys of all mappings, because keys of several types cannot be sorted."""
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else f"{type(key).__name__} {key}": _sortable(value[key]) for key in value}
-    return [_sortable(each) for each in value] if isinstance(value, list | tuple) else value
+        return {
+            key if isinstance(key, str) else f"{type(key).__name__} {key}": _with_text_keys(inner)
+            for key, inner in value.items()
+        }
+    return [_with_text_keys(inner) for inner in value] if isinstance(value, list | tuple) else value

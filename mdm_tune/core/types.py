@@ -1,4 +1,4 @@
-"""The words that a config and the code choose between, and the sign of a direction."""
+"""Literal types that the config and the code share, and the sign of a direction."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 __all__ = ["Direction", "Dtype", "Ignored", "Match", "Order", "Use", "sign_of"]
 
-Use = Literal["tune", "choose", "report"]  # of an example
-Direction = Literal["minimize", "maximize"]  # of a metric
-Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]  # what ranks the positions to reveal
-Ignored = Literal["spaces", "case", "punctuation", "number-format"]  # where answers are compared
-Match = Literal["first", "last"]  # of a pattern in an answer
+Use = Literal["tune", "choose", "report"]  # the purpose of an example
+Direction = Literal["minimize", "maximize"]  # whether a metric is better when it is lower or higher
+Order = Literal["random", "confidence", "top-probability", "margin", "entropy"]  # ranks the positions to reveal
+Ignored = Literal["spaces", "case", "punctuation", "number-format"]  # ignored when answers are compared
+Match = Literal["first", "last"]  # the match of a pattern in an answer that counts
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def sign_of(direction: Direction) -> Literal[1, -1]:
-    """What values are multiplied by so that larger is better: 1 for maximize, -1 for minimize."""
+    """The factor that makes larger values better: 1 for maximize, -1 for minimize."""
     return 1 if direction == "maximize" else -1

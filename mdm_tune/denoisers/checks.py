@@ -99,7 +99,7 @@ class Examined:
             with torch.inference_mode(), calling(self.where, file=self.file):
                 given: Any = self.denoiser(tokens.clone(), wanted.clone())
         except ForeignFailure as error:
-            raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", error.said) from error
+            raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", error.error) from error
         expected = (int(wanted.sum()), self.denoiser.vocab_size)
         try:
             answer = checked_logits(given, expected, tokens.device)

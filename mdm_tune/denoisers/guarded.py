@@ -29,7 +29,7 @@ class OwnDenoiser:
         self.vocab_size, self.mask_id = inner.vocab_size, inner.mask_id
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        with calling(self.where, REMEDY, file=self.file, passed=lambda error: out_of_memory(error) is not None):
+        with calling(self.where, REMEDY, file=self.file, let_through=lambda error: out_of_memory(error) is not None):
             answer: Any = self.inner(tokens.clone(), wanted.clone())
         expected = (int(wanted.sum()), self.vocab_size)
         try:

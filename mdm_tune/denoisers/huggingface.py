@@ -88,7 +88,7 @@ class HuggingFace:
         packed, at, row = packed.to(self.device), at.to(self.device), row.to(self.device)
         if self.family.shift_logits:  # the first token of a row has none before it, whatever the padding
             at = torch.where((at > 0) & (packed[row, at - 1] >= 0), at - 1, at)
-        with calling(self.where, KEPT, passed=lambda error: out_of_memory(error) is not None):
+        with calling(self.where, KEPT, let_through=lambda error: out_of_memory(error) is not None):
             answer = self._logits(packed, row, at)[:, : self.vocab_size]
         try:
             logits = checked_logits(answer, (len(row), self.vocab_size), answer.device)

@@ -139,7 +139,7 @@ class TokenizerCodec:
 
         strings = (value for _, kind, value in Environment().lex(template) if kind == "string")
         forms = [form for value in strings if "%" in (form := str(literal_eval(value)))]
-        return {"chat_template": TOLD + template, "told_times": self.clock.told(forms)}
+        return {"chat_template": TOLD + template, "told_times": self.clock.formatted(forms)}
 
     def _special_ids(self, hidden: Sequence[int]) -> frozenset[int]:
         """Ids that stand for no text; an end of text may also be a word or a line break, which are text."""

@@ -118,7 +118,7 @@ def regex_match(
 
     def found(text: str) -> str | None:
         try:
-            groups = compiled.found(text)
+            groups = compiled.group_texts(text)
             return next(groups, None) if match == "first" else next(iter(deque(groups, maxlen=1)), None)
         except TimeoutError:
             raise RunError(

@@ -64,7 +64,7 @@ class RunFolder:
 
     def write_moment(self, clock: Clock | None) -> None:
         """Keep the time of a clock that a chat template has asked; a time that is kept already stays."""
-        if clock is not None and clock.asked and not self.has(self.moment):
+        if clock is not None and clock.used and not self.has(self.moment):
             self.write_json(self.moment.name, {"now": clock.now.isoformat()})
 
     @property

@@ -88,7 +88,7 @@ def _portable(error: Exception, name: str) -> Exception:
     if type(error) in (InputError, MissingInput, RunError):
         known = type(error)(f"{error} (in {where})")
     elif isinstance(error, ForeignFailure):
-        known = ForeignFailure(error.what, error.said, error.remedy, f"{error.place} in {where}".strip(), error.verb)
+        known = ForeignFailure(error.what, error.error, error.remedy, f"{error.place} in {where}".strip(), error.verb)
     known.add_note(f"{where}:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(known))

@@ -93,8 +93,8 @@ def test_patterns_that_cannot_be_used_are_refused(tmp_path: Path, pattern: str) 
 def test_a_pattern_that_explodes_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "SECONDS", 0.05)
     with pytest.raises(TimeoutError):
-        list(Pattern("(a|aa)+$").found("a" * 60 + "b"))  # 10^12 ways
-    assert list(Pattern("#### (-?[0-9]+)").found("#### 12 and #### -3")) == ["12", "-3"]
+        list(Pattern("(a|aa)+$").group_texts("a" * 60 + "b"))  # 10^12 ways
+    assert list(Pattern("#### (-?[0-9]+)").group_texts("#### 12 and #### -3")) == ["12", "-3"]
 
 
 def test_twenty_thousand_problems_are_a_short_message(tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_the_home_of_the_user_is_read_in_every_path(tmp_path: Path, monkeypatch:
         assert (found["search"]["storage"], found["output"]) == (f"sqlite:///{home}/trials.db", f"{home}/run")
     (home / "c.yaml").write_text("model: {type: parity, length: 4}\nsampler: {steps: [2]}\nobjective: {metric: kl}")
     assert load_config(Path("~/c.yaml"), output="~/there").output == f"{home}/there"
-    with pytest.raises(InputError, match="begins with the home of a user that there is not"):
+    with pytest.raises(InputError, match="begins with the home of a user who does not exist"):
         load_config(home / "c.yaml", output="~nobody-of-this-name/x")
 
 

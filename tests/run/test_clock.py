@@ -49,8 +49,8 @@ def day(monkeypatch: pytest.MonkeyPatch, later: int) -> None:
     """From now on codecs are made so many days later."""
     made = Clock.__init__
 
-    def then(self: Clock, now: datetime | None = None, asked: bool = False) -> None:
-        self.now, self.asked = now or TODAY + timedelta(days=later), asked
+    def then(self: Clock, now: datetime | None = None, used: bool = False) -> None:
+        self.now, self.used = now or TODAY + timedelta(days=later), used
 
     assert made is not None
     monkeypatch.setattr(Clock, "__init__", then)
@@ -170,6 +170,6 @@ def test_a_template_may_ask_anywhere(place: Path) -> None:
 
 def test_a_template_is_told_the_time_of_the_codec(place: Path) -> None:
     codec = TokenizerCodec(transformers.AutoTokenizer.from_pretrained(place / "bert"), vocab_size=len(WORDS))
-    assert not codec.clock.asked
+    assert not codec.clock.used
     codec.clock.now = datetime(2020, 1, 17)
-    assert codec.chat([{"role": "user", "content": "q"}]) == "day17 q " and codec.clock.asked
+    assert codec.chat([{"role": "user", "content": "q"}]) == "day17 q " and codec.clock.used
