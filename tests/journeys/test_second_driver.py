@@ -218,7 +218,7 @@ def test_an_ousted_search_fails_and_writes_no_result(one: Search, quiet: Record)
 
 def test_a_search_that_is_ousted_at_its_end_writes_no_result(one: Search) -> None:
     def oust(event: Any) -> None:
-        if type(event).__name__ == "Comparing" and event.use == "report":
+        if type(event).__name__ == "Comparison" and event.use == "report":
             ousted.append(1)
 
     ousted: list[int] = []

@@ -109,8 +109,8 @@ def test_a_process_that_is_ended_from_inside_says_so(ended: bool) -> None:
     """As Ray ends one whose cluster dies while it joins."""
     code = f"""
 import os
-from mdm_tune.sampling.cluster_health import told_if_ended
-with told_if_ended("it's gone: 100 %"):
+from mdm_tune.sampling.cluster_health import message_if_ended
+with message_if_ended("it's gone: 100 %"):
     {ended} and os._exit(1)
 os._exit(1)
 """
