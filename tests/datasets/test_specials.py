@@ -25,7 +25,7 @@ from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.specials import data_specials, plain_places
 from mdm_tune.denoisers.tokenizer import TokenizerCodec
 from mdm_tune.run.build import build
-from tests.benchmarks.test_code_tasks import problem
+from tests.support.code_problems import problem
 from tests.support.local_tasks import settings, sums, write
 from tests.support.tiny_models import SPECIAL, bert, transformers, word_tokenizer
 

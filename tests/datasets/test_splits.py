@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.files import bundled
 from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.splits import Use, law_dataset, text_dataset
 from mdm_tune.denoisers.analytic import Parity, RepeatedBit
@@ -99,13 +98,6 @@ def test_splits_that_share_text_are_refused_wherever_it_stands(folder: Path, shi
     (folder / "report.txt").write_text(shift + (folder / "tune.txt").read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(InputError, match=r"splits must not share an example, but .* is also in report\.txt"):
         text_dataset(folder, SYMBOLS, 20, SIZES, 0)
-
-
-def test_bundled_names() -> None:
-    assert (bundled("package:text") / "model.safetensors").is_file()
-    assert bundled("some/folder") == Path("some/folder")
-    with pytest.raises(InputError, match="no bundled data called 'txet'; the package ships text"):
-        bundled("package:txet")
 
 
 @pytest.mark.parametrize(("size", "few"), [(8, True), (9, True), (10, False)])

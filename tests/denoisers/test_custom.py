@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from mdm_tune.config.models import CustomConfig
-from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.trust import load_target
+from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.custom import load_custom
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import LoadedModel
@@ -169,110 +168,6 @@ def test_a_left_to_right_model_is_named_causal(tmp_path: Path) -> None:
 """
     with pytest.raises(InputError, match="check 'causal' failed"):
         load(written(tmp_path, GOOD.replace("\ndef build", f"{method}\ndef build")))
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (None, "there is no file .*absent.py; correct the path, which starts at the config's folder"),
-        ("x = 1", "has no 'build'; define it there"),
-        ("build = 7", "'build' in .* must be a function, got int"),
-        ("x = (", r"cannot be imported: SyntaxError: .* \(line 1\); correct the file"),
-        ("x = 1\nimport absent_module_of_nobody", r"cannot be imported: ModuleNotFoundError: .* \(line 2\)"),
-        ("raise SystemExit(3)", r"cannot be imported: SystemExit: it ended the process by sys.exit\(3\) \(line 1\)"),
-    ],
-)
-def test_targets_that_cannot_be_used(body: str | None, said: str, tmp_path: Path) -> None:
-    target = f"{tmp_path / 'absent.py'}:build" if body is None else written(tmp_path, body)
-    with pytest.raises(InputError, match=rf"^sampler\.target: .*{said}"):
-        load_target(target, True, "sampler.target")
-
-
-def test_a_target_is_a_file_and_a_name() -> None:
-    for text in ("model.py", "model:build", "model.py:", "model.py:two words"):
-        with pytest.raises(InputError, match=r"target: must be FILE\.py:NAME"):
-            load_target(text, True)
-
-
-def test_a_file_is_run_once(tmp_path: Path) -> None:
-    target = written(tmp_path, "runs = []\ndef build():\n    return runs\n")
-    load_target(target, True)().append(1)
-    assert load_target(target, True)() == [1]
-
-
-CODED = (
-    GOOD.replace('symbols = 4, "abc"', "codec = 4, Codec()")
-    + """
-
-class Codec:
-    end_tokens = ()
-
-    def encode(self, text):
-        return ["abc".index(letter) for letter in text]
-
-    def framed(self, tokens):
-        return [], []
-
-    def decode(self, tokens):
-        return "".join("abc"[token] for token in tokens)
-
-    def chat(self, messages):
-        return messages[-1]["content"]
-"""
-)
-
-
-def with_codec(body: str) -> str:
-    """The class Codec before the class that uses it."""
-    before, law, rest = body.partition("class Law")
-    rest, codec, after = rest.partition("class Codec")
-    return before + codec + after + "\n\n" + law + rest
-
-
-def test_a_codec_of_the_users_own(tmp_path: Path) -> None:
-    codec = load(written(tmp_path, with_codec(CODED))).codec
-    assert codec.encode("cab") == [2, 0, 1] and codec.decode([2, 0]) == "ca" and codec.framed([1]) == ([], [])
-    assert codec.chat([{"role": "user", "content": "ab"}]) == "ab" and codec.end_tokens == ()
-    with pytest.raises(InputError, match=r"encode of its codec failed on 'xyz': ValueError: .*\(line 11\)"):
-        codec.encode("xyz")
-    with pytest.raises(RunError, match=r"decode of its codec failed on \[7\]: IndexError"):
-        codec.decode([7])
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (("end_tokens = ()", "end_tokens = (1, 3)"), r"ids below 3 without the mask 3, got \[1, 3\]"),
-        (("end_tokens = ()", "end_tokens = 2"), "end_tokens of its codec must be a tuple of ids"),
-        (("end_tokens = ()", "end_tokens = property(lambda self: 1 / 0)"), "end_tokens of its codec failed: ZeroDiv"),
-        (("return [], []", "return []"), "framed of its codec must return the lists of ids before and after"),
-        (("return [], []", "return [9], []"), "framed of its codec must return whole numbers from 0 to 2, got 9"),
-        (('return "".join(', "return list("), r"decode of its codec must return text, got \['a'\]"),
-        (('return "".join("abc"', 'return "".join("ab"'), r"decode of its codec failed on \[2\]: IndexError"),
-    ],
-)
-def test_a_codec_is_tried_when_it_is_loaded(change: tuple[str, str], said: str, tmp_path: Path) -> None:
-    assert change[0] in CODED
-    with pytest.raises(InputError, match=said):
-        load(written(tmp_path, with_codec(CODED.replace(*change))))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (('["abc".index(letter)', '[7 + "abc".index(letter)'), "must return whole numbers from 0 to 2, got 7 for 'a'"),
-        (('["abc".index(letter)', '[1.5 + "abc".index(letter)'), "whole numbers from 0 to 2, got 1.5 for 'a'"),
-        (
-            ('["abc".index(letter) for letter in text]', "text"),
-            "encode of its codec must return a list of ids, got 'a'",
-        ),
-    ],
-)
-def test_ids_of_a_codec_belong_to_the_model(change: tuple[str, str], said: str, tmp_path: Path) -> None:
-    assert change[0] in CODED
-    codec = load(written(tmp_path, with_codec(CODED.replace(*change)))).codec
-    with pytest.raises(InputError, match=said):
-        codec.encode("a")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import torch
 from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
-from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.guard import ForeignFailure, calling, error_text, finite_number, safe_repr
 from mdm_tune.denoisers.asking import Asker
 from mdm_tune.denoisers.guarded import OwnDenoiser
 from tests.support.helpers import FunctionDenoiser
@@ -270,21 +267,6 @@ def test_options_with_keys_of_several_kinds(options: str, place: str, key: str, 
 def test_options_with_nested_values_reach_the_code(tmp_path: Path) -> None:
     result = run(tmp_path, "sample", "--set", "model.options={table: {'1': a, b: c}, when: [1, {y: z}]}")
     assert result.exit_code == 0, result.output
-
-
-def test_the_guard_by_itself() -> None:
-    with pytest.raises(ForeignFailure, match=r"^x failed: ValueError: no; fix it$") as failed, calling("x", "fix it"):
-        raise ValueError("no")
-    again = pickle.loads(pickle.dumps(failed.value))  # as a replica sends it
-    assert str(again) == str(failed.value) and str(again.located("here")) == "x failed here: ValueError: no; fix it"
-    assert str(again.located("here").located("there")) == str(again.located("here"))
-    with pytest.raises(InputError, match=r"^x failed: ValueError: no; fix it$"), calling("x", "fix it", loading=True):
-        raise ValueError("no")
-    for passing in (KeyboardInterrupt, InputError, RunError):
-        with pytest.raises(passing), calling("x"):
-            raise passing("no")
-    assert error_text(KeyError()) == "KeyError" and safe_repr("a\nb") == "'a\\nb'"
-    assert finite_number(True) == 1.0 and finite_number(float("inf")) is None
 
 
 def test_the_memory_that_runs_out_is_no_fault_of_the_code() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.text import Codec, chat_prompt, hidden_message
+from mdm_tune.core.text import Codec, chat_prompt
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, token_ids
 from tests.support.tiny_models import residue_vocabulary, transformers, word_tokenizer
 
@@ -94,20 +94,6 @@ def test_a_template_that_loses_the_message_is_refused(words: Any, template: str)
     codec = TokenizerCodec(words, vocab_size=7)
     with pytest.raises(InputError, match="chat template must show every message, got none of 'the cat' in"):
         chat_prompt(codec, [{"role": "user", "content": "the cat"}])
-
-
-@pytest.mark.parametrize(
-    ("content", "rendered", "there"),
-    [
-        ("the cat", "<s>the cat</s>", True),
-        ("  the\n cat ", "<s>the cat</s>", True),  # a template may trim
-        ('say "x"\n', '{"content": "say \\"x\\"\\n"}', True),  # or write JSON
-        ("é", '"\\u00e9"', True),
-        ("the cat", "<s>the dog</s>", False),
-    ],
-)
-def test_what_counts_as_shown(content: str, rendered: str, there: bool) -> None:
-    assert hidden_message([{"role": "user", "content": content}], rendered) == (None if there else content)
 
 
 def test_tokens_by_text_and_by_id(words: Any) -> None:

@@ -1,309 +1,36 @@
-"""Plans whose steps follow from the predictions: their exact law, their cost, and what they do not depend on."""
+"""Adaptive plans at the cost of a budget."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
-import numpy as np
-import pytest
-import torch
-from torch import Tensor
-
-from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.cost_matching import matching_cost
-from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.sampling.unmasking import CountPlan, Step, Unmasked, unmask
-from tests.sampling.test_unmasking import small_transformer
-from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, fit, plan, random_law, seeds, tally
-from tests.support.unmasking import Rule, Unmasking, by_bound, by_quota, by_threshold
-
-LEVEL = 1e-4  # of each fit: a sound sampler fails one of the about 25 below with probability 3e-3
-SAMPLES = 10_000
-LAW = random_law(4, 3, seed=37)
-M = 3
-FREE = (None,) * 4
-BLOCKS = [0, 1, 0, 1]
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.curves import Linear
+from tests.evaluation.test_dealing import Backwards, evaluator
 
 
-def each(value: float, rows: int) -> Tensor:
-    return torch.full((rows,), value, dtype=torch.float64)
+def test_adaptive_plans_are_looked_for_side_by_side() -> None:
+    """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
 
+    def asked(here: Evaluator, name: str, steps: int) -> AdaptiveRequest:
+        plan = parse_adaptive(name)
+        assert plan is not None
 
-def quota(counts: list[list[int]], threshold: float, rows: int) -> QuotaPlan:
-    return QuotaPlan(plan(*[counts] * rows).counts, each(threshold, rows))
+        def setting_at(schedule: str, number: int) -> Setting:
+            return here.setting(Linear(), number)
 
+        return AdaptiveRequest(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
 
-Case = tuple[Drawing, Callable[[int], AdaptivePlan], Rule, list[int] | None]
-CASES: dict[str, Case] = {
-    "threshold, confidence": (Drawing("confidence"), lambda n: ThresholdPlan(each(0.6, n)), by_threshold(0.6), None),
-    "threshold, cool": (Drawing("confidence", 0.5), lambda n: ThresholdPlan(each(0.6, n)), by_threshold(0.6), None),
-    "threshold, margin": (Drawing("margin"), lambda n: ThresholdPlan(each(0.3, n)), by_threshold(0.3), None),
-    "threshold, blocks": (
-        Drawing("top-probability"),
-        lambda n: ThresholdPlan(each(0.55, n)),
-        by_threshold(0.55),
-        BLOCKS,
-    ),
-    "bound": (Drawing("entropy"), lambda n: EntropyBoundPlan(each(0.8, n)), by_bound(0.8), None),
-    "bound, blocks": (Drawing("entropy"), lambda n: EntropyBoundPlan(each(0.8, n)), by_bound(0.8), BLOCKS),
-    "quota": (Drawing("confidence"), lambda n: quota([[1, 0, 2, 1]], 0.5, n), by_quota([[1, 2, 1]], 0.5), None),
-    "quota, blocks": (
-        Drawing("top-probability"),
-        lambda n: quota([[0, 1, 1], [1, 1, 0]], 0.7, n),
-        by_quota([[1, 1], [1, 1]], 0.7),
-        BLOCKS,
-    ),
-}
-
-
-def sampled(drawing: Drawing, a_plan: AdaptivePlan, blocks: list[int] | None, rows: int = SAMPLES) -> Unmasked:
-    place = None if blocks is None else torch.tensor(blocks).expand(rows, -1)
-    start = torch.full((rows, 4), M)
-    return unmask(TableDenoiser(LAW), start, a_plan, seeds=seeds(rows), drawing=drawing, blocks=place, batch=1000)
-
-
-def outcomes(result: Unmasked) -> dict[tuple[int, ...], int]:
-    return tally(torch.cat([result.tokens, result.nfe[:, None]], dim=1))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_law_of_tokens_and_calls(name: str) -> None:
-    drawing, made, rule, blocks = CASES[name]
-    law = Unmasking(LAW, drawing.order, drawing.temperature).law(rule, FREE, blocks)
-    assert math.isclose(math.fsum(law.values()), 1.0, abs_tol=1e-12)
-    result = sampled(drawing, made(SAMPLES), blocks)
-    assert fit(outcomes(result), law) > LEVEL
-    assert result.nfe.unique().numel() > 1  # else a plan of fixed counts would do
-    for extreme in (-math.inf, math.inf):  # a block at once, one position per step
-        wrong = Unmasking(LAW, drawing.order, drawing.temperature).law(by_threshold(extreme), FREE, blocks)
-        assert fit(outcomes(result), wrong) < LEVEL
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_rows_do_not_depend_on_their_batch_and_have_their_own_parameters(name: str) -> None:
-    drawing, made, _, _ = CASES[name]
-    model, rows, length = small_transformer(), 24, 12
-    rng = np.random.default_rng(0)
-    tokens = torch.from_numpy(rng.integers(0, 7, (rows, length)))
-    tokens[torch.from_numpy(rng.random((rows, length)) < 0.8)] = 7
-    tokens[3] = 7
-    tokens[5] = 2  # nothing to do
-    tokens[::4, -1] = -1
-    blocks = torch.from_numpy(rng.integers(0, 3, (rows, length)))
-    hidden = tokens == 7
-    values = torch.from_numpy(rng.random(rows) * 0.8 + 0.1)
-    kind = type(made(1))
-    options: dict[str, Tensor] = {"bound" if kind is EntropyBoundPlan else "threshold": values}
-    if kind is QuotaPlan:
-        counts = torch.zeros(rows, 3, 5, dtype=torch.int64)
-        for block in range(3):
-            inside = (hidden & (blocks == block)).sum(1)
-            counts[:, block, 1], counts[:, block, 3] = inside // 2, inside - inside // 2
-        options["counts"] = counts
-
-    def run(part: list[int], batch: int) -> Unmasked:
-        some = kind(**{key: value[part] for key, value in options.items()})
-        key = seeds(rows)[part]
-        return unmask(model, tokens[part], some, seeds=key, drawing=drawing, blocks=blocks[part], batch=batch)
-
-    counting = CountingDenoiser(model)
-    whole = unmask(counting, tokens, kind(**options), seeds=seeds(rows), drawing=drawing, blocks=blocks)
-    assert bool((whole.tokens != 7).all()) and torch.equal(whole.tokens[~hidden], tokens[~hidden])
-    assert (whole.denoiser_rows, whole.denoiser_tokens) == (counting.rows, counting.tokens)
-    assert int(whole.nfe[5]) == 0 and whole.nfe.unique().numel() > 3
-    for part in (list(range(rows)), [7, 3, 5], [3], rng.permutation(rows).tolist()):
-        for batch in (1, 5):
-            again = run(part, batch)
-            assert torch.equal(again.tokens, whole.tokens[part]) and torch.equal(again.nfe, whole.nfe[part])
-
-
-def spread(logits: Tensor) -> FunctionDenoiser:
-    """Logits (length, vocab) that depend on the position alone."""
-    return FunctionDenoiser(logits.shape[1], lambda tokens, wanted: logits.expand(len(tokens), -1, -1)[wanted])
-
-
-def revealed(denoiser: Any, a_plan: AdaptivePlan, length: int, drawing: Drawing, **options: Any) -> list[list[int]]:
-    """The positions that each step of the only row reveals."""
-    steps: list[Step] = []
-    start = torch.full((1, length), denoiser.mask_id)
-    unmask(denoiser, start, a_plan, seeds=seeds(1), drawing=drawing, on_step=steps.append, **options)
-    return [step.revealed[0].nonzero().flatten().tolist() for step in steps]
-
-
-P = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.9, 0.1], [0.5, 0.5], [1.0, 0.0], [0.9, 0.1]], dtype=torch.float64)
-GREEDY = Drawing("confidence", 0.0)
-
-
-@pytest.mark.parametrize(
-    ("threshold", "steps"),
-    [
-        (0.9, [[0, 2, 4, 5], [1], [3]]),  # 0.9 reaches 0.9
-        (0.91, [[4], [0], [2], [5], [1], [3]]),
-        (1.0, [[4], [0], [2], [5], [1], [3]]),
-        (0.6, [[0, 1, 2, 4, 5], [3]]),
-        (0.5, [[0, 1, 2, 3, 4, 5]]),
-        (0.0, [[0, 1, 2, 3, 4, 5]]),
-        (7.0, [[4], [0], [2], [5], [1], [3]]),
-    ],
-)
-def test_threshold_and_its_ties(threshold: float, steps: list[list[int]]) -> None:
-    assert revealed(spread(P.log()), ThresholdPlan(each(threshold, 1)), 6, GREEDY) == steps
-
-
-def test_blocks_are_filled_one_after_the_other() -> None:
-    blocks = torch.tensor([[5, 5, 2, 2, 5, 2]])
-    found = revealed(spread(P.log()), ThresholdPlan(each(0.8, 1)), 6, GREEDY, blocks=blocks)
-    assert found == [[2, 5], [3], [0, 4], [1]]
-
-
-def test_entropy_bound_and_its_ties() -> None:
-    """Entropies ln 2, ln 2, 0, ln 2, 0: at least one, and all of none; the largest of those taken is free."""
-    half, sure = [0.5, 0.5], [0.0, 1.0]
-    denoiser = spread(torch.tensor([half, half, sure, half, sure], dtype=torch.float64).log())
-    for bound, steps in [
-        (0.0, [[0, 2, 4], [1], [3]]),
-        (0.69, [[0, 2, 4], [1], [3]]),
-        (math.log(2), [[0, 1, 2, 4], [3]]),
-        (2 * math.log(2), [[0, 1, 2, 3, 4]]),
-    ]:
-        assert revealed(denoiser, EntropyBoundPlan(each(bound, 1)), 5, Drawing("entropy")) == steps
-
-
-def test_quota_takes_more_where_confident_and_leaves_steps_out() -> None:
-    for threshold, steps in [
-        (0.95, [[0, 4], [2, 5], [1], [3]]),  # one above, fewer than 2; then the quota's best
-        (0.9, [[0, 4], [2, 5], [1], [3]]),  # 0.9 does not exceed 0.9
-        (0.89, [[0, 2, 4, 5], [1, 3]]),  # four above at once, then none is, and the quota is 2
-        (0.59, [[0, 1, 2, 4, 5], [3]]),
-        (0.0, [[0, 1, 2, 3, 4, 5]]),
-    ]:
-        counts = [[2, 0, 2, 1, 1]]
-        assert revealed(spread(P.log()), quota(counts, threshold, 1), 6, GREEDY) == steps
-
-
-@pytest.mark.parametrize("order", ["confidence", "margin", "top-probability"])
-def test_a_quota_that_nothing_exceeds_is_its_counts(order: Any) -> None:
-    counts = plan(*[[[1, 0], [1, 1]]] * 200).counts
-    blocks = torch.tensor([0, 1, 1]).expand(200, -1)
-    found = [
-        unmask(
-            TableDenoiser(random_law(3, 3, 5)),
-            torch.full((200, 3), M),
-            a_plan,
-            seeds=seeds(200),
-            drawing=Drawing(order),
-            blocks=blocks,
-        )
-        for a_plan in (CountPlan(counts), QuotaPlan(counts, each(1.0, 200)))
-    ]
-    assert torch.equal(found[0].tokens, found[1].tokens) and torch.equal(found[0].nfe, found[1].nfe)
-    assert found[0].denoiser_rows == found[1].denoiser_rows
-
-
-def test_a_reference_is_priced_along_an_adaptive_path() -> None:
-    """-log q sums to one over all sequences, as for fixed counts, and is the price of the path that is taken."""
-    reference = torch.cartesian_prod(*[torch.arange(3)] * 4)
-    for a_plan, order in [(ThresholdPlan(each(0.3, 81)), "margin"), (EntropyBoundPlan(each(0.8, 81)), "entropy")]:
-        result = unmask(
-            TableDenoiser(LAW),
-            torch.full((81, 4), M),
-            a_plan,
-            seeds=seeds(81),
-            drawing=Drawing(order),  # type: ignore[arg-type]
-            reference=reference,
-        )
-        assert result.nll is not None and result.nfe.unique().numel() > 1
-        assert abs(float(torch.exp(-result.nll).sum()) - 1) < 1e-12
-        rule = by_threshold(0.3) if order == "margin" else by_bound(0.8)
-        law = Unmasking(LAW, order).law(rule, FREE)
-        for row, nll, nfe in zip(reference.tolist(), result.nll.tolist(), result.nfe.tolist(), strict=True):
-            assert math.isclose(law[(*row, nfe)], math.exp(-nll), rel_tol=1e-9)
-
-
-def test_nothing_to_do_costs_nothing() -> None:
-    for a_plan in (ThresholdPlan(each(0.5, 1)), QuotaPlan(torch.zeros(1, 1, 0, dtype=torch.int64), each(0.5, 1))):
-        full = unmask(TableDenoiser(LAW), torch.zeros(1, 4, dtype=torch.int64), a_plan, seeds=seeds(1), drawing=GREEDY)
-        assert (int(full.nfe), full.denoiser_rows) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("a_plan", "drawing", "message"),
-    [
-        (ThresholdPlan(each(0.5, 2)), Drawing(), "a threshold needs the order 'confidence' or .*, got 'random'"),
-        (ThresholdPlan(each(0.5, 2)), Drawing("entropy"), "a threshold needs the order"),
-        (EntropyBoundPlan(each(0.5, 2)), Drawing("margin"), "a bound needs the order 'entropy', got 'margin'"),
-        (ThresholdPlan(each(0.5, 3)), GREEDY, r"threshold must be \(2,\), one number per row"),
-        (ThresholdPlan(each(-0.1, 2)), GREEDY, "threshold must be .* at least 0"),
-        (ThresholdPlan(each(math.nan, 2)), GREEDY, "threshold must be .* finite"),
-        (EntropyBoundPlan(each(math.inf, 2)), Drawing("entropy"), "bound must be .* finite"),
-        (quota([[1, 2]], 0.5, 2), GREEDY, r"must sum to its masked positions, got \[3\] for \[4\]"),
-        (
-            ThresholdPlan(each(0.5, 2)),
-            Drawing("confidence", confidence_temperature=0.5),
-            "confidence_temperature must be 0, got 0.5",
-        ),
-    ],
-)
-def test_refused(a_plan: AdaptivePlan, drawing: Drawing, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        unmask(TableDenoiser(LAW), torch.full((2, 4), M), a_plan, seeds=seeds(2), drawing=drawing)
-
-
-def mean_nfe(made: Callable[[Tensor], AdaptivePlan], order: Any, rows: int, value: float) -> float:
-    return float(sampled(Drawing(order), made(each(value, rows)), None, rows).nfe.double().mean())
-
-
-def sweep(nfe_of: Callable[[float], float], target: float, low: float, high: float, **options: Any) -> float:
-    """What ``matching_cost`` finds where it is answered by a function."""
-    asking = matching_cost(target, low, high, **options)
-    values = next(asking)
-    while True:
-        try:
-            values = asking.send([nfe_of(value) for value in values])
-        except StopIteration as end:
-            return float(end.value)
-
-
-@pytest.mark.parametrize(
-    ("made", "order", "high"), [(ThresholdPlan, "confidence", 1.0), (EntropyBoundPlan, "entropy", 4.0)]
-)
-def test_a_sweep_finds_the_parameter_of_a_budget(made: Any, order: Any, high: float) -> None:
-    """A threshold costs more the higher it is, an entropy bound less."""
-    nfe_of = partial(mean_nfe, made, order, 2000)
-    found = sweep(nfe_of, 2.0, 0.0, high, tolerance=0.02)
-    grid = [abs(nfe_of(value) - 2.0) for value in np.linspace(0, high, 21)]
-    assert abs(nfe_of(found) - 2.0) <= max(0.04, min(grid) + 1e-9)
-
-
-def test_a_sweep_asks_rarely_and_keeps_the_closest() -> None:
-    asked: list[float] = []
-
-    def steps(value: float) -> float:
-        asked.append(value)
-        return 3.0 if value < 0.3 else 8.0
-
-    found = sweep(steps, 4.0, 0.0, 1.0, tries=10)
-    assert len(asked) == 10 and steps(found) == 3.0 and found < 0.3
-    assert sweep(steps, 7.0, 0.0, 1.0) >= 0.3
-    asked.clear()
-    assert sweep(steps, 8.0, 0.0, 1.0) == 1.0 and len(asked) == 2
-    assert sweep(lambda x: 10 - x, 3.0, 0.0, 10.0, tolerance=1e-6, tries=60) == pytest.approx(7.0, abs=1e-5)
-    assert sweep(lambda x: 1.0 + (x > 0), 1.4, 0.0, 5e-324, tries=60) == 0.0  # no number lies between the two
-
-
-@pytest.mark.parametrize(
-    ("target", "low", "high", "message"),
-    [
-        (9.0, 0.0, 1.0, r"9 is out of reach: it is 3 at 0 and 8 at 1"),
-        (2.9, 0.0, 1.0, "out of reach"),
-        (4.0, 1.0, 1.0, "low < high"),
-        (0.0, 0.0, 1.0, "a target above 0"),
-    ],
-)
-def test_a_sweep_that_cannot_be(target: float, low: float, high: float, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        sweep(lambda value: 3.0 + 5.0 * value, target, low, high)
+    names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
+    alone, rounds = [], []
+    for name, steps in names:
+        here, pool, _ = evaluator(Backwards)
+        alone += calibrated([asked(here, name, steps)], "report")
+        rounds.append(len(pool.deals))
+    here, pool, denoiser = evaluator(Backwards)
+    together = calibrated([asked(here, name, steps) for name, steps in names], "report")
+    for (one, spent), (other, cost) in zip(alone, together, strict=True):
+        assert one.setting == other.setting and cost.denoiser_rows == spent.denoiser_rows
+    assert len(pool.deals) == max(rounds) and rounds[3] == 0
+    assert sum(cost.denoiser_rows for _, cost in together) == denoiser.rows

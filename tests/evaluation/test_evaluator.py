@@ -35,30 +35,6 @@ def evaluator(sampler: Sampler = FIXED, report: int = 64) -> Evaluator:
     return Evaluator(LAW, 16, sampler, quality.PathLikelihood("nelbo", "random"), dataset)
 
 
-def test_a_setting_has_counts_or_alphas() -> None:
-    fixed = evaluator().setting(Linear(), 4)
-    assert fixed.counts == (4, 4, 4, 4) and fixed.alphas is None
-    assert fixed.revealed == (0.25, 0.5, 0.75, 1.0) and fixed.nfe == 4
-    ancestral = evaluator(resampled(FIXED, reveal="bernoulli")).setting(Linear(), 4)
-    assert ancestral.alphas == (0.0, 0.25, 0.5, 0.75, 1.0) and ancestral.counts is None
-    assert ancestral.revealed == (0.25, 0.5, 0.75, 1.0)
-
-
-def test_steps_without_tokens_do_not_tell_settings_apart() -> None:
-    one = Setting("counts", 3, 4, counts=(2, 0, 2))
-    assert one.key == Setting("other", 2, 4, counts=(2, 2)).key
-    assert one.nfe == 2
-
-
-def test_expected_calls_of_ancestral_reveal_are_what_is_measured() -> None:
-    """4,000 rows; a deviation of 4 standard errors has probability below 1e-4."""
-    found = evaluator(resampled(FIXED, reveal="bernoulli"), report=4000)
-    setting = found.setting(Beta(1.0, 0.4), 12)
-    scores = found.score(setting, "report")
-    assert setting.nfe < 11
-    assert scores.nfe == pytest.approx(setting.nfe, abs=4 * 1.5 / math.sqrt(4000))
-
-
 def test_what_was_scored_is_answered_from_the_record() -> None:
     found = evaluator()
     first = found.score(found.setting(Linear(), 4), "report")

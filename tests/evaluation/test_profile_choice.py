@@ -21,7 +21,6 @@ from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.pricing import count_weights, nelbo
 from mdm_tune.schedules.profile import Profile
-from mdm_tune.schedules.profile_intervals import independent, standard_errors
 from tests.support.helpers import sampler_of, seeds
 from tests.support.profile_runs import config, of
 
@@ -114,13 +113,6 @@ def test_intervals_of_few_examples_hold_as_often_as_they_say() -> None:
         assert interval is not None
         price += interval[0] <= nelbo(curve, (4, 4, 4, 4)) <= interval[1]
     assert min(hits, price) >= 105
-
-
-def test_groups_are_one_example_each() -> None:
-    values = np.random.default_rng(0).normal(2, 1, 9)
-    repeated, names = np.repeat(values, 3), tuple(str(i // 3) for i in range(27))
-    assert independent(27, names) == 9
-    assert standard_errors(repeated[:, None] - repeated.mean(), names) == pytest.approx([values.std(ddof=1) / 3])
 
 
 def test_copies_of_an_example_never_price_what_they_chose() -> None:

@@ -14,9 +14,7 @@ from typer.testing import CliRunner
 from mdm_tune.benchmarks import execution
 from mdm_tune.benchmarks.execution import isolation
 from mdm_tune.cli import app
-from mdm_tune.commands.flags import generated, generated_words
-from mdm_tune.core.permissions import GeneratedCode
-from tests.benchmarks.test_code_tasks import SHIPPED, problem
+from tests.support.code_problems import SHIPPED, problem
 
 LENGTH = 1024  # bytes of an answer, enough for every canonical solution
 WRITER = """
@@ -173,11 +171,3 @@ def test_the_flag_has_no_value_or_one_and_takes_no_word_after_it(place: Path, tm
     wrong = CliRunner().invoke(app, ["evaluate", file, "--run-generated-code=yes"])
     said = re.sub(r"\s+", " ", wrong.stderr)
     assert wrong.exit_code == 2 and "--run-generated-code: has no value or the value unsafe, got" in said, said
-
-
-@pytest.mark.parametrize(
-    ("allowed", "words"), [(False, []), (True, ["--run-generated-code"]), ("unsafe", ["--run-generated-code=unsafe"])]
-)
-def test_what_the_flag_allows_is_written_as_the_same_words(allowed: GeneratedCode, words: list[str]) -> None:
-    assert generated_words(allowed) == words
-    assert generated({False: False, True: "safe", "unsafe": "unsafe"}[allowed]) == allowed

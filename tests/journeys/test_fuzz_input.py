@@ -13,7 +13,7 @@ from mdm_tune.config.file import legal_keys, load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.schedules.schedule_file import load_schedule
-from tests.core.test_problems import whole
+from tests.support.configs import whole
 
 CASES = 400
 MEMORY = 3 * 2**30  # bytes that the process may grow to while it refuses

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from mdm_tune.config.data import MetricsConfig
@@ -469,9 +468,6 @@ def test_mauve_needs_references_and_its_package(model: ReferenceModel, monkeypat
         mauve_metric(data(asked(["a"])), model)
 
 
-# --- from a config ----------------------------------------------------------------------------------
-
-
 def options(folder: Path = Path("/nowhere"), **given: Any) -> MetricsConfig:
     return MetricsConfig.model_validate(given, context={"folder": folder})
 
@@ -505,31 +501,3 @@ def test_only_what_is_named_is_made() -> None:
     assert text_metrics(options(), "nelbo", dataset, False) == {}
     assert list(text_metrics(options(), "exact_match", dataset, False)) == ["exact_match"]
     assert list(text_metrics(options(exact_match={}), "nelbo", dataset, False)) == ["exact_match"]
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"regex": {"pattern": "[0-9"}}, "must be a regular expression, got"),
-        ({"regex": {"pattern": "[0-9]+"}}, r"must have one group \( \), the part that is compared, got 0"),
-        ({"regex": {"pattern": "(a)(b)"}}, "got 2 in"),
-        ({"regex": {"pattern": "(a)", "reference": "{a!r}"}}, "only plain fields"),
-        ({"exact_match": {"ignore": ["case", "case"]}}, "must not repeat"),
-        ({"exact_match": {"ignore": ["colour"]}}, "should be 'spaces'"),
-        ({"mauve": {"model": "gpt2", "seeds": 1}}, "greater than or equal to 2"),
-        ({"custom": {"target": "own:score", "direction": "minimize"}}, "must be FILE.py:NAME"),
-        ({"custom": {"target": "own.py:score"}}, "Field required"),
-        ({"bleu": {}}, "Extra inputs"),
-    ],
-)
-def test_options_that_cannot_be(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        options(**given)
-
-
-def test_options_survive_being_written_down(tmp_path: Path) -> None:
-    (tmp_path / "judge").mkdir()
-    given = options(tmp_path, regex={"pattern": "(a)"}, mauve={"model": "judge"}, generative_nll={"model": "gpt2"})
-    assert options(Path("/elsewhere"), **json.loads(given.model_dump_json())) == given
-    assert given.mauve is not None and given.mauve.model == str(tmp_path / "judge")
-    assert given.generative_nll is not None and given.generative_nll.model == "gpt2"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.files import write_text
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.schedules.curves import Alphas, Beta, Counts
@@ -111,27 +110,6 @@ def test_files_that_are_no_schedule_are_refused(tmp_path: Path, content: bytes) 
     (tmp_path / "x.yaml").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.yaml"):
         load_schedule(tmp_path / "x.yaml")
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "schedule.yaml"
-    write_text(path, "old")
-
-    def full_disk(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(RunError, match=r"cannot write .*No space left on device"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failed_replacement_leaves_no_temporary_file(tmp_path: Path) -> None:
-    (tmp_path / "schedule.yaml").mkdir()
-    with pytest.raises(RunError, match="cannot write"):
-        write_text(tmp_path / "schedule.yaml", "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["schedule.yaml"]
 
 
 def test_a_folder_that_cannot_be_looked_into_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

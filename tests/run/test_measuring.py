@@ -21,8 +21,6 @@ from mdm_tune.evaluation.profile_choice import prices_of
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run import measuring as module
 from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
-from mdm_tune.schedules.counts import to_counts
-from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.pricing import count_weights, nelbo, optima
 from mdm_tune.schedules.profile import Profile
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, sampler_of, seeds
@@ -201,18 +199,6 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
         assert prices_of(profile, setting, sampler) == pytest.approx(expected)
     assert profile.prices_of(np.ones) == pytest.approx([sum(2 / (1 + v) for v in range(size)) for size in sizes])
     assert profile.scale == pytest.approx(np.mean(sizes) / 16)
-
-
-def test_more_steps_than_the_length_fill_longer_rows_by_all_of_them() -> None:
-    """12 tokens on average and 16 steps: a row of 30 takes all 16 and not 12, and other steps are another key."""
-    setting = Setting(name="linear", steps=16, length=12, counts=(1,) * 12)
-    assert setting.counts_for(30, "one-per-step") == to_counts(Linear(), 16, 30)
-    assert len(setting.counts_for(30, "one-per-step")) == 16 and setting.counts_for(5, "one-per-step") == (1,) * 5
-    assert [setting.calls_for(size, "one-per-step") for size in (5, 12, 30)] == [5, 12, 16]
-    reveal = Setting("x", 2, 12, alphas=(0.0, 0.5, 1.0))
-    assert reveal.calls_for(3, "one-per-step") == pytest.approx(2 * (1 - 0.5**3))  # each step reveals half of them
-    assert setting.key != Setting(name="linear", steps=20, length=12, counts=(1,) * 12).key
-    assert Setting(name="linear", steps=12, length=12, counts=(1,) * 12).key == (1,) * 12
 
 
 def identified(length: int, rows: int, prompt: bool) -> tuple[CountingDenoiser, Tensor, Tensor]:

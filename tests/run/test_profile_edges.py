@@ -6,24 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.statistics import estimate
-from mdm_tune.denoisers.analytic import MarkovChain, RepeatedBit
+from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.run import profiles
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import parse_schedule
-from mdm_tune.schedules.family import Pricer
-from mdm_tune.schedules.pricing import AncestralCurve, nelbo, order_kl
+from mdm_tune.schedules.pricing import nelbo
 from mdm_tune.schedules.profile import Profile
 from mdm_tune.search.events import TrialDone
 from tests.support.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
-
-BOX = (0.1, 10.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -126,80 +121,12 @@ def test_a_damaged_profile_is_named(tmp_path: Path, damage: dict[str, Any]) -> N
         evaluate(config(tmp_path), ("optimum",), (4,))
 
 
-def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them() -> None:
-    """On a curve that rises it can be better to reveal more at once, and by this rule a Beta may leave steps empty."""
-    curve = np.array([1, 3, 3, 3, 0.2, 0.2, 0.2, 0.1])
-    pricer = Pricer(curve=curve, block_length=8, bernoulli=False, rule="cumulative")
-    counts = pricer.counts_of(pricer.optimum_counts(6), 6)
-    assert len(counts) == 6 and sum(counts) == 8
-    beta = pricer.best_beta(6, BOX, BOX)
-    assert nelbo(curve, counts) <= pricer.betas(np.array([[beta.a, beta.b]]), 6)[0] < 5
-    strict = Pricer(curve=curve, block_length=8, bernoulli=False, rule="one-per-step")
-    assert min(strict.counts_of(strict.optimum_counts(6), 6)) == 1
-
-
-def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
-    """Excess of a repeated bit of 1,024: no worse than the best of restarts from random grids and from every Beta."""
-    law = RepeatedBit(1024)
-    smooth = AncestralCurve(law.profile())
-    best = smooth.price(smooth.optimal_alphas(8)[None])[0]
-    rng = np.random.default_rng(0)
-    grids = np.sort(rng.random((2000, 7)) ** rng.integers(1, 12, (2000, 1)), axis=1)
-    random = np.hstack([np.zeros((2000, 1)), grids, np.ones((2000, 1))])
-    pricer = Pricer(curve=law.profile(), block_length=1024, bernoulli=True, rule="one-per-step")
-    beta = pricer.best_beta(8, (1e-2, 10.0), (1e-2, 10.0))
-    assert best <= smooth.price(random).min() and best <= pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
-    assert order_kl(law.profile(), law.entropy(), [1, 1023]) == 0  # fixed counts need two steps
-
-
-def test_the_best_beta_is_found_in_narrow_valleys_too() -> None:
-    """Random falling curves, against a scan of 150 x 150 points: within 2 % of the excess in 7 cases of 8."""
-    rng = np.random.default_rng(5)
-    axis = np.geomspace(*BOX, 150)
-    scan = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    missed = 0
-    for _ in range(8):
-        curve = np.sort(rng.exponential(1, 32) * rng.random(32) ** rng.integers(0, 4))[::-1].copy()
-        pricer = Pricer(curve=curve, block_length=32, bernoulli=False, rule="one-per-step")
-        beta = pricer.best_beta(8, BOX, BOX)
-        found = pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
-        least = pricer.betas(scan, 8).min()
-        missed += found - least > 0.02 * (least - pricer.floor)
-    assert missed <= 1
-
-
 def test_the_adaptive_mode_looks_at_the_steps_that_are_asked_for(tmp_path: Path) -> None:
     chosen = config(tmp_path, profile={"points": 4, "examples": 8, "tolerance": 0.02}, dataset__tune=32)
     call = CliRunner().invoke
     command = ["profile", str(tmp_path / "c.yaml"), "--output", chosen.output, "--json"]
     few, many = (json.loads(call(app, [*command, "--steps", steps]).stdout) for steps in ("2", "16"))
     assert not many["reused"] and few["precision"] != many["precision"]
-
-
-@pytest.mark.parametrize("examples", [2, 4, 16])
-def test_few_examples_do_not_raise_false_alarms(examples: int) -> None:
-    """Falling curves with independent noise: at 4 standard errors of a normal law nearly all profiles of 2 would rise.
-
-    Seed fixed; the bound of 6 in 40 would be passed by chance once in 10,000 times at the stated rate of 2 %.
-    """
-    rng = np.random.default_rng(examples)
-    alarms = 0
-    for _ in range(40):
-        values = np.linspace(3, 2.5, 16) + rng.normal(0, 0.3, (examples, 16))
-        found = Profile(length=16, block_length=16, vocab_size=1000, revealed=np.arange(16), values=values, exact=False)
-        alarms += bool(found.rises()) or found.worse_than_uniform() is not None
-    assert alarms <= 6
-
-
-def test_a_long_exact_law_needs_no_square_of_its_length() -> None:
-    found = Profile.of_law(RepeatedBit(60_000).profile(), 2, None)
-    assert found.curve.shape == (60_000,) and found.curve[1] == 0  # 29 GB as a matrix of weights
-
-
-def test_more_steps_than_tokens_are_one_token_a_step() -> None:
-    pricer = Pricer(curve=MarkovChain.sticky(2, 0.1, 8).profile(), block_length=8, bernoulli=False, rule="one-per-step")
-    assert pricer.betas(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
-    assert to_counts(parse_schedule("beta:0.3,4"), 60_000, 8) == (1,) * 8
 
 
 def test_the_profile_depends_on_its_own_split_alone_and_says_why_it_is_measured_anew(tmp_path: Path) -> None:
@@ -212,23 +139,3 @@ def test_the_profile_depends_on_its_own_split_alone_and_says_why_it_is_measured_
     again = CliRunner().invoke(app, [*command, "--set", "profile.points=5", "--seed", "1"])
     assert "measured anew, because of another split, profile" in again.stderr
     assert json.loads(again.stdout)["notes"][0].startswith("the profile in the folder was measured anew")
-
-
-def test_intervals_of_cross_entropies_and_prices_end_at_zero() -> None:
-    """One surprise in 16 examples, whose interval as that of any value begins below 0."""
-    values = np.zeros((16, 2))
-    values[3] = [8.0, 4.0]
-    found = Profile(length=2, block_length=2, vocab_size=4, revealed=np.arange(2), values=values, exact=False)
-    assert found.intervals is not None
-    for node in range(2):
-        whole = estimate(values[:, node]).ci
-        assert whole is not None and whole[0] < 0 and found.intervals[node] == pytest.approx([0.0, whole[1]])
-    price = found.price(np.ones(2))
-    raw = estimate(values.sum(axis=1)).ci
-    assert raw is not None and raw[0] < 0 and price.ci == (0.0, raw[1]) and price.value == 0.75
-    sure = Profile(
-        length=2, block_length=2, vocab_size=4, revealed=np.arange(2), values=values + 9.0, exact=False
-    ).price(np.ones(2))
-    assert sure.ci == pytest.approx((raw[0] + 18, raw[1] + 18))
-    less = found.estimated(-values.sum(axis=1)).ci
-    assert less is not None and less[0] < 0  # a difference may be negative

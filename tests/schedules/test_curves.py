@@ -352,3 +352,22 @@ def test_import_and_parse_load_neither_scipy_nor_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("beta:1_0,1", "beta:\u0661,1", "beta:nan,1", "beta:1,inf", "beta:1\t,1", "beta:1", "beta:1,2,3", "beta:"),
+        *("counts:1_0", "counts:\u00b2,1", "counts:", "counts:1,,2", "counts:1.0,2", "counts:010", "counts:1e3"),
+        *("counts:99999999999999999999", "counts:65537", "counts:" + "1," * 70_000 + "1", "alphas:0,nan,1", "alphas:"),
+    ],
+)
+def test_numbers_of_schedules_are_read_in_one_way(name: str) -> None:
+    with pytest.raises(InputError, match=r"^No such numbers for a schedule as in ") as caught:
+        parse_schedule(name)
+    assert len(str(caught.value)) < 500
+
+
+def test_plain_numbers_of_schedules_are_read() -> None:
+    assert parse_schedule("beta:0.9, 0.3") == Beta(0.9, 0.3)
+    assert parse_schedule("counts:" + ",".join("1" * 4096)) == Counts((1,) * 4096)

@@ -12,9 +12,9 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit
 from mdm_tune.schedules import family as module
 from mdm_tune.schedules.counts import CountRule, grid, to_counts
-from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.schedules.family import Pricer
-from mdm_tune.schedules.pricing import ancestral_nelbo, nelbo, optima
+from mdm_tune.schedules.pricing import AncestralCurve, ancestral_nelbo, nelbo, optima, order_kl
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 BOX = (0.1, 10.0)
@@ -177,3 +177,51 @@ def test_optima_are_those_of_pricing() -> None:
 
 def test_everything_exported_exists() -> None:
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them() -> None:
+    """On a curve that rises it can be better to reveal more at once, and by this rule a Beta may leave steps empty."""
+    curve = np.array([1, 3, 3, 3, 0.2, 0.2, 0.2, 0.1])
+    pricer = Pricer(curve=curve, block_length=8, bernoulli=False, rule="cumulative")
+    counts = pricer.counts_of(pricer.optimum_counts(6), 6)
+    assert len(counts) == 6 and sum(counts) == 8
+    beta = pricer.best_beta(6, BOX, BOX)
+    assert nelbo(curve, counts) <= pricer.betas(np.array([[beta.a, beta.b]]), 6)[0] < 5
+    strict = Pricer(curve=curve, block_length=8, bernoulli=False, rule="one-per-step")
+    assert min(strict.counts_of(strict.optimum_counts(6), 6)) == 1
+
+
+def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
+    """Excess of a repeated bit of 1,024: no worse than the best of restarts from random grids and from every Beta."""
+    law = RepeatedBit(1024)
+    smooth = AncestralCurve(law.profile())
+    best = smooth.price(smooth.optimal_alphas(8)[None])[0]
+    rng = np.random.default_rng(0)
+    grids = np.sort(rng.random((2000, 7)) ** rng.integers(1, 12, (2000, 1)), axis=1)
+    random = np.hstack([np.zeros((2000, 1)), grids, np.ones((2000, 1))])
+    pricer = Pricer(curve=law.profile(), block_length=1024, bernoulli=True, rule="one-per-step")
+    beta = pricer.best_beta(8, (1e-2, 10.0), (1e-2, 10.0))
+    assert best <= smooth.price(random).min() and best <= pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
+    assert order_kl(law.profile(), law.entropy(), [1, 1023]) == 0  # fixed counts need two steps
+
+
+def test_the_best_beta_is_found_in_narrow_valleys_too() -> None:
+    """Random falling curves, against a scan of 150 x 150 points: within 2 % of the excess in 7 cases of 8."""
+    rng = np.random.default_rng(5)
+    axis = np.geomspace(*BOX, 150)
+    scan = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    missed = 0
+    for _ in range(8):
+        curve = np.sort(rng.exponential(1, 32) * rng.random(32) ** rng.integers(0, 4))[::-1].copy()
+        pricer = Pricer(curve=curve, block_length=32, bernoulli=False, rule="one-per-step")
+        beta = pricer.best_beta(8, BOX, BOX)
+        found = pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
+        least = pricer.betas(scan, 8).min()
+        missed += found - least > 0.02 * (least - pricer.floor)
+    assert missed <= 1
+
+
+def test_more_steps_than_tokens_are_one_token_a_step() -> None:
+    pricer = Pricer(curve=MarkovChain.sticky(2, 0.1, 8).profile(), block_length=8, bernoulli=False, rule="one-per-step")
+    assert pricer.betas(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
+    assert to_counts(parse_schedule("beta:0.3,4"), 60_000, 8) == (1,) * 8

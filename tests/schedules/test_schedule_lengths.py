@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
-from mdm_tune.core.text import Symbols
-from mdm_tune.datasets.splits import USES, Dataset, masked_split
-from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.records import schedule_file_record
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
@@ -93,15 +87,3 @@ def test_another_length_than_a_file_was_tuned_for_is_said_with_its_range(tmp_pat
         f"{name} was tuned for 28 tokens (the mean of 10 to 45), {ends}",
         f"{fixed} was tuned for 28 tokens, {ends}",
     ]
-
-
-def test_a_schedule_file_says_whether_its_length_is_that_of_every_example(tmp_path: Path) -> None:
-    fixed = at(tmp_path, 6)
-    assert schedule_file_record(fixed, [])["lengths"] == {"fixed": True, "least": 6, "most": 6, "mean": 6.0}
-    splits = {use: masked_split(use, list("ab"), torch.zeros(2, 5, dtype=torch.int64), 9, 0) for use in USES}
-    splits["tune"].start[0, :2] = 1  # two tokens are visible
-    before = fixed.evaluator
-    data = Dataset(splits, Symbols("ab"))
-    run = replace(fixed, evaluator=Evaluator(before.denoiser, data.length, before.sampler, before.metric, data))
-    found = schedule_file_record(run, [])
-    assert (found["length"], found["lengths"]) == (5, {"fixed": False, "least": 3, "most": 5, "mean": 4.6667})

@@ -22,14 +22,13 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.record_parts import PlanRecord
-from mdm_tune.run.records import detectable_record, schedule_record, search_record
+from mdm_tune.run.records import schedule_record, search_record
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
 from mdm_tune.search.confirmation import Budget, Trial, confirm
 from mdm_tune.search.finalists import BlockSearch
-from mdm_tune.search.frontier import frontier_of
 from mdm_tune.search.outcomes import Ended, Ending
-from mdm_tune.search.power import detectable, smallest_gain
+from mdm_tune.search.power import smallest_gain
 from mdm_tune.terminal.tables import paste, verdict
 from tests.support.helpers import sampler_of
 
@@ -378,99 +377,9 @@ def budgets_of(values: dict[int, tuple[float, float]], *, exact: bool = False) -
     return found
 
 
-def test_the_headline_is_the_pair_that_saves_most_calls() -> None:
-    budgets = budgets_of({16: (4.0, 2.0), 4: (8.0, 5.0), 8: (6.0, 4.0)})  # in any order; less is better
-    found = frontier_of(budgets, "minimize", 0.01)
-    tested = {(pair.budget.steps, pair.larger.steps): pair for pair in found.pairs}
-    assert {key: pair.found.holds for key, pair in tested.items()} == {(4, 8): True, (4, 16): False, (8, 16): True}
-    assert found.confidence == pytest.approx(1 - 0.05 / 3)
-    assert tested[4, 16].ratio == pytest.approx(budgets[0].baselines["linear"].nfe / budgets[1].winner.nfe)
-    assert found.headline is not None
-    assert found.headline.ratio == max(pair.ratio for pair in found.pairs if pair.found.holds)
-    assert not any(pair.linear_too for pair in found.pairs)
-    bound = tested[8, 16].found.bound
-    assert bound is not None and -0.04 < bound < 0.01
-
-
-def test_a_margin_decides_what_counts_as_the_same() -> None:
-    budgets = budgets_of({4: (9.0, 4.2), 8: (4.0, 3.0)})
-    assert frontier_of(budgets, "minimize", 0.01).headline is None
-    assert frontier_of(budgets, "minimize", 0.1).headline is not None
-
-
-def test_exact_values_are_compared_alike() -> None:
-    budgets = budgets_of({4: (8.0, 5.0), 8: (5.0, 5.0), 16: (4.96, 4.0)}, exact=True)
-    found = frontier_of(budgets, "minimize", 0.01)
-    assert [pair.found.holds for pair in found.pairs] == [True, True, True]
-    assert [pair.linear_too for pair in found.pairs] == [False, False, True]
-    assert [pair.found.holds for pair in frontier_of(budgets, "minimize", 0.001).pairs] == [True, False, False]
-    assert all(pair.found.bound is None for pair in found.pairs)
-
-
-def test_one_budget_and_budgets_of_equal_calls_have_no_pairs() -> None:
-    assert frontier_of(budgets_of({8: (3.0, 2.0)}), "minimize", 0.01).pairs == ()
-    bench = Bench({})
-    same = replace(bench.confirm([]), steps=9)
-    found = frontier_of([bench.confirm([]), same], "minimize", 0.01)
-    assert found.pairs == () and found.headline is None
-
-
 def run_of(bench: Bench) -> Any:
     sampler = SamplerConfig(steps=(8,))
     model = SimpleNamespace(type="markov")
     config = SimpleNamespace(model=model, sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
     return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"}, dataset=None)
-
-
-def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
-    bench = Bench({"linear": 3.0, A.name: 2.0, "data": 0.0}, tokens={A.name: 80})
-    many = bench.made("linear", bench.setting(Linear(), 32), "report")
-    trials = [bench.trial(0, A, 0.1), bench.trial(1, B, 9.0, dropped=True)]
-    budgets = [
-        bench.confirm(trials, claims=2, reference=many, ended=Ended.of(Ending.TIME)),
-        *budgets_of({16: (2.5, 1.0)}),
-    ]
-    record = search_record(run_of(bench), RunFolder(tmp_path), budgets, None)
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["confidence"] == {"each": 0.95, "familywise": 0.95, "budgets": 2}
-    (pair,) = record["frontier"]["pairs"]
-    assert record["frontier"]["headline"] == pair and pair["no_worse"]
-    assert (pair["steps"], pair["linear_steps"]) == (8, 16)
-    assert pair["flags"] == ["less-diverse:token_entropy", "less-diverse-than-data:token_entropy"]
-    first = record["budgets"][0]
-    assert first["flags"] == pair["flags"] and not first["beats_linear"] and first["gain_over_linear"]["shown"]
-    assert first["gain_over_linear"]["examples_that_differ"] == 64
-    low, high = first["gain_over_linear"]["ci_familywise"]
-    assert low < first["gain_over_linear"]["ci"][0] < first["gain_over_linear"]["ci"][1] < high
-    assert set(first["diversity"]) == {"winner", "linear", "reference", "data"}
-    losses = first["diversity_losses"]
-    assert (losses["examples"], losses["threshold"], losses["reference_steps"]) == (64, 0.05, 32)
-    assert losses["losses"][0] == {
-        "figure": "token_entropy",
-        "than": "reference",
-        "share": pytest.approx(0.2),
-        "share_of_linear": 0.0,
-        "flagged": True,
-        "blocks": True,
-    }
-    assert (first["dropped"], first["ended"], first["all_reachable_counts_scored"]) == (
-        1,
-        "the time for trials is used up",
-        False,
-    )
-    file = schedule_record(run_of(bench), budgets)
-    assert (file["frontier"], file["confidence"]) == (record["frontier"], record["confidence"])
-    assert file["budgets"][0]["diversity_losses"] == losses
-
-
-def test_the_record_of_what_can_be_seen() -> None:
-    bench = Bench({"linear": 3.0, "squared-sine": 3.005})
-    one, two = bench.score([bench.setting(each, 8, name) for name, each in BASELINES.items()], "tune")
-    found = detectable(one, two, 16, 2)
-    record = detectable_record(found)
-    assert found is not None and record is not None
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert (record["steps"], record["report"], record["budgets"], record["large"]) == (8, 16, 2, found.large)
-    assert record["report_needed"] == found.needed
-    assert detectable_record(None) is None

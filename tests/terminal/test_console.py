@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
+from mdm_tune.core.intervals import estimate_text, is_exact
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.console import Screen
@@ -92,21 +92,6 @@ def shown(*tables: Any, width: int = 80) -> str:
     return text.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("value", "bounds", "text"),
-    [
-        (0.86453, [0.8554, 0.8729], "0.865 [0.855, 0.873]"),
-        (150.123, [148.51, 151.72], "150.1 [148.5, 151.7]"),
-        (0.5, [0.5, 0.5], "0.500 [0.500, 0.500]"),
-        (0.5193495, None, "0.51935"),
-        (None, None, "infinite"),
-        (0.5, [None, None], "0.50000 [unknown]"),
-    ],
-)
-def test_intervals_show_two_digits_of_their_width(value: float | None, bounds: Any, text: str) -> None:
-    assert interval_text(value, bounds) == text
-
-
 def test_the_verdict_says_what_the_data_support() -> None:
     assert verdict(BUDGET)[0] == "better than linear by 0.030 [0.020, 0.040]"
     none = better(value=0.01, ci=[-0.01, 0.03], ci_familywise=[-0.02, 0.04], shown=False)
@@ -168,11 +153,6 @@ def test_long_names_are_shortened_where_they_stay_apart() -> None:
         "/runs/a/schedule.yaml": "schedule.yaml",
     }
     assert short_names([long, "beta:0.1,0.1"]) == {long: long, "beta:0.1,0.1": "beta:0.1,0.1"}
-
-
-def test_a_zero_has_no_sign() -> None:
-    assert interval_text(-1e-17, (-2e-17, -1e-18)) == "0.000000 [0.000000, 0.000000]"
-    assert interval_text(-0.0004, (-0.001, 0.0002)) == "-0.0004 [-0.0010, 0.0002]"
 
 
 def several(**changes: Any) -> dict[str, Any]:
