@@ -189,8 +189,8 @@ def search(
         )
         loaded, used = flags.load(trials)
         if dry_run:
-            record = price(loaded, used, flags.allow, notify=screen.on_event, since=since)
-            screen.json(record) if as_json else screen.dry_run_result(record)
+            priced = price(loaded, used, flags.allow, notify=screen.on_event, since=since)
+            screen.json(priced) if as_json else screen.dry_run_result(priced)
             return
         record = tune(
             loaded,
@@ -244,7 +244,7 @@ def evaluate(
             run_generated_code=run_generated_code,
         )
         loaded, used = flags.load()
-        record = score(
+        result = score(
             loaded,
             schedule or (),
             steps or (),
@@ -253,7 +253,7 @@ def evaluate(
             devices=used,
             allow=flags.allow,
         )
-        screen.json(record) if as_json else screen.evaluate_result(record)
+        screen.json(result) if as_json else screen.evaluate_result(result)
 
 
 @app.command(cls=Command)

@@ -15,7 +15,7 @@ versions) and numbers-scores.jsonl (a line per document) to the run folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -59,7 +59,7 @@ def main(
         from mdm_tune.sampling.devices import devices_for
 
         loaded = load_config(config, overrides or (), seed=seed, output=output)
-        record = harness_numbers(
+        result = harness_numbers(
             loaded,
             schedule or (),
             steps or (),
@@ -73,16 +73,16 @@ def main(
             allow=Permissions(trust_code),
         )
         if as_json:
-            screen.json(record)
+            screen.json(result)
             return
-        for row in record["rows"]:
-            screen.out(f"{row['schedule']}, {row['steps']} steps, as lm-evaluation-harness reports it")
-            for line in told(row["harness"]):
+        for row in result.rows:
+            screen.out(f"{row.schedule}, {row.steps} steps, as lm-evaluation-harness reports it")
+            for line in told(row.harness):
                 screen.out(f"  {line}")
-        screen.evaluate_result(record)
+        screen.evaluate_result(result)
 
 
-def told(harness: dict[str, Any]) -> Iterator[str]:
+def told(harness: Mapping[str, Any]) -> Iterator[str]:
     """Each task, group, metric and filter with the harness's own standard error; its make_table loses its headings."""
     for name, values in (harness["results"] | harness.get("groups", {})).items():
         for key, value in values.items():

@@ -20,6 +20,7 @@ from mdm_tune.commands.events import RunEvent
 from mdm_tune.commands.profile import profile
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.events import TrialDone
 from mdm_tune.search.ledger import Ledger
@@ -56,16 +57,16 @@ def by_grid(folder: Path) -> tuple[str, int, int, float]:
     return Beta(**best.params).name, len(fresh), sum(cost[0] for cost in costs), sum(cost[2] for cost in costs)
 
 
-def scores(folder: Path, metric: str, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def scores(folder: Path, metric: str, names: list[str]) -> tuple[dict[str, Estimate], dict[str, Any]]:
     """Per schedule its row of `evaluate`, and its difference to the grid's winner."""
     found = evaluate(
         config(folder, f"objective.metric={metric}"), names, [STEPS], differences=False, notify=lambda event: None
     )
-    rows = {row["schedule"]: row for row in found["rows"]}
+    rows = {row.schedule: row.estimate for row in found.rows}
     against = {names[0]: None}
-    for pair in found["comparisons"]:
-        if pair["first"] == names[0]:
-            against[pair["second"]] = (-pair["difference"], -pair["ci"][1], -pair["ci"][0])
+    for pair in found.comparisons:
+        if (more := pair.minus(names[0])) is not None and more[1].ci is not None:
+            against[more[0]] = (more[1].value, *more[1].ci)
     return rows, against
 
 
@@ -104,7 +105,7 @@ def main() -> None:
         shown = name if not name.startswith("beta:") else "({:.3g}, {:.3g})".format(*map(float, name[5:].split(",")))
         cells = [labels.get(name, "nobody"), shown, f"{rows:,}", f"{seconds:,.0f}"]
         for found, against, digits in ((spelling, more_spelling, 3), (nelbo, more_nelbo, 2)):
-            cells.append(cell(found[name]["value"], *found[name]["ci"], digits))
+            cells.append(cell(found[name].value, *found[name].ci, digits))
             other = against[name]
             cells.append("" if other is None else cell(*other, digits, "+") if any(other) else "same counts")
         lines.append("| " + " | ".join(cells) + " |")

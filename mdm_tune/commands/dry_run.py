@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import get_args
@@ -18,10 +17,17 @@ from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.run.build import Run, open_run
+from mdm_tune.run.dry_run_records import (
+    DryRunResult,
+    OutlookRecord,
+    PhaseRecord,
+    ReportSizeRecord,
+    ShownGainRecord,
+    total_of,
+)
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profile_answers import MODEL
-from mdm_tune.run.profiles import Profiles, example_count, profiles_of
-from mdm_tune.run.records import Record, outlook_record
+from mdm_tune.run.profiles import Profiles, ProfileUse, example_count, profiles_of
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, in_words
 from mdm_tune.sampling.replicas import Replicas
@@ -42,11 +48,8 @@ def dry_run(
     *,
     notify: Notify = lambda event: None,
     since: float | None = None,
-) -> Record:
+) -> DryRunResult:
     """Load everything, time real batches and proposals, and price the search; nothing is written.
-
-    devices: the batches are dealt out to as many replicas as will run, once all of them are ready. since: when the
-    command began, by the monotonic clock, if not now.
 
     The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
     batches and are those of rows with their part of the metric, and of replicas that wait for the last piece of a look
@@ -54,6 +57,20 @@ def dry_run(
     proposals, records and intervals take, see ``timing``; ``total`` is both, with the start of the command.
     ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is estimated from
     linear against squared-sine on the same examples.
+
+    Args:
+        config: the search.
+        devices: where replicas run; the batches are dealt out to all of them, once they are ready.
+        allow: which code of others may run.
+        notify: receives the events of the run.
+        since: when the command began, by the monotonic clock, if not now.
+
+    Returns:
+        The phases with their costs, and what the search can reach and show.
+
+    Raises:
+        InputError: the config cannot be used.
+        RunError: the denoiser or a replica fails.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with open_run(config, devices, allow, as_notes(notify)) as run:
@@ -61,11 +78,10 @@ def dry_run(
         report_loaded(run, warned, config.sampler.steps)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
-        found = _priced(run, folder, since)
-    return {**found, "devices": in_words(devices), "warnings": [each.to_json() for each in warned.records]}
+        return replace(_priced(run, folder, since), devices=tuple(in_words(devices)), warnings=warned.records)
 
 
-def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
+def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunResult:
     """What the search costs; began: when the command did, by the monotonic clock, if not now."""
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
@@ -86,31 +102,25 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> Record:
     phases = _phases(run, per_row)
     other = {"tune": deciding(run, reach) + 2 * looked}  # the study of a budget looks what it can reach, as is told
     for use in ("choose", "report"):
-        count = next(phase["schedules"] for phase in phases if phase["phase"] == use)
+        count = next(phase.schedules for phase in phases if phase.phase == use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         each = concluding(run, use, count, examples, len(pilot.ids) if pilot is not None else 0, speed)
         other[use] = each * len(config.sampler.steps)
-    for phase in phases:
-        phase["overhead_seconds"] = round(other.get(phase["phase"], 0.0), 3)
-    return {
-        "phases": phases,
-        "start_seconds": round(start, 3),
-        "total": _total(phases, start),
-        "reach": [outlook_record(each, evaluator.length) for each in reach],
-        **_detectable(run, timed),
-        "busy_replicas": busy_record(run),
-        "peak_memory_bytes": _peak_memory(),
-        "already_holds_search": folder.holds_search,
-        "timeout": config.search.timeout,
-        **spent.to_json(),
-    }
-
-
-def _total(phases: Sequence[Record], start: float) -> Record:
-    """All phases together; seconds: from the beginning of the command to its end."""
-    sums = {name: sum(phase[name] for phase in phases) for name in ("denoiser_rows", "denoiser_tokens")}
-    seconds = start + sum(phase["seconds"] + phase["overhead_seconds"] for phase in phases)
-    return {**sums, "seconds": round(seconds, 3)}
+    phases = [replace(phase, overhead_seconds=round(other.get(phase.phase, 0.0), 3)) for phase in phases]
+    return DryRunResult(
+        phases=tuple(phases),
+        start_seconds=round(start, 3),
+        total=total_of(phases, start),
+        reach=tuple(OutlookRecord.of(each, evaluator.length) for each in reach),
+        shown_gain=_shown_gain(run, timed),
+        busy_replicas=busy_record(run),
+        peak_memory_bytes=_peak_memory(),
+        already_holds_search=folder.holds_search,
+        timeout=config.search.timeout,
+        cost=spent,
+        devices=("cpu",),
+        warnings=(),
+    )
 
 
 def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
@@ -125,19 +135,18 @@ def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
     return run, list(outlook_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
 
 
-def _phases(run: Run, spent: Cost) -> list[Record]:
+def _phases(run: Run, spent: Cost) -> list[PhaseRecord]:
     """Schedules, rows, tokens, seconds and memory of each phase, at most."""
     evaluator, settings = run.evaluator, run.config.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
-    needed = profiles.guides or (run.config.sampler.block_steps == "tuned" and evaluator.block_lengths != (None,))
-    phases = [_profile_phase(run, spent)] if needed and profiles.measured else []
+    phases = [_profile_phase(run, profiles.uses, spent)] if profiles.uses and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
     for use in get_args(Use):
         forwards, width = _per_call(run, use)
         count = schedules_of(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        free = use != "report" and profiles.prices_objective  # what a profile prices
+        free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices it
         rows = forwards * phase_rows(run, use, count, budgets)
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
@@ -146,7 +155,7 @@ def _phases(run: Run, spent: Cost) -> list[Record]:
         seconds = stretch(run, use) * _seconds(rows * width, spent) if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost())
-        phases.append({"phase": use, "schedules": count, **cost.to_json(), "memory_bytes": memory})
+        phases.append(PhaseRecord(phase=use, schedules=count, cost=cost, memory_bytes=memory))
     return phases
 
 
@@ -163,12 +172,11 @@ def _seconds(tokens: float, spent: Cost) -> float:
     return tokens * spent.seconds / max(1, spent.denoiser_tokens)
 
 
-def _profile_phase(run: Run, spent: Cost) -> Record:
+def _profile_phase(run: Run, uses: ProfileUse, spent: Cost) -> PhaseRecord:
     """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
     evaluator, settings = run.evaluator, run.config.profile
-    uses: tuple[Use, ...] = ("tune", "choose") if evaluator.metric.name == "nelbo" else ("tune",)  # to choose with it
     total, length = Cost(), evaluator.length
-    for size, use in product(evaluator.block_lengths, uses):
+    for size, use in product(evaluator.block_lengths, uses.splits):
         split, (forwards, width) = evaluator.split(use), _per_call(run, use)
         whole = len(split.ids)
         examples, block = min(example_count(run), whole), size or length
@@ -179,25 +187,21 @@ def _profile_phase(run: Run, spent: Cost) -> Record:
             rows += forwards * int(drawn.hidden.sum())
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
     total = replace(total, seconds=stretch(run, "profile") * total.seconds)
-    return {"phase": "profile", "schedules": 0, **total.to_json(), "memory_bytes": _peak_memory()}
+    return PhaseRecord(phase="profile", schedules=0, cost=total, memory_bytes=_peak_memory())
 
 
-def _detectable(run: Run, timed: list[Scores]) -> Record:
-    """The smallest gain that the report split shows; null where the two schedules or all values are alike.
-
-    ``gain_can_be_shown`` is false where so few examples can show none, however large.
-    """
+def _shown_gain(run: Run, timed: list[Scores]) -> ShownGainRecord:
+    """The smallest gain that the report split shows, from two schedules that were timed."""
     found = None
     if not run.evaluator.exact and timed[0].setting.key != timed[1].setting.key:
         report = run.evaluator.split("report")
         budgets = len(run.config.sampler.steps)
         found = detectable(timed[0], timed[1], independent_of(report), budgets, len(report.ids))
     if found is None:
-        return {"detectable_gain": None, "gain_can_be_shown": None}
+        return ShownGainRecord(detectable_gain=None, gain_can_be_shown=None, size=None)
     shown = math.isfinite(found.gain)
-    gain = found.gain if shown else None
-    sizes = {"report_examples": found.examples, "report_independent": found.report}
-    return {"detectable_gain": gain, "gain_can_be_shown": shown, **sizes}
+    size = ReportSizeRecord(report_examples=found.examples or found.report, report_independent=found.report)
+    return ShownGainRecord(detectable_gain=found.gain if shown else None, gain_can_be_shown=shown, size=size)
 
 
 def _peak_memory() -> int | None:

@@ -1,4 +1,4 @@
-"""``evaluate`` between config and terminal: it reports events, writes the run folder and returns JSON."""
+"""``evaluate`` between config and terminal: it reports events, writes the run folder and returns the result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, check_adap
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
-from mdm_tune.run.example_records import difference_records, example_records, reported_records
+from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
+from mdm_tune.run.example_records import ExampleRecord, difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
-from mdm_tune.run.records import Record, comparison_records, row_record
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import Adaptive, parse_adaptive
@@ -37,17 +37,32 @@ def evaluate(
     notify: Notify,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
-) -> Record:
-    """Score schedules at budgets on the report split; returns the JSON of the command.
+) -> EvaluateResult:
+    """Score schedules at budgets on the report split, and write the run folder.
 
-    schedules, steps: empty for those of the config, with the run's own schedule file where there is one. differences:
-    add the examples on which linear and the last schedule differ most.
+    Args:
+        config: the run.
+        schedules: names and files; empty for those of the config, with the run's own schedule file where there is one.
+        steps: budgets; empty for those of the config.
+        differences: add the examples on which linear and the last schedule differ most.
+        notify: receives the events of the run.
+        devices: where replicas of the denoiser run.
+        allow: which code of others may run.
+
+    Returns:
+        The result, as it is written to ``evaluate.json``.
+
+    Raises:
+        InputError: a schedule, a budget or the config cannot be used.
+        RunError: the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _evaluate(run, schedules, steps, differences=differences, notify=notify)
 
 
-def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, differences: bool, notify: Notify) -> Record:
+def _evaluate(
+    run: Run, schedules: Sequence[str], steps: Sequence[int], *, differences: bool, notify: Notify
+) -> EvaluateResult:
     config = run.config
     folder = RunFolder(config.output)
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
@@ -88,29 +103,38 @@ def _evaluate(run: Run, schedules: Sequence[str], steps: Sequence[int], *, diffe
         notify(SettingScored(found, len(scores), total))
     for note in memory_notes(run):
         notify(note)
-    metric = run.evaluator.metric.name
-    data = run.evaluator.data("report")
-    record = {
-        "rows": [row_record(found, metric) for found in scores],
-        "data": None if data is None else row_record(data, metric),
-        "comparisons": comparison_records(scores),
-        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
-        **(
-            sum((each.cost for each in scores), run.evaluator.preparation)
-            + sum((each.spent for each in profiles.values()), Cost())
-        ).to_json(),
-    }
-    record["reported"] = [each.to_json() for each in reported_records(run, scores if data is None else [*scores, data])]
-    record["files"] = {"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)}
-    record |= {"warnings": [each.to_json() for each in warned.records]} | run.programs
-    folder.write_json("evaluate.json", record)
-    folder.write_csv("evaluate.csv", record["rows"])
-    examples = list(example_records(run, scores))
+    result = _result(run, folder, scores, sum((each.spent for each in profiles.values()), Cost()), warned)
+    return _written(run, folder, result, list(example_records(run, scores)), differences=differences)
+
+
+def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:
+    """profiling: what measuring profiles took."""
+    evaluator, data = run.evaluator, run.evaluator.data("report")
+    metric = evaluator.metric.name
+    return EvaluateResult(
+        rows=tuple(RowRecord.of(found, metric) for found in scores),
+        data=None if data is None else RowRecord.of(data, metric),
+        comparisons=tuple(ComparisonRecord.of_pairs(scores)),
+        reference=evaluator.labelled("linear", evaluator.block_lengths[0]),
+        cost=sum((each.cost for each in scores), evaluator.preparation) + profiling,
+        reported=tuple(reported_records(run, scores if data is None else [*scores, data])),
+        files={"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)},
+        warnings=warned.records,
+        programs=run.programs,
+    )
+
+
+def _written(
+    run: Run, folder: RunFolder, result: EvaluateResult, examples: Sequence[ExampleRecord], *, differences: bool
+) -> EvaluateResult:
+    """Write the files of the command; returns the result, with differences where they were requested."""
+    folder.write_json("evaluate.json", result.to_json())
+    folder.write_csv("evaluate.csv", [row.to_json() for row in result.rows])
     if examples:
-        folder.write_lines("evaluate-scores.jsonl", examples)
-    if differences:
-        record["differences"] = difference_records(examples, record["reference"])
-    return record
+        folder.write_lines("evaluate-scores.jsonl", (each.to_json() for each in examples))
+    if not differences:
+        return result
+    return replace(result, differences=tuple(difference_records(examples, result.reference)))
 
 
 def _setting_at(evaluator: Evaluator, profiles: Mapping[int | None, Profiles], name: str, steps: int) -> Setting:

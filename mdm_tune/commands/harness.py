@@ -24,9 +24,10 @@ from mdm_tune.core.statistics import estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
+from mdm_tune.run.evaluate_records import ComparisonRecord, HarnessResult, HarnessRow, RowRecord
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.run.profiles import optimum_of, profiles_of
-from mdm_tune.run.records import Record, comparison_records, row_record, schedule_file_record
+from mdm_tune.run.records import Record, schedule_file_record
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import parse_adaptive
@@ -78,16 +79,29 @@ def harness_numbers(
     notify: Notify,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
-) -> Record:
-    """Evaluate schedules at budgets by the harness; returns its tables with our provenance, and paired differences.
+) -> HarnessResult:
+    """Evaluate schedules at budgets by lm-evaluation-harness, and write the run folder.
 
-    schedules: empty for linear and the run's own schedule file, where there is one. steps: empty for the file's
-    budgets, else the config's. task, include_path, shots: another task than the config's, perhaps in a folder of the
-    user's own (else the config's), with the config's sampler and length of answers. limit: only so many documents of
-    each task. draws: paths of a likelihood, see ``HarnessModel``.
+    Args:
+        config: the run.
+        schedules: empty for linear and the run's own schedule file, where there is one.
+        steps: budgets; empty for those of the schedule file, else of the config.
+        task: another task than the config's, with the config's sampler and length of answers.
+        include_path: the folder of that task's files; None for the config's.
+        shots: solved examples in a prompt of that task.
+        limit: documents of each task at most.
+        draws: paths of a likelihood, see ``HarnessModel``.
+        notify: receives the events of the run.
+        devices: where replicas of the denoiser run.
+        allow: which code of others may run.
 
-    Raises InputError for a task that the harness does not know or that runs programs, and for a config without a task
-    where none is named.
+    Returns:
+        The tables of the harness, where their numbers come from, and paired differences.
+
+    Raises:
+        InputError: the harness does not know the task, the task runs programs, or no task is named and the config has
+            none.
+        RunError: the code of harness or task fails.
     """
     if draws < 1:
         raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
@@ -159,7 +173,7 @@ def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
 
 def _numbers(
     run: Run, asked: HarnessRequest, schedules: list[str], steps: list[int], draws: int, notify: Notify
-) -> Record:
+) -> HarnessResult:
     folder = RunFolder(run.config.output)
     notify = warned = Warnings(notify)
     report_loaded(run, notify, steps)
@@ -169,7 +183,7 @@ def _numbers(
     folder.open()
     folder.write_moment(run.model.clock)
     scores: list[Scores] = []
-    rows: list[Record] = []
+    rows: list[HarnessRow] = []
     lines: list[Record] = []
     for setting in settings:
         found, row, answers = _measured(run, setting, asked, draws)
@@ -177,31 +191,31 @@ def _numbers(
         rows.append(row)
         lines += answers
         notify(SettingScored(found, len(scores), len(settings)))
-        if row["value_of_harness"] is not None and abs(row["value_of_harness"] - row["value"]) > CLOSE:
-            text = f"{asked.name} is no mean over documents; intervals are those of their mean, {row['value']:g}"
+        value = row.estimate.value
+        if row.value_of_harness is not None and abs(row.value_of_harness - value) > CLOSE:
+            text = f"{asked.name} is no mean over documents; intervals are those of their mean, {value:g}"
             notify(Note(text, "no-mean-over-documents"))
     for note in memory_notes(run):
         notify(note)
-    described = schedule_file_record(run, [])
-    del described["budgets"]
-    record = {
-        "task": asked.name,
-        "metric": asked.by.metric,
-        "filter": asked.by.filter,
-        "documents": scores[0].count,
-        "rows": rows,
-        "comparisons": comparison_records(scores),
-        "reference": run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
-        **sum((each.cost for each in scores), Cost()).to_json(),
-        **described,
-        "versions": described["versions"] | {name: metadata.version(name) for name in ("lm_eval", "transformers")},
-        "data": None,
-        "warnings": [each.to_json() for each in warned.records],
-        "files": {"table": str(folder.path / "numbers.json"), "run": str(folder.path)},
-    }
-    folder.write_json("numbers.json", record)
+    origin = schedule_file_record(run, [])
+    del origin["budgets"]
+    origin["versions"] |= {name: metadata.version(name) for name in ("lm_eval", "transformers")}
+    result = HarnessResult(
+        task=asked.name,
+        metric=asked.by.metric,
+        filter=asked.by.filter,
+        documents=scores[0].count,
+        rows=tuple(rows),
+        comparisons=tuple(ComparisonRecord.of_pairs(scores)),
+        reference=run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
+        cost=sum((each.cost for each in scores), Cost()),
+        origin=origin,
+        warnings=warned.records,
+        files={"table": str(folder.path / "numbers.json"), "run": str(folder.path)},
+    )
+    folder.write_json("numbers.json", result.to_json())
     folder.write_lines("numbers-scores.jsonl", lines)
-    return record
+    return result
 
 
 def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: list[int]) -> list[Setting]:
@@ -235,7 +249,7 @@ def _fold(run: Run, asked: HarnessRequest) -> dict[str, list[int]]:
     return {leaf: sorted(numbers) for leaf, numbers in found.items()}
 
 
-def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> tuple[Scores, Record, list[Record]]:
+def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> tuple[Scores, HarnessRow, list[Record]]:
     """One setting: its scores document by document, its row with the harness's own table, and a line per document."""
     from mdm_tune.commands.harness_model import HarnessModel
 
@@ -259,12 +273,12 @@ def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> 
         bounds=bounds,
     )
     total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
-    row = {
-        **row_record(scores, by.metric),
-        **model.cost.to_json(),
-        "value_of_harness": total.get(f"{by.metric},{by.filter}"),
-        "harness": {key: _plain(results[key]) for key in KEPT if key in results},
-    }
+    row = HarnessRow(
+        **vars(RowRecord.of(scores, by.metric)),
+        cost=model.cost,
+        value_of_harness=total.get(f"{by.metric},{by.filter}"),
+        harness={key: _plain(results[key]) for key in KEPT if key in results},
+    )
     asked_of = {"schedule": setting.label, "steps": setting.steps}
     lines = [{**asked_of, "id": each, "value": value, **model.answers.get(each, {})} for each, value in values.items()]
     return scores, row, lines

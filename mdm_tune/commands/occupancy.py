@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from mdm_tune.datasets.splits import Use
 from mdm_tune.run.build import Run
+from mdm_tune.run.dry_run_records import BusyRecord
 from mdm_tune.run.profiles import example_count
-from mdm_tune.run.records import Record
 from mdm_tune.run.search_limits import schedules_of
 from mdm_tune.search.budget import reference_of
 from mdm_tune.search.racing import whole_look_sizes
@@ -39,22 +39,22 @@ def stretch(run: Run, phase: str) -> float:
     return 1 / busy(deals, copies)
 
 
-def busy_record(run: Run) -> Record | None:
+def busy_record(run: Run) -> BusyRecord | None:
     """What share of the replicas the first look of a batch of trials keeps busy, and which ``together`` fills them.
 
-    None where one device is used, and where trials need no denoiser. ``together_to_fill``: null where none does.
+    None where one device is used, and where trials need no denoiser.
     """
     copies, together = run.evaluator.pool.copies, _together(run)
-    if copies == 1 or run.evaluator.exact or run.evaluator.metric.name == "nelbo":
+    if copies == 1 or run.evaluator.exact or run.priced_by_profile:
         return None
     filling = (each for each in range(together, MOST + 1) if busy([_first_look(run, each)], copies) >= FULL)
-    return {
-        "replicas": copies,
-        "together": together,
-        "pieces": _first_look(run, together),
-        "busy": round(busy([_first_look(run, together)], copies), 3),
-        "together_to_fill": next(filling, None),
-    }
+    return BusyRecord(
+        replicas=copies,
+        together=together,
+        pieces=_first_look(run, together),
+        busy=round(busy([_first_look(run, together)], copies), 3),
+        together_to_fill=next(filling, None),
+    )
 
 
 def _together(run: Run) -> int:

@@ -30,7 +30,7 @@ from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
-from mdm_tune.run.profiles import Profiles, profiles_of
+from mdm_tune.run.profiles import Profiles, ProfileUse, profiles_of
 from mdm_tune.run.records import Record, schedule_record, search_record
 from mdm_tune.run.search_limits import Timetable
 from mdm_tune.run.search_state import SearchState, search_state_of
@@ -160,7 +160,7 @@ def _budgets(
 ) -> list[Budget]:
     """Tune and confirm every budget, in the config's order. profiles: by block length."""
     for each in profiles.values():
-        if each.guides:
+        if each.uses:
             _begin_with_profile(each, notify)
     scores, steps = StoredScores(run.evaluator, state), run.config.sampler.steps
     search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
@@ -211,8 +211,8 @@ def _write_result(
         scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
     if not run.evaluator.exact:
-        folder.write_lines("search-scores.jsonl", example_records(run, reported))
-    spent = sum((each.cost for each in profiles), Cost()) if any(each.guides for each in profiles) else None
+        folder.write_lines("search-scores.jsonl", (each.to_json() for each in example_records(run, reported)))
+    spent = sum((each.cost for each in profiles), Cost()) if any(each.uses for each in profiles) else None
     record = search_record(run, folder, budgets, spent) | run.programs
     record["reported"] = [each.to_json() for each in reported_records(run, reported)]
     for each, budget in zip(record["budgets"], budgets, strict=True):
@@ -228,10 +228,10 @@ def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
     try:
         for note in profile_notes(profiles):
             notify(note)
-        if profiles.prices_objective:
+        if ProfileUse.OBJECTIVE in profiles.uses:
             profiles.prepare_choice()
     except InputError as error:
-        if profiles.needed:
+        if profiles.uses.needed:
             raise
         profiles.without_start = True
         notify(Note(f"the search does not start from an information profile: {error}", "no-warm-start"))

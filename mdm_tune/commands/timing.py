@@ -97,7 +97,7 @@ def _study(run: Run, reach: BudgetOutlook) -> float:
     chance = np.random.default_rng(0)
     low, high = np.log([search.space.a, search.space.b]).T
     points = np.exp(low + (high - low) * chance.random((middle, 2))).tolist()
-    direction, priced = run.evaluator.metric.direction, run.evaluator.exact or run.evaluator.metric.name == "nelbo"
+    direction, priced = run.evaluator.metric.direction, run.evaluator.exact or run.priced_by_profile
     # A smooth valley with some noise, as values are.
     known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * chance.normal()) for a, b in points]
 

@@ -67,6 +67,14 @@ class Run:
         return self.evaluator.dataset
 
     @property
+    def priced_by_profile(self) -> bool:
+        """Whether the objective is what an information profile prices.
+
+        Trials, and finalists on the choose split, then need no denoiser call beside those of the profile.
+        """
+        return self.evaluator.metric.name == "nelbo"
+
+    @property
     def programs(self) -> dict[str, dict[str, list[str]]]:
         """For records: which protections held the programs that a model wrote; empty where none are run."""
         return {"generated_code": self.benchmark.protection.record} if isinstance(self.benchmark, CodeTask) else {}

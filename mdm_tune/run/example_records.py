@@ -3,19 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.metrics.reported import figures
 from mdm_tune.run.build import Run
 from mdm_tune.run.record_parts import ReportedRecord
-from mdm_tune.run.records import Record
 
-__all__ = ["difference_records", "example_records", "reported_records"]
+__all__ = [
+    "DifferenceRecord",
+    "DrawnRecord",
+    "ExampleRecord",
+    "difference_records",
+    "example_records",
+    "reported_records",
+]
 
 
-def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
-    """One line per example and schedule: its value and, where tokens were drawn, its sample."""
+@dataclass(frozen=True, kw_only=True)
+class ExampleRecord(JsonRecord):
+    """One example, what a schedule drew for it, and its value by the objective."""
+
+    split: str
+    id: str
+    steps: int
+    schedule: str
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnRecord(JsonRecord):
+    """What a schedule drew for one example, and its value by the objective."""
+
+    schedule: str
+    value: float
+    text: str
+
+    @classmethod
+    def of(cls, example: ExampleRecord) -> DrawnRecord:
+        """The side of a difference."""
+        return cls(schedule=example.schedule, value=example.value, text=example.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceRecord(JsonRecord):
+    """One example on which two schedules differ at a budget."""
+
+    steps: int
+    id: str
+    first: DrawnRecord
+    second: DrawnRecord
+
+
+def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[ExampleRecord]:
+    """One record per example and schedule where tokens were drawn."""
     for found in scores:
         if found.values is None or found.tokens is None or found.use is None or run.dataset is None:
             continue
@@ -23,14 +67,14 @@ def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[Record]:
         split = run.evaluator.split(found.use).first(len(found.tokens))
         texts = run.dataset.completions(found.tokens, split)
         for name, value, text in zip(ids, found.values.tolist(), texts, strict=True):
-            yield {
-                "split": found.use,
-                "id": name,
-                "steps": found.setting.steps,
-                "schedule": found.setting.label,
-                "value": value,
-                "text": text,
-            }
+            yield ExampleRecord(
+                split=found.use,
+                id=name,
+                steps=found.setting.steps,
+                schedule=found.setting.label,
+                value=value,
+                text=text,
+            )
 
 
 def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRecord]:
@@ -45,25 +89,24 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRec
                 yield ReportedRecord.of(found.setting, figure)
 
 
-def difference_records(examples: Sequence[Record], reference: str, most: int = 3) -> list[Record]:
-    """Per budget the examples on which linear and the last schedule differ most, from the same noise, both ways.
+def difference_records(examples: Sequence[ExampleRecord], reference: str, most: int = 3) -> Iterator[DifferenceRecord]:
+    """The examples on which linear and the last schedule of a budget differ most, from the same noise, both ways.
 
-    reference: the label of linear.
+    Args:
+        examples: of all schedules and budgets.
+        reference: the label of linear.
+        most: examples at most in each direction, for each budget.
     """
-    found = []
-    for steps in dict.fromkeys(example["steps"] for example in examples):
-        here = [example for example in examples if example["steps"] == steps]
-        labels = list(dict.fromkeys(example["schedule"] for example in here))
+    for steps in dict.fromkeys(example.steps for example in examples):
+        here = [example for example in examples if example.steps == steps]
+        labels = list(dict.fromkeys(example.schedule for example in here))
         if reference not in labels or len(labels) < 2:
             continue
         other = next(label for label in reversed(labels) if label != reference)
-        linear = {example["id"]: example for example in here if example["schedule"] == reference}
-        tuned = {example["id"]: example for example in here if example["schedule"] == other}
-        pairs = sorted(linear, key=lambda name: tuned[name]["value"] - linear[name]["value"])
+        linear = {example.id: example for example in here if example.schedule == reference}
+        tuned = {example.id: example for example in here if example.schedule == other}
+        pairs = sorted(linear, key=lambda name: tuned[name].value - linear[name].value)
         for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
-            if tuned[name]["value"] == linear[name]["value"]:
-                continue
-            sides = {"first": linear[name], "second": tuned[name]}
-            shown = {side: {key: of[key] for key in ("schedule", "value", "text")} for side, of in sides.items()}
-            found.append({"steps": steps, "id": name, **shown})
-    return found
+            if tuned[name].value != linear[name].value:
+                sides = DrawnRecord.of(linear[name]), DrawnRecord.of(tuned[name])
+                yield DifferenceRecord(steps=steps, id=name, first=sides[0], second=sides[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import Flag, auto
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.loading import law_of
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.profile_choice import (
@@ -38,7 +40,7 @@ from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.profile import Profile
 from mdm_tune.search.space import START, Guide
 
-__all__ = ["Profiles", "example_count", "optimum_of", "profiles_of"]
+__all__ = ["ProfileUse", "Profiles", "example_count", "optimum_of", "profiles_of"]
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
@@ -46,6 +48,25 @@ EXAMPLES = 128  # of the tune split where the config names no number
 PRICING = 512  # where the profile is the objective: a quarter as many choose worse (docs/search.md)
 LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
 NEAR = 4  # schedules that a warm start takes from the profile, the best one first
+
+
+class ProfileUse(Flag):
+    """What a search uses an information profile for."""
+
+    OBJECTIVE = auto()  # it prices trials, and finalists on the choose split, without denoiser calls
+    BLOCK_STEPS = auto()  # it says how many steps each block gets
+    BASELINE = auto()  # the optimum on it is one of the compared schedules
+    WARM_START = auto()  # the best schedules on it are the first proposals
+
+    @property
+    def needed(self) -> bool:
+        """Whether the search cannot do without it; without a warm start it can."""
+        return bool(self & ~ProfileUse.WARM_START)
+
+    @property
+    def splits(self) -> tuple[Use, ...]:
+        """The splits on which it is measured: also on that of the finalists where it prices them."""
+        return ("tune", "choose") if ProfileUse.OBJECTIVE in self else ("tune",)
 
 
 class Profiles:
@@ -74,11 +95,6 @@ class Profiles:
         self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
         self.spent = Cost()  # on measuring, in this command
         self.without_start = False  # set where a warm start failed and the search goes on without it
-
-    @property
-    def prices_objective(self) -> bool:
-        """Whether the objective is what a profile prices, so that trials need no denoiser."""
-        return self.run.evaluator.metric.name == "nelbo"
 
     @property
     def taken(self) -> bool:
@@ -165,14 +181,14 @@ class Profiles:
         return found
 
     @property
-    def guides(self) -> bool:
-        """Whether a search uses the profile: as its objective, for a baseline or as its warm start."""
-        return self.needed or self._warms
-
-    @property
-    def needed(self) -> bool:
-        """Whether it uses it as more than a warm start."""
-        return self.prices_objective or self.shares_steps or OPTIMUM in self.run.config.search.baselines
+    def uses(self) -> ProfileUse:
+        """What a search uses the profile for; empty where it needs none."""
+        evaluator, baselines = self.run.evaluator, self.run.config.search.baselines
+        tuned = any(evaluator.in_blocks(size).sampler.tuned for size in evaluator.block_lengths)
+        found = ProfileUse.OBJECTIVE if self.run.priced_by_profile else ProfileUse(0)
+        found |= ProfileUse.BLOCK_STEPS if tuned else ProfileUse(0)
+        found |= ProfileUse.BASELINE if OPTIMUM in baselines else ProfileUse(0)
+        return found | (ProfileUse.WARM_START if self._warms else ProfileUse(0))
 
     @property
     def shares_steps(self) -> bool:
@@ -245,23 +261,28 @@ class Profiles:
         """
         settings, evaluator = self.run.config.search, self.run.evaluator
         near: list[Beta] = []
-        if self._warms:
+        if ProfileUse.WARM_START in self.uses:
             near = self.pricer.near_best(steps, settings.space.a, settings.space.b, NEAR)
         proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
         known = {evaluator.setting(schedule, steps).key for schedule in START}
         points: dict[tuple[float, ...], Beta] = {}
         for beta in proposed:
             points.setdefault(evaluator.setting(beta, steps).key, beta)
+        priced = ProfileUse.OBJECTIVE in self.uses
         return Guide(
             points=tuple(beta for key, beta in points.items() if key not in known),
-            price=(lambda setting: float(weights_of(setting) @ self.pricer.curve)) if self.prices_objective else None,
-            choose=self._choose if self.prices_objective else None,
+            price=self._price if priced else None,
+            choose=self._choose if priced else None,
             optimum=self.optimum(steps) if OPTIMUM in settings.baselines else None,
         )
 
     def prepare_choice(self) -> None:
         """Measure on the choose split now, so that no trial has to wait for it."""
         _ = self.second
+
+    def _price(self, setting: Setting) -> float:
+        """A trial's NELBO, nats per sequence, on the curve that schedules are optimised on."""
+        return float(weights_of(setting) @ self.pricer.curve)
 
     def _choose(self, setting: Setting) -> Scores:
         """A finalist's price on the choose split: what it costs more than linear on the steadier curve.
@@ -342,7 +363,7 @@ def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None,
 
 def example_count(run: Run) -> int:
     """How many examples a profile is measured on, to begin with: more where it prices the trials."""
-    given, most = run.config.profile.examples, PRICING if run.evaluator.metric.name == "nelbo" else EXAMPLES
+    given, most = run.config.profile.examples, PRICING if run.priced_by_profile else EXAMPLES
     return min(most, len(run.evaluator.split("tune").ids)) if given is None else given
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 from mdm_tune.core.intervals import finite_or_none, interval_record
 from mdm_tune.core.statistics import CONFIDENCE
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores, paired_difference
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord
@@ -19,15 +18,11 @@ from mdm_tune.search.claims import Gain
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.frontier import Frontier, Pair, frontier_of
 from mdm_tune.search.power import Detectable
-from mdm_tune.search.space import BudgetOutlook
 
 __all__ = [
     "Record",
-    "comparison_records",
     "detectable_record",
     "frontier_record",
-    "outlook_record",
-    "row_record",
     "schedule_file_record",
     "schedule_record",
     "search_record",
@@ -90,39 +85,6 @@ def _lengths(run: Run) -> Record:
     return {"fixed": least == most, "least": least, "most": most, "mean": round(sum(sizes) / len(sizes), 4)}
 
 
-def row_record(scores: Scores, metric: str) -> Record:
-    """One row of ``evaluate``."""
-    setting = scores.setting
-    return {
-        "schedule": setting.label,
-        "steps": setting.steps,
-        **PlanRecord.of(scores.setting).to_json(),
-        **CallsRecord.of(scores).to_json(),
-        "metric": metric,
-        **scores.estimate.to_json(),
-        "n": scores.count,
-        **{name: float(values.mean()) for name, values in scores.diversity.items()},
-    }
-
-
-def comparison_records(scores: Sequence[Scores]) -> list[Record]:
-    """Every pair of schedules at the same budget: first - second, paired example by example."""
-    pairs = ((a, b) for a, b in combinations(scores, 2) if a.setting.steps == b.setting.steps)
-    return [
-        {
-            "first": a.setting.label,
-            "second": b.setting.label,
-            "steps": a.setting.steps,
-            "difference": finite_or_none(d.value),
-            "ci": interval_record(d.ci),
-            "no_interval": d.no_interval,
-            "independent": d.count,
-        }
-        for a, b in pairs
-        for d in (paired_difference(a, b),)
-    ]
-
-
 def detectable_record(found: Detectable | None) -> Record | None:
     """What the report split can show, before the first trial."""
     if found is None:
@@ -165,17 +127,6 @@ def _pair(pair: Pair) -> Record:
         "no_worse": found.holds,
         "linear_too": pair.linear_too,
         "flags": list(pair.budget.flags),
-    }
-
-
-def outlook_record(reach: BudgetOutlook, length: int) -> Record:
-    """One budget in one kind of blocks, before its search."""
-    shares = reach.steps_of_blocks
-    return {
-        "steps": reach.steps,
-        "block_length": None if reach.ancestral else reach.block_length or length,
-        "steps_per_block": None if shares is None else list(shares),
-        "reachable_counts": reach.counts,
     }
 
 

@@ -48,8 +48,7 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
 
 def confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool = True) -> int:
     """Denoiser rows, at most, of comparing finalists and baselines on unseen examples at these budgets."""
-    priced = run.evaluator.metric.name == "nelbo"  # finalists by the profile, so that only the report draws samples
-    rows = 0 if priced else phase_rows(run, "choose", schedules_of(run, "choose"), steps)
+    rows = 0 if run.priced_by_profile else phase_rows(run, "choose", schedules_of(run, "choose"), steps)
     return rows + phase_rows(run, "report", schedules_of(run, "report"), steps, reference=reference)
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.json_record import JsonRecord, as_json
 from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
@@ -42,6 +43,8 @@ from mdm_tune.terminal.tables import (
 if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
     from mdm_tune.commands.events import RunEvent
     from mdm_tune.core.text import Codec
+    from mdm_tune.run.dry_run_records import DryRunResult
+    from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
     from mdm_tune.sampling.unmasking import Step
 
 __all__ = ["Screen", "complain"]
@@ -118,15 +121,16 @@ class Screen:
                 f"cannot write the result to stdout: {system_reason(error)}; the run folder has it"
             ) from None
 
-    def json(self, record: Record) -> None:
+    def json(self, result: JsonRecord | Record) -> None:
         """The result as one JSON object, in ASCII."""
-        self.out(json.dumps(redacted(record), allow_nan=False).replace("\x7f", "\\u007f"))
+        self.out(json.dumps(redacted(as_json(result)), allow_nan=False).replace("\x7f", "\\u007f"))
 
     def on_event(self, event: RunEvent) -> None:
         """A line per finished piece of work."""
         from mdm_tune.commands import events
         from mdm_tune.run import measuring
-        from mdm_tune.run.records import detectable_record, outlook_record
+        from mdm_tune.run.dry_run_records import OutlookRecord
+        from mdm_tune.run.records import detectable_record
         from mdm_tune.search import events as search_events
         from mdm_tune.search.power import Detectable
 
@@ -146,7 +150,7 @@ class Screen:
             case events.SearchStarted():
                 self.searching = True
             case events.BudgetsListed(found, length):
-                for line in outlook_lines([outlook_record(each, length) for each in found]):
+                for line in outlook_lines([OutlookRecord.of(each, length) for each in found]):
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{quantity(steps, 'step')}")
@@ -222,14 +226,14 @@ class Screen:
         for line in lines:
             self.say(line)
 
-    def evaluate_result(self, record: Record) -> None:
-        """One table, then the differences where they were asked for."""
-        self._tables(evaluate_table(record), figures_table(record), reported_table(_reported(record)))
-        self._lines(difference_lines(record))
-        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
-        self.say(f"table       {one_line(record['files']['table'])}", whole=True)
-        self.say(f"run folder  {one_line(record['files']['run'])}", whole=True)
-        self.warnings(_warnings(record))
+    def evaluate_result(self, result: EvaluateResult | HarnessResult) -> None:
+        """One table, then the differences where they were requested."""
+        self._tables(evaluate_table(result), figures_table(result), reported_table(result.reported))
+        self._lines(difference_lines(result))
+        self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
+        self.say(f"table       {one_line(result.files['table'])}", whole=True)
+        self.say(f"run folder  {one_line(result.files['run'])}", whole=True)
+        self.warnings(result.warnings)
 
     def warnings(self, warnings: Sequence[WarningRecord]) -> None:
         """What was reported while the command ran and should be known of its result."""
@@ -271,27 +275,27 @@ class Screen:
             best = min(same, key=lambda budget: budget["beta"]["nelbo"])
             self.out(paste(best["steps"], PlanRecord.from_json(best["beta"])))
 
-    def dry_run_result(self, record: Record) -> None:
+    def dry_run_result(self, result: DryRunResult) -> None:
         """What the search would cost, phase by phase."""
-        self._tables(phases_table(record))
-        self._lines(outlook_lines(record["reach"]))
-        compared = sum(phase["seconds"] for phase in record["phases"] if phase["phase"] in ("choose", "report"))
-        if record["timeout"] is not None and compared > record["timeout"]:
+        self._tables(phases_table(result))
+        self._lines(outlook_lines(result.reach))
+        if result.late:
             self.say(
-                f"search.timeout: {record['timeout']:g} s are given, and the comparison on unseen examples, which is "
-                f"never cut, takes about {compared:.0f} s; raise it, or lower search.finalists, dataset.choose or "
-                "dataset.report"
+                f"search.timeout: {result.timeout:g} s are given, and the comparison on unseen examples, which is "
+                f"never cut, takes about {result.comparison_seconds:.0f} s; raise it, or lower search.finalists, "
+                "dataset.choose or dataset.report"
             )
-        if record["detectable_gain"] is not None:
+        shown = result.shown_gain
+        if shown.detectable_gain is not None:
             self.say(
-                f"smallest gain that the report split shows with 80 % power: about {record['detectable_gain']:.3g}, "
+                f"smallest gain that the report split shows with 80 % power: about {shown.detectable_gain:.3g}, "
                 "a guess from linear against squared-sine on a pilot"
             )
-        elif record.get("gain_can_be_shown") is False:
-            self.say(cannot_be_shown(record["report_examples"], record["report_independent"]))
-        if (found := record["busy_replicas"]) is not None:
-            self.say(busy_replicas(found))
-        self.warnings(_warnings(record))
+        elif shown.gain_can_be_shown is False and shown.size is not None:
+            self.say(cannot_be_shown(shown.size.report_examples, shown.size.report_independent))
+        if result.busy_replicas is not None:
+            self.say(busy_replicas(result.busy_replicas))
+        self.warnings(result.warnings)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:
         """A view of the first row being filled, where stderr is a terminal."""

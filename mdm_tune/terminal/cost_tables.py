@@ -1,33 +1,34 @@
-"""What the console shows of what a search would cost and could show, from JSON."""
+"""What the console shows of what a search would cost and could show."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdm_tune.core.intervals import estimate_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.terminal.layout import Grid
+
+if TYPE_CHECKING:  # these load torch
+    from mdm_tune.run.dry_run_records import BusyRecord, DryRunResult
 
 __all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table"]
 
 Record = dict[str, Any]
 
 
-def phases_table(record: Record) -> Grid:
+def phases_table(result: DryRunResult) -> Grid:
     """What a search would cost, phase by phase and in all."""
-    on = record["devices"]
+    on = result.devices
     title = "what the search takes at most" + ("" if len(on) == 1 else f", on {len(on)} replicas ({', '.join(on)})")
     table = Grid(title, ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB"), ("phase",))
-    for phase in record["phases"]:
-        cells = (f"{phase[name]:,}" for name in ("schedules", "denoiser_rows", "denoiser_tokens"))
-        seconds = phase["seconds"] + phase["overhead_seconds"]
-        memory = "" if phase["memory_bytes"] is None else f"{phase['memory_bytes'] / 2**20:,.0f}"
-        table.row(phase["phase"], *cells, f"{seconds:,.1f}", memory)
-    table.row("start", "", "", "", f"{record['start_seconds']:,.1f}", "")
+    for phase in result.phases:
+        cells = (f"{number:,}" for number in (phase.schedules, phase.cost.denoiser_rows, phase.cost.denoiser_tokens))
+        memory = "" if phase.memory_bytes is None else f"{phase.memory_bytes / 2**20:,.0f}"
+        table.row(phase.phase, *cells, f"{phase.seconds:,.1f}", memory)
+    table.row("start", "", "", "", f"{result.start_seconds:,.1f}", "")
     table.add_section()
-    total = record["total"]
-    rows, tokens = f"{total['denoiser_rows']:,}", f"{total['denoiser_tokens']:,}"
-    table.row("in all", "", rows, tokens, f"{total['seconds']:,.1f}", "", style="bold")
+    rows, tokens = f"{result.total.denoiser_rows:,}", f"{result.total.denoiser_tokens:,}"
+    table.row("in all", "", rows, tokens, f"{result.total.seconds:,.1f}", "", style="bold")
     return table
 
 
@@ -74,13 +75,13 @@ def detectable_lines(found: Record | None) -> list[str]:
     return lines
 
 
-def busy_replicas(found: Record) -> str:
+def busy_replicas(found: BusyRecord) -> str:
     """How many of the replicas a batch of trials keeps busy, and what would fill them."""
-    batch = quantity(found["together"], "trial")
-    share = f"{100 * found['busy']:.0f} % of the {found['replicas']} replicas busy"
-    text = f"a batch of {batch} is {quantity(found['pieces'], 'piece')} at its first look, which keep {share}"
-    if found["together_to_fill"] == found["together"]:
+    batch = quantity(found.together, "trial")
+    share = f"{100 * found.busy:.0f} % of the {found.replicas} replicas busy"
+    text = f"a batch of {batch} is {quantity(found.pieces, 'piece')} at its first look, which keep {share}"
+    if found.together_to_fill == found.together:
         return text
-    if found["together_to_fill"] is None:
+    if found.together_to_fill is None:
         return f"{text}; search.together would not fill them: lower sampler.batch or raise dataset.tune"
-    return f"{text}; search.together {found['together_to_fill']} would fill them"
+    return f"{text}; search.together {found.together_to_fill} would fill them"

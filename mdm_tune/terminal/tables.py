@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdm_tune.core.intervals import estimate_text, interval_text, is_exact
 from mdm_tune.core.messages import listed, quantity
@@ -14,6 +14,9 @@ from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.labels import Label
 from mdm_tune.terminal.cost_tables import cannot_be_shown
 from mdm_tune.terminal.layout import Grid
+
+if TYPE_CHECKING:  # it loads torch
+    from mdm_tune.run.dry_run_records import OutlookRecord
 
 __all__ = [
     "budget_table",
@@ -253,19 +256,19 @@ def headline(record: Record) -> list[str]:
     return lines
 
 
-def outlook_lines(found: Sequence[Record]) -> list[str]:
+def outlook_lines(found: Sequence[OutlookRecord]) -> list[str]:
     """Per budget, and kind of blocks, the steps of each block and how many count vectors the search can reach."""
     lines = []
-    for reach in found:
-        shares, count = reach["steps_per_block"], reach["reachable_counts"]
+    for outlook in found:
+        shares, count = outlook.steps_per_block, outlook.reachable_counts
         if shares is None:
-            known = "ancestral reveal has no counts" if reach["block_length"] is None else "a profile will say"
+            known = "ancestral reveal has no counts" if outlook.block_length is None else "a profile will say"
         else:
             known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
         if shares is not None and len(shares) > 1:
             each = f"{quantity(shares[0], 'step')} each" if len(set(shares)) == 1 else f"{listed(shares)} steps"
-            known = f"{len(shares)} blocks of {quantity(reach['block_length'], 'token')}, {each}; {known}"
-        lines.append(f"{quantity(reach['steps'], 'step')}: {known}")
+            known = f"{len(shares)} blocks of {quantity(outlook.block_length or 0, 'token')}, {each}; {known}"
+        lines.append(f"{quantity(outlook.steps, 'step')}: {known}")
     return lines
 
 

@@ -19,6 +19,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.run.build import Run, build
+from mdm_tune.run.dry_run_records import BusyRecord
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import profiles_of
 from mdm_tune.sampling.pieces import LocalPool
@@ -69,26 +70,27 @@ def test_each_replica_gets_a_batch_of_its_own(config: Path, copies: int) -> None
 def test_replicas_that_wait_are_priced_and_named(config: Path) -> None:
     """By hand, for three replicas and batches of 40: looks at 13, 25, 50, 100 and 200 examples, two batches of four."""
     run, _ = timed(config)
-    assert module._priced(run, RunFolder(config.parent / "run"))["busy_replicas"] is None
+    assert module._priced(run, RunFolder(config.parent / "run")).busy_replicas is None
     run, _ = timed(config, copies=3)
     found = module._priced(run, RunFolder(config.parent / "run"))
-    assert found["busy_replicas"] == {"replicas": 3, "together": 4, "pieces": 2, "busy": 0.667, "together_to_fill": 7}
-    assert busy_replicas(found["busy_replicas"]) == (
+    assert found.busy_replicas == BusyRecord(replicas=3, together=4, pieces=2, busy=0.667, together_to_fill=7)
+    assert busy_replicas(found.busy_replicas) == (
         "a batch of 4 trials is 2 pieces at its first look, which keep 67 % of the 3 replicas busy; search.together 7 "
         "would fill them"
     )
     tune = [5] + 2 * [2, 2, 3, 5, 10]  # pieces of linear, and of what each look adds
     rounds = 2 + 2 * (1 + 1 + 1 + 2 + 4)
     stretched = [3 * rounds / sum(tune), *[3 * (2 + 1) / (4 + 1)] * 2]
-    phases = found["phases"]
-    assert [phase["seconds"] / phase["denoiser_rows"] for phase in phases] == pytest.approx(stretched, abs=1e-3)
+    assert [phase.cost.seconds / phase.cost.denoiser_rows for phase in found.phases] == pytest.approx(
+        stretched, abs=1e-3
+    )
 
 
 def test_each_phase_is_priced_by_its_rows(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = timed(config)
-    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
-    assert [phase["denoiser_rows"] for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
-    assert [phase["seconds"] for phase in phases] == [phase["denoiser_rows"] for phase in phases]
+    phases = module._priced(run, RunFolder(config.parent / "run")).phases
+    assert [phase.cost.denoiser_rows for phase in phases] == [6 * 200 * 4, 3 * 16 * 4, 2 * 24 * 4]
+    assert [phase.cost.seconds for phase in phases] == [phase.cost.denoiser_rows for phase in phases]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +108,8 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
 ) -> None:
     """On 12 tune and 8 choose examples; what the profiles then take is no more."""
     run = build(profile_runs.config(tmp_path, **{"sampler__steps": [4], **changes}))
-    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0)) if each["phase"] == "profile")
-    assert phase["denoiser_rows"] == rows
+    (phase,) = (each for each in module._phases(run, Cost(1, 20, 1.0)) if each.phase == "profile")
+    assert phase.cost.denoiser_rows == rows
     spent = 0
     _, by_length = profiles_of(run, RunFolder(run.config.output), lambda event: None)
     for profiles in by_length.values():
@@ -123,14 +125,14 @@ def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
     found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
-    tune, choose, report = found["phases"]
+    tune, choose, report = found.phases
     # 6 trials are recorded, and each budget's list of points is made; a report's intervals are timed once for all.
-    assert (tune["overhead_seconds"], choose["overhead_seconds"]) == (6 + 1, 0.0)
-    assert report["overhead_seconds"] == timing.INTERVALS
-    seconds = sum(phase["seconds"] + phase["overhead_seconds"] for phase in found["phases"])
-    rows = sum(phase["denoiser_rows"] for phase in found["phases"])
-    assert found["start_seconds"] == 7.0
-    assert (found["total"]["seconds"], found["total"]["denoiser_rows"]) == (7.0 + seconds, rows)
+    assert (tune.overhead_seconds, choose.overhead_seconds) == (6 + 1, 0.0)
+    assert report.overhead_seconds == timing.INTERVALS
+    seconds = sum(phase.seconds for phase in found.phases)
+    rows = sum(phase.cost.denoiser_rows for phase in found.phases)
+    assert found.start_seconds == 7.0
+    assert (found.total.seconds, found.total.denoiser_rows) == (7.0 + seconds, rows)
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -145,9 +147,9 @@ def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
         first[0] = 0.0
 
     run = replace(run, evaluator=searches.timed(run.evaluator, once, lambda: now[0]))
-    phases = module._priced(run, RunFolder(config.parent / "run"))["phases"]
-    assert [phase["seconds"] for phase in phases] == pytest.approx(
-        [phase["denoiser_rows"] * second for phase in phases], abs=1e-3
+    phases = module._priced(run, RunFolder(config.parent / "run")).phases
+    assert [phase.cost.seconds for phase in phases] == pytest.approx(
+        [phase.cost.denoiser_rows * second for phase in phases], abs=1e-3
     )
     assert not run.evaluator.book._first
 

@@ -101,7 +101,7 @@ def quiet(event: object) -> None:
 
 
 def numbers(config: Config, schedules: tuple[str, ...] = ("linear",), **given: Any) -> dict[str, Any]:
-    return harness_numbers(config, schedules, notify=quiet, **{"allow": TRUSTED, **given})
+    return harness_numbers(config, schedules, notify=quiet, **{"allow": TRUSTED, **given}).to_json()
 
 
 def lines(config: Config, name: str) -> dict[tuple[str, int, str], dict[str, Any]]:
@@ -127,7 +127,7 @@ def test_every_document_scores_as_in_evaluate(make: Make, dataset: dict[str, Any
     config = make(dataset, **more)
     schedules = ("linear", "beta:0.9,0.3")
     theirs = numbers(config, schedules)
-    ours = evaluate(config, schedules, (), differences=False, notify=quiet, allow=TRUSTED)
+    ours = evaluate(config, schedules, (), differences=False, notify=quiet, allow=TRUSTED).to_json()
     one, other = lines(config, "numbers-scores.jsonl"), lines(config, "evaluate-scores.jsonl")
     assert one.keys() == other.keys() and len(one) == 96
     assert all(one[key]["value"] == other[key]["value"] and one[key]["text"] == other[key]["text"] for key in one)

@@ -36,7 +36,7 @@ def test_which_batch_of_trials_fills_the_replicas(
     config.write_text(yaml.safe_dump(given), encoding="utf-8")
     run = with_copies(config, copies)
     found = busy_record(run)
-    assert found is not None and (found["together"], found["together_to_fill"]) == (together, fill)
+    assert found is not None and (found.together, found.together_to_fill) == (together, fill)
     if fill is None:
         assert busy_replicas(found).endswith("would not fill them: lower sampler.batch or raise dataset.tune")
     if fill == together:

@@ -17,6 +17,7 @@ from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics import quality
+from mdm_tune.run.dry_run_records import OutlookRecord
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.pricing import optima, order_kl
 from mdm_tune.search.outcomes import Ended, Ending
@@ -167,11 +168,11 @@ def test_the_check_says_steps_per_block_and_reachable_counts() -> None:
             assert each.counts > SETTINGS.trials
     lines = outlook_lines(
         [
-            {"steps": 8, "block_length": 3, "steps_per_block": [2] * 4, "reachable_counts": 2},
-            {"steps": 9, "block_length": 6, "steps_per_block": [4, 5], "reachable_counts": 30},
-            {"steps": 12, "block_length": 12, "steps_per_block": [12], "reachable_counts": 1},
-            {"steps": 12, "block_length": 6, "steps_per_block": None, "reachable_counts": None},
-            {"steps": 12, "block_length": None, "steps_per_block": None, "reachable_counts": None},
+            OutlookRecord(steps=8, block_length=3, steps_per_block=(2,) * 4, reachable_counts=2),
+            OutlookRecord(steps=9, block_length=6, steps_per_block=(4, 5), reachable_counts=30),
+            OutlookRecord(steps=12, block_length=12, steps_per_block=(12,), reachable_counts=1),
+            OutlookRecord(steps=12, block_length=6, steps_per_block=None, reachable_counts=None),
+            OutlookRecord(steps=12, block_length=None, steps_per_block=None, reachable_counts=None),
         ]
     )
     assert lines == [

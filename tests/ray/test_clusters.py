@@ -85,7 +85,7 @@ def records(folder: Path, devices: Devices) -> dict[str, Any]:
     quiet: dict[str, Any] = {"notify": lambda event: None, "devices": devices}
     found = {
         "search": search(config, resume=False, overwrite=False, **quiet),
-        "evaluate": evaluate(config, (), (4, 8), differences=False, **quiet),
+        "evaluate": evaluate(config, (), (4, 8), differences=False, **quiet).to_json(),
         "sample": sample(config, None, None, 9, lambda codec, rows: None, **quiet),
         "profile": profile(config, (), **quiet),
     }

@@ -102,7 +102,7 @@ def test_paths_are_those_of_the_config_wherever_the_nodes_were_started(
     for used in (("cpu",), devices):
         config = load_config(Path("config.yaml"), output="run")
         allow, quiet = Permissions(trust_code=True), lambda event: None
-        found.append(evaluate(config, (), (), differences=False, notify=quiet, devices=used, allow=allow))
+        found.append(evaluate(config, (), (), differences=False, notify=quiet, devices=used, allow=allow).to_json())
     alone, shared = ([{**row, "seconds": 0} for row in record["rows"]] for record in found)
     assert shared == alone and len(alone) > 0
     with Replicas(chain, devices) as pool:

@@ -96,7 +96,7 @@ def test_a_failing_warm_start_is_done_without_and_a_needed_profile_is_not(
     monkeypatch.setattr(profiles, "measure_profile", fail)
     notes: list[str] = []
     found = of(config(tmp_path, objective={"metric": "path_nll"}, sampler={"steps": [4], "order": "margin"}))
-    assert not found.guides  # other orders do not ask
+    assert not found.uses  # other orders do not ask
     chosen = config(
         tmp_path,
         objective={"metric": "path_nll"},

@@ -185,7 +185,7 @@ def test_without_examples_there_is_no_optimum(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Mixture, "_set_entropies", lambda *args: (_ for _ in ()).throw(InputError("too large")))
         bare = of(chosen)
-        assert not bare.possible and not bare.guides and bare.guide(2, []).points == ()
+        assert not bare.possible and not bare.uses and bare.guide(2, []).points == ()
         with pytest.raises(InputError, match="an information profile is measured on examples; add a dataset section"):
             evaluate(chosen, ("optimum",), (2,))
 

@@ -67,7 +67,7 @@ def search(chosen: Config, notify: Callable[[RunEvent], None] = lambda event: No
 
 
 def evaluate(chosen: Config, schedules: tuple[str, ...] = (), steps: tuple[int, ...] = ()) -> Record:
-    return evaluate_command(chosen, schedules, steps, differences=False, notify=lambda event: None)
+    return evaluate_command(chosen, schedules, steps, differences=False, notify=lambda event: None).to_json()
 
 
 def refuse(*args: object, **kwargs: object) -> None:

@@ -56,7 +56,7 @@ def stand_in(config: Config) -> Run:
 
 def rows(config: Config) -> dict[str, int]:
     """Denoiser rows of each phase of a search, at most."""
-    return {each["phase"]: each["denoiser_rows"] for each in _phases(stand_in(config), Cost(1, 1, 1.0))}
+    return {each.phase: each.cost.denoiser_rows for each in _phases(stand_in(config), Cost(1, 1, 1.0))}
 
 
 def _split(use: Any, count: int, length: int) -> Split:

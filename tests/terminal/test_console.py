@@ -10,8 +10,11 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.core.intervals import estimate_text, is_exact
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.measuring import PointMeasured
-from mdm_tune.run.record_parts import PlanRecord
+from mdm_tune.run.record_parts import CallsRecord, PlanRecord
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.cost_tables import cannot_be_shown, detectable_lines
 from mdm_tune.terminal.profile_tables import curve_table, left_behind
@@ -279,24 +282,34 @@ def test_file_names_are_shortened_while_that_tells_them_apart() -> None:
 
 
 def test_the_evaluation_table_fits_into_eighty_columns() -> None:
-    def row(name: str) -> dict[str, Any]:
-        found = {"schedule": name, "steps": 16, "value": 0.8645, "ci": [0.8554, 0.8729], "nfe": 16.0, "n": 512}
-        found["nfe_ci"] = None
-        return {**found, "metric": "spelling", "token_entropy": 2.59, "distinct_words": 0.25}
+    def row(name: str) -> RowRecord:
+        return RowRecord(
+            schedule=name,
+            steps=16,
+            plan=PlanRecord(block_length=64, counts=(4,) * 16, alphas=None),
+            calls=CallsRecord(16.0, None),
+            metric="spelling",
+            estimate=Estimate(0.8645, (0.8554, 0.8729), 512),
+            n=512,
+            diversity={"token_entropy": 2.59, "distinct_words": 0.25},
+        )
 
-    pair = {"first": "linear", "second": "maskgit-cosine", "steps": 16, "difference": -0.02, "ci": [-0.03, -0.01]}
-    record = {
-        "rows": [row("linear"), row("maskgit-cosine")],
-        "data": row("data"),
-        "comparisons": [pair],
-        "reference": "linear",
-        "denoiser_rows": 100,
-        "seconds": 3.0,
-        "files": {"table": "runs/text/evaluate.csv", "run": "runs/text"},
-    }
+    difference = Estimate(-0.02, (-0.03, -0.01), 512)
+    pair = ComparisonRecord(first="linear", second="maskgit-cosine", steps=16, difference=difference)
+    result = EvaluateResult(
+        rows=(row("linear"), row("maskgit-cosine")),
+        data=row("data"),
+        comparisons=(pair,),
+        reference="linear",
+        cost=Cost(100, 6400, 3.0),
+        reported=(),
+        files={"table": "runs/text/evaluate.csv", "run": "runs/text"},
+        warnings=(),
+        programs={},
+    )
     screen, shown = Screen(quiet=False, as_json=False), io.StringIO()
     screen.err = Console(file=shown, width=80)
-    screen.evaluate_result(record)
+    screen.evaluate_result(result)
     assert "…" not in shown.getvalue()
     assert "0.020 [0.010, 0.030]" in shown.getvalue()
     assert "maskgit-cosine" in shown.getvalue() and "token entropy" in shown.getvalue()

@@ -13,8 +13,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.metrics.reported import Figure
-from mdm_tune.run.record_parts import ReportedRecord
+from mdm_tune.run.dry_run_records import DryRunResult, Phase, PhaseRecord, ShownGainRecord
+from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
+from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord
 from mdm_tune.terminal.console import show
 from mdm_tune.terminal.cost_tables import phases_table
 from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
@@ -24,6 +28,7 @@ from mdm_tune.terminal.tables import budget_table, budgets_table, diversity_tabl
 from tests.terminal.test_console import FLAGGED, LOSSES, priced, profile_record, several
 
 WIDTHS = (40, 60, 80, 120)
+NAMES = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
 
 
@@ -33,21 +38,39 @@ def drawn(what: Any, width: int, **options: Any) -> str:
     return text.getvalue()
 
 
-def evaluated() -> dict[str, Any]:
-    names = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
+def evaluated() -> EvaluateResult:
     figures = {"token_entropy": 2.5912, "distinct_tokens": 0.6112, "answer_length": 60.251, "distinct_words": 0.2512}
-    common = {"value": 12345.6785, "ci": [12345.5534, 12345.8729], "nfe": 15.875, "nfe_ci": [15.5, 16.0], "n": 512}
-    rows = [
-        {"schedule": name, "steps": steps, "metric": "spelling", **common, **figures}
+    rows = tuple(
+        RowRecord(
+            schedule=name,
+            steps=steps,
+            plan=PlanRecord(block_length=64, counts=(4,) * 16, alphas=None),
+            calls=CallsRecord(15.875, (15.5, 16.0)),
+            metric="spelling",
+            estimate=Estimate(12345.6785, (12345.5534, 12345.8729), 512),
+            n=512,
+            diversity=figures,
+        )
         for steps in (8, 16)
-        for name in names
-    ]
-    pairs = [
-        {"first": "linear", "second": name, "steps": steps, "difference": -0.0231, "ci": [-0.0342, -0.0109]}
+        for name in NAMES
+    )
+    difference = Estimate(-0.0231, (-0.0342, -0.0109), 512)
+    pairs = tuple(
+        ComparisonRecord(first="linear", second=name, steps=steps, difference=difference)
         for steps in (8, 16)
-        for name in names[1:]
-    ]
-    return {"rows": rows, "data": rows[0], "comparisons": pairs, "reference": "linear"}
+        for name in NAMES[1:]
+    )
+    return EvaluateResult(
+        rows=rows,
+        data=rows[0],
+        comparisons=pairs,
+        reference="linear",
+        cost=Cost(),
+        reported=(),
+        files={},
+        warnings=(),
+        programs={},
+    )
 
 
 def beside() -> list[ReportedRecord]:
@@ -60,8 +83,7 @@ def beside() -> list[ReportedRecord]:
         over="examples",
         count=512,
     )
-    names = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
-    return [ReportedRecord(schedule=name, steps=8, **vars(figure)) for name in names]
+    return [ReportedRecord(schedule=name, steps=8, **vars(figure)) for name in NAMES]
 
 
 def tables() -> Iterator[tuple[str, Table]]:
@@ -77,17 +99,6 @@ def tables() -> Iterator[tuple[str, Table]]:
     }
     profile = profile_record(content=[1.0] * 32, end_of_text=[2.0] * 32)
     profile["budgets"][0]["beta_tuned"] = priced(12345.678, a=0.123456, b=0.654321)
-    phases = [
-        {
-            "phase": name,
-            "schedules": 1234,
-            "denoiser_rows": 123456789,
-            "denoiser_tokens": 98765432100,
-            "seconds": 98765.4,
-        }
-        | {"memory_bytes": 123456789012, "overhead_seconds": 1.5}
-        for name in ("profile", "tune", "choose", "report")
-    ]
     yield "budget", budget_table(found)
     for name, table in (
         ("diversity", diversity_table(found)),
@@ -101,9 +112,29 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "curve", curve_table(profile, "128 examples, 95 % intervals")
     yield "prices", prices_table(profile, "blocks of 16, 128 examples, 95 % intervals")
     yield "energies", energies_table(profile)
-    yield (
-        "phases",
-        phases_table({"devices": ["cuda:0", "cuda:1"], "phases": phases, "start_seconds": 12.5, "total": phases[0]}),
+    yield "phases", phases_table(priced_search())
+
+
+def priced_search() -> DryRunResult:
+    names: tuple[Phase, ...] = ("profile", "tune", "choose", "report")
+    cost = Cost(123456789, 98765432100, 98765.4)
+    phases = tuple(
+        PhaseRecord(phase=name, schedules=1234, cost=cost, memory_bytes=123456789012, overhead_seconds=1.5)
+        for name in names
+    )
+    return DryRunResult(
+        phases=phases,
+        start_seconds=12.5,
+        total=cost,
+        reach=(),
+        shown_gain=ShownGainRecord(detectable_gain=None, gain_can_be_shown=None, size=None),
+        busy_replicas=None,
+        peak_memory_bytes=None,
+        already_holds_search=False,
+        timeout=None,
+        cost=Cost(),
+        devices=("cuda:0", "cuda:1"),
+        warnings=(),
     )
 
 

@@ -120,7 +120,7 @@ def test_results_are_escaped_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch,
     """What is piped is data; a byte that is no text is an escape everywhere, since no encoding has it."""
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(stdout, "isatty", lambda: terminal)
-    monkeypatch.setattr(console, "results", lambda: stdout)
+    monkeypatch.setattr(console, "results_stream", lambda: stdout)
     Screen(quiet=True, as_json=False).out("a\x1b[2Jb\udcff")
     stdout.seek(0)
     assert stdout.read() == f"{line}\n"
