@@ -1,6 +1,6 @@
-"""Exact laws of sequences: denoisers without a network, with entropy and information profile computed exactly.
+"""Exact laws of sequences: denoisers without a network, whose entropy and information profile are computed exactly.
 
-Every number is float64 and depends on its own row alone, so that no answer changes with the batch.
+Every number is float64 and depends on its own row alone, so no result changes with the batch.
 """
 
 from __future__ import annotations
@@ -33,9 +33,14 @@ __all__ = ["Law", "MarkovChain", "Mixture", "Parity", "RepeatedBit", "Table"]
 
 @final
 class Table(Law):
-    """Finitely many sequences of one length with their relative weights; symbols are the sorted distinct characters.
+    """Finitely many sequences of one length, with relative weights. Symbols are the sorted distinct characters.
 
-    Raises InputError unless the sequences are distinct, not empty and equally long, with one positive weight each.
+    Args:
+        sequences: Distinct sequences of the same length, at least one symbol each.
+        weights: One positive weight per sequence; they need not sum to 1.
+
+    Raises:
+        InputError: If the sequences or weights break these rules.
     """
 
     def __init__(self, sequences: tuple[str, ...], weights: tuple[float, ...]) -> None:
@@ -48,7 +53,7 @@ class Table(Law):
         self.symbols = "".join(sorted(set("".join(sequences))))
         self.length, self.vocab_size = lengths.pop(), len(self.symbols)
         self._tokens = np.array([[self.symbols.index(s) for s in sequence] for sequence in sequences], dtype=np.int64)
-        # Kept as given: sums of whole numbers are exact in any order, so equal posteriors are equal to the last bit.
+        # Not normalised: sums of whole numbers are exact in any order, so equal posteriors are equal to the last bit.
         self._weights = np.array(self.weights)
 
     def entropy(self) -> float:
@@ -59,21 +64,21 @@ class Table(Law):
         weights = self._weights / self._weights.sum()
         totals = np.zeros(stop - start + 1)
 
-        def descend(label: Integers, position: int, kept: int) -> None:
+        def descend(label: Integers, position: int, known: int) -> None:
             if position == stop:
-                totals[kept] += entr(np.bincount(label, weights)).sum()
+                totals[known] += entr(np.bincount(label, weights)).sum()
                 return
-            descend(label, position + 1, kept)
-            descend(self._finer(label, position), position + 1, kept + 1)
+            descend(label, position + 1, known)
+            descend(self._refined(label, position), position + 1, known + 1)
 
         label = np.zeros(len(weights), dtype=np.int64)
         for position in range(start):
-            label = self._finer(label, position)
+            label = self._refined(label, position)
         descend(label, start, 0)
         return mean_over_sets(totals)
 
-    def _finer(self, label: Integers, position: int) -> Integers:
-        """Labels (sequences,) that also tell apart sequences which differ at ``position``."""
+    def _refined(self, label: Integers, position: int) -> Integers:
+        """Labels (sequences,) that also distinguish sequences which differ at ``position``."""
         joined = label * self.vocab_size + self._tokens[:, position]
         return np.asarray(np.unique(joined, return_inverse=True)[1], dtype=np.int64)
 
@@ -86,14 +91,14 @@ class Table(Law):
         for at in range(self.length):
             entries = np.flatnonzero(position == at)
             for token in range(self.vocab_size):
-                having = np.flatnonzero(self._tokens[:, at] == token)
-                joint[entries, token] = weight[row[entries]].take(having, axis=1).sum(axis=1)
+                holders = np.flatnonzero(self._tokens[:, at] == token)
+                joint[entries, token] = weight[row[entries]].take(holders, axis=1).sum(axis=1)
         return np.asarray(np.log(joint))
 
     def _log_prob(self, tokens: Integers) -> Floats:
-        number = {sequence.tobytes(): i for i, sequence in enumerate(self._tokens)}
-        found = np.array([number.get(row.tobytes(), -1) for row in tokens], dtype=np.int64)
-        return np.where(found >= 0, np.log(self._weights[found] / self._weights.sum()), -np.inf)
+        index = {sequence.tobytes(): i for i, sequence in enumerate(self._tokens)}
+        places = np.array([index.get(row.tobytes(), -1) for row in tokens], dtype=np.int64)
+        return np.where(places >= 0, np.log(self._weights[places] / self._weights.sum()), -np.inf)
 
     def _sample(self, count: int, rng: np.random.Generator) -> Integers:
         return self._tokens[inverse(self._weights[None, :], rng.random(count))]
@@ -101,7 +106,7 @@ class Table(Law):
 
 @final
 class RepeatedBit(Law):
-    """One fair bit repeated ``length`` times. Raises InputError unless length is at least 1."""
+    """One fair bit, repeated ``length`` times. Raises InputError if length is below 1."""
 
     def __init__(self, length: int) -> None:
         self.length, self.vocab_size, self.symbols = checked_length(length), 2, "01"
@@ -126,7 +131,7 @@ class RepeatedBit(Law):
 
 @final
 class Parity(Law):
-    """Uniform over the bit strings with an even number of ones. Raises InputError unless length is at least 1."""
+    """The uniform law over bit strings with an even number of ones. Raises InputError if length is below 1."""
 
     def __init__(self, length: int) -> None:
         self.length, self.vocab_size, self.symbols = checked_length(length), 2, "01"
@@ -154,9 +159,15 @@ class Parity(Law):
 
 @final
 class MarkovChain(Law):
-    """A Markov chain: transition (vocab_size, vocab_size) with rows that sum to 1, start (vocab_size,).
+    """A homogeneous Markov chain.
 
-    Raises InputError unless these are distributions and length is at least 1.
+    Args:
+        transition: (vocab_size, vocab_size) probabilities; every row sums to 1.
+        start: (vocab_size,) probabilities of the first token.
+        length: Number of positions, at least 1.
+
+    Raises:
+        InputError: If transition or start is no distribution, or length is below 1.
     """
 
     def __init__(self, transition: ArrayLike, start: ArrayLike, length: int) -> None:
@@ -169,9 +180,10 @@ class MarkovChain(Law):
                 f"{self.transition.shape}"
             )
         self.symbols = default_symbols(self.vocab_size)
-        kept = 4 * 8 * (self.length + 1) * self.vocab_size**2  # powers and their logarithms, as they are made and kept
+        # Powers and their logarithms, each once while it is made and once stored.
+        byte_count = 4 * 8 * (self.length + 1) * self.vocab_size**2
         size = f"{quantity(self.length, 'position')} and {quantity(self.vocab_size, 'symbol')}"
-        check_memory(kept, f"a Markov chain of {size}", "lower model.length or the number of symbols")
+        check_memory(byte_count, f"a Markov chain of {size}", "lower model.length or the number of symbols")
         powers = [np.eye(self.vocab_size)]
         for _ in range(self.length):
             powers.append(powers[-1] @ self.transition)
@@ -182,9 +194,15 @@ class MarkovChain(Law):
 
     @classmethod
     def sticky(cls, symbols: int, flip: float, length: int) -> MarkovChain:
-        """Uniform start; each next symbol differs with probability ``flip``, spread evenly over the others.
+        """A chain with a uniform start whose symbol changes with probability ``flip``, evenly to any other symbol.
 
-        Raises InputError unless symbols is at least 2, flip in [0, 1] and length at least 1.
+        Args:
+            symbols: Number of symbols, at least 2.
+            flip: Probability in [0, 1] that the next symbol differs.
+            length: Number of positions, at least 1.
+
+        Raises:
+            InputError: If a value is out of range.
         """
         if symbols < 2 or not 0 <= flip <= 1:
             raise InputError(f"a sticky chain needs 2 symbols and a flip in [0, 1], got {symbols} and {flip}")
@@ -196,11 +214,12 @@ class MarkovChain(Law):
         return float(self._set_entropies(0, self.length)[-1])
 
     def _set_entropies(self, start: int, stop: int) -> Floats:
-        """What is known before the block acts through its last token alone; its own entropy is left out.
+        """Mean entropies as ``Law._set_entropies`` defines them, without the entropy of the tokens before the block.
 
-        By the chain rule a set's entropy is that of its first token plus one term per pair of neighbours. A pair at
-        distance d occurs in a share C(n - d - 1, m - 2) / C(n, m) of the sets of m among the n positions, and position
-        j comes first in a share C(n - 1 - j, m - 1) / C(n, m); both follow by recursion in d and in j.
+        Tokens before the block matter only through the last of them. By the chain rule, the entropy of a set is that
+        of its first token plus one term per pair of neighbours. Among the sets of m of n positions, a share
+        C(n - d - 1, m - 2) / C(n, m) holds a given pair at distance d, and position j comes first in a share
+        C(n - 1 - j, m - 1) / C(n, m). Both shares follow by recursion, in d and in j.
         """
         count = stop - start
         what = f"the profile of a Markov chain over {quantity(count, 'position')}"
@@ -208,28 +227,28 @@ class MarkovChain(Law):
         size, at = np.arange(count + 1.0)[:, None], np.arange(1.0, count)
         first = np.cumprod(np.hstack([size / count, (count - at - size + 1) / (count - at)]), axis=1)
         pair = first[:, :-1] * (size - 1) / (count - at)
-        given = entr(self._powers).sum(axis=2)  # entry [d, a]: entropy of the token d positions after token a
+        conditional = entr(self._powers).sum(axis=2)  # entry [d, a]: entropy of the token d positions after token a
         marginals = self._marginals[start:stop]
         before = np.cumsum(marginals, axis=0)[: count - 1][::-1]
-        by_first = given[1 : count + 1] @ self._marginals[start - 1] if start else entr(marginals).sum(axis=1)
-        return np.asarray(first @ by_first + pair @ (given[1:count] * before).sum(axis=1))
+        by_first = conditional[1 : count + 1] @ self._marginals[start - 1] if start else entr(marginals).sum(axis=1)
+        return np.asarray(first @ by_first + pair @ (conditional[1:count] * before).sum(axis=1))
 
     def _log_joint(self, seen: Integers, row: Integers, position: Integers) -> Floats:
         hidden, index = seen == self.mask_id, np.arange(self.length)
         left = np.maximum.accumulate(np.where(hidden, -1, index), axis=1)
         right = np.minimum.accumulate(np.where(hidden, self.length, index)[:, ::-1], axis=1)[:, ::-1]
         before, after = left[row, position], right[row, position]
-        joint = self._from_left(seen, row, before, position)
+        joint = self._log_forward(seen, row, before, position)
         inner = np.flatnonzero(after < self.length)
         end = after[inner]
         joint[inner] += self._log_powers[end - position[inner], :, seen[row[inner], end]]
         r, at = np.nonzero(~hidden)
         previous = np.where(at > 0, left[r, at - 1], -1)
-        reached = self._from_left(seen, r, previous, at)[np.arange(len(r)), seen[r, at]]
+        reached = self._log_forward(seen, r, previous, at)[np.arange(len(r)), seen[r, at]]
         joint[np.isin(row, r[reached == -np.inf])] = -np.inf
         return joint
 
-    def _from_left(self, seen: Integers, row: Integers, before: Integers, position: Integers) -> Floats:
+    def _log_forward(self, seen: Integers, row: Integers, before: Integers, position: Integers) -> Floats:
         """Log probability (entries, vocab_size) at ``position`` given the token at ``before``; -1 is the start."""
         started = before < 0
         token = np.where(started, 0, seen[row, before])
@@ -250,9 +269,14 @@ class MarkovChain(Law):
 
 @final
 class Mixture(Law):
-    """A mixture of laws with independent positions: weights (classes,), components (classes, length, vocab_size).
+    """A mixture of laws with independent positions.
 
-    Raises InputError unless weights and each components[c, l] are distributions.
+    Args:
+        weights: (classes,) probabilities of the components.
+        components: (classes, length, vocab_size); ``components[c, l]`` is the distribution at position l in class c.
+
+    Raises:
+        InputError: If weights or one of ``components[c, l]`` is no distribution.
     """
 
     def __init__(self, weights: ArrayLike, components: ArrayLike) -> None:
@@ -272,12 +296,12 @@ class Mixture(Law):
     def _set_entropies(self, start: int, stop: int) -> Floats:
         totals = np.zeros(stop - start + 1)
 
-        def descend(marginal: Floats, position: int, kept: int) -> None:
+        def descend(marginal: Floats, position: int, known: int) -> None:
             if position == stop:
-                totals[kept] += entr(marginal).sum()
+                totals[known] += entr(marginal).sum()
                 return
-            descend(marginal, position + 1, kept + 1)
-            descend(marginal.sum(axis=start + kept), position + 1, kept)
+            descend(marginal, position + 1, known + 1)
+            descend(marginal.sum(axis=start + known), position + 1, known)
 
         descend(self._joint_table().sum(axis=tuple(range(stop, self.length))), start, 0)
         return mean_over_sets(totals)

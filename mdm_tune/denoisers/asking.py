@@ -1,7 +1,7 @@
-"""Asking a denoiser: in batches, identical rows once, answers checked and read in float64, the cost counted.
+"""Calls of a denoiser in batches: identical rows once, results checked, converted to float64, and their cost counted.
 
-``Asker`` gives log probabilities, ``predictions`` how well given tokens are predicted: the information profile is
-measured by it.
+``BatchedDenoiser`` returns log probabilities. ``predictions`` returns how well known tokens are predicted; the
+information profile is measured with it.
 """
 
 from __future__ import annotations
@@ -23,35 +23,49 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
-__all__ = ["Ask", "Asker", "Predicted", "Question", "log_probabilities", "predictions", "working_batch"]
+__all__ = [
+    "BatchedDenoiser",
+    "Predicted",
+    "PredictionRequest",
+    "Predictor",
+    "log_probabilities",
+    "predictions",
+    "working_batch",
+]
 
 Floats = NDArray[np.float64]
 
-CALL = 1 << 28  # logits of one call at most, unless a single row has more: 1 GiB in float32
-ELEMENTS = 1 << 22  # logits read at a time in float64 (32 MiB), so that large vocabularies do not fill the memory
+CALL = 1 << 28  # most logits of one call, unless a single row has more: 1 GiB in float32
+ELEMENTS = 1 << 22  # logits converted to float64 at a time (32 MiB), so that large vocabularies do not fill the memory
 
-# Rows that fitted in the memory after more had not, by the denoiser itself: equal ones may lie on different devices.
+# The batch that fitted in memory after a larger one did not. Keyed by identity: equal denoisers may lie on different
+# devices.
 _working = WeakIdKeyDictionary()
 
 
 def working_batch(denoiser: Denoiser, batch: int) -> int:
-    """``batch``, or the rows per call that fitted in the memory where this process has seen more of them fail.
+    """The rows per call that fit in memory: ``batch``, or fewer if this process saw larger calls fail.
 
-    It is below ``batch`` only after an answer that came once the batch was halved. A denoiser that cannot be referred
-    to weakly is not remembered.
+    It falls below ``batch`` only after a call with a halved batch has succeeded. A denoiser without weak references
+    is not remembered.
     """
     with contextlib.suppress(TypeError):
         return min(batch, int(_working.get(denoiser, batch)))
     return batch
 
 
-class Asker:
-    """A denoiser with its cost so far.
+class BatchedDenoiser:
+    """A denoiser that is called in batches, with a count of what the calls cost.
 
-    batch: rows per call at most, fewer where all their logits together would be too many; halved for good where the
-    memory does not suffice, see ``working_batch``. denoiser_rows: sequence forwards that were answered, identical rows
-    of one question counted once, each as often as the denoiser's ``forwards`` says, where it has this attribute: the
-    forwards that it makes for one row (guidance makes two). denoiser_tokens: their positions, padding left out.
+    A denoiser may have an attribute ``forwards``, the number of forwards that it makes for one row (guidance makes
+    two). The counts are multiplied by it.
+
+    Attributes:
+        denoiser: The denoiser that is called.
+        batch: Most rows per call. A call has fewer rows if their logits would be too many. The batch is halved for
+            good if the memory does not suffice, see ``working_batch``.
+        denoiser_rows: Sequence forwards so far; identical rows of one request count once.
+        denoiser_tokens: Positions of these rows, without padding.
     """
 
     def __init__(self, denoiser: Denoiser, batch: int) -> None:
@@ -62,56 +76,62 @@ class Asker:
     def __call__(
         self, tokens: Tensor, wanted: Tensor, names: Tensor, where: str
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Pieces of the answer: rows (n,), positions (n,) and float64 log probabilities (n, vocab) there.
+        """Yield the predictions in pieces: rows (n,), positions (n,) and float64 log probabilities (n, vocab).
 
-        tokens (rows, length) int64, wanted (rows, length) bool. names (rows,) and ``where`` (such as "at step 3") are
-        for messages. Raises RunError when the denoiser returns NaN, +inf, a row without a finite logit, or a wrong
-        shape, and when the memory does not suffice for a single row.
+        Args:
+            tokens: (rows, length) int64, as for any denoiser.
+            wanted: (rows, length) bool, True at the positions to predict.
+            names: (rows,) row numbers for messages.
+            where: Text for messages, such as "at step 3".
+
+        Raises:
+            RunError: If the denoiser returns NaN, +inf, a row without a finite logit, or a wrong shape, or if the
+                memory does not suffice for a single row.
         """
-        distinct, which = torch.unique(tokens, dim=0, return_inverse=True)
+        distinct, distinct_of = torch.unique(tokens, dim=0, return_inverse=True)
         union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
-        union = union.index_add(0, which, wanted.long()) > 0
-        for part, logits in self._answers(distinct, union, _Place(names, which, where)):
-            asked = union[part]
-            place = asked.flatten().cumsum(0).view_as(asked) - 1
-            mine = ((which >= part.start) & (which < part.stop)).nonzero().squeeze(1)
-            row, position = wanted[mine].nonzero(as_tuple=True)
-            source = place[which[mine][row] - part.start, position]
+        union = union.index_add(0, distinct_of, wanted.long()) > 0
+        for part, logits in self._logits_by_call(distinct, union, _RowNames(names, distinct_of, where)):
+            wanted_here = union[part]
+            answer_row = wanted_here.flatten().cumsum(0).view_as(wanted_here) - 1
+            members = ((distinct_of >= part.start) & (distinct_of < part.stop)).nonzero().squeeze(1)
+            row, position = wanted[members].nonzero(as_tuple=True)
+            source = answer_row[distinct_of[members][row] - part.start, position]
             for piece in torch.arange(len(row), device=row.device).split(max(1, ELEMENTS // logits.shape[1])):
-                rows = mine[row[piece]]
+                rows = members[row[piece]]
                 yield rows, position[piece], log_probabilities(logits[source[piece]], names[rows], where)
 
-    def _answers(self, tokens: Tensor, wanted: Tensor, place: _Place) -> Iterator[tuple[slice, Tensor]]:
-        """Rows in order and their logits; rows that do not fit in the memory are asked again by half as many."""
+    def _logits_by_call(self, tokens: Tensor, wanted: Tensor, row_names: _RowNames) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of rows, in order, with their logits. A call that does not fit in memory is halved."""
         sizes = (wanted.sum(1) * self.denoiser.vocab_size).tolist()
         start, batch = 0, working_batch(self.denoiser, self.batch)
         while start < len(sizes):
-            part = slice(start, _stop(sizes, start, batch))
+            part = slice(start, _call_end(sizes, start, batch))
             failure = None
             try:
-                logits = self._call(tokens[part], wanted[part])
+                logits = self._call_once(tokens[part], wanted[part])
             except ForeignFailure as error:
-                raise error.located(place.of(part)) from error.__cause__
+                raise error.located(row_names.describe(part)) from error.__cause__
             except UnusableOutput as error:
                 raise RunError(
                     f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted position, "
-                    f"{error} {place.of(part)}; correct the denoiser"
+                    f"{error} {row_names.describe(part)}; correct the denoiser"
                 ) from None
             except (MemoryError, RuntimeError) as error:
                 failure = out_of_memory(error)
                 if failure is None:
                     raise
-            if failure is not None:  # not above, where the error still holds what the failed call had computed
-                batch = _halved(part.stop - start, tokens.shape[1], failure)
+            if failure is not None:  # outside the handler, where the error still holds the failed call's tensors
+                batch = _half_batch(part.stop - start, tokens.shape[1], failure)
                 continue
-            if batch < self.batch:  # kept once it has worked: a row that is too long says nothing of shorter ones
+            if batch < self.batch:  # stored after success only: a row that is too long says nothing of shorter rows
                 self.batch = batch
                 with contextlib.suppress(TypeError):
                     _working[self.denoiser] = batch
             yield part, logits
             start = part.stop
 
-    def _call(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+    def _call_once(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         with torch.inference_mode():
             logits = self.denoiser(tokens, wanted)
         forwards: int = getattr(self.denoiser, "forwards", 1)
@@ -121,8 +141,17 @@ class Asker:
 
 
 def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
-    """Float64 log probabilities (n, vocab); rows (n,) and ``where`` are for the message that names a bad one."""
-    best = logits.amax(1)  # NaN anywhere makes it NaN, a row without a finite logit makes it -inf
+    """Convert logits (n, vocab) to float64 log probabilities.
+
+    Args:
+        logits: (n, vocab) of any float type.
+        rows: (n,) row numbers for the message.
+        where: Text for the message, such as "at step 3".
+
+    Raises:
+        RunError: If a row has NaN, +inf, or no finite logit.
+    """
+    best = logits.amax(1)  # NaN if any logit is NaN; -inf if no logit is finite
     bad = ~torch.isfinite(best)
     if bool(bad.any()):
         row = int(rows[bad.nonzero()[0, 0]])
@@ -135,22 +164,31 @@ def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a question is asked, for messages: names of the rows, the distinct row that each is, and the step."""
+class _RowNames:
+    """Row numbers for messages.
+
+    Attributes:
+        names: (rows,) number of each row.
+        distinct_of: (rows,) index of each row among the distinct rows.
+        where: Text that follows the row numbers, such as "at step 3".
+    """
 
     names: Tensor
-    which: Tensor
-    step: str
+    distinct_of: Tensor
+    where: str
 
-    def of(self, part: slice) -> str:
-        """``on row 7 at step 3``, or the first and last of several rows."""
-        rows = self.names[(self.which >= part.start) & (self.which < part.stop)].tolist()
+    def describe(self, part: slice) -> str:
+        """Describe distinct rows, for example ``on row 7 at step 3`` or ``on rows 0 to 7 at step 3``."""
+        rows = self.names[(self.distinct_of >= part.start) & (self.distinct_of < part.stop)].tolist()
         first, last = min(rows, default=0), max(rows, default=0)
-        return f"on {f'row {first}' if first == last else f'rows {first} to {last}'} {self.step}"
+        return f"on {f'row {first}' if first == last else f'rows {first} to {last}'} {self.where}"
 
 
-def _stop(sizes: list[int], start: int, batch: int) -> int:
-    """Where a call from row ``start`` on ends: at most ``batch`` rows and CALL logits; sizes: logits of each row."""
+def _call_end(sizes: list[int], start: int, batch: int) -> int:
+    """The row after the last one of a call from ``start`` on: at most ``batch`` rows and CALL logits.
+
+    sizes: the logits of each row.
+    """
     stop, total = start + 1, sizes[start]
     while stop < len(sizes) and stop - start < batch and total + sizes[stop] <= CALL:
         total += sizes[stop]
@@ -158,13 +196,15 @@ def _stop(sizes: list[int], start: int, batch: int) -> int:
     return stop
 
 
-def _halved(rows: int, length: int, failure: str) -> int:
-    """Half of the rows that were too many, rounded up; raises RunError where a single one was."""
+def _half_batch(rows: int, length: int, failure: str) -> int:
+    """Half of ``rows``, rounded up, after a call of that many rows did not fit in memory.
+
+    Raises RunError if the call had a single row.
+    """
     if rows == 1:
         raise RunError(
-            f"the memory does not suffice to ask the denoiser for one sequence of {quantity(length, 'token')} "
-            f"({failure}); use "
-            "shorter sequences, a smaller model or dtype, or another device"
+            f"the memory does not suffice for one sequence of {quantity(length, 'token')} ({failure}); use shorter "
+            "sequences, a smaller model or dtype, or another device"
         )
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the cached blocks have the sizes of the call that failed
@@ -173,10 +213,13 @@ def _halved(rows: int, length: int, failure: str) -> int:
 
 @dataclass(frozen=True)
 class Predicted:
-    """How well tokens are predicted, and what asking cost.
+    """How well tokens are predicted, and the cost.
 
-    losses, entropies (rows, length) float64: -log probability of the token and entropy of its prediction, in nats; NaN
-    where no prediction was wanted. denoiser_rows and denoiser_tokens as ``unmask`` counts them.
+    Attributes:
+        losses: (rows, length) float64, -log probability of the token in nats; NaN where no prediction was wanted.
+        entropies: (rows, length) float64, entropy of the prediction in nats; NaN where no prediction was wanted.
+        denoiser_rows: Sequence forwards, counted as in ``unmask``.
+        denoiser_tokens: Positions of these forwards, counted as in ``unmask``.
     """
 
     losses: Floats
@@ -186,11 +229,15 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Tokens (rows, length) int64 and the positions where predictions are wanted (rows, length) bool.
+class PredictionRequest:
+    """Rows of tokens and the positions to predict.
 
-    originals (rows, length): the tokens to predict, in the vocabulary where wanted. names (rows,) and ``where`` (such
-    as "with 3 tokens visible") are for messages.
+    Attributes:
+        tokens: (rows, length) int64, as for any denoiser.
+        wanted: (rows, length) bool, True at the positions to predict.
+        originals: (rows, length) int64, the tokens whose loss is computed; ids of the vocabulary where wanted.
+        names: (rows,) row numbers for messages.
+        where: Text for messages, such as "with 3 tokens visible".
     """
 
     tokens: Tensor
@@ -200,26 +247,35 @@ class Question:
     where: str
 
 
-class Ask(Protocol):
-    """``predictions`` of one question after the other, without their denoiser; questions are made when needed."""
+class Predictor(Protocol):
+    """``predictions`` for a stream of requests, with the denoiser already chosen. Requests are read lazily."""
 
-    def __call__(self, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]: ...
+    def __call__(self, requests: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]: ...
 
 
-def predictions(denoiser: Denoiser, asked: Question, *, batch: int) -> Predicted:
-    """Losses and entropies at the wanted positions; what is returned is small whatever the vocabulary.
+def predictions(denoiser: Denoiser, request: PredictionRequest, *, batch: int) -> Predicted:
+    """Compute the losses and entropies at the wanted positions.
 
-    The question's tensors are on the denoiser's device. Raises RunError where the denoiser fails.
+    Args:
+        denoiser: The denoiser to call.
+        request: The rows; its tensors lie on the denoiser's device.
+        batch: Most rows per call.
+
+    Returns:
+        Arrays whose size does not depend on the vocabulary.
+
+    Raises:
+        RunError: If the denoiser fails.
     """
-    asker = Asker(denoiser, batch)
-    shape, device = asked.tokens.shape, asked.tokens.device
+    batched = BatchedDenoiser(denoiser, batch)
+    shape, device = request.tokens.shape, request.tokens.device
     losses, entropies = torch.full((2, *shape), torch.nan, dtype=torch.float64, device=device)
-    for row, at, log_p in asker(asked.tokens, asked.wanted, asked.names, asked.where):
-        losses[row, at] = -log_p.gather(1, asked.originals[row, at][:, None]).squeeze(1)
+    for row, at, log_p in batched(request.tokens, request.wanted, request.names, request.where):
+        losses[row, at] = -log_p.gather(1, request.originals[row, at][:, None]).squeeze(1)
         entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
     return Predicted(
         losses=losses.cpu().numpy(),
         entropies=entropies.cpu().numpy(),
-        denoiser_rows=asker.denoiser_rows,
-        denoiser_tokens=asker.denoiser_tokens,
+        denoiser_rows=batched.denoiser_rows,
+        denoiser_tokens=batched.denoiser_tokens,
     )

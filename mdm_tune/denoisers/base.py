@@ -1,4 +1,4 @@
-"""What every model is to the rest of the package."""
+"""The protocol that every model satisfies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["Denoiser"]
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """A stateless function from visible tokens to logits of the hidden ones.
+    """A stateless function from visible tokens to the logits of hidden tokens.
 
-    vocab_size: number of tokens that can be predicted. mask_id: the id that stands for "hidden", never predicted.
-    ``isinstance`` checks only that the names exist; ``unmask`` checks shape and finiteness of every answer.
+    ``isinstance`` checks only that the names exist. ``unmask`` checks the shape and finiteness of every result.
+
+    Attributes:
+        vocab_size: Number of tokens that can be predicted.
+        mask_id: The id that stands for "hidden". It is never predicted.
     """
 
     @property
@@ -24,9 +27,13 @@ class Denoiser(Protocol):
     def mask_id(self) -> int: ...
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """Logits of the original token at the wanted positions only.
+        """Return the logits of the original token at the wanted positions only.
 
-        tokens (rows, length) int64: ``mask_id`` at hidden positions, -1 at padding; wanted (rows, length) bool.
-        Returns (wanted.sum(), vocab_size), row by row, any float type; -inf forbids a token.
+        Args:
+            tokens: (rows, length) int64, ``mask_id`` at hidden positions and -1 at padding.
+            wanted: (rows, length) bool, True at the positions to predict.
+
+        Returns:
+            Logits (wanted.sum(), vocab_size), row by row, of any float type; -inf forbids a token.
         """
         ...

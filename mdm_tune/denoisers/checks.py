@@ -1,4 +1,4 @@
-"""What every denoiser from outside the package must hold, tried on a few rows when it is loaded."""
+"""Checks of a denoiser from outside the package, run on a few rows when it is loaded."""
 
 from __future__ import annotations
 
@@ -15,63 +15,78 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
-__all__ = ["Examined", "check_denoiser"]
+__all__ = ["ExaminedDenoiser", "check_denoiser"]
 
-EXACT = 1e-3  # of the effect of visible tokens: what float32 rounding may amount to
-HALF = 0.25  # the same for bfloat16 and float16
-HALF_NOISE = 0.02  # and what their rounding may be beside it, in total variation
-LARGEST = 2**31 - 1  # of vocabularies and ids
-NOTHING = 1e-9  # a total variation that is none
+EXACT = 1e-3  # tolerance in float32, as a share of the effect of visible tokens
+HALF = 0.25  # the same in bfloat16 and float16
+HALF_NOISE = 0.02  # total variation that rounding in these types may add
+LARGEST = 2**31 - 1  # largest vocabulary size and id
+NOTHING = 1e-9  # a total variation up to this counts as zero
 
 
 def check_denoiser(
-    examined: Examined,
+    examined: ExaminedDenoiser,
     rows: Tensor,
     body: slice,
     *,
     padding: Callable[[], bool] = lambda: True,
-    mended: str = "",
+    padding_fix: str = "",
 ) -> tuple[Denoiser, list[str]]:
-    """The denoiser, given rows of one length at a time where padding disturbs it, and what a user should know.
+    """Check a denoiser, and wrap it in ``EqualLengths`` if padding changes its predictions.
 
-    rows (2, length) int64: whole texts without a mask. body: their columns that may be hidden, at least three. padding:
-    whether it may be harmless, asked last. mended: which revision of the denoiser knows padding.
+    Args:
+        examined: The denoiser.
+        rows: (2, length) int64, whole texts without a mask.
+        body: Columns that may be hidden, at least three.
+        padding: Returns whether padding may be harmless. It is called after all other checks.
+        padding_fix: Which revisions of the denoiser handle padding, for the note.
 
-    Raises InputError that names the first check that fails: call, shape, finite, mask, deterministic, visible tokens,
-    causal, independent.
+    Returns:
+        The denoiser, and notes for the user.
+
+    Raises:
+        InputError: If a check fails. It names the first one of: call, shape, finite, mask, deterministic, visible
+            tokens, causal, independent.
     """
-    ask = examined
-    everything = _columns(rows, slice(body.start, body.stop))
-    if not torch.equal(ask(ask.masked(rows, everything), everything), ask(ask.masked(rows, everything), everything)):
-        raise ask.failed("deterministic", "give equal answers to equal calls", "two different ones; switch dropout off")
-    effect = _of_visible(ask, rows, body)
-    allowed = HALF * effect + HALF_NOISE if ask.dtype in (torch.bfloat16, torch.float16) else EXACT * effect + NOTHING
-    half = _columns(rows, slice(body.start, body.stop, 2))
-    half[1, body.start + 1] = True  # so that not even the number of masks is the same in both rows
-    context = ask.masked(rows, half)
-    together = ask(context, half)
-    alone = torch.cat([ask(context[row : row + 1], half[row : row + 1]) for row in range(2)])
-    only = ask(context, _columns(rows, slice(body.start, body.start + 1)))
-    apart = max(_distance(together, alone), _distance(together[[0, int(half[0].sum())]], only))
-    if apart > allowed:
-        raise ask.failed(
+    everything = _column_mask(rows, slice(body.start, body.stop))
+    hidden = examined.masked(rows, everything)
+    if not torch.equal(examined(hidden, everything), examined(hidden, everything)):
+        rule = "return equal results for equal calls"
+        raise examined.failed("deterministic", rule, "two different results; switch dropout off")
+    effect = _effect_of_visible(examined, rows, body)
+    half_precision = examined.dtype in (torch.bfloat16, torch.float16)
+    allowed = HALF * effect + HALF_NOISE if half_precision else EXACT * effect + NOTHING
+    half = _column_mask(rows, slice(body.start, body.stop, 2))
+    half[1, body.start + 1] = True  # so that the number of masks differs between the rows, too
+    context = examined.masked(rows, half)
+    in_batch = examined(context, half)
+    one_by_one = torch.cat([examined(context[row : row + 1], half[row : row + 1]) for row in range(2)])
+    one_position = examined(context, _column_mask(rows, slice(body.start, body.start + 1)))
+    difference = max(_distance(in_batch, one_by_one), _distance(in_batch[[0, int(half[0].sum())]], one_position))
+    if difference > allowed:
+        raise examined.failed(
             "independent",
-            "answer each row and position alike, whatever else is asked in the same call",
-            f"answers that differ by {apart:.2g} in total variation",
+            "predict each row and position alike, whatever else is in the same call",
+            f"predictions that differ by {difference:.2g} in total variation",
         )
-    if padding() and _knows_padding(ask, context, half, body, allowed + 4 * apart):
-        return ask.denoiser, []
-    how = f"; what mends it: {mended}" if mended else ""
-    return EqualLengths(ask.denoiser), [
-        f"{ask.where} does not know padding, so that only rows of equal length share a call{how}"
+    if padding() and _handles_padding(examined, context, half, body, allowed + 4 * difference):
+        return examined.denoiser, []
+    remedy = f"; these handle it: {padding_fix}" if padding_fix else ""
+    return EqualLengths(examined.denoiser), [
+        f"{examined.where} does not handle padding, so that only rows of equal length share a call{remedy}"
     ]
 
 
-class Examined:
-    """A denoiser whose every answer is looked at.
+class ExaminedDenoiser:
+    """A denoiser whose every result is checked.
 
-    where: what it is, for messages. file: where its code is. Raises InputError where it lacks the attributes of a
-    denoiser.
+    Args:
+        denoiser: The denoiser.
+        where: Its name in messages.
+        file: The file with its code.
+
+    Raises:
+        InputError: If it lacks an attribute of a denoiser.
     """
 
     def __init__(self, denoiser: Denoiser, where: str, file: Path | None = None) -> None:
@@ -87,27 +102,30 @@ class Examined:
         if not callable(denoiser):
             raise self.failed("attributes", "be callable with (tokens, wanted)", type(denoiser).__name__)
 
-    def failed(self, check: str, rule: str, got: str) -> InputError:
-        return InputError(f"{self.where}: check {check!r} failed: a denoiser must {rule}, got {got}; mend the model")
+    def failed(self, check: str, rule: str, received: str) -> InputError:
+        """The error for a failed check: the rule that a denoiser must follow, and what it did."""
+        problem = f"check {check!r} failed: a denoiser must {rule}, got {received}"
+        return InputError(f"{self.where}: {problem}; correct the model")
 
     def masked(self, rows: Tensor, hidden: Tensor) -> Tensor:
+        """Rows (rows, length) with the mask at the hidden positions."""
         return rows.masked_fill(hidden, self.denoiser.mask_id)
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """Log probabilities (wanted.sum(), vocab_size) in float64."""
         try:
             with torch.inference_mode(), calling(self.where, file=self.file):
-                given: Any = self.denoiser(tokens.clone(), wanted.clone())
+                result: Any = self.denoiser(tokens.clone(), wanted.clone())
         except ForeignFailure as error:
-            raise self.failed("call", f"answer {tuple(tokens.shape)} tokens", error.error) from error
+            raise self.failed("call", f"accept {tuple(tokens.shape)} tokens", error.error) from error
         expected = (int(wanted.sum()), self.denoiser.vocab_size)
         try:
-            answer = checked_logits(given, expected, tokens.device)
+            logits = checked_logits(result, expected, tokens.device)
         except UnusableOutput as error:
             rule = f"return float logits {expected}, one row per wanted position"
             raise self.failed("shape", rule, str(error).partition(" and got ")[2]) from None
-        self.dtype = answer.dtype
-        best = answer.amax(1) if len(answer) else answer.new_zeros(1)
+        self.dtype = logits.dtype
+        best = logits.amax(1) if len(logits) else logits.new_zeros(1)
         if not bool(torch.isfinite(best).all()):
             raise self.failed(
                 "finite",
@@ -115,55 +133,55 @@ class Examined:
                 f"{float(best[~torch.isfinite(best)][0])} as a largest logit",
             )
         mask = self.denoiser.mask_id
-        if mask < self.denoiser.vocab_size and bool((answer[:, mask] > -torch.inf).any()):
+        if mask < self.denoiser.vocab_size and bool((logits[:, mask] > -torch.inf).any()):
             raise self.failed("mask", f"never predict the mask, token {mask} (its logit is -inf)", "another logit")
-        return answer.double().log_softmax(1)
+        return logits.double().log_softmax(1)
 
 
-def _columns(rows: Tensor, columns: slice) -> Tensor:
+def _column_mask(rows: Tensor, columns: slice) -> Tensor:
     """True in these columns of every row."""
-    found = torch.zeros_like(rows, dtype=torch.bool)
-    found[:, columns] = True
-    return found
+    mask = torch.zeros_like(rows, dtype=torch.bool)
+    mask[:, columns] = True
+    return mask
 
 
-def _of_visible(ask: Examined, rows: Tensor, body: slice) -> float:
-    """How much visible tokens change the prediction between them, in total variation."""
+def _effect_of_visible(examined: ExaminedDenoiser, rows: Tensor, body: slice) -> float:
+    """The largest change of a prediction, in total variation, when tokens before or after it become visible."""
     middle = (body.start + body.stop) // 2
-    wanted = _columns(rows, slice(middle, middle + 1))
-    before, after = _columns(rows, slice(body.start, middle)), _columns(rows, slice(middle + 1, body.stop))
+    wanted = _column_mask(rows, slice(middle, middle + 1))
+    before, after = _column_mask(rows, slice(body.start, middle)), _column_mask(rows, slice(middle + 1, body.stop))
     neither, earlier, later, both = (
-        ask(ask.masked(rows, hidden | wanted), wanted) for hidden in (before | after, after, before, wanted)
+        examined(examined.masked(rows, hidden | wanted), wanted) for hidden in (before | after, after, before, wanted)
     )
     of_earlier = max(_distance(neither, earlier), _distance(later, both))
     of_later = max(_distance(neither, later), _distance(earlier, both))
     if max(of_earlier, of_later) <= NOTHING:
-        raise ask.failed(
-            "visible tokens", "let what is visible change what it predicts elsewhere", "predictions that never change"
+        raise examined.failed(
+            "visible tokens", "use visible tokens for its predictions elsewhere", "predictions that never change"
         )
     if of_later <= EXACT * of_earlier:
-        raise ask.failed(
+        raise examined.failed(
             "causal",
-            "look at the tokens behind a hidden one too",
-            "predictions that follow from those before it alone: a decoder-only model, or one whose attention is "
+            "use the tokens after a hidden position too",
+            "predictions that depend only on those before it: a decoder-only model, or one whose attention is "
             "causal without model.attention_mask: 4d",
         )
     return max(of_earlier, of_later)
 
 
-def _knows_padding(ask: Examined, context: Tensor, wanted: Tensor, body: slice, allowed: float) -> bool:
-    """Whether a text answers alike with padding before or behind it, beside a longer one."""
-    kept = torch.ones(context.shape[1], dtype=torch.bool)
-    kept[body.start + 1 : (body.start + body.stop) // 2 + 1] = False
-    short, asked = context[:1, kept], wanted[:1, kept]
-    blank = torch.full_like(context[:1, ~kept], -1)
-    unasked = torch.zeros_like(blank, dtype=torch.bool)
+def _handles_padding(examined: ExaminedDenoiser, context: Tensor, wanted: Tensor, body: slice, allowed: float) -> bool:
+    """Whether predictions for a text stay the same with padding before or after it, in a call with a longer text."""
+    remaining = torch.ones(context.shape[1], dtype=torch.bool)
+    remaining[body.start + 1 : (body.start + body.stop) // 2 + 1] = False
+    short, wanted_short = context[:1, remaining], wanted[:1, remaining]
+    blank = torch.full_like(context[:1, ~remaining], -1)
+    not_wanted = torch.zeros_like(blank, dtype=torch.bool)
     try:
-        alone = ask(short, asked)
-        for order in (1, -1):
-            tokens = torch.cat([blank, short][::order], dim=1)
-            where = torch.cat([unasked, asked][::order], dim=1)
-            beside = ask(torch.cat([tokens, context[1:]]), torch.cat([where, torch.zeros_like(where)]))
+        alone = examined(short, wanted_short)
+        for direction in (1, -1):
+            tokens = torch.cat([blank, short][::direction], dim=1)
+            wanted_both = torch.cat([not_wanted, wanted_short][::direction], dim=1)
+            beside = examined(torch.cat([tokens, context[1:]]), torch.cat([wanted_both, torch.zeros_like(wanted_both)]))
             if _distance(alone, beside) > allowed:
                 return False
     except InputError:
@@ -172,5 +190,5 @@ def _knows_padding(ask: Examined, context: Tensor, wanted: Tensor, body: slice, 
 
 
 def _distance(first: Tensor, second: Tensor) -> float:
-    """The largest total variation between two predictions, row by row."""
+    """The largest total variation between two sets of predictions, over their rows."""
     return float(0.5 * (first.exp() - second.exp()).abs().sum(1).max())

@@ -14,15 +14,25 @@ __all__ = ["Guided"]
 
 
 class Guided:
-    """A denoiser whose logits are u + (scale + 1) (c - u), c with the prompt visible and u with it hidden.
+    """A denoiser whose logits are u + (scale + 1) (c - u).
 
-    scale: at least 0, where it is the denoiser itself. generated: so many last positions of every row are filled, but
-    for ``closing`` ones behind them that end the text; whatever lies before them is the prompt, padding (-1) aside. A
-    token that either prediction forbids is forbidden. forwards: sequence forwards per row, for the count of what an
-    answer costs.
+    c are the logits with the prompt visible, u those with the prompt hidden. A token that either prediction forbids is
+    forbidden. A row consists of padding (-1), the prompt, ``generated`` positions and ``closing`` tokens.
+    A call for a position of the prompt raises InputError.
 
-    Raises InputError on a scale or a number of positions out of range, and when called for a position of the prompt.
-    Source: unsupervised classifier-free guidance, arXiv:2410.18514, in the form that LLaDA samples with.
+    Source: unsupervised classifier-free guidance, arXiv:2410.18514, in the form that LLaDA uses.
+
+    Args:
+        denoiser: The denoiser to guide.
+        scale: Strength, at least 0; 0 is the denoiser itself.
+        generated: Number of positions to fill per row, at least 1.
+        closing: Number of tokens after them that end the text.
+
+    Attributes:
+        forwards: Sequence forwards per row: 1 without guidance, 2 with it.
+
+    Raises:
+        InputError: If scale or generated is out of range.
     """
 
     def __init__(self, denoiser: Denoiser, scale: float, generated: int, closing: int = 0) -> None:
@@ -42,7 +52,7 @@ class Guided:
         return self.denoiser.mask_id
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """Logits (wanted.sum(), vocab_size) as of any denoiser, in float32 or more."""
+        """Return logits (wanted.sum(), vocab_size) as any denoiser does, in float32 or float64."""
         if self.scale == 0:
             return self.denoiser(tokens, wanted)
         first = max(tokens.shape[1] - self.generated - self.closing, 0)
@@ -51,13 +61,13 @@ class Guided:
                 f"with guidance only the last {self.generated} positions of a row may be masked, got one before them; "
                 "set the generated positions to all that are masked, or the scale to 0"
             )
-        alone = tokens.clone()
-        prompt = alone[:, :first]
+        without_prompt = tokens.clone()
+        prompt = without_prompt[:, :first]
         prompt[prompt >= 0] = self.mask_id
-        # One after the other: together they would take twice the memory that the batch allows.
-        told = self.denoiser(tokens, wanted)
-        told = told.to(torch.promote_types(told.dtype, torch.float32))
-        untold = self.denoiser(alone, wanted).to(told.dtype)
-        # A sum is -inf where one is and the other is no NaN or +inf, which must stay visible.
-        forbidden = told + untold == -torch.inf
-        return (untold + (self.scale + 1) * (told - untold)).masked_fill(forbidden, -torch.inf)
+        # Two calls: one call for both would take twice the memory that the batch allows.
+        conditional = self.denoiser(tokens, wanted)
+        conditional = conditional.to(torch.promote_types(conditional.dtype, torch.float32))
+        unconditional = self.denoiser(without_prompt, wanted).to(conditional.dtype)
+        # The sum is -inf if one logit is and the other is finite or -inf. NaN and +inf must stay visible.
+        forbidden = conditional + unconditional == -torch.inf
+        return (unconditional + (self.scale + 1) * (conditional - unconditional)).masked_fill(forbidden, -torch.inf)

@@ -1,4 +1,4 @@
-"""A denoiser together with what was learned while it was loaded."""
+"""A denoiser together with what loading it has shown."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ __all__ = ["LoadedModel"]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model from outside the package, ready to be asked.
+    """A loaded model.
 
-    length: the longest sequence that is used, in tokens. notes: what a user should know, each a sentence. doubts:
-    those notes that a result keeps as warnings. fingerprint:
-    sixteen hex digits; equal means the same weights.
+    Attributes:
+        denoiser: The denoiser.
+        codec: From text to tokens and back.
+        length: Longest sequence that is used, in tokens.
+        notes: Sentences for the user.
+        fingerprint: Sixteen hex digits; equal digits mean equal weights.
+        doubts: Those notes that a result stores as warnings.
     """
 
     denoiser: Denoiser
@@ -28,6 +32,6 @@ class LoadedModel:
 
     @property
     def clock(self) -> Clock | None:
-        """What the chat template is told of the time, where it may ask for it."""
-        found = getattr(self.codec, "clock", None)
-        return found if isinstance(found, Clock) else None
+        """The time that the chat template receives; None if the codec has no clock."""
+        clock = getattr(self.codec, "clock", None)
+        return clock if isinstance(clock, Clock) else None

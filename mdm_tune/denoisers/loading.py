@@ -1,4 +1,4 @@
-"""The model section of a config as a live denoiser, with what else a run must know of it."""
+"""Load the denoiser that the model section of a config describes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,21 @@ __all__ = ["law_of", "load_model", "place_replicas"]
 def place_replicas(
     config: ModelConfig, devices: Sequence[str], allow: Permissions = Permissions()
 ) -> tuple[tuple[str, ...], dict[str, int] | None]:
-    """The device of each replica and, where one replica lies on all of the devices, their free bytes.
+    """Choose the device of each replica, before anything is loaded.
 
-    Looks at the size of the weights' files and at the memory of the GPUs, before anything is loaded.
+    The choice follows from the size of the weights' files and the free memory of the GPUs.
 
-    Raises InputError where the model fits on none of them alone and may not, or cannot, lie on all.
+    Args:
+        config: The model section.
+        devices: Names of the devices, such as ``cuda:0``.
+        allow: What the user allows; a checkpoint's own code needs ``trust_code``.
+
+    Returns:
+        The device of each replica, and None. If one replica is spread over all devices, only the first device, and the
+        free bytes of each device.
+
+    Raises:
+        InputError: If the model fits on no device alone and may not, or cannot, be spread over all of them.
     """
     if config.type != "huggingface" or "cpu" in devices:
         return tuple(devices), None
@@ -46,11 +56,16 @@ def load_model(
     allow: Permissions = Permissions(),
     free: Mapping[str, int] | None = None,
 ) -> LoadedModel:
-    """The denoiser that the model section describes, on a device; exact laws stay on the CPU.
+    """Load the denoiser that the model section describes. Exact laws stay on the CPU.
 
-    free: the devices, with their free bytes, that a checkpoint's layers are laid over in place of the one.
+    Args:
+        config: The model section.
+        device: Name of the device.
+        allow: What the user allows.
+        free: Free bytes of several devices; a checkpoint's layers are spread over them instead of ``device``.
 
-    Raises InputError for whatever cannot be loaded, and for code that nobody has allowed.
+    Raises:
+        InputError: If the model cannot be loaded, or needs code that is not allowed to run.
     """
     match config.type:
         case "huggingface":
@@ -63,7 +78,7 @@ def load_model(
             return load_custom(config, trust_code=allow.trust_code, device=device)
         case "transformer":
             model = load_transformer(bundled(config.path))
-            weights = [
+            weight_parts = [
                 part
                 for name, weight in sorted(model.state_dict().items())
                 for part in (name.encode(), weight.numpy().tobytes())
@@ -73,9 +88,9 @@ def load_model(
                 codec=Symbols(model.symbols),
                 length=model.length,
                 notes=(),
-                fingerprint=short_digest(*weights),
+                fingerprint=short_digest(*weight_parts),
             )
-    law = _law(config)
+    law = _exact_law(config)
     return LoadedModel(
         denoiser=law,
         codec=Symbols(law.symbols),
@@ -86,16 +101,16 @@ def load_model(
 
 
 def law_of(model: LoadedModel) -> Law | None:
-    """The denoiser, where its law is known exactly."""
+    """The model's exact law, or None if its denoiser is a network or a user's own."""
     return model.denoiser if isinstance(model.denoiser, Law) else None
 
 
-def _law(config: ExactLaw) -> Law:
+def _exact_law(config: ExactLaw) -> Law:
     match config.type:
         case "markov":
             if config.flip is not None:
-                even = MarkovChain.sticky(config.symbols, config.flip, config.length)
-                return MarkovChain(even.transition, config.start, config.length) if config.start else even
+                chain = MarkovChain.sticky(config.symbols, config.flip, config.length)
+                return MarkovChain(chain.transition, config.start, config.length) if config.start else chain
             assert config.transition is not None  # the config has exactly one of the two
             start = config.start or (1 / config.symbols,) * config.symbols
             return MarkovChain(config.transition, start, config.length)

@@ -1,4 +1,4 @@
-"""What a denoiser answers, looked at in every call: cheap enough for the inner loop."""
+"""A check of a denoiser's output that is cheap enough for every call."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ FLOATS = frozenset((torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class UnusableOutput(Exception):
-    """An answer that is no logits: what was expected and what came, ready to follow a comma."""
+    """An output that is no logits. The text says what was expected and received, and is written to follow a comma."""
 
 
-def checked_logits(answer: Any, expected: tuple[int, int], device: torch.device) -> Tensor:
-    """The logits of this shape in an answer, on the device and without a gradient.
+def checked_logits(output: Any, expected: tuple[int, int], device: torch.device) -> Tensor:
+    """Check a denoiser's output, and return it as logits on the device, without a gradient.
 
-    Raises Unusable for anything but a dense tensor of float64, float32, bfloat16 or float16 with that shape.
+    Args:
+        output: What the denoiser returned.
+        expected: The shape (wanted positions, vocab_size).
+        device: Where the logits are needed.
+
+    Raises:
+        UnusableOutput: If it is no dense tensor of that shape in float64, float32, bfloat16 or float16.
     """
-    if not isinstance(answer, Tensor):
-        raise UnusableOutput(f"expected {expected} and got {type(answer).__name__}")
-    if answer.layout is not torch.strided or answer.is_nested or answer.is_quantized or answer.is_meta:
-        kind = "quantized" if answer.is_quantized else "without values" if answer.is_meta else "sparse or nested"
+    if not isinstance(output, Tensor):
+        raise UnusableOutput(f"expected {expected} and got {type(output).__name__}")
+    if output.layout is not torch.strided or output.is_nested or output.is_quantized or output.is_meta:
+        kind = "quantized" if output.is_quantized else "without values" if output.is_meta else "sparse or nested"
         raise UnusableOutput(f"expected a dense tensor {expected} and got one that is {kind}")
-    if answer.shape != expected or answer.dtype not in FLOATS:
-        raise UnusableOutput(f"expected {expected} and got {tuple(answer.shape)} {answer.dtype}")
-    logits = answer.detach() if answer.requires_grad else answer  # of code that switches gradients on by itself
+    if output.shape != expected or output.dtype not in FLOATS:
+        raise UnusableOutput(f"expected {expected} and got {tuple(output.shape)} {output.dtype}")
+    logits = output.detach() if output.requires_grad else output  # foreign code may switch gradients on
     return logits if logits.device == device else logits.to(device)

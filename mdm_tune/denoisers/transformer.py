@@ -1,4 +1,4 @@
-"""A small bidirectional transformer and the package's own checkpoint format (safetensors + JSON, nothing unpickled)."""
+"""A small bidirectional transformer, and the package's own checkpoint format: safetensors and JSON, no pickle."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transfo
 FORMAT = "mdm-tune-transformer-1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-LARGEST = 65_536  # length, width, depth and heads; beyond it a config is damaged
+LARGEST = 65_536  # largest length, width, depth and number of heads; a larger one means a damaged config
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes of a ``Transformer``.
+    """The sizes of a ``Transformer``.
 
-    symbols: one character per token, in the order of their ids; the mask id is ``len(symbols)``.
-    length: the longest sequence, in tokens. width: of the residual stream, divisible by ``heads``.
+    Attributes:
+        symbols: One character per token, in the order of their ids; the mask id is ``len(symbols)``.
+        length: Longest sequence, in tokens.
+        width: Width of the residual stream, divisible by ``heads``.
+        depth: Number of layers.
+        heads: Number of attention heads per layer.
+
+    Raises:
+        InputError: If a value is out of range, or width is not divisible by heads.
     """
 
     symbols: str
@@ -55,13 +62,13 @@ class TransformerConfig:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights in float32."""
+        """The bytes of the weights in float32."""
         layer = 12 * self.width**2 + 2 * self.width + self.heads * (2 * self.length - 1)
         return 4 * (self.depth * layer + (2 * len(self.symbols) + 2) * self.width + len(self.symbols))
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one row of the full length takes at least, while it is answered: those of attention's biases."""
+        """The least bytes that a call takes for one row of full length: those of the attention biases."""
         return self.length**2 * (8 + 2 * 4 * self.heads)
 
 
@@ -81,7 +88,17 @@ class Block(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.heads, 2 * config.length - 1))
 
     def forward(self, x: Tensor, offsets: Tensor, padding: Tensor | None) -> Tensor:
-        """x (rows, length, width); offsets (length, length) into the bias table; padding (rows, 1, 1, length)."""
+        """Apply the layer.
+
+        Args:
+            x: (rows, length, width) hidden states.
+            offsets: (length, length) int64, indices into the table of relative-position biases.
+            padding: (rows, 1, 1, length), added to the attention scores: 0 at tokens, -1e9 at padding; None without
+                padding.
+
+        Returns:
+            (rows, length, width) hidden states.
+        """
         rows, length, width = x.shape
         y = F.rms_norm(x, (width,), self.norm_attention)
         q, k, v = self.qkv(y).view(rows, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -95,7 +112,16 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A ``Denoiser``: tokens and wanted positions in, logits at the wanted positions out."""
+    """A bidirectional transformer with relative-position biases; it is a ``Denoiser``.
+
+    Args:
+        config: The sizes. Initial weights are those of seed 0.
+
+    Attributes:
+        config: The sizes.
+        vocab_size: Number of tokens that can be predicted.
+        mask_id: Id of the mask, equal to ``vocab_size``.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -110,7 +136,7 @@ class Transformer(nn.Module):
 
     @property
     def length(self) -> int:
-        """The longest sequence that the model takes, in tokens."""
+        """The longest sequence that the model accepts, in tokens."""
         return self.config.length
 
     @property
@@ -119,10 +145,14 @@ class Transformer(nn.Module):
         return self.config.symbols
 
     def reset_parameters(self, seed: int) -> None:
-        """Draw initial weights from ``seed``: blocks start as the identity, heads look near, far, left and right.
+        """Draw initial weights from ``seed``.
 
-        The bias of head h falls by 2^-h per token of distance, and alternate heads avoid one side. Without that start
-        a masked model spends its first thousand steps on letter frequencies, because no head knows its neighbours.
+        Layers start as the identity. The bias of head h falls by 2^-h per token of distance, and alternate heads avoid
+        one side, so that heads attend near, far, left and right. Without this start a masked model spends its first
+        thousand steps on letter frequencies, because no head attends to neighbours.
+
+        Args:
+            seed: Seed of a generator of its own.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
@@ -140,20 +170,28 @@ class Transformer(nn.Module):
                 block.get_parameter("bias").copy_(-offset.abs() * 0.5**head - 4.0 * side)
 
     def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """Logits of the original tokens at the wanted positions.
+        """Return the logits of the original tokens at the wanted positions.
 
-        tokens (rows, length) int64, ``mask_id`` where hidden and -1 at padding; wanted (rows, length) bool.
-        Returns (wanted.sum(), vocab_size), row by row. Raises InputError when a row is longer than the model.
+        Args:
+            tokens: (rows, length) int64, ``mask_id`` at hidden positions and -1 at padding.
+            wanted: (rows, length) bool, True at the positions to predict.
+
+        Returns:
+            (wanted.sum(), vocab_size), row by row.
+
+        Raises:
+            InputError: If a row is longer than the model allows.
         """
         length = tokens.shape[1]
         if length > self.config.length:
             raise InputError(f"the model takes at most {quantity(self.config.length, 'token')}, got a row of {length}")
-        place = torch.arange(length, device=tokens.device)
-        offsets = place[None, :] - place[:, None] + self.config.length - 1
-        padded = tokens < 0
+        index = torch.arange(length, device=tokens.device)
+        offsets = index[None, :] - index[:, None] + self.config.length - 1
+        is_padding = tokens < 0
         padding = None
-        if bool(padded.any()):
-            padding = torch.zeros(padded.shape, device=tokens.device).masked_fill(padded, -1e9)[:, None, None, :]
+        if bool(is_padding.any()):
+            scores = torch.zeros(is_padding.shape, device=tokens.device)
+            padding = scores.masked_fill(is_padding, -1e9)[:, None, None, :]
         x = self.embed(tokens.clamp(min=0))
         for block in self.blocks:
             x = block(x, offsets, padding)
@@ -163,32 +201,42 @@ class Transformer(nn.Module):
 
 
 def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | None = None) -> None:
-    """Write ``config.json`` and ``model.safetensors`` into ``folder``, ready for ``load_transformer``.
+    """Write ``config.json`` and ``model.safetensors`` for ``load_transformer``.
 
-    card: facts about the training (data, sizes, curve), kept under ``training`` in ``config.json``.
+    Args:
+        model: The model; its weights are stored in float32.
+        folder: The folder to write to; it is created if necessary.
+        card: Facts about the training (data, sizes, curve), stored under ``training`` in ``config.json``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.named_parameters()}
-    new = folder / f"{WEIGHTS}.new"  # the old file is replaced, never written to: running models have it mapped
+    new = folder / f"{WEIGHTS}.new"  # replace the old file instead of writing to it: running models have it mapped
     save_file(weights, new)
-    new.chmod(0o644)  # as readable as its config, not the owner's alone
+    new.chmod(0o644)  # as readable as config.json
     new.replace(folder / WEIGHTS)
     record = {"format": FORMAT, **asdict(model.config), "training": card or {}}
     (folder / CONFIG).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _said(error: Exception) -> str:
-    """What a config lacks, or what is wrong with it."""
+def _config_problem(error: Exception) -> str:
+    """The problem of a config: a missing key, or an error's text."""
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def load_transformer(folder: Path) -> Transformer:
-    """The model saved in ``folder``, in float32 on the CPU, ready to denoise.
+    """Load a model that ``save_transformer`` wrote, in float32 on the CPU and in evaluation mode.
 
-    Float32 weights stay in the file, which is mapped into the memory, so that processes of one machine share them. It
-    can be replaced by another file meanwhile, but must not be written to.
+    Float32 weights stay in the file, which is mapped into memory, so that the processes of one machine share them. The
+    file may be replaced by another one while the model is in use, but not written to.
 
-    Raises InputError when a file is missing, is not what its name says, or does not fit the sizes in ``config.json``.
+    Args:
+        folder: The folder with ``config.json`` and ``model.safetensors``.
+
+    Returns:
+        The model, without gradients.
+
+    Raises:
+        InputError: If a file is missing, is damaged, or does not fit the sizes in ``config.json``.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -202,9 +250,9 @@ def load_transformer(folder: Path) -> Transformer:
         sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__}
         config = TransformerConfig(**sizes)
     except (ValueError, KeyError, TypeError, InputError) as error:
-        said = cut(_said(error), 300)
+        problem = cut(_config_problem(error), 300)
         raise InputError(
-            f"{shown_path(folder / CONFIG)} is not a checkpoint description: {said}; save the model again"
+            f"{shown_path(folder / CONFIG)} is not a checkpoint description: {problem}; save the model again"
         ) from None
     if record.get("format") != FORMAT:
         raise InputError(
@@ -216,14 +264,14 @@ def load_transformer(folder: Path) -> Transformer:
         raise InputError(
             f"{folder / WEIGHTS} is truncated or not a safetensors file ({error}); copy it again"
         ) from None
-    size, stored = config.weight_bytes, (folder / WEIGHTS).stat().st_size
-    if size > 8 * stored + 4096:  # of float32 where the file may have smaller kinds
+    weight_bytes, file_bytes = config.weight_bytes, (folder / WEIGHTS).stat().st_size
+    if weight_bytes > 8 * file_bytes + 4096:  # the file may store smaller types than float32
         raise InputError(
-            f"{folder / WEIGHTS} does not fit {CONFIG}: the sizes {sizes} are those of {size:,} bytes, got {stored:,}; "
-            "both files must come from one save"
+            f"{folder / WEIGHTS} does not fit {CONFIG}: the sizes {sizes} are those of {weight_bytes:,} bytes, got "
+            f"{file_bytes:,}; both files must come from one save"
         )
     check_memory(
-        size + config.row_bytes,
+        weight_bytes + config.row_bytes,
         f"{folder}: a transformer of {quantity(config.length, 'position')}",
         "use a smaller one",
     )
@@ -234,12 +282,12 @@ def load_transformer(folder: Path) -> Transformer:
             f"{folder / CONFIG}: the sizes {sizes} need more memory than there is; copy it again"
         ) from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
-        name = wrong[0]
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if differing := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
+        name = differing[0]
         raise InputError(
-            f"{folder / WEIGHTS} does not fit {CONFIG}: {len(wrong)} tensors differ, the first is {name} "
-            f"(expected {expected.get(name)}, got {found.get(name)}); both files must come from one save"
+            f"{folder / WEIGHTS} does not fit {CONFIG}: {len(differing)} tensors differ, the first is {name} "
+            f"(expected {expected.get(name)}, got {shapes.get(name)}); both files must come from one save"
         )
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return model.eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import noise
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.denoisers.asking import Ask, Predicted, Question, predictions
+from mdm_tune.denoisers.asking import Predicted, PredictionRequest, Predictor, predictions
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.schedules.profile import Profile, visible_of
 from mdm_tune.schedules.profile_intervals import Groups, standard_errors
@@ -67,7 +67,7 @@ def measure_profile(
     batch: int = 128,
     adaptive: UntilPrecise | None = None,
     notify: Callable[[PointMeasured], None] = lambda event: None,
-    ask: Ask | None = None,
+    ask: Predictor | None = None,
     groups: Groups | None = None,
     named: Callable[[int], str] = "example {}".format,
     why: Callable[[int], str] = "token {}".format,
@@ -156,9 +156,9 @@ class _Measurement:
         end_tokens: Sequence[int],
         batch: int,
         notify: Callable[[PointMeasured], None],
-        ask: Ask | None,
+        ask: Predictor | None,
     ) -> None:
-        self.ask: Ask = ask or partial(_asked, denoiser)
+        self.ask: Predictor = ask or partial(_asked, denoiser)
         self.batch, self.start, self.originals, self.notify = batch, start, originals, notify
         self.denoiser_rows, self.denoiser_tokens = 0, 0
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
@@ -309,9 +309,9 @@ class _Measurement:
 
         Means are kept and told. The places are measured together, where devices are free for that.
         """
-        asked: deque[Question] = deque()
+        asked: deque[PredictionRequest] = deque()
 
-        def questions() -> Iterator[Question]:
+        def questions() -> Iterator[PredictionRequest]:
             for place in places:
                 asked.append(self._question(place, rows))
                 yield asked[-1]
@@ -331,7 +331,7 @@ class _Measurement:
             self._keep(place, both, rows)
             yield place, both
 
-    def _question(self, visible: int, rows: slice) -> Question:
+    def _question(self, visible: int, rows: slice) -> PredictionRequest:
         """What is asked where so many tokens are visible."""
         sizes, rank = self.sizes[rows], self.rank[rows]
         shown = torch.from_numpy(visible_of(visible, sizes.cpu().numpy(), self.length)).to(sizes.device)
@@ -343,7 +343,7 @@ class _Measurement:
         if bool(((told < 0) | (told >= self.vocab_size)).any()):
             raise InputError(f"the tokens to predict must be in [0, {self.vocab_size}), got {told.tolist()[:8]}")
         names = torch.arange(len(self.start), device=tokens.device)[rows]
-        return Question(
+        return PredictionRequest(
             tokens=tokens,
             wanted=wanted,
             originals=self.originals[rows],
@@ -352,7 +352,7 @@ class _Measurement:
         )
 
 
-def _asked(denoiser: Denoiser, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+def _asked(denoiser: Denoiser, questions: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
     return (predictions(denoiser, question, batch=batch) for question in questions)
 
 

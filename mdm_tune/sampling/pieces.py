@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.denoisers.asking import Predicted, Question, predictions, working_batch
+from mdm_tune.denoisers.asking import Predicted, PredictionRequest, predictions, working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
@@ -146,12 +146,12 @@ def fill_rows(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmaske
     return next(answers_of(pool, [filling(pool, tokens, plan, **options)]))
 
 
-def predict(pool: Pool, questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+def predict(pool: Pool, questions: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
     """``predicting.predictions`` of each question, in pieces of at most ``batch`` rows."""
     return answers_of(pool, (_predicting(question, batch) for question in questions))
 
 
-def _predicting(asked: Question, batch: int) -> Call[Predicted]:
+def _predicting(asked: PredictionRequest, batch: int) -> Call[Predicted]:
     tensors = {name: getattr(asked, name) for name in ("tokens", "wanted", "originals", "names")}
     work = partial(_predictions, batch=batch, where=asked.where)
     return Call([partial(work, arrays=_packed(tensors, rows)) for rows in _pieces(len(asked.tokens), batch)], _together)
@@ -198,7 +198,7 @@ def _unmask(
 
 
 def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], where: str, batch: int) -> Predicted:
-    return predictions(denoiser, Question(**_unpacked(arrays, device), where=where), batch=batch)
+    return predictions(denoiser, PredictionRequest(**_unpacked(arrays, device), where=where), batch=batch)
 
 
 def _packed(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import noise
-from mdm_tune.denoisers.asking import Asker, log_probabilities
+from mdm_tune.denoisers.asking import BatchedDenoiser, log_probabilities
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, scattered
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
@@ -127,7 +127,7 @@ class _State:
     ) -> None:
         rows, length = tokens.shape
         self.seeds, self.drawing, self.mask_id = seeds, drawing, denoiser.mask_id
-        self.reference, self.first_row, self.ask = reference, first_row, Asker(denoiser, batch)
+        self.reference, self.first_row, self.ask = reference, first_row, BatchedDenoiser(denoiser, batch)
         self.tokens = tokens.clone()
         self.generated = self.hidden
         self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.denoisers import asking
-from mdm_tune.denoisers.asking import Asker
+from mdm_tune.denoisers.asking import BatchedDenoiser
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, random_law
 
 LAW = TableDenoiser(random_law(4, 3, 0))
@@ -23,7 +23,9 @@ WANTED = torch.tensor(
 NAMES = torch.arange(6) + 10
 
 
-def collect(asker: Asker, tokens: Tensor = TOKENS, wanted: Tensor = WANTED) -> dict[tuple[int, int], list[float]]:
+def collect(
+    asker: BatchedDenoiser, tokens: Tensor = TOKENS, wanted: Tensor = WANTED
+) -> dict[tuple[int, int], list[float]]:
     """Every entry of the answer by its row and position; each must come once."""
     found: dict[tuple[int, int], list[float]] = {}
     for row, position, log_p in asker(tokens, wanted, NAMES, "at step 3"):
@@ -37,7 +39,7 @@ def collect(asker: Asker, tokens: Tensor = TOKENS, wanted: Tensor = WANTED) -> d
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])
 def test_answers_and_cost_do_not_depend_on_the_batch(batch: int) -> None:
     counting = CountingDenoiser(LAW)
-    asker = Asker(counting, batch)
+    asker = BatchedDenoiser(counting, batch)
     found = collect(asker)
     assert set(found) == {(r, at) for r, at in WANTED.nonzero().tolist()}
     for (r, at), values in found.items():
@@ -50,7 +52,7 @@ def test_answers_and_cost_do_not_depend_on_the_batch(batch: int) -> None:
 
 def test_a_row_is_asked_once_for_all_that_its_copies_want() -> None:
     counting = CountingDenoiser(LAW)
-    collect(Asker(counting, 100))
+    collect(BatchedDenoiser(counting, 100))
     ((tokens, wanted),) = counting.calls
     asked = dict(zip(map(tuple, tokens.tolist()), wanted.int().tolist(), strict=True))
     assert asked == {
@@ -61,7 +63,7 @@ def test_a_row_is_asked_once_for_all_that_its_copies_want() -> None:
 
 
 def test_cost_adds_up_over_questions() -> None:
-    asker = Asker(LAW, 2)
+    asker = BatchedDenoiser(LAW, 2)
     for asked in (1, 2, 3):
         collect(asker)
         assert (asker.denoiser_rows, asker.denoiser_tokens) == (3 * asked, 11 * asked)
@@ -71,28 +73,28 @@ def test_cost_adds_up_over_questions() -> None:
 def test_pieces_keep_to_the_memory_and_change_nothing(
     elements: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = collect(Asker(LAW, 100))
+    expected = collect(BatchedDenoiser(LAW, 100))
     monkeypatch.setattr(asking, "ELEMENTS", elements)
-    pieces = [len(row) for row, _, _ in Asker(LAW, 100)(TOKENS, WANTED, NAMES, "here")]
+    pieces = [len(row) for row, _, _ in BatchedDenoiser(LAW, 100)(TOKENS, WANTED, NAMES, "here")]
     assert max(pieces) == largest and sum(pieces) == 7
-    assert collect(Asker(LAW, 100)) == expected
-    assert collect(Asker(LAW, 2)) == expected
+    assert collect(BatchedDenoiser(LAW, 100)) == expected
+    assert collect(BatchedDenoiser(LAW, 2)) == expected
 
 
 @pytest.mark.parametrize(("limit", "calls"), [(1, 3), (8, 3), (9, 2), (17, 2), (18, 1)])
 def test_calls_keep_to_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch, limit: int, calls: int) -> None:
     """Three distinct rows ask for 6, 3 and 9 logits; a row that is too large by itself is asked by itself."""
-    whole = collect(Asker(LAW, 100))
+    whole = collect(BatchedDenoiser(LAW, 100))
     monkeypatch.setattr(asking, "CALL", limit)
     counting = CountingDenoiser(LAW)
-    assert collect(Asker(counting, 100)) == whole
+    assert collect(BatchedDenoiser(counting, 100)) == whole
     assert len(counting.calls) == calls
 
 
 def test_float32_logits_are_normalised_in_float64() -> None:
     logits = torch.tensor([1.0, 2.0, -math.inf], dtype=torch.float32)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(int(wanted.sum()), 3))
-    for values in collect(Asker(denoiser, 4)).values():
+    for values in collect(BatchedDenoiser(denoiser, 4)).values():
         assert values[2] == -math.inf
         assert values[:2] == pytest.approx([-math.log1p(math.e), 1 - math.log1p(math.e)], abs=1e-15)
 
@@ -100,7 +102,7 @@ def test_float32_logits_are_normalised_in_float64() -> None:
 def test_the_denoiser_runs_without_gradients() -> None:
     weight = torch.ones(3, requires_grad=True)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: weight.expand(int(wanted.sum()), 3) * 2)
-    for _, _, log_p in Asker(denoiser, 4)(TOKENS, WANTED, NAMES, "here"):
+    for _, _, log_p in BatchedDenoiser(denoiser, 4)(TOKENS, WANTED, NAMES, "here"):
         assert not log_p.requires_grad
 
 
@@ -110,7 +112,7 @@ def test_a_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: torch.zeros(shape))
     said = r"one row of 3 float logits per wanted position, expected \(6, 3\) and got \(.* on rows 10 to 15 at step 3"
     with pytest.raises(RunError, match=said):
-        collect(Asker(denoiser, 100))
+        collect(BatchedDenoiser(denoiser, 100))
 
 
 @pytest.mark.parametrize(("bad", "told"), [(math.nan, "NaN"), (math.inf, r"\+inf"), (-math.inf, "no finite logit")])
@@ -124,4 +126,4 @@ def test_a_bad_answer_names_the_row_and_the_place(bad: float, told: str, batch: 
         return torch.where((tokens[row, 0] == 2)[:, None], bad, answer)
 
     with pytest.raises(RunError, match=f"returned {told} for row 13 at step 3"):
-        collect(Asker(FunctionDenoiser(3, logits), batch))
+        collect(BatchedDenoiser(FunctionDenoiser(3, logits), batch))

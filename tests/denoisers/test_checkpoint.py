@@ -37,7 +37,7 @@ def test_an_unreachable_hub_says_what_to_place_where(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     said = (
-        r"'org/name' is no folder here, and the Hugging Face Hub did not give it \(cannot reach the Hub\)\. .*"
+        r"'org/name' is no local folder, and the Hugging Face Hub did not provide it \(cannot reach the Hub\)\. .*"
         r"hf download org/name --local-dir FOLDER.*config\.json, \*\.safetensors.*set model\.path to FOLDER"
     )
     with pytest.raises(InputError, match=said):
@@ -56,7 +56,7 @@ def test_a_tokenizer_of_the_hub_comes_without_weights(tmp_path: Path, monkeypatc
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     bert(tmp_path)
     said = (
-        r"model\.tokenizer: 'gpt2' is no folder here.*FOLDER here \(the tokenizer's files and.*set model\.tokenizer to"
+        r"model\.tokenizer: 'gpt2' is no local folder.*FOLDER here \(the tokenizer's files and.*set model\.tokenizer to"
     )
     with pytest.raises(InputError, match=said):
         load(tmp_path, tokenizer="gpt2")
@@ -114,7 +114,7 @@ def test_decoder_only_models_are_refused(tmp_path: Path) -> None:
     saved(transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes)), tmp_path)
     with pytest.raises(InputError, match=r"of type 'gpt2', a decoder-only model.*model\.attention_mask: 4d"):
         load(tmp_path)
-    with pytest.raises(InputError, match=r"check 'causal' failed: .* look at the tokens behind a hidden one"):
+    with pytest.raises(InputError, match=r"check 'causal' failed: .* use the tokens after a hidden position"):
         load(tmp_path, auto_class="causal-lm", mask_token_id=4, attention_mask="none")
 
 

@@ -11,8 +11,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from mdm_tune.cli import app
-from mdm_tune.denoisers.asking import Asker
-from mdm_tune.denoisers.guarded import OwnDenoiser
+from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.guarded import GuardedDenoiser
 from tests.support.helpers import FunctionDenoiser
 
 MODEL = """
@@ -280,6 +280,6 @@ def test_the_memory_that_runs_out_is_no_fault_of_the_code() -> None:
         return torch.zeros(int(wanted.sum()), 3)
 
     tokens = torch.tensor([[0, 3], [1, 3], [2, 3]])
-    asker = Asker(OwnDenoiser(FunctionDenoiser(3, answer), "x"), 3)
+    asker = BatchedDenoiser(GuardedDenoiser(FunctionDenoiser(3, answer), "x"), 3)
     assert len(list(asker(tokens, tokens == 3, torch.arange(3), "here"))) == 3
     assert sizes == [3, 2, 1, 1, 1]

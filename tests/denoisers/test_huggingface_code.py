@@ -14,7 +14,7 @@ from transformers import dynamic_module_utils
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.denoisers import checkpoint
-from mdm_tune.denoisers.asking import Asker
+from mdm_tune.denoisers.asking import BatchedDenoiser
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.lengths import EqualLengths
 from tests.support.tiny_models import Tiny, bert, foreign, load, word_tokenizer
@@ -106,7 +106,7 @@ def test_a_model_that_ignores_its_attention_mask(dtype: str, tmp_path: Path) -> 
     loaded = load(tmp_path / f"old_{dtype}", trust_code=True, family="llada", dtype=dtype)
     assert isinstance(loaded.denoiser, EqualLengths)
     (note,) = loaded.notes
-    assert "does not know padding" in note and "since October 2025" in note
+    assert "does not handle padding" in note and "since October 2025" in note
     answer = loaded.denoiser(TOKENS, WANTED)
     assert answer.dtype == getattr(torch, dtype)
     if dtype == "float32":
@@ -209,7 +209,7 @@ def test_a_model_without_logits_is_refused(tmp_path: Path) -> None:
     foreign(tmp_path / "headless_a")
     code = tmp_path / "headless_a" / "modeling_tiny.py"
     code.write_text(code.read_text().replace("return MaskedLMOutput(logits=logits)", "return (hidden,)"))
-    with pytest.raises(InputError, match=r"must answer with logits \(rows, length, 24\), got \(2, 12, 16\)"):
+    with pytest.raises(InputError, match=r"must return logits \(rows, length, 24\), got \(2, 12, 16\)"):
         load(tmp_path / "headless_a", trust_code=True)
 
 
@@ -219,7 +219,7 @@ def test_a_model_without_logits_is_refused(tmp_path: Path) -> None:
         ("raise ValueError('boom')", r"ValueError: boom \(modeling_tiny\.py, line \d+\)"),
         ("raise SystemExit(0)", r"it ended the process by sys\.exit\(0\) \(modeling_tiny\.py, line \d+\)"),
         ("return None", "AttributeError|TypeError"),
-        ("return (torch.ones(rows, length, 7),)", r"it must answer with float logits, expected \(\d+, 24\) and got"),
+        ("return (torch.ones(rows, length, 7),)", r"it must return float logits, expected \(\d+, 24\) and got"),
         ("return (torch.ones(rows, length, 24).long(),)", "got .* torch.int64"),
     ],
 )
@@ -234,4 +234,4 @@ def test_code_of_a_checkpoint_that_fails_later(late: str, said: str, tmp_path: P
     denoiser.head = None
     rows = torch.tensor([[3, MASK, 5], [4, MASK, 5], [5, MASK, 5], [6, MASK, 5]])
     with pytest.raises(RunError, match=rf"model\.path: .* failed on rows 0 to 3 at step 7: .*({said})"):
-        list(Asker(denoiser, 8)(rows, rows == MASK, torch.arange(4), "at step 7"))
+        list(BatchedDenoiser(denoiser, 8)(rows, rows == MASK, torch.arange(4), "at step 7"))

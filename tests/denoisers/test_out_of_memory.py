@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import RunError
-from mdm_tune.denoisers.asking import Asker, working_batch
+from mdm_tune.denoisers.asking import BatchedDenoiser, working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import Unmasked, unmask
@@ -87,7 +87,7 @@ class Slotted:
         return self.limited(tokens, wanted)
 
 
-def ask(asker: Asker, rows: int = len(PROMPTS)) -> Tensor:
+def ask(asker: BatchedDenoiser, rows: int = len(PROMPTS)) -> Tensor:
     """Log probabilities (rows, 3, 3) at the hidden positions of the first rows."""
     tokens, found = PROMPTS[:rows], torch.full((rows, 6, 3), torch.nan, dtype=torch.float64)
     for row, position, log_p in asker(tokens, tokens == LAW.mask_id, torch.arange(rows), "here"):
@@ -101,8 +101,8 @@ def fill(denoiser: Denoiser, order: Order = "confidence") -> Unmasked:
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_every_kind_of_failure_halves_the_batch_and_changes_no_answer(kind: str) -> None:
-    denoiser, whole = Limited(5, FAILURES[kind]), Asker(LAW, 14)
-    asker = Asker(denoiser, 14)
+    denoiser, whole = Limited(5, FAILURES[kind]), BatchedDenoiser(LAW, 14)
+    asker = BatchedDenoiser(denoiser, 14)
     assert torch.equal(ask(asker), ask(whole))
     assert denoiser.asked == [14, 7, 4, 4, 4, 4, 4, 4, 3] and denoiser.failed == [14, 7]
     assert asker.batch == working_batch(denoiser, 14) == 4
@@ -130,8 +130,8 @@ def test_as_many_rows_as_halving_leaves(rows: int, batch: int, limit: int) -> No
     while halvings[-1] > limit:
         halvings.append((halvings[-1] + 1) // 2)
     denoiser = Limited(limit)
-    asker = Asker(denoiser, batch)
-    assert torch.equal(ask(asker, rows), ask(Asker(LAW, 100), rows))
+    asker = BatchedDenoiser(denoiser, batch)
+    assert torch.equal(ask(asker, rows), ask(BatchedDenoiser(LAW, 100), rows))
     assert denoiser.failed == halvings[:-1]
     worked = denoiser.asked[len(denoiser.failed) :]
     assert sum(worked) == rows and len(worked) == -(-rows // halvings[-1])
@@ -140,11 +140,11 @@ def test_as_many_rows_as_halving_leaves(rows: int, batch: int, limit: int) -> No
 
 def test_the_memory_keeps_the_smallest_size_and_a_smaller_batch_stays() -> None:
     denoiser = Limited(6)
-    early = Asker(denoiser, 20)
-    ask(Asker(denoiser, 20))
+    early = BatchedDenoiser(denoiser, 20)
+    ask(BatchedDenoiser(denoiser, 20))
     assert working_batch(denoiser, 20) == 5 and working_batch(denoiser, 2) == 2
     ask(early)  # made before the other one failed
-    ask(Asker(denoiser, 24))
+    ask(BatchedDenoiser(denoiser, 24))
     assert denoiser.failed == [20, 10]
     assert early.batch == 5
     denoiser.rows = 4  # less memory than before
@@ -170,9 +170,9 @@ def test_one_row_that_does_not_fit_is_refused_and_says_nothing_of_shorter_ones(k
 
 def test_what_the_allocator_said_is_told() -> None:
     with pytest.raises(RunError, match=r"\(CUDA out of memory\. Tried to allocate 20\.00 GiB\.\)"):
-        ask(Asker(Limited(0), 1))
+        ask(BatchedDenoiser(Limited(0), 1))
     with pytest.raises(RunError, match=r"\(MemoryError\)"):
-        ask(Asker(Limited(0, FAILURES["python"]), 1))
+        ask(BatchedDenoiser(Limited(0, FAILURES["python"]), 1))
 
 
 @pytest.mark.parametrize(
@@ -184,23 +184,23 @@ def test_other_errors_pass_and_are_not_tried_again(error: Exception) -> None:
 
     denoiser = Limited(3, fail)
     with pytest.raises(type(error)) as caught:
-        ask(Asker(denoiser, 16))
+        ask(BatchedDenoiser(denoiser, 16))
     assert caught.value is error and denoiser.asked == [16]
 
 
 def test_equal_denoisers_are_remembered_apart() -> None:
     first, second = Unhashable(3), Unhashable(3)
     assert first == second
-    ask(Asker(first, 16))
+    ask(BatchedDenoiser(first, 16))
     assert working_batch(first, 16) == 2 and working_batch(second, 16) == 16
 
 
 def test_a_denoiser_without_weak_references_works_and_is_asked_anew() -> None:
     limited = Limited(3)
     denoiser = Slotted(limited)
-    asker = Asker(denoiser, 16)
+    asker = BatchedDenoiser(denoiser, 16)
     for _ in range(2):
-        assert torch.equal(ask(asker), ask(Asker(LAW, 16)))
+        assert torch.equal(ask(asker), ask(BatchedDenoiser(LAW, 16)))
     assert limited.failed == [16, 8, 4] and asker.batch == 2
     assert working_batch(denoiser, 16) == 16
     assert torch.equal(fill(denoiser).tokens, fill(LAW).tokens)
@@ -208,7 +208,7 @@ def test_a_denoiser_without_weak_references_works_and_is_asked_anew() -> None:
 
 def test_the_memory_of_a_size_keeps_no_denoiser_alive() -> None:
     denoiser = Limited(3)
-    ask(Asker(denoiser, 16))
+    ask(BatchedDenoiser(denoiser, 16))
     alive = weakref.ref(denoiser)
     del denoiser
     gc.collect()
@@ -226,7 +226,7 @@ def test_what_a_failed_call_had_computed_is_gone_before_the_next() -> None:
             return super().__call__(tokens, wanted)
 
     denoiser = Hungry(3)
-    ask(Asker(denoiser, 16))
+    ask(BatchedDenoiser(denoiser, 16))
     assert denoiser.failed == [16, 8, 4]
 
 
@@ -235,5 +235,5 @@ def test_the_cache_of_cuda_is_emptied_where_cuda_is_in_use(initialised: bool, mo
     denoiser, emptied = Limited(3), list[int]()
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: initialised)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(len(denoiser.asked)))
-    ask(Asker(denoiser, 16))
+    ask(BatchedDenoiser(denoiser, 16))
     assert emptied == ([1, 2, 3] if initialised else [])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.huggingface import HuggingFace
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.denoisers.positions import LONG, reached
+from mdm_tune.denoisers.positions import LONG, longest_row
 from tests.support.tiny_models import bert, load, saved, transformers, word_tokenizer
 
 CPU = torch.device("cpu")
@@ -107,7 +107,7 @@ class Own(nn.Module):
 )
 def test_the_limit_by_arithmetic(table: int, offset: int, kind: str, stated: int, expected: int) -> None:
     module = Own(table, offset, kind)
-    assert reached(module, module, 0, stated, CPU) == expected
+    assert longest_row(module, module, 0, stated, CPU) == expected
     if kind != "unseen":
         assert max(module.asked) <= LONG  # no long row was computed
     else:
@@ -116,7 +116,7 @@ def test_the_limit_by_arithmetic(table: int, offset: int, kind: str, stated: int
 
 def test_a_long_row_is_not_tried_where_that_costs_much() -> None:
     module = Own(8_192, kind="unseen")
-    assert reached(module, module, 0, 8_192, CPU) == 8_192
+    assert longest_row(module, module, 0, 8_192, CPU) == 8_192
     assert max(module.asked) <= LONG
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Mixture, Parity, RepeatedBit, Table
-from mdm_tune.denoisers.asking import Predicted, Question, predictions
+from mdm_tune.denoisers.asking import Predicted, PredictionRequest, predictions
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.profile_choice import prices_of
 from mdm_tune.evaluation.settings import Setting
@@ -518,7 +518,7 @@ def test_points_taken_together_are_those_taken_one_at_a_time(power: float, point
     denoiser = loss_by_visible(lambda v: 2 * (1 - v / 64) ** power)
     rounds: list[int] = []
 
-    def ask(questions: Iterable[Question], *, batch: int) -> Iterator[Predicted]:
+    def ask(questions: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
         asked = list(questions)
         rounds.append(len(asked))
         return (predictions(denoiser, question, batch=batch) for question in asked)
