@@ -16,7 +16,7 @@ from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling
 from mdm_tune.core.messages import cut, quantity, shown
-from mdm_tune.datasets.examples import stable
+from mdm_tune.datasets.examples import stable_json
 
 __all__ = ["SHOT_SEED", "HarnessTask", "Messages", "templated"]
 
@@ -202,7 +202,7 @@ class HarnessTask:
 
 
 def _content(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True, default=stable)
+    return json.dumps(fields, sort_keys=True, default=stable_json)
 
 
 def templated(chat: Callable[[Messages], str], messages: Messages, add_generation_prompt: bool = True) -> str:

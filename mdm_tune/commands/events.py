@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.datasets.notes import dataset_notes, framed
+from mdm_tune.datasets.notes import dataset_notes, framed_example
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.run.build import Run
@@ -145,7 +145,9 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
     if run.config.taken:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
-        yield Note(f"the first tune example, {examples[0].id}, the reference in brackets:\n{framed(run.dataset)}")
+        yield Note(
+            f"the first tune example, {examples[0].id}, the reference in brackets:\n{framed_example(run.dataset)}"
+        )
 
 
 def _unreachable(run: Run) -> Iterator[Note]:

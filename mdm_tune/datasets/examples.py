@@ -12,24 +12,24 @@ from typing import Any
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.digests import content_digest
 
-__all__ = ["Example", "group_of", "stable"]
+__all__ = ["Example", "group_of", "stable_json"]
 
 
-def stable(value: object) -> object:
-    """What JSON lacks, as something that is the same in every process: no address of an object in memory."""
+def stable_json(value: object) -> object:
+    """Convert a value that JSON lacks to one that is equal in every process, without addresses in memory."""
     if isinstance(value, bytes | bytearray):
         return hashlib.sha256(value).hexdigest()
-    for method in ("isoformat", "tolist", "tobytes"):
-        if callable(found := getattr(value, method, None)):
-            told = found()
-            return hashlib.sha256(told).hexdigest() if isinstance(told, bytes) else told
+    for name in ("isoformat", "tolist", "tobytes"):
+        if callable(method := getattr(value, name, None)):
+            content = method()
+            return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else content
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
     return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def group_of(*texts: str) -> str:
-    """The group of examples whose visible texts these are: sixteen hex digits."""
+    """The group of examples with these visible texts, as sixteen hex digits."""
     return content_digest(texts)
 
 
@@ -37,11 +37,15 @@ def group_of(*texts: str) -> str:
 class Example:
     """Visible text and holes, in order.
 
-    id: unique and stable in its source. A prompt task is (prompt, Hole(answer)), unconditional text (Hole(text),),
-    infilling any other sequence. record: the fields of the source, which a task's own scoring may look at. source: the
-    file and line, or the set and row, that it comes from; empty where its name says so. plain: for each piece the
-    places of special tokens that are read as text; () where there is none in any. group: alike for examples that are
-    no independent ones, such as several answers to one prompt; empty where it stands alone.
+    Attributes:
+        id: Name, unique and stable in its source.
+        pieces: Texts and holes: (prompt, Hole(answer)) for a prompt task, (Hole(text),) for unconditional text, any
+            other sequence for infilling.
+        record: Fields of the source, for a task's own scoring.
+        source: File and line, or set and row; empty if the id says it.
+        plain: For each piece, the positions of special tokens that are read as text; () if no piece has any.
+        group: Equal for examples that are not independent, such as several answers to one prompt; empty if the
+            example stands alone.
     """
 
     id: str
@@ -53,29 +57,29 @@ class Example:
 
     @property
     def named(self) -> str:
-        """What messages call it."""
+        """The example's name in messages."""
         return f"example {self.id} ({self.source})" if self.source else f"example {self.id}"
 
     @property
     def holes(self) -> tuple[Hole, ...]:
-        """The places to fill, in order."""
+        """The holes, in order."""
         return tuple(piece for piece in self.pieces if isinstance(piece, Hole))
 
     @property
     def prompt(self) -> str:
-        """What is visible before the first hole."""
+        """The text before the first hole."""
         first = self.pieces[0] if self.pieces else ""
         return first if isinstance(first, str) else ""
 
     @property
     def answer(self) -> str | None:
-        """The reference of the first hole."""
+        """The reference answer of the first hole; None if it is unknown or there is no hole."""
         return self.holes[0].answer if self.holes else None
 
     @property
-    def told(self) -> str:
-        """The record as text, the same for equal records."""
-        return json.dumps(dict(self.record), sort_keys=True, default=stable) if self.record else ""
+    def record_json(self) -> str:
+        """The record as JSON, equal for equal records; empty without a record."""
+        return json.dumps(dict(self.record), sort_keys=True, default=stable_json) if self.record else ""
 
     @property
     def conditional(self) -> bool:
@@ -84,10 +88,10 @@ class Example:
 
     @property
     def shown(self) -> str:
-        """The whole example for a reader, references in angle brackets."""
+        """The whole example for a reader, with references in angle brackets."""
         return self.filled(["?" if hole.answer is None else hole.answer for hole in self.holes])
 
     def filled(self, texts: Sequence[str]) -> str:
-        """The whole example for a reader, with these texts in its holes, in angle brackets."""
-        left = iter(texts)
-        return "".join(piece if isinstance(piece, str) else f"⟨{next(left)}⟩" for piece in self.pieces)
+        """The whole example for a reader, with these texts in its holes in angle brackets."""
+        remaining = iter(texts)
+        return "".join(piece if isinstance(piece, str) else f"⟨{next(remaining)}⟩" for piece in self.pieces)

@@ -1,4 +1,4 @@
-"""Tokens that a model gives probability 0, so that a likelihood is infinite: which one, where, and why."""
+"""Messages about data tokens to which a model gives probability 0, so that a likelihood would be infinite."""
 
 from __future__ import annotations
 
@@ -14,55 +14,63 @@ from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Split
 from mdm_tune.denoisers.base import Denoiser
 
-__all__ = ["Impossible"]
+__all__ = ["ImpossibleTokens"]
 
-INSIDE = ("denoiser", "inner")  # where wrappers keep what they wrap
+INNER = ("denoiser", "inner")  # attributes in which wrappers keep the wrapped denoiser
 
 
 @dataclass(frozen=True)
-class Impossible:
-    """What messages say of a token that a denoiser cannot produce."""
+class ImpossibleTokens:
+    """The tokens that a denoiser cannot produce.
+
+    Attributes:
+        denoiser: The denoiser, with its wrappers.
+        codec: Its codec, for the texts of tokens.
+    """
 
     denoiser: Denoiser
     codec: Codec
 
     @cached_property
     def never(self) -> frozenset[int]:
-        """The tokens that the denoiser excludes whatever is visible, its mask among them."""
-        found = {self.denoiser.mask_id}
-        for each in _layers(self.denoiser):
-            found |= {int(token) for token in getattr(each, "forbidden", ())}
-        return frozenset(found)
+        """The tokens that the denoiser excludes in every context, its mask among them."""
+        excluded = {self.denoiser.mask_id}
+        for layer in _wrapped_denoisers(self.denoiser):
+            excluded |= {int(token) for token in getattr(layer, "forbidden", ())}
+        return frozenset(excluded)
 
-    def told(self, token: int) -> str:
-        """The token with its text, and why it has probability 0."""
+    def describe(self, token: int) -> str:
+        """Describe a token, with its text and the reason for its probability 0."""
         text = self.codec.decode([token]) if 0 <= token < self.denoiser.vocab_size else ""
         name = f"token {token} ({shown(text)})" if text else f"token {token}"
         if token == self.denoiser.mask_id:
             return f"{name}, the mask, which is never predicted: the data hold the mask token itself"
         if token in self.never:
             return f"{name}, which the model never produces (model.never, or no token of its tokenizer)"
-        return f"{name}, which the model rules out by what is visible there (its logit is -inf)"
+        return f"{name}, which the model rules out in this context (its logit is -inf)"
 
     def refuse(self, split: Split, what: str) -> None:
-        """Raise InputError naming the first token to fill in that the model never produces, before anything is paid.
+        """Raise InputError if a reference has a token that the model never produces, before any denoiser call.
 
-        what: prices these tokens.
+        Args:
+            split: The examples.
+            what: The quantity that would be infinite, for the message.
         """
-        never = torch.tensor(sorted(self.never), dtype=split.originals.dtype)
-        bad = split.hidden & torch.isin(split.originals, never)
-        if bool(bad.any()):
-            row, at = bad.nonzero()[0].tolist()
+        never_produced = torch.tensor(sorted(self.never), dtype=split.originals.dtype)
+        impossible = split.hidden & torch.isin(split.originals, never_produced)
+        if bool(impossible.any()):
+            row, position = impossible.nonzero()[0].tolist()
+            reason = self.describe(int(split.originals[row, position]))
             raise InputError(
-                f"{what} would be infinite for {split.named(row)} of the {split.use} split at position {at}: it has "
-                f"{self.told(int(split.originals[row, at]))}; take it out of the data, or judge by another metric"
+                f"{what} would be infinite for {split.named(row)} of the {split.use} split at position {position}: "
+                f"it has {reason}; take it out of the data, or judge by another metric"
             )
 
 
-def _layers(denoiser: object) -> Iterator[object]:
-    """The denoiser and what it wraps, from outside in."""
+def _wrapped_denoisers(denoiser: object) -> Iterator[object]:
+    """The denoiser and the denoisers that it wraps, from outside to inside."""
     seen: list[object] = []
-    while denoiser is not None and all(denoiser is not each for each in seen):
+    while denoiser is not None and all(denoiser is not layer for layer in seen):
         seen.append(denoiser)
-        denoiser = next((inner for name in INSIDE if (inner := getattr(denoiser, name, None)) is not None), None)
+        denoiser = next((inner for name in INNER if (inner := getattr(denoiser, name, None)) is not None), None)
     return iter(seen)

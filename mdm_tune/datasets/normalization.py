@@ -1,4 +1,4 @@
-"""Texts as a model's tokens write them: in lower case, without accents or with other spaces."""
+"""Texts as a tokenizer writes them, which may change case, accents and spaces."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ __all__ = ["read_back", "reference_form", "same_but_form"]
 
 
 def read_back(codec: Codec, text: str) -> str:
-    """What the tokens of a text say; raises InputError where it has none."""
+    """Encode and decode a text. Raises InputError if the vocabulary has no tokens for it."""
     return codec.decode(codec.encode(text))
 
 
 def same_but_form(text: str, other: str) -> bool:
-    """Whether two texts differ in case, accents and white space at most."""
-    return _bare(text) == _bare(other)
+    """Whether two texts are equal, apart from case, accents and white space."""
+    return _without_form(text) == _without_form(other)
 
 
 def reference_form(codec: Codec, example: Example) -> str | None:
-    """What belongs into all holes, in the tokenizer's own form; None where a reference is unknown, or where tokens lose
-    more of it than case, accents and spaces. Several holes are joined as completions are.
+    """The references of all holes as the tokenizer writes them, joined by spaces.
+
+    None if a reference is unknown, or if tokenization loses more than case, accents and spaces.
     """
     forms = []
     for hole in example.holes:
@@ -38,6 +39,6 @@ def reference_form(codec: Codec, example: Example) -> str | None:
     return " ".join(forms)
 
 
-def _bare(text: str) -> str:
+def _without_form(text: str) -> str:
     letters = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in letters if not unicodedata.combining(letter) and not letter.isspace())

@@ -1,9 +1,10 @@
-"""Examples of text as rows of a model's tokens: what is visible, what is hidden, and what belongs there."""
+"""Examples of text as rows of a model's tokens: visible tokens, hidden positions and their references."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
@@ -16,7 +17,7 @@ from mdm_tune.datasets.splits import PADDING, Dataset, Split, Use, masked_split
 
 __all__ = ["example_dataset", "reference_tokens"]
 
-BEGINNING = 60  # characters of a text that a message shows
+SHOWN = 60  # most characters of a text that a message shows
 
 
 def example_dataset(
@@ -29,82 +30,90 @@ def example_dataset(
     longest: int | None = None,
     stops: tuple[str, ...] = (),
 ) -> Dataset:
-    """Examples of text in a model's tokens; shorter rows are padded on the left.
+    """Convert examples of text to rows of a model's tokens. Shorter rows are padded on the left.
 
-    A hole has the positions that it names, else those of the generation length where text stands before it, else as
-    many as its answer has tokens. An answer shorter than its hole is followed by end tokens, a longer one is cut; where
-    the model has no end token, and where there is no answer, the reference is unknown. Around the whole stand the
-    special tokens that the model was trained to see, see ``frame_of``. longest: tokens a row may have.
-    stops: texts that end an answer.
+    The size of a hole is its own if it has one, else the generation length if text precedes it, else the number of
+    tokens of its answer. A shorter answer is followed by end tokens, a longer answer is cut. The reference is unknown
+    (-1) where there is no answer, and after a shorter answer if the model has no end token. Special tokens are added
+    around the text, see ``frame_of``.
 
-    Raises InputError for an example without a hole, a hole whose size nothing says, an empty text and a row that is too
-    long.
+    Args:
+        examples: The examples of each use.
+        codec: The model's codec.
+        mask_id: Id of the mask.
+        root: Seed of the examples' noise.
+        generation_length: Tokens of a hole after a prompt; None if every hole has a size or an answer.
+        longest: Most tokens of a row; None is unlimited.
+        stops: Texts that end an answer.
+
+    Raises:
+        InputError: If an example has no hole, a hole of unknown size or an empty text, or if a row is too long.
     """
     splits: dict[Use, Split] = {}
     tokens = {
-        use: [_tokenised(example, codec, mask_id, generation_length) for example in listed]
-        for use, listed in examples.items()
+        use: [_start_and_originals(example, codec, mask_id, generation_length) for example in split_examples]
+        for use, split_examples in examples.items()
     }
     if longest is not None:
-        _check_lengths([example for listed in examples.values() for example in listed], tokens, longest)
-    for use, listed in examples.items():
+        _check_lengths([*chain.from_iterable(examples.values())], tokens, longest)
+    for use, split_examples in examples.items():
         rows = tokens[use]
         width = max((len(start) for start, _ in rows), default=0)
-        given, told = (
+        start, originals = (
             torch.tensor([[PADDING] * (width - len(row[part])) + row[part] for row in rows]) for part in (0, 1)
         )
-        split = masked_split(use, [example.id for example in listed], told, mask_id, root)
-        groups = tuple(example.group or f"example {example.id}" for example in listed)
-        splits[use] = replace(split, start=given, examples=tuple(listed), groups=groups)
+        split = masked_split(use, [example.id for example in split_examples], originals, mask_id, root)
+        groups = tuple(example.group or f"example {example.id}" for example in split_examples)
+        splits[use] = replace(split, start=start, examples=tuple(split_examples), groups=groups)
     return Dataset(splits, codec, stops=stops)
 
 
 def _check_lengths(
     examples: Sequence[Example], tokens: Mapping[Use, Sequence[tuple[list[int], list[int]]]], longest: int
 ) -> None:
-    """Raise InputError where rows have more tokens than the model takes: the first of them, and how many there are."""
+    """Raise InputError if rows have more tokens than the model accepts; the message names the first and the number."""
     lengths = [len(start) for rows in tokens.values() for start, _ in rows]
     over = [(example, length) for example, length in zip(examples, lengths, strict=True) if length > longest]
     if over:
         example, length = over[0]
         raise InputError(
             f"{example.named} has {quantity(length, 'token')}, the model takes {longest:,}; it begins "
-            f"{_beginning(example)}. "
-            f"{len(over):,} of {len(examples):,} examples are too long, the longest has {max(lengths):,}; shorten "
-            "prompts or dataset.generation_length, use fewer shots, or leave such examples out"
+            f"{_shortened(example)}. {len(over):,} of {len(examples):,} examples are too long, the longest has "
+            f"{max(lengths):,}; shorten prompts or dataset.generation_length, use fewer shots, or "
+            "leave such examples out"
         )
 
 
-def _beginning(example: Example) -> str:
+def _shortened(example: Example) -> str:
     text = example.shown
-    return repr(text if len(text) <= BEGINNING else f"{text[: BEGINNING - 3]}...")
+    return repr(text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}...")
 
 
-def _tokenised(
+def _start_and_originals(
     example: Example, codec: Codec, mask_id: int, generation_length: int | None
 ) -> tuple[list[int], list[int]]:
-    """What the sampler is given and the reference, for one example, without padding."""
+    """The row that the sampler receives and the row of references of an example, without padding."""
     start: list[int] = []
     originals: list[int] = []
     for place, piece in enumerate(example.pieces):
         if isinstance(piece, str):
-            visible = _encoded(codec, mask_id, example, place)
+            visible = _piece_tokens(codec, mask_id, example, place)
             start += visible
             originals += visible
             continue
-        answer = None if piece.answer is None else _encoded(codec, mask_id, example, place)
+        answer = None if piece.answer is None else _piece_tokens(codec, mask_id, example, place)
         size = piece.tokens
         if size is None:
             size = generation_length if place > 0 and generation_length is not None else len(answer or ())
         if size < 1:
             raise InputError(
                 f"{example.named} has a hole of no tokens: it needs an answer, or dataset.generation_length; got "
-                f"{_beginning(example)}"
+                f"{_shortened(example)}"
             )
         start += [mask_id] * size
         originals += reference_tokens(answer, size, codec.end_tokens)
     if not example.holes:
-        raise InputError(f"{example.named} has nothing to fill in, got {_beginning(example)}; give it a hole")
+        raise InputError(f"{example.named} has nothing to fill in, got {_shortened(example)}; give it a hole")
     before, after = frame_of(example, codec, start, originals, generation_length)
     return before + start + after, before + originals + after
 
@@ -112,11 +121,21 @@ def _tokenised(
 def frame_of(
     example: Example, codec: Codec, start: list[int], originals: list[int], generation_length: int | None
 ) -> tuple[list[int], list[int]]:
-    """The special tokens before and after the tokens of an example: those that the model saw around whole texts.
+    """The special tokens to add before and after an example: those that the model saw around whole texts in training.
 
-    Nothing follows an answer whose end is the model's own to say, by an end token in more positions than a reference
-    fills. Where the size of the last hole is the text's size, as in every model without end tokens, what closes a text
-    stands behind it too. A frame that the text already has, from a chat template or by hand, is not put twice.
+    Nothing is added after a last hole that the model ends itself by an end token, that is, a hole with a size of its
+    own or the generation length. Special tokens that the text already has, for example from a chat template, are not
+    added again.
+
+    Args:
+        example: The example.
+        codec: The model's codec.
+        start: Its tokens, with the mask at hidden positions.
+        originals: Its tokens, with references at hidden positions.
+        generation_length: Tokens of a hole after a prompt, as in ``example_dataset``.
+
+    Returns:
+        The tokens before and after.
     """
     before, after = codec.framed(originals)
     last, alone = example.pieces[-1], len(example.pieces) == 1
@@ -129,8 +148,8 @@ def frame_of(
     return before, after
 
 
-def _encoded(codec: Codec, mask_id: int, example: Example, place: int) -> list[int]:
-    """The tokens of one piece; raises InputError where there are none, and where one of them is the mask."""
+def _piece_tokens(codec: Codec, mask_id: int, example: Example, place: int) -> list[int]:
+    """The tokens of one piece. Raises InputError if the vocabulary has none for it, or one of them is the mask."""
     piece = example.pieces[place]
     text = piece if isinstance(piece, str) else piece.answer or ""
     plain = example.plain[place] if example.plain else ()
@@ -142,14 +161,14 @@ def _encoded(codec: Codec, mask_id: int, example: Example, place: int) -> list[i
         what = "its text" if isinstance(piece, str) else "its reference"
         raise InputError(
             f"{example.named}: {what} has the mask, token {mask_id}, as its token number {tokens.index(mask_id) + 1}, "
-            f"which would be one more place to fill in, got {_beginning(example)}; write places to fill in as "
+            f"which would be one more place to fill in, got {_shortened(example)}; write places to fill in as "
             "[[field]] in dataset.template, and check model.mask_token_id"
         )
     return tokens
 
 
 def reference_tokens(answer: list[int] | None, size: int, end_tokens: tuple[int, ...]) -> list[int]:
-    """What belongs into ``size`` positions: an answer, cut or followed by end tokens, -1 where nothing is known."""
+    """The reference of ``size`` positions: the answer, cut or followed by end tokens; -1 where it is unknown."""
     if answer is None:
         return [PADDING] * size
     filler = end_tokens[0] if end_tokens else PADDING

@@ -1,4 +1,4 @@
-"""Where records come from: JSON lines, CSV, plain text, and sets that the library ``datasets`` reads."""
+"""Read records from JSON lines, CSV, plain text, and sets of the library ``datasets``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "c
 class Source:
     """Records with named fields.
 
-    name: the file or set that they come from. lines: the line that each record begins at, () where it has none.
+    Attributes:
+        name: The file or set of the records.
+        records: The records, at least one.
+        lines: The line at which each record starts; () if they have no lines.
     """
 
     name: str
@@ -38,25 +41,25 @@ class Source:
             raise InputError(f"{self.name} holds no record; give a file with at least one example for each use")
 
     def place(self, number: int) -> str:
-        """Where record ``number`` stands, for a reader."""
+        """The place of record ``number`` (from 0), for messages."""
         return f"{self.name}, line {self.lines[number]}" if self.lines else f"{self.name}, row {number}"
 
 
 def jsonl_source(path: Path) -> Source:
-    """One JSON object per line, blank lines left out; raises InputError with the line of anything else."""
+    """Read one JSON object per line, without blank lines. Raises InputError, with the line, for anything else."""
     records, lines = [], []
-    for number, line in enumerate(_read(path).split("\n"), 1):  # splitlines would cut inside a string of JSON
+    for line_number, line in enumerate(_read(path).split("\n"), 1):  # splitlines would also cut inside JSON strings
         if not line.strip():
             continue
-        records.append(json_line(line, f"{shown_path(path)}, line {number}", number=JsonNumber))
-        lines.append(number)
+        records.append(json_line(line, f"{shown_path(path)}, line {line_number}", number=JsonNumber))
+        lines.append(line_number)
     return Source(str(path), records, tuple(lines))
 
 
 def csv_source(path: Path) -> Source:
-    """Rows under a line of field names, separated by commas, or by tabs in a file that ends in .tsv.
+    """Read rows below a line of field names, separated by commas, or by tabs in a .tsv file.
 
-    Raises InputError for a row with more or fewer fields than there are names, and for names that repeat or are empty.
+    Raises InputError if a row has more or fewer fields than there are names, or if a name is empty or repeats.
     """
     reader = csv.reader(
         io.StringIO(_read(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True
@@ -83,7 +86,7 @@ def csv_source(path: Path) -> Source:
 
 
 def lines_source(path: Path, per: Literal["line", "paragraph"]) -> Source:
-    """Each line that is not blank, or each paragraph between blank lines, as a record with the field ``text``."""
+    """Read each line that is not blank, or each paragraph between blank lines, as a record with the field ``text``."""
     numbered = list(enumerate(_read(path).split("\n"), 1))
     if per == "line":
         groups = [[entry] for entry in numbered if entry[1].strip()]
@@ -100,13 +103,21 @@ def hub_source(
     revision: str | None = None,
     fields: Collection[str] = (),
 ) -> Source:
-    """A set of the library ``datasets``: a folder that it saved, a folder or file that it reads, or a name on the Hub.
+    """Open a set of the library ``datasets``. Rows are read when they are used.
 
-    Rows are read when they are asked for. Every value of a CSV file is text, as it stands there. fields: those that are
-    shown as text; pictures, sound and whatever else has to be decoded are never read.
+    Every value of a CSV file is text, exactly as written. Columns that must be decoded, such as pictures and sound, are
+    never read.
 
-    Raises InputError without that library, for a set that cannot be loaded, for a split that is missing or has to be
-    chosen, and for fields whose text is not what was written.
+    Args:
+        path: A folder that the library saved, a folder or file that it reads, or a name on the Hub.
+        name: Name of a configuration of the set.
+        split: The split; None if there is only one.
+        revision: Revision on the Hub.
+        fields: Fields that are shown as text.
+
+    Raises:
+        InputError: If the library is not installed, the set cannot be loaded, the split is missing or must be chosen,
+            or the text of a field differs from what was written.
     """
     try:
         import datasets
@@ -115,71 +126,74 @@ def hub_source(
             "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
         ) from None
     local = Path(path)
-    # The library makes dates of texts, and numbers lose their zeros.
+    # The library would turn some texts into dates, and drop zeros of numbers.
     if local.exists() and not local.is_dir() and local.suffix == ".jsonl":
         source = jsonl_source(local)
         if split not in (None, "train"):
             raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
         return source
     try:
-        with _without_bars(datasets), without_consent_prompts(False, "dataset.path"):
-            found, split_was_taken = _loaded(datasets, path, name, split, revision)
+        with _without_progress_bars(datasets), without_consent_prompts(False, "dataset.path"):
+            loaded, is_one_split = _load(datasets, path, name, split, revision)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the library and its network code raise
+    except (Exception, SystemExit) as error:  # the library and its network code may raise anything
         reason = cut((str(error).strip() or type(error).__name__).splitlines()[0], 200)
         call = f"datasets.load_dataset({path!r}{'' if name is None else f', {name!r}'}).save_to_disk(FOLDER)"
-        elsewhere = (
+        hub_remedy = (
             f"check dataset.path; where the Hub cannot be reached, run {call} on a machine that reaches it, place "
             "FOLDER here and set dataset.path to it"
         )
-        remedy = "check the files" if local.exists() else elsewhere
+        remedy = "check the files" if local.exists() else hub_remedy
         raise InputError(f"cannot load the dataset {path}: {reason}; {remedy}") from error
     label = path if split is None else f"{path} ({split})"
-    return Source(label, _readable(found if split_was_taken else _chosen(found, path, split), label, fields))
+    dataset = loaded if is_one_split else _select_split(loaded, path, split)
+    return Source(label, _without_decoded_columns(dataset, label, fields))
 
 
-def _loaded(datasets: Any, path: str, name: str | None, split: str | None, revision: str | None) -> tuple[Any, bool]:
-    """What the library loads, and whether that is one split already."""
+def _load(datasets: Any, path: str, name: str | None, split: str | None, revision: str | None) -> tuple[Any, bool]:
+    """Load a set with the library, and return it with whether it is a single split."""
     local = Path(path)
     if local.is_dir() and any((local / file).is_file() for file in ("dataset_dict.json", "state.json")):
         return datasets.load_from_disk(path), False
     if local.exists() and not local.is_dir() and local.suffix in BUILDERS:
-        check_file(local)  # the library would wait for who writes into a pipe
-        given: dict[str, Any] = {"path": BUILDERS[local.suffix], "data_files": {"train": path}}
-        taken = False
+        check_file(local)  # the library would wait forever for a pipe
+        arguments: dict[str, Any] = {"path": BUILDERS[local.suffix], "data_files": {"train": path}}
+        is_one_split = False
     else:
-        given, taken = {"path": path, "name": name, "split": split, "revision": revision}, split is not None
-    builder = datasets.load_dataset_builder(**{key: value for key, value in given.items() if key != "split"})
-    found = datasets.load_dataset(**given, trust_remote_code=False)
-    if type(builder.config).__name__ == "CsvConfig":  # pandas guesses types: 007 would be 7, and NA nothing
-        columns = found.column_names
+        arguments, is_one_split = {"path": path, "name": name, "split": split, "revision": revision}, split is not None
+    builder = datasets.load_dataset_builder(**{key: value for key, value in arguments.items() if key != "split"})
+    loaded = datasets.load_dataset(**arguments, trust_remote_code=False)
+    if type(builder.config).__name__ == "CsvConfig":  # pandas guesses types: 007 would become 7, and NA nothing
+        columns = loaded.column_names
         if isinstance(columns, Mapping):
             columns = next(iter(columns.values()))
         texts = datasets.Features({column: datasets.Value("string") for column in columns})
-        found = datasets.load_dataset(**given, features=texts, keep_default_na=False, trust_remote_code=False)
-    return found, taken
+        loaded = datasets.load_dataset(**arguments, features=texts, keep_default_na=False, trust_remote_code=False)
+    return loaded, is_one_split
 
 
-def _readable(found: Any, label: str, fields: Collection[str]) -> Any:
-    """The set without columns that have to be decoded; raises InputError where a field that is shown is one of them."""
-    features = dict(found.features)
+def _without_decoded_columns(dataset: Any, label: str, fields: Collection[str]) -> Any:
+    """The set without columns that must be decoded. Raises InputError if a field that is shown is no plain text."""
+    features = dict(dataset.features)
     decoded = [name for name, feature in features.items() if _is_decoded(feature)]
     for name in fields:
-        kind = getattr(features.get(name), "dtype", "")
+        dtype = getattr(features.get(name), "dtype", "")
         if name in decoded:
-            what = type(features[name]).__name__
-            raise InputError(f"{label}: field {name!r} is no text but {what}; name another field, or keep its text")
-        if kind in ("float16", "float32"):
+            class_name = type(features[name]).__name__
             raise InputError(
-                f"{label}: field {name!r} holds {kind} numbers, whose text is not what was written (0.1 would read "
+                f"{label}: field {name!r} must be text, got {class_name}; name another field, or store its text"
+            )
+        if dtype in ("float16", "float32"):
+            raise InputError(
+                f"{label}: field {name!r} holds {dtype} numbers, whose text is not what was written (0.1 would read "
                 f"0.10000000149011612); cast the column to string"
             )
-    return found.remove_columns(decoded) if decoded else found
+    return dataset.remove_columns(decoded) if decoded else dataset
 
 
 def _is_decoded(feature: Any) -> bool:
-    """Whether a column of the library, or a part of it, is made into objects of another library."""
+    """Whether the library decodes a column, or a part of it, into objects of another library."""
     if isinstance(feature, Mapping):
         return any(map(_is_decoded, feature.values()))
     if isinstance(feature, list | tuple):
@@ -188,31 +202,31 @@ def _is_decoded(feature: Any) -> bool:
     return hasattr(feature, "decode_example") or (inner is not None and _is_decoded(inner))
 
 
-def _chosen(found: Any, path: str, split: str | None) -> Any:
-    """The split of what was loaded: a set, or a mapping of them by split."""
-    if not isinstance(found, Mapping):
-        if split not in (None, found.split):
+def _select_split(loaded: Any, path: str, split: str | None) -> Any:
+    """The split of a loaded set, or of a mapping of splits. Raises InputError if it is missing or must be chosen."""
+    if not isinstance(loaded, Mapping):
+        if split not in (None, loaded.split):
             raise InputError(f"{path} is one set without splits, got dataset.split {split!r}; leave it out")
-        return found
-    names = ", ".join(map(str, found))
-    if split is None and len(found) == 1:
-        return next(iter(found.values()))
+        return loaded
+    names = ", ".join(map(str, loaded))
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
     if split is None:
         raise InputError(f"{path} has the splits {names}; choose with dataset.split, one or one for each use")
-    if split not in found:
+    if split not in loaded:
         raise InputError(f"{path} has no split {split!r}, it has {names}; set dataset.split to one of them")
-    return found[split]
+    return loaded[split]
 
 
 @contextmanager
-def _without_bars(datasets: Any) -> Iterator[None]:
-    """The library draws on the terminal otherwise."""
-    shown = not datasets.are_progress_bars_disabled()
+def _without_progress_bars(datasets: Any) -> Iterator[None]:
+    """Switch off the library's progress bars, which would appear on the terminal."""
+    enabled = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             datasets.enable_progress_bars()
 
 

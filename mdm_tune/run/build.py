@@ -19,7 +19,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.text import Symbols
-from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.readers import read_examples
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES, Dataset, Use, law_dataset, text_dataset
@@ -272,10 +272,10 @@ def build_metrics(
         assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
         return quality.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
-        impossible = Impossible(model.denoiser, model.codec)
+        impossible = ImpossibleTokens(model.denoiser, model.codec)
         for split in dataset.splits.values() if dataset is not None else ():
             impossible.refuse(split, f"objective {name}")
-        return quality.PathLikelihood(name, config.sampler.order, why=impossible.told), reported
+        return quality.PathLikelihood(name, config.sampler.order, why=impossible.describe), reported
     law = law_of(model)
     assert law is not None
     if name == "order_kl":

@@ -13,7 +13,7 @@ from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 from mdm_tune.core.reading import read_bytes
-from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.rows import reference_tokens
 from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split, Use
@@ -40,7 +40,7 @@ def answered(
     Raises InputError for a reference that is unknown at some position, and for a file that cannot be read or lacks an
     example.
     """
-    impossible = Impossible(run.model.denoiser, run.model.codec)
+    impossible = ImpossibleTokens(run.model.denoiser, run.model.codec)
     if source == REFERENCE:
         unknown = (split.hidden & (split.originals < 0)).any(1)
         if bool(unknown.any()):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
-from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.loading import law_of
 from mdm_tune.evaluation.evaluator import Cost, Scores
@@ -170,7 +170,7 @@ class Profiles:
             ask=partial(predict, self.run.evaluator.pool),
             groups=getattr(split, "shared", None),
             named=split.named,
-            why=Impossible(evaluator.denoiser, self.run.model.codec).told,
+            why=ImpossibleTokens(evaluator.denoiser, self.run.model.codec).describe,
         )
         found = replace(
             found,

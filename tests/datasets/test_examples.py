@@ -21,9 +21,9 @@ def test_a_record_is_told_alike_in_every_process() -> None:
             return b"pixels"
 
     record = {"p": Picture(), "b": b"x", "d": datetime.date(2020, 1, 2), "o": object(), "n": np.arange(2), "s": {2, 1}}
-    told = [Example("1", (), {**record, "p": Picture(), "o": object()}).told for _ in range(2)]
+    told = [Example("1", (), {**record, "p": Picture(), "o": object()}).record_json for _ in range(2)]
     assert told[0] == told[1] and "0x" not in told[0]
-    assert told[0] != Example("1", (), {**record, "b": b"y"}).told
+    assert told[0] != Example("1", (), {**record, "b": b"y"}).record_json
 
 
 def test_an_example_can_be_shown_whole() -> None:

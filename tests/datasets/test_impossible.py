@@ -12,7 +12,7 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.text import Symbols
 from mdm_tune.datasets.examples import Example
-from mdm_tune.datasets.impossible import Impossible
+from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.splits import Split
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.denoisers.guidance import Guided
@@ -60,7 +60,7 @@ def split_of(originals: Tensor, mask_id: int, source: str = "") -> Split:
 def test_tokens_that_are_never_produced_are_refused_before_anything_is_paid(token: int, why: str) -> None:
     split = split_of(torch.tensor([[0, 1, 0], [0, token, token]]), 9, "data.jsonl")
     for denoiser in (Never(), Guided(Never(), 0.5, 3)):
-        impossible: Any = Impossible(denoiser, Symbols("abc"))
+        impossible: Any = ImpossibleTokens(denoiser, Symbols("abc"))
         with pytest.raises(InputError, match=rf"x1 \(data.jsonl:2\) of the tune split at position 1: it has {why}"):
             impossible.refuse(split, "objective nelbo")
     impossible.refuse(split.first(1), "objective nelbo")
@@ -76,7 +76,7 @@ def test_a_path_that_ends_in_probability_0_names_token_and_position(order: Any) 
     assert found.impossible is not None and found.impossible[[0, 2]].tolist() == [-1, -1]
     at = int(found.impossible[1])
     assert at >= 0
-    metric = PathLikelihood("nelbo", "random", why=Impossible(LAW, CODEC).told)
+    metric = PathLikelihood("nelbo", "random", why=ImpossibleTokens(LAW, CODEC).describe)
     token = int(originals[1, at])
     told = rf"infinite for example x1 of the tune split at position {at}: .* token {token} \('{'ab'[token]}'\), which"
     with pytest.raises(InputError, match=told):

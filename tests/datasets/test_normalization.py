@@ -113,7 +113,7 @@ def test_what_no_token_writes_is_said(place: Path, tmp_path: Path) -> None:
     run = build(load_config(file))
     assert ceiling(run) < 1
     text = said(run)["lost-references"]
-    assert text.startswith("10 of 30 references hold what the model's tokens cannot write")
+    assert text.startswith("10 of 30 references contain text that the model's tokens cannot write")
     assert re.search(r"'Paris unicorn' of example \d+ \(.*qa\.jsonl, line \d+\) reads back as 'paris'", text)
     result = CliRunner().invoke(app, ["sample", str(file), "--number", "1", "--schedule", "linear"])
     assert result.exit_code == 0, result.output

@@ -144,7 +144,7 @@ def test_a_repeat_in_a_source_counts_once(tmp_path: Path) -> None:
     write(tmp_path / "data.jsonl", [*sums(0, 12), *sums(0, 24)])
     found = read_examples(config(tmp_path), CODEC, 0)
     assert sorted(example.record["a"] for examples in found.values() for example in examples) == list(range(1, 25))
-    with pytest.raises(InputError, match=r"dataset\.report: 9 examples are wanted, .* has 8 left of 36 after"):
+    with pytest.raises(InputError, match=r"dataset\.report: 9 examples are requested, .* has 8 left of 36 after"):
         read_examples(config(tmp_path, report=9), CODEC, 0)
 
 
@@ -174,9 +174,9 @@ def test_a_name_that_repeats_is_refused(tmp_path: Path) -> None:
         ({"prompt": "e"}, r"dataset\.prompt: 'e' is empty here; leave such records out"),
         ({"text": "e"}, r"dataset\.text: 'e' is empty here"),
         ({"template": "{q}[[x]]"}, r"line \d+: dataset\.template: there is no field 'x'"),
-        ({"tune": 9, "choose": 16}, r"dataset\.choose: 16 examples are wanted, .* has 15 left of 24"),
-        ({"choose": 16, "report": "all"}, r"dataset\.report: all examples are wanted, .* has 0 left of 24"),
-        ({"shots": 25}, r"dataset\.shots: 25 shots are wanted, .* has 24 records"),
+        ({"tune": 9, "choose": 16}, r"dataset\.choose: 16 examples are requested, .* has 15 left of 24"),
+        ({"choose": 16, "report": "all"}, r"dataset\.report: all examples are requested, .* has 0 left of 24"),
+        ({"shots": 25}, r"dataset\.shots: 25 shots are requested, .* has 24 records"),
     ],
 )
 def test_records_that_do_not_fit(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -180,9 +180,9 @@ def test_pictures_are_never_read(library: Any, tmp_path: Path) -> None:
     chosen = config(tmp_path, type="datasets", path="set")
     first, again = (read_examples(chosen, CODEC, 0) for _ in range(2))
     (example, *_) = first["tune"]
-    assert set(example.record) == {"q", "a", "n"} and example.told == again["tune"][0].told
+    assert set(example.record) == {"q", "a", "n"} and example.record_json == again["tune"][0].record_json
     assert example.source.startswith(f"{tmp_path / 'set'}, row ")
-    with pytest.raises(InputError, match="field 'i' is no text but Image; name another field"):
+    with pytest.raises(InputError, match="field 'i' must be text, got Image; name another field"):
         read_examples(config(tmp_path, type="datasets", path="set", prompt="{q} {i}", answer="a"), CODEC, 0)
 
 

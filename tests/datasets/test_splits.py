@@ -103,6 +103,8 @@ def test_splits_that_share_text_are_refused_wherever_it_stands(folder: Path, shi
 @pytest.mark.parametrize(("size", "few"), [(8, True), (9, True), (10, False)])
 def test_fewer_examples_than_an_interval_takes_are_told_at_once(size: int, few: bool) -> None:
     told = list(dataset_notes(law_dataset(RepeatedBit(4), {"tune": 10, "report": size}, 0)))
-    expected = f"an interval takes 10 examples, and there are {size} in report: values there have none, and no gain can"
+    expected = (
+        f"an interval needs at least 10 examples, got {size} in report: values there have no interval, and no gain can"
+    )
     assert [code for _, code, _ in told] == (["no-interval"] if few else [])
     assert all(text.startswith(expected) for text, _, _ in told)

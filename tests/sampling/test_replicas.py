@@ -23,7 +23,7 @@ from mdm_tune.cli import app
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.files import bundled
 from mdm_tune.datasets.splits import text_dataset
-from mdm_tune.denoisers.asking import Question
+from mdm_tune.denoisers.asking import PredictionRequest
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import pieces
@@ -247,7 +247,11 @@ def test_a_bad_answer_names_the_row_of_the_whole_call(faults: Replicas, bad: int
         next(
             predict(
                 faults,
-                [Question(tokens=tokens, wanted=wanted, originals=tokens % 6, names=names, where="with some visible")],
+                [
+                    PredictionRequest(
+                        tokens=tokens, wanted=wanted, originals=tokens % 6, names=names, where="with some visible"
+                    )
+                ],
                 batch=2,
             )
         )
