@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.code_problems import problem
+from tests.support.local_tasks import make_tasks
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +16,8 @@ def mbpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("mbpp") / "mbpp.jsonl"
     file.write_text("\n".join(json.dumps(problem(number)) for number in numbers) + "\n", encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tasks(tmp_path_factory.mktemp("tasks"))

@@ -151,28 +151,3 @@ def test_only_a_winner_that_passes_through_is_flagged() -> None:
             cost=Cost(),
         )
         assert bool(list(winner_notes({None: here}, scores))) == flagged
-
-
-def test_budgets_that_a_file_lacks_and_schedules_that_are_one_are_said(tmp_path: Path) -> None:
-    """Counts for 4 steps among budgets 2 and 4; and linear as counts is linear."""
-    config(tmp_path, dataset__choose=10)
-    command = ["evaluate", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"), "--steps", "2", "--steps", "4"]
-    result = CliRunner().invoke(app, [*command, "--schedule", "linear", "--schedule", "counts:5,5,5,5", "--json"])
-    record = json.loads(result.stdout)
-    (found,) = record["warnings"]
-    assert found["code"] == "budgets-missing"
-    assert found["text"] == "counts:5,5,5,5 has no counts for 2 steps and is compared at 4 only"
-    assert "note: at 4 steps counts:5,5,5,5 has the same counts as linear" in result.stderr
-
-
-def test_a_search_names_schedules_with_the_winners_counts(tmp_path: Path) -> None:
-    """With one step all schedules are one."""
-    search = {"strategy": "tpe", "trials": 3, "finalists": 1, "baselines": ["linear", "squared-sine"]}
-    record = call("search", str(written(tmp_path, search)), "--output", str(tmp_path / "run"))
-    (budget,) = record["budgets"]
-    assert budget["schedule"]["type"] in ("beta", "linear") and "squared-sine" in budget["same_counts"]
-
-
-def written(folder: Path, search: dict[str, Any]) -> Path:
-    config(folder, sampler={"steps": [1]}, search=search)
-    return folder / "c.yaml"

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.datasets.test_readers import SIZES, config
-from tests.metrics.test_answers import options
+from tests.metrics.test_reported import options
 
 
 @pytest.mark.parametrize(

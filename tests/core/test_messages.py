@@ -7,13 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-import typer
 
-from mdm_tune.cli import exit_codes
-from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import bounded, cut, listed, shown, shown_path, system_reason
-from mdm_tune.run import schedule_names
-from mdm_tune.terminal.console import Screen
 
 
 class Untouchable:
@@ -108,47 +103,3 @@ def test_the_remedy_follows_from_the_number_of_the_error(error: OSError, expecte
 def test_no_remedy_is_invented_for_any_other_error(error: OSError) -> None:
     assert system_reason(error) == (error.strerror or str(error))
     assert system_reason(error, "give another file").endswith("; give another file")
-
-
-def test_a_command_tells_a_full_disk_from_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]) -> None:
-    said = []
-    for number, place in ((errno.ENOSPC, "/full"), (errno.ENAMETOOLONG, "n" * 300), (errno.EIO, None)):
-        with pytest.raises(typer.Exit) as ended, exit_codes(Screen(quiet=True, as_json=False)):
-            raise OSError(number, os.strerror(number), place)
-        assert ended.value.exit_code == 1
-        said.append(capsys.readouterr().err)
-    assert said[0] == "error: /full: No space left on device; free space there, or use another disk\n"
-    assert said[1].endswith("nnn: File name too long; give a shorter name\n") and len(said[1]) < 250
-    assert said[2] == "error: Input/output error\n"
-
-
-def test_a_command_cuts_a_huge_message(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), exit_codes(Screen(quiet=True, as_json=False)):
-        raise InputError("k" * 500_000)
-    assert len(capsys.readouterr().err) < 1100
-
-
-@pytest.mark.parametrize("steps", [128, 256, 4096])
-def test_counts_of_many_steps_are_a_name_and_no_path(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "counts:" + ",".join(["1"] * steps)
-    monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail("the disk was asked"))
-    assert not schedule_names.names_a_file(name)
-    assert schedule_names.own_steps(name) == [steps]
-
-
-def test_a_folder_named_as_a_schedule_is_given_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "linear").mkdir()
-    (tmp_path / "linear" / "schedule.yaml").touch()
-    assert not schedule_names.names_a_file("linear")
-    assert schedule_names.names_a_file("./linear") and schedule_names.names_a_file("~/linear")
-    assert not schedule_names.names_a_file("x" * 5000)
-
-
-def test_a_run_folder_that_may_not_be_entered_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(self: Path) -> bool:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
-
-    monkeypatch.setattr(Path, "is_file", closed)
-    assert schedule_names.names_a_file("closed")  # reading it then says what is wrong

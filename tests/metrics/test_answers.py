@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
-import shutil
-import string
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +13,6 @@ from torch import Tensor
 from mdm_tune.config.data import MetricsConfig
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.statistics import estimate
 from mdm_tune.core.text import Symbols
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.rows import example_dataset
@@ -35,15 +29,12 @@ from mdm_tune.metrics.answers import (
     regex_match,
 )
 from mdm_tune.metrics.quality import sample_figures
-from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
-from mdm_tune.metrics.reported import Mauve, figures, mauve_metric, text_metrics
+from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.sampling.unmasking import Unmasked
+from tests.support.reference_texts import LETTERS, direct, ids
 
-LETTERS = " " + string.digits + string.ascii_letters + ".,$-+#=:?!"
 END, MASK = len(LETTERS), len(LETTERS) + 1
 CODEC = Symbols(LETTERS, (END,))
-WINDOW = 20  # of the reference model
-needs_mauve = pytest.mark.skipif(importlib.util.find_spec("mauve") is None, reason="the extra mauve is not here")
 
 Answer = str | Sequence[str]
 
@@ -244,91 +235,6 @@ def test_text_before_the_first_hole_and_after() -> None:
     ]
 
 
-# --- under a reference model ------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT-2 of two small layers with random weights, and a tokenizer of letters that knows ``ab`` as one token."""
-    from tokenizers import Tokenizer, models
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    path = tmp_path_factory.mktemp("gpt2")
-    tokens = ["<s>", "<unk>", *LETTERS, "ab"]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    letters = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="<unk>"))
-    PreTrainedTokenizerFast(tokenizer_object=letters, bos_token="<s>", unk_token="<unk>").save_pretrained(path)
-    shape = {"vocab_size": len(tokens), "n_positions": WINDOW, "n_embd": 16, "n_layer": 2, "n_head": 2}
-    config = GPT2Config(**shape, initializer_range=0.5, bos_token_id=0, eos_token_id=0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        GPT2LMHeadModel(config).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> ReferenceModel:
-    return load_reference(str(folder), field="metrics.generative_nll.model", batch=3, device="cpu")
-
-
-def ids(model: ReferenceModel, text: str) -> list[int]:
-    found: list[int] = model.tokenizer(text)["input_ids"]
-    return found
-
-
-def direct(model: ReferenceModel, visible: Sequence[int], scored: Sequence[int]) -> float:
-    """The library's own loss of one row, whose visible tokens are labelled as not to be scored."""
-    tokens, labels = torch.tensor([[*visible, *scored]]), torch.tensor([[*(-100 for _ in visible), *scored]])
-    with torch.no_grad():
-        return float(model.model(input_ids=tokens, labels=labels).loss)
-
-
-def test_the_loss_of_texts_is_the_model_s_own(model: ReferenceModel) -> None:
-    texts = [("", "cat sat"), ("Q: x", "yes"), ("", "d"), ("dog ", "on the mat"), ("Q", "u")]
-    expected = [direct(model, [0, *ids(model, given)], ids(model, text)) for given, text in texts]
-    assert len({round(value, 3) for value in expected}) == 5
-    np.testing.assert_allclose(model.nll(texts), expected, rtol=1e-5)
-
-
-def test_given_text_and_answer_are_tokenised_as_one(model: ReferenceModel) -> None:
-    assert ids(model, "xab") == [ids(model, "x")[0], len(LETTERS) + 2]
-    merged = model.nll([("xa", "b"), ("xa", "bc")])
-    x, ab, c = ids(model, "xabc")
-    np.testing.assert_allclose(merged, [direct(model, [0, x], [ab]), direct(model, [0, x, ab], [c])], rtol=1e-5)
-
-
-def test_saying_nothing_costs_a_uniform_guess(model: ReferenceModel) -> None:
-    assert model.vocab_size == len(LETTERS) + 3
-    assert model.nll([("Q", ""), ("", "")]).tolist() == [math.log(model.vocab_size)] * 2
-    assert model.nll([]).tolist() == []
-
-
-def test_rows_longer_than_the_context_are_cut(model: ReferenceModel) -> None:
-    """The given text loses its left, an answer that is too long by itself its right."""
-    given, text = "abcdefghijklmnopqr", "stuvwxyz"
-    long = "zyxwvutsrqponmlkjihgfedcb"
-    expected = [
-        direct(model, [0, *ids(model, given)][-(WINDOW - 8) :], ids(model, text)),
-        direct(model, ids(model, "r"), ids(model, long)[: WINDOW - 1]),
-    ]
-    np.testing.assert_allclose(model.nll([(given, text), (given, long)]), expected, rtol=1e-5)
-
-
-def test_a_model_without_start_token_scores_no_first_token(folder: Path) -> None:
-    bare = load_reference(str(folder), field="f")
-    bare.tokenizer.bos_token = None
-    tokens = ids(bare, "cat")
-    np.testing.assert_allclose(bare.nll([("", "cat")]), [direct(bare, tokens[:1], tokens[1:])], rtol=1e-5)
-    assert bare.nll([("", "c")]).tolist() == [math.log(bare.vocab_size)]
-
-
-def test_a_loss_that_is_not_finite_fails(folder: Path) -> None:
-    broken = load_reference(str(folder), field="f")
-    broken.model.transformer.ln_f.bias[:] = math.nan
-    with pytest.raises(RunError, match="gives no finite loss for 'cat'"):
-        broken.nll([("", "cat")])
-
-
 def test_generative_nll_of_answers(model: ReferenceModel) -> None:
     dataset = data(
         [Example("a", ("Q:", Hole(None))), Example("b", ("R:", Hole(None))), Example("c", ("S:", Hole("z")))]
@@ -359,145 +265,5 @@ def test_generative_nll_of_data_without_prompts(model: ReferenceModel) -> None:
     np.testing.assert_allclose(ceiling, [expected[text] for text in texts], rtol=1e-5)
 
 
-def test_generative_nll_is_reported_with_entropy(model: ReferenceModel) -> None:
-    dataset = data(asked(["cat"] * 20))
-    tokens, split = drawn(dataset, ["cat", "dog", "bird", "fish"] * 5), dataset.splits["report"]
-    metric = generative_nll(dataset, model)
-    nll, entropy = figures(metric, tokens, split)
-    expected = estimate(metric.score(tokens, split))
-    assert (nll.name, nll.value, nll.range, nll.over, nll.count) == (
-        "generative_nll",
-        expected.value,
-        expected.ci,
-        "examples",
-        20,
-    )
-    of_tokens = estimate(sample_figures(dataset, tokens, split)["token_entropy"])
-    assert (entropy.name, entropy.value, entropy.range, entropy.count) == (
-        "token_entropy",
-        of_tokens.value,
-        of_tokens.ci,
-        16,
-    )
-    (right,) = figures(exact_match(dataset), tokens, split)
-    assert (right.value, right.direction) == (0.25, "maximize")
-
-
-def test_models_that_are_no_reference(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        InputError, match=r"metrics\.mauve\.model: no/where cannot be loaded .*run `hf download no/where"
-    ):
-        load_reference("no/where", field="metrics.mauve.model")
-    with pytest.raises(InputError, match=r"cannot be loaded .*; check the files and the settings"):
-        load_reference(str(tmp_path), field="f")
-    with pytest.raises(InputError, match=r"cannot be loaded .*; check the files and the settings"):
-        load_reference(str(folder), field="f", device="nonsense")
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    BertForMaskedLM(BertConfig(vocab_size=80, **size, initializer_range=0.5)).save_pretrained(tmp_path / "bert")
-    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "bert")
-    with pytest.raises(InputError, match="must be a causal language model, but it looks at later tokens"):
-        load_reference(str(tmp_path / "bert"), field="f")
-    shutil.copytree(folder, tmp_path / "short")
-    shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "short" / "config.json").write_text(json.dumps({**shape, "n_layer": 3}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"those of GPT2LMHeadModel, but 12 are missing, such as transformer\.h\.2\."):
-        load_reference(str(tmp_path / "short"), field="f")
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match=r"needs the library transformers, .* pip install 'mdm-tune\[hf\]'"):
-        load_reference(str(folder), field="f")
-
-
-# --- MAUVE ------------------------------------------------------------------------------------------
-
-
-def embedded(model: ReferenceModel, texts: Sequence[str]) -> np.ndarray:
-    """The last hidden state of each text's last token, text by text."""
-    with torch.no_grad():
-        rows = [model.model.transformer(torch.tensor([ids(model, text)])).last_hidden_state[0, -1] for text in texts]
-    return torch.stack(rows).numpy()
-
-
-def test_embeddings_are_last_hidden_states(model: ReferenceModel) -> None:
-    texts = ["cat", "a dog", "z", "bird on a tree"]
-    np.testing.assert_allclose(model.embeddings(texts), embedded(model, texts), rtol=1e-5, atol=1e-6)
-    with torch.no_grad():
-        start = model.model.transformer(torch.tensor([[0]])).last_hidden_state[0, 0].numpy()
-    np.testing.assert_allclose(model.embeddings(["cat", ""])[1], start, rtol=1e-5, atol=1e-6)
-    long = "abcdefghijklmnopqrstuvwxyz"
-    np.testing.assert_allclose(model.embeddings([long]), embedded(model, [long[: WINDOW + 1]]), rtol=1e-5, atol=1e-6)
-
-
-def words(seed: int, count: int, letters: str) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return ["".join(rng.choice(list(letters), 6)) for _ in range(count)]
-
-
-@needs_mauve
-def test_mauve_is_the_package_s(model: ReferenceModel, capfd: pytest.CaptureFixture[str]) -> None:
-    from mauve import compute_mauve
-
-    references, answers = words(0, 60, "abcdefgh"), words(1, 60, "efghijkl")
-    dataset = data(asked(references, prompt="Q:"))
-    split, tokens = dataset.splits["report"], drawn(dataset, answers)
-    metric = mauve_metric(dataset, model, seeds=4)
-    capfd.readouterr()
-    found = metric.score(tokens, split)
-    assert capfd.readouterr() == ("", "")  # k-means warns otherwise
-    p, q = (embedded(model, [f"Q:{text}" for text in texts]) for texts in (references, answers))
-    expected = [compute_mauve(p_features=p, q_features=q, seed=seed).mauve for seed in (25, 26, 27, 28)]
-    assert "WARNING" in capfd.readouterr().err  # the stream is back
-    assert len(set(expected)) > 1
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    (figure,) = figures(metric, tokens, split)
-    assert (figure.value, figure.range) == (pytest.approx(np.mean(expected)), (min(found), max(found)))
-    assert (figure.over, figure.count, figure.direction) == ("seeds of k-means", 4, "maximize")
-    same = metric.score(drawn(dataset, references), split)
-    assert same.min() > 0.99 > found.max()
-
-
-@needs_mauve
-def test_mauve_needs_references_and_its_package(model: ReferenceModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"metrics\.mauve: compares answers with references, and example 1 has none"):
-        mauve_metric(data(asked(["a", None])), model)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the package mauve-text .*pip install 'mdm-tune\[mauve\]'"):
-        mauve_metric(data(asked(["a"])), model)
-
-
 def options(folder: Path = Path("/nowhere"), **given: Any) -> MetricsConfig:
     return MetricsConfig.model_validate(given, context={"folder": folder})
-
-
-@needs_mauve
-def test_metrics_are_made_from_their_options(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("def size(answer, record):\n    return len(answer)\n", encoding="utf-8")
-    config = options(
-        tmp_path,
-        exact_match={"ignore": ["case"]},
-        regex={"pattern": "([A-Za-z]+)", "match": "first"},
-        generative_nll={"model": str(folder), "with_prompt": False},
-        mauve={"model": str(folder), "seeds": 3},
-        custom={"target": "own.py:size", "direction": "minimize"},
-    )
-    dataset = data(asked(["Yes", "no"]))
-    found = text_metrics(config, "regex", dataset, trust_code=True)
-    assert list(found) == ["exact_match", "regex", "custom", "generative_nll", "mauve"]
-    judged = {name: values(each, ["yes no", "no"]) for name, each in found.items() if isinstance(each, AnswerMetric)}
-    assert judged["exact_match"] == [0, 1] and judged["regex"] == [0, 1] and judged["custom"] == [6, 2]
-    likely, alike = found["generative_nll"], found["mauve"]
-    assert isinstance(alike, Mauve) and alike.seeds == 3 and alike.model.batch == 8
-    assert judged["generative_nll"] == pytest.approx(alike.model.nll([("", "yes no"), ("", "no")]).tolist())
-    assert likely.direction == "minimize" and found["custom"].direction == "minimize"
-    with pytest.raises(InputError, match=r"metrics\.custom\.target: .* give --trust-code if you trust it"):
-        text_metrics(config, "regex", dataset, trust_code=False)
-
-
-def test_only_what_is_named_is_made() -> None:
-    dataset = data(asked(["a"]))
-    assert text_metrics(options(), "nelbo", dataset, False) == {}
-    assert list(text_metrics(options(), "exact_match", dataset, False)) == ["exact_match"]
-    assert list(text_metrics(options(exact_match={}), "nelbo", dataset, False)) == ["exact_match"]

@@ -18,7 +18,7 @@ from mdm_tune.schedules.curves import parse_schedule
 from mdm_tune.schedules.pricing import nelbo
 from mdm_tune.schedules.profile import Profile
 from mdm_tune.search.events import TrialDone
-from tests.support.profile_runs import CHAIN, SPLITS, config, evaluate, of, search
+from tests.support.profile_runs import CHAIN, SPLITS, config, of, search
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -110,32 +110,9 @@ def test_a_failing_warm_start_is_done_without_and_a_needed_profile_is_not(
         search(config(tmp_path, "needed"))
 
 
-@pytest.mark.parametrize("damage", [{"values": [[1.0, 2.0]]}, {"values": [[1.0] * 6] * 11 + [[float("nan")] * 6]}, {}])
-def test_a_damaged_profile_is_named(tmp_path: Path, damage: dict[str, Any]) -> None:
-    evaluate(config(tmp_path), ("optimum",), (4,))
-    file = tmp_path / "run" / "profile-values.json"
-    record = json.loads(file.read_text("utf-8"))
-    record["profile"] = {**record["profile"], **damage} if damage else {}
-    file.write_text(json.dumps(record), "utf-8")
-    with pytest.raises(InputError, match=r"profile-values.json is damaged; delete it"):
-        evaluate(config(tmp_path), ("optimum",), (4,))
-
-
 def test_the_adaptive_mode_looks_at_the_steps_that_are_asked_for(tmp_path: Path) -> None:
     chosen = config(tmp_path, profile={"points": 4, "examples": 8, "tolerance": 0.02}, dataset__tune=32)
     call = CliRunner().invoke
     command = ["profile", str(tmp_path / "c.yaml"), "--output", chosen.output, "--json"]
     few, many = (json.loads(call(app, [*command, "--steps", steps]).stdout) for steps in ("2", "16"))
     assert not many["reused"] and few["precision"] != many["precision"]
-
-
-def test_the_profile_depends_on_its_own_split_alone_and_says_why_it_is_measured_anew(tmp_path: Path) -> None:
-    command = ["profile", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run"), "--json"]
-    config(tmp_path)
-    found = [json.loads(CliRunner().invoke(app, [*command, "--set", each]).stdout) for each in ("seed=0", "seed=0")]
-    config(tmp_path, dataset__report=11)
-    found.append(json.loads(CliRunner().invoke(app, command).stdout))
-    assert [each["reused"] for each in found] == [False, True, True]
-    again = CliRunner().invoke(app, [*command, "--set", "profile.points=5", "--seed", "1"])
-    assert "measured anew, because of another split, profile" in again.stderr
-    assert json.loads(again.stdout)["notes"][0].startswith("the profile in the folder was measured anew")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.run import profiles
-from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.records import Record
 from mdm_tune.schedules.pricing import nelbo
 from tests.support.profile_runs import (
@@ -51,50 +49,6 @@ def test_a_profile_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert again.cost == first.cost and again.spent.denoiser_rows == 0
     changed = config(tmp_path, sampler__steps=[5], search__trials=3, sampler__batch=3, profile__monotone=False)
     assert of(changed).profile is not None  # what it does not depend on
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"model__weights": [0.4, 0.6]},
-        {"profile__points": 7},
-        {"profile__examples": 11},
-        {"profile__tolerance": 0.5},
-        {"sampler__block_length": 10},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_what_a_profile_depends_on_is_measured_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
-) -> None:
-    assert not of(config(tmp_path)).profile.exact
-    other = of(config(tmp_path, **change))
-    assert other.profile.denoiser_rows > 0 and not other.reused
-    monkeypatch.setattr(profiles, "measure_profile", refuse)
-    latest = of(config(tmp_path, **change))
-    assert latest.profile.denoiser_rows == other.profile.denoiser_rows and latest.reused
-    with pytest.raises(AssertionError, match="measured again"):
-        _ = of(config(tmp_path)).profile
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"key": 1'])
-def test_a_damaged_profile_file_is_named(tmp_path: Path, content: str) -> None:
-    chosen = config(tmp_path)
-    RunFolder(chosen.output).open()
-    (tmp_path / "run" / "profile-values.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"profile-values\.json"):
-        _ = of(chosen).profile
-
-
-def test_a_profile_file_whose_values_are_damaged_is_named(tmp_path: Path) -> None:
-    _ = of(config(tmp_path)).profile
-    path = tmp_path / "run" / "profile-values.json"
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    for damage in ({}, {**kept["profile"], "values": "none"}):
-        path.write_text(json.dumps({**kept, "profile": damage}), encoding="utf-8")
-        with pytest.raises(InputError, match=r"profile-values\.json"):
-            _ = of(config(tmp_path)).profile
 
 
 def test_the_commands_share_one_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from mdm_tune.run.records import detectable_record, schedule_file_record, schedu
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.power import detectable
-from tests.schedules.test_schedule_lengths import at
+from tests.run.test_schedule_names import at
 from tests.search.test_confirmation import BASELINES, A, B, Bench, budgets_of, run_of
 
 

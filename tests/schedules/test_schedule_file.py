@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.core.errors import InputError
-from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.schedule_file import check_names, load_schedule
-from tests.schedules.test_schedule_lengths import at, schedule_file
+from tests.run.test_schedule_names import schedule_file
 
 INSIDE = to_counts(Beta(2.0, 0.5), 2, 4)
 
@@ -35,25 +33,6 @@ def test_a_name_that_gives_its_counts_passes(tmp_path: Path, entry: dict[str, An
     check_names(load_schedule(schedule_file(tmp_path / "run", 8, entry)), "name")
 
 
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ({"steps": 3, "schedule": "linear", "counts": [1, 2, 5]}, r"linear, whose counts are \[3, 2, 3\], and counts"),
-        ({"steps": 4, "schedule": "beta:2,0.5", "counts": [1, 3, 3, 1], "block_length": 4}, r"and counts \[1, 3, 3, 1"),
-        (
-            {"steps": 2, "schedule": "linear", "alphas": [0.0, 0.3, 1.0]},
-            r"whose alphas are \[0.0, 0.5, 1.0\], and",
-        ),
-    ],
-)
-def test_a_name_that_does_not_give_its_counts_is_refused(tmp_path: Path, entry: dict[str, Any], said: str) -> None:
-    """The counts would be used at this length and the schedule at any other, so that one of them is wrong somewhere."""
-    name = schedule_file(tmp_path / "run", 8, entry)
-    here = at(tmp_path, 8, reveal="bernoulli" if "alphas" in entry else "fixed")
-    with pytest.raises(InputError, match=said):
-        list(settings_of(here.evaluator, [name], [entry["steps"]]))
-
-
 def test_the_rule_of_the_counts_is_the_one_that_the_file_says(tmp_path: Path) -> None:
     counts = list(to_counts(Beta(2.0, 2.0), 6, 8, "cumulative"))
     assert counts != list(to_counts(Beta(2.0, 2.0), 6, 8))
@@ -62,21 +41,3 @@ def test_the_rule_of_the_counts_is_the_one_that_the_file_says(tmp_path: Path) ->
     check_names(load_schedule(name), name)
     with pytest.raises(InputError, match="whose counts are"):
         check_names(load_schedule(schedule_file(tmp_path / "other", 8, entry)), "other")
-
-
-def test_a_file_of_another_model_is_used_with_a_note(tmp_path: Path) -> None:
-    here = at(tmp_path, 8)
-    entry = {"steps": 2, "schedule": "counts:3,5", "counts": [3, 5]}
-    own = schedule_file(tmp_path / "own", 8, entry, fingerprints=here.fingerprints)
-    assert [note for note in other_samplers(here, [own]) if note.code == "other-source"] == []
-    other = schedule_file(tmp_path / "other", 8, entry, fingerprints={"model": "0" * 16, "code": "1" * 16})
-    (note,) = (note for note in other_samplers(here, [other]) if note.code == "other-source")
-    assert note.text == f"{other} was tuned for another model ({'0' * 16}, here {here.fingerprints['model']})"
-    (setting,) = settings_of(here.evaluator, [other], [2])
-    assert setting.counts == (3, 5)
-
-
-def test_a_file_without_a_sampler_or_fingerprints_is_read(tmp_path: Path) -> None:
-    here = at(tmp_path, 8)
-    name = schedule_file(tmp_path / "run", 8, {"steps": 2, "schedule": "counts:3,5", "counts": [3, 5]})
-    assert list(other_samplers(here, [name])) == []

@@ -25,7 +25,8 @@ from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, prices_table
 from mdm_tune.terminal.tables import budget_table, budgets_table, diversity_table, reported_table
-from tests.terminal.test_console import FLAGGED, LOSSES, priced, profile_record, several
+from tests.terminal.test_profile_tables import priced, profile_record
+from tests.terminal.test_tables import FLAGGED, LOSSES, several
 
 WIDTHS = (40, 60, 80, 120)
 NAMES = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
@@ -173,16 +174,6 @@ def test_data_in_a_table_is_text_and_nothing_else() -> None:
         ):
             assert part in text
         assert "\x1b[2J" not in text and "\u202e" not in text and "hunter2" not in text and "🐍" not in text
-
-
-def test_bars_are_drawn_with_what_the_encoding_has() -> None:
-    class Ascii(io.StringIO):
-        encoding = "ascii"
-
-    text = Ascii()
-    Console(file=text, width=100).print(curve_table(profile_record(), "here"))
-    text.getvalue().encode("ascii")
-    assert "#" * 24 in text.getvalue()
 
 
 def test_lines_are_folded_at_spaces() -> None:

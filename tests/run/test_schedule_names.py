@@ -1,21 +1,23 @@
-"""Schedule files at another length than they were tuned for, and what they say of their own."""
+"""Schedules by their names: curves, counts, and schedule files, also at another length than they were tuned for."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
+from mdm_tune.run import schedule_names
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
+from tests.run.test_build import built
 
 
 def at(folder: Path, length: int, **sampler: Any) -> Run:
@@ -75,15 +77,61 @@ def test_a_schedule_file_in_blocks_goes_to_any_length_that_they_divide(tmp_path:
         list(settings_of(ten, [name], [4]))
 
 
-def test_another_length_than_a_file_was_tuned_for_is_said_with_its_range(tmp_path: Path) -> None:
-    entry = {"steps": 2, "schedule": "linear", "counts": [14, 14]}
-    lengths = {"fixed": False, "least": 10, "most": 45, "mean": 27.8}
-    name = schedule_file(tmp_path / "mean", 28, entry, lengths=lengths)
-    fixed = schedule_file(tmp_path / "fixed", 28, entry)
-    here = at(tmp_path, 30)
-    said = [note.text for note in other_samplers(here, [name, fixed])]
-    ends = "and here there are 30: its curve is cut into counts for that length"
-    assert said == [
-        f"{name} was tuned for 28 tokens (the mean of 10 to 45), {ends}",
-        f"{fixed} was tuned for 28 tokens, {ends}",
-    ]
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"steps": 3, "schedule": "linear", "counts": [1, 2, 5]}, r"linear, whose counts are \[3, 2, 3\], and counts"),
+        ({"steps": 4, "schedule": "beta:2,0.5", "counts": [1, 3, 3, 1], "block_length": 4}, r"and counts \[1, 3, 3, 1"),
+        (
+            {"steps": 2, "schedule": "linear", "alphas": [0.0, 0.3, 1.0]},
+            r"whose alphas are \[0.0, 0.5, 1.0\], and",
+        ),
+    ],
+)
+def test_a_name_that_does_not_give_its_counts_is_refused(tmp_path: Path, entry: dict[str, Any], said: str) -> None:
+    """The counts would be used at this length and the schedule at any other, so that one of them is wrong somewhere."""
+    name = schedule_file(tmp_path / "run", 8, entry)
+    here = at(tmp_path, 8, reveal="bernoulli" if "alphas" in entry else "fixed")
+    with pytest.raises(InputError, match=said):
+        list(settings_of(here.evaluator, [name], [entry["steps"]]))
+
+
+@pytest.mark.parametrize("steps", [128, 256, 4096])
+def test_counts_of_many_steps_are_a_name_and_no_path(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "counts:" + ",".join(["1"] * steps)
+    monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail("the disk was asked"))
+    assert not schedule_names.names_a_file(name)
+    assert schedule_names.own_steps(name) == [steps]
+
+
+def test_a_folder_named_as_a_schedule_is_given_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "linear").mkdir()
+    (tmp_path / "linear" / "schedule.yaml").touch()
+    assert not schedule_names.names_a_file("linear")
+    assert schedule_names.names_a_file("./linear") and schedule_names.names_a_file("~/linear")
+    assert not schedule_names.names_a_file("x" * 5000)
+
+
+def test_a_run_folder_that_may_not_be_entered_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert schedule_names.names_a_file("closed")  # reading it then says what is wrong
+
+
+def test_a_schedule_file_of_another_reveal_or_budget_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    entry = {"steps": 2, "schedule": "linear", "counts": [2, 2], "alphas": None}
+    folder.write_schedule({"length": 4, "budgets": [entry]})
+    name = str(folder.schedule)
+    sampler = {"steps": [2], "reveal": "bernoulli"}
+    ancestral = built(tmp_path, model={"type": "parity", "length": 4}, sampler=sampler)
+    with pytest.raises(InputError, match=r"was tuned for fixed counts; set sampler\.reveal to match"):
+        list(settings_of(ancestral.evaluator, [name], [2]))
+    fitting = built(tmp_path, model={"type": "parity", "length": 4})
+    with pytest.raises(InputError, match=r"is for 2 steps, got 3; give --steps 2"):
+        list(settings_of(fitting.evaluator, [name], [3]))

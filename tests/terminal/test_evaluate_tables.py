@@ -1,0 +1,47 @@
+"""The table of evaluate."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
+from mdm_tune.run.record_parts import CallsRecord, PlanRecord
+from mdm_tune.terminal.console import Screen
+
+
+def test_the_evaluation_table_fits_into_eighty_columns() -> None:
+    def row(name: str) -> RowRecord:
+        return RowRecord(
+            schedule=name,
+            steps=16,
+            plan=PlanRecord(block_length=64, counts=(4,) * 16, alphas=None),
+            calls=CallsRecord(16.0, None),
+            metric="spelling",
+            estimate=Estimate(0.8645, (0.8554, 0.8729), 512),
+            n=512,
+            diversity={"token_entropy": 2.59, "distinct_words": 0.25},
+        )
+
+    difference = Estimate(-0.02, (-0.03, -0.01), 512)
+    pair = ComparisonRecord(first="linear", second="maskgit-cosine", steps=16, difference=difference)
+    result = EvaluateResult(
+        rows=(row("linear"), row("maskgit-cosine")),
+        data=row("data"),
+        comparisons=(pair,),
+        reference="linear",
+        cost=Cost(100, 6400, 3.0),
+        reported=(),
+        files={"table": "runs/text/evaluate.csv", "run": "runs/text"},
+        warnings=(),
+        programs={},
+    )
+    screen, shown = Screen(quiet=False, as_json=False), io.StringIO()
+    screen.err = Console(file=shown, width=80)
+    screen.evaluate_result(result)
+    assert "…" not in shown.getvalue()
+    assert "0.020 [0.010, 0.030]" in shown.getvalue()
+    assert "maskgit-cosine" in shown.getvalue() and "token entropy" in shown.getvalue()
