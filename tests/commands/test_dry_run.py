@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
-from mdm_tune.commands import timing
 from mdm_tune.config.file import load_config
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.filling import PoolFiller
@@ -26,6 +26,7 @@ from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.terminal.cost_tables import busy_replicas
 from tests.support import profile_runs, searches
+from tests.test_cli import CONFIGS, MARKOV, call
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -118,23 +119,6 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
     assert 0.5 * rows < spent <= rows
 
 
-def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, _ = timed(config)
-    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
-    found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
-    tune, choose, report = found.phases
-    # 6 trials are recorded, and each budget's list of points is made; a report's intervals are timed once for all.
-    assert (tune.overhead_seconds, choose.overhead_seconds) == (6 + 1, 0.0)
-    assert report.overhead_seconds == timing.INTERVALS
-    seconds = sum(phase.seconds for phase in found.phases)
-    rows = sum(phase.cost.denoiser_rows for phase in found.phases)
-    assert found.start_seconds == 7.0
-    assert (found.total.seconds, found.total.denoiser_rows) == (7.0 + seconds, rows)
-
-
 @pytest.mark.parametrize("slow", [False, True])
 def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
     config: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
@@ -177,3 +161,34 @@ def test_tokens_of_a_row_are_those_of_its_split() -> None:
     assert module._per_call(run, "report") == (2, 6.0)
     run.dataset = None
     assert module._per_call(run, "report") == (2, 3)
+
+
+TEXT = str(CONFIGS / "text.yaml")
+
+
+def test_dry_run_prices_the_search_and_writes_nothing(tmp_path: Path) -> None:
+    result = call(
+        *("search", MARKOV, "--dry-run", "--json", "--output", str(tmp_path / "run"), "--trials", "5"),
+        *("--set", "objective.metric=nelbo", "--set", "dataset={type: law, tune: 16, choose: 32, report: 64}"),
+    )
+    record = json.loads(result.stdout)
+    rows = {phase["phase"]: phase["denoiser_rows"] for phase in record["phases"]}
+    # An exact profile prices trials and finalists; what the report split can show is sampled.
+    assert rows == {"tune": 2 * 16 * 12, "choose": 0, "report": 5 * 64 * 12}
+    assert record["detectable_gain"] > 0 and record["peak_memory_bytes"] > 1e7
+    assert [each["steps"] for each in record["reach"]] == [4, 8]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("order", "profile"), [("random", {"profile": 16 * 32}), ("confidence", {})])
+def test_dry_run_counts_the_profile_that_a_search_starts_from(
+    tmp_path: Path, order: str, profile: dict[str, int]
+) -> None:
+    result = call(
+        *("search", TEXT, "--dry-run", "--json", "--output", str(tmp_path / "run"), "--trials", "5"),
+        *("--set", "dataset={type: text, path: 'package:text', tune: 16, choose: 8, report: 8}"),
+        *("--set", "sampler.steps=[2]", "--set", f"sampler.order={order}"),
+    )
+    rows = {phase["phase"]: phase["denoiser_rows"] for phase in json.loads(result.stdout)["phases"]}
+    reference = 8 * 8  # linear at four times the steps shows how diverse samples can be
+    assert rows == {**profile, "tune": 5 * 16 * 2, "choose": 7 * 8 * 2, "report": 5 * 8 * 2 + reference}

@@ -19,6 +19,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run.records import Record
 from mdm_tune.search.events import TrialDone
+from tests.test_cli import CONFIGS, MARKOV, QUICK, call, refused
 
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -158,3 +159,101 @@ def test_fewer_trials_than_are_finished_and_more_finalists_than_trials_are_said(
     chosen = config(tmp_path, "other", "search.finalists=9")
     search(chosen, resume=False, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
     assert "search.finalists is 9, and 4 trials have no more finalists than that" in said
+
+
+def test_search_json_has_the_stated_shape(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = searched
+    assert [budget["steps"] for budget in record["budgets"]] == [4, 8]
+    assert record["trials"] == 12
+    assert record["files"] == {"schedule": str(folder / "schedule.yaml"), "run": str(folder)}
+    budget = record["budgets"][1]
+    assert set(budget) >= {
+        *("steps", "schedule", "counts", "alphas", "nfe", "metric", "value", "ci", "n"),
+        *("baselines", "gain_over_linear", "beats_linear", "flags"),
+    }
+    assert sum(budget["counts"]) == 32 and len(budget["counts"]) == budget["nfe"] == 8
+    assert budget["alphas"] is None and budget["ci"] is None
+    assert budget["baselines"]["linear"]["value"] == pytest.approx(1.0884, abs=1e-4)
+    assert budget["gain_over_linear"]["value"] == pytest.approx(1.0884 - budget["value"], abs=1e-4)
+
+
+def test_the_schedule_file_says_what_the_json_says(searched: tuple[Path, dict[str, Any]]) -> None:
+    import mdm_tune
+
+    folder, record = searched
+    loaded = mdm_tune.load_schedule(folder)
+    for budget in record["budgets"]:
+        assert list(loaded.at(budget["steps"]).counts or ()) == budget["counts"]
+    text = (folder / "schedule.yaml").read_text(encoding="utf-8")
+    assert "revealed_share_after_step" in text and "fingerprints" in text and "versions" in text
+
+
+def test_human_output_ends_with_counts_to_paste(tmp_path: Path) -> None:
+    result = call("search", MARKOV, *QUICK, "--set", "sampler.steps=[4]", "--output", str(tmp_path / "run"))
+    assert result.exit_code == 0
+    match = re.fullmatch(r"counts = (\[[\d, ]+\])  # 4 steps.*\n", result.stdout)
+    assert match and sum(json.loads(match[1])) == 32
+    for text in ("trial   1/6", "squared-sine", "better than linear by", "schedule file", "mdm-tune evaluate"):
+        assert text in result.stderr
+
+
+def test_a_folder_with_a_search_is_not_touched_without_being_told(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = searched
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    message = refused("search", MARKOV, *QUICK, "--output", str(folder))
+    assert "already holds a search; add --resume to go on with it, --overwrite to start again" in message
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+    again = call("search", MARKOV, *QUICK, "--output", str(folder), "--json", "--resume")
+    assert json.loads(again.stdout) == record
+
+
+def test_resume_refuses_another_search_and_shows_the_difference(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = searched
+    message = refused(
+        "search", MARKOV, *QUICK, "--output", str(folder), "--resume", "--set", "model.flip=0.2", "--seed", "3"
+    )
+    assert "model.flip: was 0.05, is 0.2" in message and "seed: was 0, is 3" in message
+
+
+def test_resume_with_more_trials_goes_on(tmp_path: Path) -> None:
+    common = ("--set", "search.strategy=tpe", "--set", "sampler.steps=[8]", "--json")
+    call("search", MARKOV, *common, "--trials", "4", "--output", str(tmp_path / "a"))
+    more = call("search", MARKOV, *common, "--trials", "7", "--output", str(tmp_path / "a"), "--resume")
+    whole = call("search", MARKOV, *common, "--trials", "7", "--output", str(tmp_path / "b"))
+    first, second = json.loads(more.stdout), json.loads(whole.stdout)
+    assert first["budgets"] == second["budgets"] and first["trials"] == 7
+
+
+def test_a_stopped_resumption_with_more_trials_goes_on(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop_at_the_sixth(event: RunEvent) -> None:
+        if isinstance(event, TrialDone) and event.number == 5:
+            raise Stop
+
+    def config(trials: int) -> Config:
+        overrides = ["search.strategy=tpe", "sampler.steps=[8]"]
+        return load_config(Path(MARKOV), overrides, trials=trials, output=str(tmp_path / "run"))
+
+    first = search(config(3), resume=False, overwrite=False, notify=lambda event: None)
+    with pytest.raises(Stop):
+        search(config(9), resume=True, overwrite=False, notify=stop_at_the_sixth)
+    resumed = search(config(9), resume=True, overwrite=False, notify=lambda event: None)
+    assert (first["trials"], resumed["trials"]) == (3, 9)
+
+
+@pytest.mark.parametrize(("name", "reach"), [("toy-extremes", 0.336), ("toy-middle", 0.1085), ("markov", 0.63)])
+def test_the_cheap_configurations_reach_what_they_promise(tmp_path: Path, name: str, reach: float) -> None:
+    result = call("search", str(CONFIGS / f"{name}.yaml"), "--output", str(tmp_path / "run"), "--json", "--quiet")
+    budget = json.loads(result.stdout)["budgets"][-1]
+    assert budget["value"] <= reach
+    assert budget["beats_linear"]
+
+
+def test_overwrite_replaces(tmp_path: Path) -> None:
+    common = ("search", MARKOV, "--set", "sampler.steps=[4]", "--set", "search.strategy=qmc", "--trials", "3", "--json")
+    one = call(*common, "--output", str(tmp_path / "run"))
+    two = call(*common, "--output", str(tmp_path / "run"), "--overwrite", "--seed", "9")
+    assert one.exit_code == two.exit_code == 0
+    assert json.loads(two.stdout)["trials"] == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -22,10 +21,7 @@ from mdm_tune.config.templates import fields_of
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import estimate, grouped, lower_bounds
-from mdm_tune.core.text import Symbols
-from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.readers import read_examples
-from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.splits import USES
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
 from mdm_tune.evaluation.evaluator import Cost, Scores
@@ -157,24 +153,6 @@ def test_text_that_is_the_same_for_all_by_the_template_makes_no_group(tmp_path: 
     write(tmp_path / "data.jsonl", [{"a": "abc"[n % 3] * (n + 1)} for n in range(30)])
     found = read_examples(config(tmp_path, template=template), CODEC, 0)
     assert {example.group for use in USES for example in found[use]} == {""}
-
-
-def test_rows_carry_their_groups_and_a_note_counts_them(tmp_path: Path) -> None:
-    records = [{"q": "abc"[n % 3] * (1 + n // 3 % 10), "a": "abc"[k] * 2} for n in range(30) for k in range(3)]
-    write(tmp_path / "data.jsonl", records)
-    found = read_examples(config(tmp_path, tune=30, choose=30, report=30), CODEC, 0)
-    splits = example_dataset(found, Symbols("abc"), 3, 0)
-    told = [text for text, code, _ in dataset_notes(splits) if code == "groups"]
-    assert told and "30 of 10 groups in tune, 30 of 10 groups in choose, 30 of 10 groups in report" in told[0]
-    for split in splits.splits.values():
-        assert split.shared is not None and len(set(split.groups)) == 10
-        order = split.shuffled().groups
-        assert len([1 for a, b in itertools.pairwise(order) if a != b]) == 9  # groups stay together
-    alone = example_dataset(
-        read_examples(config(tmp_path, group="{q}{a}", tune=30, choose=30, report=30), CODEC, 0), Symbols("abc"), 3, 0
-    )
-    assert not [code for _, code, _ in dataset_notes(alone) if code == "groups"]
-    assert alone.splits["tune"].shared is None
 
 
 def test_documents_of_a_benchmark_that_ask_the_same_are_a_group(tmp_path: Path) -> None:

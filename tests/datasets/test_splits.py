@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.datasets.notes import dataset_notes
 from mdm_tune.datasets.splits import Use, law_dataset, text_dataset
-from mdm_tune.denoisers.analytic import Parity, RepeatedBit
+from mdm_tune.denoisers.analytic import Parity
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 SIZES: dict[Use, int] = {"tune": 3, "choose": 2, "report": 4}
@@ -98,13 +97,3 @@ def test_splits_that_share_text_are_refused_wherever_it_stands(folder: Path, shi
     (folder / "report.txt").write_text(shift + (folder / "tune.txt").read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(InputError, match=r"splits must not share an example, but .* is also in report\.txt"):
         text_dataset(folder, SYMBOLS, 20, SIZES, 0)
-
-
-@pytest.mark.parametrize(("size", "few"), [(8, True), (9, True), (10, False)])
-def test_fewer_examples_than_an_interval_takes_are_told_at_once(size: int, few: bool) -> None:
-    told = list(dataset_notes(law_dataset(RepeatedBit(4), {"tune": 10, "report": size}, 0)))
-    expected = (
-        f"an interval needs at least 10 examples, got {size} in report: values there have no interval, and no gain can"
-    )
-    assert [code for _, code, _ in told] == (["no-interval"] if few else [])
-    assert all(text.startswith(expected) for text, _, _ in told)

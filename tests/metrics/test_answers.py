@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mdm_tune.config.data import MetricsConfig
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.text import Symbols
@@ -263,7 +261,3 @@ def test_generative_nll_of_data_without_prompts(model: ReferenceModel) -> None:
     texts = dataset.completions(split.originals, split)
     assert set(texts) <= set(expected)
     np.testing.assert_allclose(ceiling, [expected[text] for text in texts], rtol=1e-5)
-
-
-def options(folder: Path = Path("/nowhere"), **given: Any) -> MetricsConfig:
-    return MetricsConfig.model_validate(given, context={"folder": folder})

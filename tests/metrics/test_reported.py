@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mdm_tune.config.data import MetricsConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import estimate
 from mdm_tune.metrics.answers import (
@@ -18,7 +20,7 @@ from mdm_tune.metrics.answers import (
 from mdm_tune.metrics.quality import sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.metrics.reported import Mauve, figures, mauve_metric, text_metrics
-from tests.metrics.test_answers import asked, data, drawn, options, values
+from tests.metrics.test_answers import asked, data, drawn, values
 from tests.support.reference_texts import embedded
 
 needs_mauve = pytest.mark.skipif(importlib.util.find_spec("mauve") is None, reason="the extra mauve is not here")
@@ -114,3 +116,7 @@ def test_only_what_is_named_is_made() -> None:
     assert text_metrics(options(), "nelbo", dataset, False) == {}
     assert list(text_metrics(options(), "exact_match", dataset, False)) == ["exact_match"]
     assert list(text_metrics(options(exact_match={}), "nelbo", dataset, False)) == ["exact_match"]
+
+
+def options(folder: Path = Path("/nowhere"), **given: Any) -> MetricsConfig:
+    return MetricsConfig.model_validate(given, context={"folder": folder})

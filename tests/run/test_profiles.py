@@ -119,16 +119,6 @@ def test_evaluate_lists_the_optimum_among_rows_and_comparisons(tmp_path: Path) -
     assert json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["rows"] == record["rows"]
 
 
-def test_the_optimum_of_a_measured_profile_is_compared_with_intervals(tmp_path: Path) -> None:
-    record = evaluate(config(tmp_path, sampler__reveal="bernoulli"), (), (4,))
-    linear, optimum = record["rows"]
-    assert (optimum["schedule"], optimum["n"], optimum["counts"]) == ("optimum", 10, None)
-    assert optimum["alphas"][0] == 0 and optimum["alphas"][-1] == 1 and len(optimum["alphas"]) == 5
-    (pair,) = record["comparisons"]
-    assert pair["difference"] == pytest.approx(linear["value"] - optimum["value"])
-    assert pair["ci"][0] <= pair["difference"] <= pair["ci"][1]
-
-
 def test_without_examples_there_is_no_optimum(tmp_path: Path) -> None:
     chosen = config(tmp_path, dataset=None, profile={}, objective={"metric": "order_kl"}, model=CHAIN)
     assert of(chosen).possible
