@@ -75,11 +75,9 @@ def ours(denoiser: Denoiser, prompt: Tensor, case: Case) -> Tensor:
     """What this package draws with the peer's own counts."""
     length = case["tokens"]
     block = case["block_length"]
-    sampler = Sampler(
-        SamplerConfig(steps=(1,), order=ORDERS[case["rule"]], temperature=0.0, batch=ROWS), block_length=block
-    )
+    sampler = Sampler(SamplerConfig(steps=(1,), order=ORDERS[case["rule"]], temperature=0.0, batch=ROWS))
     schedule = Linear("llada" if case["peer"] == "llada" else "dream")
-    setting = Setting.of(schedule, case["steps"], length, sampler)
+    setting = Setting.of(schedule, case["steps"], length, sampler, block_length=block or length)
     hidden = torch.full((len(prompt), length), denoiser.mask_id)
     start = torch.cat([prompt, hidden], dim=1)
     plan = plan_of([setting], torch.full((len(prompt),), length), sampler)

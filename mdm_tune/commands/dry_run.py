@@ -111,7 +111,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
         phases=tuple(phases),
         start_seconds=round(start, 3),
         total=total_of(phases, start),
-        reach=tuple(OutlookRecord.of(each, evaluator.length) for each in reach),
+        reach=tuple(OutlookRecord.of(each) for each in reach),
         shown_gain=_shown_gain(run, timed),
         busy_replicas=busy_record(run),
         peak_memory_bytes=_peak_memory(),
@@ -179,8 +179,8 @@ def _profile_phase(run: Run, uses: ProfileUse, spent: Cost) -> PhaseRecord:
     for size, use in product(evaluator.block_lengths, uses.splits):
         split, (forwards, width) = evaluator.split(use), _per_call(run, use)
         whole = len(split.ids)
-        examples, block = min(example_count(run), whole), size or length
-        ends = length // block * min(block, 2)  # those of every block are measured, however many points are asked for
+        examples = min(example_count(run), whole)
+        ends = length // size * min(size, 2)  # those of every block are measured, however many points are asked for
         rows = forwards * examples * min(max(settings.points, ends), length)
         if settings.answers == MODEL:  # drawn one token a step
             drawn = split.shuffled().first(examples if settings.tolerance is None else whole)

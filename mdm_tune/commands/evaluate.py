@@ -115,7 +115,7 @@ def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Co
         rows=tuple(RowRecord.of(found, metric) for found in scores),
         data=None if data is None else RowRecord.of(data, metric),
         comparisons=tuple(ComparisonRecord.of_pairs(scores)),
-        reference=evaluator.labelled("linear", evaluator.block_lengths[0]),
+        reference=evaluator.labelled("linear", evaluator.block_length),
         cost=sum((each.cost for each in scores), evaluator.preparation) + profiling,
         reported=tuple(reported_records(run, scores if data is None else [*scores, data])),
         files={"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)},
@@ -137,7 +137,7 @@ def _written(
     return replace(result, differences=tuple(difference_records(examples, result.reference)))
 
 
-def _setting_at(evaluator: Evaluator, profiles: Mapping[int | None, Profiles], name: str, steps: int) -> Setting:
+def _setting_at(evaluator: Evaluator, profiles: Mapping[int, Profiles], name: str, steps: int) -> Setting:
     return next(settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles)))
 
 
@@ -146,7 +146,7 @@ def _scored(
     settings: Sequence[Setting],
     adaptive: Sequence[Adaptive],
     budgets: Sequence[int],
-    profiles: Mapping[int | None, Profiles],
+    profiles: Mapping[int, Profiles],
 ) -> Iterator[Scores]:
     """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
     if run.evaluator.exact:

@@ -46,10 +46,9 @@ class SearchStarted:
 
 @dataclass(frozen=True)
 class BudgetsListed:
-    """What the search of every budget can reach; length: tokens of a sequence."""
+    """What the search of every budget can reach."""
 
     found: tuple[BudgetOutlook, ...]
-    length: int
 
 
 @dataclass(frozen=True)

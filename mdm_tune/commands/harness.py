@@ -207,7 +207,7 @@ def _numbers(
         documents=scores[0].count,
         rows=tuple(rows),
         comparisons=tuple(ComparisonRecord.of_pairs(scores)),
-        reference=run.evaluator.labelled("linear", run.evaluator.block_lengths[0]),
+        reference=run.evaluator.labelled("linear", run.evaluator.block_length),
         cost=sum((each.cost for each in scores), Cost()),
         origin=origin,
         warnings=warned.records,

@@ -81,11 +81,11 @@ def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
     """
     for size in run.evaluator.block_lengths:
         here = run.evaluator.in_blocks(size)
-        blocks = here.length // (size or here.length)
+        blocks = here.length // size
         odd = [steps for steps in budgets if here.sampler.section.block_steps == "equal" and steps % blocks]
         check_baselines(replace(run, evaluator=here), [steps for steps in budgets if steps not in odd])
         for steps in odd:
-            even_shares(steps, here.length, size or here.length)
+            even_shares(steps, here.length, size)
             yield Note(
                 f"{steps} steps cannot be shared equally by {blocks} blocks: all schedules have the steps of blocks "
                 "that the optimum has there",
@@ -96,7 +96,7 @@ def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:
     """What to know about a profile before believing it; where there are several, in which blocks it is."""
-    label = profiles.run.evaluator.labelled("profile", profiles.run.evaluator.sampler.block_length)
+    label = profiles.run.evaluator.labelled("profile", profiles.run.evaluator.block_length)
     mark = f"{label}: " if profiles.run.evaluator.several else ""
     return (replace(note, text=mark + note.text) for note in _notes(profiles))
 
@@ -152,7 +152,7 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
         )
 
 
-def winner_notes(profiles: Mapping[int | None, Profiles], winner: Scores) -> Iterator[Note]:
+def winner_notes(profiles: Mapping[int, Profiles], winner: Scores) -> Iterator[Note]:
     """What a profile, where one was made, and a likelihood on the report split say against a winner.
 
     profiles: by block length.

@@ -73,7 +73,7 @@ def _sample(
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
     run, profiles = profiles_of(run, folder, warned)
-    evaluator = run.evaluator.in_blocks(run.evaluator.block_lengths[0])  # a file has its own blocks
+    evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a file has its own blocks
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
     beside = _beside_a_profile(folder) if chosen == "default" else ()

@@ -36,7 +36,7 @@ def other_samplers(run: Run, names: Iterable[str], told: Iterable[Note] = ()) ->
         if file.length != run.evaluator.length:
             text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
             yield Note(text, "other-length")
-        here = [size or file.length for size in run.evaluator.block_lengths]
+        here = [file.length if size == run.evaluator.length else size for size in run.evaluator.block_lengths]
         said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
         for size in sorted(said.difference(here)):
             text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"

@@ -156,7 +156,7 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
 
 
 def _budgets(
-    run: Run, profiles: Mapping[int | None, Profiles], state: DriverState, timetable: Timetable, notify: Notify
+    run: Run, profiles: Mapping[int, Profiles], state: DriverState, timetable: Timetable, notify: Notify
 ) -> list[Budget]:
     """Tune and confirm every budget, in the config's order. profiles: by block length."""
     for each in profiles.values():
@@ -166,7 +166,7 @@ def _budgets(
     search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
     if search.finalists > most:
         notify(Note(f"search.finalists is {search.finalists}, and {most} trials have no more finalists than that"))
-    notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search)), run.evaluator.length))
+    notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search))))
     budgets: list[Budget] = []
     for place, budget in enumerate(steps):
         winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]

@@ -63,7 +63,7 @@ def calibrated(asked: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measure
         assert value is not None
         plan, quota, evaluator = each.plan, each.quota, each.evaluator
         name = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
-        size = evaluator.sampler.block_length if quota is None else quota.block_length
+        size = evaluator.block_length if quota is None else quota.block_length
         setting = Setting(name, each.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
         rows = _rows(each, value, evaluator.split(use))
         found.append(
@@ -156,7 +156,7 @@ def _rows(asked: AdaptiveRequest, value: float, split: Split) -> Rows:
         chosen = QuotaPlan(counts.counts, every)
     else:
         chosen = ThresholdPlan(every) if asked.plan.kind == "threshold" else EntropyBoundPlan(every)
-    size = sampler.block_length if quota is None else quota.block_length
+    size = asked.evaluator.block_length if quota is None else quota.block_length
     setting = Setting(asked.plan.name, asked.steps, asked.evaluator.length, block_length=size)
     return Rows(
         settings=[setting],

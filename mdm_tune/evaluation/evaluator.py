@@ -151,9 +151,9 @@ class Evaluator:
     It never changes. What becomes known later is given to another one, by ``dataclasses.replace``, which shares the
     book of scores and the pace.
 
-    length: positions to fill. dataset: None only with an exact metric. block_lengths: those that are compared, the
-    sampler's own the first; () for the sampler's own alone. Schedules get their settings at the sampler's. several:
-    whether labels have to say the blocks. fill_with: what fills the rows; None for the denoiser, in this process.
+    length: positions to fill. dataset: None only with an exact metric. block_lengths: those that are compared, by the
+    first of which schedules get their settings; () for one block, which is as long as the length. several: whether
+    labels have to say the blocks. fill_with: what fills the rows; None for the denoiser, in this process.
     shares: how steps are shared out among blocks, by block length, where a profile says so. book: what is remembered.
     pace: learns what scoring takes; an exact value counts as one call.
     """
@@ -163,15 +163,15 @@ class Evaluator:
     sampler: Sampler
     metric: ExactMetric | SampleMetric
     dataset: Dataset | None
-    block_lengths: tuple[int | None, ...] = ()
+    block_lengths: tuple[int, ...] = ()
     several: bool = False
     fill_with: Filler | None = None
-    shares: Mapping[int | None, Share] = field(default_factory=dict)
+    shares: Mapping[int, Share] = field(default_factory=dict)
     book: ScoreBook = field(default_factory=ScoreBook)
     pace: CallTimer = field(default_factory=CallTimer)
 
     def __post_init__(self) -> None:
-        lengths = self.block_lengths or (self.sampler.block_length,)
+        lengths = self.block_lengths or (self.length,)
         object.__setattr__(self, "block_lengths", lengths)
         object.__setattr__(self, "several", self.several or len(lengths) > 1)
 
@@ -196,36 +196,48 @@ class Evaluator:
         rows = self.metric.denoiser_rows if isinstance(self.metric, ExactMetric) else 0
         return Cost(rows, rows * self.length)
 
-    def in_blocks(self, block_length: int | None) -> Evaluator:
+    @property
+    def block_length(self) -> int:
+        """Of the blocks in which schedules get their settings."""
+        return self.block_lengths[0]
+
+    @property
+    def one_block(self) -> bool:
+        """Whether schedules get their settings in one block."""
+        return self.block_length >= self.length
+
+    @property
+    def tunes_shares(self) -> bool:
+        """Whether a profile says how many steps each of these blocks gets."""
+        return self.sampler.section.block_steps == "tuned" and not self.one_block
+
+    def in_blocks(self, block_length: int) -> Evaluator:
         """An evaluator with the same book, for one block length."""
-        if self.block_lengths == (block_length,):
-            return self
-        sampler = replace(self.sampler, block_length=block_length)
-        return replace(self, sampler=sampler, block_lengths=(block_length,))
+        return self if self.block_lengths == (block_length,) else replace(self, block_lengths=(block_length,))
 
     def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
         """The schedule at this budget under the evaluator's sampler."""
-        size = self.sampler.block_length
-        found = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size))
+        size = self.block_length
+        found = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size), size)
         return replace(found, says_blocks=self.several)
 
-    def labelled(self, name: str, block_length: int | None) -> str:
+    def labelled(self, name: str, block_length: int) -> str:
         """The name of a schedule, with its blocks where it is compared with itself in others."""
-        return str(Label(name, (block_length or self.length) if self.several else None))
+        return str(Label(name, block_length if self.several else None))
 
     def steps_of_blocks(self, steps: int) -> Shares:
         """How many steps of a budget each block gets."""
-        share = self.shares.get(self.sampler.block_length, self.sampler.share)
-        return share(steps, self.length, self.sampler.block_length or self.length)
+        share = self.shares.get(self.block_length, self.sampler.share)
+        return share(steps, self.length, self.block_length)
 
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
         """The keys of the fixed counts of many schedules Beta(a, b) at once; a and b (n,)."""
-        size, shares = self.sampler.block_length or self.length, self.steps_of_blocks(steps)
+        size, shares = self.block_length, self.steps_of_blocks(steps)
         inside = {
             each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.section.counts) for each in set(shares)
         }
         rows = np.unique(np.concatenate([inside[each] for each in shares], axis=1), axis=0).tolist()
-        return {Setting.key_of(row, steps, self.sampler.block_length) for row in rows}
+        return {Setting.key_of(row, steps, self.length, size) for row in rows}
 
     def split(self, use: Use) -> Split:
         """The examples of one use; raises InputError without a data set."""

@@ -38,13 +38,13 @@ class Rows:
 
     def parameters(self, sampler: Sampler, mask_id: int) -> tuple[Tensor, Plan, dict[str, Any]]:
         """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
-        size, copies = self.settings[0].block_length, len(self.settings)
+        setting, copies = self.settings[0], len(self.settings)
         hidden = self.start == mask_id
         plan = self.plan or plan_of(self.settings, hidden.sum(1), sampler)
         options = {
             "seeds": np.tile(self.seeds, copies),
             "drawing": self.drawing or sampler.drawing,
-            "blocks": None if size is None else ((hidden.cumsum(1) - 1) // size).repeat(copies, 1),
+            "blocks": None if setting.one_block else ((hidden.cumsum(1) - 1) // setting.block_length).repeat(copies, 1),
             "batch": sampler.section.batch,
             "reference": None if self.reference is None else self.reference.repeat(copies, 1),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ FEWEST = 4  # independent examples at least that are parted
 class Chooser:
     """One profile and what follows from it alone, so that another part of the examples can price what it chose.
 
-    sampler: at one block length. monotone: whether the curve that it chooses on may rise nowhere. space: the box of
+    monotone: whether the curve that it chooses on may rise nowhere. space: the box of
     the search. limit: steps up to which the optimum is looked for in one sweep.
     """
 
@@ -39,11 +40,16 @@ class Chooser:
     space: SpaceConfig
     limit: int
 
+    @property
+    def tunes_shares(self) -> bool:
+        """Whether the profile says how many steps each block gets."""
+        return self.sampler.section.block_steps == "tuned" and self.profile.block_length < self.profile.length
+
     @cached_property
     def pricer(self) -> Pricer:
         """Prices on the curve that schedules are chosen on, nats per sequence."""
         curve = self.profile.monotone if self.monotone else self.profile.steady
-        share = self.steps_of_blocks if self.sampler.tuned else equal_shares
+        share = self.steps_of_blocks if self.tunes_shares else equal_shares
         scaled = curve * self.profile.scale
         return Pricer(
             curve=scaled,
@@ -55,8 +61,14 @@ class Chooser:
 
     def share(self, steps: int) -> Share:
         """How the steps are shared out among the blocks: where they cannot be equally, as the optimum does."""
-        divided = not self.sampler.tuned and steps % self.pricer.blocks == 0
+        divided = not self.tunes_shares and steps % self.pricer.blocks == 0
         return equal_shares if divided else self.steps_of_blocks
+
+    def sharing(self, steps: int) -> Literal["equal", "tuned"] | None:
+        """How ``share`` does it, in a word; None for one block."""
+        if self.pricer.blocks == 1:
+            return None
+        return "tuned" if self.share(steps) == self.steps_of_blocks else "equal"
 
     def best_beta(self, steps: int, share: Share | None = None) -> Beta:
         """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not those of ``share``."""
@@ -98,7 +110,8 @@ class Chooser:
     def setting(self, schedule: Schedule, steps: int, label: str | None = None, share: Share | None = None) -> Setting:
         """The schedule at this budget, its steps shared out among the blocks by this profile or as ``share`` does."""
         chosen = share if share is not None else self.share(steps) if self.pricer.blocks > 1 else None
-        return Setting.of(schedule, steps, self.profile.length, self.sampler, label, chosen)
+        size = self.profile.block_length
+        return Setting.of(schedule, steps, self.profile.length, self.sampler, label, chosen, size)
 
     def of_beta(self, steps: int) -> Setting:
         """The best Beta at this budget."""

@@ -25,17 +25,15 @@ __all__ = ["Sampler", "Setting", "plan_of"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, the schedule aside: a config's section, and what that does not say.
+    """How tokens are revealed, schedule and blocks aside: a config's section, and what that does not say.
 
-    end_tokens: the model's ids that end a text. block_length: of the lengths that are compared the one that is used
-    here; None for one block, else blocks of so many positions are filled from left to right.
+    end_tokens: the model's ids that end a text.
 
     Raises InputError for values of the section that have no meaning together.
     """
 
     section: SamplerConfig
     end_tokens: tuple[int, ...] = ()
-    block_length: int | None = None
 
     def __post_init__(self) -> None:
         _ = self.drawing  # which refuses what has no meaning together
@@ -52,11 +50,6 @@ class Sampler:
         return self.section.reveal == "bernoulli"
 
     @property
-    def tuned(self) -> bool:
-        """Whether a profile says how many steps each block gets."""
-        return self.block_length is not None and self.section.block_steps == "tuned"
-
-    @property
     def share(self) -> Share:
         """How steps are shared out among blocks, as long as no profile says so."""
         return even_shares if self.section.block_steps == "tuned" else equal_shares
@@ -67,8 +60,9 @@ class Setting:
     """One schedule at one budget, as the sampler gets it.
 
     name: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
-    and alphas (revealed probability at each step's start and end) is set. block_length: None for one block.
-    says_blocks: whether the label does, because the schedule is compared in blocks of several lengths.
+    and alphas (revealed probability at each step's start and end) is set. block_length: blocks of so many positions are
+    filled from left to right; where it is left out (0) it is the length, which is one block. says_blocks: whether the
+    label does, because the schedule is compared in blocks of several lengths.
     """
 
     name: str
@@ -76,31 +70,38 @@ class Setting:
     length: int
     counts: tuple[int, ...] | None = None
     alphas: tuple[float, ...] | None = None
-    block_length: int | None = None
+    block_length: int = 0
     says_blocks: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block_length", self.block_length or self.length)
+
+    @property
+    def one_block(self) -> bool:
+        """Whether all positions are one block, also those of a row that is longer than the length."""
+        return self.block_length >= self.length
 
     @property
     def label(self) -> str:
         """What tells the schedule from the others that it is compared with."""
-        return str(Label(self.name, (self.block_length or self.length) if self.says_blocks else None))
+        return str(Label(self.name, self.block_length if self.says_blocks else None))
 
     @property
     def key(self) -> tuple[float, ...]:
         """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
         if self.counts is not None:
-            return self.key_of(self.counts, self.steps, self.block_length)
+            return self.key_of(self.counts, self.steps, self.length, self.block_length)
         return self.alphas or ()
 
     @staticmethod
-    def key_of(counts: Sequence[int], steps: int, block_length: int | None) -> tuple[float, ...]:
-        """The key of counts; where there are more steps than tokens, longer rows see how many."""
-        more = (0.0, float(steps)) if len(counts) < steps else ()
-        return (*Setting.mark(block_length), *more, *(count for count in counts if count))
+    def key_of(counts: Sequence[int], steps: int, length: int, block_length: int) -> tuple[float, ...]:
+        """The key of counts, which begins with what no count can be where there are several blocks.
 
-    @staticmethod
-    def mark(block_length: int | None) -> tuple[float, ...]:
-        """What a key begins with: nothing without blocks, and else what no count can be."""
-        return () if block_length is None else (-float(block_length),)
+        Where there are more steps than tokens, longer rows see how many.
+        """
+        blocks = (-float(block_length),) if block_length < length else ()
+        more = (0.0, float(steps)) if len(counts) < steps else ()
+        return (*blocks, *more, *(count for count in counts if count))
 
     @property
     def revealed(self) -> tuple[float, ...]:
@@ -140,7 +141,7 @@ class Setting:
 
     def checked(self) -> Setting:
         """The setting itself; raises InputError where a step reveals tokens of two blocks."""
-        size = self.block_length or self.length
+        size = self.block_length
         if missing := set(range(size, self.length, size)) - set(np.cumsum(self.counts or ()).tolist()):
             raise InputError(
                 f"{self.label} reveals tokens of two blocks in one step: with blocks of {size} a step must end "
@@ -157,12 +158,13 @@ class Setting:
         sampler: Sampler,
         name: str | None = None,
         share: Share | None = None,
+        block_length: int = 0,
     ) -> Setting:
         """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
 
         With blocks the steps are those of all blocks together, and the schedule holds inside each; explicit counts go
         over all blocks and end a step where a block ends. share: how many steps each block gets; None for the
-        sampler's own.
+        sampler's own. block_length: as in ``Setting``.
         """
         name = name or schedule.name
         if sampler.bernoulli and isinstance(schedule, Linear) and schedule.counts_of != "ours":
@@ -171,16 +173,14 @@ class Setting:
             )
         if sampler.bernoulli:
             return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
-        size = sampler.block_length or length
+        size = block_length or length
         if isinstance(schedule, Counts):
             counts = to_counts(schedule, steps, length, sampler.section.counts)
-            return cls(
-                name=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length
-            ).checked()
+            return cls(name=name, steps=steps, length=length, counts=counts, block_length=size).checked()
         shares = (share or sampler.share)(steps, length, size)
         inside = {each: to_counts(schedule, each, size, sampler.section.counts) for each in set(shares)}
         counts = tuple(count for each in shares for count in inside[each])
-        return cls(name=name, steps=steps, length=length, counts=counts, block_length=sampler.block_length)
+        return cls(name=name, steps=steps, length=length, counts=counts, block_length=size)
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:
@@ -207,7 +207,8 @@ def _in_blocks(setting: Setting, size: int, rule: CountRule) -> list[Tensor]:
 
     Only a row of another size than the setting's has such steps.
     """
-    length, ends = setting.block_length or size, torch.tensor(setting.counts_for(size, rule)).cumsum(0)
+    length = size if setting.one_block else setting.block_length
+    ends = torch.tensor(setting.counts_for(size, rule)).cumsum(0)
     inner = torch.tensor([*range(length, size, length)], dtype=torch.int64)
     ends = torch.cat([ends, inner[~torch.isin(inner, ends)]]).sort().values
     counts, block = ends.diff(prepend=ends.new_zeros(1)), (ends - 1).clamp(min=0) // length

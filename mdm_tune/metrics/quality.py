@@ -49,7 +49,7 @@ class ExactMetric:
     """
 
     name: str
-    fixed: Callable[[tuple[int, ...], int | None], float]
+    fixed: Callable[[tuple[int, ...], int], float]
     ancestral: Callable[[Values], float]
     denoiser_rows: int
     label: str
@@ -109,21 +109,21 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     )
 
 
-def order_kl_metric(law: Law, block_lengths: Sequence[int | None] = (None,)) -> ExactMetric:
+def order_kl_metric(law: Law, block_lengths: Sequence[int] = ()) -> ExactMetric:
     """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
 
     block_lengths: of blocks filled from left to right, whose profiles are computed beforehand, and others when they are
-    asked for. Raises InputError where one does not divide the length.
+    asked for; () for one block. Raises InputError where one does not divide the length.
 
     Source: arXiv:2511.04647 and arXiv:2510.25544: E_order KL = NELBO_K - H(p).
     """
     curve, entropy = cache(law.profile), law.entropy()
-    for block_length in block_lengths:
+    for block_length in block_lengths or (law.length,):
         curve(block_length)
     return ExactMetric(
         name="order_kl",
         fixed=lambda counts, block_length: pricing.order_kl(curve(block_length), entropy, counts),
-        ancestral=lambda alphas: pricing.ancestral_order_kl(curve(None), entropy, alphas),
+        ancestral=lambda alphas: pricing.ancestral_order_kl(curve(law.length), entropy, alphas),
         denoiser_rows=0,
         label="E_order KL(p || q), nats",
     )

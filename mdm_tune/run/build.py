@@ -183,7 +183,7 @@ def build(
     dataset = build_dataset(config, model, benchmark)
     length = model.length if dataset is None else dataset.length
     lengths = _block_lengths(config.sampler.block_length, length)
-    sampler = Sampler(config.sampler, model.codec.end_tokens, lengths[0])
+    sampler = Sampler(config.sampler, model.codec.end_tokens)
     metric, reported = build_metrics(config, model, dataset, benchmark, allow, lengths)
     check_data(config, metric, dataset)
     denoiser = _guided(model.denoiser, config, length, _closing(dataset))
@@ -203,15 +203,15 @@ def _closing(dataset: Dataset | None) -> int:
     return 0 if dataset is None else dataset.closing
 
 
-def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int | None, ...]:
-    """None for one block; raises InputError where blocks do not divide the length."""
+def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int, ...]:
+    """Those to compare, the whole length where none are given; raises InputError where one does not divide it."""
     for size in sizes or ():
         if length % size:
             divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
             raise InputError(
                 f"sampler.block_length must divide the {length} tokens to fill, got {size}; choose one of {divisors}"
             )
-    return tuple(None if size == length else size for size in sizes or (length,))
+    return tuple(sizes or (length,))
 
 
 def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | None) -> Dataset | None:
@@ -256,7 +256,7 @@ def build_metrics(
     dataset: Dataset | None,
     benchmark: Benchmark | None,
     allow: Permissions,
-    block_lengths: Sequence[int | None],
+    block_lengths: Sequence[int],
 ) -> tuple[quality.ExactMetric | quality.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
     """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
     name = config.objective.metric

@@ -67,15 +67,20 @@ class OutlookRecord(JsonRecord):
     reachable_counts: int | None
 
     @classmethod
-    def of(cls, outlook: BudgetOutlook, length: int) -> OutlookRecord:
-        """The record of an outlook. length: tokens of a sequence, which are the length of a single block."""
+    def of(cls, outlook: BudgetOutlook) -> OutlookRecord:
+        """The record of an outlook."""
         shares = outlook.steps_of_blocks
         return cls(
             steps=outlook.steps,
-            block_length=None if outlook.ancestral else outlook.block_length or length,
+            block_length=None if outlook.ancestral else outlook.block_length,
             steps_per_block=None if shares is None else tuple(shares),
             reachable_counts=outlook.counts,
         )
+
+    @property
+    def ancestral(self) -> bool:
+        """Whether reveal is ancestral, which has neither counts nor blocks."""
+        return self.block_length is None
 
 
 @dataclass(frozen=True, kw_only=True)

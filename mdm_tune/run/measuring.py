@@ -174,13 +174,15 @@ class _Measurement:
         self.block_length = self.length if block_length is None else block_length
         if self.block_length < 1:
             raise InputError(f"block_length must be at least 1, got {block_length}; leave it out for one block")
-        if block_length is not None and (bool((self.sizes != self.length).any()) or self.length % block_length):
+        one_block = self.block_length == self.length
+        if not one_block and (bool((self.sizes != self.length).any()) or self.length % self.block_length):
             raise InputError(
                 f"blocks need equally many masked positions in every example, a multiple of the block length "
-                f"{block_length}, got {int(self.sizes.min())} to {int(self.sizes.max())}; choose another block length"
+                f"{self.block_length}, got {int(self.sizes.min())} to {int(self.sizes.max())}; choose another block "
+                "length"
             )
         # Rank of each hidden position in its row's own random order, blocks in ascending order; a prompt comes never.
-        block = (hidden.cumsum(1) - 1) // self.block_length if block_length is not None else torch.zeros_like(start)
+        block = torch.zeros_like(start) if one_block else (hidden.cumsum(1) - 1) // self.block_length
         key = torch.from_numpy(noise(seeds, "position", 0, start.shape[1])).to(start.device) + block
         self.rank = key.masked_fill(~hidden, torch.inf).argsort(dim=1).argsort(dim=1)
         self.hidden = hidden

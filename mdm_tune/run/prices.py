@@ -105,7 +105,6 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
         )
     curve, lowest = chooser.pricer.curve, chooser.pricer.floor
     on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
-    size = chooser.sampler.block_length
     linear_steps, linear_range = _linear_steps(profiles, prices["beta"])
     return PricedBudget(
         steps=steps,
@@ -116,7 +115,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
         gap_on_curve=0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
         linear_steps=linear_steps,
         linear_range=linear_range,
-        shared=None if size is None else "tuned" if chooser.share(steps) == chooser.steps_of_blocks else "equal",
+        shared=chooser.sharing(steps),
     )
 
 

@@ -33,7 +33,7 @@ def profile_key(run: Run, use: Use, budgets: Sequence[int], examples: int) -> di
         "split": run.evaluator.split(use).fingerprint,
         "answers": file_digits(config["profile"]["answers"]),
         "profile": {"examples": examples} | {name: config["profile"][name] for name in ("points", "tolerance")},
-        "block_length": run.evaluator.sampler.block_length,
+        "block_length": None if run.evaluator.one_block else run.evaluator.block_length,  # as kept profiles have it
         "guidance": config["sampler"]["guidance"],
         "sampler": [run.config.sampler.record, run.code] if config["profile"]["answers"] == MODEL else None,
         "adaptive": None

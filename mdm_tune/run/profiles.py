@@ -86,9 +86,9 @@ class Profiles:
     ) -> None:
         self.run, self.folder, self.notify = run, folder, notify
         if self.shares_steps:
-            self.run = _sharing(run, {run.evaluator.sampler.block_length: self.steps_of_blocks})
-        size, length = run.evaluator.sampler.block_length, run.evaluator.length
-        self.mark = f"-blocks-{size or length}" if run.evaluator.several else ""  # tells it from those in other blocks
+            self.run = _sharing(run, {run.evaluator.block_length: self.steps_of_blocks})
+        # What tells it from those in other blocks.
+        self.mark = f"-blocks-{run.evaluator.block_length}" if run.evaluator.several else ""
         self.keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: keep(task + self.mark, make)
         self.budgets = tuple(budgets or run.config.sampler.steps)
         self.reused = False  # whether the profile was kept in the folder
@@ -126,9 +126,8 @@ class Profiles:
 
     def _taken(self, use: Literal["tune", "choose"]) -> Profile:
         evaluator = self.run.evaluator
-        size = evaluator.sampler.block_length
         if self._exact_curve is not None:
-            return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, size)
+            return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, evaluator.block_length)
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
         file = self.folder.profile(use, self.mark)
@@ -162,7 +161,7 @@ class Profiles:
             examples=examples,
             points=settings.points,
             length=evaluator.length,
-            block_length=evaluator.sampler.block_length,
+            block_length=evaluator.block_length,
             end_tokens=self.run.model.codec.end_tokens,
             batch=evaluator.sampler.section.batch,
             adaptive=None if tolerance is None else UntilPrecise(tolerance, self._weights_of_best),
@@ -184,7 +183,7 @@ class Profiles:
     def uses(self) -> ProfileUse:
         """What a search uses the profile for; empty where it needs none."""
         evaluator, baselines = self.run.evaluator, self.run.config.search.baselines
-        tuned = any(evaluator.in_blocks(size).sampler.tuned for size in evaluator.block_lengths)
+        tuned = any(evaluator.in_blocks(size).tunes_shares for size in evaluator.block_lengths)
         found = ProfileUse.OBJECTIVE if self.run.priced_by_profile else ProfileUse(0)
         found |= ProfileUse.BLOCK_STEPS if tuned else ProfileUse(0)
         found |= ProfileUse.BASELINE if OPTIMUM in baselines else ProfileUse(0)
@@ -193,7 +192,7 @@ class Profiles:
     @property
     def shares_steps(self) -> bool:
         """Whether it says how many steps each block gets."""
-        return self.run.evaluator.sampler.tuned
+        return self.run.evaluator.tunes_shares
 
     @property
     def _warms(self) -> bool:
@@ -314,7 +313,7 @@ class Profiles:
         if law is None:
             return None
         try:
-            return law.profile(self.run.evaluator.sampler.block_length)
+            return law.profile(self.run.evaluator.block_length)
         except InputError:
             return None
 
@@ -339,7 +338,7 @@ def profiles_of(
     notify: Callable[[PointMeasured], None],
     budgets: Sequence[int] = (),
     keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
-) -> tuple[Run, dict[int | None, Profiles]]:
+) -> tuple[Run, dict[int, Profiles]]:
     """The profile in each kind of blocks that is compared, and the run that shares steps out as they say.
 
     That is the run itself where steps are not tuned.
@@ -352,11 +351,11 @@ def profiles_of(
     return _sharing(run, shares) if shares else run, found
 
 
-def _sharing(run: Run, shares: Mapping[int | None, Share]) -> Run:
+def _sharing(run: Run, shares: Mapping[int, Share]) -> Run:
     return replace(run, evaluator=replace(run.evaluator, shares={**run.evaluator.shares, **shares}))
 
 
-def optimum_of(profiles: Mapping[int | None, Profiles]) -> Callable[[int | None, int], Schedule]:
+def optimum_of(profiles: Mapping[int, Profiles]) -> Callable[[int, int], Schedule]:
     """What the schedule of that name stands for, by block length and steps."""
     return lambda block_length, steps: profiles[block_length].optimum(steps)
 

@@ -31,7 +31,7 @@ class PlanRecord(JsonRecord):
     @classmethod
     def of(cls, setting: Setting) -> PlanRecord:
         """The plan of a setting."""
-        size = None if setting.counts is None else setting.block_length or setting.length
+        size = None if setting.counts is None else setting.block_length
         return cls(block_length=size, counts=setting.counts, alphas=setting.alphas)
 
     @property

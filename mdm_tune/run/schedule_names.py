@@ -18,7 +18,7 @@ from mdm_tune.schedules.schedule_file import ScheduleBudget, check_names, load_s
 
 __all__ = ["names_a_file", "own_steps", "settings_of"]
 
-Optimum = Callable[[int | None, int], Schedule]  # of a block length and a number of steps
+Optimum = Callable[[int, int], Schedule]  # of a block length and a number of steps
 
 
 def settings_of(
@@ -116,10 +116,9 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
-    size = budget.block_length or evaluator.sampler.block_length
-    blocks = None if size == file.length else size
+    size = budget.block_length or (file.length if evaluator.one_block else evaluator.block_length)
     if budget.counts is not None and file.length != evaluator.length:
-        yield _stretched(evaluator, name, file.length, budget, blocks)
+        yield _stretched(evaluator, name, file.length, budget, size)
     else:
         yield Setting(
             name=name,
@@ -127,36 +126,41 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
             length=evaluator.length,
             counts=budget.counts,
             alphas=budget.alphas,
-            block_length=blocks,
+            block_length=evaluator.length if size == file.length else size,
             says_blocks=evaluator.several,
         ).checked()
 
 
-def _stretched(evaluator: Evaluator, name: str, tuned: int, budget: ScheduleBudget, blocks: int | None) -> Setting:
+def _stretched(evaluator: Evaluator, name: str, tuned: int, budget: ScheduleBudget, size: int) -> Setting:
     """The counts of a file's budget for another length than it was ``tuned`` for: those closest to the same curve.
+
+    size: the block length of the file; one block is as long here as the rows are.
 
     Raises InputError where its blocks do not divide the length, and for explicit counts of blocks, which no curve says.
     """
-    length, label = evaluator.length, evaluator.labelled(name, blocks)
+    length, one_block = evaluator.length, size == tuned
+    here = length if one_block else size
+    label = evaluator.labelled(name, here)
     remedy = f"set dataset.generation_length to {tuned}, give a curve with --schedule, or search again"
-    if blocks is not None and length % blocks:
+    if length % here:
         raise InputError(
-            f"{label} was tuned in blocks of {quantity(blocks, 'token')}, {tuned} in all, and they do not divide "
+            f"{label} was tuned in blocks of {quantity(size, 'token')}, {tuned} in all, and they do not divide "
             f"the {length} here; {remedy}"
         )
     if not isinstance(budget.schedule, Counts):
-        sampler = replace(evaluator.sampler, block_length=blocks)
+        share = evaluator.shares.get(here)
         try:
-            found = Setting.of(budget.schedule, budget.steps, length, sampler, name, evaluator.shares.get(blocks))
+            found = Setting.of(budget.schedule, budget.steps, length, evaluator.sampler, name, share, here)
         except InputError as error:
             raise InputError(
                 f"{label}, tuned for {quantity(tuned, 'token')}, does not fit the {length} here: {error}"
             ) from None
         return replace(found, says_blocks=evaluator.several)
-    if blocks is not None:
+    if not one_block:
         raise InputError(
-            f"{label} holds explicit counts for {quantity(tuned, 'token')} in blocks of {blocks}, which have no curve "
+            f"{label} holds explicit counts for {quantity(tuned, 'token')} in blocks of {size}, which have no curve "
             f"to stretch to the {length} here; {remedy}"
         )
     known = Setting(name=name, steps=budget.steps, length=tuned, counts=budget.counts, says_blocks=evaluator.several)
-    return replace(known, length=length, counts=known.counts_for(length, evaluator.sampler.section.counts))
+    counts = known.counts_for(length, evaluator.sampler.section.counts)
+    return replace(known, length=length, counts=counts, block_length=length)

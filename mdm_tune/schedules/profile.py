@@ -66,12 +66,12 @@ class Profile:
     groups: Groups | None = None
 
     @classmethod
-    def of_law(cls, curve: Floats, vocab_size: int, block_length: int | None) -> Profile:
+    def of_law(cls, curve: Floats, vocab_size: int, block_length: int) -> Profile:
         """The exact profile of a law from its curve (length,)."""
         length = len(curve)
         return cls(
             length=length,
-            block_length=block_length or length,
+            block_length=block_length,
             vocab_size=vocab_size,
             revealed=np.arange(length),
             values=curve[None],

@@ -39,7 +39,7 @@ def search_budget(
     steps: int,
     search: SearchConfig,
     notify: Callable[[Event], None] = lambda event: None,
-    guides: Mapping[int | None, Guide] = {},
+    guides: Mapping[int, Guide] = {},
     *,
     seed: int,
     budgets: Sequence[int] = (),
@@ -63,7 +63,7 @@ def search_budget(
     for kind, (size, named) in enumerate(baselines.items()):
         here, guide = evaluator.in_blocks(size), guides.get(size, Guide())
         if evaluator.several:
-            notify(BlocksStarted(size or evaluator.length))
+            notify(BlocksStarted(size))
         ledger = scores.state.ledger(_study(here, steps), evaluator.metric.direction)
         tuned = tune(here, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
         sides.append(
@@ -195,15 +195,14 @@ def _pilot(kept_scores: StoredScores, steps: int, claims: int) -> tuple[list[Det
 
 def _study(evaluator: Evaluator, steps: int) -> str:
     """The name of a budget's ledger in the evaluator's blocks."""
-    size = evaluator.sampler.block_length or evaluator.length
-    return f"steps-{steps}-blocks-{size}" if evaluator.several else f"steps-{steps}"
+    return f"steps-{steps}-blocks-{evaluator.block_length}" if evaluator.several else f"steps-{steps}"
 
 
 def _baselines(
-    evaluator: Evaluator, steps: int, search: SearchConfig, guides: Mapping[int | None, Guide]
+    evaluator: Evaluator, steps: int, search: SearchConfig, guides: Mapping[int, Guide]
 ) -> dict[str, Schedule]:
     """The hand-made schedules by name; raises InputError for one that does not fit."""
-    guide = guides.get(evaluator.sampler.block_length, Guide())
+    guide = guides.get(evaluator.block_length, Guide())
     found = {name: _baseline(name, guide) for name in search.baselines}
     for name, schedule in found.items():
         evaluator.setting(schedule, steps, name)

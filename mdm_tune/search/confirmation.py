@@ -214,7 +214,7 @@ def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
     reasons = {side.ended for side in sides}
     if len(reasons) == 1:
         return reasons.pop()
-    told = [(side.evaluator.labelled("trials", side.evaluator.sampler.block_length), side.ended) for side in sides]
+    told = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
     return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in told if why is not None))
 
 

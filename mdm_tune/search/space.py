@@ -41,12 +41,12 @@ class Guide:
 class BudgetOutlook:
     """One budget in one kind of blocks, before its search.
 
-    block_length: None for one block. steps_of_blocks: None for ancestral reveal, and where a profile that is not
-    measured yet will say. counts: distinct count vectors that a scan of the box meets; None likewise.
+    steps_of_blocks: None for ancestral reveal, and where a profile that is not measured yet will say. counts: distinct
+    count vectors that a scan of the box meets; None likewise.
     """
 
     steps: int
-    block_length: int | None
+    block_length: int
     steps_of_blocks: Shares | None
     counts: int | None
     ancestral: bool = False
@@ -59,7 +59,7 @@ def outlook_of(
     for steps in budgets:
         for size in evaluator.block_lengths:
             here = evaluator.in_blocks(size)
-            if evaluator.sampler.bernoulli or not (known or size is None):
+            if evaluator.sampler.bernoulli or not (known or here.one_block):
                 yield BudgetOutlook(
                     steps=steps,
                     block_length=size,
@@ -95,7 +95,7 @@ def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> 
     """
     found = {evaluator.setting(schedule, steps).key for schedule in START}
     if evaluator.sampler.section.counts == "one-per-step":
-        size = evaluator.sampler.block_length or evaluator.length
+        size = evaluator.block_length
         if all(share == 1 or share >= size for share in evaluator.steps_of_blocks(steps)):
             return found  # a block at once or one token a step, whatever the curve
     for points in SCANS:

@@ -149,8 +149,8 @@ class Screen:
                 self.say(f"  note: {event.said}")
             case events.SearchStarted():
                 self.searching = True
-            case events.BudgetsListed(found, length):
-                for line in outlook_lines([OutlookRecord.of(each, length) for each in found]):
+            case events.BudgetsListed(found):
+                for line in outlook_lines([OutlookRecord.of(each) for each in found]):
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{quantity(steps, 'step')}")

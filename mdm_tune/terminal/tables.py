@@ -262,7 +262,7 @@ def outlook_lines(found: Sequence[OutlookRecord]) -> list[str]:
     for outlook in found:
         shares, count = outlook.steps_per_block, outlook.reachable_counts
         if shares is None:
-            known = "ancestral reveal has no counts" if outlook.block_length is None else "a profile will say"
+            known = "ancestral reveal has no counts" if outlook.ancestral else "a profile will say"
         else:
             known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
         if shares is not None and len(shares) > 1:

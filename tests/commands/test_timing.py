@@ -37,14 +37,14 @@ def test_proposals_and_records_are_timed_for_each_trial(
     monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
     run = build(load_config(config))
     run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
-    assert timing.deciding(run, [BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=29)]) == seconds
+    assert timing.deciding(run, [BudgetOutlook(steps=4, block_length=20, steps_of_blocks=(4,), counts=29)]) == seconds
 
 
 @pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
 def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
     assert (
         timing.trials_of(
-            build(load_config(config)), BudgetOutlook(steps=4, block_length=None, steps_of_blocks=(4,), counts=counts)
+            build(load_config(config)), BudgetOutlook(steps=4, block_length=20, steps_of_blocks=(4,), counts=counts)
         )
         == trials
     )

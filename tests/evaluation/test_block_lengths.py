@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import mdm_tune
@@ -15,27 +16,26 @@ from mdm_tune.cli import app
 from mdm_tune.config.file import SpaceConfig
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics import quality
 from mdm_tune.run.dry_run_records import OutlookRecord
+from mdm_tune.sampling.plans import CountPlan
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.schedules.pricing import optima, order_kl
 from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.space import outlook_of, reachable_counts
 from mdm_tune.terminal.tables import outlook_lines
 from tests.schedules.test_blocks import answer, config
-from tests.support.helpers import changed, sampler_of
+from tests.support.helpers import changed, sampler_of, seeds
 from tests.support.searches import SETTINGS, Given, noise, run, sampled
 
 CHAIN = MarkovChain.sticky(2, 0.1, 12)
-SIZES = (3, 6, None)
-SAMPLER = sampler_of(block_length=3)
+SIZES = (3, 6, 12)
 
 
-def exact(sizes: tuple[int | None, ...] = SIZES) -> Evaluator:
-    return Evaluator(
-        CHAIN, 12, replace(SAMPLER, block_length=sizes[0]), quality.order_kl_metric(CHAIN, sizes), None, sizes
-    )
+def exact(sizes: tuple[int, ...] = SIZES) -> Evaluator:
+    return Evaluator(CHAIN, 12, sampler_of(), quality.order_kl_metric(CHAIN, sizes), None, sizes)
 
 
 def test_a_setting_says_its_blocks_and_is_scored_in_them_by_any_view() -> None:
@@ -63,18 +63,15 @@ def test_the_winner_of_a_budget_is_the_best_in_any_blocks() -> None:
     assert budget.winner.setting.key == best.setting.key
     linear = {size: exact((size,)).score(exact((size,)).setting(Linear(), 8), "tune").estimate.value for size in SIZES}
     assert budget.baselines["linear"].estimate.value == pytest.approx(min(linear.values()), abs=1e-12)
-    assert (
-        budget.baselines["linear"].setting.label == f"linear in blocks of {min(linear, key=lambda s: linear[s]) or 12}"
-    )
+    assert budget.baselines["linear"].setting.label == f"linear in blocks of {min(linear, key=lambda s: linear[s])}"
     assert budget.gain.value == pytest.approx(min(linear.values()) - best.value, abs=1e-12)
     assert budget.gain_over_first is not None
     assert budget.gain_over_first.value == pytest.approx(linear[3] - best.value, abs=1e-12)
     assert len(budget.baselines) == 9 and budget.winner.nfe == budget.baselines["linear"].nfe == 8
 
 
-def several(rule: Any, sizes: tuple[int | None, ...] = (4, None), **more: Any) -> Given:
-    found = Given.by(rule, **more)
-    return replace(found, block_lengths=sizes, sampler=replace(found.sampler, block_length=sizes[0]))
+def several(rule: Any, sizes: tuple[int, ...]) -> Given:
+    return replace(Given.by(rule), block_lengths=sizes)
 
 
 def test_better_blocks_are_not_called_the_schedules_gain() -> None:
@@ -84,7 +81,7 @@ def test_better_blocks_are_not_called_the_schedules_gain() -> None:
         common = np.random.default_rng([7, len(use)]).normal(0.0, 0.1, 1000)[examples]
         return common + (0.0 if setting.block_length == 4 else 1.0)
 
-    budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=4), steps=8)
+    budget, _ = run(several(rule, (16, 4)), changed(SETTINGS, trials=4), steps=8)
     assert budget.winner.setting.block_length == 4
     assert budget.baselines["linear"].setting.block_length == 4
     assert budget.gain.value == 0 and not budget.gain.shown and not budget.beats_linear
@@ -102,9 +99,9 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
             Setting(name="", steps=8, length=16, counts=(16,)), use, examples
         )
 
-    budget, _ = run(several(rule, (None, 4)), changed(SETTINGS, trials=3), steps=8)
+    budget, _ = run(several(rule, (16, 4)), changed(SETTINGS, trials=3), steps=8)
     if report:
-        assert budget.winner.setting.block_length is None and budget.winner.setting.label == "linear in blocks of 16"
+        assert budget.winner.setting.one_block and budget.winner.setting.label == "linear in blocks of 16"
         assert budget.loser is not None and budget.loser.scores.setting.block_length == 4
         assert budget.loser.gain.value == pytest.approx(-1.0) and budget.gain_over_first is None
     else:
@@ -114,12 +111,29 @@ def test_blocks_are_chosen_on_the_choose_split_and_reported_on_another(report: f
 
 def test_what_a_measured_comparison_of_blocks_spends_is_counted() -> None:
     evaluator, denoiser = sampled()
-    fours = replace(evaluator.sampler, block_length=4)
-    evaluator = replace(evaluator, block_lengths=(4, 8, None), sampler=fours)
+    evaluator = replace(evaluator, block_lengths=(4, 8, 16))
     budget, _ = run(evaluator, changed(SETTINGS, trials=5, finalists=2), steps=8)
     assert budget.cost.denoiser_rows == denoiser.rows
     assert {scores.nfe for scores in (budget.winner, *budget.baselines.values())} == {8}
     assert 9 < len(budget.chosen_from) <= 9 + 2
+
+
+def test_one_block_is_a_block_as_long_as_the_length() -> None:
+    """Left out or said: the key has the counts alone. A shorter length puts in front what no count can be."""
+    given: dict[str, Any] = {"name": "linear", "steps": 4, "length": 8, "counts": (2, 2, 2, 2)}
+    left_out, said, halves = Setting(**given), Setting(**given, block_length=8), Setting(**given, block_length=4)
+    assert left_out == said and left_out.block_length == 8 and left_out.one_block and not halves.one_block
+    assert left_out.key == (2, 2, 2, 2) and halves.key == (-4, 2, 2, 2, 2)
+
+
+def test_a_row_longer_than_the_mean_is_not_cut_where_the_length_ends() -> None:
+    """Rows of 10 and 6 positions have the mean 8, which is the length of their one block."""
+    start = torch.full((2, 10), CHAIN.mask_id)
+    start[1, :4] = 0
+    setting = Setting.of(Linear(), 4, 8, sampler_of())
+    tokens, plan, options = Rows([setting], start, seeds(2)).parameters(sampler_of(), CHAIN.mask_id)
+    assert isinstance(plan, CountPlan) and plan.counts.shape[1] == 1 and plan.counts.sum((1, 2)).tolist() == [10, 6]
+    assert options["blocks"] is None and torch.equal(tokens, start)
 
 
 # Nothing to tune
@@ -143,7 +157,7 @@ def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -
 def test_a_box_that_reaches_one_vector_says_so_too() -> None:
     """By its scan, where steps alone do not tell; a baseline outside the family still competes."""
     narrow = changed(SETTINGS, space=SpaceConfig(a=(0.5, 0.5000001), b=(0.5, 0.5000001)), baselines=("linear", "sine"))
-    evaluator = exact((None,))
+    evaluator = exact((12,))
     assert len(reachable_counts(evaluator, 2, narrow)) == 1  # squared-sine is the same in two steps
     budget, _ = run(evaluator, narrow, steps=2)
     assert budget.ended == Ended.of(Ending.NOTHING_TO_TUNE) and budget.trials == 0 and len(budget.chosen_from) == 2
@@ -153,9 +167,9 @@ def test_the_check_says_steps_per_block_and_reachable_counts() -> None:
     """The number of vectors by brute force over a fine grid of the box."""
     found = list(outlook_of(exact(), [4, 8, 12], SETTINGS))
     assert [(each.steps, each.block_length, each.steps_of_blocks) for each in found] == [
-        *((4, 3, (1,) * 4), (4, 6, (2, 2)), (4, None, (4,))),
-        *((8, 3, (2,) * 4), (8, 6, (4, 4)), (8, None, (8,))),
-        *((12, 3, (3,) * 4), (12, 6, (6, 6)), (12, None, (12,))),
+        *((4, 3, (1,) * 4), (4, 6, (2, 2)), (4, 12, (4,))),
+        *((8, 3, (2,) * 4), (8, 6, (4, 4)), (8, 12, (8,))),
+        *((12, 3, (3,) * 4), (12, 6, (6, 6)), (12, 12, (12,))),
     ]
     for each in found:
         view = exact().in_blocks(each.block_length)

@@ -115,11 +115,12 @@ SAMPLERS = {
     "drawn": (FIXED, Ones()),
     "cumulative": (resampled(FIXED, counts="cumulative"), NELBO),
     "bernoulli": (resampled(FIXED, reveal="bernoulli"), NELBO),
-    "blocks": (replace(FIXED, block_length=4), NELBO),
+    "blocks": (FIXED, NELBO),
     "confidence": (resampled(FIXED, order="confidence"), Ones()),
-    "confidence in blocks": (sampler_of("confidence", block_length=8, temperature=0.5), Ones()),
+    "confidence in blocks": (sampler_of("confidence", temperature=0.5), Ones()),
     "margin": (resampled(FIXED, order="margin"), quality.PathLikelihood("path_nll", "margin")),
 }
+BLOCKS = {"blocks": (4,), "confidence in blocks": (8,)}
 CURVES = (Linear(), SquaredSine(), Beta(8.0, 0.2), Beta(0.2, 8.0))
 
 
@@ -128,7 +129,8 @@ def counted(sampler: str, batch: int = 64) -> tuple[Evaluator, CountingDenoiser]
     denoiser = CountingDenoiser(LAW)
     dataset = law_dataset(LAW, {"tune": 40, "choose": 8, "report": 8}, root=0)
     chosen, metric = SAMPLERS[sampler]
-    return Evaluator(denoiser, 16, resampled(chosen, batch=batch), metric, dataset), denoiser
+    blocks = BLOCKS.get(sampler, ())
+    return Evaluator(denoiser, 16, resampled(chosen, batch=batch), metric, dataset, blocks), denoiser
 
 
 def alone(sampler: str, setting: Setting) -> np.ndarray:

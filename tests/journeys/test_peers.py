@@ -63,8 +63,8 @@ def test_dreams_counts_are_those_of_its_float32_arithmetic() -> None:
 
 
 def test_llada_shares_the_steps_among_blocks_and_puts_the_rest_first() -> None:
-    sampler = sampler_of("confidence", block_length=8, batch=8)
-    assert Setting.of(Linear("llada"), 9, 24, sampler).counts == (3, 3, 2) * 3
+    sampler = sampler_of("confidence", batch=8)
+    assert Setting.of(Linear("llada"), 9, 24, sampler, block_length=8).counts == (3, 3, 2) * 3
 
 
 @pytest.mark.parametrize("name", ["llada", "dream"])

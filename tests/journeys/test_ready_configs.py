@@ -106,7 +106,7 @@ def test_its_comment_says_what_it_needs_and_what_it_costs(name: Path) -> None:
 def test_every_budget_and_schedule_fits(name: Path) -> None:
     config = loaded(name)
     run = stand_in(config)
-    size = run.evaluator.sampler.block_length or run.evaluator.length
+    size = run.evaluator.block_length
     assert run.evaluator.length % size == 0
     schedules = [each for each in config.evaluate.schedules if parse_adaptive(each) is None]
     for steps in {*config.sampler.steps, *(config.evaluate.steps or ())}:

@@ -127,15 +127,15 @@ def test_spelling_needs_a_vocabulary_and_a_space() -> None:
 
 def test_order_kl_of_the_repeated_bit_is_closed() -> None:
     metric = quality.order_kl_metric(RepeatedBit(32))
-    assert metric.fixed((8, 8, 8, 8), None) == pytest.approx(7 * math.log(2), abs=1e-9)
+    assert metric.fixed((8, 8, 8, 8), 32) == pytest.approx(7 * math.log(2), abs=1e-9)
 
 
 def test_divergences_of_parity_are_closed() -> None:
     """Revealing the last two together leaves the parity to chance: KL = ln 2 and half of the mass is misplaced."""
     law = Parity(4)
-    assert quality.divergence(law, "kl", "random", 1.0).fixed((2, 2), None) == pytest.approx(math.log(2))
-    assert quality.divergence(law, "tv", "random", 1.0).fixed((2, 2), None) == pytest.approx(0.5)
-    assert quality.divergence(law, "kl", "random", 1.0).fixed((3, 1), None) == pytest.approx(0.0, abs=1e-12)
+    assert quality.divergence(law, "kl", "random", 1.0).fixed((2, 2), 4) == pytest.approx(math.log(2))
+    assert quality.divergence(law, "tv", "random", 1.0).fixed((2, 2), 4) == pytest.approx(0.5)
+    assert quality.divergence(law, "kl", "random", 1.0).fixed((3, 1), 4) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("bernoulli", [False, True])

@@ -31,14 +31,13 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.sampling.unmasking import CountPlan, Step
 from mdm_tune.schedules.counts import to_counts
-from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine
+from mdm_tune.schedules.curves import Beta, Counts, Linear, Schedule, SquaredSine
 from mdm_tune.schedules.pricing import nelbo
 from mdm_tune.search.space import reachable_counts
 from tests.support.helpers import sampler_of, seeds
 from tests.support.laws import joint
 
-FOURS = sampler_of(block_length=4)
-CUMULATIVE = sampler_of(block_length=4, counts="cumulative")
+FIXED, CUMULATIVE = sampler_of(), sampler_of(counts="cumulative")
 CHAIN = MarkovChain.sticky(2, 0.1, 8)
 SECTIONS: dict[str, Any] = {
     "model": {"type": "markov", "length": 8, "flip": 0.1},
@@ -48,8 +47,12 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
-    return Evaluator(law, law.length, sampler, quality.order_kl_metric(law, [sampler.block_length]), None)
+def evaluator(sampler: Sampler = FIXED, size: int = 4, law: Law = CHAIN) -> Evaluator:
+    return Evaluator(law, law.length, sampler, quality.order_kl_metric(law, [size]), None, (size,))
+
+
+def of(schedule: Schedule, steps: int, length: int, size: int = 4, sampler: Sampler = FIXED, **more: Any) -> Setting:
+    return Setting.of(schedule, steps, length, sampler, block_length=size, **more)
 
 
 # Settings and plans
@@ -57,8 +60,8 @@ def evaluator(sampler: Sampler, law: Law = CHAIN) -> Evaluator:
 
 def test_rows_of_other_lengths_have_blocks_of_their_own() -> None:
     """Three tokens a step would go over the end of a block of four: the step is split there."""
-    setting = Setting.of(Linear(), 4, 8, FOURS)
-    plan = plan_of([setting], torch.tensor([8, 6, 4, 3, 10]), FOURS)
+    setting = of(Linear(), 4, 8)
+    plan = plan_of([setting], torch.tensor([8, 6, 4, 3, 10]), FIXED)
     assert isinstance(plan, CountPlan)
     assert plan.counts.sum(2).tolist() == [[4, 4, 0], [4, 2, 0], [4, 0, 0], [3, 0, 0], [4, 4, 2]]
     nfe = (plan.counts > 0).sum((1, 2)).tolist()
@@ -66,14 +69,11 @@ def test_rows_of_other_lengths_have_blocks_of_their_own() -> None:
 
 
 def test_steps_are_shared_equally_and_the_schedule_holds_in_each_block() -> None:
-    found = Setting.of(SquaredSine(), 12, 24, sampler_of(block_length=8))
+    found = of(SquaredSine(), 12, 24, 8)
     assert found.counts == to_counts(SquaredSine(), 4, 8) * 3
     assert (found.steps, found.length, found.nfe) == (12, 24, 12)
-    assert Setting.of(Linear(), 24, 8, FOURS).counts == (1,) * 8  # more steps than tokens
-    one_block = sampler_of()
-    assert Setting.of(Beta(1, 0.4), 4, 8, sampler_of(block_length=8)).counts == (
-        Setting.of(Beta(1, 0.4), 4, 8, one_block).counts
-    )
+    assert of(Linear(), 24, 8).counts == (1,) * 8  # more steps than tokens
+    assert of(Beta(1, 0.4), 4, 8, 8).counts == Setting.of(Beta(1, 0.4), 4, 8, FIXED).counts
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_steps_that_cannot_be_shared_equally_name_the_pairs_that_can(steps: int,
         f"block_length are {pairs} set sampler.block_steps to tuned$"
     )
     with pytest.raises(InputError, match=message):
-        evaluator(replace(FOURS, block_length=size)).setting(Linear(), steps)
+        evaluator(size=size).setting(Linear(), steps)
 
 
 @pytest.mark.parametrize(
@@ -103,37 +103,37 @@ def test_steps_that_cannot_be_shared_equally_name_the_pairs_that_can(steps: int,
     ],
 )
 def test_fewer_steps_than_blocks_name_the_legal_pairs(how: Any, steps: int, pairs: str) -> None:
-    sampler = sampler_of(block_length=2, block_steps=how)
+    sampler = sampler_of(block_steps=how)
     with pytest.raises(
         InputError,
         match=f"^{steps} steps are fewer than the 4 blocks of 2 tokens, and each block needs one; legal pairs of steps "
         f"and block_length are {pairs}$",
     ):
-        evaluator(sampler).setting(Linear(), steps)
+        evaluator(sampler, 2).setting(Linear(), steps)
     own, near = pairs.split("; ")
     for size in map(int, own.split(" with ")[1].split(", ")):  # the message is true
-        evaluator(replace(sampler, block_length=size)).setting(Linear(), steps)
+        evaluator(sampler, size).setting(Linear(), steps)
     for fits in map(int, near.split(" with ")[0].replace(" to ", ", ").split(", ")):
-        evaluator(sampler).setting(Linear(), fits)
+        evaluator(sampler, 2).setting(Linear(), fits)
 
 
 def test_explicit_counts_end_a_step_where_a_block_ends() -> None:
-    assert Setting.of(Counts((1, 3, 4)), 3, 8, FOURS).counts == (1, 3, 4)
-    assert Setting.of(Counts((4, 0, 1, 3)), 4, 8, FOURS).counts == (4, 0, 1, 3)
+    assert of(Counts((1, 3, 4)), 3, 8).counts == (1, 3, 4)
+    assert of(Counts((4, 0, 1, 3)), 4, 8).counts == (4, 0, 1, 3)
     with pytest.raises(
         InputError,
         match=r"^counts:3,2,3 reveals tokens of two blocks in one step: with blocks of 4 a step must end after 4 "
         "tokens; split it there$",
     ):
-        Setting.of(Counts((3, 2, 3)), 3, 8, FOURS)
+        of(Counts((3, 2, 3)), 3, 8)
     with pytest.raises(InputError, match=r"mine reveals tokens of two blocks .* after 8 tokens"):
-        Setting.of(Counts((4, 5, 3)), 3, 12, FOURS, "mine")
+        of(Counts((4, 5, 3)), 3, 12, name="mine")
     with pytest.raises(InputError, match="reveals 7 tokens but the sequence has 8"):
-        Setting.of(Counts((4, 3)), 2, 8, FOURS)
+        of(Counts((4, 3)), 2, 8)
 
 
-def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
-    plan = plan_of([replace(setting, block_length=size)], torch.full((3,), setting.length), FOURS)
+def blocks_of(setting: Setting, size: int) -> list[list[int]]:
+    plan = plan_of([replace(setting, block_length=size)], torch.full((3,), setting.length), FIXED)
     assert isinstance(plan, CountPlan) and plan.counts.shape[0] == 3
     assert torch.equal(plan.counts[0], plan.counts[2])
     rows: list[list[int]] = plan.counts[0].tolist()
@@ -143,14 +143,14 @@ def blocks_of(setting: Setting, size: int | None) -> list[list[int]]:
 def test_plans_are_cut_where_blocks_end() -> None:
     setting = Setting("counts", 5, 8, counts=(1, 3, 2, 1, 1))
     assert blocks_of(setting, 4) == [[1, 3, 0], [2, 1, 1]]
-    assert blocks_of(setting, None) == [[1, 3, 2, 1, 1]]
+    assert blocks_of(setting, 8) == [[1, 3, 2, 1, 1]]
     zeros = Setting("counts", 7, 8, counts=(0, 0, 4, 0, 0, 4, 0))
     assert [sum(row) for row in blocks_of(zeros, 4)] == [4, 4]
 
 
 def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
     """A steep schedule: 0 tokens in most steps of each block, and none that crosses its end."""
-    found = Setting.of(Beta(8, 0.2), 8, 8, CUMULATIVE)
+    found = of(Beta(8, 0.2), 8, 8, sampler=CUMULATIVE)
     assert found.counts == to_counts(Beta(8, 0.2), 4, 4, "cumulative") * 2
     assert 0 in (found.counts or ()) and found.nfe < 8
     assert [sum(row) for row in blocks_of(found, 4)] == [4, 4]
@@ -164,7 +164,7 @@ def test_zeros_of_the_cumulative_rule_stay_without_effect() -> None:
 
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_one_block_is_full_before_the_next_begins(order: Any) -> None:
-    filler = evaluator(sampler_of(order, block_length=4))
+    filler = evaluator(sampler_of(order))
     steps: list[Step] = []
     setting = filler.setting(Beta(1.0, 0.4), 6)
     start = torch.full((40, 8), CHAIN.mask_id)
@@ -232,7 +232,7 @@ def test_order_kl_with_blocks_is_the_mean_over_all_orders(law: Law, size: int, c
 def test_sampling_with_blocks_costs_what_the_profile_says() -> None:
     """2,000 examples; a deviation of 4 standard errors has probability below 1e-4."""
     data = law_dataset(CHAIN, {"tune": 8, "choose": 8, "report": 2000}, root=0)
-    sampled = Evaluator(CHAIN, 8, FOURS, quality.PathLikelihood("nelbo", "random"), data)
+    sampled = Evaluator(CHAIN, 8, FIXED, quality.PathLikelihood("nelbo", "random"), data, (4,))
     for schedule in (Linear(), Beta(1, 0.4)):
         setting = sampled.setting(schedule, 4)
         values = sampled.score(setting, "report").values
@@ -277,9 +277,9 @@ def test_an_unequal_share_beats_the_best_equal_one(tmp_path: Path) -> None:
     assert blocks_of(found.run.evaluator.setting(found.optimum(4), 4), 4) == [[1, 1, 2], [4, 0, 0]]
 
 
-@pytest.mark.parametrize("sampler", [FOURS, CUMULATIVE], ids=["one-per-step", "cumulative"])
+@pytest.mark.parametrize("sampler", [FIXED, CUMULATIVE], ids=["one-per-step", "cumulative"])
 def test_many_keys_at_once_are_those_of_the_settings(sampler: Sampler) -> None:
-    found = evaluator(sampler, MarkovChain.sticky(2, 0.1, 12))
+    found = evaluator(sampler, law=MarkovChain.sticky(2, 0.1, 12))
     a, b = (axis.ravel() for axis in np.meshgrid(np.geomspace(0.1, 10, 12), np.geomspace(0.1, 10, 12)))
     for steps in (6, 9, 15):
         single = {found.setting(Beta(x, y), steps).key for x, y in zip(a, b, strict=True)}
@@ -302,8 +302,8 @@ def test_blocks_must_divide_the_length(tmp_path: Path) -> None:
         match=r"^sampler.block_length must divide the 8 tokens to fill, got 3; choose one of 1, 2, 4, 8$",
     ):
         build(config(tmp_path, "sampler.block_length=3"))
-    assert build(config(tmp_path, "sampler.block_length=8")).evaluator.sampler.block_length is None
-    assert build(config(tmp_path)).evaluator.sampler.block_length == 4
+    assert build(config(tmp_path, "sampler.block_length=8")).evaluator.one_block
+    assert build(config(tmp_path)).evaluator.block_length == 4
 
 
 def answer(*arguments: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tests.support.searches import CHAIN, FIXED, SETTINGS, Given, exact, noise, 
 def test_gp_search_reaches_the_optimum_of_the_markov_chain() -> None:
     budget, _ = run(exact(), changed(SETTINGS, strategy="gp", trials=30), seed=4)
     assert budget.winner.estimate.value <= 0.63
-    best = quality.order_kl_metric(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), None)
+    best = quality.order_kl_metric(CHAIN).fixed(optima(CHAIN.profile(), 8).counts(8), 32)
     assert budget.winner.estimate.value >= best - 1e-12
     assert budget.beats_linear and budget.winner.estimate.ci is None
 

@@ -179,11 +179,11 @@ def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> 
     """Linear in the second kind of blocks was the best of linears on choose, and is not on report."""
 
     class Blocks(Bench):
-        block_length: int | None = None
+        block_length = 0
 
         def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
             found = super().setting(schedule, steps, label)
-            return replace(found, block_length=self.block_length, says_blocks=self.block_length is not None)
+            return replace(found, block_length=self.block_length, says_blocks=self.block_length > 0)
 
     values = {
         "linear": 3.0,

@@ -32,9 +32,9 @@ def changed(section: AnySection, **changes: Any) -> AnySection:
     return type(section).model_validate({**dict(section), **changes})
 
 
-def sampler_of(order: str = "random", block_length: int | None = None, **section: Any) -> Sampler:
+def sampler_of(order: str = "random", **section: Any) -> Sampler:
     """The sampler of a config's section, which has batches of 64 rows unless it says others."""
-    return Sampler(SamplerConfig(order=order, **{"steps": (1,), "batch": 64, **section}), block_length=block_length)
+    return Sampler(SamplerConfig(order=order, **{"steps": (1,), "batch": 64, **section}))
 
 
 def resampled(sampler: Sampler, **changes: Any) -> Sampler:

@@ -46,10 +46,11 @@ def stand_in(config: Config) -> Run:
     length = getattr(own, "generation_length", None) or 1024
     splits = {use: _split(use, count, length) for use, count in sizes(config).items()}
     chosen = config.sampler
-    blocks = None if chosen.block_length is None else chosen.block_length[0]
-    sampler = Sampler(chosen, end_tokens=(1,), block_length=blocks)
+    sampler, blocks = Sampler(chosen, end_tokens=(1,)), tuple(chosen.block_length or ())[:1]
     dataset: Any = SimpleNamespace(splits=splits, length=length)
-    evaluator = Evaluator(SimpleNamespace(mask_id=0), length, sampler, _Metric(config.objective.metric), dataset)  # type: ignore[arg-type]
+    metric: Any = _Metric(config.objective.metric)
+    denoiser: Any = SimpleNamespace(mask_id=0)
+    evaluator = Evaluator(denoiser, length, sampler, metric, dataset, blocks)
     model: Any = SimpleNamespace(denoiser=None)
     return Run(config, model, evaluator)
 
