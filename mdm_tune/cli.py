@@ -342,11 +342,11 @@ def profile(
             run_generated_code=run_generated_code,
         )
         loaded, used = flags.load()
-        record = measure(loaded, steps or (), notify=screen.on_event, devices=used, allow=flags.allow)
+        result = measure(loaded, steps or (), notify=screen.on_event, devices=used, allow=flags.allow)
         same = flags.words()
-        beta = ["--schedule", record["files"]["beta"]]
+        beta = ["--schedule", result.files["beta"]]
         commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
-        screen.json(record) if as_json else screen.profile_result(record, [command(words) for words in commands])
+        screen.json(result) if as_json else screen.profile_result(result, [command(words) for words in commands])
 
 
 def main() -> None:

@@ -81,8 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     grid, distinct, grid_rows, grid_seconds = by_grid(options.work / "grid")
     priced = profile(config(options.work / "profile"), [STEPS], notify=tell)
-    beta = priced["budgets"][0]["beta"]
-    own = f"beta:{beta['a']!r},{beta['b']!r}"
+    own = priced.profiles[0].budgets[0].beta.schedule.name
     names = list(dict.fromkeys([grid, own, "linear", "optimum"]))
     folder = options.work / "profile"
     spelling, more_spelling = scores(folder, "spelling", names)
@@ -92,8 +91,8 @@ def main() -> None:
         own: "profile, best Beta",
         "optimum": "profile, optimum over all counts",
     }
-    measured = priced["measured"]  # now or when the folder's profile was made
-    costs = {grid: (grid_rows, grid_seconds), own: (measured["denoiser_rows"], measured["seconds"])}
+    measured = priced.profiles[0].measured  # now or when the folder's profile was made
+    costs = {grid: (grid_rows, grid_seconds), own: (measured.denoiser_rows, measured.seconds)}
     costs["optimum"] = costs[own]
     lines = [
         "| chosen by | schedule | denoiser rows | seconds | spelling | minus the grid's | NELBO, nats "

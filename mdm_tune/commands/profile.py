@@ -15,15 +15,15 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity, shown
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import estimate
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.profile_choice import weights_of
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.prices import price_budget, write_profile
+from mdm_tune.run.prices import price_budget
 from mdm_tune.run.profile_answers import reencoded
+from mdm_tune.run.profile_records import ProfileRecord, ProfileResult, profile_files, write_profile
 from mdm_tune.run.profiles import Profiles, profiles_of
-from mdm_tune.run.records import Record
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.blocks import even_shares
 
@@ -42,11 +42,25 @@ def profile(
     notify: Notify,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
-) -> Record:
-    """Measure the information profile and price every budget without sampling; returns the JSON of the command.
+) -> ProfileResult:
+    """Measure the information profile and price every budget without sampling.
 
-    steps: empty for those of the config. Writes profile.json and two schedule files beside what the folder holds; a
-    profile of the same model, data and settings is taken from the folder.
+    Writes profile.json and two schedule files beside what the folder holds; a profile of the same model, data and
+    settings is taken from the folder.
+
+    Args:
+        config: the run.
+        steps: budgets; empty for those of the config.
+        notify: receives the events of the run.
+        devices: where replicas of the denoiser run.
+        allow: which code of others may run.
+
+    Returns:
+        The profile in each kind of blocks with its prices, as it is written to profile.json.
+
+    Raises:
+        InputError: the steps are out of range or given twice, or the config cannot be used.
+        RunError: the denoiser or a replica fails.
     """
     folder = RunFolder(config.output)
     notify = warned = Warnings(notify)
@@ -66,12 +80,16 @@ def profile(
         priced = [(each, [price_budget(each, number, names) for number in budgets]) for each in profiles]
         for note in memory_notes(run):
             notify(note)
-        told = {
-            "notes": [note.said for note in notes],
-            "warnings": [each.to_json() for each in warned.records],
-            "prices_the_sampler": other_sampler(config) is None,
-        }
-        return write_profile(priced, told, folder)
+        result = ProfileResult(
+            profiles=tuple(ProfileRecord.of(each, budgets) for each, budgets in priced),
+            cost=sum((each.spent for each in profiles), Cost()),
+            notes=tuple(note.said for note in notes),
+            warnings=warned.records,
+            prices_the_sampler=other_sampler(config) is None,
+            files=profile_files(folder),
+        )
+        write_profile(result, list(profiles), folder)
+        return result
 
 
 def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.core.intervals import finite_or_none
+from mdm_tune.core.json_record import as_json
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.profile_choice import Chooser, clearly_above, explicit, weights_of
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import PlanRecord
-from mdm_tune.run.records import Record, schedule_file_record
 from mdm_tune.schedules.blocks import Share, equal_shares
-from mdm_tune.schedules.curves import Beta, Counts, Linear, Schedule, SquaredSine, parse_schedule
-from mdm_tune.schedules.energy import LEAST, log2_ratios, path_energy
-from mdm_tune.schedules.profile import finite_lists
+from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine, parse_schedule
+from mdm_tune.schedules.energy import LEAST, path_energy
 
-__all__ = ["Priced", "PricedBudget", "price_budget", "write_profile"]
+__all__ = ["Priced", "PricedBudget", "nelbo_json", "one_by_one", "price_budget"]
 
 TRIED = 1024  # steps at most at which linear is tried
 ROUND_OFF = 1e-7  # relative: differences below it are rounding, of the polished ancestral grids most of all
 WEIGHTS = (Linear(), SquaredSine())  # whose interpolation schedules are the weights of energies
 
 Floats = NDArray[np.float64]
+Record = dict[str, Any]
 Choice = Callable[[Chooser], tuple[Schedule, Setting]]
 
 
@@ -39,7 +36,8 @@ class Priced:
     """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples.
 
     prices (examples,): of each example, by what was chosen without it; a single one if exact. between: how far
-    interpolation between the measured points can have moved the price, for a curve that never rises.
+    interpolation between the measured points can have moved the price, for a curve that never rises. energies: in
+    multiples of the least, by the name of the schedule that is optimal for the weight; infinite where a step is.
     """
 
     schedule: Schedule
@@ -48,6 +46,28 @@ class Priced:
     minus_linear: Estimate
     between: float
     prices: Floats
+    energies: Mapping[str, float]
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """a and b of a schedule of the Beta family; empty for others."""
+        return {"a": self.schedule.a, "b": self.schedule.b} if isinstance(self.schedule, Beta) else {}
+
+    @property
+    def plan(self) -> PlanRecord:
+        """What the sampler gets."""
+        return PlanRecord.of(self.setting)
+
+    def to_json(self) -> Record:
+        """Parameters, plan and prices, all beside one another."""
+        return {
+            **self.parameters,
+            **self.plan.to_json(),
+            **nelbo_json(self.nelbo),
+            "minus_linear": nelbo_json(self.minus_linear),
+            "interpolation": self.between,
+            "energy": as_json(self.energies),
+        }
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,64 @@ class PricedBudget:
     linear_range: tuple[int | None, int | None] | None
     shared: Literal["equal", "tuned"] | None
 
+    @property
+    def beta(self) -> Priced:
+        """The best Beta(a, b)."""
+        return self.schedules["beta"]
+
+    @property
+    def optimum(self) -> Priced:
+        """What ``optimum`` stands for: the optimum over all, or the best Beta where that is not clearly better."""
+        return self.schedules["optimum"]
+
+    @property
+    def optimum_is_beta(self) -> bool:
+        """Whether the sampler cannot tell the optimum from the best Beta."""
+        return self.beta.setting.key == self.optimum.setting.key
+
+    @property
+    def gain_expected(self) -> bool:
+        """Whether the best Beta costs clearly less than linear."""
+        more = self.beta.minus_linear
+        return more.value < 0 if more.exact else more.ci is not None and more.ci[1] < 0
+
+    @property
+    def distance(self) -> Estimate:
+        """How far the best Beta lies from the optimum over all, above or below it."""
+        return self.gap.negated if self.gap.value < 0 else self.gap
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the best Beta and the optimum over all may cost the same."""
+        return self.distance.ci is None or self.distance.ci[0] <= 0
+
+    def to_json(self) -> Record:
+        """Every schedule by name, and how they compare."""
+        records = {name: priced.to_json() for name, priced in self.schedules.items()}
+        records["optimum"]["same_counts_as"] = "beta" if self.optimum_is_beta else None
+        gap = {
+            "nelbo": self.gap.value,
+            "excess_ratio": self.excess_ratio,
+            "measured": nelbo_json(self.gap),
+            "on_choosing_curve": self.gap_on_curve,
+            "optimum_over_all": PlanRecord.of(self.free).to_json(),
+        }
+        return {
+            "steps": self.steps,
+            **records,
+            "gap": gap,
+            "linear_steps_for_same_nelbo": self.linear_steps,
+            "linear_steps_range": None if self.linear_range is None else list(self.linear_range),
+            "gain_expected": self.gain_expected,
+            "block_steps": self.shared,
+        }
+
+
+def nelbo_json(price: Estimate) -> Record:
+    """A price as JSON: nelbo in nats per sequence, ci and no_interval."""
+    found = price.to_json()
+    return {"nelbo": found["value"], "ci": found["ci"], "no_interval": found["no_interval"]}
+
 
 def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> PricedBudget:
     """Price one budget; names: hand-made schedules besides linear and squared-sine.
@@ -87,7 +165,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     found = {name: choose(chooser) for name, choose in choices.items()}
     prices = {name: _held_out(profiles, choose) for name, choose in choices.items()}
     free, gap = found["optimum"][1], _rounded(prices["beta"] - prices["optimum"], chooser.pricer.floor)
-    lost, least = (float((prices[name] - _one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
+    lost, least = (float((prices[name] - one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
     if not profiles.keeps_optimum(steps):
         found["optimum"] = (explicit(found["beta"][1]), replace(found["beta"][1], name="optimum"))
     prices["optimum"] = _kept(profiles, prices["beta"], prices["optimum"])
@@ -102,6 +180,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
             minus_linear=more,
             between=between,
             prices=prices[name],
+            energies=_energies(schedule),
         )
     curve, lowest = chooser.pricer.curve, chooser.pricer.floor
     on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
@@ -173,7 +252,7 @@ def _rounded(differences: Floats, lowest: float) -> Floats:
     return np.where(np.abs(differences) < ROUND_OFF * lowest, 0.0, differences)
 
 
-def _one_by_one(profiles: Profiles) -> Floats:
+def one_by_one(profiles: Profiles) -> Floats:
     """NELBO by example of one token per step."""
     return profiles.profile.prices_of(np.ones)
 
@@ -201,149 +280,10 @@ def _linear_steps(profiles: Profiles, prices: Floats) -> tuple[int | None, tuple
     return fewest[1], None if more.ci is None else (fewest[0], fewest[2])
 
 
-def write_profile(
-    priced: Sequence[tuple[Profiles, Sequence[PricedBudget]]],
-    told: Record,
-    folder: RunFolder,
-) -> Record:
-    """Write profile.json and two schedule files, the best Beta and the optimum of every budget; returns the JSON.
-
-    priced: the same budgets in each kind of blocks. told: what else the JSON has, ``warnings`` among it.
-    The files have each budget in the blocks where it costs least.
-    """
-    names = {kind: f"profile-{kind}.yaml" for kind in ("beta", "optimum")}
-    files = {"profile": "profile.json", **names}
-    paths = {"run": str(folder.path), **{kind: str(folder.path / name) for kind, name in files.items()}}
-    first, *others = (_profile_record(profiles, budgets) for profiles, budgets in priced)
-    spent = sum((profiles.spent for profiles, _ in priced), Cost()).to_json()
-    record = {**first, "other_block_lengths": others, **spent, **told, "files": paths}
-    folder.open()
-    folder.write_json(files["profile"], record)
-    for kind, name in names.items():
-        budgets = zip(*(budgets for _, budgets in priced), strict=True)
-        entries = [_best_of(priced[0][0], [budget.schedules[kind] for budget in same]) for same in budgets]
-        folder.write_schedule(schedule_file_record(priced[0][0].run, entries) | {"warnings": told["warnings"]}, name)
-    return record
-
-
-def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
-    """The cheapest of one schedule in several kinds of blocks; its price is on examples that did not choose them."""
-    best = min(kinds, key=lambda each: each.nelbo.value)
-    prices, number = best.prices.copy(), len(best.prices)
-    for fold in profiles.folds:  # the same examples in all kinds of blocks
-        others = np.setdiff1d(np.arange(number), fold.rows)
-        prices[fold.rows] = min(kinds, key=lambda each: float(each.prices[others].mean())).prices[fold.rows]
-    return _schedule_entry(best, profiles.profile.priced(prices))
-
-
-def _profile_record(profiles: Profiles, budgets: Sequence[PricedBudget]) -> Record:
-    """The curve, its warnings, every budget, and the least NELBO at every number of steps."""
-    profile = profiles.profile
-    worse = profile.worse_than_uniform()
-    return {
-        "length": profile.length,
-        "block_length": profile.block_length,
-        "exact": profile.exact,
-        "examples": None if profile.exact else len(profile.values),
-        "revealed": profile.revealed.tolist(),
-        "cross_entropy": profile.mean.tolist(),
-        "stderr": profile.stderr.tolist(),
-        "cross_entropy_ci": None if profile.intervals is None else profile.intervals.tolist(),
-        "cross_entropy_no_interval": profile.no_interval,
-        "content": None if profile.apart is None else [row[0] for row in finite_lists(profile.apart)],
-        "end_of_text": None if profile.apart is None else [row[1] for row in finite_lists(profile.apart)],
-        "one_token_per_step": _nelbo(profile.priced(_one_by_one(profiles))),
-        "held_out": None if profile.exact else bool(profiles.folds),
-        "budgets": [_budget_record(budget) for budget in budgets],
-        "optimum_nelbo": None if profiles.pricer.bernoulli else _frontier(profiles),
-        "worse_than_uniform": None if worse is None else list(worse),
-        "rises": [vars(rise) for rise in profile.rises()],
-        "precision": profile.precision,
-        "energies": _least_energies(profile.vocab_size, profile.length),
-        "reused": profiles.reused,
-        "measured": profiles.cost.to_json(),
-        **profiles.spent.to_json(),
-    }
-
-
-def _frontier(profiles: Profiles) -> list[float | None]:
-    """NELBO of the optimum at 1, 2, .. steps, on examples that did not choose; None where blocks need more steps."""
-    blocks, most = profiles.pricer.blocks, len(profiles.chooser.sweep.nelbo)
-
-    def price(steps: int) -> float:
-        choose = lambda chooser: chooser.setting(Counts(chooser.sweep.counts(steps)), steps)  # noqa: E731
-        return float(profiles.held_out(choose).mean())
-
-    return [price(steps) if steps >= blocks else None for steps in range(1, most + 1)]
-
-
-def _budget_record(budget: PricedBudget) -> Record:
-    records = {}
-    for name, priced in budget.schedules.items():
-        record = {**_nelbo(priced.nelbo), "minus_linear": _nelbo(priced.minus_linear), "interpolation": priced.between}
-        shape = {"a": priced.schedule.a, "b": priced.schedule.b} if isinstance(priced.schedule, Beta) else {}
-        records[name] = {
-            **shape,
-            **PlanRecord.of(priced.setting).to_json(),
-            **record,
-            "energy": _energies(priced.schedule),
-        }
-    beta, best = budget.schedules["beta"], budget.schedules["optimum"]
-    records["optimum"]["same_counts_as"] = "beta" if beta.setting.key == best.setting.key else None
-    more = beta.minus_linear
-    gap = {
-        "nelbo": budget.gap.value,
-        "excess_ratio": budget.excess_ratio,
-        "measured": _nelbo(budget.gap),
-        "on_choosing_curve": budget.gap_on_curve,
-        "optimum_over_all": PlanRecord.of(budget.free).to_json(),
-    }
-    return {
-        "steps": budget.steps,
-        **records,
-        "gap": gap,
-        "linear_steps_for_same_nelbo": budget.linear_steps,
-        "linear_steps_range": None if budget.linear_range is None else list(budget.linear_range),
-        "gain_expected": more.value < 0 if more.no_interval == "exact" else more.ci is not None and more.ci[1] < 0,
-        "block_steps": budget.shared,
-    }
-
-
 @lru_cache(maxsize=256)  # hand-made schedules have the same at every budget
-def _energies(schedule: Schedule) -> Record:
-    """By the schedule that is optimal for the weight: the energy in multiples of the least, null where it is infinite.
+def _energies(schedule: Schedule) -> dict[str, float]:
+    """By the schedule that is optimal for the weight: the energy in multiples of the least.
 
     All three energies have the same multiples: they differ by factors that no schedule changes.
     """
-    return {weight.name: finite_or_none(path_energy(schedule, weight) / LEAST) for weight in WEIGHTS}
-
-
-def _least_energies(vocab: int, length: int) -> Record:
-    """The least of the three energies of a sequence, whatever the weight: the others by their ratios, as log2."""
-    conditional, kinetic = log2_ratios(vocab, length)
-    return {
-        "least_geodesic": length * LEAST,
-        "log2_conditional_over_geodesic": conditional,
-        "log2_kinetic_over_conditional": kinetic,
-    }
-
-
-def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:
-    return {
-        "steps": priced.setting.steps,
-        "schedule": priced.schedule.name,
-        **PlanRecord.of(priced.setting).to_json(),
-        "revealed_share_after_step": [round(share, 4) for share in priced.setting.revealed],
-        "nfe": priced.setting.nfe,
-        "metric": "nelbo",
-        "direction": "minimize",
-        "value": nelbo.value,
-        "ci": None if nelbo.ci is None else list(nelbo.ci),
-        "no_interval": nelbo.no_interval,
-        "split": "tune",
-    }
-
-
-def _nelbo(price: Estimate) -> Record:
-    ends = None if price.ci is None else list(price.ci)
-    return {"nelbo": price.value, "ci": ends, "no_interval": price.no_interval}
+    return {weight.name: path_energy(schedule, weight) / LEAST for weight in WEIGHTS}

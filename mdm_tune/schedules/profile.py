@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import FEWEST, TOO_FEW, Estimate, estimate
 from mdm_tune.schedules.profile_intervals import Groups, from_zero, independent, standard_errors
@@ -27,7 +28,7 @@ SIGMAS = 4.0  # of a normal law; by Student's t it is more for few examples, and
 
 
 @dataclass(frozen=True)
-class Rise:
+class Rise(JsonRecord):
     """The model predicts worse with more to see: c(last) - c(first) nats per token, paired over the examples."""
 
     first: int

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch
     from mdm_tune.core.text import Codec
     from mdm_tune.run.dry_run_records import DryRunResult
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
+    from mdm_tune.run.profile_records import ProfileResult
     from mdm_tune.sampling.unmasking import Step
 
 __all__ = ["Screen", "complain"]
@@ -255,25 +256,23 @@ class Screen:
                 self.out(drawn["text"])
         self.warnings(_warnings(record))
 
-    def profile_result(self, record: Record, next_commands: Sequence[str] = ()) -> None:
+    def profile_result(self, result: ProfileResult, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
-        of = "computed exactly" if record["exact"] else f"{quantity(record['examples'], 'example')}, 95 % intervals"
-        measured = [record, *record["other_block_lengths"]]
-        for profile in measured:
-            blocks = f"blocks of {profile['block_length']}, {of}" if len(measured) > 1 else of
+        first = result.profiles[0]
+        of = "computed exactly" if first.exact else f"{quantity(first.examples or 0, 'example')}, 95 % intervals"
+        for profile in result.profiles:
+            blocks = f"blocks of {profile.block_length}, {of}" if len(result.profiles) > 1 else of
             self._tables(curve_table(profile, blocks), prices_table(profile, blocks))
-            for budget in profile["budgets"]:
+            for budget in profile.budgets:
                 self.say(left_behind(budget))
-        self._tables(energies_table(record))
-        files = record["files"]
-        self.say(f"\n{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s")
+        self._tables(energies_table(first))
+        self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
         for name, kind in (("best Beta", "beta"), ("optimum", "optimum"), ("run folder", "run")):
-            self.say(f"{name:<10}  {one_line(files[kind])}", whole=True)
-        self.warnings(_warnings(record))
+            self.say(f"{name:<10}  {one_line(result.files[kind])}", whole=True)
+        self.warnings(result.warnings)
         self.next(next_commands)
-        for same in zip(*(profile["budgets"] for profile in measured), strict=True):
-            best = min(same, key=lambda budget: budget["beta"]["nelbo"])
-            self.out(paste(best["steps"], PlanRecord.from_json(best["beta"])))
+        for priced in result.cheapest_betas:
+            self.out(paste(priced.setting.steps, priced.plan))
 
     def dry_run_result(self, result: DryRunResult) -> None:
         """What the search would cost, phase by phase."""

@@ -87,7 +87,7 @@ def records(folder: Path, devices: Devices) -> dict[str, Any]:
         "search": search(config, resume=False, overwrite=False, **quiet),
         "evaluate": evaluate(config, (), (4, 8), differences=False, **quiet).to_json(),
         "sample": sample(config, None, None, 9, lambda codec, rows: None, **quiet),
-        "profile": profile(config, (), **quiet),
+        "profile": profile(config, (), **quiet).to_json(),
     }
     return json.loads(json.dumps(found).replace(str(folder), "FOLDER"))
 

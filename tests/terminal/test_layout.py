@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ from mdm_tune.metrics.reported import Figure
 from mdm_tune.run.dry_run_records import DryRunResult, Phase, PhaseRecord, ShownGainRecord
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.terminal.console import show
 from mdm_tune.terminal.cost_tables import phases_table
 from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, prices_table
 from mdm_tune.terminal.tables import budget_table, budgets_table, diversity_table, reported_table
-from tests.terminal.test_profile_tables import priced, profile_record
+from tests.terminal.test_profile_tables import priced, priced_budget, profile_record
 from tests.terminal.test_tables import FLAGGED, LOSSES, several
 
 WIDTHS = (40, 60, 80, 120)
@@ -98,8 +100,10 @@ def tables() -> Iterator[tuple[str, Table]]:
         "diversity_losses": LOSSES,
         "diversity": FLAGGED["diversity"],
     }
-    profile = profile_record(content=[1.0] * 32, end_of_text=[2.0] * 32)
-    profile["budgets"][0]["beta_tuned"] = priced(12345.678, a=0.123456, b=0.654321)
+    budget = priced_budget()
+    tuned = {**budget.schedules, "beta_tuned": priced(12345.678, Beta(0.123456, 0.654321))}
+    budgets = (replace(budget, schedules=tuned),)
+    profile = profile_record(content=(1.0,) * 32, end_of_text=(2.0,) * 32, budgets=budgets)
     yield "budget", budget_table(found)
     for name, table in (
         ("diversity", diversity_table(found)),
