@@ -34,7 +34,7 @@ from mdm_tune.schedules.family import Pricer
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
 LENGTH, SIZE, STEPS, UNEVEN = 64, 16, (8, 16, 32), (6, 10, 14, 22, 26)
 SYMBOLS, FLIPS = (2, 3, 4, 8), (0.01, 0.05, 0.1, 0.2, 0.4)
-BOX = (0.1, 10.0)
+RANGES = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
 
 DATA = {"tune": 256, "choose": 256, "report": 256}
 MIXED, MIXED_SIZE, MIXED_STEPS = 16, 4, (8, 12)
@@ -92,7 +92,7 @@ examples, with the same noise and paired 95 % intervals. These examples were not
 
 def loss(pricer: Pricer, steps: int, entropy: float) -> float:
     """Of the best Beta, in nats above the entropy."""
-    best = pricer.best_beta(steps, BOX, BOX)
+    best = pricer.best_beta(steps, RANGES)
     return float(pricer.betas(np.array([[best.a, best.b]]), steps)[0]) - entropy
 
 

@@ -20,7 +20,7 @@ from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.family import Pricer
 
 SYMBOLS, LENGTHS, FLIPS, STEPS = (2, 3, 4, 6, 8), (32, 64, 128, 256), (0.01, 0.05, 0.1, 0.2, 0.4), (4, 8, 16)
-BOX = (0.1, 10.0)
+RANGES = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
 LIMIT = 0.05
 
 TEXT = """\
@@ -88,7 +88,7 @@ def cases() -> list[Case]:
         )
         optimum = pricer.optimum_counts(max(STEPS)).nelbo - entropy
         for steps in STEPS:
-            beta = pricer.best_beta(steps, BOX, BOX)
+            beta = pricer.best_beta(steps, RANGES)
             price = float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
             found.append(
                 Case(

@@ -20,6 +20,7 @@ from mdm_tune.schedules.pricing import optima
 
 RUNS, MANY = 5, 10_000
 BOX = (0.1, 10.0)
+RANGES = {"a": BOX, "b": BOX}
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
@@ -41,7 +42,7 @@ def main() -> None:
         pricer = Pricer(curve=curve, block_length=256, bernoulli=bernoulli, rule="one-per-step")
         usual, slow = seconds(lambda pricer=pricer: pricer.betas(points, 32))
         print(f"{name}, length 256, 32 steps: {MANY / usual:,.0f} schedules a second ({MANY / slow:,.0f})")
-        usual, slow = seconds(lambda pricer=pricer: pricer.best_beta(32, BOX, BOX))
+        usual, slow = seconds(lambda pricer=pricer: pricer.best_beta(32, RANGES))
         print(f"{name}, length 256, 32 steps: best Beta(a, b) in {usual:.2f} s ({slow:.2f})")
     curve = MarkovChain.sticky(4, 0.1, 1024).profile()
     for block in (None, 128):

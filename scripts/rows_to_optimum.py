@@ -104,7 +104,7 @@ def profile(problem: Problem, evaluator: Evaluator, examples: int = PROFILED) ->
         batch=evaluator.sampler.section.batch,
     )
     pricer = Pricer(curve=found.monotone, block_length=found.length, bernoulli=False, rule="one-per-step")
-    return pricer.near_best(problem.steps, BOX, BOX, NEAR), len(found.revealed) * len(found.values)
+    return pricer.near_best(problem.steps, {"a": BOX, "b": BOX}, NEAR), len(found.revealed) * len(found.values)
 
 
 def search(

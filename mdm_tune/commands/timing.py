@@ -119,7 +119,7 @@ def _recording(run: Run) -> float:
 
         def record() -> None:
             ranges = run.config.search.space.ranges
-            ledger.write(str(next(numbers)), 1.0, {"key": [], "values": None}, {"a": 1.0, "b": 1.0}, ranges)
+            ledger.write(str(next(numbers)), 1.0, {"key": [], "values": None}, Beta(1.0, 1.0).parameters, ranges)
 
         numbers = iter(range(REPEATS))
         return median([_timed(record) for _ in range(REPEATS)])

@@ -75,7 +75,7 @@ class Chooser:
         used = share or self.share(steps)
         key = steps, used == equal_shares
         if key not in self._betas:
-            self._betas[key] = replace(self.pricer, share=used).best_beta(steps, self.space.a, self.space.b)
+            self._betas[key] = replace(self.pricer, share=used).best_beta(steps, self.space.ranges)
         return self._betas[key]
 
     @cached_property

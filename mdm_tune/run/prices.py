@@ -51,7 +51,7 @@ class Priced:
     @property
     def parameters(self) -> dict[str, float]:
         """a and b of a schedule of the Beta family; empty for others."""
-        return {"a": self.schedule.a, "b": self.schedule.b} if isinstance(self.schedule, Beta) else {}
+        return self.schedule.parameters if isinstance(self.schedule, Beta) else {}
 
     @property
     def plan(self) -> PlanRecord:

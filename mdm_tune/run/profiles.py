@@ -261,7 +261,7 @@ class Profiles:
         settings, evaluator = self.run.config.search, self.run.evaluator
         near: list[Beta] = []
         if ProfileUse.WARM_START in self.uses:
-            near = self.pricer.near_best(steps, settings.space.a, settings.space.b, NEAR)
+            near = self.pricer.near_best(steps, settings.space.ranges, NEAR)
         proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
         known = {evaluator.setting(schedule, steps).key for schedule in START}
         points: dict[tuple[float, ...], Beta] = {}

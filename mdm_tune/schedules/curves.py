@@ -121,6 +121,11 @@ class Beta(Schedule):
     def name(self) -> str:
         return f"beta:{self.a!r},{self.b!r}"
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        """a and b by name, as records and storages have them."""
+        return {"a": self.a, "b": self.b}
+
     def dual(self) -> Beta:
         return Beta(self.b, self.a)
 

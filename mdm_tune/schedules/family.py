@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +18,8 @@ from mdm_tune.schedules.pricing import AncestralCurve, Optima, optima, price_cou
 __all__ = ["Pricer"]
 
 Floats = NDArray[np.float64]
-Range = tuple[float, float]
+Ranges = Mapping[str, tuple[float, float]]  # of a and of b
+PARAMETERS = ("a", "b")
 SCAN = 128  # points per axis of the first scan, in log scale
 CELLS = 16  # cells per axis, the best point of each of which may be refined: prices have many valleys
 ROUNDS, KEPT, LOCAL = 5, 24, 9  # then so often around so many of the best ones, with so many points per axis
@@ -68,14 +70,21 @@ class Pricer:
         inside = {each: counts_of_grids(beta_grids(a, b, each), self.block_length, self.rule) for each in set(shares)}
         return price_counts(self.curve, np.concatenate([inside[each] for each in shares], axis=1))
 
-    def best_beta(self, steps: int, space_a: Range, space_b: Range) -> Beta:
-        """The Beta(a, b) of least price in the box, by a scan in log scale, refined where its cells are cheapest.
+    def best_beta(self, steps: int, ranges: Ranges) -> Beta:
+        """The Beta(a, b) of least price in a box, by a scan in log scale, refined where its cells are cheapest.
 
         Integer counts make the price a step function: of the points that tie, the one nearest their centre is taken.
+
+        Args:
+            steps: the budget.
+            ranges: the least and the largest value of ``a`` and of ``b``, above 0.
+
+        Raises:
+            InputError: the blocks cannot share the steps.
         """
-        box = np.log([space_a, space_b])
+        box = np.log([ranges[name] for name in PARAMETERS])
         width = np.diff(box)[:, 0] / (SCAN - 1)
-        points = _scan(space_a, space_b)
+        points = _scan(ranges)
         values = self.betas(np.exp(points), steps)
         by_cell = values.reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2).reshape(CELLS**2, -1)
         number = np.arange(SCAN**2).reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2)
@@ -94,16 +103,24 @@ class Pricer:
         scanned = cheapest[cheapest < SCAN**2]  # evenly spread, as those of the refinement are not
         tied = points[scanned if len(scanned) else cheapest]
         middle = tied[np.argmin(((tied - tied.mean(axis=0)) ** 2).sum(axis=1))]
-        return _inside(middle, space_a, space_b)
+        return _inside(middle, ranges)
 
-    def near_best(self, steps: int, space_a: Range, space_b: Range, number: int) -> list[Beta]:
+    def near_best(self, steps: int, ranges: Ranges, number: int) -> list[Beta]:
         """``best_beta`` and points of the box that lose little more than it, each far from all before it in log scale.
 
         A point qualifies if its price lies above ``floor`` by at most a quarter more than the best one's.
+
+        Args:
+            steps: the budget.
+            ranges: as in ``best_beta``.
+            number: points at most, the best one among them.
+
+        Raises:
+            InputError: the blocks cannot share the steps.
         """
-        best = self.best_beta(steps, space_a, space_b)
+        best = self.best_beta(steps, ranges)
         chosen = [best]
-        points = _scan(space_a, space_b)
+        points = _scan(ranges)
         values = self.betas(np.exp(points), steps)
         least = float(self.betas(np.array([[best.a, best.b]]), steps)[0])
         good = points[values <= least + SLACK * max(least - self.floor, 0.0)]
@@ -112,7 +129,7 @@ class Pricer:
             apart = ((good[:, None] - known) ** 2).sum(axis=2).min(axis=1)
             if apart.max() < APART:
                 break
-            chosen.append(_inside(good[apart.argmax()], space_a, space_b))
+            chosen.append(_inside(good[apart.argmax()], ranges))
         return chosen
 
     def optimum_counts(self, most: int) -> Optima:
@@ -131,14 +148,15 @@ class Pricer:
         return self._ancestral.optimal_alphas(steps)
 
 
-def _inside(point: Floats, space_a: Range, space_b: Range) -> Beta:
+def _inside(point: Floats, ranges: Ranges) -> Beta:
     """The schedule at a point in log scale; the exponential of a logarithm may lie outside the box by its rounding."""
-    return Beta(*np.clip(np.exp(point), [space_a[0], space_b[0]], [space_a[1], space_b[1]]).tolist())
+    low, high = np.array([ranges[name] for name in PARAMETERS]).T
+    return Beta(*np.clip(np.exp(point), low, high).tolist())
 
 
-def _scan(space_a: Range, space_b: Range) -> Floats:
+def _scan(ranges: Ranges) -> Floats:
     """The logarithms of a and b (n, 2) on a grid over the box."""
-    axes = [np.linspace(math.log(low), math.log(high), SCAN) for low, high in (space_a, space_b)]
+    axes = [np.linspace(math.log(low), math.log(high), SCAN) for low, high in (ranges[name] for name in PARAMETERS)]
     return _mesh(*axes)
 
 

@@ -75,7 +75,7 @@ def _trial(space: SpaceConfig, schedule: Beta, value: float | None) -> optuna.tr
     state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
     ranges: dict[str, optuna.distributions.BaseDistribution]
     ranges = {name: _log_uniform(*ends) for name, ends in space.ranges.items()}
-    params = {"a": schedule.a, "b": schedule.b}
+    params = schedule.parameters
     return optuna.trial.create_trial(state=state, value=value, params=params, distributions=ranges)
 
 

@@ -134,7 +134,7 @@ class _TrialRunner:
         new = [number for number in batch if number not in finished]
         for number in new:
             value, record = records[number]
-            params = {"a": proposed[number].a, "b": proposed[number].b}
+            params = proposed[number].parameters
             self.ledger.write(str(number), value, record, params, self.search.space.ranges, looks[number])
         known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
         for number in new:

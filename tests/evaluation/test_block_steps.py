@@ -84,8 +84,8 @@ def test_tuned_shares_beat_equal_ones_where_blocks_differ_and_not_where_they_do_
 
     def gain(found: Profiles, law: Any, steps: int) -> float:
         equal = replace(found.pricer, share=equal_shares)
-        box = ((0.1, 10.0), (0.1, 10.0))
-        best = [pricer.best_beta(steps, *box) for pricer in (equal, found.pricer)]
+        ranges = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
+        best = [pricer.best_beta(steps, ranges) for pricer in (equal, found.pricer)]
         one, two = (
             float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
             for pricer, beta in zip((equal, found.pricer), best, strict=True)

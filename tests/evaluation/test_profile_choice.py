@@ -24,7 +24,7 @@ from mdm_tune.schedules.profile import Profile
 from tests.support.helpers import sampler_of, seeds
 from tests.support.profile_runs import config, of
 
-BOX = (0.1, 10.0)
+RANGES = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
 LAW = MarkovChain.sticky(2, 0.05, 16)
 SAMPLER = sampler_of(batch=128)
 
@@ -60,7 +60,7 @@ def test_prices_of_what_was_chosen_come_from_the_other_folds(tmp_path: Path) -> 
             entropies=None if whole.entropies is None else whole.entropies[~rows],
         )
         pricer = Pricer(curve=others.monotone, block_length=20, bernoulli=False, rule="one-per-step")
-        beta = pricer.best_beta(4, BOX, BOX)
+        beta = pricer.best_beta(4, RANGES)
         counts = {
             "beta": found.run.evaluator.setting(Beta(beta.a, beta.b), 4).counts,
             "optimum": pricer.optimum_counts(4).counts(4),

@@ -18,6 +18,7 @@ from mdm_tune.schedules.pricing import AncestralCurve, ancestral_nelbo, nelbo, o
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
 BOX = (0.1, 10.0)
+RANGES = {"a": BOX, "b": BOX}
 ROUND_OFF = 1 + 1e-12  # of going to the logarithm and back
 
 
@@ -70,14 +71,14 @@ def test_steps_that_blocks_cannot_share_are_refused() -> None:
     with pytest.raises(InputError, match="7 steps cannot be shared equally by 4 blocks"):
         fixed(CHAIN.profile(), 8).betas(np.ones((1, 2)), 7)
     with pytest.raises(InputError, match="2 steps are fewer than the 4 blocks of 8 tokens"):
-        fixed(CHAIN.profile(), 8).best_beta(2, BOX, BOX)
+        fixed(CHAIN.profile(), 8).best_beta(2, RANGES)
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(4, 1.7164), (8, 0.6218)])
 def test_the_chains_best_beta_is_the_optimum_over_all_counts(steps: int, expected: float) -> None:
     pricer = fixed(CHAIN.profile())
     assert pricer.floor == pytest.approx(CHAIN.entropy(), abs=1e-12)
-    best = pricer.best_beta(steps, BOX, BOX)
+    best = pricer.best_beta(steps, RANGES)
     counts = to_counts(best, steps, 32)
     assert nelbo(pricer.curve, counts) - CHAIN.entropy() == pytest.approx(expected, abs=1e-4)
     assert counts == pricer.optimum_counts(steps).counts(steps)
@@ -87,7 +88,7 @@ def test_the_cliffs_are_met_exactly() -> None:
     """A repeated bit wants one token first, parity one token last: both lose nothing then."""
     for law, end in ((RepeatedBit(32), 0), (Parity(32), -1)):
         pricer = fixed(law.profile())
-        best = pricer.best_beta(4, BOX, BOX)
+        best = pricer.best_beta(4, RANGES)
         assert to_counts(best, 4, 32)[end] == 1
         assert by_hand(pricer, best, 4) == pytest.approx(law.entropy(), abs=1e-9)
 
@@ -107,9 +108,9 @@ def test_no_dense_grid_beats_the_best_beta(
     pricer: Pricer, steps: int, a: tuple[float, float], b: tuple[float, float]
 ) -> None:
     """120 x 120 points: 6 times as many as the first scan."""
-    best = pricer.best_beta(steps, a, b)
+    best = pricer.best_beta(steps, {"a": a, "b": b})
     assert a[0] / ROUND_OFF <= best.a <= a[1] * ROUND_OFF and b[0] / ROUND_OFF <= best.b <= b[1] * ROUND_OFF
-    assert best == pricer.best_beta(steps, a, b)
+    assert best == pricer.best_beta(steps, {"a": a, "b": b})
     points = np.array(list(itertools.product(np.geomspace(*a, 120), np.geomspace(*b, 120))))
     prices = pricer.betas(points, steps)
     price = by_hand(pricer, best, steps)
@@ -121,12 +122,12 @@ def test_no_dense_grid_beats_the_best_beta(
 
 def test_of_equal_points_one_in_their_middle_is_taken() -> None:
     """At one step everything costs the same, and the middle of the box is near Beta(1, 1)."""
-    best = fixed(CHAIN.profile()).best_beta(1, BOX, BOX)
+    best = fixed(CHAIN.profile()).best_beta(1, RANGES)
     assert (math.log(best.a), math.log(best.b)) == pytest.approx((0, 0), abs=0.3)
 
 
 def test_a_box_of_one_point_is_that_point() -> None:
-    best = fixed(CHAIN.profile()).best_beta(4, (0.7, 0.7), (2.0, 2.0))
+    best = fixed(CHAIN.profile()).best_beta(4, {"a": (0.7, 0.7), "b": (2.0, 2.0)})
     assert (best.a, best.b) == pytest.approx((0.7, 2.0), rel=1e-12)
 
 
@@ -135,10 +136,10 @@ def test_a_box_of_one_point_is_that_point() -> None:
     [(fixed(CHAIN.profile()), 8), (fixed(np.tile(falling(4, 16), 3), 16), 12), (ancestral(CHAIN.profile()), 8)],
 )
 def test_near_best_points_qualify_and_are_spread(pricer: Pricer, steps: int) -> None:
-    found = pricer.near_best(steps, BOX, BOX, 6)
-    assert found == pricer.near_best(steps, BOX, BOX, 6)
-    assert found[:3] == pricer.near_best(steps, BOX, BOX, 3)
-    assert len(found) == 6 and found[0] == pricer.best_beta(steps, BOX, BOX)
+    found = pricer.near_best(steps, RANGES, 6)
+    assert found == pricer.near_best(steps, RANGES, 6)
+    assert found[:3] == pricer.near_best(steps, RANGES, 3)
+    assert len(found) == 6 and found[0] == pricer.best_beta(steps, RANGES)
     prices = np.array([by_hand(pricer, beta, steps) for beta in found])
     allowed = prices[0] + 0.25 * (prices[0] - pricer.curve.sum())
     assert (prices[1:] <= allowed * (1 + 1e-6)).all()
@@ -156,12 +157,12 @@ def test_near_best_points_qualify_and_are_spread(pricer: Pricer, steps: int) -> 
 def test_a_price_at_the_floor_has_no_slack() -> None:
     """One token per step loses nothing: only what loses nothing qualifies, though everything is cheap."""
     pricer = fixed(CHAIN.profile())
-    for beta in pricer.near_best(32, BOX, BOX, 4):
+    for beta in pricer.near_best(32, RANGES, 4):
         assert by_hand(pricer, beta, 32) == pytest.approx(pricer.floor, abs=1e-9)
     parity = fixed(Parity(32).profile())
-    for beta in parity.near_best(4, BOX, BOX, 4):
+    for beta in parity.near_best(4, RANGES, 4):
         assert by_hand(parity, beta, 4) == pytest.approx(parity.floor, abs=1e-9)
-    assert pricer.near_best(4, BOX, BOX, 1) == [pricer.best_beta(4, BOX, BOX)]
+    assert pricer.near_best(4, RANGES, 1) == [pricer.best_beta(4, RANGES)]
 
 
 def test_optima_are_those_of_pricing() -> None:
@@ -171,7 +172,7 @@ def test_optima_are_those_of_pricing() -> None:
     assert math.isinf(ours.nelbo[1]) and math.isfinite(ours.nelbo[2])
     best = ancestral(CHAIN.profile()).optimum_alphas(4)
     assert best.shape == (5,)
-    beta = ancestral(CHAIN.profile()).best_beta(4, BOX, BOX)
+    beta = ancestral(CHAIN.profile()).best_beta(4, RANGES)
     assert ancestral_nelbo(CHAIN.profile(), best) <= ancestral_nelbo(CHAIN.profile(), grid(beta, 4)) + 1e-9
 
 
@@ -185,7 +186,7 @@ def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them()
     pricer = Pricer(curve=curve, block_length=8, bernoulli=False, rule="cumulative")
     counts = pricer.counts_of(pricer.optimum_counts(6), 6)
     assert len(counts) == 6 and sum(counts) == 8
-    beta = pricer.best_beta(6, BOX, BOX)
+    beta = pricer.best_beta(6, RANGES)
     assert nelbo(curve, counts) <= pricer.betas(np.array([[beta.a, beta.b]]), 6)[0] < 5
     strict = Pricer(curve=curve, block_length=8, bernoulli=False, rule="one-per-step")
     assert min(strict.counts_of(strict.optimum_counts(6), 6)) == 1
@@ -200,7 +201,7 @@ def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
     grids = np.sort(rng.random((2000, 7)) ** rng.integers(1, 12, (2000, 1)), axis=1)
     random = np.hstack([np.zeros((2000, 1)), grids, np.ones((2000, 1))])
     pricer = Pricer(curve=law.profile(), block_length=1024, bernoulli=True, rule="one-per-step")
-    beta = pricer.best_beta(8, (1e-2, 10.0), (1e-2, 10.0))
+    beta = pricer.best_beta(8, {"a": (1e-2, 10.0), "b": (1e-2, 10.0)})
     assert best <= smooth.price(random).min() and best <= pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
     assert order_kl(law.profile(), law.entropy(), [1, 1023]) == 0  # fixed counts need two steps
 
@@ -214,7 +215,7 @@ def test_the_best_beta_is_found_in_narrow_valleys_too() -> None:
     for _ in range(8):
         curve = np.sort(rng.exponential(1, 32) * rng.random(32) ** rng.integers(0, 4))[::-1].copy()
         pricer = Pricer(curve=curve, block_length=32, bernoulli=False, rule="one-per-step")
-        beta = pricer.best_beta(8, BOX, BOX)
+        beta = pricer.best_beta(8, RANGES)
         found = pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
         least = pricer.betas(scan, 8).min()
         missed += found - least > 0.02 * (least - pricer.floor)
