@@ -52,7 +52,7 @@ from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import replicas as module
 from mdm_tune.sampling.cluster import started
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Pool, Task, filling, predict
+from mdm_tune.sampling.pieces import Pool, Task, UnmaskArguments, filling, predict
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules.curves import Beta, parse_schedule
@@ -302,7 +302,8 @@ def measure_calls(raw: Raw, pieces: int = 400) -> None:
     with started(1), Replicas(partial(sleeper, 0.0), ("cpu",)) as pool:
         pool.wait_until_ready()
         plan = CountPlan(counts)
-        tasks = filling(pool, tokens, plan, seeds=seeds, drawing=Drawing("confidence"), batch=BATCH).tasks
+        given = UnmaskArguments(tokens=tokens, plan=plan, seeds=seeds, drawing=Drawing("confidence"), batch=BATCH)
+        tasks = filling(pool, given).tasks
         empty = [partial(unworked, piece=task) for task in tasks]
         list(pool.deal(empty[:40]))
         for _ in range(6):

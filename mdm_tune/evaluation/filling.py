@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import ExternalSampler
-from mdm_tune.sampling.pieces import Call, LocalPool, Pool, answers_of, filling
+from mdm_tune.sampling.pieces import Call, LocalPool, Pool, UnmaskArguments, answers_of, filling
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 
 __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
@@ -36,19 +36,21 @@ class Rows:
     plan: Plan | None = None
     drawing: Drawing | None = None
 
-    def parameters(self, sampler: Sampler, mask_id: int) -> tuple[Tensor, Plan, dict[str, Any]]:
-        """Tokens, plan and options of ``sampling.unmask`` for the rows of one setting after the other."""
+    def arguments(self, sampler: Sampler, mask_id: int) -> UnmaskArguments:
+        """What ``sampling.unmask`` is called with, the rows of one setting after the other."""
         setting, copies = self.settings[0], len(self.settings)
-        hidden = self.start == mask_id
-        plan = self.plan or plan_of(self.settings, hidden.sum(1), sampler)
-        options = {
-            "seeds": np.tile(self.seeds, copies),
-            "drawing": self.drawing or sampler.drawing,
-            "blocks": None if setting.one_block else ((hidden.cumsum(1) - 1) // setting.block_length).repeat(copies, 1),
-            "batch": sampler.section.batch,
-            "reference": None if self.reference is None else self.reference.repeat(copies, 1),
-        }
-        return self.start.repeat(copies, 1), plan, options
+        hidden, blocks = self.start == mask_id, None
+        if not setting.one_block:
+            blocks = ((hidden.cumsum(1) - 1) // setting.block_length).repeat(copies, 1)
+        return UnmaskArguments(
+            tokens=self.start.repeat(copies, 1),
+            plan=self.plan or plan_of(self.settings, hidden.sum(1), sampler),
+            seeds=np.tile(self.seeds, copies),
+            drawing=self.drawing or sampler.drawing,
+            blocks=blocks,
+            batch=sampler.section.batch,
+            reference=None if self.reference is None else self.reference.repeat(copies, 1),
+        )
 
 
 class Filler(Protocol):
@@ -103,18 +105,17 @@ class CodeFiller:
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
         for rows in wanted:
-            tokens, plan, options = rows.parameters(sampler, self.pool.mask_id)
-            yield self.code.unmask(tokens, plan, **options)
+            given = rows.arguments(sampler, self.pool.mask_id)
+            yield self.code.unmask(
+                given.tokens, given.plan, seeds=given.seeds, batch=given.batch, reference=given.reference
+            )
 
 
 def _call(pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None) -> Call[Unmasked]:
     """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
-    tokens, plan, options = rows.parameters(sampler, pool.mask_id)
-    mixed = torch.arange(len(tokens)).view(-1, len(rows.start)).T.flatten()
-    options |= {name: each[mixed] for name, each in options.items() if isinstance(each, Tensor)}
-    options["seeds"] = options["seeds"][mixed.numpy()]
-    mixed_plan = type(plan)(*(each[mixed] for each in vars(plan).values()))
-    found = filling(pool, tokens[mixed], mixed_plan, **options, on_step=on_step)
+    given = rows.arguments(sampler, pool.mask_id)
+    mixed = torch.arange(len(given.tokens)).view(-1, len(rows.start)).T.flatten()
+    found = filling(pool, given.reordered(mixed), on_step)
     back = mixed.argsort()
     return Call(found.tasks, lambda answers: _ordered(found.joined(answers), back))
 

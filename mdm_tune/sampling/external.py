@@ -19,7 +19,6 @@ from mdm_tune.core.guard import RUN_AGAIN, calling, safe_repr
 from mdm_tune.core.messages import shown_path
 from mdm_tune.core.trust import load_target, options_text
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, Unmasked
 
 __all__ = ["ExternalSampler", "Generated", "load_external"]
@@ -43,7 +42,7 @@ class Generated:
 
 
 class ExternalSampler:
-    """Somebody else's code as an ``unmask`` of the shape of ``sampling.unmask``.
+    """Somebody else's code in place of ``sampling.unmask``.
 
     generate(prompts, counts, seeds, **options) fills one batch of rows and returns a ``Generated``:
 
@@ -90,13 +89,10 @@ class ExternalSampler:
         plan: Plan,
         *,
         seeds: NDArray[np.uint64],
-        drawing: Drawing = PLAIN,
-        blocks: Tensor | None = None,
         batch: int = 128,
         reference: Tensor | None = None,
-        first_row: int = 0,
     ) -> Unmasked:
-        """``sampling.unmask`` by this code, ``batch`` rows at a time; drawing and blocks are the code's own affair.
+        """``sampling.unmask`` by this code, ``batch`` rows at a time; how tokens are drawn is the code's own affair.
 
         ``denoiser_tokens`` counts rows as whole: what a cache saves of one is not seen.
 
@@ -115,7 +111,7 @@ class ExternalSampler:
                 "that only as it goes; leave it out, or set sampler.type to builtin"
             )
         parts = [
-            self._filled(tokens[part], plan.counts[part], seeds[part], first_row + part.start)
+            self._filled(tokens[part], plan.counts[part], seeds[part], part.start)
             for part in (slice(first, first + batch) for first in range(0, len(tokens), batch))
         ]
         return Unmasked(

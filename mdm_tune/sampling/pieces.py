@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 
-__all__ = ["Call", "LocalPool", "Pool", "Task", "answers_of", "fill_rows", "filling", "predict"]
+__all__ = ["Call", "LocalPool", "Pool", "Task", "UnmaskArguments", "answers_of", "fill_rows", "filling", "predict"]
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -101,49 +101,57 @@ def answers_of(pool: Pool, calls: Iterable[Call[T]]) -> Iterator[T]:
         yield call.joined([first, *itertools.islice(answers, len(call.tasks) - 1)])
 
 
-def filling(
-    pool: Pool,
-    tokens: Tensor,
-    plan: Plan,
-    *,
-    seeds: NDArray[np.uint64],
-    drawing: Drawing = PLAIN,
-    blocks: Tensor | None = None,
-    batch: int = 128,
-    reference: Tensor | None = None,
-    on_step: Callable[[Step], None] | None = None,
-) -> Call[Unmasked]:
-    """``sampling.unmask`` in pieces of at most ``batch`` rows; the parameters are those of ``unmask``.
+@dataclass(frozen=True, kw_only=True)
+class UnmaskArguments:
+    """The rows and options of one call of ``sampling.unmask``, which says what each is."""
+
+    tokens: Tensor
+    plan: Plan
+    seeds: NDArray[np.uint64]
+    drawing: Drawing = PLAIN
+    blocks: Tensor | None = None
+    batch: int = 128
+    reference: Tensor | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor | None]:
+        """All that has an entry for each row but the seeds, the plan's tensors by their own names."""
+        return {"tokens": self.tokens, "blocks": self.blocks, "reference": self.reference, **vars(self.plan)}
+
+    def reordered(self, order: Tensor) -> UnmaskArguments:
+        """The same with its rows in this order; order (rows,) int64."""
+        blocks, reference = (None if each is None else each[order] for each in (self.blocks, self.reference))
+        return replace(
+            self,
+            tokens=self.tokens[order],
+            plan=type(self.plan)(*(each[order] for each in vars(self.plan).values())),
+            seeds=self.seeds[order.numpy()],
+            blocks=blocks,
+            reference=reference,
+        )
+
+
+def filling(pool: Pool, given: UnmaskArguments, on_step: Callable[[Step], None] | None = None) -> Call[Unmasked]:
+    """``sampling.unmask`` in pieces of at most ``given.batch`` rows.
 
     on_step: shown the steps of the first piece; it cannot be pickled, so that only this process can show them.
 
     Raises InputError for what can be wrong before the first denoiser call.
     """
-    check_call(
-        tokens,
-        plan,
-        seeds=seeds,
-        drawing=drawing,
-        blocks=blocks,
-        batch=batch,
-        reference=reference,
-        vocab_size=pool.vocab_size,
-        mask_id=pool.mask_id,
-    )
-    tensors = {"tokens": tokens, "blocks": blocks, "reference": reference, **vars(plan)}
-    work = partial(_unmask, kind=type(plan), drawing=drawing, batch=batch)
+    check_call(**vars(given), vocab_size=pool.vocab_size, mask_id=pool.mask_id)
+    work = partial(_unmask, kind=type(given.plan), drawing=given.drawing, batch=given.batch)
     tasks = [
-        partial(work, arrays=_packed(tensors, rows), seeds=seeds[rows], first_row=rows.start)
-        for rows in _pieces(len(tokens), batch)
+        partial(work, arrays=_packed(given.tensors, rows), seeds=given.seeds[rows], first_row=rows.start)
+        for rows in _pieces(len(given.tokens), given.batch)
     ]
     if on_step is not None:
         tasks[0] = partial(tasks[0], on_step=on_step)
-    return Call(tasks, partial(_joined, reference=reference is not None))
+    return Call(tasks, partial(_joined, reference=given.reference is not None))
 
 
 def fill_rows(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
-    """The result of ``filling`` with the same parameters. Tensors of the result are on the CPU."""
-    return next(answers_of(pool, [filling(pool, tokens, plan, **options)]))
+    """``sampling.unmask`` by a pool, with the same parameters. Tensors of the result are on the CPU."""
+    return next(answers_of(pool, [filling(pool, UnmaskArguments(tokens=tokens, plan=plan, **options))]))
 
 
 def predict(pool: Pool, questions: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:

@@ -131,9 +131,9 @@ def test_a_row_longer_than_the_mean_is_not_cut_where_the_length_ends() -> None:
     start = torch.full((2, 10), CHAIN.mask_id)
     start[1, :4] = 0
     setting = Setting.of(Linear(), 4, 8, sampler_of())
-    tokens, plan, options = Rows([setting], start, seeds(2)).parameters(sampler_of(), CHAIN.mask_id)
-    assert isinstance(plan, CountPlan) and plan.counts.shape[1] == 1 and plan.counts.sum((1, 2)).tolist() == [10, 6]
-    assert options["blocks"] is None and torch.equal(tokens, start)
+    given = Rows([setting], start, seeds(2)).arguments(sampler_of(), CHAIN.mask_id)
+    assert given.blocks is None and isinstance(given.plan, CountPlan)
+    assert given.plan.counts.shape[1] == 1 and given.plan.counts.sum((1, 2)).tolist() == [10, 6]
 
 
 # Nothing to tune
