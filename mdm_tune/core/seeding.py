@@ -6,6 +6,7 @@ A number is a function of its seed and its address alone, so no draw depends on 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +46,17 @@ def noise(seeds: NDArray[np.uint64], purpose: str, step: int | NDArray[np.int64]
     Returns:
         (rows, length).
     """
-    key = np.uint64(derive_seed(0, purpose))
+    key = _key(purpose)
     start = splitmix64(np.asarray(seeds, dtype=np.uint64) ^ key)[:, None]
     first = np.asarray(step, dtype=np.uint64).reshape(-1, 1) * STEP_STRIDE
     counter: NDArray[np.uint64] = np.arange(1, length + 1, dtype=np.uint64) + first
     bits = splitmix64(start + GOLDEN * counter)
     return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+@cache
+def _key(purpose: str) -> np.uint64:
+    return np.uint64(derive_seed(0, purpose))
 
 
 def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,6 +1,6 @@
-"""Calls of a denoiser in batches: identical rows once, results checked, converted to float64, and their cost counted.
+"""Calls of a denoiser in batches: identical rows once, results checked, and their cost counted.
 
-``BatchedDenoiser`` returns log probabilities. ``predictions`` returns how well known tokens are predicted; the
+``BatchedDenoiser`` returns logits. ``predictions`` returns how well known tokens are predicted; the
 information profile is measured with it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ __all__ = [
     "Predicted",
     "PredictionRequest",
     "Predictor",
-    "log_probabilities",
+    "best_logits",
     "predictions",
     "working_batch",
 ]
@@ -36,7 +37,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 CALL = 1 << 28  # most logits of one call, unless a single row has more: 1 GiB in float32
-ELEMENTS = 1 << 22  # logits converted to float64 at a time (32 MiB), so that large vocabularies do not fill the memory
+ELEMENTS = 1 << 19  # logits converted to float64 at a time: 4 MiB, which the cache of a processor holds
 
 # The batch that fitted in memory after a larger one did not. Keyed by identity: equal denoisers may lie on different
 # devices.
@@ -76,7 +77,7 @@ class BatchedDenoiser:
     def __call__(
         self, tokens: Tensor, wanted: Tensor, names: Tensor, where: str
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the predictions in pieces: rows (n,), positions (n,) and float64 log probabilities (n, vocab).
+        """Yield the predictions in pieces: rows (n,), positions (n,) and logits (n, vocab).
 
         Args:
             tokens: (rows, length) int64, as for any denoiser.
@@ -85,10 +86,18 @@ class BatchedDenoiser:
             where: Text for messages, such as "at step 3".
 
         Raises:
-            RunError: If the denoiser returns NaN, +inf, a row without a finite logit, or a wrong shape, or if the
-                memory does not suffice for a single row.
+            RunError: If the denoiser returns a wrong shape, or if the memory does not suffice for a single row. The
+                values are checked by ``best_logits``.
         """
-        distinct, distinct_of = torch.unique(tokens, dim=0, return_inverse=True)
+        first, distinct_of = _distinct_rows(tokens)
+        if len(first) == len(tokens):  # no two rows are equal: the logits need no copy
+            for part, logits in self._logits_by_call(tokens, wanted, _RowNames(names, distinct_of, where)):
+                row, position = wanted[part].nonzero(as_tuple=True)
+                size = max(1, ELEMENTS // logits.shape[1])
+                for piece in (slice(start, start + size) for start in range(0, len(row), size)):
+                    yield row[piece] + part.start, position[piece], logits[piece]
+            return
+        distinct = tokens[first]
         union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
         union = union.index_add(0, distinct_of, wanted.long()) > 0
         for part, logits in self._logits_by_call(distinct, union, _RowNames(names, distinct_of, where)):
@@ -97,9 +106,8 @@ class BatchedDenoiser:
             members = ((distinct_of >= part.start) & (distinct_of < part.stop)).nonzero().squeeze(1)
             row, position = wanted[members].nonzero(as_tuple=True)
             source = answer_row[distinct_of[members][row] - part.start, position]
-            for piece in torch.arange(len(row), device=row.device).split(max(1, ELEMENTS // logits.shape[1])):
-                rows = members[row[piece]]
-                yield rows, position[piece], log_probabilities(logits[source[piece]], names[rows], where)
+            for indices in torch.arange(len(row), device=row.device).split(max(1, ELEMENTS // logits.shape[1])):
+                yield members[row[indices]], position[indices], logits[source[indices]]
 
     def _logits_by_call(self, tokens: Tensor, wanted: Tensor, row_names: _RowNames) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of rows, in order, with their logits. A call that does not fit in memory is halved."""
@@ -140,8 +148,8 @@ class BatchedDenoiser:
         return checked_logits(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
 
 
-def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
-    """Convert logits (n, vocab) to float64 log probabilities.
+def best_logits(logits: Tensor, rows: Tensor, where: str) -> Tensor:
+    """Return the largest logit (n,) of each row of logits (n, vocab).
 
     Args:
         logits: (n, vocab) of any float type.
@@ -152,15 +160,42 @@ def log_probabilities(logits: Tensor, rows: Tensor, where: str) -> Tensor:
         RunError: If a row has NaN, +inf, or no finite logit.
     """
     best = logits.amax(1)  # NaN if any logit is NaN; -inf if no logit is finite
-    bad = ~torch.isfinite(best)
-    if bool(bad.any()):
+    if float((best * 0).sum()) != 0:  # NaN if one of them is not finite
+        bad = ~torch.isfinite(best)
         row = int(rows[bad.nonzero()[0, 0]])
         kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
         raise RunError(
             f"the denoiser returned {kind} for row {row} {where}; each wanted position needs at least one "
             "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
         )
-    return logits.double().log_softmax(1)
+    return best
+
+
+def _distinct_rows(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Find equal rows of tokens (rows, length).
+
+    Returns:
+        The first (distinct,) of each set of equal rows, ascending, and the index (rows,) of each row among them.
+    """
+    rows, length = tokens.shape
+    all_rows = torch.arange(rows, device=tokens.device)
+    if rows == 1:
+        return all_rows, all_rows
+    hashes, same = (tokens * _hash_factors(length).to(tokens.device)).sum(1).unique(return_inverse=True)
+    if len(hashes) == rows:
+        return all_rows, all_rows
+    first = torch.full((len(hashes),), rows, device=tokens.device).scatter_reduce(0, same, all_rows, "amin")
+    if not torch.equal(tokens[first][same], tokens):  # two different rows have the same hash by chance
+        distinct, same = torch.unique(tokens, dim=0, return_inverse=True)
+        first = torch.full((len(distinct),), rows, device=tokens.device).scatter_reduce(0, same, all_rows, "amin")
+    first, order = first.sort()
+    return first, order.argsort()[same]
+
+
+@cache
+def _hash_factors(length: int) -> Tensor:
+    """Odd factors (length,) int64; the sum of their products with a row's tokens is the row's hash."""
+    return torch.from_numpy(2 * np.random.default_rng(0).integers(0, 1 << 62, length) + 1)
 
 
 @dataclass(frozen=True)
@@ -270,7 +305,9 @@ def predictions(denoiser: Denoiser, request: PredictionRequest, *, batch: int) -
     batched = BatchedDenoiser(denoiser, batch)
     shape, device = request.tokens.shape, request.tokens.device
     losses, entropies = torch.full((2, *shape), torch.nan, dtype=torch.float64, device=device)
-    for row, at, log_p in batched(request.tokens, request.wanted, request.names, request.where):
+    for row, at, logits in batched(request.tokens, request.wanted, request.names, request.where):
+        best_logits(logits, request.names[row], request.where)
+        log_p = logits.double().log_softmax(1)
         losses[row, at] = -log_p.gather(1, request.originals[row, at][:, None]).squeeze(1)
         entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
     return Predicted(

@@ -5,7 +5,6 @@ A plan is data, one entry per row; its pace is the plan at work, asked before an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,53 +112,69 @@ def step_rule_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | 
     hidden (rows, length): the positions to fill. once (rows, length): one uniform per position, which gives random
     order and the steps of ancestral reveal.
     """
-    if isinstance(plan, CountPlan | RevealPlan):
-        ranked = isinstance(plan, CountPlan) and drawing.order != "random"
-        return _FixedRule(_steps(plan, hidden, blocks, once), None if ranked else once)
-    return _AdaptiveRule(plan, drawing.order, blocks, hidden)
+    if isinstance(plan, RevealPlan):
+        return _RandomRule(_steps_of_reveal(plan, hidden, once), plan.alphas.shape[1] - 1)
+    if not isinstance(plan, CountPlan):
+        return _AdaptiveRule(plan, drawing.order, blocks, hidden)
+    if drawing.order == "random":
+        return _RandomRule(_steps_of_counts(plan, hidden, blocks, once), plan.counts.shape[1] * plan.counts.shape[2])
+    return _RankedRule(plan, hidden, blocks)
 
 
-def _steps(
-    plan: CountPlan | RevealPlan, hidden: Tensor, blocks: Tensor | None, once: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per step the positions that may be revealed (rows, length) and how many (rows,); all of them for a RevealPlan.
+def _steps_of_reveal(plan: RevealPlan, hidden: Tensor, once: Tensor) -> Tensor:
+    """The step (rows, length) that reveals each hidden position, -1 elsewhere.
 
     One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
     """
-    if isinstance(plan, RevealPlan):
-        for alpha in plan.alphas.to(once.device).T[1:]:
-            inside = once < alpha[:, None]
-            yield inside, inside.sum(1)
-        return
-    counts = plan.counts.to(once.device)
-    for block in range(counts.shape[1]):
+    ends = plan.alphas[:, 1:].to(once.device).contiguous()
+    return torch.searchsorted(ends, once, right=True).masked_fill(~hidden, -1)
+
+
+def _steps_of_counts(plan: CountPlan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Tensor:
+    """The step (rows, length) that reveals each hidden position, -1 elsewhere; ``once`` orders those of a block."""
+    ends = plan.counts.to(once.device).cumsum(2)
+    step_of = torch.full(hidden.shape, -1, device=once.device)
+    for block in range(ends.shape[1]):
         inside = hidden if blocks is None else hidden & (blocks == block)
-        for step in range(counts.shape[2]):
-            yield inside, counts[:, block, step]
+        order = once.masked_fill(~inside, torch.inf).argsort(dim=1, stable=True)
+        place = torch.arange(hidden.shape[1], device=once.device).expand_as(order)
+        steps = torch.searchsorted(ends[:, block].contiguous(), place.contiguous(), right=True)
+        steps = torch.empty_like(steps).scatter_(1, order, steps)
+        step_of = torch.where(inside, steps + block * ends.shape[2], step_of)
+    return step_of
 
 
-class _FixedRule:
-    """Numbers that are known in advance.
+class _RandomRule:
+    """Positions whose steps are known in advance, so that only what a step reveals is predicted."""
 
-    once: the order of the positions where that is known too, so that only what a step reveals is predicted; None where
-    the predictions rank them.
-    """
-
-    def __init__(self, steps: Iterator[tuple[Tensor, Tensor]], once: Tensor | None) -> None:
-        self.steps, self.once = steps, once
+    def __init__(self, step_of: Tensor, steps: int) -> None:
+        self.step_of, self.steps, self.step = step_of, steps, -1
 
     def wanted(self, hidden: Tensor) -> Tensor | None:
-        step = next(self.steps, None)
-        if step is None:
-            return None
-        inside, self.count = step
-        candidates = hidden & inside
-        if self.once is not None:
-            return top(-self.once, candidates, self.count)
-        return candidates & (self.count > 0)[:, None]
+        self.step += 1
+        return None if self.step == self.steps else hidden & (self.step_of == self.step)
 
     def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
-        return wanted if self.once is not None else top(scores, wanted, self.count)
+        return wanted
+
+
+class _RankedRule:
+    """Counts that are known in advance, of positions that the predictions rank."""
+
+    def __init__(self, plan: CountPlan, hidden: Tensor, blocks: Tensor | None) -> None:
+        counts = plan.counts.to(hidden.device)
+        self.counts = counts.flatten(1).T.contiguous()  # (all steps, rows)
+        self.blocks, self.per_block, self.step = blocks, counts.shape[2], -1
+
+    def wanted(self, hidden: Tensor) -> Tensor | None:
+        self.step += 1
+        if self.step == len(self.counts):
+            return None
+        inside = hidden if self.blocks is None else hidden & (self.blocks == self.step // self.per_block)
+        return inside & (self.counts[self.step] > 0)[:, None]
+
+    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+        return top(scores, wanted, self.counts[self.step])
 
 
 class _AdaptiveRule:

@@ -16,9 +16,9 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import noise
-from mdm_tune.denoisers.asking import BatchedDenoiser, log_probabilities
+from mdm_tune.denoisers.asking import BatchedDenoiser, best_logits
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.sampling.drawing import PLAIN, Drawing, draw, scattered
+from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, draw, scattered
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
@@ -131,7 +131,8 @@ class _State:
         self.tokens = tokens.clone()
         self.generated = self.hidden
         self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)
-        self.drawn = torch.zeros_like(tokens)
+        self.drawn, self.scratch = torch.zeros_like(tokens), Scratch()
+        self.draws = drawing.temperature > 0 and reference is None
         self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
         self.scores = torch.zeros_like(self.log_prob)
         self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
@@ -145,34 +146,47 @@ class _State:
 
     def predict(self, step: int, wanted: Tensor) -> None:
         """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
-        active = wanted.any(1).nonzero().squeeze(1)
+        busy = wanted.any(1)
+        active = busy.nonzero().squeeze(1)
         if len(active) == 0:
             return
-        self.nfe[active] += 1
+        self.nfe += busy
+        whole = len(active) == len(wanted)  # nothing has to be picked
+        tokens, asked, calls = self.tokens, wanted, self.nfe
+        if not whole:
+            tokens, asked, calls = tokens[active], wanted[active], calls[active]
         # Where every position is drawn once, its noise need not know the step, and schedules share more of it. A
         # candidate that was drawn, ranked by its token and not revealed must be drawn anew. The row's own calls number
         # its steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
-        address = self.nfe[active].cpu().numpy() - 1
+        address = calls.cpu().numpy() - 1
         ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
-        uniform = self._noise("token", active, address if ranked_by_token else 0)
-        shuffle = self._noise("order", active, address) if self.drawing.confidence_temperature > 0 else None
-        names = active + self.first_row
-        for mine, at, predicted in self.ask(self.tokens[active], wanted[active], names, f"at step {step + 1}"):
-            rows, log_p = active[mine], predicted
+        seeds = self.seeds if whole else self.seeds[active.cpu().numpy()]
+        uniform = self._noise("token", seeds, address if ranked_by_token else 0) if self.draws else None
+        shuffle = self._noise("order", seeds, address) if self.drawing.confidence_temperature > 0 else None
+        names = active + self.first_row if self.first_row else active
+        for mine, at, predicted in self.ask(tokens, asked, names, f"at step {step + 1}"):
+            rows, logits = mine if whole else active[mine], predicted
+            best = best_logits(logits, names[mine], f"at step {step + 1}")
             if not self.drawing.end_drawn:
                 where = f"besides the end tokens, which are never drawn, at step {step + 1}"
-                log_p = log_probabilities(predicted.index_fill(1, self.ends, -torch.inf), names[mine], where)
-            chosen, scores = draw(self.drawing, log_p, uniform[mine, at])
-            self.scores[rows, at] = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
-            target = chosen if self.reference is None else self.reference[rows, at]
-            self.drawn[rows, at] = target
-            self.log_prob[rows, at] = log_p.gather(1, target[:, None]).squeeze(1)
+                logits = logits.index_fill(1, self.ends, -torch.inf)
+                best = best_logits(logits, names[mine], where)
+            target = None if self.reference is None else self.reference[rows, at]
+            noise = None if uniform is None else uniform[mine, at]
+            drawn = draw(self.drawing, logits, best, noise, target=target, scratch=self.scratch)
+            if drawn.scores is not None:
+                scores = drawn.scores
+                scores = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
+                self.scores[rows, at] = scores
+            self.drawn[rows, at] = drawn.tokens if target is None else target
+            if drawn.log_prob is not None:
+                self.log_prob[rows, at] = drawn.log_prob
 
     def reveal(self, positions: Tensor) -> None:
         """Write the drawn tokens at these positions (rows, length)."""
         self.tokens = torch.where(positions, self.drawn, self.tokens)
-        self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
         if self.reference is not None:
+            self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
             bad = positions & torch.isneginf(self.log_prob)
             self.impossible = torch.where(bad.any(1) & (self.impossible < 0), bad.int().argmax(1), self.impossible)
 
@@ -184,10 +198,9 @@ class _State:
         token = self.tokens.gather(1, ended.int().argmax(1, keepdim=True))
         self.tokens = torch.where(hidden & ended.any(1, keepdim=True), token, self.tokens)
 
-    def _noise(self, purpose: str, rows: Tensor, step: int | NDArray[np.int64]) -> Tensor:
-        """Uniforms (n, length) for these rows (n,)."""
-        found = noise(self.seeds[rows.cpu().numpy()], purpose, step, self.tokens.shape[1])
-        return torch.from_numpy(found).to(self.tokens.device)
+    def _noise(self, purpose: str, seeds: NDArray[np.uint64], step: int | NDArray[np.int64]) -> Tensor:
+        """Uniforms (n, length) for rows of these seeds (n,)."""
+        return torch.from_numpy(noise(seeds, purpose, step, self.tokens.shape[1])).to(self.tokens.device)
 
 
 def check_call(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.denoisers import asking
-from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.asking import BatchedDenoiser, best_logits
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, random_law
 
 LAW = TableDenoiser(random_law(4, 3, 0))
@@ -28,8 +28,10 @@ def collect(
 ) -> dict[tuple[int, int], list[float]]:
     """Every entry of the answer by its row and position; each must come once."""
     found: dict[tuple[int, int], list[float]] = {}
-    for row, position, log_p in asker(tokens, wanted, NAMES, "at step 3"):
-        assert log_p.dtype == torch.float64 and log_p.shape == (len(row), LAW.vocab_size)
+    for row, position, logits in asker(tokens, wanted, NAMES, "at step 3"):
+        assert logits.shape == (len(row), LAW.vocab_size)
+        best_logits(logits, NAMES[row], "at step 3")
+        log_p = logits.double().log_softmax(1)
         for r, at, values in zip(row.tolist(), position.tolist(), log_p.tolist(), strict=True):
             assert (r, at) not in found
             found[r, at] = values
@@ -81,9 +83,9 @@ def test_pieces_keep_to_the_memory_and_change_nothing(
     assert collect(BatchedDenoiser(LAW, 2)) == expected
 
 
-@pytest.mark.parametrize(("limit", "calls"), [(1, 3), (8, 3), (9, 2), (17, 2), (18, 1)])
+@pytest.mark.parametrize(("limit", "calls"), [(1, 3), (8, 3), (11, 3), (12, 2), (17, 2), (18, 1)])
 def test_calls_keep_to_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPatch, limit: int, calls: int) -> None:
-    """Three distinct rows ask for 6, 3 and 9 logits; a row that is too large by itself is asked by itself."""
+    """Three distinct rows ask for 6, 9 and 3 logits; a row that is too large by itself is asked by itself."""
     whole = collect(BatchedDenoiser(LAW, 100))
     monkeypatch.setattr(asking, "CALL", limit)
     counting = CountingDenoiser(LAW)
@@ -91,19 +93,36 @@ def test_calls_keep_to_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyP
     assert len(counting.calls) == calls
 
 
-def test_float32_logits_are_normalised_in_float64() -> None:
+def test_logits_have_the_type_that_the_denoiser_returns() -> None:
     logits = torch.tensor([1.0, 2.0, -math.inf], dtype=torch.float32)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: logits.expand(int(wanted.sum()), 3))
-    for values in collect(BatchedDenoiser(denoiser, 4)).values():
-        assert values[2] == -math.inf
-        assert values[:2] == pytest.approx([-math.log1p(math.e), 1 - math.log1p(math.e)], abs=1e-15)
+    for _, _, piece in BatchedDenoiser(denoiser, 4)(TOKENS, WANTED, NAMES, "here"):
+        assert piece.dtype == torch.float32 and bool((piece == logits).all())
+
+
+def test_rows_that_are_all_distinct_are_called_in_their_order_and_their_logits_are_not_copied() -> None:
+    counting, order = CountingDenoiser(LAW), torch.tensor([3, 0, 1])
+    entries = collect(BatchedDenoiser(counting, 2), TOKENS[order], WANTED[order])
+    assert entries.keys() == {(0, 2), (1, 1), (2, 0), (2, 3)}
+    assert torch.equal(torch.cat([tokens for tokens, _ in counting.calls]), TOKENS[order])
+    logits = torch.zeros(4, 3)
+    batched = BatchedDenoiser(FunctionDenoiser(3, lambda tokens, wanted: logits), 9)
+    pieces = [piece for _, _, piece in batched(TOKENS[order], WANTED[order], NAMES, "here")]
+    assert [piece.untyped_storage().data_ptr() for piece in pieces] == [logits.untyped_storage().data_ptr()]
+
+
+def test_two_rows_with_the_same_hash_stay_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = collect(BatchedDenoiser(LAW, 100))
+    monkeypatch.setattr(asking, "_hash_factors", lambda length: torch.zeros(length, dtype=torch.int64))
+    counting = CountingDenoiser(LAW)
+    assert collect(BatchedDenoiser(counting, 100)) == expected and counting.rows == 3
 
 
 def test_the_denoiser_runs_without_gradients() -> None:
     weight = torch.ones(3, requires_grad=True)
     denoiser = FunctionDenoiser(3, lambda tokens, wanted: weight.expand(int(wanted.sum()), 3) * 2)
-    for _, _, log_p in BatchedDenoiser(denoiser, 4)(TOKENS, WANTED, NAMES, "here"):
-        assert not log_p.requires_grad
+    for _, _, logits in BatchedDenoiser(denoiser, 4)(TOKENS, WANTED, NAMES, "here"):
+        assert not logits.requires_grad
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (6, 4), (6,), (1, 6, 3)])
