@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.run.evaluate_records import ComparisonRecord
 from tests.support.profile_runs import (
     config,
     evaluate,
@@ -20,3 +22,19 @@ def test_the_optimum_of_a_measured_profile_is_compared_with_intervals(tmp_path: 
     (pair,) = record["comparisons"]
     assert pair["difference"] == pytest.approx(linear["value"] - optimum["value"])
     assert pair["ci"][0] <= pair["difference"] <= pair["ci"][1]
+
+
+def test_a_difference_is_read_from_both_sides() -> None:
+    difference = Estimate(-0.25, (-0.5, 0.125), 20)
+    pair = ComparisonRecord(first="linear", second="sine", steps=4, difference=difference)
+    assert pair.minus("linear") == ("sine", Estimate(0.25, (-0.125, 0.5), 20))
+    assert pair.minus("sine") == ("linear", difference) and pair.minus("llada") is None
+    assert pair.to_json() == {
+        "first": "linear",
+        "second": "sine",
+        "steps": 4,
+        "difference": -0.25,
+        "ci": [-0.5, 0.125],
+        "no_interval": None,
+        "independent": 20,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.run import profiles
+from mdm_tune.run.profiles import ProfileUse
 from mdm_tune.run.records import Record
 from mdm_tune.schedules.pricing import nelbo
 from tests.support.profile_runs import (
@@ -135,3 +137,28 @@ def test_without_examples_there_is_no_optimum(tmp_path: Path) -> None:
 
 
 # Prices against sampling
+
+
+@pytest.mark.parametrize(
+    ("changes", "uses", "splits"),
+    [
+        ({"search__warm_start": "off"}, ProfileUse.OBJECTIVE, ("tune", "choose")),
+        ({}, ProfileUse.OBJECTIVE | ProfileUse.WARM_START, ("tune", "choose")),
+        ({"objective__metric": "path_nll", "sampler__order": "margin"}, ProfileUse(0), ("tune",)),
+        (
+            {
+                "objective__metric": "path_nll",
+                "sampler": {"steps": [4], "order": "margin", "block_length": [10, 20], "block_steps": "tuned"},
+                "search__baselines": ["linear", "optimum"],
+            },
+            ProfileUse.BLOCK_STEPS | ProfileUse.BASELINE,
+            ("tune",),
+        ),
+    ],
+)
+def test_what_a_search_uses_a_profile_for(
+    tmp_path: Path, changes: dict[str, Any], uses: ProfileUse, splits: tuple[str, ...]
+) -> None:
+    found = of(config(tmp_path, **changes)).uses
+    assert found == uses and found.splits == splits
+    assert found.needed == bool(uses & ~ProfileUse.WARM_START)
