@@ -79,7 +79,7 @@ def phase(task: Task) -> str:
 
 def watch(trace: Trace) -> None:
     """Have this process write down its pieces."""
-    give, die, deal = replicas._Replica.give, replicas._Replica._died, LocalPool.deal
+    give, die, deal = replicas._Replica.send, replicas._Replica._handle_death, LocalPool.results
 
     def given(self: Any, dealing: Any, place: int) -> None:
         name = key(dealing.tasks[place])
@@ -88,7 +88,7 @@ def watch(trace: Trace) -> None:
         give(self, dealing, place)
 
     def died(self: Any, ref: Any, error: Exception) -> None:
-        keys = [key(dealing.tasks[place]) for dealing, place in self.given.values() if not dealing.closed]
+        keys = [key(dealing.tasks[place]) for dealing, place in self.sent.values() if not dealing.closed]
         trace.tell("died", replica=self.name, keys=keys)
         die(self, ref, error)
 
@@ -99,8 +99,8 @@ def watch(trace: Trace) -> None:
             trace.tell("filled", key=key(task), phase=phase(task), rows=rows)
             yield answer
 
-    replicas._Replica.give, replicas._Replica._died = given, died  # type: ignore[method-assign]
-    LocalPool.deal = dealt  # type: ignore[method-assign]
+    replicas._Replica.send, replicas._Replica._handle_death = given, died  # type: ignore[method-assign]
+    LocalPool.results = dealt  # type: ignore[method-assign]
 
 
 def _parts(value: Any) -> Iterator[bytes]:

@@ -50,9 +50,9 @@ from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import replicas as module
-from mdm_tune.sampling.cluster import started
+from mdm_tune.sampling.cluster import local_ray
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.pieces import Pool, Task, UnmaskArguments, filling, predict
+from mdm_tune.sampling.pieces import Pool, Task, UnmaskArguments, divide_unmask, predict
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules.curves import Beta, parse_schedule
@@ -208,7 +208,7 @@ class Raw:
 def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> None:
     """Each kind of work with more and more of the replicas, smallest numbers first."""
     module.PATIENCE = 1800.0  # many processes on few cores take long to start
-    with started(max(counts)), Replicas(partial(sleeper, ROW), ("cpu",) * min(STEP, *counts)) as pool:
+    with local_ray(max(counts)), Replicas(partial(sleeper, ROW), ("cpu",) * min(STEP, *counts)) as pool:
         for count in sorted(counts):
             while pool.copies < count:
                 for _ in range(min(STEP, count - pool.copies)):
@@ -222,7 +222,7 @@ def measure_sleeping(raw: Raw, counts: Sequence[int], kinds: Sequence[str]) -> N
                     rows = WORK[kind](pool, sizes)
                     raw.add(f"{kind} {count}", [time.monotonic() - began, rows])
             if raw.lacks(f"memory {count}", 1):
-                raw.add(f"memory {count}", median(pool.ask_each(private)))
+                raw.add(f"memory {count}", median(pool.run_on_each(private)))
 
 
 class Counting(Sleeper):
@@ -246,7 +246,7 @@ class Counted:
         self.denoiser = Counting()
         self.deals: list[list[int]] = []
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
         self.deals.append(deal := [])
         for task in tasks:
             before = self.denoiser.rows
@@ -299,21 +299,21 @@ def measure_calls(raw: Raw, pieces: int = 400) -> None:
     tokens = torch.full((pieces * BATCH, LAW.length), LAW.mask_id)
     counts = torch.full((STEPS,), LAW.length // STEPS).expand(len(tokens), 1, -1)
     seeds = np.arange(len(tokens), dtype=np.uint64)
-    with started(1), Replicas(partial(sleeper, 0.0), ("cpu",)) as pool:
+    with local_ray(1), Replicas(partial(sleeper, 0.0), ("cpu",)) as pool:
         pool.wait_until_ready()
         plan = CountPlan(counts)
         given = UnmaskArguments(tokens=tokens, plan=plan, seeds=seeds, drawing=Drawing("confidence"), batch=BATCH)
-        tasks = filling(pool, given).tasks
+        tasks = divide_unmask(pool, given).tasks
         empty = [partial(unworked, piece=task) for task in tasks]
-        list(pool.deal(empty[:40]))
+        list(pool.results(empty[:40]))
         for _ in range(6):
             began, used = time.monotonic(), time.process_time()
-            list(pool.deal(empty))
+            list(pool.results(empty))
             streamed, driver = time.monotonic() - began, time.process_time() - used
             alone = []
             for task in empty[:100]:
                 began = time.monotonic()
-                list(pool.deal([task]))
+                list(pool.results([task]))
                 alone.append(time.monotonic() - began)
             raw.add("call", [streamed / pieces, driver / pieces, median(alone)])
 

@@ -27,7 +27,7 @@ from pages import write_part
 from mdm_tune.core.files import bundled
 from mdm_tune.core.statistics import estimate
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.sampling.cluster import started
+from mdm_tune.sampling.cluster import local_ray
 from mdm_tune.sampling.devices import parse_devices
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import LocalPool, Pool
@@ -160,7 +160,7 @@ def memories(folder: Path, devices: tuple[str, ...], batch: int) -> list[str]:
         with Replicas(partial(make, folder), devices) as pool:
             pool.wait_until_ready()
             fill(pool, model, 2 * len(devices), 2, batch)
-            found = [memory(pid, "model.safetensors") for pid in pool.ask_each(process)]
+            found = [memory(pid, "model.safetensors") for pid in pool.run_on_each(process)]
         cells = [
             f"{sum(each[kind] for each in found) / len(found) / MIB:.1f}"
             for kind in ("private", "shared", "private weights", "shared weights")
@@ -181,7 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # replicas inherit it and take no more
     devices, folder = parse_devices(f"cpu:{options.replicas}"), bundled(options.model)
-    with started(1 + len(devices)):  # one Ray for all that is compared
+    with local_ray(1 + len(devices)):  # one Ray for all that is compared
         lines = speeds(folder, devices, options) if options.repeats else []
         if lines:
             lines = [

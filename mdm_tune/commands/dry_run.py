@@ -29,7 +29,7 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profile_answers import MODEL
 from mdm_tune.run.profiles import Profiles, ProfileUse, example_count, profiles_of
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
-from mdm_tune.sampling.devices import Devices, in_words
+from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, SquaredSine
 from mdm_tune.search.power import detectable, independent_of
@@ -78,7 +78,7 @@ def dry_run(
         report_loaded(run, warned, config.sampler.steps)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
-        return replace(_priced(run, folder, since), devices=tuple(in_words(devices)), warnings=warned.records)
+        return replace(_priced(run, folder, since), devices=tuple(device_names(devices)), warnings=warned.records)
 
 
 def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunResult:

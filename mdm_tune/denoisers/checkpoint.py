@@ -126,8 +126,8 @@ def open_checkpoint(name: str, revision: str | None, trust_code: bool) -> Checkp
         folder = _download(name, revision)
     elif revision is not None:
         raise InputError(
-            f"model.revision: is one of a name on the Hub, got {revision!r} with the folder {name}; leave it out, and "
-            "give a folder of that revision"
+            f"model.revision: applies only to a name on the Hub, got {revision!r} with the folder {name}; leave it "
+            "out, and give a folder of that revision"
         )
     regular_files(folder, f"model.path: {name}")
     remedy = "give the folder that save_pretrained wrote, with config.json, weights and tokenizer"
@@ -285,8 +285,8 @@ def _check_arguments(model: Any, family: Family) -> None:
     for field, argument in arguments.items():
         if argument and parameters and argument not in parameters:
             raise InputError(
-                f"model.{field}: is passed as {argument}, which {type(model).__name__} does not take; leave it out, or "
-                f"give another model.family than {family.name}"
+                f"model.{field}: is passed as {argument}, which {type(model).__name__} does not accept; leave it "
+                f"out, or give another model.family than {family.name}"
             )
 
 

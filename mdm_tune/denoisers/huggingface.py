@@ -279,7 +279,7 @@ def _probe_rows(codec: TokenizerCodec, denoiser: HuggingFace, longest: int) -> t
     usable = torch.tensor([token for token in range(denoiser.vocab_size) if token not in excluded])
     if len(usable) < 2:
         raise InputError(
-            f"model.tokenizer: at least two tokens must be left that can be produced, got {len(usable)} of "
+            f"model.tokenizer: the model must be able to produce at least two tokens, got {len(usable)} of "
             f"{denoiser.vocab_size}; give the model's own tokenizer, or fewer in model.never"
         )
     drawn = usable[torch.randint(len(usable), (2, size), generator=torch.Generator().manual_seed(0))]

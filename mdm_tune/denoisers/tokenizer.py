@@ -214,8 +214,8 @@ class TokenizerCodec:
         unknown = self.tokenizer.unk_token_id
         if tokens and unknown is not None and all(token == unknown for token in tokens):
             raise InputError(
-                f"a text must have tokens in the model's vocabulary, got {text[:SHOWN]!r}, which is unknown as a "
-                "whole; remove it from the data, or where every character is a token of its own, set model.split to "
+                f"a text must have tokens in the model's vocabulary, got {text[:SHOWN]!r}, all of which is "
+                "unknown; remove it from the data, or where every character is a token of its own, set model.split to "
                 "characters"
             )
         return tokens

@@ -74,8 +74,8 @@ def check_weights(model: Any, report: Mapping[str, Any] | None, folder: Path | N
         (other_heads if _in_other_head(model, name) else unused).append(name)
     if unused:
         raise InputError(
-            f"{what}: {class_name} has no place for {len(unused)} tensors of the file, without which it would predict "
-            f"something else: {_listed(unused)}; {_unused_remedy(model, unused)}"
+            f"{what}: {class_name} does not use {len(unused)} tensors of the file, without which its predictions are "
+            f"wrong: {_listed(unused)}; {_unused_remedy(model, unused)}"
         )
     if not other_heads:
         return []

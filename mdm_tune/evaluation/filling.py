@@ -15,7 +15,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import ExternalSampler
-from mdm_tune.sampling.pieces import Call, LocalPool, Pool, UnmaskArguments, answers_of, filling
+from mdm_tune.sampling.pieces import DividedCall, LocalPool, Pool, UnmaskArguments, divide_unmask, results_of
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 
 __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
@@ -90,7 +90,7 @@ class PoolFiller:
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
         pool = self.pool if on_step is None or self.shown_by is None else LocalPool(self.shown_by)
-        yield from answers_of(pool, (_call(pool, rows, sampler, on_step) for rows in wanted))
+        yield from results_of(pool, (_call(pool, rows, sampler, on_step) for rows in wanted))
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class CodeFiller:
             )
 
 
-def _call(pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None) -> Call[Unmasked]:
+def _call(pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None) -> DividedCall[Unmasked]:
     """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
     given = rows.arguments(sampler, pool.mask_id)
     mixed = torch.arange(len(given.tokens)).view(-1, len(rows.start)).T.flatten()
-    found = filling(pool, given.reordered(mixed), on_step)
+    found = divide_unmask(pool, given.reordered(mixed), on_step)
     back = mixed.argsort()
-    return Call(found.tasks, lambda answers: _ordered(found.joined(answers), back))
+    return DividedCall(found.tasks, lambda answers: _ordered(found.join(answers), back))
 
 
 def _ordered(result: Unmasked, order: Tensor) -> Unmasked:

@@ -35,7 +35,7 @@ from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.metrics.reported import Mauve, text_metrics
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.sampling.cluster import require_ray
-from mdm_tune.sampling.devices import Devices, RayDevices, in_words
+from mdm_tune.sampling.devices import Devices, RayDevices, device_names
 from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.replicas import Replicas
@@ -142,7 +142,7 @@ def _with_own_code(config: Config, target: str, devices: Devices, allow: Permiss
     if isinstance(devices, RayDevices) or len(devices) > 1:
         raise InputError(
             "--devices: external code runs in this process and on one device, got "
-            f"{', '.join(in_words(devices))}; give one"
+            f"{', '.join(device_names(devices))}; give one"
         )
     run, options = build(config, allow, devices[0]), config.sampler.options
     denoiser = run.evaluator.denoiser

@@ -1,4 +1,4 @@
-"""Which devices a command uses: the text of ``--devices``, and what there is. Imports torch only to count GPUs."""
+"""The devices of a command, from the text of ``--devices`` and the machine. Imports torch only to count GPUs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from dataclasses import dataclass, replace
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 
-__all__ = ["Devices", "RayDevices", "available_cpus", "devices_for", "in_words", "parse_devices"]
+__all__ = ["Devices", "RayDevices", "available_cpus", "device_names", "devices_for", "parse_devices"]
 
 REPLICAS = re.compile(r"cpu(?::(-?[0-9]{1,9}))?")
 GPU = re.compile(r"cuda:([0-9]{1,9})")
 RAY = re.compile(r"ray(?::(-?[0-9]{1,9}))?")
-MOST = 100_000  # replicas on a cluster: more is a slip
+MAX_REPLICAS = 100_000  # most replicas on a cluster: a larger number is a typing error
 
 
 @dataclass(frozen=True)
 class RayDevices:
-    """Replicas on a Ray cluster. count: None for one on each GPU, those of nodes that join later included.
+    """Replicas on a Ray cluster.
 
-    address: HOST:PORT or ``auto``; None for the one in ``RAY_ADDRESS``.
+    Attributes:
+        count: Number of replicas; None is one per GPU, also on nodes that join later.
+        address: HOST:PORT or ``auto``; None is the address in ``RAY_ADDRESS``.
     """
 
     count: int | None = None
@@ -32,24 +34,29 @@ Devices = tuple[str, ...] | RayDevices
 
 
 def devices_for(model: object, text: str | None, ray_address: str | None = None) -> Devices:
-    """The devices of a command: those of its flag, else the model section's own, else every GPU for a checkpoint.
+    """The devices of a command: those of its flag, else those of the model section, else every GPU for a checkpoint.
 
-    model: the section; one without a key ``device`` is small, and runs on the CPU. ray_address: of the cluster that
-    ``ray`` means. Raises InputError as ``parse_devices``, and for an address without ``ray``.
+    Args:
+        model: The model section. Models without a key ``device`` are small, and run on the CPU.
+        text: The text of ``--devices``; None without the flag.
+        ray_address: Address of the cluster for ``ray``.
+
+    Raises:
+        InputError: As ``parse_devices``, and for an address without ``ray``.
     """
-    found = _devices_for(model, text)
-    if isinstance(found, RayDevices):
-        return replace(found, address=ray_address)
+    devices = _devices_for(model, text)
+    if isinstance(devices, RayDevices):
+        return replace(devices, address=ray_address)
     if ray_address is not None:
         raise InputError(
-            f"--ray-address: is for --devices ray, got --devices {text or ','.join(found)}; give --devices ray, or "
-            "leave the address out"
+            f"--ray-address: works only with --devices ray, got --devices {text or ','.join(devices)}; give "
+            "--devices ray, or leave the address out"
         )
-    return found
+    return devices
 
 
-def in_words(devices: Devices) -> list[str]:
-    """What a record says of the devices: their names, or ``ray`` and how many."""
+def device_names(devices: Devices) -> list[str]:
+    """The names of the devices for a record; on a cluster ``ray``, or ``ray:N`` for N replicas."""
     if isinstance(devices, RayDevices):
         return ["ray" if devices.count is None else f"ray:{devices.count}"]
     return list(devices)
@@ -67,56 +74,68 @@ def _devices_for(model: object, text: str | None) -> Devices:
 
 
 def parse_devices(text: str) -> Devices:
-    """One device name per replica of the denoiser, or replicas on a Ray cluster.
+    """Parse the text of ``--devices``.
 
-    ``cpu`` is one replica on the CPU and ``cpu:N`` is N of them; ``cuda:I`` is the CUDA device number I from 0, several
-    are joined by commas; ``all`` is every CUDA device, or ``cpu`` where there is none. ``ray`` is every GPU of a
-    cluster, and ``ray:N`` is N replicas there.
+    ``cpu`` is one replica on the CPU, ``cpu:N`` are N of them. ``cuda:I`` is CUDA device number I, counted from 0;
+    several are joined by commas. ``all`` is every CUDA device, or ``cpu`` if there is none. ``ray`` is every GPU of a
+    cluster, ``ray:N`` are N replicas on it.
 
-    Raises InputError for anything else, for a CUDA device that does not exist or is named twice, for more replicas
-    than CPUs that this process may use, and for ``ray`` beside other devices.
+    Args:
+        text: The text.
+
+    Returns:
+        One device name per replica, or ``RayDevices``.
+
+    Raises:
+        InputError: If the text has another form, a CUDA device does not exist or is named twice, there are more
+            replicas than CPUs that this process may use, or ``ray`` is combined with other devices.
     """
     names = [name.strip() for name in text.split(",")]
     clusters = [match for name in names if (match := RAY.fullmatch(name))]
     if clusters and len(names) > 1:
         raise InputError(
-            f"devices: ray stands for a whole cluster and goes with no other device, got {text[:60]!r}; give ray alone"
+            f"devices: ray is a whole cluster and cannot be combined with other devices, got {text[:60]!r}; give ray "
+            "alone"
         )
     if clusters:
         count = None if clusters[0][1] is None else int(clusters[0][1])
-        if count is not None and not 1 <= count <= MOST:
+        if count is not None and not 1 <= count <= MAX_REPLICAS:
             raise InputError(
-                f"devices: ray:N is N replicas on the cluster, 1 to {MOST:,}, got ray:{count}; give ray for every "
-                "GPU, or for example ray:8"
+                f"devices: ray:N is N replicas on the cluster, 1 to {MAX_REPLICAS:,}, got ray:{count}; give ray for "
+                "every GPU, or for example ray:8"
             )
         return RayDevices(count)
     if names == ["all"]:
-        return tuple(f"cuda:{number}" for number in range(_gpus())) or ("cpu",)
+        return tuple(f"cuda:{number}" for number in range(_gpu_count())) or ("cpu",)
     if len(names) == 1 and (match := REPLICAS.fullmatch(names[0])):
-        return ("cpu",) * _replicas(int(match[1] or 1))
-    found = [GPU.fullmatch(name) for name in names]
-    numbers = [int(match[1]) for match in found if match]
+        return ("cpu",) * _cpu_replicas(int(match[1] or 1))
+    matches = [GPU.fullmatch(name) for name in names]
+    numbers = [int(match[1]) for match in matches if match]
     if len(numbers) < len(names):
         raise InputError(
             "devices must be cpu, cpu:N for N replicas on the CPU, cuda:I or several of these joined by commas, all, "
             f"ray or ray:N, got {text!r}; give for example cpu:2 or cuda:0,cuda:1"
         )
-    if twice := [number for number in numbers if numbers.count(number) > 1]:
-        raise InputError(f"devices must not repeat, got cuda:{twice[0]} twice in {text!r}; give each once")
-    there = _gpus()
-    if (highest := max(numbers)) >= there:
-        known = ", ".join(f"cuda:{number}" for number in range(there))
-        has = f"{quantity(there, 'CUDA device')}" if there else "no CUDA device, or a PyTorch without CUDA"
-        raise InputError(f"devices: cuda:{highest} does not exist, this machine has {has}; give {known or 'cpu'}")
+    if repeated := [number for number in numbers if numbers.count(number) > 1]:
+        raise InputError(f"devices must not repeat, got cuda:{repeated[0]} twice in {text!r}; give each once")
+    gpu_count = _gpu_count()
+    if (highest := max(numbers)) >= gpu_count:
+        existing = ", ".join(f"cuda:{number}" for number in range(gpu_count))
+        available = (
+            f"{quantity(gpu_count, 'CUDA device')}" if gpu_count else "no CUDA device, or a PyTorch without CUDA"
+        )
+        raise InputError(
+            f"devices: cuda:{highest} does not exist, this machine has {available}; give {existing or 'cpu'}"
+        )
     return tuple(f"cuda:{number}" for number in numbers)
 
 
 def available_cpus() -> int:
-    """How many CPUs this process may use: those it is bound to, where the system can tell."""
+    """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _replicas(count: int) -> int:
+def _cpu_replicas(count: int) -> int:
     if count < 1:
         raise InputError(f"devices: cpu:N is N replicas on the CPU, at least 1, got cpu:{count}; give cpu or cpu:2")
     if count > (most := available_cpus()):
@@ -127,7 +146,7 @@ def _replicas(count: int) -> int:
     return count
 
 
-def _gpus() -> int:
+def _gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count()

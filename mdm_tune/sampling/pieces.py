@@ -1,7 +1,7 @@
-"""Rows cut into pieces, which this process fills one after the other, or replicas on many devices at the same time.
+"""Divide rows into pieces, for this process or for replicas on several devices.
 
-A piece is at most one denoiser batch of rows. What it gives, and what it costs, depends on its own rows alone; so the
-results and the denoiser rows of a call are the same whoever fills its pieces.
+A piece has at most one denoiser batch of rows. Its result and cost depend on its own rows alone, so the results and the
+denoiser rows of a call do not depend on where its pieces run.
 """
 
 from __future__ import annotations
@@ -23,15 +23,31 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 
-__all__ = ["Call", "LocalPool", "Pool", "Task", "UnmaskArguments", "answers_of", "fill_rows", "filling", "predict"]
+__all__ = [
+    "DividedCall",
+    "LocalPool",
+    "Pool",
+    "Task",
+    "UnmaskArguments",
+    "divide_unmask",
+    "fill_rows",
+    "predict",
+    "results_of",
+]
 
 Array = NDArray[Any]
 T = TypeVar("T")
-Task = Callable[[Denoiser, str], Any]  # of a denoiser and its device; a task and its answer can be pickled
+Task = Callable[[Denoiser, str], Any]  # receives a denoiser and its device; task and result can be pickled
 
 
 class Pool(Protocol):
-    """What works on pieces. vocab_size, mask_id: of its denoiser. copies: pieces that it works on at the same time."""
+    """Runs tasks on one or several copies of a denoiser.
+
+    Attributes:
+        vocab_size: Number of tokens of the denoiser.
+        mask_id: Id of its mask.
+        copies: Number of tasks that run at the same time.
+    """
 
     @property
     def vocab_size(self) -> int: ...
@@ -42,21 +58,21 @@ class Pool(Protocol):
     @property
     def copies(self) -> int: ...
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
-        """The answers in the order of the tasks, each as soon as it and those before it are there.
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        """Run tasks, and yield their results in order, each as soon as it and those before it are complete.
 
-        Raises what a task raises, once all answers before it were returned.
+        An error of a task is raised after all results before it.
         """
         ...
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
-        """``asking.working_batch`` of each copy, by what messages call it; "" for this process."""
+        """``asking.working_batch`` of each copy, by its name in messages; "" for this process."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalPool:
-    """This process with one denoiser on one device."""
+    """A ``Pool`` of one denoiser on one device, in this process."""
 
     denoiser: Denoiser
     device: str = "cpu"
@@ -70,7 +86,7 @@ class LocalPool:
     def mask_id(self) -> int:
         return self.denoiser.mask_id
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
         for task in tasks:
             yield task(self.denoiser, self.device)
 
@@ -79,31 +95,36 @@ class LocalPool:
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
-    """Something that is answered in pieces: its tasks, at least one, and what makes its answer of theirs."""
+class DividedCall(Generic[T]):
+    """A computation that is divided into tasks.
+
+    Attributes:
+        tasks: The tasks, at least one.
+        join: Combines their results.
+    """
 
     tasks: Sequence[Task]
-    joined: Callable[[Sequence[Any]], T]
+    join: Callable[[Sequence[Any]], T]
 
 
-def answers_of(pool: Pool, calls: Iterable[Call[T]]) -> Iterator[T]:
-    """The answers in the order of the calls; the next calls, made when needed, are dealt where there is room."""
-    dealt: deque[Call[T]] = deque()
+def results_of(pool: Pool, calls: Iterable[DividedCall[T]]) -> Iterator[T]:
+    """Yield the results of calls in order. Calls are read lazily, and run in advance where copies are free."""
+    pending: deque[DividedCall[T]] = deque()
 
     def tasks() -> Iterator[Task]:
         for call in calls:
-            dealt.append(call)
+            pending.append(call)
             yield from call.tasks
 
-    answers = pool.deal(tasks())
-    for first in answers:
-        call = dealt.popleft()
-        yield call.joined([first, *itertools.islice(answers, len(call.tasks) - 1)])
+    results = pool.results(tasks())
+    for first_result in results:
+        call = pending.popleft()
+        yield call.join([first_result, *itertools.islice(results, len(call.tasks) - 1)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnmaskArguments:
-    """The rows and options of one call of ``sampling.unmask``, which says what each is."""
+    """The rows and options of one call of ``sampling.unmask``, whose parameters these are."""
 
     tokens: Tensor
     plan: Plan
@@ -115,57 +136,65 @@ class UnmaskArguments:
 
     @property
     def tensors(self) -> dict[str, Tensor | None]:
-        """All that has an entry for each row but the seeds, the plan's tensors by their own names."""
+        """All arguments with one entry per row but the seeds, with the plan's tensors by their own names."""
         return {"tokens": self.tokens, "blocks": self.blocks, "reference": self.reference, **vars(self.plan)}
 
     def reordered(self, order: Tensor) -> UnmaskArguments:
-        """The same with its rows in this order; order (rows,) int64."""
-        blocks, reference = (None if each is None else each[order] for each in (self.blocks, self.reference))
+        """The same call with its rows in this order, (rows,) int64."""
+        blocks, reference = (None if tensor is None else tensor[order] for tensor in (self.blocks, self.reference))
         return replace(
             self,
             tokens=self.tokens[order],
-            plan=type(self.plan)(*(each[order] for each in vars(self.plan).values())),
+            plan=type(self.plan)(*(tensor[order] for tensor in vars(self.plan).values())),
             seeds=self.seeds[order.numpy()],
             blocks=blocks,
             reference=reference,
         )
 
 
-def filling(pool: Pool, given: UnmaskArguments, on_step: Callable[[Step], None] | None = None) -> Call[Unmasked]:
-    """``sampling.unmask`` in pieces of at most ``given.batch`` rows.
+def divide_unmask(
+    pool: Pool, arguments: UnmaskArguments, on_step: Callable[[Step], None] | None = None
+) -> DividedCall[Unmasked]:
+    """Divide a call of ``sampling.unmask`` into pieces of at most ``arguments.batch`` rows.
 
-    on_step: shown the steps of the first piece; it cannot be pickled, so that only this process can show them.
+    ``on_step`` receives the steps of the first piece only. It cannot be pickled, so it works only in this process.
 
-    Raises InputError for what can be wrong before the first denoiser call.
+    Raises:
+        InputError: If an argument is wrong, before the first denoiser call.
     """
-    check_call(**vars(given), vocab_size=pool.vocab_size, mask_id=pool.mask_id)
-    work = partial(_unmask, kind=type(given.plan), drawing=given.drawing, batch=given.batch)
+    check_call(**vars(arguments), vocab_size=pool.vocab_size, mask_id=pool.mask_id)
+    run_piece = partial(_unmask_piece, kind=type(arguments.plan), drawing=arguments.drawing, batch=arguments.batch)
     tasks = [
-        partial(work, arrays=_packed(given.tensors, rows), seeds=given.seeds[rows], first_row=rows.start)
-        for rows in _pieces(len(given.tokens), given.batch)
+        partial(
+            run_piece, arrays=_to_arrays(arguments.tensors, rows), seeds=arguments.seeds[rows], first_row=rows.start
+        )
+        for rows in _row_slices(len(arguments.tokens), arguments.batch)
     ]
     if on_step is not None:
         tasks[0] = partial(tasks[0], on_step=on_step)
-    return Call(tasks, partial(_joined, reference=given.reference is not None))
+    return DividedCall(tasks, partial(_join_unmasked, reference=arguments.reference is not None))
 
 
 def fill_rows(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmasked:
-    """``sampling.unmask`` by a pool, with the same parameters. Tensors of the result are on the CPU."""
-    return next(answers_of(pool, [filling(pool, UnmaskArguments(tokens=tokens, plan=plan, **options))]))
+    """Run ``sampling.unmask`` in pieces on a pool. The parameters are those of ``unmask``; results are on the CPU."""
+    arguments = UnmaskArguments(tokens=tokens, plan=plan, **options)
+    return next(results_of(pool, [divide_unmask(pool, arguments)]))
 
 
-def predict(pool: Pool, questions: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
-    """``predicting.predictions`` of each question, in pieces of at most ``batch`` rows."""
-    return answers_of(pool, (_predicting(question, batch) for question in questions))
+def predict(pool: Pool, requests: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
+    """Yield ``asking.predictions`` of each request, in pieces of at most ``batch`` rows."""
+    return results_of(pool, (_prediction_tasks(request, batch) for request in requests))
 
 
-def _predicting(asked: PredictionRequest, batch: int) -> Call[Predicted]:
-    tensors = {name: getattr(asked, name) for name in ("tokens", "wanted", "originals", "names")}
-    work = partial(_predictions, batch=batch, where=asked.where)
-    return Call([partial(work, arrays=_packed(tensors, rows)) for rows in _pieces(len(asked.tokens), batch)], _together)
+def _prediction_tasks(request: PredictionRequest, batch: int) -> DividedCall[Predicted]:
+    tensors = {name: getattr(request, name) for name in ("tokens", "wanted", "originals", "names")}
+    run_piece = partial(_predict_piece, batch=batch, where=request.where)
+    slices = _row_slices(len(request.tokens), batch)
+    tasks = [partial(run_piece, arrays=_to_arrays(tensors, rows)) for rows in slices]
+    return DividedCall(tasks, _join_predictions)
 
 
-def _together(parts: Sequence[Predicted]) -> Predicted:
+def _join_predictions(parts: Sequence[Predicted]) -> Predicted:
     return Predicted(
         losses=np.concatenate([part.losses for part in parts]),
         entropies=np.concatenate([part.entropies for part in parts]),
@@ -174,46 +203,57 @@ def _together(parts: Sequence[Predicted]) -> Predicted:
     )
 
 
-def _pieces(rows: int, batch: int) -> list[slice]:
-    """Rows in order, ``batch`` in each piece but the last; one empty piece where there are no rows."""
+def _row_slices(rows: int, batch: int) -> list[slice]:
+    """Slices of ``batch`` rows, the last one of fewer; one empty slice if there are no rows."""
     starts = [*range(0, rows, batch), rows] if rows else [0, 0]
     return [slice(first, stop) for first, stop in itertools.pairwise(starts)]
 
 
-def _joined(parts: Sequence[Any], *, reference: bool) -> Unmasked:
+def _join_unmasked(parts: Sequence[Any], *, reference: bool) -> Unmasked:
     filled, nlls, nfes, impossible, denoiser_rows, denoiser_tokens = zip(*parts, strict=True)
-    nll, bad = (torch.from_numpy(np.concatenate(x)) if reference else None for x in (nlls, impossible))
-    tokens, nfe = (torch.from_numpy(np.concatenate(x)) for x in (filled, nfes))
+    nll, first_impossible = (
+        torch.from_numpy(np.concatenate(arrays)) if reference else None for arrays in (nlls, impossible)
+    )
+    tokens, nfe = (torch.from_numpy(np.concatenate(arrays)) for arrays in (filled, nfes))
     return Unmasked(
         tokens=tokens,
         nll=nll,
         nfe=nfe,
         denoiser_rows=sum(denoiser_rows),
         denoiser_tokens=sum(denoiser_tokens),
-        impossible=bad,
+        impossible=first_impossible,
     )
 
 
-def _unmask(
+def _unmask_piece(
     denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: type[Plan], **options: Any
 ) -> tuple[Any, ...]:
     """The fields of ``Unmasked`` for one piece, as arrays."""
-    tensors = _unpacked(arrays, device)
+    tensors = _to_tensors(arrays, device)
     plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
-    found = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
-    nll, bad = (None if each is None else each.cpu().numpy() for each in (found.nll, found.impossible))
-    return found.tokens.cpu().numpy(), nll, found.nfe.cpu().numpy(), bad, found.denoiser_rows, found.denoiser_tokens
+    result = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
+    nll, impossible = (None if tensor is None else tensor.cpu().numpy() for tensor in (result.nll, result.impossible))
+    return (
+        result.tokens.cpu().numpy(),
+        nll,
+        result.nfe.cpu().numpy(),
+        impossible,
+        result.denoiser_rows,
+        result.denoiser_tokens,
+    )
 
 
-def _predictions(denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], where: str, batch: int) -> Predicted:
-    return predictions(denoiser, PredictionRequest(**_unpacked(arrays, device), where=where), batch=batch)
+def _predict_piece(
+    denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], where: str, batch: int
+) -> Predicted:
+    return predictions(denoiser, PredictionRequest(**_to_tensors(arrays, device), where=where), batch=batch)
 
 
-def _packed(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:
-    """These rows of what is given, as arrays: a tensor would take shared memory, of which containers have little."""
+def _to_arrays(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:
+    """These rows of the tensors as arrays. Tensors would use shared memory, of which containers have little."""
     return {name: tensor[rows].cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _unpacked(arrays: Mapping[str, Array], device: str) -> dict[str, Any]:
-    """Arrays as tensors; copied, since those that another process sent cannot be written to."""
+def _to_tensors(arrays: Mapping[str, Array], device: str) -> dict[str, Any]:
+    """Arrays as tensors. They are copied, since arrays from another process are read-only."""
     return {name: torch.tensor(array, device=device) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""An iterator worked through in a thread of its own, so that it goes on while what it gave is being used."""
+"""Run a generator in a thread of its own, so that it continues while its items are used."""
 
 from __future__ import annotations
 
@@ -10,46 +10,50 @@ from typing import Any, TypeVar
 __all__ = ["prefetched"]
 
 T = TypeVar("T")
-LOOK = 0.1  # seconds between two looks at whether anybody still waits
+POLL = 0.1  # seconds between two checks whether the iterator was closed
 END = object()
 
 
 def prefetched(source: Generator[T, None, None], room: int) -> Generator[T, None, None]:
-    """What the source gives, in its order; raises what it raises, once all before that was given.
+    """Yield the items of a generator that runs in a thread of its own.
 
-    room: items that are kept at most until they are wanted. Where the iterator is closed, or an error ends its use, the
-    source is closed in its thread, and that is waited for.
+    An error of the source is raised after all items before it. When the iterator is closed, the source is closed in its
+    thread, and ``close`` waits for that.
+
+    Args:
+        source: The generator.
+        room: Most items that wait to be used.
     """
     items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(room)
     closed = threading.Event()
 
-    def put(item: Any, error: BaseException | None = None) -> None:
+    def put_item(item: Any, error: BaseException | None = None) -> None:
         while not closed.is_set():
             try:
-                items.put((item, error), timeout=LOOK)
+                items.put((item, error), timeout=POLL)
             except queue.Full:
                 continue
             return
 
-    def work() -> None:
+    def run() -> None:
         try:
             for item in source:
-                put(item)
+                put_item(item)
                 if closed.is_set():
                     break
             source.close()
         except BaseException as error:
-            put(END, error)
+            put_item(END, error)
         else:
-            put(END)
+            put_item(END)
 
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread = threading.Thread(target=run, name="ahead", daemon=True)
     thread.start()
     try:
-        while (found := items.get())[0] is not END:
-            yield found[0]
-        if found[1] is not None:
-            raise found[1]
+        while (item := items.get())[0] is not END:
+            yield item[0]
+        if item[1] is not None:
+            raise item[1]
     finally:
         closed.set()
         thread.join()

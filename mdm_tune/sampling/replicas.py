@@ -1,4 +1,4 @@
-"""Replicas of one denoiser as Ray actors: pieces of rows go to whichever replica is free, and come back in order."""
+"""Replicas of one denoiser as Ray actors. Pieces of rows go to free replicas, and results return in order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mdm_tune.core.errors import InputError, MissingInput, RunError
 from mdm_tune.core.messages import cut, quantity
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.sampling.actors import Actor, FailedTask, Make
-from mdm_tune.sampling.cluster import connected, require_ray, started
+from mdm_tune.sampling.actors import Actor, BuildDenoiser, FailedTask
+from mdm_tune.sampling.cluster import joined_cluster, local_ray, require_ray
 from mdm_tune.sampling.cluster_health import REMEDY, ClusterWatch, ReplicaWait
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
@@ -26,58 +26,66 @@ from mdm_tune.version import package_versions
 
 __all__ = ["Replicas"]
 
-DEPTH = 2  # pieces that a replica has at a time: one that it works on, and the next, so that it never waits
-WAITING = 16  # answers for each replica that may wait until they are used, and as many for one before them
-POLL = 1.0  # seconds between two looks at whether the cluster has grown; answers are noticed at once
+QUEUE_DEPTH = 2  # pieces that a replica has at a time: the current one and the next, so that it never waits
+MAX_WAITING = 16  # results per replica that may wait to be used, and as many that wait for an earlier one
+POLL = 1.0  # seconds between two checks whether the cluster has grown; results are noticed at once
 PATIENCE = 120.0  # seconds without any replica after which a run ends
-DEATHS = 4  # replicas that die over one piece before the piece is taken for the cause
+MAX_DEATHS = 4  # replicas that may die over one piece; then the piece counts as the cause
 
 
 class Replicas:
-    """Copies of one denoiser that work on pieces of rows at the same time; used as a context manager.
+    """Copies of one denoiser that work on pieces of rows at the same time. A ``Pool``, and a context manager.
 
-    make: builds the denoiser on the device of the given name; it is sent to the replicas, so that it must be picklable
-    (a function of a module, or a ``functools.partial`` of one). devices: one name for each replica of this machine,
-    whose CPUs they divide among them; or ``RayDevices``, as many replicas as a cluster's GPUs (its CPUs, where it has
-    no GPU) or the number that these say. on_cpus: use its CPUs, whatever it has. say: is given a sentence where a
-    cluster has no room for any replica and is waited for; from a thread of its own while a run goes on.
-
-    The results are those of one process: a piece meets the same noise wherever it is filled, and is filled as a whole.
-    A replica that dies, with its node or alone, gives its pieces back to the others and is started again by Ray; on a
-    cluster whose replicas are not counted, nodes that join later get replicas too. What a piece raises is raised here,
+    The results are those of one process: the noise of a piece does not depend on where it runs, and a piece is not
+    divided further. If a replica dies, alone or with its node, other replicas receive its pieces, and Ray starts it
+    again. If ``RayDevices`` has no count, nodes that join later get replicas, too. An error of a piece is raised here,
     that of the first piece first.
 
-    Entering raises what ``make`` raises, and InputError for a cluster that cannot be used: none at the address, too few
-    GPUs, other versions of packages on a node. Dealing raises RunError where no replica is left, and where one piece
-    ended several of them.
+    Entering raises the errors of ``make``, and InputError for a cluster that cannot be used: none at the address, too
+    few GPUs, or other versions of packages on a node. ``results`` raises RunError if no replica is left, or if one
+    piece ended several of them.
+
+    Args:
+        make: Builds the denoiser on the device of the given name. It is sent to the replicas, so it must be picklable:
+            a function of a module, or a ``functools.partial`` of one.
+        devices: One device name per replica on this machine; these replicas share its CPUs. Or ``RayDevices`` for
+            replicas on a cluster, by default one per GPU, or one per CPU if the cluster has no GPU.
+        on_cpus: Whether to use the CPUs of a cluster that has GPUs.
+        say: Receives a sentence while a cluster has no room for replicas. During a run it is called from another
+            thread.
     """
 
     def __init__(
-        self, make: Make, devices: Devices, *, on_cpus: bool = False, say: Callable[[str], None] = lambda text: None
+        self,
+        make: BuildDenoiser,
+        devices: Devices,
+        *,
+        on_cpus: bool = False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.make, self.devices, self.on_cpus, self.say = make, devices, on_cpus, say
         self._stack = ExitStack()
         self._replicas: list[_Replica] = []
-        self._lock, self._open = threading.RLock(), WeakSet[Generator[Any, None, None]]()
-        self._resource, self._looked = "CPU", 0.0
+        self._lock, self._active = threading.RLock(), WeakSet[Generator[Any, None, None]]()
+        self._resource, self._last_growth = "CPU", 0.0
         self._watch: ClusterWatch | None = None
 
     @property
     def copies(self) -> int:
-        """Replicas that there are, those that are being started included."""
+        """The number of replicas, including those that are being started."""
         return len(self._replicas)
 
     @property
     def vocab_size(self) -> int:
-        return self._known[0]
+        return self._sizes[0]
 
     @property
     def mask_id(self) -> int:
-        return self._known[1]
+        return self._sizes[1]
 
     @property
-    def _known(self) -> tuple[int, int]:
-        """Vocabulary size and mask id, as the first replica that was ready said."""
+    def _sizes(self) -> tuple[int, int]:
+        """Vocabulary size and mask id of the denoiser, from the first replica that was ready."""
         self._check_running()
         return next(replica.denoiser for replica in self._replicas if replica.denoiser is not None)
 
@@ -90,9 +98,9 @@ class Replicas:
         self._check_make()
         try:
             if isinstance(self.devices, RayDevices):
-                self._join_cluster(self._stack.enter_context(connected(self.devices.address)), self.devices)
+                self._join_cluster(self._stack.enter_context(joined_cluster(self.devices.address)), self.devices)
             else:
-                self._stack.enter_context(started(len(self.devices)))
+                self._stack.enter_context(local_ray(len(self.devices)))
                 threads = max(1, available_cpus() // len(self.devices))
                 for device in self.devices:
                     self._add(device, threads, num_cpus=1)
@@ -108,7 +116,7 @@ class Replicas:
 
         try:
             cloudpickle.dumps(self.make)
-        except Exception as error:  # whatever an object says to it
+        except Exception as error:  # an object may raise anything
             raise InputError(
                 f"Replicas: make is sent to each replica and cannot be pickled ({cut(error)}); give a function that "
                 "builds the denoiser where it is called, and let it open files and take locks there"
@@ -118,107 +126,106 @@ class Replicas:
         self.stop()
 
     def stop(self) -> None:
-        """End the replicas, whatever they are doing; they have nothing to save."""
+        """End the replicas at once. They have nothing to save."""
         import ray
 
         try:
-            for dealing in list(self._open):
-                dealing.close()
+            for generator in list(self._active):
+                generator.close()
             if ray.is_initialized():
                 for replica in self._replicas:
-                    with suppress(Exception):  # one whose creation fails meanwhile
+                    with suppress(Exception):  # its creation may fail meanwhile
                         ray.kill(replica.actor)
         finally:
             self._replicas.clear()
             self._stack.close()
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
-        """The answers in the order of the tasks; see ``pieces.Pool``.
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        """Run tasks, and yield their results in order; see ``pieces.Pool``.
 
-        Pieces are made and dealt in a thread of its own, so that the replicas have work while the answers are used, for
-        example by a metric that takes long.
+        A thread of its own creates and sends tasks, so that replicas work while results are used by a slow metric.
         """
         self._check_running()
-        found = prefetched(self._dealt(tasks), WAITING * self.copies)
-        self._open.add(found)
-        return found
+        results = prefetched(self._run_tasks(tasks), MAX_WAITING * self.copies)
+        self._active.add(results)
+        return results
 
-    def _dealt(self, tasks: Iterable[Task]) -> Generator[Any, None, None]:
-        dealing = _Dealing(iter(tasks), WAITING * self.copies)
-        wait = self._patience()
+    def _run_tasks(self, tasks: Iterable[Task]) -> Generator[Any, None, None]:
+        queue = _TaskQueue(iter(tasks), MAX_WAITING * self.copies)
+        wait = self._new_wait()
         try:
-            while not dealing.over:
-                with self._lock:  # other calls deal in threads of their own
-                    self._grow()
-                    self._hand_out(dealing)
-                    if dealing.over:
+            while not queue.over:
+                with self._lock:  # other calls run in threads of their own
+                    self._add_for_new_nodes()
+                    self._send_tasks(queue)
+                    if queue.over:
                         return
-                    self._wait()
-                    working = any(replica.placed for replica in self._replicas)
-                if wait.over(working=working):
+                    self._receive_results()
+                    any_has_node = any(replica.has_node for replica in self._replicas)
+                if wait.over(working=any_has_node):
                     raise RunError(
                         f"no replica of the model is left, and none came back in {PATIENCE:.0f} s; what was finished "
                         "is kept: see that the cluster has room again, and go on with --resume"
                     )
-                dealing.check()
-                yield from dealing.in_order()
+                queue.check()
+                yield from queue.ready_results()
         finally:
-            dealing.closed = True  # what is still under way for it is dropped when it comes
+            queue.closed = True  # results that arrive later are dropped
 
-    def _hand_out(self, dealing: _Dealing) -> None:
-        """Give a piece to each replica that has none, and the next one in advance while there are many.
+    def _send_tasks(self, queue: _TaskQueue) -> None:
+        """Send a task to each replica that has none, and the next one in advance while there are many.
 
-        The last pieces go to whoever is free first: in advance they could wait behind one that takes long.
+        The last tasks are not sent in advance: they go to replicas that become free, and never wait behind a slow task.
         """
         ready = [replica for replica in self._replicas if replica.ready]
-        for held in range(DEPTH):
+        for depth in range(QUEUE_DEPTH):
             for replica in ready:
-                if len(replica.given) > held:
+                if len(replica.sent) > depth:
                     continue
-                if held and not dealing.has_more_than(len(ready)):
+                if depth and not queue.has_more_than(len(ready)):
                     return
-                place = dealing.next()
+                place = queue.next()
                 if place is None:
                     return
-                replica.give(dealing, place)
+                replica.send(queue, place)
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
-        """``asking.working_batch`` of each replica that runs, by its name in messages."""
-        return self._asked(partial(_working_batch, batch=batch))
+        """``asking.working_batch`` of each ready replica, by its name in messages."""
+        return self._results_by_replica(partial(_batch_of_replica, batch=batch))
 
-    def ask_each(self, task: Task) -> list[Any]:
-        """The answer of each replica that runs to one task."""
-        return [*self._asked(task).values()]
+    def run_on_each(self, task: Task) -> list[Any]:
+        """Run one task on each ready replica, and return the results."""
+        return [*self._results_by_replica(task).values()]
 
-    def _asked(self, task: Task) -> dict[str, Any]:
-        """Answers by the names of replicas; without those that die meanwhile."""
+    def _results_by_replica(self, task: Task) -> dict[str, Any]:
+        """Run one task on each ready replica, and return the results by name, without replicas that die meanwhile."""
         import ray
         from ray.exceptions import RayError
 
-        asked = [(replica, replica.actor.run.remote(task)) for replica in self._replicas if replica.ready]
-        found = {}
-        for replica, ref in asked:
+        sent = [(replica, replica.actor.run.remote(task)) for replica in self._replicas if replica.ready]
+        results = {}
+        for replica, ref in sent:
             try:
-                found[replica.name] = ray.get(ref)
+                results[replica.name] = ray.get(ref)
             except RayError as error:
                 with self._lock:
-                    if replica.ready:  # else a call that deals has seen it
-                        replica._died(ref, error)
-        return found
+                    if replica.ready:  # otherwise another thread has handled it
+                        replica._handle_death(ref, error)
+        return results
 
     def _join_cluster(self, resources: Mapping[str, float], devices: RayDevices) -> None:
-        """Begin with a replica for each GPU, or CPU where there is no GPU, or with the number that was requested."""
+        """Add the requested number of replicas, or one per GPU, or one per CPU if there is no GPU."""
         self._resource = "GPU" if resources.get("GPU", 0) >= 1 and not self.on_cpus else "CPU"
-        there = int(resources.get(self._resource, 0))
-        wanted = there if devices.count is None else devices.count
-        if there < 1:
+        available = int(resources.get(self._resource, 0))
+        count = available if devices.count is None else devices.count
+        if available < 1:
             raise InputError("--devices: the cluster has 0 CPUs, and replicas need at least 1; add nodes")
-        if there < wanted:
+        if available < count:
             raise InputError(
-                f"--devices: the cluster has {quantity(there, self._resource)}, too few for "
-                f"{quantity(wanted, 'replica')}; give ray:{there} or fewer, or add nodes"
+                f"--devices: the cluster has {quantity(available, self._resource)}, too few for "
+                f"{quantity(count, 'replica')}; give ray:{available} or fewer, or add nodes"
             )
-        for _ in range(wanted):
+        for _ in range(count):
             self._add_to_cluster()
 
     def _add_to_cluster(self) -> None:
@@ -227,251 +234,258 @@ class Replicas:
         else:
             self._add("cpu", 1, num_cpus=1)
 
-    def _grow(self) -> None:
-        """Give nodes that have joined the cluster a replica for each GPU or CPU."""
+    def _add_for_new_nodes(self) -> None:
+        """Add a replica per GPU or CPU of nodes that have joined the cluster."""
         if not isinstance(self.devices, RayDevices) or self.devices.count is not None:
             return
-        if time.monotonic() - self._looked < POLL or not self._there():
+        if time.monotonic() - self._last_growth < POLL or not self._head_answers():
             return
         import ray
 
-        self._looked = time.monotonic()
+        self._last_growth = time.monotonic()
         for _ in range(len(self._replicas), int(ray.cluster_resources().get(self._resource, 0))):
             self._add_to_cluster()
 
-    def _there(self) -> bool:
-        return self._watch is None or self._watch.look()
+    def _head_answers(self) -> bool:
+        return self._watch is None or self._watch.check()
 
     def _add(self, device: str, threads: int | None, **resources: float) -> None:
         number = len(self._replicas) + 1
         name, on_cluster = f"replica {number} on {device}", isinstance(self.devices, RayDevices)
-        self._replicas.append(
-            _Replica(
-                name=name, make=self.make, device=device, threads=threads, resources=resources, on_cluster=on_cluster
-            )
+        replica = _Replica(
+            name=name, make=self.make, device=device, threads=threads, resources=resources, on_cluster=on_cluster
         )
+        self._replicas.append(replica)
 
     def wait_until_ready(self, count: int | None = None) -> None:
-        """Wait until so many replicas, all unless a count is given, have built their denoisers.
+        """Wait until ``count`` replicas, by default all, have built their denoisers.
 
-        Raises what building a denoiser raises, and RunError where there is no room for so many for two minutes.
+        Raises the errors of building a denoiser, and RunError if there is no room for them for ``PATIENCE`` seconds.
         """
-        wait, wanted = self._patience(), self.copies if count is None else count
+        wait, wanted = self._new_wait(), self.copies if count is None else count
         while sum(replica.ready for replica in self._replicas) < wanted:
             with self._lock:
-                self._wait()
-            placed = sum(replica.placed for replica in self._replicas) >= wanted  # building takes as long as it takes
-            if wait.over(working=placed):
+                self._receive_results()
+            all_have_nodes = sum(replica.has_node for replica in self._replicas) >= wanted
+            if wait.over(working=all_have_nodes):
                 raise RunError(
                     f"no room for {wanted} of {self.copies} replicas of the model in {PATIENCE:.0f} s; see with "
                     "`ray status` whether the cluster is busy with other work, or run with fewer devices"
                 )
 
-    def _patience(self) -> ReplicaWait:
+    def _new_wait(self) -> ReplicaWait:
         return ReplicaWait(PATIENCE, self.say if isinstance(self.devices, RayDevices) else None)
 
-    def _wait(self) -> None:
-        """Take the answers that have come, waiting for the first; raises RunError where the cluster is gone."""
+    def _receive_results(self) -> None:
+        """Receive results, and wait for at least one. Raises RunError if the cluster is gone."""
         import ray
 
-        self._there()
+        self._head_answers()
         by_ref = {ref: replica for replica in self._replicas for ref in replica.pending}
         ready, _ = ray.wait([*by_ref], timeout=POLL, num_returns=1) if by_ref else ([], [])
         if not by_ref:
             time.sleep(0.05)
         for ref in ready:
-            by_ref[ref].take(ref)
-        if self._replicas and all(replica.falls >= DEATHS for replica in self._replicas):
+            by_ref[ref].receive(ref)
+        if self._replicas and all(replica.build_failures >= MAX_DEATHS for replica in self._replicas):
             last = self._replicas[-1]
             raise RunError(
-                f"{last.name} ended {DEATHS} times while it built the model, as all others did, the last time so: "
-                f"{cut(last.last_fall)}; mostly the memory does not suffice for so many replicas"
+                f"{last.name} ended {MAX_DEATHS} times while it built the model, as did all others; the last error "
+                f"was: {cut(last.last_build_failure)}; usually the memory does not suffice for so many replicas"
             )
 
 
-class _Dealing:
-    """The tasks of one call: which are under way, and the answers that have come. Tasks are made when they are needed.
+class _TaskQueue:
+    """The tasks and results of one call. Tasks are created when they are needed.
 
-    room: answers that may wait for one before them, so that a replica that hangs does not fill the memory with them.
-    tasks: those that are not answered yet, by their place. back: places of tasks that a dead replica had. closed: set
-    when nobody waits for answers any more.
+    At most ``room`` results wait for an earlier one, so that a replica that hangs does not fill the memory.
+
+    Attributes:
+        tasks: Tasks without a result, by their place in the order.
+        returned: Places of tasks that were sent to replicas which died.
+        results: Results that wait to be used, by place.
+        deaths: Number of replicas that died over a task, by place.
+        closed: Whether results are no longer needed.
     """
 
     def __init__(self, tasks: Iterator[Task], room: int) -> None:
         self._room = room
-        self._source, self._made = tasks, deque[Task]()
-        self._given, self._returned = 0, 0
+        self._source, self._created = tasks, deque[Task]()
+        self._sent_count, self._yielded_count = 0, 0
         self._exhausted = False
         self.tasks: dict[int, Task] = {}
-        self.back: list[int] = []
-        self.answers: dict[int, Any] = {}
+        self.returned: list[int] = []
+        self.results: dict[int, Any] = {}
         self.deaths: Counter[int] = Counter()
         self.last_death = ""
         self.closed = False
 
     @property
     def over(self) -> bool:
-        """Whether every answer was returned."""
-        return self._exhausted and not self._made and self._returned == self._given
+        """Whether all results were used."""
+        return self._exhausted and not self._created and self._yielded_count == self._sent_count
 
     def next(self) -> int | None:
-        """The place of the next task to be given out; None where there is none, or one before it has failed."""
-        if self.back:
-            self.back.sort()
-            return self.back.pop(0)
+        """The place of the next task to send; None if there is none, or a task has failed."""
+        if self.returned:
+            self.returned.sort()
+            return self.returned.pop(0)
         if not self.has_more_than(0):
             return None
-        self.tasks[self._given] = self._made.popleft()
-        self._given += 1
-        return self._given - 1
+        self.tasks[self._sent_count] = self._created.popleft()
+        self._sent_count += 1
+        return self._sent_count - 1
 
     def has_more_than(self, count: int) -> bool:
-        """Whether more tasks are to be given out; so many and one more are made for that."""
-        if len(self.answers) >= self._room or any(isinstance(answer, FailedTask) for answer in self.answers.values()):
-            return len(self.back) > count
-        while not self._exhausted and len(self.back) + len(self._made) <= count:
+        """Whether more than ``count`` tasks wait to be sent. Creates ``count`` + 1 tasks if necessary."""
+        if len(self.results) >= self._room or any(isinstance(result, FailedTask) for result in self.results.values()):
+            return len(self.returned) > count
+        while not self._exhausted and len(self.returned) + len(self._created) <= count:
             task = next(self._source, None)
             if task is None:
                 self._exhausted = True
             else:
-                self._made.append(task)
-        return len(self.back) + len(self._made) > count
+                self._created.append(task)
+        return len(self.returned) + len(self._created) > count
 
-    def answered(self, place: int, answer: Any) -> None:
-        """An answer has come."""
+    def add_result(self, place: int, result: Any) -> None:
+        """Store the result of a task."""
         del self.tasks[place]
-        self.answers[place] = answer
+        self.results[place] = result
 
-    def died(self, place: int, reason: str) -> None:
-        """A replica died while it worked on the task at this place."""
+    def add_death(self, place: int, reason: str) -> None:
+        """Count a replica that died while it worked on a task; reason: its name and error."""
         self.deaths[place] += 1
         self.last_death = reason
 
     def check(self) -> None:
-        """Raise RunError where one task ended too many replicas."""
-        if max(self.deaths.values(), default=0) >= DEATHS:
+        """Raise RunError if one task ended too many replicas."""
+        if max(self.deaths.values(), default=0) >= MAX_DEATHS:
             raise RunError(
-                f"{DEATHS} replicas ended while they worked on the same rows, the last one {self.last_death}; mostly "
-                "the memory does not suffice. What was finished is kept: run the command again, a search with "
-                "--resume, with fewer replicas on a device; a smaller sampler.batch makes another search, which needs "
-                "--overwrite"
+                f"{MAX_DEATHS} replicas ended while they worked on the same rows, the last one {self.last_death}; "
+                "usually the memory does not suffice. What was finished is kept: run the command again, a search with "
+                "--resume, with fewer replicas on a device; a smaller sampler.batch needs --overwrite, a new search"
             )
 
-    def in_order(self) -> Iterator[Any]:
-        """The answers that come next in order and are there; raises the one that is an error."""
-        while self._returned in self.answers:
-            answer = self.answers.pop(self._returned)
-            if isinstance(answer, FailedTask):
-                raise answer.error
-            self._returned += 1
-            yield answer
+    def ready_results(self) -> Iterator[Any]:
+        """Yield the results that are next in order. Raises the error of a failed task."""
+        while self._yielded_count in self.results:
+            result = self.results.pop(self._yielded_count)
+            if isinstance(result, FailedTask):
+                raise result.error
+            self._yielded_count += 1
+            yield result
 
 
 @dataclass
 class _Replica:
-    """This process's end of one actor, for which first a place is found and then the denoiser is built.
+    """The driver's view of one actor. Ray first finds a node for it; then it builds the denoiser.
 
-    given: by reference the tasks that it has, in their order, as places in their dealings. falls: times that it died
-    while it built. One that does so again and again is left alone. on_cluster: on one that was there before.
+    Attributes:
+        has_node: Whether Ray has found a node.
+        denoiser: Vocabulary size and mask id; None until the denoiser is built for the first time.
+        sent: The tasks that it has, in order, as queue and place by Ray reference.
+        node_ref, build_ref: References of the pending request for a node, and of the pending build.
+        build_failures: Deaths in a row while it built the denoiser; after ``MAX_DEATHS`` it is no longer used.
     """
 
     name: str
-    make: Make
+    make: BuildDenoiser
     device: str
     threads: int | None
     resources: Mapping[str, float]
     on_cluster: bool
     actor: Any = field(init=False)
-    placed: bool = False
+    has_node: bool = False
     ready: bool = False
     denoiser: tuple[int, int] | None = None
-    given: dict[Any, tuple[_Dealing, int]] = field(default_factory=dict)
-    placing: Any = None
-    building: Any = None
-    falls: int = 0
-    last_fall: str = ""
+    sent: dict[Any, tuple[_TaskQueue, int]] = field(default_factory=dict)
+    node_ref: Any = None
+    build_ref: Any = None
+    build_failures: int = 0
+    last_build_failure: str = ""
 
     def __post_init__(self) -> None:
         import ray
 
         kind = ray.remote(Actor).options(max_restarts=-1, **self.resources)
         self.actor = kind.remote(self.name, self.make, self.device, self.threads, package_versions("transformers"))
-        self._place()
+        self._request_node()
 
     @property
     def pending(self) -> list[Any]:
-        return [*self.given, *(ref for ref in (self.placing, self.building) if ref is not None)]
+        return [*self.sent, *(ref for ref in (self.node_ref, self.build_ref) if ref is not None)]
 
-    def give(self, dealing: _Dealing, place: int) -> None:
+    def send(self, queue: _TaskQueue, place: int) -> None:
         from ray.exceptions import RayError
 
         try:
-            ref = self.actor.run.remote(dealing.tasks[place])
-        except (RayError, OSError) as error:  # Ray has no room for it, in memory or on disk
+            ref = self.actor.run.remote(queue.tasks[place])
+        except (RayError, OSError) as error:  # Ray has no room in memory or on disk
             raise RunError(
-                f"rows could not be sent to {self.name} ({_first_line(error)}); make room where Ray keeps its "
-                "objects, or lower sampler.batch"
+                f"rows could not be sent to {self.name} ({_first_line(error)}); free memory or disk space for "
+                "Ray's objects, or lower sampler.batch"
             ) from error
-        self.given[ref] = dealing, place
+        self.sent[ref] = queue, place
 
-    def take(self, ref: Any) -> None:
-        """An answer; where the replica has died, its tasks go back and it is built again."""
+    def receive(self, ref: Any) -> None:
+        """Handle a finished reference: a node, a built denoiser, a task's result, or the death of the replica."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        if ref not in self.pending:  # given back already
+        if ref not in self.pending:  # already returned to its queue
             return
         try:
-            answer = ray.get(ref)
+            result = ray.get(ref)
         except RayTaskError as error:
             raise RunError(f"{self.name} failed: {_first_line(error.cause or error)}") from error
         except RayError as error:
-            self._died(ref, error)
+            self._handle_death(ref, error)
             return
-        if ref is self.placing:
-            self.placing, self.placed = None, True
-            self.building = self.actor.ready.remote()
+        if ref is self.node_ref:
+            self.node_ref, self.has_node = None, True
+            self.build_ref = self.actor.ready.remote()
             return
-        if ref is self.building:
-            if isinstance(answer, FailedTask):
-                raise self._explained(answer.error)
-            self.building, self.ready, self.denoiser, self.falls = None, True, answer, 0
+        if ref is self.build_ref:
+            if isinstance(result, FailedTask):
+                raise self._with_remedy(result.error)
+            self.build_ref, self.ready, self.denoiser, self.build_failures = None, True, result, 0
             return
-        dealing, place = self.given.pop(ref)
-        if not dealing.closed:
-            dealing.answered(place, answer)
+        queue, place = self.sent.pop(ref)
+        if not queue.closed:
+            queue.add_result(place, result)
 
-    def _explained(self, error: Exception) -> Exception:
-        """What building raised, with what to do where a node of a cluster lacks a file that the driver has read."""
+    def _with_remedy(self, error: Exception) -> Exception:
+        """The error of building, with a remedy if a node of a cluster lacks a file that the driver has read."""
         if not isinstance(error, MissingInput) or not self.on_cluster:
             return error
         error.args = (f"{error}; every node needs the same files under the same paths, as on a shared file system",)
         return error
 
-    def _died(self, ref: Any, error: Exception) -> None:
-        """Give back the tasks of the replica, which has died at the first of them, and wait for the next one."""
+    def _handle_death(self, ref: Any, error: Exception) -> None:
+        """Return the tasks of the dead replica to their queues, and request a node again. It died at the first task."""
         reason = _first_line(error)
-        if ref is self.placing:  # it asks until there is an answer, so that there will never be one
-            if "creation task" not in str(error):  # as Ray calls what the beginning of a process raises
+        if ref is self.node_ref:  # Ray repeats the request, so this failure is final
+            if "creation task" not in str(error):  # Ray's name for an error at the start of a process
                 raise RunError(f"Ray has given up {self.name} ({cut(reason)}); {REMEDY}")
             raise InputError(
                 f"--devices: {self.name} cannot be started ({_last_line(error)}); install the same packages on every "
                 "node, mdm-tune and those of the model's code among them"
             )
-        if ref is self.building:
-            self.falls, self.last_fall = self.falls + 1, reason
-        tasks, self.given = [*self.given.values()], {}
-        for number, (dealing, place) in enumerate(tasks):
-            dealing.back.append(place)
+        if ref is self.build_ref:
+            self.build_failures, self.last_build_failure = self.build_failures + 1, reason
+        tasks, self.sent = [*self.sent.values()], {}
+        for number, (queue, place) in enumerate(tasks):
+            queue.returned.append(place)
             if number == 0:
-                dealing.died(place, f"{self.name} ({reason})")
-        self._place()
+                queue.add_death(place, f"{self.name} ({reason})")
+        self._request_node()
 
-    def _place(self) -> None:
-        """Ask for a place until there is one."""
-        self.placed, self.ready, self.building, self.placing = False, False, None, None
-        if self.falls < DEATHS:
-            self.placing = self.actor.node.options(max_task_retries=-1).remote()
+    def _request_node(self) -> None:
+        """Request a node, repeatedly until there is one."""
+        self.has_node, self.ready, self.build_ref, self.node_ref = False, False, None, None
+        if self.build_failures < MAX_DEATHS:
+            self.node_ref = self.actor.node.options(max_task_retries=-1).remote()
 
 
 def _first_line(error: object) -> str:
@@ -482,5 +496,5 @@ def _last_line(error: object) -> str:
     return str(error).strip().rpartition("\n")[2][:200]
 
 
-def _working_batch(denoiser: Denoiser, device: str, *, batch: int) -> int:
+def _batch_of_replica(denoiser: Denoiser, device: str, *, batch: int) -> int:
     return working_batch(denoiser, batch)

@@ -66,14 +66,16 @@ def test_a_tokenizer_of_the_hub_comes_without_weights(tmp_path: Path, monkeypatc
 
 def test_a_revision_belongs_to_the_hub(tmp_path: Path) -> None:
     bert(tmp_path)
-    with pytest.raises(InputError, match=r"model\.revision: is one of a name on the Hub, got 'v2' with the folder"):
+    with pytest.raises(
+        InputError, match=r"model\.revision: applies only to a name on the Hub, got 'v2' with the folder"
+    ):
         load(tmp_path, revision="v2")
 
 
 def test_what_the_model_would_swallow_is_refused(tmp_path: Path) -> None:
     bert(tmp_path)
     load(tmp_path, position_ids=True)
-    with pytest.raises(InputError, match=r"model\.time: is passed as timesteps, which BertForMaskedLM does not take"):
+    with pytest.raises(InputError, match=r"model\.time: is passed as timesteps, which BertForMaskedLM does not accept"):
         load(tmp_path, time="sigma")
 
 

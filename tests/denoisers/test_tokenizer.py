@@ -44,7 +44,7 @@ def test_every_residue_is_a_token(residues: Any) -> None:
 
 def test_a_text_that_is_one_unknown_word_is_refused(residues: Any) -> None:
     codec = TokenizerCodec(residues, vocab_size=25)
-    with pytest.raises(InputError, match=r"got 'ACY', which is unknown as a whole; .* set model\.split to characters"):
+    with pytest.raises(InputError, match=r"got 'ACY', all of which is unknown; .* set model\.split to characters"):
         codec.encode("ACY")
 
 

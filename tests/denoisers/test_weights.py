@@ -83,7 +83,7 @@ def test_fewer_layers_than_the_file_has(form: str, tmp_path: Path) -> None:
 def test_what_a_prediction_would_need_is_refused(name: str, tensor: Tensor, said: str, tmp_path: Path) -> None:
     bert(tmp_path)
     with_tensors(tmp_path, **{name: tensor})
-    with pytest.raises(InputError, match=f"BertForMaskedLM has no place for 1 tensors of the file.*{said}"):
+    with pytest.raises(InputError, match=f"BertForMaskedLM does not use 1 tensors of the file.*{said}"):
         load(tmp_path)
 
 

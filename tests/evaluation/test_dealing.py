@@ -48,7 +48,7 @@ class Backwards:
     def mask_id(self) -> int:
         return self.denoiser.mask_id
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
         place = len(self.deals)
         self.deals.append(0)
         waiting = iter(tasks)

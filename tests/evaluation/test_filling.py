@@ -32,7 +32,7 @@ class Elsewhere:
         self.denoiser, self.dealt = denoiser, 0
         self.vocab_size, self.mask_id = denoiser.vocab_size, denoiser.mask_id
 
-    def deal(self, tasks: Iterable[Task]) -> Iterator[Any]:
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
         for task in tasks:
             self.dealt += 1
             assert "on_step" not in getattr(task, "keywords", {})

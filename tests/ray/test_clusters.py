@@ -23,7 +23,7 @@ from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.run.build import open_run
 from mdm_tune.sampling import pieces, replicas
-from mdm_tune.sampling.cluster import connected
+from mdm_tune.sampling.cluster import joined_cluster
 from mdm_tune.sampling.devices import Devices, RayDevices
 from mdm_tune.sampling.pieces import LocalPool
 from mdm_tune.sampling.replicas import Replicas
@@ -76,7 +76,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def joined(cluster: Cluster) -> Iterator[RayDevices]:
     """Two replicas on the cluster, to which this process belongs for the time of the tests here."""
-    with connected(cluster.address):
+    with joined_cluster(cluster.address):
         yield RayDevices(2, cluster.address)
 
 
@@ -123,12 +123,12 @@ def test_nodes_come_and_go(cluster: Cluster, joined: RayDevices) -> None:
         assert pool.copies == 2
         node = cluster.add_node(num_cpus=1, num_gpus=0)
         cluster.wait_for_nodes()
-        work = pool.deal(itertools.repeat(_nothing))
+        work = pool.results(itertools.repeat(_nothing))
         while pool.copies < 3:
             next(work)
         work.close()  # type: ignore[attr-defined]
         pool.wait_until_ready()
-        assert pool.copies == 3 and len(set(pool.ask_each(_where))) == 2
+        assert pool.copies == 3 and len(set(pool.run_on_each(_where))) == 2
         cluster.remove_node(node, allow_graceful=False)
         found = pieces.fill_rows(pool, tokens, same_plan((6, 6), 12), **options)
     assert torch.equal(found.tokens, whole.tokens) and found.denoiser_rows == whole.denoiser_rows
@@ -223,7 +223,7 @@ def test_many_bytes_go_through_a_small_store(joined: RayDevices) -> None:
     """Two pieces for each replica are under way at most, and what they need is given back."""
     task = partial(_size, array=torch.zeros(4_000_000).numpy())
     with Replicas(chain, joined) as pool:
-        assert list(pool.deal(task for _ in range(40))) == [16_000_000] * 40
+        assert list(pool.results(task for _ in range(40))) == [16_000_000] * 40
 
 
 def _size(denoiser: object, device: str, *, array: Any) -> int:

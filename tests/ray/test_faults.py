@@ -21,9 +21,9 @@ from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.sampling import cluster_health, replicas
-from mdm_tune.sampling.cluster import connected
+from mdm_tune.sampling.cluster import joined_cluster
 from mdm_tune.sampling.devices import RayDevices
-from mdm_tune.sampling.replicas import DEATHS, Replicas
+from mdm_tune.sampling.replicas import MAX_DEATHS, Replicas
 from mdm_tune.search.events import TrialDone
 from tests.support.pools import absent, chain
 
@@ -80,7 +80,7 @@ def devices(cluster: Cluster) -> RayDevices:
 
 @pytest.fixture
 def joined(devices: RayDevices) -> Iterator[RayDevices]:
-    with connected(devices.address):
+    with joined_cluster(devices.address):
         yield devices
 
 
@@ -106,7 +106,7 @@ def test_paths_are_those_of_the_config_wherever_the_nodes_were_started(
     alone, shared = ([{**row, "seconds": 0} for row in record["rows"]] for record in found)
     assert shared == alone and len(alone) > 0
     with Replicas(chain, devices) as pool:
-        assert all(Path(folder) != tmp_path for folder in pool.ask_each(cwd))
+        assert all(Path(folder) != tmp_path for folder in pool.run_on_each(cwd))
 
 
 def die(device: str) -> Any:
@@ -114,7 +114,9 @@ def die(device: str) -> Any:
 
 
 def test_replicas_that_die_while_they_build(joined: RayDevices) -> None:
-    expected = rf"replica . on cpu ended {DEATHS} times while it built the model, .*mostly the memory does not suffice"
+    expected = (
+        rf"replica . on cpu ended {MAX_DEATHS} times while it built the model, .*usually the memory does not suffice"
+    )
     with pytest.raises(RunError, match=expected):
         Replicas(die, RayDevices(1, joined.address)).__enter__()
 
@@ -163,7 +165,7 @@ def test_a_search_whose_last_replica_is_gone_goes_on(
     def lose(event: RunEvent) -> None:
         if isinstance(event, ModelLoaded):  # a replica is there
             monkeypatch.setattr(replicas, "PATIENCE", 6.0)
-            monkeypatch.setattr(cluster_health, "UNSAID", 0.5)
+            monkeypatch.setattr(cluster_health, "QUIET_TIME", 0.5)
         if isinstance(event, TrialDone) and event.number == 1:
             for node in list(cluster.worker_nodes):
                 cluster.remove_node(node, allow_graceful=False)

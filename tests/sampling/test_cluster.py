@@ -18,7 +18,7 @@ from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.run.build import open_run
 from mdm_tune.sampling import cluster, cluster_health
-from mdm_tune.sampling.cluster import connected
+from mdm_tune.sampling.cluster import joined_cluster
 from mdm_tune.sampling.cluster_health import ReplicaWait
 from mdm_tune.sampling.devices import RayDevices
 from mdm_tune.sampling.replicas import Replicas
@@ -29,7 +29,7 @@ BLOCKED = "import sys; sys.modules['ray'] = None; from mdm_tune.__main__ import 
 
 
 def refused(address: str | None) -> str:
-    with pytest.raises(InputError) as raised, connected(address):
+    with pytest.raises(InputError) as raised, joined_cluster(address):
         pass
     return str(raised.value)
 
@@ -68,7 +68,7 @@ def test_something_else_answers(port: socket.socket) -> None:
 
 def test_nothing_is_answered(port: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     port.listen()
-    monkeypatch.setattr(cluster, "ANSWER", 0.1)
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.1)
     assert "(no answer in 0 s)" in refused(at(port))
 
 
@@ -117,7 +117,7 @@ def test_a_cluster_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def init(**options: object) -> None:
         raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9\n    Python: 3.10.1\n")
 
-    monkeypatch.setattr(cluster, "_silent", lambda host, port: "")
+    monkeypatch.setattr(cluster, "_why_no_answer", lambda host, port: "")
     monkeypatch.setattr(ray, "init", init)
     said = refused("127.0.0.1:6379")
     assert (
@@ -154,7 +154,7 @@ def test_a_long_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     long = tmp_path / ("x" * 90)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with cluster._kept_folder() as folder:
+    with cluster._ray_folder() as folder:
         assert folder.parent == Path("/tmp")
     assert not folder.exists() and list(long.iterdir()) == []
 
@@ -167,7 +167,7 @@ def test_a_full_disk_where_ray_starts(place: str, tmp_path: Path, monkeypatch: p
     """One message, and nothing is left."""
     import ray
 
-    monkeypatch.setattr(cluster, "_place", lambda: tmp_path)
+    monkeypatch.setattr(cluster, "_folder_root", lambda: tmp_path)
 
     def full(*given: object, **options: object) -> None:
         raise FULL
@@ -183,7 +183,7 @@ def test_a_full_disk_where_ray_starts(place: str, tmp_path: Path, monkeypatch: p
             "Ray": ("ray", "init"),
         }[place]
         monkeypatch.setattr(f"{owner}.{name}", full)
-    with pytest.raises(RunError) as raised, cluster.started(2):
+    with pytest.raises(RunError) as raised, cluster.local_ray(2):
         pytest.fail("it was started")
     reason = "No such file or directory" if place == "its lock" else "No space left on device"
     said = str(raised.value)
@@ -266,7 +266,7 @@ def test_a_busy_cluster_is_spoken_of_once_for_each_wait(monkeypatch: pytest.Monk
         now = 1000.0 + passed
         assert (wait.over(working=working), len(said)) == (over, notes), passed
     assert said[0] == (
-        "the cluster has had no room for replicas of the model for 11 s; they are waited for up to 120 s in all, and "
+        "the cluster has had no room for replicas of the model for 11 s; this command waits 120 s in all, and "
         "`ray status` shows what the cluster is busy with"
     )
     silent = ReplicaWait(120.0, None)

@@ -13,7 +13,7 @@ import pytest
 
 from mdm_tune.core.errors import RunError
 from mdm_tune.sampling import cluster, cluster_health
-from mdm_tune.sampling.cluster_health import LOOK, PATIENCE, ClusterWatch
+from mdm_tune.sampling.cluster_health import INTERVAL, PATIENCE, ClusterWatch
 
 
 class Clock:
@@ -47,25 +47,25 @@ def test_a_cluster_that_answers(clock: Clock, head: Any) -> None:
     seen = ClusterWatch()
     for _ in range(3):
         clock.now += 100 * PATIENCE  # nobody looked for long
-        assert seen.look()
+        assert seen.check()
 
 
 def test_a_head_that_is_gone_for_a_while_and_for_good(clock: Clock, head: Any) -> None:
     seen = ClusterWatch()
-    clock.now += LOOK
-    assert seen.look()
+    clock.now += INTERVAL
+    assert seen.check()
     head.server.close()
-    clock.now += LOOK / 2
-    assert seen.look()  # too early for another look
-    clock.now += LOOK
-    assert not seen.look()
-    clock.now += PATIENCE - LOOK
-    assert not seen.look()
-    clock.now += LOOK
+    clock.now += INTERVAL / 2
+    assert seen.check()  # too early for another look
+    clock.now += INTERVAL
+    assert not seen.check()
+    clock.now += PATIENCE - INTERVAL
+    assert not seen.check()
+    clock.now += INTERVAL
     with pytest.raises(
         RunError, match=f"the head of the cluster at {head.address} has not answered for 20 s; .*--resu"
     ):
-        seen.look()
+        seen.check()
 
 
 def test_a_head_that_was_not_asked_for_long_is_not_said_to_be_gone_at_once(clock: Clock, head: Any) -> None:
@@ -73,20 +73,20 @@ def test_a_head_that_was_not_asked_for_long_is_not_said_to_be_gone_at_once(clock
     seen = ClusterWatch()
     head.server.close()
     clock.now += 2 * PATIENCE
-    assert not seen.look()
-    clock.now += LOOK
-    assert not seen.look()
+    assert not seen.check()
+    clock.now += INTERVAL
+    assert not seen.check()
     clock.now += PATIENCE
     with pytest.raises(RunError, match="has not answered"):
-        seen.look()
+        seen.check()
 
 
 def test_the_node_of_the_driver_is_dead(clock: Clock, head: Any) -> None:
     seen = ClusterWatch()
     head.nodes[0]["Alive"] = False
-    clock.now += LOOK
+    clock.now += INTERVAL
     with pytest.raises(RunError, match=r"the node of the cluster that this command runs on has died; .*--resume"):
-        seen.look()
+        seen.check()
 
 
 def test_stderr_while_a_cluster_is_joined(capfd: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +94,7 @@ def test_stderr_while_a_cluster_is_joined(capfd: pytest.CaptureFixture[str]) -> 
     for fails in (False, True):
         said: list[str] = []
         try:
-            with cluster._hushed(said):
+            with cluster._captured_stderr(said):
                 os.write(2, b"one\n")
                 assert not fails
         except AssertionError:

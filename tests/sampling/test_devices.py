@@ -14,7 +14,15 @@ from mdm_tune.cli import app
 from mdm_tune.config.models import ModelConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.sampling import devices
-from mdm_tune.sampling.devices import MOST, Devices, RayDevices, available_cpus, devices_for, in_words, parse_devices
+from mdm_tune.sampling.devices import (
+    MAX_REPLICAS,
+    Devices,
+    RayDevices,
+    available_cpus,
+    device_names,
+    devices_for,
+    parse_devices,
+)
 
 
 @pytest.fixture
@@ -132,7 +140,14 @@ def test_a_bad_device_in_a_config_is_named_by_its_path() -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("ray", None), (" ray ", None), ("ray:1", 1), ("ray:16", 16), ("ray:007", 7), (f"ray:{MOST}", MOST)],
+    [
+        ("ray", None),
+        (" ray ", None),
+        ("ray:1", 1),
+        ("ray:16", 16),
+        ("ray:007", 7),
+        (f"ray:{MAX_REPLICAS}", MAX_REPLICAS),
+    ],
 )
 def test_a_cluster(text: str, count: int | None) -> None:
     assert parse_devices(text) == RayDevices(count)
@@ -141,11 +156,11 @@ def test_a_cluster(text: str, count: int | None) -> None:
 WRONG = {
     "ray:0": "ray:N is N replicas on the cluster, 1 to 100,000, got ray:0; give ray for every GPU, or",
     "ray:-1": "1 to 100,000, got ray:-1; give ray",
-    f"ray:{MOST + 1}": "1 to 100,000, got ray:100001; give ray",
+    f"ray:{MAX_REPLICAS + 1}": "1 to 100,000, got ray:100001; give ray",
     "ray:999999999": "1 to 100,000, got ray:999999999; give ray",
-    "ray,cuda:0": "ray stands for a whole cluster and goes with no other device, got 'ray,cuda:0'; give ray alone",
-    "cpu, ray:2": "goes with no other device, got 'cpu, ray:2'; give ray alone",
-    "ray,ray": "goes with no other device, got 'ray,ray'; give ray alone",
+    "ray,cuda:0": "ray is a whole cluster and cannot be combined with other devices, got 'ray,cuda:0'; give ray alone",
+    "cpu, ray:2": "cannot be combined with other devices, got 'cpu, ray:2'; give ray alone",
+    "ray,ray": "cannot be combined with other devices, got 'ray,ray'; give ray alone",
 }
 NO_CLUSTER = ["ray:x", "ray:", "ray:1.5", "ray:²", "RAY", "ray:" + "9" * 5000, "rays", "ray 2"]
 
@@ -182,7 +197,7 @@ def test_the_address_of_a_cluster_goes_with_it(model: object, address: str | Non
 )
 def test_an_address_without_a_cluster_is_refused(model: object, flag: str | None, said: str) -> None:
     with pytest.raises(
-        InputError, match=f"--ray-address: is for --devices ray, got --devices {said}; give --devices ray"
+        InputError, match=f"--ray-address: works only with --devices ray, got --devices {said}; give --devices ray"
     ):
         devices_for(model, flag, "10.0.0.1:6379")
 
@@ -197,7 +212,7 @@ def test_an_address_without_a_cluster_is_refused(model: object, flag: str | None
     ],
 )
 def test_what_a_record_says_of_devices(found: Devices, words: list[str]) -> None:
-    assert in_words(found) == words
+    assert device_names(found) == words
 
 
 COMMANDS = (["search"], ["evaluate"], ["sample"], ["profile"], ["search", "--dry-run"])
@@ -209,7 +224,7 @@ COMMANDS = (["search"], ["evaluate"], ["sample"], ["profile"], ["search", "--dry
     [
         *((["--devices", text], said) for text, said in WRONG.items()),
         (["--devices", "ray:x"], "got 'ray:x'; give for example cpu:2"),
-        (["--ray-address", "auto"], "--ray-address: is for --devices ray, got --devices cpu;"),
+        (["--ray-address", "auto"], "--ray-address: works only with --devices ray, got --devices cpu;"),
         (["--devices", "ray", "--ray-address", "10.0.0.1"], "--ray-address: must be HOST:PORT"),
         (["--devices", "ray"], "--devices ray: no cluster is named; give --ray-address HOST:PORT"),
     ],

@@ -132,7 +132,7 @@ def test_arguments_are_checked_before_anything_runs(
 
 def test_what_needs_predictions_is_refused(tmp_path: Path) -> None:
     external = loaded("filled, 1", tmp_path)
-    with pytest.raises(InputError, match="no likelihood of given ones"):
+    with pytest.raises(InputError, match="no likelihood of references"):
         external.unmask(PROMPTS, CountPlan(COUNTS), seeds=SEEDS, reference=PROMPTS)
     for plan, name in (
         (RevealPlan(torch.tensor([[0.0, 1.0]] * 3)), "ancestral"),

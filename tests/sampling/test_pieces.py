@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.sampling.pieces import LocalPool, UnmaskArguments, answers_of, fill_rows, filling
+from mdm_tune.sampling.pieces import LocalPool, UnmaskArguments, divide_unmask, fill_rows, results_of
 from mdm_tune.sampling.plans import CountPlan
 from tests.support.helpers import seeds
 
@@ -25,7 +25,7 @@ def test_each_row_stays_the_same_where_rows_are_reordered(priced: bool) -> None:
         reference=LAW.sample(3, seed=1) if priced else None,
     )
     order, pool = torch.tensor([2, 0, 1]), LocalPool(LAW)
-    whole, mixed = answers_of(pool, [filling(pool, given), filling(pool, given.reordered(order))])
+    whole, mixed = results_of(pool, [divide_unmask(pool, given), divide_unmask(pool, given.reordered(order))])
     assert torch.equal(mixed.tokens, whole.tokens[order]) and torch.equal(mixed.nfe, whole.nfe[order])
     assert whole.nfe.tolist() == [3, 3, 4]
     if priced:

@@ -59,8 +59,8 @@ def test_a_folder_that_somebody_still_wrote_to_goes_too(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_folder_ends_with_the_process_that_made_it(tmp_path: Path, killed: bool) -> None:
     code = (
-        "from mdm_tune.sampling.cluster import _kept_folder\n"
-        "with _kept_folder() as folder:\n"
+        "from mdm_tune.sampling.cluster import _ray_folder\n"
+        "with _ray_folder() as folder:\n"
         "    print(folder, flush=True)\n"
         "    input()\n"
     )

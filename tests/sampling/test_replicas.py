@@ -26,14 +26,13 @@ from mdm_tune.datasets.splits import text_dataset
 from mdm_tune.denoisers.asking import PredictionRequest
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.run.measuring import measure_profile
-from mdm_tune.sampling import pieces
+from mdm_tune.sampling import cluster, pieces
 from mdm_tune.sampling import replicas as replicas_module
 from mdm_tune.sampling.actors import Actor, FailedTask
-from mdm_tune.sampling.cluster import started as ray_started
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import LocalPool, Pool, predict
 from mdm_tune.sampling.plans import QuotaPlan
-from mdm_tune.sampling.replicas import DEPTH, Replicas
+from mdm_tune.sampling.replicas import QUEUE_DEPTH, Replicas
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
 from mdm_tune.version import package_versions
 from tests.support.helpers import even_counts, plan, same_plan, seeds
@@ -51,7 +50,7 @@ def fill(pool: Pool | Denoiser, tokens: Tensor, plan: Plan | None = None, **opti
 @pytest.fixture(scope="module", autouse=True)
 def local_ray() -> Iterator[None]:
     """One Ray for all tests here, with room for the replicas of every fixture."""
-    with ray_started(8):
+    with cluster.local_ray(8):
         yield
 
 
@@ -178,14 +177,14 @@ def test_replicas_work_on_while_answers_are_used(chains: Replicas, tmp_path: Pat
             made.append(number)
             yield partial(leave, folder=tmp_path, number=number)
 
-    answers = chains.deal(tasks())
+    answers = chains.results(tasks())
     assert next(answers) == 0
-    room = replicas_module.WAITING * chains.copies
+    room = replicas_module.MAX_WAITING * chains.copies
     end = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < room and time.monotonic() < end:
         time.sleep(0.02)
     assert len(list(tmp_path.iterdir())) >= room
-    assert len(made) <= 2 * room + 2 + (DEPTH + 2) * chains.copies
+    assert len(made) <= 2 * room + 2 + (QUEUE_DEPTH + 2) * chains.copies
     assert [next(answers) for _ in range(room)] == list(range(1, room + 1))
     answers.close()
     tokens, options = question(chain("cpu"), "random", 5, 12)
@@ -198,7 +197,7 @@ def test_no_piece_waits_behind_another_while_a_replica_is_free(
 ) -> None:
     """Two pieces that wait for each other, with a short one between them perhaps, end on two replicas alone."""
     tasks = [partial(meet, folder=tmp_path, own=own, other=other) for own, other in pairs]
-    assert list(chains.deal(tasks)) == [True] * len(pairs)
+    assert list(chains.results(tasks)) == [True] * len(pairs)
 
 
 REFUSED: dict[str, dict[str, Any]] = {
@@ -291,13 +290,13 @@ def test_a_denoiser_that_cannot_be_built(tmp_path: Path) -> None:
 def pids(pool: Replicas) -> list[int]:
     """The processes of the replicas, those that are being started again awaited."""
     pool.wait_until_ready()
-    return [*pool.ask_each(_pid)]
+    return [*pool.run_on_each(_pid)]
 
 
 def test_replicas_have_the_priority_of_the_command(chains: Replicas) -> None:
     """Ray's own choice would let every other program go first."""
     chains.wait_until_ready()
-    assert chains.ask_each(_niceness) == [os.nice(0)] * 2
+    assert chains.run_on_each(_niceness) == [os.nice(0)] * 2
 
 
 def _niceness(denoiser: Denoiser, device: str) -> int:
@@ -339,7 +338,7 @@ def test_a_replica_that_dies_while_it_is_asked_is_left_out(chains: Replicas) -> 
 
 
 def test_rows_that_end_every_replica_end_the_run(faults: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas_module, "DEATHS", 2)
+    monkeypatch.setattr(replicas_module, "MAX_DEATHS", 2)
     with pytest.raises(RunError, match=r"2 replicas ended while they worked on the same rows.*sampler\.batch"):
         fill(faults, asking_for(FINE, DIE, FINE), batch=1)
     assert fill(faults, asking_for(FINE)).nfe.tolist() == [2]
@@ -365,15 +364,15 @@ def test_rows_that_end_every_replica_end_the_run(faults: Replicas, monkeypatch: 
 )
 def test_a_replica_without_a_place(said: str, kind: type[Exception], expected: str) -> None:
     """Its packages are at fault where Ray says so, and else Ray is, as where the node of this process has ended."""
-    replica: Any = SimpleNamespace(name="replica 1 on cpu", placing="asked")
+    replica: Any = SimpleNamespace(name="replica 1 on cpu", node_ref="request")
     with pytest.raises(kind) as raised:
-        replicas_module._Replica._died(replica, "asked", RuntimeError(said))
+        replicas_module._Replica._handle_death(replica, "request", RuntimeError(said))
     assert str(raised.value) == expected
 
 
 def test_replicas_run_inside_a_with_block() -> None:
     with pytest.raises(RunError, match="no replica runs: they do so inside a with block"):
-        [*Replicas(faulty, TWO).deal(iter([_pid]))]
+        [*Replicas(faulty, TWO).results(iter([_pid]))]
 
 
 OWN = """

@@ -75,7 +75,7 @@ def asking_for(*first: int) -> Tensor:
 def lose_a_replica() -> None:
     """A program in which one of two replicas dies at work."""
     with Replicas(faulty, TWO) as pool:
-        victim = next(iter(pool.ask_each(pid)))
+        victim = next(iter(pool.run_on_each(pid)))
         os.kill(victim, signal.SIGKILL)
         tokens = asking_for(*[FINE] * 6)
         plan = CountPlan(torch.full((6, 1, 1), 3))
