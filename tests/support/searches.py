@@ -193,7 +193,7 @@ def run(
 ) -> tuple[Budget, list[Event]]:
     """The search of one budget, and what it told."""
     events: list[Event] = []
-    guides = {} if guide is None else {None: guide}
+    guides = {} if guide is None else {evaluator.block_length: guide}
     with scoring(evaluator, storage) as scores:
         return search_budget(scores, steps, settings, events.append, guides, seed=seed, **more), events
 
