@@ -88,7 +88,7 @@ Schedules = Annotated[
     typer.Option(
         "--schedule",
         metavar="S",
-        help="linear, sine, squared-sine, maskgit-cosine, llada, dream, optimum (on the profile), beta:A,B, "
+        help="linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, optimum (on the profile), beta:A,B, "
         "counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, entropy-bound "
         "and quota:S; repeatable.",
     ),

@@ -72,7 +72,7 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
             )
         return schedule.counts
     if isinstance(schedule, Linear) and schedule.counts_of != "ours":
-        return _llada(steps, length) if schedule.counts_of == "llada" else _dream(steps, length)
+        return {"llada": _llada, "dream": _dream, "dllm": _dllm}[schedule.counts_of](steps, length)
     if rule == "one-per-step" and length < steps:
         return (1,) * length
     return tuple(counts_of_grids(grid(schedule, steps)[None], length, rule)[0].tolist())
@@ -111,6 +111,21 @@ def _dream(steps: int, length: int) -> tuple[int, ...]:
         left = length - sum(counts)
         share = np.float32(1) - times[step + 1] / times[step]
         counts.append(left if step == steps - 1 else int(np.float32(left) * share))
+    return tuple(counts)
+
+
+def _dllm(steps: int, length: int) -> tuple[int, ...]:
+    """At each step what is left times 1 - s/t, rounded half to even, t and s falling from 1 to 0.
+
+    Source: dllm (https://github.com/ZHZisZZ/dllm), ``get_num_transfer_tokens`` with the linear alpha. Its times are
+    float32, and alpha is 1 - t, so that s/t has the rounding of 1 - (1 - s).
+    """
+    times = [np.float32(step / steps) for step in range(steps, -1, -1)]
+    hidden = [np.float32(1) - (np.float32(1) - time) for time in times]
+    counts: list[int] = []
+    for step in range(steps):
+        left = length - sum(counts)
+        counts.append(round(left * (1 - float(hidden[step + 1] / hidden[step]))))
     return tuple(counts)
 
 

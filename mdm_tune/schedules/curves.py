@@ -42,7 +42,7 @@ HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
 LONGEST = 65_536  # tokens of a sequence, and so steps that a schedule can have
 FORMS = (
-    "linear, sine, squared-sine, maskgit-cosine, llada, dream, two numbers as in beta:0.9,0.3, integers as in "
+    "linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, two numbers as in beta:0.9,0.3, integers as in "
     "counts:3,5,9,15, shares as in alphas:0,0.2,1"
 )
 
@@ -152,7 +152,7 @@ class Linear(Schedule):
     counts_of: whose integer counts a number of steps has, see ``counts.to_counts``.
     """
 
-    counts_of: Literal["ours", "llada", "dream"] = "ours"
+    counts_of: Literal["ours", "llada", "dream", "dllm"] = "ours"
 
     @property
     def name(self) -> str:
@@ -292,7 +292,11 @@ def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
 
 
 PLAIN: dict[str, Schedule] = {
-    each.name: each for each in (Linear(), Sine(), SquaredSine(), MaskgitCosine(), Linear("llada"), Linear("dream"))
+    schedule.name: schedule
+    for schedule in (
+        *(Linear(), Sine(), SquaredSine(), MaskgitCosine()),
+        *(Linear("llada"), Linear("dream"), Linear("dllm")),
+    )
 }
 WITH_NUMBERS = ("beta", "counts", "alphas")
 
