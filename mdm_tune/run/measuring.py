@@ -72,27 +72,46 @@ def measure_profile(
     named: Callable[[int], str] = "example {}".format,
     why: Callable[[int], str] = "token {}".format,
 ) -> Profile:
-    """The profile of a denoiser on the first ``examples`` rows, at ``points`` numbers of visible tokens or more.
+    """Measure the information profile of a denoiser on the first ``examples`` rows.
 
-    start (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and stays visible.
-    originals (rows, length): the tokens to predict. seeds (rows,): one random order of the hidden positions each; m
-    visible means the first m of it, so that the masks are nested. Each point costs one denoiser row per example and
-    averages over all hidden positions (with blocks: of the block being filled, later blocks masked). length: of the
-    curve, in tokens, where rows have different numbers of hidden positions; their mean without it. Such a row shows
-    the same share of its own. end_tokens: from the first of them in its original on, a row's hidden positions are told
-    apart as the end of its text. groups: a name for each row, where some are no independent examples.
-    named, why: what messages call a row, and a token that has probability 0.
+    Each point is a number m of visible tokens. It costs one denoiser row per example and averages over all hidden
+    positions (with blocks: of the block being filled, later blocks masked). m visible means the first m positions of
+    a row's random order, so that the masks are nested.
 
     Points are placed by halving the interval whose corner points span the largest rectangle: for a curve that never
     rises the rectangle bounds the error between them, and the points become as dense as the steps of the best
-    schedule, in proportion to the root of the slope. Intervals that would come next in any case, for a
-    curve that never rises, are halved at once, so that many devices have work. With ``adaptive``
-    the points of the best schedule itself are added, and the examples doubled up to all rows, until the price is known
-    to the tolerance. ask: how predictions are obtained where it is not by this process's own denoiser.
+    schedule, in proportion to the root of the slope. Intervals that would come next in any case, for a curve that never
+    rises, are halved at once, so that many devices have work.
 
-    Raises InputError where there are fewer rows than examples, or fewer than 2; where blocks do not divide the masked
-    positions, or these differ between rows; where a token has probability 0; where the predictions do not depend on
-    what is visible. Raises RunError where the denoiser fails.
+    Args:
+        denoiser: what predicts the tokens.
+        start: (rows, length) int64; ``mask_id`` where hidden, -1 at padding, anything else is prompt and stays visible.
+        originals: (rows, length); the tokens to predict.
+        seeds: (rows,); each gives the random order of a row's hidden positions.
+        examples: rows to measure on, at least 2; with ``adaptive`` those to begin with.
+        points: numbers of visible tokens to measure, at least 2; with ``adaptive`` those to begin with.
+        length: tokens of the curve, where rows have different numbers of hidden positions; a row shows the same share
+            of its own. None for their mean.
+        block_length: positions of a block; None for one block.
+        end_tokens: from the first of them in its original on, a row's hidden positions are counted apart as the end of
+            its text.
+        batch: denoiser rows of a call.
+        adaptive: add the points of the best schedule itself, and double the examples up to all rows, until its price is
+            known to the tolerance.
+        notify: receives each point.
+        ask: how predictions are obtained where it is not by this process's own denoiser.
+        groups: a name for each row, where some are no independent examples.
+        named: what messages call a row.
+        why: what messages call a token that has probability 0.
+
+    Returns:
+        The profile, with its cost.
+
+    Raises:
+        InputError: there are fewer rows than examples; examples or points are fewer than 2; blocks do not divide the
+            hidden positions, or these differ between rows; a token has probability 0; the predictions do not depend on
+            what is visible.
+        RunError: the denoiser fails.
     """
     began = time.monotonic()
     if not 2 <= examples <= len(start):

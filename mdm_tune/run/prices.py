@@ -155,11 +155,21 @@ def nelbo_json(price: Estimate) -> Record:
 
 
 def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> PricedBudget:
-    """Price one budget; names: hand-made schedules besides linear and squared-sine.
+    """Price one budget.
 
     The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off). What is
     returned is chosen on all examples; its price is that of what the others choose, example by example, on the losses.
-    Raises InputError where blocks are more than the steps.
+
+    Args:
+        profiles: the profile in one kind of blocks.
+        steps: the budget.
+        names: hand-made schedules besides linear and squared-sine.
+
+    Returns:
+        Every schedule with its price, and how they compare.
+
+    Raises:
+        InputError: the steps are fewer than the blocks.
     """
     profile, chooser, choices = profiles.profile, profiles.chooser, _choices(profiles, steps, names)
     found = {name: choose(chooser) for name, choose in choices.items()}
