@@ -192,7 +192,7 @@ def search(
             priced = price(loaded, used, flags.allow, notify=screen.on_event, since=since)
             screen.json(priced) if as_json else screen.dry_run_result(priced)
             return
-        record = tune(
+        result = tune(
             loaded,
             resume=resume,
             overwrite=overwrite,
@@ -203,7 +203,7 @@ def search(
             since=since,
         )
         commands = [command([name, *flags.words()]) for name in ("evaluate", "sample")]
-        screen.json(record) if as_json else screen.search_result(record, commands)
+        screen.json(result) if as_json else screen.search_result(result, commands)
 
 
 @app.command(cls=Command)
@@ -295,7 +295,7 @@ def sample(
             run_generated_code=run_generated_code,
         )
         loaded, used = flags.load()
-        record = draw(
+        result = draw(
             loaded,
             schedule,
             steps,
@@ -305,7 +305,7 @@ def sample(
             allow=flags.allow,
             notify=screen.on_event,
         )
-        screen.json(record) if as_json else screen.sample_result(record)
+        screen.json(result) if as_json else screen.sample_result(result)
 
 
 @app.command(cls=Command)

@@ -49,8 +49,8 @@ def best_value(name: str, strategy: str, seed: int) -> float:
             seed=seed,
             output=f"{folder}/run",
         )
-        record = search(config, resume=False, overwrite=False, notify=lambda event: None)
-    return float(record["budgets"][0]["value"])
+        result = search(config, resume=False, overwrite=False, notify=lambda event: None)
+    return result.budgets[0].quality.estimate.value
 
 
 def main() -> None:

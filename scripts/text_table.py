@@ -9,13 +9,15 @@ it was.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
-from typing import Any
 
 from mdm_tune.commands.events import RunEvent
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.run.search_records import SearchResult
 from mdm_tune.search.events import Comparison, TrialDone
 
 CONFIG = Path(__file__).parent.parent / "configs" / "text.yaml"
@@ -34,13 +36,18 @@ def tell(event: RunEvent) -> None:
         print(f"{event.setting.steps} steps, {event.use}: {event.setting.label}", file=sys.stderr, flush=True)
 
 
-def cell(found: dict[str, Any]) -> str:
+def cell(found: Estimate) -> str:
     """A value with its interval."""
-    low, high = found["ci"]
-    return f"{found['value']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{found.value:.3f} {bracketed(found.ci, '.3f')}"
 
 
-def table(order: str, record: dict[str, Any]) -> list[str]:
+def bracketed(ci: tuple[float, float] | None, form: str) -> str:
+    """An interval, each end in this format."""
+    low, high = ci or (math.nan, math.nan)
+    return f"[{low:{form}}, {high:{form}}]"
+
+
+def table(order: str, result: SearchResult) -> list[str]:
     """One order's budgets."""
     names = " | ".join(BASELINES)
     lines = [
@@ -49,25 +56,25 @@ def table(order: str, record: dict[str, Any]) -> list[str]:
         f"| steps | {names} | chosen schedule | its value | its gain over linear | token entropy, linear -> chosen |",
         f"|---|{'---|' * len(BASELINES)}---|---|---|---|",
     ]
-    for budget in record["budgets"]:
-        schedule = budget["schedule"]
-        named = schedule["type"] if schedule["a"] is None else f"({schedule['a']:.3g}, {schedule['b']:.3g})"
-        shown = budget["gain_over_linear"]["shown"]
-        verdict = "" if budget["beats_linear"] else " (less diverse)" if shown else " (no gain)"
-        low, high = budget["gain_over_linear"]["ci_familywise"]
-        entropy = {who: figures["token_entropy"]["value"] for who, figures in budget["diversity"].items()}
-        others = " | ".join(cell(budget["baselines"][name]) for name in BASELINES)
+    for budget in result.budgets:
+        quality, schedule = budget.quality, budget.schedule
+        named = schedule.type if schedule.a is None else f"({schedule.a:.3g}, {schedule.b:.3g})"
+        gain = quality.gain_over_linear
+        verdict = "" if quality.beats_linear else " (less diverse)" if gain.shown else " (no gain)"
+        entropy = {who: figures["token_entropy"].value for who, figures in (quality.diversity or {}).items()}
+        others = " | ".join(cell(quality.baselines[name]) for name in BASELINES)
         lines.append(
-            f"| {budget['steps']} | {others} | {named} | {cell(budget)} | "
-            f"{budget['gain_over_linear']['value']:+.3f} [{low:+.3f}, {high:+.3f}]{verdict} | "
+            f"| {budget.steps} | {others} | {named} | {cell(quality.estimate)} | "
+            f"{gain.value:+.3f} {bracketed(gain.familywise, '+.3f')}{verdict} | "
             f"{entropy['linear']:.3f} -> {entropy['winner']:.3f} |"
         )
-    data = record["budgets"][0]
-    natural = data["diversity"]["data"]["token_entropy"]["value"]
+    quality = result.budgets[0].quality
+    assert quality.data is not None and quality.diversity is not None
+    natural = quality.diversity["data"]["token_entropy"].value
     lines += [
         "",
-        f"The data itself: {cell(data['data'])}, token entropy {natural:.3f}. "
-        f"{record['trials']} trials, {record['denoiser_rows']:,} denoiser rows, {record['seconds']:.0f} s.",
+        f"The data itself: {cell(quality.data)}, token entropy {natural:.3f}. "
+        f"{result.trials} trials, {result.cost.denoiser_rows:,} denoiser rows, {result.cost.seconds:.0f} s.",
     ]
     return lines
 

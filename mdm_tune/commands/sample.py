@@ -23,7 +23,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import optimum_of, profiles_of
 from mdm_tune.run.record_parts import PlanRecord
-from mdm_tune.run.records import Record
+from mdm_tune.run.sample_records import PromptRecord, SampleRecord, SampleResult, ScheduleSource
 from mdm_tune.run.schedule_names import own_steps, settings_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.sampling.unmasking import Step
@@ -41,12 +41,27 @@ def sample(
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     notify: Notify = lambda event: None,
-) -> Record:
-    """Draw ``number`` samples with one schedule and write ``samples.json``; returns the JSON of the command.
+) -> SampleResult:
+    """Draw ``number`` samples with one schedule and write ``samples.json``.
 
-    schedule: None for the run's own schedule file, or linear where there is none. steps: None for the first budget of
-    the config, or one of the schedule's own where it lacks that. Each sample has its own seed: the first n of a longer
-    run are the same.
+    Each sample has its own seed: the first n of a longer run are the same.
+
+    Args:
+        config: the whole config; ``output`` names the run folder.
+        schedule: how it is named on the command line; None for the run's own schedule file, or linear where there is
+            none.
+        steps: the budget; None for the first of the config, or the schedule's own where it lacks that.
+        number: samples to draw.
+        view: makes what shows the first sample while it is filled, from codec and mask id; it may return None.
+        devices: where the rows are filled.
+        allow: whether code from outside the package may run.
+        notify: called with every event.
+
+    Returns:
+        What is printed and written to ``samples.json``.
+
+    Raises:
+        InputError: the schedule is unknown, does not fit, or decides by itself how many tokens a step reveals.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _sample(run, schedule, steps, number, view, Warnings(notify))
@@ -59,7 +74,7 @@ def _sample(
     number: int,
     view: Callable[[Codec, int], Callable[[Step], None] | None],
     warned: Warnings,
-) -> Record:
+) -> SampleResult:
     config = run.config
     report_loaded(run, warned, [steps or config.sampler.steps[0]])
     folder = RunFolder(config.output)
@@ -76,7 +91,7 @@ def _sample(
     evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a file has its own blocks
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
     asked = (each for each in profiles.values() if each.taken)
-    beside = _beside_a_profile(folder) if chosen == "default" else ()
+    beside = _beside_a_profile(folder) if chosen is ScheduleSource.DEFAULT else ()
     for note in (*beside, *(note for each in asked for note in profile_notes(each))):
         warned(note)
     for note in other_samplers(run, [name], warned.notes):
@@ -87,28 +102,26 @@ def _sample(
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
     cut = run.dataset or Dataset({}, run.model.codec)  # a data set ends answers at its stops, as for every metric
     texts = cut.fillings(result.tokens, split)
-    record = {
-        "samples": [
-            {"tokens": row, "text": " ".join(filled), **prompted}
-            for row, filled, prompted in zip(result.tokens.tolist(), texts, _prompts(split, texts), strict=True)
-        ],
-        "schedule": name,
-        "schedule_from": chosen,
-        "steps": setting.steps,
-        **PlanRecord.of(setting).to_json(),
-        "nfe": float(result.nfe.double().mean()),
-        **(
-            Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
-            + sum((each.spent for each in profiles.values()), Cost())
-        ).to_json(),
-    }
+    spent = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
     for note in memory_notes(run):
         warned(note)
-    record["warnings"] = [each.to_json() for each in warned.records]
+    drawn = SampleResult(
+        samples=tuple(
+            SampleRecord(tokens=tuple(row), text=" ".join(filled), example=example)
+            for row, filled, example in zip(result.tokens.tolist(), texts, _prompts(split, texts), strict=True)
+        ),
+        schedule=name,
+        schedule_from=chosen,
+        steps=setting.steps,
+        plan=PlanRecord.of(setting),
+        nfe=float(result.nfe.double().mean()),
+        cost=sum((each.spent for each in profiles.values()), spent),
+        warnings=warned.records,
+    )
     folder.open()
     folder.write_moment(run.model.clock)
-    folder.write_json("samples.json", record)
-    return record
+    folder.write_json("samples.json", drawn.to_json())
+    return drawn
 
 
 def _to_fill(run: Run, number: int) -> Split:
@@ -125,26 +138,28 @@ def _to_fill(run: Run, number: int) -> Split:
     return replace(report.take(places), seeds=seeds)
 
 
-def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[Record]:
+def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[PromptRecord | None]:
     """The visible text of each example, where there is any: before its first hole, and whole with what was drawn."""
     if not split.examples:
-        return [{}] * len(texts)
+        return [None] * len(texts)
     return [
-        {
-            "id": example.id,
-            "prompt": example.prompt,
-            "conditional": example.conditional,
-            "shown": example.filled(filled),
-        }
+        PromptRecord(
+            id=example.id,
+            prompt=example.prompt,
+            conditional=example.conditional,
+            shown=example.filled(filled),
+        )
         for example, filled in zip(split.examples, texts, strict=True)
     ]
 
 
-def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, str]:
-    """The schedule to sample with, and where it comes from: named, the folder's search, or the default."""
+def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, ScheduleSource]:
+    """The schedule to sample with, and where it comes from."""
     if schedule is not None:
-        return schedule, "named"
-    return (str(folder.schedule), "search") if folder.has(folder.schedule) else ("linear", "default")
+        return schedule, ScheduleSource.NAMED
+    if folder.has(folder.schedule):
+        return str(folder.schedule), ScheduleSource.SEARCH
+    return "linear", ScheduleSource.DEFAULT
 
 
 def _beside_a_profile(folder: RunFolder) -> Iterator[Note]:

@@ -31,8 +31,9 @@ from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.profiles import Profiles, ProfileUse, profiles_of
-from mdm_tune.run.records import Record, schedule_record, search_record
+from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_limits import Timetable
+from mdm_tune.run.search_records import SearchResult
 from mdm_tune.run.search_state import SearchState, search_state_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.curves import Beta
@@ -45,8 +46,8 @@ from mdm_tune.search.stored_scores import StoredScores
 
 __all__ = ["search"]
 
-RESULT = {"budgets", "confidence", "frontier", "trials", "files"}  # what every result has
-OF_BUDGET = {"steps", "schedule", "counts", "value", "ci", "baselines", "gain_over_linear", "beats_linear", "choose"}
+Record = dict[str, Any]
+
 LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
 MAY_CHANGE = ("moment", "output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
 
@@ -61,15 +62,27 @@ def search(
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     since: float | None = None,
-) -> Record:
-    """Tune every budget of the config and write the run folder; returns the JSON of the command.
+) -> SearchResult:
+    """Tune every budget of the config and write the run folder. A finished search is answered from its folder.
 
-    A finished search is answered from its folder. take_over: drive a search although another process has not left it,
-    where it cannot be seen from here whether that still runs. since: when the command began, by the monotonic clock, if
-    not now.
-    Raises InputError where another process drives the search, where folder or storage hold a search and neither flag is
-    set, and where the search to be resumed came from another config, model, data or version; RunError where the storage
-    fails or another process takes the search over.
+    Args:
+        config: the whole config; ``output`` names the run folder.
+        resume: continue the search that folder or storage hold.
+        overwrite: replace it.
+        notify: called with every event, in this process.
+        take_over: drive a search although another process has not left it, where it cannot be seen from here whether
+            that process still runs.
+        devices: where the rows are filled.
+        allow: whether code from outside the package, and code that a model writes, may run.
+        since: when the command began, in seconds of the monotonic clock; None for now.
+
+    Returns:
+        What is printed and written to ``search.json``.
+
+    Raises:
+        InputError: another process drives the search, folder or storage hold a search and neither flag is set, or the
+            search to be resumed came from another config, model, data or version.
+        RunError: the storage fails, or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     notify = warned = Warnings(notify)
@@ -126,7 +139,7 @@ def _take_moment(folder: RunFolder, place: SearchState) -> None:
         folder.write_json(folder.moment.name, {"now": begun["moment"]})
 
 
-def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | None:
+def _finished(folder: RunFolder, identity: Record, notify: Notify) -> SearchResult | None:
     """The result in the folder where it answers this search; None where the search has to go on.
 
     Raises InputError where the search in the folder is another one, or what says so is damaged. A damaged result is
@@ -140,19 +153,23 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> Record | N
     if any(limits[0].get(name) != limits[1][name] for name in LIMITS) or not folder.has(folder.result):
         return None
     try:
-        record = folder.read(folder.result)
-        budgets = record.get("budgets")
-        whole = record.keys() >= RESULT and isinstance(budgets, list) and len(budgets) > 0
-        if not whole or not all(isinstance(each, dict) and each.keys() >= OF_BUDGET for each in budgets or ()):
-            raise InputError(
-                f"{folder.result} holds no result of a search; restore it, or start again with --overwrite"
-            )
+        return _read_result(folder)
     except InputError as error:
         if not folder.has(folder.journal):
             raise
         notify(Note(f"{error}; now it is made again from {folder.journal.name}"))
         return None
-    return record
+
+
+def _read_result(folder: RunFolder) -> SearchResult:
+    """The result in the folder; raises InputError where it is none."""
+    try:
+        result = SearchResult.from_json(folder.read(folder.result))
+    except (TypeError, ValueError):
+        result = None
+    if result is None or not result.budgets:
+        raise InputError(f"{folder.result} holds no result of a search; restore it, or start again with --overwrite")
+    return result
 
 
 def _budgets(
@@ -204,23 +221,25 @@ def _write_result(
     profiles: Sequence[Profiles],
     late: float | None,
     warned: Warnings,
-) -> Record:
-    warnings = [each.to_json() for each in warned.records]
-    folder.write_schedule(schedule_record(run, budgets) | {"warnings": warnings} | run.programs)
+) -> SearchResult:
+    folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records).to_json())
     reported = [
         scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", (each.to_json() for each in example_records(run, reported)))
     spent = sum((each.cost for each in profiles), Cost()) if any(each.uses for each in profiles) else None
-    record = search_record(run, folder, budgets, spent) | run.programs
-    record["reported"] = [each.to_json() for each in reported_records(run, reported)]
-    for each, budget in zip(record["budgets"], budgets, strict=True):
-        each["same_counts"] = list(budget.alike)
-    record["seconds_late"] = late
-    record["warnings"] = warnings
-    folder.write_json(folder.result.name, record)
-    return record
+    result = SearchResult.of(
+        run,
+        folder,
+        budgets,
+        spent,
+        reported=tuple(reported_records(run, reported)),
+        warnings=warned.records,
+        seconds_late=late,
+    )
+    folder.write_json(folder.result.name, result.to_json())
+    return result
 
 
 def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, grouped, is_constant
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
@@ -35,7 +36,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(JsonRecord):
     """What something took: sequence forwards, their tokens, and wall-clock seconds."""
 
     denoiser_rows: int = 0

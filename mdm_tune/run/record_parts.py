@@ -39,6 +39,11 @@ class PlanRecord(JsonRecord):
         """How many blocks a sequence has; 1 for ancestral reveal."""
         return 1 if self.counts is None or not self.block_length else sum(self.counts) // self.block_length
 
+    @property
+    def calls(self) -> int | None:
+        """Steps that reveal a token, each of which takes a denoiser call; None for ancestral reveal."""
+        return None if self.counts is None else sum(count > 0 for count in self.counts)
+
 
 @dataclass(frozen=True)
 class CallsRecord(JsonRecord):

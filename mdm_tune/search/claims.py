@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mdm_tune.core.intervals import finite_or_none, interval_record, interval_text
+from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import (
     TOO_FEW,
     Estimate,
@@ -80,6 +82,48 @@ class Gain:
     def untested(self) -> bool:
         """Whether a difference of samples has no interval, so that nothing is known of it in either direction."""
         return self.ci is None and not self.exact
+
+    @property
+    def text(self) -> str:
+        """The gain with its own interval, or why it has none."""
+        return interval_text(self.value, self.ci, self.no_interval)
+
+    @property
+    def corrected_text(self) -> str:
+        """The gain with the interval that holds together with those of the other claims."""
+        return interval_text(self.value, self.familywise, self.no_interval)
+
+    def to_json(self) -> dict[str, Any]:
+        """The gain as an object; what is not finite is null."""
+        return {
+            "value": finite_or_none(self.value),
+            "ci": interval_record(self.ci),
+            "ci_familywise": interval_record(self.familywise),
+            "no_interval": self.no_interval,
+            "examples_that_differ": self.differing,
+            "examples_that_must_differ": self.fewest,
+            "shown": self.shown,
+        }
+
+    @classmethod
+    def from_json(cls, record: object) -> Self:
+        """The gain that ``to_json`` wrote so; null is read as infinity.
+
+        Raises:
+            ValueError: a key is missing, or its value is of another type.
+        """
+        if not isinstance(record, dict) or not {"examples_that_differ", "examples_that_must_differ"} <= record.keys():
+            raise ValueError("a gain says how many examples differ, and how many must")
+        own = Estimate.from_json(record)
+        together = Estimate.from_json({**record, "ci": record.get("ci_familywise")})
+        return cls(
+            value=own.value,
+            ci=own.ci,
+            familywise=together.ci,
+            differing=record["examples_that_differ"],
+            shown=record.get("shown") is True,
+            fewest=record["examples_that_must_differ"],
+        )
 
     @property
     def loss(self) -> bool:
@@ -199,7 +243,7 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(JsonRecord):
     """What the winner's mean of one diversity figure lies below another's, as a share of that.
 
     than: linear at many steps, or the data itself. share_of_linear: what linear at the winner's budget loses likewise.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Ended", "Ending", "Outcome"]
+__all__ = ["Ended", "Ending", "Outcome", "Saving"]
 
 
 class Ending(Enum):
@@ -66,4 +66,12 @@ class Outcome(Enum):
     TOO_FEW_DIFFER = "too few examples differ"  # for a claim, though the intervals lie above 0
     NO_GAIN = "no gain"
     WORSE = "worse"  # than linear, which is returned in its place
+    UNTESTED = "untested"  # too few examples for an interval
+
+
+class Saving(Enum):
+    """Whether a tuned schedule is shown to be no worse than linear at a larger budget, so that steps can be saved."""
+
+    SHOWN = "shown"
+    NOT_SHOWN = "not shown"
     UNTESTED = "untested"  # too few examples for an interval

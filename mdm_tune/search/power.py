@@ -110,6 +110,11 @@ class Detectable:
     examples: int | None = None
 
     @property
+    def can_be_shown(self) -> bool:
+        """Whether any gain can be shown, however large."""
+        return math.isfinite(self.gain)
+
+    @property
     def large(self) -> bool:
         """Whether gains worth having may go unseen."""
         return self.gain > self.limit

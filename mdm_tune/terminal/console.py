@@ -22,7 +22,7 @@ from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
-from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
+from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
@@ -46,6 +46,8 @@ if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch
     from mdm_tune.run.dry_run_records import DryRunResult
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
     from mdm_tune.run.profile_records import ProfileResult
+    from mdm_tune.run.sample_records import SampleResult
+    from mdm_tune.run.search_records import SearchResult
     from mdm_tune.sampling.unmasking import Step
 
 __all__ = ["Screen", "complain"]
@@ -131,7 +133,6 @@ class Screen:
         from mdm_tune.commands import events
         from mdm_tune.run import measuring
         from mdm_tune.run.dry_run_records import OutlookRecord
-        from mdm_tune.run.records import detectable_record
         from mdm_tune.search import events as search_events
         from mdm_tune.search.power import Detectable
 
@@ -158,7 +159,7 @@ class Screen:
             case search_events.BlocksStarted(size):
                 self.say(f"  blocks of {size}")
             case Detectable():
-                for line in detectable_lines(detectable_record(event)):
+                for line in detectable_lines(event):
                     self.say(f"  {line}")
             case search_events.TrialDone():
                 name = {(0.5, 0.5): "  linear", (1.0, 1.0): "  squared-sine"}.get(
@@ -188,28 +189,28 @@ class Screen:
                     f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
                 )
 
-    def search_result(self, record: Record, next_commands: Sequence[str]) -> None:
+    def search_result(self, result: SearchResult, next_commands: Sequence[str]) -> None:
         """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
-        for budget in record["budgets"]:
+        for budget in result.budgets:
             self.say("")
             self._tables(budget_table(budget), diversity_table(budget))
             self._lines(verdict(budget))
-        self._tables(budgets_table(record), reported_table(_reported(record)))
-        self._lines(headline(record))
-        rows, tokens = record["denoiser_rows"], record["denoiser_tokens"]
+        self._tables(budgets_table(result), reported_table(result.reported))
+        self._lines(headline(result))
+        cost = result.cost
         self.say(
-            f"\n{quantity(record['trials'], 'trial')}, {quantity(rows, 'denoiser row')} "
-            f"({quantity(tokens, 'token')}), {record['seconds']:.0f} s"
+            f"\n{quantity(result.trials, 'trial')}, {quantity(cost.denoiser_rows, 'denoiser row')} "
+            f"({quantity(cost.denoiser_tokens, 'token')}), {cost.seconds:.0f} s"
         )
-        if rows:
-            parts = (f"{each:,} {name}" for name, each in record["denoiser_rows_of"].items() if each)
+        if cost.denoiser_rows:
+            parts = (f"{rows:,} {name}" for name, rows in result.denoiser_rows_of.to_json().items() if rows)
             self.say(f"of these rows: {', '.join(parts)}")
-        self.say(f"schedule file  {one_line(record['files']['schedule'])}", whole=True)
-        self.say(f"run folder     {one_line(record['files']['run'])}", whole=True)
-        self.warnings(_warnings(record))
+        self.say(f"schedule file  {one_line(result.files.schedule)}", whole=True)
+        self.say(f"run folder     {one_line(result.files.run)}", whole=True)
+        self.warnings(result.warnings)
         self.next(next_commands)
-        for budget in record["budgets"]:
-            self.out(paste(budget["steps"], PlanRecord.from_json(budget)))
+        for budget in result.budgets:
+            self.out(paste(budget.steps, budget.plan))
 
     def next(self, commands: Sequence[str]) -> None:
         """What to run now."""
@@ -240,21 +241,26 @@ class Screen:
         """What was reported while the command ran and should be known of its result."""
         self._lines(warning_lines(warnings))
 
-    def sample_result(self, record: Record) -> None:
+    def sample_result(self, result: SampleResult) -> None:
         """The samples, each in the text that was given, where any was."""
-        source = {"search": ", the search's own", "default": ", since no other was given"}.get(
-            record["schedule_from"], ""
-        )
+        from mdm_tune.run.sample_records import ScheduleSource
+
+        source = {
+            ScheduleSource.SEARCH: ", the search's own",
+            ScheduleSource.DEFAULT: ", since no other was given",
+            ScheduleSource.NAMED: "",
+        }[result.schedule_from]
         self.say(
-            f"  schedule {one_line(record['schedule'])}{source}; {quantity(record['steps'], 'step')}, "
-            f"{quantity(record['denoiser_rows'], 'denoiser row')}, {record['seconds']:.1f} s"
+            f"  schedule {one_line(result.schedule)}{source}; {quantity(result.steps, 'step')}, "
+            f"{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s"
         )
-        for drawn in record["samples"]:
-            if drawn.get("conditional"):
-                self.out(f"example {one_line(drawn['id'])}, what was drawn in brackets:\n{drawn['shown']}\n")
+        for drawn in result.samples:
+            if drawn.example is not None and drawn.example.conditional:
+                example = drawn.example
+                self.out(f"example {one_line(example.id)}, what was drawn in brackets:\n{example.shown}\n")
             else:
-                self.out(drawn["text"])
-        self.warnings(_warnings(record))
+                self.out(drawn.text)
+        self.warnings(result.warnings)
 
     def profile_result(self, result: ProfileResult, next_commands: Sequence[str] = ()) -> None:
         """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
@@ -300,14 +306,6 @@ class Screen:
         """A view of the first row being filled, where stderr is a terminal."""
         shows = self.err.is_terminal and not self.quiet and not self.as_json
         return LiveView(self.err, codec, mask_id) if shows else None
-
-
-def _warnings(record: Record) -> list[WarningRecord]:
-    return [WarningRecord.from_json(each) for each in record.get("warnings", ())]
-
-
-def _reported(record: Record) -> list[ReportedRecord]:
-    return [ReportedRecord.from_json(each) for each in record.get("reported", ())]
 
 
 class LiveView:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mdm_tune.core.intervals import estimate_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.terminal.layout import Grid
 
 if TYPE_CHECKING:  # these load torch
     from mdm_tune.run.dry_run_records import BusyRecord, DryRunResult
+    from mdm_tune.search.power import Detectable
 
 __all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table"]
-
-Record = dict[str, Any]
 
 
 def phases_table(result: DryRunResult) -> Grid:
@@ -53,24 +51,22 @@ def cannot_be_shown(examples: int, independent: int) -> str:
     return f"no gain can be shown with {_report_examples(examples, independent)}; {remedy}"
 
 
-def detectable_lines(found: Record | None) -> list[str]:
+def detectable_lines(found: Detectable | None) -> list[str]:
     """What the report split can show, before the first trial, and what to do where that is little."""
     if found is None:
         return []
-    many = "" if found["budgets"] == 1 else f", corrected for {found['budgets']} budgets"
-    more = found["squared_sine_minus_linear"]
-    pilot = f"linear has {found['linear']:.4g}" + (
-        f" and squared-sine {estimate_text(more)} more" if more["ci"] else ""
-    )
-    examples = found["report_examples"] if "report_examples" in found else found["report"]
-    split = _report_examples(examples, found["report"])
-    remedy = _more_needed(found["report_needed"], groups=examples != found["report"])
-    if found["gain"] is None:
+    many = "" if found.claims == 1 else f", corrected for {found.claims} budgets"
+    more = found.difference
+    pilot = f"linear has {found.linear:.4g}" + (f" and squared-sine {more.text} more" if more.ci else "")
+    examples = found.report if found.examples is None else found.examples
+    split = _report_examples(examples, found.report)
+    remedy = _more_needed(found.needed, groups=examples != found.report)
+    if not found.can_be_shown:
         lacking = f"warning: no gain can be shown with {split}{many}; on a pilot {pilot}"
         return [lacking, f"{remedy}, or read the result as a search without a test"]
-    shown = f"{split} show gains of about {found['gain']:.3g} and more (80 % power{many})"
+    shown = f"{split} show gains of about {found.gain:.3g} and more (80 % power{many})"
     lines = [f"{shown}, a guess from linear against squared-sine on a pilot; there {pilot}"]
-    if found["large"]:
+    if found.large:
         lines.append(f"warning: smaller gains than these are worth having and may go unseen; {remedy}")
     return lines
 

@@ -17,7 +17,6 @@ from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
-from mdm_tune.run.records import Record
 from mdm_tune.search.events import TrialDone
 from tests.test_cli import CONFIGS, MARKOV, QUICK, call, refused
 
@@ -34,11 +33,13 @@ def config(folder: Path, output: str = "run", *overrides: str, seed: int | None 
     return load_config(folder / "c.yaml", overrides, output=str(folder / output), seed=seed)
 
 
-def go(chosen: Config, *, resume: bool = False, overwrite: bool = False, **more: Any) -> tuple[Record, list[TrialDone]]:
+def go(
+    chosen: Config, *, resume: bool = False, overwrite: bool = False, **more: Any
+) -> tuple[dict[str, Any], list[TrialDone]]:
     """The result, and the trials that this call ran."""
     events: list[RunEvent] = []
-    record = search(chosen, resume=resume, overwrite=overwrite, notify=events.append, **more)
-    return record, [event for event in events if isinstance(event, TrialDone)]
+    result = search(chosen, resume=resume, overwrite=overwrite, notify=events.append, **more)
+    return result.to_json(), [event for event in events if isinstance(event, TrialDone)]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -82,7 +83,7 @@ def test_the_timeout_counts_from_when_the_command_began(tmp_path: Path) -> None:
         notes.extend([event.text] if isinstance(event, Note) else [])
 
     chosen = config(tmp_path, "run", "search.timeout=40")
-    record = search(chosen, resume=False, overwrite=False, notify=tell, since=begun)
+    record = search(chosen, resume=False, overwrite=False, notify=tell, since=begun).to_json()
     assert record["trials"] == 1 and record["budgets"][0]["ended"] == "the time for trials is used up"
     assert record["seconds_late"] >= 60 and json.loads((tmp_path / "run" / "search.json").read_text()) == record
     assert re.fullmatch(r"search.timeout: 40 s were given, and the search ended \d+ s later: .*", notes[-1])
@@ -113,7 +114,7 @@ def test_a_damaged_result_is_made_again_from_the_journal(tmp_path: Path, content
     record, _ = go(config(tmp_path))
     (tmp_path / "run" / "search.json").write_text(content)
     heard: list[RunEvent] = []
-    again = search(config(tmp_path), resume=True, overwrite=False, notify=heard.append)
+    again = search(config(tmp_path), resume=True, overwrite=False, notify=heard.append).to_json()
     assert {**again, "seconds": 0} == {**record, "seconds": 0}
     assert not any(isinstance(event, TrialDone) for event in heard)
     (said,) = [event.text for event in heard if isinstance(event, Note)]
@@ -153,8 +154,8 @@ def test_fewer_trials_than_are_finished_and_more_finalists_than_trials_are_said(
     go(config(tmp_path))
     said: list[str] = []
     chosen = config(tmp_path, "run", "search.trials=2", "search.finalists=1")
-    record = search(chosen, resume=True, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
-    assert record["trials"] == 4
+    result = search(chosen, resume=True, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
+    assert result.trials == 4
     assert "4 trials were finished before, more than search.trials (2): all of them count" in said
     chosen = config(tmp_path, "other", "search.finalists=9")
     search(chosen, resume=False, overwrite=False, notify=lambda event: said.append(getattr(event, "text", "")))
@@ -240,7 +241,7 @@ def test_a_stopped_resumption_with_more_trials_goes_on(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         search(config(9), resume=True, overwrite=False, notify=stop_at_the_sixth)
     resumed = search(config(9), resume=True, overwrite=False, notify=lambda event: None)
-    assert (first["trials"], resumed["trials"]) == (3, 9)
+    assert (first.trials, resumed.trials) == (3, 9)
 
 
 @pytest.mark.parametrize(("name", "reach"), [("toy-extremes", 0.336), ("toy-middle", 0.1085), ("markov", 0.63)])

@@ -146,7 +146,7 @@ def test_a_search_that_a_full_disk_stopped_goes_on_and_ends_like_any_other(tmp_p
             numbers.extend([event.number] if isinstance(event, TrialDone) else [])
 
         chosen = load_config(config, output=str(tmp_path / name))
-        found[name] = search(chosen, resume=True, overwrite=False, notify=tell)
+        found[name] = search(chosen, resume=True, overwrite=False, notify=tell).to_json()
     assert 0 < len(ran["run"]) < len(ran["quiet"]) == 30
     assert found["run"]["budgets"] == found["quiet"]["budgets"]
     assert found["run"]["denoiser_rows"] == found["quiet"]["denoiser_rows"]

@@ -43,7 +43,7 @@ def test_a_search_survives_kills(tmp_path: Path) -> None:
 
     quiet = search(
         load_config(config, output=str(tmp_path / "quiet")), resume=False, overwrite=False, notify=lambda event: None
-    )
+    ).to_json()
     killed = json.loads((folder / "search.json").read_text("utf-8"))
     for one, two in zip(killed["budgets"], quiet["budgets"], strict=True):
         for name in ("schedule", "counts", "value", "ci", "baselines", "gain_over_linear", "choose", "trials"):

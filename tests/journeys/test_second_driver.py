@@ -19,7 +19,6 @@ from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.plain_yaml import yaml_text
-from mdm_tune.run.records import Record
 from mdm_tune.search.driver import SearchName, _events, driving
 from mdm_tune.search.events import TrialDone
 from mdm_tune.search.storage import open_storage
@@ -51,10 +50,10 @@ class Search:
         self.output.mkdir(exist_ok=True)
         return open_storage(self.where)
 
-    def here(self, **more: Any) -> Record:
+    def here(self, **more: Any) -> dict[str, Any]:
         """Run it in this process, without the command line."""
         config = load_config(self.file, output=str(self.output))
-        return search(config, **{"resume": True, "overwrite": False, "notify": lambda event: None, **more})
+        return search(config, **{"resume": True, "overwrite": False, "notify": lambda event: None, **more}).to_json()
 
     def command(self, *flags: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, ["search", str(self.file), "--output", str(self.output), "--json", *flags])
@@ -81,12 +80,12 @@ def one(tmp_path: Path) -> Search:
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Record:
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What an undisturbed search finds."""
     return Search(tmp_path_factory.mktemp("quiet")).here()
 
 
-def same(found: Record, quiet: Record) -> bool:
+def same(found: dict[str, Any], quiet: dict[str, Any]) -> bool:
     return bool(found["budgets"] == quiet["budgets"] and found["denoiser_rows"] == quiet["denoiser_rows"])
 
 
@@ -144,7 +143,7 @@ def test_a_search_with_a_storage_leaves_a_search_in_its_folder_alone(tmp_path: P
         assert code == 2 and "the search in " in said and one.content() == before
 
 
-def test_a_running_search_is_not_disturbed(one: Search, quiet: Record) -> None:
+def test_a_running_search_is_not_disturbed(one: Search, quiet: dict[str, Any]) -> None:
     """In the middle of its trials others are started."""
     refused: list[tuple[int, str]] = []
 
@@ -172,7 +171,7 @@ def test_a_search_that_began_while_the_model_was_loaded_is_named(
         assert code == 2 and f"is driven by process {os.getpid()} on" in said
 
 
-def test_a_killed_driver_is_passed_over_without_a_word(one: Search, quiet: Record, tmp_path: Path) -> None:
+def test_a_killed_driver_is_passed_over_without_a_word(one: Search, quiet: dict[str, Any], tmp_path: Path) -> None:
     one.stopped()
     process = start(drive, one.where, tmp_path / "told", "search")
     wait_for(tmp_path / "told")
@@ -188,7 +187,7 @@ def test_a_killed_driver_is_passed_over_without_a_word(one: Search, quiet: Recor
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
 @pytest.mark.parametrize("shared", [False, True], ids=["journal", "sqlite"])
 def test_a_driver_of_another_machine_is_taken_over_when_asked(
-    tmp_path: Path, database: str, quiet: Record, flag: str, shared: bool
+    tmp_path: Path, database: str, quiet: dict[str, Any], flag: str, shared: bool
 ) -> None:
     one = Search(tmp_path, database if shared else None)
     one.stopped()
@@ -203,7 +202,7 @@ def test_a_driver_of_another_machine_is_taken_over_when_asked(
     assert code == 0 and same(json.loads(said), quiet)
 
 
-def test_an_ousted_search_fails_and_writes_no_result(one: Search, quiet: Record) -> None:
+def test_an_ousted_search_fails_and_writes_no_result(one: Search, quiet: dict[str, Any]) -> None:
     """The other one goes on where it was stopped."""
 
     def oust(event: Any) -> None:
@@ -234,7 +233,7 @@ def test_a_search_that_is_ousted_at_its_end_writes_no_result(one: Search) -> Non
     assert ousted and not (one.output / "search.json").exists()
 
 
-def test_overwriting_a_damaged_journal_begins_anew(one: Search, quiet: Record) -> None:
+def test_overwriting_a_damaged_journal_begins_anew(one: Search, quiet: dict[str, Any]) -> None:
     one.stopped()
     journal = one.output / "study.journal"
     journal.write_bytes(DAMAGED + journal.read_bytes())

@@ -84,9 +84,9 @@ def records(folder: Path, devices: Devices) -> dict[str, Any]:
     config = load_config(TEXT, SMALL, output=str(folder))
     quiet: dict[str, Any] = {"notify": lambda event: None, "devices": devices}
     found = {
-        "search": search(config, resume=False, overwrite=False, **quiet),
+        "search": search(config, resume=False, overwrite=False, **quiet).to_json(),
         "evaluate": evaluate(config, (), (4, 8), differences=False, **quiet).to_json(),
-        "sample": sample(config, None, None, 9, lambda codec, rows: None, **quiet),
+        "sample": sample(config, None, None, 9, lambda codec, rows: None, **quiet).to_json(),
         "profile": profile(config, (), **quiet).to_json(),
     }
     return json.loads(json.dumps(found).replace(str(folder), "FOLDER"))

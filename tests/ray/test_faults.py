@@ -186,9 +186,9 @@ def test_a_search_whose_last_replica_is_gone_goes_on(
     cluster.wait_for_nodes()
     monkeypatch.setattr(replicas, "PATIENCE", 120.0)
     after: list[RunEvent] = []
-    resumed = search(config, resume=True, notify=after.append, **options)
+    resumed = search(config, resume=True, notify=after.append, **options).to_json()
     alone_config = load_config(tmp_path / "config.yaml", output=str(tmp_path / "alone"))
-    alone = search(alone_config, resume=False, overwrite=False, notify=lambda event: None)
+    alone = search(alone_config, resume=False, overwrite=False, notify=lambda event: None).to_json()
     assert len([event for event in after if isinstance(event, TrialDone)]) < 6
     for key in ("schedule", "steps", "value", "winner"):
         assert [budget.get(key) for budget in resumed["budgets"]] == [budget.get(key) for budget in alone["budgets"]]

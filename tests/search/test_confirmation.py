@@ -21,8 +21,8 @@ from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.record_parts import PlanRecord
-from mdm_tune.run.records import schedule_record, search_record
+from mdm_tune.run.schedule_records import ScheduleFileRecord
+from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.claims import gain_of
 from mdm_tune.search.confirmation import Budget, Trial, confirm
@@ -148,22 +148,18 @@ def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
     assert budget.cost.denoiser_rows == 1 + 30 + 30  # the trial, three on choose, three on report
     span = float(np.ptp([lost, linear]))
     assert budget.detectable == smallest_gain(lost - linear, 64, 0.95, span)  # from the pair that was compared
-    record = search_record(run_of(bench), RunFolder(tmp_path), [budget], None)["budgets"][0]
-    file = schedule_record(run_of(bench), [budget])["budgets"][0]
-    assert record["counts"] == file["counts"] == [8] * 8 and (record["schedule"]["type"], file["schedule"]) == (
-        "linear",
-        "linear",
-    )
-    assert record["loser"] == file["loser"] and json.loads(json.dumps(record, allow_nan=False)) == record
-    loser = record["loser"]
+    result = SearchResult.of(run_of(bench), RunFolder(tmp_path), [budget], None).budgets[0]
+    file = ScheduleFileRecord.of_search(run_of(bench), [budget], ()).budgets[0]
+    assert result.plan.counts == file.plan.counts == (8,) * 8
+    assert (result.schedule.type, file.schedule) == ("linear", "linear")
+    assert result.quality.loser == file.quality.loser and result.quality.loser is not None
+    loser = result.quality.loser.to_json()
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
     assert (loser["schedule"], loser["counts"]) == (A.name, list(bench.setting(A, 8).counts or ()))
     assert loser["gain_over_linear"]["ci"][1] < 0 and loser["value"] == pytest.approx(sign * 3.4, abs=0.01)
-    text = "\n".join(verdict(record))
+    text = "\n".join(verdict(result))
     assert text.startswith("worse than linear: the schedule that was chosen, beta:2,0.5, has a gain of -0.")
-    assert (
-        paste(record["steps"], PlanRecord.from_json(record))
-        == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
-    )
+    assert paste(result.steps, result.plan) == "counts = [8, 8, 8, 8, 8, 8, 8, 8]  # 8 steps, tokens to reveal at each"
 
 
 def test_a_loss_that_may_be_noise_is_returned_and_a_gain_has_no_loser() -> None:
@@ -325,4 +321,4 @@ def run_of(bench: Bench) -> Any:
     model = SimpleNamespace(type="markov")
     config = SimpleNamespace(model=model, sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
-    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"}, dataset=None)
+    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"}, dataset=None, programs={})

@@ -127,6 +127,18 @@ def test_a_change_as_great_as_that_to_squared_sine_should_be_seen() -> None:
     assert 0.3 < found.limit < 0.5
 
 
+@pytest.mark.parametrize(("report", "shown"), [(9, False), (64, True)])
+def test_what_can_be_seen_names_its_budget_and_its_split(report: int, shown: bool) -> None:
+    """Nine examples show no gain of differences that have several sizes."""
+    rng = np.random.default_rng(7)
+    one, two = scored(np.zeros(32)), replace(scored(normal(rng, (32,))), setting=SETTINGS[1])
+    found = detectable(one, two, report, 2, examples=4 * report)
+    assert found is not None
+    assert (found.steps, found.report, found.examples, found.claims) == (one.setting.steps, report, 4 * report, 2)
+    assert found.can_be_shown == shown == math.isfinite(found.gain) and (shown or found.large)
+    assert found.needed is None or found.needed >= report
+
+
 def test_nothing_is_said_where_the_pilot_says_nothing() -> None:
     one, two = scored(np.full(32, 0.5)), scored(np.linspace(0.0, 1.0, 32), 1)
     assert detectable(one, replace(one, setting=SETTINGS[1]), 512, 1) is None

@@ -22,7 +22,6 @@ from mdm_tune.denoisers.transformer import Transformer
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles
-from mdm_tune.run.records import Record
 from mdm_tune.schedules.profile import Profile
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -62,11 +61,11 @@ def of(chosen: Config) -> Profiles:
     return Profiles(build(chosen), RunFolder(chosen.output), lambda event: None)
 
 
-def search(chosen: Config, notify: Callable[[RunEvent], None] = lambda event: None, **flags: bool) -> Record:
-    return search_run.search(chosen, **{"resume": False, "overwrite": False, **flags}, notify=notify)
+def search(chosen: Config, notify: Callable[[RunEvent], None] = lambda event: None, **flags: bool) -> dict[str, Any]:
+    return search_run.search(chosen, **{"resume": False, "overwrite": False, **flags}, notify=notify).to_json()
 
 
-def evaluate(chosen: Config, schedules: tuple[str, ...] = (), steps: tuple[int, ...] = ()) -> Record:
+def evaluate(chosen: Config, schedules: tuple[str, ...] = (), steps: tuple[int, ...] = ()) -> dict[str, Any]:
     return evaluate_command(chosen, schedules, steps, differences=False, notify=lambda event: None).to_json()
 
 

@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.search.power import Detectable
 from mdm_tune.terminal.cost_tables import cannot_be_shown, detectable_lines
-from mdm_tune.terminal.tables import (
-    verdict,
-)
-from tests.terminal.test_tables import BUDGET
+from mdm_tune.terminal.tables import verdict
+from tests.support.search_results import budget_record
+
+
+def pilot(*, needed: int | None, **changes: Any) -> Detectable:
+    """What a report split can show, with the number of examples that would show more given instead of simulated."""
+    few = Estimate(0.0, None, 4)
+    fields = {"steps": 8, "gain": math.inf, "limit": 0.1, "linear": 0.0, "difference": few, "report": 4, "claims": 1}
+    found = Detectable(**{**fields, **changes})
+    found.__dict__["needed"] = needed  # where a cached property keeps its value
+    return found
 
 
 def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
-    found: dict[str, Any] = {
-        "gain": 0.0204,
-        "linear": 0.531,
-        "report": 512,
-        "report_needed": 86,
-        "budgets": 4,
-        "squared_sine_minus_linear": {"value": -0.023, "ci": [-0.04, -0.01]},
-        "large": False,
-    }
+    difference = Estimate(-0.023, (-0.04, -0.01), 32)
+    found = pilot(needed=86, gain=0.0204, linear=0.531, report=512, claims=4, difference=difference)
     (line,) = detectable_lines(found)
     assert line == (
         "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 budgets), a guess from "
         "linear against squared-sine on a pilot; there linear has 0.531 and squared-sine -0.023 [-0.040, -0.010] more"
     )
-    _, warning = detectable_lines({**found, "large": True, "report_needed": 1234, "budgets": 1})
+    _, warning = detectable_lines(pilot(needed=1234, gain=0.0204, limit=0.01, report=512))
     assert warning.startswith("warning:") and warning.endswith("raise dataset.report to 1,234 or more")
-    assert detectable_lines({**found, "large": True, "report_needed": None})[1].endswith("raise dataset.report")
+    unknown = pilot(needed=None, gain=0.0204, limit=0.01, report=512)
+    assert detectable_lines(unknown)[1].endswith("raise dataset.report")
     assert detectable_lines(None) == []
 
 
 def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_for() -> None:
-    found: dict[str, Any] = {
-        "gain": None,
-        "linear": 0.0,
-        "report": 4,
-        "report_examples": 16,
-        "report_needed": None,
-        "budgets": 1,
-        "squared_sine_minus_linear": {"value": 0.0, "ci": None, "no_interval": "too few examples"},
-        "large": True,
-    }
     remedy = "give more groups of report examples (prompts), not more examples of each"
-    assert detectable_lines(found) == [
+    assert detectable_lines(pilot(needed=None, examples=16)) == [
         "warning: no gain can be shown with 4 groups of report examples (16 examples); on a pilot linear has 0",
         f"{remedy}, or read the result as a search without a test",
     ]
-    assert detectable_lines({**found, "report_needed": 40})[1].startswith("give 40 or more groups of")
-    known = {"value": 0.25, "ci": [0.1, 0.4]}
-    alone = {**found, "report": 8, "report_examples": 8, "report_needed": 86, "squared_sine_minus_linear": known}
-    assert detectable_lines(alone) == [
+    assert detectable_lines(pilot(needed=40, examples=16))[1].startswith("give 40 or more groups of")
+    known = Estimate(0.25, (0.1, 0.4), 32)
+    assert detectable_lines(pilot(needed=86, report=8, examples=8, difference=known)) == [
         "warning: no gain can be shown with 8 report examples; on a pilot linear has 0 and squared-sine "
         "0.25 [0.10, 0.40] more",
         "raise dataset.report to 86 or more, or read the result as a search without a test",
     ]
     assert cannot_be_shown(16, 4) == (f"no gain can be shown with 4 groups of report examples (16 examples); {remedy}")
     assert cannot_be_shown(8, 8) == "no gain can be shown with 8 report examples; raise dataset.report"
-    assert verdict({**BUDGET, "detectable_gain": None, "gain_can_be_shown": False, "n": 16, "independent": 4})[1] == (
-        cannot_be_shown(16, 4)
-    )
-    assert verdict(BUDGET)[1] == (
+    none = budget_record(detectable_gain=None, gain_can_be_shown=False, n=16, independent=4)
+    assert verdict(none)[1] == cannot_be_shown(16, 4)
+    assert verdict(budget_record())[1] == (
         "by the differences seen in it, this report split shows gains of 0.016 and more (80 % power)"
     )

@@ -27,8 +27,8 @@ from mdm_tune.terminal.evaluate_tables import evaluate_table, figures_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, prices_table
 from mdm_tune.terminal.tables import budget_table, budgets_table, diversity_table, reported_table
+from tests.support.search_results import FLAGGED, budget_record, search_result
 from tests.terminal.test_profile_tables import priced, priced_budget, profile_record
-from tests.terminal.test_tables import FLAGGED, LOSSES, several
 
 WIDTHS = (40, 60, 80, 120)
 NAMES = ("linear", "maskgit-cosine", "beta:0.4312345,0.7612345", "runs/text/schedule.yaml")
@@ -91,15 +91,7 @@ def beside() -> list[ReportedRecord]:
 
 def tables() -> Iterator[tuple[str, Table]]:
     """Every table of every command, as wide as they get."""
-    record = several()
-    found = record["budgets"][1] | {
-        "metric": "spelling",
-        "direction": "maximize",
-        "schedule": {"type": "beta", "a": 0.43123, "b": 0.76123},
-        "data": {"value": 0.9123, "ci": [0.9, 0.9312]},
-        "diversity_losses": LOSSES,
-        "diversity": FLAGGED["diversity"],
-    }
+    found = budget_record(FLAGGED, steps=8, nfe=8.0, data={"value": 0.9123, "ci": [0.9, 0.9312]})
     budget = priced_budget()
     tuned = {**budget.schedules, "beta_tuned": priced(12345.678, Beta(0.123456, 0.654321))}
     budgets = (replace(budget, schedules=tuned),)
@@ -107,7 +99,7 @@ def tables() -> Iterator[tuple[str, Table]]:
     yield "budget", budget_table(found)
     for name, table in (
         ("diversity", diversity_table(found)),
-        ("budgets", budgets_table(record)),
+        ("budgets", budgets_table(search_result())),
         ("figures", figures_table(evaluated())),
         ("reported", reported_table(beside())),
     ):
