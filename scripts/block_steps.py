@@ -27,7 +27,7 @@ from mdm_tune.evaluation.profile_choice import weights_of
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, profiles_of
-from mdm_tune.schedules.blocks import equal_shares, even_shares, shares_of
+from mdm_tune.schedules.blocks import equal_shares, even_shares, steps_by_block
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.family import Pricer
 
@@ -93,13 +93,13 @@ examples, with the same noise and paired 95 % intervals. These examples were not
 def loss(pricer: Pricer, steps: int, entropy: float) -> float:
     """Of the best Beta, in nats above the entropy."""
     best = pricer.best_beta(steps, RANGES)
-    return float(pricer.betas(np.array([[best.a, best.b]]), steps)[0]) - entropy
+    return float(pricer.beta_nelbos(np.array([[best.a, best.b]]), steps)[0]) - entropy
 
 
 def losses(law: Law, size: int, steps: int) -> tuple[str, float, float]:
     """The tuned shares, and the loss with equal and with tuned ones."""
     equal = Pricer(curve=law.profile(size), block_length=size, bernoulli=False, rule="one-per-step")
-    shares = shares_of(equal.optimum_counts(steps).counts(steps), size)
+    shares = steps_by_block(equal.optimum_counts(steps).counts(steps), size)
     tuned = replace(equal, share=lambda steps, length, size: shares)
     return listed(shares), loss(equal, steps, law.entropy()), loss(tuned, steps, law.entropy())
 

@@ -89,7 +89,7 @@ def cases() -> list[Case]:
         optimum = pricer.optimum_counts(max(STEPS)).nelbo - entropy
         for steps in STEPS:
             beta = pricer.best_beta(steps, RANGES)
-            price = float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
+            price = float(pricer.beta_nelbos(np.array([[beta.a, beta.b]]), steps)[0])
             found.append(
                 Case(
                     symbols=symbols,

@@ -21,7 +21,7 @@ import numpy as np
 
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.metrics.exact import Enumeration, kl, target_distribution
-from mdm_tune.schedules.counts import grid
+from mdm_tune.schedules.counts import alpha_grid
 from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 
 STEPS, LENGTH = 3, 5
@@ -36,7 +36,7 @@ def best_beta(enumeration: Enumeration, target: np.ndarray) -> Schedule:
     """The best Beta schedule of an 81 x 81 logarithmic grid on [0.1, 10]^2."""
     axis = np.geomspace(0.1, 10, 81)
     candidates = [Beta(float(a), float(b)) for a in axis for b in axis]
-    return min(candidates, key=lambda schedule: kl(target, enumeration.ancestral(grid(schedule, STEPS))))
+    return min(candidates, key=lambda schedule: kl(target, enumeration.ancestral(alpha_grid(schedule, STEPS))))
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         tuned = best_beta(enumeration, target)
         named = {text: parse_schedule(text) for text in ("linear", "squared-sine", "sine")}
         for axis, (label, schedule) in zip(row, {**named, "tuned": tuned}.items(), strict=True):
-            sampled = enumeration.ancestral(grid(schedule, STEPS))
+            sampled = enumeration.ancestral(alpha_grid(schedule, STEPS))
             shown = f"{label} ({schedule.a:.3g}, {schedule.b:.3g})" if isinstance(schedule, Beta) else label
             print(f"{name:>9}  {shown:<22} KL {kl(target, sampled):.5f}")
             axis.bar(np.arange(32), target[order], width=1.0, color="0.8", label="target")

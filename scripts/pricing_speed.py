@@ -40,7 +40,7 @@ def main() -> None:
     curve = MarkovChain.sticky(4, 0.1, 256).profile()
     for name, bernoulli in (("fixed counts", False), ("ancestral reveal", True)):
         pricer = Pricer(curve=curve, block_length=256, bernoulli=bernoulli, rule="one-per-step")
-        usual, slow = seconds(lambda pricer=pricer: pricer.betas(points, 32))
+        usual, slow = seconds(lambda pricer=pricer: pricer.beta_nelbos(points, 32))
         print(f"{name}, length 256, 32 steps: {MANY / usual:,.0f} schedules a second ({MANY / slow:,.0f})")
         usual, slow = seconds(lambda pricer=pricer: pricer.best_beta(32, RANGES))
         print(f"{name}, length 256, 32 steps: best Beta(a, b) in {usual:.2f} s ({slow:.2f})")

@@ -58,7 +58,7 @@ def said(profile: Profile, steps: int) -> dict[str, float]:
     held_beta, held_best = np.empty(count), np.empty(count)
     for part in range(FOLDS):
         rows = np.arange(count) % FOLDS == part
-        one, two = chosen(profile.taking(np.flatnonzero(~rows)), steps)
+        one, two = chosen(profile.of_examples(np.flatnonzero(~rows)), steps)
         held_beta[rows], held_best[rows] = by_example[rows] @ one, by_example[rows] @ two
     kept = best if clearly_above(profile, held_beta - held_best) else beta
     linear = count_weights(to_counts(Linear(), steps, LENGTH), LENGTH)

@@ -23,7 +23,7 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
-from mdm_tune.schedules.adaptive_names import Adaptive, parse_adaptive
+from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 
 __all__ = ["evaluate"]
 
@@ -144,7 +144,7 @@ def _setting_at(evaluator: Evaluator, profiles: Mapping[int, Profiles], name: st
 def _scored(
     run: Run,
     settings: Sequence[Setting],
-    adaptive: Sequence[Adaptive],
+    adaptive: Sequence[AdaptiveName],
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
 ) -> Iterator[Scores]:

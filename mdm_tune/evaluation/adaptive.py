@@ -19,7 +19,7 @@ from mdm_tune.evaluation.settings import Setting, plan_of
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
-from mdm_tune.schedules.adaptive_names import Adaptive
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 
 __all__ = ["AdaptiveRequest", "calibrated", "check_adaptive"]
 
@@ -34,7 +34,7 @@ class AdaptiveRequest:
     """An adaptive plan at a budget. evaluator: for its blocks. setting_at: a schedule's setting by name and steps."""
 
     evaluator: Evaluator
-    plan: Adaptive
+    plan: AdaptiveName
     steps: int
     setting_at: Callable[[str, int], Setting]
 
@@ -72,7 +72,9 @@ def calibrated(asked: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measure
     return found
 
 
-def check_adaptive(evaluator: Evaluator, plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]) -> None:
+def check_adaptive(
+    evaluator: Evaluator, plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]
+) -> None:
     """Raise InputError for metrics and samplers that know no such plan, and for a quota without counts."""
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or metric.reference:
@@ -87,7 +89,7 @@ def check_adaptive(evaluator: Evaluator, plan: Adaptive, steps: int, setting_at:
     _quota(plan, steps, setting_at)
 
 
-def _quota(plan: Adaptive, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
+def _quota(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
     """The counts that a quota keeps; None for other plans."""
     if plan.schedule is None:
         return None
@@ -168,7 +170,7 @@ def _rows(asked: AdaptiveRequest, value: float, split: Split) -> Rows:
     )
 
 
-def _drawing(plan: Adaptive, given: Drawing) -> Drawing:
+def _drawing(plan: AdaptiveName, given: Drawing) -> Drawing:
     """The drawing with an order that the plan can look at, where the given one is none."""
     if plan.kind == "entropy-bound":
         return replace(given, order="entropy", confidence_temperature=0.0)

@@ -23,7 +23,7 @@ from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
-from mdm_tune.schedules.blocks import Share, Shares
+from mdm_tune.schedules.blocks import ShareRule, Shares
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Schedule
 from mdm_tune.schedules.labels import Label
@@ -167,7 +167,7 @@ class Evaluator:
     block_lengths: tuple[int, ...] = ()
     several: bool = False
     fill_with: Filler | None = None
-    shares: Mapping[int, Share] = field(default_factory=dict)
+    shares: Mapping[int, ShareRule] = field(default_factory=dict)
     book: ScoreBook = field(default_factory=ScoreBook)
     pace: CallTimer = field(default_factory=CallTimer)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.config.file import SpaceConfig
 from mdm_tune.evaluation.settings import Sampler, Setting
-from mdm_tune.schedules.blocks import Share, Shares, equal_shares, even_shares, shares_of
+from mdm_tune.schedules.blocks import ShareRule, Shares, equal_shares, even_shares, steps_by_block
 from mdm_tune.schedules.curves import Alphas, Beta, Counts, Linear, Schedule
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.pricing import Optima, ancestral_weights, count_weights
@@ -48,7 +48,7 @@ class Chooser:
     @cached_property
     def pricer(self) -> Pricer:
         """Prices on the curve that schedules are chosen on, nats per sequence."""
-        curve = self.profile.monotone if self.monotone else self.profile.steady
+        curve = self.profile.monotone if self.monotone else self.profile.smoothed
         share = self.steps_of_blocks if self.tunes_shares else equal_shares
         scaled = curve * self.profile.scale
         return Pricer(
@@ -59,7 +59,7 @@ class Chooser:
             share=share,
         )
 
-    def share(self, steps: int) -> Share:
+    def share(self, steps: int) -> ShareRule:
         """How the steps are shared out among the blocks: where they cannot be equally, as the optimum does."""
         divided = not self.tunes_shares and steps % self.pricer.blocks == 0
         return equal_shares if divided else self.steps_of_blocks
@@ -70,7 +70,7 @@ class Chooser:
             return None
         return "tuned" if self.share(steps) == self.steps_of_blocks else "equal"
 
-    def best_beta(self, steps: int, share: Share | None = None) -> Beta:
+    def best_beta(self, steps: int, share: ShareRule | None = None) -> Beta:
         """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not those of ``share``."""
         used = share or self.share(steps)
         key = steps, used == equal_shares
@@ -89,7 +89,7 @@ class Chooser:
             return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
         if steps >= self.profile.length:
             return Linear()  # one token a step, as every schedule
-        return Counts(self.pricer.counts_of(self._sweep_to(steps), steps))
+        return Counts(self.pricer.counts_at(self._sweep_to(steps), steps))
 
     def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
         """As many steps for each block as the optimum over all counts takes there.
@@ -97,7 +97,7 @@ class Chooser:
         Raises InputError where the steps are fewer than the blocks.
         """
         even = even_shares(steps, length, size)
-        return even if steps >= length else shares_of(self._sweep_to(steps).counts(steps), size)
+        return even if steps >= length else steps_by_block(self._sweep_to(steps).counts(steps), size)
 
     def _sweep_to(self, steps: int) -> Optima:
         return self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
@@ -107,7 +107,9 @@ class Chooser:
         """The best counts of every budget up to ``limit``."""
         return self.pricer.optimum_counts(self.limit)
 
-    def setting(self, schedule: Schedule, steps: int, label: str | None = None, share: Share | None = None) -> Setting:
+    def setting(
+        self, schedule: Schedule, steps: int, label: str | None = None, share: ShareRule | None = None
+    ) -> Setting:
         """The schedule at this budget, its steps shared out among the blocks by this profile or as ``share`` does."""
         chosen = share if share is not None else self.share(steps) if self.pricer.blocks > 1 else None
         size = self.profile.block_length
@@ -128,7 +130,7 @@ class Chooser:
             best: list[Schedule] = [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
         else:
             sweep = pricer.optimum_counts(max(budgets))
-            best = [Counts(pricer.counts_of(sweep, steps)) for steps in budgets]
+            best = [Counts(pricer.counts_at(sweep, steps)) for steps in budgets]
         return [weights_of(self.setting(schedule, steps)) for schedule, steps in zip(best, budgets, strict=True)]
 
 
@@ -152,7 +154,7 @@ def folds_of(profile: Profile, chooser: Callable[[Profile], Chooser]) -> list[Fo
     parts = [np.flatnonzero(number % FOLDS == part) for part in range(min(FOLDS, profile.independent))]
     others = [np.setdiff1d(np.arange(len(number)), rows) for rows in parts]
     return [
-        Fold(rows, profile.taking(rows), chooser(profile.taking(rest)))
+        Fold(rows, profile.of_examples(rows), chooser(profile.of_examples(rest)))
         for rows, rest in zip(parts, others, strict=True)
     ]
 
@@ -194,5 +196,5 @@ def weights_of(setting: Setting) -> Floats:
 def prices_of(profile: Profile, setting: Setting, sampler: Sampler) -> Floats:
     """NELBO by example (examples,), nats per sequence, of what the sampler does with each, whatever its length."""
     if setting.counts is None:
-        return profile.prices_of(lambda size: ancestral_weights(setting.alphas or (), size))
-    return profile.prices_of(lambda size: count_weights(setting.counts_for(size, sampler.section.counts), size))
+        return profile.prices_by_size(lambda size: ancestral_weights(setting.alphas or (), size))
+    return profile.prices_by_size(lambda size: count_weights(setting.counts_for(size, sampler.section.counts), size))

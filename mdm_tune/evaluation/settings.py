@@ -15,8 +15,8 @@ from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan
-from mdm_tune.schedules.blocks import Share, equal_shares, even_shares
-from mdm_tune.schedules.counts import CountRule, grid, to_counts
+from mdm_tune.schedules.blocks import ShareRule, equal_shares, even_shares
+from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
 from mdm_tune.schedules.labels import Label
 
@@ -50,7 +50,7 @@ class Sampler:
         return self.section.reveal == "bernoulli"
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ShareRule:
         """How steps are shared out among blocks, as long as no profile says so."""
         return even_shares if self.section.block_steps == "tuned" else equal_shares
 
@@ -157,7 +157,7 @@ class Setting:
         length: int,
         sampler: Sampler,
         name: str | None = None,
-        share: Share | None = None,
+        share: ShareRule | None = None,
         block_length: int = 0,
     ) -> Setting:
         """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
@@ -172,7 +172,7 @@ class Setting:
                 f"{name} means counts, and ancestral (bernoulli) reveal has none, got reveal bernoulli; use linear"
             )
         if sampler.bernoulli:
-            return cls(name, steps, length, alphas=tuple(grid(schedule, steps).tolist()))
+            return cls(name, steps, length, alphas=tuple(alpha_grid(schedule, steps).tolist()))
         size = block_length or length
         if isinstance(schedule, Counts):
             counts = to_counts(schedule, steps, length, sampler.section.counts)

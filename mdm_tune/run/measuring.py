@@ -21,7 +21,7 @@ from mdm_tune.core.seeding import noise
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.denoisers.asking import Predicted, PredictionRequest, Predictor, predictions
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.schedules.profile import Profile, visible_of
+from mdm_tune.schedules.profile import Profile, own_visible_count
 from mdm_tune.schedules.profile_intervals import Groups, standard_errors
 
 __all__ = ["PointMeasured", "UntilPrecise", "measure_profile"]
@@ -289,7 +289,7 @@ class _Measurement:
             seconds=seconds,
             precision=precision,
             entropies=entropies,
-            apart=self._apart(places),
+            content_and_ends=self._apart(places),
             sizes=None if (sizes == self.length).all() else sizes,
             groups=None if self.groups is None else tuple(self.groups[: self.examples]),
         )
@@ -355,7 +355,7 @@ class _Measurement:
     def _question(self, visible: int, rows: slice) -> PredictionRequest:
         """What is asked where so many tokens are visible."""
         sizes, rank = self.sizes[rows], self.rank[rows]
-        shown = torch.from_numpy(visible_of(visible, sizes.cpu().numpy(), self.length)).to(sizes.device)
+        shown = torch.from_numpy(own_visible_count(visible, sizes.cpu().numpy(), self.length)).to(sizes.device)
         stop = sizes if self.block_length == self.length else (shown // self.block_length + 1) * self.block_length
         seen = self.hidden[rows] & (rank < shown[:, None])
         wanted = self.hidden[rows] & (rank >= shown[:, None]) & (rank < stop[:, None])

@@ -16,9 +16,9 @@ from mdm_tune.evaluation.profile_choice import Chooser, clearly_above, explicit,
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import PlanRecord
-from mdm_tune.schedules.blocks import Share, equal_shares
+from mdm_tune.schedules.blocks import ShareRule, equal_shares
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine, parse_schedule
-from mdm_tune.schedules.energy import LEAST, path_energy
+from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
 
 __all__ = ["Priced", "PricedBudget", "nelbo_json", "one_by_one", "price_budget"]
 
@@ -181,12 +181,12 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
     prices["optimum"] = _kept(profiles, prices["beta"], prices["optimum"])
     priced = {}
     for name, (schedule, setting) in found.items():
-        more = profile.estimated(prices[name] - prices["linear"])
+        more = profile.mean_price(prices[name] - prices["linear"])
         between = float(weights_of(setting) @ profile.bracket * profile.scale)
         priced[name] = Priced(
             schedule=schedule,
             setting=setting,
-            nelbo=profile.priced(prices[name]),
+            nelbo=profile.mean_nelbo(prices[name]),
             minus_linear=more,
             between=between,
             prices=prices[name],
@@ -199,7 +199,7 @@ def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> Priced
         steps=steps,
         schedules=priced,
         free=free,
-        gap=profile.estimated(gap),
+        gap=profile.mean_price(gap),
         excess_ratio=lost / least if least > ROUND_OFF * max(1.0, lowest) else None,
         gap_on_curve=0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
         linear_steps=linear_steps,
@@ -215,7 +215,7 @@ def _kept(profiles: Profiles, beta: Floats, best: Floats) -> Floats:
     found = best.copy()
     for fold in profiles.folds:
         others = np.setdiff1d(np.arange(len(best)), fold.rows)
-        if not clearly_above(profiles.profile.taking(others), (beta - best)[others]):
+        if not clearly_above(profiles.profile.of_examples(others), (beta - best)[others]):
             found[fold.rows] = beta[fold.rows]
     return found
 
@@ -227,7 +227,7 @@ def _held_out(profiles: Profiles, choose: Choice) -> Floats:
 def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, Choice]:
     """By name what a chooser makes of the budget."""
 
-    def fixed(schedule: Schedule, share: Share | None = None) -> Choice:
+    def fixed(schedule: Schedule, share: ShareRule | None = None) -> Choice:
         return lambda chooser: (schedule, chooser.setting(schedule, steps, share=share))
 
     def beta(chooser: Chooser) -> tuple[Schedule, Setting]:
@@ -243,7 +243,7 @@ def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, 
     if blocks > 1 and steps % blocks == 0:  # else there is one way to share the steps out
         kind = "equal" if tuned else "tuned"
 
-        def share(chooser: Chooser) -> Share:
+        def share(chooser: Chooser) -> ShareRule:
             return equal_shares if tuned else chooser.steps_of_blocks
 
         def other_beta(chooser: Chooser) -> tuple[Schedule, Setting]:
@@ -264,7 +264,7 @@ def _rounded(differences: Floats, lowest: float) -> Floats:
 
 def one_by_one(profiles: Profiles) -> Floats:
     """NELBO by example of one token per step."""
-    return profiles.profile.prices_of(np.ones)
+    return profiles.profile.prices_by_size(np.ones)
 
 
 def _linear(chooser: Chooser, steps: int) -> Setting:
@@ -276,10 +276,10 @@ def _linear_steps(profiles: Profiles, prices: Floats) -> tuple[int | None, tuple
     blocks, profile = profiles.pricer.blocks, profiles.profile
     every = 1 if profiles.shares_steps else blocks
     fewest: list[int | None] = [None, None, None]
-    more = profile.estimated(0 * prices)
+    more = profile.mean_price(0 * prices)
     for steps in range(blocks, min(profiles.limit, TRIED) + 1, every):
         linear = profiles.held_out(partial(_linear, steps=steps))
-        more = profile.estimated(linear - prices)
+        more = profile.mean_price(linear - prices)
         low, high = more.ci or (more.value, more.value)
         slack = 1e-9 * max(1.0, abs(float(prices.mean())))
         for place, value in enumerate((low, more.value, high)):
@@ -296,4 +296,4 @@ def _energies(schedule: Schedule) -> dict[str, float]:
 
     All three energies have the same multiples: they differ by factors that no schedule changes.
     """
-    return {weight.name: path_energy(schedule, weight) / LEAST for weight in WEIGHTS}
+    return {weight.name: path_energy(schedule, weight) / LEAST_ENERGY for weight in WEIGHTS}

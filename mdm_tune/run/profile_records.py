@@ -17,8 +17,8 @@ from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.run.records import Record, schedule_file_record
 from mdm_tune.schedules.curves import Counts
-from mdm_tune.schedules.energy import LEAST, log2_ratios
-from mdm_tune.schedules.profile import Rise, finite_lists
+from mdm_tune.schedules.energy import LEAST_ENERGY, log2_ratios
+from mdm_tune.schedules.profile import Rise, lists_without_nan
 
 __all__ = ["LeastEnergies", "ProfileRecord", "ProfileResult", "profile_files", "write_profile"]
 
@@ -39,7 +39,7 @@ class LeastEnergies(JsonRecord):
         """Of a sequence of so many tokens of a vocabulary."""
         conditional, kinetic = log2_ratios(vocab, length)
         return cls(
-            least_geodesic=length * LEAST,
+            least_geodesic=length * LEAST_ENERGY,
             log2_conditional_over_geodesic=conditional,
             log2_kinetic_over_conditional=kinetic,
         )
@@ -83,7 +83,7 @@ class ProfileRecord(JsonRecord):
     def of(cls, profiles: Profiles, budgets: Sequence[PricedBudget]) -> ProfileRecord:
         """The record of a profile and of the budgets that were priced on it."""
         profile, intervals = profiles.profile, profiles.profile.intervals
-        apart = None if profile.apart is None else finite_lists(profile.apart)
+        apart = None if profile.content_and_ends is None else lists_without_nan(profile.content_and_ends)
         return cls(
             length=profile.length,
             block_length=profile.block_length,
@@ -96,7 +96,7 @@ class ProfileRecord(JsonRecord):
             cross_entropy_no_interval=profile.no_interval,
             content=None if apart is None else tuple(row[0] for row in apart),
             end_of_text=None if apart is None else tuple(row[1] for row in apart),
-            one_token_per_step=profile.priced(one_by_one(profiles)),
+            one_token_per_step=profile.mean_nelbo(one_by_one(profiles)),
             held_out=None if profile.exact else bool(profiles.folds),
             budgets=tuple(budgets),
             optimum_nelbo=None if profiles.pricer.bernoulli else _optimum_nelbo(profiles),
@@ -203,7 +203,7 @@ def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
     for fold in profiles.folds:  # the same examples in all kinds of blocks
         others = np.setdiff1d(np.arange(number), fold.rows)
         prices[fold.rows] = min(kinds, key=lambda each: float(each.prices[others].mean())).prices[fold.rows]
-    return _schedule_entry(best, profiles.profile.priced(prices))
+    return _schedule_entry(best, profiles.profile.mean_nelbo(prices))
 
 
 def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:

@@ -34,7 +34,7 @@ from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
 from mdm_tune.run.profile_answers import MODEL, answer_records, answered
 from mdm_tune.run.profile_store import profile_key, stored_profile
 from mdm_tune.sampling.pieces import predict
-from mdm_tune.schedules.blocks import Share, Shares
+from mdm_tune.schedules.blocks import ShareRule, Shares
 from mdm_tune.schedules.curves import Beta, Linear, Schedule
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.profile import Profile
@@ -294,7 +294,7 @@ class Profiles:
         linear = self.run.evaluator.setting(Linear(), setting.steps)
         values = prices_of(profile, setting, sampler)
         more = float((weights_of(setting) - weights_of(linear)) @ curve)
-        losses, value = profile.estimated(values), float(prices_of(profile, linear, sampler).mean()) + more
+        losses, value = profile.mean_price(values), float(prices_of(profile, linear, sampler).mean()) + more
         ci = None if losses.ci is None else (losses.ci[0] - losses.value + value, losses.ci[1] - losses.value + value)
         given = None if profile.exact else values
         return Scores(
@@ -351,7 +351,7 @@ def profiles_of(
     return _sharing(run, shares) if shares else run, found
 
 
-def _sharing(run: Run, shares: Mapping[int, Share]) -> Run:
+def _sharing(run: Run, shares: Mapping[int, ShareRule]) -> Run:
     return replace(run, evaluator=replace(run.evaluator, shares={**run.evaluator.shares, **shares}))
 
 

@@ -13,8 +13,8 @@ from mdm_tune.core.messages import cut, listed, quantity, shown
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import FORMS, parse_adaptive
-from mdm_tune.schedules.curves import Counts, Schedule, is_named, parse_schedule
-from mdm_tune.schedules.schedule_file import ScheduleBudget, check_names, load_schedule
+from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
+from mdm_tune.schedules.schedule_file import ScheduleBudget, check_schedule_names, load_schedule
 
 __all__ = ["names_a_file", "own_steps", "settings_of"]
 
@@ -69,7 +69,12 @@ def names_a_file(name: str) -> bool:
     """
     if name.endswith((".yaml", ".yml")):
         return True
-    if not name.strip() or name.strip() == OPTIMUM or is_named(name) or parse_adaptive(name) is not None:
+    if (
+        not name.strip()
+        or name.strip() == OPTIMUM
+        or begins_with_schedule_name(name)
+        or parse_adaptive(name) is not None
+    ):
         return False  # no question to the disk: explicit counts are longer than a path may be
     try:
         return (Path(name).expanduser() / "schedule.yaml").is_file()
@@ -111,8 +116,8 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     file = load_schedule(name)
     if steps not in file.budgets:
         return
-    check_names(file, name)
-    budget = file.at(steps)
+    check_schedule_names(file, name)
+    budget = file.budget(steps)
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")

@@ -1,4 +1,4 @@
-"""Names of adaptive plans on the command line and in a config. Imports no torch."""
+"""The names of adaptive plans on the command line and in a config. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown
 from mdm_tune.core.numerals import decimal
 
-__all__ = ["FORMS", "Adaptive", "parse_adaptive"]
+__all__ = ["FORMS", "AdaptiveName", "parse_adaptive"]
 
 Kind = Literal["threshold", "entropy-bound", "quota"]
 FORMS = "threshold[:T], entropy-bound[:NATS], quota:SCHEDULE[@T]"
 
 
 @dataclass(frozen=True)
-class Adaptive:
-    """A plan that decides by its predictions: ``threshold``, ``entropy-bound``, or ``quota``, at least given counts.
+class AdaptiveName:
+    """The parsed name of an adaptive plan, which reveals as many tokens per step as the predictions allow.
 
-    value: the threshold, or the bound in nats; None to choose it so that the mean NFE is a budget's. schedule: the
-    quota's, as on the command line. Source: arXiv:2505.22618 (threshold) and arXiv:2505.24857 (entropy bound).
+    Source: arXiv:2505.22618 (threshold) and arXiv:2505.24857 (entropy bound).
+
+    Attributes:
+        name: the name as it was written.
+        kind: ``threshold``, ``entropy-bound``, or ``quota``, which reveals at least the counts of a schedule.
+        value: the threshold, from 0 to 1, or the bound in nats; None if it is calibrated so that the mean NFE meets a
+            budget.
+        schedule: the schedule of a quota, as on the command line; None for other kinds.
     """
 
     name: str
@@ -31,14 +37,15 @@ class Adaptive:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Between which values a sweep looks."""
+        """The smallest and the largest value that a calibration tries."""
         return (0.0, 64.0) if self.kind == "entropy-bound" else (0.0, 1.0)
 
 
-def parse_adaptive(text: str) -> Adaptive | None:
-    """The adaptive plan that a name on the command line means; None where it means none.
+def parse_adaptive(text: str) -> AdaptiveName | None:
+    """The adaptive plan that a text names; None if it names something else.
 
-    Raises InputError for a value that is no number in its range.
+    Raises:
+        InputError: the name has an invalid value or, for a quota, an invalid schedule.
     """
     kind, colon, rest = text.strip().partition(":")
     if kind == "quota":
@@ -49,15 +56,17 @@ def parse_adaptive(text: str) -> Adaptive | None:
             raise InputError(
                 f"quota keeps the counts of a schedule, and {shown(schedule)} has none; give one such as linear"
             )
-        return Adaptive(name=text, kind="quota", value=_number(text, value, "quota") if at else None, schedule=schedule)
+        return AdaptiveName(
+            name=text, kind="quota", value=_number(text, value, "quota") if at else None, schedule=schedule
+        )
     for known in get_args(Kind):
         if kind == known:
-            return Adaptive(text, known, _number(text, rest, known) if colon else None)
+            return AdaptiveName(text, known, _number(text, rest, known) if colon else None)
     return None
 
 
 def _number(text: str, value: str, kind: Kind) -> float:
-    """A probability, or a bound in nats, which is a finite number of any size."""
+    """The value as a number: a bound in nats of at least 0, or a probability."""
     most = math.inf if kind == "entropy-bound" else 1.0
     try:
         number = decimal(value)
@@ -65,7 +74,7 @@ def _number(text: str, value: str, kind: Kind) -> float:
         number = math.nan
     if not 0 <= number <= most:
         rule = "a number of at least 0" if most > 1 else "a probability from 0 to 1"
-        alone = text[: len(text) - len(value) - 1] if value else text[:-1]
-        sign = "@" if kind == "quota" else ":"
-        raise InputError(f"{kind} needs {rule}, got {shown(text)}; write {cut(alone)} alone, or {cut(alone)}{sign}0.9")
+        name = cut(text[: len(text) - len(value) - 1] if value else text[:-1])
+        separator = "@" if kind == "quota" else ":"
+        raise InputError(f"{kind} needs {rule}, got {shown(text)}; write {name} alone, or {name}{separator}0.9")
     return number

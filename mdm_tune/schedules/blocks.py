@@ -1,4 +1,4 @@
-"""Blocks filled from left to right: how the steps of a budget are shared out among them, and which steps fit which."""
+"""Blocks, which are filled from left to right: how the steps of a budget are shared among them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from itertools import accumulate
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 
-__all__ = ["Share", "Shares", "equal_shares", "even_shares", "shares_of"]
+__all__ = ["ShareRule", "Shares", "equal_shares", "even_shares", "steps_by_block"]
 
-Shares = tuple[int, ...]  # steps of each block, from left to right
-Share = Callable[[int, int, int], Shares]  # of steps, length and block length
+Shares = tuple[int, ...]  # the steps of the blocks, from left to right
+ShareRule = Callable[[int, int, int], Shares]  # (steps, length, block length) -> shares
 
 
 def equal_shares(steps: int, length: int, size: int) -> Shares:
-    """The same number of steps for each block of ``size`` tokens.
+    """The same number of steps for every block.
 
-    Raises InputError naming pairs of steps and block length that fit, where blocks cannot share the steps equally.
+    Args:
+        steps: the budget, at least 1.
+        length: tokens of a sequence.
+        size: tokens of a block, a divisor of ``length``.
+
+    Returns:
+        (blocks,).
+
+    Raises:
+        InputError: the number of blocks does not divide the steps; the message names pairs that fit.
     """
     blocks = length // size
     if blocks == 1:
@@ -34,25 +43,41 @@ def equal_shares(steps: int, length: int, size: int) -> Shares:
 
 
 def even_shares(steps: int, length: int, size: int) -> Shares:
-    """Shares that differ by one step at most, the larger ones first, and are no larger than a block.
+    """Shares that differ by at most one step, the larger ones first. No share is larger than a block.
 
-    What a tuned allocation costs, whatever it will be. Raises InputError where steps are fewer than blocks.
+    Every tuned allocation of the steps costs as much as this one.
+
+    Args:
+        steps: the budget, at least 1.
+        length: tokens of a sequence.
+        size: tokens of a block, a divisor of ``length``.
+
+    Returns:
+        (blocks,).
+
+    Raises:
+        InputError: there are fewer steps than blocks.
     """
     blocks = length // size
     if blocks == 1:
         return (steps,)
     if steps < blocks:
         raise _too_few(steps, length, size, tuned=True)
-    each, rest = divmod(min(steps, length), blocks)
-    return tuple(each + (block < rest) for block in range(blocks))
+    share, rest = divmod(min(steps, length), blocks)
+    return tuple(share + (block < rest) for block in range(blocks))
 
 
-def shares_of(counts: Sequence[int], size: int) -> Shares:
-    """How many of the steps reveal tokens of each block; counts (steps,), each at least 1, cross the end of none."""
-    found = [0] * (sum(counts) // size)
+def steps_by_block(counts: Sequence[int], size: int) -> Shares:
+    """The number of steps that reveal tokens of each block.
+
+    Args:
+        counts: (steps,), each at least 1; no step crosses the end of a block.
+        size: tokens of a block.
+    """
+    shares = [0] * (sum(counts) // size)
     for end in accumulate(counts):
-        found[(end - 1) // size] += 1
-    return tuple(found)
+        shares[(end - 1) // size] += 1
+    return tuple(shares)
 
 
 def _too_few(steps: int, length: int, size: int, *, tuned: bool) -> InputError:
@@ -64,13 +89,13 @@ def _too_few(steps: int, length: int, size: int, *, tuned: bool) -> InputError:
 
 
 def _pairs(steps: int, length: int, size: int, *, tuned: bool) -> str:
-    """The block lengths that these steps go with, and the nearest steps that this block length goes with."""
+    """Legal block lengths for these steps, and the nearest legal steps for this block length, as text."""
     blocks = length // size
-    whole = [fits for fits in range(1, length + 1) if length % fits == 0]
-    sizes = [fits for fits in whole if length // fits <= steps and (tuned or steps % (length // fits) == 0)]
+    divisors = [divisor for divisor in range(1, length + 1) if length % divisor == 0]
+    sizes = [other for other in divisors if length // other <= steps and (tuned or steps % (length // other) == 0)]
     if tuned:
         near = f"{blocks} to {length}"
     else:
-        near = ", ".join(str(blocks * i) for i in range(max(1, steps // blocks - 1), steps // blocks + 3))
+        near = ", ".join(str(blocks * share) for share in range(max(1, steps // blocks - 1), steps // blocks + 3))
     own = f"{steps} with {', '.join(map(str, sizes))}; " if sizes else ""
     return f"{own}{near} with {size}"

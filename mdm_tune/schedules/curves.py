@@ -1,7 +1,7 @@
-"""Mask schedules alpha_t, their interpolation schedules gamma_t and rates.
+"""Mask schedules alpha_t, their interpolation schedules gamma_t, and the rates of both.
 
-Time runs from 0 (every token masked) to 1 (data); alpha_t is the probability that a token is revealed at t. Every
-schedule here is optimal for its own gamma_t: alpha_t = sin^2(pi/2 gamma_t).
+Time runs from 0 (all tokens masked) to 1 (data). alpha_t is the probability that a token is revealed at time t. Every
+schedule is optimal for its own gamma_t: alpha_t = sin^2(pi/2 gamma_t).
 Source: arXiv:2509.13866, Condition 3.4 and Proposition 3.7.
 """
 
@@ -26,21 +26,21 @@ __all__ = [
     "Alphas",
     "Beta",
     "Counts",
+    "CurveValues",
     "Linear",
     "MaskgitCosine",
-    "Point",
     "Schedule",
     "Sine",
     "SquaredSine",
-    "is_named",
+    "begins_with_schedule_name",
     "parse_schedule",
 ]
 
 Array = NDArray[np.float64]
 
 HALF_PI = math.pi / 2
-SMALLEST, LARGEST = 1e-6, 1e6  # of a and b: beyond them the rates of a Beta schedule are rounding noise
-LONGEST = 65_536  # tokens of a sequence, and so steps that a schedule can have
+SMALLEST, LARGEST = 1e-6, 1e6  # of a and b; outside this range the rates of a Beta schedule are rounding noise
+LONGEST = 65_536  # tokens of a sequence, and therefore steps of a schedule
 FORMS = (
     "linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, two numbers as in beta:0.9,0.3, integers as in "
     "counts:3,5,9,15, shares as in alphas:0,0.2,1"
@@ -48,10 +48,16 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class Point:
-    """A schedule and its rates at the times t: four float64 arrays of the shape of t.
+class CurveValues:
+    """The values of a schedule at times t: four float64 arrays in the shape of t.
 
-    At t = 0 and t = 1 a rate is its limit from inside, which may be 0 or inf.
+    At t = 0 and t = 1 a rate is its limit from inside (0, 1), which may be 0 or inf.
+
+    Attributes:
+        alpha: alpha_t, from 0 to 1.
+        d_alpha: the rate of alpha_t.
+        gamma: gamma_t, from 0 to 1.
+        d_gamma: the rate of gamma_t.
     """
 
     alpha: Array
@@ -62,50 +68,64 @@ class Point:
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """A mask schedule alpha_t, increasing from 0 to 1, with the gamma_t it is optimal for."""
+    """A mask schedule alpha_t, increasing from 0 to 1, and the gamma_t for which it is optimal."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The string that ``parse_schedule`` turns back into this schedule."""
+        """The text from which ``parse_schedule`` makes this schedule."""
 
     @abstractmethod
     def dual(self) -> Schedule:
-        """The schedule run backwards: t -> 1 - alpha_{1-t}. Exact, and of the same kind."""
+        """The reversed schedule t -> 1 - alpha_{1-t}, without rounding errors."""
 
     @abstractmethod
-    def _point(self, t: Array) -> Point:
-        """``at`` for a checked vector t, with floating-point warnings off."""
+    def _values_at(self, t: Array) -> CurveValues:
+        """``at`` for a valid vector t; floating-point warnings are off."""
 
-    def at(self, t: ArrayLike) -> Point:
-        """alpha_t, gamma_t and their rates at t in [0, 1], any shape.
+    def at(self, t: ArrayLike) -> CurveValues:
+        """alpha_t, gamma_t and their rates.
 
-        At the ends the rates are their limits from inside. Raises InputError if a t is outside [0, 1] or NaN.
+        Args:
+            t: times in [0, 1], of any shape.
+
+        Returns:
+            The values, in the shape of t.
+
+        Raises:
+            InputError: a time is outside [0, 1] or NaN.
         """
         times = np.array(t, dtype=np.float64)
         outside = ~((times >= 0) & (times <= 1))
         if outside.any():
             raise InputError(f"A time must lie in [0, 1], from all masked to data, not {times[outside].flat[0]}.")
         with np.errstate(all="ignore"):
-            point = self._point(times.ravel())
-        return Point(**{name: value.reshape(times.shape) for name, value in vars(point).items()})
+            values = self._values_at(times.ravel())
+        return CurveValues(**{name: value.reshape(times.shape) for name, value in vars(values).items()})
 
     def alpha(self, t: ArrayLike) -> Array:
-        """The probability that a token is revealed at t in [0, 1], in the shape of t."""
+        """The probability that a token is revealed at time t in [0, 1], in the shape of t."""
         return self.at(t).alpha
 
     def remaining(self, u: ArrayLike) -> Array:
-        """1 - alpha at t = 1 - u, for u in [0, 1], in the shape of u: as accurate near u = 0 as alpha is near t = 0."""
+        """1 - alpha_t at t = 1 - u, in the shape of u in [0, 1]; near u = 0 it is more accurate than the difference."""
         return self.dual().alpha(u)
 
 
 @final
 @dataclass(frozen=True)
 class Beta(Schedule):
-    """gamma_t = I_t(a, b), the distribution function of the Beta(a, b) law; 1e-6 <= a, b <= 1e6.
+    """gamma_t = I_t(a, b), the distribution function of the Beta(a, b) law.
 
-    Near 0 alpha_t ~ t^(2a), near 1 1 - alpha_t ~ (1-t)^(2b). Raises InputError if a or b is not such a number.
+    Near t = 0, alpha_t ~ t^(2a). Near t = 1, 1 - alpha_t ~ (1-t)^(2b).
     Source: arXiv:2509.13866, Condition 3.4.
+
+    Args:
+        a: from 1e-6 to 1e6.
+        b: from 1e-6 to 1e6.
+
+    Raises:
+        InputError: a or b is outside its range.
     """
 
     a: float
@@ -129,7 +149,7 @@ class Beta(Schedule):
     def dual(self) -> Beta:
         return Beta(self.b, self.a)
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 
         gamma = betainc(self.a, self.b, t)
@@ -138,10 +158,10 @@ class Beta(Schedule):
         log_norm = betaln(self.a, self.b)
         d_gamma = np.exp(xlogy(self.a - 1, t) + xlog1py(self.b - 1, -t) - log_norm)
         d_alpha = math.pi * root_alpha * root_remaining * d_gamma
-        for end, exponent in ((0.0, self.a), (1.0, self.b)):  # here the product above is 0 times inf
+        for end, exponent in ((0.0, self.a), (1.0, self.b)):  # at the ends the product above is 0 times inf
             limit = np.exp(2 * (math.log(math.pi) - log_norm)) if exponent == 0.5 else np.inf if exponent < 0.5 else 0.0
             d_alpha = np.where(t == end, limit, d_alpha)
-        return Point(alpha=root_alpha**2, d_alpha=d_alpha, gamma=gamma, d_gamma=d_gamma)
+        return CurveValues(alpha=root_alpha**2, d_alpha=d_alpha, gamma=gamma, d_gamma=d_gamma)
 
 
 @final
@@ -149,7 +169,8 @@ class Beta(Schedule):
 class Linear(Schedule):
     """alpha_t = t, which is Beta(1/2, 1/2). Source: arXiv:2509.13866, Proposition 3.7.
 
-    counts_of: whose integer counts a number of steps has, see ``counts.to_counts``.
+    Attributes:
+        counts_of: the sampler whose rounding to integer counts is used; see ``counts.to_counts``.
     """
 
     counts_of: Literal["ours", "llada", "dream", "dllm"] = "ours"
@@ -161,7 +182,7 @@ class Linear(Schedule):
     def dual(self) -> Linear:
         return self
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         return _with_gamma(t, 1 - t, np.ones_like(t))
 
 
@@ -175,11 +196,13 @@ class Sine(Schedule):
     def dual(self) -> MaskgitCosine:
         return MaskgitCosine()
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         alpha = np.sin(HALF_PI * t)
         remaining = 2 * np.sin(HALF_PI / 2 * (1 - t)) ** 2
-        point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * (1 - t)))
-        return Point(alpha=alpha, d_alpha=point.d_alpha, gamma=point.gamma, d_gamma=np.sqrt((1 + alpha) / alpha) / 2)
+        values = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * (1 - t)))
+        return CurveValues(
+            alpha=alpha, d_alpha=values.d_alpha, gamma=values.gamma, d_gamma=np.sqrt((1 + alpha) / alpha) / 2
+        )
 
 
 @final
@@ -192,9 +215,9 @@ class SquaredSine(Schedule):
     def dual(self) -> SquaredSine:
         return self
 
-    def _point(self, t: Array) -> Point:
-        d_alpha = HALF_PI * np.sin(math.pi * np.minimum(t, 1 - t))  # the minimum makes the rate at 1 exactly 0
-        return Point(alpha=np.sin(HALF_PI * t) ** 2, d_alpha=d_alpha, gamma=t, d_gamma=np.ones_like(t))
+    def _values_at(self, t: Array) -> CurveValues:
+        d_alpha = HALF_PI * np.sin(math.pi * np.minimum(t, 1 - t))  # exactly 0 at t = 1
+        return CurveValues(alpha=np.sin(HALF_PI * t) ** 2, d_alpha=d_alpha, gamma=t, d_gamma=np.ones_like(t))
 
 
 @final
@@ -207,23 +230,29 @@ class MaskgitCosine(Schedule):
     def dual(self) -> Sine:
         return Sine()
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         remaining = np.sin(HALF_PI * (1 - t))
         alpha = np.where(t < 0.5, 2 * np.sin(HALF_PI / 2 * t) ** 2, 1 - remaining)
-        point = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * t))
-        return Point(
-            alpha=alpha, d_alpha=point.d_alpha, gamma=point.gamma, d_gamma=np.sqrt((1 + remaining) / remaining) / 2
+        values = _with_gamma(alpha, remaining, HALF_PI * np.sin(HALF_PI * t))
+        return CurveValues(
+            alpha=alpha, d_alpha=values.d_alpha, gamma=values.gamma, d_gamma=np.sqrt((1 + remaining) / remaining) / 2
         )
 
 
 @final
 @dataclass(frozen=True)
 class Counts(Schedule):
-    """The piecewise linear alpha_t through (i/K, N_i/L), where step i of K reveals counts[i-1] of the L tokens.
+    """The piecewise linear alpha_t through (i/K, N_i/L): step i of K reveals counts[i-1] of the L tokens.
 
-    A rate at a knot is that of the piece to its right (at t = 1, to its left); the gamma rate is 0 where alpha_t
-    stands still, and inf where it leaves 0 and, at t = 1, where it reaches 1. Raises InputError if a count is
-    negative or no integer, or if all are 0.
+    N_i is the number of tokens after step i. The rate at a knot is the rate of the piece to its right; at t = 1 it is
+    that of the piece to its left. The rate of gamma_t is 0 where alpha_t is constant, and inf where alpha_t leaves 0
+    and, at t = 1, where it reaches 1.
+
+    Args:
+        counts: (K,), at least 0 each, not all 0.
+
+    Raises:
+        InputError: a count is negative or no integer, or all counts are 0.
     """
 
     counts: tuple[int, ...]
@@ -244,7 +273,7 @@ class Counts(Schedule):
     def dual(self) -> Counts:
         return Counts(self.counts[::-1])
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         revealed, hidden = (np.cumsum([0.0, *counts]) / sum(counts) for counts in (self.counts, self.counts[::-1]))
         return _polyline(t, revealed, hidden, np.array(self.counts) / sum(self.counts))
 
@@ -252,9 +281,13 @@ class Counts(Schedule):
 @final
 @dataclass(frozen=True)
 class Alphas(Schedule):
-    """The piecewise linear alpha_t through (i/K, alphas[i]), for i = 0..K.
+    """The piecewise linear alpha_t through (i/K, alphas[i]), for i = 0..K. The rates follow the rules of ``Counts``.
 
-    The rates are those of ``Counts``. Raises InputError unless the alphas go from 0 up to 1 and never down.
+    Args:
+        alphas: (K + 1,), from 0 to 1, never decreasing.
+
+    Raises:
+        InputError: the alphas do not start at 0 and end at 1, or they decrease.
     """
 
     alphas: tuple[float, ...]
@@ -272,26 +305,35 @@ class Alphas(Schedule):
     def dual(self) -> Alphas:
         return Alphas(tuple(1 - alpha for alpha in reversed(self.alphas)))
 
-    def _point(self, t: Array) -> Point:
+    def _values_at(self, t: Array) -> CurveValues:
         return _polyline(t, np.array(self.alphas), np.array(self.dual().alphas), np.diff(self.alphas))
 
 
-def _polyline(t: Array, revealed: Array, hidden: Array, shares: Array) -> Point:
-    """The curve through equally spaced knots: revealed from t = 0 on, hidden from t = 1 back, shares between knots."""
+def _polyline(t: Array, revealed: Array, hidden: Array, shares: Array) -> CurveValues:
+    """The values of a piecewise linear alpha_t with equally spaced knots.
+
+    Args:
+        t: times (n,).
+        revealed: alpha at the knots (K + 1,), from t = 0 to t = 1.
+        hidden: 1 - alpha at the knots (K + 1,), from t = 1 to t = 0.
+        shares: the increase of alpha on each piece (K,).
+    """
     steps = len(shares)
     knots = np.arange(steps + 1) / steps
     piece = np.minimum(np.searchsorted(knots, t, side="right") - 1, steps - 1)
     return _with_gamma(np.interp(t, knots, revealed), np.interp(1 - t, knots, hidden), steps * shares[piece])
 
 
-def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> Point:
-    """The point with gamma_t = (2/pi) arcsin(sqrt(alpha_t)), by the arctangent, which is accurate at both ends."""
+def _with_gamma(alpha: Array, remaining: Array, d_alpha: Array) -> CurveValues:
+    """The values with gamma_t = (2/pi) arcsin(sqrt(alpha_t)); the arctangent is accurate at both ends."""
     root_alpha, root_remaining = np.sqrt(alpha), np.sqrt(remaining)
     d_gamma = np.where(d_alpha == 0, 0.0, d_alpha / (math.pi * root_alpha * root_remaining))
-    return Point(alpha=alpha, d_alpha=d_alpha, gamma=np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma=d_gamma)
+    return CurveValues(
+        alpha=alpha, d_alpha=d_alpha, gamma=np.arctan2(root_alpha, root_remaining) / HALF_PI, d_gamma=d_gamma
+    )
 
 
-PLAIN: dict[str, Schedule] = {
+WITHOUT_NUMBERS: dict[str, Schedule] = {
     schedule.name: schedule
     for schedule in (
         *(Linear(), Sine(), SquaredSine(), MaskgitCosine()),
@@ -301,19 +343,20 @@ PLAIN: dict[str, Schedule] = {
 WITH_NUMBERS = ("beta", "counts", "alphas")
 
 
-def is_named(text: str) -> bool:
-    """Whether a string begins as the name of a schedule does, whatever follows."""
+def begins_with_schedule_name(text: str) -> bool:
+    """Whether a text begins like the name of a schedule; its numbers may be invalid."""
     name, colon, _ = text.strip().partition(":")
-    return name in (WITH_NUMBERS if colon else PLAIN)
+    return name in (WITH_NUMBERS if colon else WITHOUT_NUMBERS)
 
 
 def parse_schedule(text: str) -> Schedule:
-    """The schedule that a string such as ``linear``, ``beta:0.9,0.3`` or ``counts:3,5,9,15`` names.
+    """The schedule that a text such as ``linear``, ``beta:0.9,0.3`` or ``counts:3,5,9,15`` names.
 
-    Raises InputError if the name is unknown or the numbers cannot be used.
+    Raises:
+        InputError: the name is unknown or its numbers are invalid.
     """
-    if text.strip() in PLAIN:
-        return PLAIN[text.strip()]
+    if text.strip() in WITHOUT_NUMBERS:
+        return WITHOUT_NUMBERS[text.strip()]
     name, _, numbers = text.strip().partition(":")
     try:
         if name == "beta":
@@ -323,8 +366,9 @@ def parse_schedule(text: str) -> Schedule:
         if name == "alphas":
             return Alphas(decimals(numbers, None, LONGEST + 1))
     except ValueError as error:
-        said = f"No such numbers for a schedule as in {shown(text)}: {error}."
-        raise InputError(f"{said} A schedule is one of: {FORMS}.") from None
-    close = difflib.get_close_matches(name.lower()[:100], [*PLAIN, *WITH_NUMBERS], n=1)
+        raise InputError(
+            f"Invalid numbers in the schedule {shown(text)}: {error}. A schedule is one of: {FORMS}."
+        ) from None
+    close = difflib.get_close_matches(name.lower()[:100], [*WITHOUT_NUMBERS, *WITH_NUMBERS], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     raise InputError(f"Unknown schedule {shown(text)}.{hint} A schedule is one of: {FORMS}.")

@@ -1,4 +1,4 @@
-"""The two-parameter family on an information profile: many Beta(a, b) priced at once, the best and the nearly best."""
+"""The two-parameter family on an information profile: the NELBO of many Beta(a, b) at once, and the best of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.schedules.blocks import Share, equal_shares
+from mdm_tune.schedules.blocks import ShareRule, equal_shares
 from mdm_tune.schedules.counts import CountRule, beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.pricing import AncestralCurve, Optima, optima, price_counts
@@ -18,48 +18,60 @@ from mdm_tune.schedules.pricing import AncestralCurve, Optima, optima, price_cou
 __all__ = ["Pricer"]
 
 Floats = NDArray[np.float64]
-Ranges = Mapping[str, tuple[float, float]]  # of a and of b
+Ranges = Mapping[str, tuple[float, float]]  # the smallest and the largest value of "a" and of "b"
 PARAMETERS = ("a", "b")
-SCAN = 128  # points per axis of the first scan, in log scale
-CELLS = 16  # cells per axis, the best point of each of which may be refined: prices have many valleys
-ROUNDS, KEPT, LOCAL = 5, 24, 9  # then so often around so many of the best ones, with so many points per axis
-SHRINK = 2.5
-APART = 1e-9  # squared distance in log scale below which two points are one
-SLACK = 0.25  # a nearly best point loses at most a quarter more than the best one
+SCAN = 128  # points per axis of the first grid, in log scale
+CELLS = 16  # cells per axis; the best point of each cell may be refined, because the NELBO has many local minima
+ROUNDS, CENTRES, LOCAL = 5, 24, 9  # rounds of refinement, points that are refined, and grid points per axis around each
+SHRINK = 2.5  # how much finer the grid is in each round
+SAME = 1e-9  # squared distance in log scale below which two points count as one
+SLACK = 0.25  # a nearly best point lies above the floor by at most a quarter more than the best point
 
 
 @dataclass(frozen=True)
 class Pricer:
-    """Prices schedules on one curve (length,), nats per token, as one sampler would use them.
+    """Computes the NELBO of schedules on one curve, for one sampler.
 
-    bernoulli: ancestral reveal; else fixed counts by ``rule``. block_length: equal to length without blocks. share: how
-    the steps are shared out among the blocks.
+    Attributes:
+        curve: c(m) in nats per token, (length,).
+        block_length: tokens of a block; the whole length without blocks.
+        bernoulli: whether the sampler reveals by ancestral sampling; else it reveals fixed counts.
+        rule: how a schedule is rounded to counts.
+        share: how the steps are shared among the blocks.
     """
 
     curve: Floats
     block_length: int
     bernoulli: bool
     rule: CountRule
-    share: Share = equal_shares
+    share: ShareRule = equal_shares
 
     @property
     def blocks(self) -> int:
-        """How many blocks a sequence has."""
+        """The number of blocks of a sequence."""
         return len(self.curve) // self.block_length
 
     @property
     def floor(self) -> float:
-        """NELBO of one token per step, nats per sequence: on a curve that never rises no schedule goes below it."""
+        """NELBO of one token per step, nats per sequence. If the curve never rises, no schedule has a lower one."""
         return float(self.curve.sum())
 
     @cached_property
     def _ancestral(self) -> AncestralCurve:
         return AncestralCurve(self.curve)
 
-    def betas(self, points: Floats, steps: int) -> Floats:
-        """NELBO (n,), nats per sequence, at ``steps`` steps in all of the schedules Beta(a, b); points (n, 2): a and b.
+    def beta_nelbos(self, points: Floats, steps: int) -> Floats:
+        """The NELBO of many schedules Beta(a, b).
 
-        Raises InputError where the blocks cannot share the steps.
+        Args:
+            points: a and b, (n, 2).
+            steps: of the whole sequence, at least 1.
+
+        Returns:
+            (n,), nats per sequence.
+
+        Raises:
+            InputError: the blocks cannot share the steps.
         """
         a, b = points.T
         if self.bernoulli:
@@ -67,99 +79,105 @@ class Pricer:
         shares = self.share(steps, len(self.curve), self.block_length)
         if self.rule == "one-per-step" and steps >= len(self.curve):
             return np.full(len(points), self.floor)  # one token a step
-        inside = {each: counts_of_grids(beta_grids(a, b, each), self.block_length, self.rule) for each in set(shares)}
-        return price_counts(self.curve, np.concatenate([inside[each] for each in shares], axis=1))
+        by_share = {
+            share: counts_of_grids(beta_grids(a, b, share), self.block_length, self.rule) for share in set(shares)
+        }
+        return price_counts(self.curve, np.concatenate([by_share[share] for share in shares], axis=1))
 
     def best_beta(self, steps: int, ranges: Ranges) -> Beta:
-        """The Beta(a, b) of least price in a box, by a scan in log scale, refined where its cells are cheapest.
+        """The Beta(a, b) with the lowest NELBO in a box: a grid in log scale, refined around its best points.
 
-        Integer counts make the price a step function: of the points that tie, the one nearest their centre is taken.
+        Integer counts make the NELBO piecewise constant. Of several points that tie, the one nearest to their mean is
+        taken.
 
         Args:
-            steps: the budget.
-            ranges: the least and the largest value of ``a`` and of ``b``, above 0.
+            steps: of the whole sequence, at least 1.
+            ranges: the smallest and the largest value of ``a`` and of ``b``, above 0.
 
         Raises:
             InputError: the blocks cannot share the steps.
         """
         box = np.log([ranges[name] for name in PARAMETERS])
         width = np.diff(box)[:, 0] / (SCAN - 1)
-        points = _scan(ranges)
-        values = self.betas(np.exp(points), steps)
+        points = _log_grid(ranges)
+        values = self.beta_nelbos(np.exp(points), steps)
         by_cell = values.reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2).reshape(CELLS**2, -1)
         number = np.arange(SCAN**2).reshape(CELLS, SCAN // CELLS, CELLS, SCAN // CELLS).swapaxes(1, 2)
         best = number.reshape(CELLS**2, -1)[np.arange(CELLS**2), by_cell.argmin(axis=1)]
-        centres = points[best[np.argsort(values[best], kind="stable")[:KEPT]]]
+        centres = points[best[np.argsort(values[best], kind="stable")[:CENTRES]]]
         offsets = np.linspace(-1, 1, LOCAL)
         for _ in range(ROUNDS):
-            around = centres[:, None] + _mesh(offsets * width[0], offsets * width[1])
+            around = centres[:, None] + _all_pairs(offsets * width[0], offsets * width[1])
             fresh = np.clip(around.reshape(-1, 2), box[:, 0], box[:, 1])
             points = np.concatenate([points, fresh])
-            values = np.concatenate([values, self.betas(np.exp(fresh), steps)])
-            _, first = np.unique(values, return_index=True)  # one point of each price, the cheapest first
-            centres = points[first[:KEPT]]
+            values = np.concatenate([values, self.beta_nelbos(np.exp(fresh), steps)])
+            _, first = np.unique(values, return_index=True)  # one point of each NELBO, the lowest first
+            centres = points[first[:CENTRES]]
             width = width / SHRINK
         cheapest = np.flatnonzero(values <= values.min() + 1e-12 * abs(values.min()))
-        scanned = cheapest[cheapest < SCAN**2]  # evenly spread, as those of the refinement are not
+        scanned = cheapest[cheapest < SCAN**2]  # points of the first grid are evenly spread, refined ones are not
         tied = points[scanned if len(scanned) else cheapest]
         middle = tied[np.argmin(((tied - tied.mean(axis=0)) ** 2).sum(axis=1))]
-        return _inside(middle, ranges)
+        return _beta_at(middle, ranges)
 
     def near_best(self, steps: int, ranges: Ranges, number: int) -> list[Beta]:
-        """``best_beta`` and points of the box that lose little more than it, each far from all before it in log scale.
+        """``best_beta`` and further good points, each as far as possible from those before it, in log scale.
 
-        A point qualifies if its price lies above ``floor`` by at most a quarter more than the best one's.
+        A point is good if its NELBO exceeds ``floor`` by at most a quarter more than the NELBO of the best point.
 
         Args:
-            steps: the budget.
-            ranges: as in ``best_beta``.
-            number: points at most, the best one among them.
+            steps: of the whole sequence, at least 1.
+            ranges: the smallest and the largest value of ``a`` and of ``b``, above 0.
+            number: points at most, the best one included.
 
         Raises:
             InputError: the blocks cannot share the steps.
         """
         best = self.best_beta(steps, ranges)
         chosen = [best]
-        points = _scan(ranges)
-        values = self.betas(np.exp(points), steps)
-        least = float(self.betas(np.array([[best.a, best.b]]), steps)[0])
+        points = _log_grid(ranges)
+        values = self.beta_nelbos(np.exp(points), steps)
+        least = float(self.beta_nelbos(np.array([[best.a, best.b]]), steps)[0])
         good = points[values <= least + SLACK * max(least - self.floor, 0.0)]
         while len(chosen) < number and len(good):
-            known = np.log([[beta.a, beta.b] for beta in chosen])
-            apart = ((good[:, None] - known) ** 2).sum(axis=2).min(axis=1)
-            if apart.max() < APART:
+            logs = np.log([[beta.a, beta.b] for beta in chosen])
+            distances = ((good[:, None] - logs) ** 2).sum(axis=2).min(axis=1)
+            if distances.max() < SAME:
                 break
-            chosen.append(_inside(good[apart.argmax()], ranges))
+            chosen.append(_beta_at(good[distances.argmax()], ranges))
         return chosen
 
     def optimum_counts(self, most: int) -> Optima:
-        """The best counts for 1 .. most steps in one sweep, the steps shared out among the blocks as is best."""
+        """The best counts for 1 .. ``most`` steps; the steps are shared among the blocks in the best way."""
         return optima(self.curve, most, self.block_length)
 
-    def counts_of(self, sweep: Optima, steps: int) -> tuple[int, ...]:
-        """The best counts (steps,) of a sweep; where the rule allows steps without tokens, of at most ``steps``."""
+    def counts_at(self, sweep: Optima, steps: int) -> tuple[int, ...]:
+        """The best counts (steps,) of a result of ``optimum_counts``.
+
+        If the rule allows counts of 0, fewer steps may be better on a measured curve; the rest of the counts are 0.
+        """
         if self.rule == "one-per-step":
             return sweep.counts(steps)
         fewer = sweep.fewest + int(np.argmin(sweep.nelbo[sweep.fewest - 1 : steps]))
         return sweep.counts(fewer) + (0,) * (steps - fewer)
 
     def optimum_alphas(self, steps: int) -> Floats:
-        """The best ancestral grid (steps + 1,)."""
+        """The best alphas of ancestral reveal, (steps + 1,)."""
         return self._ancestral.optimal_alphas(steps)
 
 
-def _inside(point: Floats, ranges: Ranges) -> Beta:
-    """The schedule at a point in log scale; the exponential of a logarithm may lie outside the box by its rounding."""
+def _beta_at(point: Floats, ranges: Ranges) -> Beta:
+    """The schedule at a point in log scale; rounding of the exponential may leave the box, so it is clipped."""
     low, high = np.array([ranges[name] for name in PARAMETERS]).T
     return Beta(*np.clip(np.exp(point), low, high).tolist())
 
 
-def _scan(ranges: Ranges) -> Floats:
-    """The logarithms of a and b (n, 2) on a grid over the box."""
+def _log_grid(ranges: Ranges) -> Floats:
+    """log a and log b (n, 2) on a grid over the box."""
     axes = [np.linspace(math.log(low), math.log(high), SCAN) for low, high in (ranges[name] for name in PARAMETERS)]
-    return _mesh(*axes)
+    return _all_pairs(*axes)
 
 
-def _mesh(first: Floats, second: Floats) -> Floats:
-    """All pairs (n, 2)."""
+def _all_pairs(first: Floats, second: Floats) -> Floats:
+    """All pairs (n, 2) of the entries of two vectors."""
     return np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""What a schedule is called in tables, messages and JSON: its name and, where several are compared, its blocks."""
+"""Labels of schedules in tables, messages and JSON: the name and, if several are compared, the block length."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ __all__ = ["Label"]
 
 @dataclass(frozen=True)
 class Label:
-    """A name, and the length of the blocks that tell the schedule from itself in others; None where all have the same.
+    """The label of a schedule. ``str`` converts it to text and ``read`` converts the text back.
 
-    ``str`` writes it, ``read`` takes it apart again.
+    Attributes:
+        name: the name of the schedule.
+        blocks: the block length; None if all compared schedules have the same one.
     """
 
     name: str
@@ -23,6 +25,6 @@ class Label:
 
     @classmethod
     def read(cls, text: str) -> Label:
-        """The label that is written so."""
-        found = re.fullmatch(r"(.*) in blocks of (\d+)", text, re.DOTALL)
-        return cls(text) if found is None else cls(found[1], int(found[2]))
+        """The label of a text that ``str`` made."""
+        match = re.fullmatch(r"(.*) in blocks of (\d+)", text, re.DOTALL)
+        return cls(text) if match is None else cls(match[1], int(match[2]))

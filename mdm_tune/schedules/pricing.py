@@ -1,9 +1,11 @@
-"""What a mask schedule costs on an information profile, and which schedules cost least.
+"""The NELBO of a mask schedule on an information profile, and the schedules with the lowest NELBO.
 
-curve (length,): c(m), nats per token, the cross-entropy of a uniform hidden position when m uniform random positions
-are visible. It prices random order and ancestral reveal at temperature 1 exactly; for the orders that look at
-predictions it prices nothing. With blocks, filled from left to right, entry m = b * block_length + k holds for block b
-with all earlier blocks and k of its own positions visible, and counts must not cross the end of a block.
+The curve of a profile is c(m), m = 0 .. length - 1, in nats per token: the cross-entropy of a uniform hidden position
+when m uniform random positions are visible. It gives the exact NELBO of random order and of ancestral reveal at
+temperature 1. It says nothing about orders that depend on predictions.
+
+Blocks are filled from left to right. Entry m = b * block_length + k is for block b with all earlier blocks and k of its
+own positions visible. Counts must not cross the end of a block.
 
 Source: arXiv:2510.25544 and arXiv:2511.04647.
 """
@@ -37,72 +39,131 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-ROUND_OFF = 1e-9  # nats below zero that a KL divergence may reach by rounding and no further
-RESOLUTION = 1024  # shares of tokens among which the best ancestral grid is looked for before it is polished
-NODES = 64  # interpolation nodes per root of the length: over u a binomial mean bends within about 1/sqrt(length)
+ROUND_OFF = 1e-9  # nats; a KL divergence that is less negative than this is 0 up to rounding
+RESOLUTION = 1024  # values of alpha on which the best ancestral grid is searched, before it is refined
+NODES = 64  # interpolation nodes per sqrt(length): over u a binomial mean changes within about 1/sqrt(length)
 
 
 def nelbo(curve: ArrayLike, counts: ArrayLike) -> float:
-    """NELBO of fixed counts in random order, nats per sequence: the sum of s_i c(s_1 + .. + s_{i-1}).
+    """NELBO of fixed counts in random order: the sum of s_i c(s_1 + .. + s_{i-1}) over the counts s_i.
 
-    counts (steps,): each at least 0, sum length. Raises InputError otherwise.
+    Args:
+        curve: c(m), (length,), nats per token.
+        counts: (steps,), each at least 0, with sum length.
+
+    Returns:
+        Nats per sequence.
+
+    Raises:
+        InputError: curve or counts are invalid.
     """
     cost = checked_curve(curve)
     return float(count_weights(counts, len(cost)) @ cost)
 
 
 def ancestral_nelbo(curve: ArrayLike, alphas: ArrayLike) -> float:
-    """NELBO of ancestral reveal on a grid of the mask schedule, nats per sequence.
+    """NELBO of ancestral reveal on a grid of the mask schedule.
 
     It is length * sum_i (alpha_{i+1} - alpha_i) c~(alpha_i) with c~(a) = E c(M), M binomial(length - 1, a).
-    alphas (steps + 1,): from 0 up to 1. Raises InputError otherwise.
+
+    Args:
+        curve: c(m), (length,), nats per token.
+        alphas: (steps + 1,), from 0 to 1, never decreasing.
+
+    Returns:
+        Nats per sequence.
+
+    Raises:
+        InputError: curve or alphas are invalid.
     """
     cost = checked_curve(curve)
     return float(ancestral_weights(alphas, len(cost)) @ cost)
 
 
 def count_weights(counts: ArrayLike, length: int) -> Floats:
-    """How many tokens (length,) are priced at each entry of the curve; raises InputError as ``nelbo`` does."""
+    """The weights of the curve's entries in ``nelbo``: the number of tokens that are revealed there, (length,).
+
+    Args:
+        counts: (steps,), each at least 0, with sum length.
+        length: tokens of a sequence.
+
+    Raises:
+        InputError: the counts are invalid.
+    """
     size = checked_counts(counts, length)
     before = np.cumsum(size) - size
     return np.bincount(before[size > 0], size[size > 0], minlength=length).astype(np.float64)
 
 
 def ancestral_weights(alphas: ArrayLike, length: int) -> Floats:
-    """The expected number of tokens (length,) priced at each entry; raises InputError as ``ancestral_nelbo`` does."""
-    from scipy.stats import binom  # slow to import, and fixed counts do without
+    """The weights of the curve's entries in ``ancestral_nelbo``: the expected number of tokens, (length,).
+
+    Args:
+        alphas: (steps + 1,), from 0 to 1, never decreasing.
+        length: tokens of a sequence.
+
+    Raises:
+        InputError: the alphas are invalid.
+    """
+    from scipy.stats import binom  # slow to import, and not needed for fixed counts
 
     grid = checked_alphas(alphas)
-    seen = binom.pmf(np.arange(length), length - 1, grid[:-1, None])
-    return np.asarray(length * (np.diff(grid) @ seen))
+    visible = binom.pmf(np.arange(length), length - 1, grid[:-1, None])
+    return np.asarray(length * (np.diff(grid) @ visible))
 
 
 def price_counts(curve: Floats, counts: Integers) -> Floats:
-    """``nelbo`` of many counts (n, steps) at once, (n,); neither is checked."""
+    """``nelbo`` of many counts (n, steps) at once, (n,). The arguments are not checked."""
     before = np.cumsum(counts, axis=1) - counts
     return np.asarray((counts * curve[np.minimum(before, len(curve) - 1)]).sum(axis=1))
 
 
 def order_kl(curve: ArrayLike, entropy: float, counts: ArrayLike) -> float:
-    """E_order KL(p || q_order) of fixed counts in random order, in nats: the NELBO less the entropy of the law.
+    """E_order KL(p || q_order) of fixed counts in random order: the NELBO minus the entropy of the law.
 
-    It bounds from above the KL divergence of the sampler with its order averaged out. Not clipped but for round-off:
-    a clearly negative value says that curve and entropy do not belong together.
+    It is an upper bound of the KL divergence of the sampler, whose order is random. A clearly negative value means that
+    curve and entropy belong to different laws; it is returned as it is.
+
+    Args:
+        curve: c(m), (length,), nats per token.
+        entropy: of the law, nats per sequence.
+        counts: (steps,), each at least 0, with sum length.
+
+    Returns:
+        Nats per sequence.
+
+    Raises:
+        InputError: curve or counts are invalid.
     """
-    return _kl(nelbo(curve, counts), entropy)
+    return _kl_divergence(nelbo(curve, counts), entropy)
 
 
 def ancestral_order_kl(curve: ArrayLike, entropy: float, alphas: ArrayLike) -> float:
-    """As ``order_kl``, for ancestral reveal: the mean over which positions each step reveals."""
-    return _kl(ancestral_nelbo(curve, alphas), entropy)
+    """``order_kl`` of ancestral reveal: the mean over the sets of positions that the steps reveal.
+
+    Args:
+        curve: c(m), (length,), nats per token.
+        entropy: of the law, nats per sequence.
+        alphas: (steps + 1,), from 0 to 1, never decreasing.
+
+    Returns:
+        Nats per sequence.
+
+    Raises:
+        InputError: curve or alphas are invalid.
+    """
+    return _kl_divergence(ancestral_nelbo(curve, alphas), entropy)
 
 
 @dataclass(frozen=True)
 class Optima:
-    """The least NELBO over all counts with every count at least 1, for each number of steps.
+    """The lowest NELBO over all counts of at least 1, for each number of steps.
 
-    nelbo (most,): nats per sequence at 1 .. most steps, inf for fewer than ``fewest``, one for each block. choice
-    (most, length): entry [k - 1, j - 1] is how many tokens are revealed before the last of k steps, if j are after it.
+    Attributes:
+        nelbo: at 1 .. most steps, (most,), nats per sequence; inf for fewer steps than ``fewest``.
+        choice: (most, length): entry [k - 1, j - 1] is the number of tokens before the last of k steps, if there are j
+            tokens after it.
+        fewest: the number of blocks, each of which needs a step.
     """
 
     nelbo: Floats
@@ -110,16 +171,17 @@ class Optima:
     fewest: int
 
     def counts(self, steps: int) -> tuple[int, ...]:
-        """The best counts (steps,); (length,) ones where there are more steps than tokens.
+        """The best counts (steps,); (length,) ones if there are more steps than tokens.
 
-        Raises InputError if the steps are fewer than 1 or than the blocks, or more than were asked for.
+        Raises:
+            InputError: there are fewer steps than blocks, or more steps than were computed.
         """
         length = int(self.choice.shape[1])
         if 1 <= length < steps:
             return (1,) * length
         if not self.fewest <= steps <= len(self.nelbo):
             raise InputError(
-                f"an optimum needs at least {quantity(self.fewest, 'step')} and was looked for up to "
+                f"an optimum needs at least {quantity(self.fewest, 'step')} and was computed for at most "
                 f"{len(self.nelbo)}, got {steps}; give a number in this range"
             )
         revealed = [length]
@@ -129,11 +191,18 @@ class Optima:
 
 
 def optima(curve: ArrayLike, most: int, block_length: int | None = None) -> Optima:
-    """The best counts for every number of steps up to ``most`` (at most length) in one sweep.
+    """The best counts for every number of steps, by dynamic programming over the number of revealed tokens.
 
-    Dynamic programming over the revealed number: D[k, j] = min_i D[k-1, i] + (j - i) c(i), O(most * length^2). The
-    curve may rise somewhere, as a measured one does. With blocks no step crosses the end of a block, so that the same
-    sweep shares the steps out among the blocks. Raises InputError if most is below 1 or block_length no divisor.
+    D[k, j] = min_i D[k-1, i] + (j - i) c(i), in O(most * length^2). The curve may rise, as measured ones do. No step
+    crosses the end of a block, so the result also shares the steps among the blocks in the best way.
+
+    Args:
+        curve: c(m), (length,), nats per token.
+        most: the largest number of steps, at least 1; the result ends at ``length`` steps.
+        block_length: tokens of a block, a divisor of length; None for one block.
+
+    Raises:
+        InputError: an argument is invalid.
     """
     cost = checked_curve(curve)
     length = len(cost)
@@ -144,7 +213,7 @@ def optima(curve: ArrayLike, most: int, block_length: int | None = None) -> Opti
         )
     before, after = np.arange(length)[:, None], np.arange(1, length + 1)
     allowed = (after > before) & ((after - 1) // size == before // size)
-    # Transposed, so that the minimum runs along memory: entry [j - 1, i] is the cost of revealing from i up to j.
+    # Entry [j - 1, i] is the cost of a step from i to j tokens; the minimum over i runs along contiguous memory.
     step_cost = np.ascontiguousarray(np.where(allowed, (after - before) * cost[:, None], np.inf).T)
     best = step_cost[:, 0]
     values, choice = [best[-1]], [np.zeros(length, dtype=np.int64)]
@@ -158,10 +227,10 @@ def optima(curve: ArrayLike, most: int, block_length: int | None = None) -> Opti
 
 
 class AncestralCurve:
-    """c~(a) = E c(M), M binomial(length - 1, a), by a spline through its exact values: for pricing many grids at once.
+    """A spline of c~(a) = E c(M), M binomial(length - 1, a), for computing the NELBO of many grids at once.
 
-    The spline runs over u with a = sin^2(pi/2 u), which resolves both ends; its error is below 1e-6 of the largest
-    entry of the curve.
+    It interpolates exact values over u, where a = sin^2(pi/2 u), which resolves both ends. Its error is below 1e-6 of
+    the largest entry of the curve.
     """
 
     def __init__(self, curve: ArrayLike) -> None:
@@ -175,15 +244,19 @@ class AncestralCurve:
         self._spline = CubicSpline(nodes, mean, bc_type=((1, 0.0), (1, 0.0)))
 
     def __call__(self, alphas: Floats) -> Floats:
-        """c~ at alphas in [0, 1], any shape."""
+        """c~ at alphas in [0, 1], of any shape, in nats per token."""
         return np.asarray(self._spline(_to_u(alphas)))
 
     def price(self, grids: Floats) -> Floats:
-        """``ancestral_nelbo`` of grids (n, steps + 1), (n,); they are not checked."""
+        """``ancestral_nelbo`` of many grids (n, steps + 1) at once, (n,). The grids are not checked."""
         return np.asarray(self.length * (np.diff(grids, axis=1) * self(grids[:, :-1])).sum(axis=1))
 
     def price_and_slope(self, inner: Floats) -> tuple[float, Floats]:
-        """Price of the grid 0, inner.., 1 and its derivative by each inner u, where alpha = sin^2(pi/2 u)."""
+        """The NELBO of a grid and its derivatives, with alpha = sin^2(pi/2 u).
+
+        Args:
+            inner: u of the grid without its ends 0 and 1, (steps - 1,).
+        """
         u = np.concatenate([[0.0], inner, [1.0]])
         alphas = np.sin(np.pi / 2 * u) ** 2
         mean, slope = self._spline(u[:-1]), self._spline(u[1:-1], 1)
@@ -193,42 +266,48 @@ class AncestralCurve:
         return float(self.length * (np.diff(alphas) @ mean)), np.asarray(self.length * gradient)
 
     def optimal_alphas(self, steps: int) -> Floats:
-        """The best grid (steps + 1,): by dynamic programming over 1024 shares, then polished by L-BFGS-B."""
+        """The best grid (steps + 1,), by dynamic programming over 1024 values of alpha, refined by L-BFGS-B."""
         from scipy.optimize import minimize
 
         knots = np.sin(np.pi / 2 * np.linspace(0, 1, RESOLUTION + 1)) ** 2  # dense at both ends, where c~ bends most
-        found = _coarse(self.length * self(knots[:-1]), knots, min(steps, RESOLUTION))
-        start = np.array([*knots[found], *[1.0] * (steps + 1 - len(found))])
+        chosen = _cheapest_knots(self.length * self(knots[:-1]), knots, min(steps, RESOLUTION))
+        start = np.array([*knots[chosen], *[1.0] * (steps + 1 - len(chosen))])
         if steps == 1:
             return start
         bounds = [(0.0, 1.0)] * (steps - 1)
         inner = minimize(self.price_and_slope, _to_u(start[1:-1]), jac=True, method="L-BFGS-B", bounds=bounds).x
-        polished = np.concatenate([[0.0], np.sin(np.pi / 2 * np.sort(inner)) ** 2, [1.0]])
-        return polished if self.price(polished[None])[0] < self.price(start[None])[0] else start
+        refined = np.concatenate([[0.0], np.sin(np.pi / 2 * np.sort(inner)) ** 2, [1.0]])
+        return refined if self.price(refined[None])[0] < self.price(start[None])[0] else start
 
 
-def _coarse(rate: Floats, knots: Floats, steps: int) -> list[int]:
-    """Indices into knots (n + 1,) of the cheapest grid of at most ``steps`` steps; rate (n,): cost per share.
+def _cheapest_knots(rate: Floats, knots: Floats, steps: int) -> list[int]:
+    """The knots of the cheapest grid of at most ``steps`` steps, by the dynamic programming of ``optima``.
 
-    The dynamic programme of ``optima``, over knots that need not be equally far apart.
+    Args:
+        rate: the cost per unit of alpha from each knot on, (n,).
+        knots: values of alpha, (n + 1,); their distances may differ.
+        steps: at least 1.
+
+    Returns:
+        Indices into ``knots``.
     """
     cost = np.ascontiguousarray(np.triu((knots[1:] - knots[:-1, None]) * rate[:, None]).T)
     cost[np.triu_indices(len(rate), 1)] = np.inf
     best, rows, choice = cost[:, 0], np.arange(len(rate)), []
     for _ in range(1, steps):
-        total = cost + np.concatenate([[0.0], best[:-1]])  # from the first knot on: a step may be left without tokens
+        total = cost + np.concatenate([[0.0], best[:-1]])  # 0.0 at the first knot: a step may reveal nothing
         choice.append(total.argmin(axis=1))
         best = total[rows, choice[-1]]
-    found = [len(rate)]
-    for chosen in reversed(choice):
-        if found[-1] == 0:
+    indices = [len(rate)]
+    for before in reversed(choice):
+        if indices[-1] == 0:
             break
-        found.append(int(chosen[found[-1] - 1]))
-    return found[::-1] if found[-1] == 0 else [0, *found[::-1]]
+        indices.append(int(before[indices[-1] - 1]))
+    return indices[::-1] if indices[-1] == 0 else [0, *indices[::-1]]
 
 
 def checked_curve(curve: ArrayLike) -> Floats:
-    """The curve as a float64 array; raises InputError unless it is finite and has one axis with an entry."""
+    """The curve as a float64 array; raises InputError unless it is a finite vector with at least one entry."""
     cost = np.asarray(curve, dtype=np.float64)
     if cost.ndim != 1 or cost.size == 0 or not np.isfinite(cost).all():
         raise InputError(f"a profile needs one finite number per revealed position, got {cost.tolist()}")
@@ -236,7 +315,7 @@ def checked_curve(curve: ArrayLike) -> Floats:
 
 
 def checked_counts(counts: ArrayLike, length: int) -> Integers:
-    """The counts as an int64 array; raises InputError unless they are whole, at least 0 and sum to length."""
+    """The counts as an int64 array; raises InputError unless they are whole, at least 0, and have sum ``length``."""
     size = np.asarray(counts, dtype=np.float64)
     if size.ndim != 1 or not (size == np.floor(size)).all() or (size < 0).any() or size.sum() != length:
         raise InputError(
@@ -246,7 +325,7 @@ def checked_counts(counts: ArrayLike, length: int) -> Integers:
 
 
 def checked_alphas(alphas: ArrayLike) -> Floats:
-    """The grid as a float64 array; raises InputError unless it goes from 0 up to 1 and never down."""
+    """The grid as a float64 array; raises InputError unless it goes from 0 to 1 and never decreases."""
     grid = np.asarray(alphas, dtype=np.float64)
     if grid.ndim != 1 or len(grid) < 2 or grid[0] != 0 or grid[-1] != 1 or not (np.diff(grid) >= 0).all():
         raise InputError(f"alphas must increase from 0 to 1 and have at least 2 entries, got {grid.tolist()}")
@@ -257,6 +336,7 @@ def _to_u(alphas: Floats) -> Floats:
     return np.asarray(np.arcsin(np.sqrt(alphas)) * (2 / np.pi))
 
 
-def _kl(value: float, entropy: float) -> float:
+def _kl_divergence(value: float, entropy: float) -> float:
+    """NELBO minus entropy; 0 if it is negative by rounding only."""
     difference = value - entropy
     return 0.0 if -ROUND_OFF * max(1.0, entropy) <= difference < 0 else difference

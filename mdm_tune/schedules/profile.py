@@ -1,6 +1,6 @@
-"""The information profile of a denoiser: c(m), measured or exact, its error, and what it warns of.
+"""The information profile c(m) of a denoiser, measured or exact, with its errors and warnings.
 
-c(m) is the cross-entropy of a uniform hidden position when m uniform random positions are visible. See ``pricing``.
+c(m) is the cross-entropy of a uniform hidden position when m uniform random positions are visible; see ``pricing``.
 Source: arXiv:2510.25544 and arXiv:2511.04647.
 """
 
@@ -18,18 +18,25 @@ from numpy.typing import NDArray
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import FEWEST, TOO_FEW, Estimate, estimate
-from mdm_tune.schedules.profile_intervals import Groups, from_zero, independent, standard_errors
+from mdm_tune.schedules.profile_intervals import Groups, clipped_at_zero, independent_count, standard_errors
 
-__all__ = ["Profile", "Rise", "finite_lists", "visible_of"]
+__all__ = ["Profile", "Rise", "lists_without_nan", "own_visible_count"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-SIGMAS = 4.0  # of a normal law; by Student's t it is more for few examples, and alike rare for every number of them
+SIGMAS = 4.0  # of a normal law; ``clear_sigmas`` converts it to Student's t, which needs more for few examples
 
 
 @dataclass(frozen=True)
 class Rise(JsonRecord):
-    """The model predicts worse with more to see: c(last) - c(first) nats per token, paired over the examples."""
+    """A place where the model predicts worse although it sees more tokens.
+
+    Attributes:
+        first: visible tokens at the lower end.
+        last: visible tokens at the upper end.
+        amount: c(last) - c(first), nats per token, above 0; paired over the examples.
+        stderr: the standard error of ``amount``.
+    """
 
     first: int
     last: int
@@ -39,16 +46,26 @@ class Rise(JsonRecord):
 
 @dataclass(frozen=True)
 class Profile:
-    """The profile at some numbers of visible tokens, and between them by linear interpolation within each block.
+    """The profile at some numbers of visible tokens, the nodes. Between nodes of a block it is interpolated linearly.
 
-    length: masked positions of a sequence; where examples differ, those of the run, and m stands for the share
-    m / length of an example's own. block_length: equal to length without blocks. revealed (nodes,) int64: increasing,
-    the first and last entry of every block among them. values (examples, nodes): nats per token of each example; a
-    single row if ``exact``. precision: relative, what the adaptive mode reached; None without it, and of too few
-    examples. entropies, of the shape of values: what the model itself expects to lose there, the entropy of its
-    predictions; None if exact. apart (nodes, 2): nats per token of content, and from the first end token of a text on,
-    NaN where none was predicted; None where no text ends. sizes (examples,): masked positions of each; None where all
-    have ``length``. groups: a name for each example, where some are no independent ones.
+    Attributes:
+        length: masked positions of a sequence. If examples differ in size, it is that of the run, and m stands for the
+            share m / length of an example's own positions.
+        block_length: tokens of a block; the whole length without blocks.
+        vocab_size: symbols of the vocabulary.
+        revealed: the nodes (nodes,), increasing; they include the first and the last entry of every block.
+        values: the cross-entropy of each example (examples, nodes), nats per token; a single row if exact.
+        exact: whether the profile is that of a known law, without a sampling error.
+        denoiser_rows: sequence forwards of the measurement.
+        denoiser_tokens: tokens of these forwards.
+        seconds: duration of the measurement.
+        precision: the relative precision that an adaptive measurement reached; None for other measurements and for too
+            few examples.
+        entropies: the entropy of the model's predictions, in the shape of ``values``; None if exact.
+        content_and_ends: nats per token (nodes, 2), of content and of positions from the first end token of a text on;
+            NaN if no such position was predicted; None if no text ends.
+        sizes: masked positions of each example (examples,); None if all have ``length``.
+        groups: the group of each example, if some examples are not independent; None otherwise.
     """
 
     length: int
@@ -62,13 +79,19 @@ class Profile:
     seconds: float = 0.0
     precision: float | None = None
     entropies: Floats | None = None
-    apart: Floats | None = None
+    content_and_ends: Floats | None = None
     sizes: NDArray[np.int64] | None = None
     groups: Groups | None = None
 
     @classmethod
     def of_law(cls, curve: Floats, vocab_size: int, block_length: int) -> Profile:
-        """The exact profile of a law from its curve (length,)."""
+        """The exact profile of a law.
+
+        Args:
+            curve: c(m), (length,), nats per token.
+            vocab_size: symbols of the vocabulary.
+            block_length: tokens of a block; ``length`` for one block.
+        """
         length = len(curve)
         return cls(
             length=length,
@@ -81,17 +104,17 @@ class Profile:
 
     @property
     def shares(self) -> Floats:
-        """How much each example counts in a mean over tokens (examples,), 1 on average."""
+        """The weight of each example in a mean over tokens (examples,), 1 on average."""
         return np.ones(len(self.values)) if self.sizes is None else self.sizes / self.sizes.mean()
 
     @property
     def scale(self) -> float:
-        """Tokens of these examples' sequences over ``length``, on average: nats per token to those of a sequence."""
+        """The mean size of the examples, divided by ``length``."""
         return 1.0 if self.sizes is None else float(self.sizes.mean()) / self.length
 
     @property
     def mean(self) -> Floats:
-        """c at ``revealed`` (nodes,), nats per token, every token of every example alike."""
+        """c at the nodes (nodes,), nats per token; every token of every example has the same weight."""
         return np.asarray(self.shares @ self.values / len(self.values))
 
     @property
@@ -101,22 +124,22 @@ class Profile:
 
     @property
     def intervals(self) -> Floats | None:
-        """The 95 % intervals of ``mean`` (nodes, 2), as of all values, from 0 on; None if exact, or of few examples."""
+        """The 95 % intervals of ``mean`` (nodes, 2), cut off at 0; None if exact, or if there are too few examples."""
         if self.exact or self.independent < FEWEST:
             return None
         mean = self.mean
         tokens = mean + self.shares[:, None] * (self.values - mean)  # (examples, nodes), whose plain mean is the mean
-        return np.array([from_zero(estimate(node, groups=self.groups)).ci for node in tokens.T])
+        return np.array([clipped_at_zero(estimate(node, groups=self.groups)).ci for node in tokens.T])
 
     @property
     def no_interval(self) -> str | None:
-        """Why ``intervals`` has none; None where there are some."""
+        """The reason why there are no ``intervals``; None if there are some."""
         return "exact" if self.exact else None if self.independent >= FEWEST else TOO_FEW
 
     @cached_property
     def independent(self) -> int:
-        """How many examples are independent ones, or groups of them."""
-        return independent(len(self.values), self.groups)
+        """The number of independent examples, or of groups."""
+        return independent_count(len(self.values), self.groups)
 
     def _stderr(self, values: Floats) -> Floats:
         """Standard error (n,) of the mean over tokens of values (examples, n)."""
@@ -125,14 +148,17 @@ class Profile:
         return standard_errors(shares * (values - mean), self.groups)
 
     @cached_property
-    def clear(self) -> float:
-        """Standard errors that a difference must exceed to be one: by chance one of 500 does in 2 % of profiles."""
+    def clear_sigmas(self) -> float:
+        """The number of standard errors that a clear difference exceeds.
+
+        In 2 % of profiles, one of 500 differences exceeds it by chance.
+        """
         from scipy.stats import norm, t
 
         return float(t.isf(norm.sf(SIGMAS), self.independent - 1)) if self.independent > 1 else 0.0
 
-    def taking(self, rows: NDArray[np.intp]) -> Profile:
-        """The same profile of some of its examples alone."""
+    def of_examples(self, rows: NDArray[np.intp]) -> Profile:
+        """The profile of some of the examples; ``rows`` are their indices."""
         return replace(
             self,
             values=self.values[rows],
@@ -143,7 +169,7 @@ class Profile:
 
     @cached_property
     def by_example(self) -> Floats:
-        """Interpolated values (examples, length), nats per token of each."""
+        """The interpolated values of each example (examples, length), nats per token."""
         if len(self.revealed) == self.length:
             return self.values
         weights = np.empty((self.length, len(self.revealed)))
@@ -159,12 +185,13 @@ class Profile:
         return np.asarray(self.shares @ self.by_example / len(self.values))
 
     @cached_property
-    def steady(self) -> Floats:
-        """The same curve with less noise, (length,): mean entropy plus a line through the calibration gap.
+    def smoothed(self) -> Floats:
+        """The curve with less noise, (length,), nats per token: mean entropy plus a line for the calibration gap.
 
-        Which token the data happen to hold is the larger part of a loss's noise, and the model's expected loss, the
-        entropy of its prediction, is free of it. The gap between the two, 0 for a calibrated model, changes slowly with
-        m: it is fitted by a line in each block. Where it is clearly no line, or unknown, this is ``curve``.
+        Most noise of a loss comes from the token that the data happen to hold. The entropy of a prediction, which is
+        the model's expected loss, does not have this noise. The gap between loss and entropy is 0 for a calibrated
+        model and changes slowly with m; a line is fitted to it in each block. If the gap is clearly no line, or if
+        there are no entropies, the result is ``curve``.
         """
         if self.entropies is None or self.independent < 2:
             return self.curve
@@ -175,91 +202,106 @@ class Profile:
         for block, nodes in self._blocks():
             at = self.revealed[nodes]
             line = np.polynomial.Polynomial.fit(at, amount[nodes], min(1, len(at) - 1), w=1 / stderr[nodes])
-            if (np.abs(line(at) - amount[nodes]) > self.clear * stderr[nodes]).any():
+            if (np.abs(line(at) - amount[nodes]) > self.clear_sigmas * stderr[nodes]).any():
                 return self.curve
             steady[block] = np.interp(np.arange(block.start, block.stop), at, expected[nodes] + line(at))
         return steady
 
     @cached_property
     def monotone(self) -> Floats:
-        """The least-squares fit to ``steady`` that rises nowhere within a block, (length,): for optimisation.
+        """The least-squares fit to ``smoothed`` that never rises within a block, (length,). It is used to optimise.
 
-        The law's own profile never rises, so that a rise is noise or the model's fault, and an optimum would chase it.
+        The profile of a law never rises. A rise is noise or an error of the model, and an optimum would exploit it.
         """
         from scipy.optimize import isotonic_regression
 
-        fitted = [isotonic_regression(self.steady[block], increasing=False).x for block, _ in self._blocks()]
+        fitted = [isotonic_regression(self.smoothed[block], increasing=False).x for block, _ in self._blocks()]
         return np.concatenate(fitted)
 
     @property
     def bracket(self) -> Floats:
-        """How far c(m) of a curve that never rises can lie from ``curve`` between its nodes, (length,); 0 at them."""
+        """The largest possible error of interpolation if the true curve never rises, (length,); 0 at the nodes."""
         distance = np.zeros(self.length)
         for block, nodes in self._blocks():
             at = np.arange(block.start, block.stop)
-            known, mean = self.revealed[nodes], self.mean[nodes]
-            left = mean[np.searchsorted(known, at, side="right") - 1]
-            right = mean[np.searchsorted(known, at, side="left")]
+            revealed, mean = self.revealed[nodes], self.mean[nodes]
+            left = mean[np.searchsorted(revealed, at, side="right") - 1]
+            right = mean[np.searchsorted(revealed, at, side="left")]
             distance[block] = np.maximum(np.abs(left - self.curve[block]), np.abs(right - self.curve[block]))
         distance[self.revealed] = 0.0
         return distance
 
     def prices(self, weights: Floats) -> Floats:
-        """NELBO by example (examples,), nats per sequence; weights (length,): tokens priced at each entry.
+        """The NELBO of each example for one schedule.
 
-        Where lengths differ, an example's tokens are priced in the same shares; ``prices_of`` knows its own counts.
+        If examples differ in size, the weights are scaled to each example's size. ``prices_by_size`` takes weights for
+        each size.
+
+        Args:
+            weights: the tokens that are revealed at each entry of the curve, (length,).
+
+        Returns:
+            (examples,), nats per sequence.
         """
         return np.asarray(self.by_example @ weights * (self.shares * self.scale))
 
-    def prices_of(self, weights: Callable[[int], Floats]) -> Floats:
-        """NELBO by example (examples,), nats per sequence; weights: of an example's own tokens, by its size."""
+    def prices_by_size(self, weights: Callable[[int], Floats]) -> Floats:
+        """The NELBO of each example, with weights for the example's own size.
+
+        Args:
+            weights: returns the weights (size,) for a size in tokens.
+
+        Returns:
+            (examples,), nats per sequence.
+        """
         if self.sizes is None:
             return self.prices(weights(self.length))
-        found = np.empty(len(self.values))
+        prices = np.empty(len(self.values))
         for size in np.unique(self.sizes).tolist():
-            shown, first = np.unique(visible_of(self.revealed, size, self.length), return_index=True)
-            priced = weights(size)
+            visible, first = np.unique(own_visible_count(self.revealed, size, self.length), return_index=True)
+            size_weights = weights(size)
             for row in np.flatnonzero(self.sizes == size):
-                found[row] = np.interp(np.arange(size), shown, self.values[row, first]) @ priced
-        return found
+                prices[row] = np.interp(np.arange(size), visible, self.values[row, first]) @ size_weights
+        return prices
 
     def price(self, weights: Floats) -> Estimate:
-        """NELBO, nats per sequence, with its interval over examples; without one if exact."""
-        return self.priced(self.prices(weights))
+        """The NELBO for weights (length,), nats per sequence, with its interval; without one if exact."""
+        return self.mean_nelbo(self.prices(weights))
 
-    def priced(self, prices: Floats) -> Estimate:
-        """``estimated`` of prices (examples,), whose interval ends at 0: they are sums of cross-entropies."""
-        return from_zero(self.estimated(prices))
+    def mean_nelbo(self, prices: Floats) -> Estimate:
+        """``mean_price`` with an interval that is cut off at 0, because a NELBO is a sum of cross-entropies."""
+        return clipped_at_zero(self.mean_price(prices))
 
-    def estimated(self, prices: Floats) -> Estimate:
-        """The mean of prices (examples,) with its interval; without one if exact."""
+    def mean_price(self, prices: Floats) -> Estimate:
+        """The mean of prices or of differences of prices (examples,), with its interval; without one if exact."""
         return Estimate(float(prices[0]), None) if self.exact else estimate(prices, groups=self.groups)
 
     def rises(self) -> list[Rise]:
-        """Where the measured curve rises by more than its error, at most once in each stretch that a fit levels.
+        """The places where the measured curve clearly rises; empty if exact.
 
-        The fit is the least-squares one to the points that never rises. False alarms: see ``clear``. Empty if exact.
+        The least-squares fit that never rises is constant on a stretch around each rise. At most one rise is returned
+        for a stretch, the largest. ``clear_sigmas`` says how often a rise is a false alarm.
         """
         from scipy.optimize import isotonic_regression
 
         if self.exact:
             return []
-        found = []
+        largest = []
         for _, nodes in self._blocks():
-            level = isotonic_regression(self.mean[nodes], increasing=False).x
-            for value in np.unique(level)[::-1]:
-                stretch = np.flatnonzero(level == value) + nodes.start
-                rises = [rise for k in range(len(stretch) - 1) if (rise := self._rise(stretch[k:])) is not None]
-                found += [max(rises, key=lambda rise: rise.amount)] if rises else []
-        return found
+            fitted = isotonic_regression(self.mean[nodes], increasing=False).x
+            for value in np.unique(fitted)[::-1]:
+                stretch = np.flatnonzero(fitted == value) + nodes.start
+                rises = [rise for k in range(len(stretch) - 1) if (rise := self._largest_rise(stretch[k:])) is not None]
+                largest += [max(rises, key=lambda rise: rise.amount)] if rises else []
+        return largest
 
     def worse_than_uniform(self) -> tuple[int, int] | None:
-        """First and last measured m at which the loss exceeds log(vocab_size) by more than its error."""
-        above = np.flatnonzero(self.mean - self.clear * self.stderr > math.log(self.vocab_size) * (1 + 1e-9))
+        """The first and the last node at which the loss clearly exceeds log(vocab_size); None if there is none."""
+        above = np.flatnonzero(self.mean - self.clear_sigmas * self.stderr > math.log(self.vocab_size) * (1 + 1e-9))
         return (int(self.revealed[above[0]]), int(self.revealed[above[-1]])) if len(above) else None
 
     def to_record(self) -> dict[str, Any]:
-        """Everything as JSON types; ``from_record`` reads it back."""
+        """The profile as a JSON object, from which ``from_record`` makes it again."""
         return {
             "length": self.length,
             "block_length": self.block_length,
@@ -272,14 +314,14 @@ class Profile:
             "revealed": self.revealed.tolist(),
             "values": self.values.tolist(),
             "entropies": None if self.entropies is None else self.entropies.tolist(),
-            "apart": None if self.apart is None else finite_lists(self.apart),
+            "apart": None if self.content_and_ends is None else lists_without_nan(self.content_and_ends),
             "sizes": None if self.sizes is None else self.sizes.tolist(),
             "groups": None if self.groups is None else list(self.groups),
         }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Profile:
-        """The profile that ``to_record`` described; raises LookupError, TypeError or ValueError where it is damaged."""
+        """The profile of an object that ``to_record`` made; raises LookupError, TypeError or ValueError if damaged."""
         revealed, values = np.array(record["revealed"], dtype=np.int64), np.array(record["values"], dtype=np.float64)
         entropies = None if record["entropies"] is None else np.array(record["entropies"], dtype=np.float64)
         for array in (values, values if entropies is None else entropies):
@@ -287,19 +329,20 @@ class Profile:
                 raise ValueError(
                     f"values and entropies must be finite, one for each of {quantity(len(revealed), 'point')}"
                 )
-        apart = None if record["apart"] is None else np.array(record["apart"], dtype=np.float64)
+        content_and_ends = None if record["apart"] is None else np.array(record["apart"], dtype=np.float64)
         sizes = None if record["sizes"] is None else np.array(record["sizes"], dtype=np.int64)
         groups = None if record["groups"] is None else tuple(map(str, record["groups"]))
-        if any(each is not None and len(each) != len(values) for each in (sizes, groups)):
+        if any(entries is not None and len(entries) != len(values) for entries in (sizes, groups)):
             raise ValueError(f"sizes and groups must have one entry for each of {quantity(len(values), 'example')}")
-        arrays = {"revealed": revealed, "values": values, "entropies": entropies, "apart": apart}
-        return cls(**{**record, **arrays, "sizes": sizes, "groups": groups})
+        arrays = {"revealed": revealed, "values": values, "entropies": entropies, "content_and_ends": content_and_ends}
+        numbers = {key: value for key, value in record.items() if key != "apart"}
+        return cls(**{**numbers, **arrays, "sizes": sizes, "groups": groups})
 
-    def _rise(self, stretch: NDArray[np.intp]) -> Rise | None:
-        """The largest clear rise from the first node of the stretch to another one."""
+    def _largest_rise(self, stretch: NDArray[np.intp]) -> Rise | None:
+        """The largest clear rise from the first node of a stretch to another one; None if there is none."""
         gains = self.values[:, stretch[1:]] - self.values[:, stretch[:1]]
         amount, stderr = self.shares @ gains / len(gains), self._stderr(gains)
-        amount = np.where(amount > self.clear * stderr, amount, -np.inf)
+        amount = np.where(amount > self.clear_sigmas * stderr, amount, -np.inf)
         last = int(amount.argmax())
         if amount[last] <= 0:
             return None
@@ -307,22 +350,27 @@ class Profile:
         return Rise(first=first, last=second, amount=float(amount[last]), stderr=float(stderr[last]))
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Per block its entries of the curve and its nodes."""
+        """For each block, the slice of its entries in the curve and the slice of its nodes."""
         for start in range(0, self.length, self.block_length):
             stop = start + self.block_length
             first, last = np.searchsorted(self.revealed, [start, stop])
             yield slice(start, stop), slice(int(first), int(last))
 
 
-def visible_of(visible: Integers | int, size: Integers | int, length: int) -> Integers:
-    """How many of its own ``size`` tokens an example shows where ``visible`` of ``length`` are meant.
+def own_visible_count(visible: Integers | int, size: Integers | int, length: int) -> Integers:
+    """The number of visible tokens of an example that corresponds to ``visible`` of ``length`` tokens.
 
-    The ends stand for each other: none, and all but one.
+    It is the same share, rounded. 0 stays 0, and ``length`` - 1 becomes ``size`` - 1.
+
+    Args:
+        visible: from 0 to length - 1.
+        size: masked positions of the example.
+        length: masked positions of a sequence of the run.
     """
-    shown = np.minimum(np.round(np.multiply(visible, size) / length), np.subtract(size, 1)).astype(np.int64)
-    return np.where((length > 1) & np.equal(visible, length - 1), np.subtract(size, 1), shown)
+    own = np.minimum(np.round(np.multiply(visible, size) / length), np.subtract(size, 1)).astype(np.int64)
+    return np.where((length > 1) & np.equal(visible, length - 1), np.subtract(size, 1), own)
 
 
-def finite_lists(rows: Floats) -> list[list[float | None]]:
-    """The rows for JSON, None in place of NaN."""
+def lists_without_nan(rows: Floats) -> list[list[float | None]]:
+    """The rows as lists for JSON, with None in place of NaN."""
     return [[None if math.isnan(value) else value for value in row] for row in rows.tolist()]

@@ -1,4 +1,4 @@
-"""The schedule file: what is read of it, held to what it must say. Needs neither torch nor scipy."""
+"""Reading and checking of schedule files. Needs neither torch nor scipy."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from mdm_tune.core.messages import cut, listed, quantity, shown, shown_path
 from mdm_tune.core.plain_yaml import read_yaml_file
 from mdm_tune.core.problems import field_problems
 from mdm_tune.core.reading import expanded
-from mdm_tune.schedules.blocks import shares_of
-from mdm_tune.schedules.counts import CountRule, grid, to_counts
+from mdm_tune.schedules.blocks import steps_by_block
+from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Counts, Schedule, parse_schedule
 
-__all__ = ["FORMAT", "ScheduleBudget", "ScheduleFile", "check_names", "load_schedule"]
+__all__ = ["FORMAT", "ScheduleBudget", "ScheduleFile", "check_schedule_names", "load_schedule"]
 
 FORMAT = "mdm-tune-schedule-1"
 LARGEST = 65_536  # tokens and steps, as in a config
 BUDGETS = 1000
-ROUNDING = 1e-9  # between alphas and those of the schedule that they are named after
+ROUNDING = 1e-9  # the largest difference between alphas and those of the schedule that the file names
 
 
 @dataclass(frozen=True)
 class ScheduleBudget:
-    """One budget of a schedule file: exactly one of counts (tokens per step) and alphas (from 0 to 1) is set.
+    """One budget of a schedule file. It has either counts or alphas.
 
-    block_length: of the blocks that the counts fill from left to right, the whole length for one block; None where the
-    file does not say.
+    Attributes:
+        steps: of the budget.
+        schedule: the mask schedule.
+        counts: tokens per step, (steps,); (length,) ones if there are fewer tokens than steps.
+        alphas: (steps + 1,), from 0 to 1, for ancestral reveal.
+        block_length: tokens of a block, the whole length for one block; None if the file does not say it.
     """
 
     steps: int
@@ -45,23 +49,33 @@ class ScheduleBudget:
 
 @dataclass(frozen=True)
 class ScheduleFile:
-    """A schedule file: sequence length in tokens, budgets by number of steps, and everything else as it stands."""
+    """The content of a schedule file.
+
+    Attributes:
+        length: tokens of a sequence.
+        budgets: the budgets by number of steps.
+        record: the whole file as it was read.
+    """
 
     length: int
     budgets: dict[int, ScheduleBudget]
     record: Mapping[str, Any]
 
-    def at(self, steps: int) -> ScheduleBudget:
-        """The budget tuned for ``steps``; raises InputError naming those that there are."""
+    def budget(self, steps: int) -> ScheduleBudget:
+        """The budget that was tuned for a number of steps.
+
+        Raises:
+            InputError: the file has no such budget; the message lists those that it has.
+        """
         if steps not in self.budgets:
-            known = listed(sorted(self.budgets))
+            tuned = listed(sorted(self.budgets))
             raise InputError(
-                f"the schedule file was tuned for steps {known}, got {shown(steps)}; use one of them or search again"
+                f"the schedule file was tuned for steps {tuned}, got {shown(steps)}; use one of them or search again"
             )
         return self.budgets[steps]
 
 
-def named(text: object) -> Schedule:
+def schedule_of_name(text: object) -> Schedule:
     if not isinstance(text, str):
         raise ValueError(f"must be the name of a schedule, got {shown(text)}; write it as beta:0.9,0.3")
     try:
@@ -77,12 +91,12 @@ def list_as_tuple(value: object) -> object:
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Name = Annotated[Any, AfterValidator(named)]
+Name = Annotated[Any, AfterValidator(schedule_of_name)]
 FromList = BeforeValidator(list_as_tuple)
 
 
 class BudgetEntry(BaseModel):
-    """What must be true of a budget, whatever else stands beside it."""
+    """The rules for a budget of a schedule file; keys without a rule are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -98,7 +112,7 @@ class BudgetEntry(BaseModel):
             got = "neither" if self.counts is None else "both"
             raise ValueError(f"exactly one of counts and alphas must be given, got {got}; leave the other null")
         if self.counts is not None:
-            fewer = len(self.counts) < self.steps and set(self.counts) == {1}  # where there are fewer tokens than steps
+            fewer = len(self.counts) < self.steps and set(self.counts) == {1}  # the length is smaller than the steps
             if len(self.counts) != self.steps and not fewer:
                 raise ValueError(
                     f"a budget of {quantity(self.steps, 'step')} must have counts for them, got {len(self.counts)}, "
@@ -111,8 +125,8 @@ class BudgetEntry(BaseModel):
                     "end, got "
                     f"{len(self.alphas)}, {shown(self.alphas)}; give {self.steps + 1}"
                 )
-            rises = all(before <= after for before, after in pairwise(self.alphas))
-            if self.alphas[0] != 0 or self.alphas[-1] != 1 or not rises:
+            increasing = all(before <= after for before, after in pairwise(self.alphas))
+            if self.alphas[0] != 0 or self.alphas[-1] != 1 or not increasing:
                 raise ValueError(f"alphas must increase from 0 to 1, got {shown(self.alphas)}; correct them")
             if self.block_length is not None:
                 raise ValueError(f"block_length goes with counts, got {self.block_length} with alphas; leave it out")
@@ -125,7 +139,7 @@ class BudgetEntry(BaseModel):
 
 
 class ScheduleDocument(BaseModel):
-    """What must be true of a schedule file, whatever else it holds."""
+    """The rules for a schedule file; keys without a rule are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -137,8 +151,9 @@ class ScheduleDocument(BaseModel):
 
     @model_validator(mode="after")
     def fits_its_length(self) -> Self:
-        if twice := [steps for steps, count in Counter(entry.steps for entry in self.budgets).items() if count > 1]:
-            raise ValueError(f"each number of steps has one budget, got {twice[0]} twice; remove one")
+        repeated = [steps for steps, count in Counter(entry.steps for entry in self.budgets).items() if count > 1]
+        if repeated:
+            raise ValueError(f"each number of steps has one budget, got {repeated[0]} twice; remove one")
         for entry in self.budgets:
             if entry.counts is not None and sum(entry.counts) != self.length:
                 raise ValueError(
@@ -154,11 +169,18 @@ class ScheduleDocument(BaseModel):
 
 
 def load_schedule(path: str | Path) -> ScheduleFile:
-    """Read a schedule file, or the one in a run folder; needs no torch. Raises InputError naming what is wrong."""
+    """Read a schedule file. Needs no torch.
+
+    Args:
+        path: the file, or a run folder that holds ``schedule.yaml``.
+
+    Raises:
+        InputError: the file cannot be read, is no schedule file, or is damaged.
+    """
     try:
         file = Path(expanded(str(path)))
         file = file / "schedule.yaml" if file.is_dir() else file
-    except (OSError, ValueError):  # reading it says why
+    except (OSError, ValueError):  # reading the file raises the error with a message
         file = Path(path)
     record = read_yaml_file(file, "a schedule.yaml that a search wrote")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -168,7 +190,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
             "search wrote"
         )
     try:
-        read = ScheduleDocument.model_validate(record)
+        document = ScheduleDocument.model_validate(record)
     except ValidationError as error:
         problems = field_problems(error, {}, {}, {})
         lines = [line.removeprefix(": ") for _, line in problems if line]
@@ -183,29 +205,36 @@ def load_schedule(path: str | Path) -> ScheduleFile:
             alphas=entry.alphas,
             block_length=entry.block_length,
         )
-        for entry in read.budgets
+        for entry in document.budgets
     }
-    return ScheduleFile(read.length, budgets, record)
+    return ScheduleFile(document.length, budgets, record)
 
 
-def check_names(file: ScheduleFile, name: str) -> None:
-    """Raise InputError where a budget's schedule does not give the counts or alphas that stand beside it.
+def check_schedule_names(file: ScheduleFile, name: str) -> None:
+    """Check that the schedule of every budget gives the counts or alphas of the file.
 
-    The counts are used at the file's own length, and the schedule at any other. name: of the file, for messages.
+    A run uses the counts if its length is the file's, and the schedule otherwise, so both must agree.
+
+    Args:
+        file: the schedule file.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: a schedule gives other counts or alphas.
     """
     sampler = file.record.get("sampler") or {}
     rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
     for budget in file.budgets.values():
         if budget.alphas is not None:
-            meant = grid(budget.schedule, budget.steps)
-            if any(abs(a - b) > ROUNDING for a, b in zip(meant, budget.alphas, strict=True)):
-                raise _misnamed(name, budget, "alphas", meant.tolist(), budget.alphas)
-        elif budget.counts is not None and (given := _of_schedule(budget, file.length, rule)) != budget.counts:
-            raise _misnamed(name, budget, "counts", given, budget.counts)
+            alphas = alpha_grid(budget.schedule, budget.steps)
+            if any(abs(a - b) > ROUNDING for a, b in zip(alphas, budget.alphas, strict=True)):
+                raise _misnamed(name, budget, "alphas", alphas.tolist(), budget.alphas)
+        elif budget.counts is not None and (counts := _scheduled_counts(budget, file.length, rule)) != budget.counts:
+            raise _misnamed(name, budget, "counts", counts, budget.counts)
 
 
-def _of_schedule(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[int, ...] | None:
-    """The counts that the budget's schedule gives in its blocks, which have as many steps as they have there."""
+def _scheduled_counts(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[int, ...] | None:
+    """The counts that the budget's schedule gives if every block has as many steps as in the file."""
     assert budget.counts is not None
     size = budget.block_length or length
     if isinstance(budget.schedule, Counts) or (budget.block_length is None and sum(budget.counts) != length):
@@ -217,15 +246,17 @@ def _of_schedule(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[
         total += count
         ends.add(total)
     if 0 in budget.counts or not set(range(size, length + 1, size)) <= ends:
-        return budget.counts  # steps without tokens belong to no block, and a step over two blocks is refused elsewhere
+        return budget.counts  # a step without tokens belongs to no block; a step over two blocks is refused elsewhere
     return tuple(
-        count for share in shares_of(budget.counts, size) for count in to_counts(budget.schedule, share, size, rule)
+        count
+        for share in steps_by_block(budget.counts, size)
+        for count in to_counts(budget.schedule, share, size, rule)
     )
 
 
-def _misnamed(name: str, budget: ScheduleBudget, what: str, meant: object, got: object) -> InputError:
+def _misnamed(name: str, budget: ScheduleBudget, what: str, scheduled: object, got: object) -> InputError:
     return InputError(
         f"{cut(name)} is damaged: for {quantity(budget.steps, 'step')} it says schedule "
         f"{cut(budget.schedule.name)}, whose {what} "
-        f"are {shown(meant)}, and {what} {shown(got)}; restore it, correct one of them, or search again"
+        f"are {shown(scheduled)}, and {what} {shown(got)}; restore it, correct one of them, or search again"
     )

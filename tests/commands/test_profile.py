@@ -99,7 +99,7 @@ def test_the_schedule_files_load_and_can_be_evaluated_and_sampled(tmp_path: Path
         rows = {row["steps"]: row for row in answer("evaluate", *common, "--schedule", file)["rows"]}
         assert loaded.length == 32 and set(loaded.budgets) == set(rows) == {4, 8}
         for budget in record["budgets"]:
-            found, entry = loaded.at(budget["steps"]), budget[kind]
+            found, entry = loaded.budget(budget["steps"]), budget[kind]
             assert found.counts == (entry["counts"] and tuple(entry["counts"]))
             assert found.alphas == (entry["alphas"] and tuple(entry["alphas"]))
             value = rows[budget["steps"]]["value"]

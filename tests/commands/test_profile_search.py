@@ -19,7 +19,7 @@ from mdm_tune.config.file import Config, load_config
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.profile_choice import weights_of
 from mdm_tune.run.profiles import Profiles
-from mdm_tune.schedules.counts import grid, to_counts
+from mdm_tune.schedules.counts import alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Beta, Counts, Linear
 from mdm_tune.schedules.pricing import ancestral_nelbo, nelbo, optima
 from mdm_tune.search.events import TrialDone
@@ -123,7 +123,7 @@ def pilot_rows(chosen: Config) -> list[int]:
 
 def of_box(steps: int, a: float, b: float, reveal: str) -> tuple[float, ...]:
     schedule = Beta(float(a), float(b))
-    return to_counts(schedule, steps, LENGTH) if reveal == "fixed" else tuple(grid(schedule, steps).tolist())
+    return to_counts(schedule, steps, LENGTH) if reveal == "fixed" else tuple(alpha_grid(schedule, steps).tolist())
 
 
 def test_trials_of_the_nelbo_of_the_text_model_cost_nothing(tmp_path: Path, rows: Rows) -> None:
@@ -319,7 +319,7 @@ def test_an_optimum_that_wins_is_written_and_loads(tmp_path: Path, reveal: str) 
         assert budget["schedule"]["type"].startswith("counts:1," if reveal == "fixed" else "alphas:0.0,")
     loaded = mdm_tune.load_schedule(tmp_path / "run")
     for budget in record["budgets"]:
-        found = loaded.at(budget["steps"])
+        found = loaded.budget(budget["steps"])
         assert found.schedule.name == budget["schedule"]["type"]
         if reveal == "fixed":  # the first step reveals one bit, which tells all others
             assert budget["value"] == pytest.approx(0, abs=1e-12)

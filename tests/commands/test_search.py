@@ -184,7 +184,7 @@ def test_the_schedule_file_says_what_the_json_says(searched: tuple[Path, dict[st
     folder, record = searched
     loaded = mdm_tune.load_schedule(folder)
     for budget in record["budgets"]:
-        assert list(loaded.at(budget["steps"]).counts or ()) == budget["counts"]
+        assert list(loaded.budget(budget["steps"]).counts or ()) == budget["counts"]
     text = (folder / "schedule.yaml").read_text(encoding="utf-8")
     assert "revealed_share_after_step" in text and "fingerprints" in text and "versions" in text
 

@@ -214,7 +214,7 @@ def test_every_command_compares_block_lengths(tmp_path: Path) -> None:
     assert [each["block_length"] for each in profiles] == [2, 4, 8]
     assert [each["cross_entropy"] for each in profiles] == [curves[size].tolist() for size in (2, 4, 8)]
     cheapest = min(profiles, key=lambda each: each["budgets"][0]["optimum"]["nelbo"])["block_length"]
-    kept = mdm_tune.load_schedule(tmp_path / "run" / "profile-optimum.yaml").at(4)
+    kept = mdm_tune.load_schedule(tmp_path / "run" / "profile-optimum.yaml").budget(4)
     assert kept.block_length == cheapest and kept.counts == optima(curves[cheapest], 4, cheapest).counts(4)
 
     found = answer("search", *common)
@@ -225,7 +225,7 @@ def test_every_command_compares_block_lengths(tmp_path: Path) -> None:
     assert budget["linear"] == f"linear in blocks of {min(linear, key=lambda each: linear[each])}"
     assert budget["gain_over_linear"]["value"] == pytest.approx(min(linear.values()) - budget["value"], abs=1e-12)
     assert budget["gain_over_first_linear"]["value"] == pytest.approx(linear[2] - budget["value"], abs=1e-12)
-    assert mdm_tune.load_schedule(tmp_path / "run").at(4).block_length == size
+    assert mdm_tune.load_schedule(tmp_path / "run").budget(4).block_length == size
     assert answer("search", *common, "--resume") == found
 
     rows = answer("evaluate", *common, "--schedule", "linear", "--schedule", str(tmp_path / "run"))["rows"]

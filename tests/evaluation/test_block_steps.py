@@ -20,7 +20,7 @@ from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, profiles_of
-from mdm_tune.schedules.blocks import equal_shares, even_shares, shares_of
+from mdm_tune.schedules.blocks import equal_shares, even_shares, steps_by_block
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta, Linear, SquaredSine
 from mdm_tune.schedules.pricing import nelbo, order_kl
@@ -63,7 +63,7 @@ def test_no_allocation_has_better_counts(tmp_path: Path, model: dict[str, Any], 
     found = profiles(tmp_path, model)
     shares = found.run.evaluator.steps_of_blocks(steps)
     assert sum(shares) == steps and prices[shares] == pytest.approx(min(prices.values()), abs=1e-12)
-    assert shares == shares_of(found.chooser.sweep.counts(steps) if steps < 12 else (1,) * 12, 4)
+    assert shares == steps_by_block(found.chooser.sweep.counts(steps) if steps < 12 else (1,) * 12, 4)
 
 
 def test_the_schedule_holds_inside_each_block_at_the_steps_that_it_gets(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_tuned_shares_beat_equal_ones_where_blocks_differ_and_not_where_they_do_
         ranges = {"a": (0.1, 10.0), "b": (0.1, 10.0)}
         best = [pricer.best_beta(steps, ranges) for pricer in (equal, found.pricer)]
         one, two = (
-            float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
+            float(pricer.beta_nelbos(np.array([[beta.a, beta.b]]), steps)[0])
             for pricer, beta in zip((equal, found.pricer), best, strict=True)
         )
         return (one - two) / (one - law.entropy())
@@ -108,14 +108,14 @@ def test_many_keys_and_prices_at_once_are_those_of_the_settings(tmp_path: Path, 
     for steps in (5, 8, 11):
         settings = [evaluator.setting(Beta(x, y), steps) for x, y in zip(a, b, strict=True)]
         assert evaluator.beta_keys(a, b, steps) == {setting.key for setting in settings}
-        prices = found.pricer.betas(np.stack([a, b], axis=1), steps)
+        prices = found.pricer.beta_nelbos(np.stack([a, b], axis=1), steps)
         assert prices == pytest.approx([nelbo(curve, setting.counts or ()) for setting in settings], abs=1e-12)
 
 
 def test_shares_before_a_profile_cost_the_same_and_are_as_even_as_can_be() -> None:
     assert even_shares(5, 12, 4) == (2, 2, 1) and even_shares(30, 12, 4) == (4, 4, 4)
     assert equal_shares(6, 12, 4) == (2, 2, 2) and even_shares(7, 12, 12) == (7,)
-    assert shares_of((1, 3, 4, 2, 1, 1), 4) == (2, 1, 3)
+    assert steps_by_block((1, 3, 4, 2, 1, 1), 4) == (2, 1, 3)
     with pytest.raises(InputError, match="2 steps are fewer than the 3 blocks of 4 tokens"):
         even_shares(2, 12, 4)
 
@@ -139,7 +139,7 @@ def test_every_command_shares_the_steps_out(tmp_path: Path) -> None:
 
     found = answer("search", *common)
     for budget, shares in zip(found["budgets"], ((3, 1, 1), (4, 1, 1)), strict=True):
-        assert shares_of(budget["counts"], 4) == shares
+        assert steps_by_block(budget["counts"], 4) == shares
         assert budget["value"] == pytest.approx(order_kl(curve, entropy, budget["counts"]), abs=1e-12)
     assert mdm_tune.load_schedule(tmp_path / "run").record["sampler"]["block_steps"] == "tuned"
     dry = json.loads(CliRunner().invoke(app, ["search", *common, "--dry-run", "--json"]).stdout)
@@ -167,7 +167,7 @@ def test_other_orders_take_the_shares_of_random_order_and_say_so(tmp_path: Path)
     note = "for order margin at temperature 1 it is only a guess at which schedules are good and how many steps each"
     assert note in result.stderr.replace("\n", " ")
     record = json.loads((tmp_path / "run" / "search.json").read_text(encoding="utf-8"))
-    assert sum(shares_of(record["budgets"][0]["counts"], 2)) == 3 and record["profile"] is not None
+    assert sum(steps_by_block(record["budgets"][0]["counts"], 2)) == 3 and record["profile"] is not None
 
 
 def text(folder: Path, *more: str) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def test_a_measured_profile_shares_the_steps_of_a_search_and_its_rows_are_counte
     assert phases["profile"] == 2 * 8 * 9 and [each["steps_per_block"] for each in dry["reach"]] == [None, None]
     found = answer("search", *common)
     (budget,) = found["budgets"]
-    assert sum(shares_of(budget["counts"], budget["block_length"])) == 6 and budget["nfe"] == 6
+    assert sum(steps_by_block(budget["counts"], budget["block_length"])) == 6 and budget["nfe"] == 6
     assert 0 < found["profile"]["denoiser_rows"] <= phases["profile"]
     assert found["denoiser_rows"] > found["profile"]["denoiser_rows"]
     kept = sorted(path.name for path in (tmp_path / "run").glob("profile-values*"))
@@ -199,4 +199,4 @@ def test_a_measured_profile_shares_the_steps_of_a_search_and_its_rows_are_counte
     assert answer("search", *common, "--resume") == found
     rows = answer("evaluate", *common, "--schedule", "linear")["rows"]
     assert [row["block_length"] for row in rows] == [16, 32]
-    assert all(sum(shares_of(row["counts"], row["block_length"])) == 6 for row in rows)
+    assert all(sum(steps_by_block(row["counts"], row["block_length"])) == 6 for row in rows)

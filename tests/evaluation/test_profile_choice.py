@@ -130,7 +130,7 @@ def test_copies_of_an_example_never_price_what_they_chose() -> None:
     for fold in folds:
         mine, others = set(fold.profile.groups or ()), set(fold.chooser.profile.groups or ())
         assert mine and others and not mine & others
-    assert folds_of(profile.taking(np.arange(3)), chooser) == []
+    assert folds_of(profile.of_examples(np.arange(3)), chooser) == []
 
 
 def steps(noise: float, examples: int = 64) -> Profile:

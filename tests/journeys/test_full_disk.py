@@ -103,9 +103,9 @@ def test_a_text_that_fits_replaces_its_file_alone(folder: RunFolder, name: str) 
 
 def test_the_folder_is_used_again_once_there_is_space(folder: RunFolder) -> None:
     assert "File too large" in write(folder, "schedule.yaml", 2 * LIMIT, "fail").stdout
-    assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
+    assert load_schedule(folder.path).budget(3).counts == (1, 2, 5)
     folder.write_schedule({"length": 8, "budgets": [{**BUDGET, "counts": [2, 2, 4]}]})
-    assert load_schedule(folder.path).at(3).counts == (2, 2, 4)
+    assert load_schedule(folder.path).budget(3).counts == (2, 2, 4)
 
 
 SEARCH = f"""
@@ -161,7 +161,7 @@ def test_a_process_that_dies_while_it_writes_leaves_every_file_whole(folder: Run
     half = [after.pop(left) for left in after.keys() - before.keys()]
     assert [len(content) for content in half] == [LIMIT]  # it was in the middle of writing, in a file of another name
     assert after == before
-    assert load_schedule(folder.path).at(3).counts == (1, 2, 5)
+    assert load_schedule(folder.path).budget(3).counts == (1, 2, 5)
     assert folder.read(folder.result) == json.loads(before["search.json"])
     folder.open()
     assert state(folder) == before

@@ -24,7 +24,7 @@ def test_the_best_beta_is_close_to_the_optimum_on_markov_chains() -> None:
         least = pricer.optimum_counts(16).nelbo - entropy
         for steps in (4, 8, 16):
             beta = pricer.best_beta(steps, RANGES)
-            price = float(pricer.betas(np.array([[beta.a, beta.b]]), steps)[0])
+            price = float(pricer.beta_nelbos(np.array([[beta.a, beta.b]]), steps)[0])
             gaps[symbols, length, flip, steps] = (price - entropy) / least[steps - 1] - 1
     assert min(gaps.values()) > -1e-9  # the optimum is one
     assert np.median(list(gaps.values())) < 0.02

@@ -17,7 +17,7 @@ from mdm_tune.metrics import exact as module
 from mdm_tune.metrics.exact import Enumeration, kl, target_distribution, tv
 from mdm_tune.sampling.drawing import ORDERS, Drawing, Order
 from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan, unmask
-from mdm_tune.schedules.counts import grid
+from mdm_tune.schedules.counts import alpha_grid
 from mdm_tune.schedules.curves import Linear, Sine, SquaredSine
 from mdm_tune.schedules.pricing import ancestral_order_kl, optima, order_kl
 from tests.support.recursion import Number, State, bayes, bernoulli, hidden, recursion, table_of
@@ -121,7 +121,7 @@ def test_values_of_the_toy(chosen: tuple[int, int], linear: float, squared_sine:
     law = Table(legal, (1.0,) * len(legal))
     enumeration, target = Enumeration(law, 5), target_distribution(law)
     for schedule, expected in ((Linear(), linear), (SquaredSine(), squared_sine), (Sine(), sine)):
-        assert kl(target, enumeration.ancestral(grid(schedule, 3))) == pytest.approx(expected, abs=1e-5)
+        assert kl(target, enumeration.ancestral(alpha_grid(schedule, 3))) == pytest.approx(expected, abs=1e-5)
 
 
 LAWS: list[Law] = [

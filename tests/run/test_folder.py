@@ -30,15 +30,15 @@ def test_a_schedule_file_comes_back(folder: RunFolder) -> None:
     for path in (folder.schedule, folder.path, str(folder.schedule)):
         loaded = load_schedule(path)
         assert loaded.length == 8
-        assert loaded.at(3).schedule == Beta(0.9, 0.3)
-        assert loaded.at(3).counts == (1, 2, 5) and loaded.at(3).alphas is None
-        assert loaded.at(2).alphas == (0.0, 0.25, 1.0) and loaded.at(2).counts is None
+        assert loaded.budget(3).schedule == Beta(0.9, 0.3)
+        assert loaded.budget(3).counts == (1, 2, 5) and loaded.budget(3).alphas is None
+        assert loaded.budget(2).alphas == (0.0, 0.25, 1.0) and loaded.budget(2).counts is None
         assert loaded.record["budgets"][0]["value"] == 0.5
 
 
 def test_reading_a_schedule_file_needs_no_torch(folder: RunFolder) -> None:
     code = (
-        f"import sys, mdm_tune; print(mdm_tune.load_schedule({str(folder.schedule)!r}).at(3).counts); "
+        f"import sys, mdm_tune; print(mdm_tune.load_schedule({str(folder.schedule)!r}).budget(3).counts); "
         "print([m for m in ('torch', 'optuna', 'scipy', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -52,14 +52,14 @@ def test_a_schedule_file_may_have_another_name_and_explicit_schedules(folder: Ru
     ]
     folder.write_schedule({"length": 8, "budgets": entries}, "profile-optimum.yaml")
     loaded = load_schedule(folder.path / "profile-optimum.yaml")
-    assert loaded.at(3).schedule == Counts((1, 2, 5))
-    assert loaded.at(2).schedule == Alphas((0.0, 0.25, 1.0))
-    assert load_schedule(folder.path).at(3).schedule == Beta(0.9, 0.3)  # the folder's own is another file
+    assert loaded.budget(3).schedule == Counts((1, 2, 5))
+    assert loaded.budget(2).schedule == Alphas((0.0, 0.25, 1.0))
+    assert load_schedule(folder.path).budget(3).schedule == Beta(0.9, 0.3)  # the folder's own is another file
 
 
 def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
     with pytest.raises(InputError, match="tuned for steps 2, 3, got 4"):
-        load_schedule(folder.path).at(4)
+        load_schedule(folder.path).budget(4)
 
 
 @pytest.mark.parametrize(

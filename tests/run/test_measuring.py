@@ -90,7 +90,7 @@ def test_the_steady_curve_is_closer_to_the_law(block_length: int | None) -> None
         profile = measure_profile(
             law, start_of(law, originals), originals, noise_of, examples=64, points=32, block_length=block_length
         )
-        error += [((curve - exact) ** 2).sum() for curve in (profile.steady, profile.curve)]
+        error += [((curve - exact) ** 2).sum() for curve in (profile.smoothed, profile.curve)]
     assert error[0] < 0.8 * error[1]
 
 
@@ -194,7 +194,7 @@ def test_rows_of_different_length_are_priced_by_their_own_counts() -> None:
                 expected[-1] += count * 2 / (1 + cumulative)
                 cumulative += count
         assert prices_of(profile, setting, sampler) == pytest.approx(expected)
-    assert profile.prices_of(np.ones) == pytest.approx([sum(2 / (1 + v) for v in range(size)) for size in sizes])
+    assert profile.prices_by_size(np.ones) == pytest.approx([sum(2 / (1 + v) for v in range(size)) for size in sizes])
     assert profile.scale == pytest.approx(np.mean(sizes) / 16)
 
 

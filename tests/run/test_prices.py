@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mdm_tune
-from mdm_tune.schedules.counts import beta_grids, counts_of_grids, grid, to_counts
+from mdm_tune.schedules.counts import alpha_grid, beta_grids, counts_of_grids, to_counts
 from mdm_tune.schedules.curves import Beta, Linear, MaskgitCosine, Sine, SquaredSine
 from mdm_tune.schedules.pricing import ancestral_nelbo, nelbo, price_counts
 from tests.commands.test_profile import CHAIN, KEYS, MARKOV, answer, call
@@ -92,12 +92,12 @@ def test_ancestral_reveal_has_alphas(tmp_path: Path) -> None:
     assert record["optimum_nelbo"] is None
     for name, schedule in (("linear", Linear()), ("beta", Beta(budget["beta"]["a"], budget["beta"]["b"]))):
         assert budget[name]["counts"] is None
-        assert budget[name]["alphas"] == pytest.approx(grid(schedule, 4).tolist())
+        assert budget[name]["alphas"] == pytest.approx(alpha_grid(schedule, 4).tolist())
     for name in ("linear", "squared-sine", "sine", "beta", "optimum"):
         assert budget[name]["nelbo"] == pytest.approx(ancestral_nelbo(CHAIN.profile(), budget[name]["alphas"]))
     order = [budget[name]["nelbo"] for name in ("optimum", "beta", "linear")]
     assert order == sorted(order) and order[0] < order[2] - 0.5
-    assert mdm_tune.load_schedule(record["files"]["optimum"]).at(4).alphas == tuple(budget["optimum"]["alphas"])
+    assert mdm_tune.load_schedule(record["files"]["optimum"]).budget(4).alphas == tuple(budget["optimum"]["alphas"])
 
 
 def test_the_energy_of_each_schedule_is_told() -> None:

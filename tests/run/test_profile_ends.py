@@ -34,7 +34,7 @@ def profile() -> Profile:
 def test_each_part_is_the_mean_over_its_own_positions() -> None:
     """With nothing visible all hidden positions are predicted: seven of content, five from an end token on."""
     found = profile()
-    assert found.apart is not None and found.apart.shape == (len(found.revealed), 2)
+    assert found.content_and_ends is not None and found.content_and_ends.shape == (len(found.revealed), 2)
     told: dict[bool, list[float]] = {False: [], True: []}
     for row in range(3):
         visible = (START[row] != MASK).sum()
@@ -45,20 +45,20 @@ def test_each_part_is_the_mean_over_its_own_positions() -> None:
             ended = ended or token == END
             told[ended].append(float(losses[token]))
     assert (len(told[False]), len(told[True])) == (7, 5)
-    assert found.apart[0] == pytest.approx([np.mean(told[False]), np.mean(told[True])], abs=1e-6)
+    assert found.content_and_ends[0] == pytest.approx([np.mean(told[False]), np.mean(told[True])], abs=1e-6)
 
 
 def test_a_part_that_was_nowhere_predicted_is_not_a_number_and_survives_the_file() -> None:
     found = profile()
     again = Profile.from_record(found.to_record())
-    assert found.apart is not None and again.apart is not None
-    assert np.array_equal(found.apart, again.apart, equal_nan=True)
+    assert found.content_and_ends is not None and again.content_and_ends is not None
+    assert np.array_equal(found.content_and_ends, again.content_and_ends, equal_nan=True)
     blank = np.full((len(found.revealed), 2), np.nan)
     record = {**found.to_record(), "apart": [[None, None]] * len(found.revealed)}
-    kept = Profile.from_record(record).apart
+    kept = Profile.from_record(record).content_and_ends
     assert kept is not None and np.array_equal(kept, blank, equal_nan=True)
 
 
 def test_texts_without_an_end_have_one_part() -> None:
     seeds = np.arange(3, dtype=np.uint64)
-    assert measure_profile(ByToken(), START, ANSWERS.clamp(max=2), seeds, examples=3, points=4).apart is None
+    assert measure_profile(ByToken(), START, ANSWERS.clamp(max=2), seeds, examples=3, points=4).content_and_ends is None

@@ -332,8 +332,8 @@ def test_every_command_works_with_blocks(tmp_path: Path) -> None:
     assert tuned["value"] <= tuned["baselines"]["linear"]["value"]
     for file in ("schedule.yaml", "profile-beta.yaml", "profile-optimum.yaml"):
         loaded = mdm_tune.load_schedule(tmp_path / "run" / file)
-        assert loaded.at(4).block_length == 4
-        assert 4 in np.cumsum(loaded.at(4).counts or ())
+        assert loaded.budget(4).block_length == 4
+        assert 4 in np.cumsum(loaded.budget(4).counts or ())
 
     rows = answer("evaluate", *common, "--schedule", "optimum", "--schedule", str(tmp_path / "run"), "--steps", "4")
     values = [row["value"] for row in rows["rows"]]

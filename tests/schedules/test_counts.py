@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.schedules.counts import CountRule, beta_grids, counts_of_grids, grid, to_counts
-from mdm_tune.schedules.curves import Beta, Counts, Linear, MaskgitCosine, Point, Schedule, Sine, SquaredSine
+from mdm_tune.schedules.counts import CountRule, alpha_grid, beta_grids, counts_of_grids, to_counts
+from mdm_tune.schedules.curves import Beta, Counts, CurveValues, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 from tests.support.curves import COUNTS, PLAIN
 
 RULES: list[CountRule] = ["one-per-step", "cumulative"]
@@ -25,7 +25,7 @@ schedules = betas | st.sampled_from(PLAIN)
 @settings(deadline=None, max_examples=100)
 @given(schedule=schedules | st.sampled_from(COUNTS), steps=st.integers(1, 300))
 def test_grid_never_decreases_and_has_exact_ends(schedule: Schedule, steps: int) -> None:
-    alphas = grid(schedule, steps)
+    alphas = alpha_grid(schedule, steps)
     assert alphas.shape == (steps + 1,)
     assert (alphas[0], alphas[-1]) == (0.0, 1.0)
     assert (np.diff(alphas) >= 0).all()
@@ -41,12 +41,12 @@ class Noisy(Schedule):
     def dual(self) -> Noisy:
         return self
 
-    def _point(self, t: NDArray[np.float64]) -> Point:
+    def _values_at(self, t: NDArray[np.float64]) -> CurveValues:
         return replace(Linear().at(t), alpha=np.where(t == 0.5, 0.3, t * (1 - 1e-9) + 1e-16))
 
 
 def test_grid_never_decreases_even_where_alpha_does() -> None:
-    alphas = grid(Noisy(), 8)
+    alphas = alpha_grid(Noisy(), 8)
     assert (alphas[0], alphas[-1]) == (0.0, 1.0)
     assert alphas[3] == alphas[4] < alphas[5]
 
@@ -59,7 +59,7 @@ def test_counts_add_up_and_follow_the_curve(schedule: Schedule, steps: int, leng
     rounded = to_counts(schedule, steps, length, "cumulative")
     assert sum(rounded) == length and min(rounded) >= 0 and len(rounded) == steps
     assert all(type(count) is int for count in (*even, *rounded))
-    error = np.cumsum(rounded) - length * grid(schedule, steps)[1:]
+    error = np.cumsum(rounded) - length * alpha_grid(schedule, steps)[1:]
     assert (error > -0.5 - 1e-8).all() and (error <= 0.5 + 1e-8).all()
     if min(rounded) >= 1:  # then the nearest totals already reveal at every step
         assert even == rounded
@@ -83,7 +83,7 @@ def test_one_per_step_is_the_least_squares_optimum(schedule: Schedule) -> None:
     """Every composition of every length up to 11 is tried; ties go to the totals that are ahead at every step."""
     for length in range(1, 12):
         for steps in range(1, length + 1):
-            target = length * grid(schedule, steps)
+            target = length * alpha_grid(schedule, steps)
             _, want = least_squares(target, length)
             got = np.cumsum(to_counts(schedule, steps, length))[:-1]
             np.testing.assert_array_equal(got, want, err_msg=f"L={length} K={steps}")
@@ -102,7 +102,7 @@ def least_squares_by_table(target: NDArray[np.float64], length: int) -> float:
 @pytest.mark.parametrize(("length", "steps"), [(64, 16), (64, 60), (200, 50), (33, 32)])
 def test_one_per_step_is_optimal_at_real_sizes(length: int, steps: int) -> None:
     for a, b in itertools.product([0.1, 0.4, 1.0, 2.5, 10.0], repeat=2):
-        target = length * grid(Beta(a, b), steps)
+        target = length * alpha_grid(Beta(a, b), steps)
         totals = np.cumsum([0, *to_counts(Beta(a, b), steps, length)])
         assert ((totals - target) ** 2).sum() == pytest.approx(least_squares_by_table(target, length), abs=1e-6)
 
@@ -125,13 +125,13 @@ def test_many_schedules_at_once_are_as_one_by_one(rule: CountRule, steps: int, l
     points = [*itertools.product([0.05, 0.5, 1, 3.3, 20], repeat=2), (0.736, 0.430)]
     grids = beta_grids(*np.array(points).T, steps)
     assert grids.shape == (len(points), steps + 1)
-    np.testing.assert_array_equal(grids, [grid(Beta(a, b), steps) for a, b in points])
+    np.testing.assert_array_equal(grids, [alpha_grid(Beta(a, b), steps) for a, b in points])
     before = grids.copy()
     counts = counts_of_grids(grids, length, rule)
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts, [to_counts(Beta(a, b), steps, length, rule) for a, b in points])
     np.testing.assert_array_equal(grids, before)
-    others = np.stack([grid(schedule, steps) for schedule in PLAIN])
+    others = np.stack([alpha_grid(schedule, steps) for schedule in PLAIN])
     expected = [to_counts(schedule, steps, length, rule) for schedule in PLAIN]
     np.testing.assert_array_equal(counts_of_grids(others, length, rule), expected)
 
@@ -168,7 +168,7 @@ def test_sizes_below_one_are_refused(bad: int) -> None:
     with pytest.raises(InputError, match="length must be"):
         to_counts(Linear(), 4, bad)
     with pytest.raises(InputError, match="steps must be"):
-        grid(Linear(), bad)
+        alpha_grid(Linear(), bad)
     with pytest.raises(InputError, match="steps must be"):
         beta_grids([1.0], [1.0], bad)
     with pytest.raises(InputError, match="one-per-step, cumulative"):

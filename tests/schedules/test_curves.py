@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.schedules.counts import grid
+from mdm_tune.schedules.counts import alpha_grid
 from mdm_tune.schedules.curves import (
     Alphas,
     Beta,
@@ -288,10 +288,10 @@ def test_alphas_takes_any_sequence_of_numbers() -> None:
 @pytest.mark.parametrize("schedule", ALPHAS, ids=lambda s: s.name)
 def test_alphas_are_hit_exactly_on_their_own_grid(schedule: Alphas) -> None:
     steps = len(schedule.alphas) - 1
-    np.testing.assert_array_equal(grid(schedule, steps), schedule.alphas)
-    np.testing.assert_array_equal(grid(schedule, 2 * steps)[::2], schedule.alphas)
+    np.testing.assert_array_equal(alpha_grid(schedule, steps), schedule.alphas)
+    np.testing.assert_array_equal(alpha_grid(schedule, 2 * steps)[::2], schedule.alphas)
     middle = (np.array(schedule.alphas[1:]) + schedule.alphas[:-1]) / 2
-    np.testing.assert_allclose(grid(schedule, 2 * steps)[1::2], middle, rtol=1e-14)
+    np.testing.assert_allclose(alpha_grid(schedule, 2 * steps)[1::2], middle, rtol=1e-14)
 
 
 def test_alphas_of_equal_shares_are_counts_and_their_dual_runs_backwards() -> None:
@@ -331,9 +331,9 @@ def test_names_are_the_documented_strings() -> None:
         ("counts:1.5,2", "counts:3,5,9,15"),
         ("counts:3,-1", "Counts must be 0 or more"),
         ("counts:0,0", "at least one of them positive"),
-        ("alphas", "No such numbers for a schedule as in 'alphas': .* A schedule is one of: .*alphas:"),
-        ("alphas:", "No such numbers for a schedule"),
-        ("alphas:0,half,1", "No such numbers for a schedule"),
+        ("alphas", "Invalid numbers in the schedule 'alphas': .* A schedule is one of: .*alphas:"),
+        ("alphas:", "Invalid numbers in the schedule"),
+        ("alphas:0,half,1", "Invalid numbers in the schedule"),
         ("alphas:0,0.5", r"go from 0 up to 1 and never down, not \[0.0, 0.5\]"),
         ("alphas:0,0.5,0.4,1", "never down"),
         ("alphas:0,nan,1", "written in digits and a point"),
@@ -363,7 +363,7 @@ def test_import_and_parse_load_neither_scipy_nor_torch() -> None:
     ],
 )
 def test_numbers_of_schedules_are_read_in_one_way(name: str) -> None:
-    with pytest.raises(InputError, match=r"^No such numbers for a schedule as in ") as caught:
+    with pytest.raises(InputError, match=r"^Invalid numbers in the schedule ") as caught:
         parse_schedule(name)
     assert len(str(caught.value)) < 500
 

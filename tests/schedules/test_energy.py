@@ -16,7 +16,7 @@ from scipy.integrate import quad
 from mdm_tune.core.errors import InputError
 from mdm_tune.schedules.curves import Alphas, Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 from mdm_tune.schedules.energy import (
-    LEAST,
+    LEAST_ENERGY,
     beta_energy,
     conditional_kinetic_energy,
     conditional_ratio,
@@ -225,12 +225,12 @@ def random_masks(seed: int, number: int) -> list[Schedule]:
 )
 def test_no_schedule_beats_the_optimal_one(interpolation: Schedule, number: int, finite: int) -> None:
     """E >= pi^2/4 (1 + 4 max|u - gamma|^2), since chi-square >= 4 TV^2 >= 4 max|u - gamma|^2."""
-    assert path_energy(interpolation, interpolation) == pytest.approx(LEAST, rel=1e-9)
+    assert path_energy(interpolation, interpolation) == pytest.approx(LEAST_ENERGY, rel=1e-9)
     masks = random_masks(seed=1, number=number)
     energies = [path_energy(mask, interpolation) for mask in masks]
     assert np.isfinite(energies).sum() >= finite
     for mask, energy in zip(masks, energies, strict=True):
-        assert energy >= LEAST * (1 + 4 * distance(mask, interpolation) ** 2) * (1 - 1e-9)
+        assert energy >= LEAST_ENERGY * (1 + 4 * distance(mask, interpolation) ** 2) * (1 - 1e-9)
 
 
 def test_only_the_optimal_schedule_attains_the_bound() -> None:
@@ -252,7 +252,7 @@ def test_closed_form_is_finite_where_it_should_be_and_at_least_one(a: float, b: 
     assert math.isfinite(energy) == (2 * a > c and 2 * b > d)
     assert energy >= 1 - 1e-12
     assert beta_energy(b, a, d, c) == pytest.approx(energy, rel=1e-10)
-    assert path_energy(Beta(a, b), Beta(c, d)) == pytest.approx(LEAST * energy, rel=1e-14)
+    assert path_energy(Beta(a, b), Beta(c, d)) == pytest.approx(LEAST_ENERGY * energy, rel=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def arcsine_pair(mask: Counts, c: float, d: float) -> float:
 @pytest.mark.parametrize("counts", [(3, 5), (1, 1, 1), (2, 7, 1, 4)])
 def test_quadrature_agrees_with_a_second_quadrature(counts: tuple[int, ...]) -> None:
     for c, d in ((0.5, 0.5), (0.2, 0.4), (0.3, 0.3)):
-        want = LEAST * arcsine_pair(Counts(counts), c, d)
+        want = LEAST_ENERGY * arcsine_pair(Counts(counts), c, d)
         assert path_energy(Counts(counts), Beta(c, d)) == pytest.approx(want, rel=1e-6)
 
 
@@ -310,10 +310,12 @@ def test_quadrature_agrees_with_the_closed_form_where_counts_are_linear(one_step
 
 
 def test_known_energies() -> None:
-    assert path_energy(SquaredSine(), Linear()) == pytest.approx(LEAST * math.pi**2 / 8, rel=1e-13)
+    assert path_energy(SquaredSine(), Linear()) == pytest.approx(LEAST_ENERGY * math.pi**2 / 8, rel=1e-13)
     # u' = 1 and 1/gamma' = 2 sqrt(alpha/(1 + alpha)): (4/pi) int sqrt(alpha/(1 - alpha))/(1 + alpha) dalpha.
-    assert path_energy(SquaredSine(), Sine()) == pytest.approx(LEAST * (4 - 2 * math.sqrt(2)), rel=1e-10)
-    assert path_energy(SquaredSine(), MaskgitCosine()) == pytest.approx(LEAST * (4 - 2 * math.sqrt(2)), rel=1e-10)
+    assert path_energy(SquaredSine(), Sine()) == pytest.approx(LEAST_ENERGY * (4 - 2 * math.sqrt(2)), rel=1e-10)
+    assert path_energy(SquaredSine(), MaskgitCosine()) == pytest.approx(
+        LEAST_ENERGY * (4 - 2 * math.sqrt(2)), rel=1e-10
+    )
     for mask, interpolation in itertools.product([Sine(), Beta(2, 0.6), Counts((1, 4))], [Linear(), Counts((2, 1))]):
         mirrored = path_energy(mask.dual(), interpolation.dual())
         assert path_energy(mask, interpolation) == pytest.approx(mirrored, rel=1e-8)
@@ -358,7 +360,7 @@ def test_common_rests_cost_nothing() -> None:
 
 
 def test_alphas_have_the_energy_of_the_same_counts() -> None:
-    assert pytest.approx(math.pi**2 / 4, rel=1e-15) == LEAST
+    assert pytest.approx(math.pi**2 / 4, rel=1e-15) == LEAST_ENERGY
     for counts in ((3, 1), (1, 2, 2, 3), (1, 0, 2), (0, 3, 1), (2, 1, 0)):
         for other in (Linear(), Counts((0, 1, 1)), Counts((1, 1, 1)), Beta(0.6, 0.9)):
             same = Alphas(tuple(np.cumsum([0, *counts]) / sum(counts)))

@@ -11,7 +11,7 @@ import pytest
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import MarkovChain, Parity, RepeatedBit
 from mdm_tune.schedules import family as module
-from mdm_tune.schedules.counts import CountRule, grid, to_counts
+from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.pricing import AncestralCurve, ancestral_nelbo, nelbo, optima, order_kl
@@ -42,7 +42,7 @@ def square(low: float, high: float, points: int) -> np.ndarray:
 def by_hand(pricer: Pricer, beta: Beta, steps: int) -> float:
     """One schedule by the plain functions; in every block the same share of the steps."""
     if pricer.bernoulli:
-        return ancestral_nelbo(pricer.curve, grid(beta, steps))
+        return ancestral_nelbo(pricer.curve, alpha_grid(beta, steps))
     blocks = len(pricer.curve) // pricer.block_length
     return nelbo(pricer.curve, to_counts(beta, steps // blocks, pricer.block_length, pricer.rule) * blocks)
 
@@ -56,7 +56,7 @@ def test_many_prices_are_those_one_by_one(rule: CountRule, block_length: int, st
     points = square(0.1, 10, 6)
     expected = [by_hand(pricer, Beta(a, b), steps) for a, b in points]
     assert np.ptp(expected) > 0.1 or steps == 1 or steps >= 24  # else all would be one price
-    np.testing.assert_allclose(pricer.betas(points, steps), expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(pricer.beta_nelbos(points, steps), expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 40])
@@ -64,12 +64,12 @@ def test_many_ancestral_prices_are_those_one_by_one(steps: int) -> None:
     for curve in (np.random.default_rng(1).uniform(0, 3, 24), RepeatedBit(64).profile(), CHAIN.profile()):
         points = square(0.1, 10, 6)
         expected = [by_hand(ancestral(curve), Beta(a, b), steps) for a, b in points]
-        np.testing.assert_allclose(ancestral(curve).betas(points, steps), expected, rtol=1e-6, atol=0)
+        np.testing.assert_allclose(ancestral(curve).beta_nelbos(points, steps), expected, rtol=1e-6, atol=0)
 
 
 def test_steps_that_blocks_cannot_share_are_refused() -> None:
     with pytest.raises(InputError, match="7 steps cannot be shared equally by 4 blocks"):
-        fixed(CHAIN.profile(), 8).betas(np.ones((1, 2)), 7)
+        fixed(CHAIN.profile(), 8).beta_nelbos(np.ones((1, 2)), 7)
     with pytest.raises(InputError, match="2 steps are fewer than the 4 blocks of 8 tokens"):
         fixed(CHAIN.profile(), 8).best_beta(2, RANGES)
 
@@ -112,7 +112,7 @@ def test_no_dense_grid_beats_the_best_beta(
     assert a[0] / ROUND_OFF <= best.a <= a[1] * ROUND_OFF and b[0] / ROUND_OFF <= best.b <= b[1] * ROUND_OFF
     assert best == pricer.best_beta(steps, {"a": a, "b": b})
     points = np.array(list(itertools.product(np.geomspace(*a, 120), np.geomspace(*b, 120))))
-    prices = pricer.betas(points, steps)
+    prices = pricer.beta_nelbos(points, steps)
     price = by_hand(pricer, best, steps)
     assert price <= prices.min() * (1 + 1e-6 * pricer.bernoulli) + 1e-9
     assert price < np.quantile(prices, 0.2) - 1e-3  # there is something to find
@@ -148,7 +148,7 @@ def test_near_best_points_qualify_and_are_spread(pricer: Pricer, steps: int) -> 
     assert apart == sorted(apart, reverse=True) and apart[-1] > 0.1
     # What qualifies on a grid of its own is nowhere much farther from the chosen than the chosen are from each other.
     points = square(*BOX, 60)
-    good = np.log(points[pricer.betas(points, steps) <= allowed])
+    good = np.log(points[pricer.beta_nelbos(points, steps) <= allowed])
     assert len(good) > 20
     away = np.linalg.norm(good[:, None] - at, axis=2).min(axis=1)
     assert away.max() <= apart[-1] + 0.2
@@ -173,7 +173,7 @@ def test_optima_are_those_of_pricing() -> None:
     best = ancestral(CHAIN.profile()).optimum_alphas(4)
     assert best.shape == (5,)
     beta = ancestral(CHAIN.profile()).best_beta(4, RANGES)
-    assert ancestral_nelbo(CHAIN.profile(), best) <= ancestral_nelbo(CHAIN.profile(), grid(beta, 4)) + 1e-9
+    assert ancestral_nelbo(CHAIN.profile(), best) <= ancestral_nelbo(CHAIN.profile(), alpha_grid(beta, 4)) + 1e-9
 
 
 def test_everything_exported_exists() -> None:
@@ -184,12 +184,12 @@ def test_steps_without_tokens_belong_to_the_optimum_where_the_rule_allows_them()
     """On a curve that rises it can be better to reveal more at once, and by this rule a Beta may leave steps empty."""
     curve = np.array([1, 3, 3, 3, 0.2, 0.2, 0.2, 0.1])
     pricer = Pricer(curve=curve, block_length=8, bernoulli=False, rule="cumulative")
-    counts = pricer.counts_of(pricer.optimum_counts(6), 6)
+    counts = pricer.counts_at(pricer.optimum_counts(6), 6)
     assert len(counts) == 6 and sum(counts) == 8
     beta = pricer.best_beta(6, RANGES)
-    assert nelbo(curve, counts) <= pricer.betas(np.array([[beta.a, beta.b]]), 6)[0] < 5
+    assert nelbo(curve, counts) <= pricer.beta_nelbos(np.array([[beta.a, beta.b]]), 6)[0] < 5
     strict = Pricer(curve=curve, block_length=8, bernoulli=False, rule="one-per-step")
-    assert min(strict.counts_of(strict.optimum_counts(6), 6)) == 1
+    assert min(strict.counts_at(strict.optimum_counts(6), 6)) == 1
 
 
 def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
@@ -202,7 +202,7 @@ def test_the_ancestral_optimum_sees_a_drop_after_the_first_token() -> None:
     random = np.hstack([np.zeros((2000, 1)), grids, np.ones((2000, 1))])
     pricer = Pricer(curve=law.profile(), block_length=1024, bernoulli=True, rule="one-per-step")
     beta = pricer.best_beta(8, {"a": (1e-2, 10.0), "b": (1e-2, 10.0)})
-    assert best <= smooth.price(random).min() and best <= pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
+    assert best <= smooth.price(random).min() and best <= pricer.beta_nelbos(np.array([[beta.a, beta.b]]), 8)[0]
     assert order_kl(law.profile(), law.entropy(), [1, 1023]) == 0  # fixed counts need two steps
 
 
@@ -216,13 +216,13 @@ def test_the_best_beta_is_found_in_narrow_valleys_too() -> None:
         curve = np.sort(rng.exponential(1, 32) * rng.random(32) ** rng.integers(0, 4))[::-1].copy()
         pricer = Pricer(curve=curve, block_length=32, bernoulli=False, rule="one-per-step")
         beta = pricer.best_beta(8, RANGES)
-        found = pricer.betas(np.array([[beta.a, beta.b]]), 8)[0]
-        least = pricer.betas(scan, 8).min()
+        found = pricer.beta_nelbos(np.array([[beta.a, beta.b]]), 8)[0]
+        least = pricer.beta_nelbos(scan, 8).min()
         missed += found - least > 0.02 * (least - pricer.floor)
     assert missed <= 1
 
 
 def test_more_steps_than_tokens_are_one_token_a_step() -> None:
     pricer = Pricer(curve=MarkovChain.sticky(2, 0.1, 8).profile(), block_length=8, bernoulli=False, rule="one-per-step")
-    assert pricer.betas(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
+    assert pricer.beta_nelbos(np.array([[0.3, 4.0], [1.0, 1.0]]), 60_000).tolist() == [pricer.floor] * 2
     assert to_counts(parse_schedule("beta:0.3,4"), 60_000, 8) == (1,) * 8

@@ -15,7 +15,7 @@ from scipy.stats import binom
 from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import Law, MarkovChain, Parity, RepeatedBit, Table
 from mdm_tune.schedules import pricing as module
-from mdm_tune.schedules.counts import beta_grids, grid, to_counts
+from mdm_tune.schedules.counts import alpha_grid, beta_grids, to_counts
 from mdm_tune.schedules.curves import Beta, Linear, Sine, SquaredSine
 from mdm_tune.schedules.pricing import (
     AncestralCurve,
@@ -183,12 +183,12 @@ def test_blocks_share_the_steps_as_is_best() -> None:
     found = optima(curve, 8, 4)
     assert found.nelbo[:4].tolist() == [math.inf, 8.0, 5.0, 4.0]
     assert found.counts(3) == (1, 3, 4) and found.counts(4) == (1, 3, 3, 1)
-    with pytest.raises(InputError, match="needs at least 2 steps and was looked for up to 8, got 1"):
+    with pytest.raises(InputError, match="needs at least 2 steps and was computed for at most 8, got 1"):
         found.counts(1)
     for steps in (0, -1):
         with pytest.raises(InputError, match="needs at least 2 steps"):
             found.counts(steps)
-    with pytest.raises(InputError, match="needs at least 1 step and was looked for up to 3, got 4"):
+    with pytest.raises(InputError, match="needs at least 1 step and was computed for at most 3, got 4"):
         optima(curve, 3).counts(4)
 
 
@@ -306,7 +306,7 @@ def test_zero_counts_cost_nothing_and_change_nothing() -> None:
 def test_ancestral_price_tends_to_the_entropy_and_starts_at_one_step() -> None:
     profile, entropy = CHAIN.profile(), CHAIN.entropy()
     assert ancestral_nelbo(profile, [0, 1]) == pytest.approx(32 * profile[0], abs=1e-12)
-    prices = [ancestral_order_kl(profile, entropy, grid(Sine(), steps)) for steps in (1, 4, 16, 64, 1024)]
+    prices = [ancestral_order_kl(profile, entropy, alpha_grid(Sine(), steps)) for steps in (1, 4, 16, 64, 1024)]
     assert prices == sorted(prices, reverse=True)
     assert 0 < prices[-1] < 0.03
     assert ancestral_nelbo([0.7], [0, 0.5, 1]) == pytest.approx(0.7)

@@ -105,9 +105,9 @@ def with_gap(gap: np.ndarray, spread: float, seed: int = 0) -> Profile:
 def test_steady_is_entropy_plus_a_line_through_the_gap_of_each_block() -> None:
     gap = np.where(NODES < 8, 0.1 + 0.05 * NODES, 0.9 - 0.04 * NODES)  # two lines
     exact = with_gap(gap, 0.0)
-    np.testing.assert_allclose(exact.steady, exact.curve, atol=1e-12)
+    np.testing.assert_allclose(exact.smoothed, exact.curve, atol=1e-12)
     profile = with_gap(gap, 0.5)
-    assert np.abs(profile.steady - exact.curve).mean() < 0.8 * np.abs(profile.curve - exact.curve).mean()
+    assert np.abs(profile.smoothed - exact.curve).mean() < 0.8 * np.abs(profile.curve - exact.curve).mean()
     # Weighted least squares by the normal equations, block by block, added to the entropies.
     assert profile.entropies is not None
     found = profile.values - profile.entropies
@@ -117,16 +117,16 @@ def test_steady_is_entropy_plus_a_line_through_the_gap_of_each_block() -> None:
         w = np.diag(weight[nodes])
         line = x @ np.linalg.solve(x.T @ w @ x, x.T @ w @ found.mean(axis=0)[nodes])
         expected = profile.entropies[0, nodes] + line
-        np.testing.assert_allclose(profile.steady[NODES[nodes]], expected, atol=1e-10)
+        np.testing.assert_allclose(profile.smoothed[NODES[nodes]], expected, atol=1e-10)
         inside = np.arange(NODES[nodes][0], NODES[nodes][-1] + 1)
-        np.testing.assert_allclose(profile.steady[inside], np.interp(inside, NODES[nodes], expected), atol=1e-10)
+        np.testing.assert_allclose(profile.smoothed[inside], np.interp(inside, NODES[nodes], expected), atol=1e-10)
 
 
 def test_steady_is_the_curve_where_the_gap_is_no_line_or_unknown() -> None:
     bent = np.where(NODES == 4, 0.5, 0.0)  # 0.5 against a standard error of 0.0125
-    np.testing.assert_array_equal(with_gap(bent, 0.1).steady, with_gap(bent, 0.1).curve)
+    np.testing.assert_array_equal(with_gap(bent, 0.1).smoothed, with_gap(bent, 0.1).curve)
     values = noisy(0, np.linspace(2, 0, 7))
-    np.testing.assert_array_equal(measured(values).steady, measured(values).curve)
+    np.testing.assert_array_equal(measured(values).smoothed, measured(values).curve)
     single = Profile(
         length=4,
         block_length=1,
@@ -136,14 +136,14 @@ def test_steady_is_the_curve_where_the_gap_is_no_line_or_unknown() -> None:
         exact=False,
         entropies=noisy(2, np.ones(4), spread=0.1),
     )
-    np.testing.assert_allclose(single.steady, single.curve, atol=1e-12)  # through one point any line
+    np.testing.assert_allclose(single.smoothed, single.curve, atol=1e-12)  # through one point any line
 
 
 def test_monotone_fits_the_steady_curve() -> None:
     profile = with_gap(np.linspace(0, 0.1, 7), 1.0, seed=3)
     assert (np.diff(profile.curve[:8]) > 0).any() or (np.diff(profile.curve[8:]) > 0).any()
-    assert (np.diff(profile.steady)[np.arange(15) != 7] < 0).all()
-    np.testing.assert_allclose(profile.monotone, profile.steady, atol=1e-12)
+    assert (np.diff(profile.smoothed)[np.arange(15) != 7] < 0).all()
+    np.testing.assert_allclose(profile.monotone, profile.smoothed, atol=1e-12)
 
 
 def test_prices_are_those_of_the_curve_and_their_interval_covers() -> None:

@@ -7,13 +7,13 @@ import pytest
 
 from mdm_tune.core.statistics import estimate
 from mdm_tune.schedules.profile import Profile
-from mdm_tune.schedules.profile_intervals import independent, standard_errors
+from mdm_tune.schedules.profile_intervals import independent_count, standard_errors
 
 
 def test_groups_are_one_example_each() -> None:
     values = np.random.default_rng(0).normal(2, 1, 9)
     repeated, names = np.repeat(values, 3), tuple(str(i // 3) for i in range(27))
-    assert independent(27, names) == 9
+    assert independent_count(27, names) == 9
     assert standard_errors(repeated[:, None] - repeated.mean(), names) == pytest.approx([values.std(ddof=1) / 3])
 
 
@@ -33,5 +33,5 @@ def test_intervals_of_cross_entropies_and_prices_end_at_zero() -> None:
         length=2, block_length=2, vocab_size=4, revealed=np.arange(2), values=values + 9.0, exact=False
     ).price(np.ones(2))
     assert sure.ci == pytest.approx((raw[0] + 18, raw[1] + 18))
-    less = found.estimated(-values.sum(axis=1)).ci
+    less = found.mean_price(-values.sum(axis=1)).ci
     assert less is not None and less[0] < 0  # a difference may be negative

@@ -10,7 +10,7 @@ import pytest
 from mdm_tune.core.errors import InputError
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta, Linear
-from mdm_tune.schedules.schedule_file import check_names, load_schedule
+from mdm_tune.schedules.schedule_file import check_schedule_names, load_schedule
 from tests.run.test_schedule_names import schedule_file
 
 INSIDE = to_counts(Beta(2.0, 0.5), 2, 4)
@@ -30,7 +30,7 @@ INSIDE = to_counts(Beta(2.0, 0.5), 2, 4)
     ],
 )
 def test_a_name_that_gives_its_counts_passes(tmp_path: Path, entry: dict[str, Any]) -> None:
-    check_names(load_schedule(schedule_file(tmp_path / "run", 8, entry)), "name")
+    check_schedule_names(load_schedule(schedule_file(tmp_path / "run", 8, entry)), "name")
 
 
 def test_the_rule_of_the_counts_is_the_one_that_the_file_says(tmp_path: Path) -> None:
@@ -38,6 +38,6 @@ def test_the_rule_of_the_counts_is_the_one_that_the_file_says(tmp_path: Path) ->
     assert counts != list(to_counts(Beta(2.0, 2.0), 6, 8))
     entry = {"steps": 6, "schedule": "beta:2.0,2.0", "counts": counts}
     name = schedule_file(tmp_path / "run", 8, entry, sampler={"counts": "cumulative"})
-    check_names(load_schedule(name), name)
+    check_schedule_names(load_schedule(name), name)
     with pytest.raises(InputError, match="whose counts are"):
-        check_names(load_schedule(schedule_file(tmp_path / "other", 8, entry)), "other")
+        check_schedule_names(load_schedule(schedule_file(tmp_path / "other", 8, entry)), "other")
