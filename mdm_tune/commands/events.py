@@ -141,8 +141,8 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
         tested = isinstance(run.benchmark, CodeTask) and run.config.objective.metric == "task"
         yield from (Note(*told) for told in dataset_notes(run.dataset, compared=not tested))
     yield from _unreachable(run)
-    if run.config.taken:
-        yield Note(f"the config leaves these to the model's family: {', '.join(run.config.taken)}")
+    if run.config.family_settings:
+        yield Note(f"the config leaves these to the model's family: {', '.join(run.config.family_settings)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
         yield Note(
             f"the first tune example, {examples[0].id}, the reference in brackets:\n{framed_example(run.dataset)}"

@@ -1,4 +1,4 @@
-"""Settings of a config that contradict each other."""
+"""Pairs of settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.problems import shown
 
-__all__ = ["JUDGED", "conflicts"]
+__all__ = ["CHECKED_PATHS", "conflicts"]
 
-JUDGED = (
+CHECKED_PATHS = (
     "model.type",
     "dataset.type",
     "sampler.order",
@@ -35,17 +35,22 @@ JUDGED = (
     "metrics.generative_nll",
     "metrics.custom",
 )
-EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets whose examples are text with fields
-BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets that bring a score of their own
+EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets with fields of text
+BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets with a metric of their own
 ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 
 def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
-    """One line per pair of settings that contradict each other.
+    """The messages of all pairs of settings that contradict each other.
 
-    values: the settings at the paths ``JUDGED``, None where one is not known because it is itself wrong;
-    ``dataset.type`` is ``none`` without a dataset. exact_laws: the model types whose law is known exactly.
+    Args:
+        values: the settings at ``CHECKED_PATHS``; None for a setting that is itself invalid. Without a dataset section,
+            ``dataset.type`` is "none".
+        exact_laws: the model types whose law is known exactly.
+
+    Yields:
+        One line for each pair: rule, value and remedy.
     """
     order, reveal, metric = values["sampler.order"], values["sampler.reveal"], values["objective.metric"]
     if reveal == "bernoulli" and order not in ("random", None):
@@ -70,7 +75,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     yield from drawing_conflicts(values)
     yield from external_conflicts(values)
     examples, tune = values["profile.examples"], values["dataset.tune"]
-    if isinstance(tune, Mapping):  # another task's
+    if isinstance(tune, Mapping):  # the examples of another task
         tune = tune.get("examples")
     if isinstance(examples, int) and isinstance(tune, int) and examples > tune:
         yield (
@@ -90,9 +95,9 @@ def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
                 "sampler.block_length, or leave block_steps out"
             )
         return
-    length = values["dataset.generation_length"]  # of every row, unless holes say theirs
+    length = values["dataset.generation_length"]  # of every row, unless a template gives the sizes of its holes
     if isinstance(length, int) and not values["dataset.template"]:
-        divisors = [each for each in range(1, length + 1) if length % each == 0]
+        divisors = [divisor for divisor in range(1, length + 1) if length % divisor == 0]
         if not set(sizes) <= set(divisors):
             yield (
                 f"sampler.block_length: must divide dataset.generation_length, {quantity(length, 'token')}, "
@@ -111,7 +116,7 @@ def block_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def drawing_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    """Ways to draw tokens that exclude each other."""
+    """Settings of drawing tokens that exclude each other."""
     order = values["sampler.order"]
     ranking = {"confidence_temperature": 0.0, "tempered_scores": False, "end_confident": True}
     for name, off in ranking.items():
@@ -123,18 +128,18 @@ def drawing_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
             )
     if values["sampler.stop_at_end"] and values["sampler.end_drawn"] is False:
         yield (
-            "sampler.stop_at_end: waits for a token that ends the text, got true with end_drawn false, which draws "
-            "none; leave one of them out"
+            "sampler.stop_at_end: needs tokens that end the text, got true with end_drawn false, which never draws "
+            "them; leave one of them out"
         )
 
 
 def external_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    """What external code has to do by itself."""
+    """Settings that external code ignores, because it draws tokens itself."""
     if values["sampler.type"] != "external":
         return
     if values["sampler.reveal"] == "bernoulli":
         yield (
-            "sampler.reveal: external code is given counts, and ancestral reveal has none, got 'bernoulli'; set "
+            "sampler.reveal: external code receives counts, which ancestral reveal does not have, got 'bernoulli'; set "
             "sampler.reveal to fixed"
         )
     plain = {"order": "random", "temperature": 1.0, "top_p": 1.0, "confidence_temperature": 0.0}
@@ -143,21 +148,21 @@ def external_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         value = values[f"sampler.{name}"]
         if value is not None and value != off:
             yield (
-                f"sampler.{name}: external code draws tokens by itself and is not told, got {shown(value)}; leave it "
-                "out, and give it to your code as one of sampler.options"
+                f"sampler.{name}: external code draws tokens by itself and does not receive this setting, got "
+                f"{shown(value)}; leave it out, and pass it to your code in sampler.options"
             )
 
 
 def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
-    """What has no meaning where the data's own tokens are revealed and priced."""
+    """Settings without a meaning for likelihood metrics, which reveal the data's own tokens."""
     metric = values["objective.metric"]
     off = {"top_p": 1.0, "confidence_temperature": 0.0, "end_drawn": True, "end_confident": True, "stop_at_end": False}
     for name, plain in off.items():
         value = values[f"sampler.{name}"]
         if value is not None and value != plain:
             yield (
-                f"sampler.{name}: metric {metric} prices the data's own tokens by the model's prediction, got "
-                f"{shown(value)}, which changes what is drawn; leave it out, or choose a metric of answers"
+                f"sampler.{name}: metric {metric} measures the likelihood of the data under the model's predictions, "
+                f"got {shown(value)}, which changes how tokens are drawn; leave it out, or choose a metric of answers"
             )
     if values["sampler.type"] == "external":
         yield (
@@ -177,7 +182,7 @@ def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     if metric != "exact_match" and not values[f"metrics.{metric}"]:
         needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
         example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
-        yield f"metrics.{metric}: is what objective.metric names and is missing; add `{metric}: {example}`"
+        yield f"metrics.{metric}: is required by objective.metric and is missing; add `{metric}: {example}`"
 
 
 def task_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
@@ -185,7 +190,7 @@ def task_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     if dataset is not None and dataset not in BENCHMARKS:
         got = "no dataset" if dataset == "none" else shown(dataset)
         yield (
-            f"objective.metric: task is the score that a benchmark brings, got {got}; set dataset.type to one of "
+            f"objective.metric: task is the metric of a benchmark, got {got}; set dataset.type to one of "
             f"{', '.join(BENCHMARKS)}, or choose another metric"
         )
 
@@ -214,13 +219,13 @@ def path_nll_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         return
     if order == "confidence" and temperature != 0:
         yield (
-            f"sampler.order: metric path_nll is not defined where the order looks at the drawn token: 'confidence' "
-            f"at temperature {shown(temperature)}; use {CONTEXT_ORDERS}, or set sampler.temperature to 0"
+            f"sampler.order: metric path_nll is not defined for an order that depends on the drawn token, got "
+            f"'confidence' at temperature {shown(temperature)}; use {CONTEXT_ORDERS}, or set sampler.temperature to 0"
         )
     elif temperature not in (0, 1):
         yield (
-            f"sampler.temperature: metric path_nll prices tokens at temperature 1, so it must be 1, or 0 to score "
-            f"the order alone, got {shown(temperature)}; set 1 or 0"
+            f"sampler.temperature: must be 1 for metric path_nll, which computes probabilities at temperature 1, or 0 "
+            f"to measure the order alone, got {shown(temperature)}; set 1 or 0"
         )
 
 
@@ -234,13 +239,13 @@ def random_order_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         )
     if temperature not in (1, None):
         yield (
-            f"sampler.temperature: metric {metric} prices tokens at temperature 1, got {shown(temperature)}; "
+            f"sampler.temperature: metric {metric} computes probabilities at temperature 1, got {shown(temperature)}; "
             f"set sampler.temperature to 1.0"
         )
 
 
 def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[str]:
-    """What the metric and the dataset ask of the model and of each other."""
+    """What the metric requires of model and dataset, and the dataset of the model."""
     metric, model, dataset = values["objective.metric"], values["model.type"], values["dataset.type"]
     known_law = model is None or model in exact_laws
     laws = ", ".join(exact_laws)

@@ -32,14 +32,14 @@ __all__ = [
     "SplitSize",
 ]
 
-LARGEST = 10_000_000  # examples of a use; more would not fit into memory as rows of tokens
+LARGEST = 10_000_000  # examples of a use; the token rows of more would not fit into memory
 USES = ("tune", "choose", "report")
-PLACES = (*USES, "shots")
+SOURCES = (*USES, "shots")
 DATA_SUFFIXES = (".parquet", ".json", ".jsonl", ".csv", ".arrow")
 
 
 def report_size(value: object) -> object:
-    """A number of examples, or ``all``: whatever the other uses leave."""
+    """A number of examples, or ``all`` for all examples that the other uses leave."""
     if value == "all":
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value > LARGEST:
@@ -47,34 +47,34 @@ def report_size(value: object) -> object:
     return validators.large_enough(value)
 
 
-def one_or_each(value: object) -> str | dict[str, str]:
-    """One text for all uses, or a mapping with one for each of tune, choose and report, and perhaps for the shots."""
+def text_per_use(value: object) -> str | dict[str, str]:
+    """One text for all uses, or a mapping with a text for tune, choose and report, and optionally for shots."""
     texts = list(value.values()) if isinstance(value, dict) else [value]
     if not all(isinstance(text, str) and text and "\0" not in text for text in texts):
         raise ValueError(
             f"must be text, or text for each of tune, choose and report, got {shown(value)}; write it as "
             "{tune: a, choose: a, report: b}"
         )
-    if isinstance(value, dict) and not set(USES) <= set(value) <= set(PLACES):
+    if isinstance(value, dict) and not set(USES) <= set(value) <= set(SOURCES):
         got = ", ".join(map(str, value)) or "nothing"
         raise ValueError(f"must name tune, choose and report, and may name shots, got {got}; complete it")
     assert isinstance(value, str | dict)
     return value
 
 
-def files(value: object, info: ValidationInfo) -> str | dict[str, str]:
+def paths_per_use(value: object, info: ValidationInfo) -> str | dict[str, str]:
     """Absolute paths, resolved against the YAML file's folder."""
-    found = one_or_each(value)
-    if isinstance(found, str):
-        return validators.input_path(found, info)
-    return {use: validators.input_path(text, info) for use, text in found.items()}
+    texts = text_per_use(value)
+    if isinstance(texts, str):
+        return validators.input_path(texts, info)
+    return {use: validators.input_path(text, info) for use, text in texts.items()}
 
 
 def data_or_name(text: str, info: ValidationInfo) -> str:
-    """As ``folder_or_name``, and a file of data becomes an absolute path too."""
+    """An absolute path for a folder or a data file; a name on the Hugging Face Hub stays as it is."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
     path = folder / expanded(text)
-    return str(path) if validators.is_there(path) or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
+    return str(path) if validators.path_exists(path) or path.suffix in DATA_SUFFIXES else folder_or_name(text, info)
 
 
 def usable_pattern(text: str) -> str:
@@ -83,14 +83,14 @@ def usable_pattern(text: str) -> str:
 
 
 def field_template(text: str) -> str:
-    return checked_template(text, holes=False)
+    return valid_template(text, holes=False)
 
 
 def hole_template(text: str) -> str:
-    return checked_template(text, holes=True)
+    return valid_template(text, holes=True)
 
 
-def checked_template(text: str, *, holes: bool) -> str:
+def valid_template(text: str, *, holes: bool) -> str:
     try:
         check_template(text, holes=holes)
     except InputError as error:
@@ -100,8 +100,8 @@ def checked_template(text: str, *, holes: bool) -> str:
 
 SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(validators.large_enough)]
 ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
-Files = Annotated[str | dict[str, str], PlainValidator(files)]
-OneOrEach = Annotated[str | dict[str, str], PlainValidator(one_or_each)]
+Files = Annotated[str | dict[str, str], PlainValidator(paths_per_use)]
+TextPerUse = Annotated[str | dict[str, str], PlainValidator(text_per_use)]
 DataOrName = Annotated[Text, AfterValidator(data_or_name)]
 FieldTemplate = Annotated[Text, AfterValidator(field_template)]
 HoleTemplate = Annotated[Text, AfterValidator(hole_template)]
@@ -110,17 +110,28 @@ Ignore = Annotated[tuple[Ignored, ...], FromList, AfterValidator(validators.dist
 
 
 class ExamplesConfig(Section):
-    """Records with named fields, made into examples; exactly one of prompt, text and template says how.
+    """Records with named fields, from which examples are made by exactly one of prompt, text and template.
 
-    tune, choose, report: numbers of examples; ``report: all`` takes what the others leave. prompt: what is visible
-    before the answer, a field or a template such as "{question}\\nAnswer:"; answer: the reference, likewise. text:
-    all of it is filled in. template: text with holes, "{before} [[answer]] {after}". chat: the prompt is a user's
-    message in the model's chat template, after ``system``. shots: solved examples before each prompt, the first ones
-    of their source. separator: between shots. generation_length: tokens to fill in. stop: texts that end an answer.
-    id: the field that names an example; without it examples are named by their content. group: the field by which
-    examples are no independent ones; without it those that show the same text. special_tokens: what becomes of
-    a special token of the tokenizer, such as [MASK], in the text of a record: refuse, or text, letter by letter; what
-    the templates here and the chat template say is never data."""
+    Attributes:
+        type: the kind of data set.
+        tune: number of examples for the search.
+        choose: number of examples for the choice among finalists.
+        report: number of examples for the reported values; ``all`` takes all that the others leave.
+        prompt: the visible text before the answer: a field, or a template such as "{question}\\nAnswer:".
+        answer: the reference answer: a field or a template.
+        text: a text that is filled in as a whole: a field or a template.
+        template: text with holes, "{before} [[answer]] {after}".
+        chat: whether the prompt is a user's message in the model's chat template.
+        system: the system message of a chat.
+        shots: number of solved examples before each prompt; they are the first ones of their source.
+        separator: the text between shots.
+        generation_length: tokens of an answer.
+        stop: texts that end an answer.
+        id: the field that names an example; None to name examples by their content.
+        group: the field whose value examples of one group share; None to group examples that show the same text.
+        special_tokens: how a special token of the tokenizer, such as [MASK], is handled in the text of a record:
+            ``refuse`` it, or read it as ordinary ``text``. Templates may always hold special tokens.
+    """
 
     type: str
     tune: SplitSize
@@ -142,22 +153,22 @@ class ExamplesConfig(Section):
 
     @model_validator(mode="after")
     def is_one_kind(self) -> Self:
-        given = [name for name in ("prompt", "text", "template") if getattr(self, name) is not None]
-        if len(given) != 1:
+        kinds = [name for name in ("prompt", "text", "template") if getattr(self, name) is not None]
+        if len(kinds) != 1:
             raise ValueError(
-                f"must have exactly one of prompt, text and template, got {' and '.join(given) or 'none'}; prompt is "
+                f"must have exactly one of prompt, text and template, got {' and '.join(kinds) or 'none'}; prompt is "
                 "for questions with answers, text for whole texts, template for texts with holes"
             )
-        if given == ["prompt"] and self.answer is None and self.generation_length is None:
+        if kinds == ["prompt"] and self.answer is None and self.generation_length is None:
             raise ValueError("prompt needs answer or generation_length, got neither; add generation_length: 128")
-        if given == ["template"] and self.generation_length is not None:
+        if kinds == ["template"] and self.generation_length is not None:
             raise ValueError(
                 f"generation_length goes with prompt or text, got {self.generation_length} with template; give a "
                 "hole's own tokens, as in [[answer:12]]"
             )
-        alone = {"answer": self.answer, "chat": self.chat or None, "shots": self.shots or None}
-        if given != ["prompt"] and (extra := [name for name, value in alone.items() if value is not None]):
-            raise ValueError(f"{extra[0]} goes with prompt, got {given[0]}; leave {extra[0]} out, or give a prompt")
+        prompt_only = {"answer": self.answer, "chat": self.chat or None, "shots": self.shots or None}
+        if kinds != ["prompt"] and (extra := [name for name, value in prompt_only.items() if value is not None]):
+            raise ValueError(f"{extra[0]} goes with prompt, got {kinds[0]}; leave {extra[0]} out, or give a prompt")
         if self.system is not None and not self.chat:
             raise ValueError(
                 f"system goes with chat: true, got {shown(self.system)} without; add chat, or leave it out"
@@ -168,7 +179,7 @@ class ExamplesConfig(Section):
 
 
 class FilesConfig(ExamplesConfig):
-    """Files, one for all uses or one for each; uses of the same file share it out at random."""
+    """One file for all uses, or one for each. Uses of the same file receive random parts of it."""
 
     path: Files
 
@@ -180,13 +191,13 @@ class JsonlDatasetConfig(FilesConfig):
 
 
 class CsvDatasetConfig(FilesConfig):
-    """Comma-separated values under a line of field names; tabs where the file's name ends in .tsv."""
+    """Comma-separated values below a line of field names; the separator is a tab if the file's name ends in .tsv."""
 
     type: Literal["csv"]
 
 
 class LinesDatasetConfig(FilesConfig):
-    """Plain text; each line, or each paragraph between blank lines, is a record with one field called text."""
+    """Plain text. Each line, or each paragraph between blank lines, is a record with one field called text."""
 
     type: Literal["lines"]
     per: Literal["line", "paragraph"] = "line"
@@ -200,23 +211,23 @@ class LinesDatasetConfig(FilesConfig):
 
 
 class HubDatasetConfig(ExamplesConfig):
-    """A set of the library ``datasets``: a folder that it saved, files that it reads, or a name on the Hub."""
+    """A data set of the library ``datasets``: a folder that it saved, files, or a name on the Hub."""
 
     type: Literal["datasets"]
     path: DataOrName
     name: Text | None = None
-    split: OneOrEach | None = None
+    split: TextPerUse | None = None
     revision: Text | None = None
 
 
 class ExactMatchConfig(Section):
-    """Whether an answer equals the reference, apart from what is ignored."""
+    """1 if an answer equals the reference, apart from what is ignored; else 0."""
 
     ignore: Ignore = ("spaces",)
 
 
 class RegexConfig(Section):
-    """Whether the group that a pattern finds in an answer equals a field, or what it finds in the reference."""
+    """1 if the group of a pattern in an answer equals the field ``reference``, or the group in the reference answer."""
 
     pattern: Annotated[Text, AfterValidator(usable_pattern)]
     match: Match = "last"
@@ -225,7 +236,7 @@ class RegexConfig(Section):
 
 
 class ReferenceModelConfig(Section):
-    """A causal language model of ``transformers``, a folder or a name on the Hub, that answers are judged by."""
+    """A causal language model of ``transformers`` that scores answers: a folder or a name on the Hub."""
 
     model: FolderOrName
     revision: Text | None = None
@@ -235,13 +246,21 @@ class ReferenceModelConfig(Section):
 
 
 class GenerativeNllConfig(ReferenceModelConfig):
-    """What the reference model makes of an answer; with_prompt: given the text before it."""
+    """The negative log-likelihood of an answer under a reference model.
+
+    Attributes:
+        with_prompt: whether the model sees the text before the answer.
+    """
 
     with_prompt: bool = True
 
 
 class MauveConfig(ReferenceModelConfig):
-    """How far the answers as a whole are from the references; seeds: runs of k-means, whose spread is shown."""
+    """MAUVE, the similarity of the distributions of answers and of references.
+
+    Attributes:
+        seeds: runs of k-means; the spread of their values is shown.
+    """
 
     seeds: Annotated[int, Field(ge=2, le=100)] = 5
 
@@ -254,7 +273,7 @@ class CustomMetricConfig(Section):
 
 
 class MetricsConfig(Section):
-    """The options of the metrics for text. All that stand here are reported; ``objective.metric`` names one to tune."""
+    """The options of the metrics for text. All metrics of this section are reported; ``objective.metric`` is tuned."""
 
     exact_match: ExactMatchConfig | None = None
     regex: RegexConfig | None = None

@@ -1,4 +1,4 @@
-"""How published masked diffusion models want to be asked: one table, so that nothing else knows a model by its name.
+"""The table of published masked diffusion models: how each family is loaded and called. No other file names a model.
 
 Imports neither torch nor transformers.
 """
@@ -22,11 +22,11 @@ __all__ = [
     "Sampling",
     "Side",
     "Time",
-    "merged",
-    "recognised",
-    "refuse",
-    "release",
+    "base_version",
+    "family_of_type",
+    "refuse_unsupported",
     "version_problem",
+    "with_fields",
 ]
 
 AttentionMask = Literal["none", "2d", "4d"]
@@ -50,9 +50,14 @@ Time = Literal["none", "sigma"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the authors of a family draw from it: the order, the temperature of tokens and the nucleus.
+    """The sampling settings of a family's authors.
 
-    tempered_scores: whether positions are ranked by what tokens are drawn from.
+    Attributes:
+        order: ranks the positions to reveal.
+        temperature: of tokens, at least 0.
+        top_p: the probability of the nucleus, above 0 and up to 1.
+        tempered_scores: whether positions are ranked by the distribution from which tokens are drawn, after temperature
+            and nucleus.
     """
 
     order: str
@@ -63,19 +68,29 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Family:
-    """What a denoiser has to know of a kind of checkpoint.
+    """How the checkpoints of a family are loaded and called.
 
-    model_types: the ``model_type`` of config.json by which it is recognised. auto_class: how transformers loads it;
-    None leaves that to config.json. mask_token_id: where neither tokenizer nor config.json has one; ``last`` is the
-    last of the vocabulary. shift_logits: position i is predicted by the output at i - 1. time: ``sigma`` is the noise
-    level -log(1 - (1 - 1e-3) * masked share) that MDLM's log-linear schedule has there (arXiv:2406.07524), passed as
-    ``timesteps``. attention_mask: ``2d`` (rows, length), ``4d`` (rows, 1, length, length), or ``none`` for models that
-    take none, whose rows of one call must be equally long. position_ids: whether they are passed. position_offset:
-    positions start behind the padding id. padding: the side that rows are padded on. never: tokens, as text or id, that
-    are not produced. end_tokens: tokens that end a text. split: ``characters`` reads every character as a token.
-    tokenizer: the one that a checkpoint without any was trained with. sampling: the authors' own settings.
-    transformers: the oldest version that the code of its checkpoints was written for, and the first one too new.
-    mended: which revision honours the attention mask where others do not.
+    Attributes:
+        name: the name in a config.
+        model_types: values of ``model_type`` in config.json that belong to the family.
+        auto_class: the class of transformers that loads a checkpoint; None if config.json names it.
+        mask_token_id: used if neither tokenizer nor config.json has a mask; ``last`` is the last id of the vocabulary.
+        shift_logits: whether the output at i - 1 predicts position i.
+        time: ``sigma`` passes the noise level -log(1 - (1 - 1e-3) * masked share) of MDLM's log-linear schedule
+            (arXiv:2406.07524) as ``timesteps``.
+        attention_mask: ``2d`` (rows, length), ``4d`` (rows, 1, length, length), or ``none`` for models without one. The
+            rows of a call must then have equal lengths.
+        position_ids: whether position ids are passed.
+        position_offset: whether positions start after the padding id.
+        padding: the side on which rows are padded.
+        never: tokens, as text or id, that are never produced.
+        end_tokens: tokens that end a text.
+        split: ``characters`` reads every character as a token.
+        tokenizer: the tokenizer of checkpoints that come without one.
+        sampling: the sampling settings of the authors.
+        transformers: the oldest version of transformers that the checkpoints' code supports, and the first that is too
+            new.
+        mask_fixed_in: the revision that respects the attention mask, if others ignore it.
     """
 
     name: str
@@ -94,10 +109,10 @@ class Family:
     tokenizer: str | None = None
     sampling: Sampling | None = None
     transformers: tuple[str | None, str | None] = (None, None)
-    mended: str = ""
+    mask_fixed_in: str = ""
 
 
-WRITTEN = "4.46"  # the newest transformers that the code of LLaDA, Dream and MDLM was published for
+NEWEST_PUBLISHED = "4.46"  # the newest transformers for which the code of LLaDA, Dream and MDLM was published
 
 LLADA = Family(
     "llada",
@@ -107,7 +122,7 @@ LLADA = Family(
     end_tokens=(126081, 126348),  # <|endoftext|> and <|eot_id|>
     sampling=Sampling("confidence", 0.0),
     transformers=("4.38", "5"),
-    mended="the modelling files of GSAI-ML/LLaDA-8B-Base and GSAI-ML/LLaDA-8B-Instruct since October 2025",
+    mask_fixed_in="the modelling files of GSAI-ML/LLaDA-8B-Base and GSAI-ML/LLaDA-8B-Instruct since October 2025",
 )
 ESM = Family(
     "esm",
@@ -133,7 +148,7 @@ FAMILIES: Mapping[str, Family] = {
             padding="left",
             end_tokens=(151643, 151645),  # <|endoftext|> and <|im_end|>
             sampling=Sampling("entropy", 0.1, 0.9, tempered_scores=True),
-            transformers=(WRITTEN, "5"),
+            transformers=(NEWEST_PUBLISHED, "5"),
         ),
         Family(
             "mdlm",
@@ -178,7 +193,7 @@ FAMILIES: Mapping[str, Family] = {
         Family("generic"),
     )
 }
-assert set(FAMILIES) == set(get_args(FamilyName))  # two spellings of one list: types are not computed
+assert set(FAMILIES) == set(get_args(FamilyName))  # a Literal cannot be computed, so the list is written twice
 
 UNIFORM = "it replaces tokens by random ones (uniform corruption) and has no mask whose reveal could be scheduled"
 REFUSED = {  # by model_type
@@ -189,18 +204,23 @@ REFUSED = {  # by model_type
 }
 
 
-def recognised(model_type: str) -> Family:
-    """The family whose checkpoints say ``model_type`` in their config.json; ``generic`` where there is none."""
+def family_of_type(model_type: str) -> Family:
+    """The family of a ``model_type`` in config.json; ``generic`` for an unknown one."""
     return next((family for family in FAMILIES.values() if model_type in family.model_types), FAMILIES["generic"])
 
 
-def merged(family: Family, fields: Mapping[str, Any]) -> Family:
-    """The family with the fields that the user gave in place of its own; None means not given."""
+def with_fields(family: Family, fields: Mapping[str, Any]) -> Family:
+    """The family with some fields replaced; a field that is None keeps the family's value."""
     return replace(family, **{name: value for name, value in fields.items() if value is not None})
 
 
-def refuse(config: Mapping[str, Any], path: str) -> None:
-    """Raise InputError for a checkpoint that by its config.json is no masked diffusion model."""
+def refuse_unsupported(config: Mapping[str, Any], path: str) -> None:
+    """Raise InputError if the config.json of a checkpoint says that it is no masked diffusion model.
+
+    Args:
+        config: the content of config.json.
+        path: of the checkpoint, for messages.
+    """
     kind = str(config.get("model_type", ""))
     reason = REFUSED.get(kind.lower())
     if reason is None and config.get("is_encoder_decoder"):
@@ -212,19 +232,19 @@ def refuse(config: Mapping[str, Any], path: str) -> None:
 
 
 def version_problem(family: Family, version: str) -> str | None:
-    """Why the checkpoints of a family may fail with this version of transformers, and what to install."""
+    """Why a family's checkpoints may fail with this version of transformers, with a remedy; None if they work."""
     oldest, too_new = family.transformers
-    if oldest is not None and release(version) < release(oldest):
+    if oldest is not None and base_version(version) < base_version(oldest):
         return f"family {family.name} needs transformers {oldest} or newer, this is {version}; upgrade transformers"
-    if too_new is not None and release(version) >= release(too_new):
-        written = WRITTEN if oldest in (None, WRITTEN) else f"{oldest} to {WRITTEN}"
+    if too_new is not None and base_version(version) >= base_version(too_new):
+        supported = NEWEST_PUBLISHED if oldest in (None, NEWEST_PUBLISHED) else f"{oldest} to {NEWEST_PUBLISHED}"
         return (
-            f"the published code of family {family.name} was written for transformers {written} and this is {version}; "
-            f"use an environment of its own with transformers=={WRITTEN}.3"
+            f"the published code of family {family.name} needs transformers {supported}, this is {version}; "
+            f"use an environment of its own with transformers=={NEWEST_PUBLISHED}.3"
         )
     return None
 
 
-def release(version: str) -> Version:
-    """The version that this is or is to become: 5.23.0 for 5.23.0.dev1, which has the names of 5.23 already."""
+def base_version(version: str) -> Version:
+    """The version without its development suffix: 5.23.0 for 5.23.0.dev1, which already has the API of 5.23."""
     return Version(Version(version).base_version)

@@ -1,4 +1,4 @@
-"""The YAML file of a run as frozen models: every default in one place, every problem reported at once.
+"""The YAML file of a run as frozen models. All defaults are here, and all problems are reported at once.
 
 Relative input paths are resolved against the YAML file's folder; ``package:NAME`` names bundled data. Imports no torch.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from mdm_tune.config import validators
-from mdm_tune.config.conflicts import JUDGED, conflicts
+from mdm_tune.config.conflicts import CHECKED_PATHS, conflicts
 from mdm_tune.config.data import (
     CsvDatasetConfig,
     HubDatasetConfig,
@@ -62,18 +62,18 @@ __all__ = [
 ]
 
 LARGEST = 10_000_000  # examples, as in the dataset section
-MOST_ROWS = 10**12  # of the denoiser: years of work
-TRIALS = 10_000  # of a budget: beyond it a proposal takes longer than a trial
+MOST_ROWS = 10**12  # denoiser rows, which take years to compute
+TRIALS = 10_000  # of a budget; with more trials a proposal takes longer than a trial
 DECADE = 3.2e8  # seconds
 FLAGS = {"seed": "--seed", "output": "--output", "search.trials": "--trials"}
 
 
 def on_or_off(value: object) -> object:
-    """YAML reads an unquoted ``off`` as false."""
+    """``auto`` for true and ``off`` for false, because YAML 1.1 reads an unquoted ``off`` as false."""
     return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
 
 
-Schedules = Field(min_length=1, max_length=validators.SEVERAL)  # each is compared on all examples
+Schedules = Field(min_length=1, max_length=validators.SEVERAL)  # every schedule is compared on all examples
 Range = Annotated[
     tuple[PositiveFloat, PositiveFloat], BeforeValidator(validators.as_pair), AfterValidator(validators.increasing)
 ]
@@ -83,7 +83,7 @@ ScheduleText = Annotated[Text, AfterValidator(validators.schedule_or_path)]
 
 
 class TextDatasetConfig(Section):
-    """Windows of text files: examples for the search, for the choice of finalists and for the report."""
+    """Windows of text files: examples for the search, for the choice among finalists and for the report."""
 
     type: Literal["text"]
     path: InputPath
@@ -102,7 +102,7 @@ class LawDatasetConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """What a schedule is judged by; ``task``: the metric of the benchmark that the dataset section names."""
+    """The metric that is tuned. ``task`` is the metric of the benchmark in the dataset section."""
 
     metric: Literal[
         "kl",
@@ -120,13 +120,16 @@ class ObjectiveConfig(Section):
 
 
 class ProfileConfig(Section):
-    """How the information profile is measured; an exact law's is computed.
+    """How the information profile is measured. The profile of an exact law is computed.
 
-    answers: ``reference``, the data's own, ``model``, drawn from the model once for each example, or a file of JSON
-    lines with id and answer.
-    examples: of the tune split; without it 128, 512 for nelbo, or all if fewer. points: numbers of visible tokens.
-    tolerance: add points and examples until the price of the best schedule is known this well, relative to it.
-    monotone: look for the best schedule on a curve that never rises."""
+    Attributes:
+        answers: ``reference`` for those of the data, ``model`` for one answer of the model to each example, or a file
+            of JSON lines with id and answer.
+        examples: of the tune split; None for 512 with nelbo and 128 otherwise, or for all if there are fewer.
+        points: numbers of visible tokens at which the profile is measured.
+        tolerance: add points and examples until the relative error of the best schedule's NELBO is below this.
+        monotone: whether the best schedule is computed on a fitted curve that never rises.
+    """
 
     answers: Annotated[Text, AfterValidator(validators.answers_or_path)] = "reference"
     examples: Annotated[int, Field(ge=2, le=LARGEST)] | None = None
@@ -143,25 +146,37 @@ class SpaceConfig(Section):
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """The ends of each parameter's range."""
+        """The range of each parameter, by its name."""
         return {"a": self.a, "b": self.b}
 
     def __contains__(self, schedule: Beta) -> bool:
-        """Whether a starting point lies in the box."""
+        """Whether a schedule lies in the box."""
         return self.a[0] <= schedule.a <= self.a[1] and self.b[0] <= schedule.b <= self.b[1]
 
 
 class SearchConfig(Section):
-    """How the schedule is searched; ``trials`` is per budget, and a grid visits all of its 100 points without it.
+    """How the schedule is searched.
 
-    warm_start: begin with the winners of earlier budgets and, in random order (``auto``) or always (``profile``), with
-    the best schedules on the information profile. racing: drop candidates that cannot win. together: candidates that
-    share denoiser batches. auto_stop: end a budget's trials where what more of them could gain is less than the
-    noise. rows: denoiser rows of each budget's trials at most, their pilot, the profile and the comparison on unseen
-    examples not included. timeout: seconds after which a command shall have ended; only trials are cut for it.
-    storage: where trials are kept, an Optuna URL; without it a journal in the run folder. name: of the run in the
-    storage, which one process at a time drives; without it the name of the run folder. diversity_loss: the share of a
-    diversity figure that a winner may lose. margin: the share of linear's value that counts as the same quality."""
+    Attributes:
+        strategy: proposes the trials.
+        trials: of each budget; a grid has 100 by default, which is all of its points.
+        space: the box of a and b.
+        finalists: trials that are compared on the choose split.
+        warm_start: which schedules are tried first: the winners of earlier budgets, and the best schedules on the
+            information profile (for random order with ``auto``, for every order with ``profile``); ``off`` for none.
+        racing: whether candidates that cannot win are dropped early.
+        together: candidates that share denoiser batches.
+        auto_stop: whether the trials of a budget end once the possible gain of more trials is smaller than the noise.
+        rows: denoiser rows of each budget's trials at most, without the pilot, the profile and the comparison on unseen
+            examples; None for no limit.
+        timeout: seconds after which the command must have ended; only trials are stopped for it. None for no limit.
+        storage: the Optuna URL of the storage of trials; None for a journal in the run folder.
+        name: the name of the run in the storage; None for the name of the run folder. Only one process at a time can
+            use it.
+        diversity_loss: the relative loss of diversity that a winner may have.
+        margin: the relative difference to linear's value that counts as the same quality.
+        baselines: schedules that the winner is compared with.
+    """
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25
@@ -194,13 +209,13 @@ class SearchConfig(Section):
 
     @property
     def limits(self) -> str:
-        """What may change before a search is resumed, as text: it says when trials end, not which there are."""
-        found = {"trials": self.trials, "rows": self.rows, "timeout": self.timeout, "auto_stop": self.auto_stop}
-        return json.dumps(found, sort_keys=True)
+        """The settings that may change when a search is resumed, as JSON: they say when trials end."""
+        limits = {"trials": self.trials, "rows": self.rows, "timeout": self.timeout, "auto_stop": self.auto_stop}
+        return json.dumps(limits, sort_keys=True)
 
 
 class EvaluateConfig(Section):
-    """Which schedules are compared at which budgets; without ``steps`` the budgets are those of the sampler."""
+    """The schedules and budgets that are compared; without ``steps`` the budgets are those of the sampler."""
 
     schedules: Annotated[
         tuple[ScheduleText, ...], FromList, Schedules, AfterValidator(validators.distinct_schedules)
@@ -225,7 +240,7 @@ DatasetConfig = (
 
 
 class Config(Section):
-    """A whole run. ``load_config`` makes one from a file."""
+    """The config of a run. ``load_config`` reads it from a file."""
 
     model: Annotated[ModelConfig, Field(discriminator="type")]
     dataset: Annotated[DatasetConfig, Field(discriminator="type")] | None = None
@@ -236,14 +251,14 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    output: Annotated[Text, AfterValidator(validators.own_path)]
+    output: Annotated[Text, AfterValidator(validators.path_with_home)]
 
-    _taken: tuple[str, ...] = PrivateAttr(default=())
+    _family_settings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
-    def taken(self) -> tuple[str, ...]:
-        """Settings that nobody gave and that are those of the model's family, such as ``temperature 0``."""
-        return self._taken
+    def family_settings(self) -> tuple[str, ...]:
+        """The sampler settings that the model's family provides, such as ``temperature 0``."""
+        return self._family_settings
 
     @model_validator(mode="after")
     def is_consistent(self) -> Self:
@@ -261,32 +276,42 @@ def load_config(
     output: str | None = None,
     trials: int | None = None,
 ) -> Config:
-    """The config in the YAML file at ``path``, with ``section.key=value`` overrides and then the flags applied.
+    """Read the config of a run.
 
-    Relative paths, those of overrides too, are resolved against the file's folder; ``output`` is kept as given.
-    Raises InputError with one line per problem, all of them at once.
+    Relative paths are resolved against the file's folder, also in overrides. ``output`` is relative to the current
+    folder.
+
+    Args:
+        path: the YAML file.
+        overrides: settings as ``section.key=value``, which replace those of the file.
+        seed: replaces the seed of file and overrides; None to keep it.
+        output: replaces the run folder; None to keep it.
+        trials: replaces ``search.trials``; None to keep it.
+
+    Raises:
+        InputError: the config has problems; the message has one line for each of them.
     """
-    document = {"output": f"runs/{path.stem}", **read_yaml(path := validators.given_path(path))}
+    document = {"output": f"runs/{path.stem}", **read_yaml(path := validators.path_of_flag(path))}
     problems: list[str] = []
-    flags = {"seed": seed, "output": output, "search.trials": trials}
-    given = {key: value for key, value in flags.items() if value is not None}
+    options = {"seed": seed, "output": output, "search.trials": trials}
+    flags = {key: value for key, value in options.items() if value is not None}
     for override in overrides:
         try:
             document = with_override(document, override)
         except InputError as error:
             problems.append(str(error))
-    for key, value in given.items():
+    for key, value in flags.items():
         with suppress(InputError):  # the section is no mapping, which the validation below reports
             document = with_nested_value(document, key.split("."), value)
     folder = path.absolute().parent
-    document, taken = with_family_defaults(document, folder)
+    document, family_settings = with_family_defaults(document, folder)
     try:
         config = Config.model_validate(document, context={"folder": folder})
-        config._taken = taken
+        config._family_settings = family_settings
     except ValidationError as error:
-        found = field_problems(error, legal_keys(), {key: FLAGS[key] for key in given})
-        problems += [line for _, line in found]
-        wrong = {place for place, _ in found}
+        invalid = field_problems(error, legal_keys(), {key: FLAGS[key] for key in flags})
+        problems += [line for _, line in invalid]
+        wrong = {setting for setting, _ in invalid}
         problems += [*(line for _, line in word_problems(document, wrong)), *conflicts_in(document, wrong)]
     except InputError as error:
         problems += [*(line for _, line in word_problems(document, set())), *str(error).splitlines()]
@@ -298,23 +323,28 @@ def load_config(
 
 
 def resolved(config: Config) -> dict[str, Any]:
-    """The complete config with all defaults, in types that YAML and JSON know; without any password."""
-    found = config.model_dump(mode="json")
-    if found["search"]["storage"] is not None:
-        found["search"]["storage"] = without_password(found["search"]["storage"])
-    return redacted(found)
+    """The complete config with all defaults, as a JSON object without passwords."""
+    document = config.model_dump(mode="json")
+    if document["search"]["storage"] is not None:
+        document["search"]["storage"] = without_password(document["search"]["storage"])
+    return redacted(document)
 
 
 def to_yaml(config: Config) -> str:
-    """YAML text that loads back to an equal config, from any folder."""
+    """The config as YAML. Loading it from any folder gives an equal config."""
     return yaml_text(resolved(config), allow_unicode=True)
 
 
 def conflicts_in(document: Mapping[Any, Any], wrong: set[str]) -> list[str]:
-    """Contradictions between settings, as far as they are known: those at the ``wrong`` paths are not."""
+    """The messages of settings that contradict each other.
+
+    Args:
+        document: the config.
+        wrong: paths of invalid settings, which are left out of the comparison.
+    """
     values: dict[str, Any] = {}
-    known_wrong = {each.partition("[")[0] for each in wrong} | {".".join(each.split(".")[:2]) for each in wrong}
-    for path in JUDGED:
+    known_wrong = {path.partition("[")[0] for path in wrong} | {".".join(path.split(".")[:2]) for path in wrong}
+    for path in CHECKED_PATHS:
         name, key = path.split(".")
         section = document.get(name)
         default = SamplerConfig.model_fields[key].default if name == "sampler" else None
@@ -329,7 +359,7 @@ def type_name(section: type[Section]) -> str:
 
 
 def legal_keys() -> dict[Location, list[str]]:
-    """The keys of every section, by pydantic location: in ``model`` and ``dataset`` they depend on the type."""
+    """The legal keys of every section, by pydantic location; in ``model`` and ``dataset`` they depend on the type."""
     sections: dict[Location, type[Section]] = {
         (): Config,
         ("sampler",): SamplerConfig,

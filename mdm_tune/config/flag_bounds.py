@@ -1,4 +1,4 @@
-"""The bounds of numbers that are flags and no part of a config."""
+"""The bounds of numbers that are given as flags and are not part of a config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_budgets", "check_count"]
 
 
 def check_budgets(steps: Sequence[int]) -> None:
-    """Raise InputError for numbers of steps, given as flags, that no config may hold."""
+    """Raise InputError if the numbers of steps in flags break a rule that a config has for them."""
     if len(steps) > SEVERAL:
         raise InputError(f"--steps: at most {SEVERAL} budgets are compared, got {len(steps):,}; give fewer")
     for number in steps:
@@ -28,7 +28,17 @@ def check_budgets(steps: Sequence[int]) -> None:
 
 
 def check_count(flag: str, number: int, most: int, why: str) -> None:
-    """Raise InputError for the number of a flag that is below 1 or above ``most``."""
+    """Check the number of a flag.
+
+    Args:
+        flag: its name, for messages.
+        number: its value.
+        most: the largest legal value.
+        why: the reason for ``most``, as a clause.
+
+    Raises:
+        InputError: the number is below 1 or above ``most``.
+    """
     if not 1 <= number <= most:
         rule = f"must be at least 1, got {shown(number)}; give 1 or leave it out"
         if number > 1:

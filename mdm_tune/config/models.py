@@ -1,4 +1,4 @@
-"""The ``model`` section of a config: one frozen pydantic model per type, and what all sections share."""
+"""The ``model`` section of a config, with one frozen pydantic model per type, and the base of all sections."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
     "Text",
 ]
 
-CHAIN_NUMBERS = 2**26  # half a GiB, twice
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the Hub's own limits
+CHAIN_NUMBERS = 2**26  # two arrays of half a GiB
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")  # the rules of the Hugging Face Hub
 FromList = BeforeValidator(validators.list_as_tuple)
-Size = Annotated[int, Field(ge=1, le=65_536)]  # arrays of this length are made
-LawLength = Annotated[int, Field(ge=1, le=4096)]  # an exact profile holds a few matrices of length x length numbers
+Size = Annotated[int, Field(ge=1, le=65_536)]  # the code allocates arrays of this length
+LawLength = Annotated[int, Field(ge=1, le=4096)]  # an exact profile needs a few matrices of length x length numbers
 Options = Annotated[dict[str, Any], AfterValidator(validators.plain_options)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -43,9 +43,9 @@ InputPath = Annotated[Text, AfterValidator(validators.input_path)]
 
 
 def folder_or_name(text: str, info: ValidationInfo) -> str:
-    """A folder beside the YAML file becomes an absolute path; what may be a name on the Hugging Face Hub is kept."""
+    """An absolute path for a folder, relative to the YAML file; a name on the Hugging Face Hub stays as it is."""
     folder: Path = (info.context or {}).get("folder", Path.cwd())
-    if validators.is_there(folder / text, folder=True) or not HUB_NAME.fullmatch(text):
+    if validators.path_exists(folder / text, folder=True) or not HUB_NAME.fullmatch(text):
         return str(folder / expanded(text))
     return text
 
@@ -67,7 +67,7 @@ FolderOrName = Annotated[Text, AfterValidator(folder_or_name)]
 
 
 class Section(BaseModel):
-    """What all sections share: no unknown keys, no silent conversions, no NaN, no change after loading."""
+    """The base of all sections: no unknown keys, no implicit conversions, no NaN, and no change after loading."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -80,11 +80,20 @@ class TransformerModelConfig(Section):
 
 
 class HuggingFaceConfig(Section):
-    """A checkpoint of the Hugging Face libraries: a folder, or a name on the Hub.
+    """A checkpoint of the Hugging Face libraries.
 
-    Without ``family`` it is known by the model type in its config.json; the fields below ``length`` stand in for the
-    family's own. device: what --devices says where it is not given; without either, every GPU, or the CPU. length: the
-    longest sequence that is used, in tokens."""
+    The fields after ``length`` replace those of the model's family; see ``families.Family``.
+
+    Attributes:
+        path: a folder, or a name on the Hub.
+        family: the model's family; None to derive it from the model type in config.json.
+        revision: of the checkpoint on the Hub.
+        tokenizer: a folder or a name on the Hub; None for the checkpoint's own.
+        dtype: of the weights; ``auto`` for that of the checkpoint.
+        device: None for --devices, or without that flag for all GPUs, or for the CPU if there is none.
+        device_map: ``auto`` spreads one model over several devices.
+        length: the longest sequence that is used, in tokens; None for the model's own limit.
+    """
 
     type: Literal["huggingface"]
     path: FolderOrName
@@ -108,16 +117,20 @@ class HuggingFaceConfig(Section):
     split: Literal["characters"] | None = None
 
     def over_family(self) -> dict[str, Any]:
-        """The fields that stand in for the family's own, None where they do not."""
+        """The fields that replace those of the family; None for a field that keeps the family's value."""
         own = {"type", "path", "family", "revision", "tokenizer", "dtype", "device", "device_map", "length"}
         return self.model_dump(exclude=own)
 
 
 class CustomConfig(Section):
-    """A denoiser that a function of the user's own returns.
+    """A denoiser that a function of the user returns.
 
-    target: ``FILE.py:NAME``. options: what the function is called with. device: as for ``huggingface``. length: the
-    longest sequence that is used, in tokens; without it the denoiser's own attribute."""
+    Attributes:
+        target: the function, as ``FILE.py:NAME``.
+        options: the keyword arguments of the function.
+        device: as for ``huggingface``.
+        length: the longest sequence that is used, in tokens; None for the attribute ``length`` of the denoiser.
+    """
 
     type: Literal["custom"]
     target: Target
@@ -127,8 +140,15 @@ class CustomConfig(Section):
 
 
 class MarkovConfig(Section):
-    """A Markov chain: ``flip`` is the probability to leave a symbol, spread evenly over the others, or ``transition``
-    gives every row. Without ``start`` the first symbol is uniform."""
+    """A Markov chain.
+
+    Attributes:
+        length: tokens of a sequence.
+        symbols: the number of symbols; the rows of ``transition`` by default.
+        flip: the probability of another symbol than the last one, spread evenly over the others.
+        transition: the transition matrix (symbols, symbols), in place of ``flip``.
+        start: the distribution of the first symbol (symbols,); uniform by default.
+    """
 
     type: Literal["markov"]
     length: LawLength
@@ -140,7 +160,7 @@ class MarkovConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def count_symbols(cls, data: Any) -> Any:
-        """A transition matrix says by itself how many symbols there are."""
+        """Take the number of symbols from the transition matrix if it is not given."""
         if isinstance(data, dict) and "symbols" not in data and isinstance(data.get("transition"), list):
             return {**data, "symbols": max(2, len(data["transition"]))}
         return data
@@ -159,21 +179,21 @@ class MarkovConfig(Section):
 
 
 class RepeatedBitConfig(Section):
-    """One fair bit, repeated over the whole length."""
+    """One fair bit that is repeated over the whole length."""
 
     type: Literal["repeated-bit"]
     length: LawLength
 
 
 class ParityConfig(Section):
-    """Uniform over the bit strings of even parity."""
+    """The uniform law over the bit strings of even parity."""
 
     type: Literal["parity"]
     length: Annotated[int, Field(ge=2, le=4096)]
 
 
 class TableConfig(Section):
-    """Every legal string with its positive weight (or a list of equally likely strings), all of one length."""
+    """A law over strings of one length, given by a weight for each string, or by a list of equally likely strings."""
 
     type: Literal["table"]
     sequences: Annotated[
@@ -182,13 +202,13 @@ class TableConfig(Section):
 
     @property
     def symbols(self) -> str:
-        """The sorted distinct characters; a character's place is its token."""
+        """The distinct characters, sorted; the index of a character is its token id."""
         return "".join(sorted(set("".join(self.sequences))))
 
     @property
     def probabilities(self) -> dict[str, float]:
         """The weights divided by their sum."""
-        largest = max(self.sequences.values())  # divided out first, so that no sum of large weights overflows
+        largest = max(self.sequences.values())  # dividing by it first keeps the sum of large weights from overflowing
         scaled = {text: weight / largest for text, weight in self.sequences.items()}
         total = sum(scaled.values())
         return {text: weight / total for text, weight in scaled.items()}

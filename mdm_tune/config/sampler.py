@@ -1,4 +1,4 @@
-"""The ``sampler`` section of a config: what is revealed when, how tokens are drawn, and where an answer ends."""
+"""The ``sampler`` section of a config: when positions are revealed, how tokens are drawn, and where an answer ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mdm_tune.config import validators
-from mdm_tune.config.families import FAMILIES, recognised
+from mdm_tune.config.families import FAMILIES, family_of_type
 from mdm_tune.config.models import FromList, Options, Section, Size, Target
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed
@@ -21,19 +21,19 @@ from mdm_tune.schedules.counts import CountRule
 
 __all__ = ["SamplerConfig", "Steps", "family_sampling", "with_family_defaults"]
 
-LARGEST_BATCH = 1_048_576  # rows: more than a device holds
-TUNED_FOR = (  # the keys that say what a schedule was tuned for, in the order of a schedule file
+LARGEST_BATCH = 1_048_576  # rows; more than fit on any device
+TUNED_FOR = (  # the settings for which a schedule is tuned, in the order of a schedule file
     *("order", "temperature", "top_p", "confidence_temperature", "tempered_scores"),
     *("end_drawn", "end_confident", "stop_at_end", "guidance", "reveal", "counts", "block_steps", "options"),
 )
 
 
 def known_order(value: object) -> object:
-    """The orders' names in LLaDA and Dream are understood too."""
+    """This package's name of an order that is given by its name in LLaDA or Dream."""
     return validators.ALIASES.get(value, value) if isinstance(value, str) else value
 
 
-Several = Field(min_length=1, max_length=validators.SEVERAL)  # each is searched or compared by itself
+Several = Field(min_length=1, max_length=validators.SEVERAL)  # every entry is searched or compared separately
 Steps = Annotated[tuple[Size, ...], FromList, Several, AfterValidator(validators.distinct)]
 BlockLengths = Annotated[
     tuple[Size, ...], BeforeValidator(validators.one_or_several), Several, AfterValidator(validators.distinct)
@@ -43,16 +43,30 @@ KnownOrder = Annotated[Order, BeforeValidator(known_order)]
 
 
 class SamplerConfig(Section):
-    """How tokens are revealed; ``batch`` is the largest number of rows in one denoiser call.
+    """How positions are revealed and how tokens are drawn.
 
-    type: ``builtin``, or ``external`` for generate code of the user's own, which ``target`` names and which is called
-    with ``options``. With
-    ``block_length`` blocks of so many positions are filled from left to right, and ``steps`` are those of all blocks
-    together; several lengths are compared at equal steps. block_steps: whether blocks share the steps equally, or as
-    the information profile finds best. top_p: the nucleus that tokens are drawn from.
-    confidence_temperature: 0 reveals the best positions, more draws them. tempered_scores: positions are ranked by what
-    tokens are drawn from, as in Dream. guidance: of the prompt (classifier-free); 0 is none. end_drawn: whether tokens
-    that end a text may be drawn; end_confident: whether they count as confident; stop_at_end: end an answer there."""
+    Attributes:
+        type: ``builtin``, or ``external`` for generation code of the user.
+        target: the user's function, as ``FILE.py:NAME``.
+        options: keyword arguments of the user's function.
+        order: ranks the positions to reveal.
+        reveal: ``fixed`` reveals counts; ``bernoulli`` is ancestral sampling.
+        temperature: of tokens; 0 for the most probable token.
+        top_p: the probability of the nucleus from which tokens are drawn.
+        confidence_temperature: of positions; 0 reveals those with the highest rank.
+        tempered_scores: whether positions are ranked by the distribution from which tokens are drawn, as in Dream.
+        guidance: the scale of classifier-free guidance by the prompt; 0 for none.
+        end_drawn: whether tokens that end a text may be drawn.
+        end_confident: whether tokens that end a text count as confident.
+        stop_at_end: whether an answer ends at the first token that ends a text.
+        steps: the budgets, of all blocks together.
+        counts: how a schedule is rounded to counts; see ``counts.to_counts``.
+        batch: rows of a denoiser call at most.
+        block_length: tokens of a block; blocks are filled from left to right. Several lengths are compared at equal
+            steps. None for one block.
+        block_steps: whether all blocks have equally many steps, or the numbers that are best on the information
+            profile.
+    """
 
     type: Literal["builtin", "external"] = "builtin"
     target: Target | None = None
@@ -86,51 +100,69 @@ class SamplerConfig(Section):
 
     @property
     def described(self) -> str:
-        """Who decides what is revealed, in a few words."""
+        """A short description of the sampler for people."""
         if self.target is not None:
             return f"drawn by {Path(self.target).name}"
         return f"order {self.order}, reveal {self.reveal}, temperature {self.temperature:g}"
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a schedule is tuned for but its blocks, the same in whatever folder the user's own code lies."""
-        written = self.model_dump(mode="json")
+        """The settings for which a schedule is tuned, without the block length, and with only the name of the code."""
+        section = self.model_dump(mode="json")
         target = None if self.target is None else Path(self.target).name
-        return {**{name: written[name] for name in TUNED_FOR}, "target": target}
+        return {**{name: section[name] for name in TUNED_FOR}, "target": target}
 
 
-def family_sampling(family: object, folder: Path, given: Mapping[str, Any], metric: object) -> dict[str, Any]:
-    """How the authors of a family draw from it, as keys of this section, as far as the rest of the config draws so.
+def family_sampling(family: object, folder: Path, section: Mapping[str, Any], metric: object) -> dict[str, Any]:
+    """The sampling settings of a family's authors that fit the rest of the config.
 
-    {} where the family is unknown, its authors do not say, code of the user's own draws, or the data's own tokens are
-    priced as predicted; then only an order that follows from the predictions is the authors'.
+    There are none if the authors state none, if external code draws tokens, or for the metric nelbo. For path_nll only
+    the order and a temperature of 0 fit.
 
-    family: its name, else it is recognised by the checkpoint's own config.json, where that lies in ``folder``. given:
-    the section as it is. metric: the objective's.
+    Args:
+        family: the name of the family; None to derive it from the checkpoint's config.json.
+        folder: the folder of the checkpoint, if it is local.
+        section: the sampler section as the user wrote it.
+        metric: the objective.
+
+    Returns:
+        Keys of the sampler section whose values differ from the defaults.
     """
-    if given.get("type") == "external" or metric == "nelbo":
+    if section.get("type") == "external" or metric == "nelbo":
         return {}
-    kind = None
-    with suppress(InputError, AttributeError):  # loading the checkpoint says what is wrong with it
-        kind = read_json(folder / "config.json", CONFIG_BYTES).get("model_type")
-    known = FAMILIES.get(family) if isinstance(family, str) else recognised(str(kind)) if family is None else None
+    model_type = None
+    with suppress(InputError, AttributeError):  # loading the checkpoint reports what is wrong with it
+        model_type = read_json(folder / "config.json", CONFIG_BYTES).get("model_type")
+    known = FAMILIES.get(family) if isinstance(family, str) else None
+    if family is None:
+        known = family_of_type(str(model_type))
     if known is None or known.sampling is None:
         return {}
-    own, default = asdict(known.sampling), SamplerConfig.model_fields
-    if given.get("reveal") == "bernoulli" or given.get("order") == "random":  # nothing ranks positions
-        own = {name: own[name] for name in ("temperature", "top_p")}
+    settings, default = asdict(known.sampling), SamplerConfig.model_fields
+    if section.get("reveal") == "bernoulli" or section.get("order") == "random":  # no ranking of positions
+        settings = {name: settings[name] for name in ("temperature", "top_p")}
     if metric == "path_nll":
-        own = {name: value for name, value in own.items() if name == "order" or (name, value) == ("temperature", 0)}
-    return {name: value for name, value in own.items() if value != default[name].default}
+        settings = {
+            name: value for name, value in settings.items() if name == "order" or (name, value) == ("temperature", 0)
+        }
+    return {name: value for name, value in settings.items() if value != default[name].default}
 
 
 def with_family_defaults(document: dict[Any, Any], folder: Path) -> tuple[dict[Any, Any], tuple[str, ...]]:
-    """The document with the sampling settings of the model's family where it gives none, and what these are."""
+    """Add the sampling settings of the model's family that the user did not set.
+
+    Args:
+        document: the config as the user wrote it.
+        folder: the folder of the YAML file.
+
+    Returns:
+        The config with these settings, and the settings as text, such as ``temperature 0``.
+    """
     model, sampler = document.get("model"), document.get("sampler")
     if not isinstance(model, dict) or not isinstance(sampler, dict) or model.get("type") != "huggingface":
         return document, ()
     objective = document.get("objective")
     metric = objective.get("metric") if isinstance(objective, dict) else None
-    own = family_sampling(model.get("family"), folder / str(model.get("path")), sampler, metric)
-    added = {name: value for name, value in own.items() if name not in sampler}
+    settings = family_sampling(model.get("family"), folder / str(model.get("path")), sampler, metric)
+    added = {name: value for name, value in settings.items() if name not in sampler}
     return {**document, "sampler": {**added, **sampler}}, tuple(f"{name} {value}" for name, value in added.items())

@@ -1,4 +1,4 @@
-"""The ``dataset`` sections for benchmarks: tasks of lm-evaluation-harness, and programs that are run."""
+"""The ``dataset`` sections for benchmarks: tasks of lm-evaluation-harness, and tasks whose answers are programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST = 10_000_000  # examples, as in other data sets
 
 
 def tune_from(value: object, info: ValidationInfo) -> int | dict[str, str | int]:
-    """A number of examples of the task itself, or another task with a number of its examples."""
+    """A number of examples of the task, or the name of another task and a number of its examples."""
     if isinstance(value, Mapping):
         return another_task(value, info)
     if isinstance(value, bool) or not isinstance(value, int) or value > LARGEST:
@@ -36,22 +36,24 @@ def tune_from(value: object, info: ValidationInfo) -> int | dict[str, str | int]
 
 
 def another_task(value: Mapping[Any, Any], info: ValidationInfo) -> dict[str, str | int]:
+    """The mapping that names another task, with its path resolved; raises ValueError if it is invalid."""
     legal = ("task", "examples", "path")
     if unknown := [key for key in value if key not in legal]:
-        raise ValueError(f"has the keys {', '.join(legal)}, got {shown(unknown[0])}; remove it")
+        raise ValueError(f"must have only the keys {', '.join(legal)}, got {shown(unknown[0])}; remove it")
     task, examples, path = (value.get(key) for key in legal)
     if not isinstance(task, str) or not task:
-        raise ValueError(f"names another task, got {shown(task)}; write it as {{task: mbpp, examples: 128}}")
+        raise ValueError(f"must name another task, got {shown(task)}; write it as {{task: mbpp, examples: 128}}")
     if isinstance(examples, bool) or not isinstance(examples, int) or examples > LARGEST:
         raise ValueError(
-            f"says how many examples of {task} tune, got {shown(examples)}; write it as {{task: {task}, examples: 128}}"
+            f"must have a number of examples of {task}, got {shown(examples)}; write it as "
+            f"{{task: {task}, examples: 128}}"
         )
-    found: dict[str, str | int] = {"task": task, "examples": validators.large_enough(examples)}
+    source: dict[str, str | int] = {"task": task, "examples": validators.large_enough(examples)}
     if path is not None:
         if not isinstance(path, str) or not path or "\0" in path:
-            raise ValueError(f"names the file of {task}, got {shown(path)}; give its path as text")
-        found["path"] = validators.input_path(path, info)
-    return found
+            raise ValueError(f"must name the file of {task}, got {shown(path)}; give its path as text")
+        source["path"] = validators.input_path(path, info)
+    return source
 
 
 Tune = Annotated[int | dict[str, str | int], PlainValidator(tune_from)]
@@ -59,13 +61,21 @@ ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
 
 
 class BenchmarkConfig(Section):
-    """What benchmarks have in common.
+    """The settings that all benchmarks share.
 
-    tune: how many documents the search scores, of the task's training and validation documents, or those of another
-    task. choose: how many of the same decide among finalists. report: ``all`` official test documents, or the first so
-    many of each task. folds: for a task with test documents only, these are dealt into so many parts; part number
-    ``fold`` is reported and the others tune. generation_length: tokens of an answer. chat: the prompt in the model's
-    chat template, after ``system``. prefix: text before each prompt, such as a begin token."""
+    Attributes:
+        type: the kind of benchmark.
+        tune: number of documents for the search, from the task's training and validation documents, or another task
+            with a number of its documents.
+        choose: number of documents for the choice among finalists, from the same source.
+        report: ``all`` official test documents, or a number of the first ones of each task.
+        folds: for a task with test documents only, the number of parts into which they are divided.
+        fold: the part that is reported, from 0 to folds - 1; the other parts are used for tuning.
+        generation_length: tokens of an answer.
+        chat: whether the prompt is written in the model's chat template.
+        system: the system message of a chat.
+        prefix: text before each prompt, such as a begin token.
+    """
 
     type: str
     tune: Tune
@@ -97,7 +107,7 @@ class BenchmarkConfig(Section):
 
     @property
     def other(self) -> dict[str, str | int] | None:
-        """The other task that tunes, with examples and perhaps path."""
+        """The other task for tuning: its ``task``, ``examples`` and, optionally, ``path``; None if there is none."""
         return None if isinstance(self.tune, int) else self.tune
 
     @property
@@ -108,8 +118,14 @@ class BenchmarkConfig(Section):
 class LmEvalDatasetConfig(BenchmarkConfig):
     """A task or group of lm-evaluation-harness, with its own prompts, filters and metric.
 
-    shots, metric, filter: in place of the task's own. multiturn: in a chat each shot is a turn of its own.
-    include_path: a folder with tasks in the harness's format, which run code and therefore need --trust-code."""
+    Attributes:
+        task: the name of the task or group.
+        include_path: a folder with tasks in the harness's format; such tasks run code and need --trust-code.
+        shots: number of solved examples; None for the task's own.
+        multiturn: whether each solved example is a separate turn of a chat.
+        metric: None for the task's own.
+        filter: None for the task's own.
+    """
 
     type: Literal["lm-eval"]
     task: Text
@@ -123,17 +139,21 @@ class LmEvalDatasetConfig(BenchmarkConfig):
     def has_no_path(self) -> Self:
         if self.other is not None and "path" in self.other:
             raise ValueError(
-                f"tune names a task of the harness, which knows its documents, got path {shown(self.other['path'])}; "
-                "leave it out"
+                f"tune must name a task of the harness without a path, because the harness loads the documents, got "
+                f"path {shown(self.other['path'])}; leave it out"
             )
         return self
 
 
 class CodeDatasetConfig(BenchmarkConfig):
-    """Problems in a local file whose answers are programs; they run only with --run-generated-code.
+    """Problems whose answers are programs, from a local file. Programs run only with --run-generated-code.
 
-    path: JSON lines, also compressed (.gz). seconds: of CPU time for a program. memory: MiB. workers: programs at a
-    time, without it one per CPU."""
+    Attributes:
+        path: a file of JSON lines, which may be compressed (.gz).
+        seconds: CPU time of a program at most.
+        memory: MiB of a program at most.
+        workers: programs that run at the same time; None for one per CPU.
+    """
 
     path: InputPath
     seconds: Annotated[float, Field(ge=1.0, le=600.0)] = 3.0
@@ -144,7 +164,7 @@ class CodeDatasetConfig(BenchmarkConfig):
     def knows_the_other(self) -> Self:
         if self.other is not None and (self.other["task"] not in ("humaneval", "mbpp") or "path" not in self.other):
             raise ValueError(
-                "tune names a task whose answers are programs, and its file, got "
+                "tune must name a task whose answers are programs, and its file, got "
                 f"{', '.join(f'{key} {value}' for key, value in self.other.items())}; write "
                 "{task: mbpp, path: mbpp.jsonl, examples: 128}"
             )
@@ -152,13 +172,13 @@ class CodeDatasetConfig(BenchmarkConfig):
 
 
 class HumanEvalDatasetConfig(CodeDatasetConfig):
-    """HumanEval: complete a function; all 164 problems are test documents."""
+    """HumanEval: complete a function. All 164 problems are test documents."""
 
     type: Literal["humaneval"]
 
 
 class MbppDatasetConfig(CodeDatasetConfig):
-    """MBPP: write a function that passes three asserts, after solved problems; 500 test documents."""
+    """MBPP: write a function that passes three asserts, after some solved problems. It has 500 test documents."""
 
     type: Literal["mbpp"]
     shots: Annotated[int, Field(ge=0, le=3)] = 3

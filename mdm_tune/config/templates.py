@@ -1,4 +1,4 @@
-"""Templates that make one text of a record's fields: ``{question}`` is shown, ``[[answer]]`` is a hole."""
+"""Templates that make a text from a record's fields: ``{question}`` is visible text, ``[[answer]]`` is a hole."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut
 
-__all__ = ["Hole", "JsonNumber", "check_template", "field_of", "fields_of", "fill_template", "pieces_of"]
+__all__ = ["Hole", "JsonNumber", "check_template", "field_text", "fields_in", "fill_template", "pieces_of"]
 
 HOLE = re.compile(r"\[\[([^\[\]:]+)(?::([^\[\]]*))?\]\]")
 
 
 class JsonNumber(float):
-    """A number of JSON that knows how it was written: 1.50 and 1e5 are other texts than 1.5 and 100000.0."""
+    """A number of JSON that keeps its text, because 1.50 and 1e5 are other texts than 1.5 and 100000.0."""
 
     def __new__(cls, text: str) -> JsonNumber:
         return super().__new__(cls, text)
@@ -30,54 +30,70 @@ class JsonNumber(float):
 
 
 def check_template(template: str, *, holes: bool) -> None:
-    """Raise InputError for a template that no record fits.
+    """Check the syntax of a template.
 
-    holes: whether it must hold at least one, [[field]] or [[field:tokens]]; else it is a field's name or holds fields
-    in braces.
+    Args:
+        template: the name of a field, or text with fields in braces.
+        holes: whether it must have at least one hole, [[field]] or [[field:tokens]].
+
+    Raises:
+        InputError: the syntax is invalid.
     """
     if not holes:
-        _parsed(template)
+        _literals_and_fields(template)
         return
     if not HOLE.search(template):
         raise InputError(
             f"a template needs a hole to fill, got {template[:60]!r}; write the field that belongs there in double "
             "brackets, as in '{before} [[answer]] {after}'"
         )
-    for place, part in enumerate(HOLE.split(template)):
-        if place % 3 == 0:
-            _parsed(part)
-        elif place % 3 == 2 and part is not None and not re.fullmatch("[1-9][0-9]{0,4}", part):
+    for index, part in enumerate(HOLE.split(template)):  # text, field, size, text, field, size, text
+        if index % 3 == 0:
+            _literals_and_fields(part)
+        elif index % 3 == 2 and part is not None and not re.fullmatch("[1-9][0-9]{0,4}", part):
             raise InputError(f"a hole's size is its number of tokens, got {part[:20]!r}; write it as [[answer:12]]")
 
 
 def fill_template(template: str, record: Mapping[str, Any]) -> str:
-    """The text of a template, or of the one field that it names; raises InputError for a field the record lacks."""
+    """The text of a template without holes for a record.
+
+    Raises:
+        InputError: the record lacks a field, or a field holds neither text nor a number.
+    """
     if not set("{}") & set(template):
-        return field_of(record, template)
-    return _shown(template, record)
+        return field_text(record, template)
+    return _rendered(template, record)
 
 
 def pieces_of(template: str, record: Mapping[str, Any]) -> tuple[str | Hole, ...]:
-    """The visible text and the holes of a template, in order; raises InputError as ``fill_template`` does."""
+    """The visible texts and the holes of a template for a record, in order.
+
+    Raises:
+        InputError: the record lacks a field, a field holds neither text nor a number, or no text separates two holes.
+    """
     parts: list[str | None] = [*HOLE.split(template), None, None]  # text, field, size, text, field, size, text
     pieces: list[str | Hole] = []
-    for place in range(0, len(parts), 3):
-        visible, name, size = parts[place : place + 3]
-        pieces.append(_shown(visible or "", record))
+    for index in range(0, len(parts), 3):
+        visible, name, size = parts[index : index + 3]
+        pieces.append(_rendered(visible or "", record))
         if name is not None:
-            pieces.append(Hole(field_of(record, name), None if size is None else int(size)))
+            pieces.append(Hole(field_text(record, name), None if size is None else int(size)))
     pieces = [piece for piece in pieces if piece != ""]
     if any(isinstance(a, Hole) and isinstance(b, Hole) for a, b in pairwise(pieces)):
         raise InputError(f"two holes need visible text between them, got none in {template[:60]!r}; make them one hole")
     return tuple(pieces)
 
 
-def field_of(record: Mapping[str, Any], name: str) -> str:
-    """A field as text; raises InputError where the record has no such field, or what it holds is no text or number."""
+def field_text(record: Mapping[str, Any], name: str) -> str:
+    """A field of a record as text.
+
+    Raises:
+        InputError: the record lacks the field, or the field holds neither text nor a number.
+    """
     if name not in record:
-        have = ", ".join(map(str, record)) or "none"
+        names = ", ".join(map(str, record)) or "none"
         raise InputError(
-            f"there is no field {name!r}, the record has {have}; name one of these, or write text with a field in "
+            f"there is no field {name!r}, the record has {names}; name one of these, or write text with a field in "
             "braces, as in '{question}'"
         )
     value = record[name]
@@ -104,26 +120,31 @@ def field_of(record: Mapping[str, Any], name: str) -> str:
         raise InputError(f"field {name!r} holds a number too long to show; write it as text in the data") from None
 
 
-def fields_of(template: str | None, *, holes: bool = False, hidden: bool = True) -> frozenset[str]:
-    """The fields that a template shows, and where ``hidden`` those in its holes too."""
+def fields_in(template: str | None, *, holes: bool = False, hidden: bool = True) -> frozenset[str]:
+    """The names of the fields in a template.
+
+    Args:
+        template: the template; None has no fields.
+        holes: whether the template may have holes.
+        hidden: whether the fields in holes count.
+    """
     if template is None:
         return frozenset()
     if not holes:
-        named = (name for _, name in _parsed(template) if name)
-        return frozenset(named if set("{}") & set(template) else [template])
+        names = (name for _, name in _literals_and_fields(template) if name)
+        return frozenset(names if set("{}") & set(template) else [template])
     parts = HOLE.split(template)
     inside = parts[1::3] if hidden else []
-    return frozenset([*inside, *(name for text in parts[::3] for _, name in _parsed(text) if name)])
+    return frozenset([*inside, *(name for text in parts[::3] for _, name in _literals_and_fields(text) if name)])
 
 
-def _shown(template: str, record: Mapping[str, Any]) -> str:
-    return "".join(
-        literal + (field_of(record, name) if name is not None else "") for literal, name in _parsed(template)
-    )
+def _rendered(template: str, record: Mapping[str, Any]) -> str:
+    parts = _literals_and_fields(template)
+    return "".join(literal + (field_text(record, name) if name is not None else "") for literal, name in parts)
 
 
-def _parsed(template: str) -> list[tuple[str, str | None]]:
-    """Literal texts, each with the field that follows it; a field's name is looked up as it stands, dots and all."""
+def _literals_and_fields(template: str) -> list[tuple[str, str | None]]:
+    """The literal texts of a template, each with the field after it; a dot in a name is part of the name."""
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
@@ -142,10 +163,11 @@ def _parsed(template: str) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True)
 class Hole:
-    """A place to fill.
+    """A hole that the model fills.
 
-    answer: the reference, None where there is none. tokens: how many positions it has; None for as many as the answer
-    has tokens or, in a prompt task, for the data set's generation length.
+    Attributes:
+        answer: the reference answer; None if there is none.
+        tokens: its positions; None for as many as the answer has tokens or, after a prompt, for the generation length.
     """
 
     answer: str | None

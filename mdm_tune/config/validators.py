@@ -1,4 +1,4 @@
-"""The rules that each value of a config obeys by itself, as pydantic validators."""
+"""The rules for single values of a config, as pydantic validators."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = [
     "distinct",
     "distinct_schedules",
     "equal_weights",
-    "given_path",
     "holds_linear",
     "increasing",
     "input_path",
-    "is_there",
     "large_enough",
     "list_as_tuple",
     "one_length",
     "one_per_symbol",
     "one_shape",
-    "own_path",
+    "path_exists",
+    "path_of_flag",
+    "path_with_home",
     "plain_options",
     "run_name",
     "schedule_name",
@@ -48,14 +48,14 @@ __all__ = [
 ]
 
 SMALLEST_SPLIT = 8
-SUM_TOLERANCE = 1e-6  # 0.333333 is how people write a third
-ROUNDING = 1e-12  # a row this close to 1 is kept as it is, so that a row that was divided once is not divided again
-# What LLaDA and Dream call our orders.
+SUM_TOLERANCE = 1e-6  # people write 0.333333 for a third
+ROUNDING = 1e-12  # a row whose sum is this close to 1 is not divided, so that dividing it twice changes nothing
+# The names of this package's orders in LLaDA and Dream.
 ALIASES = {"low_confidence": "confidence", "maskgit_plus": "confidence", "topk_margin": "margin"}
 OPTIMUM = "optimum"  # the best of all schedules on the information profile
 
-SEVERAL = 100  # budgets or schedules in one list, each searched or compared by itself
-OPTIONS = 10_000  # values that code of the user's own is called with
+SEVERAL = 100  # budgets or schedules in one list
+OPTIONS = 10_000  # values in the options of the user's code
 COLDEST, HOTTEST = 1e-4, 1e4
 HALF = re.compile("[\ud800-\udfff]")
 
@@ -68,43 +68,43 @@ def list_as_tuple(value: object) -> object:
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    """What code of the user's own is called with: text as keys at every depth, and values that JSON knows."""
+    """Options of the user's code: mappings with text as keys, lists, and values that JSON can hold."""
     level: list[tuple[str, object]] = [("options", options)]
-    seen = 0
+    count = 0
     while level:
-        seen += len(level)
-        if seen > OPTIONS:
+        count += len(level)
+        if count > OPTIONS:
             raise ValueError(f"must hold at most {OPTIONS:,} values, got more; let your code read a file")
         inside: list[tuple[str, object]] = []
         for path, value in level:
             if isinstance(value, dict):
-                inside += [(f"{path}.{key}", each) for key, each in value.items()]
-                _refuse(path, [key for key in value if not isinstance(key, str) or not key], "have keys of text")
-                _refuse(path, [key for key in value if HALF.search(key)], "have keys in UTF-8")
+                inside += [(f"{path}.{key}", inner) for key, inner in value.items()]
+                _raise_if_any(path, [key for key in value if not isinstance(key, str) or not key], "have keys of text")
+                _raise_if_any(path, [key for key in value if HALF.search(key)], "have keys in UTF-8")
             elif isinstance(value, list | tuple):
-                inside += [(f"{path}[{place}]", each) for place, each in enumerate(value)]
+                inside += [(f"{path}[{index}]", inner) for index, inner in enumerate(value)]
             elif isinstance(value, float):
-                _refuse(path, [] if math.isfinite(value) else [value], "be a finite number")
+                _raise_if_any(path, [] if math.isfinite(value) else [value], "be a finite number")
             elif isinstance(value, str):
-                _refuse(path, [value] if HALF.search(value) else [], "be text in UTF-8")
+                _raise_if_any(path, [value] if HALF.search(value) else [], "be text in UTF-8")
             else:
                 plain = value is None or isinstance(value, bool | int)
-                _refuse(path, [] if plain else [value], "be text, a number, true, false, a list or a mapping")
+                _raise_if_any(path, [] if plain else [value], "be text, a number, true, false, a list or a mapping")
         level = inside
     return options
 
 
-def _refuse(path: str, wrong: Sequence[object], rule: str) -> None:
+def _raise_if_any(path: str, wrong: Sequence[object], rule: str) -> None:
     if wrong:
         raise ValueError(f"{cut(path)} must {rule}, got {shown(wrong[0])}; correct it")
 
 
 def usable_temperature(value: float) -> float:
-    """0, or what neither divides logits beyond the largest number nor makes all tokens equally likely."""
+    """0, or a temperature that neither makes logits overflow nor makes all tokens equally likely."""
     if value != 0 and not COLDEST <= value <= HOTTEST:
         raise ValueError(
-            f"must be 0, or from {COLDEST:g} to {HOTTEST:g}, because others act as 0 or as no model at all, got "
-            f"{shown(value)}; give 0 or 1.0"
+            f"must be 0, or from {COLDEST:g} to {HOTTEST:g}, because smaller values act like 0 and larger ones make "
+            f"all tokens equally likely, got {shown(value)}; give 0 or 1.0"
         )
     return value
 
@@ -138,7 +138,7 @@ def distinct(entries: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def sums_to_one(row: Row) -> Row:
-    """A row of probabilities, divided by its sum where that is 1 only up to the digits that a person writes."""
+    """A row of probabilities. A sum that differs from 1 by rounding of written digits is divided out."""
     total = math.fsum(row)
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise ValueError(f"must sum to 1, got {shown(row)} with sum {total:.6g}; divide each entry by the sum")
@@ -177,7 +177,7 @@ def one_shape(components: tuple[Matrix, ...], info: ValidationInfo) -> tuple[Mat
 
 
 def equal_weights(value: object) -> object:
-    """A list of strings becomes a table in which each weighs the same."""
+    """A table with equal weights for a list of strings."""
     if not isinstance(value, list):
         return value
     for text in value:
@@ -197,14 +197,14 @@ def one_length(sequences: dict[str, float]) -> dict[str, float]:
 def large_enough(size: int) -> int:
     if size < SMALLEST_SPLIT:
         raise ValueError(
-            f"must be at least {SMALLEST_SPLIT}, because fewer examples say next to nothing of others, got {size}; "
-            f"give {FEWEST} or more, which an interval takes"
+            f"must be at least {SMALLEST_SPLIT}, because fewer examples say next to nothing about others, got {size}; "
+            f"give {FEWEST} or more, which an interval needs"
         )
     return size
 
 
 def input_path(text: str, info: ValidationInfo) -> str:
-    """An absolute path, resolved against the YAML file's folder; ``package:NAME`` is kept."""
+    """An absolute path, resolved against the YAML file's folder; ``package:NAME`` stays as it is."""
     if text.startswith("package:"):
         if not re.fullmatch(r"package:[\w-]+", text):
             raise ValueError(f"package: must be followed by a name, got {shown(text)}; write it as package:text")
@@ -213,21 +213,21 @@ def input_path(text: str, info: ValidationInfo) -> str:
     return str(folder / expanded(text))
 
 
-def own_path(text: str) -> str:
-    """A path as it is given, but for the user's home in place of a ``~``."""
+def path_with_home(text: str) -> str:
+    """A path with ``~`` replaced by the user's home; a relative path stays relative."""
     return expanded(text)
 
 
-def given_path(path: Path) -> Path:
-    """A path of the command line; raises InputError for the home of a user that there is not."""
+def path_of_flag(path: Path) -> Path:
+    """A path of the command line, with ``~`` replaced; raises InputError for the home of a user who does not exist."""
     try:
         return Path(expanded(str(path)))
     except ValueError as error:
         raise InputError(f"{shown(str(path))}: {error}") from None
 
 
-def is_there(path: Path, *, folder: bool = False) -> bool:
-    """Whether there is a file or folder, or only a folder; False for a name that no path can have."""
+def path_exists(path: Path, *, folder: bool = False) -> bool:
+    """Whether a file or folder exists; with ``folder``, whether a folder exists. False for an impossible path."""
     try:
         return path.is_dir() if folder else path.exists()
     except OSError:
@@ -235,7 +235,7 @@ def is_there(path: Path, *, folder: bool = False) -> bool:
 
 
 def answers_or_path(text: str, info: ValidationInfo) -> str:
-    """``reference`` and ``model`` as they are, and anything else as an input path."""
+    """``reference``, ``model``, or any other text as an input path."""
     return text if text in ("reference", "model") else input_path(text, info)
 
 
@@ -243,7 +243,7 @@ def storage_url(text: str) -> str:
     if "://" not in text:
         raise ValueError(
             "must be a URL that Optuna knows, such as sqlite:////path/to/file.db, "
-            "postgresql+psycopg://user@host/database or redis://host, got something without ://; leave it out for a "
+            "postgresql+psycopg://user@host/database or redis://host, got text without ://; leave it out for a "
             "journal in the run folder"
         )
     if text.startswith("sqlite:///~"):
@@ -274,7 +274,7 @@ def is_schedule_path(text: str) -> bool:
 
 
 def schedule_or_path(text: str, info: ValidationInfo) -> str:
-    """A schedule's name, a path, or the name of an adaptive plan, whose quota may be either."""
+    """The name of a schedule, the path of a schedule file, or the name of an adaptive plan."""
     try:
         plan = parse_adaptive(text)
     except InputError as error:
@@ -288,11 +288,11 @@ def schedule_or_path(text: str, info: ValidationInfo) -> str:
 
 
 def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """``beta:1,1`` and ``beta:1.0,1.0`` are one schedule: compared twice it would beat itself by nothing."""
+    """Texts that name different schedules; ``beta:1,1`` and ``beta:1.0,1.0`` name the same one."""
     seen: list[object] = []
     for text in texts:
-        named = is_schedule_path(text) or text == OPTIMUM or parse_adaptive(text) is not None
-        schedule = text if named else parse_schedule(text)
+        is_text = is_schedule_path(text) or text == OPTIMUM or parse_adaptive(text) is not None
+        schedule = text if is_text else parse_schedule(text)
         if schedule in seen:
             first = texts[seen.index(schedule)]
             raise ValueError(f"must not repeat a schedule, got {shown(first)} and {shown(text)}; remove one")

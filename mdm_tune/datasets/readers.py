@@ -16,7 +16,7 @@ from mdm_tune.config.data import (
     JsonlDatasetConfig,
     LinesDatasetConfig,
 )
-from mdm_tune.config.templates import Hole, fields_of, fill_template, pieces_of
+from mdm_tune.config.templates import Hole, fields_in, fill_template, pieces_of
 from mdm_tune.core.digests import content_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
@@ -90,7 +90,7 @@ def source_of(config: ReaderConfig, path: str, split: str | None = None) -> Sour
             return lines_source(Path(path), config.per)
         case "datasets":
             templates = (config.prompt, config.answer, config.text, config.id, config.group)
-            fields = frozenset().union(*map(fields_of, templates), fields_of(config.template, holes=True))
+            fields = frozenset().union(*map(fields_in, templates), fields_in(config.template, holes=True))
             return hub_source(path, config.name, split, config.revision, fields)
 
 
@@ -255,7 +255,7 @@ def example_of(record: Record, config: ReaderConfig, codec: Codec, shots: Sequen
 
 def _visible_fields(config: ReaderConfig) -> frozenset[str]:
     """The fields of an example's visible text; empty if all of its text is filled in."""
-    return fields_of(config.prompt) | fields_of(config.template, holes=True, hidden=False)
+    return fields_in(config.prompt) | fields_in(config.template, holes=True, hidden=False)
 
 
 def _group(record: Record, config: ReaderConfig) -> str:

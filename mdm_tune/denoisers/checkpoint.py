@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from mdm_tune.config.families import AutoClass, Family, refuse, release, version_problem
+from mdm_tune.config.families import AutoClass, Family, base_version, refuse_unsupported, version_problem
 from mdm_tune.core.consent import without_consent_prompts
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError, MissingInput
@@ -144,7 +144,7 @@ def open_checkpoint(name: str, revision: str | None, trust_code: bool) -> Checkp
             f"model.path: auto_map of config.json in {shown_path(folder)} must be a mapping, got "
             f"{shown(config['auto_map'])}; correct it"
         )
-    refuse(config, name)
+    refuse_unsupported(config, name)
     for key in DEPTHS:  # modules would be made for hours
         layers = config.get(key)
         if isinstance(layers, int) and layers > MOST_LAYERS:
@@ -252,7 +252,7 @@ def load_checkpoint_model(
 
     transformers = import_transformers()
     auto = getattr(transformers, AUTO_CLASSES[family.auto_class or _auto_class(checkpoint, family, trust_code)])
-    keyword = "dtype" if release(transformers.__version__).major >= 5 else "torch_dtype"
+    keyword = "dtype" if base_version(transformers.__version__).major >= 5 else "torch_dtype"
     load = partial(
         auto.from_pretrained,
         str(checkpoint.folder),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdm_tune.config.families import FAMILIES, Family, merged, recognised
+from mdm_tune.config.families import FAMILIES, Family, family_of_type, with_fields
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
@@ -222,8 +222,8 @@ def load_huggingface(
         InputError: If the checkpoint cannot be loaded, is no masked diffusion model, or fails a check.
     """
     checkpoint = open_checkpoint(config.path, config.revision, trust_code)
-    table_family = FAMILIES[config.family] if config.family is not None else recognised(checkpoint.model_type)
-    family = merged(table_family, config.over_family())
+    table_family = FAMILIES[config.family] if config.family is not None else family_of_type(checkpoint.model_type)
+    family = with_fields(table_family, config.over_family())
     stated = checkpoint.longest(family)
     tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
     model, unused = load_checkpoint_model(checkpoint, family, config.dtype, trust_code)
@@ -254,7 +254,7 @@ def load_huggingface(
         raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
     ignored = partial(_padding_is_ignored, denoiser, rows)
     examined = ExaminedDenoiser(denoiser, where)
-    checked, notes = check_denoiser(examined, rows, body, padding=ignored, padding_fix=family.mended)
+    checked, notes = check_denoiser(examined, rows, body, padding=ignored, padding_fix=family.mask_fixed_in)
     read = f"{where} is read as family {family.name}, by model type {checkpoint.model_type!r}"
     doubts = [*unused, *doubtful_mask(tokenizer, mask_id)]
     if longest < stated:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.config.families import FAMILIES, Family, merged, recognised, refuse, version_problem
+from mdm_tune.config.families import FAMILIES, Family, family_of_type, refuse_unsupported, version_problem, with_fields
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.sampling.drawing import ORDERS
@@ -50,7 +50,7 @@ def test_sampling_as_the_authors_do() -> None:
     ],
 )
 def test_model_types(model_type: str, family: str) -> None:
-    assert recognised(model_type) == FAMILIES[family]
+    assert family_of_type(model_type) == FAMILIES[family]
 
 
 def test_no_model_type_belongs_to_two_families() -> None:
@@ -68,13 +68,13 @@ def test_every_field_of_the_config_is_one_of_the_table() -> None:
         "tokenizer",
         "sampling",
         "transformers",
-        "mended",
+        "mask_fixed_in",
     }
-    found = merged(FAMILIES["dream"], over)
+    found = with_fields(FAMILIES["dream"], over)
     assert (found.mask_token_id, found.never, found.time) == (7, ("a", 3), "sigma")
     assert (found.shift_logits, found.padding, found.end_tokens) == (True, "left", (151643, 151645))
-    assert not merged(FAMILIES["dream"], {"shift_logits": False}).shift_logits
-    assert merged(FAMILIES["esm"], {"never": ()}).never == ()
+    assert not with_fields(FAMILIES["dream"], {"shift_logits": False}).shift_logits
+    assert with_fields(FAMILIES["esm"], {"never": ()}).never == ()
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,15 @@ def test_every_field_of_the_config_is_one_of_the_table() -> None:
 )
 def test_what_is_no_masked_diffusion(config: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=rf"model\.path: must be a masked diffusion model, got /m of type .*{reason}"):
-        refuse(config, "/m")
-    refuse({"model_type": "bert", "is_encoder_decoder": False}, "/m")
+        refuse_unsupported(config, "/m")
+    refuse_unsupported({"model_type": "bert", "is_encoder_decoder": False}, "/m")
 
 
 @pytest.mark.parametrize(
     ("family", "version", "said"),
     [
-        ("llada", "5.0.0", "written for transformers 4.38 to 4.46 and this is 5.0.0; .*transformers==4.46.3"),
-        ("dream", "5.23.0.dev1", "written for transformers 4.46 and this is 5.23.0.dev1"),
+        ("llada", "5.0.0", "needs transformers 4.38 to 4.46, this is 5.0.0; .*transformers==4.46.3"),
+        ("dream", "5.23.0.dev1", "needs transformers 4.46, this is 5.23.0.dev1"),
         ("modernbert", "4.46.3", "needs transformers 4.48 or newer, this is 4.46.3"),
         ("llada", "4.37.2", "needs transformers 4.38 or newer"),
     ],

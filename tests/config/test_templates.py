@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from mdm_tune.config.templates import Hole, JsonNumber, check_template, fields_of, fill_template, pieces_of
+from mdm_tune.config.templates import Hole, JsonNumber, check_template, fields_in, fill_template, pieces_of
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.reading import json_line
 
@@ -101,7 +101,7 @@ def test_values_that_are_no_text(value: object, message: str) -> None:
     ],
 )
 def test_the_fields_of_a_template(template: str | None, holes: bool, fields: set[str]) -> None:
-    assert fields_of(template, holes=holes) == fields
+    assert fields_in(template, holes=holes) == fields
 
 
 def test_holes_lie_between_what_is_visible() -> None:

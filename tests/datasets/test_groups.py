@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
-from mdm_tune.config.templates import fields_of
+from mdm_tune.config.templates import fields_in
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import estimate, grouped, lower_bounds
@@ -148,8 +148,8 @@ def test_what_is_shown_solved_has_no_other_use(tmp_path: Path) -> None:
 
 def test_text_that_is_the_same_for_all_by_the_template_makes_no_group(tmp_path: Path) -> None:
     template = "ab[[a]]"
-    assert fields_of(template, holes=True, hidden=False) == frozenset()
-    assert fields_of("{q}[[a]]", holes=True, hidden=False) == {"q"} != fields_of("{q}[[a]]", holes=True)
+    assert fields_in(template, holes=True, hidden=False) == frozenset()
+    assert fields_in("{q}[[a]]", holes=True, hidden=False) == {"q"} != fields_in("{q}[[a]]", holes=True)
     write(tmp_path / "data.jsonl", [{"a": "abc"[n % 3] * (n + 1)} for n in range(30)])
     found = read_examples(config(tmp_path, template=template), CODEC, 0)
     assert {example.group for use in USES for example in found[use]} == {""}

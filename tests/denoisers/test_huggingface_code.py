@@ -160,7 +160,7 @@ def test_code_that_does_not_load_is_explained_by_the_version(tmp_path: Path, mon
     code = tmp_path / "loading_a" / "modeling_tiny.py"
     code.write_text(code.read_text().replace("super().__init__(config)", "raise KeyError('default')"))
     for version, said in (
-        ("5.23.0", "written for transformers 4.46 and this is 5.23.0"),
+        ("5.23.0", "needs transformers 4.46, this is 5.23.0"),
         ("4.46.3", "check the files"),
     ):
         monkeypatch.setattr(checkpoint.metadata, "version", {"transformers": version}.get)
