@@ -63,7 +63,7 @@ def test_fewer_layers_than_the_file_has(form: str, tmp_path: Path) -> None:
     load(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 2}))
-    said = r"no place for 16 tensors of the file.*bert\.encoder\.layer\.2\..*and 13 more; correct the number of layers"
+    said = r"does not use 16 tensors of the file.*bert\.encoder\.layer\.2\..*and 13 more; correct the number of layers"
     with pytest.raises(InputError, match=said):
         load(tmp_path)
 
@@ -143,7 +143,7 @@ def test_a_class_that_reports_nothing_is_compared_by_names(tmp_path: Path) -> No
     save_file(
         {"weight": torch.ones(2, 2), "bias": torch.ones(2), "more": torch.ones(3)}, tmp_path / "model.safetensors"
     )
-    with pytest.raises(InputError, match=r"no place for 1 tensors of the file.*more"):
+    with pytest.raises(InputError, match=r"does not use 1 tensors of the file.*more"):
         check_weights(Own(2, 2), None, tmp_path, "model.path: x")
 
 
@@ -161,7 +161,7 @@ def test_a_reference_model_with_more_layers_than_it_uses(tmp_path: Path) -> None
     load_reference(str(tmp_path), field="metrics.generative_nll.model", device="cpu")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"n_layer": 2}))
-    with pytest.raises(InputError, match=r"metrics\.generative_nll\.model: .*no place for .*h\.2\..*number of layers"):
+    with pytest.raises(InputError, match=r"metrics\.generative_nll\.model: .*does not use .*h\.2\..*number of layers"):
         load_reference(str(tmp_path), field="metrics.generative_nll.model", device="cpu")
 
 
