@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from given_values import GIVEN, GivenProblem
 from numpy.typing import NDArray
 from scipy.special import xlogy
 from scipy.stats import binomtest
@@ -47,7 +48,6 @@ from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import SearchName, driving
 from mdm_tune.search.stored_scores import StoredScores
-from scripts.given_values import GIVEN, GivenProblem
 
 SEARCHES = 200
 GIVEN_TIMES = 5  # as many searches of a problem of given values, which take less time

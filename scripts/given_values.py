@@ -34,15 +34,17 @@ BEST, WIDTH = 0.7, 0.2  # the share of tokens that is best seen by a step, and h
 ROWS = 8  # of a prompt
 
 Values = NDArray[np.float64]
+Rule = Callable[[Setting, Use, NDArray[np.int64]], Values]
 Draw = Callable[[np.random.Generator, float, Values], Values]
 
 
 @dataclass(frozen=True)
 class GivenMetric:
-    """Reads the values that a ``GivenFiller`` wrote."""
+    """Reads the values that a ``GivenFiller`` wrote; diverse: a diversity figure by the first token of a row."""
 
-    bounds: Bounds | None = None
     direction: Direction = "maximize"
+    bounds: Bounds | None = None
+    diverse: Callable[[int], float] | None = None
     name: str = "given"
     label: str = "given"
     reference: bool = False
@@ -52,10 +54,52 @@ class GivenMetric:
         return result.nll.numpy()
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
-        return {}
+        if self.diverse is None:
+            return {}
+        return {"variety": np.linspace(-0.01, 0.01, len(tokens)) + self.diverse(int(tokens[0, 0]))}
 
     def ceiling(self, split: Split) -> None:
         return None
+
+
+class GivenFiller:
+    """Values by a rule in place of a denoiser; every step of a row costs one denoiser row.
+
+    rule(setting, use, examples): one value for each of the examples, which are numbers within the split of the use.
+    token: what all positions of a setting's rows are filled with. rows: denoiser rows so far.
+    """
+
+    shows_steps = False
+
+    def __init__(self, rule: Rule, dataset: Dataset, token: Callable[[Setting], int] = lambda setting: 0) -> None:
+        self.rule, self.token, self.rows = rule, token, 0
+        self.pool = LocalPool(LAW)
+        self.example = {
+            seed: (use, number)
+            for use, split in dataset.splits.items()
+            for number, seed in enumerate(split.seeds.tolist())
+        }
+
+    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
+        for rows in wanted:
+            yield self.given(rows.settings, rows.start, rows.seeds)
+
+    def given(self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64]) -> Unmasked:
+        places = [self.example[seed] for seed in seeds.tolist()]
+        (use,) = {use for use, _ in places}
+        numbers = np.array([number for _, number in places])
+        found = np.concatenate([self.rule(setting, use, numbers) for setting in settings])
+        tokens = torch.cat([torch.full_like(start, self.token(setting)) for setting in settings])
+        nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
+        rows = int(nfe.sum())
+        self.rows += rows
+        return Unmasked(
+            tokens=tokens,
+            nll=torch.from_numpy(found),
+            nfe=nfe,
+            denoiser_rows=rows,
+            denoiser_tokens=rows * LAW.length,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,51 +131,21 @@ class GivenProblem:
         if self.prompts:
             splits = {use: replace(split, groups=_prompts(len(split.ids))) for use, split in dataset.splits.items()}
             dataset = Dataset(splits, dataset.codec)
-        return Evaluator(LAW, LAW.length, SAMPLER, self.metric, dataset, fill_with=GivenFiller(self, root, dataset))
+        sizes_of = {use: len(split.ids) for use, split in dataset.splits.items()}
 
+        def rule(setting: Setting, use: Use, examples: NDArray[np.int64]) -> Values:
+            return self.values(setting, [root, USES.index(use)], sizes_of[use])[examples]
 
-class GivenFiller:
-    """Values by a problem's rule in place of a denoiser."""
+        return Evaluator(LAW, LAW.length, SAMPLER, self.metric, dataset, fill_with=GivenFiller(rule, dataset))
 
-    shows_steps = False
-
-    def __init__(self, problem: GivenProblem, root: int, dataset: Dataset) -> None:
-        self.problem, self.root, self.pool = problem, root, LocalPool(LAW)
-        self.sizes = {use: len(split.ids) for use, split in dataset.splits.items()}
-        self.place = {
-            seed: (use, number)
-            for use, split in dataset.splits.items()
-            for number, seed in enumerate(split.seeds.tolist())
-        }
-
-    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
-        for rows in wanted:
-            yield self.given(rows.settings, rows.start, rows.seeds)
-
-    def given(self, settings: Sequence[Setting], start: Tensor, seeds: NDArray[np.uint64]) -> Unmasked:
-        places = [self.place[seed] for seed in seeds.tolist()]
-        (use,) = {use for use, _ in places}
-        numbers = [number for _, number in places]
-        found = np.concatenate([self.values(setting, use)[numbers] for setting in settings])
-        nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
-        rows = int(nfe.sum())
-        return Unmasked(
-            tokens=start.repeat(len(settings), 1),
-            nll=torch.from_numpy(found),
-            nfe=nfe,
-            denoiser_rows=rows,
-            denoiser_tokens=rows * LAW.length,
-        )
-
-    def values(self, setting: Setting, use: Use) -> Values:
-        """Of all examples of a split, always the same."""
-        size, address = self.sizes[use], [self.root, USES.index(use)]
+    def values(self, setting: Setting, address: list[int], size: int) -> Values:
+        """Of all examples of a split, whose noise has this address; always the same."""
         base = np.random.default_rng(address).random(size)
-        base = 4 * (base - 0.5) if self.problem.metric.bounds is None else (base < 0.5).astype(float)
+        base = 4 * (base - 0.5) if self.metric.bounds is None else (base < 0.5).astype(float)
         if setting.key == Setting.of(Linear(), setting.steps, LAW.length, SAMPLER).key:
             return base
         own = np.random.default_rng([*address, *map(int, setting.key)])
-        return base + self.problem.draw(own, self.problem.gain(setting.counts or ()), base)
+        return base + self.draw(own, self.gain(setting.counts or ()), base)
 
 
 def gain_of_counts(counts: Sequence[int], peak: float) -> float:
@@ -191,7 +205,7 @@ GIVEN: dict[str, GivenProblem] = {
     "heavy tails, no gain": GivenProblem(heavy, 0.0, _sizes(64), steps=(8, 4)),
     "left-skewed": GivenProblem(left_skewed, 0.25, _sizes(32), steps=(8, 4)),
     "seldom differing, 0 or 1": GivenProblem(
-        draw=binary, peak=0.04, sizes=_sizes(64), metric=GivenMetric(SHARE), steps=(8, 4)
+        draw=binary, peak=0.04, sizes=_sizes(64), metric=GivenMetric(bounds=SHARE), steps=(8, 4)
     ),
     "rare differences": GivenProblem(rare, 0.1, _sizes(16)),
     "few examples": GivenProblem(normal, 0.3, _sizes(16)),

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))  # the scripts import one another by name
 
 # The same examples on every run, here and in CI; no deadline, because a shared machine's speed is not a property.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

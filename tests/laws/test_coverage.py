@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given_values import GIVEN, GivenProblem, gain_of_counts
 from numpy.typing import NDArray
 from scipy.stats import binom
 
@@ -21,7 +22,6 @@ from mdm_tune.sampling.drawing import Drawing, Order
 from mdm_tune.sampling.unmasking import unmask
 from mdm_tune.schedules.curves import Counts, Linear
 from scripts.coverage import MAKERS, Outcome, holds, outside, page, problem_of, read_results, search, tasks
-from scripts.given_values import GIVEN, GivenProblem, gain_of_counts
 from tests.support.helpers import same_plan
 
 SEARCHES, TRIALS = 40, 8

@@ -1,15 +1,11 @@
 """scripts/worst_seeds.py: its tables are what the sampler scores, and its page says what its records hold."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # the scripts import one another by name
-
 import worst_seeds
 from problems import problems
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial
-from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.types import Direction
-from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset
+from mdm_tune.datasets.splits import Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import CallTimer, Evaluator
 from mdm_tune.evaluation.filling import Filler, Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
-from mdm_tune.sampling.pieces import LocalPool, Pool
+from mdm_tune.sampling.pieces import Pool
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
@@ -34,6 +31,7 @@ from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.space import Guide
 from mdm_tune.search.stored_scores import StoredScores
 from mdm_tune.search.tuning import Tuned, tune
+from scripts.given_values import GivenFiller, GivenMetric, Rule
 from tests.support.helpers import CountingDenoiser, resampled, sampler_of
 
 CHAIN = MarkovChain.sticky(2, 0.05, 32)
@@ -45,7 +43,6 @@ SETTINGS = SearchConfig(
 SIZES: dict[Use, int] = {"tune": 64, "choose": 64, "report": 128}
 
 Values = NDArray[np.float64]
-Rule = Callable[[Setting, Use, NDArray[np.int64]], Values]
 
 
 def exact() -> Evaluator:
@@ -59,62 +56,6 @@ def sampled(sizes: Mapping[Use, int] = SIZES, order: Any = "entropy") -> tuple[E
     dataset = law_dataset(SHORT, dict(sizes), root=0)
     metric = quality.PathLikelihood("nelbo" if order == "random" else "path_nll", order)
     return Evaluator(denoiser, 16, resampled(FIXED, order=order), metric, dataset), denoiser
-
-
-@dataclass(frozen=True)
-class GivenMetric:
-    """Reads the values that a ``GivenFiller`` wrote; diversity: by the first token of a row."""
-
-    direction: Direction
-    diverse: Callable[[int], float] | None = None
-    name: str = "given"
-    label: str = "given"
-    reference: bool = False
-    bounds: Bounds | None = None
-
-    def values(self, result: Unmasked, split: Split) -> Values:
-        assert result.nll is not None
-        return result.nll.numpy()
-
-    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
-        if self.diverse is None:
-            return {}
-        return {"variety": np.linspace(-0.01, 0.01, len(tokens)) + self.diverse(int(tokens[0, 0]))}
-
-    def ceiling(self, split: object) -> None:
-        return None
-
-
-class GivenFiller:
-    """Values by a rule in place of a denoiser: rule(setting, split, examples) gives one each; a row is one a step."""
-
-    shows_steps = False
-
-    def __init__(self, rule: Rule, dataset: Dataset, token: Callable[[Setting], int]) -> None:
-        self.rule, self.token, self.rows = rule, token, 0
-        self.pool = LocalPool(SHORT)
-        self.example = {
-            seed: (use, number)
-            for use, split in dataset.splits.items()
-            for number, seed in enumerate(split.seeds.tolist())
-        }
-
-    def fill_each(self, wanted: Iterable[Rows], sampler: Sampler, on_step: Any = None) -> Iterator[Unmasked]:
-        for rows in wanted:
-            yield self.given(rows.settings, rows.start, rows.seeds)
-
-    def given(self, settings: Sequence[Setting], start: Tensor, seeds: Any) -> Unmasked:
-        places = [self.example[seed] for seed in seeds.tolist()]
-        use, numbers = places[0][0], np.array([number for _, number in places])
-        assert len({split for split, _ in places}) == 1
-        found = np.concatenate([self.rule(setting, use, numbers) for setting in settings])
-        tokens = torch.cat([torch.full_like(start, self.token(setting)) for setting in settings])
-        rows = sum(int(setting.nfe) * len(start) for setting in settings)
-        self.rows += rows
-        nfe = torch.tensor([int(setting.nfe) for setting in settings]).repeat_interleave(len(start))
-        return Unmasked(
-            tokens=tokens, nll=torch.from_numpy(found), nfe=nfe, denoiser_rows=rows, denoiser_tokens=rows * SHORT.length
-        )
 
 
 class Given(Evaluator):
@@ -132,7 +73,7 @@ class Given(Evaluator):
     ) -> Given:
         dataset = law_dataset(SHORT, dict(sizes), root=0)
         filled = filler(rule, dataset, token)
-        return cls(SHORT, SHORT.length, FIXED, GivenMetric(direction, diverse), dataset, fill_with=filled)
+        return cls(SHORT, SHORT.length, FIXED, GivenMetric(direction, diverse=diverse), dataset, fill_with=filled)
 
     @property
     def rows(self) -> int:
