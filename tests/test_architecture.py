@@ -1,11 +1,15 @@
-"""Imports run downwards, each heavy library has one room, and the start-up of the command line stays light."""
+"""Imports run downwards, every module has its test where one looks for it, and the command line starts light.
+
+Covers: __init__, __main__.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -214,6 +218,66 @@ def problems(package: Package) -> list[str]:
         *uses(package, SEEDS_OF_ALL, set()),
         *too_long(package),
         *by_position(package),
+    ]
+
+
+def untested(package: Package, tests: Mapping[str, str]) -> list[str]:
+    """Modules without a test where one looks for it, and files of tests that name what is no module of their folder.
+
+    The tests of ``folder.name`` are in tests/folder, in test_name.py or test_name_MORE.py, or in a file whose docstring
+    has a line ``Covers: name, name.``; those of a module at the root are in tests itself. A module that defines no
+    function needs none. tests: the docstring of each file, by a name such as ``folder.test_name``.
+    """
+    found = []
+    covered = set()
+    for test, docstring in tests.items():
+        folder, separator, name = test.rpartition(".")
+        beside = {module.rpartition(".")[2]: module for module in package if module.rpartition(".")[0] == folder}
+        if of := [module for module in beside if f"{name}_".startswith(f"test_{module}_")]:
+            covered.add(beside[max(of, key=len)])
+        for line in re.findall(r"^Covers: (.*)\.$", docstring, flags=re.MULTILINE):
+            named = {f"{folder}{separator}{each}" for each in line.split(", ")}
+            found += [f"{test} covers {module}, which is no module" for module in sorted(named - set(package))]
+            covered |= named
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for module, source in package.items():
+        if module not in covered and any(isinstance(node, functions) for node in ast.walk(ast.parse(source))):
+            folder, separator, name = module.rpartition(".")
+            found.append(f"{module} has no test: write {folder}{separator}test_{name}, or say beside it what covers it")
+    return found
+
+
+def read_tests() -> dict[str, str]:
+    root = Path(__file__).parent
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts): ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        or ""
+        for path in root.rglob("test_*.py")
+    }
+
+
+def test_every_module_has_its_test_where_one_looks_for_it() -> None:
+    assert untested(read_package(), read_tests()) == []
+
+
+def test_a_module_without_a_test_is_seen() -> None:
+    source = "def f():\n    pass"
+    package = {
+        "core.plain": source,
+        "core.plain_yaml": source,
+        "core.types": "A = int",
+        "cli": source,
+        "run.cli": source,
+    }
+    tests = {"core.test_plain_yaml": "", "core.test_text": "Text.\n\nCovers: plain.", "test_cli": "", "run.test_x": ""}
+    missing = "has no test: write"
+    assert untested(package, tests) == [f"run.cli {missing} run.test_cli, or say beside it what covers it"]
+    assert untested(package, tests | {"run.test_cli_more": ""}) == []
+    assert untested(package, tests | {"run.test_x": "X.\n\nCovers: cli."}) == []
+    of_another = tests | {"core.test_text": "", "run.test_cli": ""}  # the tests of plain_yaml are none of plain
+    assert untested(package, of_another) == [f"core.plain {missing} core.test_plain, or say beside it what covers it"]
+    assert untested(package, of_another | {"core.test_plain": "", "run.test_y": "Covers: plain."}) == [
+        "run.test_y covers run.plain, which is no module"
     ]
 
 

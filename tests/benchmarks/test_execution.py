@@ -1,3 +1,8 @@
+"""Generated programs in processes of their own: what they may do, what they may not, and which limits hold.
+
+Covers: execution_child, execution_filter, execution_hook, execution_kernel, execution_probe, execution_process.
+"""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,7 @@
-"""Tasks of lm-evaluation-harness against the harness itself: prompts, scores, splits, and what is refused."""
+"""Tasks of lm-evaluation-harness against the harness itself: prompts, scores, splits, and what is refused.
+
+Covers: benchmark, harness, single_task.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""Numbers by lm-evaluation-harness itself, with our sampler as its model.
+
+Covers: harness_model.
+"""
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,7 @@
-"""What a bad value of a config is answered: its dotted path, the value and the remedy."""
+"""What a bad value of a config is answered: its dotted path, the value and the remedy.
+
+Covers: sampler.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Exact laws against brute force: Bayes' rule over all sequences, entropies over all sets, formulas at full length."""
+"""Exact laws against brute force: Bayes' rule over all sequences, entropies over all sets, formulas at full length.
+
+Covers: base, law.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Asking a denoiser: identical rows once, the union of what is wanted of them, the cost, and refused answers."""
+"""Asking a denoiser: identical rows once, the union of what is wanted of them, the cost, and refused answers.
+
+Covers: outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A user's own denoiser: loaded by its file and name where that is trusted, and every failing check named."""
+"""A user's own denoiser: loaded by its file and name where that is trusted, and every failing check named.
+
+Covers: checks, loaded.
+"""
 
 from __future__ import annotations
 

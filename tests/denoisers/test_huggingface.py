@@ -1,4 +1,7 @@
-"""Checkpoints of transformers as denoisers: the numbers are those of calling the model by hand."""
+"""Checkpoints of transformers as denoisers: the numbers are those of calling the model by hand.
+
+Covers: lengths.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checkpoints that bring their own code, in the conventions of LLaDA, Dream and MDLM, and what is wrong with some."""
+"""Checkpoints that bring their own code, in the conventions of LLaDA, Dream and MDLM, and what is wrong with some.
+
+Covers: vocabulary.
+"""
 
 from __future__ import annotations
 

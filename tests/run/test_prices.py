@@ -1,4 +1,7 @@
-"""What a profile says of a budget: every schedule, the best of the family, the best of all, and energies."""
+"""What a profile says of a budget: every schedule, the best of the family, the best of all, and energies.
+
+Covers: profile_records.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The schedule file as it is written."""
+"""The schedule file as it is written.
+
+Covers: records.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pieces filled by two replicas on a local Ray: what one process computes, its errors, and replicas that die."""
+"""Pieces filled by two replicas on a local Ray: what one process computes, its errors, and replicas that die.
+
+Covers: actors, pieces.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Journals damaged at random, with a fixed seed: each is recovered, with its damage kept, or refused and left alone."""
+"""Journals damaged at random, with a fixed seed: each is recovered, with its damage kept, or refused and left alone.
+
+Covers: checksums.
+"""
 
 from __future__ import annotations
 
