@@ -1,4 +1,4 @@
-"""Metrics of answers in text: right or wrong, likely under another model, or what a user's function makes of them."""
+"""Metrics of answers in text: equality with a reference, likelihood under another model, a user's own function."""
 
 from __future__ import annotations
 
@@ -42,13 +42,23 @@ __all__ = [
 ]
 
 Values = NDArray[np.float64]
-LARGEST = 1e100  # of a custom metric's values, whose squares must be numbers too
+LARGEST = 1e100  # a custom metric's largest value; intervals need its square
 NUMBER = re.compile(r"([-+]?)\$?([0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 @dataclass(frozen=True)
 class AnswerMetric:
-    """A sample metric of what was filled in; score gives one value (n,) per row of tokens (n, length)."""
+    """A sample metric of the filled-in answers.
+
+    Attributes:
+        name: Name in the config and in records.
+        label: Name for a reader, with the unit.
+        direction: Whether higher or lower values are better.
+        dataset: The data set whose examples the metric scores.
+        score: Returns one value (n,) per row of tokens (n, length), whose rows are the examples of a split.
+        reference: False: the sampler draws the tokens.
+        bounds: Smallest and largest possible value; None if there are none.
+    """
 
     name: str
     label: str
@@ -59,42 +69,47 @@ class AnswerMetric:
     bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> Values:
-        """One value per row of the result."""
+        """Return one value (rows,) per row of the result."""
         return self.score(result.tokens, split)
 
     def ceiling(self, split: Split) -> Values | None:
-        """What the references score, as far as they fit into the answers' positions; None where one is unknown."""
+        """Return the values (n,) of the references, cut to the answers' positions; None if a reference is unknown."""
         known = all(hole.answer is not None for example in split.examples for hole in example.holes)
         return self.score(split.originals, split) if known else None
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
-        """``sample_figures`` of the answers, token entropy among them."""
+        """Return the ``sample_figures`` of the answers."""
         return sample_figures(self.dataset, tokens, split)
 
 
 def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> AnswerMetric:
-    """1 where the answer equals the reference once both are ``normalised``, else 0.
+    """Build the metric that is 1 if the answer equals the reference after ``normalised``, else 0.
 
-    The reference is also taken in the form in which the model's tokens write it, where that differs in case, accents
-    and spaces only: a tokenizer without capitals writes Paris as paris.
+    The form of the reference that the model's tokens can write is accepted too, if it differs in case, accents and
+    spaces only: a tokenizer without capitals writes Paris as paris.
 
-    Raises InputError where the data set has an example without a reference.
+    Args:
+        dataset: The data set; each example needs a reference.
+        ignore: Differences that do not count, see ``normalised``.
+
+    Raises:
+        InputError: If an example has no reference.
     """
-    for example in _examples(dataset, "exact_match"):
-        _reference(example, "exact_match")
+    for example in _all_examples(dataset, "exact_match"):
+        _joined_reference(example, "exact_match")
 
     def accepted(example: Example) -> set[str]:
-        forms = (_reference(example, "exact_match"), reference_form(dataset.codec, example))
+        forms = (_joined_reference(example, "exact_match"), reference_form(dataset.codec, example))
         return {normalised(form, ignore) for form in forms if form is not None}
 
-    right = _among(accepted, lambda answer: normalised(answer, ignore))
+    is_right = _equality(accepted, lambda answer: normalised(answer, ignore))
     label = "share of answers that equal the reference"
     return AnswerMetric(
         name="exact_match",
         label=label,
         direction="maximize",
         dataset=dataset,
-        score=_each(dataset, right),
+        score=_by_example(dataset, is_right),
         bounds=SHARE,
     )
 
@@ -106,20 +121,28 @@ def regex_match(
     reference: str | None = None,
     ignore: Sequence[Ignored] = ("spaces",),
 ) -> AnswerMetric:
-    """1 where what the pattern's one group finds in the answer equals the reference, both ``normalised``, else 0.
+    """Build the metric that is 1 if the pattern's group in the answer equals the reference, else 0.
 
-    match: which of several places counts. reference: a field, or a template of fields, of the record; without it what
-    the pattern finds in the reference answer. An answer in which nothing is found is wrong. The form in which the
-    model's tokens write a reference counts too, as in ``exact_match``.
+    Both texts are ``normalised`` first. An answer without a match is wrong. The form of the reference that the model's
+    tokens can write is accepted too, as in ``exact_match``.
 
-    Raises InputError where an example has no such field, or its reference nothing that the pattern finds.
+    Args:
+        dataset: The data set.
+        pattern: A regular expression with one group.
+        match: Which match counts if there are several.
+        reference: A field of the record, or a template of fields; None applies the pattern to the reference answer.
+        ignore: Differences that do not count, see ``normalised``.
+
+    Raises:
+        InputError: If a record lacks a field, or if a reference answer has no match.
+        RunError: While scoring, if the pattern takes too long on an answer.
     """
     compiled = Pattern(pattern)
 
-    def found(text: str) -> str | None:
+    def group_text(text: str) -> str | None:
         try:
-            groups = compiled.group_texts(text)
-            return next(groups, None) if match == "first" else next(iter(deque(groups, maxlen=1)), None)
+            texts = compiled.group_texts(text)
+            return next(texts, None) if match == "first" else next(iter(deque(texts, maxlen=1)), None)
         except TimeoutError:
             raise RunError(
                 f"metrics.regex.pattern: {cut(pattern)} takes more than {SECONDS:g} s on one answer of {len(text):,} "
@@ -132,33 +155,38 @@ def regex_match(
                 return fill_template(reference, example.record)
             except InputError as error:
                 raise InputError(f"metrics.regex.reference: {example.named}: {error}") from None
-        answer = _reference(example, "regex")
-        part = found(answer)
-        if part is None:
+        answer = _joined_reference(example, "regex")
+        text = group_text(answer)
+        if text is None:
             raise InputError(
                 f"metrics.regex.pattern: {pattern!r} must be found in every reference, but not in that of "
                 f"{example.named}, {answer[-60:]!r}; correct the pattern, or name the field to compare with as "
                 "metrics.regex.reference"
             )
-        return part
+        return text
 
     def accepted(example: Example) -> set[str]:
-        part, whole = expected(example), reference_form(dataset.codec, example)
-        alone = reference_form(dataset.codec, Example(example.id, (Hole(part),)))
-        forms = [part, alone, found(whole) if whole is not None and reference is None else None]
+        text, written = expected(example), reference_form(dataset.codec, example)
+        written_text = reference_form(dataset.codec, Example(example.id, (Hole(text),)))
+        forms = [text, written_text, group_text(written) if written is not None and reference is None else None]
         return {normalised(form, ignore) for form in forms if form is not None}
 
-    for example in _examples(dataset, "regex"):
+    for example in _all_examples(dataset, "regex"):
         expected(example)
 
-    def shown(answer: str) -> str | None:
-        part = found(answer)
-        return None if part is None else normalised(part, ignore)
+    def compared_text(answer: str) -> str | None:
+        text = group_text(answer)
+        return None if text is None else normalised(text, ignore)
 
-    right = _among(accepted, shown)
+    is_right = _equality(accepted, compared_text)
     label = "share of answers that are right"
     return AnswerMetric(
-        name="regex", label=label, direction="maximize", dataset=dataset, score=_each(dataset, right), bounds=SHARE
+        name="regex",
+        label=label,
+        direction="maximize",
+        dataset=dataset,
+        score=_by_example(dataset, is_right),
+        bounds=SHARE,
     )
 
 
@@ -169,64 +197,81 @@ def custom_metric(
     name: str,
     file: Path | None = None,
 ) -> AnswerMetric:
-    """What a user's function makes of each answer and a copy of its record.
+    """Build a metric from a user's function.
 
-    name: what to call it. file: where it is. Raises RunError, when it is used, for whatever the function raises and for
-    a value that is no finite number.
+    Args:
+        dataset: The data set.
+        function: Returns a number for an answer and a copy of its record.
+        direction: Whether higher or lower values are better.
+        name: Name of the function, for messages.
+        file: File of the function, for messages.
+
+    Raises:
+        InputError: If the data set has no examples.
+        RunError: While scoring, if the function raises or returns no finite number.
     """
-    _examples(dataset, "custom")
+    _all_examples(dataset, "custom")
 
-    def judged(answer: str, example: Example) -> float:
+    def checked_value(answer: str, example: Example) -> float:
         with calling(f"metric {name}", f"correct the function, {RUN_AGAIN}", file=file, place=f"on {example.named}"):
-            given = function(answer, deepcopy(dict(example.record)))
-        value = finite_number(given)
+            returned = function(answer, deepcopy(dict(example.record)))
+        value = finite_number(returned)
         if value is None or abs(value) > LARGEST:
             raise RunError(
-                f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe_repr(given)} for "
+                f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe_repr(returned)} for "
                 f"{example.named}; correct the function, {RUN_AGAIN}"
             )
         return value
 
-    return AnswerMetric(name="custom", label=name, direction=direction, dataset=dataset, score=_each(dataset, judged))
+    score = _by_example(dataset, checked_value)
+    return AnswerMetric(name="custom", label=name, direction=direction, dataset=dataset, score=score)
 
 
 def generative_nll(dataset: Dataset, model: ReferenceModel, with_prompt: bool = True) -> AnswerMetric:
-    """Mean -log probability of a token of each answer under a reference model, in nats; see ``ReferenceModel.nll``.
+    """Build the metric of the mean -log probability per token under a reference model, in nats.
 
-    with_prompt: given the text before the answer. Of a text with holes everything from the first hole on is scored. The
-    tokens are the reference model's own.
+    The tokens are the reference model's own. In a text with several holes, everything from the first hole on is scored.
+    Repeated words are likely, so a low value alone does not show quality: read it beside the token entropy, which
+    ``diversity`` returns.
 
-    Alone it is easily gamed, for repeated words are likely: read it beside the token entropy, which the metric's
-    diversity figures hold. Source: arXiv:2409.02908, which shows samples of low perplexity that have lost entropy.
+    Args:
+        dataset: The data set.
+        model: The reference model, see ``ReferenceModel.nll``.
+        with_prompt: Whether the probabilities are conditional on the text before the answer.
+
+    Source: arXiv:2409.02908, which shows samples of low perplexity that have lost entropy.
     """
 
     def score(tokens: Tensor, split: Split) -> Values:
-        return model.nll([(given if with_prompt else "", text) for given, text in filled_in(dataset, tokens, split)])
+        texts = filled_in(dataset, tokens, split)
+        return model.nll([(prompt if with_prompt else "", text) for prompt, text in texts])
 
     label = f"generative NLL under the reference model, nats per token{'' if with_prompt else ', without the prompt'}"
     return AnswerMetric(name="generative_nll", label=label, direction="minimize", dataset=dataset, score=score)
 
 
 def filled_in(dataset: Dataset, tokens: Tensor, split: Split) -> list[tuple[str, str]]:
-    """For each row of tokens (n, length) the text before its first hole, and all the rest with the holes filled in."""
+    """Return, for each row of tokens (n, length), the text before its first hole and the filled-in rest."""
     completions = dataset.completions(tokens, split)
     if not split.examples:
         return [("", text) for text in completions]
-    found = []
+    pairs = []
     for example, completion, answers in zip(split.examples, completions, dataset.answers(tokens, split), strict=True):
         texts = iter([completion] if len(answers) == 1 else map(dataset.codec.decode, answers))
         pieces = [piece if isinstance(piece, str) else next(texts) for piece in example.pieces]
         visible = 1 if example.prompt else 0
-        found.append((example.prompt, "".join(pieces[visible:])))
-    return found
+        pairs.append((example.prompt, "".join(pieces[visible:])))
+    return pairs
 
 
 def normalised(text: str, ignore: Sequence[Ignored]) -> str:
-    """A text without what is ignored.
+    """Remove the ignored differences from a text.
 
-    spaces: at the ends, and all but one of several in a row. case: upper and lower. punctuation: that of ASCII.
-    number-format: a text that is a number, for the rest of it, is written in one way: $1,000.50 is 1000.5, and 18. is
-    18; punctuation inside it is then kept.
+    Args:
+        text: The text.
+        ignore: Any of ``spaces``: spaces at the ends are removed, several in a row become one; ``case``: letters become
+            lower case; ``punctuation``: the punctuation of ASCII is removed; ``number-format``: a text that is a number
+            is written in one way and keeps its punctuation, so that $1,000.50 becomes 1000.5 and 18. becomes 18.
     """
     if "spaces" in ignore:
         text = " ".join(text.split())
@@ -242,42 +287,43 @@ def normalised(text: str, ignore: Sequence[Ignored]) -> str:
     return text
 
 
-def _among(
-    accepted: Callable[[Example], set[str]], read: Callable[[str], str | None]
+def _equality(
+    accepted: Callable[[Example], set[str]], compared_text: Callable[[str], str | None]
 ) -> Callable[[str, Example], float]:
-    """1 where what is read in an answer is one of the texts that an example accepts, else 0."""
-    known: dict[str, tuple[Example, set[str]]] = {}
+    """A function that returns 1 if the compared text of an answer is one of its example's accepted texts, else 0."""
+    accepted_of: dict[str, tuple[Example, set[str]]] = {}
 
-    def right(answer: str, example: Example) -> float:
-        if example.id not in known or known[example.id][0] is not example:
-            known[example.id] = (example, accepted(example))
-        return float(read(answer) in known[example.id][1])
+    def is_right(answer: str, example: Example) -> float:
+        if example.id not in accepted_of or accepted_of[example.id][0] is not example:
+            accepted_of[example.id] = (example, accepted(example))
+        return float(compared_text(answer) in accepted_of[example.id][1])
 
-    return right
+    return is_right
 
 
-def _each(dataset: Dataset, judge: Callable[[str, Example], float]) -> Callable[[Tensor, Split], Values]:
-    """Answer by answer, each with its example."""
+def _by_example(dataset: Dataset, value_of: Callable[[str, Example], float]) -> Callable[[Tensor, Split], Values]:
+    """A metric's ``score`` from a function of one answer and its example."""
 
     def score(tokens: Tensor, split: Split) -> Values:
-        answers = dataset.completions(tokens, split)
-        return np.array([judge(*each) for each in zip(answers, split.examples, strict=True)], dtype=np.float64)
+        pairs = zip(dataset.completions(tokens, split), split.examples, strict=True)
+        return np.array([value_of(answer, example) for answer, example in pairs], dtype=np.float64)
 
     return score
 
 
-def _examples(dataset: Dataset, metric: str) -> list[Example]:
-    found = [example for split in dataset.splits.values() for example in split.examples]
-    if not found:
+def _all_examples(dataset: Dataset, metric: str) -> list[Example]:
+    """The examples of all splits; raises InputError if there are none."""
+    examples = [example for split in dataset.splits.values() for example in split.examples]
+    if not examples:
         raise InputError(
             f"objective {metric} judges the answers of examples with fields; set dataset.type to jsonl, csv, lines or "
             "datasets"
         )
-    return found
+    return examples
 
 
-def _reference(example: Example, metric: str) -> str:
-    """What belongs into all holes; several are joined as completions are."""
+def _joined_reference(example: Example, metric: str) -> str:
+    """The reference answers of all holes, joined as completions are; raises InputError if one is unknown."""
     answers = [hole.answer for hole in example.holes]
     if None in answers:
         raise InputError(

@@ -1,7 +1,7 @@
-"""The exact distribution of what a K-step sampler produces, for laws small enough to enumerate.
+"""The exact distribution of the sequences that a K-step sampler draws, for laws small enough to enumerate.
 
-No sampling noise: the partial sequences are the states of a Markov chain, one sparse matrix per number of revealed
-positions moves probability between them, and a schedule is a product of such matrices with a vector.
+The partial sequences are the states of a Markov chain. For each number of revealed positions, one sparse matrix moves
+probability between the states. A schedule is a product of such matrices with a vector.
 """
 
 from __future__ import annotations
@@ -31,21 +31,27 @@ __all__ = ["MAX_TRANSITIONS", "Enumeration", "kl", "target_distribution", "tv"]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Moves = tuple[Integers, Integers, Floats]  # from state, to state, probability
-MAX_TRANSITIONS = 1 << 24  # moves between states that may have to be held; about 1 GB with what building them takes
+MAX_TRANSITIONS = 1 << 24  # most moves between states; building them takes about 1 GB
 BATCH = 1024  # states per denoiser call
 
 
 @final
 class Enumeration:
-    """Every partial sequence of a small denoiser, built once and then asked for any schedule.
+    """Every partial sequence of a small denoiser, built once and used for any schedule.
 
     A state is a number in base vocab_size + 1, first position first; the digit vocab_size stands for "hidden".
-    denoiser: takes rows of ``length``, 0 to vocab_size - 1 are tokens. temperature: of the drawn tokens, 0 is argmax.
-    order: as in ``unmask``; for ``confidence`` the candidates are drawn anew at every step. Ties go to the lowest
-    position.
 
-    Raises InputError above ``MAX_TRANSITIONS`` moves, (2 vocab_size + 1)^length of them or vocab_size * length per
-    state, and on an unknown order or a bad temperature. RunError if the denoiser returns NaN or no finite logit.
+    Args:
+        denoiser: Takes rows of ``length``; 0 to vocab_size - 1 are tokens.
+        length: Positions of a sequence, at least 1.
+        temperature: Temperature of the drawn tokens, at least 0; 0 is argmax.
+        order: As in ``unmask``. For ``confidence``, the candidates are drawn anew at every step. Ties go to the lowest
+            position.
+
+    Raises:
+        InputError: If (2 vocab_size + 1)^length, or vocab_size * length times the number of states, is above
+            ``MAX_TRANSITIONS``; if the order is unknown or the temperature is out of range.
+        RunError: If the denoiser returns NaN or no finite logit.
     """
 
     def __init__(self, denoiser: Denoiser, length: int, temperature: float = 1.0, order: Order = "random") -> None:
@@ -67,48 +73,67 @@ class Enumeration:
         self._hidden = self._states == vocab
         self._masked = self._hidden.sum(axis=1)
         self._complete = np.flatnonzero(self._masked == 0)
-        self._log_p = self._ask(denoiser)
+        self._log_p = self._log_probabilities(denoiser)
         self._token_p = _tempered(self._log_p, temperature)
         self._moves: dict[int, csr_array] = {}
 
     def fixed(self, counts: ArrayLike) -> Floats:
-        """Distribution (vocab_size^length,) of sequences in lexicographic order when step i reveals ``counts[i]``.
+        """Compute the distribution of the sequences for fixed counts.
 
-        Raises InputError unless the counts are at least 0 and sum to length.
+        Args:
+            counts: (steps,) positions that each step reveals, at least 0; they sum to length.
+
+        Returns:
+            (vocab_size^length,) probabilities, sequences in lexicographic order.
+
+        Raises:
+            InputError: If the counts are out of range.
         """
-        at = self._start()
+        probability = self._start()
         for count in checked_counts(counts, self.length).tolist():
-            at = self._move(count) @ at if count else at
-        return np.asarray(at[self._complete])
+            probability = self._move_matrix(count) @ probability if count else probability
+        return np.asarray(probability[self._complete])
 
     def ancestral(self, alphas: ArrayLike) -> Floats:
-        """Distribution (vocab_size^length,) of ancestral reveal on a grid of the mask schedule (steps + 1,), 0 up to 1.
+        """Compute the distribution of the sequences for ancestral reveal.
 
-        Given how many positions a step reveals, which ones is uniform; so it is random order with binomial counts.
-        Raises InputError on another order than random and on a bad grid.
+        All positions are equally likely to be revealed, so this is random order with binomial counts.
+
+        Args:
+            alphas: (steps + 1,) mask schedule at the ends of the steps, ascending from 0 to 1.
+
+        Returns:
+            (vocab_size^length,) probabilities, sequences in lexicographic order.
+
+        Raises:
+            InputError: If the order is not random, or if the alphas are out of range.
         """
         if self.order != "random":
             raise InputError(f"ancestral reveal picks its positions itself: order must be 'random', got {self.order!r}")
-        at = self._start()
+        probability = self._start()
         for low, high in itertools.pairwise(checked_alphas(alphas).tolist()):
             if high > low:
                 share = _binomial(self.length, (high - low) / (1 - low))
-                at = sum(
-                    (self._move(count) @ (at * share[self._masked, count]) for count in range(1, self.length + 1)),
-                    start=at * share[self._masked, 0],
+                probability = sum(
+                    (
+                        self._move_matrix(count) @ (probability * share[self._masked, count])
+                        for count in range(1, self.length + 1)
+                    ),
+                    start=probability * share[self._masked, 0],
                 )
-        return np.asarray(at[self._complete])
+        return np.asarray(probability[self._complete])
 
     def _start(self) -> Floats:
-        at = np.zeros(len(self._states))
-        at[-1] = 1.0  # every digit stands for "hidden"
-        return at
+        """Probability (states,) before the first step: all of it in the state without a revealed position."""
+        probability = np.zeros(len(self._states))
+        probability[-1] = 1.0  # every digit stands for "hidden"
+        return probability
 
-    def _ask(self, denoiser: Denoiser) -> Floats:
+    def _log_probabilities(self, denoiser: Denoiser) -> Floats:
         """Log probabilities (states, length, vocab_size) at hidden positions, 0 elsewhere."""
         tokens = torch.from_numpy(np.where(self._hidden, denoiser.mask_id, self._states))
         hidden = torch.from_numpy(self._hidden)
-        answers = []
+        parts = []
         for part, wanted in zip(tokens.split(BATCH), hidden.split(BATCH), strict=True):
             with torch.inference_mode():
                 logits = denoiser(part, wanted)
@@ -116,40 +141,41 @@ class Enumeration:
                 logits = checked_logits(logits, (int(wanted.sum()), self.vocab_size), part.device)
             except UnusableOutput as error:
                 raise RunError(f"a denoiser must return logits, {error}; correct the denoiser") from None
-            answers.append(logits.double().log_softmax(1).cpu().numpy())
+            parts.append(logits.double().log_softmax(1).cpu().numpy())
         log_p = np.zeros((*self._states.shape, self.vocab_size))
-        log_p[self._hidden] = np.concatenate(answers)
+        log_p[self._hidden] = np.concatenate(parts)
         if np.isnan(log_p).any():
             raise RunError("the denoiser returned NaN, +inf or no finite logit: check the checkpoint and its dtype")
         return log_p
 
-    def _move(self, count: int) -> csr_array:
-        """The matrix (to, from) of revealing ``count`` positions at once; kept for the next schedule."""
+    def _move_matrix(self, count: int) -> csr_array:
+        """The matrix (to, from) of a step that reveals ``count`` positions; stored for the next schedule."""
         if count not in self._moves:
-            moves = {"random": self._random, "confidence": self._confidence}.get(self.order, self._context)
+            by_order = {"random": self._random_moves, "confidence": self._confidence_moves}
+            moves = by_order.get(self.order, self._prediction_moves)
             source, target, probability = map(np.concatenate, zip(*moves(count), strict=True))
             possible = probability > 0
             entries = (probability[possible], (target[possible], source[possible]))
             self._moves[count] = csr_array(entries, shape=(len(self._states), len(self._states)))
         return self._moves[count]
 
-    def _random(self, count: int) -> Iterator[Moves]:
+    def _random_moves(self, count: int) -> Iterator[Moves]:
         for positions in itertools.combinations(range(self.length), count):
             states = np.flatnonzero(self._hidden[:, positions].all(axis=1))
-            yield self._fill(states, positions, 1 / comb(self._masked[states], count))
+            yield self._filling_moves(states, positions, 1 / comb(self._masked[states], count))
 
-    def _context(self, count: int) -> Iterator[Moves]:
-        """The orders that look at predictions alone: one set of positions per state."""
+    def _prediction_moves(self, count: int) -> Iterator[Moves]:
+        """Moves of the orders that use predictions alone: one set of positions per state."""
         states = np.flatnonzero(self._masked >= count)
         rows = torch.from_numpy(self._log_p[states].reshape(-1, self.vocab_size))
         scores = order_score(self.order, rows, rows.argmax(1)).view(len(states), self.length)
-        chosen = _top(scores, self._hidden[states], count)
+        chosen = _top_positions(scores, self._hidden[states], count)
         for pattern in np.unique(chosen, axis=0):
-            mine = states[(chosen == pattern).all(axis=1)]
-            yield self._fill(mine, np.flatnonzero(pattern), np.ones(len(mine)))
+            alike = states[(chosen == pattern).all(axis=1)]
+            yield self._filling_moves(alike, np.flatnonzero(pattern), np.ones(len(alike)))
 
-    def _confidence(self, count: int) -> Iterator[Moves]:
-        """All combinations of candidates at the hidden positions; those that are not revealed are forgotten."""
+    def _confidence_moves(self, count: int) -> Iterator[Moves]:
+        """Moves over all combinations of candidates at the hidden positions; unrevealed candidates are dropped."""
         for pattern in np.unique(self._hidden[self._masked >= count], axis=0):
             positions = np.flatnonzero(pattern)
             states = np.flatnonzero((self._hidden == pattern).all(axis=1))
@@ -160,12 +186,15 @@ class Enumeration:
             rows = torch.from_numpy(self._log_p[state[:, None], positions].reshape(-1, self.vocab_size))
             scores = torch.zeros(len(state), self.length, dtype=torch.float64)
             scores[:, positions] = order_score(self.order, rows, torch.from_numpy(token.ravel())).view(token.shape)
-            revealed = _top(scores, self._hidden[state], count)[:, positions]
+            revealed = _top_positions(scores, self._hidden[state], count)[:, positions]
             change = (token - self.vocab_size) * self._place[positions]
             yield state, state + (change * revealed).sum(axis=1), probability
 
-    def _fill(self, states: Integers, positions: Sequence[int] | Integers, share: Floats) -> Moves:
-        """Every way to draw tokens at these positions, hidden in all these states; share (states,) weighs a state."""
+    def _filling_moves(self, states: Integers, positions: Sequence[int] | Integers, share: Floats) -> Moves:
+        """The moves that draw tokens at these positions, which are hidden in all these states.
+
+        share: (states,) probability that these positions are chosen.
+        """
         target, probability = states[:, None], share[:, None]
         for position in positions:
             change = (np.arange(self.vocab_size) - self.vocab_size) * self._place[position]
@@ -175,9 +204,10 @@ class Enumeration:
 
 
 def target_distribution(law: Law) -> Floats:
-    """Probability (vocab_size^length,) of every sequence in lexicographic order.
+    """Compute the probability (vocab_size^length,) of every sequence, in lexicographic order.
 
-    Raises InputError above ``MAX_TRANSITIONS`` sequences.
+    Raises:
+        InputError: If there are more than ``MAX_TRANSITIONS`` sequences.
     """
     number = law.vocab_size**law.length
     if number > MAX_TRANSITIONS:
@@ -189,16 +219,21 @@ def target_distribution(law: Law) -> Floats:
 
 
 def kl(target: Floats, sampled: Floats) -> float:
-    """KL(target || sampled) of two distributions of one shape, in nats; inf where sampled misses a target sequence.
+    """Compute KL(target || sampled) in nats; inf if sampled gives probability 0 to a possible target sequence.
 
-    Raises InputError on different shapes.
+    Raises:
+        InputError: If the shapes differ.
     """
     _check_shapes(target, sampled)
     return max(0.0, float(rel_entr(target, sampled).sum()))
 
 
 def tv(target: Floats, sampled: Floats) -> float:
-    """Total variation distance of two distributions of one shape, in [0, 1]. Raises InputError on different shapes."""
+    """Compute the total variation distance, in [0, 1].
+
+    Raises:
+        InputError: If the shapes differ.
+    """
     _check_shapes(target, sampled)
     return float(np.abs(target - sampled).sum() / 2)
 
@@ -208,20 +243,20 @@ def _check_shapes(target: Floats, sampled: Floats) -> None:
         raise InputError(f"two distributions must list the same sequences, got {target.shape} and {sampled.shape}")
 
 
-def _top(scores: Tensor, hidden: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """The sampler's choice of ``count`` positions per row."""
+def _top_positions(scores: Tensor, hidden: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """The ``count`` positions that the sampler chooses in each row."""
     return np.asarray(top(scores, torch.from_numpy(hidden), torch.full((len(hidden),), count)).numpy())
 
 
 def _tempered(log_p: Floats, temperature: float) -> Floats:
-    """Probabilities of the drawn token; at temperature 0 the argmax, of equals the first."""
+    """Probabilities of the drawn token; at temperature 0 all on the argmax, the first of equal ones."""
     if temperature == 0:
         return np.asarray(np.eye(log_p.shape[-1])[log_p.argmax(axis=-1)])
-    # Measured from the best token, so that no temperature is too small to divide by.
+    # The best token's log probability is subtracted first, so that a tiny temperature does not overflow.
     return np.asarray(softmax((log_p - log_p.max(axis=-1, keepdims=True)) / temperature, axis=-1))
 
 
 def _binomial(length: int, rate: float) -> Floats:
-    """Entry [m, s]: the probability that s of m positions are revealed at this rate."""
+    """Probabilities (length + 1, length + 1): entry [m, s] that s of m positions are revealed at this rate."""
     masked, count = np.arange(length + 1)[:, None], np.arange(length + 1)
     return np.asarray(comb(masked, count) * rate**count * (1 - rate) ** np.maximum(masked - count, 0))

@@ -1,4 +1,4 @@
-"""Sample quality: what a schedule is judged by, computed exactly on exact laws and per example elsewhere."""
+"""Metrics of sample quality: exact divergences for exact laws, and one value per example for other models."""
 
 from __future__ import annotations
 
@@ -36,16 +36,22 @@ __all__ = [
 ]
 
 Values = NDArray[np.float64]
-REPLICATES = 16  # batches of examples that a diversity figure is computed on, so that it has an interval
-SHARE: Bounds = (0.0, 1.0)  # of a metric whose mean is a share
-RUN = 3  # tokens in a row that are looked at together, so that repeated phrases count and not repeated letters
+REPLICATES = 16  # batches of examples; a diversity figure has a value for each, and so an interval
+SHARE: Bounds = (0.0, 1.0)  # bounds of a metric whose mean is a share
+RUN = 3  # tokens in a row that are compared, so that repeated phrases count and repeated letters do not
 
 
 @dataclass(frozen=True)
 class ExactMetric:
-    """A divergence computed without sampling.
+    """A divergence that is computed without sampling.
 
-    fixed(counts, block_length) and ancestral(alphas) return nats. denoiser_rows: what preparing it cost.
+    Attributes:
+        name: Name in the config and in records.
+        fixed: Returns the value for counts (steps,) and a block length.
+        ancestral: Returns the value for alphas (steps + 1,).
+        denoiser_rows: Sequence forwards that building the metric took.
+        label: Name for a reader, with the unit.
+        direction: Whether higher or lower values are better.
     """
 
     name: str
@@ -57,10 +63,15 @@ class ExactMetric:
 
 
 class SampleMetric(Protocol):
-    """One value per example, so that schedules can be compared pair by pair.
+    """A metric with one value per example, so that schedules can be compared example by example.
 
-    reference: whether the sampler is given the data (a likelihood) instead of drawing tokens. bounds: of every value,
-    such as ``SHARE``, by which equal values have an interval; None where there are none.
+    Attributes:
+        name: Name in the config and in records.
+        label: Name for a reader, with the unit.
+        direction: Whether higher or lower values are better.
+        reference: True if the sampler reveals the data's own tokens (a likelihood), False if it draws tokens.
+        bounds: Smallest and largest possible value, such as ``SHARE``; equal values get an interval from them. None if
+            there are none.
     """
 
     @property
@@ -75,25 +86,32 @@ class SampleMetric(Protocol):
     def bounds(self) -> Bounds | None: ...
 
     def values(self, result: Unmasked, split: Split) -> Values:
-        """One value per row of the result (rows,), whose rows are the examples of the split."""
+        """Return one value (rows,) per row of the result, whose rows are the examples of the split."""
         ...
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
-        """Named figures that fall when samples become alike or empty: values per replicate batch, or per sample.
+        """Return figures by name that fall when samples become alike or empty, one value per batch or per sample.
 
-        They depend on the number of samples, so only equal numbers compare.
+        They depend on the number of samples. Compare them for equal numbers only.
         """
         ...
 
     def ceiling(self, split: Split) -> Values | None:
-        """The data's own values (n,), where that is a bound worth showing."""
+        """Return the values (n,) of the data itself; None if they are no useful bound."""
         ...
 
 
 def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: float) -> ExactMetric:
-    """KL(target || sampled) in nats, or total variation, of what the sampler produces, by enumeration.
+    """Build the exact divergence between a law and the sampler's distribution, by enumeration.
 
-    Raises InputError when the law is too large to enumerate.
+    Args:
+        law: The exact law.
+        name: ``kl`` for KL(target || sampled) in nats, ``tv`` for total variation in [0, 1].
+        order: Order in which positions are revealed.
+        temperature: Temperature of the drawn tokens, at least 0.
+
+    Raises:
+        InputError: If the law is too large to enumerate.
     """
     enumeration = exact.Enumeration(law, law.length, temperature=temperature, order=order)
     target = exact.target_distribution(law)
@@ -101,19 +119,24 @@ def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: f
     label = {"kl": "KL(target || sampled), nats", "tv": "total variation"}[name]
     return ExactMetric(
         name=name,
-        # Blocks are refused with the config.
+        # The check of the config excludes blocks for this metric.
         fixed=lambda counts, block_length: compare(target, enumeration.fixed(counts)),
         ancestral=lambda alphas: compare(target, enumeration.ancestral(alphas)),
-        denoiser_rows=(law.vocab_size + 1) ** law.length,  # every partial sequence was shown to the denoiser once
+        denoiser_rows=(law.vocab_size + 1) ** law.length,  # one forward for every partial sequence
         label=label,
     )
 
 
 def order_kl_metric(law: Law, block_lengths: Sequence[int] = ()) -> ExactMetric:
-    """E_order KL(p || q) in nats for random order, from the law's exact information profile; any length.
+    """Build E_order KL(p || q) in nats for random order, from the law's exact information profile.
 
-    block_lengths: of blocks filled from left to right, whose profiles are computed beforehand, and others when they are
-    asked for; () for one block. Raises InputError where one does not divide the length.
+    Args:
+        law: The exact law, of any length.
+        block_lengths: Block lengths whose profiles are computed now; () for one block. Profiles of other block lengths
+            are computed when they are used.
+
+    Raises:
+        InputError: If a block length does not divide the length.
 
     Source: arXiv:2511.04647 and arXiv:2510.25544: E_order KL = NELBO_K - H(p).
     """
@@ -131,11 +154,17 @@ def order_kl_metric(law: Law, block_lengths: Sequence[int] = ()) -> ExactMetric:
 
 @dataclass(frozen=True)
 class PathLikelihood:
-    """-log probability of the data along the sampler's own path, nats per sequence, tokens priced at temperature 1.
+    """-log probability of the data along the sampler's path, in nats per sequence, tokens priced at temperature 1.
 
-    name ``nelbo``: random order and ancestral reveal, an unbiased estimate of the NELBO. name ``path_nll``: orders that
-    look at predictions alone, exactly -log q(x); for ``confidence`` at temperature 0 it scores the order. why: what a
-    message says of a token that has probability 0.
+    Attributes:
+        name: ``nelbo`` for random order with ancestral reveal, an unbiased estimate of the NELBO; ``path_nll`` for
+            orders that use predictions alone, where the value is exactly -log q(x). For ``confidence`` at temperature 0
+            it scores the order.
+        order: Order in which positions are revealed.
+        direction: Lower values are better.
+        reference: True: the sampler reveals the data's own tokens.
+        bounds: None: there are none.
+        why: Returns the words of a message for the id of a token that has probability 0.
     """
 
     name: Literal["nelbo", "path_nll"]
@@ -154,17 +183,17 @@ class PathLikelihood:
 
     def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None  # the evaluator passes a reference because this metric asks for one
-        found = result.nll.cpu().numpy()
-        if not np.isfinite(found).all():
-            row = int(np.flatnonzero(~np.isfinite(found))[0])
-            at = -1 if result.impossible is None else int(result.impossible[row])
-            where = "" if at < 0 else f" at position {at}"
-            token = "one of its tokens" if at < 0 else self.why(int(split.originals[row, at]))
+        nll = result.nll.cpu().numpy()
+        if not np.isfinite(nll).all():
+            row = int(np.flatnonzero(~np.isfinite(nll))[0])
+            position = -1 if result.impossible is None else int(result.impossible[row])
+            where = "" if position < 0 else f" at position {position}"
+            token = "one of its tokens" if position < 0 else self.why(int(split.originals[row, position]))
             raise InputError(
                 f"{self.name} is infinite for {split.named(row)} of the {split.use} split{where}: the model gives "
                 f"probability 0 to {token}; use data that the model can produce, or another metric"
             )
-        return found
+        return nll
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         return {}
@@ -175,9 +204,18 @@ class PathLikelihood:
 
 @dataclass(frozen=True)
 class Spelling:
-    """Share of characters that lie in words of a vocabulary, words cut by the window's edge left out.
+    """Share of the characters of complete words that lie in words of the vocabulary.
 
-    A window without any complete word scores 0: it shows no correctly spelt character.
+    Words at the ends of the window may be cut and are left out. A window without a complete word has the value 0.
+
+    Attributes:
+        dataset: The data set, with a vocabulary.
+        name: Name in the config and in records.
+        label: Name for a reader.
+        direction: Higher values are better.
+        reference: False: the sampler draws the tokens.
+        bounds: From 0 to 1.
+
     Source: the misspelling measure of character-level diffusion models (D3PM, arXiv:2107.03006).
     """
 
@@ -196,48 +234,55 @@ class Spelling:
             raise InputError(f"objective spelling needs a space among the symbols, got {codec.symbols!r}")
 
     def values(self, result: Unmasked, split: Split) -> Values:
-        return self._score(result.tokens, split)
+        return self._shares(result.tokens, split)
 
     def ceiling(self, split: Split) -> Values | None:
-        return self._score(split.originals, split)
+        return self._shares(split.originals, split)
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
-        """``sample_figures``, and ``distinct_words``: the share of distinct words among the known ones of a batch.
+        """Return the ``sample_figures`` and ``distinct_words``, the share of distinct words among the known words.
 
-        Misspelt words are left out of it, since garbage is always distinct.
+        Misspelt words do not count, since random letters are always distinct.
         """
         texts = self.dataset.completions(tokens, split)
         batches = [[texts[row] for row in batch] for batch in _batches(split)]
-        words = np.array([self._distinct(batch) for batch in batches])
+        words = np.array([self._distinct_share(batch) for batch in batches])
         return {**sample_figures(self.dataset, tokens, split), "distinct_words": words}
 
-    def _score(self, tokens: Tensor, split: Split) -> Values:
-        return np.array([self._share(text) for text in self.dataset.completions(tokens, split)])
+    def _shares(self, tokens: Tensor, split: Split) -> Values:
+        return np.array([self._known_share(text) for text in self.dataset.completions(tokens, split)])
 
-    def _share(self, text: str) -> float:
+    def _known_share(self, text: str) -> float:
         words = _complete_words(text)
         letters = sum(map(len, words))
-        return sum(len(word) for word in words if self._known(word)) / letters if letters else 0.0
+        return sum(len(word) for word in words if self._is_known(word)) / letters if letters else 0.0
 
-    def _distinct(self, texts: list[str]) -> float:
-        words = [word for text in texts for word in _complete_words(text) if self._known(word)]
+    def _distinct_share(self, texts: list[str]) -> float:
+        words = [word for text in texts for word in _complete_words(text) if self._is_known(word)]
         return len(set(words)) / len(words) if words else 0.0
 
-    def _known(self, word: str) -> bool:
+    def _is_known(self, word: str) -> bool:
         return self.dataset.words is not None and word in self.dataset.words
 
 
 def _complete_words(text: str) -> list[str]:
-    """Words with a space on both sides; a window's first and last word may go on outside it."""
+    """The words with a space on both sides; the first and the last word of a window may be cut."""
     return [word for word in text.split(" ")[1:-1] if word]
 
 
 def sample_figures(dataset: Dataset, tokens: Tensor, split: Split) -> dict[str, Values]:
-    """Figures of what was filled in (n, length) that fall when samples repeat themselves or each other, or say less.
+    """Compute figures that fall when samples repeat themselves or each other, or become shorter.
 
-    By batches of every sixteenth sample, or group of samples: ``token_entropy``, of the tokens, nats;
-    ``distinct_tokens``, the share of distinct runs of three tokens among all of them. By sample: ``answer_length``, the
-    characters that are left after white space at the ends and all but one of several in a row are taken out.
+    Args:
+        dataset: The data set.
+        tokens: (n, length) int64, the filled-in examples.
+        split: The split whose examples the rows are.
+
+    Returns:
+        ``token_entropy``: (batches,) entropy of the tokens of a batch, in nats. ``distinct_tokens``: (batches,) share
+        of distinct runs among the runs of three tokens. ``answer_length``: (n,) characters of each answer, without
+        white space at the ends, several spaces in a row counted as one. A batch holds every sixteenth sample, or every
+        sixteenth group of samples.
 
     Source: arXiv:1510.03055, distinct-n, here with n = 3.
     """
@@ -252,13 +297,13 @@ def sample_figures(dataset: Dataset, tokens: Tensor, split: Split) -> dict[str, 
 
 
 def _batches(split: Split) -> list[list[int]]:
-    """The rows of each batch of a diversity figure; those of one group are in one, so that batches are independent."""
+    """The rows of each batch of a diversity figure. A group lies in one batch, so that batches are independent."""
     names = split.shared or range(len(split.ids))
     number = {name: rank for rank, name in enumerate(dict.fromkeys(names))}
-    found: list[list[int]] = [[] for _ in range(min(REPLICATES, len(number)))]
+    batches: list[list[int]] = [[] for _ in range(min(REPLICATES, len(number)))]
     for row, name in enumerate(names):
-        found[number[name] % REPLICATES].append(row)
-    return found
+        batches[number[name] % REPLICATES].append(row)
+    return batches
 
 
 def _entropy(rows: Sequence[Sequence[int]]) -> float:
@@ -270,5 +315,5 @@ def _entropy(rows: Sequence[Sequence[int]]) -> float:
 
 
 def _distinct_runs(rows: Sequence[Sequence[int]]) -> float:
-    runs = [tuple(row[at : at + RUN]) for row in rows if row for at in range(max(1, len(row) - RUN + 1))]
+    runs = [tuple(row[first : first + RUN]) for row in rows if row for first in range(max(1, len(row) - RUN + 1))]
     return len(set(runs)) / len(runs) if runs else 0.0

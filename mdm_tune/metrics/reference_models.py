@@ -1,4 +1,4 @@
-"""A causal language model of ``transformers`` that texts are judged by: its loss on them, and how it embeds them."""
+"""A causal language model of ``transformers`` as a reference: its loss on texts, and its embeddings of texts."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ from mdm_tune.denoisers.weights import check_weights, regular_files
 __all__ = ["Dtype", "ReferenceModel", "load_reference"]
 
 Values = NDArray[np.float64]
-LONGEST = 65_536  # tokens of a row where the model names no limit
+LONGEST = 65_536  # most tokens of a row if the model's config has no limit
 
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A causal language model with its tokenizer; batch: texts in one call at most.
+    """A causal language model with its tokenizer.
 
-    A row longer than the model's context loses what it can from the left of the given text, then from the right of the
-    other one.
+    A row that is longer than the model's context is cut: first the prompt from the left, then the text from the right.
+
+    Attributes:
+        model: The causal language model.
+        tokenizer: Its tokenizer.
+        batch: Most texts per call.
     """
 
     model: Any
@@ -45,42 +49,53 @@ class ReferenceModel:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens that the model knows."""
+        """Number of tokens of the model."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
     def nll(self, texts: Sequence[tuple[str, str]]) -> Values:
-        """Mean -log probability (n,) of a token of each text, in nats, for n pairs of a given text and the one scored.
+        """Compute the mean -log probability per token of each text.
 
-        The model's own start token, or for want of one its end token, stands before each row; a model with neither
-        scores no first token. A text without a token to score has the loss of a uniform guess, log(vocab_size), so that
-        saying nothing is no way to a small loss.
+        Each row begins with the model's start token, or with its end token if it has no start token. Without either,
+        the first token of a row is not scored. A text without a scored token has the loss of a uniform guess,
+        log(vocab_size), so that an empty answer does not have a small loss.
 
-        Raises RunError for a loss that is not finite.
+        Args:
+            texts: n pairs of a prompt and the text that is scored after it; the prompt may be empty.
+
+        Returns:
+            (n,) float64, in nats.
+
+        Raises:
+            RunError: If a loss is not finite.
         """
-        rows = [self._row(given, text) for given, text in texts]
-        found = np.full(len(rows), math.log(self.vocab_size))
-        places = [place for place, (_, scored) in enumerate(rows) if scored]
-        for place, tokens, logits in self._run([rows[place][0] for place in places], "logits"):
-            scored = rows[places[place]][1]
-            found[places[place]] = float(cross_entropy(logits[-scored - 1 : -1].float(), tokens[-scored:]))
-        if not np.isfinite(found).all():
-            text = texts[int(np.flatnonzero(~np.isfinite(found))[0])][1]
+        rows = [self._row(prompt, text) for prompt, text in texts]
+        losses = np.full(len(rows), math.log(self.vocab_size))
+        scored_rows = [row for row, (_, scored) in enumerate(rows) if scored]
+        for index, tokens, logits in self._run([rows[row][0] for row in scored_rows], "logits"):
+            row = scored_rows[index]
+            scored = rows[row][1]
+            losses[row] = float(cross_entropy(logits[-scored - 1 : -1].float(), tokens[-scored:]))
+        if not np.isfinite(losses).all():
+            text = texts[int(np.flatnonzero(~np.isfinite(losses))[0])][1]
             raise RunError(f"the reference model gives no finite loss for {text[:60]!r}; try dtype: float32")
-        return found
+        return losses
 
     def embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The last hidden state of each text's last token, (n, width); an empty text is the start token alone.
+        """Return the last hidden state (n, width) of the last token of each text.
 
-        Source: arXiv:2102.01454, section 3 (no start token before other texts, as the authors' package has it).
+        An empty text is embedded as the start token. Other texts have no start token, as in the authors' package.
+
+        Source: arXiv:2102.01454, section 3.
         """
         rows = [self._encoded(text)[: self._window] or self._start or [0] for text in texts]
-        found = {place: states[-1].float().cpu() for place, _, states in self._run(rows, "states")}
-        return torch.stack([found[place] for place in range(len(rows))]).numpy()
+        embedding_of = {row: states[-1].float().cpu() for row, _, states in self._run(rows, "states")}
+        return torch.stack([embedding_of[row] for row in range(len(rows))]).numpy()
 
     @property
     def _start(self) -> list[int]:
-        known = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
-        return [token for token in known if token is not None][:1]
+        """The start token, or the end token without one; empty if the tokenizer has neither."""
+        candidates = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return [token for token in candidates if token is not None][:1]
 
     @property
     def _window(self) -> int:
@@ -90,12 +105,12 @@ class ReferenceModel:
         tokens: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return tokens
 
-    def _row(self, given: str, text: str) -> tuple[list[int], int]:
-        """A row's tokens, and how many of them, from the right, are scored."""
+    def _row(self, prompt: str, text: str) -> tuple[list[int], int]:
+        """The tokens of a row, and how many of the last ones are scored."""
         if not text:
             return [], 0
-        whole = self._encoded(given + text)  # as one, since a tokenizer may treat the start of a text in its own way
-        first = max(0, min(len(self._encoded(given)), len(whole) - 1))
+        whole = self._encoded(prompt + text)  # encoded together: some tokenizers treat the start of a text differently
+        first = max(0, min(len(self._encoded(prompt)), len(whole) - 1))
         visible, scored = self._start + whole[:first], whole[first:]
         if not visible:
             visible, scored = scored[:1], scored[1:]
@@ -105,21 +120,21 @@ class ReferenceModel:
     def _run(
         self, rows: Sequence[list[int]], wanted: Literal["logits", "states"]
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Each row's place, its tokens (length,) and its logits or last hidden states (length, width)."""
+        """Yield each row's index, its tokens (length,), and its logits or last hidden states (length, width)."""
         device = self.model.get_input_embeddings().weight.device
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True)
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
         for first in range(0, len(rows), self.batch):
             chunk = order[first : first + self.batch]
-            tokens = [torch.tensor(rows[place], device=device) for place in chunk]
+            tokens = [torch.tensor(rows[index], device=device) for index in chunk]
             padded = pad_sequence(tokens, batch_first=True)
             mask = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
             with torch.inference_mode(), calling("the reference model", "check the files and metrics.*.batch"):
                 output = self.model(
                     input_ids=padded, attention_mask=mask, use_cache=False, output_hidden_states=wanted == "states"
                 )
-            answers = output.logits if wanted == "logits" else output.hidden_states[-1]
-            for place, row, answer in zip(chunk, tokens, answers, strict=True):
-                yield place, row, answer[: len(row)]
+            outputs = output.logits if wanted == "logits" else output.hidden_states[-1]
+            for index, row, padded_output in zip(chunk, tokens, outputs, strict=True):
+                yield index, row, padded_output[: len(row)]
 
 
 def load_reference(
@@ -132,11 +147,20 @@ def load_reference(
     batch: int = 8,
     trust_code: bool = False,
 ) -> ReferenceModel:
-    """The causal language model in a local folder or on the Hub; device ``auto`` is the first GPU, if there is one.
+    """Load a causal language model from a local folder or from the Hub.
 
-    field: the path of the setting, for messages. trust_code: whether code that the checkpoint brings may run.
+    Args:
+        name: The folder, or the name on the Hub.
+        field: Path of the setting in the config, for messages.
+        revision: Branch, tag or commit on the Hub; None is the default branch.
+        dtype: Type of the weights.
+        device: A device of PyTorch; ``auto`` is the first GPU, or the CPU without one.
+        batch: Most texts per call.
+        trust_code: Whether code of the checkpoint may run.
 
-    Raises InputError where it cannot be loaded, lacks weights or has more than it uses, or looks at later tokens.
+    Raises:
+        InputError: If the model cannot be loaded, if weights are missing or unused, or if its predictions depend on
+            later tokens.
     """
     use_scratch_for_compiler()
     try:
@@ -157,7 +181,7 @@ def load_reference(
             )
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         model = model.to(dtype=getattr(torch, dtype), device=chosen).eval().requires_grad_(False)
-    except (Exception, SystemExit) as error:  # whatever the library, its network code and a checkpoint's own raise
+    except (Exception, SystemExit) as error:  # the library, its network code and a checkpoint may raise anything
         if "trust_remote_code" in str(error):
             require_trust(False, f"{field}: {name}")
         elsewhere = (
@@ -168,14 +192,14 @@ def load_reference(
         remedy = "install what it names" if isinstance(error, ImportError) else remedy
         raise InputError(f"{field}: {shown_path(name)} cannot be loaded ({error_text(error)}); {remedy}") from None
     check_weights(model, report, folder, f"{field}: {name}")
-    found = ReferenceModel(model, tokenizer, batch)
+    reference = ReferenceModel(model, tokenizer, batch)
     with calling(f"{field}: {shown_path(name)}", "give a causal language model such as gpt2", loading=True):
-        _check_causal(found, f"{field}: {name}")
-    return found
+        _check_causal(reference, f"{field}: {name}")
+    return reference
 
 
 def _check_causal(reference: ReferenceModel, what: str) -> None:
-    """Rows that differ in the last token alone must have the same answers before it."""
-    first, second = (answers[:-1] for _, _, answers in reference._run([[1, 0, 0], [1, 0, 1]], "logits"))
+    """Raise InputError if two rows that differ in the last token alone have different logits before it."""
+    first, second = (logits[:-1] for _, _, logits in reference._run([[1, 0, 0], [1, 0, 1]], "logits"))
     if not torch.allclose(first.float(), second.float(), rtol=1e-3, atol=1e-4):
         raise InputError(f"{what} must be a causal language model, but it looks at later tokens; give one such as gpt2")

@@ -1,4 +1,4 @@
-"""What is reported of answers beside the objective, and MAUVE, which has one value for all answers together."""
+"""Metrics of answers that are reported beside the objective, and MAUVE, which has one value for all answers."""
 
 from __future__ import annotations
 
@@ -33,15 +33,22 @@ from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]
 
 Values = NDArray[np.float64]
-FIRST_SEED = 25  # the package's own
+FIRST_SEED = 25  # the default of the package mauve-text
 
 
 @dataclass(frozen=True)
 class Figure:
     """A mean and its range.
 
-    over: what was averaged. The range is a 95 % interval, None of too few examples; over seeds of k-means it is all
-    that they gave, and says nothing about other samples.
+    Attributes:
+        name: Name in records.
+        label: Name for a reader, with the unit.
+        direction: Whether higher or lower values are better.
+        value: The mean.
+        range: The 95 % interval; None for too few examples. For seeds of k-means, the smallest and the largest value,
+            which do not describe other samples.
+        over: What the mean is over.
+        count: How many values the mean has.
     """
 
     name: str
@@ -55,10 +62,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Mauve:
-    """How close the answers as a whole are to the references, from 0 to 1, by the package ``mauve-text``.
+    """How close all answers together are to the references, from 0 to 1, by the package ``mauve-text``.
 
-    Prompts are part of both texts. The value depends on the number of examples and on the embedding model, so that only
-    equal ones compare, and few examples make it high. seeds: runs of k-means.
+    Prompts are part of both texts. The value depends on the number of examples and on the embedding model: compare it
+    for equal ones only. Few examples make it high.
+
+    Attributes:
+        dataset: The data set; each example has a reference.
+        model: The model that embeds the texts.
+        seeds: Runs of k-means.
+        name: Name in the config and in records.
+        label: Name for a reader.
+        direction: Higher values are better.
 
     Source: arXiv:2102.01454.
     """
@@ -72,25 +87,43 @@ class Mauve:
     _references: dict[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
 
     def score(self, tokens: Tensor, split: Split) -> Values:
-        """One value (seeds,) per run of k-means, of tokens (n, length), the examples of the split."""
-        if split.fingerprint not in self._references:
-            self._references[split.fingerprint] = self._embedded(split.originals, split)
-        references, answers = self._references[split.fingerprint], self._embedded(tokens, split)
-        return np.array([self._once(references, answers, FIRST_SEED + run) for run in range(self.seeds)])
+        """Compute MAUVE once per run of k-means.
 
-    def _embedded(self, tokens: Tensor, split: Split) -> NDArray[np.float32]:
+        Args:
+            tokens: (n, length) int64, the filled-in examples.
+            split: The split whose examples the rows are.
+
+        Returns:
+            (seeds,) float64, from 0 to 1.
+        """
+        if split.fingerprint not in self._references:
+            self._references[split.fingerprint] = self._embeddings(split.originals, split)
+        references, answers = self._references[split.fingerprint], self._embeddings(tokens, split)
+        return np.array([self._mauve(references, answers, FIRST_SEED + run) for run in range(self.seeds)])
+
+    def _embeddings(self, tokens: Tensor, split: Split) -> NDArray[np.float32]:
+        """The embeddings (n, width) of the filled-in examples."""
         return self.model.embeddings(["".join(texts) for texts in filled_in(self.dataset, tokens, split)])
 
     @staticmethod
-    def _once(references: NDArray[np.float32], answers: NDArray[np.float32], seed: int) -> float:
+    def _mauve(references: NDArray[np.float32], answers: NDArray[np.float32], seed: int) -> float:
         from mauve import compute_mauve
 
-        with _silent():
+        with _error_stream_discarded():
             return float(compute_mauve(p_features=references, q_features=answers, seed=seed).mauve)
 
 
 def mauve_metric(dataset: Dataset, model: ReferenceModel, seeds: int = 5) -> Mauve:
-    """MAUVE on a data set; raises InputError without the package, and for examples without a reference."""
+    """Build the metric MAUVE.
+
+    Args:
+        dataset: The data set; each example needs a reference.
+        model: The model that embeds the texts.
+        seeds: Runs of k-means.
+
+    Raises:
+        InputError: If the package mauve-text is not installed, or if an example has no reference.
+    """
     if importlib.util.find_spec("mauve") is None:
         raise InputError(
             "metrics.mauve: needs the package mauve-text (licence GPLv3), which is not installed; pip install "
@@ -109,10 +142,19 @@ def mauve_metric(dataset: Dataset, model: ReferenceModel, seeds: int = 5) -> Mau
 def text_metrics(
     config: MetricsConfig, objective: str, dataset: Dataset, trust_code: bool
 ) -> dict[str, AnswerMetric | Mauve]:
-    """By name, the metrics that the config lists and the one that ``objective`` names, if it is for text.
+    """Build the metrics of answers that a config needs.
 
-    A reference model that two of them name is loaded once. Raises InputError for whatever cannot be loaded or has no
-    meaning for these data.
+    Args:
+        config: The section ``metrics``.
+        objective: Name of the objective. ``exact_match`` is built for it even if the section lacks it.
+        dataset: The data set.
+        trust_code: Whether a user's function and code of a checkpoint may run.
+
+    Returns:
+        The metrics by name. A reference model that two metrics use is loaded once.
+
+    Raises:
+        InputError: If something cannot be loaded, or if a metric does not fit the data.
     """
     loaded: dict[tuple[object, ...], ReferenceModel] = {}
 
@@ -130,24 +172,29 @@ def text_metrics(
             )
         return loaded[key]
 
-    found: dict[str, AnswerMetric | Mauve] = {}
+    metrics: dict[str, AnswerMetric | Mauve] = {}
     if config.exact_match is not None or objective == "exact_match":
-        found["exact_match"] = exact_match(dataset, (config.exact_match or ExactMatchConfig()).ignore)
+        metrics["exact_match"] = exact_match(dataset, (config.exact_match or ExactMatchConfig()).ignore)
     if (regex := config.regex) is not None:
-        found["regex"] = regex_match(dataset, regex.pattern, regex.match, regex.reference, regex.ignore)
+        metrics["regex"] = regex_match(dataset, regex.pattern, regex.match, regex.reference, regex.ignore)
     if (custom := config.custom) is not None:
         function = load_target(custom.target, trust_code, "metrics.custom.target")
         file, _, name = custom.target.rpartition(":")
-        found["custom"] = custom_metric(dataset, function, custom.direction, name, Path(file))
-    if (likely := config.generative_nll) is not None:
-        found["generative_nll"] = generative_nll(dataset, reference(likely, "generative_nll"), likely.with_prompt)
-    if (alike := config.mauve) is not None:
-        found["mauve"] = mauve_metric(dataset, reference(alike, "mauve"), alike.seeds)
-    return found
+        metrics["custom"] = custom_metric(dataset, function, custom.direction, name, Path(file))
+    if (nll := config.generative_nll) is not None:
+        metrics["generative_nll"] = generative_nll(dataset, reference(nll, "generative_nll"), nll.with_prompt)
+    if (mauve := config.mauve) is not None:
+        metrics["mauve"] = mauve_metric(dataset, reference(mauve, "mauve"), mauve.seeds)
+    return metrics
 
 
 def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[Figure]:
-    """What a metric says of tokens (n, length), the examples of the split; generative NLL never without token entropy.
+    """Compute the figures of a metric: one, and the token entropy beside the generative NLL.
+
+    Args:
+        metric: The metric.
+        tokens: (n, length) int64, the filled-in examples.
+        split: The split whose examples the rows are.
 
     Source: arXiv:2409.02908, which shows samples of low generative perplexity that have lost their entropy.
     """
@@ -166,15 +213,15 @@ def figures(metric: AnswerMetric | Mauve, tokens: Tensor, split: Split) -> list[
                 count=len(values),
             )
         ]
-    found = [_estimated(metric.name, metric.label, metric.direction, values, "examples", metric.bounds, split.shared)]
+    result = [_figure(metric.name, metric.label, metric.direction, values, "examples", metric.bounds, split.shared)]
     if metric.name == "generative_nll":
         entropy = metric.diversity(tokens, split)["token_entropy"]
         label = "entropy of the answers' tokens, nats"
-        found.append(_estimated("token_entropy", label, "maximize", entropy, "batches of examples"))
-    return found
+        result.append(_figure("token_entropy", label, "maximize", entropy, "batches of examples"))
+    return result
 
 
-def _estimated(
+def _figure(
     name: str,
     label: str,
     direction: Direction,
@@ -183,20 +230,20 @@ def _estimated(
     bounds: Bounds | None = None,
     groups: Groups | None = None,
 ) -> Figure:
-    found = estimate(values, bounds=bounds, groups=groups)
+    mean = estimate(values, bounds=bounds, groups=groups)
     return Figure(
-        name=name, label=label, direction=direction, value=found.value, range=found.ci, over=over, count=len(values)
+        name=name, label=label, direction=direction, value=mean.value, range=mean.ci, over=over, count=len(values)
     )
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing on the error stream: k-means is C++ code that warns there of every clustering that MAUVE asks it for."""
-    kept = os.dup(2)
+def _error_stream_discarded() -> Iterator[None]:
+    """Discard the error stream of the process: the C++ code of k-means writes a warning there for every clustering."""
+    error_stream = os.dup(2)
     try:
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(error_stream, 2)
+        os.close(error_stream)
