@@ -100,8 +100,8 @@ class Estimate:
         """
         if not isinstance(record, dict) or not {"value", "ci"} <= record.keys():
             raise ValueError(f"an estimate has value and ci, got {shown(record)}")
-        value, *ends = (math.inf if each is None else each for each in (record["value"], *(record["ci"] or ())))
-        if len(ends) not in (0, 2) or not all(isinstance(each, int | float) for each in (value, *ends)):
+        value, *ends = (math.inf if number is None else number for number in (record["value"], *(record["ci"] or ())))
+        if len(ends) not in (0, 2) or not all(isinstance(number, int | float) for number in (value, *ends)):
             raise ValueError(f"an estimate is a number with an interval of two or none, got {shown(record)}")
         return cls(value, (ends[0], ends[1]) if ends else None, record.get("independent"))
 

@@ -154,7 +154,7 @@ def test_a_failing_model_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
     ):
         load(tmp_path / "broken_a", trust_code=True, family="generic")
     monkeypatch.setattr(checkpoint.metadata, "version", lambda name: "5.1.0")
-    with pytest.raises(InputError, match=r"cannot run here .*\); the published code of family llada was written for"):
+    with pytest.raises(InputError, match=r"cannot run here .*\); the published code of family llada needs"):
         load(tmp_path / "broken_a", trust_code=True, family="llada")
 
 
