@@ -27,12 +27,14 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.evaluate_records import ComparisonRecord, HarnessResult, HarnessRow, RowRecord
 from mdm_tune.run.folder import RunFolder, load_schedule
 from mdm_tune.run.profiles import optimum_of, profiles_of
-from mdm_tune.run.records import Record, schedule_file_record
 from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.run.schedule_records import LengthsRecord, OriginRecord
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["harness_numbers"]
+
+Record = dict[str, Any]
 
 KEPT = ("results", "groups", "group_subtasks", "n-shot", "versions", "n-samples", "higher_is_better", "config", "date")
 CLOSE = 1e-9
@@ -197,8 +199,12 @@ def _numbers(
             notify(Note(text, "no-mean-over-documents"))
     for note in memory_notes(run):
         notify(note)
-    origin = schedule_file_record(run, [])
-    del origin["budgets"]
+    origin = {
+        "length": run.evaluator.length,
+        "lengths": LengthsRecord.of(run).to_json(),
+        "sampler": run.config.sampler.record,
+        **OriginRecord.of(run).to_json(),
+    }
     origin["versions"] |= {name: metadata.version(name) for name in ("lm_eval", "transformers")}
     result = HarnessResult(
         task=asked.name,

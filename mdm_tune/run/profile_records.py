@@ -15,7 +15,7 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.prices import Priced, PricedBudget, nelbo_json, one_by_one
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import WarningRecord
-from mdm_tune.run.records import Record, schedule_file_record
+from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.schedules.curves import Counts
 from mdm_tune.schedules.energy import LEAST_ENERGY, log2_ratios
 from mdm_tune.schedules.profile import Rise, lists_without_nan
@@ -193,10 +193,10 @@ def write_profile(result: ProfileResult, profiles: Sequence[Profiles], folder: R
     for kind, name in FILES.items():
         budgets = zip(*(profile.budgets for profile in result.profiles), strict=True)
         entries = [_best_of(profiles[0], [budget.schedules[kind] for budget in same]) for same in budgets]
-        folder.write_schedule(schedule_file_record(profiles[0].run, entries) | {"warnings": record["warnings"]}, name)
+        folder.write_schedule(ScheduleFileRecord.of(profiles[0].run, entries, result.warnings).to_json(), name)
 
 
-def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
+def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> dict[str, Any]:
     """The cheapest of one schedule in several kinds of blocks; its price is on examples that did not choose them."""
     best = cheapest(kinds)
     prices, number = best.prices.copy(), len(best.prices)
@@ -206,7 +206,7 @@ def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> Record:
     return _schedule_entry(best, profiles.profile.mean_nelbo(prices))
 
 
-def _schedule_entry(priced: Priced, nelbo: Estimate) -> Record:
+def _schedule_entry(priced: Priced, nelbo: Estimate) -> dict[str, Any]:
     setting, value = priced.setting, nelbo.to_json()
     return {
         "steps": setting.steps,

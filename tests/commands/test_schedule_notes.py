@@ -12,8 +12,8 @@ from mdm_tune.cli import app
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.records import schedule_file_record
 from mdm_tune.run.schedule_names import settings_of
+from mdm_tune.run.schedule_records import ScheduleFileRecord
 from tests.commands.test_warnings import call
 from tests.run.test_build import built
 from tests.run.test_schedule_names import at, schedule_file
@@ -62,7 +62,7 @@ def test_a_larger_report_is_no_other_source_of_a_schedule(tmp_path: Path) -> Non
 
     folder, entry = RunFolder(tmp_path / "run"), {"steps": 2, "schedule": "linear", "counts": [3, 3], "alphas": None}
     folder.open()
-    folder.write_schedule(schedule_file_record(run(), [entry]))
+    folder.write_schedule(ScheduleFileRecord.of(run(), [entry], ()).to_json())
 
     def said(here: Run) -> list[str]:
         return [note.text for note in other_samplers(here, [str(folder.schedule)]) if note.code == "other-source"]
