@@ -1,7 +1,4 @@
-"""The schedule file as it is written.
-
-Covers: records.
-"""
+"""The schedule file as it is written."""
 
 from __future__ import annotations
 
