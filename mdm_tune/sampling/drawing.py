@@ -35,21 +35,29 @@ ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn and which positions go first.
+    """How tokens are drawn, and which positions are revealed first.
 
-    order: ``random``, ``confidence`` (probability of the drawn token), or by the predictions alone
-    ``top-probability``, ``margin``, ``entropy``; ties go to the lowest position. temperature: of the drawn tokens, 0 is
-    argmax. top_p in (0, 1]: tokens are drawn from the smallest set of most probable ones whose probability reaches it,
-    at that temperature; ties go to the lower id. confidence_temperature: 0 reveals the best positions; above it,
-    positions are drawn without replacement in proportion to exp(score / confidence_temperature), where the score of
-    ``confidence`` and ``top-probability`` is a probability. tempered_scores: read the order's scores from what tokens
-    are drawn from, after temperature and top_p, as Dream does; False reads them from the prediction itself, as LLaDA
-    does. end_tokens: the ids that end a text. end_drawn: False never draws them. end_confident: False reads the scores
-    without them, and reveals a drawn end token only after everything else. stop_at_end: a row is finished once an end
-    token and every position before it are revealed; what is still hidden then becomes that token.
+    Attributes:
+        order: ``random``; ``confidence``, the probability of the drawn token; or, by the predictions alone,
+            ``top-probability``, ``margin`` or ``entropy``. Ties go to the lowest position.
+        temperature: Of the drawn tokens, at least 0; 0 is argmax.
+        top_p: In (0, 1]. Tokens are drawn from the smallest set of most probable tokens whose probability, at that
+            temperature, reaches it. Ties go to the lower id.
+        confidence_temperature: At 0 the best positions are revealed. Above 0 positions are drawn without replacement
+            in proportion to exp(score / confidence_temperature); the score of ``confidence`` and ``top-probability``
+            is a probability.
+        end_tokens: The ids that end a text.
+        end_drawn: If False, end tokens are never drawn.
+        end_confident: If False, scores leave end tokens out, and a drawn end token is revealed after all others.
+        stop_at_end: If True, a row is finished once an end token and every position before it are revealed. Positions
+            that are still hidden become that token.
+        tempered_scores: If True, scores are read after temperature and top_p, as Dream does. If False, they are read
+            from the prediction itself, as LLaDA does.
 
-    Raises InputError for a value out of its range, and for values that have no meaning together.
-    Source: top-p is arXiv:1904.09751, the rules for the end of a text are those of arXiv:2502.09992, Appendix B.4.
+    Raises:
+        InputError: If a value is out of its range, or values have no meaning together.
+
+    Source: top-p is arXiv:1904.09751. The rules for the end of a text are those of arXiv:2502.09992, Appendix B.4.
     """
 
     order: Order = "random"
@@ -78,10 +86,10 @@ class Drawing:
             "end_confident = False": not self.end_confident,
             "tempered_scores = True": self.tempered_scores,
         }
-        asked = [name for name, given in ranking.items() if given]
-        if asked and self.order == "random":
+        on = [name for name, is_on in ranking.items() if is_on]
+        if on and self.order == "random":
             raise InputError(
-                f"{asked[0]} needs an order that ranks positions, got order 'random'; set the order to 'confidence', "
+                f"{on[0]} needs an order that ranks positions, got order 'random'; set the order to 'confidence', "
                 "or leave it out"
             )
         if self.ends and not self.end_tokens:
@@ -96,13 +104,13 @@ class Drawing:
 
     @property
     def ends(self) -> list[str]:
-        """What makes end tokens special, in words; empty where nothing does."""
-        given = {
+        """The end-of-text rules that are on."""
+        rules = {
             "end_drawn = False": not self.end_drawn,
             "end_confident = False": not self.end_confident,
             "stop_at_end = True": self.stop_at_end,
         }
-        return [name for name, asked in given.items() if asked]
+        return [name for name, is_on in rules.items() if is_on]
 
 
 PLAIN = Drawing()
@@ -114,8 +122,7 @@ class Drawn:
 
     Attributes:
         tokens: (n,) int64.
-        scores: (n,) float64, what the order ranks positions by, larger first; -inf is revealed last. None for random
-            order.
+        scores: (n,) float64, the score of each position, larger first; -inf is revealed last. None in random order.
         log_prob: (n,) float64, log probability of the target at temperature and top_p 1; None without a target.
     """
 

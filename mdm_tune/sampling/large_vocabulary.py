@@ -1,8 +1,8 @@
 """Drawing from predictions over a large vocabulary, with few passes over the logits.
 
-The tokens and scores are those of ``drawing.draw_plainly``, which is the definition; only the rounding of single terms
-differs. One exponential per logit gives the weights, their sums over blocks find the block of a token, and the
-distribution function is made inside that block alone.
+The tokens and scores are those of the definition in ``drawing``; only the rounding of single terms differs. One
+exponential per logit gives the weights, their sums over blocks find the block of a token, and the distribution function
+is computed inside that block alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 
 
 class Scratch:
-    """A float64 buffer that is kept from one piece to the next: new memory costs as much as a pass over it."""
+    """A float64 buffer that is used for one piece after another: new memory costs as much as a pass over it."""
 
     def __init__(self) -> None:
         self._kept = torch.empty(0, dtype=torch.float64)
@@ -36,7 +36,7 @@ class Scratch:
 class Softmax:
     """The softmax of logits at a temperature above 0.
 
-    The weights lie in the scratch: ``draw``, ``entropy`` and a ``Nucleus`` must be asked before it is used again.
+    The weights lie in the scratch buffer: use them before the next ``Softmax`` with the same buffer.
 
     Args:
         logits: (n, vocab) of any floating type.
@@ -76,17 +76,17 @@ class Softmax:
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Tokens (n,) at which the distribution function passes uniform (n,)."""
-        # u <= 1 - 2^-53 keeps u * total below the total, so that a block of some weight is found.
+        # u <= 1 - 2^-53 keeps u * total below the total, so that the block has some weight.
         target = uniform * self.total
         block = torch.searchsorted(self._sums, target[:, None], right=True)
         before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
         place = block * BLOCK + torch.arange(BLOCK, device=uniform.device)
         vocab = self.weights.shape[1]
         inside = self.weights.gather(1, place.clamp(max=vocab - 1)).masked_fill(place >= vocab, 0.0).cumsum(1)
-        found = torch.searchsorted(inside, target[:, None] - before, right=True)
+        place_inside = torch.searchsorted(inside, target[:, None] - before, right=True)
         # Rounding may leave the target behind the block's last token of some weight.
         last = (inside < inside[:, -1:]).sum(1, keepdim=True)
-        return (block * BLOCK + torch.minimum(found, last)).squeeze(1)
+        return (block * BLOCK + torch.minimum(place_inside, last)).squeeze(1)
 
     def _log_weight(self, logits: Tensor) -> Tensor:
         """Logarithms of weights, of logits (n,) or (n, k)."""
@@ -122,14 +122,14 @@ class Nucleus:
         outside = _before(weights.gather(1, order) / self._law.total[rows, None]) >= top_p - ROUNDING
         width = int((~outside).sum(1).max())
         ids, again = order[:, :width].masked_fill(outside[:, :width], weights.shape[1]).sort(dim=1)
-        kept = weights.gather(1, order[:, :width]).masked_fill(outside[:, :width], 0.0).gather(1, again)
+        inside = weights.gather(1, order[:, :width]).masked_fill(outside[:, :width], 0.0).gather(1, again)
         del ranked
         wider = width - self.ids.shape[1]
         if wider > 0:
             self.ids = torch.nn.functional.pad(self.ids, (0, wider), value=weights.shape[1])
             self.weights = torch.nn.functional.pad(self.weights, (0, wider))
         self.ids[rows], self.weights[rows] = weights.shape[1], 0.0
-        self.ids[rows, :width], self.weights[rows, :width] = ids, kept
+        self.ids[rows, :width], self.weights[rows, :width] = ids, inside
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Tokens (n,) at which the distribution function of the nucleus passes uniform (n,)."""
@@ -169,7 +169,7 @@ def first_best(logits: Tensor, best: Tensor) -> Tensor:
 
 
 def _block_sums(weights: Tensor) -> Tensor:
-    """Sums (n, blocks) of the weights of all blocks up to each."""
+    """Running sums (n, blocks) of the weights of blocks."""
     whole = weights.shape[1] // BLOCK * BLOCK
     sums = weights[:, :whole].unflatten(1, (-1, BLOCK)).sum(2)
     if whole < weights.shape[1]:
@@ -179,7 +179,7 @@ def _block_sums(weights: Tensor) -> Tensor:
 
 
 def _before(p: Tensor) -> Tensor:
-    """Sums (n, k) of what stands before each."""
+    """For each entry (n, k) the sum of those before it."""
     sums = p.cumsum(1).roll(1, dims=1)
     sums[:, 0] = 0.0
     return sums

@@ -1,6 +1,6 @@
 """How many positions a step reveals: fixed counts, ancestral reveal, or as many as the predictions allow.
 
-A plan is data, one entry per row; its pace is the plan at work, asked before and after every prediction.
+A plan is data, one entry per row. A ``StepRule`` is the plan at work, called before and after each prediction.
 """
 
 from __future__ import annotations
@@ -107,10 +107,14 @@ class StepRule(Protocol):
 
 
 def step_rule_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> StepRule:
-    """The pace of a plan that ``check_plan`` has passed.
+    """Return the rule of a plan that ``check_plan`` has passed.
 
-    hidden (rows, length): the positions to fill. once (rows, length): one uniform per position, which gives random
-    order and the steps of ancestral reveal.
+    Args:
+        plan: The plan.
+        drawing: How positions are ranked.
+        hidden: (rows, length) bool, the positions to fill.
+        blocks: (rows, length) int64, as for ``unmask``.
+        once: (rows, length) float64, one uniform per position, for random order and ancestral reveal.
     """
     if isinstance(plan, RevealPlan):
         return _RandomRule(_steps_of_reveal(plan, hidden, once), plan.alphas.shape[1] - 1)

@@ -26,7 +26,13 @@ __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", 
 
 @dataclass(frozen=True)
 class Step:
-    """What ``on_step`` is shown: the step's number from 0, tokens and newly revealed positions, both (rows, length)."""
+    """One step, as ``on_step`` receives it.
+
+    Attributes:
+        number: The step, from 0.
+        tokens: (rows, length) int64, after the step.
+        revealed: (rows, length) bool, True at the positions that the step revealed.
+    """
 
     number: int
     tokens: Tensor
@@ -35,12 +41,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Unmasked:
-    """Tokens and what they cost.
+    """The filled rows and their cost.
 
-    tokens (rows, length) int64. nll (rows,) float64: -log probability of the reference, in nats; None without one.
-    nfe (rows,) int64: denoiser calls that the row waited for. denoiser_rows: sequence forwards, identical rows of a
-    step counted once. denoiser_tokens: their positions, padding left out. impossible (rows,) int64: the position of the
-    first token of the reference that was given probability 0, -1 where there is none; None without a reference.
+    Attributes:
+        tokens: (rows, length) int64.
+        nll: (rows,) float64, -log probability of the reference in nats; None without a reference.
+        nfe: (rows,) int64, denoiser calls that each row waited for.
+        denoiser_rows: Sequence forwards; identical rows of a step count once.
+        denoiser_tokens: Positions of these forwards, without padding.
+        impossible: (rows,) int64, the position of the first reference token with probability 0, or -1; None without a
+            reference.
     """
 
     tokens: Tensor
@@ -66,17 +76,25 @@ def unmask(
 ) -> Unmasked:
     """Fill the masked positions of every row in the steps of its plan.
 
-    tokens (rows, length) int64: ``mask_id`` where hidden, -1 at padding, anything else is prompt and never changes.
-    seeds (rows,) uint64: all randomness of a row. drawing: how tokens are drawn, and which positions go first. blocks
-    (rows, length) int64: the block of each masked position, filled in ascending order; None is one block. batch: rows
-    per denoiser call at most.
-    reference (rows, length): reveal these tokens in place of drawn ones and add up their -log probability at
-    temperature and top_p 1; that is -log q(reference) for the orders that look at predictions alone, and an unbiased
-    estimate of the NELBO for random order and ancestral reveal. first_row: the number of the first row in messages,
-    where these rows are part of more.
+    Args:
+        denoiser: The model.
+        tokens: (rows, length) int64, ``mask_id`` where hidden and -1 at padding. Other tokens are prompt and never
+            change.
+        plan: How many positions each step reveals.
+        seeds: (rows,) uint64, the source of all randomness of a row.
+        drawing: How tokens are drawn, and which positions are revealed first.
+        blocks: (rows, length) int64, the block of each masked position. Blocks are filled in ascending order. None is
+            one block.
+        batch: Most rows per denoiser call.
+        reference: (rows, length) int64, tokens to reveal instead of drawn ones. Their -log probability at temperature
+            1 and top_p 1 is added up. For orders that depend on the predictions alone the sum is -log q(reference);
+            for random order and ancestral reveal it is an unbiased estimate of the NELBO.
+        on_step: Called after each step.
+        first_row: The number of the first row in messages.
 
-    Raises InputError when plan, order and tokens do not fit together, RunError when the denoiser returns NaN, +inf, a
-    row without a finite logit, or a wrong shape.
+    Raises:
+        InputError: If plan, order and tokens do not fit together.
+        RunError: If the denoiser returns NaN, +inf, a row without a finite logit, or a wrong shape.
     """
     check_call(
         tokens,
@@ -91,11 +109,11 @@ def unmask(
     )
     state = _State(denoiser, tokens, seeds, drawing, batch, reference, first_row)
     once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
-    pace = step_rule_of(plan, drawing, state.hidden, blocks, once)
+    rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
-    while (wanted := pace.wanted(hidden := state.hidden)) is not None:
+    while (wanted := rule.wanted(hidden := state.hidden)) is not None:
         state.predict(number, wanted)
-        state.reveal(pace.chosen(wanted, state.scores))
+        state.reveal(rule.chosen(wanted, state.scores))
         if drawing.stop_at_end:
             state.stop()
         if on_step is not None:
@@ -106,14 +124,14 @@ def unmask(
         tokens=state.tokens,
         nll=nll,
         nfe=state.nfe,
-        denoiser_rows=state.ask.denoiser_rows,
-        denoiser_tokens=state.ask.denoiser_tokens,
+        denoiser_rows=state.batched.denoiser_rows,
+        denoiser_tokens=state.batched.denoiser_tokens,
         impossible=impossible,
     )
 
 
 class _State:
-    """The rows while they are being filled. ``predict`` asks the denoiser, ``reveal`` writes tokens."""
+    """The rows while they are being filled. ``predict`` calls the denoiser, ``reveal`` writes tokens."""
 
     def __init__(
         self,
@@ -127,7 +145,7 @@ class _State:
     ) -> None:
         rows, length = tokens.shape
         self.seeds, self.drawing, self.mask_id = seeds, drawing, denoiser.mask_id
-        self.reference, self.first_row, self.ask = reference, first_row, BatchedDenoiser(denoiser, batch)
+        self.reference, self.first_row, self.batched = reference, first_row, BatchedDenoiser(denoiser, batch)
         self.tokens = tokens.clone()
         self.generated = self.hidden
         self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)
@@ -151,20 +169,20 @@ class _State:
         if len(active) == 0:
             return
         self.nfe += busy
-        whole = len(active) == len(wanted)  # nothing has to be picked
-        tokens, asked, calls = self.tokens, wanted, self.nfe
+        whole = len(active) == len(wanted)  # no row has to be picked
+        tokens, wanted_here, calls = self.tokens, wanted, self.nfe
         if not whole:
-            tokens, asked, calls = tokens[active], wanted[active], calls[active]
-        # Where every position is drawn once, its noise need not know the step, and schedules share more of it. A
-        # candidate that was drawn, ranked by its token and not revealed must be drawn anew. The row's own calls number
-        # its steps, so that steps which reveal nothing (padding to the longest plan of the batch) change nothing.
+            tokens, wanted_here, calls = tokens[active], wanted[active], calls[active]
+        # If every position is drawn once, its noise does not depend on the step, and schedules share more of it. A
+        # candidate that is ranked by its drawn token and not revealed must be drawn again. The steps of a row are
+        # numbered by its own calls: steps that reveal nothing (padding to the longest plan of a batch) change nothing.
         address = calls.cpu().numpy() - 1
         ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
         seeds = self.seeds if whole else self.seeds[active.cpu().numpy()]
         uniform = self._noise("token", seeds, address if ranked_by_token else 0) if self.draws else None
         shuffle = self._noise("order", seeds, address) if self.drawing.confidence_temperature > 0 else None
         names = active + self.first_row if self.first_row else active
-        for mine, at, predicted in self.ask(tokens, asked, names, f"at step {step + 1}"):
+        for mine, at, predicted in self.batched(tokens, wanted_here, names, f"at step {step + 1}"):
             rows, logits = mine if whole else active[mine], predicted
             best = best_logits(logits, names[mine], f"at step {step + 1}")
             if not self.drawing.end_drawn:
@@ -172,8 +190,8 @@ class _State:
                 logits = logits.index_fill(1, self.ends, -torch.inf)
                 best = best_logits(logits, names[mine], where)
             target = None if self.reference is None else self.reference[rows, at]
-            noise = None if uniform is None else uniform[mine, at]
-            drawn = draw(self.drawing, logits, best, noise, target=target, scratch=self.scratch)
+            uniform_here = None if uniform is None else uniform[mine, at]
+            drawn = draw(self.drawing, logits, best, uniform_here, target=target, scratch=self.scratch)
             if drawn.scores is not None:
                 scores = drawn.scores
                 scores = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
@@ -191,7 +209,7 @@ class _State:
             self.impossible = torch.where(bad.any(1) & (self.impossible < 0), bad.int().argmax(1), self.impossible)
 
     def stop(self) -> None:
-        """Fill the rows whose text has ended, with the token that ended it."""
+        """Fill the rows whose text has ended with the end token."""
         hidden = self.hidden
         final = self.generated & (hidden.cumsum(1) == 0)
         ended = final & torch.isin(self.tokens, self.ends)
@@ -215,11 +233,11 @@ def check_call(
     vocab_size: int,
     mask_id: int,
 ) -> None:
-    """Raise InputError for everything about a call of ``unmask`` that can be wrong before the first denoiser call."""
-    for name, given in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
-        if given is not None and (given.ndim != 2 or given.shape != tokens.shape):
+    """Raise InputError if the arguments of ``unmask`` are wrong."""
+    for name, argument in (("tokens", tokens), ("blocks", blocks), ("reference", reference)):
+        if argument is not None and (argument.ndim != 2 or argument.shape != tokens.shape):
             raise InputError(
-                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(given.shape)}"
+                f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(argument.shape)}"
             )
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
@@ -240,17 +258,17 @@ def check_call(
     check_plan(plan, drawing, hidden, blocks)
 
 
-def _check_reference(told: Tensor, drawing: Drawing, vocab_size: int) -> None:
+def _check_reference(hidden_tokens: Tensor, drawing: Drawing, vocab_size: int) -> None:
     if drawing.order == "confidence" and drawing.temperature > 0:
         raise InputError(
             "the likelihood of a reference is not defined for order 'confidence' at a temperature above 0, because "
             f"that order looks at the drawn tokens; got {drawing.temperature}: use 0 or order 'top-probability'"
         )
     if drawing.confidence_temperature > 0 or drawing.ends:
-        given = (drawing.ends or [f"confidence_temperature = {drawing.confidence_temperature}"])[0]
+        cause = (drawing.ends or [f"confidence_temperature = {drawing.confidence_temperature}"])[0]
         raise InputError(
             f"the likelihood of a reference is that of its tokens as predicted, in an order that follows from the "
-            f"predictions; got {given}: leave it out"
+            f"predictions; got {cause}: leave it out"
         )
-    if bool(((told < 0) | (told >= vocab_size)).any()):
-        raise InputError(f"reference tokens must be in [0, {vocab_size}), got {told.tolist()[:8]}")
+    if bool(((hidden_tokens < 0) | (hidden_tokens >= vocab_size)).any()):
+        raise InputError(f"reference tokens must be in [0, {vocab_size}), got {hidden_tokens.tolist()[:8]}")
