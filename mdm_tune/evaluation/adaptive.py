@@ -1,4 +1,4 @@
-"""Adaptive plans beside schedules: as many positions as the predictions allow, at the cost of a budget."""
+"""Adaptive plans, which reveal as many positions as the predictions allow, at the cost of a step budget."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ from mdm_tune.schedules.adaptive_names import AdaptiveName
 
 __all__ = ["AdaptiveRequest", "calibrated", "check_adaptive"]
 
-Search = Generator[list[Rows], list[float], float]  # asks for the mean NFE of rows
+Sweep = Generator[list[Rows], list[float], float]  # yields rows, receives their mean NFEs, returns a plan's value
 
-QUOTA_STEPS = 2  # times the budget, that a quota has whose threshold is swept to the budget's calls
-SWEPT = 64  # tune examples that a sweep looks at
+QUOTA_STEPS = 2  # steps of a quota whose threshold is not given, as a multiple of the budget
+PILOT = 64  # tune examples of a sweep
 
 
 @dataclass(frozen=True)
 class AdaptiveRequest:
-    """An adaptive plan at a budget. evaluator: for its blocks. setting_at: a schedule's setting by name and steps."""
+    """An adaptive plan at a step budget.
+
+    Attributes:
+        evaluator: The evaluator for the plan's block length.
+        plan: The parsed name of the plan.
+        steps: The step budget.
+        setting_at: Returns a schedule's setting, from its name and steps.
+    """
 
     evaluator: Evaluator
     plan: AdaptiveName
@@ -40,42 +47,55 @@ class AdaptiveRequest:
 
     @property
     def quota(self) -> Setting | None:
-        """The counts that a quota keeps; None for other plans."""
-        return _quota(self.plan, self.steps, self.setting_at)
+        """The setting whose counts a quota follows; None for other plans."""
+        return _quota_setting(self.plan, self.steps, self.setting_at)
 
 
-def calibrated(asked: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
-    """What measures each plan on a split, and what finding its value cost.
+def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
+    """Find the value of each adaptive plan that has none, so that it costs what linear costs.
 
-    A plan without a value gets the one whose mean NFE on some tune examples is closest to what linear takes there,
-    which is less than the budget where answers end early or are short. A quota without a threshold of its own has twice
-    the budget's steps. Values of several plans are looked for side by side.
+    The value is the one whose mean NFE on 64 tune examples is closest to linear's NFE there. That NFE is below the
+    budget if answers are short or end early. A quota without a threshold gets twice the budget's steps. Rows of all
+    plans are filled together.
 
-    Raises InputError as ``check_adaptive``, and where no value reaches the budget.
+    Args:
+        requests: The plans and their budgets.
+        use: The split to measure on.
+
+    Returns:
+        For each plan the measurement to make, and the cost of finding its value.
+
+    Raises:
+        InputError: As in ``check_adaptive``, and if no value reaches the cost of linear.
     """
-    for each in asked:
-        check_adaptive(each.evaluator, each.plan, each.steps, each.setting_at)
-    works = {place: _swept(each) for place, each in enumerate(asked) if each.plan.value is None}
-    values = {place: (each.plan.value, Cost()) for place, each in enumerate(asked)} | _in_step(asked, works)
-    found = []
-    for place, each in enumerate(asked):
-        value, spent = values[place]
+    for request in requests:
+        check_adaptive(request.evaluator, request.plan, request.steps, request.setting_at)
+    sweeps = {place: _sweep(request) for place, request in enumerate(requests) if request.plan.value is None}
+    values = {place: (request.plan.value, Cost()) for place, request in enumerate(requests)}
+    values |= _sweep_together(requests, sweeps)
+    measurements = []
+    for place, request in enumerate(requests):
+        value, cost = values[place]
         assert value is not None
-        plan, quota, evaluator = each.plan, each.quota, each.evaluator
+        plan, quota, evaluator = request.plan, request.quota, request.evaluator
         name = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
         size = evaluator.block_length if quota is None else quota.block_length
-        setting = Setting(name, each.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
-        rows = _rows(each, value, evaluator.split(use))
-        found.append(
-            (Measurement(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), spent)
+        setting = Setting(name, request.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
+        rows = _rows(request, value, evaluator.split(use))
+        measurements.append(
+            (Measurement(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), cost)
         )
-    return found
+    return measurements
 
 
 def check_adaptive(
     evaluator: Evaluator, plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]
 ) -> None:
-    """Raise InputError for metrics and samplers that know no such plan, and for a quota without counts."""
+    """Check that the metric and the sampler allow an adaptive plan, and that a quota has counts.
+
+    Raises:
+        InputError: If the metric draws no samples, if reveal is ancestral, or if a quota has no counts at this budget.
+    """
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or metric.reference:
         raise InputError(
@@ -86,11 +106,11 @@ def check_adaptive(
             f"{plan.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; set "
             "sampler.reveal to fixed"
         )
-    _quota(plan, steps, setting_at)
+    _quota_setting(plan, steps, setting_at)
 
 
-def _quota(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
-    """The counts that a quota keeps; None for other plans."""
+def _quota_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
+    """The setting whose counts a quota follows; None for other plans."""
     if plan.schedule is None:
         return None
     try:
@@ -105,74 +125,80 @@ def _quota(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Sett
         ) from None
 
 
-def _in_step(asked: Sequence[AdaptiveRequest], works: Mapping[int, Search]) -> dict[int, tuple[float | None, Cost]]:
-    """What each search finds, by its place; the rows that all of them ask for next are filled together."""
-    found: dict[int, tuple[float | None, Cost]] = {}
-    wanted, spent = {place: next(work) for place, work in works.items()}, dict.fromkeys(works, Cost())
+def _sweep_together(
+    requests: Sequence[AdaptiveRequest], sweeps: Mapping[int, Sweep]
+) -> dict[int, tuple[float | None, Cost]]:
+    """Run sweeps side by side, so that the rows they need next are filled together.
+
+    Returns:
+        The value and the cost of each sweep, by the place of its request.
+    """
+    values: dict[int, tuple[float | None, Cost]] = {}
+    wanted, costs = {place: next(sweep) for place, sweep in sweeps.items()}, dict.fromkeys(sweeps, Cost())
     while wanted:
         began = time.monotonic()
-        results = asked[next(iter(wanted))].evaluator.fill_each([rows for each in wanted.values() for rows in each])
-        answers: dict[int, list[float]] = {}
-        for place, each in wanted.items():
-            for result in islice(results, len(each)):
+        evaluator = requests[next(iter(wanted))].evaluator
+        results = evaluator.fill_each([rows for rows_of_sweep in wanted.values() for rows in rows_of_sweep])
+        nfes_by_place: dict[int, list[float]] = {}
+        for place, rows_of_sweep in wanted.items():
+            for result in islice(results, len(rows_of_sweep)):
                 seconds, began = time.monotonic() - began, time.monotonic()
-                spent[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
-                answers.setdefault(place, []).append(float(result.nfe.double().mean()))
-        for place, nfes in answers.items():
+                costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
+                nfes_by_place.setdefault(place, []).append(float(result.nfe.double().mean()))
+        for place, nfes in nfes_by_place.items():
             try:
-                wanted[place] = works[place].send(nfes)
+                wanted[place] = sweeps[place].send(nfes)
             except StopIteration as end:
-                found[place] = end.value, spent[place]
+                values[place] = end.value, costs[place]
                 del wanted[place]
             except InputError as error:
-                raise InputError(
-                    f"{asked[place].plan.name} at {quantity(asked[place].steps, 'step')}: {error}"
-                ) from None
-    return found
+                request = requests[place]
+                raise InputError(f"{request.plan.name} at {quantity(request.steps, 'step')}: {error}") from None
+    return values
 
 
-def _swept(asked: AdaptiveRequest) -> Search:
-    """The value at which the plan takes as many calls as linear, on the first tune examples."""
-    pilot, (low, high) = asked.evaluator.split("tune").shuffled().first(SWEPT), asked.plan.range
-    linear = asked.setting_at("linear", asked.steps)
-    ends = [_rows(asked, value, pilot) for value in (low, high)]
+def _sweep(request: AdaptiveRequest) -> Sweep:
+    """Find the value at which the plan makes as many calls as linear, on the first tune examples."""
+    pilot, (low, high) = request.evaluator.split("tune").shuffled().first(PILOT), request.plan.range
+    linear = request.setting_at("linear", request.steps)
+    ends = [_rows(request, value, pilot) for value in (low, high)]
     target, *nfes = yield [Rows([linear], pilot.start, pilot.seeds), *ends]
-    sweep = matching_cost(target, low, high)
-    next(sweep)  # asks for the ends
+    bisection = matching_cost(target, low, high)
+    next(bisection)  # yields the ends, whose NFEs are known
     while True:
         try:
-            values = sweep.send(nfes)
+            values = bisection.send(nfes)
         except StopIteration as end:
             return float(end.value)
-        nfes = yield [_rows(asked, value, pilot) for value in values]
+        nfes = yield [_rows(request, value, pilot) for value in values]
 
 
-def _rows(asked: AdaptiveRequest, value: float, split: Split) -> Rows:
-    """The split's rows, to be filled by the plan at this value."""
-    sampler, quota, sizes = asked.evaluator.sampler, asked.quota, split.hidden.sum(1)
-    every = torch.full((len(split.ids),), value, dtype=torch.float64)
-    chosen: AdaptivePlan
+def _rows(request: AdaptiveRequest, value: float, split: Split) -> Rows:
+    """The split's rows, with the plan at this value."""
+    sampler, quota, sizes = request.evaluator.sampler, request.quota, split.hidden.sum(1)
+    values = torch.full((len(split.ids),), value, dtype=torch.float64)
+    adaptive_plan: AdaptivePlan
     if quota is not None:
         counts = plan_of([quota], sizes, sampler)
         assert isinstance(counts, CountPlan)  # ``check_adaptive`` refuses ancestral reveal
-        chosen = QuotaPlan(counts.counts, every)
+        adaptive_plan = QuotaPlan(counts.counts, values)
     else:
-        chosen = ThresholdPlan(every) if asked.plan.kind == "threshold" else EntropyBoundPlan(every)
-    size = asked.evaluator.block_length if quota is None else quota.block_length
-    setting = Setting(asked.plan.name, asked.steps, asked.evaluator.length, block_length=size)
+        adaptive_plan = ThresholdPlan(values) if request.plan.kind == "threshold" else EntropyBoundPlan(values)
+    size = request.evaluator.block_length if quota is None else quota.block_length
+    setting = Setting(request.plan.name, request.steps, request.evaluator.length, block_length=size)
     return Rows(
         settings=[setting],
         start=split.start,
         seeds=split.seeds,
         reference=None,
-        plan=chosen,
-        drawing=_drawing(asked.plan, sampler.drawing),
+        plan=adaptive_plan,
+        drawing=_drawing(request.plan, sampler.drawing),
     )
 
 
-def _drawing(plan: AdaptiveName, given: Drawing) -> Drawing:
-    """The drawing with an order that the plan can look at, where the given one is none."""
+def _drawing(plan: AdaptiveName, drawing: Drawing) -> Drawing:
+    """The drawing with an order that ranks positions, which the plan needs."""
     if plan.kind == "entropy-bound":
-        return replace(given, order="entropy", confidence_temperature=0.0)
-    ranks = given.order in ("confidence", "top-probability", "margin")
-    return replace(given, order=given.order if ranks else "confidence", confidence_temperature=0.0)
+        return replace(drawing, order="entropy", confidence_temperature=0.0)
+    ranks = drawing.order in ("confidence", "top-probability", "margin")
+    return replace(drawing, order=drawing.order if ranks else "confidence", confidence_temperature=0.0)

@@ -1,4 +1,4 @@
-"""One number of a sampler chosen so that it costs what another sampler costs."""
+"""Choose one number of a sampler so that it costs as much as another sampler."""
 
 from __future__ import annotations
 
@@ -12,35 +12,46 @@ CostMatch = Generator[tuple[float, ...], Sequence[float], float]
 
 
 def matching_cost(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> CostMatch:
-    """The value in [low, high] whose mean NFE is closest to the target, found by bisection.
+    """Find the value in [low, high] whose mean NFE is closest to the target, by bisection.
 
-    It yields the values whose NFE it wants to know, first those of the two ends, and returns the value at its end. The
-    NFE may rise or fall, and by jumps, since calls are whole numbers and examples few.
-    tolerance: the search ends at an NFE this close, relative to the target. tries: values that it asks for at most. Of
-    equally close values, the first that was tried.
+    The NFE may rise or fall with the value. It may jump, since calls are whole numbers and examples are few.
 
-    Raises InputError where the target does not lie between the NFE of the two ends.
+    Args:
+        target: The NFE to reach, above 0.
+        low: The lower end of the range.
+        high: The upper end of the range.
+        tolerance: The bisection ends at an NFE this close, relative to the target.
+        tries: Most values that are tried, at least 2.
+
+    Yields:
+        Values to try; ``send`` their mean NFEs. The first are the two ends.
+
+    Returns:
+        The value whose NFE is closest; of equally close values the one tried first.
+
+    Raises:
+        InputError: If the target does not lie between the NFEs of the two ends.
     """
     if not low < high or not target > 0 or tries < 2:
         raise InputError(
             f"a sweep needs low < high, a target above 0 and at least two tries, got [{low}, {high}], {target}, {tries}"
         )
-    found = dict(zip((low, high), (yield low, high), strict=True))
-    rises = found[high] >= found[low]
+    nfe_at = dict(zip((low, high), (yield low, high), strict=True))
+    rises = nfe_at[high] >= nfe_at[low]
     slack = tolerance * target
-    least, most = sorted(found.values())
+    least, most = sorted(nfe_at.values())
     if not least - slack <= target <= most + slack:
         raise InputError(
-            f"an NFE of {target:g} is out of reach: it is {found[low]:g} at {low:g} and {found[high]:g} at {high:g}; "
+            f"an NFE of {target:g} is out of reach: it is {nfe_at[low]:g} at {low:g} and {nfe_at[high]:g} at {high:g}; "
             "choose another budget, or wider bounds"
         )
-    while len(found) < tries and min(abs(nfe - target) for nfe in found.values()) > slack:
+    while len(nfe_at) < tries and min(abs(nfe - target) for nfe in nfe_at.values()) > slack:
         middle = (low + high) / 2
-        if middle in found:  # the two ends are neighbours in floating point
+        if middle in nfe_at:  # the two ends are neighbours in floating point
             break
-        (found[middle],) = yield (middle,)
-        if (found[middle] < target) == rises:
+        (nfe_at[middle],) = yield (middle,)
+        if (nfe_at[middle] < target) == rises:
             low = middle
         else:
             high = middle
-    return min(found, key=lambda value: abs(found[value] - target))
+    return min(nfe_at, key=lambda value: abs(nfe_at[value] - target))

@@ -1,4 +1,4 @@
-"""Schedules x budgets x examples -> scores, every schedule on the same examples with the same noise."""
+"""Score schedules at step budgets on examples. All schedules use the same examples and the same noise."""
 
 from __future__ import annotations
 
@@ -30,14 +30,20 @@ from mdm_tune.schedules.labels import Label
 
 __all__ = ["CallTimer", "Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
 
-LATEST = 8  # pieces of work that say how fast the machine is now
+LATEST = 8  # most recent calls of ``CallTimer.add``, from which the present speed is estimated
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Cost(JsonRecord):
-    """What something took: sequence forwards, their tokens, and wall-clock seconds."""
+    """The cost of a computation.
+
+    Attributes:
+        denoiser_rows: Sequence forwards.
+        denoiser_tokens: Positions of these forwards, without padding.
+        seconds: Wall-clock time.
+    """
 
     denoiser_rows: int = 0
     denoiser_tokens: int = 0
@@ -51,7 +57,7 @@ class Cost(JsonRecord):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, seconds to three decimals."""
+        """The fields by name, with seconds rounded to three decimals."""
         return {
             "denoiser_rows": self.denoiser_rows,
             "denoiser_tokens": self.denoiser_tokens,
@@ -61,11 +67,20 @@ class Cost(JsonRecord):
 
 @dataclass(frozen=True)
 class Scores:
-    """A setting's result on one split; values and tokens (n, ...) are None for exact metrics.
+    """A setting's result on one split.
 
-    diversity: see SampleMetric.diversity. nfe: mean denoiser calls measured. calls: those of each row (n,), where rows
-    differ or a plan decides by itself. groups: a name for each example, where examples share one and are no independent
-    ones. bounds: of every value, where it has any.
+    Attributes:
+        setting: The setting.
+        estimate: The mean value, with its interval.
+        nfe: Mean number of denoiser calls per row, as measured.
+        cost: The cost of this result; 0 if it was known already.
+        use: The split; None for exact metrics.
+        values: (n,) value of each example; None for exact metrics.
+        tokens: (n, length) int64, the filled rows; None for exact metrics and for values without samples.
+        diversity: (n,) values by the name of a figure, see ``SampleMetric.diversity``.
+        calls: (n,) denoiser calls of each row, if rows differ or an adaptive plan decides them; otherwise None.
+        groups: The group of each example; None if all examples are independent.
+        bounds: The smallest and largest possible value of an example; None if unknown.
     """
 
     setting: Setting
@@ -82,13 +97,13 @@ class Scores:
 
     @property
     def count(self) -> int | None:
-        """How many examples were scored; None where the value is exact."""
+        """The number of scored examples; None if the value is exact."""
         return None if self.values is None else len(self.values)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A setting that is measured on a split. plan, drawing: as in ``Rows``."""
+    """A setting to measure on a split; ``plan`` and ``drawing`` are as in ``Rows``."""
 
     setting: Setting
     split: Split
@@ -97,8 +112,9 @@ class Measurement:
 
 
 class ScoreBook:
-    """What was scored, so that the same counts are scored once on a split; it has the values of whole splits, and those
-    of the first examples of one.
+    """The scores computed so far, so that equal counts are scored once per split.
+
+    Scores on whole splits and values on the first examples of a split are stored separately.
     """
 
     def __init__(self) -> None:
@@ -106,24 +122,25 @@ class ScoreBook:
         self._first: dict[tuple[Use, tuple[float, ...]], Values] = {}
 
     def whole(self, setting: Setting, use: Use | None) -> Scores | None:
-        """The scores on a split of what has the setting's counts; use: None where values are exact."""
+        """The stored scores of equal counts on a split (None for exact metrics); None if there are none."""
         return self._whole.get((use, setting.key))
 
     def keep_whole(self, scores: Scores) -> None:
+        """Store scores on a whole split."""
         self._whole[scores.use, scores.setting.key] = scores
 
     def first(self, setting: Setting, use: Use) -> Values:
-        """The values on the first examples of a split, in their random order; (0,) where there are none."""
+        """The stored values on the first examples of a split in random order; (0,) if there are none."""
         return self._first.get((use, setting.key), np.empty(0))
 
     def keep_first(self, setting: Setting, use: Use, values: Values) -> None:
-        """Keep values of the first examples, unless those of as many are known."""
+        """Store values on the first examples, unless values on as many or more are stored."""
         if len(values) > len(self.first(setting, use)):
             self._first[use, setting.key] = values
 
 
 class CallTimer:
-    """How long denoiser calls take, with the scoring of what they gave. now: the clock, in seconds."""
+    """Measures the time per denoiser call, including the scoring of its results, by the clock ``now`` in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -131,13 +148,13 @@ class CallTimer:
         self._latest: deque[tuple[float, float]] = deque(maxlen=LATEST)
 
     def add(self, calls: float, seconds: float) -> None:
-        """A piece of work: its denoiser calls, summed over examples, and what it took."""
+        """Add a piece of work: its denoiser calls, summed over examples, and its wall-clock seconds."""
         self._latest.append((calls, seconds))
         self._calls, self._seconds = self._calls + calls, self._seconds + seconds
 
     @property
     def per_call(self) -> float:
-        """Seconds: of the latest pieces of work or of all so far, whichever were slower; 0 before the first."""
+        """Seconds per call: the recent average or the overall average, whichever is larger; 0 before the first call."""
         if not self._calls:
             return 0.0
         calls = sum(calls for calls, _ in self._latest)
@@ -147,16 +164,22 @@ class CallTimer:
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """Scores settings and remembers them: what was scored once on a split is answered again at no cost.
+    """Scores settings. Scores that are already in its book cost nothing.
 
-    It never changes. What becomes known later is given to another one, by ``dataclasses.replace``, which shares the
-    book of scores and the pace.
+    An evaluator is immutable. Use ``dataclasses.replace`` for another one, which shares the book and the timer.
 
-    length: positions to fill. dataset: None only with an exact metric. block_lengths: those that are compared, by the
-    first of which schedules get their settings; () for one block, which is as long as the length. several: whether
-    labels have to say the blocks. fill_with: what fills the rows; None for the denoiser, in this process.
-    shares: how steps are shared out among blocks, by block length, where a profile says so. book: what is remembered.
-    pace: learns what scoring takes; an exact value counts as one call.
+    Attributes:
+        denoiser: The denoiser.
+        length: Positions to fill.
+        sampler: How tokens are revealed.
+        metric: The objective.
+        dataset: The examples; None only with an exact metric.
+        block_lengths: The block lengths that are compared; settings use the first. () becomes one block.
+        several: Whether labels name the block length; always if there are several block lengths.
+        fill_with: Fills the rows; None to fill them with the denoiser in this process.
+        shares: The rule that divides steps among blocks, by block length, where a profile decides it.
+        book: The scores computed so far.
+        pace: Measures the time per denoiser call; an exact value counts as one call.
     """
 
     denoiser: Denoiser
@@ -178,70 +201,78 @@ class Evaluator:
 
     @property
     def filler(self) -> Filler:
-        """What fills the rows."""
+        """Fills the rows."""
         return self.fill_with or PoolFiller(LocalPool(self.denoiser))
 
     @property
     def pool(self) -> Pool:
-        """What is asked for predictions, and how many pieces it works on at the same time."""
+        """Computes predictions, possibly in several processes."""
         return self.filler.pool
 
     @property
     def exact(self) -> bool:
-        """Whether values are computed, so that splits and intervals have no meaning."""
+        """Whether values are computed exactly, without splits and intervals."""
         return isinstance(self.metric, ExactMetric)
 
     @property
     def preparation(self) -> Cost:
-        """What the metric itself has cost before the first setting."""
+        """The cost of the metric itself, before the first setting is scored."""
         rows = self.metric.denoiser_rows if isinstance(self.metric, ExactMetric) else 0
         return Cost(rows, rows * self.length)
 
     @property
     def block_length(self) -> int:
-        """Of the blocks in which schedules get their settings."""
+        """The block length of the evaluator's settings."""
         return self.block_lengths[0]
 
     @property
     def one_block(self) -> bool:
-        """Whether schedules get their settings in one block."""
+        """Whether the evaluator's settings have one block."""
         return self.block_length >= self.length
 
     @property
     def tunes_shares(self) -> bool:
-        """Whether a profile says how many steps each of these blocks gets."""
+        """Whether a profile decides how many steps each block gets."""
         return self.sampler.section.block_steps == "tuned" and not self.one_block
 
     def in_blocks(self, block_length: int) -> Evaluator:
-        """An evaluator with the same book, for one block length."""
+        """An evaluator for one block length, with the same book."""
         return self if self.block_lengths == (block_length,) else replace(self, block_lengths=(block_length,))
 
     def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
-        """The schedule at this budget under the evaluator's sampler."""
+        """The setting of a schedule at a step budget, with the evaluator's sampler and block length.
+
+        Args:
+            schedule: The schedule.
+            steps: The step budget.
+            label: The setting's name; the schedule's own if None.
+
+        Raises:
+            InputError: If explicit counts or the number of steps do not fit.
+        """
         size = self.block_length
-        found = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size), size)
-        return replace(found, says_blocks=self.several)
+        setting = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size), size)
+        return replace(setting, says_blocks=self.several)
 
     def labelled(self, name: str, block_length: int) -> str:
-        """The name of a schedule, with its blocks where it is compared with itself in others."""
+        """The name of a schedule, with its block length if several block lengths are compared."""
         return str(Label(name, block_length if self.several else None))
 
     def steps_of_blocks(self, steps: int) -> Shares:
-        """How many steps of a budget each block gets."""
+        """The number of steps that each block gets at a budget."""
         share = self.shares.get(self.block_length, self.sampler.share)
         return share(steps, self.length, self.block_length)
 
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
-        """The keys of the fixed counts of many schedules Beta(a, b) at once; a and b (n,)."""
+        """The distinct keys of many schedules Beta(a, b) at a step budget, for fixed counts; a and b (n,)."""
         size, shares = self.block_length, self.steps_of_blocks(steps)
-        inside = {
-            each: counts_of_grids(beta_grids(a, b, each), size, self.sampler.section.counts) for each in set(shares)
-        }
-        rows = np.unique(np.concatenate([inside[each] for each in shares], axis=1), axis=0).tolist()
+        rule = self.sampler.section.counts
+        block_counts = {part: counts_of_grids(beta_grids(a, b, part), size, rule) for part in set(shares)}
+        rows = np.unique(np.concatenate([block_counts[part] for part in shares], axis=1), axis=0).tolist()
         return {Setting.key_of(row, steps, self.length, size) for row in rows}
 
     def split(self, use: Use) -> Split:
-        """The examples of one use; raises InputError without a data set."""
+        """The examples of one use. Raises InputError if there is no data set."""
         if self.dataset is None:
             raise InputError(
                 f"metric {self.metric.name} needs examples, and the config has no dataset section; add one"
@@ -249,7 +280,10 @@ class Evaluator:
         return self.dataset.splits[use]
 
     def data(self, use: Use) -> Scores | None:
-        """What the data itself scores, where the metric can say so: the ceiling, and the diversity to compare with."""
+        """The scores of the references: the highest value to expect, and the diversity of the data.
+
+        None if the metric is exact or cannot score references.
+        """
         if isinstance(self.metric, ExactMetric):
             return None
         split = self.split(use)
@@ -271,17 +305,16 @@ class Evaluator:
         )
 
     def estimated(self, values: Values, split: Split) -> Estimate:
-        """The mean of the metric's values (n,) on the examples of a split, with its interval."""
+        """The mean of values (n,) on the examples of a split, with its interval."""
         bounds = None if isinstance(self.metric, ExactMetric) else self.metric.bounds
         return estimate(values, bounds=bounds, groups=split.shared)
 
     def scored(self, setting: Setting, values: Values, split: Split) -> Scores:
-        """Scores of values (n,) that are known on the examples of a split, at no cost."""
+        """The scores that follow from known values (n,) on the examples of a split, at no cost."""
         bounds = None if isinstance(self.metric, ExactMetric) else self.metric.bounds
-        found = self.estimated(values, split)
         return Scores(
             setting=setting,
-            estimate=found,
+            estimate=self.estimated(values, split),
             nfe=setting.nfe,
             cost=Cost(),
             use=split.use,
@@ -291,15 +324,15 @@ class Evaluator:
         )
 
     def score(self, setting: Setting, use: Use) -> Scores:
-        """The setting's scores on a split; from the book at no cost where its counts were scored before."""
-        known = self.book.whole(setting, None if self.exact else use)
-        if known is not None:
-            return replace(known, setting=setting, cost=Cost())
-        found = self._compute(setting) if self.exact else self.measure_on(setting, self.split(use))
-        self.book.keep_whole(found)
-        return found
+        """Score a setting on a whole split. Stored scores of equal counts are returned at no cost."""
+        known_scores = self.book.whole(setting, None if self.exact else use)
+        if known_scores is not None:
+            return replace(known_scores, setting=setting, cost=Cost())
+        scores = self._exact_scores(setting) if self.exact else self.measure_on(setting, self.split(use))
+        self.book.keep_whole(scores)
+        return scores
 
-    def _compute(self, setting: Setting) -> Scores:
+    def _exact_scores(self, setting: Setting) -> Scores:
         assert isinstance(self.metric, ExactMetric)
         start = self.pace.now()
         if setting.counts is not None:
@@ -311,16 +344,24 @@ class Evaluator:
         return Scores(setting=setting, estimate=Estimate(value, None), nfe=setting.nfe, cost=Cost(seconds=seconds))
 
     def answered(self, setting: Setting, use: Use) -> int:
-        """On how many examples ``together`` has scored the setting already."""
+        """The number of examples on which ``together`` has already scored the setting."""
         return len(self.book.first(setting, use))
 
     def together(self, settings: Sequence[Setting], use: Use, examples: int) -> tuple[list[Values], Cost]:
-        """Values (examples,) of each setting on the first examples of a split, their rows in common denoiser batches.
+        """Score settings on the first examples of a split, with their rows in common denoiser batches.
 
-        The examples come in a fixed random order, so that the first are like the rest. Values on the first of them that
-        an earlier call gave are not computed again.
+        The examples have a fixed random order, so that the first ones represent the rest. Values from earlier calls
+        are not computed again.
+
+        Args:
+            settings: The settings, all with the same block length.
+            use: The split.
+            examples: The number of first examples.
+
+        Returns:
+            The values (examples,) of each setting, and the cost.
         """
-        assert not isinstance(self.metric, ExactMetric)  # as in measure_on
+        assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits
         began, split, metric = self.pace.now(), self.split(use).shuffled(), self.metric
         known = {s.key: self.book.first(s, use) for s in settings}
         cost, parts, lacking = Cost(), list[Split](), list[list[Setting]]()
@@ -329,17 +370,17 @@ class Evaluator:
             lacking.append([*{s.key: s for s in settings if len(known[s.key]) == first}.values()])
         results = self.fill_each(
             Rows(
-                settings=some,
+                settings=part_settings,
                 start=part.start,
                 seeds=part.seeds,
                 reference=part.originals if metric.reference else None,
             )
-            for some, part in zip(lacking, parts, strict=True)
+            for part_settings, part in zip(lacking, parts, strict=True)
         )
         calls = 0.0
-        for some, part, result in zip(lacking, parts, results, strict=True):
-            for place, setting in enumerate(some):
-                values = metric.values(_rows(result, place * len(part.ids), len(part.ids)), part)
+        for part_settings, part, result in zip(lacking, parts, results, strict=True):
+            for place, setting in enumerate(part_settings):
+                values = metric.values(_rows_of_result(result, place * len(part.ids), len(part.ids)), part)
                 known[setting.key] = np.concatenate([known[setting.key], values])
                 self.book.keep_first(setting, use, known[setting.key])
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
@@ -357,37 +398,38 @@ class Evaluator:
         reference: Tensor | None = None,
         on_step: Callable[[Step], None] | None = None,
     ) -> Unmasked:
-        """The one result of ``fill_each`` for these rows; see ``Rows``."""
+        """Fill rows once and return the result; see ``Rows`` and ``Filler.fill_each`` for the arguments."""
         return next(self.fill_each([Rows(settings=settings, start=start, seeds=seeds, reference=reference)], on_step))
 
     def fill_each(self, wanted: Iterable[Rows], on_step: Callable[[Step], None] | None = None) -> Iterator[Unmasked]:
-        """The results in this order, each as soon as it is there; see ``Filler.fill_each``."""
+        """Yield the results in order, each as soon as it is ready; see ``Filler.fill_each``."""
         return self.filler.fill_each(wanted, self.sampler, on_step)
 
     def measure_on(self, setting: Setting, split: Split) -> Scores:
-        """Scores on any split by a sample metric, neither looked up in the book nor added to it."""
+        """Score a setting on any split by a sample metric. The book is neither read nor written."""
         return next(self.measure_each([Measurement(setting, split)]))
 
     def measure_each(self, wanted: Sequence[Measurement]) -> Iterator[Scores]:
-        """``measure_on`` of one after the other; rows of the next are filled where devices are free.
+        """Yield the scores of measurements in order. Free devices already fill the rows of the next.
 
-        The seconds of each are those since the one before it, so that all together are those of the whole.
+        The book is neither read nor written. The seconds of a measurement begin when the one before it ends, so that
+        their sum is the time of the whole.
         """
-        assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits; score() keeps them apart
+        assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits
         start, priced = self.pace.now(), self.metric.reference
         results = self.fill_each(
             Rows(
-                settings=[each.setting],
-                start=each.split.start,
-                seeds=each.split.seeds,
-                reference=each.split.originals if priced else None,
-                plan=each.plan,
-                drawing=each.drawing,
+                settings=[measurement.setting],
+                start=measurement.split.start,
+                seeds=measurement.split.seeds,
+                reference=measurement.split.originals if priced else None,
+                plan=measurement.plan,
+                drawing=measurement.drawing,
             )
-            for each in wanted
+            for measurement in wanted
         )
-        for each, result in zip(wanted, results, strict=True):
-            yield self._scores(each, result, start)
+        for measurement, result in zip(wanted, results, strict=True):
+            yield self._scores(measurement, result, start)
             start = self.pace.now()
 
     def _scores(self, measured: Measurement, result: Unmasked, start: float) -> Scores:
@@ -397,7 +439,7 @@ class Evaluator:
         value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, self.pace.now() - start)
         self.pace.add(float(calls.sum()), cost.seconds)
-        own = calls if measured.plan is not None or np.ptp(calls) else None
+        own_calls = calls if measured.plan is not None or np.ptp(calls) else None
         return Scores(
             setting=setting,
             estimate=value,
@@ -407,18 +449,26 @@ class Evaluator:
             values=values,
             tokens=result.tokens,
             diversity=diversity,
-            calls=own,
+            calls=own_calls,
             groups=split.shared,
             bounds=self.metric.bounds,
         )
 
 
 def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) -> Estimate:
-    """first - second, paired example by example; without an interval where both are exact.
+    """The mean of first - second, paired example by example.
 
-    Where two schedules differ by the same on every example, a difference can be as large as the bounds of the values
-    are wide, or as the values that were seen where there are no bounds (``interval_of_equal``). Equal schedules differ
-    by exactly 0.
+    If the difference is the same on every example, its interval follows from the largest possible difference: the
+    width of the values' bounds, or the range of the observed values without bounds (``interval_of_equal``). Settings
+    with equal counts and values differ by exactly 0.
+
+    Args:
+        first: Scores on a split.
+        second: Scores on the same examples.
+        confidence: Of the interval, in (0, 1).
+
+    Returns:
+        The estimate; without an interval if both values are exact.
     """
     if first.values is None or second.values is None:
         return Estimate(first.estimate.value - second.estimate.value, None)
@@ -429,15 +479,19 @@ def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDE
     if first.bounds is not None:
         bounds = first.bounds[0] - first.bounds[1], first.bounds[1] - first.bounds[0]
     elif is_constant(grouped(differences, first.groups)):
-        span = float(np.ptp([first.values, second.values]))
-        bounds = (-span, span)
+        width = float(np.ptp([first.values, second.values]))
+        bounds = (-width, width)
     return estimate(differences, confidence, bounds, first.groups)
 
 
-def _rows(result: Unmasked, first: int, count: int) -> Unmasked:
-    """The part of a result that begins at row ``first``; what it cost belongs to the whole."""
-    here = slice(first, first + count)
-    nll, bad = (None if each is None else each[here] for each in (result.nll, result.impossible))
+def _rows_of_result(result: Unmasked, first: int, count: int) -> Unmasked:
+    """``count`` rows of a result from row ``first`` on. Their cost is 0, since it is counted for the whole."""
+    rows = slice(first, first + count)
     return Unmasked(
-        tokens=result.tokens[here], nll=nll, nfe=result.nfe[here], denoiser_rows=0, denoiser_tokens=0, impossible=bad
+        tokens=result.tokens[rows],
+        nll=None if result.nll is None else result.nll[rows],
+        nfe=result.nfe[rows],
+        denoiser_rows=0,
+        denoiser_tokens=0,
+        impossible=None if result.impossible is None else result.impossible[rows],
     )

@@ -1,4 +1,4 @@
-"""What fills rows: the unmasking loop, in pieces that a pool deals out, or generate code of the user's own."""
+"""How rows are filled: by the unmasking loop, in pieces that a pool computes, or by the user's own generate code."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows to be filled: every row of start (rows, length) by the first setting, then by the next, in common batches.
+    """Rows to fill: every start row with the first setting, then every start row with the next, in common batches.
 
-    All settings have the same blocks. reference: as ``unmask`` has it, of each row of start. plan, drawing: in place of
-    those of the settings, which then say the blocks.
+    Attributes:
+        settings: The settings, all with the same block length.
+        start: (rows, length) int64, the rows before the first step.
+        seeds: (rows,) uint64, the seed of each row.
+        reference: (rows, length) int64, as in ``unmask``; None if no reference is priced.
+        plan: Replaces the plan of the settings; these then give the blocks only. None for the settings' own.
+        drawing: Replaces the sampler's drawing; None for the sampler's own.
     """
 
     settings: Sequence[Setting]
@@ -37,7 +42,7 @@ class Rows:
     drawing: Drawing | None = None
 
     def arguments(self, sampler: Sampler, mask_id: int) -> UnmaskArguments:
-        """What ``sampling.unmask`` is called with, the rows of one setting after the other."""
+        """The arguments of ``sampling.unmask``, with the rows of one setting after those of another."""
         setting, copies = self.settings[0], len(self.settings)
         hidden, blocks = self.start == mask_id, None
         if not setting.one_block:
@@ -54,9 +59,11 @@ class Rows:
 
 
 class Filler(Protocol):
-    """What fills rows.
+    """Fills rows.
 
-    pool: what is asked for predictions, as for a profile. shows_steps: whether ``on_step`` is shown anything.
+    Attributes:
+        pool: Computes predictions, for example for a profile.
+        shows_steps: Whether ``on_step`` is called.
     """
 
     @property
@@ -68,18 +75,23 @@ class Filler(Protocol):
     def fill_each(
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
-        """The results in this order, each as soon as it is there; the next are filled where devices are free.
+        """Yield the results in order, each as soon as it is ready. Free devices already fill the next rows.
 
-        on_step: shown the steps of the first rows.
+        Args:
+            wanted: The rows to fill; read lazily.
+            sampler: How tokens are revealed.
+            on_step: Called with each step of the first rows.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PoolFiller:
-    """The unmasking loop in pieces that a pool deals out.
+    """Fills rows by the unmasking loop, in pieces that a pool computes.
 
-    shown_by: the denoiser that fills rows in this process where their steps are shown and the pool is elsewhere.
+    Attributes:
+        pool: Computes the pieces.
+        shown_by: The denoiser that fills rows in this process if steps are shown and the pool is elsewhere.
     """
 
     pool: Pool
@@ -90,12 +102,17 @@ class PoolFiller:
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
         pool = self.pool if on_step is None or self.shown_by is None else LocalPool(self.shown_by)
-        yield from results_of(pool, (_call(pool, rows, sampler, on_step) for rows in wanted))
+        yield from results_of(pool, (_divided_call(pool, rows, sampler, on_step) for rows in wanted))
 
 
 @dataclass(frozen=True)
 class CodeFiller:
-    """Generate code of the user's own, in this process. pool: see ``Filler``; the code itself predicts nothing."""
+    """Fills rows by the user's own generate code, in this process.
+
+    Attributes:
+        code: The code.
+        pool: See ``Filler``; the code itself computes no predictions.
+    """
 
     code: ExternalSampler
     pool: Pool
@@ -105,29 +122,31 @@ class CodeFiller:
         self, wanted: Iterable[Rows], sampler: Sampler, on_step: Callable[[Step], None] | None = None
     ) -> Iterator[Unmasked]:
         for rows in wanted:
-            given = rows.arguments(sampler, self.pool.mask_id)
-            yield self.code.unmask(
-                given.tokens, given.plan, seeds=given.seeds, batch=given.batch, reference=given.reference
-            )
+            call = rows.arguments(sampler, self.pool.mask_id)
+            yield self.code.unmask(call.tokens, call.plan, seeds=call.seeds, batch=call.batch, reference=call.reference)
 
 
-def _call(pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None) -> DividedCall[Unmasked]:
-    """The rows in pieces. Those of one example are in one, where identical ones, as at first, are computed once."""
-    given = rows.arguments(sampler, pool.mask_id)
-    mixed = torch.arange(len(given.tokens)).view(-1, len(rows.start)).T.flatten()
-    found = divide_unmask(pool, given.reordered(mixed), on_step)
-    back = mixed.argsort()
-    return DividedCall(found.tasks, lambda answers: _ordered(found.join(answers), back))
+def _divided_call(
+    pool: Pool, rows: Rows, sampler: Sampler, on_step: Callable[[Step], None] | None
+) -> DividedCall[Unmasked]:
+    """The call that fills the rows, in pieces. All rows of one example are in one piece.
+
+    These rows are identical before the first step, and a piece computes identical rows once.
+    """
+    arguments = rows.arguments(sampler, pool.mask_id)
+    by_example = torch.arange(len(arguments.tokens)).view(-1, len(rows.start)).T.flatten()
+    call = divide_unmask(pool, arguments.reordered(by_example), on_step)
+    original_order = by_example.argsort()
+    return DividedCall(call.tasks, lambda answers: _reordered(call.join(answers), original_order))
 
 
-def _ordered(result: Unmasked, order: Tensor) -> Unmasked:
+def _reordered(result: Unmasked, order: Tensor) -> Unmasked:
     """The result with its rows in this order."""
-    nll, bad = (None if each is None else each[order] for each in (result.nll, result.impossible))
     return Unmasked(
         tokens=result.tokens[order],
-        nll=nll,
+        nll=None if result.nll is None else result.nll[order],
         nfe=result.nfe[order],
         denoiser_rows=result.denoiser_rows,
         denoiser_tokens=result.denoiser_tokens,
-        impossible=bad,
+        impossible=None if result.impossible is None else result.impossible[order],
     )

@@ -1,4 +1,4 @@
-"""What a profile chooses: the best Beta, the optimum over all schedules, and the steps of each block."""
+"""What an information profile chooses: the best Beta, the best of all schedules, and the steps of each block."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ from mdm_tune.schedules.profile_intervals import group_numbers, standard_errors
 __all__ = ["Chooser", "Fold", "clearly_above", "explicit", "folds_of", "held_out", "prices_of", "weights_of"]
 
 Floats = NDArray[np.float64]
-FOLDS = 5  # parts of the examples, each of which is priced by what the others choose
-FEWEST = 4  # independent examples at least that are parted
+FOLDS = 5  # parts of the examples; the schedule for each is chosen on the others
+FEWEST = 4  # fewest independent examples that are divided into folds
 
 
 @dataclass(frozen=True)
 class Chooser:
-    """One profile and what follows from it alone, so that another part of the examples can price what it chose.
+    """What one profile chooses. Other examples can price the choice.
 
-    monotone: whether the curve that it chooses on may rise nowhere. space: the box of
-    the search. limit: steps up to which the optimum is looked for in one sweep.
+    Attributes:
+        profile: The profile.
+        sampler: How tokens are revealed.
+        monotone: Whether the curve is made non-increasing before a schedule is chosen on it.
+        space: The box of the search.
+        limit: Steps up to which one sweep computes the optimum.
     """
 
     profile: Profile
@@ -42,7 +46,7 @@ class Chooser:
 
     @property
     def tunes_shares(self) -> bool:
-        """Whether the profile says how many steps each block gets."""
+        """Whether the profile decides how many steps each block gets."""
         return self.sampler.section.block_steps == "tuned" and self.profile.block_length < self.profile.length
 
     @cached_property
@@ -60,18 +64,18 @@ class Chooser:
         )
 
     def share(self, steps: int) -> ShareRule:
-        """How the steps are shared out among the blocks: where they cannot be equally, as the optimum does."""
-        divided = not self.tunes_shares and steps % self.pricer.blocks == 0
-        return equal_shares if divided else self.steps_of_blocks
+        """How the steps are divided among the blocks: equally if possible and not tuned, else as in the optimum."""
+        equally = not self.tunes_shares and steps % self.pricer.blocks == 0
+        return equal_shares if equally else self.steps_of_blocks
 
     def sharing(self, steps: int) -> Literal["equal", "tuned"] | None:
-        """How ``share`` does it, in a word; None for one block."""
+        """The name of the rule that ``share`` returns; None for one block."""
         if self.pricer.blocks == 1:
             return None
         return "tuned" if self.share(steps) == self.steps_of_blocks else "equal"
 
     def best_beta(self, steps: int, share: ShareRule | None = None) -> Beta:
-        """The Beta(a, b) of least NELBO in the box of the search; share: of the steps, if not those of ``share``."""
+        """The Beta(a, b) of least NELBO in the box of the search, with steps divided by ``share`` unless given."""
         used = share or self.share(steps)
         key = steps, used == equal_shares
         if key not in self._betas:
@@ -80,26 +84,33 @@ class Chooser:
 
     @cached_property
     def _betas(self) -> dict[tuple[int, bool], Beta]:
-        """Those that were asked for, by steps and whether blocks share them equally."""
+        """The Betas computed so far, by steps and whether blocks share them equally."""
         return {}
 
     def optimum(self, steps: int) -> Schedule:
-        """The schedule of least NELBO among all, within and outside the family."""
+        """The schedule of least NELBO among all schedules, in the Beta family or not."""
         if self.pricer.bernoulli:
             return Alphas(tuple(self.pricer.optimum_alphas(steps).tolist()))
         if steps >= self.profile.length:
-            return Linear()  # one token a step, as every schedule
+            return Linear()  # every schedule reveals one token per step
         return Counts(self.pricer.counts_at(self._sweep_to(steps), steps))
 
     def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
-        """As many steps for each block as the optimum over all counts takes there.
+        """The steps of each block in the optimum over all counts.
 
-        Raises InputError where the steps are fewer than the blocks.
+        Args:
+            steps: The step budget of all blocks.
+            length: Positions to fill.
+            size: Positions per block.
+
+        Raises:
+            InputError: If there are fewer steps than blocks.
         """
         even = even_shares(steps, length, size)
         return even if steps >= length else steps_by_block(self._sweep_to(steps).counts(steps), size)
 
     def _sweep_to(self, steps: int) -> Optima:
+        """A sweep that reaches these steps: the common one if it does."""
         return self.sweep if steps <= len(self.sweep.nelbo) else self.pricer.optimum_counts(steps)
 
     @cached_property
@@ -110,21 +121,21 @@ class Chooser:
     def setting(
         self, schedule: Schedule, steps: int, label: str | None = None, share: ShareRule | None = None
     ) -> Setting:
-        """The schedule at this budget, its steps shared out among the blocks by this profile or as ``share`` does."""
-        chosen = share if share is not None else self.share(steps) if self.pricer.blocks > 1 else None
+        """The setting of a schedule at this budget, with steps divided by this profile unless ``share`` is given."""
+        share_rule = share if share is not None else self.share(steps) if self.pricer.blocks > 1 else None
         size = self.profile.block_length
-        return Setting.of(schedule, steps, self.profile.length, self.sampler, label, chosen, size)
+        return Setting.of(schedule, steps, self.profile.length, self.sampler, label, share_rule, size)
 
     def of_beta(self, steps: int) -> Setting:
-        """The best Beta at this budget."""
+        """The setting of the best Beta at this budget."""
         return self.setting(self.best_beta(steps), steps)
 
     def of_optimum(self, steps: int) -> Setting:
-        """The optimum at this budget."""
+        """The setting of the optimum at this budget."""
         return self.setting(self.optimum(steps), steps, "optimum")
 
     def best_weights(self, budgets: Sequence[int]) -> list[Floats]:
-        """The weights of the optimum at every budget."""
+        """The weights (length,) of the optimum at each budget, see ``weights_of``."""
         pricer, budgets = self.pricer, [min(steps, self.profile.length) for steps in budgets]
         if pricer.bernoulli:
             best: list[Schedule] = [Alphas(tuple(pricer.optimum_alphas(steps).tolist())) for steps in budgets]
@@ -136,7 +147,13 @@ class Chooser:
 
 @dataclass(frozen=True)
 class Fold:
-    """Some of a profile's examples, by their rows, and what the others choose."""
+    """Some of a profile's examples, and the choice made on the others.
+
+    Attributes:
+        rows: The examples' rows in the whole profile.
+        profile: The profile of these examples.
+        chooser: What the profile of the other examples chooses.
+    """
 
     rows: NDArray[np.intp]
     profile: Profile
@@ -144,9 +161,14 @@ class Fold:
 
 
 def folds_of(profile: Profile, chooser: Callable[[Profile], Chooser]) -> list[Fold]:
-    """The examples in five parts, each with what the others choose; examples of one group are in one part.
+    """Divide the examples into five folds; examples of one group are in one fold.
 
-    None for an exact profile, which has no examples, and for fewer than four independent ones.
+    Args:
+        profile: The whole profile.
+        chooser: Builds the chooser of a part's profile.
+
+    Returns:
+        The folds; [] for an exact profile, which has no examples, and for fewer than four independent examples.
     """
     if profile.exact or profile.independent < FEWEST:
         return []
@@ -160,20 +182,29 @@ def folds_of(profile: Profile, chooser: Callable[[Profile], Chooser]) -> list[Fo
 
 
 def held_out(chooser: Chooser, folds: Sequence[Fold], choose: Callable[[Chooser], Setting]) -> Floats:
-    """NELBO by example (examples,) of what the examples of the other folds choose, nats per sequence.
+    """The NELBO of each example under the setting chosen on the other folds.
 
-    It estimates what is chosen on four fifths of the examples. Without folds on the examples that choose.
+    It estimates the NELBO of a choice made on four fifths of the examples. Without folds, the examples that are priced
+    also choose.
+
+    Args:
+        chooser: The chooser of the whole profile, used without folds.
+        folds: The folds.
+        choose: Chooses a setting.
+
+    Returns:
+        (examples,) nats per sequence.
     """
     if not folds:
         return prices_of(chooser.profile, choose(chooser), chooser.sampler)
-    found = np.empty(len(chooser.profile.values))
+    prices = np.empty(len(chooser.profile.values))
     for fold in folds:
-        found[fold.rows] = prices_of(fold.profile, choose(fold.chooser), chooser.sampler)
-    return found
+        prices[fold.rows] = prices_of(fold.profile, choose(fold.chooser), chooser.sampler)
+    return prices
 
 
 def clearly_above(profile: Profile, differences: Floats) -> bool:
-    """Whether the mean of differences (examples,) of prices is above 0 by more than one standard error.
+    """Whether the mean of price differences (examples,) exceeds 0 by more than one standard error.
 
     Source: the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984.
     """
@@ -182,19 +213,19 @@ def clearly_above(profile: Profile, differences: Floats) -> bool:
 
 
 def explicit(setting: Setting) -> Schedule:
-    """The schedule whose counts or alphas are those of the setting."""
+    """The schedule that has exactly the counts or alphas of the setting."""
     return Alphas(setting.alphas or ()) if setting.counts is None else Counts(setting.counts)
 
 
 def weights_of(setting: Setting) -> Floats:
-    """How many tokens (length,) the setting prices at each entry of the curve."""
+    """The number of tokens (length,) that the setting prices at each entry of the profile's curve."""
     if setting.counts is not None:
         return count_weights(setting.counts, setting.length)
     return ancestral_weights(setting.alphas or (), setting.length)
 
 
 def prices_of(profile: Profile, setting: Setting, sampler: Sampler) -> Floats:
-    """NELBO by example (examples,), nats per sequence, of what the sampler does with each, whatever its length."""
+    """The NELBO (examples,) of each example at its own length, in nats per sequence."""
     if setting.counts is None:
         return profile.prices_by_size(lambda size: ancestral_weights(setting.alphas or (), size))
     return profile.prices_by_size(lambda size: count_weights(setting.counts_for(size, sampler.section.counts), size))

@@ -1,4 +1,4 @@
-"""A schedule at a budget, as the sampler gets it: integer counts per step, or alphas, and the plan of many rows."""
+"""A schedule at a step budget as the sampler receives it: integer counts per step, or alphas; and plans of rows."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ __all__ = ["Sampler", "Setting", "plan_of"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, schedule and blocks aside: a config's section, and what that does not say.
+    """How tokens are revealed, apart from the schedule and its blocks.
 
-    end_tokens: the model's ids that end a text.
+    Attributes:
+        section: The section ``sampler`` of the config.
+        end_tokens: The model's token ids that end a text.
 
-    Raises InputError for values of the section that have no meaning together.
+    Raises:
+        InputError: If values of the section contradict each other.
     """
 
     section: SamplerConfig
     end_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _ = self.drawing  # which refuses what has no meaning together
+        _ = self.drawing  # it checks values against each other
 
     @cached_property
     def drawing(self) -> Drawing:
@@ -46,23 +49,28 @@ class Sampler:
 
     @property
     def bernoulli(self) -> bool:
-        """Whether reveal is ancestral; else there are fixed counts."""
+        """Whether reveal is ancestral; otherwise each step reveals a fixed count."""
         return self.section.reveal == "bernoulli"
 
     @property
     def share(self) -> ShareRule:
-        """How steps are shared out among blocks, as long as no profile says so."""
+        """How steps are divided among blocks, unless a profile decides it."""
         return even_shares if self.section.block_steps == "tuned" else equal_shares
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One schedule at one budget, as the sampler gets it.
+    """One schedule at one step budget. Either ``counts`` or ``alphas`` is set.
 
-    name: the string that names the schedule on the command line. Exactly one of counts (tokens revealed at each step)
-    and alphas (revealed probability at each step's start and end) is set. block_length: blocks of so many positions are
-    filled from left to right; where it is left out (0) it is the length, which is one block. says_blocks: whether the
-    label does, because the schedule is compared in blocks of several lengths.
+    Attributes:
+        name: The string that names the schedule on the command line.
+        steps: The step budget.
+        length: Positions to fill.
+        counts: Tokens revealed at each step; None for ancestral reveal.
+        alphas: (steps + 1,) revealed share of tokens, from the first step's start to the last step's end; None for
+            fixed counts.
+        block_length: Positions per block; blocks are filled from left to right. 0 becomes ``length``, one block.
+        says_blocks: Whether the label names the block length, because several are compared.
     """
 
     name: str
@@ -78,30 +86,31 @@ class Setting:
 
     @property
     def one_block(self) -> bool:
-        """Whether all positions are one block, also those of a row that is longer than the length."""
+        """Whether all positions are one block, even in a row with more positions than ``length``."""
         return self.block_length >= self.length
 
     @property
     def label(self) -> str:
-        """What tells the schedule from the others that it is compared with."""
+        """The text that distinguishes the schedule from those that it is compared with."""
         return str(Label(self.name, self.block_length if self.says_blocks else None))
 
     @property
     def key(self) -> tuple[float, ...]:
-        """Equal for settings that the sampler cannot tell apart: a step without tokens changes nothing."""
+        """Equal for settings that the sampler treats alike; steps that reveal no token do not count."""
         if self.counts is not None:
             return self.key_of(self.counts, self.steps, self.length, self.block_length)
         return self.alphas or ()
 
     @staticmethod
     def key_of(counts: Sequence[int], steps: int, length: int, block_length: int) -> tuple[float, ...]:
-        """The key of counts, which begins with what no count can be where there are several blocks.
+        """The key of a setting with these counts.
 
-        Where there are more steps than tokens, longer rows see how many.
+        It begins with a negative block length if there are several blocks. The steps belong to it if they are more
+        than the tokens, since rows with more tokens use them.
         """
         blocks = (-float(block_length),) if block_length < length else ()
-        more = (0.0, float(steps)) if len(counts) < steps else ()
-        return (*blocks, *more, *(count for count in counts if count))
+        extra_steps = (0.0, float(steps)) if len(counts) < steps else ()
+        return (*blocks, *extra_steps, *(count for count in counts if count))
 
     @property
     def revealed(self) -> tuple[float, ...]:
@@ -112,18 +121,18 @@ class Setting:
 
     @property
     def nfe(self) -> float:
-        """Denoiser calls that a sequence waits for: steps that reveal anything, in expectation for ancestral reveal."""
+        """Denoiser calls for one sequence: steps that reveal a token; for ancestral reveal their expected number."""
         if self.counts is not None:
             return sum(count > 0 for count in self.counts)
         return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
 
     def counts_for(self, size: int, rule: CountRule) -> tuple[int, ...]:
-        """The counts of a row with ``size`` positions to fill: (steps,), or that many ones where steps are more.
+        """The counts of a row with ``size`` positions to fill: min(steps, size) numbers.
 
-        Where there are more steps than the length has tokens, all schedules are one token a step, which says nothing of
-        a longer row: it takes all the steps, as linear does.
+        If the steps exceed the setting's length, every schedule reveals one token per step. These counts have no shape
+        that a longer row could follow, so the row gets those of linear at all steps.
         """
-        assert self.counts is not None  # ancestral reveal knows no length
+        assert self.counts is not None  # ancestral reveal does not depend on the length
         if size == self.length:
             return self.counts
         if len(self.counts) < self.steps:
@@ -132,7 +141,7 @@ class Setting:
         return to_counts(Alphas(tuple(revealed.tolist())), len(self.counts), size, rule)
 
     def calls_for(self, size: int, rule: CountRule) -> float:
-        """Denoiser calls that a row with ``size`` positions to fill waits for, in expectation for ancestral reveal."""
+        """Denoiser calls for a row with ``size`` positions to fill; for ancestral reveal their expected number."""
         return replace(
             self,
             length=size,
@@ -140,7 +149,7 @@ class Setting:
         ).nfe
 
     def checked(self) -> Setting:
-        """The setting itself; raises InputError where a step reveals tokens of two blocks."""
+        """Return the setting itself. Raises InputError if a step reveals tokens of two blocks."""
         size = self.block_length
         if missing := set(range(size, self.length, size)) - set(np.cumsum(self.counts or ()).tolist()):
             raise InputError(
@@ -160,11 +169,25 @@ class Setting:
         share: ShareRule | None = None,
         block_length: int = 0,
     ) -> Setting:
-        """The setting of a schedule; raises InputError where explicit counts or the number of steps do not fit.
+        """Build the setting of a schedule.
 
-        With blocks the steps are those of all blocks together, and the schedule holds inside each; explicit counts go
-        over all blocks and end a step where a block ends. share: how many steps each block gets; None for the
-        sampler's own. block_length: as in ``Setting``.
+        With several blocks the schedule applies inside each block. Explicit counts cover all blocks, and a step must
+        end where a block ends.
+
+        Args:
+            schedule: The schedule.
+            steps: The step budget of all blocks together.
+            length: Positions to fill.
+            sampler: How tokens are revealed.
+            name: The setting's name; the schedule's own if None.
+            share: How steps are divided among blocks; the sampler's rule if None.
+            block_length: Positions per block; 0 for one block.
+
+        Returns:
+            The setting, with alphas for ancestral reveal and counts otherwise.
+
+        Raises:
+            InputError: If explicit counts or the number of steps do not fit.
         """
         name = name or schedule.name
         if sampler.bernoulli and isinstance(schedule, Linear) and schedule.counts_of != "ours":
@@ -178,34 +201,39 @@ class Setting:
             counts = to_counts(schedule, steps, length, sampler.section.counts)
             return cls(name=name, steps=steps, length=length, counts=counts, block_length=size).checked()
         shares = (share or sampler.share)(steps, length, size)
-        inside = {each: to_counts(schedule, each, size, sampler.section.counts) for each in set(shares)}
-        counts = tuple(count for each in shares for count in inside[each])
+        block_counts = {part: to_counts(schedule, part, size, sampler.section.counts) for part in set(shares)}
+        counts = tuple(count for part in shares for count in block_counts[part])
         return cls(name=name, steps=steps, length=length, counts=counts, block_length=size)
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:
-    """The rows of the first setting, then as many of the next; counts are cut where blocks end.
+    """The plan of many rows: all rows with the first setting, then all rows with the next.
 
-    All settings have the same blocks. sizes (rows,) int64: the positions that each row has to fill. A row of another
-    size than the setting's gets the counts that are closest to the same curve.
+    A row whose size differs from the setting's length gets the counts closest to the same curve. Counts are split
+    where blocks end.
+
+    Args:
+        settings: The settings, all with the same block length.
+        sizes: (rows,) int64, the positions to fill in each row.
+        sampler: How tokens are revealed.
     """
     if settings[0].counts is None:
         alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
         return RevealPlan(alphas.repeat_interleave(len(sizes), dim=0))
     rows: list[list[Tensor]] = []
     for setting in settings:
-        by_size = {size: _in_blocks(setting, size, sampler.section.counts) for size in set(sizes.tolist())}
+        by_size = {size: _counts_by_block(setting, size, sampler.section.counts) for size in set(sizes.tolist())}
         rows += [by_size[size] for size in sizes.tolist()]
-    most = max(map(len, rows))
-    none = torch.zeros(0, dtype=torch.int64)  # of a block that a shorter row does not have
-    padded = pad_sequence([part for row in rows for part in (*row, *[none] * (most - len(row)))], batch_first=True)
-    return CountPlan(padded.view(len(rows), most, -1))  # (rows, blocks, most steps of any block)
+    blocks = max(map(len, rows))
+    empty = torch.zeros(0, dtype=torch.int64)  # for a block that a shorter row does not have
+    padded = pad_sequence([part for row in rows for part in (*row, *[empty] * (blocks - len(row)))], batch_first=True)
+    return CountPlan(padded.view(len(rows), blocks, -1))  # (rows, blocks, most steps of any block)
 
 
-def _in_blocks(setting: Setting, size: int, rule: CountRule) -> list[Tensor]:
-    """The counts (steps,) of each block of a row with so many positions; a step across the end of one is split there.
+def _counts_by_block(setting: Setting, size: int, rule: CountRule) -> list[Tensor]:
+    """The counts (steps,) of each block of a row with ``size`` positions to fill.
 
-    Only a row of another size than the setting's has such steps.
+    A step that reaches beyond a block is split at its end; this occurs only if ``size`` is not the setting's length.
     """
     length = size if setting.one_block else setting.block_length
     ends = torch.tensor(setting.counts_for(size, rule)).cumsum(0)
