@@ -15,6 +15,7 @@ from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.run.build import build
 from mdm_tune.run.schedule_names import names_a_file, own_steps, settings_of
+from scripts.imports import counted, shown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -105,3 +106,10 @@ def test_public_names_can_be_imported() -> None:
         assert getattr(mdm_tune, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = mdm_tune.nothing
+
+
+def test_the_picture_of_imports_shows_those_that_there_are() -> None:
+    """Which folders import from which; how many modules do is of the day on which it was drawn."""
+    picture = (ROOT / "docs" / "imports.svg").read_text("utf-8")
+    pairs = {tuple(pair) for pair in re.findall(r"<title>(\w+) imports (\w+): \d+</title>", picture)}
+    assert pairs == {*shown(counted())}, "python scripts/imports.py --output docs/imports.svg"
