@@ -33,7 +33,7 @@ import os, sys
 number, sys.argv = int(sys.argv[1]), ["mdm-tune", *sys.argv[2:]]
 import builtins
 from mdm_tune.core import signals
-raises = signals.raises
+raises = signals.raise_on_signals
 def then_imports():
     raises()
     import numpy
@@ -55,7 +55,7 @@ def then_imports():
     time.sleep(30)
     print("not interrupted")
 import mdm_tune.cli
-mdm_tune.cli.raises = then_imports
+mdm_tune.cli.raise_on_signals = then_imports
 mdm_tune.cli.main()
 """
 
@@ -63,7 +63,7 @@ mdm_tune.cli.main()
 SWALLOWED = """
 import os, sys
 from mdm_tune.core import signals
-number, raises = int(sys.argv.pop()), signals.raises
+number, raises = int(sys.argv.pop()), signals.raise_on_signals
 def then_swallows():
     raises()
     try:
@@ -73,7 +73,7 @@ def then_swallows():
         if MODE == "else":
             raise RuntimeError("code of others made another error of it") from error
 import mdm_tune.cli
-mdm_tune.cli.raises = then_swallows
+mdm_tune.cli.raise_on_signals = then_swallows
 mdm_tune.cli.main()
 """
 
@@ -89,7 +89,7 @@ class Signalling:  # Python gives the lock of logging back after a fork, and dro
         os.kill(os.getpid(), number)
         for _ in range(1000): pass  # where the exception would come
         lock.release()
-signals.raises()
+signals.raise_on_signals()
 logging._lock = Signalling()
 try:
     subprocess.run(["true"], preexec_fn=lambda: None)
