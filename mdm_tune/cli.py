@@ -1,4 +1,4 @@
-"""The command line: thin, and quick to answer, since everything heavy is imported inside the commands."""
+"""The flags of the command line. Heavy modules are imported inside the commands, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.reporting import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
 
-if TYPE_CHECKING:  # these rooms load torch or pydantic, and --help is to be quick
+if TYPE_CHECKING:  # these load torch or pydantic
     from mdm_tune.config.file import Config
     from mdm_tune.sampling.devices import Devices
 
 __all__ = ["app", "main"]
 
-MOST_SAMPLES = 100_000  # they are held in memory and written as one file
+MOST_SAMPLES = 100_000  # samples are held in memory and written to one file
 
 app = typer.Typer(
     name="mdm-tune",
@@ -97,7 +97,18 @@ Schedules = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What every command has, as it was given."""
+    """The flags that all commands have.
+
+    Attributes:
+        config: The YAML file of the run.
+        overrides: Texts ``SECTION.KEY=VALUE`` that change values of the config.
+        seed: Replaces the config's seed, unless None.
+        output: Replaces the config's run folder, unless None.
+        devices: The text of ``--devices``; None for the default.
+        ray_address: The cluster of ``--devices ray``; None for the environment's.
+        trust_code: Whether foreign code may run.
+        run_generated_code: Whether programs that a model writes may run.
+    """
 
     config: Path
     overrides: Sequence[str] | None
@@ -110,10 +121,18 @@ class Flags:
 
     @property
     def allow(self) -> Permissions:
+        """The permissions to run foreign and generated code."""
         return Permissions(self.trust_code, self.run_generated_code)
 
     def load(self, trials: int | None = None) -> tuple[Config, Devices]:
-        """The config and where it runs; raises InputError where either cannot be. From here on signals raise."""
+        """Load the config, and choose the devices. From here on signals raise exceptions.
+
+        Args:
+            trials: Replaces the config's trials per budget, unless None.
+
+        Raises:
+            InputError: If the config or the devices cannot be used.
+        """
         from mdm_tune.config.file import load_config
         from mdm_tune.sampling.devices import devices_for
 
@@ -122,16 +141,19 @@ class Flags:
         return loaded, devices_for(loaded.model, self.devices, self.ray_address)
 
     def words(self) -> list[str]:
-        """The words of a command that goes on from this one; only a search needs its storage, and its password."""
-        kept = [text for text in self.overrides or () if not text.strip().startswith("search.storage")]
-        words = [str(self.config), *(part for text in kept for part in ("--set", text))]
+        """The words of a command that may follow, with the same flags.
+
+        The storage of a search is left out: other commands do not use it, and its URL may hold a password.
+        """
+        overrides = [text for text in self.overrides or () if not text.strip().startswith("search.storage")]
+        words = [str(self.config), *(part for text in overrides for part in ("--set", text))]
         flags = {
             "--output": self.output,
             "--seed": self.seed,
             "--devices": self.devices,
             "--ray-address": self.ray_address,
         }
-        words += [part for flag, given in flags.items() if given is not None for part in (flag, str(given))]
+        words += [part for flag, value in flags.items() if value is not None for part in (flag, str(value))]
         return [*words, *["--trust-code"] * self.trust_code, *generated_words(self.run_generated_code)]
 
 
@@ -352,11 +374,11 @@ def profile(
 def main() -> None:
     """The entry point of ``mdm-tune``, called by ``__main__``."""
     sys.excepthook = unforeseen
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what an encoding lacks is shown as an escape
+    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that the encoding lacks are shown as escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="mdm-tune")
-    except KeyboardInterrupt:  # before a command has begun
+    except KeyboardInterrupt:  # a signal before a command has begun
         sys.exit(INTERRUPTED)
     finally:
         redirect_rest_to_stderr()

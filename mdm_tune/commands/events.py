@@ -80,8 +80,8 @@ class Note:
     advice: str = ""
 
     @property
-    def said(self) -> str:
-        """Text and advice."""
+    def with_advice(self) -> str:
+        """The text with the advice, if there is any."""
         return f"{self.text}; {self.advice}" if self.advice else self.text
 
 

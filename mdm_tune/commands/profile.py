@@ -83,7 +83,7 @@ def profile(
         result = ProfileResult(
             profiles=tuple(ProfileRecord.of(each, budgets) for each, budgets in priced),
             cost=sum((each.spent for each in profiles), Cost()),
-            notes=tuple(note.said for note in notes),
+            notes=tuple(note.with_advice for note in notes),
             warnings=warned.records,
             prices_the_sampler=other_sampler(config) is None,
             files=profile_files(folder),

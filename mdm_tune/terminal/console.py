@@ -1,6 +1,7 @@
-"""Rich on stderr, results on stdout: progress, tables, the live view of unmasking. The only room that prints.
+"""The console of a command: progress and tables on stderr, results on stdout, the live view of unmasking.
 
-All that is said is redacted and escaped here (see ``showing``), and folded at spaces where a terminal shows it.
+Only this module prints. It redacts and escapes every text (see ``core/redaction.py``), and folds lines at spaces on a
+terminal.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from mdm_tune.terminal.tables import (
     warning_lines,
 )
 
-if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch is loaded
+if TYPE_CHECKING:  # these load torch, and the console shows its first line before torch is loaded
     from mdm_tune.commands.events import RunEvent
     from mdm_tune.core.text import Codec
     from mdm_tune.run.dry_run_records import DryRunResult
@@ -53,22 +54,25 @@ if TYPE_CHECKING:  # these rooms load torch, and the console greets before torch
 __all__ = ["Screen", "complain"]
 
 EVERY = 2.0  # seconds between lines of frequent progress
-HANG = "    "  # what the rest of a folded line is indented by
-PIPED = 120  # columns of tables where there is no terminal: Rich's 80 are too few for several intervals in a row
+HANG = "    "  # the indent of a line that continues a folded one
+PIPED = 120  # columns of tables without a terminal; Rich's 80 are too few for rows with several intervals
 
 Record = dict[str, Any]
 
 
 def complain(text: str) -> None:
-    """Why a command ends, on stderr, whatever has become of it."""
+    """Show on stderr why a command ends. A stderr that is closed or full raises nothing."""
     if sys.stderr is not None:
         show_line(Stderr(quiet=False), text)
 
 
 class Stderr(Console):
-    """The console of stderr: what it is given is text and no markup, and it outlives its reader.
+    """The console of stderr. It shows text without markup, and falls silent when its reader closes the pipe.
 
-    Rich's own answer to a closed pipe would end the run.
+    Rich by itself would end the run on a closed pipe.
+
+    Args:
+        quiet: Whether nothing is shown.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -79,38 +83,58 @@ class Stderr(Console):
         self.quiet = True
 
 
-def show(console: Console, what: Grid | Text) -> None:
-    """Print a table or a text, of which nothing is cut off."""
+def show(console: Console, content: Grid | Text) -> None:
+    """Print a table or a text in full. If writing fails, the console becomes quiet."""
     try:
-        console.print(what, crop=False, overflow="ignore", no_wrap=True)
-    except (OSError, ValueError):  # a full disk that stderr is written to, or a stream that was closed
+        console.print(content, crop=False, overflow="ignore", no_wrap=True)
+    except (OSError, ValueError):  # stderr is a file on a full disk, or was closed
         console.quiet = True
 
 
 def show_line(console: Console, text: str, *, whole: bool = False) -> None:
-    """Print text, folded at spaces on a terminal. whole: never, since it is for pasting."""
+    """Print a text.
+
+    Args:
+        console: Where it is printed.
+        text: It is redacted and escaped first.
+        whole: Whether lines stay unfolded on a terminal, because the text is for pasting.
+    """
     text = printable(redacted(text))
     show(console, Text(folded(text, console.width, HANG) if console.is_terminal and not whole else text))
 
 
 class Screen:
-    """What a command shows. quiet: nothing on stderr but errors. as_json: one object on stdout and nothing else."""
+    """What a command shows.
+
+    Attributes:
+        err: The console of stderr.
+        quiet: Whether stderr shows nothing but errors.
+        as_json: Whether stdout gets one JSON object and nothing else.
+        last_progress: When a line of frequent progress was last shown, in seconds of the monotonic clock.
+        searching: Whether the search has begun to write, so that it has to be resumed.
+        metric: The name of the objective's metric, once the model is loaded.
+    """
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
         self.err = Stderr(quiet=quiet)
         self.quiet, self.as_json = quiet, as_json
-        self.told = time.monotonic()  # when a line of frequent progress was last shown
-        self.searching = False  # whether the run folder has been touched
-        self.metric = "value"  # what trials are judged by
+        self.last_progress = time.monotonic()
+        self.searching = False
+        self.metric = "value"
 
     def say(self, text: str, *, whole: bool = False) -> None:
-        """One line of progress. whole: it is not folded."""
+        """Show a line of progress on stderr. whole: it is not folded."""
         show_line(self.err, text, whole=whole)
 
     def out(self, text: str) -> None:
-        """One line of the result."""
+        """Write a line of the result to stdout.
+
+        Raises:
+            RunError: If stdout cannot be written to.
+            BrokenPipeError: If its reader has closed it.
+        """
         stdout = results_stream()
-        if stdout is None:  # the shell has closed it
+        if stdout is None:  # the shell started the process with stdout closed
             return
         text = redacted(text)
         try:
@@ -125,18 +149,18 @@ class Screen:
             ) from None
 
     def json(self, result: JsonRecord | Record) -> None:
-        """The result as one JSON object, in ASCII."""
+        """Write the result to stdout as one JSON object, in ASCII."""
         self.out(json.dumps(redacted(as_json(result)), allow_nan=False).replace("\x7f", "\\u007f"))
 
     def on_event(self, event: RunEvent) -> None:
-        """A line per finished piece of work."""
+        """Show an event as a line of progress, or as none."""
         from mdm_tune.commands import events
         from mdm_tune.run import measuring
         from mdm_tune.run.dry_run_records import OutlookRecord
         from mdm_tune.search import events as search_events
         from mdm_tune.search.power import Detectable
 
-        if interrupted():  # code of others has caught what the signal raised
+        if interrupted():  # foreign code has caught the exception of the signal
             raise KeyboardInterrupt
         match event:
             case events.ModelLoaded(run):
@@ -148,11 +172,11 @@ class Screen:
                     f"{metric.label} ({metric.direction})"
                 )
             case events.Note():
-                self.say(f"  note: {event.said}")
+                self.say(f"  note: {event.with_advice}")
             case events.SearchStarted():
                 self.searching = True
-            case events.BudgetsListed(found):
-                for line in outlook_lines([OutlookRecord.of(each) for each in found]):
+            case events.BudgetsListed(outlooks):
+                for line in outlook_lines([OutlookRecord.of(outlook) for outlook in outlooks]):
                     self.say(f"  {line}")
             case events.BudgetStarted(steps):
                 self.say(f"\n{quantity(steps, 'step')}")
@@ -176,8 +200,8 @@ class Screen:
             case search_events.Comparison():
                 (name,) = short_names([event.setting.label]).values()
                 self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {name}")
-            case measuring.PointMeasured() if time.monotonic() - self.told > EVERY:
-                self.told = time.monotonic()
+            case measuring.PointMeasured() if time.monotonic() - self.last_progress > EVERY:
+                self.last_progress = time.monotonic()
                 self.say(
                     f"  {event.revealed:>4} visible  {event.loss:>8.4f} nats per token  "
                     f"({quantity(event.points, 'point')}, {quantity(event.examples, 'example')}, "
@@ -190,7 +214,12 @@ class Screen:
                 )
 
     def search_result(self, result: SearchResult, next_commands: Sequence[str]) -> None:
-        """The tuned schedule beside the baselines, the verdict, the files, and counts to paste."""
+        """Show the tables and verdicts of a search, its files, the next commands, and counts to paste.
+
+        Args:
+            result: The result of the search.
+            next_commands: Commands that may follow.
+        """
         for budget in result.budgets:
             self.say("")
             self._tables(budget_table(budget), diversity_table(budget))
@@ -213,7 +242,7 @@ class Screen:
             self.out(paste(budget.steps, budget.plan))
 
     def next(self, commands: Sequence[str]) -> None:
-        """What to run now."""
+        """Show the commands that may follow."""
         self.say("next")
         for command in commands:
             self.say(f"  {one_line(command)}", whole=True)
@@ -229,7 +258,7 @@ class Screen:
             self.say(line)
 
     def evaluate_result(self, result: EvaluateResult | HarnessResult) -> None:
-        """One table, then the differences where they were requested."""
+        """Show the tables of ``evaluate`` or of lm-evaluation-harness, and the differences if they were requested."""
         self._tables(evaluate_table(result), figures_table(result), reported_table(result.reported))
         self._lines(difference_lines(result))
         self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
@@ -238,11 +267,11 @@ class Screen:
         self.warnings(result.warnings)
 
     def warnings(self, warnings: Sequence[WarningRecord]) -> None:
-        """What was reported while the command ran and should be known of its result."""
+        """Show the first warning of each code."""
         self._lines(warning_lines(warnings))
 
     def sample_result(self, result: SampleResult) -> None:
-        """The samples, each in the text that was given, where any was."""
+        """Write the samples to stdout, each within the visible text of its example if it has any."""
         from mdm_tune.run.sample_records import ScheduleSource
 
         source = {
@@ -263,12 +292,17 @@ class Screen:
         self.warnings(result.warnings)
 
     def profile_result(self, result: ProfileResult, next_commands: Sequence[str] = ()) -> None:
-        """The curve in a few points, every budget, what the family leaves behind, and counts to paste."""
+        """Show the profile, its prices and energies, the files, the next commands, and counts to paste.
+
+        Args:
+            result: The result of ``profile``.
+            next_commands: Commands that may follow.
+        """
         first = result.profiles[0]
-        of = "computed exactly" if first.exact else f"{quantity(first.examples or 0, 'example')}, 95 % intervals"
+        source = "computed exactly" if first.exact else f"{quantity(first.examples or 0, 'example')}, 95 % intervals"
         for profile in result.profiles:
-            blocks = f"blocks of {profile.block_length}, {of}" if len(result.profiles) > 1 else of
-            self._tables(curve_table(profile, blocks), prices_table(profile, blocks))
+            title = f"blocks of {profile.block_length}, {source}" if len(result.profiles) > 1 else source
+            self._tables(curve_table(profile, title), prices_table(profile, title))
             for budget in profile.budgets:
                 self.say(left_behind(budget))
         self._tables(energies_table(first))
@@ -281,7 +315,7 @@ class Screen:
             self.out(paste(priced.setting.steps, priced.plan))
 
     def dry_run_result(self, result: DryRunResult) -> None:
-        """What the search would cost, phase by phase."""
+        """Show the cost of each phase, the reachable counts, and the smallest gain that can be shown."""
         self._tables(phases_table(result))
         self._lines(outlook_lines(result.reach))
         if result.late:
@@ -303,17 +337,22 @@ class Screen:
         self.warnings(result.warnings)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:
-        """A view of the first row being filled, where stderr is a terminal."""
+        """The view of the first row while it is unmasked; None unless stderr is a terminal that may show it.
+
+        Args:
+            codec: Decodes the tokens.
+            mask_id: The token id of the mask.
+        """
         shows = self.err.is_terminal and not self.quiet and not self.as_json
         return LiveView(self.err, codec, mask_id) if shows else None
 
 
 class LiveView:
-    """The first row while it is being unmasked, newly revealed tokens in colour."""
+    """A view of the first row while it is unmasked. Newly revealed tokens are in colour."""
 
     def __init__(self, console: Console, codec: Codec, mask_id: int) -> None:
         self.console, self.codec, self.mask_id = console, codec, mask_id
-        self.filled: list[bool] = []  # whether a position is the model's to fill
+        self.filled: list[bool] = []  # whether the model fills a position; known from the first step on
 
     def __call__(self, step: Step) -> None:
         text = Text(f"{step.number + 1:>4}  ")

@@ -1,4 +1,4 @@
-"""What the console shows of what a search would cost and could show."""
+"""Tables and lines about the cost of a search and the smallest gain that it can show."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table
 
 
 def phases_table(result: DryRunResult) -> Grid:
-    """What a search would cost, phase by phase and in all."""
-    on = result.devices
-    title = "what the search takes at most" + ("" if len(on) == 1 else f", on {len(on)} replicas ({', '.join(on)})")
+    """The most that a search would cost, per phase and in total."""
+    devices = result.devices
+    title = "what the search takes at most"
+    title += "" if len(devices) == 1 else f", on {len(devices)} replicas ({', '.join(devices)})"
     table = Grid(title, ("phase", "schedules", "denoiser rows", "tokens", "seconds", "memory, MiB"), ("phase",))
     for phase in result.phases:
         cells = (f"{number:,}" for number in (phase.schedules, phase.cost.denoiser_rows, phase.cost.denoiser_tokens))
@@ -31,14 +32,19 @@ def phases_table(result: DryRunResult) -> Grid:
 
 
 def _report_examples(examples: int, independent: int) -> str:
-    """How many report examples there are, by their groups where these are what counts."""
+    """The number of report examples, or of their groups if examples are not independent."""
     if independent == examples:
         return f"{quantity(examples, 'report example')}"
     return f"{quantity(independent, 'group')} of report examples ({quantity(examples, 'example')})"
 
 
-def _more_needed(needed: int | None, *, groups: bool) -> str:
-    """What to do where the report split shows too little; needed: independent examples, where that is known."""
+def _remedy(needed: int | None, *, groups: bool) -> str:
+    """The remedy for a report split that shows too little.
+
+    Args:
+        needed: Independent examples that are needed; None if the number is unknown.
+        groups: Whether the examples come in groups.
+    """
     many = "" if needed is None else f"{needed:,} or "
     if groups:
         return f"give {many}more groups of report examples (prompts), not more examples of each"
@@ -46,38 +52,47 @@ def _more_needed(needed: int | None, *, groups: bool) -> str:
 
 
 def cannot_be_shown(examples: int, independent: int) -> str:
-    """That a split is too small for any claim, and what to do."""
-    remedy = _more_needed(None, groups=independent != examples)
+    """A line that says that the report split is too small for any claim, with the remedy.
+
+    Args:
+        examples: Examples of the report split.
+        independent: Their groups; equal to ``examples`` if every example stands alone.
+    """
+    remedy = _remedy(None, groups=independent != examples)
     return f"no gain can be shown with {_report_examples(examples, independent)}; {remedy}"
 
 
-def detectable_lines(found: Detectable | None) -> list[str]:
-    """What the report split can show, before the first trial, and what to do where that is little."""
-    if found is None:
+def detectable_lines(detectable: Detectable | None) -> list[str]:
+    """Lines about the smallest gain that the report split can show, as estimated before the first trial.
+
+    Args:
+        detectable: The estimate; None if there is none, which gives no lines.
+    """
+    if detectable is None:
         return []
-    many = "" if found.claims == 1 else f", corrected for {found.claims} budgets"
-    more = found.difference
-    pilot = f"linear has {found.linear:.4g}" + (f" and squared-sine {more.text} more" if more.ci else "")
-    examples = found.report if found.examples is None else found.examples
-    split = _report_examples(examples, found.report)
-    remedy = _more_needed(found.needed, groups=examples != found.report)
-    if not found.can_be_shown:
-        lacking = f"warning: no gain can be shown with {split}{many}; on a pilot {pilot}"
-        return [lacking, f"{remedy}, or read the result as a search without a test"]
-    shown = f"{split} show gains of about {found.gain:.3g} and more (80 % power{many})"
-    lines = [f"{shown}, a guess from linear against squared-sine on a pilot; there {pilot}"]
-    if found.large:
+    correction = "" if detectable.claims == 1 else f", corrected for {detectable.claims} budgets"
+    gain = detectable.difference
+    pilot = f"linear has {detectable.linear:.4g}" + (f" and squared-sine {gain.text} more" if gain.ci else "")
+    examples = detectable.report if detectable.examples is None else detectable.examples
+    split = _report_examples(examples, detectable.report)
+    remedy = _remedy(detectable.needed, groups=examples != detectable.report)
+    if not detectable.can_be_shown:
+        warning = f"warning: no gain can be shown with {split}{correction}; on a pilot {pilot}"
+        return [warning, f"{remedy}, or read the result as a search without a test"]
+    smallest = f"{split} show gains of about {detectable.gain:.3g} and more (80 % power{correction})"
+    lines = [f"{smallest}, a guess from linear against squared-sine on a pilot; there {pilot}"]
+    if detectable.large:
         lines.append(f"warning: smaller gains than these are worth having and may go unseen; {remedy}")
     return lines
 
 
-def busy_replicas(found: BusyRecord) -> str:
-    """How many of the replicas a batch of trials keeps busy, and what would fill them."""
-    batch = quantity(found.together, "trial")
-    share = f"{100 * found.busy:.0f} % of the {found.replicas} replicas busy"
-    text = f"a batch of {batch} is {quantity(found.pieces, 'piece')} at its first look, which keep {share}"
-    if found.together_to_fill == found.together:
+def busy_replicas(busy: BusyRecord) -> str:
+    """A line that says how many replicas a batch of trials keeps busy, with what would fill them all."""
+    batch = quantity(busy.together, "trial")
+    share = f"{100 * busy.busy:.0f} % of the {busy.replicas} replicas busy"
+    text = f"a batch of {batch} is {quantity(busy.pieces, 'piece')} at its first look, which keep {share}"
+    if busy.together_to_fill == busy.together:
         return text
-    if found.together_to_fill is None:
+    if busy.together_to_fill is None:
         return f"{text}; search.together would not fill them: lower sampler.batch or raise dataset.tune"
-    return f"{text}; search.together {found.together_to_fill} would fill them"
+    return f"{text}; search.together {busy.together_to_fill} would fill them"

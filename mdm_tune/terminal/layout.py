@@ -1,4 +1,4 @@
-"""Tables and lines that fit into any width: they are folded at spaces or stacked, and no word or number is ever cut."""
+"""Tables and lines that fit any width. They are folded at spaces or stacked; no word or number is cut."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from mdm_tune.core.redaction import one_line, redacted
 
 __all__ = ["BAR", "Grid", "folded"]
 
-BAR = "█"  # what a column of bars is drawn with
-WIDEST = 10_000  # columns: as wide as a table would like to be
+BAR = "█"  # the character of bars
+WIDEST = 10_000  # columns of a terminal, more than any table needs
 
 
 def folded(text: str, width: int, hang: str = "") -> str:
-    """The text with line breaks at spaces, so that no line is wider than ``width`` but a word that is.
+    """The text with line breaks at spaces, so that lines fit ``width``. A longer word has a line of its own.
 
-    hang: what the lines begin with that continue one, behind its own indent.
+    Args:
+        text: One or more lines.
+        width: Columns of a line.
+        hang: Added after the indent of a line to each line that continues it.
     """
-    return "\n".join(part for line in text.split("\n") for part in _parts(line, width, hang))
+    return "\n".join(part for line in text.split("\n") for part in _folded_line(line, width, hang))
 
 
-def _parts(line: str, width: int, hang: str) -> Iterator[str]:
+def _folded_line(line: str, width: int, hang: str) -> Iterator[str]:
     if cell_len(line) <= width:
         yield line
         return
@@ -44,19 +47,26 @@ def _parts(line: str, width: int, hang: str) -> Iterator[str]:
 
 
 class Grid(Table):
-    """A table of texts. Where it is too wide, headings are folded, then intervals, then names; else rows are stacked.
+    """A table of texts that fits any width.
 
-    What it is given is data: control characters become escapes, passwords ***, and nothing in it is markup.
+    A table that is too wide has its headings folded, then its intervals, then its names. If that does not suffice,
+    its rows are stacked.
+
+    Texts are data: control characters become escapes, passwords become ***, and markup has no effect.
+
+    Args:
+        title: Text above the table.
+        headings: One per column.
+        left: The headings of columns that hold words. All other columns hold numbers and are aligned to the right.
     """
 
     def __init__(self, title: str, headings: Sequence[str], left: Sequence[str] = ()) -> None:
-        """left: the headings of columns that hold words; all others hold numbers and are set to the right."""
         super().__init__(title=_safe(title))
         for name in headings:
             self.add_column(_safe(name), justify="left" if name in left else "right")
 
     def row(self, *cells: str, style: str = "") -> None:
-        """Add a row of texts."""
+        """Add a row of texts, one per column. ``style`` is a style of Rich, such as ``bold``."""
         self.add_row(*map(_safe, cells), style=style)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -64,51 +74,63 @@ class Grid(Table):
         yield Text(folded(str(self.title), width), style="italic", no_wrap=True, overflow="ignore")
         bar = "#" if options.ascii_only else BAR
         cells = [[str(cell).replace(BAR, bar) for cell in column.cells] for column in self.columns]
-        for form in self._forms(cells, width):
-            if Measurement.get(console, options.update(max_width=WIDEST), form).maximum <= width:
-                yield form
+        for table in self._candidates(cells, width):
+            if Measurement.get(console, options.update(max_width=WIDEST), table).maximum <= width:
+                yield table
                 return
         yield Text("\n" + "\n\n".join(self._stacked(cells, width)) + "\n", no_wrap=True, overflow="ignore")
 
-    def _forms(self, cells: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
-        """The table in its own form and in narrower ones."""
+    def _candidates(self, cells: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
+        """The table at its natural width, then narrower ones. cells: by column and row."""
         yield self._drawn(cells, [WIDEST] * len(cells), pad_edge=True)
         inside = width - 2 - 3 * (len(cells) - 1)  # edges, padding and gaps
-        for interval, words in product((_same, _interval_below), (False, True)):
-            changed = [[interval(text) for text in texts] for texts in cells]
-            free = [words and column.justify == "left" for column in self.columns]
-            heads = [str(column.header) for column in self.columns]
+        for arranged, fold_words in product((_unchanged, _interval_below), (False, True)):
+            changed = [[arranged(text) for text in texts] for texts in cells]
+            foldable = [fold_words and column.justify == "left" for column in self.columns]
+            headings = [str(column.header) for column in self.columns]
             least = [
-                max([_widest(head, words=True), *(_widest(text, words=fold) + 2 * fold for text in texts)])
-                for head, texts, fold in zip(heads, changed, free, strict=True)
+                max([_widest(heading, words=True), *(_widest(text, words=fold) + 2 * fold for text in texts)])
+                for heading, texts, fold in zip(headings, changed, foldable, strict=True)
             ]
-            folds = [[head, *(texts if fold else ())] for head, texts, fold in zip(heads, changed, free, strict=True)]
+            folded_texts = [
+                [heading, *(texts if fold else ())]
+                for heading, texts, fold in zip(headings, changed, foldable, strict=True)
+            ]
             room = inside - 2 if sum(least) <= inside - 2 else inside
             if sum(least) <= room:
-                yield self._drawn(changed, _widened(least, folds, room), pad_edge=room < inside)
+                yield self._drawn(changed, _widened(least, folded_texts, room), pad_edge=room < inside)
 
     def _drawn(self, cells: Sequence[Sequence[str]], widths: Sequence[int], *, pad_edge: bool = False) -> Table:
-        """The rows as Rich draws them, headings and words folded to these widths."""
-        found = Table(box=SIMPLE_HEAD, pad_edge=pad_edge)
-        folds = []
+        """The table as Rich draws it, with headings and words folded to these widths.
+
+        Args:
+            cells: Texts by column and row.
+            widths: Columns of the terminal for each column of the table.
+            pad_edge: Whether the outer columns have padding.
+        """
+        table = Table(box=SIMPLE_HEAD, pad_edge=pad_edge)
+        columns = []
         for column, texts, width in zip(self.columns, cells, widths, strict=True):
-            found.add_column(Text(folded(str(column.header), width)), justify=column.justify, no_wrap=True)
+            table.add_column(Text(folded(str(column.header), width)), justify=column.justify, no_wrap=True)
             words = column.justify == "left"
-            folds.append([Text(folded(text, width, "  ") if words else text) for text in texts])
-        for row, texts_of in zip(self.rows, zip(*folds, strict=True), strict=True):
-            found.add_row(*texts_of, style=row.style, end_section=row.end_section)
-        return found
+            columns.append([Text(folded(text, width, "  ") if words else text) for text in texts])
+        for row, texts_of in zip(self.rows, zip(*columns, strict=True), strict=True):
+            table.add_row(*texts_of, style=row.style, end_section=row.end_section)
+        return table
 
     def _stacked(self, columns: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-        """Each row as lines of a heading and a cell; a cell that does not fit beside its heading stands below it."""
+        """One text per row, with a line for each heading and its cell.
+
+        A cell that does not fit beside its heading is placed below it.
+        """
         headings = [str(column.header) for column in self.columns]
-        behind = 2 + max((cell_len(name) for name in headings), default=0)
+        cell_at = 2 + max((cell_len(name) for name in headings), default=0)
         for cells in zip(*columns, strict=True):
             lines = []
             for name, cell in zip(headings, cells, strict=True):
                 if set(cell) <= {BAR, "#"}:
                     continue
-                beside = name + " " * (behind - cell_len(name)) + cell
+                beside = name + " " * (cell_at - cell_len(name)) + cell
                 if cell_len(beside) <= width:
                     lines.append(beside)
                     continue
@@ -121,31 +143,40 @@ class Grid(Table):
 
 
 def _widest(text: str, *, words: bool) -> int:
-    """Columns that a text takes, or its longest word."""
+    """The columns of the longest line of a text, or of its longest word."""
     return max(map(cell_len, text.split() if words else text.split("\n")), default=0)
 
 
 def _widened(widths: Sequence[int], texts: Sequence[Sequence[str]], inside: int) -> list[int]:
-    """Share what is left of a line out among columns: a column at a time to the one whose texts have most lines."""
-    found = list(widths)
-    lines = [max(folded(text, width, "  ").count("\n") for text in of) for of, width in zip(texts, found, strict=True)]
-    for _ in range(inside - sum(found)):
-        place = max(range(len(found)), key=lambda each: lines[each])
-        if not lines[place]:
+    """The widths with the free space of a line added. Each unit goes to the column whose texts have most lines.
+
+    Args:
+        widths: The least width of each column.
+        texts: The texts of each column that may be folded.
+        inside: The sum of the widths to reach.
+    """
+    result = list(widths)
+    breaks = [
+        max(folded(text, width, "  ").count("\n") for text in column)
+        for column, width in zip(texts, result, strict=True)
+    ]
+    for _ in range(inside - sum(result)):
+        longest = max(range(len(result)), key=lambda column: breaks[column])
+        if not breaks[longest]:
             break
-        found[place] += 1
-        lines[place] = max(folded(text, found[place], "  ").count("\n") for text in texts[place])
-    return found
+        result[longest] += 1
+        breaks[longest] = max(folded(text, result[longest], "  ").count("\n") for text in texts[longest])
+    return result
 
 
 def _safe(text: str) -> str:
     return one_line(redacted(text))
 
 
-def _same(cell: str) -> str:
+def _unchanged(cell: str) -> str:
     return cell
 
 
 def _interval_below(cell: str) -> str:
-    """The interval of a value on a line of its own."""
+    """The cell with its interval on a line of its own."""
     return cell.replace(" [", "\n[")

@@ -1,4 +1,4 @@
-"""What the console shows of an information profile."""
+"""Tables and lines about an information profile and its prices."""
 
 from __future__ import annotations
 
@@ -14,38 +14,48 @@ if TYPE_CHECKING:  # these load torch
 
 __all__ = ["curve_table", "energies_table", "left_behind", "prices_table"]
 
-CURVE_ROWS = 9  # points of a profile that a table shows
+CURVE_ROWS = 9  # points of a profile in a table
 LONGEST = 24  # characters of the longest bar
 
 
-def curve_table(profile: ProfileRecord, of: str) -> Grid:
-    """The profile at a few numbers of visible tokens."""
+def curve_table(profile: ProfileRecord, source: str) -> Grid:
+    """The cross-entropy in nats per token at a few numbers of visible tokens.
+
+    Args:
+        profile: The profile.
+        source: End of the title, such as "128 examples, 95 % intervals".
+    """
     points = len(profile.revealed)
     shown = sorted({round(i * (points - 1) / (CURVE_ROWS - 1)) for i in range(CURVE_ROWS)})
     largest = max(profile.cross_entropy)
     parts = [part for part in (profile.content, profile.end_of_text) if part is not None]
-    apart_headings = ("content", "from the end on")[: len(parts)]
-    headings = ("tokens visible", "nats per token", "95 %", *apart_headings, "")
-    table = Grid(f"information profile, {of}", headings, ("",))
+    part_headings = ("content", "from the end on")[: len(parts)]
+    headings = ("tokens visible", "nats per token", "95 %", *part_headings, "")
+    table = Grid(f"information profile, {source}", headings, ("",))
     missing = "" if profile.exact else profile.cross_entropy_no_interval or ""
     for i in shown:
         loss, ends = profile.cross_entropy[i], None if profile.cross_entropy_ci is None else profile.cross_entropy_ci[i]
-        apart = ("" if loss_of is None else f"{loss_of:.4f}" for loss_of in (part[i] for part in parts))
+        part_losses = ("" if value is None else f"{value:.4f}" for value in (part[i] for part in parts))
         bar = BAR * round(LONGEST * loss / largest) if largest > 0 else ""
         interval = missing if ends is None else f"[{ends[0]:.4f}, {ends[1]:.4f}]"
-        table.row(str(profile.revealed[i]), f"{loss:.4f}", interval, *apart, bar)
+        table.row(str(profile.revealed[i]), f"{loss:.4f}", interval, *part_losses, bar)
     return table
 
 
-def prices_table(profile: ProfileRecord, of: str) -> Grid:
-    """What every schedule costs at every budget, by the profile in one kind of blocks."""
-    table = Grid(f"NELBO, nats per sequence, {of}", ("steps", "schedule", "NELBO", "minus linear"), ("schedule",))
-    otherwise = {"tuned": ", steps of blocks tuned", "equal": ", steps of blocks equal"}
+def prices_table(profile: ProfileRecord, source: str) -> Grid:
+    """The NELBO of every schedule at every budget, priced by the profile of one block length.
+
+    Args:
+        profile: The profile with its prices.
+        source: End of the title, such as "128 examples, 95 % intervals".
+    """
+    table = Grid(f"NELBO, nats per sequence, {source}", ("steps", "schedule", "NELBO", "minus linear"), ("schedule",))
+    sharing = {"tuned": ", steps of blocks tuned", "equal": ", steps of blocks equal"}
     for budget in profile.budgets:
         for name, priced in budget.schedules.items():
-            kind, _, how = name.partition("_")
+            kind, _, shares = name.partition("_")
             same = name == "optimum" and budget.optimum_is_beta
-            label = _label(kind, priced) + (": that of the best Beta" if same else "") + otherwise.get(how, "")
+            label = _label(kind, priced) + (": that of the best Beta" if same else "") + sharing.get(shares, "")
             cells = (priced.nelbo.text, priced.minus_linear.text)
             table.row(str(budget.steps), label, *cells, style="bold" if name == "beta" else "")
         table.add_section()
@@ -60,27 +70,27 @@ def _label(kind: str, priced: Priced) -> str:
 
 
 def energies_table(profile: ProfileRecord) -> Grid:
-    """The energy of every schedule under two weights; a schedule that does not depend on the budget has one row."""
+    """The energy of every schedule under two weights. A schedule that does not depend on the budget has one row."""
     weights = tuple(profile.budgets[0].schedules["linear"].energies)
     headings = ("steps", "schedule", *(f"gamma of {name}" for name in weights))
     table = Grid("energy, in multiples of the least; no measure of quality", headings, ("schedule",))
-    fixed = set[str]()
+    shown = set[str]()
     for budget in profile.budgets:
         for name, priced in budget.schedules.items():
-            if "_" in name or name in fixed:
-                continue  # linear_tuned and the like share the steps of blocks otherwise: the curve is the same
+            if "_" in name or name in shown:
+                continue  # linear_tuned and the like only share the steps of blocks otherwise: the curve is the same
             own = name in ("beta", "optimum")
-            fixed |= set() if own else {name}
+            shown |= set() if own else {name}
             cells = (f"{energy:.4f}" if math.isfinite(energy) else "infinite" for energy in priced.energies.values())
             table.row(str(budget.steps) if own else "any", _label(name, priced), *cells)
     return table
 
 
 def left_behind(budget: PricedBudget) -> str:
-    """How far the best Beta is from the optimum over all, and how many steps it saves linear."""
-    needs, ends, ratio = budget.linear_steps, budget.linear_range, budget.excess_ratio
+    """A line with the steps that linear needs to match the best Beta, and the loss of the best Beta to the optimum."""
+    linear_steps, ends, ratio = budget.linear_steps, budget.linear_range, budget.excess_ratio
     share = "" if ratio is None else f" ({100 * (ratio - 1):.1f} % of its loss above one token per step)"
-    steps = "more steps than were tried" if needs is None else quantity(needs, "step")
+    steps = "more steps than were tried" if linear_steps is None else quantity(linear_steps, "step")
     if ends is not None and ends[0] is not None:
         steps += f" [{ends[0]}, {'more than were tried' if ends[1] is None else ends[1]}]"
     verdict = f"linear needs {steps} to be as good" if budget.gain_expected else "no gain over linear here"
@@ -89,8 +99,8 @@ def left_behind(budget: PricedBudget) -> str:
         where = "below the optimum over all" + (", within the noise" if budget.within_noise else "")
     if budget.gap.exact:
         return f"{quantity(budget.steps, 'step')}: {verdict}; the best Beta is {budget.distance.value:.3g} nats {where}"
-    kept = " and takes its place" if budget.optimum_is_beta else ""
+    replaced = " and takes its place" if budget.optimum_is_beta else ""
     return (
         f"{quantity(budget.steps, 'step')}: {verdict}; on examples that chose neither the best Beta is "
-        f"{budget.distance.text} nats {where}{kept}"
+        f"{budget.distance.text} nats {where}{replaced}"
     )

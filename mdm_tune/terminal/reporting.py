@@ -1,4 +1,4 @@
-"""How a command ends: one message on stderr, an exit code, and what to paste to go on."""
+"""The end of a command: one message on stderr, an exit code, and the command that continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ __all__ = ["command", "exit_codes", "unforeseen"]
 
 @contextmanager
 def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
-    """Turn what can go wrong into one message and an exit code: 2 for the user's input, 1 for a failed run."""
+    """End a failed command with one message and an exit code.
+
+    The code is 2 for wrong input, 1 for a failed run, and ``INTERRUPTED`` for a signal.
+
+    Args:
+        screen: The console of the command.
+        resumable: Whether the message after a signal shows how to resume.
+    """
     with handlers_restored():
         try:
             with stdout_for_results():
@@ -32,10 +39,10 @@ def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
         except KeyboardInterrupt:
             _stopped(screen, resumable)
         except Exception as error:
-            if interrupted():  # whatever code of others has made of it
+            if interrupted():  # foreign code may have turned the interrupt into another exception
                 _stopped(screen, resumable)
             _failed(error)
-        except SystemExit as error:  # typer ends a command by another; so code of others that nothing else has caught
+        except SystemExit as error:  # raised by foreign code; typer ends a command by typer.Exit
             if interrupted():
                 _stopped(screen, resumable)
             complain(f"error: code from outside this package ended the process ({error.code}); remove that")
@@ -43,15 +50,15 @@ def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
 
 
 def _failed(error: Exception) -> None:
-    """Say what went wrong and leave; raises what nobody foresaw as it is."""
+    """Show the message of an expected error and exit; raise any other error again."""
     match error:
         case typer.Exit():
             raise error
-        case BrokenPipeError():  # the reader has seen enough
+        case BrokenPipeError():  # the reader of stdout has closed it
             discard_stdout()
         case OSError():
-            at = "" if error.filename is None else f"{shown_path(error.filename)}: "
-            complain(f"error: {at}{system_reason(error)}")
+            path = "" if error.filename is None else f"{shown_path(error.filename)}: "
+            complain(f"error: {path}{system_reason(error)}")
             raise typer.Exit(1) from None
         case MdmTuneError():
             complain(f"error: {bounded(str(error))}")
@@ -61,12 +68,12 @@ def _failed(error: Exception) -> None:
 
 
 def _stopped(screen: Screen, resumable: bool) -> None:
-    complain("\ninterrupted" + (f"; resume with: {_again(screen)}" if resumable else ""))
+    complain("\ninterrupted" + (f"; resume with: {_resuming_command(screen)}" if resumable else ""))
     raise typer.Exit(INTERRUPTED) from None
 
 
-def _again(screen: Screen) -> str:
-    """The command that goes on: the same one, with --resume once the search has begun."""
+def _resuming_command(screen: Screen) -> str:
+    """The command that continues: the same one, with --resume once the search has begun."""
     words = sys.argv[1:]
     if screen.searching and "--resume" not in words:
         words = [word for word in words if word != "--overwrite"] + ["--resume"]
@@ -74,14 +81,18 @@ def _again(screen: Screen) -> str:
 
 
 def command(words: Sequence[str]) -> str:
-    """A command to paste, and what has to be put into it again before."""
+    """A command to paste. Passwords are hidden, and a comment says so.
+
+    Args:
+        words: The words after ``mdm-tune``.
+    """
     shown = [without_password(word) for word in words]
-    again = f"  # put the password in again for {HIDDEN}" if shown != [*words] else ""
-    return " ".join(["mdm-tune", *map(_quoted, shown)]) + again
+    comment = f"  # put the password in again for {HIDDEN}" if shown != [*words] else ""
+    return " ".join(["mdm-tune", *map(_quoted, shown)]) + comment
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell; with control characters or bytes that are no text, in the form that bash has for them."""
+    """A word quoted for a shell. Control characters and bytes that are no text are written as bash escapes."""
     if word.isprintable():
         return shlex.quote(word)
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(word))
@@ -89,5 +100,5 @@ def _quoted(word: str) -> str:
 
 
 def unforeseen(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """A mistake of our own: its traceback, through the same sink as everything else that is said."""
+    """Show the traceback of a bug, redacted like every other message. It serves as ``sys.excepthook``."""
     complain("".join(traceback.format_exception(kind, error, where)).rstrip())

@@ -1,4 +1,4 @@
-"""Tables and lines that the console shows of a search, and those that several commands share."""
+"""Tables and lines about the result of a search, and those that several commands share."""
 
 from __future__ import annotations
 
@@ -36,34 +36,36 @@ __all__ = [
 
 
 def short_names(labels: Sequence[str]) -> dict[str, str]:
-    """File names without their folders and parameters in four digits, as long as that tells them apart."""
+    """The labels by label, with file names without folders and parameters in four digits.
+
+    If two labels would be the same then, all of them stay as they are.
+    """
     short = {label: _short(label) for label in labels}
     return short if len(set(short.values())) == len(short) else {label: label for label in labels}
 
 
 def _short(label: str) -> str:
-    known = Label.read(label)
-    name = known.name
+    parsed = Label.read(label)
+    name = parsed.name
     kind, _, numbers = name.partition(":")
     if name.endswith((".yaml", ".yml")):
         name = Path(name).name
     elif kind == "beta":
         name = f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}"
-    return str(replace(known, name=name))
+    return str(replace(parsed, name=name))
 
 
 def budget_table(budget: BudgetRecord) -> Grid:
-    """One budget: the tuned schedule, the baselines, and what the data scores."""
+    """The value of the tuned schedule, of the baselines and of the data at one budget."""
     quality = budget.quality
     title = f"{quantity(budget.steps, 'step')}{_blocks(budget.plan)}, {quality.metric} ({quality.direction})"
     title += f", {quantity(quality.n, f'{quality.split} example')}" if quality.n else ""
     table = Grid(title, ("schedule", "value" if quality.estimate.ci is None else "value [95 %]"), ("schedule",))
-    made = "tuned" if quality.loser is None else "returned"
-    table.row(f"{made}: {budget.schedule.text}", quality.estimate.text, style="bold")
-    in_blocks = Label.read(quality.linear).blocks  # of the baselines that do not say theirs, where there are several
-    for name, found in quality.baselines.items():
-        known = Label.read(name)
-        table.row(name if known.blocks is not None else str(Label(name, in_blocks)), found.text)
+    role = "tuned" if quality.loser is None else "returned"
+    table.row(f"{role}: {budget.schedule.text}", quality.estimate.text, style="bold")
+    blocks = Label.read(quality.linear).blocks  # of baselines whose label has no block length
+    for name, estimate in quality.baselines.items():
+        table.row(str(Label(name, blocks)) if Label.read(name).blocks is None else name, estimate.text)
     if quality.loser is not None:
         table.row(f"not used: {_short(quality.loser.schedule)}", quality.loser.estimate.text)
     if quality.data is not None:
@@ -72,12 +74,12 @@ def budget_table(budget: BudgetRecord) -> Grid:
 
 
 def _blocks(plan: PlanRecord) -> str:
-    """Which blocks, where a sequence has several."""
+    """The block length, as text that follows a budget; empty if there is one block."""
     return "" if plan.blocks == 1 else f" in blocks of {plan.block_length}"
 
 
 def diversity_table(budget: BudgetRecord) -> Grid | None:
-    """Whether the samples are alike: the winner's figures beside those of linear and of the data."""
+    """The diversity of the winner's samples, beside that of linear and of the data; None if it was not measured."""
     drawn, losses = budget.quality.diversity, budget.quality.diversity_losses
     if drawn is None or losses is None:
         return None
@@ -85,20 +87,21 @@ def diversity_table(budget: BudgetRecord) -> Grid | None:
     figures = list(drawn["winner"])
     title = f"diversity, {quantity(losses.examples, 'example')}: a loss of {100 * losses.threshold:g} % is flagged"
     table = Grid(title, ("samples of", *(figure.replace("_", " ") for figure in figures)), ("samples of",))
-    for who, found in drawn.items():
-        table.row(names[who], *(_bare(found[figure]) for figure in figures), style="dim" if who == "data" else "")
+    for source, values in drawn.items():
+        cells = (_value_only(values[figure]) for figure in figures)
+        table.row(names[source], *cells, style="dim" if source == "data" else "")
     return table
 
 
 def _reference(losses: LossesRecord) -> str:
-    """Linear at many steps, beside which the winner's samples are compared."""
+    """The name of linear at many steps, with which the diversity of the winner's samples is compared."""
     return f"linear at {quantity(losses.reference_steps or 0, 'step')}"
 
 
 def verdict(budget: BudgetRecord) -> list[str]:
-    """Whether the gain over linear is larger than the noise, and what else to know."""
+    """Lines about one budget: the outcome of the comparison with linear, then what limits it."""
     quality = budget.quality
-    lines = [_gain(quality), *_losses(quality)]
+    lines = [_outcome(quality), *_losses(quality)]
     if quality.detectable_gain is not None:
         gain = f"{quality.detectable_gain:.3g}"
         lines.append(f"by the differences seen in it, this report split shows gains of {gain} and more (80 % power)")
@@ -124,12 +127,12 @@ def verdict(budget: BudgetRecord) -> list[str]:
     return lines
 
 
-def _gain(quality: QualityRecord) -> str:
-    """The outcome of the comparison with linear, in a sentence."""
-    better, loser = quality.gain_over_linear, quality.loser
+def _outcome(quality: QualityRecord) -> str:
+    """A sentence with the outcome of the comparison with linear."""
+    gain, loser = quality.gain_over_linear, quality.loser
     match quality.outcome:
         case Outcome.UNTESTED:
-            return f"untested: {better.value:.4g}, {better.no_interval} for an interval"
+            return f"untested: {gain.value:.4g}, {gain.no_interval} for an interval"
         case Outcome.WORSE if loser is not None:
             return (
                 f"worse than linear: the schedule that was chosen, {_short(loser.schedule)}, has a gain of "
@@ -137,32 +140,35 @@ def _gain(quality: QualityRecord) -> str:
                 "other as loser"
             )
         case Outcome.BETTER:
-            return f"better than linear by {better.text}"
+            return f"better than linear by {gain.text}"
         case Outcome.LESS_DIVERSE:
-            return f"better than linear by {better.text}, but not counted as a win: the samples are less diverse"
+            return f"better than linear by {gain.text}, but not counted as a win: the samples are less diverse"
         case Outcome.TOO_FEW_DIFFER:
-            needed = "" if better.fewest is None else f", of {better.fewest} that a claim takes"
-            few = f"but only {better.differing} examples differ{needed}"
-            return f"no gain over linear is claimed: {better.text}, {few}"
+            needed = "" if gain.fewest is None else f", of {gain.fewest} that a claim takes"
+            few = f"but only {gain.differing} examples differ{needed}"
+            return f"no gain over linear is claimed: {gain.text}, {few}"
         case Outcome.UNCORRECTED:
-            return f"no gain over linear is claimed: {better.text}, corrected {better.corrected_text}"
+            return f"no gain over linear is claimed: {gain.text}, corrected {gain.corrected_text}"
         case _:
-            return f"no gain over linear here: {better.text}"
+            return f"no gain over linear here: {gain.text}"
 
 
 def _losses(quality: QualityRecord) -> list[str]:
-    """A line per loss of diversity that forbids to call a gain one, and one for all others against the same samples."""
-    lines, shared = [], dict[str, list[str]]()
+    """Lines about losses of diversity.
+
+    A loss that blocks the claim of a gain has a line of its own. Other losses against the same samples share a line.
+    """
+    lines, harmless = [], dict[str, list[str]]()
     for loss in quality.flagged:
         assert quality.diversity_losses is not None
-        share, linear = (f"{100 * each:.1f} %" for each in (loss.share, loss.share_of_linear))
-        than = "the data" if loss.than == "data" else _reference(quality.diversity_losses)
+        share, linear = (f"{100 * fraction:.1f} %" for fraction in (loss.share, loss.share_of_linear))
+        reference = "the data" if loss.than == "data" else _reference(quality.diversity_losses)
         if loss.blocks:
-            lines.append(f"  {_figure(loss)}: {share} below {than} (linear at this budget: {linear})")
+            lines.append(f"  {_figure(loss)}: {share} below {reference} (linear at this budget: {linear})")
         else:
-            shared.setdefault(than, []).append(f"{_figure(loss)} {share} ({linear})")
-    for than, losses in shared.items():
-        lines.append(f"  below {than} (in brackets how far linear at this budget is): {', '.join(losses)}")
+            harmless.setdefault(reference, []).append(f"{_figure(loss)} {share} ({linear})")
+    for reference, losses in harmless.items():
+        lines.append(f"  below {reference} (in brackets how far linear at this budget is): {', '.join(losses)}")
     return lines
 
 
@@ -171,7 +177,7 @@ def _figure(loss: Loss) -> str:
 
 
 def budgets_table(result: SearchResult) -> Grid | None:
-    """All budgets of a search side by side; None where there is one."""
+    """All budgets of a search, one per row; None if there is only one."""
     if len(result.budgets) < 2:
         return None
     gain = "gain over linear" if result.exact else "gain over linear (corrected)"
@@ -182,17 +188,17 @@ def budgets_table(result: SearchResult) -> Grid | None:
         table.row(
             str(budget.steps),
             quality.calls.text,
-            _bare(quality.baselines["linear"]),
-            _bare(quality.estimate),
+            _value_only(quality.baselines["linear"]),
+            _value_only(quality.estimate),
             quality.gain_over_linear.corrected_text,
-            _as_good(result, budget),
+            _saving(result, budget),
             ", ".join(dict.fromkeys(_figure(loss) for loss in quality.flagged if loss.blocks)),
         )
     return table
 
 
-def _as_good(result: SearchResult, budget: BudgetRecord) -> str:
-    """The largest budget at which linear is no better, or why there is none."""
+def _saving(result: SearchResult, budget: BudgetRecord) -> str:
+    """The largest budget at which linear is no better, or a word that says why there is none."""
     match result.saving_of(budget):
         case None:
             return ""
@@ -204,26 +210,29 @@ def _as_good(result: SearchResult, budget: BudgetRecord) -> str:
             return "none"
 
 
-def _bare(found: Estimate) -> str:
-    """A value without its interval, in the decimals that this gives it."""
-    return found.text.split(" ")[0]
+def _value_only(estimate: Estimate) -> str:
+    """The value without its interval, with the decimals that the interval justifies."""
+    return estimate.text.split(" ")[0]
 
 
 def headline(result: SearchResult) -> list[str]:
-    """What the budgets say together: how sure the gains are, and how many steps the tuned schedules save."""
+    """Lines about all budgets together: the confidence of gains, and the steps that tuned schedules save.
+
+    There are none if the search has one budget.
+    """
     budgets, frontier = result.claims.confidence.budgets, result.claims.frontier
     if budgets < 2:
         return []
     compared = quantity(len(frontier.pairs), "comparison")
-    how = "computed exactly" if result.exact else f"one-sided 95 %, corrected for {compared}"
-    margin = f"(margin {100 * frontier.margin:g} %, {how})"
+    test = "computed exactly" if result.exact else f"one-sided 95 %, corrected for {compared}"
+    margin = f"(margin {100 * frontier.margin:g} %, {test})"
     lines = [] if result.exact else [f"gains are claimed where they hold for all {budgets} budgets together at 95 %"]
     best = frontier.headline
     if best is None:
-        shown = "no tuned schedule is shown to be as good as linear at a larger budget"
+        text = "no tuned schedule is shown to be as good as linear at a larger budget"
         if result.saving is Saving.UNTESTED:
-            shown = "untested, too few examples: whether a tuned schedule is as good as linear at a larger budget"
-        return [*lines, f"{shown} {margin}"]
+            text = "untested, too few examples: whether a tuned schedule is as good as linear at a larger budget"
+        return [*lines, f"{text} {margin}"]
     lines.append(
         f"at {quantity(best.steps, 'step')} the tuned schedule is no worse than linear at {best.linear_steps}: "
         f"{best.ratio:.1f} times fewer denoiser calls {margin}"
@@ -235,24 +244,24 @@ def headline(result: SearchResult) -> list[str]:
     return lines
 
 
-def outlook_lines(found: Sequence[OutlookRecord]) -> list[str]:
-    """Per budget, and kind of blocks, the steps of each block and how many count vectors the search can reach."""
+def outlook_lines(outlooks: Sequence[OutlookRecord]) -> list[str]:
+    """Lines with the steps of each block and the reachable count vectors, per budget and block length."""
     lines = []
-    for outlook in found:
+    for outlook in outlooks:
         shares, count = outlook.steps_per_block, outlook.reachable_counts
         if shares is None:
-            known = "ancestral reveal has no counts" if outlook.ancestral else "a profile will say"
+            text = "ancestral reveal has no counts" if outlook.ancestral else "a profile will say"
         else:
-            known = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
+            text = "1 count vector; nothing to tune" if count == 1 else f"at least {count:,} distinct count vectors"
         if shares is not None and len(shares) > 1:
-            each = f"{quantity(shares[0], 'step')} each" if len(set(shares)) == 1 else f"{listed(shares)} steps"
-            known = f"{len(shares)} blocks of {quantity(outlook.block_length or 0, 'token')}, {each}; {known}"
-        lines.append(f"{quantity(outlook.steps, 'step')}: {known}")
+            steps = f"{quantity(shares[0], 'step')} each" if len(set(shares)) == 1 else f"{listed(shares)} steps"
+            text = f"{len(shares)} blocks of {quantity(outlook.block_length or 0, 'token')}, {steps}; {text}"
+        lines.append(f"{quantity(outlook.steps, 'step')}: {text}")
     return lines
 
 
 def paste(steps: int, plan: PlanRecord) -> str:
-    """A line of Python for a sampler's loop."""
+    """A line of Python with the counts, or the alphas for ancestral reveal, to paste into a sampler."""
     if plan.counts is None:
         alphas = ", ".join(f"{alpha:.6g}" for alpha in plan.alphas or ())
         return f"alphas = [{alphas}]  # {quantity(steps, 'step')}, ancestral reveal"
@@ -260,16 +269,16 @@ def paste(steps: int, plan: PlanRecord) -> str:
 
 
 def warning_lines(warnings: Sequence[WarningRecord]) -> list[str]:
-    """A line for the first warning of each code in a result, with what to do; notes and the JSON have all of them."""
+    """Lines with the first warning of each code and its advice. Notes and the JSON have all warnings."""
     lines = dict[str, str]()
-    for each in warnings:
-        said = "; ".join(filter(None, (each.text, each.advice)))
-        lines.setdefault(each.code, f"warning [{each.code}]: {said}")
+    for warning in warnings:
+        text = "; ".join(filter(None, (warning.text, warning.advice)))
+        lines.setdefault(warning.code, f"warning [{warning.code}]: {text}")
     return list(lines.values())
 
 
 def reported_table(rows: Sequence[ReportedRecord]) -> Grid | None:
-    """What the metrics beside the objective say, where there are any."""
+    """The values of the metrics beside the objective; None if there are none."""
     if not rows:
         return None
     headings = ("steps", "schedule", "metric", "value", "over")

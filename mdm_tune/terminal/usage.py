@@ -1,4 +1,4 @@
-"""Wrong use of the command line in the same words as any other wrong input: the rule, the value, the remedy; exit 2."""
+"""Errors of command-line use, with messages like those of other wrong input: rule, value, remedy; exit code 2."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from mdm_tune.terminal.console import complain
 __all__ = ["Commands", "whole_number"]
 
 CONFIG = "CONFIG"
-# The root of the parser's errors; where it lies differs between versions of Typer.
+# The base class of the parser's errors. Its module differs between versions of Typer.
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def whole_number(text: str | int) -> int:
-    """The parser of flags that take a whole number."""
+    """Parse the value of a flag that takes a whole number.
+
+    Raises:
+        typer.BadParameter: If the text is no whole number in decimal digits.
+    """
     try:
         return text if isinstance(text, int) else whole(text)
     except ValueError:
@@ -37,7 +41,7 @@ def whole_number(text: str | int) -> int:
 
 
 class Commands(TyperGroup):
-    """The commands; what their parser refuses is said in one message."""
+    """The group of commands. Errors of the parser are shown as one message."""
 
     def main(
         self,
@@ -52,16 +56,16 @@ class Commands(TyperGroup):
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except PARSER_ERROR as error:
-            code = _refused(error)
+            code = _show_parser_error(error)
         except InputError as error:
             complain(f"error: {bounded(str(error))}")
             code = 2
         except typer.Abort:
             code = INTERRUPTED
-        except BrokenPipeError:  # the reader of stdout has seen enough
+        except BrokenPipeError:  # the reader of stdout has closed it
             discard_stdout()
             code = 0
-        except OSError as error:  # the help on a full disk; a command says by itself what failed
+        except OSError as error:  # help written to a full disk; commands report their own errors
             discard_stdout()
             complain(f"error: cannot write to stdout: {system_reason(error)}")
             code = 1
@@ -74,31 +78,37 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the first word names; raises InputError where none has its name."""
-        known = list(self.commands)
-        if args[0] not in known:
+        """The command that the first word names, with its name and its arguments.
+
+        Raises:
+            InputError: If no command has this name.
+        """
+        names = list(self.commands)
+        if args[0] not in names:
             raise InputError(
-                f"there is no command {shown(args[0])}; {_closest(args[0], known)}the commands are {', '.join(known)}"
+                f"there is no command {shown(args[0])}; {_suggestion(args[0], names)}"
+                f"the commands are {', '.join(names)}"
             )
         return super().resolve_command(ctx, args)
 
 
-def _refused(error: Any) -> int:
-    if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
+def _show_parser_error(error: Any) -> int:
+    """Show an error of the parser; returns the exit code."""
+    if type(error).__name__ != "NoArgsIsHelpError":  # Typer has shown the help already
         complain(f"error: {bounded(_message(error))}")
     return int(getattr(error, "exit_code", 2))
 
 
 def _message(error: Any) -> str:
+    """The message for an error of the parser, with rule, value and remedy."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
     parameter, path = getattr(error, "param", None), "mdm-tune"
     flags: list[str] = []
     if context is not None:
         path = " ".join(["mdm-tune", *context.command_path.split()[1:]]).removeprefix("mdm-tune -m mdm_tune")
         path = path if path.startswith("mdm-tune") else f"mdm-tune{path}"
-        shown_ones = [each for each in context.command.get_params(context) if not getattr(each, "hidden", False)]
-        flags = [flag for each in shown_ones for flag in each.opts if flag.startswith("-")]
-    asks = f"{path} --help lists"
+        visible = [option for option in context.command.get_params(context) if not getattr(option, "hidden", False)]
+        flags = [flag for option in visible for flag in option.opts if flag.startswith("-")]
     if kind == "MissingParameter":
         return (
             f"{CONFIG} is required and missing: {path} takes the YAML file of the run; "
@@ -106,25 +116,27 @@ def _message(error: Any) -> str:
         )
     if kind == "NoSuchOption":
         name = error.option_name
-        return f"{path} has no option {shown(name)}; {_closest(name, flags)}{asks} its options"
+        return f"{path} has no option {shown(name)}; {_suggestion(name, flags)}{path} --help lists its options"
     if kind == "BadOptionUsage":
         flag = error.option_name
         if "does not take" in error.message:
             return f"{flag} takes no value and got one; write {flag} alone"
         return f"{flag} needs a value and got none; write {flag} VALUE"
     if parameter is not None:
-        return f"{_name(parameter)}: {error.message}"
+        return f"{_flag_of(parameter)}: {error.message}"
     if "unexpected extra" in error.message:
-        more = error.message.rpartition("(")[2].removesuffix(")")
-        return f"{path} takes one {CONFIG}, got more: {shown(more)}; remove it, or put a value with spaces in quotes"
+        extra = error.message.rpartition("(")[2].removesuffix(")")
+        return f"{path} takes one {CONFIG}, got more: {shown(extra)}; remove it, or put a value with spaces in quotes"
     return str(error.message)
 
 
-def _name(parameter: Any) -> str:
+def _flag_of(parameter: Any) -> str:
+    """The long flag of an option, or CONFIG."""
     flags = [flag for flag in parameter.opts if flag.startswith("-")]
     return max(flags, key=len) if flags else CONFIG
 
 
-def _closest(word: str, legal: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(dict.fromkeys(legal)), n=1)
-    return f"did you mean {found[0]}? " if found else ""
+def _suggestion(word: str, legal: Iterable[str]) -> str:
+    """A question with the legal word that is most like this one; empty if none is similar."""
+    matches = difflib.get_close_matches(word, list(dict.fromkeys(legal)), n=1)
+    return f"did you mean {matches[0]}? " if matches else ""

@@ -132,7 +132,7 @@ def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPa
     screen.err = Console(file=shown, width=120)
     clock = [100.0]
     monkeypatch.setattr("mdm_tune.terminal.console.time.monotonic", lambda: clock[0])
-    screen.told = 100.0
+    screen.last_progress = 100.0
     for clock[0], visible in ((101.0, 1), (102.5, 2), (103.0, 3), (105.0, 4)):
         screen.on_event(PointMeasured(revealed=visible, loss=1.5, examples=8, points=6, denoiser_rows=1234))
     lines = shown.getvalue().splitlines()
