@@ -97,7 +97,7 @@ def test_a_search_runs_on_generate_code_of_the_users_own_and_goes_on_with_it(pla
 
 
 def test_the_loop_of_the_page_on_models_draws_what_the_built_in_sampler_draws(place: Path, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"<!-- generate -->\n```python\n(.*?)```\n<!-- /generate -->", page, flags=re.DOTALL)
     (place / "my_generate.py").write_text(code, encoding="utf-8")
     lines = [json.dumps({"q": " ".join(f"w{3 + (i * j) % 19}" for j in range(1, 3 + i % 3))}) for i in range(40)]
