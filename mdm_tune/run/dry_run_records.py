@@ -27,11 +27,14 @@ Phase = Literal["profile", "tune", "choose", "report"]
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseRecord(JsonRecord):
-    """What a phase of a search takes at most.
+    """The most that a phase of a search takes.
 
-    schedules: how many are scored, for each budget. cost: of the denoiser and the metric, and of waiting for the last
-    replica. memory_bytes: peak of this process; None where the system does not say it. overhead_seconds: of proposals,
-    records and intervals.
+    Attributes:
+        phase: The phase.
+        schedules: Schedules that are scored, per budget.
+        cost: Cost of the denoiser and the metric, and of waiting for the last replica.
+        memory_bytes: Peak memory of this process; None if the system does not report it.
+        overhead_seconds: Seconds for proposals, records and intervals.
     """
 
     phase: Phase
@@ -47,18 +50,21 @@ class PhaseRecord(JsonRecord):
 
 
 def total_of(phases: Sequence[PhaseRecord], start: float) -> Cost:
-    """All phases together, with ``start`` seconds before them."""
-    found = sum((phase.cost for phase in phases), Cost())
+    """The cost of all phases and of ``start`` seconds before them."""
+    cost = sum((phase.cost for phase in phases), Cost())
     overhead = sum(phase.overhead_seconds for phase in phases)
-    return found + Cost(seconds=start + overhead)
+    return cost + Cost(seconds=start + overhead)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutlookRecord(JsonRecord):
-    """One budget in one kind of blocks, before its search.
+    """One budget at one block length, before its search.
 
-    block_length: None for ancestral reveal. steps_per_block: None there, and where a profile will say.
-    reachable_counts: distinct count vectors that the search can reach; None likewise.
+    Attributes:
+        steps: The budget.
+        block_length: Tokens of a block; None for ancestral reveal.
+        steps_per_block: The steps of each block; None for ancestral reveal, and if a profile will choose them.
+        reachable_counts: Distinct count vectors that the search can reach; None in the same cases.
     """
 
     steps: int
@@ -85,7 +91,12 @@ class OutlookRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSizeRecord(JsonRecord):
-    """The report split. report_examples: all of them. report_independent: those, or groups, that are independent."""
+    """The size of the report split.
+
+    Attributes:
+        report_examples: All examples.
+        report_independent: Independent examples; of examples in groups, the groups.
+    """
 
     report_examples: int
     report_independent: int
@@ -95,8 +106,11 @@ class ReportSizeRecord(JsonRecord):
 class ShownGainRecord(JsonRecord):
     """The smallest gain that the report split shows with 80 % power.
 
-    detectable_gain: None where none can be shown, and where it is not known since values or schedules are alike.
-    gain_can_be_shown: None where it is not known. size: None likewise.
+    Attributes:
+        detectable_gain: That gain; None if no gain can be shown, or if it is unknown because values or schedules are
+            equal.
+        gain_can_be_shown: Whether some gain can be shown; None if that is unknown.
+        size: The size of the report split; None in the same case.
     """
 
     detectable_gain: float | None
@@ -106,10 +120,14 @@ class ShownGainRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class BusyRecord(JsonRecord):
-    """What share of the replicas the first look of a batch of trials keeps busy.
+    """The share of the replicas that the first look of a batch of trials keeps busy.
 
-    together: trials of a batch. pieces: of its first look, each a batch of the denoiser. busy: the share of the
-    replicas, 0 to 1. together_to_fill: the fewest trials of a batch that keep nearly all busy; None where none do.
+    Attributes:
+        replicas: Replicas of the denoiser.
+        together: Trials of a batch.
+        pieces: Pieces of its first look, each a batch of the denoiser.
+        busy: The share of the replicas, in [0, 1].
+        together_to_fill: The fewest trials of a batch that keep nearly all replicas busy; None if no number does.
     """
 
     replicas: int
@@ -121,11 +139,21 @@ class BusyRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunResult(JsonRecord):
-    """What ``search --dry-run`` returns.
+    """The result of ``search --dry-run``.
 
-    start_seconds: until the model is loaded. total: of all phases with the start. reach: every budget in every kind of
-    blocks. busy_replicas: None for one device, and where trials need no denoiser. timeout: ``search.timeout``. cost: of
-    the batches that were timed. devices: one name for each replica.
+    Attributes:
+        phases: The most that each phase of the search takes.
+        start_seconds: Seconds until the model is loaded.
+        total: Cost of all phases and of the start.
+        reach: Every budget at every block length.
+        shown_gain: The smallest gain that the search could show.
+        busy_replicas: The replicas that trials keep busy; None for one device, and if trials need no denoiser.
+        peak_memory_bytes: Peak memory of this process; None if the system does not report it.
+        already_holds_search: Whether the run folder already holds a search.
+        timeout: ``search.timeout`` in seconds.
+        cost: Cost of the batches that were timed.
+        devices: One name per replica.
+        warnings: Warnings about the search.
     """
 
     phases: tuple[PhaseRecord, ...]
@@ -143,7 +171,7 @@ class DryRunResult(JsonRecord):
 
     @property
     def comparison_seconds(self) -> float:
-        """What comparing schedules on unseen examples takes, which no timeout cuts."""
+        """Seconds to compare schedules on unseen examples; no timeout cuts the comparison."""
         return sum(phase.cost.seconds for phase in self.phases if phase.phase in ("choose", "report"))
 
     @property

@@ -20,7 +20,15 @@ __all__ = ["ComparedRows", "ComparisonRecord", "EvaluateResult", "HarnessResult"
 class RowRecord(JsonRecord):
     """One schedule at one budget, or the data itself.
 
-    n: examples that were scored; None where the value is exact. diversity: means of the metric's figures by name.
+    Attributes:
+        schedule: Label of the schedule.
+        steps: The budget.
+        plan: What the sampler receives.
+        calls: Mean denoiser calls.
+        metric: Name of the metric.
+        estimate: Value of the metric.
+        n: Examples that were scored; None if the value is exact.
+        diversity: Mean of each of the metric's diversity figures, by name.
     """
 
     schedule: str
@@ -34,7 +42,7 @@ class RowRecord(JsonRecord):
 
     @classmethod
     def of(cls, scores: Scores, metric: str) -> RowRecord:
-        """The row of scores. metric: its name."""
+        """The row of ``scores`` by the metric of this name."""
         return cls(
             schedule=scores.setting.label,
             steps=scores.setting.steps,
@@ -49,7 +57,14 @@ class RowRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRecord(JsonRecord):
-    """Two schedules at the same budget: first - second, paired example by example."""
+    """Two schedules at the same budget, paired example by example.
+
+    Attributes:
+        first: Label of the first schedule.
+        second: Label of the second schedule.
+        steps: The budget.
+        difference: Mean of first - second.
+    """
 
     first: str
     second: str
@@ -58,7 +73,7 @@ class ComparisonRecord(JsonRecord):
 
     @classmethod
     def of_pairs(cls, scores: Sequence[Scores]) -> Iterator[ComparisonRecord]:
-        """Every pair of schedules that are compared at the same budget."""
+        """Yield the comparison of every two schedules with the same budget."""
         for a, b in combinations(scores, 2):
             if a.setting.steps == b.setting.steps:
                 yield cls(
@@ -69,20 +84,26 @@ class ComparisonRecord(JsonRecord):
                 )
 
     def minus(self, reference: str) -> tuple[str, Estimate] | None:
-        """The other schedule and what it has more than the one of this label; None where that is neither."""
+        """The other schedule, and its value minus that of ``reference``; None if the pair lacks ``reference``."""
         if reference == self.first:
             return self.second, self.difference.negated
         return (self.first, self.difference) if reference == self.second else None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; ``difference`` is the value, with ci, no_interval and independent beside it."""
-        found = self.difference.to_json()
+        """The fields by name; ``difference`` is the value, beside ci, no_interval and independent."""
+        estimate = self.difference.to_json()
         names = {"first": self.first, "second": self.second, "steps": self.steps}
-        return {**names, "difference": found.pop("value"), **found}
+        return {**names, "difference": estimate.pop("value"), **estimate}
 
 
 class ComparedRows:
-    """What tables of compared schedules read, whoever has computed the values."""
+    """What tables of compared schedules read from results of ``evaluate`` and of the harness.
+
+    Attributes:
+        rows: One row per schedule and budget.
+        comparisons: Every two schedules with the same budget.
+        reference: Label of linear.
+    """
 
     rows: Sequence[RowRecord]
     comparisons: Sequence[ComparisonRecord]
@@ -90,9 +111,9 @@ class ComparedRows:
 
     @property
     def minus_reference(self) -> dict[tuple[int, str], Estimate]:
-        """What each schedule has more than the reference, by steps and schedule."""
-        found = ((pair.steps, pair.minus(self.reference)) for pair in self.comparisons)
-        return {(steps, more[0]): more[1] for steps, more in found if more is not None}
+        """The value of each schedule minus that of the reference, by steps and schedule."""
+        differences = ((pair.steps, pair.minus(self.reference)) for pair in self.comparisons)
+        return {(steps, pair[0]): pair[1] for steps, pair in differences if pair is not None}
 
     @property
     def exact(self) -> bool:
@@ -102,11 +123,20 @@ class ComparedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult(ComparedRows, JsonRecord):
-    """What ``evaluate`` returns.
+    """The result of ``evaluate``.
 
-    data: the data itself as a schedule, where the metric scores it. reference: the label of linear. differences: the
-    examples on which two schedules differ most; None where they were not requested, and then the JSON lacks them.
-    files: by what they hold. programs: what held the programs that a model wrote; empty where none were run.
+    Attributes:
+        rows: One row per schedule and budget.
+        data: The row of the data itself; None if the metric does not score it.
+        comparisons: Every two schedules with the same budget.
+        reference: Label of linear.
+        cost: Cost of the command.
+        reported: Figures of the metrics that are reported beside the objective.
+        files: Paths of the files that were written, by what they hold.
+        warnings: Warnings about the result.
+        programs: The protections around programs that the model wrote; empty if no programs were run.
+        differences: The examples on which two schedules differ most; None if they were not requested, and then the JSON
+            lacks them.
     """
 
     rows: tuple[RowRecord, ...]
@@ -130,9 +160,12 @@ class EvaluateResult(ComparedRows, JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessRow(RowRecord):
-    """A row with what the harness itself says.
+    """A row, with the values of the harness itself.
 
-    value_of_harness: its own value, None where it has none. harness: its table, as JSON.
+    Attributes:
+        cost: Cost of the row.
+        value_of_harness: The value that the harness computed; None if it computed none.
+        harness: The table of the harness, as JSON.
     """
 
     cost: Beside[Cost]
@@ -142,9 +175,21 @@ class HarnessRow(RowRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessResult(ComparedRows, JsonRecord):
-    """What ``harness_numbers`` returns.
+    """The result of ``harness_numbers``.
 
-    documents: of each row. origin: where the numbers come from: sampler, lengths, seed, fingerprints, versions.
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric.
+        filter: Name of the harness filter.
+        documents: Documents that each row scores; None if values are exact.
+        rows: One row per schedule and budget.
+        comparisons: Every two schedules with the same budget.
+        reference: Label of linear.
+        cost: Cost of all rows.
+        origin: What the numbers were computed with: sampler, lengths, seed, fingerprints, versions.
+        data: None: the harness does not score the data itself.
+        warnings: Warnings about the result.
+        files: Paths of the files that were written, by what they hold.
     """
 
     task: str
@@ -167,5 +212,5 @@ class HarnessResult(ComparedRows, JsonRecord):
 
     @property
     def differences(self) -> None:
-        """None: they are not requested."""
+        """None: the harness command does not look for them."""
         return None

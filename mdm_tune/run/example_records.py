@@ -1,4 +1,4 @@
-"""What single examples and their answers came to: one line per example, and what metrics beside the objective say."""
+"""Records of single examples, and figures of the metrics that are reported beside the objective."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleRecord(JsonRecord):
-    """One example, what a schedule drew for it, and its value by the objective."""
+    """One example and the sample that a schedule drew for it.
+
+    Attributes:
+        split: Use of the split.
+        id: The example's id.
+        steps: The budget.
+        schedule: Label of the schedule.
+        value: Value of the objective.
+        text: Text of the drawn tokens.
+    """
 
     split: str
     id: str
@@ -36,7 +45,13 @@ class ExampleRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnRecord(JsonRecord):
-    """What a schedule drew for one example, and its value by the objective."""
+    """The sample that a schedule drew for one example.
+
+    Attributes:
+        schedule: Label of the schedule.
+        value: Value of the objective.
+        text: Text of the drawn tokens.
+    """
 
     schedule: str
     value: float
@@ -44,13 +59,20 @@ class DrawnRecord(JsonRecord):
 
     @classmethod
     def of(cls, example: ExampleRecord) -> DrawnRecord:
-        """The side of a difference."""
+        """The sample of an example's record."""
         return cls(schedule=example.schedule, value=example.value, text=example.text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRecord(JsonRecord):
-    """One example on which two schedules differ at a budget."""
+    """One example on which two schedules differ.
+
+    Attributes:
+        steps: The budget.
+        id: The example's id.
+        first: The sample of linear.
+        second: The sample of the other schedule.
+    """
 
     steps: int
     id: str
@@ -59,43 +81,45 @@ class DifferenceRecord(JsonRecord):
 
 
 def example_records(run: Run, scores: Iterable[Scores]) -> Iterator[ExampleRecord]:
-    """One record per example and schedule where tokens were drawn."""
-    for found in scores:
-        if found.values is None or found.tokens is None or found.use is None or run.dataset is None:
+    """Yield one record per example and setting. Settings without samples are left out."""
+    for scored in scores:
+        if scored.values is None or scored.tokens is None or scored.use is None or run.dataset is None:
             continue
-        ids = run.evaluator.split(found.use).ids
-        split = run.evaluator.split(found.use).first(len(found.tokens))
-        texts = run.dataset.completions(found.tokens, split)
-        for name, value, text in zip(ids, found.values.tolist(), texts, strict=True):
+        ids = run.evaluator.split(scored.use).ids
+        split = run.evaluator.split(scored.use).first(len(scored.tokens))
+        texts = run.dataset.completions(scored.tokens, split)
+        for example_id, value, text in zip(ids, scored.values.tolist(), texts, strict=True):
             yield ExampleRecord(
-                split=found.use,
-                id=name,
-                steps=found.setting.steps,
-                schedule=found.setting.label,
+                split=scored.use,
+                id=example_id,
+                steps=scored.setting.steps,
+                schedule=scored.setting.label,
                 value=value,
                 text=text,
             )
 
 
 def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRecord]:
-    """What the metrics beside the objective say of drawn samples, a record per schedule and figure."""
-    for found in scores:
-        metric = run.evaluator.metric
-        if isinstance(metric, ExactMetric) or metric.reference or found.tokens is None or found.use is None:
+    """Yield one record per setting and figure of the reported metrics. Settings without samples are left out."""
+    for scored in scores:
+        objective = run.evaluator.metric
+        if isinstance(objective, ExactMetric) or objective.reference or scored.tokens is None or scored.use is None:
             continue
-        split = run.evaluator.split(found.use).first(len(found.tokens))
-        for shown in run.reported.values():
-            for figure in figures(shown, found.tokens, split):
-                yield ReportedRecord.of(found.setting, figure)
+        split = run.evaluator.split(scored.use).first(len(scored.tokens))
+        for metric in run.reported.values():
+            for figure in figures(metric, scored.tokens, split):
+                yield ReportedRecord.of(scored.setting, figure)
 
 
 def difference_records(examples: Sequence[ExampleRecord], reference: str, most: int = 3) -> Iterator[DifferenceRecord]:
-    """The examples on which linear and the last schedule of a budget differ most, from the same noise, both ways.
+    """Yield the examples on which linear and the last schedule of a budget differ most, in either direction.
+
+    Both schedules draw from the same noise.
 
     Args:
-        examples: of all schedules and budgets.
-        reference: the label of linear.
-        most: examples at most in each direction, for each budget.
+        examples: The records of all schedules and budgets.
+        reference: The label of linear.
+        most: Most examples per budget and direction.
     """
     for steps in dict.fromkeys(example.steps for example in examples):
         here = [example for example in examples if example.steps == steps]
@@ -105,8 +129,10 @@ def difference_records(examples: Sequence[ExampleRecord], reference: str, most: 
         other = next(label for label in reversed(labels) if label != reference)
         linear = {example.id: example for example in here if example.schedule == reference}
         tuned = {example.id: example for example in here if example.schedule == other}
-        pairs = sorted(linear, key=lambda name: tuned[name].value - linear[name].value)
-        for name in dict.fromkeys([*pairs[-most:][::-1], *pairs[:most]]):
-            if tuned[name].value != linear[name].value:
-                sides = DrawnRecord.of(linear[name]), DrawnRecord.of(tuned[name])
-                yield DifferenceRecord(steps=steps, id=name, first=sides[0], second=sides[1])
+        ids = sorted(linear, key=lambda example_id: tuned[example_id].value - linear[example_id].value)
+        for example_id in dict.fromkeys([*ids[-most:][::-1], *ids[:most]]):
+            first, second = linear[example_id], tuned[example_id]
+            if first.value != second.value:
+                yield DifferenceRecord(
+                    steps=steps, id=example_id, first=DrawnRecord.of(first), second=DrawnRecord.of(second)
+                )

@@ -1,4 +1,4 @@
-"""The parts that the records of several commands share: what the sampler gets, its calls, warnings, other metrics."""
+"""Records that the results of several commands share: plans, denoiser calls, warnings, figures of other metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mdm_tune.core.intervals import interval_text
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import estimate
 
-if TYPE_CHECKING:  # these load torch, and what shows records does without it
+if TYPE_CHECKING:  # these modules load torch, and tables of records are shown without it
     from mdm_tune.evaluation.evaluator import Scores
     from mdm_tune.evaluation.settings import Setting
     from mdm_tune.metrics.reported import Figure
@@ -19,9 +19,12 @@ __all__ = ["CallsRecord", "PlanRecord", "ReportedRecord", "WarningRecord"]
 
 @dataclass(frozen=True)
 class PlanRecord(JsonRecord):
-    """What the sampler gets: counts (steps,) and the length of the blocks that they fill, or alphas (steps + 1,).
+    """What the sampler receives. Either counts or alphas is None.
 
-    alphas: revealed probabilities, for ancestral reveal. Either counts or alphas is None.
+    Attributes:
+        block_length: Tokens of a block; None for ancestral reveal.
+        counts: (steps,) tokens that each step reveals.
+        alphas: (steps + 1,) alpha at the ends of the steps, for ancestral reveal.
     """
 
     block_length: int | None
@@ -36,7 +39,7 @@ class PlanRecord(JsonRecord):
 
     @property
     def blocks(self) -> int:
-        """How many blocks a sequence has; 1 for ancestral reveal."""
+        """The number of blocks of a sequence; 1 for ancestral reveal."""
         return 1 if self.counts is None or not self.block_length else sum(self.counts) // self.block_length
 
     @property
@@ -47,14 +50,19 @@ class PlanRecord(JsonRecord):
 
 @dataclass(frozen=True)
 class CallsRecord(JsonRecord):
-    """Mean denoiser calls (NFE) of a row. nfe_ci: of the mean, where rows differ; None where they do not."""
+    """Denoiser calls of a row.
+
+    Attributes:
+        nfe: Mean number of calls.
+        nfe_ci: Confidence interval of the mean; None if all rows take equally many calls.
+    """
 
     nfe: float
     nfe_ci: tuple[float, float] | None
 
     @classmethod
     def of(cls, scores: Scores) -> CallsRecord:
-        """The calls that were measured: each row takes those of its counts at most."""
+        """The calls of the rows that were scored. A row takes at most the calls of its counts."""
         if scores.calls is None:
             return cls(scores.nfe, None)
         most = scores.setting.length if scores.setting.counts is None else scores.setting.nfe
@@ -63,13 +71,19 @@ class CallsRecord(JsonRecord):
 
     @property
     def text(self) -> str:
-        """The calls, with an interval where they differ from row to row."""
+        """The mean, with its interval if there is one."""
         return f"{self.nfe:.4g}" if self.nfe_ci is None else interval_text(self.nfe, self.nfe_ci)
 
 
 @dataclass(frozen=True)
 class WarningRecord(JsonRecord):
-    """What a result warns of. code: for programs. advice: what to do; empty where nothing is to be done."""
+    """A warning about a result.
+
+    Attributes:
+        code: Short name of the warning, for programs.
+        text: The warning.
+        advice: What to do; empty if there is nothing to do.
+    """
 
     code: str
     text: str
@@ -78,7 +92,13 @@ class WarningRecord(JsonRecord):
 
 @dataclass(frozen=True)
 class ReportedRecord(JsonRecord):
-    """A figure of a metric beside the objective, for one schedule at one budget; see ``metrics.reported.Figure``."""
+    """A figure of a metric beside the objective, for one schedule at one budget.
+
+    Attributes:
+        schedule: Label of the schedule.
+        steps: The budget.
+        name, label, direction, value, range, over, count: As in ``metrics.reported.Figure``.
+    """
 
     schedule: str
     steps: int
@@ -92,5 +112,5 @@ class ReportedRecord(JsonRecord):
 
     @classmethod
     def of(cls, setting: Setting, figure: Figure) -> ReportedRecord:
-        """The figure of the samples that a setting has drawn."""
+        """The record of a figure of the samples that were drawn with a setting."""
         return cls(schedule=setting.label, steps=setting.steps, **vars(figure))

@@ -1,4 +1,4 @@
-"""The result of ``sample``: what was drawn, with which schedule, and what that took."""
+"""The result of ``sample``: samples, schedule and cost."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ class ScheduleSource(Enum):
 
     NAMED = "named"  # by --schedule
     SEARCH = "search"  # the schedule file of the run folder
-    DEFAULT = "default"  # linear, since there is neither
+    DEFAULT = "default"  # linear, if there is neither
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRecord(JsonRecord):
     """The example of a data set whose hidden tokens were drawn.
 
-    prompt: the text before its first hidden token. conditional: whether it has any visible token. shown: the whole
-    example, with what was drawn in brackets.
+    Attributes:
+        id: The example's id.
+        prompt: The text before its first hidden token.
+        conditional: Whether it has any visible token.
+        shown: The whole example, with the drawn text in brackets.
     """
 
     id: str
@@ -36,7 +39,13 @@ class PromptRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRecord(JsonRecord):
-    """One sample. tokens: the whole row. text: of what was drawn. example: None where there is no data set."""
+    """One sample.
+
+    Attributes:
+        tokens: The whole row.
+        text: Text of the drawn tokens.
+        example: The example that was filled; None without a data set.
+    """
 
     tokens: tuple[int, ...]
     text: str
@@ -47,7 +56,15 @@ class SampleRecord(JsonRecord):
 class SampleResult(JsonRecord):
     """What ``sample`` returns, prints with ``--json`` and writes to ``samples.json``.
 
-    nfe: mean denoiser calls of a sample. cost: of the samples, and of a profile that was measured for them.
+    Attributes:
+        samples: The samples.
+        schedule: Name of the schedule.
+        schedule_from: Where the schedule comes from.
+        steps: The budget.
+        plan: What the sampler receives.
+        nfe: Mean denoiser calls of a sample.
+        cost: Cost of the samples, and of a profile that was measured for them.
+        warnings: Warnings about the result.
     """
 
     samples: tuple[SampleRecord, ...]

@@ -1,4 +1,4 @@
-"""The schedule file as it is written: what to paste into a sampler, what it is worth, and where it comes from."""
+"""The schedule file as it is written: what a sampler needs, its quality, and its origin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ __all__ = ["LengthsRecord", "OriginRecord", "ScheduleFileRecord", "TunedBudget"]
 
 @dataclass(frozen=True, kw_only=True)
 class LengthsRecord(JsonRecord):
-    """Tokens of the sequences of all splits. fixed: all have the same; else the length is their mean, rounded."""
+    """Lengths of the sequences of all splits, in tokens to fill.
+
+    Attributes:
+        fixed: Whether all are equal. If not, ``length`` of the file is their mean, rounded.
+        least: The smallest length.
+        most: The largest length.
+        mean: The mean length.
+    """
 
     fixed: bool
     least: int
@@ -27,7 +34,7 @@ class LengthsRecord(JsonRecord):
 
     @classmethod
     def of(cls, run: Run) -> LengthsRecord:
-        """The lengths of a run's data, or of its model where it has none."""
+        """The lengths of a run's data, or of its model if it has no data."""
         sizes = [run.evaluator.length] if run.dataset is None else run.dataset.sizes.tolist()
         least, most = min(sizes), max(sizes)
         return cls(fixed=least == most, least=least, most=most, mean=round(sum(sizes) / len(sizes), 4))
@@ -35,7 +42,13 @@ class LengthsRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class OriginRecord(JsonRecord):
-    """What numbers were made with. fingerprints: of model, data, code, metric and task, see ``Run.fingerprints``."""
+    """What numbers were computed with.
+
+    Attributes:
+        seed: The seed of the config.
+        fingerprints: Fingerprints of model, data, code, metric and task, see ``Run.fingerprints``.
+        versions: Versions of packages, by name.
+    """
 
     seed: int
     fingerprints: dict[str, str]
@@ -52,7 +65,15 @@ class OriginRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class TunedBudget(JsonRecord):
-    """One budget in the schedule file of a search."""
+    """One budget in the schedule file of a search.
+
+    Attributes:
+        steps: The budget.
+        schedule: Name of the schedule.
+        plan: What the sampler receives.
+        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits.
+        quality: The quality on the report split.
+    """
 
     steps: int
     schedule: str
@@ -75,10 +96,17 @@ class TunedBudget(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFileRecord(JsonRecord):
-    """A schedule file but for its format, which ``RunFolder.write_schedule`` puts before it.
+    """A schedule file without its format, which ``RunFolder.write_schedule`` adds.
 
-    budgets: records, or objects of JSON. sampler: the settings that the schedules are tuned for. claims: None where no
-    search was made. programs: None where no generated code was run.
+    Attributes:
+        length: Tokens to fill.
+        lengths: Lengths of the data.
+        sampler: The sampler settings that the schedules are tuned for.
+        budgets: One entry per budget: records, or dictionaries as in JSON.
+        origin: What the numbers were computed with.
+        claims: The claims of a search; None if there was none.
+        warnings: Warnings about the schedules.
+        programs: The protections around generated programs; None if no programs were run.
     """
 
     length: int
@@ -92,7 +120,7 @@ class ScheduleFileRecord(JsonRecord):
 
     @classmethod
     def of(cls, run: Run, budgets: Sequence[Any], warnings: Sequence[WarningRecord]) -> ScheduleFileRecord:
-        """A schedule file of these entries."""
+        """The record of a schedule file with these entries in ``budgets``."""
         return cls(
             length=run.evaluator.length,
             lengths=LengthsRecord.of(run),
@@ -106,7 +134,7 @@ class ScheduleFileRecord(JsonRecord):
 
     @classmethod
     def of_search(cls, run: Run, budgets: Sequence[Budget], warnings: Sequence[WarningRecord]) -> ScheduleFileRecord:
-        """The schedule file of a search: its winners, with what is claimed of them."""
+        """The schedule file of a search: its winners and the claims about them."""
         return replace(
             cls.of(run, [TunedBudget.of(run, budget) for budget in budgets], warnings),
             claims=ClaimsRecord.of(run, budgets),

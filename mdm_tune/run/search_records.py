@@ -1,4 +1,4 @@
-"""The result of ``search``: one record per budget, what the budgets say together, costs and files."""
+"""The result of ``search``: one record per budget, the claims of all budgets, costs and files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class TunedSchedule(JsonRecord):
-    """The schedule that a search returns. a, b: None outside the Beta family."""
+    """The schedule that a search returns. ``a`` and ``b`` are None outside the Beta family."""
 
     type: str
     a: float | None
@@ -62,7 +62,7 @@ class TunedSchedule(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class LoserRecord(JsonRecord):
-    """The best schedule of the choose split where it is worse than linear and not returned, under its own name."""
+    """The best schedule of the choose split, which is worse than linear on the report split and is not returned."""
 
     schedule: str
     plan: Beside[PlanRecord]
@@ -71,22 +71,26 @@ class LoserRecord(JsonRecord):
     gain_over_linear: Gain
 
     @classmethod
-    def of(cls, found: Loser) -> LoserRecord:
+    def of(cls, loser: Loser) -> LoserRecord:
         """The record of a loser."""
         return cls(
-            schedule=found.schedule.name,
-            plan=PlanRecord.of(found.scores.setting),
-            calls=CallsRecord.of(found.scores),
-            estimate=found.scores.estimate,
-            gain_over_linear=found.gain,
+            schedule=loser.schedule.name,
+            plan=PlanRecord.of(loser.scores.setting),
+            calls=CallsRecord.of(loser.scores),
+            estimate=loser.scores.estimate,
+            gain_over_linear=loser.gain,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossesRecord(JsonRecord):
-    """What the winner loses of the diversity of others, all on the same ``examples``.
+    """Diversity that the winner loses in comparison with others, on the same examples.
 
-    threshold: the share that may be lost. reference_steps: of linear at many steps; None where it was not drawn.
+    Attributes:
+        examples: Number of examples.
+        threshold: The share of diversity that may be lost.
+        reference_steps: Steps of linear at many steps; None if it was not drawn.
+        losses: One loss per figure, in comparison with linear at many steps or with the data.
     """
 
     examples: int
@@ -97,7 +101,7 @@ class LossesRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceRecord(JsonRecord):
-    """A schedule that was compared on the choose split, and its value there."""
+    """The label of a schedule that was compared on the choose split, and its value there."""
 
     schedule: str
     estimate: Beside[Estimate]
@@ -110,12 +114,28 @@ class ChoiceRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class QualityRecord(JsonRecord):
-    """What the JSON and the schedule file both say of a budget's quality, on the report split.
+    """The quality of a budget's winner on the report split. The JSON and the schedule file both hold it.
 
-    n: examples; None where values are exact. linear: the label of linear, with its blocks where several are compared.
-    diversity: figures by whom and name, and what the winner loses of them; None where the metric has none.
-    detectable_gain: the smallest that this split shows with 80 % power; None where it can show none, and where that is
-    not known.
+    Attributes:
+        calls: Mean denoiser calls.
+        metric: Name of the objective.
+        direction: Direction of the objective.
+        estimate: Value of the objective.
+        n: Examples; None if values are exact.
+        split: Use of the split; None if values are exact.
+        baselines: Values of the baselines, by name.
+        gain_over_linear: Gain over linear.
+        linear: Label of linear, with its block length if several are compared.
+        gain_over_first_linear: Gain over linear at the first block length; None if ``linear`` has that block length.
+        beats_linear: Whether the gain is a win.
+        flags: Codes of the reasons to doubt a win.
+        loser: The best schedule of the choose split, if it is worse than linear; else None.
+        data: Value of the data itself; None if the metric does not score it.
+        diversity: Diversity figures, by schedule and name; None if the metric has none.
+        diversity_losses: Diversity that the winner loses; None in the same case.
+        detectable_gain: The smallest gain that this split shows with 80 % power; None if no gain can be shown, or if
+            that is unknown.
+        gain_can_be_shown: Whether some gain can be shown; None if that is unknown.
     """
 
     calls: Beside[CallsRecord]
@@ -140,7 +160,7 @@ class QualityRecord(JsonRecord):
     @classmethod
     def of(cls, run: Run, budget: Budget) -> QualityRecord:
         """The quality of a budget's winner."""
-        winner, metric, drawn, reference = budget.winner, run.evaluator.metric, budget.diversity, budget.reference
+        winner, metric, diversity, reference = budget.winner, run.evaluator.metric, budget.diversity, budget.reference
         return cls(
             calls=CallsRecord.of(winner),
             metric=metric.name,
@@ -156,14 +176,14 @@ class QualityRecord(JsonRecord):
             flags=budget.flags,
             loser=None if budget.loser is None else LoserRecord.of(budget.loser),
             data=None if budget.data is None else budget.data.estimate,
-            diversity=None if drawn is None else drawn.figures,
+            diversity=None if diversity is None else diversity.figures,
             diversity_losses=None
-            if drawn is None
+            if diversity is None
             else LossesRecord(
-                examples=drawn.examples,
-                threshold=drawn.threshold,
+                examples=diversity.examples,
+                threshold=diversity.threshold,
                 reference_steps=None if reference is None else reference.steps,
-                losses=drawn.losses,
+                losses=diversity.losses,
             ),
             detectable_gain=finite_or_none(budget.detectable),
             gain_can_be_shown=None if budget.detectable is None else math.isfinite(budget.detectable),
@@ -177,7 +197,7 @@ class QualityRecord(JsonRecord):
 
     @property
     def flagged(self) -> tuple[Loss, ...]:
-        """The losses of diversity that are larger than the threshold and than the noise."""
+        """The losses of diversity that exceed both the threshold and the noise."""
         losses = () if self.diversity_losses is None else self.diversity_losses.losses
         return tuple(loss for loss in losses if loss.flagged)
 
@@ -186,9 +206,19 @@ class QualityRecord(JsonRecord):
 class BudgetRecord(JsonRecord):
     """The result of one budget.
 
-    trials: finished ones, among them answered_from_record (their counts were scored before), dropped and cut. ended:
-    why there are fewer than were requested. choose: the schedules that met on the choose split. same_counts: other
-    schedules with the winner's counts.
+    Attributes:
+        steps: The budget.
+        schedule: The winner.
+        plan: What the sampler receives.
+        quality: The winner's quality on the report split.
+        trials: Finished trials. The next three numbers are parts of it.
+        answered_from_record: Trials whose counts had been scored before.
+        dropped: Trials that their race dropped.
+        cut: Trials that were dropped because rows or time ran out.
+        ended: Why there are fewer trials than requested; None if there are not.
+        all_reachable_counts_scored: Whether every count vector that the search can reach was scored.
+        choose: The schedules that were compared on the choose split.
+        same_counts: Other schedules with the winner's counts.
     """
 
     steps: int
@@ -224,19 +254,27 @@ class BudgetRecord(JsonRecord):
 
     @property
     def idle_steps(self) -> bool:
-        """Whether some steps have no token to reveal, so that they take no denoiser call."""
+        """Whether some steps reveal no token and so take no denoiser call."""
         return self.plan.calls is not None and self.plan.calls < self.steps
 
     @property
     def ends_early(self) -> bool:
-        """Whether some rows take fewer denoiser calls than the counts have, since their text ends or is shorter."""
+        """Whether some rows take fewer denoiser calls than planned, because their text ends early or is shorter."""
         calls, planned = self.quality.calls, self.plan.calls
         return planned is not None and calls.nfe_ci is not None and calls.nfe < planned
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairRecord(JsonRecord):
-    """A tuned schedule beside linear at a larger budget; see ``search.frontier.Pair`` and ``search.claims.NoWorse``."""
+    """A tuned schedule in comparison with linear at a larger budget.
+
+    Attributes:
+        steps, linear_steps: The two budgets.
+        ratio: Denoiser calls of linear over those of the tuned schedule.
+        difference, bound, margin, no_worse: As in ``search.claims.NoWorse``; ``no_worse`` is its ``holds``.
+        linear_too: As in ``search.frontier.Pair``.
+        flags: Codes of the reasons to doubt the tuned schedule.
+    """
 
     steps: int
     linear_steps: int
@@ -266,7 +304,14 @@ class PairRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierRecord(JsonRecord):
-    """Which tuned schedule is no worse than linear at which larger budget, and the most steps that this saves."""
+    """The tuned schedules that are no worse than linear at larger budgets, and the largest saving of denoiser calls.
+
+    Attributes:
+        margin: The share of linear's absolute value that counts as no loss.
+        confidence: One-sided confidence of each pair's bound; all bounds hold together at 95 %.
+        pairs: Every tuned schedule with linear at every budget that takes more denoiser calls.
+        headline: The pair that holds and saves most calls; None if no pair holds.
+    """
 
     margin: float
     confidence: float
@@ -276,22 +321,22 @@ class FrontierRecord(JsonRecord):
     @classmethod
     def of(cls, frontier: Frontier) -> FrontierRecord:
         """The record of a frontier."""
-        best = frontier.headline
+        headline = frontier.headline
         return cls(
             margin=frontier.margin,
             confidence=frontier.confidence,
             pairs=tuple(map(PairRecord.of, frontier.pairs)),
-            headline=None if best is None else PairRecord.of(best),
+            headline=None if headline is None else PairRecord.of(headline),
         )
 
     def reached(self, steps: int) -> int | None:
-        """The largest budget at which linear is no better than the schedule of this one; None where there is none."""
+        """The largest budget at which linear is no better than the schedule of ``steps``; None if there is none."""
         return max((pair.linear_steps for pair in self.pairs if pair.steps == steps and pair.no_worse), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceRecord(JsonRecord):
-    """How sure the claims of a search are: each by itself, and those of all budgets together."""
+    """The confidence of each claim by itself, and of the claims of all budgets together (familywise)."""
 
     each: float
     familywise: float
@@ -300,7 +345,7 @@ class ConfidenceRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimsRecord(JsonRecord):
-    """How sure the claims are, and the one that needs several budgets."""
+    """The confidence of the claims, and the comparison with linear at larger budgets."""
 
     confidence: ConfidenceRecord
     frontier: FrontierRecord
@@ -317,7 +362,14 @@ class ClaimsRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class RowsRecord(JsonRecord):
-    """Denoiser rows by what they were spent on; ``search.rows`` limits those of each budget's trials."""
+    """Denoiser rows by what they were spent on.
+
+    Attributes:
+        profile: Rows of measuring the profile.
+        pilots: Rows of the scores before the trials.
+        trials: Rows of the trials; ``search.rows`` limits them for each budget.
+        comparison: Rows of comparing finalists and baselines on unseen examples.
+    """
 
     profile: int
     pilots: int
@@ -326,7 +378,7 @@ class RowsRecord(JsonRecord):
 
     @classmethod
     def of(cls, budgets: Sequence[Budget], cost: Cost, profile: Cost | None) -> RowsRecord:
-        """Shares of ``cost``, which is that of all but the profile."""
+        """Divide ``cost``, the cost of all but the profile, among its purposes."""
         pilots = sum(budget.pilot.denoiser_rows for budget in budgets)
         trials = sum(budget.tuning.denoiser_rows for budget in budgets)
         return cls(
@@ -347,7 +399,7 @@ class SearchFiles(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramsRecord(JsonRecord):
-    """Which protections held the programs that a model wrote."""
+    """The protections that confined the programs that a model wrote, by name."""
 
     generated_code: dict[str, Any]
 
@@ -356,9 +408,19 @@ class ProgramsRecord(JsonRecord):
 class SearchResult(JsonRecord):
     """What ``search`` returns, prints with ``--json`` and writes to ``search.json``.
 
-    trials: finished ones over all budgets, those that were finished before included. profile: what measuring it took,
-    now or in an earlier command; None where none was needed. cost: of everything, the profile included. programs: None
-    where no generated code was run. seconds_late: after search.timeout; None where it was kept or there is none.
+    Attributes:
+        budgets: One record per budget, in the order of the config.
+        claims: The claims of all budgets.
+        trials: Finished trials of all budgets, including those of earlier commands.
+        profile: Cost of measuring the profile, now or in an earlier command; None if no profile was needed.
+        cost: Cost of the search, including the profile.
+        denoiser_rows_of: Denoiser rows by what they were spent on.
+        files: Where the search writes.
+        programs: How generated programs were confined; None if none were run.
+        reported: Figures of the metrics that are reported beside the objective.
+        seconds_late: Seconds by which the search ended after ``search.timeout``; None if it ended in time or there is
+            no timeout.
+        warnings: Warnings about the result.
     """
 
     budgets: tuple[BudgetRecord, ...]
@@ -388,13 +450,13 @@ class SearchResult(JsonRecord):
         """The result of a search whose budgets are all tuned and compared.
 
         Args:
-            run: the run that was searched.
-            folder: where its files are.
-            budgets: in the order of the config.
-            profile: what measuring the profile took; None where none was needed.
-            reported: figures of the metrics beside the objective.
-            warnings: what was warned of while the search ran.
-            seconds_late: how long after search.timeout the search ended.
+            run: The run that was searched.
+            folder: Its run folder.
+            budgets: The budgets, in the order of the config.
+            profile: Cost of measuring the profile; None if no profile was needed.
+            reported: Figures of the metrics that are reported beside the objective.
+            warnings: Warnings of the search.
+            seconds_late: Seconds by which the search ended after ``search.timeout``; None if it ended in time.
         """
         cost = sum((budget.cost for budget in budgets), run.evaluator.preparation)
         return cls(
@@ -413,19 +475,19 @@ class SearchResult(JsonRecord):
 
     @property
     def exact(self) -> bool:
-        """Whether values are computed exactly, so that nothing has an interval."""
+        """Whether values are computed exactly, and so have no intervals."""
         return self.budgets[0].quality.estimate.exact
 
     @property
     def saving(self) -> Saving:
-        """Whether any tuned schedule is shown to be as good as linear at a larger budget."""
+        """Whether the search shows that some tuned schedule is as good as linear at a larger budget."""
         if self.claims.frontier.headline is not None:
             return Saving.SHOWN
         untested = all(budget.quality.outcome is Outcome.UNTESTED for budget in self.budgets)
         return Saving.UNTESTED if self.claims.frontier.pairs and untested else Saving.NOT_SHOWN
 
     def saving_of(self, budget: BudgetRecord) -> Saving | None:
-        """Whether a budget's schedule is shown to be as good as linear at a larger one; None where there is none."""
+        """Whether a budget's schedule is shown to be as good as linear at a larger budget; None if there is none."""
         pairs = [pair for pair in self.claims.frontier.pairs if pair.steps == budget.steps]
         if not pairs:
             return None
