@@ -1,10 +1,9 @@
-"""Programs that a model wrote, each in a process of its own, tested by another one that it cannot reach.
+"""Running programs that a model wrote, each in its own process, with tests in another process that it cannot reach.
 
-The program's process holds nothing but the program. Its tests, with the values that they expect, are in a second one,
-which calls the program's functions over a pipe, compares what comes back on its own side, and alone gives the verdict.
-What the program's process may do is limited by the kernel. Which limits hold on this machine has been tried before the
-first program runs; where one does not, none runs before the user accepts that. docs/generated-code.md says what is
-promised, and what is not.
+The program's process contains the program alone. A second process contains the tests and the expected values. It calls
+the program's functions over a pipe, compares the results on its side, and gives the verdict. The kernel limits what the
+program's process may do. Before the first program runs, each limit is tried on this machine. If one does not hold, no
+program runs unless the user accepts that. docs/generated-code.md says what is promised and what is not.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = [
     "run_programs",
 ]
 
-WANTED: tuple[str, ...] = LAYERS  # the layers of protection that are asked for
+WANTED: tuple[str, ...] = LAYERS  # the layers of protection that are requested
 REMEDIES = {
     "seccomp": "seccomp (install libseccomp: on Debian and Ubuntu the package libseccomp2)",
     "landlock": "Landlock (Linux 5.13 or newer)",
@@ -39,50 +38,66 @@ REMEDIES = {
 
 
 def require_permission(allowed: GeneratedCode, what: str) -> Protection:
-    """What holds the programs that ``what``, such as "task humaneval", runs.
+    """Return this machine's protection, if the command line permits generated code with it.
 
-    Raises InputError where no flag allows them, and where a limit does not hold and the flag does not say ``unsafe``;
-    RunError where no process can be started.
+    Args:
+        allowed: What the command line permits.
+        what: What runs the programs, for messages, such as "task humaneval".
+
+    Raises:
+        InputError: If the command line does not permit generated code, or if a limit does not hold and the command line
+            does not say ``unsafe``.
+        RunError: If no process can be started.
     """
     if not allowed:
         raise InputError(
             f"{what} runs the programs that the model writes, which a config cannot allow by itself; they run in "
             "processes of their own with limits (docs/generated-code.md): give --run-generated-code if you accept that"
         )
-    found = isolation()
-    if found.lost and allowed != "unsafe":
-        lacking = [text for layer, text in REMEDIES.items() if layer not in found.layers]
+    granted = isolation()
+    if granted.lost and allowed != "unsafe":
+        lacking = [text for layer, text in REMEDIES.items() if layer not in granted.layers]
         raise InputError(
             f"{what} runs the programs that the model writes, and this machine does not keep them from, or set limits "
-            f"on, {', '.join(found.lost)}; it lacks {', '.join(lacking) or 'none of the known protections'}: give "
+            f"on, {', '.join(granted.lost)}; it lacks {', '.join(lacking) or 'none of the known protections'}: give "
             "--run-generated-code=unsafe if you accept that, or run the tool in a virtual machine without anything "
             "worth reading"
         )
-    return found
+    return granted
 
 
 def isolation() -> Protection:
-    """What keeps programs in their place on this machine, tried once in a process."""
+    """Return the protection that this machine offers. It is tried once per process."""
     return protection(WANTED)
 
 
 def run_programs(
     programs: Sequence[Job | str], *, allowed: GeneratedCode, limits: Limits = Limits(), workers: int | None = None
 ) -> list[Outcome]:
-    """Run programs and their tests, and say of each whether all passed; source by itself has none but its own.
+    """Run programs and their tests, and return the outcome of each.
 
-    workers: how many run at a time, without it as many as this process has CPUs. refused: an error because a program
-    asked the kernel for what it may not have. A program sees the standard library only, an empty environment and no
-    standard input; what it prints is lost.
+    A program sees the standard library only, an empty environment and no standard input. Its output is dropped.
 
-    Raises as ``require_permission`` does, before the first one has run.
+    Args:
+        programs: Programs with tests; a text is a program without other tests than its own.
+        allowed: What the command line permits.
+        limits: What one program may use.
+        workers: Programs that run at a time; None is one per CPU of this process.
+
+    Returns:
+        One outcome per program. The verdict ``refused`` is an error because the kernel refused a system call.
+
+    Raises:
+        InputError: As ``require_permission``, before the first program runs.
+        RunError: If no process can be started, or if a protection is lost.
     """
-    held = require_permission(allowed, "scoring")
-    jobs = [Job(each) if isinstance(each, str) else each for each in programs]
-    with ThreadPoolExecutor(workers or _processors()) as pool:
-        return list(pool.map(lambda job: run_job(job, limits, WANTED, held.layers)[0], jobs))
+    granted = require_permission(allowed, "scoring")
+    jobs = [Job(program) if isinstance(program, str) else program for program in programs]
+    with ThreadPoolExecutor(workers or _cpu_count()) as pool:
+        return list(pool.map(lambda job: run_job(job, limits, WANTED, granted.layers)[0], jobs))
 
 
-def _processors() -> int:
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available is not None else os.cpu_count() or 1
+def _cpu_count() -> int:
+    """The CPUs of this process."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -1,9 +1,9 @@
-"""What runs in the processes that ``execution`` starts for one program: a script, of the standard library only.
+"""The script that ``execution`` starts for each program. It needs the standard library only.
 
-One process waits, in its own process the program runs, and in a third its tests. The first reads {program, limits ...}
-from standard input, forks the other two and, at the end, ends both. The program's process never holds the tests: they
-are read from standard input by the third alone, and it alone writes the verdict. Standard output is JSON, one object a
-line: {layers}, {verdict, detail}, {program, late}, the exit code of the program's process among them.
+There are three processes. The first reads {program, limits ...} from standard input, starts the other two, waits, and
+kills both at the end. The second runs the program. The third reads the tests from standard input, which the second
+never sees, and alone writes the verdict. Standard output is JSON, one object per line: {layers}, {verdict, detail},
+{program, late}, where "program" is the exit code of the program's process.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from collections.abc import Callable
 from typing import Any
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.append(ROOT)  # for these three, which need the standard library only
+sys.path.append(ROOT)  # for these four modules, which need the standard library only
 
 from mdm_tune.benchmarks import execution_hook, execution_kernel, execution_sides, execution_wire  # noqa: E402
 
-LOST = 3  # exit code of the tests' process where the program's has ended before them
-TICK = 0.5  # seconds between looks at whether the tool still runs, where the kernel does not tell
+LOST = 3  # exit code of the tests' process if the program's process has ended before it
+TICK = 0.5  # seconds between checks that the tool still runs, for kernels that do not report its end
 
 
 def apart(work: Callable[[], None], parent: int | None) -> int:
-    """The number of a new process that does this work and ends; parent: without it nothing is done."""
+    """Start a process that does this work and ends; return its process id.
+
+    parent: The process must still have this parent when it starts, else it ends at once; None for any parent.
+    """
     number = os.fork()
     if number:
         return number
@@ -41,23 +44,23 @@ def apart(work: Callable[[], None], parent: int | None) -> int:
     except BaseException as error:
         os.write(2, execution_wire.error_line(error).encode(errors="replace") + b"\n")
         os._exit(1)
-    os._exit(0)  # neither threads nor exit handlers of the program go on
+    os._exit(0)  # so that threads and exit handlers of the program do not run on
 
 
-def only(*kept: int) -> list[int]:
-    """Close every open file but standard ones, which lead nowhere from now on, and these; returns their new numbers."""
-    high = [os.dup2(number, 200 + place, inheritable=False) for place, number in enumerate(kept)]
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for place in range(3):
-        os.dup2(nothing, place)
+def only(*numbers: int) -> list[int]:
+    """Close all files except these, connect the standard ones to the null device, and return the new numbers."""
+    high = [os.dup2(number, 200 + index, inheritable=False) for index, number in enumerate(numbers)]
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
     os.closerange(3, 200)
-    found = [os.dup2(number, 3 + place, inheritable=False) for place, number in enumerate(high)]
-    os.closerange(3 + len(kept), 256)
-    return found
+    renumbered = [os.dup2(number, 3 + index, inheritable=False) for index, number in enumerate(high)]
+    os.closerange(3 + len(numbers), 256)
+    return renumbered
 
 
 def forget_this_package() -> None:
-    """Let the program find neither this package nor what else is installed beside it."""
+    """Hide this package, and all that is installed beside it, from the program."""
     sys.path.remove(ROOT)
     sys.dont_write_bytecode = True
     for name in [name for name in sys.modules if name.partition(".")[0] == "mdm_tune"]:
@@ -71,9 +74,9 @@ def main() -> None:
     tool = os.getppid()
     forget_this_package()
     home, layers = os.path.realpath(os.curdir), []
-    if "namespaces" in given["layers"] and execution_kernel.separated():
+    if "namespaces" in given["layers"] and execution_kernel.enter_namespaces():
         layers.append("namespaces")
-        if "mounts" in given["layers"] and execution_kernel.mounted(home):
+        if "mounts" in given["layers"] and execution_kernel.mount_root(home):
             layers.append("mounts")
             home = execution_kernel.ROOM
     execution_kernel.die_with_parent()
@@ -84,7 +87,7 @@ def main() -> None:
         report = os.dup(1)
         tests = json.loads(b"".join(iter(lambda: os.read(0, 1 << 20), b"")))
         reading, writing, report, _ = only(replies[0], requests[1], report, alive[1])
-        execution_kernel.confined(given, home, layers)
+        execution_kernel.confine(given, home, layers)
         pipe = execution_wire.Pipe(reading, writing)
         try:
             in_force = pipe.receive()[1]
@@ -100,19 +103,19 @@ def main() -> None:
 
     def run_program() -> None:
         reading, writing = only(requests[0], replies[1])
-        in_force = execution_kernel.confined(given, home, layers)
+        in_force = execution_kernel.confine(given, home, layers)
         if given["hook"] and "seccomp" not in in_force:
             execution_hook.watch(home)
         execution_sides.answer(execution_wire.Pipe(reading, writing), given["program"], in_force)
 
     tests = apart(run_tests, own)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the rest of it is for the tests' process alone
-    if "namespaces" in layers and not execution_kernel.processes_separated():
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # only the tests' process may read the rest of standard input
+    if "namespaces" in layers and not execution_kernel.separate_processes():
         layers.remove("namespaces")
-    program = apart(run_program, None)  # it waits for a word of the tests, who see whether this process is there
+    program = apart(run_program, None)  # needs no check of its parent: it waits for the tests, which check theirs
     for number in (*requests, *replies, alive[1]):
         os.close(number)
-    execution_kernel.without_privileges()
+    execution_kernel.drop_privileges()
     execution_kernel.die_with_parent()
     end, late = time.monotonic() + given["clock"], False
     while not select.select([alive[0]], [], [], max(0.0, min(TICK, end - time.monotonic())))[0]:
@@ -124,14 +127,14 @@ def main() -> None:
 
 
 def ended(number: int, patience: float = 0.0) -> int | None:
-    """The exit code of a process of ours, which is killed where it still runs after that many seconds.
+    """Wait ``patience`` seconds for a child process, kill it if it still runs, and return its exit code.
 
-    None where it had to be killed after a wait.
+    The result is None if it was killed after a wait.
     """
     end = time.monotonic() + patience
     while patience and time.monotonic() < end:
-        found, status = os.waitpid(number, os.WNOHANG)
-        if found:
+        has_ended, status = os.waitpid(number, os.WNOHANG)
+        if has_ended:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
     with contextlib.suppress(ProcessLookupError):
@@ -141,6 +144,7 @@ def ended(number: int, patience: float = 0.0) -> int | None:
 
 
 def tell(report: int, message: dict[str, Any]) -> None:
+    """Write a message as one line of JSON to an open file."""
     os.write(report, json.dumps(message).encode() + b"\n")
 
 

@@ -1,7 +1,7 @@
 """The system calls that a generated program may make, as filters that libseccomp writes for this machine's kernel.
 
-It is a list of what is allowed. What is not on it is refused with EPERM, such as every call that opens a network,
-starts or signals a process, mounts, traces, or makes a link or a pipe with a name.
+The filters list the allowed calls. All others fail with EPERM, such as calls that open a network connection, start or
+signal a process, mount, trace, or make a link or a named pipe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ ALLOWED = """
     rseq membarrier arch_prctl getrandom getrlimit capget exit exit_group restart_syscall
 """
 CHANGING = "mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 truncate ftruncate fallocate"
-MISSING = ("clone3", "openat2")  # their flags lie in memory; the C library then makes the older call
+MISSING = (
+    "clone3",
+    "openat2",
+)  # a filter cannot read their flags, which are in memory; the C library then makes the older call
 FILE_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 1030)  # of fcntl(2): copies, flags, locks; no signals, no larger pipes
 DEVICE_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # of ioctl(2): what kind of file, flags
 NAMES = (15, 16, 0x53564D41)  # of prctl(2): the name of a thread, and of a piece of memory
@@ -37,43 +40,46 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @cache
 def filters() -> dict[str, str]:
-    """In hexadecimal digits, ``writing`` for programs that only reach files of their own, and ``reading`` for others.
+    """Return two filters in hexadecimal digits, or empty texts without libseccomp.
 
-    Both empty where there is no libseccomp.
+    Returns:
+        ``writing``, which allows changes of files, for programs that reach their own files only; ``reading``, which
+        does not, for all others.
     """
     try:
         import pyseccomp
-    except (ImportError, OSError, RuntimeError, AttributeError):  # not on this system, or another one
+    except (ImportError, OSError, RuntimeError, AttributeError):  # missing, or another version than expected
         return {"writing": "", "reading": ""}
-    return {"writing": _written(pyseccomp, True), "reading": _written(pyseccomp, False)}
+    return {"writing": _filter_hex(pyseccomp, True), "reading": _filter_hex(pyseccomp, False)}
 
 
-def _written(library: Any, writing: bool) -> str:
-    made = library.SyscallFilter(library.ERRNO(errno.EPERM))
+def _filter_hex(library: Any, writing: bool) -> str:
+    """One filter in hexadecimal digits. writing: whether files may be changed."""
+    system_calls = library.SyscallFilter(library.ERRNO(errno.EPERM))
 
     def allow(name: str, *arguments: Any, action: Any = library.ALLOW) -> None:
         try:
-            made.add_rule(action, name, *arguments)
+            system_calls.add_rule(action, name, *arguments)
         except (ValueError, OSError, RuntimeError):  # a call that this version or this machine does not know
             return
 
-    def is_(place: int, value: int, mask: int = 0xFFFFFFFF) -> Any:
-        return library.Arg(place, library.MASKED_EQ, mask, value)
+    def is_(argument: int, value: int, mask: int = 0xFFFFFFFF) -> Any:
+        return library.Arg(argument, library.MASKED_EQ, mask, value)
 
     for name in ALLOWED.split():
         allow(name)
     for name in MISSING:
         allow(name, action=library.ERRNO(errno.ENOSYS))
-    for name, place in (("open", 1), ("openat", 2)):
-        allow(name, *([] if writing else [is_(place, 0, WRITING | os.O_TMPFILE & ~os.O_DIRECTORY)]))
+    for name, argument in (("open", 1), ("openat", 2)):
+        allow(name, *([] if writing else [is_(argument, 0, WRITING | os.O_TMPFILE & ~os.O_DIRECTORY)]))
     for name in CHANGING.split() if writing else ():
         allow(name)
     allow("clone", is_(0, NEW_THREAD, NEW_THREAD | NEW_SPACES))
-    allow("prlimit64", is_(2, 0, 0xFFFFFFFFFFFFFFFF))  # to ask for limits, not to set them
-    for name, place, values in (("fcntl", 1, FILE_COMMANDS), ("ioctl", 1, DEVICE_COMMANDS), ("prctl", 0, NAMES)):
+    allow("prlimit64", is_(2, 0, 0xFFFFFFFFFFFFFFFF))  # only to read limits, not to set them
+    for name, argument, values in (("fcntl", 1, FILE_COMMANDS), ("ioctl", 1, DEVICE_COMMANDS), ("prctl", 0, NAMES)):
         for value in values:
-            allow(name, is_(place, value))
+            allow(name, is_(argument, value))
     with tempfile.TemporaryFile() as file:
-        made.export_bpf(file)
+        system_calls.export_bpf(file)
         file.seek(0)
         return file.read().hex()

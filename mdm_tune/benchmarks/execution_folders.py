@@ -1,6 +1,4 @@
-"""Temporary folders for generated programs, which are gone after them whatever they hold, if not now then at the next
-start.
-"""
+"""Temporary folders for generated programs. They are removed after the program, or at the next start after a kill."""
 
 from __future__ import annotations
 
@@ -15,69 +13,79 @@ from pathlib import Path
 __all__ = ["folder_of_its_own", "remove_abandoned", "remove_tree"]
 
 PREFIX = "mdm-tune-program-"
-YOUNG = 60.0  # seconds in which a folder may be there without a lock on it, since its owner is about to take it
+YOUNG = 60.0  # seconds that a new folder may exist before its owner locks it
 
 
 @contextmanager
 def folder_of_its_own() -> Iterator[Path]:
-    """A new empty folder, removed afterwards; a lock on it says that its owner still runs."""
+    """Make an empty folder and remove it afterwards. A lock on it shows that its owner still runs."""
     folder = tempfile.mkdtemp(prefix=PREFIX)
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    import fcntl  # which only Unix has; so here
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    import fcntl  # only Unix has it, and other systems import this module too
 
     try:
-        with suppress(OSError):  # a file system without locks, where folders of killed runs stay
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with suppress(OSError):  # on a file system without locks, the folders of killed runs stay
+            fcntl.flock(number, fcntl.LOCK_EX)
         yield Path(folder)
     finally:
         remove_tree(folder)
-        os.close(held)
+        os.close(number)
 
 
 def remove_abandoned() -> list[str]:
-    """Remove what this user's killed runs have left behind, and return its paths."""
+    """Remove the folders of this user's killed runs, and return their paths."""
     import fcntl
 
-    gone = []
+    removed = []
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                found = os.fstat(held)
-                if found.st_uid != os.geteuid() or time.time() - found.st_mtime < YOUNG:
+                status = os.fstat(number)
+                if status.st_uid != os.geteuid() or time.time() - status.st_mtime < YOUNG:
                     continue
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 remove_tree(str(path))
-                gone.append(str(path))
+                removed.append(str(path))
             finally:
-                os.close(held)
-    return gone
+                os.close(number)
+    return removed
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder of any depth; what cannot be removed stays, and nothing outside is touched.
+    """Remove a folder of any depth. Files that cannot be removed stay. Nothing outside the folder changes.
 
-    Folders inside folders are moved up before they are emptied, so that no path becomes long and no call deep.
+    Inner folders are moved up before they are emptied, so that no path becomes too long and no call recurses.
     """
     with suppress(OSError):
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             os.fchmod(top, 0o700)
-            mark, number, before = secrets.token_hex(8), 0, None
+            prefix, moved, before = secrets.token_hex(8), 0, None
             while (names := os.listdir(top)) and names != before:
                 before = names
                 for name in names:
-                    number = _emptied(top, name, mark, number)
+                    moved = _remove_or_move_up(top, name, prefix, moved)
         finally:
             os.close(top)
         os.rmdir(folder)
 
 
-def _emptied(top: int, name: str, mark: str, number: int) -> int:
-    """Remove one entry of the folder, or move what it holds up into it; returns how many were moved so far."""
+def _remove_or_move_up(top: int, name: str, prefix: str, moved: int) -> int:
+    """Remove one file of the folder ``top``, or one folder in it after its entries are moved up into ``top``.
+
+    Args:
+        top: Number of the open folder.
+        name: Name of the entry.
+        prefix: Beginning of the new names of moved entries.
+        moved: Entries that were moved before.
+
+    Returns:
+        Entries that have been moved so far.
+    """
     try:
         os.unlink(name, dir_fd=top)
-        return number
+        return moved
     except OSError:
         pass  # a folder
     with suppress(OSError):
@@ -85,9 +93,9 @@ def _emptied(top: int, name: str, mark: str, number: int) -> int:
         try:
             os.fchmod(inner, 0o700)
             for child in os.listdir(inner):
-                number += 1
-                os.rename(child, f"{mark}-{number}", src_dir_fd=inner, dst_dir_fd=top)
+                moved += 1
+                os.rename(child, f"{prefix}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
         finally:
             os.close(inner)
         os.rmdir(name, dir_fd=top)
-    return number
+    return moved

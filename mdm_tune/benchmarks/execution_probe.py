@@ -1,4 +1,4 @@
-"""Which limits on generated programs hold on this machine, found out by a program that tries to pass each of them."""
+"""Finding out which limits on generated programs hold on this machine, by a program that tries to break each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdm_tune.benchmarks.execution_process import MEBIBYTE, Job, Limits, need_un
 __all__ = ["Protection", "protection"]
 
 LIMITS = Limits(seconds=2.0, memory=512)
-# Each attempt raises where a limit holds; what it gives otherwise, where it is not None, says that the limit does not.
+# Each attempt raises or returns None if the limit holds. Any other result means that the limit does not hold.
 PROBE = """
 import os, resource, signal
 
@@ -84,19 +84,24 @@ def lost(*given):
 
 @dataclass(frozen=True)
 class Protection:
-    """layers: what the kernel granted. lost: the limits that do not hold, each in words."""
+    """The limits on generated programs that hold on this machine.
+
+    Attributes:
+        layers: The layers of protection that the kernel granted.
+        lost: The limits that do not hold, in words.
+    """
 
     layers: tuple[str, ...]
     lost: tuple[str, ...]
 
     @property
     def record(self) -> dict[str, list[str]]:
-        """For a run's record."""
+        """The protection as JSON."""
         return {"in_force": list(self.layers), "lost": list(self.lost)}
 
     @property
     def sentence(self) -> str:
-        """For a reader."""
+        """The protection in a sentence for the user."""
         by = f" (by {', '.join(self.layers)})" if self.layers else ""
         if not self.lost:
             return (
@@ -111,28 +116,29 @@ class Protection:
 
 @cache
 def protection(layers: tuple[str, ...]) -> Protection:
-    """What holds where these layers are asked for; folders that killed runs have left behind are removed first.
+    """Try which limits hold with these layers of protection. The folders of killed runs are removed first.
 
-    Raises RunError where no process can be started.
+    Raises:
+        RunError: If no process can be started.
     """
     need_unix()
     remove_abandoned()
-    with folder_of_its_own() as place, socket.socket() as server:
-        folder = str(place)
+    with folder_of_its_own() as path, socket.socket() as server:
+        folder = str(path)
         secret = Path(folder) / "secret"
         secret.write_text("not for programs", encoding="utf-8")
         before = secret.stat()
-        with suppress(OSError):  # a machine without even that; nothing answers at port 0 then
+        with suppress(OSError):  # on a machine without a network, nothing answers at port 0
             server.bind(("127.0.0.1", 0))
             server.listen()
-        given = (str(secret), folder, os.getpid(), server.getsockname()[1])
+        targets = (str(secret), folder, os.getpid(), server.getsockname()[1])
         sizes = (LIMITS.memory * MEBIBYTE, LIMITS.file * MEBIBYTE, int(LIMITS.seconds))
-        tests = f"found = lost{(*given, *sizes)!r}\nassert not found, ', '.join(found)"
+        tests = f"found = lost{(*targets, *sizes)!r}\nassert not found, ', '.join(found)"
         outcome, in_force = run_job(Job(PROBE, tests, names=("lost",)), LIMITS, layers, hook=False)
-        found = outcome.detail.removeprefix("AssertionError: ").split(", ") if outcome.verdict != "passed" else []
-        if outcome.verdict == "refused" or (found and not outcome.detail.startswith("AssertionError: ")):
-            found = [f"anything ({outcome.detail})"]
-        touched = not secret.exists() or secret.stat().st_mode != before.st_mode or len(os.listdir(folder)) != 1
-        if touched and "changing other files" not in found:
-            found.append("changing other files")
-        return Protection(in_force, tuple(found))
+        lost = outcome.detail.removeprefix("AssertionError: ").split(", ") if outcome.verdict != "passed" else []
+        if outcome.verdict == "refused" or (lost and not outcome.detail.startswith("AssertionError: ")):
+            lost = [f"anything ({outcome.detail})"]
+        changed = not secret.exists() or secret.stat().st_mode != before.st_mode or len(os.listdir(folder)) != 1
+        if changed and "changing other files" not in lost:
+            lost.append("changing other files")
+        return Protection(in_force, tuple(lost))

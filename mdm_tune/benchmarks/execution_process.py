@@ -1,4 +1,4 @@
-"""One generated program in a process of its own, its tests in another, and what became of it."""
+"""Running one generated program in its own process, with its tests in another process, and its outcome."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ __all__ = ["LAYERS", "VERDICTS", "Job", "Limits", "Outcome", "Verdict", "need_un
 
 Verdict = Literal["passed", "failed", "timed out", "out of memory", "refused"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-LAYERS = ("namespaces", "mounts", "landlock", "seccomp")  # of protection, in the order in which they are put on
+LAYERS = ("namespaces", "mounts", "landlock", "seccomp")  # layers of protection, in the order in which they are added
 MEBIBYTE = 1 << 20
-REPORT = 1 << 16  # bytes that are read of what the processes say
-GRACE = 5.0  # seconds on the clock beyond a program's own, after which its processes are ended from here
-CHILD = Path(__file__).with_name("execution_child.py")  # not imported: it needs what only Unix has
+REPORT = 1 << 16  # most bytes that are read of the report of the processes
+GRACE = 5.0  # seconds beyond a program's own limit, after which this process kills it
+CHILD = Path(__file__).with_name("execution_child.py")  # not imported: it needs modules that only Unix has
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one program may use.
 
-    seconds: of CPU time, counted in whole seconds upwards; on the clock three times as long and two seconds more.
-    memory: MiB of address space. file: MiB that a file may have.
+    Attributes:
+        seconds: CPU time in seconds, rounded up to whole seconds. The limit on the clock is three times as long plus
+            two seconds.
+        memory: Address space in MiB.
+        file: Size of a file in MiB.
     """
 
     seconds: float = 3.0
@@ -44,7 +47,7 @@ class Limits:
 
     @property
     def clock(self) -> float:
-        """Seconds after which a process is killed whatever it does."""
+        """Seconds on the clock after which a process is killed."""
         return 3 * self.seconds + 2
 
 
@@ -52,9 +55,13 @@ class Limits:
 class Job:
     """A program and its tests.
 
-    program: what the model wrote, all that its process sees. before, tests: run one after the other where the program
-    is not. names: those of the program that the tests are about; they hide Python's own, such as sum. imports: by name,
-    the import that the tests need where the program has made it too, as where both are one file.
+    Attributes:
+        program: The program that the model wrote; its process sees nothing else.
+        tests: Code that tests the program, in another process.
+        before: Code that runs before the tests, in their process.
+        names: Names of the program that the tests use, even if Python has such a name, for example sum.
+        imports: By name, import statements that the tests run if the program has made them too, as they would if
+            program and tests were one file.
     """
 
     program: str
@@ -66,7 +73,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a program; detail: its error, "" where it passed."""
+    """The outcome of a program.
+
+    Attributes:
+        verdict: Whether the tests passed, or why not.
+        detail: The error; empty if the tests passed.
+    """
 
     verdict: Verdict
     detail: str = ""
@@ -79,15 +91,23 @@ def run_job(
     required: Sequence[str] = (),
     hook: bool = True,
 ) -> tuple[Outcome, tuple[str, ...]]:
-    """What became of a program, and which layers of protection were in force; layers: those that are tried.
+    """Run one program and its tests.
 
-    hook: whether Python's own calls are refused by name where the kernel does not filter system calls.
+    Args:
+        job: The program and its tests.
+        limits: What the program may use.
+        layers: The layers of protection that are requested.
+        required: Layers without which nothing of the program runs.
+        hook: Whether Python's own calls are refused by name if the kernel does not filter system calls.
 
-    Nothing of the program runs where a required layer is not in force. Raises RunError there, and where no process can
-    be started.
+    Returns:
+        The outcome, and the layers that were in force.
+
+    Raises:
+        RunError: If a required layer is not in force, or if no process can be started.
     """
     need_unix()
-    seen = {
+    settings = {
         "program": job.program,
         "seconds": math.ceil(limits.seconds),
         "clock": limits.clock,
@@ -99,39 +119,40 @@ def run_job(
         "hook": hook,
     }
     tests = {name: value for name, value in asdict(job).items() if name != "program"}
-    header = json.dumps(seen).encode()
+    header = json.dumps(settings).encode()
     with folder_of_its_own() as folder, tempfile.TemporaryFile() as report:
-        given = len(header).to_bytes(4, "big") + header + json.dumps(tests).encode()
-        code, complaint = _run(given, folder, report, limits.clock + GRACE)
+        request = len(header).to_bytes(4, "big") + header + json.dumps(tests).encode()
+        code, errors = _run(request, folder, report, limits.clock + GRACE)
         report.seek(0)
-        said = _lines(report.read(REPORT))
+        messages = _merged_messages(report.read(REPORT))
     if code is None:
         return Outcome("timed out", f"after {limits.clock:.0f} seconds"), tuple(required)
-    if "layers" not in said or code:
-        reason = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
+    if "layers" not in messages or code:
+        reason = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
         raise RunError(
             f"the processes for generated programs did not start: {reason[0]}; they need Linux or another Unix"
         )
-    in_force = tuple(str(layer) for layer in said["layers"])
+    in_force = tuple(str(layer) for layer in messages["layers"])
     missing = [layer for layer in required if layer not in in_force]
     if missing:
         raise RunError(f"the protection by {', '.join(missing)} was there at first and is there no more; run again")
-    return _outcome(said, limits), in_force
+    return _outcome(messages, limits), in_force
 
 
 def need_unix() -> None:
-    """Raise RunError on a system that knows no limits for a process."""
+    """Raise RunError on a system without limits for processes."""
     if os.name != "posix":
         raise RunError("generated programs need the limits of Linux or another Unix; run the tool there")
 
 
-def _outcome(said: Mapping[str, Any], limits: Limits) -> Outcome:
-    if said.get("late"):
+def _outcome(messages: Mapping[str, Any], limits: Limits) -> Outcome:
+    """The outcome according to the messages of the processes."""
+    if messages.get("late"):
         return Outcome("timed out", f"after {limits.clock:.0f} seconds")
-    verdict, detail = said.get("verdict"), str(said.get("detail", ""))
+    verdict, detail = messages.get("verdict"), str(messages.get("detail", ""))
     if verdict in VERDICTS:
         return Outcome(verdict, detail)
-    code = said.get("program")
+    code = messages.get("program")
     if verdict is None:
         return Outcome("timed out", f"its tests took more than {math.ceil(limits.seconds)} seconds of CPU time")
     if code is None:
@@ -142,9 +163,16 @@ def _outcome(said: Mapping[str, Any], limits: Limits) -> Outcome:
     return Outcome("failed", f"it ended {how} before its last test")
 
 
-def _run(given: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple[int | None, bytes]:
-    """Exit code, None where the clock ran out, and what the process said of its own start."""
-    # In place of -I, which would ignore the fixed hash seed too: the environment is empty but for what stands here.
+def _run(request: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple[int | None, bytes]:
+    """Run ``CHILD`` and return its exit code, None after a timeout, and its error stream.
+
+    Args:
+        request: Its standard input.
+        folder: Its working folder.
+        report: The file that it writes its messages to.
+        seconds: Seconds on the clock until it is killed.
+    """
+    # Not -I, which would ignore the fixed hash seed too. The environment has nothing but the two variables below.
     command = [sys.executable, "-s", "-P", "-S", str(CHILD)]
     process = subprocess.Popen(
         command,
@@ -156,8 +184,8 @@ def _run(given: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple
         start_new_session=True,
     )
     try:
-        complaint = process.communicate(given, timeout=seconds)[1]
-        return process.returncode, complaint
+        errors = process.communicate(request, timeout=seconds)[1]
+        return process.returncode, errors
     except subprocess.TimeoutExpired:
         return None, b""
     finally:
@@ -166,11 +194,11 @@ def _run(given: bytes, folder: Path, report: IO[bytes], seconds: float) -> tuple
         process.communicate()
 
 
-def _lines(report: bytes) -> dict[str, Any]:
-    """The JSON objects of a report as one."""
-    found: dict[str, Any] = {}
+def _merged_messages(report: bytes) -> dict[str, Any]:
+    """The JSON objects of a report, one per line, merged into one dictionary."""
+    messages: dict[str, Any] = {}
     for line in report.splitlines():
         with suppress(ValueError):
             message = json.loads(line)
-            found.update(message if isinstance(message, dict) else {})
-    return found
+            messages.update(message if isinstance(message, dict) else {})
+    return messages

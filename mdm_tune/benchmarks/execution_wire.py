@@ -1,9 +1,10 @@
-"""How tests speak with the program that they test: two processes, two pipes, and values that are plain data only.
+"""Messages between the tests and the tested program, which are two processes with two pipes.
 
-The side with the tests asks; the side with the program answers. What crosses is None, bool, int, float, complex, str,
-bytes, list, tuple, set, frozenset, dict and a few of the standard library's, made anew from their contents, so that no
-method of the program's own comes with them: a subclass arrives as what it is built on. Any other object stays where it
-is, and the tests hold a ``Remote`` in its place, which is equal to itself and to nothing else.
+The tests send requests, the program sends answers. Values of these types cross the pipes: None, bool, int, float,
+complex, str, bytes, list, tuple, set, frozenset, dict and a few of the standard library. They are built again from
+their contents, so that no method of the program comes with them: an instance of a subclass arrives as an instance of
+its base class. Any other object stays in the program's process. The tests get a ``Remote`` for it, which is equal to
+itself only.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-LARGEST = 16 << 20  # bytes of one message
-DEEPEST = 150  # values inside each other
-MOST = 1_000_000  # values in one message
-DETAIL = 300  # characters
-SHORT = 64  # bits of a whole number that is written in decimal digits
+LARGEST = 16 << 20  # most bytes of one message
+DEEPEST = 150  # most levels of nested values
+MOST = 1_000_000  # most values in one message
+DETAIL = 300  # most characters of an error's line
+SHORT = 64  # most bits of an int that is written as a number of JSON
 
-Coded = Any  # what JSON holds
+Coded = Any  # a value of JSON
 SEQUENCES: dict[str, type] = {"l": list, "t": tuple, "s": set, "f": frozenset, "q": deque}
 TEXTS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
     "i": (int, hex, lambda text: int(text, 16)),
@@ -33,24 +34,24 @@ TEXTS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
     "a": (bytearray, bytearray.hex, bytearray.fromhex),
 }
 PARTS: dict[str, tuple[type, Callable[[Any], tuple[Any, ...]], Callable[..., Any]]] = {
-    "c": (complex, lambda each: (each.real, each.imag), complex),
-    "r": (range, lambda each: (each.start, each.stop, each.step), range),
+    "c": (complex, lambda value: (value.real, value.imag), complex),
+    "r": (range, lambda value: (value.start, value.stop, value.step), range),
 }
-# Of modules that few programs import: module, class, the parts of an object, and what makes it of them again.
+# Types of modules that few programs import: module, class, the parts of an object, and the method that rebuilds it.
 RARE: dict[str, tuple[str, str, Callable[[Any], tuple[Any, ...]], str]] = {
-    "D": ("decimal", "Decimal", lambda each: (str(each),), ""),
-    "F": ("fractions", "Fraction", lambda each: (each.numerator, each.denominator), ""),
-    "time": ("datetime", "time", lambda each: (each.isoformat(),), "fromisoformat"),
-    "moment": ("datetime", "datetime", lambda each: (each.isoformat(),), "fromisoformat"),
-    "day": ("datetime", "date", lambda each: (each.isoformat(),), "fromisoformat"),
-    "span": ("datetime", "timedelta", lambda each: (each.days, each.seconds, each.microseconds), ""),
+    "D": ("decimal", "Decimal", lambda value: (str(value),), ""),
+    "F": ("fractions", "Fraction", lambda value: (value.numerator, value.denominator), ""),
+    "time": ("datetime", "time", lambda value: (value.isoformat(),), "fromisoformat"),
+    "moment": ("datetime", "datetime", lambda value: (value.isoformat(),), "fromisoformat"),
+    "day": ("datetime", "date", lambda value: (value.isoformat(),), "fromisoformat"),
+    "span": ("datetime", "timedelta", lambda value: (value.days, value.seconds, value.microseconds), ""),
 }
 VIEWS: dict[str, tuple[type, Callable[[list[Any]], Any]]] = {
     "k": (type({}.keys()), lambda parts: dict.fromkeys(parts).keys()),
     "v": (type({}.values()), lambda parts: dict(enumerate(parts)).values()),
     "e": (type({}.items()), lambda parts: dict(parts).items()),
 }
-TYPES = {name for name, each in vars(builtins).items() if type(each) is type and not issubclass(each, BaseException)}
+TYPES = {name for name, value in vars(builtins).items() if type(value) is type and not issubclass(value, BaseException)}
 BASES = (bool, int, float, str, list, tuple, OrderedDict, dict, set, frozenset, deque, bytes, bytearray, complex)
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "iter": iter,
@@ -67,38 +68,40 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 class Unsendable(TypeError):
-    """A value that cannot cross."""
+    """A value cannot be sent."""
 
 
 class Lost(BaseException):
-    """The other side has ended, or what it says is no message; not for a test's own ``except Exception``."""
+    """The other side has ended or sent no valid message. The tests' own ``except Exception`` does not catch it."""
 
 
 class Ended(BaseException):
-    """The program asked to end, as by SystemExit, while it was called."""
+    """The program raised SystemExit or a similar exception while it was called."""
 
 
 class CallFailed(Exception):
-    """An exception of the program's own class, by its name."""
+    """The program raised an exception of a class that is not Python's."""
 
 
 class Coder:
-    """Between values and what JSON holds.
+    """Encodes values as JSON and decodes them.
 
-    other: what becomes of an object that is no plain data; held: the object of a number that the other side gave.
-    answers: whether this side answers, so that it may be given Python's own functions but gives none.
+    Args:
+        other: Encodes an object that is not plain data.
+        held: Returns the object for a number that the other side sent.
+        answers: True on the program's side: it may receive Python's built-in functions but not send them.
     """
 
     def __init__(self, other: Callable[[Any], Coded], held: Callable[[int], Any], answers: bool) -> None:
         self.other, self.held, self.answers, self.left = other, held, answers, MOST
 
     def message(self, *values: Any) -> list[Coded]:
-        """Several values as one message."""
+        """Encode several values as one message."""
         self.left = MOST
         return [self.encoded(value) for value in values]
 
     def encoded(self, value: Any, depth: int = 0) -> Coded:
-        """Raises Unsendable for what is too large or too deep."""
+        """Encode a value at this depth; raise Unsendable if it is too large or too deep."""
         self.left -= 1
         if depth > DEEPEST or self.left < 0:
             raise Unsendable(f"a value of more than {DEEPEST} levels or {MOST} values cannot be passed on")
@@ -109,7 +112,7 @@ class Coder:
             return value
         for tag, sequence in SEQUENCES.items():
             if kind is sequence:
-                return [tag, *(self.encoded(each, depth + 1) for each in sequence.__iter__(value))]
+                return [tag, *(self.encoded(part, depth + 1) for part in sequence.__iter__(value))]
         if kind is dict or kind is OrderedDict:
             pairs = kind.items(value)
             return ["d" if kind is dict else "o", *(self.encoded(part, depth + 1) for pair in pairs for part in pair)]
@@ -124,10 +127,10 @@ class Coder:
                 return [tag, *(self.encoded(part, depth + 1) for part in parts(value))]
         for tag, (view, _) in VIEWS.items():
             if kind is view:
-                return [tag, *(self.encoded(each, depth + 1) for each in value)]
+                return [tag, *(self.encoded(part, depth + 1) for part in value)]
         for base in BASES:
             if isinstance(value, base):
-                return self.encoded(_based(base, value), depth)
+                return self.encoded(_as_base(base, value), depth)
         if kind is type or kind is types.BuiltinFunctionType:
             name = value.__name__
             if getattr(builtins, name, None) is value and (name in TYPES or not self.answers):
@@ -135,7 +138,7 @@ class Coder:
         return self.other(value)
 
     def decoded(self, coded: Coded) -> Any:
-        """Raises Lost for what this class does not write."""
+        """Decode a value; raise Lost if ``encoded`` does not write such a value."""
         if coded is None or type(coded) in (bool, int, float, str):
             return coded
         try:
@@ -143,7 +146,7 @@ class Coder:
             if tag in SEQUENCES:
                 return SEQUENCES[tag](map(self.decoded, rest))
             if tag in ("d", "o"):
-                parts = [self.decoded(each) for each in rest]
+                parts = [self.decoded(part) for part in rest]
                 pairs = zip(parts[::2], parts[1::2], strict=True)
                 return dict(pairs) if tag == "d" else OrderedDict(pairs)
             if tag in TEXTS:
@@ -151,11 +154,11 @@ class Coder:
             if tag in PARTS:
                 return PARTS[tag][2](*map(self.decoded, rest))
             if tag in RARE:
-                module, name, _, way = RARE[tag]
+                module, name, _, method = RARE[tag]
                 class_ = getattr(importlib.import_module(module), name)
-                return (getattr(class_, way) if way else class_)(*map(self.decoded, rest))
+                return (getattr(class_, method) if method else class_)(*map(self.decoded, rest))
             if tag in VIEWS:
-                return VIEWS[tag][1]([self.decoded(each) for each in rest])
+                return VIEWS[tag][1]([self.decoded(part) for part in rest])
             if tag == "y" and (self.answers or rest[0] in TYPES):
                 return getattr(builtins, str(rest[0]))
             if tag == "h":
@@ -165,27 +168,32 @@ class Coder:
         raise Lost("it answered with what is no value")
 
 
-def _based(base: type, value: Any) -> Any:
-    """The plain value inside an object of a subclass, by the methods of the class itself."""
+def _as_base(base: type, value: Any) -> Any:
+    """Convert an instance of a subclass to its base class, with the methods of the base class."""
     if base in (list, tuple, set, frozenset, deque):
         return base(base.__iter__(value))
     if base in (dict, OrderedDict):
         return base(base.items(value))
     if base is complex:
         return complex(base.real.__get__(value), base.imag.__get__(value))
-    ways = {int: "__int__", float: "__float__", str: "__str__", bytes: "__getitem__", bytearray: "__getitem__"}
-    way = getattr(base, ways[base])
-    return way(value, slice(None)) if base in (bytes, bytearray) else way(value)
+    methods = {int: "__int__", float: "__float__", str: "__str__", bytes: "__getitem__", bytearray: "__getitem__"}
+    method = getattr(base, methods[base])
+    return method(value, slice(None)) if base in (bytes, bytearray) else method(value)
 
 
 class Pipe:
-    """Messages with their length before them, in one direction each."""
+    """Two pipes, one per direction. Each message follows its length in four bytes.
+
+    Args:
+        reading: Number of the open file to read from.
+        writing: Number of the open file to write to.
+    """
 
     def __init__(self, reading: int, writing: int) -> None:
         self.reading, self.writing = reading, writing
 
     def send(self, message: Coded) -> None:
-        """Raises Unsendable for a message that is too large, Lost where nobody reads."""
+        """Send a message; raise Unsendable if it is too large, Lost if the other side has ended."""
         text = json.dumps(message).encode()
         if len(text) > LARGEST:
             raise Unsendable(f"a value of more than {LARGEST >> 20} MiB cannot be passed on")
@@ -197,7 +205,7 @@ class Pipe:
             raise Lost("it has ended") from None
 
     def receive(self) -> Coded:
-        """Raises Lost at the end, and for what is no message."""
+        """Receive a message; raise Lost if the other side has ended or sent no valid message."""
         length = int.from_bytes(exactly(self.reading, 4), "big")
         if length > LARGEST:
             raise Lost("its answer is too large")
@@ -208,7 +216,7 @@ class Pipe:
 
 
 def exactly(number: int, size: int) -> bytes:
-    """That many bytes of an open file; raises Lost where it has fewer."""
+    """Read ``size`` bytes of an open file; raise Lost if it has fewer."""
     parts = []
     while size:
         part = os.read(number, min(size, 1 << 20))
@@ -220,7 +228,7 @@ def exactly(number: int, size: int) -> bytes:
 
 
 def error_line(error: BaseException) -> str:
-    """The error in one line, whatever its own methods do."""
+    """Return the error in one line, also if the methods of its class fail."""
     try:
         return f"{type(error).__name__}: {error}"[:DETAIL]
     except BaseException:
@@ -228,7 +236,7 @@ def error_line(error: BaseException) -> str:
 
 
 def chain(error: BaseException) -> Iterable[BaseException]:
-    """The error and what led to it: libraries wrap what they meet, as urllib does."""
+    """Return the error and its causes, at most twenty. Libraries such as urllib wrap errors."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen and len(seen) < 20:
@@ -238,14 +246,14 @@ def chain(error: BaseException) -> Iterable[BaseException]:
 
 
 def refusal(error: BaseException) -> str:
-    """What the kernel refused, where that led to this error, else ""."""
-    for each in chain(error):
-        read_only = isinstance(each, OSError) and each.errno == errno.EROFS
+    """Return what the kernel refused if that caused the error, else an empty text."""
+    for cause in chain(error):
+        read_only = isinstance(cause, OSError) and cause.errno == errno.EROFS
         if (
             read_only
-            or isinstance(each, PermissionError)
-            or type(each).__name__ == "gaierror"
-            or hasattr(each, "refused")
+            or isinstance(cause, PermissionError)
+            or type(cause).__name__ == "gaierror"
+            or hasattr(cause, "refused")
         ):
-            return str(getattr(each, "refused", error_line(each)))
+            return str(getattr(cause, "refused", error_line(cause)))
     return ""
