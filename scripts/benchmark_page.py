@@ -1,1 +1,359 @@
-def write_page(page, records, *, quick): pass
+"""The page and the plots that scripts/benchmark_sampling.py makes of its record."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from mdm_tune.core.messages import quantity
+
+matplotlib.use("Agg")
+
+Record = dict[str, Any]
+PEERS = ("LLaDA", "Dream", "dllm", "MDLM", "plain")
+PLOTS = ("sampling-speed.svg", "sampling-memory.svg")
+SLOWER = 0.95  # a ratio below this is a case in which a peer is faster by more than 5 %
+UNITS = {"rows": (1, "further row"), "length": (100, "100 further positions"), "steps": (1, "further step")}
+UNITS["vocabulary"] = (1000, "1,000 further tokens")
+
+PAGE = """# How fast sampling is
+
+This page compares the time and the memory of `mdm_tune.unmask` with those of other samplers, on the same networks:
+
+- LLaDA: its `generate`;
+- Dream: its `_sample` with the rule `entropy`, at temperature 0.1 and top-p 0.9, as its model card recommends;
+- dllm: its `MDLMSampler` and `DreamSampler`;
+- MDLM: its ancestral loop `ddpm_cache`;
+- plain: a loop of 20 lines in float32, with `softmax`, `multinomial` and `topk`.
+
+`python scripts/benchmark_sampling.py --llada LLADA --dream DREAM --dllm DLLM --mdlm MDLM --page docs/sampling-speed.md`
+writes this page. It downloads nothing: the arguments are folders with the code of the other projects, and each of them
+may be left out. `--quick` measures a part of the cases in 3 minutes. `--only TEXT` measures the cases whose name
+contains the text.
+
+{form}
+The page was not run on a GPU.
+
+## How it was measured
+
+- **Networks.** The trunk is a transformer encoder of torch with about 1, 10 or 100 million parameters (1M, 10M, 100M).
+  The head is a matrix of hidden size times vocabulary. All weights are random, from a seed. `text` is the text model
+  that the package contains.
+- **Head.** Our denoiser applies the head only where a prediction is needed. Other samplers get the logits of all
+  positions, as their own models compute them. This is part of what is compared.
+- **Time.** All samplers of a case run in one process with one thread, and take turns. The machine also did other work.
+  Therefore CPU time is compared, and seconds are only shown beside it. Work that shares the caches still disturbs CPU
+  time.
+- **Ratios** are CPU time of the other sampler divided by ours: above 1, ours is faster. The table shows the median over
+  the turns and, in brackets, the smallest and the largest ratio of a turn. In round brackets is the median ratio of
+  seconds. There are at least 3 turns, and more where they are short.
+- **Memory** is the peak of the process above what it used with the model loaded. Each sampler is measured in a process
+  of its own. It includes the activations and the logits of the network.
+- **Rows** begin with 8 visible tokens that differ from row to row. Ancestral sampling begins with masks alone.
+- **The mask** is not in the logits, except for MDLM, which needs it there.
+- **Machine**: {machine}. Commit: {commits}.
+
+## Results
+
+{summary}
+
+{slower}
+
+![CPU time of other samplers divided by ours, by vocabulary](sampling-speed.svg)
+
+## Time
+
+{time}
+
+## Memory
+
+MiB at the peak, above the model. In brackets: the memory of the other sampler divided by ours.
+
+{memory}
+
+![Peak memory by the number of rows](sampling-memory.svg)
+
+## Share of the loop
+
+This is the part of our CPU time that is spent outside the denoiser. The rest is the network.
+
+{share}
+
+## What one more costs
+
+These are slopes of CPU time (least squares) over cases that differ in one size only.
+
+{slopes}
+
+## Equal tokens
+
+At temperature 0 the samplers of LLaDA, dllm and Dream follow the same rule as ours, and all counts are equal. The
+networks compute a row of logits by itself in ours and together with others elsewhere, so that last digits differ.
+Tokens that are nearly equally probable can then change, and with them what follows.
+
+{equal}
+"""
+
+
+def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
+    """Write the page and its two plots.
+
+    Args:
+        page: where; the plots go beside it.
+        records: of the cases, in the order of the tables.
+        quick: whether these are the cases of the quick form.
+    """
+    good = [record for record in records if "failed" not in record]
+    failed = [f"{record['name']} ({record['failed']})" for record in records if "failed" in record]
+    count = quantity(len(good), "case")
+    form = f"It was measured with `--quick`: {count}." if quick else f"It has {count}."
+    if failed:
+        form += f" These cases failed: {'; '.join(failed)}."
+    text = PAGE.format(
+        form=form,
+        machine=f"{processor()}, torch {torch.__version__}",
+        commits=", ".join(sorted({record["commit"] for record in good})),
+        summary=summary(good),
+        slower=slower(good),
+        time=times(good),
+        memory=memories(good),
+        share=shares(good),
+        slopes=slopes(good),
+        equal=equal_tokens(good),
+    )
+    page.write_text(text, "utf-8")
+    plt.rcParams["svg.fonttype"] = "none"
+    plt.rcParams["svg.hashsalt"] = "sampling"
+    plot_ratios(good, page.with_name(PLOTS[0]))
+    plot_memory(good, page.with_name(PLOTS[1]))
+
+
+def processor() -> str:
+    """The name of the processor."""
+    path = Path("/proc/cpuinfo")
+    names = [
+        line.split(":")[1].strip() for line in path.read_text("utf-8").splitlines() if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor()
+
+
+def ratios(record: Record, name: str, clock: str = "cpu") -> list[float]:
+    """Time of a peer divided by ours, for each turn."""
+    return [theirs / mine for theirs, mine in zip(record[clock][name], record[clock]["ours"], strict=True)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median with the range."""
+    return f"{median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def both(record: Record, name: str) -> str:
+    """The ratio of CPU time with its range, and that of seconds."""
+    return f"{spread(ratios(record, name))} ({median(ratios(record, name, 'seconds')):.2f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    if not rows:
+        return "Nothing was measured."
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def sizes(record: Record) -> list[str]:
+    """The columns that say which case it is."""
+    case = record["case"]
+    numbers = [f"{case[name]:,}" for name in ("vocabulary", "length", "rows", "steps")]
+    drawn = f"{case['temperature']:g}" + (f", top-p {case['top_p']:g}" if case["top_p"] < 1 else "")
+    return [*numbers, case["order"], drawn, case["trunk"]]
+
+
+SIZES = ("vocabulary", "length", "rows", "steps", "order", "temperature", "trunk")
+
+
+def present(records: Sequence[Record]) -> list[str]:
+    """The peers that were measured."""
+    return [name for name in PEERS if any(name in record["cpu"] for record in records)]
+
+
+def summary(records: Sequence[Record]) -> str:
+    """Medians over cases, for each peer, vocabulary and temperature."""
+    groups: dict[tuple[str, int, float], list[Record]] = {}
+    for name in present(records):
+        for record in records:
+            if name in record["cpu"] and record["case"]["trunk"] != "text":
+                case = record["case"]
+                groups.setdefault((name, case["vocabulary"], case["temperature"]), []).append(record)
+    rows = []
+    for (name, vocabulary, temperature), some in groups.items():
+        speed = [median(ratios(record, name)) for record in some]
+        memory = [memory_ratio(record, name) for record in some if record["memory"][name] and record["memory"]["ours"]]
+        rows.append(
+            [
+                name,
+                f"{vocabulary:,}",
+                f"{temperature:g}",
+                str(len(some)),
+                spread(speed),
+                spread(memory) if memory else "",
+            ]
+        )
+    head = ("peer", "vocabulary", "temperature", "cases", "CPU time, peer / ours", "memory, peer / ours")
+    return table(head, rows) + "\n\nThis is the median over the cases, with the smallest and the largest case."
+
+
+def slower(records: Sequence[Record]) -> str:
+    """The cases in which a peer is faster by more than 5 %."""
+    pairs = [(record, name) for record in records for name in PEERS if name in record["cpu"]]
+    known = sorted((median(ratios(record, name)), number) for number, (record, name) in enumerate(pairs))
+    behind = [pairs[number] for ratio, number in known if ratio < SLOWER]
+    if not behind:
+        return f"In none of {len(pairs)} comparisons is another sampler faster by more than 5 %."
+    rows = [[*sizes(record), name, spread(ratios(record, name))] for record, name in behind]
+    text = f"**In {len(behind)} of {len(pairs)} comparisons another sampler is faster than ours by more than 5 %:**"
+    return f"{text}\n\n" + table([*SIZES, "peer", "CPU time, peer / ours"], rows)
+
+
+def times(records: Sequence[Record]) -> str:
+    """CPU time of ours and the ratio of each peer, for every case."""
+    peers, rows = present(records), []
+    for record in records:
+        own = f"{median(record['cpu']['ours']):.3f} ({median(record['seconds']['ours']):.3f})"
+        cells = [both(record, name) if name in record["cpu"] else "" for name in peers]
+        rows.append([*sizes(record), own, *cells])
+    return table([*SIZES, "ours, CPU s (s)", *(f"{name} / ours" for name in peers)], rows)
+
+
+def memory_ratio(record: Record, name: str) -> float:
+    """Peak memory of a peer divided by ours."""
+    return float(record["memory"][name] / record["memory"]["ours"])
+
+
+def memories(records: Sequence[Record]) -> str:
+    """Peak memory for every case."""
+    peers, rows = present(records), []
+    for record in records:
+        memory = record["memory"]
+        if not memory["ours"]:
+            continue
+        cells = [
+            f"{memory[name]:,.0f} ({memory_ratio(record, name):.2f})" if memory.get(name) else "" for name in peers
+        ]
+        rows.append([*sizes(record), f"{memory['ours']:,.0f}", *cells])
+    return table([*SIZES, "ours", *peers], rows)
+
+
+def share(record: Record) -> float:
+    """The part of our CPU time outside the denoiser."""
+    return float(median(loop / whole for loop, whole in zip(record["loop"], record["cpu"]["ours"], strict=True)))
+
+
+def shares(records: Sequence[Record]) -> str:
+    """Share of the loop, and its time per step."""
+    rows = [
+        [
+            *sizes(record),
+            f"{100 * share(record):.1f} %",
+            f"{1000 * median(record['loop']) / record['case']['steps']:.2f}",
+        ]
+        for record in sorted(records, key=lambda record: (record["case"]["vocabulary"], record["name"]))
+    ]
+    return table([*SIZES, "share", "ms per step"], rows)
+
+
+def slopes(records: Sequence[Record]) -> str:
+    """CPU milliseconds for one more of each size, ours and those of LLaDA and the plain loop."""
+    rows = []
+    for field, (unit, words) in UNITS.items():
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            rest = {name: value for name, value in record["case"].items() if name != field}
+            groups.setdefault(str(sorted(rest.items())), []).append(record)
+        for group in groups.values():
+            values = sorted(record["case"][field] for record in group)
+            if len(values) < 3:
+                continue
+            cells = [slope_of(group, field, unit, name) for name in ("ours", "LLaDA", "plain")]
+            own = dict(zip(SIZES, sizes(group[0]), strict=True))
+            own[field] = " to ".join(f"{value:,}" for value in (values[0], values[-1]))
+            rows.append([words, *own.values(), *cells])
+    return table(["one more", *SIZES, "ours, ms", "LLaDA, ms", "plain, ms"], rows)
+
+
+def slope_of(group: Sequence[Record], field: str, unit: int, name: str) -> str:
+    """The slope of a sampler's time; nothing where it was not measured."""
+    if any(name not in record["cpu"] for record in group):
+        return ""
+    x = [record["case"][field] / unit for record in group]
+    return f"{1000 * np.polyfit(x, [median(record['cpu'][name]) for record in group], 1)[0]:.3g}"
+
+
+def equal_tokens(records: Sequence[Record]) -> str:
+    """How many tokens are equal, for each peer."""
+    rows = []
+    for name in PEERS:
+        some = [record for record in records if name in record["equal"]]
+        if some:
+            count = sum(record["equal"][name] for record in some)
+            total = sum(record["case"]["rows"] * record["case"]["length"] for record in some)
+            rows.append([name, str(len(some)), f"{count:,} of {total:,}"])
+    return table(("peer", "cases", "tokens equal"), rows)
+
+
+def lines(records: Sequence[Record], keep: Callable[[Record], bool], field: str) -> dict[float, list[Record]]:
+    """Cases in order of confidence that a plot shows, by temperature, in the order of the field."""
+    found: dict[float, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record["case"][field]):
+        case = record["case"]
+        if case["order"] == "confidence" and case["trunk"] == "1M" and case["steps"] == 4 and keep(record):
+            found.setdefault(case["temperature"], []).append(record)
+    return found
+
+
+def plot_ratios(records: Sequence[Record], path: Path) -> None:
+    """Ratios over the vocabulary, one row of 64 positions in 4 steps."""
+    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    kept = lines(records, lambda record: record["case"]["rows"] == 1 and record["case"]["length"] == 64, "vocabulary")
+    for temperature, group in kept.items():
+        for name, marker in (("LLaDA", "o"), ("dllm", "D"), ("plain", "s")):
+            some = [record for record in group if name in record["cpu"]]
+            if some:
+                x = [record["case"]["vocabulary"] for record in some]
+                y = [median(ratios(record, name)) for record in some]
+                style = "-" if temperature else "--"
+                axes.plot(x, y, style, marker=marker, label=f"{name}, temperature {temperature:g}")
+    axes.axhline(1, color="0.6", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="vocabulary", ylabel="CPU time, peer / ours")
+    finish(figure, axes, path)
+
+
+def plot_memory(records: Sequence[Record], path: Path) -> None:
+    """Peak memory over the rows, vocabulary 32,000, 64 positions in 4 steps."""
+    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    keep = lambda record: record["case"]["vocabulary"] == 32_000 and record["case"]["length"] == 64  # noqa: E731
+    for temperature, group in lines(records, keep, "rows").items():
+        for name, marker in (("ours", "o"), ("LLaDA", "s"), ("plain", "^")):
+            some = [record for record in group if record["memory"].get(name)]
+            if some:
+                x, y = [record["case"]["rows"] for record in some], [record["memory"][name] for record in some]
+                axes.plot(
+                    x, y, "-" if temperature else "--", marker=marker, label=f"{name}, temperature {temperature:g}"
+                )
+    axes.set(xscale="log", yscale="log", xlabel="rows", ylabel="peak memory above the model, MiB")
+    finish(figure, axes, path)
+
+
+def finish(figure: Any, axes: Any, path: Path) -> None:
+    """Legend, grid and file; the same bytes for the same numbers."""
+    axes.grid(True, color="0.9")
+    if axes.lines:
+        axes.legend(fontsize="small")
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -132,10 +132,13 @@ class TextNetwork:
         return self.wanted(tokens, torch.ones_like(tokens, dtype=torch.bool)).view(*tokens.shape, -1)
 
 
+AnyNetwork = Network | TextNetwork
+
+
 class Timed:
     """A denoiser that counts its calls and their CPU time."""
 
-    def __init__(self, network: Network | TextNetwork) -> None:
+    def __init__(self, network: AnyNetwork) -> None:
         self.network, self.vocab_size, self.mask_id = network, network.vocabulary, network.vocabulary
         self.seconds, self.calls = 0.0, 0
 
@@ -150,7 +153,7 @@ class Timed:
 class AsPeer(nn.Module):
     """The network in the form that the peers call."""
 
-    def __init__(self, network: Network | TextNetwork, *, shifted: bool = False) -> None:
+    def __init__(self, network: AnyNetwork, *, shifted: bool = False) -> None:
         super().__init__()
         self.network, self.shifted, self.device = network, shifted, torch.device("cpu")
 
@@ -169,7 +172,7 @@ class Peers:
     """
 
     def __init__(self, llada: Path | None, dream: Path | None, dllm: Path | None, mdlm: Path | None) -> None:
-        self.makers: dict[str, Callable[[Case, Network], Call]] = {}
+        self.makers: dict[str, Callable[[Case, AnyNetwork], Call]] = {}
         if llada is not None:
             generate = imported(llada / "generate.py", "peer_llada").generate
             self.makers["LLaDA"] = lambda case, network: _llada(generate, case, network)
@@ -220,7 +223,7 @@ def ours(case: Case, denoiser: Timed) -> Call:
     return lambda: unmask(denoiser, tokens, plan, seeds=seeds, drawing=drawing).tokens
 
 
-def _plain(case: Case, network: Network) -> Call:
+def _plain(case: Case, network: AnyNetwork) -> Call:
     """What one would write first: float32, all positions, ``multinomial`` and ``topk``."""
     counts = to_counts(Linear("llada"), case.steps, case.length)
 
@@ -247,7 +250,7 @@ def _plain(case: Case, network: Network) -> Call:
     return call
 
 
-def _llada(generate: Any, case: Case, network: Network) -> Call:
+def _llada(generate: Any, case: Case, network: AnyNetwork) -> Call:
     model, prompt = AsPeer(network), prompts(case)
     settings = {
         "steps": case.steps,
@@ -260,13 +263,14 @@ def _llada(generate: Any, case: Case, network: Network) -> Call:
     return lambda: generate(model, prompt, **settings)
 
 
-def _dream(utilities: ModuleType, case: Case, network: Network) -> Call:
+def _dream(utilities: ModuleType, case: Case, network: AnyNetwork) -> Call:
     """Their own loop over their own rule."""
 
     class Sampler(AsPeer, utilities.DreamGenerationMixin):  # type: ignore[name-defined,misc]
         pass
 
-    model, prompt = Sampler(network, shifted=True), prompts(case)
+    model: Any = Sampler(network, shifted=True)
+    prompt = prompts(case)
     settings = utilities.DreamGenerationConfig(
         steps=case.steps,
         alg=case.order,
@@ -297,7 +301,7 @@ def _dllm_modules(folder: Path) -> tuple[ModuleType, ModuleType]:
     return importlib.import_module("dllm.core.samplers.mdlm"), importlib.import_module("dllm.pipelines.dream.sampler")
 
 
-def _dllm(samplers: ModuleType, dreams: ModuleType, case: Case, network: Network) -> Call:
+def _dllm(samplers: ModuleType, dreams: ModuleType, case: Case, network: AnyNetwork) -> Call:
     words = SimpleNamespace(mask_token_id=case.vocabulary, bos_token_id=0, eos_token_id=0)
     inputs = list(prompts(case))
     if case.order == "entropy":
@@ -345,7 +349,7 @@ def _mdlm_module(folder: Path) -> ModuleType:
         return imported(folder / "diffusion.py", "peer_mdlm")
 
 
-def _mdlm(diffusion: ModuleType, case: Case, network: Network) -> Call:
+def _mdlm(diffusion: ModuleType, case: Case, network: AnyNetwork) -> Call:
     """Their loop ``ddpm_cache`` with its last step, at the settings of their config."""
 
     class Loop(diffusion.Diffusion):  # type: ignore[name-defined,misc]
@@ -364,5 +368,5 @@ def _mdlm(diffusion: ModuleType, case: Case, network: Network) -> Call:
         def backbone(self, tokens: Tensor, sigma: Tensor) -> Tensor:
             return network.everywhere(tokens, with_mask=True)
 
-    loop = Loop()
-    return lambda: loop._sample()
+    call: Call = Loop()._sample
+    return call

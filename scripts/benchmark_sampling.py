@@ -1,6 +1,6 @@
 """How fast our sampler is beside LLaDA's, Dream's, dllm's, MDLM's and a plain loop: a record, a page and two plots.
 
-    python scripts/benchmark_sampling.py --llada LLADA --dream DREAM --dllm DLLM --mdlm MDLM --page docs/sampling-speed.md
+    python scripts/benchmark_sampling.py --llada LLADA --dream DREAM --dllm DLLM --mdlm MDLM --page PAGE
     python scripts/benchmark_sampling.py --llada LLADA --quick
     python scripts/benchmark_sampling.py --list
     python scripts/benchmark_sampling.py --llada LLADA --only "V32000 L64 B1 K4"
@@ -27,6 +27,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 import torch
 from benchmark_page import write_page
-from benchmark_samplers import Call, Case, Network, Peers, TextNetwork, Timed, ours
+from benchmark_samplers import SIZES, AnyNetwork, Call, Case, Network, Peers, TextNetwork, Timed, ours
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
 ENOUGH, QUICK_ENOUGH = 20.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
@@ -86,14 +87,14 @@ def cases() -> Iterator[Case]:
 class Samplers:
     """Our sampler and its peers on one network, by name."""
 
-    def __init__(self, case: Case, network: Network, peers: Peers) -> None:
+    def __init__(self, case: Case, network: AnyNetwork, peers: Peers) -> None:
         self.denoiser = Timed(network)
         self.calls: dict[str, Call] = {"ours": ours(case, self.denoiser)}
         for name in peers.of(case):
             self.calls[name] = peers.makers[name](case, network)
 
 
-def take_turns(case: Case, network: Network, peers: Peers, turns: int, enough: float) -> Answer:
+def take_turns(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: float) -> Answer:
     """CPU seconds and seconds of every sampler, turn by turn, and how many tokens are equal.
 
     Args:
@@ -111,8 +112,10 @@ def take_turns(case: Case, network: Network, peers: Peers, turns: int, enough: f
     while len(loop) < turns and (len(loop) < 3 or used < enough):
         before = time.process_time()
         measured = {}
-        for name in (*names[len(loop) % len(names) :], *names[: len(loop) % len(names)]):
-            samplers.denoiser.seconds, samplers.denoiser.calls = 0.0, samplers.denoiser.calls * (name != "ours")
+        first = len(loop) % len(names)
+        for name in (*names[first:], *names[:first]):
+            if name == "ours":
+                samplers.denoiser.seconds, samplers.denoiser.calls = 0.0, 0
             began, clock = time.process_time(), time.monotonic()
             drawn[name] = samplers.calls[name]()
             measured[name] = time.process_time() - began, time.monotonic() - clock
@@ -138,7 +141,7 @@ def status(field: str) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{field}:"))
 
 
-def peak_memory(case: Case, network: Network, peers: Peers, name: str) -> Answer:
+def peak_memory(case: Case, network: AnyNetwork, peers: Peers, name: str) -> Answer:
     """MiB of a call of one sampler at its peak, beyond what the process had before."""
     torch.manual_seed(0)
     call = Samplers(case, network, peers).calls[name]
@@ -177,10 +180,11 @@ def apart(work: Callable[[], Answer]) -> Answer:
     return found
 
 
-def measure(case: Case, network: Network, peers: Peers, turns: int, enough: float) -> Record:
+def measure(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: float) -> Record:
     """All that is known of a case, as it is kept in the record."""
-    found = apart(lambda: take_turns(case, network, peers, turns, enough))
-    memory = {name: apart(lambda name=name: peak_memory(case, network, peers, name)) for name in ("ours", *peers.of(case))}
+    found = apart(partial(take_turns, case, network, peers, turns, enough))
+    names = ("ours", *peers.of(case))
+    memory = {name: apart(partial(peak_memory, case, network, peers, name)) for name in names}
     used = found.pop("used", 0.0) + sum(each.get("used", 0.0) for each in memory.values())
     return {
         "name": case.name,
@@ -195,7 +199,9 @@ def measure(case: Case, network: Network, peers: Peers, turns: int, enough: floa
 def commit() -> str:
     """The commit that is measured."""
     folder = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"
 
 
@@ -224,7 +230,8 @@ def chosen(options: argparse.Namespace, peers: Peers) -> list[Case]:
         for case in found.values()
         if (case.quick or not options.quick) and all(part in f" {case.name} " for part in options.only)
     ]
-    return sorted(wanted, key=lambda case: (list(("text", "1M", "10M", "100M")).index(case.trunk), case.vocabulary))
+    trunks = ["text", *SIZES]
+    return sorted(wanted, key=lambda case: (trunks.index(case.trunk), case.vocabulary))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -252,11 +259,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     records: dict[str, Record] = json.loads(options.record.read_text("utf-8")) if options.record.exists() else {}
     options.record.parent.mkdir(parents=True, exist_ok=True)
-    network, of = None, None
+    network: AnyNetwork | None = None
+    of: tuple[str, int] | None = None
     for case in wanted:
         if set(records.get(case.name, {}).get("cpu", {})) >= {"ours", *peers.of(case)}:
             continue
-        if of != (case.trunk, case.vocabulary):
+        if network is None or of != (case.trunk, case.vocabulary):
             network, of = None, (case.trunk, case.vocabulary)  # the last one's memory is needed
             network = TextNetwork() if case.trunk == "text" else Network(case.trunk, case.vocabulary)
         records[case.name] = measure(case, network, peers, options.turns, QUICK_ENOUGH if options.quick else ENOUGH)
