@@ -278,7 +278,9 @@ def slopes(records: Sequence[Record]) -> str:
             groups.setdefault(str(sorted(rest.items())), []).append(record)
         for group in groups.values():
             values = sorted(record["case"][field] for record in group)
-            if len(values) < 3:
+            if len(values) < 2 or any(
+                "LLaDA" not in record["cpu"] and "plain" not in record["cpu"] for record in group
+            ):
                 continue
             cells = [slope_of(group, field, unit, name) for name in ("ours", "LLaDA", "plain")]
             own = dict(zip(SIZES, sizes(group[0]), strict=True))
