@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 Record = dict[str, Any]
 PEERS = ("LLaDA", "Dream", "dllm", "MDLM", "plain")
 PLOTS = ("sampling-speed.svg", "sampling-memory.svg")
+SPREAD = 3.0  # standard deviation of the logits that is not named in the tables
 SLOWER = 0.95  # a ratio below this is a case in which a peer is faster by more than 5 %
 UNITS = {"rows": (1, "further row"), "length": (100, "100 further positions"), "steps": (1, "further step")}
 UNITS["vocabulary"] = (1000, "1,000 further tokens")
@@ -39,14 +40,15 @@ writes this page. It downloads nothing: the arguments are folders with the code 
 may be left out. `--quick` measures a part of the cases in 3 minutes. `--only TEXT` measures the cases whose name
 contains the text.
 
-{form}
-The page was not run on a GPU.
+{form} Nothing was run on a GPU.
 
 ## How it was measured
 
 - **Networks.** The trunk is a transformer encoder of torch with about 1, 10 or 100 million parameters (1M, 10M, 100M).
   The head is a matrix of hidden size times vocabulary. All weights are random, from a seed. `text` is the text model
   that the package contains.
+- **Predictions.** The logits have a standard deviation of 3, or the spread that a table names. With top-p, our time
+  depends on it: where a few tokens reach top-p, the vocabulary is not sorted. Flat predictions are the slow case.
 - **Head.** Our denoiser applies the head only where a prediction is needed. Other samplers get the logits of all
   positions, as their own models compute them. This is part of what is compared.
 - **Time.** All samplers of a case run in one process with one thread, and take turns. The machine also did other work.
@@ -84,6 +86,8 @@ MiB at the peak, above the model. In brackets: the memory of the other sampler d
 ## Share of the loop
 
 This is the part of our CPU time that is spent outside the denoiser. The rest is the network.
+With a small vocabulary it is the fixed cost of a step: checks, random numbers and the choice of positions. If another
+sampler is faster in a small case, this is the reason.
 
 {share}
 
@@ -151,8 +155,8 @@ def ratios(record: Record, name: str, clock: str = "cpu") -> list[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median with the range."""
-    return f"{median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+    """The median, with the range of several values."""
+    return f"{median(values):.2f}" + (f" [{min(values):.2f}, {max(values):.2f}]" if len(values) > 1 else "")
 
 
 def both(record: Record, name: str) -> str:
@@ -172,7 +176,8 @@ def sizes(record: Record) -> list[str]:
     case = record["case"]
     numbers = [f"{case[name]:,}" for name in ("vocabulary", "length", "rows", "steps")]
     drawn = f"{case['temperature']:g}" + (f", top-p {case['top_p']:g}" if case["top_p"] < 1 else "")
-    return [*numbers, case["order"], drawn, case["trunk"]]
+    flat = f", spread {case['spread']:g}" if case["spread"] != SPREAD else ""
+    return [*numbers, case["order"], drawn, case["trunk"] + flat]
 
 
 SIZES = ("vocabulary", "length", "rows", "steps", "order", "temperature", "trunk")
@@ -256,7 +261,7 @@ def share(record: Record) -> float:
 
 
 def shares(records: Sequence[Record]) -> str:
-    """Share of the loop, and its time per step."""
+    """Share of the loop, and its time per denoiser call."""
     rows = [
         [
             *sizes(record),
@@ -265,7 +270,7 @@ def shares(records: Sequence[Record]) -> str:
         ]
         for record in sorted(records, key=lambda record: (record["case"]["vocabulary"], record["name"]))
     ]
-    return table([*SIZES, "share", "ms per step"], rows)
+    return table([*SIZES, "share", "ms per call"], rows)
 
 
 def slopes(records: Sequence[Record]) -> str:

@@ -31,7 +31,6 @@ from mdm_tune.schedules.curves import Linear
 
 PROMPT = 8  # tokens before those that are drawn; other ones in each row
 SIZES = {"1M": (128, 5, 4), "10M": (256, 13, 4), "100M": (768, 14, 12)}  # width, depth, heads of the trunk
-SPREAD = 3.0  # standard deviation of the logits
 Call = Callable[[], Tensor]
 
 
@@ -47,6 +46,7 @@ class Case:
         trunk: a name of ``SIZES``, or ``text`` for the bundled text model.
         peers: names of the samplers beside ours.
         quick: whether the quick form measures it.
+        spread: standard deviation of the logits; the smaller, the flatter are the predictions.
     """
 
     vocabulary: int
@@ -59,12 +59,14 @@ class Case:
     top_p: float = 1.0
     peers: tuple[str, ...] = ("LLaDA", "plain")
     quick: bool = False
+    spread: float = 3.0
 
     @property
     def name(self) -> str:
         """What tells the case from all others, for ``--only`` and the record."""
         drawn = f"T{self.temperature:g}" + (f" p{self.top_p:g}" if self.top_p < 1 else "")
-        return f"V{self.vocabulary} L{self.length} B{self.rows} K{self.steps} {self.order} {drawn} {self.trunk}"
+        trunk = self.trunk + (f" flat{self.spread:g}" if self.spread != Case.spread else "")
+        return f"V{self.vocabulary} L{self.length} B{self.rows} K{self.steps} {self.order} {drawn} {trunk}"
 
     @property
     def comparable(self) -> bool:
@@ -75,10 +77,10 @@ class Case:
 class Network(nn.Module):
     """A transformer encoder with a table of words that is its head too; one more word stands for the mask."""
 
-    def __init__(self, trunk: str, vocabulary: int, seed: int = 0) -> None:
+    def __init__(self, trunk: str, vocabulary: int, *, spread: float = Case.spread, seed: int = 0) -> None:
         super().__init__()
         width, depth, heads = SIZES[trunk]
-        self.vocabulary, self.width = vocabulary, width
+        self.vocabulary, self.scale = vocabulary, width**0.5 / spread
         with torch.device("meta"):
             layer = nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -94,13 +96,13 @@ class Network(nn.Module):
                     weight.normal_(0.0, weight.shape[-1] ** -0.5, generator=generator)
                 else:
                     weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-            self.words.mul_(SPREAD)
+            self.words.mul_(spread)
             self.places.mul_(width**0.5)
         self.eval().requires_grad_(False)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The trunk's output (rows, length, width)."""
-        x = self.words[tokens] * (self.width**0.5 / SPREAD) + self.places[: tokens.shape[1]]
+        x = self.words[tokens] * self.scale + self.places[: tokens.shape[1]]
         found: Tensor = self.trunk(x)
         return found
 

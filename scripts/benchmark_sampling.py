@@ -70,6 +70,7 @@ def cases() -> Iterator[Case]:
     for rows, steps in ((1, 4), (4, 4), (1, 16)):
         quick = rows * steps == 4
         yield Case(151_936, 64, rows, steps, "entropy", 0.1, top_p=0.9, peers=("Dream", "dllm"), quick=quick)
+    yield Case(151_936, 32, 1, 4, "entropy", 0.1, top_p=0.9, peers=("Dream",), quick=True, spread=0.5)
     yield Case(32_000, 64, 1, 16, "entropy", 0, peers=("Dream",))
     for vocabulary, length, rows, steps in (
         (27, 64, 1, 16),
@@ -80,7 +81,7 @@ def cases() -> Iterator[Case]:
         (32_000, 128, 8, 4),
         (126_464, 64, 1, 4),
     ):
-        quick = length == 64 and rows == 1 and vocabulary < 100_000
+        quick = rows == 1 and (vocabulary, length, steps) in ((27, 64, 16), (32_000, 64, 4))
         yield Case(vocabulary, length, rows, steps, "ancestral", 1, peers=("MDLM",), quick=quick)
 
 
@@ -131,7 +132,8 @@ def take_turns(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough
         for name, (processor, clock) in measured.items():
             cpu[name].append(processor)
             seconds[name].append(clock)
-    equal = {name: int((drawn[name] == drawn["ours"])[:, -case.length :].sum()) for name in names if case.comparable}
+    same = names[1:] if case.comparable else []
+    equal = {name: int((drawn[name] == drawn["ours"])[:, -case.length :].sum()) for name in same}
     return {"cpu": cpu, "seconds": seconds, "loop": loop, "calls": samplers.denoiser.calls, "equal": equal}
 
 
@@ -260,13 +262,16 @@ def main(arguments: list[str] | None = None) -> int:
     records: dict[str, Record] = json.loads(options.record.read_text("utf-8")) if options.record.exists() else {}
     options.record.parent.mkdir(parents=True, exist_ok=True)
     network: AnyNetwork | None = None
-    of: tuple[str, int] | None = None
+    of: tuple[object, ...] = ()
     for case in wanted:
         if set(records.get(case.name, {}).get("cpu", {})) >= {"ours", *peers.of(case)}:
             continue
-        if network is None or of != (case.trunk, case.vocabulary):
-            network, of = None, (case.trunk, case.vocabulary)  # the last one's memory is needed
-            network = TextNetwork() if case.trunk == "text" else Network(case.trunk, case.vocabulary)
+        key = case.trunk, case.vocabulary, case.spread
+        if network is None or of != key:
+            network, of = None, key  # the last one's memory is needed
+            network = (
+                TextNetwork() if case.trunk == "text" else Network(case.trunk, case.vocabulary, spread=case.spread)
+            )
         records[case.name] = measure(case, network, peers, options.turns, QUICK_ENOUGH if options.quick else ENOUGH)
         options.record.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
         print(shown(records[case.name]), flush=True)

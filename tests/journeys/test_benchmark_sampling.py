@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))  # the scripts im
 
 import benchmark_page as pages
 import benchmark_sampling
-from benchmark_samplers import Case, Network, Peers, Timed, ours
+from benchmark_samplers import SIZES, Case, Network, Peers, Timed, ours
 
 CASE = Case(27, 64, 1, 4, "confidence", 0, peers=("LLaDA", "plain"))
-FIELDS = ("vocabulary", "length", "rows", "steps", "order", "temperature", "top_p", "trunk")
+FIELDS = ("vocabulary", "length", "rows", "steps", "order", "temperature", "top_p", "trunk", "spread")
 
 
 def record(ratio: float, **changes: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_the_smallest_case_is_measured_and_written_to_a_page(tmp_path: Path, mon
     assert all(memory > 0 for memory in case["memory"].values())
     assert CASE.name in first.stdout
     text = page.read_text("utf-8")
-    assert "It was measured with `--quick`: 1 case." in text and "not run on a GPU" in text
+    assert "It was measured with `--quick`: 1 case." in text and "Nothing was run on a GPU" in text
     assert all((tmp_path / name).read_text("utf-8").startswith("<?xml") for name in pages.PLOTS)
     monkeypatch.setattr(benchmark_sampling, "measure", None)  # the record has the case
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
@@ -84,6 +84,15 @@ def test_a_page_says_where_a_peer_is_faster(ratio: float, told: bool) -> None:
     text = pages.slower([record(ratio), record(2.0, rows=4)])
     assert ("In 1 of 2 comparisons" in text) is told
     assert ("In none of 2 comparisons" in text) is not told
+
+
+def test_cases_have_names_of_their_own_and_the_quick_form_is_a_part() -> None:
+    found = list(benchmark_sampling.cases())
+    assert len({(case.name, case.peers) for case in found}) == len(found)
+    assert 0 < sum(case.quick for case in found) < len(found)
+    assert {case.order for case in found} == {"confidence", "random", "entropy", "ancestral"}
+    assert {1, 64} <= {case.rows for case in found} and {4, 64} <= {case.steps for case in found}
+    assert {64, 1024} <= {case.length for case in found} and {*SIZES} <= {case.trunk for case in found}
 
 
 def test_medians_shares_and_slopes() -> None:
