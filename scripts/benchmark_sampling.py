@@ -95,6 +95,11 @@ class Samplers:
             self.calls[name] = peers.makers[name](case, network)
 
 
+def network_of(case: Case) -> AnyNetwork:
+    """The network that a case is measured on."""
+    return TextNetwork() if case.trunk == "text" else Network(case.trunk, case.vocabulary, spread=case.spread)
+
+
 def take_turns(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: float) -> Answer:
     """CPU seconds and seconds of every sampler, turn by turn, and how many tokens are equal.
 
