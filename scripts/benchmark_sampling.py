@@ -274,9 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
         key = case.trunk, case.vocabulary, case.spread
         if network is None or of != key:
             network, of = None, key  # the last one's memory is needed
-            network = (
-                TextNetwork() if case.trunk == "text" else Network(case.trunk, case.vocabulary, spread=case.spread)
-            )
+            network = network_of(case)
         records[case.name] = measure(case, network, peers, options.turns, QUICK_ENOUGH if options.quick else ENOUGH)
         options.record.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
         print(shown(records[case.name]), flush=True)
