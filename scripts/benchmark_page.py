@@ -20,6 +20,8 @@ matplotlib.use("Agg")
 Record = dict[str, Any]
 PEERS = ("LLaDA", "Dream", "dllm", "MDLM", "plain")
 PLOTS = ("sampling-speed.svg", "sampling-memory.svg")
+MARKERS = {"ours": "o", "LLaDA": "s", "dllm": "D", "plain": "^"}
+COLOURS = {"ours": "C0", "LLaDA": "C1", "dllm": "C2", "plain": "C3"}
 SPREAD = 3.0  # standard deviation of the logits that is not named in the tables
 SLOWER = 0.95  # a ratio below this is a case in which a peer is faster by more than 5 %
 UNITS = {"rows": (1, "further row"), "length": (100, "100 further positions"), "steps": (1, "further step")}
@@ -329,13 +331,13 @@ def plot_ratios(records: Sequence[Record], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
     kept = lines(records, lambda record: record["case"]["rows"] == 1 and record["case"]["length"] == 64, "vocabulary")
     for temperature, group in kept.items():
-        for name, marker in (("LLaDA", "o"), ("dllm", "D"), ("plain", "s")):
-            some = [record for record in group if name in record["cpu"]]
+        for name, marker in MARKERS.items():
+            some = [record for record in group if name in record["cpu"] and name != "ours"]
             if some:
                 x = [record["case"]["vocabulary"] for record in some]
                 y = [median(ratios(record, name)) for record in some]
                 style = "-" if temperature else "--"
-                axes.plot(x, y, style, marker=marker, label=f"{name}, temperature {temperature:g}")
+                axes.plot(x, y, style, marker=marker, color=COLOURS[name], label=f"{name}, temperature {temperature:g}")
     axes.axhline(1, color="0.6", linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="vocabulary", ylabel="CPU time, peer / ours")
     finish(figure, axes, path)
@@ -346,8 +348,8 @@ def plot_memory(records: Sequence[Record], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
     keep = lambda record: record["case"]["vocabulary"] == 32_000 and record["case"]["length"] == 64  # noqa: E731
     for temperature, group in lines(records, keep, "rows").items():
-        for name, marker in (("ours", "o"), ("LLaDA", "s"), ("plain", "^")):
-            some = [record for record in group if record["memory"].get(name)]
+        for name, marker in MARKERS.items():
+            some = [record for record in group if record["memory"].get(name) and name != "dllm"]
             if some:
                 x, y = [record["case"]["rows"] for record in some], [record["memory"][name] for record in some]
                 axes.plot(
@@ -360,6 +362,11 @@ def plot_memory(records: Sequence[Record], path: Path) -> None:
 def finish(figure: Any, axes: Any, path: Path) -> None:
     """Legend, grid and file; the same bytes for the same numbers."""
     axes.grid(True, color="0.9")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    ticks = sorted({float(x) for line in axes.lines if line.get_marker() != "None" for x in line.get_xdata()})
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.xaxis.minorticks_off()
     if axes.lines:
         axes.legend(fontsize="small")
     figure.savefig(path, metadata={"Date": None})
