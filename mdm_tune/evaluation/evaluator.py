@@ -280,7 +280,7 @@ class Evaluator:
         return self.dataset.splits[use]
 
     def data(self, use: Use) -> Scores | None:
-        """The scores of the references: the highest value to expect, and the diversity of the data.
+        """The scores of the references: the best value to expect, and the diversity of the data.
 
         None if the metric is exact or cannot score references.
         """

@@ -1,4 +1,4 @@
-"""One step budget from its trials to an honest comparison on unseen examples."""
+"""Search one step budget: the pilot, the trials, and the comparison on unseen examples."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from mdm_tune.search.tuning import tune
 
 __all__ = ["compared", "reference_of", "search_budget"]
 
-PILOT = 32  # tune examples at least, so that their spread means something
-REFERENCE_EXAMPLES = 128  # report examples on which linear at many steps is drawn
-REFERENCE_FACTOR = 4  # how many times the largest budget "many steps" are
+PILOT = 32  # tune examples of the pilot, enough to estimate a standard deviation
+REFERENCE_EXAMPLES = 128  # report examples of the reference, linear at many steps
+REFERENCE_FACTOR = 4  # steps of the reference as a multiple of the largest budget
 
 
 def search_budget(
@@ -45,34 +45,44 @@ def search_budget(
     budgets: Sequence[int] = (),
     in_time: Callable[[int], InTime | None] = lambda kind: None,
 ) -> Budget:
-    """Tune one budget and confirm the result; goes on with what the storage already holds.
+    """Tune one budget and confirm the result. Work that is in the storage is not repeated.
 
-    seed: of the run. guides: by block length. budgets: all of the search, this one among them, by which intervals are
-    corrected; () for this one alone. in_time: what ends the trials in each kind of blocks in time, asked for when their
-    turn comes.
+    Args:
+        scores: Scores settings and stores the results.
+        steps: The step budget.
+        search: The search section of the config.
+        notify: Called with each event.
+        guides: Guides by block length.
+        seed: Seed of the run.
+        budgets: All budgets of the search, this one included, for which intervals are corrected; () for this one.
+        in_time: Returns the time limit of the trials in the n-th block length, from 0. Called before the pilot for the
+            first block length, and for others when their trials begin.
 
-    Raises InputError for a baseline that does not fit, and for ``optimum`` where the guide has none.
+    Raises:
+        InputError: If a baseline does not fit, or if the baseline is ``optimum`` and the guide has none.
     """
     evaluator = scores.evaluator
     baselines = {size: _baselines(evaluator.in_blocks(size), steps, search, guides) for size in evaluator.block_lengths}
     claims, limit = max(1, len(budgets)), in_time(0)
-    first, cost = _pilot(scores, steps, claims)
-    for event in first:
+    pilot_events, cost = _pilot(scores, steps, claims)
+    for event in pilot_events:
         notify(event)
     sides: list[BlockSearch] = []
     for kind, (size, named) in enumerate(baselines.items()):
-        here, guide = evaluator.in_blocks(size), guides.get(size, Guide())
+        in_blocks, guide = evaluator.in_blocks(size), guides.get(size, Guide())
         if evaluator.several:
             notify(BlocksStarted(size))
-        ledger = scores.state.ledger(_study(here, steps), evaluator.metric.direction)
-        tuned = tune(here, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
+        ledger = scores.state.ledger(_ledger_name(in_blocks, steps), evaluator.metric.direction)
+        tuned = tune(in_blocks, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
         sides.append(
-            BlockSearch(evaluator=here, trials=tuned.trials, baselines=named, choose=guide.choose, ended=tuned.ended)
+            BlockSearch(
+                evaluator=in_blocks, trials=tuned.trials, baselines=named, choose=guide.choose, ended=tuned.ended
+            )
         )
 
     finalists = 0 if all(side.ending is Ending.ALL_EQUAL for side in sides) else search.finalists
-    found = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
-    return replace(found, cost=found.cost + cost, pilot=cost)
+    budget = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
+    return replace(budget, cost=budget.cost + cost, pilot=cost)
 
 
 def compared(
@@ -85,9 +95,19 @@ def compared(
     budgets: Sequence[int] = (),
     diversity_loss: float = 0.05,
 ) -> Budget:
-    """``confirm`` with scores that the storage keeps, those that it asks for in any case measured together.
+    """Run ``confirm`` with stored scores. Scores that it needs in any case are measured together.
 
-    Its cost has no pilot.
+    Args:
+        scores: Scores settings and stores the results.
+        sides: The search in each block length.
+        steps: The step budget.
+        finalists: The number of trials on the choose split.
+        notify: Called before each measurement.
+        budgets: All budgets of the search, for which intervals are corrected; () for this one.
+        diversity_loss: The share of a diversity figure that the winner may lose.
+
+    Returns:
+        The outcome; its cost includes the reference but no pilot.
     """
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
@@ -101,8 +121,8 @@ def compared(
     _prepare(scores, sides, steps, finalists, many, notify)
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
     claims = max(1, len(budgets))
-    found = confirm(sides, steps, finalists, score, claims=claims, reference=reference, diversity_loss=diversity_loss)
-    return found if reference is None else replace(found, cost=found.cost + reference.cost)
+    budget = confirm(sides, steps, finalists, score, claims=claims, reference=reference, diversity_loss=diversity_loss)
+    return budget if reference is None else replace(budget, cost=budget.cost + reference.cost)
 
 
 def _prepare(
@@ -113,100 +133,110 @@ def _prepare(
     reference: tuple[Setting, int] | None,
     notify: Callable[[Comparison], None],
 ) -> None:
-    """Measure together all that ``confirm`` will ask for whoever wins, so that many devices have work.
+    """Measure together all that ``confirm`` needs whichever candidate wins, so that many devices have work.
 
-    That is all but the winner on the report split. The reference comes first, since its rows take longest.
+    This is everything but the winner on the report split. The reference is first, since its rows take longest.
     """
     named, candidates = candidates_of(sides, steps, finalists)
-    meeting = chosen_from(candidates) if sides[0].choose is None else []
-    first = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
-    choose = [ScoreRequest(each.setting, "choose") for each in meeting]
-    report = [ScoreRequest(each.setting, "report") for each in named]
-    told: list[Comparison | None] = [None for _ in first]
-    told += [
-        Comparison(use="choose", setting=each.setting, done=place, total=len(choose))
-        for place, each in enumerate(choose)
+    choose_candidates = chosen_from(candidates) if sides[0].choose is None else []
+    reference_request = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
+    choose = [ScoreRequest(candidate.setting, "choose") for candidate in choose_candidates]
+    report = [ScoreRequest(candidate.setting, "report") for candidate in named]
+    events: list[Comparison | None] = [None for _ in reference_request]
+    events += [
+        Comparison(use="choose", setting=candidate.setting, done=place, total=len(choose))
+        for place, candidate in enumerate(choose)
     ]
-    told += [
-        Comparison(use="report", setting=each.setting, done=place, total=len(report) + 1)
-        for place, each in enumerate(report)
+    events += [
+        Comparison(use="report", setting=candidate.setting, done=place, total=len(report) + 1)
+        for place, candidate in enumerate(report)
     ]
 
-    def about_to(place: int) -> None:
-        if (event := told[place]) is not None:
+    def notify_of(place: int) -> None:
+        if (event := events[place]) is not None:
             notify(event)
 
-    scores.prepare([*first, *choose, *report], about_to)
+    scores.prepare([*reference_request, *choose, *report], notify_of)
 
 
 def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:
-    """Linear at four times the largest budget, or one token a step, and the report examples on which it is drawn.
+    """The reference for diversity: linear at four times the largest budget, but at most one step per token.
 
-    What the model can do where steps are not scarce: samples that are less diverse show it. None where the metric has
-    no figures of diversity.
+    It shows the diversity of the model's samples when steps are not scarce.
+
+    Args:
+        evaluator: The evaluator.
+        budgets: All budgets of the search.
+
+    Returns:
+        The setting and the number of report examples; None if the metric has no diversity figures.
     """
     if isinstance(evaluator.metric, ExactMetric):
         return None
     report = evaluator.split("report")
-    one = report.first(1)
-    if evaluator.metric.reference or not evaluator.metric.diversity(one.originals, one):
+    example = report.first(1)
+    if evaluator.metric.reference or not evaluator.metric.diversity(example.originals, example):
         return None
     steps = min(evaluator.length, REFERENCE_FACTOR * max(budgets))
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
 
 
-def _pilot(kept_scores: StoredScores, steps: int, claims: int) -> tuple[list[Detectable | AllValuesEqual], Cost]:
-    """What the report split can show, from linear and squared-sine on the first tune examples, and what that took.
+def _pilot(stored: StoredScores, steps: int, claims: int) -> tuple[list[Detectable | AllValuesEqual], Cost]:
+    """Score linear and squared-sine on the first tune examples, to see which gains the report split can show.
 
-    The trials of these two go on from there; so the values are kept, for a search that is resumed.
+    The trials of these two schedules continue from these values, also in a resumed search.
+
+    Returns:
+        The events to report, and the cost.
     """
-    evaluator = kept_scores.evaluator
+    evaluator = stored.evaluator
     if evaluator.exact:
         return [], Cost()
     settings = [evaluator.setting(schedule, steps) for schedule in START]
     if settings[0].key == settings[1].key:  # they cannot differ
         return [], Cost()
 
-    def make() -> dict[str, Any]:
+    def measure() -> dict[str, Any]:
         examples = min(PILOT, len(evaluator.split("tune").ids))
-        values, cost = evaluator.together(settings, "tune", examples)
-        spent = [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]
-        return {"values": [each.tolist() for each in values], "cost": spent}
+        values_by_setting, cost = evaluator.together(settings, "tune", examples)
+        cost_record = [cost.denoiser_rows, cost.denoiser_tokens, cost.seconds]
+        return {"values": [values.tolist() for values in values_by_setting], "cost": cost_record}
 
-    kept = kept_scores.state.once(f"pilot {steps}", make)
-    rows, tokens, seconds = kept["cost"]
-    if not evaluator.answered(settings[0], "tune"):  # how fast another process was is the best guess there is
-        calls = sum(setting.nfe for setting in settings) * len(kept["values"][0])
+    record = stored.state.once(f"pilot {steps}", measure)
+    rows, tokens, seconds = record["cost"]
+    if not evaluator.answered(settings[0], "tune"):  # another process measured it: its speed is the best estimate
+        calls = sum(setting.nfe for setting in settings) * len(record["values"][0])
         evaluator.pace.add(calls, seconds)
-    scores, pilot = [], evaluator.split("tune").shuffled().first(len(kept["values"][0]))
-    for setting, listed in zip(settings, kept["values"], strict=True):
-        values_here = np.array(listed)
-        evaluator.book.keep_first(setting, "tune", values_here)
-        scores.append(evaluator.scored(setting, values_here, pilot))
-    seen = np.concatenate(kept["values"])
+    scores, pilot = [], evaluator.split("tune").shuffled().first(len(record["values"][0]))
+    for setting, listed in zip(settings, record["values"], strict=True):
+        values = np.array(listed)
+        evaluator.book.keep_first(setting, "tune", values)
+        scores.append(evaluator.scored(setting, values, pilot))
+    all_values = np.concatenate(record["values"])
     report = evaluator.split("report")
-    found = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids))
-    told: list[Detectable | AllValuesEqual] = [] if found is None else [found]
-    if np.ptp(seen) == 0 and not isinstance(evaluator.metric, ExactMetric):
-        what = f"Each of the {len(seen) // 2} pilot examples scores {seen[0]:g} with linear and with squared-sine."
-        told.append(AllValuesEqual(f"{what} {first_look(evaluator.metric, float(seen[0]))}"))
-    return told, Cost(rows, tokens, seconds)
+    power = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids))
+    pilot_events: list[Detectable | AllValuesEqual] = [] if power is None else [power]
+    if np.ptp(all_values) == 0 and not isinstance(evaluator.metric, ExactMetric):
+        count, value = len(all_values) // 2, float(all_values[0])
+        what = f"Each of the {count} pilot examples scores {value:g} with linear and with squared-sine."
+        pilot_events.append(AllValuesEqual(f"{what} {first_look(evaluator.metric, value)}"))
+    return pilot_events, Cost(rows, tokens, seconds)
 
 
-def _study(evaluator: Evaluator, steps: int) -> str:
-    """The name of a budget's ledger in the evaluator's blocks."""
+def _ledger_name(evaluator: Evaluator, steps: int) -> str:
+    """The name of the ledger of a budget's trials in the evaluator's block length."""
     return f"steps-{steps}-blocks-{evaluator.block_length}" if evaluator.several else f"steps-{steps}"
 
 
 def _baselines(
     evaluator: Evaluator, steps: int, search: SearchConfig, guides: Mapping[int, Guide]
 ) -> dict[str, Schedule]:
-    """The hand-made schedules by name; raises InputError for one that does not fit."""
+    """The baselines by name. Raises InputError for a baseline that does not fit."""
     guide = guides.get(evaluator.block_length, Guide())
-    found = {name: _baseline(name, guide) for name in search.baselines}
-    for name, schedule in found.items():
+    baselines = {name: _baseline(name, guide) for name in search.baselines}
+    for name, schedule in baselines.items():
         evaluator.setting(schedule, steps, name)
-    return found
+    return baselines
 
 
 def _baseline(name: str, guide: Guide) -> Schedule:

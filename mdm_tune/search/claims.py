@@ -1,4 +1,4 @@
-"""What may be claimed of values on unseen examples: a gain, no loss, no less diverse; and what could be seen at all."""
+"""Claims about values on unseen examples: a gain, no loss beyond a margin, no loss of diversity."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ __all__ = [
     "outcome_of",
 ]
 
-FEWEST = 10  # examples that must differ before anything is claimed of a mean difference
-MANY = 32  # and where the differences have several sizes: the largest loss may not have been seen
+FEWEST = 10  # examples that must differ before a mean difference is claimed
+MANY = 32  # the same for differences of several sizes, whose largest loss may not be among few examples
 ROUNDING = 1e-12
 
 Other = Literal["reference", "data"]
@@ -53,12 +53,15 @@ Figures = Mapping[str, Values]  # the values of a metric's diversity figures, by
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one schedule is than another; positive is better, whichever direction the metric has.
+    """The gain of one schedule over another. Positive is better, in either direction of the metric.
 
-    ci: its own 95 % interval. familywise: the interval that holds together with those of the other claims of a search
-    at 95 %. Both None where there are too few examples. differing: examples, or groups of them, on which the two
-    differ, and fewest: how many must for a claim. All None where values are exact. shown: whether the gain may be
-    claimed.
+    Attributes:
+        value: The gain.
+        ci: The gain's own 95 % interval; None for exact values and too few examples.
+        familywise: The interval corrected for all claims of a search, which hold together at 95 %; None as for ``ci``.
+        differing: Examples, or groups of examples, on which the two schedules differ; None for exact values.
+        shown: Whether the gain may be claimed.
+        fewest: Examples, or groups, that must differ for a claim; None for exact values.
     """
 
     value: float
@@ -70,31 +73,31 @@ class Gain:
 
     @property
     def exact(self) -> bool:
-        """Whether it has no sampling error."""
+        """Whether the gain has no sampling error."""
         return self.differing is None
 
     @property
     def no_interval(self) -> str | None:
-        """Why there is no interval; None where there is one."""
+        """Why there is no interval; None if there is one."""
         return None if self.ci is not None else "exact" if self.exact else TOO_FEW
 
     @property
     def untested(self) -> bool:
-        """Whether a difference of samples has no interval, so that nothing is known of it in either direction."""
+        """Whether samples were compared but are too few for an interval."""
         return self.ci is None and not self.exact
 
     @property
     def text(self) -> str:
-        """The gain with its own interval, or why it has none."""
+        """The gain with its own interval, or the reason that it has none."""
         return interval_text(self.value, self.ci, self.no_interval)
 
     @property
     def corrected_text(self) -> str:
-        """The gain with the interval that holds together with those of the other claims."""
+        """The gain with the interval corrected for all claims, or the reason that it has none."""
         return interval_text(self.value, self.familywise, self.no_interval)
 
     def to_json(self) -> dict[str, Any]:
-        """The gain as an object; what is not finite is null."""
+        """The gain as a JSON object; numbers that are not finite are null."""
         return {
             "value": finite_or_none(self.value),
             "ci": interval_record(self.ci),
@@ -107,10 +110,10 @@ class Gain:
 
     @classmethod
     def from_json(cls, record: object) -> Self:
-        """The gain that ``to_json`` wrote so; null is read as infinity.
+        """Read the result of ``to_json``; null is read as infinity.
 
         Raises:
-            ValueError: a key is missing, or its value is of another type.
+            ValueError: If a key is missing, or if its value has another type.
         """
         if not isinstance(record, dict) or not {"examples_that_differ", "examples_that_must_differ"} <= record.keys():
             raise ValueError("a gain says how many examples differ, and how many must")
@@ -127,36 +130,44 @@ class Gain:
 
     @property
     def loss(self) -> bool:
-        """Whether it is clearly a loss: the 95 % interval lies below 0 altogether; exact values need only be worse."""
+        """Whether a loss is shown: the whole 95 % interval lies below 0. An exact value need only be worse."""
         return self.value < -ROUNDING if self.exact else self.ci is not None and self.ci[1] < -ROUNDING
 
 
 def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int) -> Gain:
-    """The gain of scores over a baseline on the same examples with the same noise, one of ``claims`` of a search.
+    """Compute the gain over a baseline on the same examples with the same noise.
 
-    Shown where the interval at 1 - 0.05 / claims (Bonferroni) lies above 0 and enough examples differ
-    (``differing_of``); exact values need only be better.
+    The gain is shown if the whole interval at 1 - 0.05 / claims (Bonferroni) lies above 0 and enough examples differ
+    (``differing_of``). An exact value need only be better.
+
+    Args:
+        scores: The schedule's scores.
+        baseline: The baseline's scores.
+        direction: The metric's direction.
+        claims: The number of claims of the search.
     """
     better, worse = (scores, baseline)[:: sign_of(direction)]
-    found = paired_difference(better, worse)
+    difference = paired_difference(better, worse)
     familywise = paired_difference(better, worse, corrected_confidence(claims)).ci
     if better.values is None or worse.values is None:
-        return Gain(value=found.value, ci=None, familywise=None, differing=None, shown=found.value > ROUNDING)
+        return Gain(value=difference.value, ci=None, familywise=None, differing=None, shown=difference.value > ROUNDING)
     differing, needed = differing_of(better.values - worse.values, better.groups)
     shown = familywise is not None and familywise[0] > ROUNDING and differing >= needed
-    return Gain(value=found.value, ci=found.ci, familywise=familywise, differing=differing, shown=shown, fewest=needed)
+    return Gain(
+        value=difference.value, ci=difference.ci, familywise=familywise, differing=differing, shown=shown, fewest=needed
+    )
 
 
 def outcome_of(gain: Gain, *, lost: bool, blocked: bool) -> Outcome:
     """What a gain over linear shows.
 
     Args:
-        gain: of the schedule that is returned, over linear at the same budget.
-        lost: whether linear is returned in place of a schedule that is shown to be worse.
-        blocked: whether a loss of diversity keeps the gain from being counted (``Diversity.blocks``).
+        gain: The gain of the returned schedule over linear at the same budget.
+        lost: Whether linear is returned in place of a schedule that is shown to be worse.
+        blocked: Whether a loss of diversity forbids the claim (``Diversity.blocks``).
 
     Returns:
-        The outcome; ``BETTER`` alone lets the schedule be called better than linear.
+        The outcome. Only ``BETTER`` permits the claim that the schedule is better than linear.
     """
     if gain.untested:
         return Outcome.UNTESTED
@@ -170,25 +181,38 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool) -> Outcome:
 
 
 def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int, int]:
-    """How many examples, or groups of them, differ, and how many must before anything is claimed of the mean.
+    """Count the examples that differ, and how many must differ before the mean difference is claimed.
 
-    10 where all differences have one size, as those of right and wrong answers have: three wins and no loss would pass
-    for a gain. 32 where they have several: of few left-skewed differences the largest losses are often unseen, and no
-    interval knows of them (docs/intervals.md).
+    10 must differ if all differences have one size, as for right and wrong answers; otherwise three wins without a
+    loss would pass for a gain. 32 must differ if they have several sizes: among few left-skewed differences the
+    largest losses are often missing, and no interval accounts for them (docs/intervals.md).
+
+    Args:
+        differences: (n,) difference on each example.
+        groups: The group of each example; None if all are independent.
+
+    Returns:
+        The examples, or groups of examples, that differ, and the number that must.
     """
     names = range(len(differences)) if groups is None else groups
     sums: dict[Hashable, float] = {}
-    for name, each in zip(names, differences.tolist(), strict=True):
-        if each != 0:
-            sums[name] = sums.get(name, 0.0) + each
+    for name, difference in zip(names, differences.tolist(), strict=True):
+        if difference != 0:
+            sums[name] = sums.get(name, 0.0) + difference
     sizes = np.abs([*sums.values()])
     return len(sizes), FEWEST if not len(sizes) or is_constant(sizes) else MANY
 
 
 def claimed(samples: Values, confidence: float, span: float) -> NDArray[np.bool_]:
-    """Which of many samples of independent differences (samples, n) show a gain (samples,), as ``gain_of`` decides.
+    """Decide for many simulated searches whether ``gain_of`` would show a gain.
 
-    confidence: of the interval. span: the largest difference that is possible, where all of a sample are equal.
+    Args:
+        samples: (samples, n) independent differences of each search.
+        confidence: Of the interval, in (0, 1).
+        span: The largest possible difference, used if all differences of a search are equal.
+
+    Returns:
+        (samples,) whether the gain is shown.
     """
     count, sizes = samples.shape[1], np.abs(samples)
     if count < FEWEST:
@@ -205,10 +229,14 @@ def claimed(samples: Values, confidence: float, span: float) -> NDArray[np.bool_
 
 @dataclass(frozen=True)
 class NoWorse:
-    """Whether one schedule is no worse than another but for a margin (non-inferiority).
+    """Whether one schedule is no worse than another, up to a margin (non-inferiority).
 
-    difference: of the means, positive is better. bound: its lower bound, one-sided, the margin's own noise included;
-    None where values are exact, or too few. margin: the loss that counts as none. holds: the bound lies above -margin.
+    Attributes:
+        difference: The difference of the means; positive is better.
+        bound: Its one-sided lower bound, with the noise of the margin included; None for exact values and too few
+            examples.
+        margin: The largest loss that counts as no loss.
+        holds: Whether the bound lies above -margin.
     """
 
     difference: float
@@ -218,37 +246,47 @@ class NoWorse:
 
 
 def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, level: float) -> NoWorse:
-    """Test scores against another schedule's on the same examples; the margin is ``share`` of the other's |value|.
+    """Test whether scores are no worse than another schedule's on the same examples.
 
-    level: the chance to hold where the loss is the margin. The margin is a share of a mean on the same examples, so
-    what is bounded is the mean of difference + margin, example by example. As for a gain, enough examples must differ:
-    a loss of 1 % may stay unseen in 100 examples without a difference.
+    The margin is a share of a mean on the same examples. Therefore the mean of difference + margin is bounded, example
+    by example. As for a gain, enough examples must differ: 100 examples without a difference may hide a loss of 1 %.
+
+    Args:
+        scores: The schedule's scores.
+        other: The scores that it is compared with.
+        direction: The metric's direction.
+        share: The margin as a share of |other's value|.
+        level: The probability that the test holds wrongly if the loss equals the margin.
     """
     sign = sign_of(direction)
-    more, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
+    difference, margin = sign * (scores.estimate.value - other.estimate.value), share * abs(other.estimate.value)
     if scores.values is None or other.values is None:
-        return NoWorse(difference=more, bound=None, margin=margin, holds=more >= -margin - ROUNDING)
+        return NoWorse(difference=difference, bound=None, margin=margin, holds=difference >= -margin - ROUNDING)
     gains = sign * (scores.values - other.values)
     surplus = gains + share * np.sign(other.estimate.value) * other.values
-    found = estimate(surplus, 1 - 2 * level, groups=scores.groups).ci
-    if found is None:
-        return NoWorse(difference=more, bound=None, margin=margin, holds=False)
+    interval = estimate(surplus, 1 - 2 * level, groups=scores.groups).ci
+    if interval is None:
+        return NoWorse(difference=difference, bound=None, margin=margin, holds=False)
     differing, needed = differing_of(gains, scores.groups)
     return NoWorse(
-        difference=more,
-        bound=found[0] - margin,
+        difference=difference,
+        bound=interval[0] - margin,
         margin=margin,
-        holds=found[0] > ROUNDING and differing >= needed,
+        holds=interval[0] > ROUNDING and differing >= needed,
     )
 
 
 @dataclass(frozen=True)
 class Loss(JsonRecord):
-    """What the winner's mean of one diversity figure lies below another's, as a share of that.
+    """The loss of one diversity figure: how far the winner's mean lies below another mean, as a share of the latter.
 
-    than: linear at many steps, or the data itself. share_of_linear: what linear at the winner's budget loses likewise.
-    flagged: more than the threshold is lost and more than noise. blocks: the flag keeps the winner from being called
-    better.
+    Attributes:
+        figure: The figure's name.
+        than: The comparison: linear at many steps (reference), or the data.
+        share: The winner's loss.
+        share_of_linear: The loss of linear at the winner's budget.
+        flagged: Whether the loss exceeds the threshold, and 0 by more than noise.
+        blocks: Whether the flag forbids the claim that the winner is better.
     """
 
     figure: str
@@ -266,10 +304,13 @@ class Loss(JsonRecord):
 
 @dataclass(frozen=True)
 class Diversity:
-    """The diversity of a winner's samples beside others', all on the same number of examples.
+    """The diversity of the winner's samples compared with others, all on the same number of examples.
 
-    figures: by who (winner, linear, and where there are any reference and data) and name. threshold: the share that a
-    winner may lose.
+    Attributes:
+        examples: The number of examples.
+        threshold: The share of a figure that the winner may lose.
+        figures: Estimates by source (winner, linear, and reference and data if there are any) and figure.
+        losses: The losses against the reference and the data.
     """
 
     examples: int
@@ -284,47 +325,50 @@ class Diversity:
 
     @property
     def blocks(self) -> bool:
-        """Whether a flag keeps the winner from being called better."""
+        """Whether a flag forbids the claim that the winner is better."""
         return any(loss.blocks for loss in self.losses)
 
 
 def diversity_of(
     drawn: Mapping[str, Figures], examples: int, threshold: float, groups: Groups | None = None
 ) -> Diversity:
-    """Compare the winner's figures with those of the reference (linear at many steps) and of the data.
+    """Compare the winner's diversity figures with those of the reference (linear at many steps) and of the data.
 
-    drawn: by who, winner and linear (at the winner's budget) among them; each computed on ``examples`` samples.
-    groups: of these samples, where some share one; batches of samples hold whole groups.
+    A figure is flagged if the winner's mean lies below the other mean by more than ``threshold`` of it, and if Welch's
+    95 % interval of the difference excludes zero. The flag blocks only if the winner lies as far below linear at its
+    own budget. Otherwise the loss is due to few steps, the order or the model, not to the schedule.
 
-    A figure is flagged where the winner's mean lies below the other's by more than ``threshold`` of it, and Welch's
-    95 % interval of the difference excludes zero. The flag blocks only where the winner lies that far below linear at
-    its own budget as well: the rest of the loss is that of few steps, of the order or of the model, not the schedule's.
-
-    This replaces a rule that flagged every mean below linear's interval at the same budget, however small the loss, and
-    saw neither what the model can do with many steps nor the data.
+    Args:
+        drawn: Figures by source; winner and linear (at the winner's budget) are required.
+        examples: The samples on which each figure is computed.
+        threshold: The share of a figure that the winner may lose.
+        groups: The group of each sample; None if all are independent. Batches of samples hold whole groups.
     """
     winner, linear = drawn["winner"], drawn["linear"]
     losses = []
 
-    def of(values: Values) -> Groups | None:
+    def groups_of(values: Values) -> Groups | None:
         return groups if groups is not None and len(values) == len(groups) else None
 
     for than in OTHERS:
         for figure, values in drawn.get(than, {}).items():
-            unit = float(np.mean(values))
-            share, of_linear = (1 - float(np.mean(by[figure])) / unit if unit else 0.0 for by in (winner, linear))
-            flagged = _clearly(values, winner[figure], threshold * unit, of(values))
-            blocks = flagged and _clearly(linear[figure], winner[figure], threshold * unit, of(values))
+            mean = float(np.mean(values))
+            share, of_linear = (
+                1 - float(np.mean(figures[figure])) / mean if mean else 0.0 for figures in (winner, linear)
+            )
+            flagged = _clearly_lower(values, winner[figure], threshold * mean, groups_of(values))
+            blocks = flagged and _clearly_lower(linear[figure], winner[figure], threshold * mean, groups_of(values))
             losses.append(
                 Loss(figure=figure, than=than, share=share, share_of_linear=of_linear, flagged=flagged, blocks=blocks)
             )
-    figures = {
-        who: {figure: estimate(each, groups=of(each)) for figure, each in found.items()} for who, found in drawn.items()
+    estimates = {
+        source: {figure: estimate(values, groups=groups_of(values)) for figure, values in figures.items()}
+        for source, figures in drawn.items()
     }
-    return Diversity(examples=examples, threshold=threshold, figures=figures, losses=tuple(losses))
+    return Diversity(examples=examples, threshold=threshold, figures=estimates, losses=tuple(losses))
 
 
-def _clearly(higher: Values, lower: Values, amount: float, groups: Groups | None) -> bool:
-    """Whether the second mean lies below the first by more than the amount and by more than noise."""
-    found = welch(higher, lower, groups=(groups, groups))
-    return found.value > amount and found.ci is not None and found.ci[0] > 0
+def _clearly_lower(higher: Values, lower: Values, amount: float, groups: Groups | None) -> bool:
+    """Whether the mean of ``lower`` lies below that of ``higher`` by more than ``amount`` and by more than noise."""
+    difference = welch(higher, lower, groups=(groups, groups))
+    return difference.value > amount and difference.ci is not None and difference.ci[0] > 0

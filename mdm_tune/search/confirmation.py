@@ -1,4 +1,4 @@
-"""An honest end of a search: finalists and baselines meet on unseen examples, the winner is reported on others."""
+"""The end of a search: finalists and baselines are compared on unseen examples, the winner is reported on others."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ Score = Callable[[Sequence[Setting], Use], list[Scores]]
 
 @dataclass(frozen=True)
 class Loser:
-    """The schedule that was chosen, where the report split shows it to be worse than linear.
+    """The chosen schedule, if the report split shows that it is worse than linear.
 
-    gain: over the linear that is returned in its place.
+    Attributes:
+        schedule: The schedule.
+        scores: Its scores on the report split.
+        gain: Its gain over the linear that is returned in its place.
     """
 
     schedule: Schedule
@@ -41,18 +44,35 @@ class Loser:
 
 @dataclass(frozen=True)
 class Budget:
-    """The outcome of one budget, every value on the report split.
+    """The outcome of one budget. All values are on the report split, except those of ``chosen_from``.
 
-    winner: what the search returns, the schedule that was chosen among those in chosen_from, which is empty where all
-    have the same counts; linear in its place where that one is a ``loser``. baselines: by name in the
-    kind of blocks in which linear was best there too, in others with these in the name. gain: of the winner over that
-    linear. gain_over_first: over linear in the first kind of blocks, where that is another. claims: budgets of the
-    search, by which the gain's interval is corrected. diversity: beside reference, linear at many steps, and the data;
-    None where the metric has no such figures. data: the data's own score. detectable: smallest gain over linear that
-    the report split shows with 80 % power, corrected likewise; infinite where it can show none, and None where values
-    are exact or nothing differs from linear. trials: finished ones, among them reused, dropped and cut. ended: why
-    fewer than were requested; exhausted: because no counts are left. cost: of the budget, pilot and tuning (the trials)
-    included. codes: of the warnings that concern the winner at this budget. alike: other schedules with its plan.
+    Attributes:
+        steps: The step budget.
+        schedule: The schedule that the search returns.
+        winner: Its scores: the schedule chosen on the choose split, or linear if that one is a ``loser``.
+        baselines: Scores by name. The name has no block length in the blocks in which linear was best on the choose
+            split; in other blocks it has.
+        gain: The winner's gain over the best linear.
+        gain_over_first: Its gain over linear in the first block length; None if that is the best linear.
+        claims: Budgets of the search, for which the gain's interval is corrected.
+        diversity: The diversity compared with the reference and the data; None if the metric has no figures.
+        reference: Linear at many steps; None if there is no reference.
+        chosen_from: Scores of the candidates on the choose split; () if all have the same counts.
+        data: The scores of the references of the data; None if the metric cannot score them.
+        detectable: The smallest gain over linear that the report split shows with 80 % power, corrected as ``gain``;
+            infinite if it can show none; None if values are exact or nothing differs from linear.
+        trials: Finished trials.
+        reused: Those of them whose counts were scored before.
+        dropped: Those that were dropped since they could hardly win.
+        cut: Those that were dropped for lack of rows or time.
+        ended: Why there are fewer trials than requested; None if there are not.
+        exhausted: Whether no counts were left to score.
+        tuning: The cost of the trials.
+        cost: The cost of the budget, with trials and pilot.
+        pilot: The cost of the pilot.
+        loser: The chosen schedule if it is worse than linear; otherwise None.
+        codes: Codes of the warnings about the winner at this budget.
+        alike: Other schedules with the winner's counts or alphas.
     """
 
     steps: int
@@ -82,10 +102,10 @@ class Budget:
 
     @property
     def judged(self) -> Gain:
-        """The gain of the schedule that was chosen on the choose split, whether it is returned or not.
+        """The gain of the schedule chosen on the choose split, whether it is returned or not.
 
-        Its interval is as good as it says over all searches; that of the returned schedule's gain alone is not, since
-        the report split has taken part in the choice.
+        Over all searches this interval has its nominal coverage. The interval of the returned schedule's gain has not,
+        since the report split takes part in the choice of what is returned.
         """
         return self.gain if self.loser is None else self.loser.gain
 
@@ -96,12 +116,12 @@ class Budget:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What to know before the gain is believed: ``less-diverse:FIGURE`` and the like, and codes."""
+        """The warnings about the gain: codes, and flags of diversity such as ``less-diverse:FIGURE``."""
         return (*self.codes, *(() if self.diversity is None else self.diversity.flags))
 
     @property
     def beats_linear(self) -> bool:
-        """Whether the winner may be called better than linear."""
+        """Whether the claim that the winner is better than linear is permitted."""
         return self.outcome is Outcome.BETTER
 
     @property
@@ -121,33 +141,45 @@ def confirm(
     reference: Scores | None = None,
     diversity_loss: float = 0.05,
 ) -> Budget:
-    """The best ``finalists`` trials and the baselines on the choose split, then winner and baselines on the report one.
+    """Compare the best trials and the baselines on the choose split, then report the winner on the report split.
 
-    Who wins: see ``winner_of``. sides: one for each kind of blocks; the winner is compared with the linear that was
-    best on the choose split, so that what better blocks bring is not called the schedule's. score(settings, split):
-    their scores, at no cost where they were known. claims: budgets of the search. reference: linear at many steps on
-    the first report examples. diversity_loss: the share of a diversity figure that the winner may lose.
+    See ``winner_of`` for the choice of the winner. It is compared with the linear that was best on the choose split, so
+    that the gain of a better block length is not attributed to the schedule.
+
+    Args:
+        sides: The search in each block length.
+        steps: The step budget.
+        finalists: The number of trials on the choose split.
+        score: Scores settings on a split; known scores cost nothing.
+        claims: Budgets of the search.
+        reference: Linear at many steps on the first report examples; None for no reference.
+        diversity_loss: The share of a diversity figure that the winner may lose.
     """
     evaluator = sides[0].evaluator
     direction = evaluator.metric.direction
     sign = sign_of(direction)
     named, candidates = candidates_of(sides, steps, finalists)
-    meeting, chosen = chosen_from(candidates), list[Scores]()
+    choose_candidates, chosen = chosen_from(candidates), list[Scores]()
     if sides[0].choose is None:
-        chosen = score([each.setting for each in meeting], "choose")
+        chosen = score([candidate.setting for candidate in choose_candidates], "choose")
     else:
-        chosen = [each.side.choose(each.setting) for each in meeting if each.side.choose is not None]
+        chosen = [
+            candidate.side.choose(candidate.setting)
+            for candidate in choose_candidates
+            if candidate.side.choose is not None
+        ]
 
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
 
     won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
-    against = named[best(i for i, each in enumerate(named) if each.name == "linear")].side
-    *others, scored = score([*(each.setting for each in named), won.setting], "report")
-    linears = [scores for each, scores in zip(named, others, strict=True) if each.name == "linear"]  # of each side
-    winner, place = _returned(scored, linears, sides.index(against), direction, claims)
+    against = named[best(i for i, candidate in enumerate(named) if candidate.name == "linear")].side
+    *others, scored = score([*(candidate.setting for candidate in named), won.setting], "report")
+    pairs = zip(named, others, strict=True)
+    linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per side
+    winner, place = _returned_scores(scored, linears, sides.index(against), direction, claims)
     against = sides[place]
-    names = [each.name if each.side is against else each.setting.label for each in named]
+    names = [candidate.name if candidate.side is against else candidate.setting.label for candidate in named]
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
     first = None if against is sides[0] else linears[0]
@@ -181,26 +213,35 @@ def confirm(
 
 
 def _alike(winner: Setting, schedule: Schedule, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
-    """The other schedules, baselines and trials, whose plan is the winner's: of those the named one is reported."""
-    found = set()
+    """The names of other baselines and trials that have the winner's counts or alphas, sorted."""
+    names = set()
     for side in sides:
         named = {
-            name: side.evaluator.setting(each, winner.steps).key
-            for name, each in side.baselines.items()
-            if each != schedule
+            name: side.evaluator.setting(baseline, winner.steps).key
+            for name, baseline in side.baselines.items()
+            if baseline != schedule
         }
         tried = {trial.schedule.name: trial.key for trial in side.trials if trial.schedule != schedule}
-        found |= {name for name, key in (tried | named).items() if key == winner.key}
-    return tuple(sorted(found))
+        names |= {name for name, key in (tried | named).items() if key == winner.key}
+    return tuple(sorted(names))
 
 
-def _returned(
+def _returned_scores(
     winner: Scores, linears: Sequence[Scores], best: int, direction: Direction, claims: int
 ) -> tuple[Scores, int]:
-    """What a search hands out and the place of the linear that it is compared with: linear for what is shown to lose.
+    """The scores that a search returns: the winner's, or linear's if the winner is shown to be worse.
 
-    linears: of every kind of blocks. best: of which the winner is compared with. What is worse than the first of them,
-    which the user would have without a search, is not handed out either.
+    The winner must not be worse than linear in the first block length either, which is the choice without a search.
+
+    Args:
+        winner: The winner's scores.
+        linears: The scores of linear in each block length.
+        best: The place of the linear that the winner is compared with.
+        direction: The metric's direction.
+        claims: Budgets of the search.
+
+    Returns:
+        The scores, and the place of the linear that they are compared with.
     """
     if gain_of(winner, linears[best], direction, claims).loss:
         winner = linears[best]
@@ -210,12 +251,12 @@ def _returned(
 
 
 def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
-    """Why trials ended, of each kind of blocks where the reasons differ."""
+    """Why trials ended early; for each block length if the reasons differ."""
     reasons = {side.ended for side in sides}
     if len(reasons) == 1:
         return reasons.pop()
-    told = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
-    return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in told if why is not None))
+    named_reasons = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
+    return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in named_reasons if why is not None))
 
 
 def _diversity(
@@ -226,7 +267,7 @@ def _diversity(
     data: Scores | None,
     threshold: float,
 ) -> Diversity | None:
-    """All figures on the examples that the reference has, since they depend on the number of samples."""
+    """Compare diversity figures on the examples of the reference, since figures depend on the number of samples."""
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or winner.count is None:
         return None
@@ -234,20 +275,20 @@ def _diversity(
     split = evaluator.split("report").first(count)
     drawn = {"winner": winner, "linear": linear, "reference": reference, "data": data}
     figures = {
-        who: metric.diversity(scores.tokens[:count], split)
-        for who, scores in drawn.items()
+        source: metric.diversity(scores.tokens[:count], split)
+        for source, scores in drawn.items()
         if scores is not None and scores.tokens is not None
     }
     return diversity_of(figures, count, threshold, split.shared) if figures.get("winner") else None
 
 
 def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:
-    """From the pairs that were compared: linear and the first schedule with other counts.
+    """The smallest gain that the report split shows, from linear and the first schedule with other counts.
 
-    None where their differences are all equal: such a split says nothing of what it can show.
+    None if their differences are all equal, since these give no estimate of the noise.
     """
     other = next((scores for scores in others if scores.setting.key != linear.setting.key), None)
     if other is None or other.values is None or linear.values is None:
         return None
-    found = detectable(linear, other, len(grouped(linear.values, linear.groups)), claims)
-    return None if found is None else found.gain
+    power = detectable(linear, other, len(grouped(linear.values, linear.groups)), claims)
+    return None if power is None else power.gain

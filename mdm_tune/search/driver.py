@@ -1,9 +1,9 @@
-"""Who drives a search: one process at a time, which the storage names, so that a second one is refused.
+"""One process at a time drives a search. The storage names it, so that a second process is refused.
 
-A process that begins to drive writes a claim: who it is, and which claim its own follows. Of several that follow the
-same claim the first counts. A claim is one write, so that it is there as a whole or not at all, and of processes that
-begin at the same moment exactly one drives. Nothing depends on a clock: a driver is seen to have left or to be dead, or
-it is taken to be at work.
+A process that begins to drive a search writes a claim. The claim names the process and the claim before it. If several
+claims follow the same one, the first counts. A claim is written by one operation, completely or not at all. Therefore
+exactly one of several processes that begin at the same moment drives. Nothing depends on a clock: a driver counts as
+running unless it has left or is seen to be dead.
 """
 
 from __future__ import annotations
@@ -39,18 +39,23 @@ __all__ = [
 ]
 
 STUDY = "drivers"
-FIRST_SPACE = "pid:[4026531836]"  # where all processes of a machine are seen; a container has another
-Events = Iterable[Mapping[str, Any]]  # claims and leavings in their order
-_at_work: set[str] = set()  # the claims of this process
+FIRST_SPACE = "pid:[4026531836]"  # the PID namespace with all processes of a machine; a container has another
+Events = Iterable[Mapping[str, Any]]  # claims, and records that a driver left, in their order
+_own_claims: set[str] = set()  # the claims that this process holds
 
 
 @dataclass(frozen=True)
 class Driver:
     """A process that drives a search.
 
-    host: the machine's name. machine: what tells it from others for good, "" where that is unknown. boot: one start of
-    it. space: where process numbers hold. pid, started: the process, and when it began, in the kernel's ticks. since:
-    when it began to drive, for a reader.
+    Attributes:
+        host: The machine's name.
+        machine: The machine's permanent id; "" if unknown.
+        boot: The id of the machine's present boot; "" if unknown.
+        space: The PID namespace, in which ``pid`` is valid; "" if unknown.
+        pid: The process id.
+        started: The process's start time in the kernel's ticks; "" if unknown.
+        since: The time at which it began to drive, for messages.
     """
 
     host: str
@@ -65,43 +70,49 @@ class Driver:
     def here(cls) -> Driver:
         """This process."""
         pid, since = os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds")
-        host, machine, boot, space = _machine()
+        host, machine, boot, space = _machine_ids()
         return cls(
-            host=host, machine=machine, boot=boot, space=space, pid=pid, started=_started(pid) or "", since=since
+            host=host, machine=machine, boot=boot, space=space, pid=pid, started=_start_ticks(pid) or "", since=since
         )
 
     @classmethod
     def read(cls, record: object) -> Driver | None:
-        """Who was written down; None where that cannot be read."""
+        """The driver that a record names; None if the record cannot be read."""
         try:
-            found = cls(**{each.name: record[each.name] for each in fields(cls)})  # type: ignore[index]
+            driver = cls(**{field.name: record[field.name] for field in fields(cls)})  # type: ignore[index]
         except (KeyError, TypeError):
             return None
-        texts = (found.host, found.machine, found.boot, found.space, found.started, found.since)
-        return found if type(found.pid) is int and all(isinstance(text, str) for text in texts) else None
+        texts = (driver.host, driver.machine, driver.boot, driver.space, driver.started, driver.since)
+        return driver if type(driver.pid) is int and all(isinstance(text, str) for text in texts) else None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
     @property
     def runs(self) -> bool | None:
-        """Whether the process runs; None where that cannot be seen from here.
+        """Whether the process runs; None if this process cannot know.
 
-        That is so on another machine, in another container, and where the kernel does not say when a process began.
+        It cannot know about another machine or container, or if the kernel hides when a process began.
         """
-        host, machine, boot, space = _machine()
+        host, machine, boot, space = _machine_ids()
         if not self.boot or host != self.host:
             return None
         if (boot, space) == (self.boot, self.space):
-            now = _started(self.pid) if self.pid > 0 and self.started else None
-            return None if now is None else now == self.started
-        again = machine == self.machine != "" and boot not in ("", self.boot)  # this machine was started again
-        return False if again and space == self.space == FIRST_SPACE else None
+            ticks = _start_ticks(self.pid) if self.pid > 0 and self.started else None
+            return None if ticks is None else ticks == self.started
+        rebooted = machine == self.machine != "" and boot not in ("", self.boot)
+        return False if rebooted and space == self.space == FIRST_SPACE else None
 
 
 @dataclass(frozen=True)
 class SearchName:
-    """How a search is called. run: in its storage. what: in a message. other: what to give for another search."""
+    """The names of a search.
+
+    Attributes:
+        run: Its name in the storage.
+        what: Its name in messages.
+        other: What the user must give to start another search, in messages.
+    """
 
     run: str
     what: str
@@ -109,12 +120,18 @@ class SearchName:
 
     @classmethod
     def plain(cls, run: str) -> SearchName:
+        """The names of a search that is known by its name in the storage only."""
         return cls(run, f"the search {run}", "another name")
 
 
 @dataclass(frozen=True)
-class _Ownership:
-    """driver: None where the record of it cannot be read."""
+class _Claim:
+    """A claim and the process that wrote it.
+
+    Attributes:
+        id: The claim's id.
+        driver: The process; None if its record cannot be read.
+    """
 
     id: str
     driver: Driver | None
@@ -123,17 +140,21 @@ class _Ownership:
         return "a process whose record cannot be read" if self.driver is None else str(self.driver)
 
     @property
-    def lives(self) -> bool | None:
+    def active(self) -> bool | None:
+        """Whether the driver runs and still holds the claim; None if this process cannot know."""
         runs = None if self.driver is None else self.driver.runs
-        # A driver of this process that could not say that it left has left.
-        return self.id in _at_work if runs and self.driver is not None and self.driver.pid == os.getpid() else runs
+        # A claim of this process that it no longer holds was given up, even if that could not be written.
+        return self.id in _own_claims if runs and self.driver is not None and self.driver.pid == os.getpid() else runs
 
 
 class DriverState:
-    """The storage of one run, as its driver sees it.
+    """The storage of one run, for its driver.
 
-    Every write is made as the driver that this state was opened for: after another process has taken the search over,
-    writing raises RunError, and nothing is changed.
+    After another process has taken the search over, every write raises RunError and changes nothing.
+
+    Attributes:
+        storage: The storage.
+        made: The ledger of named results, see ``once``.
     """
 
     def __init__(self, storage: BaseStorage, search: SearchName, claim: str) -> None:
@@ -145,12 +166,12 @@ class DriverState:
         return Ledger(self.storage, f"{self._search.run}/{name}", direction, self.check)
 
     def once(self, task: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``make`` returns, kept in the storage."""
+        """Call ``make`` unless the storage holds the result of this task, and return the result."""
         return self.made.once(task, make)
 
     def check(self) -> None:
-        """Raise RunError where another process has taken the search over."""
-        latest, holder = _latest(_events(self.storage, self._search.run), self._search.run)
+        """Raise RunError if another process has taken the search over."""
+        latest, holder = _latest_claim(_events(self.storage, self._search.run), self._search.run)
         if latest != self._claim:
             who = "another process, which has left" if holder is None else f"{holder}"
             raise RunError(
@@ -160,70 +181,93 @@ class DriverState:
 
 
 def refuse_second(storage: BaseStorage, search: SearchName, *, take_over: bool = False) -> None:
-    """Raise InputError where another process drives a search; nothing is written."""
-    _refuse(_latest(_events(storage, search.run), search.run)[1], search, take_over)
+    """Raise InputError if another process drives a search. Nothing is written.
+
+    Args:
+        storage: The storage of the search.
+        search: Its names.
+        take_over: Whether a driver whose state cannot be known counts as gone.
+    """
+    _refuse_holder(_latest_claim(_events(storage, search.run), search.run)[1], search, take_over)
 
 
 def refuse_second_in(journal: Path, search: SearchName, *, take_over: bool = False) -> None:
-    """``refuse_second`` for a journal that need not be whole, and that is neither opened nor repaired for that."""
-    _refuse(_latest(created(journal, STUDY), search.run)[1], search, take_over)
+    """``refuse_second`` for a journal that may be damaged. The journal is only read."""
+    _refuse_holder(_latest_claim(created(journal, STUDY), search.run)[1], search, take_over)
 
 
 @contextmanager
 def driving(
     storage: BaseStorage, search: SearchName, *, take_over: bool = False, claim: str | None = None
 ) -> Iterator[DriverState]:
-    """Drive a search for the time of the block.
+    """Drive a search inside a ``with`` block.
 
-    take_over: also where a driver of which nothing can be seen from here, as on another machine, has not left. claim:
-    that of ``begin_anew``.
+    Args:
+        storage: The storage of the search.
+        search: Its names.
+        take_over: Whether a driver whose state cannot be known, for example on another machine, counts as gone.
+        claim: The claim that ``begin_anew`` returned; None to make one.
 
-    Raises InputError where another process drives it.
+    Yields:
+        The storage for the driver.
+
+    Raises:
+        InputError: If another process drives the search.
     """
-    mine = claim or uuid.uuid4().hex
-    _at_work.add(mine)
+    own_claim = claim or uuid.uuid4().hex
+    _own_claims.add(own_claim)
     try:
         if claim is None:
-            _take(storage, search, mine, take_over)
-        yield DriverState(storage, search, mine)
+            _claim_search(storage, search, own_claim, take_over)
+        yield DriverState(storage, search, own_claim)
     finally:
-        with suppress(Exception):  # the next driver will see that this process has ended
-            if _latest(_events(storage, search.run), search.run)[0] == mine:
-                _write(storage, search.run, {"left": mine})
-        _at_work.discard(mine)
+        with suppress(Exception):  # the next driver sees that this process has ended
+            if _latest_claim(_events(storage, search.run), search.run)[0] == own_claim:
+                _write(storage, search.run, {"left": own_claim})
+        _own_claims.discard(own_claim)
 
 
 def begin_anew(journal: Path, search: SearchName, *, take_over: bool = False) -> str:
-    """Put an empty journal that this process drives in the place of one, damaged or not; the claim for ``driving``.
+    """Replace a journal, damaged or not, by an empty one that this process drives.
 
-    Raises InputError where another process drives the search in that one, and then leaves it as it is.
+    Args:
+        journal: The journal's path.
+        search: The names of the search.
+        take_over: As in ``driving``.
+
+    Returns:
+        The claim, for ``driving``.
+
+    Raises:
+        InputError: If another process drives the search. The journal is left as it is.
     """
-    mine = uuid.uuid4().hex
-    with replacing(journal) as fresh:  # nobody can claim meanwhile
+    claim = uuid.uuid4().hex
+    with replacing(journal) as fresh:  # the lock keeps other processes from claiming the search
         refuse_second_in(journal, search, take_over=take_over)
-        _write(open_journal(fresh, lambda text: None), search.run, _record(mine, ""))
-    return mine
+        _write(open_journal(fresh, lambda text: None), search.run, _record(claim, ""))
+    return claim
 
 
 def holds_run(storage: BaseStorage, run: str) -> bool:
-    """Whether a storage holds more of a run than who drives it."""
+    """Whether a storage holds anything of a run except its claims."""
     names = [study.study_name for study in storage.get_all_studies()]
     return any(name.startswith(f"{run}/") and name != f"{run}/{STUDY}" for name in names)
 
 
 def remove_run(storage: BaseStorage, run: str) -> None:
-    """Delete all that a storage holds of a run, but for who drives it."""
+    """Delete everything that a storage holds of a run except its claims."""
     for study in storage.get_all_studies():
         if study.study_name.startswith(f"{run}/") and study.study_name != f"{run}/{STUDY}":
             storage.delete_study(study._study_id)
 
 
-def _take(storage: BaseStorage, search: SearchName, mine: str, take_over: bool) -> None:
-    latest, holder = _latest(_events(storage, search.run), search.run)
-    _refuse(holder, search, take_over)
-    _write(storage, search.run, _record(mine, latest))
-    latest, holder = _latest(_events(storage, search.run), search.run)
-    if latest != mine:
+def _claim_search(storage: BaseStorage, search: SearchName, claim: str, take_over: bool) -> None:
+    """Write a claim. Raises InputError if another process drives the search or claims it at the same moment."""
+    latest, holder = _latest_claim(_events(storage, search.run), search.run)
+    _refuse_holder(holder, search, take_over)
+    _write(storage, search.run, _record(claim, latest))
+    latest, holder = _latest_claim(_events(storage, search.run), search.run)
+    if latest != claim:
         who = "another process, which has left" if holder is None else f"{holder}"
         raise InputError(
             f"{search.what} is driven by {who}, which began at the same moment; wait for it, end it, or give "
@@ -231,19 +275,20 @@ def _take(storage: BaseStorage, search: SearchName, mine: str, take_over: bool) 
         )
 
 
-def _refuse(holder: _Ownership | None, search: SearchName, take_over: bool) -> None:
-    lives = False if holder is None else holder.lives
-    if lives:
+def _refuse_holder(holder: _Claim | None, search: SearchName, take_over: bool) -> None:
+    """Raise InputError if the holder of the latest claim drives the search, or may drive it without ``take_over``."""
+    active = False if holder is None else holder.active
+    if active:
         raise InputError(f"{search.what} is driven by {holder}; wait for it, end it, or give {search.other}")
-    if lives is None and not take_over:
+    if active is None and not take_over:
         raise InputError(
             f"{search.what} is driven by {holder}, and from here it cannot be seen whether that still runs; if it does "
             "not, add --take-over"
         )
 
 
-def _record(mine: str, after: str) -> dict[str, Any]:
-    return {"claim": mine, "after": after, "driver": asdict(Driver.here())}
+def _record(claim: str, predecessor: str) -> dict[str, Any]:
+    return {"claim": claim, "after": predecessor, "driver": asdict(Driver.here())}
 
 
 def _write(storage: BaseStorage, run: str, event: dict[str, Any]) -> None:
@@ -254,33 +299,33 @@ def _write(storage: BaseStorage, run: str, event: dict[str, Any]) -> None:
 def _events(storage: BaseStorage, run: str) -> Events:
     try:
         trials = storage.get_all_trials(storage.get_study_id_from_name(f"{run}/{STUDY}"), deepcopy=False)
-    except KeyError:  # nobody has driven it
+    except KeyError:  # no process has driven it
         return ()
     return [trial.user_attrs for trial in sorted(trials, key=lambda trial: trial.number)]
 
 
-def _latest(events: Events, run: str) -> tuple[str, _Ownership | None]:
-    """The claim that counts now, "" before the first; and whose it is, None where that one has left."""
-    after, left = dict[str, _Ownership](), set[str]()
+def _latest_claim(events: Events, run: str) -> tuple[str, _Claim | None]:
+    """The id of the claim that counts now, "" before the first; and the claim itself, None if its driver has left."""
+    successors, left = dict[str, _Claim](), set[str]()
     for event in events:
         if event.get(STUDY) != run:
             continue
-        mine, before, gone = (event.get(key) for key in ("claim", "after", "left"))
-        if isinstance(mine, str) and isinstance(before, str):
-            after.setdefault(before, _Ownership(mine, Driver.read(event.get("driver"))))
-        if isinstance(gone, str):
-            left.add(gone)
+        claim, predecessor, ended = (event.get(key) for key in ("claim", "after", "left"))
+        if isinstance(claim, str) and isinstance(predecessor, str):
+            successors.setdefault(predecessor, _Claim(claim, Driver.read(event.get("driver"))))
+        if isinstance(ended, str):
+            left.add(ended)
     latest, holder = "", None
-    while latest in after:
-        holder = after.pop(latest)
+    while latest in successors:
+        holder = successors.pop(latest)
         latest = holder.id
     return latest, None if latest in left else holder
 
 
-def _machine() -> tuple[str, str, str, str]:
-    """Host, machine, boot and space of ``Driver``; "" for what is not to be had."""
+def _machine_ids() -> tuple[str, str, str, str]:
+    """Host, machine, boot and space of ``Driver``; "" for an unknown one."""
 
-    def text(path: str) -> str:
+    def content(path: str) -> str:
         try:
             return Path(path).read_text("utf-8").strip()
         except (OSError, ValueError):
@@ -290,14 +335,14 @@ def _machine() -> tuple[str, str, str, str]:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         space = ""
-    boot = text("/proc/sys/kernel/random/boot_id") if space else ""
-    return socket.gethostname(), text("/etc/machine-id"), boot, space
+    boot = content("/proc/sys/kernel/random/boot_id") if space else ""
+    return socket.gethostname(), content("/etc/machine-id"), boot, space
 
 
-def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks; "" where there is none (any more), None where that is hidden."""
+def _start_ticks(pid: int) -> str | None:
+    """The start time of a process in the kernel's ticks; "" if there is no such process, None if it is hidden."""
     try:
-        with suppress(PermissionError):  # another user's
+        with suppress(PermissionError):  # the process of another user
             os.kill(pid, 0)
         parts = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (ProcessLookupError, OverflowError):

@@ -1,4 +1,4 @@
-"""What a search reports while it runs."""
+"""The events that a search reports while it runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ __all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "TrialDone"
 
 @dataclass(frozen=True)
 class TrialDone:
-    """One finished trial. number: from 0 within its budget. fresh: False where its counts were scored before.
+    """A trial is finished.
 
-    dropped: the examples after which it was dropped; None where it was scored on all, or costs nothing.
+    Attributes:
+        number: The trial's number within its budget, from 0.
+        trials: Trials of the budget.
+        schedule: The schedule.
+        setting: Its setting.
+        value: Its value.
+        best: The best value so far.
+        fresh: Whether its counts were scored for the first time.
+        dropped: The examples after which it was dropped; None if it was not.
     """
 
     number: int
@@ -31,7 +39,14 @@ class TrialDone:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A schedule that is about to be scored on the ``choose`` or ``report`` split."""
+    """A schedule is about to be scored on the ``choose`` or ``report`` split.
+
+    Attributes:
+        use: The split.
+        setting: The schedule's setting.
+        done: Schedules scored on the split so far.
+        total: Schedules to score on the split.
+    """
 
     use: Use
     setting: Setting
@@ -41,14 +56,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class BlocksStarted:
-    """The trials of a budget in one of several kinds of blocks begin or go on."""
+    """The trials of a budget in one of several block lengths begin or continue.
+
+    Attributes:
+        block_length: Positions per block.
+    """
 
     block_length: int
 
 
 @dataclass(frozen=True)
 class AllValuesEqual:
-    """The pilot's examples all have the same value. text: what to know."""
+    """All examples of the pilot have the same value.
+
+    Attributes:
+        text: The sentence for the user.
+    """
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Who meets on the choose split, the best trials and the baselines, and who of them wins."""
+"""The candidates on the choose split, which are baselines and the best trials, and the rule that chooses the winner."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ __all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", 
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished trial. key: of its setting. fresh: False where its counts were scored before.
+    """A finished trial.
 
-    dropped: on some of the examples, since it could hardly win; its value is then no mean over all of them. cut:
-    dropped for want of rows or time instead.
+    Attributes:
+        number: The trial's number within its budget, from 0.
+        schedule: The schedule.
+        key: The key of its setting.
+        value: Its value on the tune split; if it was dropped, the value that ``carried`` estimates.
+        fresh: Whether its counts were scored for the first time.
+        cost: Its cost.
+        dropped: Whether it was dropped before all examples were scored.
+        cut: Whether it was dropped for lack of rows or time, not because it could hardly win.
     """
 
     number: int
@@ -35,10 +42,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class BlockSearch:
-    """What a budget's search in one kind of blocks brings to the comparison.
+    """The result of a budget's trials in one block length.
 
-    evaluator: for these blocks. baselines: by name, linear among them. choose: a score on the choose split that needs
-    no sampling, where there is one. ended: why there are fewer trials than were requested.
+    Attributes:
+        evaluator: The evaluator for this block length.
+        trials: The finished trials.
+        baselines: The baselines by name, including linear.
+        choose: Computes scores on the choose split without sampling; None to sample.
+        ended: Why there are fewer trials than requested; None if there are not.
     """
 
     evaluator: Evaluator
@@ -49,13 +60,21 @@ class BlockSearch:
 
     @property
     def ending(self) -> Ending | None:
-        """Why the trials ended early, without the numbers; None where all that were requested were run."""
+        """Why the trials ended early; None if all requested trials were run."""
         return None if self.ended is None else self.ended.ending
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A baseline or a finalist. name: of a baseline. tuned: a finalist's value on the tune split."""
+    """A baseline or a finalist.
+
+    Attributes:
+        schedule: The schedule.
+        setting: Its setting.
+        side: The search in its block length.
+        name: The name of a baseline; "" for a finalist.
+        tuned: A finalist's value on the tune split; None for a baseline.
+    """
 
     schedule: Schedule
     setting: Setting
@@ -65,10 +84,18 @@ class Candidate:
 
 
 def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:
-    """The place of the best baseline or of the best finalist, whichever is better on the choose split.
+    """Find the winner: the best baseline or the best finalist, whichever is better on the choose split.
 
-    Finalists are told apart by all examples that they were scored on: the tune split's are no worse than the choose
-    split's for that, since all of them were selected there. Against a baseline they would be too good.
+    The best finalist is the one with the best mean over the tune and choose splits. The tune split serves here, since
+    it favours all finalists alike. It would favour a finalist against a baseline.
+
+    Args:
+        candidates: Baselines first, then finalists.
+        chosen: Their scores on the choose split.
+        direction: The metric's direction.
+
+    Returns:
+        The winner's place among the candidates.
     """
     sign = sign_of(direction)
 
@@ -76,36 +103,44 @@ def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], directi
         return sign * chosen[place].estimate.value
 
     def on_both(place: int) -> float:
-        one, scores = candidates[place], chosen[place]
-        if one.tuned is None or scores.count is None:
+        candidate, scores = candidates[place], chosen[place]
+        if candidate.tuned is None or scores.count is None:
             return on_choose(place)
-        tuned = len(one.side.evaluator.split("tune").ids) if one.side.choose is None else scores.count
-        return (tuned * sign * one.tuned + scores.count * on_choose(place)) / (tuned + scores.count)
+        tuned = len(candidate.side.evaluator.split("tune").ids) if candidate.side.choose is None else scores.count
+        return (tuned * sign * candidate.tuned + scores.count * on_choose(place)) / (tuned + scores.count)
 
-    places = [place for place, each in enumerate(candidates) if each.tuned is None]
+    places = [place for place, candidate in enumerate(candidates) if candidate.tuned is None]
     if len(places) < len(candidates):
         places.append(max(range(len(places), len(candidates)), key=lambda place: (on_both(place), -place)))
     return max(places, key=lambda place: (on_choose(place), -place))
 
 
 def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
-    """The baselines of every side, and these with the best ``finalists`` trials.
+    """The baselines of every block length, and all candidates: the baselines, then the best trials.
 
-    Baselines come first: where a finalist is no better than a schedule with a name, the name wins.
+    Baselines come first, so that they win against finalists that are no better.
+
+    Args:
+        sides: The search in each block length.
+        steps: The step budget.
+        finalists: Most trials among the candidates.
+
+    Returns:
+        The baselines, and all candidates.
     """
     direction = sides[0].evaluator.metric.direction
-    named = _named_of(sides, steps)
-    best = _finalists_of(sides, steps, {each.setting.key for each in named}, direction)
-    return named, [*named, *islice(best, finalists)]
+    named = _baseline_candidates(sides, steps)
+    finalist_candidates = _finalist_candidates(sides, steps, {candidate.setting.key for candidate in named}, direction)
+    return named, [*named, *islice(finalist_candidates, finalists)]
 
 
 def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that meet on the choose split; none where all of them have the same counts."""
-    return [*candidates] if len({each.setting.key for each in candidates}) > 1 else []
+    """The candidates to score on the choose split; [] if all of them have the same counts."""
+    return [*candidates] if len({candidate.setting.key for candidate in candidates}) > 1 else []
 
 
-def _named_of(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
-    """The baselines of every side."""
+def _baseline_candidates(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
+    """The baselines of every block length."""
     return [
         Candidate(schedule=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
         for side in sides
@@ -113,12 +148,12 @@ def _named_of(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
     ]
 
 
-def _finalists_of(
+def _finalist_candidates(
     sides: Sequence[BlockSearch], steps: int, known: set[tuple[float, ...]], direction: Direction
 ) -> Iterator[Candidate]:
-    """The trials that were scored on all examples and have counts of their own, best first."""
+    """Yield the trials that were scored on all examples, best first, once per key and without the ``known`` keys."""
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
-    seen = set(known)  # linear and squared-sine are compared anyway
+    seen = set(known)
     for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)

@@ -1,4 +1,4 @@
-"""Quality against denoiser calls over the budgets of a search: where fewer steps lose nothing."""
+"""Quality against denoiser calls over the budgets of a search: which winners match linear at more steps."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ __all__ = ["Frontier", "Pair", "frontier_of"]
 
 @dataclass(frozen=True)
 class Pair:
-    """A budget's winner beside linear at a larger budget.
+    """A budget's winner compared with linear at a larger budget.
 
-    ratio: how many times fewer denoiser calls. found: whether the winner is no worse. linear_too: whether linear at the
-    winner's own budget is none the worse either, so that the saving is not the schedule's.
+    Attributes:
+        budget: The winner's budget.
+        larger: The budget of linear.
+        test: The test whether the winner is no worse.
+        linear_too: Whether linear at the winner's budget is no worse either, so that the schedule saves nothing.
     """
 
     budget: Budget
     larger: Budget
-    found: NoWorse
+    test: NoWorse
     linear_too: bool
 
     @property
     def ratio(self) -> float:
+        """Denoiser calls of linear divided by those of the winner."""
         return self.larger.baselines["linear"].nfe / self.budget.winner.nfe
 
 
@@ -37,8 +41,10 @@ class Pair:
 class Frontier:
     """Quality against denoiser calls over the budgets of a search.
 
-    margin: the share of |linear's value| that counts as no loss. confidence: of each pair's one-sided bound, so that
-    all of them hold together at 95 %. pairs: by budget, then by linear's.
+    Attributes:
+        margin: The share of |linear's value| that counts as no loss.
+        confidence: Of each pair's one-sided bound; all bounds hold together at 95 %.
+        pairs: The pairs, ordered by the winner's budget, then by linear's.
     """
 
     margin: float
@@ -47,28 +53,38 @@ class Frontier:
 
     @property
     def headline(self) -> Pair | None:
-        """The pair that saves most calls, of those that hold; None where none does."""
-        return max((pair for pair in self.pairs if pair.found.holds), key=lambda pair: pair.ratio, default=None)
+        """The pair that saves most denoiser calls among those whose winner is no worse; None if there is none."""
+        return max((pair for pair in self.pairs if pair.test.holds), key=lambda pair: pair.ratio, default=None)
 
 
 def frontier_of(budgets: Sequence[Budget], direction: Direction, margin: float) -> Frontier:
-    """Which winner is no worse than linear at which larger budget, on the same report examples with the same noise.
+    """Test which winners are no worse than linear at larger budgets, on the same report examples with the same noise.
 
-    Every winner is tested against linear at each budget with more denoiser calls (non-inferiority), each test at the
-    one-sided level 0.05 / number of tests (Bonferroni), so that any of them holds wrongly in 5 % of searches at most.
+    Every winner is tested against linear at each budget with more denoiser calls (non-inferiority). Each test has the
+    one-sided level 0.05 / number of tests (Bonferroni), so that at most 5 % of searches claim a saving wrongly.
+
+    Args:
+        budgets: The outcomes of the budgets.
+        direction: The metric's direction.
+        margin: The share of |linear's value| that counts as no loss.
     """
-    pairs = [
-        (one, two)
-        for one, two in combinations(sorted(budgets, key=lambda budget: budget.steps), 2)
-        if two.baselines["linear"].nfe > one.winner.nfe
+    budget_pairs = [
+        (budget, larger)
+        for budget, larger in combinations(sorted(budgets, key=lambda budget: budget.steps), 2)
+        if larger.baselines["linear"].nfe > budget.winner.nfe
     ]
-    confidence = corrected_confidence(max(1, len(pairs)))
+    confidence = corrected_confidence(max(1, len(budget_pairs)))
 
     def test(scores: Scores, larger: Budget) -> NoWorse:
         return no_worse(scores, larger.baselines["linear"], direction, margin, 1 - confidence)
 
-    found = [
-        Pair(budget=one, larger=two, found=test(one.winner, two), linear_too=test(one.baselines["linear"], two).holds)
-        for one, two in pairs
+    pairs = [
+        Pair(
+            budget=budget,
+            larger=larger,
+            test=test(budget.winner, larger),
+            linear_too=test(budget.baselines["linear"], larger).holds,
+        )
+        for budget, larger in budget_pairs
     ]
-    return Frontier(margin, confidence, tuple(found))
+    return Frontier(margin, confidence, tuple(pairs))

@@ -1,8 +1,9 @@
-"""A search's journal: one file of JSON lines, for the processes of one machine or of a shared file system with locks.
+"""A search's journal: one file of JSON lines, for processes on one machine or on a shared file system with locks.
 
-It is written under a lock of the kernel's, which ends with the process that holds it, however that ends. What a killed
-process leaves half-written is cut off before the next line is written, and a copy is kept. When a journal is opened, so
-is a tail that holds no operation at all; a journal with operations behind what is none is refused and left as it is.
+The journal is written under a lock of the kernel. The lock ends with the process that holds it, however that ends. A
+line that a killed process has half written is cut off before the next line is written, and a copy of the file is kept.
+A tail without any operation is cut off when the journal is opened. A journal that is damaged before its last operation
+is refused and left as it is.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from mdm_tune.core.errors import InputError, RunError
 __all__ = ["created", "open_journal", "replacing"]
 
 Notify = Callable[[str], None]
-BEGINNING = b'{"op_code":'  # of every line; how a journal is told from another program's file
+BEGINNING = b'{"op_code":'  # of every line; it distinguishes a journal from another program's file
 Fields = dict[str, type]
 STUDY: Fields = {"study_id": int}
 TRIAL: Fields = {"trial_id": int}
-FIELDS: dict[int, Fields] = {  # what Optuna writes of each kind of operation, by its number
+FIELDS: dict[int, Fields] = {  # the fields that Optuna writes for each kind of operation, by its number
     0: {"study_name": str, "directions": list},
     1: STUDY,
     2: {**STUDY, "user_attr": dict},
@@ -44,14 +45,21 @@ FIELDS: dict[int, Fields] = {  # what Optuna writes of each kind of operation, b
     8: {**TRIAL, "user_attr": dict},
     9: {**TRIAL, "system_attr": dict},
 }
-PATIENCE = 2.0  # seconds to wait for the lock before saying so
+PATIENCE = 2.0  # seconds to wait for the lock before a message
 
 
 def open_journal(path: Path, notify: Notify) -> BaseStorage:
-    """Open a journal, created where there is none; a damaged tail is cut off and kept beside it.
+    """Open a journal, or create it. A damaged tail is cut off, and a copy of the file is kept.
 
-    Raises InputError where it cannot be opened or is damaged elsewhere, and then leaves it as it is. Once open, it
-    raises RunError.
+    Args:
+        path: The journal's path.
+        notify: Called with a sentence when a tail is cut off or another process is waited for.
+
+    Returns:
+        The storage. It raises RunError if the journal fails later.
+
+    Raises:
+        InputError: If the journal cannot be opened or is damaged elsewhere; it is left as it is.
     """
     try:
         path.open("ab").close()
@@ -59,7 +67,7 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
         with journal.locked() as descriptor:
             journal.repair(descriptor)
     except OSError as error:
-        raise _closed(path, error) from None
+        raise _cannot_open(path, error) from None
     try:
         return JournalStorage(journal)
     except RunError as error:
@@ -67,28 +75,45 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
 
 
 def created(path: Path, name: str) -> list[dict[str, Any]]:
-    """What the trials of a journal that have an attribute of this name were created with, in their order.
+    """The attributes of a journal's trials at their creation, for trials that have an attribute of this name.
 
-    It is read line by line, with neither a lock nor a repair, and what is no operation is passed over; nothing where
-    there is no journal. Raises InputError where it cannot be read.
+    The journal is only read, without a lock. Lines that are no operations are skipped.
+
+    Args:
+        path: The journal's path.
+        name: The attribute's name.
+
+    Returns:
+        The attributes by name, of each trial in order; [] if there is no journal.
+
+    Raises:
+        InputError: If the journal cannot be read.
     """
     try:
         lines = _lines(path.read_bytes())
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _closed(path, error) from None
-    mark = json.dumps(name).encode()
-    found = [log for line in lines if mark in line and (log := _operation(line)) is not None and log["op_code"] == 4]
-    attributes = [log.get("user_attrs") for log in found]
-    return [each for each in attributes if isinstance(each, dict) and name in each]
+        raise _cannot_open(path, error) from None
+    quoted_name = json.dumps(name).encode()
+    operations = (_operation(line) for line in lines if quoted_name in line)
+    created_trials = [log for log in operations if log is not None and log["op_code"] == 4]
+    attributes_by_trial = [log.get("user_attrs") for log in created_trials]
+    return [attributes for attributes in attributes_by_trial if isinstance(attributes, dict) and name in attributes]
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to make a journal that takes the place of one when the block ends; until then nobody writes to that one.
+    """Replace a journal when the ``with`` block ends. Until then no process writes to it.
 
-    Raises InputError where it cannot be opened or replaced.
+    Args:
+        path: The journal's path.
+
+    Yields:
+        The path at which to make the new journal.
+
+    Raises:
+        InputError: If the journal cannot be opened or replaced.
     """
     fresh, file = path.with_name(f"{path.name}.new-{os.getpid()}"), None
     try:
@@ -97,7 +122,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield fresh
         fresh.replace(path)
     except OSError as error:
-        raise _closed(path, error) from None
+        raise _cannot_open(path, error) from None
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -106,7 +131,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _locked_file(path: Path) -> int:
-    """The descriptor of the file that has this name once it is locked; made where there is none."""
+    """Open and lock a file, created if there is none, and return its descriptor.
+
+    If another process replaces the file before it is locked, the new file is opened.
+    """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -115,13 +143,13 @@ def _locked_file(path: Path) -> int:
                 return file
         except BaseException as error:
             os.close(file)
-            if not isinstance(error, FileNotFoundError):  # replaced between two looks
+            if not isinstance(error, FileNotFoundError):  # replaced between ``exists`` and ``stat``
                 raise
         else:
             os.close(file)
 
 
-def _closed(path: Path, error: OSError) -> InputError:
+def _cannot_open(path: Path, error: OSError) -> InputError:
     return InputError(
         f"the journal {path} cannot be opened ({error.strerror}); make it readable and writable, or give another "
         "--output"
@@ -129,7 +157,7 @@ def _closed(path: Path, error: OSError) -> InputError:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file with a lock that no dead process holds, and with whole lines only."""
+    """Optuna's journal file, with a lock that ends with its process, and with complete lines only."""
 
     def __init__(self, path: Path, notify: Notify) -> None:
         super().__init__(str(path))
@@ -144,23 +172,23 @@ class _Journal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with self._errors("written"), self.locked() as file:
-            end = self.mend(file)
+            end = self.cut_partial_line(file)
             try:
                 while lines:
                     lines = lines[os.write(file, lines) :]
                 os.fsync(file)
             except OSError:
-                if lines:  # readers pass over a line without an end, so nobody has read it
+                if lines:  # readers skip a line without an end, so no process has read it
                     os.ftruncate(file, end)
                 raise
             self._size = os.fstat(file).st_size
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """The journal's file descriptor, held by no other process; closing it, or dying, ends that."""
+        """Hold the journal's lock in a ``with`` block, and yield its file descriptor."""
         file = os.open(self._journal, os.O_RDWR | os.O_APPEND)
         try:
-            self._wait(file)
+            self._acquire(file)
             status = self._journal.stat()
             if (status.st_dev, status.st_ino) != self._file or status.st_size < self._size:
                 raise OSError(None, "another process replaced it")
@@ -168,32 +196,34 @@ class _Journal(JournalFileBackend):
         finally:
             os.close(file)
 
-    def _wait(self, file: int) -> None:
+    def _acquire(self, file: int) -> None:
+        """Wait for the lock, with a message if this takes long."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             text = f"waiting for another process that is writing to {self._journal}"
-            telling = threading.Timer(PATIENCE, self._notify, [text])
-            telling.daemon = True
-            telling.start()
+            message = threading.Timer(PATIENCE, self._notify, [text])
+            message.daemon = True
+            message.start()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             finally:
-                telling.cancel()
+                message.cancel()
 
     def repair(self, file: int) -> None:
-        """Cut off a tail without an operation, after a look at every line.
+        """Check every line, and cut off a tail without an operation.
 
-        Raises InputError where it is damaged elsewhere, or another program's file; nothing is written then.
+        Raises:
+            InputError: If the journal is damaged elsewhere, or is another program's file. Nothing is written.
         """
         lines = _lines(self._journal.read_bytes())
-        found = [_operation(line) for line in lines]
-        good = found.index(None) if None in found else len(lines)
-        later = any(log is not None for log in found[good:])
+        operations = [_operation(line) for line in lines]
+        good = operations.index(None) if None in operations else len(lines)
+        later = any(log is not None for log in operations[good:])
         if good == 0 and lines and not later and not lines[0].startswith(BEGINNING[: len(lines[0])]):
             raise InputError(f"{self._journal} is no journal of a search; move it away, or give another --output")
-        while (wrong := _refused([log for log in found[:good] if log is not None])) is not None and not later:
-            good, later = wrong, wrong < good - 1
+        while (bad := _first_invalid([log for log in operations[:good] if log is not None])) is not None and not later:
+            good, later = bad, bad < good - 1
         if later:
             raise InputError(
                 f"the journal {self._journal} is damaged: line {good + 1} is no operation of a search, and others "
@@ -202,10 +232,10 @@ class _Journal(JournalFileBackend):
         if good < len(lines):
             self._cut(file, sum(map(len, lines[:good])), "a damaged end")
 
-    def mend(self, file: int) -> int:
-        """Cut off a last line without an end; return the file's size.
+    def cut_partial_line(self, file: int) -> int:
+        """Cut off a last line without an end, and return the file's size.
 
-        Optuna reads past such a line, and could read nothing any more once another line is appended to it.
+        Optuna skips such a line, but fails for good once another line is appended to it.
         """
         size = os.fstat(file).st_size
         if size == 0 or os.pread(file, 1, size - 1) == b"\n":
@@ -216,13 +246,14 @@ class _Journal(JournalFileBackend):
         return start
 
     def _cut(self, file: int, size: int, what: str) -> None:
-        copy = self._keep()
+        """Cut the journal to ``size`` bytes, after a copy is made. ``what`` names the lost part for the message."""
+        copy = self._copy()
         os.ftruncate(file, size)
         os.fsync(file)
         self._notify(f"cut {what} off the end of {self._journal}; the file as it was is {copy.name}")
 
-    def _keep(self) -> Path:
-        """Copy the journal beside itself, unless a process that was killed right after that has done so."""
+    def _copy(self) -> Path:
+        """Copy the journal into its folder and return the copy's path. An equal copy is not made again."""
         number = 1
         while (copy := self._journal.with_name(f"{self._journal.name}.torn-{number}")).exists():
             if filecmp.cmp(copy, self._journal, shallow=False):
@@ -237,6 +268,7 @@ class _Journal(JournalFileBackend):
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:
+        """Turn errors of reading and writing into RunError. ``done`` completes the message, such as "read"."""
         try:
             yield
         except OSError as error:
@@ -254,23 +286,28 @@ class _Journal(JournalFileBackend):
 
 
 class _Replay(BaseJournalBackend):
-    """Operations in memory, to see whether they make a storage. taken: how many were asked for."""
+    """Operations in memory, to check whether Optuna can apply them.
+
+    Attributes:
+        logs: The operations.
+        read: The number of operations read so far.
+    """
 
     def __init__(self, logs: Sequence[dict[str, Any]]) -> None:
-        self.logs, self.taken = logs, 0
+        self.logs, self.read = logs, 0
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         for log in self.logs[log_number_from:]:
-            self.taken += 1
+            self.read += 1
             yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise AssertionError("nothing is written to a replay")
 
 
-def _refused(logs: Sequence[dict[str, Any]]) -> int | None:
-    """The number of the first operation, from 0, that Optuna cannot apply, or of a study or trial that there is not."""
-    names, trials = list[str | None](), 0  # of the studies by their number, None for a deleted one
+def _first_invalid(logs: Sequence[dict[str, Any]]) -> int | None:
+    """The number, from 0, of the first operation that Optuna cannot apply or that names no existing study or trial."""
+    names, trials = list[str | None](), 0  # names of studies by number, None for a deleted one; number of trials
     for number, log in enumerate(logs):
         kind, study, trial = log["op_code"], log.get("study_id"), log.get("trial_id")
         if (study is not None and not 0 <= study < len(names)) or (trial is not None and not 0 <= trial < trials):
@@ -283,18 +320,18 @@ def _refused(logs: Sequence[dict[str, Any]]) -> int | None:
     replay = _Replay(logs)
     try:
         JournalStorage(replay)
-    except Exception:  # whatever an operation edited by hand may raise
-        return replay.taken - 1
+    except Exception:  # an operation that was edited by hand may raise anything
+        return replay.read - 1
     return None
 
 
 def _lines(content: bytes) -> list[bytes]:
-    """With their ends; bytes.splitlines would end lines elsewhere too."""
+    """The lines with their ends, split at newlines only, unlike ``bytes.splitlines``."""
     return [line for line in re.split(rb"(?<=\n)", content) if line]
 
 
 def _operation(line: bytes) -> dict[str, Any] | None:
-    """The operation that a whole line holds, None where it holds none."""
+    """The operation in a complete line; None if there is none."""
     try:
         log = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""A record of finished work in a storage: trials and named results, each written once, by the one driver of a search.
+"""A record of finished work in a storage: trials and named results, each written once by the driver of a search.
 
-An entry is one write, so that a killed process leaves it whole or not at all.
+An entry is written by one operation, so that a killed process leaves it complete or not at all.
 """
 
 from __future__ import annotations
@@ -24,16 +24,23 @@ from mdm_tune.search.checksums import SUM, changed, digest, read_notes, sealed
 
 __all__ = ["Ledger", "LedgerEntry", "check_ledger_name", "study_of"]
 
-PIECE = 30_000  # characters of a record in one attribute: MySQL's texts hold 64 kB, and quotes are written twice
+PIECE = 30_000  # characters of a record per attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
 
-def _nothing() -> None:
-    """Let everybody write."""
+def _allow() -> None:
+    """Allow every write."""
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A finished task: its value, and a record of what JSON can hold."""
+    """A finished task.
+
+    Attributes:
+        task: The task's name.
+        params: Its parameters.
+        value: Its value.
+        record: Its record, which JSON can represent.
+    """
 
     task: str
     params: dict[str, float]
@@ -42,9 +49,13 @@ class LedgerEntry:
 
 
 class Ledger:
-    """One Optuna study, made with its first entry or note. Every entry is a complete trial that names its task.
+    """One Optuna study, created with its first entry or note. Each entry is a complete trial that names its task.
 
-    guard: called before every write; where it raises, nothing is written.
+    Args:
+        storage: The storage.
+        name: The study's name.
+        direction: The study's direction.
+        guard: Called before every write; if it raises, nothing is written.
     """
 
     def __init__(
@@ -52,7 +63,7 @@ class Ledger:
         storage: BaseStorage,
         name: str,
         direction: Direction = "minimize",
-        guard: Callable[[], None] = _nothing,
+        guard: Callable[[], None] = _allow,
     ) -> None:
         self._storage, self._name, self._guard = storage, name, guard
         self._direction = StudyDirection[direction.upper()]
@@ -61,19 +72,20 @@ class Ledger:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What was noted about the whole; raises InputError where it is not what was written."""
+        """The notes by key. Raises InputError if a note does not match its digest."""
         with self._reading() as study:
             return {} if study is None else read_notes(study.user_attrs)
 
     def note(self, key: str, value: Any) -> None:
-        """Note something JSON can hold about the whole."""
+        """Write a note, which JSON can represent."""
         self._guard()
         self._storage.set_study_user_attr(study_of(self._storage, self._name, self._direction), key, sealed(key, value))
 
     def finished(self) -> dict[str, LedgerEntry]:
-        """The entries by task, in the order in which they were written; of two for one task the first.
+        """The entries by task, in the order in which they were written; the first entry of a task counts.
 
-        Raises InputError where one is not what was written.
+        Raises:
+            InputError: If an entry does not match its digest.
         """
         with self._reading() as study:
             trials = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -98,9 +110,13 @@ class Ledger:
     ) -> None:
         """Write an entry.
 
-        value: finite or infinite. record: of what JSON can hold. box: for each of ``params`` the positive ends of its
-        log-uniform range, widened where a value lies outside. looks: intermediate values by the number of examples
-        behind them.
+        Args:
+            task: The task's name.
+            value: Its value, finite or infinite.
+            record: Its record, which JSON can represent.
+            params: Its parameters.
+            box: The positive ends of each parameter's log-uniform range, widened if the parameter lies outside.
+            looks: Intermediate values by the number of examples.
         """
         assert not math.isnan(value)
         self._guard()
@@ -112,7 +128,7 @@ class Ledger:
             state=TrialState.COMPLETE,
             value=float(value),
             params=dict(params),
-            distributions={name: _distribution(given, *box[name]) for name, given in params.items()},
+            distributions={name: _distribution(param, *box[name]) for name, param in params.items()},
             user_attrs={"task": task, SUM: digest(task, params, float(value), text), **pieces},
             intermediate_values=dict(looks),
         )
@@ -120,7 +136,7 @@ class Ledger:
         self._storage.create_new_trial(study, template_trial=trial)
 
     def once(self, task: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``make`` returns, of what JSON can hold; from the ledger where it is there."""
+        """Call ``make`` unless the ledger holds the task's result, and return the result, which JSON can represent."""
         if task not in self.finished():
             self.write(task, 0.0, {"made": make()})
         made: dict[str, Any] = self.finished()[task].record["made"]
@@ -128,19 +144,19 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[optuna.Study | None]:
-        """The study, None before there is one."""
+        """Yield the study, None if there is none yet."""
         if self._study is None:
             with suppress(KeyError):
                 self._study = optuna.load_study(study_name=self._name, storage=self._storage)
         try:
             yield self._study
-        except KeyError:  # it was removed, perhaps by who has taken the search over
+        except KeyError:  # the study was removed, perhaps by a process that has taken the search over
             self._guard()
             raise
 
 
 def study_of(storage: BaseStorage, name: str, direction: StudyDirection = StudyDirection.MINIMIZE) -> int:
-    """The number of the study of that name, made where there is none, also if another process does so meanwhile."""
+    """The number of the study with this name, created if there is none, even if another process creates it now."""
     with suppress(KeyError):
         return storage.get_study_id_from_name(name)
     try:
@@ -150,7 +166,7 @@ def study_of(storage: BaseStorage, name: str, direction: StudyDirection = StudyD
 
 
 def check_ledger_name(storage: BaseStorage, run: str) -> None:
-    """Read all that is finished in the ledgers of a run; raises InputError where it is not what was written."""
+    """Read all ledgers of a run. Raises InputError if an entry or a note does not match its digest."""
     for study in storage.get_all_studies():
         if study.study_name.startswith(f"{run}/"):
             read_notes(study.user_attrs)
@@ -168,7 +184,7 @@ def _piece(number: int) -> str:
 
 
 def _entry(trial: FrozenTrial) -> LedgerEntry:
-    """The entry that a complete trial is; raises InputError where it is not what was written."""
+    """The entry of a complete trial. Raises InputError if it does not match its digest."""
     task = trial.user_attrs["task"]
     pieces = sum(key.startswith(_piece(0)[:-1]) for key in trial.user_attrs)
     text = "".join(str(trial.user_attrs.get(_piece(number))) for number in range(pieces))

@@ -1,4 +1,4 @@
-"""How the trials of a budget ended and what its comparison with linear shows: states that tables and JSON share."""
+"""Enumerations for tables and JSON: why trials ended early, and what the comparison with linear shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Ended", "Ending", "Outcome", "Saving"]
 
 
 class Ending(Enum):
-    """Why the trials of a budget ended before ``search.trials``. The value is the sentence, numbers in braces."""
+    """Why the trials of a budget ended before ``search.trials``. The value is a sentence with numbers in braces."""
 
     NOTHING_TO_TUNE = "nothing to tune: all schedules of the box have the same counts"
     EXHAUSTED = "every count vector that a scan of the box finds was scored"
@@ -22,30 +22,35 @@ class Ending(Enum):
 
     @property
     def early(self) -> bool:
-        """Whether trials that were requested are missing; with nothing to tune there are none to run."""
+        """Whether requested trials are missing. With nothing to tune, none are needed."""
         return self is not Ending.NOTHING_TO_TUNE
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Why the trials of a budget ended early, and the sentence that says so, numbers included."""
+    """Why the trials of a budget ended early.
+
+    Attributes:
+        ending: The reason.
+        text: The sentence, with its numbers.
+    """
 
     ending: Ending
     text: str
 
     @classmethod
     def of(cls, ending: Ending, **numbers: object) -> Ended:
-        """The sentence of an ending.
+        """Build the sentence of an ending.
 
         Args:
-            ending: which one.
-            numbers: a value for each name in braces.
+            ending: The reason.
+            numbers: A value for each name in braces.
         """
         return cls(ending, ending.value.format(**numbers))
 
     @classmethod
     def from_json(cls, text: object) -> Ended:
-        """The ending that a sentence in a file or a storage means; raises ValueError where it is none."""
+        """Read the result of ``to_json``. Raises ValueError if it is the sentence of no ending."""
         for ending in Ending:
             parts = map(re.escape, re.split(r"\{.*?\}", ending.value))
             if isinstance(text, str) and re.fullmatch(".+".join(parts), text, re.DOTALL):
@@ -58,7 +63,7 @@ class Ended:
 
 
 class Outcome(Enum):
-    """What the comparison of a budget's schedule with linear on the report split shows."""
+    """What the comparison with linear on the report split shows of a budget's schedule."""
 
     BETTER = "better"
     LESS_DIVERSE = "better, but less diverse"  # so that the gain does not count
@@ -70,7 +75,7 @@ class Outcome(Enum):
 
 
 class Saving(Enum):
-    """Whether a tuned schedule is shown to be no worse than linear at a larger budget, so that steps can be saved."""
+    """Whether a tuned schedule is shown to be no worse than linear at a larger budget, which saves steps."""
 
     SHOWN = "shown"
     NOT_SHOWN = "not shown"

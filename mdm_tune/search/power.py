@@ -1,4 +1,4 @@
-"""What a report split can show: the smallest gain that is claimed in four of five searches, by the rule of claims."""
+"""The power of a report split: the smallest gain that 80 % of searches would claim."""
 
 from __future__ import annotations
 
@@ -18,29 +18,36 @@ from mdm_tune.search.claims import MANY, claimed
 __all__ = ["Detectable", "detectable", "independent_of", "smallest_gain"]
 
 POWER = 0.80
-LARGE = 0.1  # of linear's value: a gain that should not go unseen
-TIES = 0.1  # share of examples without a difference from which on a gain is more wins and not a shift of all
-DRAWN = 250_000  # differences that a simulation holds at a time
-FEW, SEVERAL = 250, 2500  # simulated searches, at least and at most
-LONGEST = 4096  # examples of a simulated search; of more, gains fall with the root of their number
+LARGE = 0.1  # share of linear's value: a gain of this size should be shown
+TIES = 0.1  # share of equal examples above which a gain is modelled as more wins, not as a shift of all differences
+DRAWN = 250_000  # most differences that a simulation holds in memory
+FEW, SEVERAL = 250, 2500  # fewest and most simulated searches
+LONGEST = 4096  # most examples of a simulated search; beyond, gains fall with the square root of the number
 HALVINGS = 13
 
 Values = NDArray[np.float64]
 
 
 def independent_of(split: Split) -> int:
-    """How many examples of a split are independent, or groups of them."""
+    """The number of independent examples of a split, or of groups."""
     return len(split.ids) if split.shared is None else len(set(split.shared))
 
 
 def smallest_gain(differences: Values, count: int, confidence: float, span: float) -> float:
-    """The smallest true gain that ``count`` examples show in 80 % of searches; infinite where they can show none.
+    """Estimate the smallest true gain that is shown in 80 % of searches, by simulation from a pilot.
 
-    differences (n,): of two schedules on pilot examples, whichever is better. confidence: of the interval of a claim.
-    span: the largest difference that is possible. How a gain looks follows from the pilot. Where hardly any two scores
-    are equal, all its differences move by the gain. Where many are, as right and wrong answers are, the rarer of wins
-    and losses stays as it is, and the other becomes as frequent as the gain takes; their sizes are those of the pilot.
-    Searches with such differences are drawn, the same ones in each call, and judged by the rule of claims.
+    If few scores of the pilot are equal, a gain shifts all differences. If many are equal, as for right and wrong
+    answers, the rarer of wins and losses keeps its frequency, and the other becomes as frequent as the gain requires;
+    their sizes are those of the pilot. Simulated searches are judged by ``claimed``. They are the same in each call.
+
+    Args:
+        differences: (n,) difference of two schedules on each pilot example, in either direction.
+        count: Independent examples of the report split.
+        confidence: Of a claim's interval, in (0, 1).
+        span: The largest possible difference.
+
+    Returns:
+        The gain; infinite if the split can show none.
     """
     if count > LONGEST:
         return smallest_gain(differences, LONGEST, confidence, span) * math.sqrt(LONGEST / count)
@@ -48,38 +55,45 @@ def smallest_gain(differences: Values, count: int, confidence: float, span: floa
     rng = np.random.default_rng(0)
     sizes = np.abs(differences[differences != 0])
     if len(sizes) >= (1 - TIES) * len(differences) and not is_constant(sizes):
-        return _shifted(differences, (searches, count), confidence, rng)
+        return _smallest_shift(differences, (searches, count), confidence, rng)
     rarer = min(int((differences < 0).sum()), int((differences > 0).sum()))
-    # The rarer of two in few examples is rarer than it is in truth; where it never occurred it may never do.
+    # Few examples underestimate the rarer of the two. If it never occurs, it is taken to be impossible.
     losses = min((rarer + 1) / len(differences), 0.5) if rarer else 0.0
     place = rng.random((searches, count))
-    drawn = rng.choice(sizes, (searches, count)) if len(sizes) else np.full((searches, count), span)
+    magnitudes = rng.choice(sizes, (searches, count)) if len(sizes) else np.full((searches, count), span)
 
     def power(gain: float) -> float:
-        lost = min(losses, (1 - gain) / 2)  # where all examples differ already, losses become wins
+        lost = min(losses, (1 - gain) / 2)  # once all examples differ, losses become wins
         signs = np.where(place < lost + gain, 1.0, 0.0) - np.where(place >= 1 - lost, 1.0, 0.0)
-        return float(claimed(signs * drawn, confidence, span).mean())
+        return float(claimed(signs * magnitudes, confidence, span).mean())
 
-    gain = _least(power, 0.0, 1.0)
+    gain = _smallest_with_power(power, 0.0, 1.0)
     return math.inf if gain is None else gain * float(sizes.mean() if len(sizes) else span)
 
 
-def _shifted(differences: Values, shape: tuple[int, int], confidence: float, rng: np.random.Generator) -> float:
-    """A shift by the gain moves the interval by as much, so that one look at each search is enough.
+def _smallest_shift(differences: Values, shape: tuple[int, int], confidence: float, rng: np.random.Generator) -> float:
+    """The smallest shift of all differences that is shown in 80 % of searches.
 
-    The mean of a skew to the worse and one to the better, since which of the two schedules is better is not known.
+    A shift moves each interval by the same amount, so that one simulation is enough. The result is the mean over both
+    directions of the difference, since the better schedule is not known.
+
+    Args:
+        differences: (n,) as in ``smallest_gain``.
+        shape: The number of simulated searches, and of examples.
+        confidence: As in ``smallest_gain``.
+        rng: The source of randomness.
     """
     if shape[1] < MANY:
         return math.inf
     count = len(differences)
-    # By Student, so that a pilot that happens to spread little does not promise too much in the mean of pilots.
-    apart = (differences - differences.mean()) * math.sqrt(count / max(1, count - 3))
-    drawn = rng.choice(apart, shape)
-    return float(np.mean([np.quantile(-lower_bounds(each, confidence), POWER) for each in (drawn, -drawn)]))
+    # Pilots that happen to vary little promise too much. The variance of Student's t corrects this on average.
+    deviations = (differences - differences.mean()) * math.sqrt(count / max(1, count - 3))
+    drawn = rng.choice(deviations, shape)
+    return float(np.mean([np.quantile(-lower_bounds(sample, confidence), POWER) for sample in (drawn, -drawn)]))
 
 
-def _least(power: Callable[[float], float], low: float, high: float) -> float | None:
-    """Where the power reaches 80 %, by halving; None where it does so nowhere."""
+def _smallest_with_power(power: Callable[[float], float], low: float, high: float) -> float | None:
+    """The gain in [low, high] at which the power reaches 80 %, by bisection; None if it does not reach it."""
     if power(high) < POWER:
         return None
     for _ in range(HALVINGS):
@@ -90,12 +104,19 @@ def _least(power: Callable[[float], float], low: float, high: float) -> float | 
 
 @dataclass(frozen=True)
 class Detectable:
-    """What a report split can show, from linear and squared-sine on a pilot of other examples.
+    """The power of a report split, from linear and squared-sine on a pilot of other examples.
 
-    gain: the smallest that it shows with 80 % power, infinite where it can show none. limit: what it should show.
-    linear: the value of linear, and difference: of squared-sine less linear, both on the pilot. report: independent
-    examples of the split, or groups of them, and examples: all of them. claims: budgets that share the 95 %. pilot: the
-    differences themselves, and span: the largest that is possible.
+    Attributes:
+        steps: The step budget.
+        gain: The smallest gain that the split shows with 80 % power; infinite if it can show none.
+        limit: The gain that it should show.
+        linear: The value of linear on the pilot.
+        difference: Squared-sine - linear on the pilot.
+        report: Independent examples of the report split, or groups.
+        claims: Budgets of the search, for which intervals are corrected.
+        pilot: The differences on the pilot, by example or group.
+        span: The largest possible difference.
+        examples: All examples of the report split.
     """
 
     steps: int
@@ -111,17 +132,17 @@ class Detectable:
 
     @property
     def can_be_shown(self) -> bool:
-        """Whether any gain can be shown, however large."""
+        """Whether the split can show any gain at all."""
         return math.isfinite(self.gain)
 
     @property
     def large(self) -> bool:
-        """Whether gains worth having may go unseen."""
+        """Whether the split may not show gains of the size that it should show."""
         return self.gain > self.limit
 
     @cached_property
     def needed(self) -> int | None:
-        """Report examples that show the limit; None where it is 0, or out of reach."""
+        """The independent report examples that would show the limit; None if it is 0 or no number suffices."""
         if not self.limit:
             return None
         if not self.large:
@@ -129,8 +150,8 @@ class Detectable:
         pilot, confidence = np.array(self.pilot), corrected_confidence(self.claims)
         count, gain = self.report, self.gain
         for _ in range(8):
-            more = (gain / self.limit) ** 2 if math.isfinite(gain) else 2.0
-            count = max(count + 1, math.ceil(count * more))
+            factor = (gain / self.limit) ** 2 if math.isfinite(gain) else 2.0
+            count = max(count + 1, math.ceil(count * factor))
             gain = smallest_gain(pilot, count, confidence, self.span)
             if gain <= self.limit:
                 return count
@@ -140,29 +161,36 @@ class Detectable:
 def detectable(
     linear: Scores, other: Scores, report: int, claims: int, examples: int | None = None
 ) -> Detectable | None:
-    """The smallest gain that ``report`` independent examples show, from two schedules on the same pilot examples.
+    """Estimate the smallest gain that a report split shows, from two schedules on the same pilot examples.
 
-    examples: all that the split has, where they come in ``report`` groups.
+    The limit is 10 % of |linear's value|, or the far end of the 95 % interval of the pilot's difference if that is
+    less. A split that cannot show the limit would miss even a change as large as that between the two schedules.
 
-    The limit is 10 % of |linear's value|, or the largest difference between the two schedules that the pilot leaves
-    possible (the far end of its 95 % interval) where that is less: a split above it would not even see a change of
-    schedule as great as this one. None where values are exact, and where the pilot does not say what differences look
-    like: it has fewer than two examples, or no two scores differ and they are not known to be right or wrong.
+    Args:
+        linear: The scores of linear on the pilot.
+        other: The scores of another schedule on the pilot.
+        report: Independent examples of the report split, or groups.
+        claims: Budgets of the search.
+        examples: All examples of the report split; None if all are independent.
+
+    Returns:
+        The estimate; None if values are exact, or if the pilot gives no estimate of the noise: it has fewer than two
+        independent examples, or all differences are equal and the values are not right or wrong.
     """
     if linear.values is None or other.values is None:
         return None
     units = grouped(other.values - linear.values, linear.groups)
     if len(units) < 2:
         return None
-    bounds, seen = linear.bounds, np.concatenate([linear.values, other.values])
-    span = float(np.ptp(seen)) if bounds is None else bounds[1] - bounds[0]
-    if is_constant(units) and not (bounds is not None and np.isin(seen, bounds).all()):
+    bounds, all_values = linear.bounds, np.concatenate([linear.values, other.values])
+    span = float(np.ptp(all_values)) if bounds is None else bounds[1] - bounds[0]
+    if is_constant(units) and not (bounds is not None and np.isin(all_values, bounds).all()):
         return None
     gain = smallest_gain(units, report, corrected_confidence(claims), span)
-    found = paired_difference(other, linear)
-    possible = abs(found.value) if found.ci is None else max(map(abs, found.ci))
+    difference = paired_difference(other, linear)
+    possible = abs(difference.value) if difference.ci is None else max(map(abs, difference.ci))
     limit = LARGE * abs(linear.estimate.value)
-    if possible > 0 and found.ci is not None:
+    if possible > 0 and difference.ci is not None:
         limit = min(limit, possible)
     value, pilot = linear.estimate.value, tuple(units.tolist())
     return Detectable(
@@ -170,7 +198,7 @@ def detectable(
         gain=gain,
         limit=limit,
         linear=value,
-        difference=found,
+        difference=difference,
         report=report,
         claims=claims,
         pilot=pilot,

@@ -1,7 +1,7 @@
-"""Which Beta(a, b) a search tries next by Optuna's samplers; the only module that knows them.
+"""Propose the next Beta(a, b) by Optuna's samplers. No other module uses them.
 
-A proposal is a function of the seed, its number and the trials it is shown, so that a resumed search repeats it. The
-samplers see an in-memory copy of the trials and keep no state of their own.
+A proposal is a function of the seed, its number and the given trials, so that a resumed search repeats it. The
+samplers receive an in-memory copy of the trials and have no state of their own.
 """
 
 from __future__ import annotations
@@ -31,18 +31,31 @@ def propose(
     *,
     exact: bool,
 ) -> Beta:
-    """The sampler's answer for trial ``number``; running: proposals whose values are not known yet."""
-    own = derive_seed(seed, "sampler", steps, number) % 2**32
+    """Propose the schedule of a trial by the sampler of ``search.strategy``.
+
+    Args:
+        search: The search section of the config.
+        seed: Seed of the run.
+        steps: The step budget.
+        number: The trial's number.
+        finished: Schedules with their values.
+        running: Proposals whose values are not known yet.
+        direction: The metric's direction.
+        exact: Whether values have no noise.
+    """
+    sampler_seed = derive_seed(seed, "sampler", steps, number) % 2**32
     study = _study(search.space, finished, direction)
     study.add_trials([_trial(search.space, schedule, None) for schedule in running if schedule in search.space])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.strategy == "tpe":
             study.sampler = optuna.samplers.TPESampler(
-                seed=own, n_startup_trials=FILLING, multivariate=True, constant_liar=True
+                seed=sampler_seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
             )
         else:
-            study.sampler = optuna.samplers.GPSampler(seed=own, n_startup_trials=1, deterministic_objective=exact)
+            study.sampler = optuna.samplers.GPSampler(
+                seed=sampler_seed, n_startup_trials=1, deterministic_objective=exact
+            )
         trial = study.ask({name: _log_uniform(*ends) for name, ends in search.space.ranges.items()})
     return Beta(trial.params["a"], trial.params["b"])
 
@@ -50,21 +63,28 @@ def propose(
 def possible_gain(
     search: SearchConfig, seed: int, steps: int, finished: Sequence[tuple[Beta, float]], direction: Direction
 ) -> float:
-    """What a better schedule could still gain: an upper bound of the regret by a Gaussian process on the trials.
+    """An upper bound of what further trials could gain: the regret bound of a Gaussian process on the trials.
+
+    Args:
+        search: The search section of the config.
+        seed: Seed of the run.
+        steps: The step budget.
+        finished: Schedules with their values.
+        direction: The metric's direction.
 
     Source: Makarova et al., AutoML 2022, as ``optuna.terminator.RegretBoundEvaluator`` computes it.
     """
     from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
 
     study = _study(search.space, finished, direction)
-    own = derive_seed(seed, "stop", steps, len(finished)) % 2**32
+    bound_seed = derive_seed(seed, "stop", steps, len(finished)) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return float(RegretBoundEvaluator(seed=own).evaluate(study.trials, study.direction))
+        return float(RegretBoundEvaluator(seed=bound_seed).evaluate(study.trials, study.direction))
 
 
 def _study(space: SpaceConfig, finished: Iterable[tuple[Beta, float]], direction: Direction) -> optuna.Study:
-    """A study in memory; starting points outside the box are left out, since no sampler could use them."""
+    """An in-memory study of the trials. Schedules outside the box are omitted, since a sampler cannot use them."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
     study.add_trials([_trial(space, beta, value) for beta, value in finished if beta in space])
@@ -72,6 +92,7 @@ def _study(space: SpaceConfig, finished: Iterable[tuple[Beta, float]], direction
 
 
 def _trial(space: SpaceConfig, schedule: Beta, value: float | None) -> optuna.trial.FrozenTrial:
+    """A finished trial, or a running one without a value."""
     state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
     ranges: dict[str, optuna.distributions.BaseDistribution]
     ranges = {name: _log_uniform(*ends) for name, ends in space.ranges.items()}

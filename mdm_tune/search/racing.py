@@ -1,4 +1,4 @@
-"""Racing: a candidate is scored block by block and dropped once it can hardly beat the best one on all examples."""
+"""Racing: a candidate is scored on more and more examples, and dropped once it can hardly beat the best trial."""
 
 from __future__ import annotations
 
@@ -13,48 +13,67 @@ __all__ = ["CHANCE", "carried", "chance", "hopeless", "look_sizes", "whole_look_
 
 Differences = NDArray[np.float64]
 
-CHANCE = 0.05  # a candidate goes on while its chance to win is at least this
-FIRST = 8  # fewest examples that anything is judged by
-HALVINGS = 4  # the first look is at a sixteenth of the examples
+CHANCE = 0.05  # a candidate continues while its probability to win is at least this
+FIRST = 8  # fewest examples of a look
+HALVINGS = 4  # the first look is at 1/16 of the examples
 
 
 def look_sizes(examples: int) -> tuple[int, ...]:
-    """How many examples are scored at each look, the last being all of them; each look about doubles the one before.
+    """The number of examples at each look, about doubled from look to look; the last is all of them.
 
-    At most 5 numbers, the first at least 8 or all examples. Raises InputError if examples < 1.
+    Args:
+        examples: All examples, at least 1.
+
+    Returns:
+        At most 5 numbers, ascending; the first is at least 8, or all examples.
+
+    Raises:
+        InputError: If there are no examples.
     """
     if examples < 1:
         raise InputError(f"a race needs at least one example, got {examples}; give more examples")
-    found = [examples]
-    while len(found) <= HALVINGS and (half := -(-found[-1] // 2)) >= FIRST:
-        found.append(half)
-    return tuple(reversed(found))
+    sizes = [examples]
+    while len(sizes) <= HALVINGS and (half := -(-sizes[-1] // 2)) >= FIRST:
+        sizes.append(half)
+    return tuple(reversed(sizes))
 
 
 def whole_look_sizes(ends: Sequence[int]) -> tuple[int, ...]:
-    """How many examples are scored at each look where some are no independent ones: ``look_sizes`` at whole groups.
+    """The number of examples at each look, such that each look is at whole groups.
 
-    ends: how many examples there are up to the end of each group. Without groups 1, 2, 3 and so on.
+    Args:
+        ends: The number of examples up to the end of each group; 1, 2, 3 and so on if all are independent.
+
+    Returns:
+        The numbers, ascending; ``look_sizes`` gives the numbers of groups.
     """
     return tuple(ends[groups - 1] for groups in look_sizes(len(ends)))
 
 
 def chance(differences: Differences, total: int) -> float:
-    """The predictive probability that the mean over all ``total`` examples will be above 0, from the first n of them.
+    """The predictive probability that the mean difference over all examples is above 0, from the first n of them.
 
-    differences (n,): candidate - incumbent on the same examples with the same noise, positive is better, examples in an
-    order that says nothing about them; of examples that are no independent ones the values of their groups, and total
-    is the number of groups. The examples to come are normal with unknown mean and variance, so that their
-    sum is Student t; two pseudo-examples, one at plus and one at minus the largest difference seen, keep the variance
-    above 0 when all differences are equal or nearly all are 0. 1/2 if all are 0. With all examples seen, 0 or 1.
+    Differences are modelled as normal with unknown mean and variance, so that the sum of the unseen ones has a Student
+    t distribution. Two pseudo-examples, at plus and minus the largest difference, keep the variance above 0 if all
+    differences are equal or nearly all are 0.
 
-    Raises InputError unless 1 <= n <= total and the differences are finite.
+    Args:
+        differences: (n,) candidate - incumbent on the same examples with the same noise; positive is better. The order
+            of the examples is random. If examples are not independent, the values of their groups.
+        total: All examples, or all groups.
+
+    Returns:
+        The probability; 1/2 if all differences are 0, and 0 or 1 if n is ``total``.
+
+    Raises:
+        InputError: Unless 1 <= n <= total and the differences are finite.
+
     Source: Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.2: the posterior predictive of a normal sample
     with the prior 1 / variance.
     """
     from scipy.special import stdtr
 
-    count = _checked(differences, total)
+    count = _checked_count(differences, total)
     if count == total:
         return float(differences.mean() > 0)
     largest = np.abs(differences).max()
@@ -62,33 +81,43 @@ def chance(differences: Differences, total: int) -> float:
         return 0.5
     known = np.append(differences, [largest, -largest])
     size, rest = len(known), total - count
-    expected = known.sum() + rest * known.mean()  # the pseudo-examples add 0 to the sum of those seen
+    expected = known.sum() + rest * known.mean()  # the two pseudo-examples add 0 to the sum
     spread = known.std(ddof=1) * np.sqrt(rest * (rest + size) / size)
     return float(stdtr(size - 1, expected / spread))
 
 
 def hopeless(differences: Differences, total: int) -> bool:
-    """Whether the candidate should be dropped: examples are left to save and its chance to win is below 5 %.
+    """Whether to drop a candidate: its probability to win is below 5 %, and some examples are not scored yet.
 
-    differences (n,) and total as in ``chance``, errors too.
+    Args:
+        differences: As in ``chance``.
+        total: As in ``chance``.
+
+    Raises:
+        InputError: As ``chance``.
     """
     return chance(differences, total) < CHANCE and len(differences) < total
 
 
 def carried(incumbent: float, differences: Differences) -> float:
-    """What a dropped candidate is worth on all examples: the incumbent's mean there plus the mean paired difference.
+    """Estimate a dropped candidate's mean on all examples: the incumbent's mean plus the mean paired difference.
 
-    Larger is better in both. The mean of the candidate's own first examples would not do: they may be easier or harder
-    than the rest. A candidate that ``hopeless`` drops comes out below the incumbent.
+    The candidate's own mean on the first examples is no good estimate, since these may be easier or harder than the
+    rest. The estimate of a candidate that ``hopeless`` drops is below the incumbent's mean.
 
-    Raises InputError if there are no differences or not all are finite.
+    Args:
+        incumbent: The incumbent's mean on all examples; larger is better.
+        differences: (n,) candidate - incumbent on the first examples.
+
+    Raises:
+        InputError: If there are no differences, or if not all are finite.
     """
-    _checked(differences, len(differences))
+    _checked_count(differences, len(differences))
     return incumbent + float(differences.mean())
 
 
-def _checked(differences: Differences, total: int) -> int:
-    """How many there are; raises InputError where nothing follows from them."""
+def _checked_count(differences: Differences, total: int) -> int:
+    """The number of differences. Raises InputError unless it is in [1, total] and the differences are finite."""
     count = len(differences)
     if not 1 <= count <= total:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The values of a batch of candidates on the tune split: computed, priced by a profile, or raced on examples."""
+"""Score a batch of candidates on the tune split: exactly, by a profile, or in a race on examples."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from mdm_tune.search.racing import carried, hopeless, whole_look_sizes
 __all__ = ["CandidateScore", "InTime", "least_rows", "noise_of_best", "price_settings", "race"]
 
 Values = NDArray[np.float64]
-InTime = Callable[[float, float], bool]  # whether there is time for so many denoiser calls and so many more seconds
+InTime = Callable[[float, float], bool]  # whether there is time for this many denoiser calls and further seconds
 
 
 @dataclass(frozen=True)
 class CandidateScore:
-    """What a trial is told. values: on all examples; None where none were used or the candidate was dropped.
+    """The score of a candidate.
 
-    dropped: the number of examples after which it was dropped, else None. cut: for want of rows or time, so that with
-    more of them it may be scored again.
+    Attributes:
+        value: The value; if the candidate was dropped, the value that ``carried`` estimates.
+        values: (examples,) the values; None without examples and for a dropped candidate.
+        dropped: The examples after which the candidate was dropped; None if it was not.
+        cut: Whether it was dropped for lack of rows or time, so that a search with more of them scores it again.
     """
 
     value: float
@@ -37,18 +40,30 @@ class CandidateScore:
 def price_settings(
     evaluator: Evaluator, settings: Mapping[int, Setting], by_profile: Callable[[Setting], float] | None
 ) -> tuple[dict[int, CandidateScore], Cost]:
-    """Values that need no examples: from the profile, or computed exactly; settings by trial number."""
+    """Compute values that need no examples.
+
+    Args:
+        evaluator: The evaluator; its metric is exact unless there is a profile.
+        settings: Settings by trial number.
+        by_profile: The price of a setting by the profile; None to compute exact values.
+
+    Returns:
+        The scores by trial number, and the cost.
+    """
     if by_profile is not None:
         return {number: CandidateScore(by_profile(setting)) for number, setting in settings.items()}, Cost()
     scores = {number: evaluator.score(setting, "tune") for number, setting in settings.items()}
-    cost = sum((each.cost for each in scores.values()), Cost())
-    return {number: CandidateScore(each.estimate.value) for number, each in scores.items()}, cost
+    cost = sum((score.cost for score in scores.values()), Cost())
+    return {number: CandidateScore(score.estimate.value) for number, score in scores.items()}, cost
 
 
 def least_rows(evaluator: Evaluator, settings: Sequence[Setting], *, racing: bool) -> float:
-    """Denoiser rows, at most, of a race of these candidates in which all but one are dropped at the first look.
+    """The most denoiser rows of a race in which all candidates but one are dropped at the first look.
 
-    Without races, of scoring them all.
+    Args:
+        evaluator: The evaluator.
+        settings: The candidates.
+        racing: False for the rows that score all candidates on all examples.
     """
     split = evaluator.split("tune").shuffled()
     total = len(split.ids)
@@ -66,27 +81,36 @@ def race(
     racing: bool = True,
     in_time: InTime | None = None,
 ) -> tuple[dict[int, CandidateScore], Cost]:
-    """Score candidates on more and more examples of the tune split, and drop those that cannot beat the incumbent.
+    """Score candidates on more and more examples of the tune split, and drop those that can hardly beat the incumbent.
 
-    settings: by trial number. incumbent (examples,): its values, None for no race. rows: what a race may spend; where
-    it is too little for all, the better candidates go on, and ``least_rows`` suffice to score one to the end. in_time:
-    the same for time, looked at whenever a denoiser batch of examples is done; then even the best may be dropped. None
-    for no limit. racing: False drops nobody but where time runs out. report(number, examples, value) is told of every
-    look that a candidate survives. A dropped candidate's value is the incumbent's mean plus the mean paired difference:
-    its own mean on a few examples says more of the examples than of the schedule. Examples of one group count as one,
-    and looks are at whole groups.
+    The value of a dropped candidate is the incumbent's mean plus the mean paired difference (``carried``). Examples of
+    one group count as one, and each look is at whole groups.
+
+    Args:
+        evaluator: The evaluator.
+        settings: The candidates by trial number.
+        incumbent: (examples,) the values of the best trial so far; None for no race.
+        rows: Denoiser rows that the race may use. If they do not suffice for all candidates, the better ones continue.
+            ``least_rows`` suffice to score one candidate on all examples.
+        report: Called with number, examples and value at each look that a candidate survives.
+        racing: False to drop candidates only if time runs out.
+        in_time: Whether there is time for more denoiser calls, checked after each denoiser batch of examples. If there
+            is not, even the best candidate may be dropped. None for no limit.
+
+    Returns:
+        The scores by trial number, and the cost.
     """
     split = evaluator.split("tune").shuffled()
     total, ends, groups = len(split.ids), split.ends, split.shared
     sign = sign_of(evaluator.metric.direction)
     racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
-    found: dict[int, CandidateScore] = {}
+    scores: dict[int, CandidateScore] = {}
 
     def drop(number: int, cut: bool = False) -> None:
         assert incumbent is not None
         differences = sign * (values[number] - incumbent[: len(values[number])])
-        found[number] = CandidateScore(
+        scores[number] = CandidateScore(
             value=sign * carried(sign * float(incumbent.mean()), differences),
             values=None,
             dropped=len(differences),
@@ -95,7 +119,7 @@ def race(
         del running[number]
 
     def affordable(needed: float) -> bool:
-        # Identical rows are computed once, so that a call costs less than a row, and the less the more there are.
+        # Identical rows are computed once, so a call costs less than a row. The ratio so far estimates how much less.
         left = (rows - cost.denoiser_rows) * (calls / cost.denoiser_rows if cost.denoiser_rows else 1.0)
         return (not racing or needed <= left) and (in_time is None or in_time(needed, 0.0))
 
@@ -103,17 +127,18 @@ def race(
     for look in whole_look_sizes(ends) if racing else (total,):
         while done < look and running:
             if incumbent is not None and values:
-                better = sorted(running, key=lambda number: -sign * values[number].mean())
-                for number in better[_affordable(evaluator, [running[n] for n in better], look, affordable) :]:
+                by_value = sorted(running, key=lambda number: -sign * values[number].mean())
+                continuing = _affordable_count(evaluator, [running[number] for number in by_value], look, affordable)
+                for number in by_value[continuing:]:
                     drop(number, cut=True)
             if not running:
                 break
-            part = look - done if in_time is None else _part(evaluator, len(running))
+            part = look - done if in_time is None else _batch_examples(evaluator, len(running))
             done = min(look, done + part)
             calls += _calls(evaluator, running.values(), done)
-            drawn, spent = evaluator.together([*running.values()], "tune", done)
-            values |= dict(zip(running, drawn, strict=True))
-            cost += spent
+            scored, scoring_cost = evaluator.together([*running.values()], "tune", done)
+            values |= dict(zip(running, scored, strict=True))
+            cost += scoring_cost
         for number in list(running) if racing else []:
             assert incumbent is not None
             differences = sign * (values[number] - incumbent[:look])
@@ -122,37 +147,42 @@ def race(
             else:
                 report(number, look, float(values[number].mean()))
     for number in running:
-        found[number] = CandidateScore(float(values[number].mean()), values[number])
-    return dict(sorted(found.items())), cost
+        scores[number] = CandidateScore(float(values[number].mean()), values[number])
+    return dict(sorted(scores.items())), cost
 
 
-def _part(evaluator: Evaluator, candidates: int) -> int:
-    """Examples whose rows fill one denoiser batch of every process."""
+def _batch_examples(evaluator: Evaluator, candidates: int) -> int:
+    """The number of examples whose rows fill one denoiser batch in every process."""
     return max(1, evaluator.sampler.section.batch * evaluator.pool.copies // candidates)
 
 
-def _affordable(
+def _affordable_count(
     evaluator: Evaluator, settings: Sequence[Setting], look: int, affordable: Callable[[float], bool]
 ) -> int:
-    """How many of these candidates, the best first, can be scored up to a look, and the best of them to the end."""
+    """How many candidates, best first, can be scored up to a look such that the best can be scored to the end."""
     total = len(evaluator.split("tune").ids)
     for count in range(len(settings), 0, -1):
-        last = (total - look) * settings[0].nfe
-        if affordable(_calls(evaluator, settings[:count], look) + last):
+        calls_to_end = (total - look) * settings[0].nfe
+        if affordable(_calls(evaluator, settings[:count], look) + calls_to_end):
             return count
     return 0
 
 
 def _calls(evaluator: Evaluator, settings: Iterable[Setting], look: int) -> float:
-    """Denoiser calls, summed over examples, that candidates lack up to a look."""
+    """The denoiser calls, summed over examples, that scoring candidates up to a look still needs."""
     return sum(setting.nfe * max(0, look - evaluator.answered(setting, "tune")) for setting in settings)
 
 
 def noise_of_best(values: Mapping[int, Values], direction: Direction, groups: Groups | None = None) -> float | None:
-    """The standard error of the paired difference between the two best trials; None before there are two.
+    """The standard error of the paired difference between the two best trials.
 
-    values: on all examples, by the number of each fully scored trial. groups: of the examples, as in ``estimate``; None
-    too where there are not two.
+    Args:
+        values: (examples,) values of each trial that was scored on all examples, by its number.
+        direction: The metric's direction.
+        groups: The group of each example; None if all are independent.
+
+    Returns:
+        The standard error; None with fewer than two trials or two independent examples.
     """
     best = sorted(values.items(), key=lambda pair: (-sign_of(direction) * float(pair[1].mean()), pair[0]))[:2]
     if len(best) < 2:

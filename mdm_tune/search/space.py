@@ -1,4 +1,4 @@
-"""The box of Beta(a, b) that a search explores: starting points, proposals without a sampler, and the counts in it."""
+"""The box of Beta(a, b) that a search explores: its starting points, grid and Sobol points, and distinct counts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from mdm_tune.schedules.curves import Beta, Schedule
 __all__ = ["FILLING", "START", "BudgetOutlook", "Guide", "given_points", "outlook_of", "reachable_counts"]
 
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
-GRID = tuple(i / 10 for i in range(1, 11))  # the paper's, for a and for b
-SCANS = (48, 96, 192)  # points per axis when looking for reachable counts, finer where few were found
-FILLING = 6  # trials that spread over the box, the starting points among them, before a sampler is asked
+GRID = tuple(i / 10 for i in range(1, 11))  # the paper's grid, for a and for b
+SCANS = (48, 96, 192)  # points per axis of the scans for reachable counts, finer if few were found
+FILLING = 6  # trials that cover the box, with the starting points, before a sampler proposes
 
 
 @dataclass(frozen=True)
 class Guide:
-    """What an information profile tells the study of one budget.
+    """What an information profile contributes to the search of one budget.
 
-    points: proposals that follow linear and squared-sine, in every strategy but the grid, whose points are its own.
-    price: a trial's value without a denoiser call, where the profile prices the objective itself, and choose a
-    finalist's on the choose split. optimum: what the baseline of that name stands for.
+    Attributes:
+        points: Proposals after linear and squared-sine; unused by the strategy ``grid``.
+        price: A trial's value without a denoiser call; None if the profile does not price the objective.
+        choose: A finalist's scores on the choose split without a denoiser call; None likewise.
+        optimum: The schedule of the baseline ``optimum``; None if there is none.
     """
 
     points: tuple[Beta, ...] = ()
@@ -39,10 +41,14 @@ class Guide:
 
 @dataclass(frozen=True)
 class BudgetOutlook:
-    """One budget in one kind of blocks, before its search.
+    """What is known about a budget in one block length before its search.
 
-    steps_of_blocks: None for ancestral reveal, and where a profile that is not measured yet will say. counts: distinct
-    count vectors that a scan of the box meets; None likewise.
+    Attributes:
+        steps: The step budget.
+        block_length: Positions per block.
+        steps_of_blocks: Steps of each block; None for ancestral reveal, and if a profile will decide it.
+        counts: The number of distinct count vectors that a scan of the box finds; None likewise.
+        ancestral: Whether reveal is ancestral.
     """
 
     steps: int
@@ -55,11 +61,18 @@ class BudgetOutlook:
 def outlook_of(
     evaluator: Evaluator, budgets: Sequence[int], search: SearchConfig, *, known: bool = True
 ) -> Iterator[BudgetOutlook]:
-    """Every budget in every kind of blocks that is compared. known: whether it is known how blocks share the steps."""
+    """Yield what is known about every budget in every block length before the search.
+
+    Args:
+        evaluator: The evaluator.
+        budgets: The step budgets.
+        search: The search section of the config.
+        known: Whether the division of steps among blocks is known.
+    """
     for steps in budgets:
         for size in evaluator.block_lengths:
-            here = evaluator.in_blocks(size)
-            if evaluator.sampler.bernoulli or not (known or here.one_block):
+            in_blocks = evaluator.in_blocks(size)
+            if evaluator.sampler.bernoulli or not (known or in_blocks.one_block):
                 yield BudgetOutlook(
                     steps=steps,
                     block_length=size,
@@ -71,44 +84,60 @@ def outlook_of(
             yield BudgetOutlook(
                 steps=steps,
                 block_length=size,
-                steps_of_blocks=here.steps_of_blocks(steps),
-                counts=len(reachable_counts(here, steps, search)),
+                steps_of_blocks=in_blocks.steps_of_blocks(steps),
+                counts=len(reachable_counts(in_blocks, steps, search)),
             )
 
 
 def given_points(search: SearchConfig, seed: int, steps: int, points: Sequence[Beta] = ()) -> list[Beta]:
-    """The proposals that need no sampler: the starting points, those of a guide, then the grid or a Sobol sequence."""
+    """The proposals that need no sampler, in order.
+
+    Args:
+        search: The search section of the config.
+        seed: Seed of the run.
+        steps: The step budget.
+        points: Proposals of a guide; unused by the strategy ``grid``.
+
+    Returns:
+        Linear and squared-sine; then the grid in random order, or the guide's points and a Sobol sequence.
+    """
     if search.strategy == "grid":
         grid = [beta for a in GRID for b in GRID if (beta := Beta(a, b)) in search.space]
         shuffled = np.random.default_rng(derive_seed(seed, "grid", steps)).permutation(len(grid))
         return [*START, *(grid[i] for i in shuffled if grid[i] not in START)]
-    start = [*START, *points]
-    wanted = search.trials if search.strategy == "qmc" else FILLING
-    return [*start, *_sobol(search.space, seed, steps, wanted)[: max(0, wanted - len(start))]]
+    first_points = [*START, *points]
+    count = search.trials if search.strategy == "qmc" else FILLING
+    return [*first_points, *_sobol(search.space, seed, steps, count)[: max(0, count - len(first_points))]]
 
 
 def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> set[tuple[float, ...]]:
-    """The distinct counts that a scan of the box meets, and those of the starting points.
+    """The keys of the distinct counts that a scan of the box finds, and of the starting points.
 
-    Where there are fewer than trials, so that all of them could be scored, the scan is refined until it finds no more,
-    up to 192 points an axis; elsewhere points between those of the coarse scan reach more.
+    If there are fewer keys than trials, all of them could be scored. The scan is then refined until it finds no more,
+    up to 192 points per axis. Otherwise the keys are some of those in the box.
+
+    Args:
+        evaluator: The evaluator for the block length.
+        steps: The step budget.
+        search: The search section of the config.
     """
-    found = {evaluator.setting(schedule, steps).key for schedule in START}
+    keys = {evaluator.setting(schedule, steps).key for schedule in START}
     if evaluator.sampler.section.counts == "one-per-step":
         size = evaluator.block_length
         if all(share == 1 or share >= size for share in evaluator.steps_of_blocks(steps)):
-            return found  # a block at once or one token a step, whatever the curve
+            return keys  # every schedule reveals a block at once, or one token per step
     for points in SCANS:
-        before = len(found)
+        before = len(keys)
         axes = (np.geomspace(*ends, points) for ends in search.space.ranges.values())
         a, b = (axis.ravel() for axis in np.meshgrid(*axes))
-        found |= evaluator.beta_keys(a, b, steps)
-        if len(found) > search.trials or (points > SCANS[0] and len(found) == before):
+        keys |= evaluator.beta_keys(a, b, steps)
+        if len(keys) > search.trials or (points > SCANS[0] and len(keys) == before):
             break
-    return found
+    return keys
 
 
 def _sobol(space: SpaceConfig, seed: int, steps: int, count: int) -> list[Beta]:
+    """At least ``count`` points of a scrambled Sobol sequence, uniform in log a and log b."""
     from scipy.stats import qmc
 
     bits = max(1, int(count).bit_length())

@@ -1,4 +1,4 @@
-"""Why the trials of a budget end early: more would gain less than the noise, or all values are the same."""
+"""Rules that end the trials of a budget early: more would gain less than the noise, or all values are equal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from mdm_tune.search.scoring import noise_of_best
 __all__ = ["all_values_equal", "first_look", "settled"]
 
 Values = NDArray[np.float64]
-SETTLING = 10  # trials at least before the search may end by itself
-SCHEDULES, VALUES = 3, 100  # at least that say alike: of 100 values fewer than 3 % are others, at 95 %
+SETTLING = 10  # fewest trials before the search may end by itself
+SCHEDULES, VALUES = 3, 100  # fewest that must be equal: of all values fewer than 3 % then differ, at 95 %
 
 
 def settled(
@@ -32,27 +32,40 @@ def settled(
     direction: Direction,
     groups: Groups | None = None,
 ) -> bool:
-    """Whether the bound on what a better schedule could gain lies below the noise of the two best trials.
+    """Whether an upper bound of what further trials could gain lies below the noise of the two best trials.
 
-    before: the finished trials. full: the values of those that were scored on all examples, by number. groups: of these
-    examples, where some are no independent ones.
+    Args:
+        search: The search section of the config.
+        seed: Seed of the run.
+        steps: The step budget.
+        before: The finished trials.
+        full: (examples,) values of each trial that was scored on all examples, by its number.
+        direction: The metric's direction.
+        groups: The group of each example; None if all are independent.
     """
     noise = noise_of_best(full, direction, groups)
     if noise is None or len(before) < SETTLING:
         return False
     known = [(trial.schedule, trial.value) for trial in before]
     gain = possible_gain(search, seed, steps, known, direction)
-    rounding = 1e-12 + 1e-9 * abs(before[0].value)  # all that the bound is where all values are equal
+    rounding = 1e-12 + 1e-9 * abs(before[0].value)  # the bound is a rounding error if all values are equal
     return gain <= noise + rounding
 
 
 def all_values_equal(
     before: Sequence[Trial], full: Mapping[int, Values], metric: ExactMetric | SampleMetric
 ) -> Ended | None:
-    """The ending where every example of every finished trial has one and the same value; None where some differ.
+    """The ending if all examples of all finished trials have the same value.
 
-    Such an objective tells no schedules apart, and more trials would cost as much and say as little. before, full: as
-    in ``settled``.
+    Such an objective does not distinguish schedules, so more trials would be no use.
+
+    Args:
+        before: As in ``settled``.
+        full: As in ``settled``.
+        metric: The objective.
+
+    Returns:
+        The ending; None if values differ, are exact, or are too few.
     """
     if isinstance(metric, ExactMetric) or any(trial.dropped and not trial.cut for trial in before):
         return None
@@ -61,12 +74,17 @@ def all_values_equal(
     values = np.concatenate([*full.values()])
     if np.ptp(values) != 0:
         return None
-    remedy = _remedy_of_alike(metric, values[0])
+    remedy = _remedy(metric, values[0])
     return Ended.of(Ending.ALL_EQUAL, value=values[0], schedules=len(full), remedy=remedy)
 
 
 def first_look(metric: SampleMetric, value: float) -> str:
-    """A sentence for a pilot whose values are all the same; ``all_values_equal`` has the rest."""
+    """A sentence of advice for a pilot whose values are all equal.
+
+    Args:
+        metric: The objective.
+        value: The value.
+    """
     worst, best = _worst_and_best(metric)
     if value == best:
         return "If the trials do too, nothing is left to gain."
@@ -75,12 +93,13 @@ def first_look(metric: SampleMetric, value: float) -> str:
 
 
 def _worst_and_best(metric: SampleMetric) -> tuple[float | None, float | None]:
+    """The worst and the best possible value; None for unknown ones."""
     worst, best = (metric.bounds or (None, None))[:: sign_of(metric.direction)]
     return worst, best
 
 
-def _remedy_of_alike(metric: SampleMetric, value: float) -> str:
-    """What to look at where an objective has the same value everywhere."""
+def _remedy(metric: SampleMetric, value: float) -> str:
+    """What to do about an objective that has the same value everywhere."""
     worst, best = _worst_and_best(metric)
     if value == best:
         return "nothing is left to gain: take fewer steps, or harder examples"

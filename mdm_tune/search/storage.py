@@ -1,4 +1,4 @@
-"""Where a search keeps its state: a journal file, or a database that several machines reach."""
+"""The storage of a search's state: a journal file, or a database that several machines can use."""
 
 from __future__ import annotations
 
@@ -29,22 +29,29 @@ __all__ = ["Storage", "open_storage", "storage_errors"]
 Storage = BaseStorage
 
 CONNECT = 10  # seconds to wait for a server
-TRIES = 6  # to create a database's tables while another process does the same
-SECRET = re.compile("pass|secret|token", re.IGNORECASE)  # in names of options that hold a password
-NOT_FOUND = "Record does not exist."  # Optuna's, where another process has deleted a study
+TRIES = 6  # attempts to create a database's tables while another process does the same
+SECRET = re.compile("pass|secret|token", re.IGNORECASE)  # in names of options that contain a password
+NOT_FOUND = "Record does not exist."  # Optuna's message after another process has deleted a study
 PACKAGES = {"psycopg": '"mdm-tune[postgres]"', "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def _silent(message: str) -> None:
-    """Tell nobody."""
+    """Ignore the message."""
 
 
 def open_storage(where: Path | str, notify: Callable[[str], None] = _silent) -> BaseStorage:
-    """Open a journal file, given as a path, or a database, given as an address such as postgresql://user@host/name.
+    """Open a storage. No message contains a password.
 
-    ``notify`` hears in a sentence that a journal's torn line was cut off, or that another process is waited for; it may
-    be called in another thread. Raises InputError for what cannot be opened; no message ever holds a password. Once
-    open, a journal that fails raises RunError; work with a database belongs inside ``storage_errors``.
+    Args:
+        where: A path for a journal file, or the address of a database, such as postgresql://user@host/name.
+        notify: Called with a sentence when a journal's damaged end is cut off or another process is waited for; it may
+            be called in another thread.
+
+    Returns:
+        The storage. A journal that fails later raises RunError; use a database inside ``storage_errors``.
+
+    Raises:
+        InputError: If the storage cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if isinstance(where, Path):
@@ -55,9 +62,9 @@ def open_storage(where: Path | str, notify: Callable[[str], None] = _silent) -> 
 
 @contextmanager
 def storage_errors(where: Path | str) -> Iterator[None]:
-    """Turn the failure of an open database, such as a server that went away, into RunError.
+    """Turn failures of an open database, such as a lost server, into RunError.
 
-    Other errors pass, so that a whole run can be inside.
+    Other errors pass unchanged, so that a whole run can be inside the ``with`` block.
     """
     try:
         yield
@@ -72,6 +79,7 @@ def storage_errors(where: Path | str) -> Iterator[None]:
 
 
 def _from_database(error: Exception) -> bool:
+    """Whether a database or its driver raised the error."""
     if isinstance(error, KeyError):
         return error.args == (NOT_FOUND,)
     driver = type(error).__module__.partition(".")[0]
@@ -80,7 +88,13 @@ def _from_database(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class _Address:
-    """A database's address. shown: without its password. secrets: the forms in which that may turn up in a message."""
+    """A database's address.
+
+    Attributes:
+        url: The address.
+        shown: The address without its password and options.
+        secrets: Forms in which the passwords may occur in a message, the longest first.
+    """
 
     url: URL
     shown: str
@@ -91,7 +105,7 @@ class _Address:
         return self.url.get_backend_name()
 
     def reason(self, error: BaseException) -> str:
-        """The first line of what the driver said, without passwords."""
+        """The first line of a driver's message, without passwords."""
         while error.__cause__ is not None:
             error = error.__cause__
         text = next(iter(str(error).strip().rstrip(".").splitlines()), type(error).__name__)
@@ -118,9 +132,9 @@ def _address(where: str) -> _Address:
             f"search.storage: {HIDDEN} stands for the password, which is never shown, got {redacted(where)}; put the "
             "password in again, or leave it out where the driver finds it elsewhere (PGPASSWORD, ~/.pgpass)"
         )
-    path = url.get_backend_name() == "sqlite"  # may hold an @, as nothing else may but before the host
-    if scheme is None or (not path and (where.count("@") > 1 or "@" in f"{url.database}")):
-        raise problem  # a part of a password that looks like a host or a database would be shown
+    is_path = url.get_backend_name() == "sqlite"  # a path may contain an @; other addresses only before the host
+    if scheme is None or (not is_path and (where.count("@") > 1 or "@" in f"{url.database}")):
+        raise problem  # part of a password would be read as host or database, and shown
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername="postgresql+psycopg")
     shown = url.set(query={}).render_as_string(hide_password=True)
@@ -128,11 +142,12 @@ def _address(where: str) -> _Address:
 
 
 def _secrets(where: str) -> tuple[str, ...]:
-    """The passwords in an address: as typed, as meant and as a driver may write them; the longest first."""
+    """The passwords in an address, as typed, decoded, and encoded as a driver may write them; the longest first."""
     typed = [where.partition("://")[2].rpartition("@")[0].partition(":")[2]]
     typed += [value for name, value in re.findall("[?&]([^=&]*)=([^&]*)", where) if SECRET.search(name)]
-    meant = [read(text) for text in typed for read in (unquote, unquote_plus)]
-    forms = {*typed, *meant, *(write(text, safe="") for text in meant for write in (quote, quote_plus))} - {""}
+    decoded = [decode(text) for text in typed for decode in (unquote, unquote_plus)]
+    encoded = [encode(text, safe="") for text in decoded for encode in (quote, quote_plus)]
+    forms = {*typed, *decoded, *encoded} - {""}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
@@ -142,22 +157,23 @@ def _open_database(address: _Address) -> BaseStorage:
     if address.scheme == "sqlite" and (address.url.database or ":memory:") == ":memory:":
         raise InputError("search.storage: a search needs a database that stays, got one in memory; use sqlite:///path")
     url = address.url.render_as_string(hide_password=False)
-    url = url.replace("{", "{{").replace("}", "}}")  # Optuna formats the address, and braces may be left in it
-    for left in reversed(range(TRIES)):
+    url = url.replace("{", "{{").replace("}", "}}")  # Optuna calls str.format on the address
+    for attempts_left in reversed(range(TRIES)):
         try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_args(address.url)})
         except ImportError as error:
-            raise _missing(address, getattr(error.__cause__, "name", None) or address.url.get_driver_name()) from None
+            module = getattr(error.__cause__, "name", None) or address.url.get_driver_name()
+            raise _missing_package(address, module) from None
         except NoSuchModuleError:
             raise InputError(
                 f"search.storage: the address must begin with sqlite, postgresql, mysql or redis, got {address.shown}; "
                 "use one of them"
             ) from None
-        except Exception as error:  # whatever a driver may raise
-            if not left or not _created_meanwhile(error):
+        except Exception as error:  # a driver may raise anything
+            if not attempts_left or not _created_meanwhile(error):
                 raise _unusable(address, error) from None
         time.sleep(0.2)
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
@@ -183,12 +199,12 @@ def _open_redis(address: _Address) -> BaseStorage:
             warnings.simplefilter("ignore", ExperimentalWarning)
             return JournalStorage(JournalRedisBackend(url.render_as_string(hide_password=False), prefix="mdm-tune"))
     except ImportError:
-        raise _missing(address, "redis") from None
-    except Exception as error:  # whatever the driver may raise
+        raise _missing_package(address, "redis") from None
+    except Exception as error:  # the driver may raise anything
         raise _unusable(address, error) from None
 
 
-def _missing(address: _Address, module: str) -> InputError:
+def _missing_package(address: _Address, module: str) -> InputError:
     return InputError(
         f"search.storage: {address.shown} needs the Python package {module}, which is not installed; "
         f"run: pip install {PACKAGES.get(module, module)}"

@@ -1,4 +1,4 @@
-"""Scores of settings on unseen examples, each kept in the storage as it is measured, so that it is measured once."""
+"""Scores of settings on unseen examples, stored as soon as they are measured, so that each is measured once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """A setting that is to be scored on the first ``examples`` of a split, or on all of it."""
+    """A setting to score on a split.
+
+    Attributes:
+        setting: The setting.
+        use: The split.
+        examples: The number of first examples; None for the whole split.
+    """
 
     setting: Setting
     use: Use
@@ -32,11 +38,17 @@ class ScoreRequest:
 
 
 class StoredScores:
-    """Scores settings on a split; what is in the storage costs nothing more."""
+    """Scores settings on a split, and stores the scores. Stored scores are not measured again.
+
+    Attributes:
+        evaluator: The evaluator.
+        state: The storage.
+        counted: Tasks whose cost was reported; their scores have no cost from then on.
+    """
 
     def __init__(self, evaluator: Evaluator, state: DriverState) -> None:
         self.evaluator, self.state = evaluator, state
-        self.counted: set[str] = set()  # tasks whose cost was reported
+        self.counted: set[str] = set()
 
     def score(
         self,
@@ -45,49 +57,59 @@ class StoredScores:
         notify: Callable[[Setting, int], None] = lambda setting, place: None,
         examples: int | None = None,
     ) -> list[Scores]:
-        """Scores in the order of the settings, on the first ``examples`` of the split or all of it.
+        """Score settings.
 
-        notify: told of every setting that is about to be measured, and of its place.
+        Args:
+            settings: The settings.
+            use: The split.
+            notify: Called with a setting and its place before it is measured.
+            examples: The number of first examples; None for the whole split.
+
+        Returns:
+            The scores in the order of the settings.
         """
         if self.evaluator.exact:
             return [self.evaluator.score(setting, use) for setting in settings]
-        wanted = [ScoreRequest(setting, use, examples) for setting in settings]
-        self.prepare(wanted, lambda place: notify(settings[place], place))
-        kept, results = self.state.made.finished(), []
-        for each in wanted:
-            task, split = self._task(each), self._split(each)
-            scores = self._from_record(kept[task].record["made"], each.setting, split)
+        requests = [ScoreRequest(setting, use, examples) for setting in settings]
+        self.prepare(requests, lambda place: notify(settings[place], place))
+        finished, results = self.state.made.finished(), []
+        for request in requests:
+            task, split = self._task(request), self._split(request)
+            scores = self._from_record(finished[task].record["made"], request.setting, split)
             results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
             self.counted.add(task)
         return results
 
-    def prepare(self, wanted: Sequence[ScoreRequest], notify: Callable[[int], None] = lambda place: None) -> None:
-        """Measure what the storage lacks, in this order, and keep each as soon as it and those before it are there.
+    def prepare(self, requests: Sequence[ScoreRequest], notify: Callable[[int], None] = lambda place: None) -> None:
+        """Measure the scores that the storage lacks, and store each in order as soon as it is ready.
 
-        Rows of the later ones are filled where devices are free, so that what is prepared together fills more of them.
-        notify: told the place of each that is about to be measured.
+        Free devices already fill the rows of later requests, so it is faster to prepare requests together.
+
+        Args:
+            requests: The settings and splits.
+            notify: Called with the place of a request before it is measured.
         """
         if self.evaluator.exact:
             return
-        kept, lacking = self.state.made.finished(), dict[str, int]()
-        for place, each in enumerate(wanted):
-            if (task := self._task(each)) not in kept:
+        finished, lacking = self.state.made.finished(), dict[str, int]()
+        for place, request in enumerate(requests):
+            if (task := self._task(request)) not in finished:
                 lacking.setdefault(task, place)
         measured = self.evaluator.measure_each(
-            [Measurement(wanted[place].setting, self._split(wanted[place])) for place in lacking.values()]
+            [Measurement(requests[place].setting, self._split(requests[place])) for place in lacking.values()]
         )
         for task, place in lacking.items():
             notify(place)
             self.state.once(task, lambda: _to_record(next(measured)))
 
-    def _split(self, wanted: ScoreRequest) -> Split:
-        split = self.evaluator.split(wanted.use)
-        return split if wanted.examples is None else split.first(wanted.examples)
+    def _split(self, request: ScoreRequest) -> Split:
+        split = self.evaluator.split(request.use)
+        return split if request.examples is None else split.first(request.examples)
 
-    def _task(self, wanted: ScoreRequest) -> str:
-        """The name under which the scores are kept."""
-        key = " ".join(f"{part:.17g}" for part in wanted.setting.key)
-        return f"{wanted.use} {len(self._split(wanted).ids)} {key}"
+    def _task(self, request: ScoreRequest) -> str:
+        """The name under which the scores are stored."""
+        key = " ".join(f"{part:.17g}" for part in request.setting.key)
+        return f"{request.use} {len(self._split(request).ids)} {key}"
 
     def _from_record(self, record: Record, setting: Setting, split: Split) -> Scores:
         values = np.array(record["values"])

@@ -1,8 +1,8 @@
-"""The trials of one step budget: proposed in batches, raced on the tune split, kept in a ledger.
+"""The trials of one step budget: proposed in batches, raced on the tune split, stored in a ledger.
 
-All state lies in the ledger: the trials of a batch are written when their scores are there. What a batch proposes,
-compares itself with and may spend follows from the batches before it alone, so that a search that was stopped anywhere
-goes on as if it had not been.
+All state is in the ledger. The trials of a batch are written once they are scored. The proposals of a batch, the trial
+that they race against and the rows that they may use follow from earlier batches only. Therefore a stopped search
+continues as if it had not been stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ Key = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Tuned:
-    """The trials of one budget by number, and why they ended before ``search.trials``, if they did."""
+    """The trials of one budget.
+
+    Attributes:
+        trials: The finished trials, by number.
+        ended: Why there are fewer than ``search.trials``; None if there are not.
+    """
 
     trials: tuple[Trial, ...]
     ended: Ended | None
@@ -55,29 +60,41 @@ def tune(
     *,
     seed: int,
 ) -> Tuned:
-    """Run the trials that the ledger lacks; none where the box reaches one vector of counts only.
+    """Run the trials that the ledger lacks. There are none if all schedules of the box have the same counts.
 
-    in_time: what ends the trials in time, looked at between batches and inside them; linear is scored however late it
-    is. seed: of the run, from which each proposal draws.
+    Args:
+        evaluator: The evaluator for the block length.
+        steps: The step budget.
+        search: The search section of the config.
+        ledger: The ledger of the trials.
+        notify: Called with each finished trial.
+        guide: What an information profile contributes.
+        in_time: Whether there is time for more denoiser calls, checked between and inside batches; None for no limit.
+            Linear is scored in any case.
+        seed: Seed of the run, from which each proposal derives its own.
+
+    Returns:
+        The trials, and why they ended early.
     """
-    bench = _TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time)
-    if bench.reachable is not None and len(bench.reachable) == 1:
+    runner = _TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time)
+    if runner.reachable is not None and len(runner.reachable) == 1:
         return Tuned((), Ended.of(Ending.NOTHING_TO_TUNE))
     while True:
-        began, trials, ended = time.monotonic(), bench.trials(), bench.ended
-        batch = None if ended else _next_batch(trials, bench.together, bench.most)
+        batch_began, trials, ended = time.monotonic(), runner.trials(), runner.ended
+        batch = None if ended else _next_batch(trials, runner.together, runner.most)
         if batch is None:
-            return Tuned(tuple(trials), ended or (Ended.of(Ending.EXHAUSTED) if bench.exhausted(trials) else None))
+            exhausted = Ended.of(Ending.EXHAUSTED) if runner.exhausted(trials) else None
+            return Tuned(tuple(trials), ended or exhausted)
         before = [trial for trial in trials if trial.number < batch.start]
-        if (why := bench.enough(before, len(batch))) is not None:
-            ledger.note(bench.end, why.to_json())
+        if (ending := runner.early_end(before, len(batch))) is not None:
+            ledger.note(runner.end_key, ending.to_json())
             continue
-        for event in bench.run(batch, before, {trial.number: trial for trial in trials}, began):
+        for event in runner.run(batch, before, {trial.number: trial for trial in trials}, batch_began):
             notify(event)
 
 
 class _TrialRunner:
-    """Where the batches of one budget are run."""
+    """Runs the batches of one budget."""
 
     def __init__(
         self,
@@ -91,23 +108,23 @@ class _TrialRunner:
     ) -> None:
         self.evaluator, self.steps, self.search, self.seed = evaluator, steps, search, seed
         self.ledger, self.guide = ledger, guide
-        self.in_time, self.thinking = in_time, 0.0  # the most seconds that it took to decide on a batch and propose it
-        self.given = given_points(search, seed, steps, _starting_points(ledger, guide))
-        self.most = min(search.trials, len(self.given)) if search.strategy == "grid" else search.trials
-        self.priced = evaluator.exact or guide.price is not None  # values without examples
-        self.together = 1 if self.priced else search.together  # batches are for the denoiser
+        self.in_time, self.proposal_seconds = in_time, 0.0  # the longest time that proposing a batch has taken
+        self.points = given_points(search, seed, steps, _starting_points(ledger, guide))
+        self.most = min(search.trials, len(self.points)) if search.strategy == "grid" else search.trials
+        self.priced = evaluator.exact or guide.price is not None  # values are computed without examples
+        self.together = 1 if self.priced else search.together  # only the denoiser is faster with batches
         self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, search)
         self.sign = sign_of(evaluator.metric.direction)
-        self.end = f"ended {search.limits}"  # by other limits the trials may go on
+        self.end_key = f"ended {search.limits}"  # with other limits the trials may continue
 
     @property
     def ended(self) -> Ended | None:
-        """Why there are no more trials, as was noted when that was found; raises InputError for an unknown reason."""
-        found = self.ledger.notes.get(self.end)
+        """Why the trials ended early, as noted in the ledger. Raises InputError for an unknown reason."""
+        note = self.ledger.notes.get(self.end_key)
         try:
-            return None if found is None else Ended.from_json(found)
+            return None if note is None else Ended.from_json(note)
         except ValueError:
-            raise changed(f"note {self.end!r}") from None
+            raise changed(f"note {self.end_key!r}") from None
 
     def trials(self) -> list[Trial]:
         """The finished trials, by number."""
@@ -119,16 +136,25 @@ class _TrialRunner:
     ) -> Iterator[TrialDone]:
         """Propose and score a batch.
 
-        Trials of the batch that are finished already, because a process was killed while it wrote them down or because
-        fewer were asked for then, are scored once more: the others' race and cost must not depend on where that
-        happened. began: when thinking about this batch did.
+        Some trials of the batch may be finished, because a process was killed while it wrote them or because an earlier
+        search requested fewer trials. They are scored again, so that the race and the cost of the others do not depend
+        on this.
+
+        Args:
+            batch: The numbers of the trials.
+            before: The trials of earlier batches.
+            finished: All finished trials by number.
+            began: The time at which work on this batch began.
+
+        Yields:
+            The new trials.
         """
         proposed: dict[int, Beta] = {}
         for number in batch:
-            kept = finished.get(number)
-            proposed[number] = kept.schedule if kept else self._propose(number, before, [*proposed.values()])
+            trial = finished.get(number)
+            proposed[number] = trial.schedule if trial else self._propose(number, before, [*proposed.values()])
         settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
-        self.thinking = max(self.thinking, time.monotonic() - began)
+        self.proposal_seconds = max(self.proposal_seconds, time.monotonic() - began)
         looks: dict[int, dict[int, float]] = {number: {} for number in batch}
         records = self._score(settings, before, looks, began)
         new = [number for number in batch if number not in finished]
@@ -152,24 +178,25 @@ class _TrialRunner:
             )
 
     def exhausted(self, trials: Sequence[Trial]) -> bool:
-        """Whether nothing is left to be scored."""
+        """Whether all reachable counts are scored."""
         return self.reachable is not None and self.reachable <= {trial.key for trial in trials if not trial.cut}
 
-    def enough(self, before: Sequence[Trial], count: int) -> Ended | None:
-        """Why there need be no more trials; None where a batch of so many should begin."""
+    def early_end(self, before: Sequence[Trial], count: int) -> Ended | None:
+        """Why the trials end before the next batch, of ``count`` trials; None if the batch should run."""
         if self.exhausted(before):
             return Ended.of(Ending.EXHAUSTED)
         if not before:
             return None
         linear = self.evaluator.setting(START[0], self.steps)
         needed = 1.0 if self.priced else least_rows(self.evaluator, [linear] * count, racing=self.search.racing)
-        if self.in_time is not None and not self.in_time(needed, self.thinking):
+        if self.in_time is not None and not self.in_time(needed, self.proposal_seconds):
             return Ended.of(Ending.TIME)
         if self.priced:
             return None
-        full = {number: values for number, values in self._values().items() if number in {t.number for t in before}}
-        if (why := all_values_equal(before, full, self.evaluator.metric)) is not None:
-            return why
+        earlier = {trial.number for trial in before}
+        full = {number: values for number, values in self._values().items() if number in earlier}
+        if (ending := all_values_equal(before, full, self.evaluator.metric)) is not None:
+            return ending
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
         if self.search.auto_stop and settled(self.search, self.seed, self.steps, before, full, direction, groups):
             return Ended.of(Ending.SETTLED)
@@ -178,8 +205,15 @@ class _TrialRunner:
         return None
 
     def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:
-        if number < len(self.given):
-            return self.given[number]
+        """The schedule of a new trial.
+
+        Args:
+            number: The trial's number.
+            before: The trials of earlier batches.
+            earlier: Proposals of the same batch.
+        """
+        if number < len(self.points):
+            return self.points[number]
         known = [(trial.schedule, trial.value) for trial in before]
         direction = self.evaluator.metric.direction
         running = dict.fromkeys(earlier)
@@ -188,89 +222,114 @@ class _TrialRunner:
     def _score(
         self, settings: Mapping[int, Setting], before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
     ) -> dict[int, tuple[float, dict[str, Any]]]:
-        """Value and record of every trial of the batch, with an equal share of what the batch has cost.
+        """Score a batch.
 
-        looks: of each trial, told of every one that it survives: its value so far, by the examples behind that.
+        Args:
+            settings: The settings by trial number.
+            before: The trials of earlier batches.
+            looks: By trial number; receives the value at each look that the trial survives, by the number of examples.
+            began: The time at which work on this batch began.
+
+        Returns:
+            The value and the record of each trial, with an equal share of the batch's cost.
         """
-        whole = [trial for trial in reversed(before) if not trial.cut]
-        known = {trial.key: CandidateScore(trial.value, dropped=0 if trial.dropped else None) for trial in whole}
+        uncut = [trial for trial in reversed(before) if not trial.cut]
+        known = {trial.key: CandidateScore(trial.value, dropped=0 if trial.dropped else None) for trial in uncut}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
         for number, setting in settings.items():
             if setting.key not in known:
                 fresh.setdefault(setting.key, number)
-        wanted = {number: settings[number] for number in fresh.values()}
+        new_settings = {number: settings[number] for number in fresh.values()}
         if self.priced:
-            scored, cost = price_settings(self.evaluator, wanted, self.guide.price)
+            scored, cost = price_settings(self.evaluator, new_settings, self.guide.price)
         else:
 
             def report(number: int, examples: int, value: float) -> None:
                 looks[number][examples] = value
 
-            lead = self._incumbent(before) if self.search.racing or self.in_time is not None else None
-            left, racing = self._rows_left(before), self.search.racing
-            scored, cost = race(self.evaluator, wanted, lead, left, report, racing=racing, in_time=self.in_time)
-        seconds = (time.monotonic() - began) / len(settings)  # the proposals' time included
+            incumbent = self._incumbent(before) if self.search.racing or self.in_time is not None else None
+            scored, cost = race(
+                self.evaluator,
+                new_settings,
+                incumbent,
+                self._rows_left(before),
+                report,
+                racing=self.search.racing,
+                in_time=self.in_time,
+            )
+        seconds = (time.monotonic() - began) / len(settings)  # with the time of the proposals
         shares = zip(
-            _shared(cost.denoiser_rows, len(settings)), _shared(cost.denoiser_tokens, len(settings)), strict=True
+            _equal_shares(cost.denoiser_rows, len(settings)),
+            _equal_shares(cost.denoiser_tokens, len(settings)),
+            strict=True,
         )
         records: dict[int, tuple[float, dict[str, Any]]] = {}
         for (number, setting), (rows, tokens) in zip(settings.items(), shares, strict=True):
-            found = known.get(setting.key) or scored[fresh[setting.key]]
-            new = number in wanted
+            score = known.get(setting.key) or scored[fresh[setting.key]]
+            new = number in new_settings
             records[number] = (
-                found.value,
+                score.value,
                 {
                     "key": list(setting.key),
                     "fresh": new,
-                    "dropped": found.dropped,
-                    "cut": found.cut,
-                    "values": found.values.tolist() if new and found.values is not None else None,
+                    "dropped": score.dropped,
+                    "cut": score.cut,
+                    "values": score.values.tolist() if new and score.values is not None else None,
                     "cost": [rows, tokens, seconds],
                 },
             )
         return records
 
     def _values(self) -> dict[int, Values]:
-        """Values on the examples, by the number of each trial that was scored on all of them."""
-        found = {int(task): entry.record["values"] for task, entry in self.ledger.finished().items()}
-        return {number: np.array(values) for number, values in found.items() if values is not None}
+        """The values on all examples, by the number of each trial that was scored on all of them."""
+        values_by_task = {int(task): entry.record["values"] for task, entry in self.ledger.finished().items()}
+        return {number: np.array(values) for number, values in values_by_task.items() if values is not None}
 
     def _incumbent(self, before: Sequence[Trial]) -> Values | None:
-        """The values of the best trial that was scored on all examples; None before there is one."""
+        """The values of the best trial that was scored on all examples; None if there is none."""
         values = self._values()
         full = [trial for trial in before if trial.number in values]
         best = max(full, key=lambda trial: (self.sign * trial.value, -trial.number), default=None)
         return None if best is None else values[best.number]
 
     def _best(self, trials: Sequence[Trial], number: int) -> float:
-        """The best value up to this trial, so that it is told with the trial that reached it."""
+        """The best value up to this trial, so that each trial is reported with the best value at its time."""
         full = [trial for trial in trials if not trial.dropped]
-        return self.sign * max(self.sign * each.value for each in [t for t in full if t.number <= number] or full)
+        return self.sign * max(self.sign * trial.value for trial in [t for t in full if t.number <= number] or full)
 
     def _rows_left(self, before: Sequence[Trial]) -> float:
+        """The denoiser rows that further trials may use; infinite without a limit."""
         if self.search.rows is None:
             return float("inf")
         return self.search.rows - sum(trial.cost.denoiser_rows for trial in before)
 
 
-def _shared(total: int, count: int) -> list[int]:
-    """A total in so many shares, as equal as can be."""
+def _equal_shares(total: int, count: int) -> list[int]:
+    """Divide a total into ``count`` integers that differ by at most 1."""
     return [total * (place + 1) // count - total * place // count for place in range(count)]
 
 
 def _starting_points(ledger: Ledger, guide: Guide) -> tuple[Beta, ...]:
-    """The guide's points that the study began with: more trials of an earlier budget may have another winner."""
-    kept = ledger.notes.get("points")
-    if kept is None:
+    """The guide's points with which the study began, from its notes.
+
+    A resumed search may have another guide, since more trials of an earlier budget may change its winner.
+    """
+    stored = ledger.notes.get("points")
+    if stored is None:
         ledger.note("points", [[beta.a, beta.b] for beta in guide.points])
         return guide.points
-    return tuple(Beta(a, b) for a, b in kept)
+    return tuple(Beta(a, b) for a, b in stored)
 
 
 def _next_batch(trials: Sequence[Trial], size: int, most: int) -> range | None:
-    """The first batch that lacks a trial.
+    """The first batch with an unfinished trial; None if there is none.
 
-    Trial 0, linear, is a batch of its own: the others race against it.
+    Trial 0, linear, is a batch of its own, since the others race against it.
+
+    Args:
+        trials: The finished trials.
+        size: Trials per batch.
+        most: Trials of the budget.
     """
     finished = {trial.number for trial in trials}
     for start in (0, *range(1, most, size)):
@@ -281,7 +340,7 @@ def _next_batch(trials: Sequence[Trial], size: int, most: int) -> range | None:
 
 
 def _trial(number: int, entry: LedgerEntry) -> Trial:
-    """A finished trial without what is the ledger's."""
+    """The trial of a ledger entry."""
     rows, tokens, seconds = entry.record["cost"]
     return Trial(
         number=number,

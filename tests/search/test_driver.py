@@ -78,7 +78,7 @@ def test_a_killed_driver_is_seen_to_be_dead(where: Path | str, tmp_path: Path) -
 def test_a_dead_process_that_nobody_has_waited_for_is_dead() -> None:
     storage = InMemoryStorage()
     with subprocess.Popen(["sleep", "600"]) as process:
-        claimed_by(storage, "run", pid=process.pid, started=module._started(process.pid))
+        claimed_by(storage, "run", pid=process.pid, started=module._start_ticks(process.pid))
         with pytest.raises(InputError, match=f"process {process.pid} on"):
             taken(storage)
         process.kill()
@@ -130,7 +130,7 @@ def test_a_driver_of_which_nothing_can_be_seen_is_only_taken_over_when_asked(cha
 
 
 def test_a_driver_from_before_this_machine_was_started_again_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_machine", lambda: ("here", "1" * 32, "1", module.FIRST_SPACE))
+    monkeypatch.setattr(module, "_machine_ids", lambda: ("here", "1" * 32, "1", module.FIRST_SPACE))
     storage = InMemoryStorage()
     claimed_by(storage, "run", boot="0")
     taken(storage)
@@ -226,7 +226,7 @@ def test_whatever_the_order_of_looks_and_claims_one_drives(before: list[Any]) ->
     for order in orders:
         events, step, seen, drives = list(before), [0, 0, 0], ["", "", ""], set[int]()
         for who in order:
-            latest, _ = module._latest(events, "run")
+            latest, _ = module._latest_claim(events, "run")
             if step[who] == 0:
                 seen[who] = latest if latest in ("", "old") else "refused"
             elif step[who] == 1 and seen[who] != "refused":
@@ -384,7 +384,7 @@ def test_a_journal_is_begun_anew_by_its_driver(journal: Path, damaged: bool) -> 
 @pytest.mark.parametrize("far", [False, True])
 def test_a_journal_that_somebody_drives_is_left_as_it_is(journal: Path, damaged: bool, far: bool) -> None:
     """Also one that is damaged, before anything is opened."""
-    claimed_by(open_storage(journal), "run", **(FAR if far else {"pid": 1, "started": module._started(1)}))
+    claimed_by(open_storage(journal), "run", **(FAR if far else {"pid": 1, "started": module._start_ticks(1)}))
     if damaged:
         damage(journal)
     before = journal.read_bytes()

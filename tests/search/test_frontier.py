@@ -14,13 +14,13 @@ def test_the_headline_is_the_pair_that_saves_most_calls() -> None:
     budgets = budgets_of({16: (4.0, 2.0), 4: (8.0, 5.0), 8: (6.0, 4.0)})  # in any order; less is better
     found = frontier_of(budgets, "minimize", 0.01)
     tested = {(pair.budget.steps, pair.larger.steps): pair for pair in found.pairs}
-    assert {key: pair.found.holds for key, pair in tested.items()} == {(4, 8): True, (4, 16): False, (8, 16): True}
+    assert {key: pair.test.holds for key, pair in tested.items()} == {(4, 8): True, (4, 16): False, (8, 16): True}
     assert found.confidence == pytest.approx(1 - 0.05 / 3)
     assert tested[4, 16].ratio == pytest.approx(budgets[0].baselines["linear"].nfe / budgets[1].winner.nfe)
     assert found.headline is not None
-    assert found.headline.ratio == max(pair.ratio for pair in found.pairs if pair.found.holds)
+    assert found.headline.ratio == max(pair.ratio for pair in found.pairs if pair.test.holds)
     assert not any(pair.linear_too for pair in found.pairs)
-    bound = tested[8, 16].found.bound
+    bound = tested[8, 16].test.bound
     assert bound is not None and -0.04 < bound < 0.01
 
 
@@ -33,10 +33,10 @@ def test_a_margin_decides_what_counts_as_the_same() -> None:
 def test_exact_values_are_compared_alike() -> None:
     budgets = budgets_of({4: (8.0, 5.0), 8: (5.0, 5.0), 16: (4.96, 4.0)}, exact=True)
     found = frontier_of(budgets, "minimize", 0.01)
-    assert [pair.found.holds for pair in found.pairs] == [True, True, True]
+    assert [pair.test.holds for pair in found.pairs] == [True, True, True]
     assert [pair.linear_too for pair in found.pairs] == [False, False, True]
-    assert [pair.found.holds for pair in frontier_of(budgets, "minimize", 0.001).pairs] == [True, False, False]
-    assert all(pair.found.bound is None for pair in found.pairs)
+    assert [pair.test.holds for pair in frontier_of(budgets, "minimize", 0.001).pairs] == [True, False, False]
+    assert all(pair.test.bound is None for pair in found.pairs)
 
 
 def test_one_budget_and_budgets_of_equal_calls_have_no_pairs() -> None:

@@ -376,5 +376,5 @@ def test_trials_that_fill_a_batch_up_later_have_their_cost() -> None:
 @pytest.mark.parametrize("total", [0, 1, 7, 1000])
 def test_shares_add_up(total: int) -> None:
     for count in range(1, 9):
-        shares = tuning._shared(total, count)
+        shares = tuning._equal_shares(total, count)
         assert sum(shares) == total and len(shares) == count and max(shares) - min(shares) <= 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from mdm_tune.search.driver import Driver, SearchName, _events, _latest, _record, _write, driving
+from mdm_tune.search.driver import Driver, SearchName, _events, _latest_claim, _record, _write, driving
 from mdm_tune.search.storage import open_storage
 
 RUN = SearchName.plain("run")
@@ -20,7 +20,7 @@ FAR: dict[str, Any] = {"host": "node7", "machine": "7" * 32, "boot": "7", "space
 def claimed_by(storage: BaseStorage, run: str, **changes: Any) -> Driver:
     """Write that another driver, like this process but for the changes, has taken a run and has not left it."""
     driver = replace(Driver.here(), **changes)
-    record = _record(f"claim of {driver.pid} on {driver.host}", _latest(_events(storage, run), run)[0])
+    record = _record(f"claim of {driver.pid} on {driver.host}", _latest_claim(_events(storage, run), run)[0])
     _write(storage, run, {**record, "driver": vars(driver)})
     return driver
 
