@@ -352,9 +352,8 @@ def plot_memory(records: Sequence[Record], path: Path) -> None:
             some = [record for record in group if record["memory"].get(name) and name != "dllm"]
             if some:
                 x, y = [record["case"]["rows"] for record in some], [record["memory"][name] for record in some]
-                axes.plot(
-                    x, y, "-" if temperature else "--", marker=marker, label=f"{name}, temperature {temperature:g}"
-                )
+                style = "-" if temperature else "--"
+                axes.plot(x, y, style, marker=marker, color=COLOURS[name], label=f"{name}, temperature {temperature:g}")
     axes.set(xscale="log", yscale="log", xlabel="rows", ylabel="peak memory above the model, MiB")
     finish(figure, axes, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,17 @@ def test_the_network_follows_from_its_seed_and_leaves_the_global_generator_alone
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.words, other.words)
     assert 0.9e6 < sum(weight.numel() for weight in one.trunk.parameters()) < 1.1e6
+
+
+def test_a_sampler_that_fails_or_is_killed_ends_nothing_else() -> None:
+    def fails() -> dict[str, Any]:
+        raise ValueError("no such rule")
+
+    def ends() -> dict[str, Any]:
+        os._exit(9)
+
+    assert benchmark_sampling.apart(fails)["failed"] == "ValueError: no such rule"
+    assert "ended with 9" in benchmark_sampling.apart(ends)["failed"]
 
 
 @pytest.mark.parametrize(("ratio", "told"), [(0.9, True), (0.96, False), (1.2, False)])
