@@ -1,4 +1,4 @@
-"""What a search would cost and what it could show, from two batches of the real thing."""
+"""``search --dry-run``: what a search would cost and could show, estimated from two timed batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import product
 from typing import get_args
 
 from mdm_tune.commands.events import Notify, Warnings, as_notes, report_loaded
-from mdm_tune.commands.occupancy import busy_record, stretch
-from mdm_tune.commands.timing import Speed, concluding, deciding, speed_of
+from mdm_tune.commands.occupancy import busy_record, waiting_factor
+from mdm_tune.commands.timing import Speed, comparison_overhead, speed_of, trial_overhead
 from mdm_tune.config.file import Config
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
@@ -37,8 +37,8 @@ from mdm_tune.search.space import BudgetOutlook, outlook_of
 
 __all__ = ["dry_run"]
 
-PILOT = 32  # examples at least, so that their spread means something
-POSITION_BYTES = 48  # what the unmasking loop keeps per row and position: tokens, draws, noise, scores
+PILOT = 32  # least examples of the timed batches, enough for an estimate of their spread
+POSITION_BYTES = 48  # bytes of the unmasking loop per row and position: tokens, draws, noise, scores
 
 
 def dry_run(
@@ -49,28 +49,28 @@ def dry_run(
     notify: Notify = lambda event: None,
     since: float | None = None,
 ) -> DryRunResult:
-    """Load everything, time real batches and proposals, and price the search; nothing is written.
+    """Load model and data, time real batches and proposals, and price the search. Nothing is written.
 
-    The phases are upper bounds: counts that come up again cost nothing. ``seconds`` per phase assume the speed of the
-    batches and are those of rows with their part of the metric, and of replicas that wait for the last piece of a look
-    or a comparison; ``busy_replicas`` says which share of them a batch of trials fills. ``overhead_seconds`` are what
-    proposals, records and intervals take, see ``timing``; ``total`` is both, with the start of the command.
-    ``memory_bytes`` is this process's peak with the rows of that phase added, and ``detectable_gain`` is estimated from
-    linear against squared-sine on the same examples.
+    The costs of the phases are upper bounds, since counts that are proposed again cost nothing. ``seconds`` of a phase
+    are those of its rows, with their part of the metric, at the speed of the batches. They include the time in which
+    replicas wait for the last piece of a look or a comparison; ``busy_replicas`` is the share of replicas that a batch
+    of trials keeps busy. ``overhead_seconds`` are those of proposals, records and intervals, see ``timing``. ``total``
+    is the sum of both and of the start of the command. ``memory_bytes`` is the peak of this process plus the rows of
+    the phase. ``detectable_gain`` is estimated from linear against squared-sine on the same examples.
 
     Args:
-        config: the search.
-        devices: where replicas run; the batches are dealt out to all of them, once they are ready.
-        allow: which code of others may run.
-        notify: receives the events of the run.
-        since: when the command began, by the monotonic clock, if not now.
+        config: The config of the search.
+        devices: Where replicas run. The batches are shared among them once all are ready.
+        allow: Which foreign code may run.
+        notify: Called with every event.
+        since: When the command began, in seconds of the monotonic clock; None for now.
 
     Returns:
-        The phases with their costs, and what the search can reach and show.
+        The phases with their costs, the counts that each budget can reach, and the gain that can be shown.
 
     Raises:
-        InputError: the config cannot be used.
-        RunError: the denoiser or a replica fails.
+        InputError: If the config cannot be used.
+        RunError: If the denoiser or a replica fails.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with open_run(config, devices, allow, as_notes(notify)) as run:
@@ -82,7 +82,10 @@ def dry_run(
 
 
 def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunResult:
-    """What the search costs; began: when the command did, by the monotonic clock, if not now."""
+    """The result without devices and warnings.
+
+    began: when the command began, in seconds of the monotonic clock; None for now.
+    """
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
     first = config.sampler.steps[0]
@@ -95,23 +98,24 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
         timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
     speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])
-    looked = time.monotonic()
-    run, reach = _reach(run, folder)
-    looked = time.monotonic() - looked
+    before = time.monotonic()
+    run, outlooks = _outlooks(run, folder)
+    outlook_seconds = time.monotonic() - before
     per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
     phases = _phases(run, per_row)
-    other = {"tune": deciding(run, reach) + 2 * looked}  # the study of a budget looks what it can reach, as is told
+    # A search computes what budgets can reach twice more: for its first event, and in the study of each budget.
+    overhead = {"tune": trial_overhead(run, outlooks) + 2 * outlook_seconds}
     for use in ("choose", "report"):
         count = next(phase.schedules for phase in phases if phase.phase == use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        each = concluding(run, use, count, examples, len(pilot.ids) if pilot is not None else 0, speed)
-        other[use] = each * len(config.sampler.steps)
-    phases = [replace(phase, overhead_seconds=round(other.get(phase.phase, 0.0), 3)) for phase in phases]
+        seconds = comparison_overhead(run, use, count, examples, len(pilot.ids) if pilot is not None else 0, speed)
+        overhead[use] = seconds * len(config.sampler.steps)
+    phases = [replace(phase, overhead_seconds=round(overhead.get(phase.phase, 0.0), 3)) for phase in phases]
     return DryRunResult(
         phases=tuple(phases),
         start_seconds=round(start, 3),
         total=total_of(phases, start),
-        reach=tuple(OutlookRecord.of(each) for each in reach),
+        reach=tuple(OutlookRecord.of(outlook) for outlook in outlooks),
         shown_gain=_shown_gain(run, timed),
         busy_replicas=busy_record(run),
         peak_memory_bytes=_peak_memory(),
@@ -123,10 +127,10 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
     )
 
 
-def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
-    """Every budget in every kind of blocks, and the run that shares the steps out as is known then.
+def _outlooks(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
+    """The run that shares steps among blocks as far as is known, and what each budget and block length can reach.
 
-    How blocks share the steps is not known where a profile would be measured.
+    The shares are unknown if they follow from a profile that is not measured yet.
     """
     tuned = run.config.sampler.block_steps == "tuned"
     known = not (tuned and Profiles(run, folder, lambda event: None).measured)
@@ -136,31 +140,31 @@ def _reach(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
 
 
 def _phases(run: Run, spent: Cost) -> list[PhaseRecord]:
-    """Schedules, rows, tokens, seconds and memory of each phase, at most."""
+    """Upper bounds of the cost of each phase. spent: the cost of the timed batches."""
     evaluator, settings = run.evaluator, run.config.search
     budgets = run.config.sampler.steps
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
     phases = [_profile_phase(run, profiles.uses, spent)] if profiles.uses and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
     for use in get_args(Use):
-        forwards, width = _per_call(run, use)
+        forwards, width = _forwards_and_tokens(run, use)
         count = schedules_of(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
-        free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices it
+        free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices trials
         rows = forwards * phase_rows(run, use, count, budgets)
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))
         exact = count * len(budgets) * spent.seconds / 2 if evaluator.exact else 0.0
-        seconds = stretch(run, use) * _seconds(rows * width, spent) if rows else exact
+        seconds = waiting_factor(run, use) * _seconds(rows * width, spent) if rows else exact
         memory = None if peak is None else peak + examples * evaluator.length * POSITION_BYTES
         cost = Cost(rows, round(rows * width), seconds) + (prepared if use == "tune" else Cost())
         phases.append(PhaseRecord(phase=use, schedules=count, cost=cost, memory_bytes=memory))
     return phases
 
 
-def _per_call(run: Run, use: Use) -> tuple[int, float]:
-    """Sequence forwards of a row at each call (guidance makes two), and the tokens of one of that split, all told."""
+def _forwards_and_tokens(run: Run, use: Use) -> tuple[int, float]:
+    """The forwards of a row at each call (two with guidance), and the mean tokens of a row of the split."""
     forwards: int = getattr(run.evaluator.denoiser, "forwards", 1)
     if run.dataset is None:
         return forwards, run.evaluator.length
@@ -168,47 +172,47 @@ def _per_call(run: Run, use: Use) -> tuple[int, float]:
 
 
 def _seconds(tokens: float, spent: Cost) -> float:
-    """What so many tokens take at the speed of the two batches."""
+    """The seconds of this number of tokens at the speed of the timed batches."""
     return tokens * spent.seconds / max(1, spent.denoiser_tokens)
 
 
 def _profile_phase(run: Run, uses: ProfileUse, spent: Cost) -> PhaseRecord:
-    """What the information profile costs, unless the run folder has it; with a tolerance it may take more."""
+    """The cost of measuring the information profile. With a tolerance it may cost more."""
     evaluator, settings = run.evaluator, run.config.profile
     total, length = Cost(), evaluator.length
     for size, use in product(evaluator.block_lengths, uses.splits):
-        split, (forwards, width) = evaluator.split(use), _per_call(run, use)
+        split, (forwards, width) = evaluator.split(use), _forwards_and_tokens(run, use)
         whole = len(split.ids)
         examples = min(example_count(run), whole)
-        ends = length // size * min(size, 2)  # those of every block are measured, however many points are asked for
+        ends = length // size * min(size, 2)  # the ends of every block are measured, even if fewer points are requested
         rows = forwards * examples * min(max(settings.points, ends), length)
-        if settings.answers == MODEL:  # drawn one token a step
+        if settings.answers == MODEL:  # the answers are drawn first, one token per step
             drawn = split.shuffled().first(examples if settings.tolerance is None else whole)
             rows += forwards * int(drawn.hidden.sum())
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
-    total = replace(total, seconds=stretch(run, "profile") * total.seconds)
+    total = replace(total, seconds=waiting_factor(run, "profile") * total.seconds)
     return PhaseRecord(phase="profile", schedules=0, cost=total, memory_bytes=_peak_memory())
 
 
 def _shown_gain(run: Run, timed: list[Scores]) -> ShownGainRecord:
-    """The smallest gain that the report split shows, from two schedules that were timed."""
-    found = None
+    """The smallest gain that the report split shows, estimated from the scores of the timed batches."""
+    estimated = None
     if not run.evaluator.exact and timed[0].setting.key != timed[1].setting.key:
         report = run.evaluator.split("report")
         budgets = len(run.config.sampler.steps)
-        found = detectable(timed[0], timed[1], independent_of(report), budgets, len(report.ids))
-    if found is None:
+        estimated = detectable(timed[0], timed[1], independent_of(report), budgets, len(report.ids))
+    if estimated is None:
         return ShownGainRecord(detectable_gain=None, gain_can_be_shown=None, size=None)
-    shown = math.isfinite(found.gain)
-    size = ReportSizeRecord(report_examples=found.examples or found.report, report_independent=found.report)
-    return ShownGainRecord(detectable_gain=found.gain if shown else None, gain_can_be_shown=shown, size=size)
+    shown = math.isfinite(estimated.gain)
+    size = ReportSizeRecord(report_examples=estimated.examples or estimated.report, report_independent=estimated.report)
+    return ShownGainRecord(detectable_gain=estimated.gain if shown else None, gain_can_be_shown=shown, size=size)
 
 
 def _peak_memory() -> int | None:
-    """Peak resident size of this process in bytes; None on Windows, which has no such count."""
+    """The peak resident size of this process in bytes; None on Windows, which does not count it."""
     if sys.platform == "win32":
         return None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # the kernel of Linux counts in KiB
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

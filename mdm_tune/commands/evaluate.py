@@ -1,4 +1,4 @@
-"""``evaluate`` between config and terminal: it reports events, writes the run folder and returns the result."""
+"""The ``evaluate`` command: it scores schedules, reports events, writes the run folder and returns the result."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def evaluate(
     """Score schedules at budgets on the report split, and write the run folder.
 
     Args:
-        config: the run.
-        schedules: names and files; empty for those of the config, with the run's own schedule file where there is one.
-        steps: budgets; empty for those of the config.
-        differences: add the examples on which linear and the last schedule differ most.
-        notify: receives the events of the run.
-        devices: where replicas of the denoiser run.
-        allow: which code of others may run.
+        config: The config of the run.
+        schedules: Names and files; empty for those of the config and the run's own schedule file, if it exists.
+        steps: Budgets; empty for those of the config.
+        differences: Whether the result has the examples on which linear and the last schedule differ most.
+        notify: Called with every event.
+        devices: Where replicas of the denoiser run.
+        allow: Which foreign code may run.
 
     Returns:
         The result, as it is written to ``evaluate.json``.
 
     Raises:
-        InputError: a schedule, a budget or the config cannot be used.
-        RunError: the denoiser or a replica fails.
+        InputError: If a schedule, a budget or the config cannot be used.
+        RunError: If the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _evaluate(run, schedules, steps, differences=differences, notify=notify)
@@ -80,9 +80,8 @@ def _evaluate(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
     files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
-    asked = [each for each in profiles.values() if each.taken]
-    notes = (note for each in asked for note in profile_notes(each))
-    for note in notes:
+    in_use = [profile for profile in profiles.values() if profile.taken]
+    for note in (note for profile in in_use for note in profile_notes(profile)):
         notify(note)
     for note in (
         *other_samplers(run, dict.fromkeys(files), warned.notes),
@@ -92,31 +91,31 @@ def _evaluate(
     for note in same_plans(settings):
         notify(note)
     for plan, number, size in product(adaptive, budgets, profiles):
-        here = run.evaluator.in_blocks(size)
-        check_adaptive(here, plan, number, partial(_setting_at, here, profiles))
+        evaluator = run.evaluator.in_blocks(size)
+        check_adaptive(evaluator, plan, number, partial(_setting_at, evaluator, profiles))
     folder.open()
     folder.write_moment(run.model.clock)
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
-    for found in _scored(run, settings, adaptive, budgets, profiles):
-        scores.append(found)
-        notify(SettingScored(found, len(scores), total))
+    for score in _scores(run, settings, adaptive, budgets, profiles):
+        scores.append(score)
+        notify(SettingScored(score, len(scores), total))
     for note in memory_notes(run):
         notify(note)
-    result = _result(run, folder, scores, sum((each.spent for each in profiles.values()), Cost()), warned)
-    return _written(run, folder, result, list(example_records(run, scores)), differences=differences)
+    result = _result(run, folder, scores, sum((profile.spent for profile in profiles.values()), Cost()), warned)
+    return _write(run, folder, result, list(example_records(run, scores)), differences=differences)
 
 
 def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:
-    """profiling: what measuring profiles took."""
+    """The result without differences. profiling: the cost of measuring profiles."""
     evaluator, data = run.evaluator, run.evaluator.data("report")
     metric = evaluator.metric.name
     return EvaluateResult(
-        rows=tuple(RowRecord.of(found, metric) for found in scores),
+        rows=tuple(RowRecord.of(score, metric) for score in scores),
         data=None if data is None else RowRecord.of(data, metric),
         comparisons=tuple(ComparisonRecord.of_pairs(scores)),
         reference=evaluator.labelled("linear", evaluator.block_length),
-        cost=sum((each.cost for each in scores), evaluator.preparation) + profiling,
+        cost=sum((score.cost for score in scores), evaluator.preparation) + profiling,
         reported=tuple(reported_records(run, scores if data is None else [*scores, data])),
         files={"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)},
         warnings=warned.records,
@@ -124,40 +123,54 @@ def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Co
     )
 
 
-def _written(
+def _write(
     run: Run, folder: RunFolder, result: EvaluateResult, examples: Sequence[ExampleRecord], *, differences: bool
 ) -> EvaluateResult:
-    """Write the files of the command; returns the result, with differences where they were requested."""
+    """Write the files of the command; returns the result, with differences if they were requested."""
     folder.write_json("evaluate.json", result.to_json())
     folder.write_csv("evaluate.csv", [row.to_json() for row in result.rows])
     if examples:
-        folder.write_lines("evaluate-scores.jsonl", (each.to_json() for each in examples))
+        folder.write_lines("evaluate-scores.jsonl", (example.to_json() for example in examples))
     if not differences:
         return result
     return replace(result, differences=tuple(difference_records(examples, result.reference)))
 
 
 def _setting_at(evaluator: Evaluator, profiles: Mapping[int, Profiles], name: str, steps: int) -> Setting:
+    """The setting of a named schedule at a budget. profiles: by block length."""
     return next(settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles)))
 
 
-def _scored(
+def _scores(
     run: Run,
     settings: Sequence[Setting],
     adaptive: Sequence[AdaptiveName],
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
 ) -> Iterator[Scores]:
-    """Schedules and then adaptive plans, budget by budget; a plan with a value of its own costs the same at each."""
+    """The scores on the report split, budget by budget: first of schedules, then of adaptive plans.
+
+    A plan with a value of its own is the same at each budget. It is measured once, and its other rows cost nothing.
+
+    Args:
+        run: The run.
+        settings: The schedules at their budgets.
+        adaptive: The adaptive plans.
+        budgets: Numbers of steps.
+        profiles: By block length.
+    """
     if run.evaluator.exact:
         yield from (
-            run.evaluator.score(each, "report") for steps in budgets for each in settings if each.steps == steps
+            run.evaluator.score(setting, "report")
+            for steps in budgets
+            for setting in settings
+            if setting.steps == steps
         )
         return
     plans: dict[object, AdaptiveRequest] = {}
     order: list[tuple[object, int, Setting | None]] = []
     for steps in budgets:
-        order += [(each.key, steps, each) for each in settings if each.steps == steps]
+        order += [(setting.key, steps, setting) for setting in settings if setting.steps == steps]
         for plan, size in product(adaptive, profiles):
             evaluator = run.evaluator.in_blocks(size)
             key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
@@ -170,13 +183,13 @@ def _scored(
             order.append((key, steps, None))
     values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
     split, wanted = run.evaluator.split("report"), dict[object, Measurement]()
-    for place, _, setting in order:
-        wanted.setdefault(place, values[place][0] if setting is None else Measurement(setting, split))
+    for entry, _, fixed in order:
+        wanted.setdefault(entry, values[entry][0] if fixed is None else Measurement(fixed, split))
     results, known = run.evaluator.measure_each([*wanted.values()]), dict[object, Scores]()
-    for place, steps, setting in order:
-        if place in known:
-            again = setting or replace(known[place].setting, steps=steps)
-            yield replace(known[place], setting=again, cost=Cost())
+    for entry, steps, fixed in order:
+        if entry in known:
+            same = fixed or replace(known[entry].setting, steps=steps)
+            yield replace(known[entry], setting=same, cost=Cost())
             continue
-        found = known[place] = next(results)
-        yield found if setting is not None else replace(found, cost=found.cost + values[place][1])
+        scores = known[entry] = next(results)
+        yield scores if fixed is not None else replace(scores, cost=scores.cost + values[entry][1])

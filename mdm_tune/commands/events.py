@@ -1,4 +1,4 @@
-"""What the commands tell while they run."""
+"""The events that commands report while they run."""
 
 from __future__ import annotations
 
@@ -34,33 +34,51 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ModelLoaded:
-    """Model and data are in memory."""
+    """Model and data are in memory.
+
+    Attributes:
+        run: The run that was built from the config.
+    """
 
     run: Run
 
 
 @dataclass(frozen=True)
 class SearchStarted:
-    """From here on the folder or the storage holds a search, which has to be resumed."""
+    """The folder or the storage holds a search from here on; it can only be resumed or replaced."""
 
 
 @dataclass(frozen=True)
 class BudgetsListed:
-    """What the search of every budget can reach."""
+    """What the search of each budget can reach.
 
-    found: tuple[BudgetOutlook, ...]
+    Attributes:
+        outlooks: One for each budget and block length.
+    """
+
+    outlooks: tuple[BudgetOutlook, ...]
 
 
 @dataclass(frozen=True)
 class BudgetStarted:
-    """The study of one budget begins or goes on."""
+    """The study of one budget begins or continues.
+
+    Attributes:
+        steps: The budget.
+    """
 
     steps: int
 
 
 @dataclass(frozen=True)
 class SettingScored:
-    """``evaluate`` has scored one more setting."""
+    """``evaluate`` has scored one more setting.
+
+    Attributes:
+        scores: Its scores.
+        done: Settings that are scored so far.
+        total: Settings to score.
+    """
 
     scores: Scores
     done: int
@@ -69,10 +87,12 @@ class SettingScored:
 
 @dataclass(frozen=True)
 class Note:
-    """Something about the input that is allowed and worth knowing.
+    """A sentence about the input or the run. With a code it is a warning, which the result keeps.
 
-    code: of a warning, by which a program knows it; the result keeps it. None where reading it once is enough. advice:
-    what to do about a warning.
+    Attributes:
+        text: The sentence.
+        code: The name of a warning for programs; None for a note that no result keeps.
+        advice: What the user can do; may be empty.
     """
 
     text: str
@@ -90,7 +110,12 @@ Notify = Callable[[RunEvent], None]
 
 
 class Warnings:
-    """Passes events on and keeps the warnings among them, so that a result says what a screen has shown long before."""
+    """Passes events on and collects the warnings among them for the result.
+
+    Attributes:
+        notify: Called with every event.
+        notes: The warnings so far, each once.
+    """
 
     def __init__(self, notify: Notify) -> None:
         self.notify = notify
@@ -103,28 +128,34 @@ class Warnings:
 
     @property
     def records(self) -> tuple[WarningRecord, ...]:
-        """The warnings as a result has them, in the order in which they were reported."""
-        return tuple(WarningRecord(each.code, each.text, each.advice) for each in self.notes if each.code is not None)
+        """The warnings as records, in the order in which they were reported."""
+        return tuple(WarningRecord(note.code, note.text, note.advice) for note in self.notes if note.code is not None)
 
 
 def as_notes(notify: Notify) -> Callable[[str], None]:
-    """What tells a sentence as a note that no result keeps: of what passes, and changes nothing."""
+    """A function that reports a text as a note without a code, which no result keeps."""
     return lambda text: notify(Note(text))
 
 
 def report_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
-    """Tell that model and data are in memory, and what to know of them; steps: the budgets that are asked for."""
+    """Report that model and data are in memory, with notes about them.
+
+    Args:
+        run: The run.
+        notify: Called with every event.
+        steps: The requested budgets.
+    """
     notify(ModelLoaded(run))
-    for note in (*_loaded_notes(run), *_beyond_the_tokens(run, steps)):
+    for note in (*_loaded_notes(run), *_large_budget_notes(run, steps)):
         notify(note)
 
 
-def _beyond_the_tokens(run: Run, steps: Sequence[int]) -> Iterator[Note]:
-    """Budgets of more steps than there are tokens to reveal: each call reveals one at least."""
+def _large_budget_notes(run: Run, steps: Sequence[int]) -> Iterator[Note]:
+    """A warning about budgets with more steps than tokens, since each call reveals at least one token."""
     length = run.evaluator.length
-    if beyond := [number for number in steps if number > length and not run.evaluator.sampler.bernoulli]:
+    if large := [number for number in steps if number > length and not run.evaluator.sampler.bernoulli]:
         yield Note(
-            f"{listed(beyond)} steps are more than the {length} tokens to fill: {length} denoiser calls are made, one "
+            f"{listed(large)} steps are more than the {length} tokens to fill: {length} denoiser calls are made, one "
             "for each token, and these are what is compared",
             "more-steps-than-tokens",
             f"give at most {quantity(length, 'step')}",
@@ -132,15 +163,15 @@ def _beyond_the_tokens(run: Run, steps: Sequence[int]) -> Iterator[Note]:
 
 
 def _loaded_notes(run: Run) -> Iterator[Note]:
-    """What to know of model and benchmark, which settings its family gave, and what one example looks like."""
+    """Notes about model, benchmark and data, the settings that the model's family gave, and the first example."""
     for text in run.model.notes:
         yield Note(text, "model" if text in run.model.doubts else None)
     for text in run.benchmark.notes if run.benchmark is not None else ():
         yield Note(text, "benchmark")
     if run.dataset is not None:
         tested = isinstance(run.benchmark, CodeTask) and run.config.objective.metric == "task"
-        yield from (Note(*told) for told in dataset_notes(run.dataset, compared=not tested))
-    yield from _unreachable(run)
+        yield from (Note(*parts) for parts in dataset_notes(run.dataset, compared=not tested))
+    yield from _unreachable_notes(run)
     if run.config.family_settings:
         yield Note(f"the config leaves these to the model's family: {', '.join(run.config.family_settings)}")
     if run.dataset is not None and (examples := run.dataset.splits["tune"].examples):
@@ -149,8 +180,8 @@ def _loaded_notes(run: Run) -> Iterator[Note]:
         )
 
 
-def _unreachable(run: Run) -> Iterator[Note]:
-    """How many references are not right by the objective themselves, as tokens of the model."""
+def _unreachable_notes(run: Run) -> Iterator[Note]:
+    """A warning if references, as tokens of the model, do not count as right by the objective."""
     metric = run.evaluator.metric
     if run.dataset is None or not isinstance(metric, AnswerMetric) or metric.name not in ("exact_match", "regex"):
         return
@@ -173,14 +204,14 @@ def _unreachable(run: Run) -> Iterator[Note]:
 
 
 def memory_notes(run: Run) -> Iterator[Note]:
-    """Whether denoiser batches had to be halved, and on which devices, and what spares the attempt the next time."""
-    asked = run.evaluator.sampler.section.batch
-    worked = run.evaluator.pool.working_batches(asked)
-    for name, works in worked.items():
-        if works < asked:
+    """Warnings about denoiser batches that were halved for want of memory, by device."""
+    requested = run.evaluator.sampler.section.batch
+    working = run.evaluator.pool.working_batches(requested)
+    for name, batch in working.items():
+        if batch < requested:
             where = f" in {name}" if name else ""
             yield Note(
-                f"batches of {quantity(asked, 'row')} ran out of memory{where}, {works} worked",
+                f"batches of {quantity(requested, 'row')} ran out of memory{where}, {batch} worked",
                 "memory",
-                f"set sampler.batch to {min(worked.values())}",
+                f"set sampler.batch to {min(working.values())}",
             )

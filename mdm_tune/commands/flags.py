@@ -1,4 +1,4 @@
-"""The flag of the command line that has a value or none."""
+"""The flag ``--run-generated-code``, whose value may be left out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ from mdm_tune.core.permissions import GeneratedCode
 __all__ = ["Command", "generated", "generated_words"]
 
 FLAG = "--run-generated-code"
-WITHOUT = "safe"  # what the flag means where it has no value
+WITHOUT = "safe"  # the value of the flag when none is written
 
 
 class Command(TyperCommand):
-    """A command whose --run-generated-code may stand alone; a word after it is never its value."""
+    """A command whose --run-generated-code may have no value. A word after the flag is never its value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the library's own, which knows options with a value and options without one."""
+        """Parse the words after adding the value that the flag lacks, since the library requires one."""
         return super().parse_args(ctx, _with_value(args))
 
 
 def generated(value: str | bool) -> GeneratedCode:
-    """The parser of the flag, which gives what it allows."""
+    """Parse the value of the flag.
+
+    Returns:
+        What the flag allows: False, True, or ``"unsafe"``.
+
+    Raises:
+        typer.BadParameter: If the value is neither left out nor ``unsafe``.
+    """
     if isinstance(value, bool):
         return value
     if value in (WITHOUT, "unsafe"):
@@ -35,10 +42,11 @@ def generated(value: str | bool) -> GeneratedCode:
 
 
 def generated_words(allowed: GeneratedCode) -> list[str]:
-    """The words of a command that allow the same."""
+    """The words on a command line that allow the same."""
     return [f"{FLAG}=unsafe" if allowed == "unsafe" else FLAG] if allowed else []
 
 
 def _with_value(words: Sequence[str]) -> list[str]:
+    """The words with a value added to a flag that has none. Words after ``--`` stay as they are."""
     end = list(words).index("--") if "--" in words else len(words)
     return [f"{FLAG}={WITHOUT}" if word == FLAG and place < end else word for place, word in enumerate(words)]

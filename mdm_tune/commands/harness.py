@@ -1,4 +1,4 @@
-"""Final numbers by lm-evaluation-harness itself: its prompts, filters, metrics and table, our sampler and schedules."""
+"""Final numbers by lm-evaluation-harness: its prompts, filters, metrics and table with our sampler and schedules."""
 
 from __future__ import annotations
 
@@ -44,17 +44,34 @@ __all__ = ["harness_numbers"]
 
 Record = dict[str, Any]
 
-KEPT = ("results", "groups", "group_subtasks", "n-shot", "versions", "n-samples", "higher_is_better", "config", "date")
-CLOSE = 1e-9
+HARNESS_KEYS = (
+    "results",
+    "groups",
+    "group_subtasks",
+    "n-shot",
+    "versions",
+    "n-samples",
+    "higher_is_better",
+    "config",
+    "date",
+)
+CLOSE = 1e-9  # largest difference of two means that are equal but for rounding
 
 
 @dataclass(frozen=True)
 class HarnessRequest:
-    """A task or group of the harness and how it is asked.
+    """A task or group of the harness, and the options with which it is evaluated.
 
-    own: the config's section, None for another task than the config's. limit: the first documents of each task only.
-    manager: the harness's index that knows the name. splits: what the harness reports on, by task. samples: the numbers
-    of the documents by task, where only some are asked. trust_code: whether tasks may load programs of others.
+    Attributes:
+        name: The name of the task or group.
+        own: The dataset section of the config; None if the task is not the config's.
+        shots: Solved examples in a prompt; None for the task's default.
+        limit: Evaluates the first documents of each task only, unless None.
+        manager: The task manager of the harness that knows the name.
+        by: The metric and the filter of the value.
+        splits: By task, the split that the harness reports on.
+        samples: By task, the numbers of the documents to evaluate; None for all.
+        trust_code: Whether tasks may load foreign code.
     """
 
     name: str
@@ -68,12 +85,12 @@ class HarnessRequest:
     trust_code: bool = False
 
     def id(self, leaf: str, number: int) -> str:
-        """The id of a document: that of the example which it is in ``mdm-tune evaluate``."""
+        """The id of a document, which is the id of its example in ``mdm-tune evaluate``."""
         return f"{leaf}/{self.splits[leaf]}/{number}"
 
-    def id_at(self, leaf: str, place: int) -> str:
-        """The id of the document that the harness asks at this place."""
-        return self.id(leaf, place if self.samples is None else self.samples[leaf][place])
+    def id_at(self, leaf: str, index: int) -> str:
+        """The id of the document with this index among those that are evaluated."""
+        return self.id(leaf, index if self.samples is None else self.samples[leaf][index])
 
 
 def harness_numbers(
@@ -93,39 +110,40 @@ def harness_numbers(
     """Evaluate schedules at budgets by lm-evaluation-harness, and write the run folder.
 
     Args:
-        config: the run.
-        schedules: empty for linear and the run's own schedule file, where there is one.
-        steps: budgets; empty for those of the schedule file, else of the config.
-        task: another task than the config's, with the config's sampler and length of answers.
-        include_path: the folder of that task's files; None for the config's.
-        shots: solved examples in a prompt of that task.
-        limit: documents of each task at most.
-        draws: paths of a likelihood, see ``HarnessModel``.
-        notify: receives the events of the run.
-        devices: where replicas of the denoiser run.
-        allow: which code of others may run.
+        config: The config of the run.
+        schedules: Names and files; empty for linear and the run's own schedule file, if it exists.
+        steps: Budgets; empty for those of the schedule file, or of the config if there is no file.
+        task: A task other than the config's, evaluated with the config's sampler and length of answers.
+        include_path: The folder of that task's files; None for the config's.
+        shots: Solved examples in a prompt of that task; None for the task's default.
+        limit: Most documents of each task; None for all.
+        draws: Random paths of a likelihood, at least 1, see ``HarnessModel``.
+        notify: Called with every event.
+        devices: Where replicas of the denoiser run.
+        allow: Which foreign code may run.
 
     Returns:
-        The tables of the harness, where their numbers come from, and paired differences.
+        The tables of the harness, the origin of their numbers, and paired differences.
 
     Raises:
-        InputError: the harness does not know the task, the task runs programs, or no task is named and the config has
-            none.
-        RunError: the code of harness or task fails.
+        InputError: If the harness does not know the task, the task runs programs, no task is named and the config has
+            none, or an option is out of range.
+        RunError: If the code of the harness or of the task fails.
     """
     if draws < 1:
         raise InputError(f"--draws must be at least 1, got {draws}; give 1 or leave it out")
-    asked = _asked(config, task, include_path, shots, limit, allow.trust_code)
+    request = _request(config, task, include_path, shots, limit, allow.trust_code)
     with open_run(config, devices, allow, as_notes(notify)) as run:
-        if asked.own is not None and asked.own.folds is not None:
-            samples = _fold(run, asked)
-            asked = replace(asked, samples=samples, manager=WholeRuns(asked.manager, samples), limit=None)
-        return _numbers(run, asked, list(schedules), list(steps), draws, notify)
+        if request.own is not None and request.own.folds is not None:
+            samples = _fold(run, request)
+            request = replace(request, samples=samples, manager=WholeRuns(request.manager, samples), limit=None)
+        return _numbers(run, request, list(schedules), list(steps), draws, notify)
 
 
-def _asked(
+def _request(
     config: Config, task: str | None, include_path: str | None, shots: int | None, limit: int | None, trust_code: bool
 ) -> HarnessRequest:
+    """The request for the named task, or for the config's. Raises InputError as ``harness_numbers`` does."""
     if limit is not None and limit < 1:
         raise InputError(f"--limit must be at least 1, got {limit}; leave it out for all documents")
     if task is not None:
@@ -144,9 +162,9 @@ def _asked(
             samples=None,
             trust_code=trust_code,
         )
-    for flag, given in {"--shots": shots, "--include-path": include_path}.items():
-        if given is not None:
-            raise InputError(f"{flag} goes with --task, got {given}; the config's own task has its settings in dataset")
+    for flag, value in {"--shots": shots, "--include-path": include_path}.items():
+        if value is not None:
+            raise InputError(f"{flag} goes with --task, got {value}; the config's own task has its settings in dataset")
     own = config.dataset
     if not isinstance(own, LmEvalDatasetConfig):
         raise InputError(
@@ -174,20 +192,21 @@ def _asked(
 
 
 def _splits(loaded: Mapping[str, Any]) -> dict[str, str]:
-    """What the harness reports on, by task."""
+    """By task, the split that the harness reports on."""
     return {
-        str(each.config.task): str(each.config.test_split if each.has_test_docs() else each.config.validation_split)
-        for each in loaded["tasks"].values()
+        str(task.config.task): str(task.config.test_split if task.has_test_docs() else task.config.validation_split)
+        for task in loaded["tasks"].values()
     }
 
 
 def _numbers(
-    run: Run, asked: HarnessRequest, schedules: list[str], steps: list[int], draws: int, notify: Notify
+    run: Run, request: HarnessRequest, schedules: list[str], steps: list[int], draws: int, notify: Notify
 ) -> HarnessResult:
+    """Evaluate the request at each setting and write the files of the command; returns the result."""
     folder = RunFolder(run.config.output)
     notify = warned = Warnings(notify)
     report_loaded(run, notify, steps)
-    settings = _settings_asked(run, folder, schedules, steps)
+    settings = _settings(run, folder, schedules, steps)
     for note in other_samplers(run, list(dict.fromkeys(setting.label for setting in settings)), warned.notes):
         notify(note)
     folder.open()
@@ -196,14 +215,14 @@ def _numbers(
     rows: list[HarnessRow] = []
     lines: list[Record] = []
     for setting in settings:
-        found, row, answers = _measured(run, setting, asked, draws)
-        scores.append(found)
+        score, row, answers = _measured(run, setting, request, draws)
+        scores.append(score)
         rows.append(row)
         lines += answers
-        notify(SettingScored(found, len(scores), len(settings)))
+        notify(SettingScored(score, len(scores), len(settings)))
         value = row.estimate.value
         if row.value_of_harness is not None and abs(row.value_of_harness - value) > CLOSE:
-            text = f"{asked.name} is no mean over documents; intervals are those of their mean, {value:g}"
+            text = f"{request.name} is no mean over documents; intervals are those of their mean, {value:g}"
             notify(Note(text, "no-mean-over-documents"))
     for note in memory_notes(run):
         notify(note)
@@ -215,14 +234,14 @@ def _numbers(
     }
     origin["versions"] |= {name: metadata.version(name) for name in ("lm_eval", "transformers")}
     result = HarnessResult(
-        task=asked.name,
-        metric=asked.by.metric,
-        filter=asked.by.filter,
+        task=request.name,
+        metric=request.by.metric,
+        filter=request.by.filter,
         documents=scores[0].count,
         rows=tuple(rows),
         comparisons=tuple(ComparisonRecord.of_pairs(scores)),
         reference=run.evaluator.labelled("linear", run.evaluator.block_length),
-        cost=sum((each.cost for each in scores), Cost()),
+        cost=sum((score.cost for score in scores), Cost()),
         origin=origin,
         warnings=warned.records,
         files={"table": str(folder.path / "numbers.json"), "run": str(folder.path)},
@@ -232,8 +251,8 @@ def _numbers(
     return result
 
 
-def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: list[int]) -> list[Setting]:
-    """The schedules at the budgets; raises InputError for an adaptive plan, and as ``settings_of`` does."""
+def _settings(run: Run, folder: RunFolder, schedules: list[str], steps: list[int]) -> list[Setting]:
+    """The schedules at the budgets. Raises InputError for an adaptive plan, and as ``settings_of`` does."""
     if adaptive := [name for name in schedules if parse_adaptive(name) is not None]:
         raise InputError(
             f"--schedule {adaptive[0]} decides by itself what to reveal; mdm-tune evaluate compares such plans"
@@ -245,34 +264,37 @@ def _settings_asked(run: Run, folder: RunFolder, schedules: list[str], steps: li
     return list(settings_of(run.evaluator, schedules or ["linear"], steps, own, optimum_of(profiles)))
 
 
-def _fold(run: Run, asked: HarnessRequest) -> dict[str, list[int]]:
-    """The numbers of the documents of each task that the config's fold reports on, as the harness goes through them.
+def _fold(run: Run, request: HarnessRequest) -> dict[str, list[int]]:
+    """By task, the ascending numbers of the documents that the config's fold reports on.
 
-    Raises InputError where it has none of a task, of which the harness would ask all.
+    Raises:
+        InputError: If the fold has no document of a task. The harness would evaluate all documents of that task.
     """
     assert run.dataset is not None
-    found: dict[str, list[int]] = {}
-    for each in run.dataset.splits["report"].ids:
-        leaf, _, number = each.rsplit("/", 2)
-        found.setdefault(leaf, []).append(int(number))
-    if lacking := sorted(asked.splits.keys() - found.keys()):
+    documents: dict[str, list[int]] = {}
+    for name in run.dataset.splits["report"].ids:
+        leaf, _, number = name.rsplit("/", 2)
+        documents.setdefault(leaf, []).append(int(number))
+    if lacking := sorted(request.splits.keys() - documents.keys()):
         raise InputError(
             f"dataset.folds: this fold holds no document of task {lacking[0]}, and the harness asks each task of a "
             "group for some; lower dataset.folds, raise dataset.report, or name one of the tasks"
         )
-    return {leaf: sorted(numbers) for leaf, numbers in found.items()}
+    return {leaf: sorted(numbers) for leaf, numbers in documents.items()}
 
 
-def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> tuple[Scores, HarnessRow, list[Record]]:
-    """One setting: its scores document by document, its row with the harness's own table, and a line per document."""
+def _measured(
+    run: Run, setting: Setting, request: HarnessRequest, draws: int
+) -> tuple[Scores, HarnessRow, list[Record]]:
+    """The scores of a setting on each document, its row with the harness's own table, and a record per document."""
     from mdm_tune.commands.harness_model import HarnessModel
 
-    own, by = asked.own, asked.by
-    model = HarnessModel(run, setting, asked.id_at, prefix=(own.prefix if own else None) or "", draws=draws)
-    results = _evaluated(model, asked)
-    values = _values(results, asked)
+    own, by = request.own, request.by
+    model = HarnessModel(run, setting, request.id_at, prefix=(own.prefix if own else None) or "", draws=draws)
+    results = _evaluated(model, request)
+    values = _values(results, request)
     weights = dict.fromkeys(values, 1.0) if by.by_size else _weights([*values])
-    weighted = np.array([value * weights[each] for each, value in values.items()])
+    weighted = np.array([value * weights[name] for name, value in values.items()])
     bounds, groups = bounds_of(by.metric, weights.values()), _groups(run, [*values])
     mean = estimate(weighted, bounds=bounds, groups=groups)
     calls = float(np.mean(model.nfe))
@@ -286,80 +308,86 @@ def _measured(run: Run, setting: Setting, asked: HarnessRequest, draws: int) -> 
         groups=groups,
         bounds=bounds,
     )
-    total = results.get("groups", {}).get(asked.name) or results["results"].get(asked.name) or {}
+    total = results.get("groups", {}).get(request.name) or results["results"].get(request.name) or {}
     row = HarnessRow(
         **vars(RowRecord.of(scores, by.metric)),
         cost=model.cost,
         value_of_harness=total.get(f"{by.metric},{by.filter}"),
-        harness={key: _plain(results[key]) for key in KEPT if key in results},
+        harness={key: _plain(results[key]) for key in HARNESS_KEYS if key in results},
     )
-    asked_of = {"schedule": setting.label, "steps": setting.steps}
-    lines = [{**asked_of, "id": each, "value": value, **model.answers.get(each, {})} for each, value in values.items()]
-    return scores, row, lines
+    source = {"schedule": setting.label, "steps": setting.steps}
+    documents = [
+        {**source, "id": name, "value": value, **model.answers.get(name, {})} for name, value in values.items()
+    ]
+    return scores, row, documents
 
 
-def _evaluated(model: Any, asked: HarnessRequest) -> Mapping[str, Any]:
-    """What the harness says; raises RunError for whatever fails in the code of harness or task."""
+def _evaluated(model: Any, request: HarnessRequest) -> Mapping[str, Any]:
+    """The results of the harness. Raises RunError for any failure in the code of the harness or the task."""
     from lm_eval import simple_evaluate
 
-    own = asked.own
+    own = request.own
     try:
-        with silent(), without_consent_prompts(asked.trust_code, f"dataset.task: {asked.name}"):
+        with silent(), without_consent_prompts(request.trust_code, f"dataset.task: {request.name}"):
             results: Mapping[str, Any] = simple_evaluate(
                 model=model,
-                tasks=[asked.name],
-                num_fewshot=asked.shots,
-                limit=asked.limit,
-                samples=asked.samples,
+                tasks=[request.name],
+                num_fewshot=request.shots,
+                limit=request.limit,
+                samples=request.samples,
                 system_instruction=own.system if own else None,
                 apply_chat_template=own.chat if own else False,
                 fewshot_as_multiturn=bool(own and own.chat and own.multiturn),
-                task_manager=asked.manager,
+                task_manager=request.manager,
             )
     except MdmTuneError:
         raise
     except (Exception, SystemExit) as error:  # whatever a task's code raises
-        raise RunError(f"lm-evaluation-harness failed on {asked.name}: {error_text(error)}") from error
+        raise RunError(f"lm-evaluation-harness failed on {request.name}: {error_text(error)}") from error
     return results
 
 
-def _values(results: Mapping[str, Any], asked: HarnessRequest) -> dict[str, float]:
-    """The score of each document by its id; raises InputError where it is no number."""
-    found = {}
-    for leaf, listed in results["samples"].items():
-        for sample in listed:
-            if sample["filter"] != asked.by.filter:
+def _values(results: Mapping[str, Any], request: HarnessRequest) -> dict[str, float]:
+    """The score of each document by id.
+
+    Raises:
+        InputError: If the metric has no number for a single document.
+    """
+    values = {}
+    for leaf, samples in results["samples"].items():
+        for sample in samples:
+            if sample["filter"] != request.by.filter:
                 continue
-            value = sample.get(asked.by.metric)
+            value = sample.get(request.by.metric)
             if not isinstance(value, int | float | np.number):
                 raise InputError(
-                    f"{asked.by.metric} of task {leaf} is computed from all answers at once and has no value for each "
-                    "of them; choose a task, or a dataset.metric, that has"
+                    f"{request.by.metric} of task {leaf} is computed from all answers at once and has no value for "
+                    "each of them; choose a task, or a dataset.metric, that has"
                 )
-            found[asked.id(leaf, sample["doc_id"])] = float(value)
-    return found
+            values[request.id(leaf, sample["doc_id"])] = float(value)
+    return values
 
 
 def _groups(run: Run, names: Sequence[str]) -> tuple[str, ...] | None:
-    """The group of each document, where some of those that the run reports ask the same; None where none do."""
+    """The group of each document; None if every document has a group of its own."""
     report = None if run.dataset is None else run.dataset.splits["report"]
     known = {} if report is None else dict(zip(report.ids, report.groups, strict=False))
-    found = tuple(known.get(name, name) for name in names)
-    return found if len(set(found)) < len(found) else None
+    groups = tuple(known.get(name, name) for name in names)
+    return groups if len(set(groups)) < len(groups) else None
 
 
 def _weights(names: Sequence[str]) -> dict[str, float]:
-    """What makes every task of a group count alike in the mean over documents."""
-    sizes = Counter(each.rsplit("/", 2)[0] for each in names)
-    return {each: len(names) / len(sizes) / sizes[each.rsplit("/", 2)[0]] for each in names}
+    """The weights of documents with which every task of a group counts alike in the mean over documents."""
+    sizes = Counter(name.rsplit("/", 2)[0] for name in names)
+    return {name: len(names) / len(sizes) / sizes[name.rsplit("/", 2)[0]] for name in names}
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows, infinities and what is no number as null."""
+    """The value in types of JSON. Numbers that are not finite become null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Our sampler as a model of lm-evaluation-harness, which asks it for answers and for likelihoods of texts."""
+"""Our sampler as a model of lm-evaluation-harness, which requests answers and likelihoods of texts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,20 @@ __all__ = ["HarnessModel"]
 
 
 class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
-    """One setting of a run's sampler; the harness's own code makes the prompts and judges what comes back.
+    """One setting of a run's sampler. The harness makes the prompts and scores the answers.
 
-    name: from a task's name and the number of a document to its id, which its noise belongs to. So a document gets the
-    very answer that ``mdm-tune evaluate`` draws for the example with this id. prefix: before each prompt. draws: random
-    paths that a likelihood is averaged over. answers: by id the text that was drawn so far, as the task got it, and the
-    denoiser calls that it waited for. nfe and cost: of all rows, those of likelihoods too.
+    The noise of a document follows from its id. So its answer equals the one that ``mdm-tune evaluate`` draws for the
+    example with this id.
+
+    Attributes:
+        run: The run.
+        setting: The setting that fills the rows.
+        name: Returns the id of a document, from the task's name and the number of the document.
+        prefix: Text before each prompt.
+        draws: Random paths over which a likelihood is averaged.
+        answers: By id, the drawn text as the task received it, and its NFE.
+        nfe: The NFE of every row, those of likelihoods included.
+        cost: The cost of all rows, those of likelihoods included.
     """
 
     def __init__(
@@ -51,56 +59,57 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         self.cost = Cost()
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """An answer of the run's length to each prompt, without what follows one of the texts that end it.
+        """An answer of the run's length to each prompt, cut at the first of its stop texts.
 
-        Sampler and length are the config's: of a task's settings for generation only ``until`` is heeded.
+        Sampler and length are the config's. Of the task's generation settings, only ``until`` has an effect.
         """
         hole = Hole(None, self.run.evaluator.length)
         dataset = self._dataset(
-            [self._example(self._id(each), self.prefix + each.args[0], hole, each) for each in requests]
+            [self._example(self._id(request), self.prefix + request.args[0], hole, request) for request in requests]
         )
         split = dataset.splits["report"]
         (result,) = self._fill(Rows([self.setting], split.start, split.seeds))
         texts = [
-            before_stop(text, _ends(each.args[1]))
-            for text, each in zip(dataset.completions(result.tokens, split), requests, strict=True)
+            before_stop(text, _stop_texts(request.args[1]))
+            for text, request in zip(dataset.completions(result.tokens, split), requests, strict=True)
         ]
         for name, text, calls in zip(split.ids, texts, result.nfe.tolist(), strict=True):
             self.answers[name] = {"nfe": calls, "text": text}
         return texts
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """log p(continuation | context) along the sampler's path, and whether the sampler draws that continuation.
+        """log p(continuation | context) in nats, and whether the sampler draws exactly this continuation.
 
-        In random order and with ancestral reveal the first is a lower bound in expectation (NELBO), averaged over
-        ``draws`` paths; in an order that follows from the predictions it is the likelihood along that one path. Both
-        are those of the setting: a continuation of n tokens is revealed in as many steps, or n where these are fewer;
-        a step across the end of a block is split there.
+        In random order the first is the mean over ``draws`` random paths, a lower bound in expectation (NELBO). In an
+        order that follows from the predictions it is the log-likelihood along the one path of the sampler. A
+        continuation of n tokens is revealed in the steps of the setting, or in n steps if the setting has more. A step
+        across the end of a block is split there.
 
-        Raises InputError where the sampler has no likelihood.
+        Raises:
+            InputError: If the sampler has no likelihood.
         """
         self._check_likelihood()
         random = self.run.config.sampler.order == "random"
         draws = self.draws if random else 1
         wanted = [
-            self._example(f"{self._id(each)}/{each.idx}/{draw}", context, Hole(continuation), each)
-            for each in requests
-            for context, continuation in (_parted(self.prefix + each.args[0], each.args[1]),)
+            self._example(f"{self._id(request)}/{request.idx}/{draw}", context, Hole(continuation), request)
+            for request in requests
+            for context, continuation in (_moved_space(self.prefix + request.args[0], request.args[1]),)
             for draw in range(draws)
         ]
         split = self._dataset(wanted).splits["report"]
         first = split.take(range(0, len(wanted), draws))
-        found, sampled = self._fill(
+        scored, sampled = self._fill(
             Rows(settings=[self.setting], start=split.start, seeds=split.seeds, reference=split.originals),
             Rows([self.setting], first.start, first.seeds),
         )
-        assert found.nll is not None
-        values: NDArray[np.float64] = -found.nll.double().numpy().reshape(-1, draws).mean(1)
+        assert scored.nll is not None
+        values: NDArray[np.float64] = -scored.nll.double().numpy().reshape(-1, draws).mean(1)
         drawn = (sampled.tokens == first.originals).all(1)
         return list(zip(values.tolist(), drawn.tolist(), strict=True))
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Raises InputError: a text longer than the model has no likelihood that windows would not change."""
+        """Raise InputError, since the likelihood of a text longer than the model depends on how it is cut."""
         raise InputError(
             f"task {requests[0].task_name} asks for the likelihood of whole texts (loglikelihood_rolling), which for a "
             "masked diffusion model depends on how they are cut; use mdm-tune evaluate with dataset.type lines or "
@@ -108,19 +117,19 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         )
 
     def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
-        """The messages in the model's chat template; raises InputError where it has none."""
+        """The messages in the model's chat template. Raises InputError if the model has none."""
         return templated(partial(chat_prompt, self.run.model.codec), chat_history, add_generation_prompt)
 
     @property
     def tokenizer_name(self) -> str:
-        """What the harness names its caches of prompts by."""
+        """The name by which the harness stores rendered prompts."""
         return f"mdm-tune-{self.run.model.fingerprint}"
 
     def _id(self, request: Any) -> str:
         return self.name(str(request.task_name), int(request.doc_id))
 
     def _example(self, name: str, text: str, hole: Hole, request: Any) -> Example:
-        """A document of a task as an example; of the run's own documents, with special tokens read as the run does."""
+        """A document of a task as an example. Documents of the run treat special tokens as the run does."""
         pieces = (text, hole) if text else (hole,)
         own = self._own.get(name)
         if own is not None and own.pieces[0] == text:
@@ -130,22 +139,24 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
         )
 
     def _dataset(self, examples: Sequence[Example]) -> Dataset:
-        """The rows of these examples with the noise that they have in the report split."""
+        """The rows of these examples, with the noise that they would have in the report split."""
         model = self.run.model
         mask_id = self.run.evaluator.denoiser.mask_id
         return example_dataset({"report": examples}, model.codec, mask_id, self.run.config.seed, longest=model.length)
 
     def _fill(self, *wanted: Rows) -> list[Unmasked]:
-        found = []
+        """Fill the rows, and add their NFE and cost to the totals."""
+        results = []
         began = time.monotonic()
         for result in self.run.evaluator.fill_each(wanted):
-            found.append(result)
+            results.append(result)
             self.cost += Cost(result.denoiser_rows, result.denoiser_tokens)
             self.nfe += result.nfe.double().tolist()
         self.cost += Cost(seconds=time.monotonic() - began)
-        return found
+        return results
 
     def _check_likelihood(self) -> None:
+        """Raise InputError if the sampler has no likelihood."""
         config = self.run.config
         metric = "nelbo" if config.sampler.order == "random" else "path_nll"
         problems = conflicts_in({**config.model_dump(), "objective": {"metric": metric}}, set())
@@ -155,12 +166,13 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
             raise InputError(f"the task asks for likelihoods, as metric {metric} measures them: " + "\n".join(problems))
 
 
-def _parted(context: str, continuation: str) -> tuple[str, str]:
-    """White space at the end of a context belongs to the continuation, whose tokens begin with it."""
-    kept = context.rstrip()
-    return kept, context[len(kept) :] + continuation
+def _moved_space(context: str, continuation: str) -> tuple[str, str]:
+    """Both texts with white space moved from the end of the context to the continuation, where tokens have it."""
+    stripped = context.rstrip()
+    return stripped, context[len(stripped) :] + continuation
 
 
-def _ends(settings: dict[str, Any]) -> tuple[str, ...]:
-    given = settings.get("until") or ()
-    return tuple(text for text in ([given] if isinstance(given, str) else given) if text)
+def _stop_texts(settings: dict[str, Any]) -> tuple[str, ...]:
+    """The texts that end an answer, by the generation settings of a task."""
+    until = settings.get("until") or ()
+    return tuple(text for text in ([until] if isinstance(until, str) else until) if text)

@@ -1,4 +1,4 @@
-"""The ``profile`` command between config and terminal, and what to know about a profile before believing it."""
+"""The ``profile`` command, and the notes that say how far a profile can be trusted."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ __all__ = ["WORSE_THAN_UNIFORM", "other_sampler", "profile", "profile_notes", "w
 
 WORSE_THAN_UNIFORM = "worse-than-uniform"
 WHERE_WORSE = "condition on a prompt, reveal the first tokens by another rule, or train at high mask ratios"
-FEW = 32  # examples, below which docs/profile.md finds intervals too short and choices poor
-MOST = 65_536  # as in a config
+FEW = 32  # examples; with fewer, docs/profile.md finds intervals too short and choices poor
+MOST = 65_536  # most steps, as in a config
 
 
 def profile(
@@ -45,22 +45,22 @@ def profile(
 ) -> ProfileResult:
     """Measure the information profile and price every budget without sampling.
 
-    Writes profile.json and two schedule files beside what the folder holds; a profile of the same model, data and
-    settings is taken from the folder.
+    Writes ``profile.json`` and two schedule files to the run folder. If the folder has a profile of the same model,
+    data and settings, it is not measured again.
 
     Args:
-        config: the run.
-        steps: budgets; empty for those of the config.
-        notify: receives the events of the run.
-        devices: where replicas of the denoiser run.
-        allow: which code of others may run.
+        config: The config of the run.
+        steps: Budgets; empty for those of the config.
+        notify: Called with every event.
+        devices: Where replicas of the denoiser run.
+        allow: Which foreign code may run.
 
     Returns:
-        The profile in each kind of blocks with its prices, as it is written to profile.json.
+        The profile of each block length with its prices, as it is written to ``profile.json``.
 
     Raises:
-        InputError: the steps are out of range or given twice, or the config cannot be used.
-        RunError: the denoiser or a replica fails.
+        InputError: If the steps are out of range or repeat, or the config cannot be used.
+        RunError: If the denoiser or a replica fails.
     """
     folder = RunFolder(config.output)
     notify = warned = Warnings(notify)
@@ -69,20 +69,20 @@ def profile(
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {shown(budgets)}; give each budget once")
     with open_run(config, devices, allow, as_notes(notify)) as run:
         report_loaded(run, notify, budgets)
-        for note in _check(run, budgets):
+        for note in _unequal_steps_notes(run, budgets):
             notify(note)
         _, by_length = profiles_of(run, folder, notify, budgets)
         profiles = by_length.values()
-        notes = [note for each in profiles for note in profile_notes(each)]
+        notes = [note for profile in profiles for note in profile_notes(profile)]
         for note in notes:
             notify(note)
         names = [name for name in config.search.baselines if name != OPTIMUM]
-        priced = [(each, [price_budget(each, number, names) for number in budgets]) for each in profiles]
+        priced = [(profile, [price_budget(profile, number, names) for number in budgets]) for profile in profiles]
         for note in memory_notes(run):
             notify(note)
         result = ProfileResult(
-            profiles=tuple(ProfileRecord.of(each, budgets) for each, budgets in priced),
-            cost=sum((each.spent for each in profiles), Cost()),
+            profiles=tuple(ProfileRecord.of(profile, prices) for profile, prices in priced),
+            cost=sum((profile.spent for profile in profiles), Cost()),
             notes=tuple(note.with_advice for note in notes),
             warnings=warned.records,
             prices_the_sampler=other_sampler(config) is None,
@@ -92,18 +92,21 @@ def profile(
         return result
 
 
-def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
-    """Raise InputError for steps that blocks cannot share at all; a note where they cannot share them equally.
+def _unequal_steps_notes(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
+    """Warnings about budgets whose steps blocks cannot share equally.
 
-    The optimum takes such steps, in ``evaluate`` too, so that the other schedules get its shares here.
+    The optimum can use such budgets, in ``evaluate`` too. So the other schedules are priced with its shares.
+
+    Raises:
+        InputError: If blocks cannot share the steps at all.
     """
     for size in run.evaluator.block_lengths:
-        here = run.evaluator.in_blocks(size)
-        blocks = here.length // size
-        odd = [steps for steps in budgets if here.sampler.section.block_steps == "equal" and steps % blocks]
-        check_baselines(replace(run, evaluator=here), [steps for steps in budgets if steps not in odd])
-        for steps in odd:
-            even_shares(steps, here.length, size)
+        evaluator = run.evaluator.in_blocks(size)
+        blocks = evaluator.length // size
+        unequal = [steps for steps in budgets if evaluator.sampler.section.block_steps == "equal" and steps % blocks]
+        check_baselines(replace(run, evaluator=evaluator), [steps for steps in budgets if steps not in unequal])
+        for steps in unequal:
+            even_shares(steps, evaluator.length, size)
             yield Note(
                 f"{steps} steps cannot be shared equally by {blocks} blocks: all schedules have the steps of blocks "
                 "that the optimum has there",
@@ -113,14 +116,15 @@ def _check(run: Run, budgets: Sequence[int]) -> Iterator[Note]:
 
 
 def profile_notes(profiles: Profiles) -> Iterator[Note]:
-    """What to know about a profile before believing it; where there are several, in which blocks it is."""
+    """Notes that say how far a profile can be trusted. If there are several, each note names the block length."""
     label = profiles.run.evaluator.labelled("profile", profiles.run.evaluator.block_length)
-    mark = f"{label}: " if profiles.run.evaluator.several else ""
-    return (replace(note, text=mark + note.text) for note in _notes(profiles))
+    prefix = f"{label}: " if profiles.run.evaluator.several else ""
+    return (replace(note, text=prefix + note.text) for note in _notes(profiles))
 
 
 def _notes(profiles: Profiles) -> Iterator[Note]:
-    found, config = profiles.profile, profiles.run.config
+    """The notes without the block length."""
+    profile, config = profiles.profile, profiles.run.config
     if (other := other_sampler(config)) is not None:
         also = " and how many steps each block should get" if profiles.shares_steps else ""
         yield Note(
@@ -131,20 +135,20 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
         )
     if profiles.reused:
         yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}")
-    if (anew := reencoded(profiles.run, "tune")) is not None:
-        yield Note(anew, "answers-retold", "measure on the answers of a run with the same model and generation length")
+    if (text := reencoded(profiles.run, "tune")) is not None:
+        yield Note(text, "answers-retold", "measure on the answers of a run with the same model and generation length")
     if profiles.replaced:
         yield Note(f"the profile in the folder was measured anew, because of another {', '.join(profiles.replaced)}")
-    if (worse := found.worse_than_uniform()) is not None:
+    if (worse := profile.worse_than_uniform()) is not None:
         yield Note(
             f"with {worse[0]} to {quantity(worse[1], 'token')} visible the model predicts worse than uniform guessing "
-            f"({math.log(found.vocab_size):.3f} nats per token): it is miscalibrated there, was not trained on so many "
-            f"masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}; samples that "
-            "pass through there may be garbage, whatever a likelihood gains",
+            f"({math.log(profile.vocab_size):.3f} nats per token): it is miscalibrated there, was not trained on so "
+            f"many masks, or was trained with another mask id than {profiles.run.evaluator.denoiser.mask_id}; samples "
+            "that pass through there may be garbage, whatever a likelihood gains",
             WORSE_THAN_UNIFORM,
             WHERE_WORSE,
         )
-    for rise in found.rises():
+    for rise in profile.rises():
         yield Note(
             f"the loss rises by {rise.amount:.3g} +- {rise.stderr:.2g} nats per token from {rise.first} to {rise.last} "
             "visible tokens, which no calibrated model's does: prices there are the model's, not the data's",
@@ -152,17 +156,17 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
             "compare samples before a schedule is believed that was chosen by likelihood",
         )
     tolerance = config.profile.tolerance
-    if not found.exact and tolerance is not None and (found.precision is None or found.precision > tolerance):
-        told = "with no interval" if found.precision is None else f"to {found.precision:.2%} only"
+    if not profile.exact and tolerance is not None and (profile.precision is None or profile.precision > tolerance):
+        precision = "with no interval" if profile.precision is None else f"to {profile.precision:.2%} only"
         yield Note(
-            f"all {len(found.values)} tune examples tell the best price {told}, not to {tolerance:.2%}",
+            f"all {len(profile.values)} tune examples tell the best price {precision}, not to {tolerance:.2%}",
             "profile-precision",
             "raise dataset.tune",
         )
-    if not found.exact and found.independent < FEW:
-        said = "it has no intervals" if found.no_interval else "its intervals hold less often than they say"
+    if not profile.exact and profile.independent < FEW:
+        intervals = "it has no intervals" if profile.no_interval else "its intervals hold less often than they say"
         yield Note(
-            f"the profile rests on {quantity(found.independent, 'independent example')}: {said}, and what it "
+            f"the profile rests on {quantity(profile.independent, 'independent example')}: {intervals}, and what it "
             "chooses loses several "
             "times what a profile of 128 loses",
             "few-examples",
@@ -171,28 +175,30 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
 
 
 def winner_notes(profiles: Mapping[int, Profiles], winner: Scores) -> Iterator[Note]:
-    """What a profile, where one was made, and a likelihood on the report split say against a winner.
+    """Warnings about a winner: by a profile, if there is one, and by a likelihood on the report split.
 
-    profiles: by block length.
+    Args:
+        profiles: By block length.
+        winner: The scores of the winner on the report split.
     """
     setting = winner.setting
-    here = profiles.get(setting.block_length) or next(iter(profiles.values()))
+    of_blocks = profiles.get(setting.block_length) or next(iter(profiles.values()))
     label = f"at {quantity(setting.steps, 'step')} the winner {setting.label}"
-    if here.taken and (worse := here.profile.worse_than_uniform()) is not None:
-        priced = np.flatnonzero(weights_of(setting))
-        if ((priced >= worse[0]) & (priced <= worse[1])).any():
+    if of_blocks.taken and (worse := of_blocks.profile.worse_than_uniform()) is not None:
+        visible = np.flatnonzero(weights_of(setting))
+        if ((visible >= worse[0]) & (visible <= worse[1])).any():
             yield Note(
                 f"{label} reveals tokens where the model predicts worse than uniform guessing, with {worse[0]} to "
                 f"{quantity(worse[1], 'token')} visible: its samples may be garbage, whatever its likelihood gains",
                 WORSE_THAN_UNIFORM,
                 WHERE_WORSE,
             )
-    evaluator = here.run.evaluator
+    evaluator = of_blocks.run.evaluator
     if winner.values is None or evaluator.exact or not isinstance(evaluator.metric, PathLikelihood):
         return
     vocabulary, sizes = evaluator.denoiser.vocab_size, evaluator.split("report").hidden.sum(1).double().numpy()
-    above = estimate(winner.values - sizes * math.log(vocabulary), groups=winner.groups)
-    if above.ci is not None and above.ci[0] > 0:
+    excess = estimate(winner.values - sizes * math.log(vocabulary), groups=winner.groups)
+    if excess.ci is not None and excess.ci[0] > 0:
         yield Note(
             f"{label} makes the data less likely than uniform guessing does: {winner.values.sum() / sizes.sum():.3f} "
             f"nats per token, and uniform guessing has {math.log(vocabulary):.3f}",
@@ -202,7 +208,10 @@ def winner_notes(profiles: Mapping[int, Profiles], winner: Scores) -> Iterator[N
 
 
 def other_sampler(config: Config) -> str | None:
-    """What of the sampler a profile does not price: order, temperature and nucleus, or code of the user's own."""
+    """The part of the sampler that a profile does not price, as text; None if it prices the sampler.
+
+    It is an order other than random, a temperature other than 1, a nucleus, or external code.
+    """
     sampler = config.sampler
     if sampler.target is not None:
         return "external code"

@@ -1,4 +1,4 @@
-"""``sample`` between config and terminal: it reports events, writes the run folder and returns JSON."""
+"""The ``sample`` command: it draws samples, reports events, writes the run folder and returns the result."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def sample(
     Each sample has its own seed: the first n of a longer run are the same.
 
     Args:
-        config: the whole config; ``output`` names the run folder.
-        schedule: how it is named on the command line; None for the run's own schedule file, or linear where there is
-            none.
-        steps: the budget; None for the first of the config, or the schedule's own where it lacks that.
-        number: samples to draw.
-        view: makes what shows the first sample while it is filled, from codec and mask id; it may return None.
-        devices: where the rows are filled.
-        allow: whether code from outside the package may run.
-        notify: called with every event.
+        config: The config of the run; ``output`` names the run folder.
+        schedule: Its name on the command line; None for the run's own schedule file, or linear if there is no file.
+        steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
+        number: Samples to draw.
+        view: Returns a function that shows the first sample at each step, or None; called with codec and mask id.
+        devices: Where the rows are filled.
+        allow: Which foreign code may run.
+        notify: Called with every event.
 
     Returns:
-        What is printed and written to ``samples.json``.
+        The result, as it is written to ``samples.json``.
 
     Raises:
-        InputError: the schedule is unknown, does not fit, or decides by itself how many tokens a step reveals.
+        InputError: If the schedule is unknown or does not fit, or if it is an adaptive plan.
+        RunError: If the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
         return _sample(run, schedule, steps, number, view, Warnings(notify))
@@ -78,7 +78,7 @@ def _sample(
     config = run.config
     report_loaded(run, warned, [steps or config.sampler.steps[0]])
     folder = RunFolder(config.output)
-    name, chosen = _schedule_for(folder, schedule)
+    name, source = _schedule_for(folder, schedule)
     if parse_adaptive(name) is not None:
         raise InputError(
             f"--schedule: {name} decides by itself how many tokens a step reveals, and sample draws with given counts; "
@@ -88,44 +88,44 @@ def _sample(
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
     run, profiles = profiles_of(run, folder, warned)
-    evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a file has its own blocks
+    evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a schedule file names its own block length
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
-    asked = (each for each in profiles.values() if each.taken)
-    beside = _beside_a_profile(folder) if chosen is ScheduleSource.DEFAULT else ()
-    for note in (*beside, *(note for each in asked for note in profile_notes(each))):
+    in_use = (profile for profile in profiles.values() if profile.taken)
+    unused = _unused_schedules(folder) if source is ScheduleSource.DEFAULT else ()
+    for note in (*unused, *(note for profile in in_use for note in profile_notes(profile))):
         warned(note)
     for note in other_samplers(run, [name], warned.notes):
         warned(note)
-    split = _to_fill(run, number)
+    split = _rows_to_fill(run, number)
     on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.filler.shows_steps else None
     began = time.monotonic()
     result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
-    cut = run.dataset or Dataset({}, run.model.codec)  # a data set ends answers at its stops, as for every metric
-    texts = cut.fillings(result.tokens, split)
+    dataset = run.dataset or Dataset({}, run.model.codec)  # it ends answers at the stop texts, as for every metric
+    texts = dataset.fillings(result.tokens, split)
     spent = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
     for note in memory_notes(run):
         warned(note)
-    drawn = SampleResult(
+    sampled = SampleResult(
         samples=tuple(
             SampleRecord(tokens=tuple(row), text=" ".join(filled), example=example)
             for row, filled, example in zip(result.tokens.tolist(), texts, _prompts(split, texts), strict=True)
         ),
         schedule=name,
-        schedule_from=chosen,
+        schedule_from=source,
         steps=setting.steps,
         plan=PlanRecord.of(setting),
         nfe=float(result.nfe.double().mean()),
-        cost=sum((each.spent for each in profiles.values()), spent),
+        cost=sum((profile.spent for profile in profiles.values()), spent),
         warnings=warned.records,
     )
     folder.open()
     folder.write_moment(run.model.clock)
-    folder.write_json("samples.json", drawn.to_json())
-    return drawn
+    folder.write_json("samples.json", sampled.to_json())
+    return sampled
 
 
-def _to_fill(run: Run, number: int) -> Split:
-    """The rows that are sampled: empty ones, or the prompts of the report split in turn; the seeds are their own."""
+def _rows_to_fill(run: Run, number: int) -> Split:
+    """The rows to fill, each with its own seed: the prompts of the report split in turn, or rows of masks."""
     length, mask = run.evaluator.length, run.evaluator.denoiser.mask_id
     seeds = np.array([derive_seed(run.config.seed, "sample", i) for i in range(number)], dtype=np.uint64)
     if run.dataset is None or not run.dataset.splits["report"].examples:
@@ -139,7 +139,7 @@ def _to_fill(run: Run, number: int) -> Split:
 
 
 def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[PromptRecord | None]:
-    """The visible text of each example, where there is any: before its first hole, and whole with what was drawn."""
+    """The example of each row with its prompt and its filled text; None for rows without an example."""
     if not split.examples:
         return [None] * len(texts)
     return [
@@ -154,7 +154,7 @@ def _prompts(split: Split, texts: Sequence[Sequence[str]]) -> list[PromptRecord 
 
 
 def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, ScheduleSource]:
-    """The schedule to sample with, and where it comes from."""
+    """The name of the schedule, and its source."""
     if schedule is not None:
         return schedule, ScheduleSource.NAMED
     if folder.has(folder.schedule):
@@ -162,11 +162,11 @@ def _schedule_for(folder: RunFolder, schedule: str | None) -> tuple[str, Schedul
     return "linear", ScheduleSource.DEFAULT
 
 
-def _beside_a_profile(folder: RunFolder) -> Iterator[Note]:
-    """What a folder with a profile and without a search has to offer in place of linear."""
-    found = [str(file) for kind in ("beta", "optimum") if folder.has(file := folder.path / f"profile-{kind}.yaml")]
-    if found:
+def _unused_schedules(folder: RunFolder) -> Iterator[Note]:
+    """A note about schedule files of a profile in the run folder, which are not used unless they are named."""
+    files = [str(file) for kind in ("beta", "optimum") if folder.has(file := folder.path / f"profile-{kind}.yaml")]
+    if files:
         yield Note(
-            f"linear is used, since {folder.path} holds no search; the profile's schedules are {' and '.join(found)}: "
-            f"give --schedule {found[0]} to use one"
+            f"linear is used, since {folder.path} holds no search; the profile's schedules are {' and '.join(files)}: "
+            f"give --schedule {files[0]} to use one"
         )

@@ -1,4 +1,4 @@
-"""What to know of the schedules that a command was given: files from elsewhere, budgets that they lack, equal ones."""
+"""Notes about requested schedules: files of other samplers or data, missing budgets, equal counts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ __all__ = ["missing_budgets", "other_samplers", "same_plans"]
 STRETCHED = "its curve is cut into counts for that length"
 
 
-def other_samplers(run: Run, names: Iterable[str], told: Iterable[Note] = ()) -> Iterator[Note]:
-    """A note for each schedule file that was tuned for another sampler, another length, or in other blocks.
+def other_samplers(run: Run, names: Iterable[str], reported: Iterable[Note] = ()) -> Iterator[Note]:
+    """Warnings about schedule files that were tuned for another sampler, model, data, length or block length.
 
-    told: what this run has told already, which is not told again as a warning that a file keeps.
+    Args:
+        run: The run that uses the schedules.
+        names: Schedules; names that are no files are skipped.
+        reported: Warnings that the run has reported. They are not repeated if a file has them too.
     """
-    known = {(each.code, each.text) for each in told}
+    known = {(note.code, note.text) for note in reported}
     for name in filter(names_a_file, names):
         file = load_schedule(name)
-        found = file.record.get("sampler")
-        tuned = found if isinstance(found, dict) else {}  # the only part that reading a file does not check
+        stored = file.record.get("sampler")
+        tuned = stored if isinstance(stored, dict) else {}  # reading a file does not check this part
         now = run.config.sampler.record
         changed = [
             f"{key} {cut(tuned[key])} (here {cut(now[key])})" for key in now if key in tuned and tuned[key] != now[key]
@@ -36,38 +39,44 @@ def other_samplers(run: Run, names: Iterable[str], told: Iterable[Note] = ()) ->
         if file.length != run.evaluator.length:
             text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
             yield Note(text, "other-length")
-        here = [file.length if size == run.evaluator.length else size for size in run.evaluator.block_lengths]
-        said = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
-        for size in sorted(said.difference(here)):
-            text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, here))})"
+        sizes = [file.length if size == run.evaluator.length else size for size in run.evaluator.block_lengths]
+        tuned_sizes = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
+        for size in sorted(tuned_sizes.difference(sizes)):
+            text = f"{name} is filled in blocks of {size}, as it was tuned (here {', '.join(map(str, sizes))})"
             yield Note(text, "other-blocks")
-        yield from _kept_warnings(name, file.record.get("warnings"), known)
+        yield from _stored_warnings(name, file.record.get("warnings"), known)
 
 
-def _kept_warnings(name: str, found: object, known: Container[object]) -> Iterator[Note]:
-    """What the command that wrote a schedule file warned of; nothing of what a person has changed there is trusted."""
-    for each in found if isinstance(found, list) else ():
-        if isinstance(each, dict) and isinstance(each.get("code"), str) and isinstance(each.get("text"), str):
-            if (each["code"], each["text"]) in known:
+def _stored_warnings(name: str, stored: object, known: Container[object]) -> Iterator[Note]:
+    """The warnings in a schedule file. People edit files, so entries of a wrong form are skipped.
+
+    Args:
+        name: The file.
+        stored: Its entry ``warnings``, of any type.
+        known: Pairs of code and text that are not repeated.
+    """
+    for warning in stored if isinstance(stored, list) else ():
+        if isinstance(warning, dict) and isinstance(warning.get("code"), str) and isinstance(warning.get("text"), str):
+            if (warning["code"], warning["text"]) in known:
                 continue
-            advice = each.get("advice")
-            told = f"{shown_path(name)} was written with the warning: {each['text']}"
-            yield Note(told, each["code"], advice if isinstance(advice, str) else "")
+            advice = warning.get("advice")
+            text = f"{shown_path(name)} was written with the warning: {warning['text']}"
+            yield Note(text, warning["code"], advice if isinstance(advice, str) else "")
 
 
 def missing_budgets(names: Sequence[str], budgets: Sequence[int]) -> Iterator[Note]:
-    """A note for each file, and for explicit counts, that has not all of the budgets and is compared at fewer."""
+    """Warnings about files and explicit counts that lack some of the budgets."""
     for name in names:
         own = own_steps(name)
         if own is not None and (missing := [steps for steps in budgets if steps not in own]):
-            there = [steps for steps in budgets if steps in own]
-            found = f"is compared at {', '.join(map(str, there))} only" if there else "is not compared"
-            text = f"{name} has no counts for {quantity(', '.join(map(str, missing)), 'step')} and {found}"
+            present = [steps for steps in budgets if steps in own]
+            comparison = f"is compared at {', '.join(map(str, present))} only" if present else "is not compared"
+            text = f"{name} has no counts for {quantity(', '.join(map(str, missing)), 'step')} and {comparison}"
             yield Note(text, "budgets-missing", "search at these budgets, or compare a curve such as beta:A,B")
 
 
 def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:
-    """A note for each schedule that is another one to the sampler, so that both have the same row."""
+    """Notes about schedules that are the same to the sampler as one before, so that both have the same row."""
     first: dict[tuple[int, tuple[float, ...]], str] = {}
     for setting in settings:
         name = first.setdefault((setting.steps, setting.key), setting.label)
@@ -76,18 +85,21 @@ def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:
 
 
 def _tokens(file: ScheduleFile) -> str:
-    """The length that a file was tuned for; a mean of many with its range, where the file says so."""
-    found = file.record.get("lengths")
-    if not isinstance(found, dict) or found.get("fixed", True):
+    """The length that a file was tuned for, as text; for several lengths the mean and the range."""
+    lengths = file.record.get("lengths")
+    if not isinstance(lengths, dict) or lengths.get("fixed", True):
         return quantity(file.length, "token")
-    return f"{quantity(file.length, 'token')} (the mean of {found.get('least')} to {found.get('most')})"
+    return f"{quantity(file.length, 'token')} (the mean of {lengths.get('least')} to {lengths.get('most')})"
 
 
 def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:
-    """A note where a file was tuned for another model, other data or code than those here: it may be worth less."""
-    found, here = file.record.get("fingerprints") or {}, dict(run.fingerprints)
-    data, other_data = "dataset", "other data or other sizes of splits"  # files of old, which know the whole only
-    if run.dataset is not None and "searched" in found:
+    """A warning if a file was tuned for another model, task, data or code, since its schedules may be worse here."""
+    stored, here = file.record.get("fingerprints") or {}, dict(run.fingerprints)
+    data, other_data = (
+        "dataset",
+        "other data or other sizes of splits",
+    )  # older files have one fingerprint of the whole data set
+    if run.dataset is not None and "searched" in stored:
         data, other_data, here["searched"] = "searched", "other examples of tune and choose", run.dataset.searched
     if isinstance(seed := file.record.get("seed"), int) and seed != run.config.seed:
         other_data = f"seed {cut(seed)}, not {run.config.seed}, and so on other examples"
@@ -97,7 +109,7 @@ def _other_sources(run: Run, name: str, file: ScheduleFile) -> Iterator[Note]:
         "code": "other code",
         "task": "another task",
     }
-    keys = [key for key in names if key in found and key in here and found[key] != here[key]]
-    other = [f"{names[key]} ({cut(found[key])}, here {here[key]})" for key in keys]
+    keys = [key for key in names if key in stored and key in here and stored[key] != here[key]]
+    other = [f"{names[key]} ({cut(stored[key])}, here {here[key]})" for key in keys]
     if other:
         yield Note(f"{shown_path(name)} was tuned for {' and '.join(other)}", "other-source")

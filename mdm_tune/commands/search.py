@@ -1,4 +1,4 @@
-"""The ``search`` command between config and terminal: begun or resumed, driven by one process, written down."""
+"""The ``search`` command: it begins or resumes a search, drives it in one process, and writes the run folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = ["search"]
 
 Record = dict[str, Any]
 
-LIMITS = ("trials", "rows", "timeout", "auto_stop")  # of a search, which may change before it is resumed
+LIMITS = ("trials", "rows", "timeout", "auto_stop")  # options that may change when a search is resumed
 MAY_CHANGE = ("moment", "output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
 
 
@@ -63,58 +63,61 @@ def search(
     allow: Permissions = Permissions(),
     since: float | None = None,
 ) -> SearchResult:
-    """Tune every budget of the config and write the run folder. A finished search is answered from its folder.
+    """Tune every budget of the config and write the run folder. The result of a finished search is read from it.
 
     Args:
-        config: the whole config; ``output`` names the run folder.
-        resume: continue the search that folder or storage hold.
-        overwrite: replace it.
-        notify: called with every event, in this process.
-        take_over: drive a search although another process has not left it, where it cannot be seen from here whether
-            that process still runs.
-        devices: where the rows are filled.
-        allow: whether code from outside the package, and code that a model writes, may run.
-        since: when the command began, in seconds of the monotonic clock; None for now.
+        config: The config of the run; ``output`` names the run folder.
+        resume: Continue the search in the folder or the storage.
+        overwrite: Replace the search in the folder or the storage.
+        notify: Called with every event, in this process.
+        take_over: Drive the search even if another process has a claim on it, of which this machine cannot see
+            whether it still runs.
+        devices: Where the rows are filled.
+        allow: Whether foreign code, and code that a model writes, may run.
+        since: When the command began, in seconds of the monotonic clock; None for now.
 
     Returns:
-        What is printed and written to ``search.json``.
+        The result, as it is written to ``search.json``.
 
     Raises:
-        InputError: another process drives the search, folder or storage hold a search and neither flag is set, or the
-            search to be resumed came from another config, model, data or version.
-        RunError: the storage fails, or another process takes the search over.
+        InputError: If another process drives the search; if the folder or the storage holds a search and neither
+            ``resume`` nor ``overwrite`` is set; or if the search to resume has another config, model, data or version.
+        RunError: If the storage fails, or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     notify = warned = Warnings(notify)
-    # A database that cannot be used is said before a model is loaded, and so is a process that drives the search.
-    place = search_state_of(config)
-    place.refuse_second(take_over=take_over)
+    # An unusable database, or another process that drives the search, is reported before a model is loaded.
+    search_state = search_state_of(config)
+    search_state.refuse_second(take_over=take_over)
     if resume and not folder.has(folder.moment):
-        _take_moment(folder, place)
+        _restore_moment(folder, search_state)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         report_loaded(run, notify, config.sampler.steps)
         check_baselines(run, config.sampler.steps)
-        # After all that may be wrong with the input: what is refused should not become another refusal.
+        # Wrong input is reported first, so that the user does not add --resume only to get another error.
         if folder.holds_search and not (resume or overwrite):
-            place.refuse_second(take_over=take_over)  # which may have begun while the model was loaded
+            search_state.refuse_second(take_over=take_over)  # it may have begun while the model was loaded
             raise InputError(
                 f"output: {folder.path} already holds a search; add --resume to go on with it, --overwrite to start "
                 "again, or give another folder with --output"
             )
-        used = versions(config.model.type)
-        identity: Record = {"config": resolved(config), "fingerprints": run.fingerprints, "versions": used}
+        identity: Record = {
+            "config": resolved(config),
+            "fingerprints": run.fingerprints,
+            "versions": versions(config.model.type),
+        }
         if run.model.clock is not None and run.model.clock.used:
             identity["moment"] = run.model.clock.now.isoformat()
-        if folder.holds_search and not overwrite and (found := _finished(folder, identity, notify)) is not None:
-            return found
+        if folder.holds_search and not overwrite and (finished := _finished(folder, identity, notify)) is not None:
+            return finished
 
         def note(text: str) -> None:
             notify(Note(text))
 
-        with place.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
+        with search_state.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
             refuse_changes(state.once("run", lambda: identity), identity, "this storage")
             folder.write_moment(run.model.clock)
-            folder.result.unlink(missing_ok=True)  # by other limits; should this run be stopped, it is no answer
+            folder.result.unlink(missing_ok=True)  # a result of other limits would be wrong if this run is stopped
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
             notify(SearchStarted())
@@ -124,33 +127,35 @@ def search(
             for text in memory_notes(sharing):
                 notify(text)
             if (late := timetable.late) is not None:
-                over = f"{config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
-                why = "what compares schedules on unseen examples is never cut"
-                notify(Note(f"search.timeout: {over}: {why}", "late"))
+                overrun = f"{config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
+                reason = "what compares schedules on unseen examples is never cut"
+                notify(Note(f"search.timeout: {overrun}: {reason}", "late"))
             state.check()
             return _write_result(sharing, folder, budgets, [*profiles.values()], late, warned)
 
 
-def _take_moment(folder: RunFolder, place: SearchState) -> None:
-    """Keep the time at which the search in a storage had its prompts rendered, where this folder knows none."""
-    begun = place.made("run")
-    if begun is not None and isinstance(begun.get("moment"), str):
+def _restore_moment(folder: RunFolder, search_state: SearchState) -> None:
+    """Write to the folder the time with which the search in a storage rendered its prompts, if it has one."""
+    identity = search_state.made("run")
+    if identity is not None and isinstance(identity.get("moment"), str):
         folder.open()
-        folder.write_json(folder.moment.name, {"now": begun["moment"]})
+        folder.write_json(folder.moment.name, {"now": identity["moment"]})
 
 
 def _finished(folder: RunFolder, identity: Record, notify: Notify) -> SearchResult | None:
-    """The result in the folder where it answers this search; None where the search has to go on.
+    """The result in the folder if it is the one of this search; None if the search has to go on.
 
-    Raises InputError where the search in the folder is another one, or what says so is damaged. A damaged result is
-    made again from the journal.
+    A damaged result is made again from the journal.
+
+    Raises:
+        InputError: If the folder holds another search, or its identity is damaged.
     """
     if folder.has(folder.journal) and not folder.has(folder.identity):
-        return None  # it was stopped before it had written down what it is; its journal knows what it has
+        return None  # it was stopped before it wrote its identity; the journal has all of it
     before = folder.read(folder.identity)
     refuse_changes(before, identity, "this folder")
-    limits = [each.get("config", {}).get("search", {}) for each in (before, identity)]
-    if any(limits[0].get(name) != limits[1][name] for name in LIMITS) or not folder.has(folder.result):
+    old, new = (record.get("config", {}).get("search", {}) for record in (before, identity))
+    if any(old.get(name) != new[name] for name in LIMITS) or not folder.has(folder.result):
         return None
     try:
         return _read_result(folder)
@@ -162,7 +167,11 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> SearchResu
 
 
 def _read_result(folder: RunFolder) -> SearchResult:
-    """The result in the folder; raises InputError where it is none."""
+    """Read the result in the folder.
+
+    Raises:
+        InputError: If the file holds no result of a search.
+    """
     try:
         result = SearchResult.from_json(folder.read(folder.result))
     except (TypeError, ValueError):
@@ -175,42 +184,52 @@ def _read_result(folder: RunFolder) -> SearchResult:
 def _budgets(
     run: Run, profiles: Mapping[int, Profiles], state: DriverState, timetable: Timetable, notify: Notify
 ) -> list[Budget]:
-    """Tune and confirm every budget, in the config's order. profiles: by block length."""
-    for each in profiles.values():
-        if each.uses:
-            _begin_with_profile(each, notify)
+    """Tune every budget and compare its winner on unseen examples, in the order of the config.
+
+    Args:
+        run: The run, with the shares of the profiles.
+        profiles: By block length.
+        state: The storage of the search, which this process drives.
+        timetable: The time limits of the search.
+        notify: Called with every event.
+    """
+    for profile in profiles.values():
+        if profile.uses:
+            _prepare_profile(profile, notify)
     scores, steps = StoredScores(run.evaluator, state), run.config.sampler.steps
     search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
     if search.finalists > most:
         notify(Note(f"search.finalists is {search.finalists}, and {most} trials have no more finalists than that"))
     notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search))))
     budgets: list[Budget] = []
-    for place, budget in enumerate(steps):
-        winners = [found.schedule for found in budgets if isinstance(found.schedule, Beta)]
-        guides = {size: each.guide(budget, winners) for size, each in profiles.items()}
+    for index, budget in enumerate(steps):
+        winners = [earlier.schedule for earlier in budgets if isinstance(earlier.schedule, Beta)]
+        guides = {size: profile.guide(budget, winners) for size, profile in profiles.items()}
         notify(BudgetStarted(budget))
 
-        def tell(event: RunEvent, place: int = place) -> None:
+        def report(event: RunEvent, index: int = index) -> None:
             notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
-            if (text := timetable.warning(place, event)) is not None:
+            if (text := timetable.warning(index, event)) is not None:
                 notify(Note(text))
 
-        in_time = partial(timetable.trials_of, place)
-        found = search_budget(
-            scores, budget, search, tell, guides, seed=run.config.seed, budgets=steps, in_time=in_time
+        in_time = partial(timetable.trials_of, index)
+        result = search_budget(
+            scores, budget, search, report, guides, seed=run.config.seed, budgets=steps, in_time=in_time
         )
-        if found.trials > most:
+        if result.trials > most:
             notify(
-                Note(f"{found.trials} trials were finished before, more than search.trials ({most}): all of them count")
+                Note(
+                    f"{result.trials} trials were finished before, more than search.trials ({most}): all of them count"
+                )
             )
-        doubts = list(winner_notes(profiles, found.winner))
-        for note in doubts:
+        warnings = list(winner_notes(profiles, result.winner))
+        for note in warnings:
             notify(note)
-        if found.alike:
-            alike = ", ".join(found.alike)
-            notify(Note(f"at {quantity(budget, 'step')} {found.winner.setting.label} has the same counts as {alike}"))
-        codes = dict.fromkeys(note.code for note in doubts if note.code is not None)
-        budgets.append(replace(found, codes=tuple(codes)))
+        if result.alike:
+            alike = ", ".join(result.alike)
+            notify(Note(f"at {quantity(budget, 'step')} {result.winner.setting.label} has the same counts as {alike}"))
+        codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
+        budgets.append(replace(result, codes=tuple(codes)))
     return budgets
 
 
@@ -222,13 +241,17 @@ def _write_result(
     late: float | None,
     warned: Warnings,
 ) -> SearchResult:
+    """Write the schedule file, the scores of examples and the result; returns the result."""
     folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records).to_json())
     reported = [
-        scores for budget in budgets for scores in {each.setting.label: each for each in budget.reported}.values()
+        scores
+        for budget in budgets
+        for scores in {reported.setting.label: reported for reported in budget.reported}.values()
     ]
     if not run.evaluator.exact:
-        folder.write_lines("search-scores.jsonl", (each.to_json() for each in example_records(run, reported)))
-    spent = sum((each.cost for each in profiles), Cost()) if any(each.uses for each in profiles) else None
+        folder.write_lines("search-scores.jsonl", (example.to_json() for example in example_records(run, reported)))
+    profiled = any(profile.uses for profile in profiles)
+    spent = sum((profile.cost for profile in profiles), Cost()) if profiled else None
     result = SearchResult.of(
         run,
         folder,
@@ -242,8 +265,8 @@ def _write_result(
     return result
 
 
-def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
-    """Measure or take the profile and say what to know about it; a warm start that fails is done without."""
+def _prepare_profile(profiles: Profiles, notify: Notify) -> None:
+    """Measure the profile or read it, and report the notes about it. A warm start that fails is left out."""
     try:
         for note in profile_notes(profiles):
             notify(note)
@@ -257,7 +280,16 @@ def _begin_with_profile(profiles: Profiles, notify: Notify) -> None:
 
 
 def refuse_changes(before: Record, now: Record, where: str) -> None:
-    """Raise InputError naming what differs between the search that was begun and this one."""
+    """Check that a search has the settings with which it began.
+
+    Args:
+        before: The identity of the search that was begun.
+        now: The identity of this search.
+        where: ``this folder`` or ``this storage``, for the message.
+
+    Raises:
+        InputError: If the identities differ in what may not change.
+    """
     old, new = _flat(before), _flat(now)
     changed = [
         f"{path.removeprefix('config.')}: was {old.get(path)!r}, is {new.get(path)!r}"
@@ -274,12 +306,13 @@ def refuse_changes(before: Record, now: Record, where: str) -> None:
 
 
 def _may_change(path: str) -> bool:
+    """Whether an option, as a dotted path, may differ when a search is resumed."""
     return any(path == name or path.startswith(f"{name}.") for name in MAY_CHANGE)
 
 
 def _flat(record: Record, prefix: str = "") -> dict[str, Any]:
-    """Leaves by their dotted path; lists count as leaves."""
-    leaves: dict[str, Any] = {}
+    """The values of a nested record by dotted path. Lists are values."""
+    values: dict[str, Any] = {}
     for key, value in record.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
+        values |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values

@@ -1,6 +1,6 @@
-"""What a search takes besides its denoiser rows, timed with the real thing: proposals, records and intervals.
+"""The seconds of a search besides its denoiser rows, timed on this machine: proposals, records and intervals.
 
-For a large model all of it is nothing; for a tiny one it is nearly everything.
+They do not matter for a large model. For a tiny model they are most of the time.
 """
 
 from __future__ import annotations
@@ -27,26 +27,37 @@ from mdm_tune.search.space import BudgetOutlook, given_points
 from mdm_tune.search.stopping import SETTLING
 from mdm_tune.search.storage import open_storage
 
-__all__ = ["Speed", "concluding", "deciding", "speed_of"]
+__all__ = ["Speed", "comparison_overhead", "speed_of", "trial_overhead"]
 
-CHEAP = 0.5  # seconds of a batch: where it takes less it is repeated, since what it takes varies
+CHEAP = 0.5  # seconds; a batch that takes less is timed again, since its time varies
 REPEATS = 3
-INTERVALS = 24  # of a budget's report besides one for each schedule: gains, diversity, losses
+INTERVALS = 24  # intervals in the report of a budget besides one per schedule: gains, diversity, losses
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a denoiser row with its part of the metric, and of what follows for each schedule that is compared."""
+    """Seconds of denoiser rows and of schedules.
+
+    Attributes:
+        row: Seconds of a denoiser row with its part of the metric.
+        schedule: Seconds for each compared schedule besides those of its rows.
+    """
 
     row: float
     schedule: float
 
 
 def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequence[Cost]) -> Speed:
-    """The speed of batches; spent: what measuring the settings on the pilot took, one after the other.
+    """The speed of batches.
 
-    A first batch also pays for what a library sets up. So the faster of them counts, and cheap ones are timed again, as
-    trials make them.
+    The first batch includes the time in which libraries set themselves up. So the fastest batch counts, and cheap
+    batches are timed again in the way of trials.
+
+    Args:
+        run: The run.
+        settings: The settings that were measured.
+        pilot: The examples on which they were measured.
+        spent: The cost of each measurement, in order.
     """
     if not all(cost.denoiser_rows for cost in spent):
         return Speed(0.0, 0.0)
@@ -54,7 +65,7 @@ def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequenc
         return Speed(min(cost.seconds / cost.denoiser_rows for cost in spent), 0.0)
     evaluator, rows, rests = run.evaluator, [], []
     for _ in range(REPEATS):
-        fresh = replace(evaluator, book=ScoreBook())  # a trial would find there what was timed, and cost nothing
+        fresh = replace(evaluator, book=ScoreBook())  # with the old book a trial would cost nothing
         whole = [evaluator.measure_on(setting, pilot).cost for setting in settings]
         parts = [fresh.together([setting], "tune", len(pilot.ids))[1] for setting in settings]
         row = sum(cost.seconds for cost in parts) / sum(cost.denoiser_rows for cost in parts)
@@ -63,57 +74,68 @@ def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequenc
     return Speed(median(rows), max(0.0, median(rests)))
 
 
-def deciding(run: Run, reach: Sequence[BudgetOutlook]) -> float:
-    """Seconds of choosing and recording the trials of all budgets: proposals, whether to end, the journal."""
+def trial_overhead(run: Run, outlooks: Sequence[BudgetOutlook]) -> float:
+    """The seconds of proposing and recording the trials of all budgets, and of deciding when to stop."""
     search, seed = run.config.search, run.config.seed
-    record, scan = _recording(run), _timed(lambda: [len(given_points(search, seed, each.steps)) for each in reach])
-    return scan + sum(_study(run, each) + trials_of(run, each) * record for each in reach)
+    record = _record_seconds(run)
+    scan = _seconds(lambda: [len(given_points(search, seed, outlook.steps)) for outlook in outlooks])
+    return scan + sum(_proposal_seconds(run, outlook) + most_trials(run, outlook) * record for outlook in outlooks)
 
 
-def concluding(run: Run, use: str, schedules: int, examples: int, pilot: int, speed: Speed) -> float:
-    """Seconds of the intervals of one budget's comparison on a split."""
+def comparison_overhead(run: Run, use: str, schedules: int, examples: int, pilot: int, speed: Speed) -> float:
+    """The seconds of the comparison of one budget on a split, besides those of its rows.
+
+    Args:
+        run: The run.
+        use: The split, ``choose`` or ``report``.
+        schedules: The number of compared schedules.
+        examples: Examples of the split.
+        pilot: Examples on which the speed was measured; 0 if none.
+        speed: The measured speed.
+    """
     if run.evaluator.exact:
         return 0.0
-    each = speed.schedule * max(1.0, examples / max(1, pilot))
+    per_schedule = speed.schedule * max(1.0, examples / max(1, pilot))
     values = np.random.default_rng(0).normal(size=max(2, examples))
-    return schedules * each + (INTERVALS * _timed(lambda: estimate(values)) if use == "report" else 0.0)
+    return schedules * per_schedule + (INTERVALS * _seconds(lambda: estimate(values)) if use == "report" else 0.0)
 
 
-def trials_of(run: Run, reach: BudgetOutlook) -> int:
-    """The trials of a budget at most: none where nothing can be tuned, and few where few counts can be reached."""
+def most_trials(run: Run, outlook: BudgetOutlook) -> int:
+    """The most trials of a budget: none if nothing can be tuned, and few if few counts can be reached."""
     most = run.config.search.trials
-    if reach.counts is None or reach.counts > most:
+    if outlook.counts is None or outlook.counts > most:
         return most
-    return 0 if reach.counts == 1 else min(most, 2 * reach.counts)  # some proposals reach counts that are known
+    return 0 if outlook.counts == 1 else min(most, 2 * outlook.counts)  # some proposals have counts that are known
 
 
-def _study(run: Run, reach: BudgetOutlook) -> float:
-    """The proposals of one budget, and looking whether more of them are worth it."""
-    search, seed, trials = run.config.search, run.config.seed, trials_of(run, reach)
-    given = given_points(search, seed, reach.steps)
-    if search.strategy not in ("gp", "tpe") or trials <= len(given):
+def _proposal_seconds(run: Run, outlook: BudgetOutlook) -> float:
+    """The seconds of the proposals of one budget, and of deciding whether more of them are worth it."""
+    search, seed, trials = run.config.search, run.config.seed, most_trials(run, outlook)
+    fixed = len(given_points(search, seed, outlook.steps))
+    if search.strategy not in ("gp", "tpe") or trials <= fixed:
         return 0.0
-    middle = (len(given) + trials) // 2
-    chance = np.random.default_rng(0)
+    middle = (fixed + trials) // 2
+    rng = np.random.default_rng(0)
     low, high = np.log([search.space.a, search.space.b]).T
-    points = np.exp(low + (high - low) * chance.random((middle, 2))).tolist()
+    points = np.exp(low + (high - low) * rng.random((middle, 2))).tolist()
     direction, priced = run.evaluator.metric.direction, run.evaluator.exact or run.priced_by_profile
-    # A smooth valley with some noise, as values are.
-    known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * chance.normal()) for a, b in points]
+    # Values of trials are like a smooth valley with noise.
+    known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * rng.normal()) for a, b in points]
 
-    def ask() -> object:
-        return propose(search, seed, reach.steps, middle, known, (), direction, exact=priced)
+    def next_proposal() -> object:
+        return propose(search, seed, outlook.steps, middle, known, (), direction, exact=priced)
 
-    first, later = _timed(ask), min(_timed(ask), _timed(ask))  # the first one loads what the others use
-    seconds = first + later * (trials - len(given) - 1)
+    # The first proposal also loads the libraries.
+    first, later = _seconds(next_proposal), min(_seconds(next_proposal), _seconds(next_proposal))
+    seconds = first + later * (trials - fixed - 1)
     if search.auto_stop and not priced and trials > SETTLING:
         looks = (trials - SETTLING) // search.together
-        seconds += looks * _timed(lambda: possible_gain(search, seed, reach.steps, known, direction))
+        seconds += looks * _seconds(lambda: possible_gain(search, seed, outlook.steps, known, direction))
     return seconds
 
 
-def _recording(run: Run) -> float:
-    """One trial in a journal, on this machine's disk for temporary files."""
+def _record_seconds(run: Run) -> float:
+    """The seconds of writing one trial to a journal in the folder for temporary files."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(open_storage(Path(folder) / "study.journal"), "timing")
 
@@ -122,10 +144,11 @@ def _recording(run: Run) -> float:
             ledger.write(str(next(numbers)), 1.0, {"key": [], "values": None}, Beta(1.0, 1.0).parameters, ranges)
 
         numbers = iter(range(REPEATS))
-        return median([_timed(record) for _ in range(REPEATS)])
+        return median([_seconds(record) for _ in range(REPEATS)])
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
+    """The seconds that one call takes."""
     began = time.monotonic()
     work()
     return time.monotonic() - began

@@ -157,10 +157,10 @@ def test_tokens_of_a_row_are_those_of_its_split() -> None:
     splits = {use: SimpleNamespace(start=rows) for use, rows in start.items()}
     evaluator = SimpleNamespace(denoiser=SimpleNamespace(forwards=2), length=3)
     run: Any = SimpleNamespace(evaluator=evaluator, dataset=SimpleNamespace(splits=splits))
-    assert module._per_call(run, "choose") == (2, 4.0)
-    assert module._per_call(run, "report") == (2, 6.0)
+    assert module._forwards_and_tokens(run, "choose") == (2, 4.0)
+    assert module._forwards_and_tokens(run, "report") == (2, 6.0)
     run.dataset = None
-    assert module._per_call(run, "report") == (2, 3)
+    assert module._forwards_and_tokens(run, "report") == (2, 3)
 
 
 TEXT = str(CONFIGS / "text.yaml")

@@ -34,16 +34,19 @@ def config(tmp_path: Path) -> Path:
 def test_proposals_and_records_are_timed_for_each_trial(
     config: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seconds: float
 ) -> None:
-    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    monkeypatch.setattr(timing, "_seconds", lambda work: (work(), 1.0)[1])
     run = build(load_config(config))
     run = replace(run, config=run.config.model_copy(update={"search": changed(run.config.search, **changes)}))
-    assert timing.deciding(run, [BudgetOutlook(steps=4, block_length=20, steps_of_blocks=(4,), counts=29)]) == seconds
+    assert (
+        timing.trial_overhead(run, [BudgetOutlook(steps=4, block_length=20, steps_of_blocks=(4,), counts=29)])
+        == seconds
+    )
 
 
 @pytest.mark.parametrize(("counts", "trials"), [(None, 6), (1, 0), (2, 4), (5, 6), (100, 6)])
 def test_where_few_counts_can_be_reached_there_are_few_trials(config: Path, counts: int | None, trials: int) -> None:
     assert (
-        timing.trials_of(
+        timing.most_trials(
             build(load_config(config)), BudgetOutlook(steps=4, block_length=20, steps_of_blocks=(4,), counts=counts)
         )
         == trials
