@@ -145,7 +145,7 @@ def compared(order: str, metric: str, steps: int, shares: str, values: Sequence[
 
 
 def random_order(profiles: Profiles) -> Iterator[str]:
-    evaluator, unseen = profiles.run.evaluator, profiles.second
+    evaluator, unseen = profiles.run.evaluator, profiles.on_choose_split
     for steps in (*STEPS, *UNEVEN):
         prices = []
         for share in (even_shares, profiles.steps_of_blocks):

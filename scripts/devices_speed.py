@@ -177,7 +177,7 @@ def profile(pool: Pool, sizes: dict[Use, int]) -> int:
         examples=len(split.ids),
         points=32,
         batch=BATCH,
-        ask=partial(predict, pool),
+        predictor=partial(predict, pool),
     ).denoiser_rows
 
 

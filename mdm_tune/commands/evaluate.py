@@ -80,7 +80,7 @@ def _evaluate(
             "--show-differences needs a metric with samples, and this one is computed exactly; leave it out"
         )
     files = [*fixed, *own, *(plan.schedule for plan in adaptive if plan.schedule is not None)]
-    in_use = [profile for profile in profiles.values() if profile.taken]
+    in_use = [profile for profile in profiles.values() if profile.used]
     for note in (note for profile in in_use for note in profile_notes(profile)):
         notify(note)
     for note in (

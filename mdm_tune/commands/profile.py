@@ -134,7 +134,7 @@ def _notes(profiles: Profiles) -> Iterator[Note]:
             "judge by mdm-tune search or evaluate with a metric of samples",
         )
     if profiles.reused:
-        yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.mark)}")
+        yield Note(f"profile of the same model and data taken from {profiles.folder.profile('tune', profiles.suffix)}")
     if (text := reencoded(profiles.run, "tune")) is not None:
         yield Note(text, "answers-retold", "measure on the answers of a run with the same model and generation length")
     if profiles.replaced:
@@ -184,7 +184,7 @@ def winner_notes(profiles: Mapping[int, Profiles], winner: Scores) -> Iterator[N
     setting = winner.setting
     of_blocks = profiles.get(setting.block_length) or next(iter(profiles.values()))
     label = f"at {quantity(setting.steps, 'step')} the winner {setting.label}"
-    if of_blocks.taken and (worse := of_blocks.profile.worse_than_uniform()) is not None:
+    if of_blocks.used and (worse := of_blocks.profile.worse_than_uniform()) is not None:
         visible = np.flatnonzero(weights_of(setting))
         if ((visible >= worse[0]) & (visible <= worse[1])).any():
             yield Note(

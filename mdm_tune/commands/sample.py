@@ -90,7 +90,7 @@ def _sample(
     run, profiles = profiles_of(run, folder, warned)
     evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a schedule file names its own block length
     (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
-    in_use = (profile for profile in profiles.values() if profile.taken)
+    in_use = (profile for profile in profiles.values() if profile.used)
     unused = _unused_schedules(folder) if source is ScheduleSource.DEFAULT else ()
     for note in (*unused, *(note for profile in in_use for note in profile_notes(profile))):
         warned(note)

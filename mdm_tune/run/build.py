@@ -1,4 +1,4 @@
-"""From a config to live objects: model, data set, metric, evaluator, schedules."""
+"""Builds the objects of a run from its config: model, data set, metrics, evaluator."""
 
 from __future__ import annotations
 
@@ -43,16 +43,20 @@ from mdm_tune.schedules.curves import Linear, parse_schedule
 
 __all__ = ["Run", "build", "check_baselines", "open_run"]
 
-
-LAW_TOKENS = 2**27  # one GiB, and as much again for what is hidden of them
+LAW_TOKENS = 2**27  # most tokens that are drawn from a law: one GiB, and as much again for the hidden ones
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a command works with.
+    """The objects with which a command works.
 
-    reported: metrics that are shown beside the objective, by name. code: sixteen hex digits of the user's own generate
-    code, where it fills the rows. benchmark: where the examples are those of one.
+    Attributes:
+        config: The config.
+        model: The loaded model.
+        evaluator: Scores settings by the objective.
+        reported: Metrics that are reported beside the objective, by name.
+        code: Sixteen hex digits of the user's own sampler; None if mdm-tune samples.
+        benchmark: The benchmark that the examples come from; None for other data.
     """
 
     config: Config
@@ -64,33 +68,34 @@ class Run:
 
     @property
     def dataset(self) -> Dataset | None:
+        """The examples; None if the config has no data set."""
         return self.evaluator.dataset
 
     @property
     def priced_by_profile(self) -> bool:
-        """Whether the objective is what an information profile prices.
+        """Whether an information profile computes the objective.
 
-        Trials, and finalists on the choose split, then need no denoiser call beside those of the profile.
+        Trials, and finalists on the choose split, then need no denoiser calls except those of the profile.
         """
         return self.evaluator.metric.name == "nelbo"
 
     @property
     def programs(self) -> dict[str, dict[str, list[str]]]:
-        """For records: which protections held the programs that a model wrote; empty where none are run."""
+        """The protections that confine programs that the model wrote, for records; empty if none are run."""
         return {"generated_code": self.benchmark.protection.record} if isinstance(self.benchmark, CodeTask) else {}
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Sixteen hex digits each for model, data, code, metric and task; equal: the same numbers can be expected.
+        """Sixteen hex digits each for model, data, code, metric and task. Equal fingerprints promise equal numbers.
 
-        metric: of the file of the user's own metric; what it loads beside itself is not seen.
+        The fingerprint of the user's own metric covers its file, not the modules that the file imports.
         """
-        found = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
+        digits = {"model": self.model.fingerprint} | ({} if self.code is None else {"code": self.code})
         if (custom := self.config.metrics.custom) is not None:
             source = Path(custom.target.rpartition(":")[0]).read_bytes()
-            found["metric"] = short_digest(source, custom.target.rpartition(":")[2])
-        found |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
-        return found if self.dataset is None else {**found, "dataset": self.dataset.fingerprint}
+            digits["metric"] = short_digest(source, custom.target.rpartition(":")[2])
+        digits |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
+        return digits if self.dataset is None else {**digits, "dataset": self.dataset.fingerprint}
 
 
 @contextmanager
@@ -100,14 +105,23 @@ def open_run(
     allow: Permissions = Permissions(),
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Run]:
-    """A run whose rows are filled by one replica of the model per device; in this process where there is one device.
+    """Build a run with one replica of the model per device. With a single device, the model runs in this process.
 
-    say: is given a sentence where a cluster has no room for them and is waited for.
+    Args:
+        config: The config.
+        devices: Names of the devices, or the replicas of a Ray cluster.
+        allow: What the user allows.
+        say: Receives a sentence if the command waits for room in a cluster.
 
-    Raises InputError as ``build`` and ``Replicas`` do, and for an exact law on a GPU.
+    Yields:
+        The run. Its replicas end with the block.
+
+    Raises:
+        InputError: If an exact law is to run on a GPU, if a user's own sampler is to run on several devices, and as
+            ``build`` and ``Replicas``.
     """
     if config.sampler.target is not None:
-        yield _with_own_code(config, config.sampler.target, devices, allow)
+        yield _with_own_sampler(config, config.sampler.target, devices, allow)
         return
     if isinstance(devices, RayDevices):
         replicated, free = None, None
@@ -118,18 +132,19 @@ def open_run(
         _check_law(run, replicated)
         yield run
         return
-    require_ray()  # said before a model is loaded
+    require_ray()  # a missing Ray is reported before the model is loaded
     run = build(config, allow)
     if replicated is not None:
         _check_law(run, replicated)
-    make = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
+    make_denoiser = partial(_denoiser_on, config, run.evaluator.length, _closing(run.dataset), allow, free)
     on_cpus = law_of(run.model) is not None
-    with Replicas(make, devices if replicated is None else replicated, on_cpus=on_cpus, say=say) as replicas:
+    with Replicas(make_denoiser, devices if replicated is None else replicated, on_cpus=on_cpus, say=say) as replicas:
         filler = PoolFiller(replicas, shown_by=run.evaluator.denoiser)
         yield replace(run, evaluator=replace(run.evaluator, fill_with=filler))
 
 
 def _check_law(run: Run, devices: Sequence[str]) -> None:
+    """Raise InputError if the model is an exact law and a device is not the CPU."""
     if law_of(run.model) is not None and set(devices) != {"cpu"}:
         raise InputError(
             f"--devices: an exact law is computed on the CPU, got {', '.join(devices)} for model "
@@ -137,8 +152,8 @@ def _check_law(run: Run, devices: Sequence[str]) -> None:
         )
 
 
-def _with_own_code(config: Config, target: str, devices: Devices, allow: Permissions) -> Run:
-    """A run whose rows are filled by the user's own generate code, in this process."""
+def _with_own_sampler(config: Config, target: str, devices: Devices, allow: Permissions) -> Run:
+    """Build a run in which the user's own sampler fills the rows, in this process."""
     if isinstance(devices, RayDevices) or len(devices) > 1:
         raise InputError(
             "--devices: external code runs in this process and on one device, got "
@@ -158,8 +173,13 @@ def _denoiser_on(
 
 
 def _guided(denoiser: Denoiser, config: Config, length: int, closing: int) -> Denoiser:
-    """The denoiser under the config's guidance, which hides what stands before the last ``length`` positions of a row,
-    those that close the text aside.
+    """The denoiser with the guidance of the config, if there is one.
+
+    Args:
+        denoiser: The denoiser.
+        config: The config.
+        length: Positions to fill; guidance hides the positions before them.
+        closing: Positions after them that close the text and stay visible.
     """
     return Guided(denoiser, config.sampler.guidance, length, closing) if config.sampler.guidance else denoiser
 
@@ -170,13 +190,20 @@ def build(
     device: str = "cpu",
     free: Mapping[str, int] | None = None,
 ) -> Run:
-    """Load the model, onto a device, and the data; raises InputError for whatever cannot be loaded or combined.
+    """Load the model and the data of a config.
 
-    free: see ``load_model``.
+    Args:
+        config: The config.
+        allow: What the user allows.
+        device: Name of the model's device.
+        free: As for ``load_model``.
+
+    Raises:
+        InputError: If a part cannot be loaded, or if the parts do not fit together.
     """
     model = load_model(config.model, device, allow, free)
     if model.clock is not None and (moment := RunFolder(config.output).read_moment()) is not None:
-        model.clock.now = moment  # so that a run that goes on has the prompts that it began with
+        model.clock.now = moment  # a resumed run keeps its prompts, which may hold the time
     benchmark = None
     if isinstance(config.dataset, BenchmarkConfig):
         benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)
@@ -200,11 +227,15 @@ def build(
 
 
 def _closing(dataset: Dataset | None) -> int:
+    """The positions at the end of each row that close the text."""
     return 0 if dataset is None else dataset.closing
 
 
 def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int, ...]:
-    """Those to compare, the whole length where none are given; raises InputError where one does not divide it."""
+    """The block lengths to compare; the whole length if the config gives none.
+
+    Raises InputError if a block length does not divide the length.
+    """
     for size in sizes or ():
         if length % size:
             divisors = ", ".join(str(i) for i in range(1, length + 1) if length % i == 0)
@@ -215,15 +246,27 @@ def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int, ...]:
 
 
 def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | None) -> Dataset | None:
-    """The three splits, or None where the config has no data set; benchmark: the one that the config names."""
-    chosen = config.dataset
-    if chosen is None:
+    """Load the data set with its three splits.
+
+    Args:
+        config: The config.
+        model: The loaded model.
+        benchmark: The benchmark that the config names; None if it names none.
+
+    Returns:
+        The data set; None if the config has none.
+
+    Raises:
+        InputError: If the data cannot be read, or if a law would have to draw too many tokens.
+    """
+    section = config.dataset
+    if section is None:
         return None
-    if isinstance(chosen, TextDatasetConfig | LawDatasetConfig):
-        sizes: dict[Use, int] = {"tune": chosen.tune, "choose": chosen.choose, "report": chosen.report}
-        if isinstance(chosen, TextDatasetConfig):
-            assert isinstance(model.codec, Symbols)  # a config is refused where they do not go together
-            return text_dataset(bundled(chosen.path), model.codec.symbols, model.length, sizes, config.seed)
+    if isinstance(section, TextDatasetConfig | LawDatasetConfig):
+        sizes: dict[Use, int] = {"tune": section.tune, "choose": section.choose, "report": section.report}
+        if isinstance(section, TextDatasetConfig):
+            assert isinstance(model.codec, Symbols)  # the config refuses this section with other models
+            return text_dataset(bundled(section.path), model.codec.symbols, model.length, sizes, config.seed)
         law = law_of(model)
         assert law is not None
         if (tokens := sum(sizes.values()) * model.length) > LAW_TOKENS:
@@ -233,21 +276,21 @@ def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | Non
             )
         return law_dataset(law, sizes, config.seed)
     notes: list[str] = []
-    if isinstance(chosen, BenchmarkConfig):
+    if isinstance(section, BenchmarkConfig):
         assert benchmark is not None
         examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
     else:
-        examples, stops = read_examples(chosen, model.codec, config.seed, notes), chosen.stop
-    found = example_dataset(
+        examples, stops = read_examples(section, model.codec, config.seed, notes), section.stop
+    dataset = example_dataset(
         examples,
         model.codec,
         model.denoiser.mask_id,
         config.seed,
-        generation_length=chosen.generation_length,
+        generation_length=section.generation_length,
         longest=model.length,
         stops=stops,
     )
-    return replace(found, notes=tuple(notes))
+    return replace(dataset, notes=tuple(notes))
 
 
 def build_metrics(
@@ -258,7 +301,22 @@ def build_metrics(
     allow: Permissions,
     block_lengths: Sequence[int],
 ) -> tuple[quality.ExactMetric | quality.SampleMetric, Mapping[str, AnswerMetric | Mauve]]:
-    """The objective, and what is reported beside it; raises InputError where one has no meaning for model or data."""
+    """Build the objective and the metrics that are reported beside it.
+
+    Args:
+        config: The config.
+        model: The loaded model.
+        dataset: The data set; None if the config has none.
+        benchmark: The benchmark; None for other data.
+        allow: What the user allows; a user's own metric needs ``trust_code``.
+        block_lengths: The block lengths that are compared.
+
+    Returns:
+        The objective; the reported metrics, by name.
+
+    Raises:
+        InputError: If a metric has no meaning for the model or the data.
+    """
     name = config.objective.metric
     reported: dict[str, AnswerMetric | Mauve] = {}
     if dataset is not None:
@@ -269,7 +327,7 @@ def build_metrics(
         assert isinstance(objective, AnswerMetric)  # MAUVE is no objective: it has one value for all examples
         return objective, reported
     if name == "spelling":
-        assert dataset is not None  # a config is refused where its metric lacks the data or the law that it needs
+        assert dataset is not None  # the config refuses a metric without the data set or the law that it needs
         return quality.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
         impossible = ImpossibleTokens(model.denoiser, model.codec)
@@ -285,7 +343,7 @@ def build_metrics(
 
 
 def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetric, dataset: Dataset | None) -> None:
-    """Raise InputError where the data lack what metric or sampler need."""
+    """Raise InputError if the data lack what the metric or the sampler needs."""
     if dataset is None:
         return
     if config.sampler.block_length is not None and not dataset.uniform:
@@ -313,10 +371,10 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
 
 
 def check_baselines(run: Run, budgets: Sequence[int]) -> None:
-    """Raise InputError for a baseline that fits not every budget, before anything has been paid for."""
+    """Raise InputError if a baseline does not fit every budget, before any denoiser call."""
     for steps, size in product(budgets, run.evaluator.block_lengths):
         evaluator = run.evaluator.in_blocks(size)
-        evaluator.setting(Linear(), steps)  # what fits no curve is the fault of the steps
+        evaluator.setting(Linear(), steps)  # a budget that no curve fits is not reported as a wrong baseline
         for name in run.config.search.baselines:
             try:
                 evaluator.setting(Linear() if name == OPTIMUM else parse_schedule(name), steps)

@@ -32,9 +32,18 @@ HEADER = """\
 
 
 class RunFolder:
-    """The files of a run. Nothing is created before ``open``; all but the journal are replaced whole or not at all.
+    """The files of a run. No file or folder is created before ``open``.
 
-    No file holds a password: see ``showing.redacted``.
+    Every file except the journal is written whole or not at all. Passwords are removed, see ``core.redaction``.
+
+    Attributes:
+        path: The folder.
+        config: The config as it was used.
+        journal: The state of a search.
+        schedule: The schedule file of a search.
+        result: The result of a search.
+        identity: What the run is of; a search goes on only if this is the same.
+        moment: The time at which prompts were rendered.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,12 +55,15 @@ class RunFolder:
         self.identity = self.path / "run.json"
         self.moment = self.path / "moment.json"
 
-    def profile(self, use: str, mark: str = "") -> Path:
-        """Where the profile measured on a split is kept. mark: tells it from those in other blocks."""
-        return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{mark}.json"
+    def profile(self, use: str, suffix: str = "") -> Path:
+        """The file of the profile that is measured on a split. ``suffix`` stands for the block length."""
+        return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{suffix}.json"
 
     def read_moment(self) -> datetime | None:
-        """The time that the prompts of this run were rendered at, where a chat template asked for it."""
+        """The time at which the prompts of this run were rendered; None if no chat template used the time.
+
+        Raises InputError if the file is damaged.
+        """
         if not self.has(self.moment):
             return None
         try:
@@ -63,48 +75,48 @@ class RunFolder:
             ) from None
 
     def write_moment(self, clock: Clock | None) -> None:
-        """Keep the time of a clock that a chat template has asked; a time that is kept already stays."""
+        """Write the time of a clock if a chat template used it. A time that was written before is not changed."""
         if clock is not None and clock.used and not self.has(self.moment):
             self.write_json(self.moment.name, {"now": clock.now.isoformat()})
 
     @property
     def holds_search(self) -> bool:
-        """Whether a search was started here; raises InputError where that cannot be seen."""
+        """Whether a search was started here. Raises InputError if the folder cannot be read."""
         return self.has(self.journal) or self.has(self.result)
 
     def has(self, path: Path) -> bool:
-        """Whether one of the folder's files exists."""
+        """Whether one of the folder's files exists. Raises InputError if the folder cannot be read."""
         try:
             return path.exists()
         except OSError as error:
-            raise self._closed(error) from None
+            raise self._unusable(error) from None
 
-    def _closed(self, error: OSError) -> InputError:
+    def _unusable(self, error: OSError) -> InputError:
         return InputError(
             f"output: cannot write a run into {shown_path(self.path)}: {system_reason(error)}; or give another folder "
             "with --output"
         )
 
     def open(self) -> None:
-        """Create the folder, and clear away what a killed process had begun to write in it.
+        """Create the folder, and remove files that a killed process left unfinished.
 
-        Raises InputError where that is impossible or nothing can be written in it.
+        Raises InputError if the folder cannot be created or written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 remove_unfinished(self.path)
         except OSError as error:
-            raise self._closed(error) from None
+            raise self._unusable(error) from None
 
     def clear_search(self, *, journal: bool = True) -> None:
-        """Remove what a search wrote, and nothing else. journal: the journal too, not only copies of it."""
+        """Remove the files of a search and the copies of its journal; with ``journal``, also the journal."""
         owned = [self.result, self.schedule, self.path / "search-scores.jsonl", *[self.journal] * journal]
         for file in (*owned, *self.path.glob("study.journal.*")):
             file.unlink(missing_ok=True)
 
     def read(self, path: Path) -> dict[str, Any]:
-        """One of the folder's JSON files; raises InputError where it is missing or damaged."""
+        """Read one of the folder's JSON files. Raises InputError if it is missing or damaged."""
         remedy = "restore it, or start again with --overwrite"
         record = read_json(path, remedy=remedy)
         if not isinstance(record, dict):
@@ -112,7 +124,7 @@ class RunFolder:
         return record
 
     def write_schedule(self, record: Mapping[str, Any], name: str = "schedule.yaml") -> None:
-        """Write a schedule file; ``record`` holds everything but the format."""
+        """Write a schedule file. ``record`` holds everything except the format."""
         body = yaml_text(redacted({"format": FORMAT, **record}), default_flow_style=None, width=120)
         write_text(self.path / name, HEADER + body)
 
@@ -121,20 +133,24 @@ class RunFolder:
         return write_text(self.path / name, json.dumps(redacted(dict(record)), indent=1, allow_nan=False) + "\n")
 
     def write_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> Path:
-        """Write one JSON object a line."""
+        """Write one JSON object per line and return the file's path."""
         lines = (json.dumps(redacted(dict(record)), allow_nan=False) + "\n" for record in records)
         return write_text(self.path / name, "".join(lines))
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Write rows of equal keys as CSV; lists become texts with spaces between their entries."""
+        """Write rows with the same keys as CSV and return the file's path. Entries of a list are joined by spaces."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in redacted([dict(row) for row in rows]):
-            writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in row.items()})
+            writer.writerow({name: _csv_cell(value) for name, value in row.items()})
         return write_text(self.path / name, text.getvalue())
 
 
+def _csv_cell(value: object) -> object:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
 def versions(model: str) -> dict[str, str]:
-    """Versions of everything that a number can depend on; model: the type of the section, ``huggingface`` and so on."""
+    """The versions of packages on which numbers can depend, for a model section of this type."""
     return package_versions(*(("transformers",) if model == "huggingface" else ()))

@@ -1,4 +1,4 @@
-"""What a profile says of a budget: hand-made schedules, the best of the family and the best of all, side by side."""
+"""Prices of schedules at a budget: hand-made ones, the best of the Beta family and the best of all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
 
 __all__ = ["Priced", "PricedBudget", "nelbo_json", "one_by_one", "price_budget"]
 
-TRIED = 1024  # steps at most at which linear is tried
-ROUND_OFF = 1e-7  # relative: differences below it are rounding, of the polished ancestral grids most of all
-WEIGHTS = (Linear(), SquaredSine())  # whose interpolation schedules are the weights of energies
+MOST_LINEAR_STEPS = 1024  # the most steps at which linear is priced
+ROUND_OFF = 1e-7  # relative; smaller differences are rounding, which is largest for polished ancestral grids
+WEIGHTS = (Linear(), SquaredSine())  # their interpolation schedules are the weights of energies
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
@@ -33,11 +33,18 @@ Choice = Callable[[Chooser], tuple[Schedule, Setting]]
 
 @dataclass(frozen=True)
 class Priced:
-    """One schedule's NELBO, nats per sequence, and what it costs more than linear, paired over the examples.
+    """The NELBO of one schedule at one budget.
 
-    prices (examples,): of each example, by what was chosen without it; a single one if exact. between: how far
-    interpolation between the measured points can have moved the price, for a curve that never rises. energies: in
-    multiples of the least, by the name of the schedule that is optimal for the weight; infinite where a step is.
+    Attributes:
+        schedule: The schedule.
+        setting: The setting that the sampler receives.
+        nelbo: NELBO, nats per sequence.
+        minus_linear: NELBO minus that of linear, paired over the examples.
+        between: The largest error of the price from interpolation between measured points, nats per sequence, for a
+            curve that never rises.
+        prices: (examples,) NELBO of each example, for what was chosen without it; a single entry if exact.
+        energies: Energies in multiples of the least energy, by the name of the schedule that is optimal for the weight;
+            infinite if the schedule jumps.
     """
 
     schedule: Schedule
@@ -55,11 +62,11 @@ class Priced:
 
     @property
     def plan(self) -> PlanRecord:
-        """What the sampler gets."""
+        """What the sampler receives."""
         return PlanRecord.of(self.setting)
 
     def to_json(self) -> Record:
-        """Parameters, plan and prices, all beside one another."""
+        """Parameters, plan and prices, in one object."""
         return {
             **self.parameters,
             **self.plan.to_json(),
@@ -72,17 +79,23 @@ class Priced:
 
 @dataclass(frozen=True)
 class PricedBudget:
-    """Schedules at one budget: linear, squared-sine, other hand-made ones, then ``beta`` and ``optimum``.
+    """The prices of schedules at one budget.
 
-    With blocks also ``linear`` and ``beta`` with the steps shared out the other way: ``beta_tuned`` where blocks share
-    them equally, and ``beta_equal`` where they are tuned and can be shared equally. shared: ``equal`` or ``tuned``, how
-    blocks share the steps; None without blocks.
-    free: the optimum over all; ``optimum`` is that where it is clearly better than the best Beta, and else the latter.
-    gap: the best Beta less free, what the family leaves behind, on examples that chose neither. excess_ratio:
-    what the best Beta loses there above one token per step, over what the optimum loses; None where that is nothing.
-    gap_on_curve: the same difference on the curve that both were chosen on, never negative. linear_steps: the fewest
-    steps at which linear is no dearer than the best Beta is here; None where that is more than were tried.
-    linear_range: the fewest at which it is not clearly dearer, and at which it is clearly no dearer; None if exact.
+    Attributes:
+        steps: The budget.
+        schedules: By name: linear, squared-sine, other hand-made ones, ``beta`` and ``optimum``. With blocks also
+            linear and beta with the steps divided the other way, if the blocks can share them equally:
+            ``linear_tuned`` and ``beta_tuned`` if ``shared`` is equal, else ``linear_equal`` and ``beta_equal``.
+        free: The optimum over all schedules. ``optimum`` is this one if it is clearly better than the best Beta, else
+            the best Beta.
+        gap: NELBO of the best Beta minus that of ``free``, nats per sequence, on examples that chose neither.
+        excess_ratio: NELBO of the best Beta above that of one token per step, divided by that of the optimum over all;
+            None if the latter is 0.
+        gap_on_curve: The gap on the curve on which both were chosen; never negative.
+        linear_steps: The fewest steps at which linear costs no more than the best Beta; None if more than were tried.
+        linear_range: The fewest steps at which linear may cost no more, and at which it clearly costs no more; None if
+            exact.
+        shared: How the blocks share the steps; None without blocks.
     """
 
     steps: int
@@ -102,32 +115,32 @@ class PricedBudget:
 
     @property
     def optimum(self) -> Priced:
-        """What ``optimum`` stands for: the optimum over all, or the best Beta where that is not clearly better."""
+        """The optimum over all schedules, or the best Beta if the optimum is not clearly better."""
         return self.schedules["optimum"]
 
     @property
     def optimum_is_beta(self) -> bool:
-        """Whether the sampler cannot tell the optimum from the best Beta."""
+        """Whether the sampler does the same with the optimum and with the best Beta."""
         return self.beta.setting.key == self.optimum.setting.key
 
     @property
     def gain_expected(self) -> bool:
         """Whether the best Beta costs clearly less than linear."""
-        more = self.beta.minus_linear
-        return more.value < 0 if more.exact else more.ci is not None and more.ci[1] < 0
+        difference = self.beta.minus_linear
+        return difference.value < 0 if difference.exact else difference.ci is not None and difference.ci[1] < 0
 
     @property
     def distance(self) -> Estimate:
-        """How far the best Beta lies from the optimum over all, above or below it."""
+        """The absolute difference between the best Beta and the optimum over all."""
         return self.gap.negated if self.gap.value < 0 else self.gap
 
     @property
     def within_noise(self) -> bool:
-        """Whether the best Beta and the optimum over all may cost the same."""
+        """Whether the best Beta and the optimum over all do not differ clearly."""
         return self.distance.ci is None or self.distance.ci[0] <= 0
 
     def to_json(self) -> Record:
-        """Every schedule by name, and how they compare."""
+        """The schedules by name, and their comparison."""
         records = {name: priced.to_json() for name, priced in self.schedules.items()}
         records["optimum"]["same_counts_as"] = "beta" if self.optimum_is_beta else None
         gap = {
@@ -150,82 +163,86 @@ class PricedBudget:
 
 def nelbo_json(price: Estimate) -> Record:
     """A price as JSON: nelbo in nats per sequence, ci and no_interval."""
-    found = price.to_json()
-    return {"nelbo": found["value"], "ci": found["ci"], "no_interval": found["no_interval"]}
+    estimate = price.to_json()
+    return {"nelbo": estimate["value"], "ci": estimate["ci"], "no_interval": estimate["no_interval"]}
 
 
 def price_budget(profiles: Profiles, steps: int, names: Sequence[str]) -> PricedBudget:
-    """Price one budget.
+    """Price the schedules of one budget.
 
-    The best Beta and the optimum are chosen on the curve that never rises (unless ``profile.monotone`` is off). What is
-    returned is chosen on all examples; its price is that of what the others choose, example by example, on the losses.
+    The best Beta and the optimum are chosen on the curve that never rises, unless ``profile.monotone`` is off. The
+    schedules that are returned are chosen on all examples. An example's price is that of the schedule that other
+    examples choose, computed from the example's losses.
 
     Args:
-        profiles: the profile in one kind of blocks.
-        steps: the budget.
-        names: hand-made schedules besides linear and squared-sine.
+        profiles: The profile at one block length.
+        steps: The budget.
+        names: Hand-made schedules besides linear and squared-sine.
 
     Returns:
-        Every schedule with its price, and how they compare.
+        The schedules with their prices, and their comparison.
 
     Raises:
-        InputError: the steps are fewer than the blocks.
+        InputError: If there are fewer steps than blocks.
     """
     profile, chooser, choices = profiles.profile, profiles.chooser, _choices(profiles, steps, names)
-    found = {name: choose(chooser) for name, choose in choices.items()}
-    prices = {name: _held_out(profiles, choose) for name, choose in choices.items()}
-    free, gap = found["optimum"][1], _rounded(prices["beta"] - prices["optimum"], chooser.pricer.floor)
-    lost, least = (float((prices[name] - one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
+    chosen = {name: choose(chooser) for name, choose in choices.items()}
+    prices = {name: _held_out_prices(profiles, choose) for name, choose in choices.items()}
+    free, gap = chosen["optimum"][1], _without_rounding(prices["beta"] - prices["optimum"], chooser.pricer.floor)
+    beta_excess, optimum_excess = (float((prices[name] - one_by_one(profiles)).mean()) for name in ("beta", "optimum"))
     if not profiles.keeps_optimum(steps):
-        found["optimum"] = (explicit(found["beta"][1]), replace(found["beta"][1], name="optimum"))
-    prices["optimum"] = _kept(profiles, prices["beta"], prices["optimum"])
+        chosen["optimum"] = (explicit(chosen["beta"][1]), replace(chosen["beta"][1], name="optimum"))
+    prices["optimum"] = _optimum_or_beta_prices(profiles, prices["beta"], prices["optimum"])
     priced = {}
-    for name, (schedule, setting) in found.items():
-        more = profile.mean_price(prices[name] - prices["linear"])
+    for name, (schedule, setting) in chosen.items():
+        minus_linear = profile.mean_price(prices[name] - prices["linear"])
         between = float(weights_of(setting) @ profile.bracket * profile.scale)
         priced[name] = Priced(
             schedule=schedule,
             setting=setting,
             nelbo=profile.mean_nelbo(prices[name]),
-            minus_linear=more,
+            minus_linear=minus_linear,
             between=between,
             prices=prices[name],
             energies=_energies(schedule),
         )
     curve, lowest = chooser.pricer.curve, chooser.pricer.floor
-    on_curve = float((weights_of(found["beta"][1]) - weights_of(free)) @ curve)
+    gap_on_curve = float((weights_of(chosen["beta"][1]) - weights_of(free)) @ curve)
     linear_steps, linear_range = _linear_steps(profiles, prices["beta"])
     return PricedBudget(
         steps=steps,
         schedules=priced,
         free=free,
         gap=profile.mean_price(gap),
-        excess_ratio=lost / least if least > ROUND_OFF * max(1.0, lowest) else None,
-        gap_on_curve=0.0 if abs(on_curve) < ROUND_OFF * lowest else on_curve,
+        excess_ratio=beta_excess / optimum_excess if optimum_excess > ROUND_OFF * max(1.0, lowest) else None,
+        gap_on_curve=0.0 if abs(gap_on_curve) < ROUND_OFF * lowest else gap_on_curve,
         linear_steps=linear_steps,
         linear_range=linear_range,
         shared=chooser.sharing(steps),
     )
 
 
-def _kept(profiles: Profiles, beta: Floats, best: Floats) -> Floats:
-    """The prices of what ``optimum`` is: whether the best Beta takes its place is seen on the other folds' examples."""
+def _optimum_or_beta_prices(profiles: Profiles, beta: Floats, optimum: Floats) -> Floats:
+    """The prices (examples,) of ``optimum``. In each fold, the other examples decide whether the best Beta replaces it.
+
+    beta, optimum: (examples,) the prices of both.
+    """
     if profiles.profile.exact or not profiles.folds:
-        return best if profiles.profile.exact else beta
-    found = best.copy()
+        return optimum if profiles.profile.exact else beta
+    prices = optimum.copy()
     for fold in profiles.folds:
-        others = np.setdiff1d(np.arange(len(best)), fold.rows)
-        if not clearly_above(profiles.profile.of_examples(others), (beta - best)[others]):
-            found[fold.rows] = beta[fold.rows]
-    return found
+        others = np.setdiff1d(np.arange(len(optimum)), fold.rows)
+        if not clearly_above(profiles.profile.of_examples(others), (beta - optimum)[others]):
+            prices[fold.rows] = beta[fold.rows]
+    return prices
 
 
-def _held_out(profiles: Profiles, choose: Choice) -> Floats:
+def _held_out_prices(profiles: Profiles, choose: Choice) -> Floats:
     return profiles.held_out(lambda chooser: choose(chooser)[1])
 
 
 def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, Choice]:
-    """By name what a chooser makes of the budget."""
+    """How each schedule of a budget is chosen, by name."""
 
     def fixed(schedule: Schedule, share: ShareRule | None = None) -> Choice:
         return lambda chooser: (schedule, chooser.setting(schedule, steps, share=share))
@@ -236,11 +253,11 @@ def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, 
     def optimum(chooser: Chooser) -> tuple[Schedule, Setting]:
         return chooser.optimum(steps), chooser.of_optimum(steps)
 
-    found = {"linear": fixed(Linear()), "squared-sine": fixed(SquaredSine())}
-    found |= {name: fixed(parse_schedule(name)) for name in names}
-    found |= {"beta": beta, "optimum": optimum}
+    choices = {"linear": fixed(Linear()), "squared-sine": fixed(SquaredSine())}
+    choices |= {name: fixed(parse_schedule(name)) for name in names}
+    choices |= {"beta": beta, "optimum": optimum}
     blocks, tuned = profiles.pricer.blocks, profiles.shares_steps
-    if blocks > 1 and steps % blocks == 0:  # else there is one way to share the steps out
+    if blocks > 1 and steps % blocks == 0:  # else there is one way to divide the steps among the blocks
         kind = "equal" if tuned else "tuned"
 
         def share(chooser: Chooser) -> ShareRule:
@@ -253,17 +270,17 @@ def _choices(profiles: Profiles, steps: int, names: Sequence[str]) -> dict[str, 
         def other_linear(chooser: Chooser) -> tuple[Schedule, Setting]:
             return Linear(), chooser.setting(Linear(), steps, share=share(chooser))
 
-        found |= {f"linear_{kind}": other_linear, f"beta_{kind}": other_beta}
-    return found
+        choices |= {f"linear_{kind}": other_linear, f"beta_{kind}": other_beta}
+    return choices
 
 
-def _rounded(differences: Floats, lowest: float) -> Floats:
-    """Without differences of rounding size, of the polished ancestral grids most of all."""
+def _without_rounding(differences: Floats, lowest: float) -> Floats:
+    """Replace differences that are mere rounding by 0."""
     return np.where(np.abs(differences) < ROUND_OFF * lowest, 0.0, differences)
 
 
 def one_by_one(profiles: Profiles) -> Floats:
-    """NELBO by example of one token per step."""
+    """The NELBO (examples,) of one token per step, nats per sequence."""
     return profiles.profile.prices_by_size(np.ones)
 
 
@@ -272,28 +289,33 @@ def _linear(chooser: Chooser, steps: int) -> Setting:
 
 
 def _linear_steps(profiles: Profiles, prices: Floats) -> tuple[int | None, tuple[int | None, int | None] | None]:
-    """The fewest steps at which linear costs at most ``prices`` (examples,), and the range in which they may lie."""
+    """Find the fewest steps at which linear costs at most ``prices`` (examples,).
+
+    Returns:
+        These steps, None if there are none up to the limit; and the fewest at which linear may cost no more and at
+        which it clearly costs no more, None if the profile is exact.
+    """
     blocks, profile = profiles.pricer.blocks, profiles.profile
-    every = 1 if profiles.shares_steps else blocks
-    fewest: list[int | None] = [None, None, None]
-    more = profile.mean_price(0 * prices)
-    for steps in range(blocks, min(profiles.limit, TRIED) + 1, every):
+    stride = 1 if profiles.shares_steps else blocks
+    fewest: list[int | None] = [None, None, None]  # by the low end of the interval, the value, and the high end
+    difference = profile.mean_price(0 * prices)
+    for steps in range(blocks, min(profiles.limit, MOST_LINEAR_STEPS) + 1, stride):
         linear = profiles.held_out(partial(_linear, steps=steps))
-        more = profile.mean_price(linear - prices)
-        low, high = more.ci or (more.value, more.value)
+        difference = profile.mean_price(linear - prices)
+        low, high = difference.ci or (difference.value, difference.value)
         slack = 1e-9 * max(1.0, abs(float(prices.mean())))
-        for place, value in enumerate((low, more.value, high)):
-            if fewest[place] is None and value <= slack:
-                fewest[place] = steps
+        for index, value in enumerate((low, difference.value, high)):
+            if fewest[index] is None and value <= slack:
+                fewest[index] = steps
         if fewest[2] is not None:
             break
-    return fewest[1], None if more.ci is None else (fewest[0], fewest[2])
+    return fewest[1], None if difference.ci is None else (fewest[0], fewest[2])
 
 
-@lru_cache(maxsize=256)  # hand-made schedules have the same at every budget
+@lru_cache(maxsize=256)  # a hand-made schedule has the same energies at every budget
 def _energies(schedule: Schedule) -> dict[str, float]:
-    """By the schedule that is optimal for the weight: the energy in multiples of the least.
+    """Energies in multiples of the least energy, by the name of the schedule that is optimal for the weight.
 
-    All three energies have the same multiples: they differ by factors that no schedule changes.
+    The multiples are the same for all three energies, whose ratios do not depend on the schedule.
     """
     return {weight.name: path_energy(schedule, weight) / LEAST_ENERGY for weight in WEIGHTS}

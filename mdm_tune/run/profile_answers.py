@@ -1,4 +1,4 @@
-"""Which answers an information profile is measured on: the data's, the model's own, or those of a file."""
+"""The answers on which an information profile is measured: the references, the model's own, or those of a file."""
 
 from __future__ import annotations
 
@@ -21,24 +21,32 @@ from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Linear
 
-__all__ = ["MODEL", "REFERENCE", "answer_records", "answered", "file_digits", "reencoded"]
+__all__ = ["MODEL", "REFERENCE", "answer_records", "file_digits", "reencoded", "with_answers"]
 
 REFERENCE, MODEL = "reference", "model"
 Record = dict[str, Any]
 
 
-def answered(
+def with_answers(
     run: Run, split: Split, source: str, keep: Callable[[str, Callable[[], Record]], Record]
 ) -> tuple[Split, Cost]:
-    """The split with the answers that a profile is measured on as its reference, and what drawing them cost.
+    """Replace the references of a split by the answers on which a profile is measured.
 
-    source: ``reference`` keeps the data's own. ``model`` draws one for each example, one token per step in the run's
-    own order: a model that follows instructions writes otherwise than the reference does. Anything else is a file of
-    JSON lines with ``id`` and ``answer``, and perhaps the answer's ``tokens`` with the ``tokenizer`` that they are of.
-    keep: makes a record of that name, or returns the one that is kept.
+    Args:
+        run: The run.
+        split: The examples.
+        source: ``reference`` for the references of the data; ``model`` for answers that are drawn now, one token per
+            step in the order of the run, since an instructed model does not write as references do; else the path of a
+            file of JSON lines with ``id`` and ``answer``, and optionally the answer's ``tokens`` and their
+            ``tokenizer``.
+        keep: Returns the stored record of a name; makes and stores it if there is none.
 
-    Raises InputError for a reference that is unknown at some position, and for a file that cannot be read or lacks an
-    example.
+    Returns:
+        The split, and the cost of drawing answers.
+
+    Raises:
+        InputError: If a reference is unknown at some position, if an answer has a token that the model never produces,
+            or if the file cannot be read or lacks an example.
     """
     impossible = ImpossibleTokens(run.model.denoiser, run.model.codec)
     if source == REFERENCE:
@@ -53,23 +61,26 @@ def answered(
         impossible.refuse(split, "the loss of a profile")
         return split, Cost()
     if source != MODEL:
-        given = _from_file(run, split, Path(source))
-        impossible.refuse(given, "the loss of a profile")
-        return given, Cost()
+        with_file_answers = _with_file_answers(run, split, Path(source))
+        impossible.refuse(with_file_answers, "the loss of a profile")
+        return with_file_answers, Cost()
 
-    def make() -> Record:
+    def draw() -> Record:
         longest = int(split.hidden.sum(1).max())
         setting = run.evaluator.setting(Linear(), max(run.evaluator.length, longest))
         drawn = run.evaluator.fill([setting], split.start, split.seeds)
         return {"tokens": drawn.tokens.tolist(), "cost": [drawn.denoiser_rows, drawn.denoiser_tokens]}
 
-    kept = keep(f"answers {split.use} {split.fingerprint}", make)
-    rows, tokens = kept["cost"]
-    return replace(split, originals=torch.tensor(kept["tokens"])), Cost(rows, tokens)
+    record = keep(f"answers {split.use} {split.fingerprint}", draw)
+    rows, tokens = record["cost"]
+    return replace(split, originals=torch.tensor(record["tokens"])), Cost(rows, tokens)
 
 
 def file_digits(source: str) -> str:
-    """What a kept profile depends on: the source's name or, of a file, sixteen hex digits of what it says."""
+    """What a stored profile depends on: the name of the source, or sixteen hex digits of a file's content.
+
+    Raises InputError if the file cannot be read.
+    """
     if source in (REFERENCE, MODEL):
         return source
     try:
@@ -81,107 +92,121 @@ def file_digits(source: str) -> str:
 
 @dataclass(frozen=True)
 class _AnswerLine:
-    """One line of a file: an answer's text and, where the same tokenizer wrote it, its tokens."""
+    """One line of a file of answers.
+
+    Attributes:
+        place: File and line, for messages.
+        text: The answer's text.
+        tokens: The answer's tokens; None if the line has none of this model's tokenizer.
+        foreign: Whether the line has tokens of another tokenizer.
+    """
 
     place: str
     text: str
     tokens: tuple[int, ...] | None
-    foreign: bool  # whether it has tokens of another tokenizer
+    foreign: bool
 
 
-def _told(run: Run, path: Path) -> dict[str, _AnswerLine]:
-    """The answers of a file by the id of their example; raises InputError for a line without id or answer."""
-    source, own, found = jsonl_source(path), _tokenizer(run), {}
-    most, mask = run.evaluator.denoiser.vocab_size, run.evaluator.denoiser.mask_id
+def _answers_by_id(run: Run, path: Path) -> dict[str, _AnswerLine]:
+    """The answers of a file, by the id of their example. Raises InputError for a line without id or answer."""
+    source, own_tokenizer, answers = jsonl_source(path), _tokenizer_name(run), {}
+    vocab_size, mask = run.evaluator.denoiser.vocab_size, run.evaluator.denoiser.mask_id
     for number, record in enumerate(source.records):
         place, tokens = source.place(number), record.get("tokens")
         if not isinstance(record.get("id"), str | int) or not isinstance(record.get("answer"), str):
             raise InputError(f"{place}: each line must have id and answer, got {sorted(record)}; add them")
-        same = tokens is not None and record.get("tokenizer") == own
-        if same and not (isinstance(tokens, list) and all(_is_id(each, most, mask) for each in tokens)):
+        usable = tokens is not None and record.get("tokenizer") == own_tokenizer
+        if usable and not (isinstance(tokens, list) and all(_is_id(token, vocab_size, mask) for token in tokens)):
             raise InputError(
                 f"{place}: tokens must be a list of ids of the model, got {shown(tokens)}; remove tokens from the line"
             )
-        kept = tuple(tokens) if same and isinstance(tokens, list) else None
-        found[str(record["id"])] = _AnswerLine(
-            place=place, text=record["answer"], tokens=kept, foreign=tokens is not None and not same
+        answers[str(record["id"])] = _AnswerLine(
+            place=place,
+            text=record["answer"],
+            tokens=tuple(tokens) if usable and isinstance(tokens, list) else None,
+            foreign=tokens is not None and not usable,
         )
-    return found
+    return answers
 
 
-def _is_id(token: object, most: int, mask: int) -> bool:
-    return isinstance(token, int) and not isinstance(token, bool) and 0 <= token < most and token != mask
+def _is_id(token: object, vocab_size: int, mask: int) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocab_size and token != mask
 
 
-def _from_file(run: Run, split: Split, path: Path) -> Split:
-    file_digits(str(path))
-    told = _told(run, path)
+def _with_file_answers(run: Run, split: Split, path: Path) -> Split:
+    """The split with the answers of a file as references. Raises InputError if the file lacks an example."""
+    file_digits(str(path))  # its message for an unreadable file names the option
+    answers = _answers_by_id(run, path)
     originals = split.originals.clone()
     for row, name in enumerate(split.ids):
-        if name not in told:
+        if name not in answers:
             raise InputError(
                 f"profile.answers: {path} has no answer for {split.named(row)} of the {split.use} split; add a line "
                 "with its id"
             )
         hidden = split.hidden[row]
-        originals[row, hidden] = torch.tensor(_tokens(run, told[name], int(hidden.sum()), split.named(row)))
+        originals[row, hidden] = torch.tensor(_answer_tokens(run, answers[name], int(hidden.sum()), split.named(row)))
     return replace(split, originals=originals)
 
 
-def _tokens(run: Run, told: _AnswerLine, size: int, name: str) -> list[int]:
-    """What belongs into ``size`` positions: the tokens that the file holds, else those of its text."""
-    assert run.dataset is not None  # it has splits
+def _answer_tokens(run: Run, answer: _AnswerLine, size: int, name: str) -> list[int]:
+    """The tokens (size,) of an answer: those of its line if they are ``size``, else those of its text.
+
+    Raises InputError if the text holds a special token, or if it is too short and the model has no end token.
+    """
+    assert run.dataset is not None  # a split is given, so that there is a data set
     codec = run.dataset.codec
-    if told.tokens is not None and len(told.tokens) == size:
-        return list(told.tokens)
-    found = codec.encode(told.text)
+    if answer.tokens is not None and len(answer.tokens) == size:
+        return list(answer.tokens)
+    encoded = codec.encode(answer.text)
     mask = run.evaluator.denoiser.mask_id
-    if mask in found or ((read := getattr(codec, "specials", None)) is not None and read(told.text)):
+    if mask in encoded or ((find_specials := getattr(codec, "specials", None)) and find_specials(answer.text)):
         raise InputError(
-            f"{told.place}: the answer must be text, got {shown(told.text)}, part of which the tokenizer reads as a "
-            "special token; remove it"
+            f"{answer.place}: the answer must be text, got {shown(answer.text)}, part of which the tokenizer reads as "
+            "a special token; remove it"
         )
-    answer = reference_tokens(found, size, codec.end_tokens)
-    if PADDING in answer:
+    tokens = reference_tokens(encoded, size, codec.end_tokens)
+    if PADDING in tokens:
         raise InputError(
-            f"profile.answers: the answer of {name} in {told.place} has fewer than its {size} tokens, and the model "
+            f"profile.answers: the answer of {name} in {answer.place} has fewer than its {size} tokens, and the model "
             "has no end token to fill the rest; lengthen it, or give model.end_tokens"
         )
-    return answer
+    return tokens
 
 
 def reencoded(run: Run, use: Use) -> str | None:
-    """What to know of a file of answers whose tokens cannot be used; None where they are, or where there are none."""
+    """A note if tokens of a file of answers cannot be used; None if all are used, or if no file is used."""
     source = run.config.profile.answers
     if source in (REFERENCE, MODEL) or run.dataset is None:
         return None
-    told, split = _told(run, Path(source)), run.evaluator.split(use)
+    answers, split = _answers_by_id(run, Path(source)), run.evaluator.split(use)
     sizes = dict(zip(split.ids, split.hidden.sum(1).tolist(), strict=True))
-    foreign = [name for name in sizes if name in told and told[name].foreign]
-    others = [
+    foreign = [name for name in sizes if name in answers and answers[name].foreign]
+    of_other_size = [
         name
         for name, size in sizes.items()
-        if name in told and (tokens := told[name].tokens) is not None and len(tokens) != size
+        if name in answers and (tokens := answers[name].tokens) is not None and len(tokens) != size
     ]
-    if not foreign and not others:
+    if not foreign and not of_other_size:
         return None
     why = "another tokenizer wrote them" if foreign else "they have another number of tokens than the examples here"
+    number = len(foreign) + len(of_other_size)
     return (
-        f"{len(foreign) + len(others):,} answers of {source} are read from their text and not from their tokens, since "
+        f"{number:,} answers of {source} are read from their text and not from their tokens, since "
         f"{why}: losses differ from those of the run that wrote them"
     )
 
 
 def answer_records(run: Run, split: Split) -> Iterator[Record]:
-    """The answers of a split as lines of a file that ``profile.answers`` takes: text, and the very tokens."""
-    assert run.dataset is not None  # it has splits
-    own, texts = _tokenizer(run), run.dataset.completions(split.originals, split)
+    """Yield the answers of a split as lines of a file for ``profile.answers``, with their text and tokens."""
+    assert run.dataset is not None  # a split is given, so that there is a data set
+    tokenizer, texts = _tokenizer_name(run), run.dataset.completions(split.originals, split)
     for row, (name, answer) in enumerate(zip(split.ids, texts, strict=True)):
         tokens = split.originals[row][split.hidden[row]].tolist()
-        yield {"id": name, "answer": answer, "tokens": tokens, "tokenizer": own}
+        yield {"id": name, "answer": answer, "tokens": tokens, "tokenizer": tokenizer}
 
 
-def _tokenizer(run: Run) -> str:
-    """What tells one tokenizer from another; of a codec that does not say so, the model's own fingerprint."""
-    found = getattr(run.model.codec, "fingerprint", None)
-    return found if isinstance(found, str) else run.model.fingerprint
+def _tokenizer_name(run: Run) -> str:
+    """The fingerprint of the run's tokenizer; of the model if the codec has none."""
+    fingerprint = getattr(run.model.codec, "fingerprint", None)
+    return fingerprint if isinstance(fingerprint, str) else run.model.fingerprint

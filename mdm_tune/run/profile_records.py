@@ -1,4 +1,4 @@
-"""The records of ``profile``: the curve, its prices at every budget, and the schedule files of the best ones."""
+"""The records of ``profile``: the curve, its prices at every budget, and the files of the best schedules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ NAME = "profile.json"
 
 @dataclass(frozen=True, kw_only=True)
 class LeastEnergies(JsonRecord):
-    """The least of the three energies of a sequence, whatever the weight: the others by their ratios, as log2."""
+    """The smallest values of the three energies of a sequence. They do not depend on the weight.
+
+    Attributes:
+        least_geodesic: The least geodesic energy.
+        log2_conditional_over_geodesic: log2 of the ratio of the conditional to the geodesic energy.
+        log2_kinetic_over_conditional: log2 of the ratio of the kinetic to the conditional energy.
+    """
 
     least_geodesic: float
     log2_conditional_over_geodesic: float
@@ -36,7 +42,7 @@ class LeastEnergies(JsonRecord):
 
     @classmethod
     def of(cls, vocab: int, length: int) -> LeastEnergies:
-        """Of a sequence of so many tokens of a vocabulary."""
+        """The energies of a sequence of ``length`` tokens from a vocabulary of ``vocab`` symbols."""
         conditional, kinetic = log2_ratios(vocab, length)
         return cls(
             least_geodesic=length * LEAST_ENERGY,
@@ -47,13 +53,32 @@ class LeastEnergies(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileRecord(JsonRecord):
-    """The profile in one kind of blocks, with its warnings, and what schedules cost on it.
+    """The profile at one block length, and the prices of schedules on it.
 
-    examples: None where it is computed exactly. revealed (nodes,): numbers of visible tokens. cross_entropy, stderr,
-    cross_entropy_ci, content, end_of_text (nodes,): nats per token there, see ``Profile``. one_token_per_step: NELBO,
-    nats per sequence. held_out: whether prices are those of examples that did not choose. optimum_nelbo: the least
-    NELBO at 1, 2, .. steps, None for ancestral reveal. measured: what measuring took, now or when a kept profile was
-    made. cost: what it took in this command.
+    Attributes:
+        length: Tokens of the curve.
+        block_length: Tokens of a block.
+        exact: Whether the profile is computed from a law, without examples.
+        examples: Examples that were measured; None if exact.
+        revealed: (nodes,) numbers of visible tokens.
+        cross_entropy: (nodes,) nats per token.
+        stderr: (nodes,) standard error of ``cross_entropy``.
+        cross_entropy_ci: (nodes,) confidence intervals of ``cross_entropy``; None if there are none.
+        cross_entropy_no_interval: Why there are no intervals; None if there are.
+        content: (nodes,) cross-entropy of the text before its end; None if no text ends.
+        end_of_text: (nodes,) cross-entropy from the first end token on; None if no text ends.
+        one_token_per_step: NELBO of one token per step, nats per sequence.
+        held_out: Whether an example's price is that of a schedule that other examples chose; None if exact.
+        budgets: The prices at each budget.
+        optimum_nelbo: NELBO of the optimum at 1, 2, ... steps, nats per sequence; None for ancestral reveal.
+        worse_than_uniform: First and last number of visible tokens at which the model predicts worse than a uniform
+            guess; None if there is none.
+        rises: Places where the model predicts worse although it sees more tokens.
+        precision: Relative error that the adaptive mode reached; None without it.
+        energies: The least energies.
+        reused: Whether the profile was stored in the run folder.
+        measured: Cost of measuring, now or in the command that stored the profile.
+        cost: Cost of measuring in this command.
     """
 
     length: int
@@ -83,7 +108,7 @@ class ProfileRecord(JsonRecord):
     def of(cls, profiles: Profiles, budgets: Sequence[PricedBudget]) -> ProfileRecord:
         """The record of a profile and of the budgets that were priced on it."""
         profile, intervals = profiles.profile, profiles.profile.intervals
-        apart = None if profile.content_and_ends is None else lists_without_nan(profile.content_and_ends)
+        parts = None if profile.content_and_ends is None else lists_without_nan(profile.content_and_ends)
         return cls(
             length=profile.length,
             block_length=profile.block_length,
@@ -94,8 +119,8 @@ class ProfileRecord(JsonRecord):
             stderr=tuple(profile.stderr.tolist()),
             cross_entropy_ci=None if intervals is None else tuple((low, high) for low, high in intervals.tolist()),
             cross_entropy_no_interval=profile.no_interval,
-            content=None if apart is None else tuple(row[0] for row in apart),
-            end_of_text=None if apart is None else tuple(row[1] for row in apart),
+            content=None if parts is None else tuple(row[0] for row in parts),
+            end_of_text=None if parts is None else tuple(row[1] for row in parts),
             one_token_per_step=profile.mean_nelbo(one_by_one(profiles)),
             held_out=None if profile.exact else bool(profiles.folds),
             budgets=tuple(budgets),
@@ -115,7 +140,7 @@ class ProfileRecord(JsonRecord):
 
 
 def _optimum_nelbo(profiles: Profiles) -> tuple[float | None, ...]:
-    """NELBO of the optimum at 1, 2, .. steps, on examples that did not choose; None where blocks need more steps."""
+    """NELBO of the optimum at 1, 2, ... steps, on examples that did not choose it; None for fewer steps than blocks."""
     blocks, most = profiles.pricer.blocks, len(profiles.chooser.sweep.nelbo)
 
     def price(steps: int) -> float:
@@ -127,11 +152,15 @@ def _optimum_nelbo(profiles: Profiles) -> tuple[float | None, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileResult(JsonRecord):
-    """What ``profile`` returns.
+    """The result of ``profile``.
 
-    profiles: one for each kind of blocks, with the same budgets. cost: of all of them, in this command. notes: what to
-    know before a profile is believed. prices_the_sampler: whether it prices what the sampler does. files: paths by what
-    they hold.
+    Attributes:
+        profiles: One record per block length, with the same budgets.
+        cost: Cost of all profiles in this command.
+        notes: Reasons to doubt a profile.
+        prices_the_sampler: Whether the prices hold for the sampler of the run.
+        files: Paths of the files, by what they hold.
+        warnings: Warnings about the result.
     """
 
     profiles: tuple[ProfileRecord, ...]
@@ -143,9 +172,9 @@ class ProfileResult(JsonRecord):
 
     @property
     def cheapest_betas(self) -> tuple[Priced, ...]:
-        """The best Beta of each budget, in the blocks where it costs least."""
-        same = zip(*(profile.budgets for profile in self.profiles), strict=True)
-        return tuple(cheapest([budget.beta for budget in budgets]) for budgets in same)
+        """The best Beta of each budget, at the block length where it costs least."""
+        by_steps = zip(*(profile.budgets for profile in self.profiles), strict=True)
+        return tuple(cheapest([budget.beta for budget in budgets]) for budgets in by_steps)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of the first profile, the other profiles below ``other_block_lengths``, and the other fields."""
@@ -161,13 +190,13 @@ class ProfileResult(JsonRecord):
         }
 
 
-def cheapest(kinds: Sequence[Priced]) -> Priced:
-    """One schedule in the kind of blocks where it costs least."""
-    return min(kinds, key=lambda priced: priced.nelbo.value)
+def cheapest(by_block_length: Sequence[Priced]) -> Priced:
+    """One schedule at the block length where it costs least."""
+    return min(by_block_length, key=lambda priced: priced.nelbo.value)
 
 
 def profile_files(folder: RunFolder) -> dict[str, str]:
-    """Where the files of the command are, by what they hold."""
+    """The paths of the files of the command, by what they hold."""
     return {
         "run": str(folder.path),
         **{kind: str(folder.path / name) for kind, name in ({"profile": NAME} | FILES).items()},
@@ -175,34 +204,38 @@ def profile_files(folder: RunFolder) -> dict[str, str]:
 
 
 def write_profile(result: ProfileResult, profiles: Sequence[Profiles], folder: RunFolder) -> None:
-    """Write profile.json and two schedule files, the best Beta and the optimum of every budget.
+    """Write profile.json and two schedule files: the best Beta and the optimum of every budget.
 
-    The schedule files have each budget in the blocks where it costs least.
+    Each budget of a schedule file has the block length at which the schedule costs least.
 
     Args:
-        result: what the command returns.
-        profiles: those of the result, in the same order.
-        folder: the run folder.
+        result: The result of the command.
+        profiles: The profiles of the result, in the same order.
+        folder: The run folder.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: If the folder cannot be written.
     """
     record = result.to_json()
     folder.open()
     folder.write_json(NAME, record)
     for kind, name in FILES.items():
         budgets = zip(*(profile.budgets for profile in result.profiles), strict=True)
-        entries = [_best_of(profiles[0], [budget.schedules[kind] for budget in same]) for same in budgets]
+        entries = [_cheapest_entry(profiles[0], [budget.schedules[kind] for budget in same]) for same in budgets]
         folder.write_schedule(ScheduleFileRecord.of(profiles[0].run, entries, result.warnings).to_json(), name)
 
 
-def _best_of(profiles: Profiles, kinds: Sequence[Priced]) -> dict[str, Any]:
-    """The cheapest of one schedule in several kinds of blocks; its price is on examples that did not choose them."""
-    best = cheapest(kinds)
+def _cheapest_entry(profiles: Profiles, by_block_length: Sequence[Priced]) -> dict[str, Any]:
+    """The entry of a schedule at the block length where it costs least.
+
+    An example's price is that of the block length that the other examples choose.
+    """
+    best = cheapest(by_block_length)
     prices, number = best.prices.copy(), len(best.prices)
-    for fold in profiles.folds:  # the same examples in all kinds of blocks
+    for fold in profiles.folds:  # the folds are the same at all block lengths
         others = np.setdiff1d(np.arange(number), fold.rows)
-        prices[fold.rows] = min(kinds, key=lambda each: float(each.prices[others].mean())).prices[fold.rows]
+        chosen = min(by_block_length, key=lambda priced: float(priced.prices[others].mean()))
+        prices[fold.rows] = chosen.prices[fold.rows]
     return _schedule_entry(best, profiles.profile.mean_nelbo(prices))
 
 

@@ -1,4 +1,4 @@
-"""A measured profile in the run folder: what it depends on, and whether the one that is there is still the same."""
+"""The stored profile of a run folder: what it depends on, and whether it can be used again."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ FORMAT = "mdm-tune-profile-2"
 
 
 def profile_key(run: Run, use: Use, budgets: Sequence[int], examples: int) -> dict[str, Any]:
-    """What a measured profile depends on; where it is unchanged the profile is taken from the folder.
+    """The values that a measured profile depends on. A stored profile with the same key is used again.
 
-    examples: what it begins with, whether the config says so or the objective.
+    Args:
+        run: The run.
+        use: The split on which the profile is measured.
+        budgets: The budgets whose prices the adaptive mode makes precise.
+        examples: Examples at the beginning of measuring.
     """
-    config, used = resolved(run.config), versions(run.config.model.type)
+    config, packages = resolved(run.config), versions(run.config.model.type)
     adaptive = {**config["sampler"], **config["profile"], "steps": sorted(budgets)}
     return {
         "format": FORMAT,
-        "versions": {name: used[name] for name in ("mdm-tune", "torch", "transformers") if name in used},
+        "versions": {name: packages[name] for name in ("mdm-tune", "torch", "transformers") if name in packages},
         "model": run.fingerprints["model"],
         "split": run.evaluator.split(use).fingerprint,
         "answers": file_digits(config["profile"]["answers"]),
         "profile": {"examples": examples} | {name: config["profile"][name] for name in ("points", "tolerance")},
-        "block_length": None if run.evaluator.one_block else run.evaluator.block_length,  # as kept profiles have it
+        "block_length": None if run.evaluator.one_block else run.evaluator.block_length,  # as in stored profiles
         "guidance": config["sampler"]["guidance"],
         "sampler": [run.config.sampler.record, run.code] if config["profile"]["answers"] == MODEL else None,
         "adaptive": None
@@ -43,7 +47,19 @@ def profile_key(run: Run, use: Use, budgets: Sequence[int], examples: int) -> di
 
 
 def stored_profile(folder: RunFolder, file: Path, key: dict[str, Any]) -> tuple[Profile | None, list[str]]:
-    """The folder's profile, if it was made from the same model, data and settings; else in what it differs."""
+    """Read the stored profile of a folder.
+
+    Args:
+        folder: The run folder.
+        file: Path of the stored profile.
+        key: The key that the profile must have, see ``profile_key``.
+
+    Returns:
+        The profile, None if its key differs; and the names of the entries that differ.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     try:
         record = folder.read(file)
         changed = [name for name in key if record["key"].get(name) != key[name]]

@@ -1,4 +1,4 @@
-"""The information profile of a run: computed from an exact law, taken from the run folder, or measured and kept."""
+"""The information profile of a run: computed from an exact law, read from the run folder, or measured and stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
-from mdm_tune.run.profile_answers import MODEL, answer_records, answered
+from mdm_tune.run.profile_answers import MODEL, answer_records, with_answers
 from mdm_tune.run.profile_store import profile_key, stored_profile
 from mdm_tune.sampling.pieces import predict
 from mdm_tune.schedules.blocks import ShareRule, Shares
@@ -44,36 +44,49 @@ __all__ = ["ProfileUse", "Profiles", "example_count", "optimum_of", "profiles_of
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
-EXAMPLES = 128  # of the tune split where the config names no number
-PRICING = 512  # where the profile is the objective: a quarter as many choose worse (docs/search.md)
-LIMIT = 128  # steps up to which the optimum is looked for in one sweep, unless a larger budget is asked for
-NEAR = 4  # schedules that a warm start takes from the profile, the best one first
+EXAMPLES = 128  # examples of the tune split if the config gives no number
+OBJECTIVE_EXAMPLES = 512  # the same if the profile is the objective: a quarter as many choose worse (docs/search.md)
+LIMIT = 128  # steps up to which one sweep finds the optimum, unless a larger budget is requested
+WARM_POINTS = 4  # schedules that a warm start takes from the profile
 
 
 class ProfileUse(Flag):
-    """What a search uses an information profile for."""
+    """The purposes for which a search uses an information profile."""
 
-    OBJECTIVE = auto()  # it prices trials, and finalists on the choose split, without denoiser calls
-    BLOCK_STEPS = auto()  # it says how many steps each block gets
-    BASELINE = auto()  # the optimum on it is one of the compared schedules
-    WARM_START = auto()  # the best schedules on it are the first proposals
+    OBJECTIVE = auto()  # prices trials, and finalists on the choose split, without denoiser calls
+    BLOCK_STEPS = auto()  # chooses the steps of each block
+    BASELINE = auto()  # gives the schedule ``optimum``, which is compared
+    WARM_START = auto()  # gives the first proposals
 
     @property
     def needed(self) -> bool:
-        """Whether the search cannot do without it; without a warm start it can."""
+        """Whether the search needs the profile. A warm start is optional."""
         return bool(self & ~ProfileUse.WARM_START)
 
     @property
     def splits(self) -> tuple[Use, ...]:
-        """The splits on which it is measured: also on that of the finalists where it prices them."""
+        """The splits on which the profile is measured; the choose split only if it prices finalists."""
         return ("tune", "choose") if ProfileUse.OBJECTIVE in self else ("tune",)
 
 
 class Profiles:
-    """The profile and what follows from it, made when it is first asked for.
+    """The profile of a run at one block length, and what follows from it. All is computed on first use.
 
-    run: its evaluator at one block length. notify: told of each measured point. budgets: numbers of steps that prices
-    are wanted for, else the config's. keep: makes a record of that name, or returns the one that is kept.
+    Args:
+        run: The run, with its evaluator at one block length.
+        folder: The run folder, where profiles are stored.
+        notify: Receives each measured point.
+        budgets: Budgets whose prices are needed; () for those of the config.
+        keep: Returns the stored record of a name; makes and stores it if there is none.
+
+    Attributes:
+        run: The run, whose evaluator divides the steps among the blocks by this profile if the config says so.
+        suffix: Ends the names of files and records, so that they differ between block lengths.
+        budgets: The budgets whose prices are needed.
+        reused: Whether the profile of the tune split was stored in the folder.
+        replaced: Names of the entries in which a stored profile differed, so that it was measured again.
+        spent: Cost of measuring in this command.
+        without_start: Set to True if a warm start failed and the search goes on without it.
     """
 
     def __init__(
@@ -86,74 +99,75 @@ class Profiles:
     ) -> None:
         self.run, self.folder, self.notify = run, folder, notify
         if self.shares_steps:
-            self.run = _sharing(run, {run.evaluator.block_length: self.steps_of_blocks})
-        # What tells it from those in other blocks.
-        self.mark = f"-blocks-{run.evaluator.block_length}" if run.evaluator.several else ""
-        self.keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: keep(task + self.mark, make)
+            self.run = _with_shares(run, {run.evaluator.block_length: self.steps_of_blocks})
+        self.suffix = f"-blocks-{run.evaluator.block_length}" if run.evaluator.several else ""
+        self.keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: keep(task + self.suffix, make)
         self.budgets = tuple(budgets or run.config.sampler.steps)
-        self.reused = False  # whether the profile was kept in the folder
-        self.replaced: list[str] = []  # in what a kept profile differed, so that it was measured anew
-        self.spent = Cost()  # on measuring, in this command
-        self.without_start = False  # set where a warm start failed and the search goes on without it
+        self.reused = False
+        self.replaced: list[str] = []
+        self.spent = Cost()
+        self.without_start = False
 
     @property
-    def taken(self) -> bool:
-        """Whether the profile was asked for."""
+    def used(self) -> bool:
+        """Whether the profile of the tune split was computed, read or measured so far."""
         return "profile" in self.__dict__
 
     @cached_property
     def possible(self) -> bool:
-        """Whether there is something to take the profile from: a law small enough, or examples."""
+        """Whether there can be a profile: from a law that is small enough, or from examples."""
         return self._exact_curve is not None or self.run.dataset is not None
 
     @property
     def measured(self) -> bool:
-        """Whether the profile takes denoiser calls, now or when the folder's was made."""
+        """Whether the profile takes denoiser calls, now or in the command that stored it."""
         return self._exact_curve is None
 
     @cached_property
     def profile(self) -> Profile:
-        """Exact, kept or measured on the tune split.
+        """The profile on the tune split.
 
-        Raises InputError where there are no examples and no law small enough to compute it, and as ``measure_profile``.
+        Raises InputError if there are neither examples nor a law that is small enough, and as ``measure_profile``.
         """
-        return self._taken("tune")
+        return self._profile_on("tune")
 
     @cached_property
-    def second(self) -> Profile:
-        """The same on the choose split, to choose among finalists on examples that the search has not seen."""
-        return self._taken("choose")
+    def on_choose_split(self) -> Profile:
+        """The profile on the choose split, which prices finalists on examples that no trial used."""
+        return self._profile_on("choose")
 
-    def _taken(self, use: Literal["tune", "choose"]) -> Profile:
+    def _profile_on(self, use: Literal["tune", "choose"]) -> Profile:
+        """The exact profile, the stored one, or one that is measured now and stored."""
         evaluator = self.run.evaluator
         if self._exact_curve is not None:
             return Profile.of_law(self._exact_curve, evaluator.denoiser.vocab_size, evaluator.block_length)
         if self.run.dataset is None:
             raise InputError("an information profile is measured on examples; add a dataset section")
-        file = self.folder.profile(use, self.mark)
+        file = self.folder.profile(use, self.suffix)
         key = profile_key(self.run, use, self.budgets, example_count(self.run))
         if self.folder.has(file):
-            kept, changed = stored_profile(self.folder, file, key)
-            self.reused = self.reused or (use == "tune" and kept is not None)
-            if kept is not None:
-                return kept
+            stored, changed = stored_profile(self.folder, file, key)
+            self.reused = self.reused or (use == "tune" and stored is not None)
+            if stored is not None:
+                return stored
             self.replaced = changed
-        self.folder.open()  # refuses a folder that cannot be written before anything is paid for
+        self.folder.open()  # a folder that cannot be written is refused before any denoiser call
         self.folder.write_moment(self.run.model.clock)
-        found = Profile.from_record(self.keep(f"profile {use}", lambda: self._measured(use).to_record()))
-        self.folder.write_json(file.name, {"key": key, "profile": found.to_record()})
-        return found
+        profile = Profile.from_record(self.keep(f"profile {use}", lambda: self._measure(use).to_record()))
+        self.folder.write_json(file.name, {"key": key, "profile": profile.to_record()})
+        return profile
 
-    def _measured(self, use: Literal["tune", "choose"]) -> Profile:
+    def _measure(self, use: Literal["tune", "choose"]) -> Profile:
+        """Measure the profile on a split, with the answers of the config, and add its cost to ``spent``."""
         evaluator, settings = self.run.evaluator, self.run.config.profile
         whole, tolerance = evaluator.split(use), settings.tolerance
         examples = min(example_count(self.run), len(whole.ids))
-        whole = whole.shuffled()  # the first of a file that is sorted are not like the rest
-        used = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may ask for more
-        split, drawing = answered(self.run, used, settings.answers, self.keep)
+        whole = whole.shuffled()  # the first examples of a sorted file are unlike the rest
+        available = whole if tolerance is not None else whole.first(examples)  # the adaptive mode may need more
+        split, drawing = with_answers(self.run, available, settings.answers, self.keep)
         if settings.answers == MODEL:
-            self.folder.write_lines(f"answers-{use}{self.mark}.jsonl", answer_records(self.run, split))
-        found = measure_profile(
+            self.folder.write_lines(f"answers-{use}{self.suffix}.jsonl", answer_records(self.run, split))
+        measured = measure_profile(
             evaluator.denoiser,
             split.start,
             split.originals,
@@ -166,37 +180,37 @@ class Profiles:
             batch=evaluator.sampler.section.batch,
             adaptive=None if tolerance is None else UntilPrecise(tolerance, self._weights_of_best),
             notify=self.notify,
-            ask=partial(predict, self.run.evaluator.pool),
+            predictor=partial(predict, self.run.evaluator.pool),
             groups=getattr(split, "shared", None),
             named=split.named,
             why=ImpossibleTokens(evaluator.denoiser, self.run.model.codec).describe,
         )
-        found = replace(
-            found,
-            denoiser_rows=found.denoiser_rows + drawing.denoiser_rows,
-            denoiser_tokens=found.denoiser_tokens + drawing.denoiser_tokens,
+        profile = replace(
+            measured,
+            denoiser_rows=measured.denoiser_rows + drawing.denoiser_rows,
+            denoiser_tokens=measured.denoiser_tokens + drawing.denoiser_tokens,
         )
-        self.spent += _cost(found)
-        return found
+        self.spent += _cost(profile)
+        return profile
 
     @property
     def uses(self) -> ProfileUse:
-        """What a search uses the profile for; empty where it needs none."""
+        """The purposes for which a search uses the profile; empty if it uses none."""
         evaluator, baselines = self.run.evaluator, self.run.config.search.baselines
         tuned = any(evaluator.in_blocks(size).tunes_shares for size in evaluator.block_lengths)
-        found = ProfileUse.OBJECTIVE if self.run.priced_by_profile else ProfileUse(0)
-        found |= ProfileUse.BLOCK_STEPS if tuned else ProfileUse(0)
-        found |= ProfileUse.BASELINE if OPTIMUM in baselines else ProfileUse(0)
-        return found | (ProfileUse.WARM_START if self._warms else ProfileUse(0))
+        uses = ProfileUse.OBJECTIVE if self.run.priced_by_profile else ProfileUse(0)
+        uses |= ProfileUse.BLOCK_STEPS if tuned else ProfileUse(0)
+        uses |= ProfileUse.BASELINE if OPTIMUM in baselines else ProfileUse(0)
+        return uses | (ProfileUse.WARM_START if self._gives_warm_start else ProfileUse(0))
 
     @property
     def shares_steps(self) -> bool:
-        """Whether it says how many steps each block gets."""
+        """Whether the profile chooses the steps of each block."""
         return self.run.evaluator.tunes_shares
 
     @property
-    def _warms(self) -> bool:
-        """Whether a search starts from the profile; in other orders than random that was measured not to help."""
+    def _gives_warm_start(self) -> bool:
+        """Whether a search starts from the profile. By default only in random order; in others it did not help."""
         settings, sampler = self.run.config.search, self.run.config.sampler
         random = sampler.order == "random" and sampler.type == "builtin"  # external code has an order of its own
         chosen = settings.warm_start == "profile" or (settings.warm_start == "auto" and random)
@@ -204,65 +218,74 @@ class Profiles:
 
     @property
     def cost(self) -> Cost:
-        """What measuring took, now or when a kept profile was made."""
-        return sum((_cost(self.__dict__[name]) for name in ("profile", "second") if name in self.__dict__), Cost())
+        """Cost of measuring the profiles that were used so far, now or in the command that stored them."""
+        profiles = (self.__dict__.get(name) for name in ("profile", "on_choose_split"))
+        return sum((_cost(profile) for profile in profiles if profile is not None), Cost())
 
     @cached_property
     def chooser(self) -> Chooser:
-        """What the whole profile chooses."""
+        """The chooser of the profile on all examples."""
         return self._chooser(self.profile)
 
     @property
     def pricer(self) -> Pricer:
-        """Prices on the curve that schedules are optimised on."""
+        """The pricer of the curve on which schedules are optimised."""
         return self.chooser.pricer
 
     @cached_property
     def folds(self) -> list[Fold]:
-        """Parts of the examples, each with what the others choose; none of an exact law, or of very few examples."""
+        """Parts of the examples, each with the chooser of the others; empty if exact, or with very few examples."""
         return folds_of(self.profile, self._chooser)
 
     def held_out(self, choose: Callable[[Chooser], Setting]) -> Floats:
-        """NELBO by example (examples,), nats per sequence, of what is chosen without the example."""
+        """NELBO (examples,) of the setting that is chosen without the example, nats per sequence."""
         return held_out(self.chooser, self.folds, choose)
 
     def optimum(self, steps: int) -> Schedule:
-        """The schedule of least NELBO among all, within and outside the family; the best Beta's plan if not clearly."""
-        kept = self.keeps_optimum(steps)
-        return self.chooser.optimum(steps) if kept else explicit(self.chooser.of_beta(steps))
+        """The schedule ``optimum``: the one of least NELBO among all, or the plan of the best Beta.
+
+        The best Beta is used if the other is not clearly better, see ``keeps_optimum``.
+        """
+        clearly_better = self.keeps_optimum(steps)
+        return self.chooser.optimum(steps) if clearly_better else explicit(self.chooser.of_beta(steps))
 
     def keeps_optimum(self, steps: int) -> bool:
         """Whether the optimum over all is clearly better than the best Beta, on examples that chose neither.
 
-        Of few examples the freer choice is often the worse one.
+        With few examples, a choice among more schedules is often worse.
         """
         if self.profile.exact or not self.folds:
             return self.profile.exact
-        beta, best = (self.held_out(partial(each, steps=steps)) for each in (Chooser.of_beta, Chooser.of_optimum))
-        return clearly_above(self.profile, beta - best)
+        beta = self.held_out(partial(Chooser.of_beta, steps=steps))
+        optimum = self.held_out(partial(Chooser.of_optimum, steps=steps))
+        return clearly_above(self.profile, beta - optimum)
 
     def steps_of_blocks(self, steps: int, length: int, size: int) -> Shares:
-        """As many steps for each block as the optimum over all counts takes there.
+        """The steps of each block in the optimum over all counts.
 
-        Raises InputError where the steps are fewer than the blocks.
+        Raises InputError if there are fewer steps than blocks.
         """
         return self.chooser.steps_of_blocks(steps, length, size)
 
     @property
     def limit(self) -> int:
-        """The most steps that are looked at: 128, or the largest budget."""
+        """The most steps at which the optimum is computed: 128, or the largest budget."""
         return max(LIMIT, *self.budgets)
 
     def guide(self, steps: int, winners: Sequence[Beta]) -> Guide:
-        """What the study of one budget starts from; winners: of the budgets before it.
+        """The guide of the study of one budget.
 
-        Proposals whose counts linear, squared-sine or an earlier proposal has are left out.
+        Proposals with the counts of linear, squared-sine or an earlier proposal are left out.
+
+        Args:
+            steps: The budget.
+            winners: The winners of earlier budgets, which become proposals.
         """
         settings, evaluator = self.run.config.search, self.run.evaluator
-        near: list[Beta] = []
+        best: list[Beta] = []
         if ProfileUse.WARM_START in self.uses:
-            near = self.pricer.near_best(steps, settings.space.ranges, NEAR)
-        proposed = [] if settings.warm_start == "off" else [*near[:1], *winners, *near[1:]]
+            best = self.pricer.near_best(steps, settings.space.ranges, WARM_POINTS)
+        proposed = [] if settings.warm_start == "off" else [*best[:1], *winners, *best[1:]]
         known = {evaluator.setting(schedule, steps).key for schedule in START}
         points: dict[tuple[float, ...], Beta] = {}
         for beta in proposed:
@@ -276,39 +299,40 @@ class Profiles:
         )
 
     def prepare_choice(self) -> None:
-        """Measure on the choose split now, so that no trial has to wait for it."""
-        _ = self.second
+        """Measure on the choose split now, so that no trial waits for it."""
+        _ = self.on_choose_split
 
     def _price(self, setting: Setting) -> float:
-        """A trial's NELBO, nats per sequence, on the curve that schedules are optimised on."""
+        """The NELBO of a trial, nats per sequence, on the curve on which schedules are optimised."""
         return float(weights_of(setting) @ self.pricer.curve)
 
     def _choose(self, setting: Setting) -> Scores:
-        """A finalist's price on the choose split: what it costs more than linear on the steadier curve.
+        """The scores of a finalist on the choose split.
 
-        Linear's own price is that of the losses, so that prices are those of the data, and differences are steadier.
-        The interval has the width of the losses'.
+        Its value is linear's price on the losses plus the difference to linear on the curve that is optimised, which
+        varies less than the difference on the losses. Its interval has the width of that on the losses.
         """
-        profile, sampler = self.second, self.run.evaluator.sampler
+        profile, sampler = self.on_choose_split, self.run.evaluator.sampler
         curve = self._chooser(profile).pricer.curve
         linear = self.run.evaluator.setting(Linear(), setting.steps)
         values = prices_of(profile, setting, sampler)
-        more = float((weights_of(setting) - weights_of(linear)) @ curve)
-        losses, value = profile.mean_price(values), float(prices_of(profile, linear, sampler).mean()) + more
-        ci = None if losses.ci is None else (losses.ci[0] - losses.value + value, losses.ci[1] - losses.value + value)
-        given = None if profile.exact else values
+        minus_linear = float((weights_of(setting) - weights_of(linear)) @ curve)
+        on_losses, value = profile.mean_price(values), float(prices_of(profile, linear, sampler).mean()) + minus_linear
+        ci = on_losses.ci
+        if ci is not None:
+            ci = ci[0] - on_losses.value + value, ci[1] - on_losses.value + value
         return Scores(
             setting=setting,
-            estimate=replace(losses, value=value, ci=ci),
+            estimate=replace(on_losses, value=value, ci=ci),
             nfe=setting.nfe,
             cost=Cost(),
             use="choose",
-            values=given,
+            values=None if profile.exact else values,
         )
 
     @cached_property
     def _exact_curve(self) -> Floats | None:
-        """The law's own profile; None for a model that is none, or a law too large to enumerate."""
+        """The profile of the exact law; None if the model is no law, or if the law is too large to enumerate."""
         law = law_of(self.run.model)
         if law is None:
             return None
@@ -339,31 +363,39 @@ def profiles_of(
     budgets: Sequence[int] = (),
     keep: Callable[[str, Callable[[], Record]], Record] = lambda task, make: make(),
 ) -> tuple[Run, dict[int, Profiles]]:
-    """The profile in each kind of blocks that is compared, and the run that shares steps out as they say.
+    """The profile at each block length that is compared.
 
-    That is the run itself where steps are not tuned.
+    Args:
+        run: The run.
+        folder, notify, budgets, keep: As for ``Profiles``.
+
+    Returns:
+        The run, whose evaluator divides the steps among the blocks by the profiles if the config says so; and the
+        profiles, by block length.
     """
-    found = {}
+    profiles = {}
     for size in run.evaluator.block_lengths:
-        here = replace(run, evaluator=run.evaluator.in_blocks(size))
-        found[size] = Profiles(here, folder, notify, budgets, keep)
-    shares = {size: each.steps_of_blocks for size, each in found.items() if each.shares_steps}
-    return _sharing(run, shares) if shares else run, found
+        at_size = replace(run, evaluator=run.evaluator.in_blocks(size))
+        profiles[size] = Profiles(at_size, folder, notify, budgets, keep)
+    shares = {size: profile.steps_of_blocks for size, profile in profiles.items() if profile.shares_steps}
+    return _with_shares(run, shares) if shares else run, profiles
 
 
-def _sharing(run: Run, shares: Mapping[int, ShareRule]) -> Run:
+def _with_shares(run: Run, shares: Mapping[int, ShareRule]) -> Run:
     return replace(run, evaluator=replace(run.evaluator, shares={**run.evaluator.shares, **shares}))
 
 
 def optimum_of(profiles: Mapping[int, Profiles]) -> Callable[[int, int], Schedule]:
-    """What the schedule of that name stands for, by block length and steps."""
+    """A function of block length and steps that returns the schedule ``optimum``."""
     return lambda block_length, steps: profiles[block_length].optimum(steps)
 
 
 def example_count(run: Run) -> int:
-    """How many examples a profile is measured on, to begin with: more where it prices the trials."""
-    given, most = run.config.profile.examples, PRICING if run.priced_by_profile else EXAMPLES
-    return min(most, len(run.evaluator.split("tune").ids)) if given is None else given
+    """The examples at the beginning of measuring: those of the config, or more if the profile prices the trials."""
+    if run.config.profile.examples is not None:
+        return run.config.profile.examples
+    default = OBJECTIVE_EXAMPLES if run.priced_by_profile else EXAMPLES
+    return min(default, len(run.evaluator.split("tune").ids))
 
 
 def _cost(profile: Profile) -> Cost:

@@ -1,4 +1,4 @@
-"""Schedules by the names that a user gives them: curves, counts, the optimum, and schedule files."""
+"""Schedules by their names on the command line: curves, counts, ``optimum``, and schedule files."""
 
 from __future__ import annotations
 
@@ -28,13 +28,20 @@ def settings_of(
     own: Sequence[str] = (),
     optimum: Optimum | None = None,
 ) -> Iterator[Setting]:
-    """Every named schedule at every budget that it has, in all blocks that are compared.
+    """Yield the settings of named schedules, at every budget and block length.
 
-    Explicit counts and schedule files have their own budgets only, and a file's counts their own blocks. own: schedule
-    files that nobody named, so that they may have none of the budgets. optimum: what that name stands for.
+    Explicit counts and schedule files have budgets of their own. The counts of a file have a block length of their own.
 
-    Raises InputError for a name that is neither a schedule nor a readable file, for one that fits no budget, and for a
-    repeated budget.
+    Args:
+        evaluator: The evaluator.
+        names: Names of schedules, or paths of schedule files or run folders.
+        steps: The budgets.
+        own: Schedule files that the user did not name. They may have none of the budgets.
+        optimum: Returns the schedule ``optimum`` for a block length and a budget.
+
+    Raises:
+        InputError: If a name is neither a schedule nor a readable file, if a named schedule fits no budget, or if a
+            budget is repeated.
     """
     if len(set(steps)) < len(steps):
         raise InputError(f"steps must not repeat, got {shown(list(steps))}; give each budget once")
@@ -42,30 +49,31 @@ def settings_of(
         for name in (*names, *own):
             yield from _settings(evaluator, name, budget, optimum)
     for name in names:
-        has = own_steps(name)
-        if has is not None and not names_a_file(name):  # counts for another length fit no budget: say that first
-            list(_settings(evaluator, name, has[0], None))
-        if has is not None and not set(has) & set(steps):
+        available = own_steps(name)
+        if available is not None and not names_a_file(name):  # raises if the counts are for another length
+            list(_settings(evaluator, name, available[0], None))
+        if available is not None and not set(available) & set(steps):
+            budgets = quantity(listed(available), "step")
             raise InputError(
-                f"schedule {cut(name)} is for {quantity(listed(has), 'step')}, got {listed(steps, separator=' and ')}; "
-                f"give --steps {has[0]}, or a curve such as linear or beta:0.9,0.3"
+                f"schedule {cut(name)} is for {budgets}, got {listed(steps, separator=' and ')}; "
+                f"give --steps {available[0]}, or a curve such as linear or beta:0.9,0.3"
             )
 
 
 def own_steps(name: str) -> list[int] | None:
-    """The budgets that a schedule brings along; None where it is a curve and takes any."""
+    """The budgets for which a schedule is made; None for a curve, which takes any budget."""
     if names_a_file(name):
         return sorted(load_schedule(name).budgets)
     if name.strip() == OPTIMUM:
         return None
-    schedule = _parsed(name)
+    schedule = _named_schedule(name)
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
 
 
 def names_a_file(name: str) -> bool:
-    """Whether the name of a schedule means a schedule file, or a run folder that holds one.
+    """Whether ``name`` is a schedule file, or a run folder with one.
 
-    A name that a schedule has is never a folder's: ``./linear`` is how to give a folder of that name.
+    The name of a schedule never means a folder. A folder called ``linear`` is given as ``./linear``.
     """
     if name.endswith((".yaml", ".yml")):
         return True
@@ -75,17 +83,17 @@ def names_a_file(name: str) -> bool:
         or begins_with_schedule_name(name)
         or parse_adaptive(name) is not None
     ):
-        return False  # no question to the disk: explicit counts are longer than a path may be
+        return False  # the disk is not read, because explicit counts can be longer than any path
     try:
         return (Path(name).expanduser() / "schedule.yaml").is_file()
-    except OSError as error:  # a folder that may not be entered is a file to read, which then says why
+    except OSError as error:  # a folder that cannot be entered: reading its file then reports the reason
         return error.errno != errno.ENAMETOOLONG
-    except RuntimeError:  # the home of a user that there is not
+    except RuntimeError:  # ~user of an unknown user
         return False
 
 
-def _parsed(name: str) -> Schedule:
-    """``parse_schedule``, whose message then also names what only a command knows."""
+def _named_schedule(name: str) -> Schedule:
+    """The schedule of ``parse_schedule``. The error message also lists the names that only commands have."""
     if not name.strip():
         raise InputError("the schedule's name is empty; give a name such as linear")
     try:
@@ -100,19 +108,20 @@ def _parsed(name: str) -> Schedule:
 
 
 def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | None) -> Iterator[Setting]:
+    """Yield the settings of one name at one budget; none if it has another budget."""
     if names_a_file(name):
-        yield from _of_file(evaluator, name, steps)
+        yield from _file_settings(evaluator, name, steps)
         return
     for size in evaluator.block_lengths:
-        best = name.strip() == OPTIMUM
-        schedule = optimum(size, steps) if best and optimum is not None else _parsed(name)
-        if isinstance(schedule, Counts) and not best and len(schedule.counts) != steps:
+        is_optimum = name.strip() == OPTIMUM
+        schedule = optimum(size, steps) if is_optimum and optimum is not None else _named_schedule(name)
+        if isinstance(schedule, Counts) and not is_optimum and len(schedule.counts) != steps:
             return
         yield evaluator.in_blocks(size).setting(schedule, steps, name)
 
 
-def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
-    """The budget of a file in the blocks that it says, else in those of the sampler."""
+def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
+    """Yield the setting of a file's budget, at the block length of the file or else of the sampler."""
     file = load_schedule(name)
     if steps not in file.budgets:
         return
@@ -123,7 +132,7 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
     size = budget.block_length or (file.length if evaluator.one_block else evaluator.block_length)
     if budget.counts is not None and file.length != evaluator.length:
-        yield _stretched(evaluator, name, file.length, budget, size)
+        yield _at_other_length(evaluator, name, file.length, budget, size)
     else:
         yield Setting(
             name=name,
@@ -136,36 +145,44 @@ def _of_file(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
         ).checked()
 
 
-def _stretched(evaluator: Evaluator, name: str, tuned: int, budget: ScheduleBudget, size: int) -> Setting:
-    """The counts of a file's budget for another length than it was ``tuned`` for: those closest to the same curve.
+def _at_other_length(evaluator: Evaluator, name: str, tuned_length: int, budget: ScheduleBudget, size: int) -> Setting:
+    """The setting of a file's budget at the evaluator's length, with the counts that are closest to the same curve.
 
-    size: the block length of the file; one block is as long here as the rows are.
+    Args:
+        evaluator: The evaluator.
+        name: Path of the file.
+        tuned_length: Tokens to fill for which the file was tuned.
+        budget: The budget of the file.
+        size: Block length of the file; a single block has the length of the rows.
 
-    Raises InputError where its blocks do not divide the length, and for explicit counts of blocks, which no curve says.
+    Raises:
+        InputError: If the blocks do not divide the length, or if blocks have explicit counts, which have no curve.
     """
-    length, one_block = evaluator.length, size == tuned
-    here = length if one_block else size
-    label = evaluator.labelled(name, here)
-    remedy = f"set dataset.generation_length to {tuned}, give a curve with --schedule, or search again"
-    if length % here:
+    length, one_block = evaluator.length, size == tuned_length
+    block_length = length if one_block else size
+    label = evaluator.labelled(name, block_length)
+    remedy = f"set dataset.generation_length to {tuned_length}, give a curve with --schedule, or search again"
+    if length % block_length:
         raise InputError(
-            f"{label} was tuned in blocks of {quantity(size, 'token')}, {tuned} in all, and they do not divide "
+            f"{label} was tuned in blocks of {quantity(size, 'token')}, {tuned_length} in all, and they do not divide "
             f"the {length} here; {remedy}"
         )
     if not isinstance(budget.schedule, Counts):
-        share = evaluator.shares.get(here)
+        share = evaluator.shares.get(block_length)
         try:
-            found = Setting.of(budget.schedule, budget.steps, length, evaluator.sampler, name, share, here)
+            setting = Setting.of(budget.schedule, budget.steps, length, evaluator.sampler, name, share, block_length)
         except InputError as error:
             raise InputError(
-                f"{label}, tuned for {quantity(tuned, 'token')}, does not fit the {length} here: {error}"
+                f"{label}, tuned for {quantity(tuned_length, 'token')}, does not fit the {length} here: {error}"
             ) from None
-        return replace(found, says_blocks=evaluator.several)
+        return replace(setting, says_blocks=evaluator.several)
     if not one_block:
         raise InputError(
-            f"{label} holds explicit counts for {quantity(tuned, 'token')} in blocks of {size}, which have no curve "
-            f"to stretch to the {length} here; {remedy}"
+            f"{label} holds explicit counts for {quantity(tuned_length, 'token')} in blocks of {size}, which have no "
+            f"curve to stretch to the {length} here; {remedy}"
         )
-    known = Setting(name=name, steps=budget.steps, length=tuned, counts=budget.counts, says_blocks=evaluator.several)
-    counts = known.counts_for(length, evaluator.sampler.section.counts)
-    return replace(known, length=length, counts=counts, block_length=length)
+    tuned = Setting(
+        name=name, steps=budget.steps, length=tuned_length, counts=budget.counts, says_blocks=evaluator.several
+    )
+    counts = tuned.counts_for(length, evaluator.sampler.section.counts)
+    return replace(tuned, length=length, counts=counts, block_length=length)

@@ -1,4 +1,4 @@
-"""What a search may take: the rows of each phase, known beforehand, and the time that is left for its trials."""
+"""Limits of a search: the most denoiser rows of each phase, and the time that is left for trials."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ from mdm_tune.search.space import START
 
 __all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of"]
 
-TOLD = 0.02  # of the timeout: a search that is expected to end later by more than this says so
+WARNED_SHARE = 0.02  # of the timeout; a search that is expected to end later by more gives a warning
 
 
 def schedules_of(run: Run, use: Use) -> int:
-    """How many schedules of a budget are scored on a split, at most."""
+    """The most schedules of a budget that are scored on a split."""
     settings, kinds = run.config.search, len(run.evaluator.block_lengths)
     named = kinds * len(settings.baselines)
     return {"tune": kinds * settings.trials, "choose": settings.finalists + named, "report": 1 + named}[use]
 
 
 def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, reference: bool = True) -> int:
-    """Denoiser rows, at most, of so many schedules at each of these budgets on a split; 0 where values are exact.
+    """The most denoiser rows of scoring schedules on a split; 0 if values are exact.
 
-    reference: with linear at many steps, which is drawn once for all budgets, on the report split.
+    Args:
+        run: The run.
+        use: The split.
+        schedules: Number of schedules per budget.
+        steps: The budgets.
+        reference: Whether the report split includes linear at many steps, which is drawn once for all budgets.
     """
     evaluator = run.evaluator
     if evaluator.exact:
@@ -40,29 +45,35 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
     for setting in (evaluator.setting(Linear(), budget) for budget in steps):
         calls = (number * setting.calls_for(size, evaluator.sampler.section.counts) for size, number in sizes.items())
         rows += schedules * sum(calls)
-    if use == "report" and reference and (many := reference_of(evaluator, run.config.sampler.steps)) is not None:
-        setting, examples = many
+    many_steps = reference_of(evaluator, run.config.sampler.steps) if use == "report" and reference else None
+    if many_steps is not None:
+        setting, examples = many_steps
         rows += setting.nfe * examples
     return math.ceil(rows)
 
 
 def confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool = True) -> int:
-    """Denoiser rows, at most, of comparing finalists and baselines on unseen examples at these budgets."""
+    """The most denoiser rows of comparing finalists and baselines on unseen examples at these budgets."""
     rows = 0 if run.priced_by_profile else phase_rows(run, "choose", schedules_of(run, "choose"), steps)
     return rows + phase_rows(run, "report", schedules_of(run, "report"), steps, reference=reference)
 
 
 def pilot_rows(run: Run, steps: Sequence[int]) -> int:
-    """Denoiser rows, at most, that say what the report split can show, before the first trial of each budget."""
+    """The most denoiser rows of the pilots, which estimate what the report split can show, at these budgets."""
     examples = 0 if run.evaluator.exact else len(run.evaluator.split("tune").ids)
     return math.ceil(phase_rows(run, "tune", len(START), steps) * min(PILOT, examples) / max(1, examples))
 
 
 class Timetable:
-    """Shares a command's seconds among its budgets and keeps what their confirmations need.
+    """Divides the time of a search among its budgets and reserves time for their comparisons on unseen examples.
 
-    How long denoiser calls take is what they took lately in this process, scoring included, on this machine as busy as
-    it is. timeout: seconds from ``began`` on; None for no limit.
+    The time of a denoiser call, scoring included, is estimated from recent calls of this process.
+
+    Args:
+        run: The run.
+        timeout: Seconds from ``began`` on; None for no limit.
+        clock: Returns the time in seconds.
+        began: When the search began, by the clock; None for now.
     """
 
     def __init__(
@@ -74,13 +85,16 @@ class Timetable:
     ) -> None:
         self.run, self.timeout, self.clock = run, timeout, clock
         self.began = clock() if began is None else began
-        self.told = False
+        self.warned = False
 
     def trials_of(self, place: int, kind: int = 0) -> InTime | None:
-        """Whether the trials of the budget at this place of the config have time for more; None without a timeout.
+        """A function that says whether trials have time for more calls; None without a timeout.
 
-        kind: which of the kinds of blocks they are for. What is left when all confirmations from this budget on are
-        paid for is shared equally by the budgets and the kinds of blocks of each.
+        The time that comparisons do not need is divided equally among the remaining budgets and block lengths.
+
+        Args:
+            place: Index of the budget in the config.
+            kind: Index of the block length.
         """
         if self.timeout is None:
             return None
@@ -88,22 +102,29 @@ class Timetable:
         studies = (len(self.run.config.sampler.steps) - place) * len(self.run.evaluator.block_lengths) - kind
         rows = self._rows(place, reference=place == 0)
 
-        def in_time(calls: float, more: float) -> bool:
+        def in_time(calls: float, seconds: float) -> bool:
             share = (end - began - rows * self._per_call) / studies
-            return self.clock() - began + calls * self._per_call + more <= share
+            return self.clock() - began + calls * self._per_call + seconds <= share
 
         return in_time
 
     def warning(self, place: int, event: object) -> str | None:
-        """Once: that the confirmations from this budget on will not end in time; asked at every event of its search."""
+        """A warning, given once, if the comparisons from this budget on are expected to end after the timeout.
+
+        It is called at every event of a search.
+
+        Args:
+            place: Index of the budget in the config.
+            event: The event.
+        """
         compares = isinstance(event, Comparison) and event.use == "choose" and event.done == 0
-        if self.timeout is None or self.told or not (compares or isinstance(event, Detectable)):
+        if self.timeout is None or self.warned or not (compares or isinstance(event, Detectable)):
             return None
-        rows = self._rows(place, reference=place == 0 and not compares)  # it is drawn right before
+        rows = self._rows(place, reference=place == 0 and not compares)  # comparing begins after the reference is drawn
         left, needed = self.began + self.timeout - self.clock(), rows * self._per_call
-        if needed - left <= TOLD * self.timeout:
+        if needed - left <= WARNED_SHARE * self.timeout:
             return None
-        self.told = True
+        self.warned = True
         return (
             f"search.timeout: of {self.timeout:g} s {max(0.0, left):.0f} are left, and comparing finalists and "
             f"baselines on unseen examples, which is never cut, takes about {needed:.0f} at the present speed: the "
@@ -113,7 +134,7 @@ class Timetable:
 
     @property
     def late(self) -> float | None:
-        """Seconds since the timeout; None where it is not over yet, or there is none."""
+        """Seconds since the timeout; None before it, or without one."""
         over = 0.0 if self.timeout is None else self.clock() - self.began - self.timeout
         return round(over, 1) if over > 0 else None
 

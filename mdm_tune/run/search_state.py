@@ -1,4 +1,4 @@
-"""Where a search keeps its state, the journal of its folder or a given storage, and how a process gets to drive it."""
+"""The state of a search, in the journal of its folder or in a storage, and the one process that drives it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ __all__ = ["SearchState", "search_state_of"]
 
 @dataclass(frozen=True)
 class SearchState:
-    """storage: open, and its address; None for the journal of the folder."""
+    """Where the state of a search is stored.
+
+    Attributes:
+        folder: The run folder.
+        search: Name of the search in its journal or storage.
+        storage: The open storage; None for the journal of the folder.
+        address: Address of the storage; None for the journal.
+    """
 
     folder: RunFolder
     search: SearchName
@@ -39,18 +46,19 @@ class SearchState:
 
     @property
     def where(self) -> Path | str:
+        """The address of the storage, or the path of the journal."""
         return self.address or self.folder.journal
 
     def refuse_second(self, *, take_over: bool) -> None:
-        """Raise InputError where another process drives the search, or one in the same folder; nothing is written."""
+        """Raise InputError if another process drives this search or one in the same folder. Nothing is written."""
         if self.folder.has(self.folder.journal):
-            refuse_second_in(self.folder.journal, _of_folder(self.folder), take_over=take_over)
+            refuse_second_in(self.folder.journal, _journal_name(self.folder), take_over=take_over)
         if self.storage is not None:
             with storage_errors(self.where):
                 refuse_second(self.storage, self.search, take_over=take_over)
 
     def made(self, task: str) -> dict[str, Any] | None:
-        """What the storage holds under this name; None where there is nothing, and of a journal."""
+        """The record that the storage has for a task; None if it has none, and for a journal."""
         if self.storage is None:
             return None
         with storage_errors(self.where):
@@ -61,10 +69,17 @@ class SearchState:
     def driven(
         self, *, resume: bool, overwrite: bool, take_over: bool, notify: Callable[[str], None]
     ) -> Iterator[DriverState]:
-        """Drive the search for the time of the block, with nothing of it left where it is to be overwritten.
+        """Drive the search until the block ends.
 
-        Raises InputError where another process drives it, where a storage that others use too holds a run of this name
-        and neither flag is set, and where what it holds is damaged; nothing is changed then.
+        Args:
+            resume: Whether a run in the storage may go on.
+            overwrite: Remove what the search has stored so far.
+            take_over: Drive the search even if another process does.
+            notify: Receives a sentence if a journal was repaired, or if the search waits for another process.
+
+        Raises:
+            InputError: If another process drives the search, if the storage holds a run of this name and neither
+                ``resume`` nor ``overwrite`` is set, or if the stored state is damaged. Nothing is changed then.
         """
         with storage_errors(self.where):
             self.refuse_second(take_over=take_over)
@@ -74,11 +89,11 @@ class SearchState:
                     "--overwrite to start again, or give another search.name"
                 )
             self.folder.open()
-            with self._claimed(overwrite, take_over, notify) as state:
+            with self._claimed_state(overwrite, take_over, notify) as state:
                 yield state
 
     @contextmanager
-    def _claimed(self, overwrite: bool, take_over: bool, notify: Callable[[str], None]) -> Iterator[DriverState]:
+    def _claimed_state(self, overwrite: bool, take_over: bool, notify: Callable[[str], None]) -> Iterator[DriverState]:
         journal, claim = self.folder.journal, None
         if self.storage is not None:
             storage = self.storage
@@ -87,7 +102,7 @@ class SearchState:
                 claim = begin_anew(journal, self.search, take_over=take_over)
             storage = open_storage(journal, notify)
         if not overwrite:
-            check_ledger_name(storage, self.search.run)  # what is damaged is refused before anything is written
+            check_ledger_name(storage, self.search.run)  # a damaged state is refused before anything is written
         with driving(storage, self.search, take_over=take_over, claim=claim) as state:
             if overwrite:
                 remove_run(storage, self.search.run)
@@ -96,15 +111,15 @@ class SearchState:
 
 
 def search_state_of(config: Config) -> SearchState:
-    """The place of a config's search, with its storage open; raises InputError where that cannot be used."""
+    """The state of a config's search, with its storage open. Raises InputError if the storage cannot be used."""
     folder, address = RunFolder(config.output), config.search.storage
     if address is None:
-        return SearchState(folder, _of_folder(folder))
+        return SearchState(folder, _journal_name(folder))
     name = config.search.name or Path(config.output).absolute().name
-    named = SearchName(name, f"the search {name} of search.storage", "another search.name")
-    return SearchState(folder=folder, search=named, storage=open_storage(address), address=address)
+    search = SearchName(name, f"the search {name} of search.storage", "another search.name")
+    return SearchState(folder=folder, search=search, storage=open_storage(address), address=address)
 
 
-def _of_folder(folder: RunFolder) -> SearchName:
-    """A folder's own journal holds one run, wherever the folder is moved."""
+def _journal_name(folder: RunFolder) -> SearchName:
+    """The name of the search in a folder's journal. It is always the same, so that the folder can be moved."""
     return SearchName("search", f"the search in {shown_path(folder.path)}", "another --output")

@@ -115,7 +115,7 @@ def test_a_profile_is_priced_with_its_answers_and_the_ends_of_all_blocks(
     _, by_length = profiles_of(run, RunFolder(run.config.output), lambda event: None)
     for profiles in by_length.values():
         profiles.prepare_choice()
-        spent += profiles.profile.denoiser_rows + profiles.second.denoiser_rows
+        spent += profiles.profile.denoiser_rows + profiles.on_choose_split.denoiser_rows
     assert 0.5 * rows < spent <= rows
 
 

@@ -119,7 +119,7 @@ def test_a_likelihood_below_uniform_guessing_is_flagged_without_a_profile(tmp_pa
     """20 hidden bits: uniform guessing has 13.86 nats; 15 is worse and 12 is not, both with small noise."""
     profiles = of(config(tmp_path, objective={"metric": "path_nll"}, sampler={"steps": [4], "order": "margin"}))
     evaluator = profiles.run.evaluator
-    assert isinstance(evaluator.metric, PathLikelihood) and not profiles.taken
+    assert isinstance(evaluator.metric, PathLikelihood) and not profiles.used
     report = len(evaluator.split("report").ids)
     told = {}
     for level in (12.0, 15.0):

@@ -149,7 +149,7 @@ def test_a_profile_is_the_same_whoever_fills_its_pieces() -> None:
     start = torch.full_like(originals, SHORT.mask_id)
     args: dict[str, Any] = {"examples": 20, "points": 16, "batch": BATCH}
     found = [
-        measure_profile(SHORT, start, originals, seeds(20), **args, ask=partial(predict, pool))
+        measure_profile(SHORT, start, originals, seeds(20), **args, predictor=partial(predict, pool))
         for pool in (LocalPool(SHORT), Backwards(SHORT))
     ]
     np.testing.assert_array_equal(found[0].values, found[1].values)

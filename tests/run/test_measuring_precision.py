@@ -141,7 +141,7 @@ def test_points_taken_together_are_those_taken_one_at_a_time(power: float, point
         rounds.append(len(asked))
         return (predictions(denoiser, question, batch=batch) for question in asked)
 
-    found = measure_profile(denoiser, start, originals, seeds(3), examples=3, points=points, ask=ask)
+    found = measure_profile(denoiser, start, originals, seeds(3), examples=3, points=points, predictor=ask)
     curve = np.array([2 * (1 - v / 64) ** power for v in range(64)])
     assert found.revealed.tolist() == one_at_a_time(curve, points)
     assert sum(rounds) == points and len(rounds) <= 1 + points // 2

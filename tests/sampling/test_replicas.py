@@ -148,7 +148,7 @@ def test_the_profile_of_a_law_is_that_of_one_process(chains: Replicas) -> None:
     start[:4, 3] = originals[:4, 3]
     args: dict[str, Any] = {"examples": 9, "points": 8}
     alone = measure_profile(law, start, originals, seeds(9), **args)
-    shared = measure_profile(law, start, originals, seeds(9), **args, ask=partial(predict, chains))
+    shared = measure_profile(law, start, originals, seeds(9), **args, predictor=partial(predict, chains))
     np.testing.assert_array_equal(shared.values, alone.values)
     np.testing.assert_array_equal(shared.entropies, alone.entropies)
     assert shared.revealed.tolist() == alone.revealed.tolist()
@@ -162,11 +162,13 @@ def test_the_profile_of_a_network_is_that_of_one_process(texts: Replicas) -> Non
     split = text_dataset(bundled("package:text"), model.symbols, 24, {"tune": 5}, 0).splits["tune"]
     args: dict[str, Any] = {"examples": 5, "points": 4}
     alone = measure_profile(model, split.start, split.originals, split.seeds, **args)
-    shared = measure_profile(model, split.start, split.originals, split.seeds, **args, ask=partial(predict, texts))
+    shared = measure_profile(
+        model, split.start, split.originals, split.seeds, **args, predictor=partial(predict, texts)
+    )
     np.testing.assert_allclose(shared.values, alone.values, rtol=1e-5)
     np.testing.assert_allclose(shared.entropies, alone.entropies, rtol=1e-5)
     here = measure_profile(
-        model, split.start, split.originals, split.seeds, **args, ask=partial(predict, LocalPool(model))
+        model, split.start, split.originals, split.seeds, **args, predictor=partial(predict, LocalPool(model))
     )
     assert shared.denoiser_rows == here.denoiser_rows == 1 + 3 * 5  # nothing visible is one row for all five
 
