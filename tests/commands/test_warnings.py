@@ -142,7 +142,7 @@ def test_only_a_winner_that_passes_through_is_flagged() -> None:
     """The model is worse than uniform with 1 to 3 of 20 tokens visible: 10, 10 skips that, 1, 19 does not."""
     profile = SimpleNamespace(worse_than_uniform=lambda: (1, 3))
     evaluator = SimpleNamespace(exact=True, metric=None)
-    here: Any = SimpleNamespace(taken=True, profile=profile, run=SimpleNamespace(evaluator=evaluator))
+    here: Any = SimpleNamespace(used=True, profile=profile, run=SimpleNamespace(evaluator=evaluator))
     for counts, flagged in (((10, 10), False), ((1, 19), True), ((2, 18), True), ((4, 16), False)):
         scores = Scores(
             setting=Setting(name="x", steps=2, length=20, counts=counts),
