@@ -19,7 +19,7 @@ from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
 from mdm_tune.core.streams import redirect_rest_to_stderr
 from mdm_tune.terminal.console import Screen
-from mdm_tune.terminal.reporting import command, exit_codes, unforeseen
+from mdm_tune.terminal.exit_codes import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
 
 if TYPE_CHECKING:  # these load torch or pydantic

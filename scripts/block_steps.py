@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mdm_tune.config.file import load_config
-from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law

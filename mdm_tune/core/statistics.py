@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.core.intervals import finite_or_none, interval_record, interval_text
+from mdm_tune.core.interval_text import finite_or_none, interval_record, interval_text
 from mdm_tune.core.messages import shown
 
 __all__ = [

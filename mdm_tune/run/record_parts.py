@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import estimate
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mdm_tune.core.intervals import finite_or_none
+from mdm_tune.core.interval_text import finite_or_none
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import CONFIDENCE, Estimate
 from mdm_tune.core.types import Direction, Use

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.core.intervals import finite_or_none, interval_record, interval_text
+from mdm_tune.core.interval_text import finite_or_none, interval_record, interval_text
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import (
     TOO_FEW,

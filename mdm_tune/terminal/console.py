@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mdm_tune.core.errors import RunError
-from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord, as_json
 from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as

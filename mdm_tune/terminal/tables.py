@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord

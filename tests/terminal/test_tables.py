@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mdm_tune.core.intervals import estimate_text, is_exact
+from mdm_tune.core.interval_text import estimate_text, is_exact
 from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.terminal.cost_tables import detectable_lines
 from mdm_tune.terminal.tables import (

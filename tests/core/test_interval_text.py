@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.core.intervals import interval_text
+from mdm_tune.core.interval_text import interval_text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import typer
 from mdm_tune.cli import exit_codes
 from mdm_tune.core.errors import InputError
 from mdm_tune.terminal.console import Screen
-from mdm_tune.terminal.reporting import command
+from mdm_tune.terminal.exit_codes import command
 from tests.terminal.test_console import ADDRESS, MARKOV, call
 
 
