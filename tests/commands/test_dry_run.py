@@ -141,7 +141,7 @@ def test_what_a_first_batch_sets_up_is_not_counted_for_every_row(
 def test_what_was_timed_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mdm_tune.sampling.devices.available_cpus", lambda: 2)
     command = ["search", str(config), "--dry-run", "--output", str(config.parent / "run")]
-    alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1e6"])
+    alone = CliRunner().invoke(app, [*command, "--set", "search.timeout=1000000"])
     assert alone.exit_code == 0 and "at most" in alone.stderr
     assert "replicas" not in alone.stderr and "search.timeout" not in alone.stderr
     result = CliRunner().invoke(app, [*command, "--devices", "cpu:2", "--set", "search.timeout=0.001"])

@@ -122,7 +122,7 @@ def test_it_draws_as_its_family_does(name: Path) -> None:
     config = loaded(name)
     assert config.model.family == ("mdlm" if "mdlm" in str(name) else name.parent.name)  # type: ignore[union-attr]
     own = FAMILIES[str(config.model.family)].sampling  # type: ignore[union-attr]
-    assert own is not None and config.taken == ()
+    assert own is not None and config.family_settings == ()
     assert config.sampler.order == own.order and config.sampler.tempered_scores == own.tempered_scores
 
 

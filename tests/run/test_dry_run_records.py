@@ -24,7 +24,7 @@ def test_the_total_is_the_start_the_rows_and_what_else_a_search_does(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = timed(config)
-    monkeypatch.setattr(timing, "_timed", lambda work: (work(), 1.0)[1])
+    monkeypatch.setattr(timing, "_seconds", lambda work: (work(), 1.0)[1])
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 10.0))
     found = module._priced(run, RunFolder(config.parent / "run"), began=3.0)
     tune, choose, report = found.phases

@@ -68,10 +68,10 @@ def test_the_familys_own_settings_are_used_and_named(place: Path, tmp_path: Path
     file.write_text(yaml_text(document), encoding="utf-8")
     loaded = load_config(file)
     assert loaded.sampler.order == "confidence" and loaded.sampler.temperature == 0.0
-    assert loaded.taken == ("order confidence", "temperature 0.0")
+    assert loaded.family_settings == ("order confidence", "temperature 0.0")
     document["sampler"] = {"steps": [2], "temperature": 0.5, "order": "topk_margin"}
     file.write_text(yaml_text(document), encoding="utf-8")
-    assert load_config(file).taken == () and load_config(file).sampler.order == "margin"
+    assert load_config(file).family_settings == () and load_config(file).sampler.order == "margin"
     document["model"]["family"] = "dream"
     document["sampler"] = {"steps": [2]}
     file.write_text(yaml_text(document), encoding="utf-8")
@@ -94,14 +94,17 @@ def test_the_familys_settings_give_way_to_what_the_config_asks_for(
     place: Path, tmp_path: Path, family: str, sampler: dict[str, Any], metric: str, taken: tuple[str, ...]
 ) -> None:
     sections = {**TASK, "sampler": {"steps": [2], **sampler}, "objective": {"metric": metric}, "metrics": {}}
-    assert load_config(Path(config(place, tmp_path, sections, model={"family": family}))).taken == taken
+    assert load_config(Path(config(place, tmp_path, sections, model={"family": family}))).family_settings == taken
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": {"metric": "regex"}}, r"metrics\.regex: is what objective\.metric names and is missing"),
-        ({"sampler": {"stop_at_end": True, "end_drawn": False}}, r"sampler\.stop_at_end: waits for a token"),
+        ({"objective": {"metric": "regex"}}, r"metrics\.regex: is required by objective\.metric and is missing"),
+        (
+            {"sampler": {"stop_at_end": True, "end_drawn": False}},
+            r"sampler\.stop_at_end: needs tokens that end the text",
+        ),
         ({"sampler": {"order": "random", "end_confident": False}}, r"sampler\.end_confident: needs an order that"),
         ({"sampler": {"type": "external"}}, "target goes with type: external"),
         ({"dataset": {"type": "text"}}, "dataset"),
