@@ -47,7 +47,7 @@ class GivenMetric:
     diverse: Callable[[int], float] | None = None
     name: str = "given"
     label: str = "given"
-    reference: bool = False
+    needs_originals: bool = False
 
     def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None

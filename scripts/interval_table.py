@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap, t
 
 from mdm_tune.core.statistics import CONFIDENCE, FEWEST, Bounds, corrected_confidence, interval_of_equal, lower_bounds
-from mdm_tune.search.claims import MANY, differing_of
+from mdm_tune.search.gains import MANY, differing_of
 
 Values = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Values]

@@ -147,7 +147,7 @@ class Memo(Evaluator):
                 if place not in self.known:
                     part, metric = self.split(use).part(begin, end), self.metric
                     assert not isinstance(metric, ExactMetric)
-                    told = part.originals if metric.reference else None
+                    told = part.originals if metric.needs_originals else None
                     result = self.fill([setting], part.start, part.seeds, told)
                     self.known[place] = metric.values(result, part)
                 yield self.known[place]
@@ -190,7 +190,7 @@ def law_problem(
     sign: int,
 ) -> Problem:
     """truth: the exact value of a setting; sign: 1 where more is better."""
-    temperature = 0.0 if metric.reference and order == "confidence" else 1.0
+    temperature = 0.0 if metric.needs_originals and order == "confidence" else 1.0
     sampler = Sampler(SamplerConfig(steps=(1,), order=order, temperature=temperature, batch=4096))
     sizes: dict[Use, int] = {"tune": tune, "choose": 8, "report": 8}
 

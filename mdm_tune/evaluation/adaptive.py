@@ -97,7 +97,7 @@ def check_adaptive(
         InputError: If the metric draws no samples, if reveal is ancestral, or if a quota has no counts at this budget.
     """
     metric = evaluator.metric
-    if isinstance(metric, ExactMetric) or metric.reference:
+    if isinstance(metric, ExactMetric) or metric.needs_originals:
         raise InputError(
             f"{plan.name} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
         )

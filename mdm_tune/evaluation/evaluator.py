@@ -373,7 +373,7 @@ class Evaluator:
                 settings=part_settings,
                 start=part.start,
                 seeds=part.seeds,
-                reference=part.originals if metric.reference else None,
+                reference=part.originals if metric.needs_originals else None,
             )
             for part_settings, part in zip(lacking, parts, strict=True)
         )
@@ -416,7 +416,7 @@ class Evaluator:
         their sum is the time of the whole.
         """
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits
-        start, priced = self.pace.now(), self.metric.reference
+        start, priced = self.pace.now(), self.metric.needs_originals
         results = self.fill_each(
             Rows(
                 settings=[measurement.setting],

@@ -56,7 +56,7 @@ class AnswerMetric:
         direction: Whether higher or lower values are better.
         dataset: The data set whose examples the metric scores.
         score: Returns one value (n,) per row of tokens (n, length), whose rows are the examples of a split.
-        reference: False: the sampler draws the tokens.
+        needs_originals: False: the sampler draws the tokens.
         bounds: Smallest and largest possible value; None if there are none.
     """
 
@@ -65,7 +65,7 @@ class AnswerMetric:
     direction: Direction
     dataset: Dataset
     score: Callable[[Tensor, Split], Values]
-    reference: bool = False
+    needs_originals: bool = False
     bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> Values:

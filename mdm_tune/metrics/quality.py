@@ -69,7 +69,7 @@ class SampleMetric(Protocol):
         name: Name in the config and in records.
         label: Name for a reader, with the unit.
         direction: Whether higher or lower values are better.
-        reference: True if the sampler reveals the data's own tokens (a likelihood), False if it draws tokens.
+        needs_originals: True if the sampler reveals the data's own tokens (a likelihood), False if it draws tokens.
         bounds: Smallest and largest possible value, such as ``SHARE``; equal values get an interval from them. None if
             there are none.
     """
@@ -81,7 +81,7 @@ class SampleMetric(Protocol):
     @property
     def direction(self) -> Direction: ...
     @property
-    def reference(self) -> bool: ...
+    def needs_originals(self) -> bool: ...
     @property
     def bounds(self) -> Bounds | None: ...
 
@@ -162,7 +162,7 @@ class PathLikelihood:
             it scores the order.
         order: Order in which positions are revealed.
         direction: Lower values are better.
-        reference: True: the sampler reveals the data's own tokens.
+        needs_originals: True: the sampler reveals the data's own tokens.
         bounds: None: there are none.
         why: Returns the words of a message for the id of a token that has probability 0.
     """
@@ -170,7 +170,7 @@ class PathLikelihood:
     name: Literal["nelbo", "path_nll"]
     order: Order
     direction: Direction = "minimize"
-    reference: bool = True
+    needs_originals: bool = True
     bounds: Bounds | None = None
     why: Callable[[int], str] = "token {}".format
 
@@ -213,7 +213,7 @@ class Spelling:
         name: Name in the config and in records.
         label: Name for a reader.
         direction: Higher values are better.
-        reference: False: the sampler draws the tokens.
+        needs_originals: False: the sampler draws the tokens.
         bounds: From 0 to 1.
 
     Source: the misspelling measure of character-level diffusion models (D3PM, arXiv:2107.03006).
@@ -223,7 +223,7 @@ class Spelling:
     name: str = "spelling"
     label: str = "share of characters in known words"
     direction: Direction = "maximize"
-    reference: bool = False
+    needs_originals: bool = False
     bounds: Bounds | None = SHARE
 
     def __post_init__(self) -> None:

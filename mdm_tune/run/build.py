@@ -354,7 +354,7 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
         )
     for split in dataset.splits.values():
         unknown = (split.hidden & (split.originals < 0)).any(1)
-        if not isinstance(metric, quality.ExactMetric) and metric.reference and bool(unknown.any()):
+        if not isinstance(metric, quality.ExactMetric) and metric.needs_originals and bool(unknown.any()):
             lacking = split.named(int(unknown.nonzero()[0, 0]))
             raise InputError(
                 f"objective {metric.name} prices the reference of every position, and {lacking} has none for "

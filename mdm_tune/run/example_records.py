@@ -103,7 +103,12 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRec
     """Yield one record per setting and figure of the reported metrics. Settings without samples are left out."""
     for scored in scores:
         objective = run.evaluator.metric
-        if isinstance(objective, ExactMetric) or objective.reference or scored.tokens is None or scored.use is None:
+        if (
+            isinstance(objective, ExactMetric)
+            or objective.needs_originals
+            or scored.tokens is None
+            or scored.use is None
+        ):
             continue
         split = run.evaluator.split(scored.use).first(len(scored.tokens))
         for metric in run.reported.values():

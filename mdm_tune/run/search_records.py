@@ -16,9 +16,9 @@ from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.curves import Beta, Schedule
-from mdm_tune.search.claims import Gain, Loss, outcome_of
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.frontier import Frontier, Pair, frontier_of
+from mdm_tune.search.gains import Gain, Loss, outcome_of
 from mdm_tune.search.outcomes import Ended, Outcome, Saving
 
 __all__ = [
@@ -271,7 +271,7 @@ class PairRecord(JsonRecord):
     Attributes:
         steps, linear_steps: The two budgets.
         ratio: Denoiser calls of linear over those of the tuned schedule.
-        difference, bound, margin, no_worse: As in ``search.claims.NoWorse``; ``no_worse`` is its ``holds``.
+        difference, bound, margin, no_worse: As in ``search.gains.NoWorse``; ``no_worse`` is its ``holds``.
         linear_too: As in ``search.frontier.Pair``.
         flags: Codes of the reasons to doubt the tuned schedule.
     """

@@ -175,7 +175,7 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
         return None
     report = evaluator.split("report")
     example = report.first(1)
-    if evaluator.metric.reference or not evaluator.metric.diversity(example.originals, example):
+    if evaluator.metric.needs_originals or not evaluator.metric.diversity(example.originals, example):
         return None
     steps = min(evaluator.length, REFERENCE_FACTOR * max(budgets))
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))

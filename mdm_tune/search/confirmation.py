@@ -12,8 +12,8 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
-from mdm_tune.search.claims import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, winner_of
+from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
 

@@ -9,8 +9,8 @@ from itertools import combinations
 from mdm_tune.core.statistics import corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.evaluator import Scores
-from mdm_tune.search.claims import NoWorse, no_worse
 from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.gains import NoWorse, no_worse
 
 __all__ = ["Frontier", "Pair", "frontier_of"]
 

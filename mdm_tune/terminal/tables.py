@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # these load torch
     from mdm_tune.core.statistics import Estimate
     from mdm_tune.run.dry_run_records import OutlookRecord
     from mdm_tune.run.search_records import BudgetRecord, LossesRecord, QualityRecord, SearchResult
-    from mdm_tune.search.claims import Loss
+    from mdm_tune.search.gains import Loss
 
 __all__ = [
     "budget_table",

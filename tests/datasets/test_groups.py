@@ -27,7 +27,7 @@ from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import build
-from mdm_tune.search.claims import diversity_of, gain_of
+from mdm_tune.search.gains import diversity_of, gain_of
 from mdm_tune.search.racing import hopeless, look_sizes, whole_look_sizes
 from mdm_tune.search.scoring import least_rows, noise_of_best, race
 from tests.benchmarks.test_task_benchmark import load as load_task

@@ -67,7 +67,7 @@ class Drawn:
     name: str = "drawn"
     label: str = "drawn"
     direction: Any = "minimize"
-    reference: bool = False
+    needs_originals: bool = False
     bounds: None = None
 
     def values(self, result: Unmasked, split: Split) -> Any:

@@ -78,7 +78,7 @@ class Ones:
     name: str = "ones"
     label: str = "ones"
     direction: Direction = "maximize"
-    reference: bool = False
+    needs_originals: bool = False
     bounds: Bounds | None = None
 
     def values(self, result: Unmasked, split: Split) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdm_tune.search.claims import Gain, outcome_of
+from mdm_tune.search.gains import Gain, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 
 SENTENCES = {

@@ -77,7 +77,7 @@ class _Metric:
     """What the arithmetic asks of a metric."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.reference = name, name in ("nelbo", "path_nll")
+        self.name, self.needs_originals = name, name in ("nelbo", "path_nll")
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Any]:
-        return {} if self.reference else {"token_entropy": np.zeros(1)}
+        return {} if self.needs_originals else {"token_entropy": np.zeros(1)}

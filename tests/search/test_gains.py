@@ -13,7 +13,7 @@ from scipy import stats
 from mdm_tune.core.statistics import Estimate, corrected_confidence, estimate, lower_bounds
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.search.claims import claimed, diversity_of, gain_of, no_worse
+from mdm_tune.search.gains import claimed, diversity_of, gain_of, no_worse
 
 Values = NDArray[np.float64]
 SETTING = Setting("linear", 4, 8, counts=(2, 2, 2, 2))
