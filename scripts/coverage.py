@@ -66,7 +66,7 @@ class OfSample:
     name: str
     direction: Any
     of: Callable[[Tensor], Tensor]
-    reference: bool = False
+    needs_originals: bool = False
     bounds: Bounds | None = None
 
     @property

@@ -108,7 +108,7 @@ class Surprise:
     name: str = "surprise"
     label: str = "surprise"
     direction: Direction = "minimize"
-    reference: bool = False
+    needs_originals: bool = False
     bounds: None = None
 
     def values(self, result: Unmasked, split: Split) -> NDArray[np.float64]:

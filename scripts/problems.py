@@ -103,7 +103,7 @@ class Legal:
     name: str = "legal"
     label: str = "share of legal samples"
     direction: Any = "maximize"
-    reference: bool = False
+    needs_originals: bool = False
     bounds: Bounds | None = (0.0, 1.0)
 
     def values(self, result: Unmasked, split: Split) -> Values:
