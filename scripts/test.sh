@@ -22,8 +22,10 @@ if [ "${1:-}" = --transformers4 ]; then
     install_project "[hf,lm-eval,test]"
     cd -- "$root"
     exec "$venv/bin/pytest" -n 2 --dist worksteal --durations 5 "$@" \
-        tests/config/test_families.py tests/denoisers/test_{checkpoint,custom,huggingface,huggingface_code,tokenizer}.py \
-        tests/metrics/test_answers.py tests/metrics/test_{reference_models,reported}.py tests/journeys/real_runs tests/journeys/test_{peers,rehearsal}.py
+        tests/config/test_families.py \
+        tests/denoisers/test_{checkpoint,codecs,custom,huggingface,huggingface_code,loading,placement,tokenizer}.py \
+        tests/metrics/test_{answers,reference_models,reported}.py \
+        tests/journeys/real_runs tests/journeys/test_{peers,rehearsal}.py
 fi
 
 install_project "[dev]"
