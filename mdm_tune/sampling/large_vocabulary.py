@@ -118,12 +118,11 @@ class Nucleus:
 
     def _search_everywhere(self, rows: Tensor, top_p: float) -> None:
         weights = self._law.weights[rows]
-        ranked, order = self._law.logits[rows].sort(dim=1, descending=True, stable=True)
+        order = self._law.logits[rows].argsort(dim=1, descending=True, stable=True)
         outside = _before(weights.gather(1, order) / self._law.total[rows, None]) >= top_p - ROUNDING
         width = int((~outside).sum(1).max())
         ids, again = order[:, :width].masked_fill(outside[:, :width], weights.shape[1]).sort(dim=1)
         inside = weights.gather(1, order[:, :width]).masked_fill(outside[:, :width], 0.0).gather(1, again)
-        del ranked
         wider = width - self.ids.shape[1]
         if wider > 0:
             self.ids = torch.nn.functional.pad(self.ids, (0, wider), value=weights.shape[1])
