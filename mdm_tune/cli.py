@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdm_tune.commands.flags import Command, generated, generated_words
-from mdm_tune.core.errors import InputError
+from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.messages import shown
 from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
@@ -369,6 +369,60 @@ def profile(
         beta = ["--schedule", result.files["beta"]]
         commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
         screen.json(result) if as_json else screen.profile_result(result, [command(words) for words in commands])
+
+
+@app.command(cls=Command)
+def export(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a schedule file, or a schedule as for --schedule of evaluate.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The sampler to export to.", show_default=False)],
+    length: Annotated[int | None, typer.Option("--length", help="Tokens to fill.", **NUMBER)] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", **NUMBER)] = None,
+    block_length: Annotated[int | None, typer.Option("--block-length", help="Tokens of a block.", **NUMBER)] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", help="The folder to write to. Default: export-FORMAT in RUN.", show_default=False),
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            "--verify",
+            metavar="PEER_FOLDER",
+            help="Run the sampler's own code from this folder on the export; needs --trust-code.",
+            show_default=False,
+        ),
+    ] = None,
+    trust_code: TrustCode = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a schedule in the form of another sampler, with instructions where to put it."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with exit_codes(screen):
+        from mdm_tune.commands.export import export as write
+        from mdm_tune.config.flag_bounds import check_budgets
+
+        check_budgets(() if steps is None else (steps,))
+        raise_on_signals()
+        result = write(
+            run,
+            to,
+            length=length,
+            steps=steps,
+            block_length=block_length,
+            output=output,
+            verify=verify,
+            trust_code=trust_code,
+        )
+        screen.json(result) if as_json else screen.export_result(result)
+        if result.verification is not None and not result.verification.equal:
+            raise RunError("--verify: the realised numbers differ from those that were wanted; see the lines above")
 
 
 def main() -> None:

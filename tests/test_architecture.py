@@ -26,6 +26,7 @@ FOLDERS = (
     "core",
     "schedules",
     "config",
+    "exports",
     "denoisers",
     "sampling",
     "datasets",
@@ -47,7 +48,10 @@ ONLY_IN = {
     "optuna": {"search.driver", "search.journal", "search.ledger", "search.proposals", "search.storage"},
     "ray": {"sampling.actors", "sampling.cluster", "sampling.cluster_health", "sampling.replicas"},
     "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables"},
-    "torch": {"denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search", "run", "commands"},
+    "torch": {
+        *("exports.peer_runs", "denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search"),
+        *("run", "commands"),
+    },
 }
 TERMINAL = {"print", "sys.stdout", "sys.stderr"}
 MAY_PRINT = {"terminal.console", "cli", "core.streams"}

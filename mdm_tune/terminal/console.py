@@ -26,6 +26,7 @@ from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
+from mdm_tune.terminal.export_lines import export_lines
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
 from mdm_tune.terminal.tables import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # these load torch, and the console shows its first line befo
     from mdm_tune.core.text import Codec
     from mdm_tune.run.dry_run_records import DryRunResult
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
+    from mdm_tune.run.export_records import ExportResult
     from mdm_tune.run.profile_records import ProfileResult
     from mdm_tune.run.sample_records import SampleResult
     from mdm_tune.run.search_records import SearchResult
@@ -335,6 +337,12 @@ class Screen:
         if result.busy_replicas is not None:
             self.say(busy_replicas(result.busy_replicas))
         self.warnings(result.warnings)
+
+    def export_result(self, result: ExportResult) -> None:
+        """Show what was exported, what is lost, the verification and the instructions; stdout gets the paths."""
+        self._lines(export_lines(result))
+        for path in result.files.values():
+            self.out(path)
 
     def live(self, codec: Codec, mask_id: int) -> LiveView | None:
         """The view of the first row while it is unmasked; None unless stderr is a terminal that may show it.

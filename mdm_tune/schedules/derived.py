@@ -1,0 +1,214 @@
+"""The counts or alphas of a schedule at any length, number of steps and block length, with notes on what is derived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import cut, listed, quantity
+from mdm_tune.schedules.blocks import ShareRule, equal_shares, even_shares
+from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
+from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
+from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile
+
+__all__ = ["Blocks", "Derived", "by_block", "derived_of_file", "derived_of_schedule", "nearest_budget"]
+
+Blocks = tuple[tuple[int, ...], ...]  # tokens per step of each block, from left to right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """What a schedule reveals at a length and a number of steps. Either ``counts`` or ``alphas`` is set.
+
+    Attributes:
+        schedule: the mask schedule.
+        length: tokens to fill.
+        steps: of all blocks together.
+        block_length: tokens of a block; ``length`` for one block.
+        counts: tokens per step, one tuple per block; None for ancestral reveal.
+        alphas: (steps + 1,), from 0 to 1, for ancestral reveal; None for counts.
+        notes: what was not tuned, in sentences; empty if all was.
+    """
+
+    schedule: Schedule
+    length: int
+    steps: int
+    block_length: int
+    counts: Blocks | None = None
+    alphas: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def by_block(counts: Sequence[int], size: int) -> Blocks:
+    """The counts of each block.
+
+    A step without tokens belongs to the block that is filled next; the last such steps belong to the last block.
+
+    Args:
+        counts: (steps,), with a sum that ``size`` divides.
+        size: tokens of a block.
+
+    Raises:
+        InputError: a step reveals tokens of two blocks.
+    """
+    blocks: list[list[int]] = [[] for _ in range(max(1, sum(counts) // size))]
+    before = 0
+    for count in counts:
+        block = min(before // size, len(blocks) - 1)
+        before += count
+        if before > (block + 1) * size:
+            raise InputError(
+                f"a step reveals tokens of two blocks: with blocks of {size} a step must end after "
+                f"{(block + 1) * size} tokens, got one of {quantity(count, 'token')} that ends after {before}; split it"
+            )
+        blocks[block].append(count)
+    return tuple(map(tuple, blocks))
+
+
+def derived_of_schedule(
+    schedule: Schedule,
+    steps: int,
+    length: int,
+    block_length: int | None = None,
+    *,
+    rule: CountRule = "one-per-step",
+    share: ShareRule = equal_shares,
+    ancestral: bool = False,
+) -> Derived:
+    """What a schedule reveals.
+
+    Args:
+        schedule: the mask schedule; explicit counts must have the sum ``length`` and as many entries as ``steps``.
+        steps: of all blocks together.
+        length: tokens to fill.
+        block_length: tokens of a block, a divisor of ``length``; None for one block.
+        rule: how a schedule is rounded to counts.
+        share: how the steps are shared among the blocks.
+        ancestral: whether alphas are derived, and not counts.
+
+    Raises:
+        InputError: the numbers do not fit each other.
+    """
+    size = block_length or length
+    if size < 1 or length % size:
+        raise InputError(f"the block length must divide the length {length}, got {size}; give a divisor")
+    if ancestral:
+        if isinstance(schedule, Linear) and schedule.counts_of != "ours":
+            raise InputError(f"{schedule.name} means counts, and ancestral reveal has none; use linear")
+        if size != length:
+            raise InputError(f"ancestral reveal has no blocks, got blocks of {size}; leave the block length out")
+        alphas = tuple(alpha_grid(schedule, steps).tolist())
+        return Derived(schedule=schedule, length=length, steps=steps, block_length=length, alphas=alphas)
+    if isinstance(schedule, Counts):
+        counts = by_block(to_counts(schedule, steps, length, rule), size)
+    else:
+        counts = tuple(to_counts(schedule, part, size, rule) for part in share(steps, length, size))
+    return Derived(schedule=schedule, length=length, steps=steps, block_length=size, counts=counts)
+
+
+def nearest_budget(file: ScheduleFile, steps: int) -> ScheduleBudget:
+    """The budget whose number of steps has the smallest ratio to ``steps``; of two, the one with fewer steps."""
+    return min(file.budgets.values(), key=lambda budget: (abs(math.log(budget.steps / steps)), budget.steps))
+
+
+def derived_of_file(
+    file: ScheduleFile, steps: int | None = None, length: int | None = None, block_length: int | None = None
+) -> Derived:
+    """What the schedule of a file reveals, also at lengths, steps and block lengths that were not tuned.
+
+    Where a number was not tuned, the counts follow from the curve of the budget with the nearest number of steps.
+
+    Args:
+        file: the schedule file.
+        steps: of all blocks together; None for the file's only budget.
+        length: tokens to fill; None for the file's.
+        block_length: tokens of a block; None for the budget's, or for one block if the budget has one.
+
+    Raises:
+        InputError: the file has several budgets and ``steps`` is None, or the numbers do not fit the schedule.
+    """
+    if steps is None:
+        if len(file.budgets) > 1:
+            raise InputError(
+                f"the schedule file has budgets of {listed(sorted(file.budgets))} steps, got no number of steps; "
+                "choose one with --steps"
+            )
+        (steps,) = file.budgets
+    budget = file.budgets.get(steps) or nearest_budget(file, steps)
+    length = length or file.length
+    one_block = budget.block_length in (None, file.length)
+    size = block_length or (length if one_block else budget.block_length or length)
+    tuned = file.length if one_block else budget.block_length or file.length
+    notes = _notes(file, budget, steps, length, size if size != length else None)
+    sampler = file.record.get("sampler") or {}
+    if budget.alphas is not None:
+        curve: Schedule = budget.schedule
+        if isinstance(curve, Counts):
+            curve = Alphas(budget.alphas)
+        derived = derived_of_schedule(curve, steps, length, block_length, ancestral=True)
+        if steps == budget.steps:
+            derived = replace(derived, alphas=budget.alphas)
+        return replace(derived, notes=notes)
+    assert budget.counts is not None  # a budget has either
+    if (steps, length, size) == (budget.steps, file.length, tuned):
+        counts = by_block(budget.counts, size)
+        return Derived(
+            schedule=budget.schedule, length=length, steps=steps, block_length=size, counts=counts, notes=notes
+        )
+    rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
+    share = even_shares if sampler.get("block_steps") == "tuned" else equal_shares
+    curve = budget.schedule
+    if isinstance(curve, Counts):
+        if not one_block:
+            raise InputError(
+                f"the schedule file holds explicit counts for {quantity(file.length, 'token')} in blocks of {tuned}, "
+                f"which have no curve for {quantity(length, 'token')} in {quantity(steps, 'step')} with blocks of "
+                f"{size}; export what was tuned, or give a curve such as beta:0.9,0.3"
+            )
+        curve = stretched(curve)
+    if length % size:
+        raise InputError(
+            f"the schedule was tuned in blocks of {quantity(size, 'token')}, which do not divide the length {length}; "
+            f"give another length, or another block length with --block-length"
+        )
+    return replace(derived_of_schedule(curve, steps, length, size, rule=rule, share=share), notes=notes)
+
+
+def stretched(counts: Counts) -> Schedule:
+    """Counts as a curve for any length and number of steps; linear if all counts are 1, which has no shape."""
+    if set(counts.counts) == {1}:
+        return Linear()
+    shares = np.cumsum((0, *counts.counts)) / sum(counts.counts)
+    return Alphas(tuple(shares.tolist()))
+
+
+def _notes(
+    file: ScheduleFile, budget: ScheduleBudget, steps: int, length: int, block_length: int | None
+) -> tuple[str, ...]:
+    """Sentences on what differs from what was tuned."""
+    found = []
+    what = "alphas" if budget.alphas is not None else "counts"
+    curve = cut(budget.schedule.name)
+    if steps != budget.steps:
+        found.append(
+            f"{quantity(steps, 'step')} were not tuned: the {what} follow from {curve}, which was tuned for "
+            f"{quantity(budget.steps, 'step')}."
+        )
+    if length != file.length and budget.alphas is None:
+        found.append(
+            f"A length of {quantity(length, 'token')} was not tuned: the {what} follow from {curve}, which was tuned "
+            f"for {file.length}."
+        )
+    lengths = file.record.get("lengths") or {}
+    if length == file.length and isinstance(lengths, dict) and lengths.get("fixed") is False:
+        found.append(f"The length {length} is the mean of the lengths that the schedule was tuned for.")
+    own = budget.block_length if budget.block_length not in (None, file.length) else None
+    if block_length != own and budget.alphas is None:
+        here = "one block" if block_length is None else f"blocks of {block_length}"
+        there = "one block" if own is None else f"blocks of {own}"
+        found.append(f"The schedule was tuned for {there}, and is exported for {here}.")
+    return tuple(found)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.exports.policy import read_policy
+from mdm_tune.version import __version__
+
+
+def write(folder: Path, **changes: object) -> Path:
+    entry = {"steps": 2, "schedule": "counts:5,3", "counts": [5, 3], "alphas": None, "block_length": 8}
+    record = {
+        "format": "mdm-tune-schedule-1",
+        "length": 8,
+        "sampler": {"order": "margin"},
+        "budgets": [entry | changes],
+    }
+    (folder / "schedule.yaml").write_text(yaml.safe_dump(record), "utf-8")
+    return folder
+
+
+def test_a_run_folder_is_read_with_its_sampler(tmp_path: Path) -> None:
+    policy = read_policy(str(write(tmp_path)))
+    assert (policy.kind, policy.counts, policy.length, policy.steps, policy.block_length) == (
+        "counts",
+        ((5, 3),),
+        8,
+        2,
+        8,
+    )
+    assert policy.sampler == {"order": "margin"}
+    assert read_policy(str(tmp_path / "schedule.yaml")).digest == policy.digest
+    first, second, third, fourth = policy.provenance("llada")
+    assert first == f"Written by mdm-tune {__version__}, mdm-tune export --to llada"
+    assert str(tmp_path) in second and policy.digest in second
+    assert (third, fourth) == ("Schedule: counts:5,3, 2 steps, 8 tokens", "Tuned for: order margin")
+
+
+def test_a_damaged_file_and_a_folder_without_a_search_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it says schedule linear, whose counts"):
+        read_policy(str(write(tmp_path, schedule="linear")))
+    folder = tmp_path / "profiled"
+    folder.mkdir()
+    with pytest.raises(InputError, match="No such file"):
+        read_policy(str(folder))
+    (folder / "profile-beta.yaml").write_text("x", "utf-8")
+    with pytest.raises(InputError, match=r"holds no search; .*profile-beta\.yaml; give one of them"):
+        read_policy(str(folder))
+
+
+def test_named_schedules_need_a_length_and_steps() -> None:
+    policy = read_policy("beta:1,1", 4, 8)
+    assert policy.counts == ((1, 3, 3, 1),)
+    with pytest.raises(InputError, match="give --length and --steps"):
+        read_policy("linear")
+    with pytest.raises(InputError, match="give --steps,"):
+        read_policy("linear", length=8)
+    assert read_policy("counts:5,3").counts == ((5, 3),)
+    assert read_policy("counts:3,1,2,2", size=4).counts == ((3, 1), (2, 2))
+    with pytest.raises(InputError, match="has 2 steps but the budget is 3"):
+        read_policy("counts:5,3", steps=3)
+    alphas = read_policy("alphas:0,0.3,1", length=9)
+    assert (alphas.kind, alphas.alphas, alphas.steps) == ("alphas", (0, 0.3, 1), 2)
+    with pytest.raises(InputError, match=r"profile-optimum\.yaml"):
+        read_policy("optimum")
+    with pytest.raises(InputError, match="Did you mean linear"):
+        read_policy("linaer")
+
+
+def test_adaptive_plans_need_a_value_and_a_length() -> None:
+    policy = read_policy("threshold:0.9", length=64, size=16)
+    assert (policy.kind, policy.value, policy.steps, policy.blocks, policy.calls) == ("threshold", 0.9, 0, 4, 0)
+    quota = read_policy("quota:counts:5,3@0.8")
+    assert (quota.kind, quota.value, quota.counts) == ("quota", 0.8, ((5, 3),))
+    assert read_policy("quota:linear@0.8", 4, 8).counts == ((2, 2, 2, 2),)
+    for name, message in (
+        ("threshold", "as in threshold:0.9"),
+        ("quota:linear", "as in quota:linear@0.9"),
+        ("entropy-bound:1", "give --length"),
+        ("quota:alphas:0,0.5,1@0.9", "ancestral reveal has none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_policy(name, length=None if "bound" in name else 64)
+    with pytest.raises(InputError, match="got --steps 3; leave it out"):
+        read_policy("threshold:0.9", 3, 64)
+    with pytest.raises(InputError, match="divide the length 64, got 10"):
+        read_policy("threshold:0.9", None, 64, 10)
+
+
+def test_what_blocks_share() -> None:
+    policy = read_policy("counts:3,0,1,4", size=4)
+    assert policy.counts == ((3, 0, 1), (4,))
+    assert policy.padded == ((3, 0, 1), (4, 0, 0))
+    assert (policy.most_steps, policy.calls, policy.one_for_all) == (3, 3, False)
+    assert policy.flat_counts == (3, 0, 1, 4)

@@ -1,0 +1,132 @@
+"""What holds for every export format.
+
+Covers: registry, base.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.plain_yaml import yaml_value
+from mdm_tune.exports.base import ExportFormat, Realised, check_expressible
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.registry import FORMATS, format_of
+from tests.support.exports import adaptive_policy, alphas_policy, counts_policy
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+ALL = [pytest.param(known, id=known.name) for known in FORMATS.values()]
+EXAMPLES: dict[str, Policy] = {
+    "counts": counts_policy((3, 2, 2, 1), name="runs/text"),
+    "alphas": alphas_policy((0.0, 0.25, 0.5, 1.0)),
+    "threshold": adaptive_policy("threshold", 0.9),
+    "quota": counts_policy((3, 2, 2, 1), kind="quota", value=0.9, name="quota:runs/text@0.9"),
+    "entropy-bound": adaptive_policy("entropy-bound", 0.5),
+}
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_a_format_expresses_what_it_says_and_refuses_the_rest(known: ExportFormat) -> None:
+    assert known.kinds and known.kinds <= set(EXAMPLES)
+    for kind, policy in EXAMPLES.items():
+        if kind in known.kinds:
+            made = known.export(policy)
+            assert made.files and made.where
+        else:
+            with pytest.raises(InputError, match=rf"(?s)^{known.name} .*; the nearest is .*; it loses: "):
+                known.export(policy)
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_files_stand_alone_and_say_where_they_come_from(known: ExportFormat) -> None:
+    for kind in known.kinds:
+        made = known.export(EXAMPLES[kind])
+        assert len(made.where) <= 10
+        for name, text in made.files.items():
+            assert re.fullmatch(r"[a-z0-9_]+\.(py|json|yaml|csv|txt)", name)
+            assert text.endswith("\n") and f"mdm-tune export --to {known.name}" in text[:2000]
+            assert EXAMPLES[kind].name in text[:2000]
+            assert all(len(line) <= 2000 for line in text.splitlines())
+            if name.endswith(".py"):
+                tree = ast.parse(text)
+                assert ast.get_docstring(tree)
+                assert "mdm_tune." not in text and not re.search(r"import mdm_tune\b", text)
+            elif name.endswith(".json"):
+                json.loads(text)
+            elif name.endswith(".yaml"):
+                yaml_value(text, name)
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_the_same_policy_gives_the_same_files(known: ExportFormat) -> None:
+    for kind in known.kinds:
+        assert known.export(EXAMPLES[kind]) == known.export(EXAMPLES[kind])
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_blocks_that_a_format_does_not_know_are_refused_with_the_nearest(known: ExportFormat) -> None:
+    for kind in known.kinds & {"counts", "quota"}:
+        value = 0.9 if kind == "quota" else None
+        unequal = counts_policy((3, 1), (2, 1, 1), kind=kind, value=value)
+        if known.blocks == "any":
+            known.export(unequal)
+        else:
+            with pytest.raises(InputError, match=r"the nearest is .*counts:"):
+                known.export(unequal)
+        equal = counts_policy((3, 1), (3, 1), kind=kind, value=value)
+        if known.blocks == "none":
+            with pytest.raises(InputError, match="has no blocks"):
+                known.export(equal)
+        else:
+            known.export(equal)
+
+
+@pytest.mark.parametrize("known", ALL)
+def test_the_page_says_what_the_format_says(known: ExportFormat) -> None:
+    row = next(
+        line for line in PAGE.read_text("utf-8").splitlines() if re.match(r"\| .*`" + re.escape(known.name) + "`", line)
+    )
+    verified, exactness = (cell.strip() for cell in row.split("|")[2:4])
+    assert known.verified in verified
+    assert exactness == ("exact" if known.exact else "nearest")
+
+
+def test_an_unknown_format_is_refused_with_the_nearest_name() -> None:
+    assert format_of("llada").name == "llada"
+    with pytest.raises(InputError, match=r"got 'lada'; did you mean llada\?"):
+        format_of("lada")
+    with pytest.raises(InputError, match=r"json, .*, got 'zzzz'; choose one of them"):
+        format_of("zzzz")
+
+
+def test_the_nearest_counts_of_blocks_is_their_mean() -> None:
+    """Blocks of two and of four steps get three, the mean number."""
+    with pytest.raises(InputError) as refused:
+        check_expressible(_EqualBlocks(), counts_policy((3, 1), (1, 1, 1, 1)))
+    # After a third of the steps: (2 + 4/3)/2 = 1.67 -> 2; after two thirds: (3 + 1/3 + 8/3)/2 = 3.
+    assert "counts:2,1,1,2,1,1 --block-length 4" in str(refused.value)
+    # The largest difference: after a third of the steps, 4/3 of the tokens of the second block, and here 2.
+    assert "6 calls and not 6, and the shares that are revealed within a block differ by up to 17 %" in str(
+        refused.value
+    )
+
+
+class _EqualBlocks:
+    name, target, verified, exact = "equal", "nothing", "", True
+    kinds = frozenset({"counts"})
+    blocks = "equal"
+
+    def export(self, policy: Policy) -> None:
+        raise NotImplementedError
+
+
+def test_realised_numbers_are_compared_within_the_tolerance() -> None:
+    assert Realised(wanted=(3, 2), realised=(3, 2), ran="x").equal
+    assert not Realised(wanted=(3, 2), realised=(3, 1), ran="x").equal
+    assert not Realised(wanted=(3, 2), realised=(3,), ran="x").equal
+    assert Realised(wanted=(0.5,), realised=(0.5000001,), ran="x", tolerance=1e-6).equal
