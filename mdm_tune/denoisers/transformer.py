@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init  # default initialisation would draw from the global generator
 
 from mdm_tune.core.errors import InputError, MissingInput
 from mdm_tune.core.memory import check_memory
@@ -72,6 +71,21 @@ class TransformerConfig:
         return self.length**2 * (8 + 2 * 4 * self.heads)
 
 
+class _Linear(nn.Linear):
+    """A linear layer that draws no initial weights. The default would draw from the global generator."""
+
+    # ``torch.nn.utils.skip_init`` does the same by way of the device meta, which loads torch's compiler: 2 s.
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Embedding(nn.Embedding):
+    """An embedding that draws no initial weights, as ``_Linear``."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class Block(nn.Module):
     """One pre-norm layer: attention with a learned relative-position bias, then a squared-ReLU feed-forward."""
 
@@ -79,10 +93,10 @@ class Block(nn.Module):
         super().__init__()
         width = config.width
         self.heads = config.heads
-        self.qkv = skip_init(nn.Linear, width, 3 * width, bias=False)
-        self.out = skip_init(nn.Linear, width, width, bias=False)
-        self.up = skip_init(nn.Linear, width, 4 * width, bias=False)
-        self.down = skip_init(nn.Linear, 4 * width, width, bias=False)
+        self.qkv = _Linear(width, 3 * width, bias=False)
+        self.out = _Linear(width, width, bias=False)
+        self.up = _Linear(width, 4 * width, bias=False)
+        self.down = _Linear(4 * width, width, bias=False)
         self.norm_attention = nn.Parameter(torch.ones(width))
         self.norm_feedforward = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(config.heads, 2 * config.length - 1))
@@ -128,10 +142,10 @@ class Transformer(nn.Module):
         self.config = config
         self.vocab_size = len(config.symbols)
         self.mask_id = len(config.symbols)
-        self.embed = skip_init(nn.Embedding, self.vocab_size + 1, config.width)
+        self.embed = _Embedding(self.vocab_size + 1, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.Parameter(torch.ones(config.width))
-        self.head = skip_init(nn.Linear, config.width, self.vocab_size)
+        self.head = _Linear(config.width, self.vocab_size)
         self.reset_parameters(0)
 
     @property

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 import optuna
+import torch
 
 from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.core.seeding import derive_seed
@@ -56,7 +57,10 @@ def propose(
             study.sampler = optuna.samplers.GPSampler(
                 seed=sampler_seed, n_startup_trials=1, deterministic_objective=exact
             )
-        trial = study.ask({name: _log_uniform(*ends) for name, ends in search.space.ranges.items()})
+        # Optuna's sampler sets a default device for torch, and thereby passes every operation through a function in
+        # Python. Its tensors lie on the CPU in any case, so this is switched off, which saves a sixth of the time.
+        with torch._C.DisableTorchFunction():
+            trial = study.ask({name: _log_uniform(*ends) for name, ends in search.space.ranges.items()})
     return Beta(trial.params["a"], trial.params["b"])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,15 @@ def test_building_a_model_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     Transformer(TransformerConfig(symbols="ab", length=4, width=8, depth=1, heads=2))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_loading_draws_nothing_from_the_global_generator_and_loads_no_compiler() -> None:
+    """torch's compiler takes longer to load than all else that a command does before its first denoiser call."""
+    program = (
+        "import sys, torch; from mdm_tune.core.files import bundled; from mdm_tune.denoisers import transformer; "
+        "before = torch.get_rng_state(); transformer.load_transformer(bundled('package:text')); "
+        "assert torch.equal(before, torch.get_rng_state()); "
+        "print(*({'torch._dynamo', 'sympy'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -6,10 +6,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.samplers import GPSampler, TPESampler
+from optuna.trial import TrialState, create_trial
 
 from mdm_tune.config.file import SearchConfig, SpaceConfig
+from mdm_tune.core.seeding import derive_seed
+from mdm_tune.core.types import Direction
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.proposals import propose
 from mdm_tune.search.space import START
@@ -92,3 +97,16 @@ def test_the_strategy_names_the_sampler(strategy: str, kind: type, monkeypatch: 
     monkeypatch.setattr(kind, "sample_relative", noted)
     propose(settings(strategy), 0, 8, 9, finished(9), [], "minimize", exact=True)
     assert used == [kind.__name__]
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_proposal_is_that_of_the_sampler_called_by_itself(direction: Direction) -> None:
+    """To the last digit, also with trials that run."""
+    running = [Beta(0.3, 3.0), Beta(4.0, 0.2)]
+    found = propose(settings("gp"), 0, 8, 12, finished(12), running, direction, exact=False)
+    ranges = {name: FloatDistribution(0.1, 10.0, log=True) for name in ("a", "b")}
+    study = optuna.create_study(direction=direction, sampler=GPSampler(seed=derive_seed(0, "sampler", 8, 12) % 2**32))
+    study.add_trials([create_trial(value=each, params=vars(beta), distributions=ranges) for beta, each in finished(12)])
+    state = TrialState.RUNNING
+    study.add_trials([create_trial(state=state, params=vars(beta), distributions=ranges) for beta in running])
+    assert vars(found) == study.ask(ranges).params
