@@ -197,11 +197,13 @@ def scores_of(case: Case, logits: Tensor, tokens: Tensor) -> Tensor:
         p = p.masked_fill(outside, 0.0)
         p = p / p.sum(1, keepdim=True)
     if case.rule == "entropy":
-        return torch.special.xlogy(p, p).sum(1)
+        negative: Tensor = torch.special.xlogy(p, p).sum(1)
+        return negative
     if case.rule == "topk_margin":
         best = p.topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
-    return p.gather(1, tokens[:, None]).squeeze(1)
+    drawn: Tensor = p.gather(1, tokens[:, None]).squeeze(1)
+    return drawn
 
 
 @cache
@@ -210,7 +212,8 @@ def network_of(vocabulary: int, inside: bool, layers: int, seed: int, trained: i
     network = Network(vocabulary + (not inside), vocabulary, layers=layers, seed=seed)
     if trained:
         train(network, 2 * vocabulary // 3, trained, seed)
-    return network.requires_grad_(False)
+    network.requires_grad_(False)
+    return network
 
 
 def row_of(name: str, results: Results) -> str:
