@@ -7,6 +7,8 @@ is computed inside that block alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,21 +18,23 @@ __all__ = ["Nucleus", "Scratch", "Softmax", "first_best"]
 
 BLOCK = 512  # tokens of a block
 NEAR = 300.0  # logits up to this size need no shift before a float64 exponential
+DIGIT = 11  # bits of a logit that one pass looks at
 EDGE = 64  # most probable tokens in which a nucleus is looked for
 ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 
 
 class Scratch:
-    """A float64 buffer that is used for one piece after another: new memory costs as much as a pass over it."""
+    """Buffers that are used for one piece after another: new memory costs as much as a pass over it."""
 
     def __init__(self) -> None:
-        self._kept = torch.empty(0, dtype=torch.float64)
+        self._kept: dict[str, Tensor] = {}
 
-    def like(self, logits: Tensor) -> Tensor:
-        """A tensor of the shape and device of the logits; its values are those of the last use."""
-        if self._kept.numel() < logits.numel() or self._kept.device != logits.device:
-            self._kept = torch.empty(logits.numel(), dtype=torch.float64, device=logits.device)
-        return self._kept[: logits.numel()].view(logits.shape)
+    def like(self, logits: Tensor, use: str = "weights", dtype: torch.dtype = torch.float64) -> Tensor:
+        """A tensor of the shape and device of the logits; its values are those of the last tensor for this use."""
+        kept = self._kept.get(use)
+        if kept is None or kept.numel() < logits.numel() or kept.device != logits.device:
+            kept = self._kept[use] = torch.empty(logits.numel(), dtype=torch.float64, device=logits.device)
+        return kept.view(dtype)[: logits.numel()].view(logits.shape)
 
 
 class Softmax:
@@ -45,6 +49,7 @@ class Softmax:
 
     def __init__(self, logits: Tensor, best: Tensor, temperature: float, scratch: Scratch) -> None:
         self.logits, self.best, self.temperature = logits, best.double(), temperature
+        self.scratch = scratch
         self.weights = scratch.like(logits).copy_(logits)
         self.shift = torch.zeros_like(self.best)
         if temperature != 1 or logits.device.type != "cpu" or bool((best.abs() > NEAR).any()):
@@ -71,22 +76,12 @@ class Softmax:
         if order == "margin":
             two = self._log_weight(self.logits.topk(2, dim=1).values.double()) - self.log_total[:, None]
             return two[:, 0].exp() - two[:, 1].exp()
-        inner: Tensor = torch.special.xlogy(self.weights, self.weights).sum(1)
-        return inner / self.total - self.log_total
+        return _minus_entropy(self.weights, self.total, self.scratch)
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Tokens (n,) at which the distribution function passes uniform (n,)."""
         # u <= 1 - 2^-53 keeps u * total below the total, so that the block has some weight.
-        target = uniform * self.total
-        block = torch.searchsorted(self._sums, target[:, None], right=True)
-        before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
-        place = block * BLOCK + torch.arange(BLOCK, device=uniform.device)
-        vocab = self.weights.shape[1]
-        inside = self.weights.gather(1, place.clamp(max=vocab - 1)).masked_fill(place >= vocab, 0.0).cumsum(1)
-        place_inside = torch.searchsorted(inside, target[:, None] - before, right=True)
-        # Rounding may leave the target behind the block's last token of some weight.
-        last = (inside < inside[:, -1:]).sum(1, keepdim=True)
-        return (block * BLOCK + torch.minimum(place_inside, last)).squeeze(1)
+        return _passing(self.weights, self._sums, uniform * self.total)
 
     def _log_weight(self, logits: Tensor) -> Tensor:
         """Logarithms of weights, of logits (n,) or (n, k)."""
@@ -97,51 +92,72 @@ class Softmax:
 class Nucleus:
     """The smallest set of most probable tokens whose probability reaches top_p; ties go to the lower id.
 
-    It is looked for among the most probable tokens, and in the whole vocabulary where it is larger than these or where
-    a tie lies at its edge.
+    On the CPU it is looked for among the most probable tokens first, and in the whole vocabulary for the rows where it
+    is larger than these or where a tie lies at its edge. On another device that choice would wait for the device, so
+    that all rows are looked for in the whole vocabulary. The weights of ``law`` may be overwritten.
+
+    Args:
+        law: the softmax.
+        top_p: in (0, 1).
+        choose: whether rows choose; by default on the CPU alone.
     """
 
-    def __init__(self, law: Softmax, top_p: float) -> None:
-        self._law = law
-        size = min(EDGE, law.logits.shape[1])
-        values, ids = law.logits.topk(size, dim=1)
-        weights = law._log_weight(values.double()).exp()
-        inside = _before(weights / law.total[:, None]) < top_p - ROUNDING
-        count = inside.sum(1)
-        edge = (count - 1).clamp(min=0)[:, None]
-        tied = values.gather(1, edge) == values.gather(1, (edge + 1).clamp(max=size - 1))
-        unsure = (count == size) | tied.squeeze(1)
-        ids, order = ids.masked_fill(~inside, law.logits.shape[1]).sort(dim=1)
-        self.ids, self.weights = ids, weights.masked_fill(~inside, 0.0).gather(1, order)
-        if bool(unsure.any()):
-            self._search_everywhere(unsure.nonzero().squeeze(1), top_p)
-
-    def _search_everywhere(self, rows: Tensor, top_p: float) -> None:
-        weights = self._law.weights[rows]
-        order = self._law.logits[rows].argsort(dim=1, descending=True, stable=True)
-        outside = _before(weights.gather(1, order) / self._law.total[rows, None]) >= top_p - ROUNDING
-        width = int((~outside).sum(1).max())
-        ids, again = order[:, :width].masked_fill(outside[:, :width], weights.shape[1]).sort(dim=1)
-        inside = weights.gather(1, order[:, :width]).masked_fill(outside[:, :width], 0.0).gather(1, again)
-        wider = width - self.ids.shape[1]
-        if wider > 0:
-            self.ids = torch.nn.functional.pad(self.ids, (0, wider), value=weights.shape[1])
-            self.weights = torch.nn.functional.pad(self.weights, (0, wider))
-        self.ids[rows], self.weights[rows] = weights.shape[1], 0.0
-        self.ids[rows, :width], self.weights[rows, :width] = ids, inside
+    def __init__(self, law: Softmax, top_p: float, *, choose: bool | None = None) -> None:
+        self._few: _Few | None = None
+        self._many: _Many | None = None
+        self._rows: Tensor | None = None  # those in which it has many tokens; None where all have
+        if choose if choose is not None else law.logits.device.type == "cpu":
+            self._few = _Few(law, top_p)
+            self._rows = self._few.unsure.nonzero().squeeze(1)
+            if len(self._rows) == 0:
+                return
+            if len(self._rows) == len(law.logits):
+                self._few, self._rows = None, None
+        self._many = _Many(law, top_p, self._rows)
 
     def draw(self, uniform: Tensor) -> Tensor:
         """Tokens (n,) at which the distribution function of the nucleus passes uniform (n,)."""
-        sums = self.weights.cumsum(1)
-        place = torch.searchsorted(sums, (uniform * sums[:, -1])[:, None], right=True)
-        tokens: Tensor = self.ids.gather(1, place).squeeze(1)
-        return tokens
+        return self._read(lambda part, rows: part.draw(uniform if rows is None else uniform[rows]))
 
     def score(self, order: Order, tokens: Tensor) -> Tensor:
         """What the order ranks by (n,), read from the probabilities inside the nucleus."""
-        p = self.weights / self.weights.sum(1, keepdim=True)
+        return self._read(lambda part, rows: part.score(order, tokens if rows is None else tokens[rows]))
+
+    def _read(self, read: Callable[[_Few | _Many, Tensor | None], Tensor]) -> Tensor:
+        parts = [(part, rows) for part, rows in ((self._few, None), (self._many, self._rows)) if part is not None]
+        values = read(*parts[0])
+        for part, rows in parts[1:]:
+            values[rows] = read(part, rows)
+        return values
+
+
+class _Few:
+    """Nuclei of few tokens; ``unsure`` (n,) marks the rows that need a search in the whole vocabulary."""
+
+    def __init__(self, law: Softmax, top_p: float) -> None:
+        self._vocab = law.logits.shape[1]
+        size = min(EDGE, self._vocab)
+        values, ids = law.logits.topk(size, dim=1)
+        weights = law._log_weight(values.double()).exp()
+        inside = _before(weights) / law.total[:, None] < top_p - ROUNDING
+        count = inside.sum(1)
+        edge = (count - 1).clamp(min=0)[:, None]
+        tied = values.gather(1, edge) == values.gather(1, (edge + 1).clamp(max=size - 1))
+        self.unsure = (count == size) | tied.squeeze(1)
+        self._ids, order = ids.masked_fill(~inside, self._vocab).sort(dim=1)
+        self._weights = weights.masked_fill(~inside, 0.0).gather(1, order)
+
+    def draw(self, uniform: Tensor) -> Tensor:
+        sums = self._weights.cumsum(1)
+        place = torch.searchsorted(sums, (uniform * sums[:, -1])[:, None], right=True)
+        # Where logits are not a number the search ends anywhere; the token is at least one of the vocabulary.
+        tokens = self._ids.gather(1, place.clamp(max=sums.shape[1] - 1)).squeeze(1)
+        return tokens.clamp(max=self._vocab - 1)
+
+    def score(self, order: Order, tokens: Tensor) -> Tensor:
+        p = self._weights / self._weights.sum(1, keepdim=True)
         if order == "confidence":
-            return p.gather(1, (self.ids == tokens[:, None]).int().argmax(1, keepdim=True)).squeeze(1).log()
+            return (p * (self._ids == tokens[:, None])).sum(1).log()
         if order == "top-probability":
             return p.amax(1).log()
         if order == "margin":
@@ -149,6 +165,104 @@ class Nucleus:
             return two[:, 0] - two[:, 1]
         minus_entropy: Tensor = torch.special.xlogy(p, p).sum(1)
         return minus_entropy
+
+
+class _Many:
+    """Nuclei of any number of tokens: the weights of the softmax, and 0 outside.
+
+    Args:
+        law: the softmax; its weights are overwritten where ``rows`` is None.
+        top_p: in (0, 1).
+        rows: (k,) the rows that are looked at; None for all.
+    """
+
+    def __init__(self, law: Softmax, top_p: float, rows: Tensor | None) -> None:
+        logits, weights, total, best = law.logits, law.weights, law.total, law.best
+        if rows is not None:
+            logits, weights, total, best = logits[rows], weights[rows], total[rows], best[rows]
+        self._scratch = law.scratch
+        distance = _distance(logits, best.to(logits.dtype), self._scratch)
+        index = self._scratch.like(logits, "index", torch.int64)
+        reach = (top_p - ROUNDING) * total
+        bits = min(8 * logits.element_size(), 63)
+        edge, before, weight = _edge(distance, weights, reach[:, None], index, bits)
+        tied = distance == edge
+        count = tied.sum(1)
+        # Of equal tokens, those are inside before which the nucleus has not reached top_p.
+        wanted = ((reach - before) / (weight / count)).ceil().clamp(min=1)
+        outside = distance > edge
+        if rows is None or bool((wanted < count).any()):
+            ties = self._scratch.like(logits, "index").copy_(tied)
+            last = _passing(ties, _block_sums(ties), torch.minimum(wanted, count) - 0.5)
+            outside |= tied & (torch.arange(logits.shape[1], device=logits.device) > last[:, None])
+        self._weights = weights.masked_fill_(outside, 0.0)
+        self._sums = _block_sums(self._weights)
+        self._total = self._sums[:, -1]
+
+    def draw(self, uniform: Tensor) -> Tensor:
+        return _passing(self._weights, self._sums, uniform * self._total)
+
+    def score(self, order: Order, tokens: Tensor) -> Tensor:
+        if order == "confidence":
+            return (self._weights.gather(1, tokens[:, None]).squeeze(1) / self._total).log()
+        if order == "top-probability":
+            return (self._weights.amax(1) / self._total).log()
+        if order == "margin":
+            two = self._weights.topk(2, dim=1).values / self._total[:, None]
+            return two[:, 0] - two[:, 1]
+        return _minus_entropy(self._weights, self._total, self._scratch)
+
+
+def _distance(logits: Tensor, best: Tensor, scratch: Scratch) -> Tensor:
+    """How far each logit (n, vocab) lies below the best one (n,), as integers (n, vocab) of the same order.
+
+    They count the numbers of the type between the two, those of float64 between 0 and the difference.
+    """
+    if logits.dtype == torch.float64:
+        # A limit that no weight reaches, so that sums of integers stay in their range.
+        below = torch.sub(best[:, None], logits, out=scratch.like(logits, "distance"))
+        return below.clamp_(max=1e200).view(torch.int64)
+    integer = {2: torch.int16, 4: torch.int32}[logits.element_size()]
+
+    def ranked(values: Tensor, sign: Tensor) -> Tensor:
+        """Integers in the order of the values, which are overwritten: the bits, reversed where the sign is set."""
+        bits = values.add_(0.0).view(integer)  # no -0.0
+        torch.bitwise_right_shift(bits, 8 * bits.element_size() - 1, out=sign)
+        bits ^= sign.bitwise_and_(torch.iinfo(integer).max)
+        return bits
+
+    top = ranked(best[:, None].clone(), torch.empty_like(best[:, None], dtype=integer)).long()
+    values = scratch.like(logits, "index", logits.dtype).copy_(logits)
+    ranks = ranked(values, scratch.like(logits, "distance", integer))
+    return torch.sub(top, ranks, out=scratch.like(logits, "distance", torch.int64))
+
+
+def _edge(distance: Tensor, weights: Tensor, reach: Tensor, index: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest distance at which the tokens before it weigh less than ``reach`` (n, 1).
+
+    The weights of buckets of distances are summed, and the bucket in which ``reach`` is passed is divided again: as
+    many times for all logits of a type, so that no result is waited for.
+
+    Args:
+        distance: (n, vocab) int64, at least 0.
+        weights: (n, vocab) float64.
+        reach: (n, 1).
+        index: (n, vocab) int64, a buffer.
+        bits: the number of bits of the distances.
+
+    Returns:
+        The distance (n, 1), the weight (n,) of the tokens before it, and that of the tokens at it.
+    """
+    edge = torch.zeros_like(distance[:, :1])
+    for shift in reversed(range(0, bits, DIGIT)):
+        # The first bucket holds what comes before, the last one what comes after.
+        torch.sub(distance, edge - (1 << shift), out=index)
+        index.bitwise_right_shift_(shift).clamp_(0, (1 << DIGIT) + 1)
+        buckets = weights.new_zeros(len(weights), (1 << DIGIT) + 2).scatter_add_(1, index, weights)
+        sums = buckets.cumsum(1)
+        bucket = (sums[:, :-1] < reach).sum(1, keepdim=True).clamp(1, 1 << DIGIT)
+        edge += (bucket - 1) << shift
+    return edge, sums.gather(1, bucket - 1).squeeze(1), buckets.gather(1, bucket).squeeze(1)
 
 
 def first_best(logits: Tensor, best: Tensor) -> Tensor:
@@ -165,6 +279,27 @@ def first_best(logits: Tensor, best: Tensor) -> Tensor:
     inside = logits.gather(1, place.clamp(max=vocab - 1)) == best[:, None]
     first: Tensor = block.squeeze(1) * BLOCK + inside.int().argmax(1)
     return first
+
+
+def _passing(weights: Tensor, sums: Tensor, target: Tensor) -> Tensor:
+    """The first tokens (n,) up to which weights (n, vocab) sum to more than target (n,); sums are those of blocks."""
+    vocab = weights.shape[1]
+    # Where weights are not a number the search ends anywhere; the token is at least one of the vocabulary.
+    block = torch.searchsorted(sums, target[:, None], right=True).clamp(max=sums.shape[1] - 1)
+    before = sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
+    place = block * BLOCK + torch.arange(BLOCK, device=weights.device)
+    inside = weights.gather(1, place.clamp(max=vocab - 1)).masked_fill(place >= vocab, 0.0).cumsum(1)
+    place_inside = torch.searchsorted(inside, target[:, None] - before, right=True)
+    # Rounding may leave the target behind the block's last token of some weight.
+    last = (inside < inside[:, -1:]).sum(1, keepdim=True)
+    token: Tensor = (block * BLOCK + torch.minimum(place_inside, last)).squeeze(1)
+    return token.clamp(max=vocab - 1)
+
+
+def _minus_entropy(weights: Tensor, total: Tensor, scratch: Scratch) -> Tensor:
+    """Minus the entropies (n,) in nats of weights (n, vocab) with sums total (n,)."""
+    terms: Tensor = torch.special.xlogy(weights, weights, out=scratch.like(weights, "index"))
+    return terms.sum(1) / total - total.log()
 
 
 def _block_sums(weights: Tensor) -> Tensor:
