@@ -73,10 +73,18 @@ class Section(BaseModel):
 
 
 class TransformerModelConfig(Section):
-    """A checkpoint of this package's own transformer."""
+    """A checkpoint of this package's own transformer.
+
+    Attributes:
+        path: a folder.
+        dtype: of the weights.
+        compile: whether the layers are compiled with ``torch.compile``.
+    """
 
     type: Literal["transformer"]
     path: InputPath
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
 
 class HuggingFaceConfig(Section):
@@ -90,6 +98,7 @@ class HuggingFaceConfig(Section):
         revision: of the checkpoint on the Hub.
         tokenizer: a folder or a name on the Hub; None for the checkpoint's own.
         dtype: of the weights; ``auto`` for that of the checkpoint.
+        compile: whether the layers are compiled with ``torch.compile``.
         device: None for --devices, or without that flag for all GPUs, or for the CPU if there is none.
         device_map: ``auto`` spreads one model over several devices.
         length: the longest sequence that is used, in tokens; None for the model's own limit.
@@ -101,6 +110,7 @@ class HuggingFaceConfig(Section):
     revision: Text | None = None
     tokenizer: FolderOrName | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False
     device: Text | None = None
     device_map: Literal["auto"] | None = None
     length: Size | None = None
@@ -118,7 +128,7 @@ class HuggingFaceConfig(Section):
 
     def over_family(self) -> dict[str, Any]:
         """The fields that replace those of the family; None for a field that keeps the family's value."""
-        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "device", "device_map", "length"}
+        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "compile", "device", "device_map", "length"}
         return self.model_dump(exclude=own)
 
 
@@ -128,6 +138,7 @@ class CustomConfig(Section):
     Attributes:
         target: the function, as ``FILE.py:NAME``.
         options: the keyword arguments of the function.
+        compile: whether the denoiser, an ``nn.Module``, is compiled with ``torch.compile``.
         device: as for ``huggingface``.
         length: the longest sequence that is used, in tokens; None for the attribute ``length`` of the denoiser.
     """
@@ -135,6 +146,7 @@ class CustomConfig(Section):
     type: Literal["custom"]
     target: Target
     options: Options = {}
+    compile: bool = False
     device: Text | None = None
     length: Size | None = None
 

@@ -18,6 +18,7 @@ from mdm_tune.core.messages import shown_path
 from mdm_tune.core.trust import load_target, options_text
 from mdm_tune.denoisers.checks import ExaminedDenoiser, check_denoiser
 from mdm_tune.denoisers.codecs import custom_codec
+from mdm_tune.denoisers.compiling import compile_denoiser
 from mdm_tune.denoisers.guarded import GuardedDenoiser
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.loaded import LoadedModel
@@ -64,6 +65,14 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
         )
     examined = ExaminedDenoiser(model, where, file)
     codec = custom_codec(model, where, file)
+    if config.compile:  # before the checks, which then check the compiled code
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"{where}: model.compile needs a denoiser that is an nn.Module, got {type(model).__name__}; set "
+                "model.compile to false"
+            )
+        hidden = torch.full((ROWS, length), examined.denoiser.mask_id, device=device)
+        compile_denoiser(examined.denoiser, model, hidden, where, whole=True)
     checked, notes = check_denoiser(examined, _rows(examined, length, device), slice(0, length))
     guarded = GuardedDenoiser(model, where, file)
     denoiser = EqualLengths(guarded) if isinstance(checked, EqualLengths) else guarded

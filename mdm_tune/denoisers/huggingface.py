@@ -25,6 +25,7 @@ from mdm_tune.denoisers.checkpoint import (
     quiet,
 )
 from mdm_tune.denoisers.checks import ExaminedDenoiser, check_denoiser
+from mdm_tune.denoisers.compiling import compile_denoiser
 from mdm_tune.denoisers.loaded import LoadedModel
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 from mdm_tune.denoisers.placement import spread
@@ -252,6 +253,9 @@ def load_huggingface(
         longest = denoiser.length = longest_row(model, denoiser.all_logits, token, stated, denoiser.device)
     if config.length is not None and config.length > longest:
         raise InputError(f"model.length: must be at most the {longest} tokens of the model, got {config.length}")
+    if config.compile:  # before the checks, which then check the compiled layers
+        hidden = torch.full_like(rows[:, body], mask_id)
+        compile_denoiser(denoiser, model, hidden, where)
     ignored = partial(_padding_is_ignored, denoiser, rows)
     examined = ExaminedDenoiser(denoiser, where)
     checked, notes = check_denoiser(examined, rows, body, padding=ignored, padding_fix=family.mask_fixed_in)

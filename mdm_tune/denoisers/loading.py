@@ -7,17 +7,23 @@ from typing import assert_never
 
 import torch
 
-from mdm_tune.config.models import ExactLaw, ModelConfig
+from mdm_tune.config.models import CustomConfig, ExactLaw, HuggingFaceConfig, ModelConfig, TransformerModelConfig
 from mdm_tune.core.digests import short_digest
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
+from mdm_tune.core.messages import shown_path
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.text import Symbols
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.compiling import as_compiled, check_compiler, compile_denoiser
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.loaded import LoadedModel
+from mdm_tune.denoisers.precision import bfloat16_notes
 from mdm_tune.denoisers.transformer import load_transformer
 
 __all__ = ["law_of", "load_model", "place_replicas"]
+
+PROBE = 8  # tokens of the rows with which a compiled transformer is called first
 
 
 def place_replicas(
@@ -65,8 +71,34 @@ def load_model(
         free: Free bytes of several devices; a checkpoint's layers are spread over them instead of ``device``.
 
     Raises:
-        InputError: If the model cannot be loaded, or needs code that is not allowed to run.
+        InputError: If the model cannot be loaded or compiled, or needs code that is not allowed to run.
     """
+    if not isinstance(config, HuggingFaceConfig | CustomConfig | TransformerModelConfig):
+        law = _exact_law(config)
+        return LoadedModel(
+            denoiser=law,
+            codec=Symbols(law.symbols),
+            length=law.length,
+            notes=(),
+            fingerprint=short_digest(config.model_dump_json()),
+        )
+    if not config.compile:
+        return _load_network(config, device, allow, free)
+    if free is not None:
+        raise InputError(
+            f"model.compile: compiles a model on one device, got one that is spread over {len(free)}; set "
+            "model.compile to false"
+        )
+    check_compiler(device)
+    return as_compiled(_load_network(config, device, allow, free))
+
+
+def _load_network(
+    config: HuggingFaceConfig | CustomConfig | TransformerModelConfig,
+    device: str,
+    allow: Permissions,
+    free: Mapping[str, int] | None,
+) -> LoadedModel:
     match config.type:
         case "huggingface":
             from mdm_tune.denoisers.huggingface import load_huggingface
@@ -77,26 +109,30 @@ def load_model(
 
             return load_custom(config, trust_code=allow.trust_code, device=device)
         case "transformer":
-            model = load_transformer(bundled(config.path))
-            weight_parts = [
-                part
-                for name, weight in sorted(model.state_dict().items())
-                for part in (name.encode(), weight.numpy().tobytes())
-            ]
-            return LoadedModel(
-                denoiser=model.to(device),
-                codec=Symbols(model.symbols),
-                length=model.length,
-                notes=(),
-                fingerprint=short_digest(*weight_parts),
-            )
-    law = _exact_law(config)
+            return _load_transformer(config, device)
+
+
+def _load_transformer(config: TransformerModelConfig, device: str) -> LoadedModel:
+    model = load_transformer(bundled(config.path))
+    parts = [
+        part
+        for name, weight in sorted(model.state_dict().items())
+        for part in (name.encode(), weight.numpy().tobytes())
+    ]
+    notes: tuple[str, ...] = ()
+    if config.dtype == "bfloat16":
+        model, parts, notes = model.to(torch.bfloat16), [*parts, b"bfloat16"], bfloat16_notes(device)
+    model = model.to(device)
+    if config.compile:
+        rows = torch.full((2, min(model.length, PROBE)), model.mask_id, device=device)
+        compile_denoiser(model, model, rows, f"model.path: {shown_path(config.path)}")
     return LoadedModel(
-        denoiser=law,
-        codec=Symbols(law.symbols),
-        length=law.length,
-        notes=(),
-        fingerprint=short_digest(config.model_dump_json()),
+        denoiser=model,
+        codec=Symbols(model.symbols),
+        length=model.length,
+        notes=notes,
+        fingerprint=short_digest(*parts),
+        doubts=notes,
     )
 
 

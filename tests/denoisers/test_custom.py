@@ -32,6 +32,25 @@ def build(seed=0, spread=1.5):
     return Law(random_law(4, 3, seed, spread))
 """
 
+MODULE = """
+import torch
+
+class Net(torch.nn.Module):
+    vocab_size, mask_id, length, symbols = 3, 3, 6, "abc"
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        self.weight, self.drop = torch.nn.Parameter(weight), torch.nn.Dropout(0.5)
+
+    def forward(self, tokens, wanted):
+        seen = self.drop(self.weight[tokens]).sum(1, keepdim=True).expand(*tokens.shape, 3)
+        return seen[wanted]
+
+def build():
+    return Net()
+"""
+
 
 def written(tmp_path: Path, body: str, name: str = "model.py") -> str:
     (tmp_path / name).write_text(body, encoding="utf-8")
@@ -78,29 +97,23 @@ def test_the_device_and_neighbours_arrive(tmp_path: Path) -> None:
 
 
 def test_a_module_is_put_into_evaluation_mode(tmp_path: Path) -> None:
-    body = """
-import torch
-
-class Net(torch.nn.Module):
-    vocab_size, mask_id, length, symbols = 3, 3, 6, "abc"
-
-    def __init__(self):
-        super().__init__()
-        weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-        self.weight, self.drop = torch.nn.Parameter(weight), torch.nn.Dropout(0.5)
-
-    def forward(self, tokens, wanted):
-        seen = self.drop(self.weight[tokens]).sum(1, keepdim=True).expand(*tokens.shape, 3)
-        return seen[wanted]
-
-def build():
-    return Net()
-"""
-    loaded = load(written(tmp_path, body))
+    loaded = load(written(tmp_path, MODULE))
     assert isinstance(loaded.denoiser, EqualLengths)  # the id -1 at padding is a token like others to this network
     assert not loaded.denoiser.inner.training  # type: ignore[attr-defined]
     (note,) = loaded.notes
     assert "only rows of equal length share a call" in note and loaded.doubts == ()  # nothing to do about it
+
+
+def test_a_module_is_compiled_and_anything_else_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module without a list of layers is compiled as a whole."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, dynamic: compiled.append((module, dynamic)))
+    load(written(tmp_path, MODULE))
+    assert compiled == []
+    loaded = load(written(tmp_path, MODULE), compile=True)
+    assert compiled == [(loaded.denoiser.inner.inner, True)]  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"model\.compile needs a denoiser that is an nn\.Module, got Law; set model"):
+        load(written(tmp_path, GOOD, "other.py"), compile=True)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,28 @@ def test_logits_are_the_models_own(make: Make, family: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("make", "family"), FAMILIES)
+def test_compiled_layers_give_the_same_logits(
+    make: Make, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their code is traced and not generated, so that no C++ compiler is needed."""
+    compiled = []
+
+    def compile_traced(module: nn.Module, dynamic: bool) -> None:
+        compiled.append(module)
+        module._compiled_call_impl = torch.compile(module._call_impl, dynamic=dynamic, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_traced)
+    torch.compiler.reset()
+    make(tmp_path / "model")
+    plain = load(tmp_path / "model", family=family, dtype="float32")
+    loaded = load(tmp_path / "model", family=family, dtype="float32", compile=True)
+    assert len(compiled) == 2 and loaded.fingerprint == plain.fingerprint  # load_model gives it another one
+    tokens, wanted = rows(plain.denoiser, plain.codec.framed([]))
+    with torch.inference_mode():
+        assert torch.allclose(loaded.denoiser(tokens, wanted), plain.denoiser(tokens, wanted), atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "family"), FAMILIES)
 def test_padding_and_company_change_nothing(make: Make, family: str, tmp_path: Path) -> None:
     make(tmp_path / "model")
     loaded = load(tmp_path / "model", family=family, dtype="float32")
