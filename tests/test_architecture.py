@@ -49,8 +49,8 @@ ONLY_IN = {
     "ray": {"sampling.actors", "sampling.cluster", "sampling.cluster_health", "sampling.replicas"},
     "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables"},
     "torch": {
-        *("exports.peer_runs", "denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search"),
-        *("run", "commands"),
+        *("exports.peer_dllm", "exports.peer_dream", "exports.peer_llada", "exports.peer_tools"),
+        *("denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search", "run", "commands"),
     },
 }
 TERMINAL = {"print", "sys.stdout", "sys.stderr"}

@@ -1,6 +1,6 @@
 """Runs of a peer's code. The peers here are written for the tests; they keep what the real ones look like from outside.
 
-Covers: peer_process, peer_runs.
+Covers: peer_process, peer_runs, peer_tools, peer_llada.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.exports.base import ExportFormat
+from mdm_tune.exports.dinfer import Dinfer
 from mdm_tune.exports.llada import FastDllm, Llada
 from mdm_tune.exports.policy import Policy
 from tests.support.exports import adaptive_policy, counts_policy
@@ -73,7 +75,7 @@ def generate_with_dual_cache(model, prompt, steps, gen_length, block_length, mas
 """
 
 
-def exported(known: Llada | FastDllm, policy: Policy, folder: Path) -> Path:
+def exported(known: ExportFormat, policy: Policy, folder: Path) -> Path:
     folder.mkdir()
     for name, text in known.export(policy).files.items():
         (folder / name).write_text(text, "utf-8")
@@ -124,3 +126,58 @@ def test_other_folders_and_failing_code_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "generate.py").write_text("raise ValueError('broken on purpose')", "utf-8")
     with pytest.raises(RunError, match="failed: ValueError: broken on purpose; correct it"):
         Llada().verify(policy, files, tmp_path)
+
+
+UNIFORM = """
+import torch
+from .utils import BlockIteratorFactory
+class BlockWiseDiffusionLLM:
+    def __init__(self, model, decoder, iterator_factory):
+        self.model, self.decoder = model, decoder
+    def generate(self, prompt, gen_length, block_length):
+        x = torch.nn.functional.pad(prompt, (0, gen_length), value=self.decoder.mask_id)
+        for number, start in enumerate(range(prompt.shape[1], x.shape[1], block_length)):
+            block = x[:, start:start + block_length]
+            self.decoder.block_init(block, number)
+            while (block == self.decoder.mask_id).any():
+                logits = self.model(x).logits[:, start:start + block_length]
+                self.decoder.decode(logits, start, start + block_length, x)
+        return x
+"""
+STRATEGY = """
+class ThresholdParallelDecoder:
+    def __init__(self, temperature, threshold, mask_id, eos_id, use_float64):
+        self.threshold, self.mask_id = threshold, mask_id
+    def block_init(self, block, number):
+        pass
+    def decode(self, logits, start, end, x):
+        hidden = x[:, start:end] == self.mask_id
+        sure = logits.softmax(-1).amax(-1).masked_fill(~hidden, -1)
+        x[:, start:end][sure >= min(self.threshold, float(sure.max()))] = 0
+"""
+
+
+def dinfer_of(folder: Path) -> Path:
+    decoding = folder / "dinfer" / "decoding"
+    decoding.mkdir(parents=True)
+    (folder / "dinfer" / "__init__.py").write_text("raise ImportError('needs a GPU')", "utf-8")
+    (decoding / "utils.py").write_text("class BlockIteratorFactory: pass\nget_num_transfer_tokens = None", "utf-8")
+    (decoding / "generate_uniform.py").write_text(UNIFORM, "utf-8")
+    (decoding / "parallel_strategy.py").write_text(STRATEGY, "utf-8")
+    text = FAST.replace("from model.modeling_llada", "from ..model.modeling_llada_fastdllm")
+    (decoding / "generate_fastdllm.py").write_text(text, "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("policy", "ran"),
+    [
+        (counts_policy((3, 0, 1), (2, 1, 1)), "BlockWiseDiffusionLLM.generate() and generate(), "),
+        (counts_policy((2, 2, 2, 2), kind="quota", value=0.6), "BlockWiseDiffusionLLM.generate()"),
+        (adaptive_policy("threshold", 0.6, 32, 8), "BlockWiseDiffusionLLM.generate()"),
+    ],
+)
+def test_counts_quota_and_threshold_are_seen_in_dinfer(tmp_path: Path, policy: Policy, ran: str) -> None:
+    files = exported(Dinfer(), policy, tmp_path / "made")
+    made = Dinfer().verify(policy, files, dinfer_of(tmp_path))
+    assert made.equal and made.ran.startswith(ran) and sum(made.wanted) == policy.length

@@ -1,0 +1,116 @@
+"""The format ``dllm``: a scheduler class that gives the counts, or the probabilities, in dllm's samplers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
+from mdm_tune.exports.llada import remasking
+from mdm_tune.exports.peer_process import run_peer
+from mdm_tune.exports.policy import Kind, Policy
+
+__all__ = ["FORMATS", "Dllm"]
+
+BODY = '''
+import dataclasses
+
+import torch
+from dllm.core.schedulers import BaseAlphaScheduler
+
+LENGTH = {length}  # tokens to generate
+BLOCK_LENGTH = {block_length}
+STEPS = {steps}  # the setting `steps` of the sampler, for all blocks together
+REVEALED = (  # {what}, at the ends of the steps of a block
+{revealed}
+)
+
+
+@dataclasses.dataclass
+class MdmTuneAlphaScheduler(BaseAlphaScheduler):
+    """The schedule as dllm counts time: all is masked at 1, nothing at 0. Between two steps it is a straight line."""
+
+    def _alpha(self, i):
+        values = torch.tensor(REVEALED, dtype=torch.float64, device=i.device) / REVEALED[-1]
+        place, step = self._place(i)
+        return (values[step] + (values[step + 1] - values[step]) * (place - step)).to(i.dtype)
+
+    def _alpha_derivative(self, i):
+        values = torch.tensor(REVEALED, dtype=torch.float64, device=i.device) / REVEALED[-1]
+        _, step = self._place(i)
+        return ((values[step] - values[step + 1]) * (len(REVEALED) - 1)).to(i.dtype)
+
+    def _place(self, i):
+        """The time in steps from all masked, and the step that it lies in. Ends of steps are met exactly."""
+        place = (1 - i.to(torch.float64)) * (len(REVEALED) - 1)
+        place = torch.where((place - place.round()).abs() < 1e-3, place.round(), place)
+        return place, place.floor().clamp(0, len(REVEALED) - 2).long()
+
+    def reverse_mask_prob(self, s, t):
+        """The probability that a token which is masked at time t is masked at time s < t, in float64."""
+        steps = len(REVEALED) - 1
+        before, after = (1 - torch.as_tensor(time, dtype=torch.float64) for time in (t, s))
+        ends = [(float(time) * steps, round(float(time) * steps)) for time in (before, after)]
+        if before.numel() > 1 or any(abs(place - end) > 1e-3 for place, end in ends):
+            return super().reverse_mask_prob(s, t)  # not at the ends of steps: another number of steps
+        masked_before, masked_after = (REVEALED[-1] - REVEALED[end] for _, end in ends)
+        kept = masked_after / masked_before if masked_before else 0.0
+        return kept if isinstance(t, float) and isinstance(s, float) else torch.as_tensor(kept, dtype=torch.float32)
+'''
+
+
+@dataclass(frozen=True)
+class Dllm:
+    """The samplers of dllm, which take a scheduler."""
+
+    name: str = "dllm"
+    target: str = "the samplers of github.com/ZHZisZZ/dllm"
+    verified: str = "ZHZisZZ/dllm ca17675"
+    exact: bool = True
+    kinds: frozenset[Kind] = frozenset({"counts", "alphas"})
+    blocks: BlockRule = "equal"
+
+    def export(self, policy: Policy) -> Exported:
+        """See ``ExportFormat``."""
+        check_expressible(self, policy)
+        if policy.alphas is not None:
+            revealed = [repr(alpha) for alpha in policy.alphas]
+            what, order = "share that is revealed", "random"
+            lost: tuple[str, ...] = ()
+            more = ", stochastic_transfer=True"
+        else:
+            assert policy.counts is not None
+            block = policy.counts[0]
+            revealed = [str(sum(block[:step])) for step in range(len(block) + 1)]
+            what, more = "tokens that are revealed", ""
+            order, lost = remasking(policy)
+        steps = (len(revealed) - 1) * policy.blocks
+        title = "A tuned mask schedule as a scheduler of dllm."
+        body = BODY.format(
+            length=policy.length,
+            block_length=policy.block_length,
+            steps=steps,
+            what=what,
+            revealed="\n".join(f"    {entry}," for entry in revealed),
+        )
+        return Exported(
+            files={"mdm_tune_dllm.py": python_file(title, policy, self.name, body)},
+            where=(
+                "Copy mdm_tune_dllm.py beside your program, and call it so:",
+                "    from dllm.core.samplers import MDLMSampler, MDLMSamplerConfig",
+                "    from mdm_tune_dllm import MdmTuneAlphaScheduler",
+                "    sampler = MDLMSampler(model=model, tokenizer=tokenizer, scheduler=MdmTuneAlphaScheduler())",
+                f"    config = MDLMSamplerConfig(max_new_tokens={policy.length}, block_size={policy.block_length},",
+                f'                               steps={steps}, remasking="{order}"{more})',
+                "    sampler.sample(inputs, config)",
+                "dllm's evaluation scripts build their samplers without a scheduler; add the argument there.",
+            ),
+            lost=lost,
+        )
+
+    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
+        """See ``Verifiable``. The whole of the peer's ``MDLMSampler.sample`` runs, on a small random model."""
+        return run_peer("dllm", policy, exported / "mdm_tune_dllm.py", peer)
+
+
+FORMATS: tuple[ExportFormat, ...] = (Dllm(),)
