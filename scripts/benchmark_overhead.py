@@ -33,6 +33,7 @@ ROOT = Path(__file__).parent.parent
 DENOISER, METRIC, LOOP = "denoiser", "metric", "unmasking loop"
 NOT_OVERHEAD = (DENOISER, METRIC, LOOP)
 GOAL = 5.0  # seconds per 100 trials
+TRIAL_SECONDS = (1, 10)  # for the share of a run
 CLOCKS = (("CPU", "cpu"), ("wall clock", "wall"))
 
 # The parts of a search by the functions that they consist of, in the order of the table.
@@ -103,9 +104,9 @@ of a run whose 100 trials take one second each.
 - **Parts.** The functions of a part are wrapped by clocks. A part that runs inside another one counts by itself only.
   "Imports" are all import statements from the start on. "All else" is the time outside all parts.
 - **The rule that ends the trials** is asked as usual, and its answer is ignored, so that all trials are run.
-- **CPU time** is compared, since the machine also did other work. Other work still makes it larger, by up to a half
-  here, because processes share caches and cores. Each case was run {repeats} times, in a process of its own. The
-  tables show medians, and in brackets the smallest and the largest value.
+- **CPU time** is compared, since the machine also did other work: seconds of the wall clock are mostly waiting. Other
+  work makes CPU time larger too, because processes share caches and cores. Each case was run {repeats}, in a
+  process of its own. The tables show medians, and in brackets the smallest and the largest value.
 - **Machine**: {processor}; {versions}. Commit: {commit}.
 
 The cases:
@@ -118,11 +119,14 @@ The cases:
 
 What one should know about the parts:
 
-- **Proposals** of the Gaussian process (`search.strategy: gp`) are Optuna's. Each one fits the process and maximises an
-  acquisition function from ten places. With four trials at a time it also averages over what the running ones may
-  give. A proposal costs more with more finished trials.
-- **TPE** proposes for a small part of this. Where a trial takes less than a second, `search.strategy: tpe` can
-  be worth it; [strategies.md](strategies.md) shows how often each strategy comes close to the best schedule.
+- **Proposals** of the Gaussian process (`search.strategy: gp`, the default) are Optuna's. Each one fits the process
+  and maximises an acquisition function from ten places. With four trials at a time it also averages over what the
+  running ones may give. A proposal costs more with more finished trials. This part alone takes
+  more than {goal} s.
+- **TPE** proposes for a small part of this. Where a trial takes less than a second, `search.strategy: tpe` can be worth
+  it; [strategies.md](strategies.md) shows how often each strategy comes close to the best schedule.
+- **The rule that ends the trials** (`search.auto_stop`) fits a Gaussian process once per batch of trials, whatever the
+  strategy.
 - **Imports** are paid once per command, however many trials there are. Most of it is torch and scipy.
 - **The storage** takes more time in a database, where a trial is a transaction of many statements, than in the journal,
   where it is one line.
@@ -331,9 +335,15 @@ def parts_table(groups: dict[str, list[Record]]) -> str:
         [f"**overhead, {name}**", *(spread(overheads(some, clock)) for some in groups.values())]
         for name, clock in CLOCKS
     ]
-    shares = [f"{100 * each / (100 + each):.1f} %" for each in (median(overheads(some)) for some in groups.values())]
-    share = ["share of a run of 100 trials of 1 s", *shares]
-    return table(["CPU seconds per 100 trials", *groups], [*first, *sums, share, *rows[len(first) :]])
+    medians = [median(overheads(some)) for some in groups.values()]
+    shares = [
+        [
+            f"share of a run of 100 trials of {each} s",
+            *(f"{seconds / (each + seconds / 100):.1f} %" for seconds in medians),
+        ]
+        for each in TRIAL_SECONDS
+    ]
+    return table(["CPU seconds per 100 trials", *groups], [*first, *sums, *shares, *rows[len(first) :]])
 
 
 def growth_table(groups: dict[str, list[Record]]) -> str:
@@ -366,13 +376,15 @@ def page_of(groups: dict[str, list[Record]]) -> str:
     import optuna
     import torch
 
+    from mdm_tune.core.messages import quantity
+
     cases = "\n".join(f"- **{case.name}**: {case.what}." for case in CASES if case.name in groups)
     counts = [len(records) for records in groups.values()]
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     return PAGE.format(
         goal=f"{GOAL:g}",
         cases=cases,
-        repeats=" to ".join(dict.fromkeys(map(str, (min(counts), max(counts))))),
+        repeats=" or ".join(quantity(count, "time") for count in sorted({*counts})),
         processor=processor(),
         versions=f"torch {torch.__version__}, optuna {optuna.__version__}",
         commit=subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
