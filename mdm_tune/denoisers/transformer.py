@@ -199,9 +199,13 @@ class Transformer(nn.Module):
         length = tokens.shape[1]
         if length > self.config.length:
             raise InputError(f"the model takes at most {quantity(self.config.length, 'token')}, got a row of {length}")
-        index = torch.arange(length, device=tokens.device)
-        offsets = index[None, :] - index[:, None] + self.config.length - 1
         is_padding = tokens < 0
+        if bool(is_padding.any()):  # columns before the first token of all rows, and after the last one, are left out
+            used = (~is_padding).any(0).nonzero().flatten().tolist() or [0]
+            part = slice(used[0], used[-1] + 1)
+            tokens, wanted, is_padding = tokens[:, part], wanted[:, part], is_padding[:, part]
+        index = torch.arange(tokens.shape[1], device=tokens.device)
+        offsets = index[None, :] - index[:, None] + self.config.length - 1
         padding = None
         if bool(is_padding.any()):
             scores = torch.zeros(is_padding.shape, device=tokens.device)

@@ -15,7 +15,15 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import ExternalSampler
-from mdm_tune.sampling.pieces import DividedCall, LocalPool, Pool, UnmaskArguments, divide_unmask, results_of
+from mdm_tune.sampling.pieces import (
+    DividedCall,
+    LocalPool,
+    Pool,
+    UnmaskArguments,
+    divide_unmask,
+    longest_first,
+    results_of,
+)
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
 
 __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
@@ -131,10 +139,15 @@ def _divided_call(
 ) -> DividedCall[Unmasked]:
     """The call that fills the rows, in pieces. All rows of one example are in one piece.
 
-    These rows are identical before the first step, and a piece computes identical rows once.
+    These rows are identical before the first step, and a piece computes identical rows once. Examples are sorted by
+    length, so that a piece has little padding. The longest come first: replicas then end at about the same time, and
+    a batch that does not fit in memory fails at once. Steps that are shown are those of the first examples.
     """
     arguments = rows.arguments(sampler, pool.mask_id)
-    by_example = torch.arange(len(arguments.tokens)).view(-1, len(rows.start)).T.flatten()
+    by_example = torch.arange(len(arguments.tokens)).view(-1, len(rows.start)).T
+    if on_step is None:
+        by_example = by_example[longest_first(rows.start)]
+    by_example = by_example.flatten()
     call = divide_unmask(pool, arguments.reordered(by_example), on_step)
     original_order = by_example.argsort()
     return DividedCall(call.tasks, lambda answers: _reordered(call.join(answers), original_order))

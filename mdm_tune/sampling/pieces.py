@@ -31,6 +31,7 @@ __all__ = [
     "UnmaskArguments",
     "divide_unmask",
     "fill_rows",
+    "longest_first",
     "predict",
     "results_of",
 ]
@@ -181,6 +182,11 @@ def fill_rows(pool: Pool, tokens: Tensor, plan: Plan, **options: Any) -> Unmaske
     return next(results_of(pool, [divide_unmask(pool, arguments)]))
 
 
+def longest_first(tokens: Tensor) -> Tensor:
+    """The order (rows,) of rows of tokens (rows, length) by their length without padding; equal ones keep theirs."""
+    return (tokens >= 0).sum(1).argsort(descending=True, stable=True)
+
+
 def predict(pool: Pool, requests: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]:
     """Yield ``asking.predictions`` of each request, in pieces of at most ``batch`` rows."""
     return results_of(pool, (_prediction_tasks(request, batch) for request in requests))
@@ -188,16 +194,18 @@ def predict(pool: Pool, requests: Iterable[PredictionRequest], *, batch: int) ->
 
 def _prediction_tasks(request: PredictionRequest, batch: int) -> DividedCall[Predicted]:
     tensors = {name: getattr(request, name) for name in ("tokens", "wanted", "originals", "names")}
+    order = longest_first(request.tokens)  # rows of similar length share a call, so that there is little padding
+    tensors = {name: tensor[order] for name, tensor in tensors.items()}
     run_piece = partial(_predict_piece, batch=batch, where=request.where)
     slices = _row_slices(len(request.tokens), batch)
     tasks = [partial(run_piece, arrays=_to_arrays(tensors, rows)) for rows in slices]
-    return DividedCall(tasks, _join_predictions)
+    return DividedCall(tasks, partial(_join_predictions, original_order=order.argsort().numpy()))
 
 
-def _join_predictions(parts: Sequence[Predicted]) -> Predicted:
+def _join_predictions(parts: Sequence[Predicted], original_order: Array) -> Predicted:
     return Predicted(
-        losses=np.concatenate([part.losses for part in parts]),
-        entropies=np.concatenate([part.entropies for part in parts]),
+        losses=np.concatenate([part.losses for part in parts])[original_order],
+        entropies=np.concatenate([part.entropies for part in parts])[original_order],
         denoiser_rows=sum(part.denoiser_rows for part in parts),
         denoiser_tokens=sum(part.denoiser_tokens for part in parts),
     )

@@ -127,6 +127,20 @@ def test_padded_rows_get_what_they_get_alone(left: int) -> None:
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
+def test_columns_of_padding_alone_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding between the tokens of different rows keeps its place."""
+    model, lengths = trained(), []
+    embed = model.embed.forward
+    monkeypatch.setattr(model.embed, "forward", lambda tokens: (lengths.append(tokens.shape[1]), embed(tokens))[1])
+    tokens = torch.full((2, 10), -1)
+    tokens[0, 1:3], tokens[1, 5:8] = torch.tensor([MASK, 4]), torch.tensor([MASK, 1, 2])
+    together = model(tokens, tokens == MASK)
+    alone = [model(tokens[row : row + 1], tokens[row : row + 1] == MASK) for row in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    assert model(torch.full((1, 4), -1), torch.zeros(1, 4, dtype=torch.bool)).shape == (0, len(SYMBOLS))
+    assert lengths == [7, 2, 3, 1]
+
+
 def test_every_visible_token_and_place_matters() -> None:
     model = trained()
     tokens = rows()[:1]

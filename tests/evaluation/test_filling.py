@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
+from mdm_tune.evaluation.filling import CodeFiller, PoolFiller, Rows
 from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.pieces import LocalPool, Task
-from mdm_tune.sampling.unmasking import Step
+from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
 from mdm_tune.schedules.curves import Linear
-from tests.support.helpers import seeds
+from tests.support.helpers import resampled, seeds
 from tests.support.searches import SHORT, sampled
 
 START = torch.full((4, 16), SHORT.mask_id)
@@ -90,3 +91,52 @@ def test_code_of_the_users_own_fills_rows_and_leaves_predictions_to_the_pool(tmp
     assert steps == [] and found.nfe.tolist() == [4] * 4 + [2] * 4 * (settings - 1)
     firsts = [(each.counts or (0,))[0] % 2 for each in wanted for _ in range(4)]
     assert found.tokens[:, 0].tolist() == firsts and found.denoiser_rows == int(found.nfe.sum())
+
+
+class Lengths:
+    """A denoiser that keeps the lengths of the rows of each call; a prediction depends on the row and the position."""
+
+    vocab_size, mask_id = 5, 5
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        self.calls.append((tokens >= 0).sum(1).tolist())
+        row, position = wanted.nonzero(as_tuple=True)
+        seen = tokens.clamp(min=0).sum(1)[row] + 2 * position
+        return torch.cos(seen[:, None] * torch.arange(1.0, 6.0))
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_rows_of_similar_lengths_share_a_call(copies: int) -> None:
+    """Tokens, calls and counted cost are those of the order in which the rows were given, for any batch."""
+    start = torch.full((9, 16), -1)
+    for row, length in enumerate([9, 5, 14, 5, 16, 7, 12, 5, 10]):
+        start[row, 16 - length :] = (torch.arange(length) + row) % 5
+        start[row, -4:] = Lengths.mask_id
+    here, denoiser = evaluator(), Lengths()
+    settings = [here.setting(Linear(), 4), here.setting(Linear(), 2)][:copies]
+    wanted = Rows(settings, start, seeds(9))
+    results, calls = [], []
+    for batch in (1, 4, 64):
+        denoiser.calls = []
+        sampler = resampled(here.sampler, order="entropy", batch=batch)
+        results += PoolFiller(LocalPool(denoiser)).fill_each([wanted], sampler)
+        calls.append([*denoiser.calls])
+        shown = next(PoolFiller(LocalPool(denoiser)).fill_each([wanted], sampler, on_step=lambda step: None))
+        assert torch.equal(shown.tokens, results[-1].tokens)
+    assert [lengths[0] for lengths in calls[0]] == sorted((lengths[0] for lengths in calls[0]), reverse=True)
+    assert all(max(lengths) - min(lengths) <= 7 for lengths in calls[1])
+    given = sampler_order(here, wanted, denoiser)
+    for found in results:
+        assert torch.equal(found.tokens, given.tokens) and torch.equal(found.nfe, given.nfe)
+        assert torch.equal(found.tokens[:, :12] == -1, start.repeat(copies, 1)[:, :12] == -1)
+    assert len({found.denoiser_tokens for found in results[1:]}) == 1
+
+
+def sampler_order(here: Evaluator, wanted: Rows, denoiser: Lengths) -> Unmasked:
+    """The rows filled one after the other in the order in which they were given."""
+    sampler = resampled(here.sampler, order="entropy", batch=1)
+    arguments = wanted.arguments(sampler, denoiser.mask_id)
+    return unmask(denoiser, arguments.tokens, arguments.plan, seeds=arguments.seeds, drawing=arguments.drawing, batch=1)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from mdm_tune.core.errors import RunError
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.sampling.pieces import LocalPool, UnmaskArguments, divide_unmask, fill_rows, results_of
+from mdm_tune.denoisers.asking import PredictionRequest, predictions
+from mdm_tune.sampling.pieces import (
+    LocalPool,
+    UnmaskArguments,
+    divide_unmask,
+    fill_rows,
+    longest_first,
+    predict,
+    results_of,
+)
 from mdm_tune.sampling.plans import CountPlan
-from tests.support.helpers import seeds
+from tests.support.helpers import FunctionDenoiser, seeds
 
 LAW = MarkovChain.sticky(2, 0.1, 4)
 COUNTS = torch.tensor([[[2, 0], [1, 1]], [[1, 1], [2, 0]], [[1, 1], [1, 1]]])  # of three rows in two blocks
@@ -33,3 +45,31 @@ def test_each_row_stays_the_same_where_rows_are_reordered(priced: bool) -> None:
         assert torch.equal(mixed.nll, whole.nll[order])
     again = fill_rows(pool, **{**vars(given), "batch": 3})
     assert torch.equal(again.tokens, whole.tokens)
+
+
+def test_predictions_come_back_in_the_order_of_the_request() -> None:
+    """Rows of similar lengths share a piece, the longest first; each row keeps its numbers and its name."""
+    tokens = torch.tensor([[-1, 0, 2, 2], [0, 1, 2, 2], [-1, -1, 1, 2], [1, 1, 0, 2], [-1, 1, 2, 0]])
+    assert longest_first(tokens).tolist() == [1, 3, 0, 4, 2]
+    weight = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def logits(rows: Tensor, wanted: Tensor) -> Tensor:
+        row, position = wanted.nonzero(as_tuple=True)
+        return weight[rows.clamp(min=0)].sum(1)[row] + position[:, None] * torch.tensor([0.3, -0.2])
+
+    wanted = tokens == 2
+    request = PredictionRequest(
+        tokens=tokens, wanted=wanted, originals=wanted.long(), names=torch.arange(5) + 40, where="here"
+    )
+    denoiser = FunctionDenoiser(2, logits)
+    whole = predictions(denoiser, request, batch=5)
+    for batch in (1, 2, 5):
+        (found,) = predict(LocalPool(denoiser), [request], batch=batch)
+        np.testing.assert_array_equal(found.losses, whole.losses)
+        np.testing.assert_array_equal(found.entropies, whole.entropies)
+        assert found.denoiser_rows == whole.denoiser_rows and found.denoiser_tokens == whole.denoiser_tokens
+    failing = FunctionDenoiser(
+        2, lambda rows, wanted: logits(rows, wanted) + torch.where(rows[:, :2] == -1, torch.nan, 0.0).sum()
+    )
+    with pytest.raises(RunError, match="NaN for row 40 here"):
+        list(predict(LocalPool(failing), [request], batch=1))
