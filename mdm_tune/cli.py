@@ -14,7 +14,6 @@ import typer
 
 from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.messages import shown
 from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
 from mdm_tune.core.streams import redirect_rest_to_stderr
@@ -173,7 +172,6 @@ def search(
             help="Take a search over from a process that is gone, where that cannot be seen from here.",
         ),
     ] = False,
-    workers: Annotated[str | None, typer.Option("--workers", hidden=True)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Time batches and proposals, price the search, and stop.")
     ] = False,
@@ -189,11 +187,6 @@ def search(
     with exit_codes(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
-        if workers is not None:
-            raise InputError(
-                f"--workers is no more, got {shown(workers)}: one process drives a search, replicas share its rows; "
-                "leave it out, and give --devices (all, or cpu:2 for two replicas on the CPU)"
-            )
         screen.say(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price

@@ -22,7 +22,6 @@ import gc
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -36,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 import torch
 from benchmark_page import write_page
 from benchmark_samplers import SIZES, AnyNetwork, Call, Case, Network, Peers, TextNetwork, Timed, ours
+from pages import commit
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
 ENOUGH, QUICK_ENOUGH = 20.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
@@ -201,15 +201,6 @@ def measure(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: f
         "memory": {name: each.get("memory") for name, each in memory.items()},
         "used": used,
     }
-
-
-def commit() -> str:
-    """The commit that is measured."""
-    folder = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or "unknown"
 
 
 def shown(record: Record) -> str:

@@ -17,6 +17,7 @@ QUIET = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_niceness": "0",  # 15 would let replicas wait for every other program of the machine
     "OMP_NUM_THREADS": "1",
 }
 

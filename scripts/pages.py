@@ -1,7 +1,8 @@
-"""Numbers that a script writes into a page of the documentation, between two comments."""
+"""Numbers that a script writes into a page of the documentation, between two comments, and their commit."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 
@@ -20,3 +21,12 @@ def show_part(page: Path | None, name: str, text: str) -> None:
         print(text)
     else:
         write_part(page, name, text)
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    folder = Path(__file__).parent
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"

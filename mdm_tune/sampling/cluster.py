@@ -25,7 +25,7 @@ from mdm_tune.core.scratch import locked_folder, remove_stale_folders
 from mdm_tune.sampling import ray_cleanup
 from mdm_tune.sampling.cluster_health import message_if_ended
 
-__all__ = ["Resources", "joined_cluster", "local_ray", "require_ray"]
+__all__ = ["Resources", "first_line", "joined_cluster", "local_ray", "require_ray"]
 
 PREFIX = "mdm-tune-ray-"  # first part of the names of Ray's folders
 SHORT_ROOT = Path("/tmp")  # used if the default place makes the name of a socket too long
@@ -104,7 +104,7 @@ def _run_local_ray(ray: Any, cpus: int, folder: Path) -> Iterator[None]:
             )
     except Exception as error:  # whatever Ray raises, by kind of failure
         ray.shutdown()
-        reason = system_reason(error) if isinstance(error, OSError) else _first_line(error)
+        reason = system_reason(error) if isinstance(error, OSError) else first_line(error)
         raise _start_error(reason, folder.parent) from error
     try:
         _silence_worker_messages()
@@ -200,7 +200,7 @@ def _joined_cluster(ray: Any, requested_address: str | None) -> Iterator[Resourc
                 f"{option}: the cluster at {shown(address)} runs another Ray or Python ({_on_one_line(str(error))}); "
                 "use the same on every node and here"
             ) from None
-        raise _no_cluster_error(option, address, _first_line(error)) from None
+        raise _no_cluster_error(option, address, first_line(error)) from None
     try:
         _silence_worker_messages()
         yield dict(ray.cluster_resources())
@@ -223,7 +223,7 @@ def _resolved_address(option: str, address: str | None) -> str:
         try:
             address = str(ray_finds("auto"))
         except Exception as error:  # no cluster, or several
-            raise _no_cluster_error(option, "auto", _first_line(error)) from None
+            raise _no_cluster_error(option, "auto", first_line(error)) from None
     match = ADDRESS.fullmatch(address)
     if match is None:
         wrong_kinds = {"ray": "for clients outside the cluster", "http": "the dashboard's", "https": "the dashboard's"}
@@ -252,7 +252,7 @@ def _why_no_answer(host: str, port: int) -> str:
     except OSError as error:
         return system_reason(error)
     except (OverflowError, UnicodeError) as error:  # an impossible port or name
-        return _first_line(error)
+        return first_line(error)
     return "" if answer[3:4] == b"\x04" else "something else answers there"  # an HTTP/2 server sends settings first
 
 
@@ -263,7 +263,7 @@ def _no_cluster_error(option: str, address: str, reason: str) -> InputError:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: object) -> str:
     """The first line of an error's text, or the name of its class."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 

@@ -17,7 +17,7 @@ from mdm_tune.core.messages import cut, quantity
 from mdm_tune.denoisers.asking import working_batch
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.actors import Actor, BuildDenoiser, FailedTask
-from mdm_tune.sampling.cluster import joined_cluster, local_ray, require_ray
+from mdm_tune.sampling.cluster import first_line, joined_cluster, local_ray, require_ray
 from mdm_tune.sampling.cluster_health import REMEDY, ClusterWatch, ReplicaWait
 from mdm_tune.sampling.devices import Devices, RayDevices, available_cpus
 from mdm_tune.sampling.pieces import Task
@@ -30,6 +30,7 @@ QUEUE_DEPTH = 2  # pieces that a replica has at a time: the current one and the 
 MAX_WAITING = 16  # results per replica that may wait to be used, and as many that wait for an earlier one
 POLL = 1.0  # seconds between two checks whether the cluster has grown; results are noticed at once
 PATIENCE = 120.0  # seconds without any replica after which a run ends
+ROOM_REMEDY = "free memory or disk space for Ray's objects, or lower sampler.batch"
 MAX_DEATHS = 4  # replicas that may die over one piece; then the piece counts as the cause
 
 
@@ -422,23 +423,22 @@ class _Replica:
         try:
             ref = self.actor.run.remote(queue.tasks[place])
         except (RayError, OSError) as error:  # Ray has no room in memory or on disk
-            raise RunError(
-                f"rows could not be sent to {self.name} ({_first_line(error)}); free memory or disk space for "
-                "Ray's objects, or lower sampler.batch"
-            ) from error
+            raise RunError(f"rows could not be sent to {self.name} ({first_line(error)}); {ROOM_REMEDY}") from error
         self.sent[ref] = queue, place
 
     def receive(self, ref: Any) -> None:
         """Handle a finished reference: a node, a built denoiser, a task's result, or the death of the replica."""
         import ray
-        from ray.exceptions import RayError, RayTaskError
+        from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 
         if ref not in self.pending:  # already returned to its queue
             return
         try:
             result = ray.get(ref)
         except RayTaskError as error:
-            raise RunError(f"{self.name} failed: {_first_line(error.cause or error)}") from error
+            reason = f"{self.name} failed: {first_line(error.cause or error)}"
+            full = isinstance(error.cause, ObjectStoreFullError | OutOfDiskError)  # Ray has no room for the result
+            raise RunError(f"{reason}; {ROOM_REMEDY}" if full else reason) from error
         except RayError as error:
             self._handle_death(ref, error)
             return
@@ -464,7 +464,7 @@ class _Replica:
 
     def _handle_death(self, ref: Any, error: Exception) -> None:
         """Return the tasks of the dead replica to their queues, and request a node again. It died at the first task."""
-        reason = _first_line(error)
+        reason = first_line(error)
         if ref is self.node_ref:  # Ray repeats the request, so this failure is final
             if "creation task" not in str(error):  # Ray's name for an error at the start of a process
                 raise RunError(f"Ray has given up {self.name} ({cut(reason)}); {REMEDY}")
@@ -486,10 +486,6 @@ class _Replica:
         self.has_node, self.ready, self.build_ref, self.node_ref = False, False, None, None
         if self.build_failures < MAX_DEATHS:
             self.node_ref = self.actor.node.options(max_task_retries=-1).remote()
-
-
-def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0][:200]
 
 
 def _last_line(error: object) -> str:

@@ -18,7 +18,6 @@ from mdm_tune.cli import app
         (["evaluate", "--steps", "1000000000"], "--steps must be from 1 to 65536"),
         (["evaluate", "--steps", "2", "--steps", "2"], "--steps must not repeat"),
         (["profile", "--steps", "0"], "--steps must be from 1 to 65536"),
-        (["search", "--workers", "2"], "--workers is no more, got '2': one process drives a search, replicas share"),
     ],
 )
 def test_flags_are_bounded_before_anything_is_loaded(tmp_path: Path, arguments: list[str], said: str) -> None:

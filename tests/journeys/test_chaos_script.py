@@ -76,9 +76,10 @@ def test_rows_count_what_was_begun_and_lost() -> None:
     assert Told.read(json.loads(json.dumps(vars(told)))) == told
     told.thrown.clear()
     assert "| 0 | 0 | 0 | 0 | 0 | 1.030 | 0 | nothing |" in table({0: told}, CALM)
-    assert verdict({0: told, 1: Told(differences=["search.json: one digit"])}).startswith(
-        "1 of 2 disturbed searches ended"
-    )
+    worse = Told(thrown=[("add", "pilot"), ("driver", "report")], differences=["search.json: one digit"])
+    said = verdict({0: told, 1: worse}, CALM)
+    assert said.startswith("1 of 2 disturbed searches ended")
+    assert "1 event and 1 killed driver." in said and "up to 3.0% more" in said
 
 
 def work(denoiser: object, device: str, **options: Any) -> None:
