@@ -374,7 +374,12 @@ def export(
             show_default=False,
         ),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The sampler to export to.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FORMAT", help="The sampler to export to, such as llada or json.", show_default=False
+        ),
+    ],
     length: Annotated[int | None, typer.Option("--length", help="Tokens to fill.", **NUMBER)] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", **NUMBER)] = None,
     block_length: Annotated[int | None, typer.Option("--block-length", help="Tokens of a block.", **NUMBER)] = None,

@@ -45,7 +45,7 @@ class CountsDecoder:
         tokens = x[:, block_start:block_end]
         hidden = tokens == self.mask_id
         logits = logits.to(torch.float64).clone()
-        logits[:, :, self.mask_id] = -torch.inf
+        logits[:, :, self.mask_id : self.mask_id + 1] = -torch.inf  # never drawn, where the model has it
         noise = torch.zeros_like(logits)
         if self.temperature > 0:
             noise = -torch.log(-torch.log(torch.rand_like(logits)))
