@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ def compile_part(work: Path) -> None:
         for rows in (1, 8, 64):
             call = rows_of(eager, rows)
             with torch.inference_mode():
-                seconds = by_turns({"eager": lambda: eager(*call), "compiled": lambda: compiled(*call)})
+                seconds = by_turns({"eager": partial(eager, *call), "compiled": partial(compiled, *call)})
                 different = float((eager(*call) - compiled(*call)).abs().max())
             saved = float(np.median(np.array(seconds["eager"]) - np.array(seconds["compiled"])))
             pays = f"{first / saved:,.0f}, {later / saved:,.0f}" if saved > 0 else "never"
@@ -128,7 +129,7 @@ def bfloat16_part(work: Path) -> None:
         for rows in (1, 8, 64):
             call = rows_of(exact, rows)
             with torch.inference_mode():
-                seconds = by_turns({"float32": lambda: exact(*call), "bfloat16": lambda: rounded(*call)})
+                seconds = by_turns({"float32": partial(exact, *call), "bfloat16": partial(rounded, *call)})
             print(f"| {name} | {rows} | {ratio(seconds, 'float32', 'bfloat16')} |", flush=True)
     values = []
     for dtype in ("float32", "bfloat16"):
@@ -200,7 +201,7 @@ def batch_part(work: Path) -> None:
 
         sizes = (1, 4, 16, 64, 256)
         with torch.inference_mode():
-            seconds = by_turns({str(size): lambda size=size: run(size) for size in sizes}, 3)
+            seconds = by_turns({str(size): partial(run, size) for size in sizes}, 3)
         for size in sizes:
             print(f"| {name} | {size} | {ratio(seconds, '64', str(size))} |", flush=True)
 
