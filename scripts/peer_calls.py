@@ -61,6 +61,7 @@ class Case:
         alike: whether all rows have one prompt.
         cache: Fast-dLLM's ``prefix`` or ``dual``.
         trained: steps of training before the comparison.
+        stable: whether the peer's ``torch.topk`` gives ties to the lowest position, as ours does.
     """
 
     peer: str
@@ -84,6 +85,7 @@ class Case:
     layers: int = 2
     dtype: torch.dtype = torch.float32
     trained: int = 0
+    stable: bool = False
 
     @property
     def mask_id(self) -> int:
@@ -308,7 +310,7 @@ class Peers:
         """The peer's run. Where positions are random, it gets the coins with which ours reveals them (``mine``)."""
         asked = Asked(network, case, shifted="Dream" in case.peer)
         ended = True
-        with torch.no_grad(), _coins(case, asked, mine):
+        with torch.no_grad(), _coins(case, asked, mine), _stable(case):
             try:
                 tokens = self.callers[case.peer](case, asked)
             except (EndlessError, IndexError):  # Fast-dLLM, where the mask itself was drawn
@@ -334,6 +336,21 @@ def _coins(case: Case, asked: Asked, mine: Trace | None) -> Iterator[None]:
         return torch.where(step == len(asked.states) - 1, 0.0, 1.0)[hidden]
 
     with patch.object(torch, "rand", rand):
+        yield
+
+
+@contextmanager
+def _stable(case: Case) -> Iterator[None]:
+    """``torch.topk`` with ties to the lowest position, where the case asks for it."""
+
+    def topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        best, order = values.sort(dim=-1, descending=True, stable=True)
+        return best[..., : int(k)], order[..., : int(k)]
+
+    if not case.stable:
+        yield
+        return
+    with patch.object(torch, "topk", topk):
         yield
 
 

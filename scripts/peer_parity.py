@@ -7,8 +7,8 @@ of Fast-dLLM. Each may be left out. Nothing is downloaded. ``--quick`` runs ever
 the laws of N rows at temperatures above 0 too. The exit status is 1 if a difference has no known reason.
 
 A difference has a known reason if the peer was given the mask's own logit (``mask``), if its keys and values are those
-of earlier tokens (``cached``), if the scores that decided it are equal (``tie``), or if they are equal within the
-rounding of the peer's number format (``rounding``).
+of earlier tokens (``cached``), if the scores that decided it are equal in float64 (``tie``), or if they have the peer's
+order once they are computed in its number format (``rounding``).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ DREAM_SHAPES = [(24, 5), (24, 7), (32, 8), (16, 24), (40, 13), (30, 30), (1, 1)]
 UNEVEN = [(20, 8, 10), (24, 8, 10), (30, 16, 7), (21, 10, 50)]  # that dllm alone accepts
 THRESHOLDS = (0.05, 0.3, 0.6, 0.9)
 ROWS = (1, 3, 8)
+PART = 7  # the tables of reasons, and all with --quick, take every seventh setting
 MASKED = [(28, 0), (28, 100), (28, 1000), (300, 0), (2500, 0)]  # columns, and steps of training
 Results = list[tuple[Case, "Compared"]]
 
@@ -107,7 +108,7 @@ def cached_cases(layers: int) -> Iterator[Case]:
     for shape, (size, inside), kind, seed in itertools.product(SHAPES, VOCABULARIES[:3], ("prefix", "dual"), range(2)):
         case = Case("Fast-dLLM", "low_confidence", *shape, size, inside, seed=seed, cache=kind, layers=layers)
         length, block, steps = shape
-        if block < length and steps * block > length:  # their cached loops fail with one step per block
+        if block < length and steps * block > length:  # with one step per block their cached loops fail
             yield case
         for threshold in THRESHOLDS[1::2]:
             yield replace(case, rule="threshold", threshold=threshold)
@@ -175,30 +176,31 @@ def reason(case: Case, network: Network, theirs: Trace, mine: Trace, row: int) -
     behind = logits.amax(1) - logits.gather(1, tokens[:, None]).squeeze(1)
     if case.temperature == 0 and bool((behind > slack * logits.abs().amax(1)).any()):
         return other
-    disputed = scores_of(case, logits, tokens)[(now[0] ^ now[1])[asked]]
+    scores = scores_of(case, logits, tokens)
+    chosen = [(one & ~two)[asked] for one, two in (now, now[::-1])]  # by the peer alone, and by ours alone
     if case.rule == "threshold":
-        return "rounding" if bool(((disputed - case.threshold).abs() < slack).all()) else other
+        near = scores[chosen[0] | chosen[1]] - case.threshold
+        return "rounding" if bool((near.abs() < slack).all()) else other
     if int(now[0].sum()) != int(now[1].sum()):
         return other
-    if len(disputed) == 0:
-        return "tie"  # two tokens of equal probability at one position
-    spread = float(disputed.max() - disputed.min())
-    if spread < 1e-12:
-        return "tie"
-    return "rounding" if spread <= slack * max(1.0, float(disputed.abs().max())) else other
+    disputed = scores[chosen[0] | chosen[1]]
+    if len(disputed) == 0 or float(disputed.max() - disputed.min()) < 1e-12:
+        return "tie"  # without a disputed position two tokens tie
+    rounded = scores_of(case, logits.to(case.dtype), tokens)
+    return "rounding" if bool(rounded[chosen[0]].min() >= rounded[chosen[1]].max()) else other
 
 
 def scores_of(case: Case, logits: Tensor, tokens: Tensor) -> Tensor:
-    """What the peer ranks positions by, in float64, from logits (n, vocabulary) and drawn tokens (n,)."""
-    p = (logits / (case.temperature or 1.0)).softmax(1)
+    """What the peer ranks positions by, in the format of the logits (n, vocabulary); tokens (n,) are those drawn."""
+    logits = logits / (case.temperature or 1.0)
     if case.top_p < 1:
-        ranked, order = p.sort(dim=1, descending=True)
-        outside = (ranked.cumsum(1) - ranked > case.top_p).gather(1, order.argsort(1))
-        p = p.masked_fill(outside, 0.0)
-        p = p / p.sum(1, keepdim=True)
+        ranked, order = logits.sort(dim=1, descending=True)
+        reached = ranked.softmax(1).cumsum(1).roll(1, dims=1)
+        reached[:, 0] = 0.0
+        logits = logits.masked_fill((reached > case.top_p).gather(1, order.argsort(1)), -torch.inf)
+    p = logits.softmax(1)
     if case.rule == "entropy":
-        negative: Tensor = torch.special.xlogy(p, p).sum(1)
-        return negative
+        return (p * (p + 1e-10).log()).sum(1)
     if case.rule == "topk_margin":
         best = p.topk(2, dim=1).values
         return best[:, 0] - best[:, 1]
@@ -265,7 +267,7 @@ def mask_table(peers: Peers, groups: dict[str, list[Case]]) -> tuple[str, Result
     lines, everything = [], []
     for (peer, cases), (vocabulary, trained) in itertools.product(groups.items(), MASKED):
         chosen = [case for case in cases if case.inside and case.vocabulary == vocabulary]
-        results = run(peers, [replace(case, counted=True, trained=trained) for case in chosen])
+        results = run(peers, [replace(case, counted=True, trained=trained) for case in chosen[::PART]])
         everything += results
         shares = [result.theirs.mask_share for _, result in results]
         left = sum(int((result.theirs.tokens == case.mask_id).sum()) for case, result in results)
@@ -283,7 +285,7 @@ def mask_table(peers: Peers, groups: dict[str, list[Case]]) -> tuple[str, Result
         lines.append(f"| {' | '.join(cells)} |")
     head = (
         "| sampler | vocabulary | weights | mean probability of the mask | tokens equal | rows that differ | of them "
-        "for the mask's logit | masks left at the end | settings whose loop did not end |\n"
+        "for the mask's logit | masks left at the end | settings that hang or fail |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(lines) + "\n", everything
@@ -293,8 +295,8 @@ def half_table(peers: Peers, groups: dict[str, list[Case]]) -> tuple[str, Result
     """The same settings with logits in bfloat16."""
     lines, everything = [], []
     for peer, cases in groups.items():
-        chosen = [replace(case, dtype=torch.bfloat16) for case in cases if not case.guidance and case.seed == 0]
-        results = run(peers, chosen)
+        chosen = [replace(case, dtype=torch.bfloat16) for case in cases if not case.guidance]
+        results = run(peers, chosen[::PART])
         everything += results
         why = reasons_of(results)
         lines.append(
@@ -333,12 +335,15 @@ def main() -> int:
     torch.set_num_threads(1)
     peers = Peers(given.llada, given.dream, given.dllm, given.fast_dllm)
     makers = {"LLaDA": llada_cases(), "Dream": dream_cases(), "dllm": dllm_cases(), "Fast-dLLM": fast_cases()}
-    groups = {name: [*cases][:: 7 if given.quick else 1] for name, cases in makers.items() if name in peers.callers}
-    plain = run(peers, itertools.chain.from_iterable(groups.values()))
+    groups = {name: [*cases] for name, cases in makers.items() if name in peers.callers}
+    part = slice(None, None, PART if given.quick else 1)
+    plain = run(peers, itertools.chain.from_iterable(cases[part] for cases in groups.values()))
     show_part(given.page, "parity", table(plain))
-    every = [*plain]
+    tied = run(peers, [replace(case, stable=True) for case, result in plain if result.reasons["tie"]])
+    show_part(given.page, "ties", table(tied))
+    every = [*plain, *tied]
     if "Fast-dLLM" in groups:
-        cached = run(peers, [case for layers in (1, 2) for case in cached_cases(layers)][:: 7 if given.quick else 1])
+        cached = run(peers, [case for layers in (1, 2) for case in cached_cases(layers)][part])
         show_part(given.page, "parity of caches", table(cached))
         every += cached
     text, counted = mask_table(peers, deterministic(groups))
