@@ -1,7 +1,8 @@
 """The samplers that scripts/benchmark_sampling.py measures, on networks whose weights are made from a seed.
 
 Each peer is imported from a local checkout and called as its users call it, on the same trunk and head as ours. Our
-denoiser applies the head at the wanted positions alone; the peers' models apply it at all positions, as theirs do.
+denoiser applies the head at the wanted positions alone, some at a time; the peers' models apply it at all positions, as
+theirs do.
 """
 
 from __future__ import annotations
@@ -106,9 +107,13 @@ class Network(nn.Module):
         found: Tensor = self.trunk(x)
         return found
 
-    def wanted(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """Logits (wanted.sum(), vocabulary)."""
-        return F.linear(self.hidden(tokens)[wanted], self.words[: self.vocabulary])
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Hidden states (n, width) at these positions."""
+        return self.hidden(tokens)[row, column]
+
+    def head(self, states: Tensor) -> Tensor:
+        """Logits (n, vocabulary)."""
+        return F.linear(states, self.words[: self.vocabulary])
 
     def everywhere(self, tokens: Tensor, *, shifted: bool = False, with_mask: bool = False) -> Tensor:
         """Logits (rows, length, vocabulary); shifted: those of position i at i - 1, as Dream's model has them."""
@@ -125,31 +130,44 @@ class TextNetwork:
         self.model: Transformer = load_transformer(bundled("package:text"))
         self.vocabulary = self.model.vocab_size
 
-    def wanted(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        found: Tensor = self.model(tokens, wanted)
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        return self.model.states(tokens, row, column)
+
+    def head(self, states: Tensor) -> Tensor:
+        found: Tensor = self.model.head(states)
         return found
 
     def everywhere(self, tokens: Tensor, *, shifted: bool = False, with_mask: bool = False) -> Tensor:
         assert not (shifted or with_mask)
-        return self.wanted(tokens, torch.ones_like(tokens, dtype=torch.bool)).view(*tokens.shape, -1)
+        found: Tensor = self.model(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        return found.view(*tokens.shape, -1)
 
 
 AnyNetwork = Network | TextNetwork
 
 
 class Timed:
-    """A denoiser that counts its calls and their CPU time."""
+    """A denoiser in two parts that counts its calls and their CPU time."""
 
     def __init__(self, network: AnyNetwork) -> None:
         self.network, self.vocab_size, self.mask_id = network, network.vocabulary, network.vocabulary
-        self.seconds, self.calls = 0.0, 0
+        self.parts, self.seconds, self.calls = self, 0.0, 0
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        self.calls += 1
+        return self._timed(self.network.states, tokens, row, column)
+
+    def head(self, states: Tensor) -> Tensor:
+        return self._timed(self.network.head, states)
+
+    def _timed(self, work: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+        began = time.process_time()
+        found = work(*arguments)
+        self.seconds += time.process_time() - began
+        return found
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        began = time.process_time()
-        found = self.network.wanted(tokens, wanted)
-        self.seconds += time.process_time() - began
-        self.calls += 1
-        return found
+        return self.head(self.states(tokens, *wanted.nonzero(as_tuple=True)))
 
 
 class AsPeer(nn.Module):

@@ -46,12 +46,20 @@ def noise(seeds: NDArray[np.uint64], purpose: str, step: int | NDArray[np.int64]
     Returns:
         (rows, length).
     """
-    key = _key(purpose)
-    start = splitmix64(np.asarray(seeds, dtype=np.uint64) ^ key)[:, None]
-    first = np.asarray(step, dtype=np.uint64).reshape(-1, 1) * STEP_STRIDE
-    counter: NDArray[np.uint64] = np.arange(1, length + 1, dtype=np.uint64) + first
-    bits = splitmix64(start + GOLDEN * counter)
-    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    start = splitmix64(np.asarray(seeds, dtype=np.uint64) ^ _key(purpose))
+    first = start + GOLDEN * (np.atleast_1d(step).astype(np.uint64) * STEP_STRIDE)  # arrays wrap without a warning
+    bits = splitmix64(_counters(length) + first[:, None])
+    bits >>= np.uint64(12)
+    numbers: NDArray[np.float64] = bits.astype(np.float64)
+    numbers += 0.5
+    numbers *= 2.0**-52
+    return numbers
+
+
+@cache
+def _counters(length: int) -> NDArray[np.uint64]:
+    """The counters of the positions of step 0, times GOLDEN; arithmetic is modulo 2^64."""
+    return GOLDEN * np.arange(1, length + 1, dtype=np.uint64)
 
 
 @cache
@@ -61,6 +69,9 @@ def _key(purpose: str) -> np.uint64:
 
 def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The output function of SplitMix64, elementwise on 64-bit states; arithmetic is modulo 2^64."""
-    z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    z = state ^ (state >> np.uint64(30))
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z

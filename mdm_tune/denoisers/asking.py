@@ -7,9 +7,9 @@ information profile is measured with it.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import ForeignFailure, out_of_memory
 from mdm_tune.core.messages import quantity
-from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.base import Denoiser, parts_of, to_device
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = [
@@ -29,19 +29,24 @@ __all__ = [
     "Predicted",
     "PredictionRequest",
     "Predictor",
-    "best_logits",
+    "check_best",
     "predictions",
     "working_batch",
 ]
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 CALL = 1 << 28  # most logits of one call, unless a single row has more: 1 GiB in float32
 ELEMENTS = 1 << 19  # logits converted to float64 at a time: 4 MiB, which the cache of a processor holds
+HEAD = 1 << 21  # logits that a head computes at a time: 8 MiB in float32
+# For fewer positions the time to read the head's weights counts, the more the wider it is.
+HEAD_POSITIONS, HEAD_POSITIONS_WIDE, WIDTH_PER_POSITION = 32, 128, 8
 
 # The batch that fitted in memory after a larger one did not. Keyed by identity: equal denoisers may lie on different
 # devices.
 _working = WeakIdKeyDictionary()
+_CPU = torch.device("cpu")
 
 
 def working_batch(denoiser: Denoiser, batch: int) -> int:
@@ -50,6 +55,8 @@ def working_batch(denoiser: Denoiser, batch: int) -> int:
     It falls below ``batch`` only after a call with a halved batch has succeeded. A denoiser without weak references
     is not remembered.
     """
+    if not _working:  # as in nearly all processes; a question to it takes long
+        return batch
     with contextlib.suppress(TypeError):
         return min(batch, int(_working.get(denoiser, batch)))
     return batch
@@ -59,25 +66,29 @@ class BatchedDenoiser:
     """A denoiser that is called in batches, with a count of what the calls cost.
 
     A denoiser may have an attribute ``forwards``, the number of forwards that it makes for one row (guidance makes
-    two). The counts are multiplied by it.
+    two). The counts are multiplied by it. If it has two parts (``base.Parts``), its head is applied to some positions
+    at a time.
 
     Attributes:
         denoiser: The denoiser that is called.
-        batch: Most rows per call. A call has fewer rows if their logits would be too many. The batch is halved for
-            good if the memory does not suffice, see ``working_batch``.
+        batch: Most rows per call. A call of a denoiser without parts has fewer rows if their logits would be too many.
+            The batch is halved for good if the memory does not suffice, see ``working_batch``.
+        device: Where the denoiser is.
         denoiser_rows: Sequence forwards so far; identical rows of one request count once.
         denoiser_tokens: Positions of these rows, without padding.
     """
 
-    def __init__(self, denoiser: Denoiser, batch: int) -> None:
-        self.denoiser, self.batch = denoiser, batch
+    def __init__(self, denoiser: Denoiser, batch: int, device: torch.device = _CPU) -> None:
+        self.denoiser, self.batch, self.device, self.parts = denoiser, batch, device, parts_of(denoiser)
         self.denoiser_rows = 0
         self.denoiser_tokens = 0
 
     def __call__(
-        self, tokens: Tensor, wanted: Tensor, names: Tensor, where: str
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the predictions in pieces: rows (n,), positions (n,) and logits (n, vocab).
+        self, tokens: Integers, wanted: NDArray[np.bool_], names: Integers, where: str
+    ) -> Iterator[tuple[Integers, Integers, Tensor]]:
+        """Yield the predictions in pieces: their rows (n,) and positions (n,), and logits (n, vocab) on the device.
+
+        Nothing waits for the logits. A piece may come twice, with equal logits, if the memory does not suffice.
 
         Args:
             tokens: (rows, length) int64, as for any denoiser.
@@ -87,115 +98,155 @@ class BatchedDenoiser:
 
         Raises:
             RunError: If the denoiser returns a wrong shape, or if the memory does not suffice for a single row. The
-                values are checked by ``best_logits``.
+                values are checked by ``check_best``.
         """
         first, distinct_of = _distinct_rows(tokens)
-        if len(first) == len(tokens):  # no two rows are equal: the logits need no copy
-            for part, logits in self._logits_by_call(tokens, wanted, _RowNames(names, distinct_of, where)):
-                row, position = wanted[part].nonzero(as_tuple=True)
-                size = max(1, ELEMENTS // logits.shape[1])
-                for piece in (slice(start, start + size) for start in range(0, len(row), size)):
-                    yield row[piece] + part.start, position[piece], logits[piece]
-            return
-        distinct = tokens[first]
-        union = torch.zeros(distinct.shape, dtype=torch.int64, device=distinct.device)
-        union = union.index_add(0, distinct_of, wanted.long()) > 0
-        for part, logits in self._logits_by_call(distinct, union, _RowNames(names, distinct_of, where)):
-            wanted_here = union[part]
-            answer_row = wanted_here.flatten().cumsum(0).view_as(wanted_here) - 1
-            members = ((distinct_of >= part.start) & (distinct_of < part.stop)).nonzero().squeeze(1)
-            row, position = wanted[members].nonzero(as_tuple=True)
-            source = answer_row[distinct_of[members][row] - part.start, position]
-            for indices in torch.arange(len(row), device=row.device).split(max(1, ELEMENTS // logits.shape[1])):
-                yield members[row[indices]], position[indices], logits[source[indices]]
+        row, position = wanted.nonzero()
+        described = _RowNames(names=names, distinct_of=distinct_of, where=where)
+        calls = _Calls(tokens=tokens, wanted=wanted, row=row, column=position, names=described)
+        source: Integers | None = None  # of each entry: which of the predictions; None if each has one of its own
+        if len(first) < len(tokens):
+            union = np.zeros((len(first), tokens.shape[1]), dtype=bool)
+            np.logical_or.at(union, distinct_of, wanted)
+            number = union.cumsum().reshape(union.shape) - 1
+            source = number[distinct_of[row], position]
+            order = source.argsort(kind="stable")
+            source, row, position = source[order], row[order], position[order]
+            row_of_union, column_of_union = union.nonzero()
+            calls = _Calls(
+                tokens=tokens[first], wanted=union, row=row_of_union, column=column_of_union, names=described
+            )
+        for start, logits in self._logits_in_pieces(calls):
+            size = max(1, ELEMENTS // logits.shape[1])
+            if source is None:
+                for at in range(start, start + len(logits), size):
+                    entries = slice(at, min(at + size, start + len(logits)))
+                    yield row[entries], position[entries], logits[at - start : at - start + size]
+            else:
+                low, high = source.searchsorted([start, start + len(logits)])
+                for at in range(low, high, size):
+                    entries = slice(at, min(at + size, high))
+                    picked = to_device(torch.from_numpy(source[entries] - start), self.device)
+                    yield row[entries], position[entries], logits[picked]
+            del logits  # as everywhere here: the next logits are not computed while the last ones take memory
 
-    def _logits_by_call(self, tokens: Tensor, wanted: Tensor, row_names: _RowNames) -> Iterator[tuple[slice, Tensor]]:
-        """Yield slices of rows, in order, with their logits. A call that does not fit in memory is halved."""
-        sizes = (wanted.sum(1) * self.denoiser.vocab_size).tolist()
-        start, batch = 0, working_batch(self.denoiser, self.batch)
-        while start < len(sizes):
-            part = slice(start, _call_end(sizes, start, batch))
-            failure = None
-            try:
-                logits = self._call_once(tokens[part], wanted[part])
-            except ForeignFailure as error:
-                raise error.located(row_names.describe(part)) from error.__cause__
-            except UnusableOutput as error:
-                raise RunError(
-                    f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted position, "
-                    f"{error} {row_names.describe(part)}; correct the denoiser"
-                ) from None
-            except (MemoryError, RuntimeError) as error:
-                failure = out_of_memory(error)
-                if failure is None:
-                    raise
+    def _logits_in_pieces(self, calls: _Calls) -> Iterator[tuple[int, Tensor]]:
+        """Yield logits in order, with the number of their first position. A call that is too large is halved."""
+        counts = calls.wanted.sum(1).tolist()
+        limit = [count * self.denoiser.vocab_size if self.parts is None else 0 for count in counts]
+        start, begin, batch = 0, 0, working_batch(self.denoiser, self.batch)
+        while start < len(counts):
+            part = slice(start, _call_end(limit, start, batch))
+            answers = self._answers(calls, part, slice(begin, begin + sum(counts[part])))
+            failure, done = None, begin
+            while True:
+                try:
+                    logits = next(answers, None)
+                except ForeignFailure as error:
+                    raise error.located(calls.names.describe(part)) from error.__cause__
+                except UnusableOutput as error:
+                    raise RunError(
+                        f"a denoiser must return one row of {self.denoiser.vocab_size} float logits per wanted "
+                        f"position, {error} {calls.names.describe(part)}; correct the denoiser"
+                    ) from None
+                except (MemoryError, RuntimeError) as error:
+                    failure = out_of_memory(error)
+                    if failure is None:
+                        raise
+                if failure is not None or logits is None:
+                    break
+                done += len(logits)
+                yield done - len(logits), logits
+                del logits
             if failure is not None:  # outside the handler, where the error still holds the failed call's tensors
-                batch = _half_batch(part.stop - start, tokens.shape[1], failure)
+                batch = _half_batch(part.stop - start, calls.tokens.shape[1], failure)
                 continue
             if batch < self.batch:  # stored after success only: a row that is too long says nothing of shorter rows
                 self.batch = batch
                 with contextlib.suppress(TypeError):
                     _working[self.denoiser] = batch
-            yield part, logits
-            start = part.stop
+            start, begin = part.stop, done
 
-    def _call_once(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        with torch.inference_mode():
-            logits = self.denoiser(tokens, wanted)
+    def _answers(self, calls: _Calls, part: slice, entries: slice) -> Iterator[Tensor]:
+        """Call the denoiser once, yield its logits in one or several pieces, and count the cost."""
+        tokens, positions = torch.from_numpy(calls.tokens[part]), entries.stop - entries.start
+        vocab, device = self.denoiser.vocab_size, self.device
+        if self.parts is None:
+            with torch.inference_mode():
+                wanted = torch.from_numpy(calls.wanted[part])
+                logits = self.denoiser(to_device(tokens, device), to_device(wanted, device))
+            self._count(tokens)
+            yield checked_logits(logits, (positions, vocab), device)
+            return
+        if positions > 0:
+            row = torch.from_numpy(calls.row[entries] - part.start)
+            with torch.inference_mode():
+                states = self.parts.states(tokens, row, torch.from_numpy(calls.column[entries]))
+            width = states.numel() // positions
+            least = min(max(width // WIDTH_PER_POSITION, HEAD_POSITIONS), HEAD_POSITIONS_WIDE)
+            size = max(least, HEAD // vocab)
+            for first in range(0, positions, size):
+                with torch.inference_mode():
+                    logits = self.parts.head(states[first : first + size])
+                yield checked_logits(logits, (min(size, positions - first), vocab), device)
+                del logits
+        self._count(tokens)  # once only, also if the memory did not suffice for the head at first
+
+    def _count(self, tokens: Tensor) -> None:
         forwards: int = getattr(self.denoiser, "forwards", 1)
         self.denoiser_rows += forwards * len(tokens)
-        self.denoiser_tokens += forwards * int((tokens >= 0).sum())
-        return checked_logits(logits, (int(wanted.sum()), self.denoiser.vocab_size), tokens.device)
+        self.denoiser_tokens += forwards * int(np.count_nonzero(tokens.numpy() >= 0))
 
 
-def best_logits(logits: Tensor, rows: Tensor, where: str) -> Tensor:
-    """Return the largest logit (n,) of each row of logits (n, vocab).
+def check_best(best: Tensor, rows: Integers, where: str) -> None:
+    """Raise RunError if a row of logits had NaN, +inf, or no finite logit.
 
     Args:
-        logits: (n, vocab) of any float type.
+        best: (n,) the largest logit of each row, on the CPU; NaN if one of the row is NaN.
         rows: (n,) row numbers for the message.
         where: Text for the message, such as "at step 3".
-
-    Raises:
-        RunError: If a row has NaN, +inf, or no finite logit.
     """
-    best = logits.amax(1)  # NaN if any logit is NaN; -inf if no logit is finite
-    if float((best * 0).sum()) != 0:  # NaN if one of them is not finite
-        bad = ~torch.isfinite(best)
+    if math.isfinite(best.sum()):  # fast; a sum may overflow although all are finite
+        return
+    bad = ~torch.isfinite(best)
+    if bool(bad.any()):
         row = int(rows[bad.nonzero()[0, 0]])
         kind = {"nan": "NaN", "inf": "+inf", "-inf": "no finite logit"}[str(float(best[bad][0]))]
         raise RunError(
             f"the denoiser returned {kind} for row {row} {where}; each wanted position needs at least one "
             "finite logit and neither NaN nor +inf: check the checkpoint and its dtype"
         )
-    return best
 
 
-def _distinct_rows(tokens: Tensor) -> tuple[Tensor, Tensor]:
+def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:
     """Find equal rows of tokens (rows, length).
 
     Returns:
         The first (distinct,) of each set of equal rows, ascending, and the index (rows,) of each row among them.
     """
-    rows, length = tokens.shape
-    all_rows = torch.arange(rows, device=tokens.device)
-    if rows == 1:
-        return all_rows, all_rows
-    hashes, same = (tokens * _hash_factors(length).to(tokens.device)).sum(1).unique(return_inverse=True)
-    if len(hashes) == rows:
-        return all_rows, all_rows
-    first = torch.full((len(hashes),), rows, device=tokens.device).scatter_reduce(0, same, all_rows, "amin")
-    if not torch.equal(tokens[first][same], tokens):  # two different rows have the same hash by chance
-        distinct, same = torch.unique(tokens, dim=0, return_inverse=True)
-        first = torch.full((len(distinct),), rows, device=tokens.device).scatter_reduce(0, same, all_rows, "amin")
-    first, order = first.sort()
-    return first, order.argsort()[same]
+    index: dict[bytes, int] = {}
+    same = [index.setdefault(row.tobytes(), len(index)) for row in tokens]
+    firsts = range(len(tokens)) if len(index) == len(tokens) else [same.index(number) for number in range(len(index))]
+    return np.array(firsts, dtype=np.int64), np.array(same, dtype=np.int64)
 
 
-@cache
-def _hash_factors(length: int) -> Tensor:
-    """Odd factors (length,) int64; the sum of their products with a row's tokens is the row's hash."""
-    return torch.from_numpy(2 * np.random.default_rng(0).integers(0, 1 << 62, length) + 1)
+@dataclass(frozen=True)
+class _Calls:
+    """Distinct rows to predict.
+
+    Attributes:
+        tokens: (rows, length) int64.
+        wanted: (rows, length) bool.
+        row: (n,) int64, the rows of the wanted positions, ascending.
+        column: (n,) int64, their columns, ascending within a row.
+        names: Names of the rows.
+    """
+
+    tokens: Integers
+    wanted: NDArray[np.bool_]
+    row: Integers
+    column: Integers
+    names: _RowNames
 
 
 @dataclass(frozen=True)
@@ -208,8 +259,8 @@ class _RowNames:
         where: Text that follows the row numbers, such as "at step 3".
     """
 
-    names: Tensor
-    distinct_of: Tensor
+    names: Integers
+    distinct_of: Integers
     where: str
 
     def describe(self, part: slice) -> str:
@@ -288,13 +339,16 @@ class Predictor(Protocol):
     def __call__(self, requests: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]: ...
 
 
-def predictions(denoiser: Denoiser, request: PredictionRequest, *, batch: int) -> Predicted:
+def predictions(
+    denoiser: Denoiser, request: PredictionRequest, *, batch: int, device: torch.device | None = None
+) -> Predicted:
     """Compute the losses and entropies at the wanted positions.
 
     Args:
         denoiser: The denoiser to call.
-        request: The rows; its tensors lie on the denoiser's device.
+        request: The rows.
         batch: Most rows per call.
+        device: Where the denoiser is; None is where the tokens of the request lie.
 
     Returns:
         Arrays whose size does not depend on the vocabulary.
@@ -302,17 +356,27 @@ def predictions(denoiser: Denoiser, request: PredictionRequest, *, batch: int) -
     Raises:
         RunError: If the denoiser fails.
     """
-    batched = BatchedDenoiser(denoiser, batch)
-    shape, device = request.tokens.shape, request.tokens.device
-    losses, entropies = torch.full((2, *shape), torch.nan, dtype=torch.float64, device=device)
-    for row, at, logits in batched(request.tokens, request.wanted, request.names, request.where):
-        best_logits(logits, request.names[row], request.where)
+    device = request.tokens.device if device is None else device
+    tokens, wanted, names = (tensor.cpu().numpy() for tensor in (request.tokens, request.wanted, request.names))
+    originals, batched = request.originals.cpu(), BatchedDenoiser(denoiser, batch, device)
+    losses, entropies = np.full((2, *tokens.shape), np.nan)
+    rows, places, found = [], [], []
+    for row, at, logits in batched(tokens, wanted, names, request.where):
+        best = logits.amax(1)
         log_p = logits.double().log_softmax(1)
-        losses[row, at] = -log_p.gather(1, request.originals[row, at][:, None]).squeeze(1)
-        entropies[row, at] = torch.special.entr(log_p.exp()).sum(1)
+        loss = -log_p.gather(1, to_device(originals[row, at], device)[:, None]).squeeze(1)
+        rows.append(row)
+        places.append(at)
+        found.append(torch.stack([best.double(), loss, torch.special.entr(log_p.exp()).sum(1)]))
+        del logits, log_p
+    if rows:
+        row, at = np.concatenate(rows), np.concatenate(places)
+        best, *values = torch.cat(found, dim=1).cpu()
+        check_best(best, names[row], request.where)
+        losses[row, at], entropies[row, at] = values
     return Predicted(
-        losses=losses.cpu().numpy(),
-        entropies=entropies.cpu().numpy(),
+        losses=losses,
+        entropies=entropies,
         denoiser_rows=batched.denoiser_rows,
         denoiser_tokens=batched.denoiser_tokens,
     )

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, safe_repr
-from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.base import Denoiser, Parts
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
-__all__ = ["ExaminedDenoiser", "check_denoiser"]
+__all__ = ["ExaminedDenoiser", "check_denoiser", "check_parts"]
 
 EXACT = 1e-3  # tolerance in float32, as a share of the effect of visible tokens
 HALF = 0.25  # the same in bfloat16 and float16
@@ -75,6 +75,32 @@ def check_denoiser(
     return EqualLengths(examined.denoiser), [
         f"{examined.where} does not handle padding, so that only rows of equal length share a call{remedy}"
     ]
+
+
+def check_parts(examined: ExaminedDenoiser, parts: Parts, rows: Tensor) -> None:
+    """Check that the two parts of a denoiser together give what the denoiser gives.
+
+    Args:
+        examined: The denoiser, which has passed ``check_denoiser``.
+        parts: Its parts.
+        rows: (2, length) int64, whole texts without a mask.
+
+    Raises:
+        InputError: If they give something else; it names the check ``parts``.
+    """
+    wanted = _column_mask(rows, slice(0, rows.shape[1], 2))
+    tokens = examined.masked(rows, wanted)
+    expected, (row, column) = examined(tokens, wanted), wanted.cpu().nonzero(as_tuple=True)
+    try:
+        with torch.inference_mode():
+            states = parts.states(tokens.cpu(), row, column)
+            logits = torch.cat([parts.head(some) for some in (states[:1], states[1:])])
+    except ForeignFailure as error:
+        raise examined.failed("parts", "run in two parts (parts.states, parts.head)", error.error) from error
+    difference = _distance(logits.to(expected.device).double().log_softmax(1), expected)
+    if not difference <= (HALF_NOISE if examined.dtype in (torch.bfloat16, torch.float16) else EXACT):
+        rule = "predict the same in two parts (parts.states, then parts.head for some positions at a time)"
+        raise examined.failed("parts", rule, f"predictions that differ by {difference:.2g} in total variation")
 
 
 class ExaminedDenoiser:

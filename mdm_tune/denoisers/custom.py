@@ -16,7 +16,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling, safe_repr
 from mdm_tune.core.messages import shown_path
 from mdm_tune.core.trust import load_target, options_text
-from mdm_tune.denoisers.checks import ExaminedDenoiser, check_denoiser
+from mdm_tune.denoisers.checks import ExaminedDenoiser, check_denoiser, check_parts
 from mdm_tune.denoisers.codecs import custom_codec
 from mdm_tune.denoisers.compiling import compile_denoiser
 from mdm_tune.denoisers.guarded import GuardedDenoiser
@@ -73,8 +73,10 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
             )
         hidden = torch.full((ROWS, length), examined.denoiser.mask_id, device=device)
         compile_denoiser(examined.denoiser, model, hidden, where, whole=True)
-    checked, notes = check_denoiser(examined, _rows(examined, length, device), slice(0, length))
-    guarded = GuardedDenoiser(model, where, file)
+    rows, guarded = _rows(examined, length, device), GuardedDenoiser(model, where, file)
+    checked, notes = check_denoiser(examined, rows, slice(0, length))
+    if guarded.parts is not None:
+        check_parts(examined, guarded.parts, rows)
     denoiser = EqualLengths(guarded) if isinstance(checked, EqualLengths) else guarded
     return LoadedModel(
         denoiser=denoiser, codec=codec, length=length, notes=tuple(notes), fingerprint=_fingerprint(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.guard import RUN_AGAIN, ForeignFailure, calling, out_of_memory
-from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.base import Denoiser, Parts
 from mdm_tune.denoisers.outputs import UnusableOutput, checked_logits
 
 __all__ = ["GuardedDenoiser"]
@@ -32,13 +33,24 @@ class GuardedDenoiser:
     def __init__(self, inner: Denoiser, where: str, file: Path | None = None) -> None:
         self.inner, self.where, self.file = inner, where, file
         self.vocab_size, self.mask_id = inner.vocab_size, inner.mask_id
+        with self._calling():
+            parts = getattr(inner, "parts", None)
+            both = [callable(getattr(parts, name, None)) for name in ("states", "head")]
+        # Another thing may happen to have that name.
+        self.parts: Parts | None = _GuardedParts(self, parts) if parts is not None and all(both) else None
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        with calling(self.where, REMEDY, file=self.file, let_through=lambda error: out_of_memory(error) is not None):
+        with self._calling():
             result: Any = self.inner(tokens.clone(), wanted.clone())
-        expected = (int(wanted.sum()), self.vocab_size)
+        return self._checked(result, int(wanted.sum()), tokens.device)
+
+    def _calling(self) -> AbstractContextManager[None]:
+        return calling(self.where, REMEDY, file=self.file, let_through=lambda error: out_of_memory(error) is not None)
+
+    def _checked(self, result: Any, positions: int, device: torch.device) -> Tensor:
+        """The result of the inner denoiser for so many positions, as logits."""
         try:
-            logits = checked_logits(result, expected, tokens.device)
+            logits = checked_logits(result, (positions, self.vocab_size), device)
         except UnusableOutput as error:
             problem = f"it must return one row of float logits per wanted position, {error}"
             raise ForeignFailure(self.where, problem, REMEDY) from None
@@ -51,3 +63,26 @@ class GuardedDenoiser:
         if name == "inner" or name.startswith("__"):  # not set yet while the object is unpickled
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+class _GuardedParts:
+    """The ``Parts`` of a user's denoiser, guarded alike."""
+
+    def __init__(self, guarded: GuardedDenoiser, inner: Parts) -> None:
+        self.guarded, self.inner = guarded, inner
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        with self.guarded._calling():
+            states: Any = self.inner.states(tokens.clone(), row.clone(), column.clone())
+        if not isinstance(states, Tensor) or states.shape[:1] != row.shape:
+            received = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
+            problem = (
+                f"parts.states must return one hidden state per wanted position, {len(row)} of them, got {received}"
+            )
+            raise ForeignFailure(self.guarded.where, problem, REMEDY)
+        return states.detach()
+
+    def head(self, states: Tensor) -> Tensor:
+        with self.guarded._calling():
+            result: Any = self.inner.head(states)
+        return self.guarded._checked(result, len(states), states.device)

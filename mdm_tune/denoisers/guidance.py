@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.base import Denoiser, Parts, parts_of
 
 __all__ = ["Guided"]
 
@@ -55,19 +55,50 @@ class Guided:
         """Return logits (wanted.sum(), vocab_size) as any denoiser does, in float32 or float64."""
         if self.scale == 0:
             return self.denoiser(tokens, wanted)
-        first = max(tokens.shape[1] - self.generated - self.closing, 0)
-        if bool(wanted[:, :first].any()):
+        without_prompt = self.without_prompt(tokens, bool(wanted[:, : self.first_generated(tokens)].any()))
+        # Two calls: one call for both would take twice the memory that the batch allows.
+        return self.combined(self.denoiser(tokens, wanted), self.denoiser(without_prompt, wanted))
+
+    @property
+    def parts(self) -> Parts | None:
+        """The guided denoiser in two parts; None if the denoiser itself has only one."""
+        inner = parts_of(self.denoiser)
+        return inner if inner is None or self.scale == 0 else _GuidedParts(self, inner)
+
+    def first_generated(self, tokens: Tensor) -> int:
+        """The first column that is generated."""
+        return max(tokens.shape[1] - self.generated - self.closing, 0)
+
+    def without_prompt(self, tokens: Tensor, outside: bool) -> Tensor:
+        """The tokens with the prompt hidden; raises InputError if a position outside the generated ones is wanted."""
+        if outside:
             raise InputError(
                 f"with guidance only the last {self.generated} positions of a row may be masked, got one before them; "
                 "set the generated positions to all that are masked, or the scale to 0"
             )
         without_prompt = tokens.clone()
-        prompt = without_prompt[:, :first]
+        prompt = without_prompt[:, : self.first_generated(tokens)]
         prompt[prompt >= 0] = self.mask_id
-        # Two calls: one call for both would take twice the memory that the batch allows.
-        conditional = self.denoiser(tokens, wanted)
+        return without_prompt
+
+    def combined(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
+        """Guided logits from those with and without the prompt, each (n, vocab_size)."""
         conditional = conditional.to(torch.promote_types(conditional.dtype, torch.float32))
-        unconditional = self.denoiser(without_prompt, wanted).to(conditional.dtype)
+        unconditional = unconditional.to(conditional.dtype)
         # The sum is -inf if one logit is and the other is finite or -inf. NaN and +inf must stay visible.
         forbidden = conditional + unconditional == -torch.inf
         return (unconditional + (self.scale + 1) * (conditional - unconditional)).masked_fill(forbidden, -torch.inf)
+
+
+class _GuidedParts:
+    """``Parts`` whose hidden states are those with and without the prompt, side by side."""
+
+    def __init__(self, guided: Guided, inner: Parts) -> None:
+        self.guided, self.inner = guided, inner
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        without_prompt = self.guided.without_prompt(tokens, bool((column < self.guided.first_generated(tokens)).any()))
+        return torch.stack([self.inner.states(each, row, column) for each in (tokens, without_prompt)], dim=1)
+
+    def head(self, states: Tensor) -> Tensor:
+        return self.guided.combined(self.inner.head(states[:, 0]), self.inner.head(states[:, 1]))

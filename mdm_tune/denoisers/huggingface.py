@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
 from mdm_tune.core.messages import quantity
+from mdm_tune.denoisers.base import Parts, to_device
 from mdm_tune.denoisers.checkpoint import (
     fingerprint,
     load_checkpoint_model,
@@ -75,7 +77,8 @@ class HuggingFace:
         self.forbidden = torch.tensor(sorted(token for token in excluded if token < vocab_size), dtype=torch.int64)
         accepted = inspect.signature(model.forward).parameters
         self.takes_cache = "use_cache" in accepted
-        self.head: nn.Module | None = None
+        self.head_module: nn.Module | None = None
+        self.head_is_last = False
 
     def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """Return the logits of the original tokens at the wanted positions.
@@ -91,49 +94,94 @@ class HuggingFace:
             InputError: If a row is longer than the model allows.
             ForeignFailure: If the module raises, or returns no logits.
         """
-        has_wanted = wanted.any(1)
+        has_wanted = wanted.any(1).cpu()
         if not bool(has_wanted.any()):
             return torch.empty(0, self.vocab_size, device=tokens.device)
-        rows, column, row = _repadded(tokens[has_wanted], wanted[has_wanted], self.family.padding)
+        row, column = wanted.cpu()[has_wanted].nonzero(as_tuple=True)
+        places = self._places(tokens.cpu()[has_wanted], row, column)
+        with self._calling():
+            output = self._logits_at(*places)[:, : self.vocab_size]
+        return self._allowed(output, len(row)).to(tokens.device)
+
+    @property
+    def parts(self) -> Parts | None:
+        """The model up to its head, and the head; None if no head was found, or if more than a head follows."""
+        return self if self.head_is_last else None
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Return the hidden states (n, width) before the head, see ``Parts``. Raises as the call does."""
+        with self._calling():
+            return self._states_at(*self._places(tokens, row, column))
+
+    def head(self, states: Tensor) -> Tensor:
+        """Return the logits (n, vocab_size) of hidden states (n, width). Raises as the call does."""
+        assert self.head_module is not None
+        with self._calling():
+            output = self.head_module(states.unsqueeze(0))[0, :, : self.vocab_size]
+        return self._allowed(output, len(states))
+
+    def _calling(self) -> AbstractContextManager[None]:
+        return calling(self.where, REMEDY, let_through=lambda error: out_of_memory(error) is not None)
+
+    def _places(self, tokens: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows as the module receives them, on its device, and where in its output the positions are."""
+        rows, column = _repadded(tokens, row, column, self.family.padding)
         if rows.shape[1] > self.length:
             raise InputError(f"the model takes at most {quantity(self.length, 'token')}, got a row of {rows.shape[1]}")
-        rows, column, row = rows.to(self.device), column.to(self.device), row.to(self.device)
         if self.family.shift_logits:  # the first token of a row has none before it, whatever the padding
             column = torch.where((column > 0) & (rows[row, column - 1] >= 0), column - 1, column)
-        with calling(self.where, REMEDY, let_through=lambda error: out_of_memory(error) is not None):
-            output = self._logits_at(rows, row, column)[:, : self.vocab_size]
+        return rows, row, column
+
+    def _allowed(self, output: Any, positions: int) -> Tensor:
+        """The module's output (positions, vocab_size) as logits, -inf where a token is never produced."""
         try:
-            logits = checked_logits(output, (len(row), self.vocab_size), output.device)
+            logits = checked_logits(output, (positions, self.vocab_size), output.device)
         except UnusableOutput as error:
             raise ForeignFailure(self.where, f"it must return float logits, {error}", REMEDY) from None
-        logits[:, self.forbidden.to(logits.device)] = -math.inf
-        return logits.to(tokens.device)
+        if self.forbidden.device != logits.device:
+            self.forbidden = self.forbidden.to(logits.device)
+        return logits.index_fill_(1, self.forbidden, -math.inf)
 
     def _logits_at(self, rows: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """The module's logits (n, columns) at these rows and columns. The head runs only there if it was found."""
-        if self.head is None:
-            return self.all_logits(rows)[row, column]
+        if self.head_module is None:
+            return self.all_logits(rows)[to_device(row, self.device), to_device(column, self.device)]
+        return self._with_head_of(lambda hidden: _at(hidden, row, column).unsqueeze(0), rows)[0]
 
-        def pick(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            hidden: Tensor = arguments[0]
-            return (hidden[row.to(hidden.device), column.to(hidden.device)].unsqueeze(0), *arguments[1:])
+    def _states_at(self, rows: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """What the head receives (n, width) at these rows and columns. The head itself runs at one position only."""
+        found: list[Tensor] = []
 
-        hook = self.head.register_forward_pre_hook(pick)
+        def pick(hidden: Tensor) -> Tensor:
+            found.append(_at(hidden, row, column))
+            return hidden[:1, :1]
+
+        self._with_head_of(pick, rows)
+        return found[0]
+
+    def _with_head_of(self, pick: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """The module's logits for rows whose hidden states are changed before the head."""
+        assert self.head_module is not None
+
+        def change(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (pick(arguments[0]), *arguments[1:])
+
+        hook = self.head_module.register_forward_pre_hook(change)
         try:
-            return self.all_logits(rows)[0]
+            return self.all_logits(rows)
         finally:
             hook.remove()
 
     def all_logits(self, rows: Tensor) -> Tensor:
-        """The module's logits (rows, length, columns) for rows (rows, length) on its device, with -1 at padding."""
+        """The module's logits (rows, length, columns) for rows (rows, length) on the CPU, with -1 at padding."""
         is_token = rows >= 0
         options = dict(self._mask_options(is_token))
         if self.family.time == "sigma":
             share = (rows == self.mask_id).sum(1) / is_token.sum(1).clamp(min=1)
-            options["timesteps"] = -torch.log1p(-(1 - TIME_EPS) * share)
+            options["timesteps"] = to_device(-torch.log1p(-(1 - TIME_EPS) * share), self.device)
         if self.takes_cache:
             options["use_cache"] = False
-        output = self.model(rows.masked_fill(~is_token, self.pad), **options)
+        output = self.model(to_device(rows.masked_fill(~is_token, self.pad), self.device), **options)
         if isinstance(output, Tensor):
             return output
         logits: Tensor = output[0] if isinstance(output, tuple) else output.logits
@@ -143,11 +191,12 @@ class HuggingFace:
         """Attention mask and position ids in the form that the family needs."""
         options: dict[str, Any] = {}
         if self.family.attention_mask == "4d":
-            options["attention_mask"] = is_token[:, None, None, :].expand(-1, 1, is_token.shape[1], -1)
+            keys = to_device(is_token[:, None, None, :], self.device)
+            options["attention_mask"] = keys.expand(-1, 1, is_token.shape[1], -1)
         elif self.family.attention_mask == "2d" and not bool(is_token.all()):
-            options["attention_mask"] = is_token.long()
+            options["attention_mask"] = to_device(is_token.long(), self.device)
         if self.family.position_ids:
-            options["position_ids"] = (is_token.cumsum(1) - 1).clamp(min=0)
+            options["position_ids"] = to_device((is_token.cumsum(1) - 1).clamp(min=0), self.device)
         return options
 
     def find_head(self, rows: Tensor) -> bool:
@@ -157,7 +206,7 @@ class HuggingFace:
         candidate is accepted only if it gives the same logits for some positions as for all of them.
 
         Args:
-            rows: (rows, length) int64, at least two rows, on the module's device.
+            rows: (rows, length) int64, at least two rows, on the CPU.
 
         Returns:
             Whether a head was found.
@@ -180,28 +229,46 @@ class HuggingFace:
                 hook.remove()
         row, column = (rows >= 0).nonzero(as_tuple=True)
         row, column = row[1::2], column[1::2]
-        expected_wanted = expected[row, column]
+        expected_wanted = _at(expected, row, column)
         tolerance = 64 * torch.finfo(expected.dtype).eps * max(1.0, float(expected.abs().max()))
-        for module in reversed(candidates):  # an outer module returns after those inside it
-            self.head = module
+
+        def equal(separately: bool) -> bool:
             try:
-                output = self._logits_at(rows, row, column)
+                if separately and self.head_module is not None:
+                    output = self.head_module(self._states_at(rows, row, column).unsqueeze(0))[0]
+                else:
+                    output = self._logits_at(rows, row, column)
             except (Exception, SystemExit):  # a foreign module may raise anything for fewer positions
-                continue
-            if output.shape == expected_wanted.shape and bool(((output - expected_wanted).abs() <= tolerance).all()):
+                return False
+            if output.shape != expected_wanted.shape:
+                return False
+            return bool(((output.to(expected.device) - expected_wanted).abs() <= tolerance).all())
+
+        for module in reversed(candidates):  # an outer module returns after those inside it
+            self.head_module = module
+            if equal(separately=False):
+                # Some models change the logits after their head, for example by a scale or a cap.
+                self.head_is_last = equal(separately=True)
                 return True
-        self.head = None
+        self.head_module = None
         return False
 
 
-def _repadded(tokens: Tensor, wanted: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows with all padding on one side, no wider than needed, and the column and row of each wanted position."""
+def _at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """values (rows, length, ...) at these rows (n,) and columns (n,), which lie on the CPU."""
+    return values[to_device(row, values.device), to_device(column, values.device)]
+
+
+def _repadded(tokens: Tensor, row: Tensor, column: Tensor, side: str) -> tuple[Tensor, Tensor]:
+    """Rows with all padding on one side, no wider than needed, and the column of each position (n,) there."""
     is_token = tokens >= 0
+    if bool(is_token.all()):
+        return tokens, column
     order = is_token.long().sort(dim=1, stable=True, descending=side == "right").indices
+    new_column = order.argsort(dim=1)[row, column]
     width = int(is_token.sum(1).max())
-    order = order[:, :width] if side == "right" else order[:, tokens.shape[1] - width :]
-    row, column = wanted.gather(1, order).nonzero(as_tuple=True)
-    return tokens.gather(1, order), column, row
+    first = 0 if side == "right" else tokens.shape[1] - width
+    return tokens.gather(1, order[:, first : first + width]), new_column - first
 
 
 def load_huggingface(
@@ -317,13 +384,13 @@ def _padding_is_ignored(denoiser: HuggingFace, rows: Tensor) -> bool:
 
 def _check_first_call(denoiser: HuggingFace, rows: Tensor, where: str) -> None:
     """Call the module once, explain an error as InputError, and look for the head."""
-    rows_on_device = rows.to(denoiser.device, copy=True)
+    half_masked = rows.clone()
+    half_masked[1, ::2] = denoiser.mask_id  # two different times: MDLM's head depends on them
     try:
         with torch.inference_mode(), quiet():
-            output = denoiser.all_logits(rows_on_device)
+            output = denoiser.all_logits(rows)
             if isinstance(output, Tensor) and output.ndim == 3:
-                rows_on_device[1, ::2] = denoiser.mask_id  # two different times: MDLM's head depends on them
-                denoiser.find_head(rows_on_device)
+                denoiser.find_head(half_masked)
     except (Exception, SystemExit) as error:  # the module's own code may raise anything
         raise InputError(
             f"{where} fails on its first call ({error_text(error)}); "

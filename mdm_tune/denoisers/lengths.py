@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.denoisers.base import Denoiser, Parts, parts_of, to_device
 
 __all__ = ["EqualLengths"]
 
@@ -35,3 +35,34 @@ class EqualLengths:
                 result = part.new_empty(len(row_of), part.shape[1])
             result[selected[row_of]] = part
         return torch.empty(0, self.vocab_size, device=tokens.device) if result is None else result
+
+    @property
+    def parts(self) -> Parts | None:
+        """The inner denoiser's parts, also called with rows of one length at a time; None if it has none."""
+        inner = parts_of(self.inner)
+        return None if inner is None else _EqualLengthParts(inner)
+
+
+class _EqualLengthParts:
+    def __init__(self, inner: Parts) -> None:
+        self.inner = inner
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        real = tokens >= 0
+        if bool(real.all()):
+            return self.inner.states(tokens, row, column)
+        lengths = real.sum(1)
+        result: Tensor | None = None
+        for length in lengths[row].unique().tolist():
+            selected, entries = (lengths == length), (lengths[row] == length)
+            new_row = (selected.cumsum(0) - 1)[row[entries]]
+            new_column = (real.cumsum(1) - 1)[row[entries], column[entries]]
+            part = self.inner.states(tokens[selected][real[selected]].view(-1, length), new_row, new_column)
+            if result is None:
+                result = part.new_empty(len(row), *part.shape[1:])
+            result[to_device(entries.nonzero().squeeze(1), result.device)] = part
+        assert result is not None  # n is at least 1
+        return result
+
+    def head(self, states: Tensor) -> Tensor:
+        return self.inner.head(states)

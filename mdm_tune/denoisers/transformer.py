@@ -17,6 +17,7 @@ from mdm_tune.core.errors import InputError, MissingInput
 from mdm_tune.core.memory import check_memory
 from mdm_tune.core.messages import cut, quantity, shown, shown_path
 from mdm_tune.core.reading import CONFIG_BYTES, read_json
+from mdm_tune.denoisers.base import Parts, to_device
 
 __all__ = ["Transformer", "TransformerConfig", "load_transformer", "save_transformer"]
 
@@ -196,26 +197,44 @@ class Transformer(nn.Module):
         Raises:
             InputError: If a row is longer than the model allows.
         """
-        length = tokens.shape[1]
+        row, column = wanted.cpu().nonzero(as_tuple=True)
+        logits: Tensor = self.head(self.states(tokens.cpu(), row, column))
+        return logits
+
+    @property
+    def parts(self) -> Parts:
+        """The trunk and the head, see ``Parts``."""
+        return self
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """Return the hidden states (n, width) of the wanted positions, see ``Parts``.
+
+        Raises:
+            InputError: If a row is longer than the model allows.
+        """
+        length, device = tokens.shape[1], self.norm.device
         if length > self.config.length:
             raise InputError(f"the model takes at most {quantity(self.config.length, 'token')}, got a row of {length}")
-        is_padding = tokens < 0
-        if bool(is_padding.any()):  # columns before the first token of all rows, and after the last one, are left out
-            used = (~is_padding).any(0).nonzero().flatten().tolist() or [0]
-            part = slice(used[0], used[-1] + 1)
-            tokens, wanted, is_padding = tokens[:, part], wanted[:, part], is_padding[:, part]
+        padding = None
+        if bool((tokens < 0).any()):  # columns before the first token of all rows, and after the last one, are left out
+            used = (tokens >= 0).any(0).nonzero().flatten().tolist() or [0]
+            tokens, column = tokens[:, used[0] : used[-1] + 1], column - used[0]
+            scores = torch.zeros(tokens.shape).masked_fill(tokens < 0, -1e9)
+            padding = to_device(scores[:, None, None, :], device)
+        visible, row, column = (to_device(tensor, device) for tensor in (tokens.clamp(min=0), row, column))
+        return self.trunk(visible, row, column, padding)
+
+    def trunk(self, tokens: Tensor, row: Tensor, column: Tensor, padding: Tensor | None) -> Tensor:
+        """The hidden states (n, width) at row (n,) and column (n,) of tokens (rows, length), all on the device.
+
+        padding: as for ``Block``.
+        """
         index = torch.arange(tokens.shape[1], device=tokens.device)
         offsets = index[None, :] - index[:, None] + self.config.length - 1
-        padding = None
-        if bool(is_padding.any()):
-            scores = torch.zeros(is_padding.shape, device=tokens.device)
-            padding = scores.masked_fill(is_padding, -1e9)[:, None, None, :]
-        x = self.embed(tokens.clamp(min=0))
+        x = self.embed(tokens)
         for block in self.blocks:
             x = block(x, offsets, padding)
-        x = F.rms_norm(x[wanted], (self.config.width,), self.norm)
-        logits: Tensor = self.head(x)
-        return logits
+        return F.rms_norm(x[row, column], (self.config.width,), self.norm)
 
 
 def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | None = None) -> None:

@@ -245,7 +245,7 @@ def _check_shapes(target: Floats, sampled: Floats) -> None:
 
 def _top_positions(scores: Tensor, hidden: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """The ``count`` positions that the sampler chooses in each row."""
-    return np.asarray(top(scores, torch.from_numpy(hidden), torch.full((len(hidden),), count)).numpy())
+    return top(scores.numpy(), hidden, np.full(len(hidden), count))
 
 
 def _tempered(log_p: Floats, temperature: float) -> Floats:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
@@ -26,10 +29,12 @@ __all__ = [
     "order_score",
     "scattered",
     "top",
+    "without",
 ]
 
 ORDERS: tuple[Order, ...] = get_args(Order)
 LARGE = 2048  # tokens of a vocabulary from which fewer passes over the logits pay for more operations
+LAST_CANDIDATE = float(np.finfo(np.float64).max)
 ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 
 
@@ -192,9 +197,18 @@ def _draw_plainly(drawing: Drawing, log_p: Tensor, uniform: Tensor | None, targe
         log_p = _tempered(log_p, drawing.temperature or 1.0, drawing.top_p).log_softmax(1)
     if drawing.end_confident:
         return Drawn(tokens=tokens, scores=order_score(drawing.order, log_p, tokens), log_prob=log_prob)
-    ends = torch.tensor(drawing.end_tokens, device=log_p.device)
-    scores = order_score(drawing.order, log_p.index_fill(1, ends, -torch.inf).log_softmax(1), tokens)
-    return Drawn(tokens=tokens, scores=scores.masked_fill(torch.isin(tokens, ends), -torch.inf), log_prob=log_prob)
+    scores = order_score(drawing.order, without(log_p, drawing.end_tokens).log_softmax(1), tokens)
+    for end in drawing.end_tokens:
+        scores = scores.masked_fill(tokens == end, -torch.inf)
+    return Drawn(tokens=tokens, scores=scores, log_prob=log_prob)
+
+
+def without(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+    """A copy of logits (n, vocab) in which these tokens are impossible."""
+    copy = logits.clone()
+    for token in tokens:
+        copy[:, token] = -torch.inf
+    return copy
 
 
 def draw_tokens(log_p: Tensor, uniform: Tensor, temperature: float, top_p: float = 1.0) -> Tensor:
@@ -209,7 +223,7 @@ def draw_tokens(log_p: Tensor, uniform: Tensor, temperature: float, top_p: float
     # u <= 1 - 2^-53 keeps u * total below the total, so the search ends on a token that has some probability.
     target = uniform * cumulative[:, -1]
     token: Tensor = torch.searchsorted(cumulative, target[:, None], right=True)
-    return token.squeeze(1)
+    return token.squeeze(1).clamp_(max=log_p.shape[1] - 1)  # it is larger only if the row holds NaN
 
 
 def _tempered(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
@@ -264,10 +278,11 @@ def scattered(drawing: Drawing, scores: Tensor, uniform: Tensor) -> Tensor:
     return noisy.masked_fill(scores == -torch.inf, -torch.inf)
 
 
-def top(scores: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
+def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], count: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
     # A candidate's -inf still comes before whatever is no candidate.
-    ranked = torch.where(candidates, scores.clamp(min=torch.finfo(scores.dtype).min), -torch.inf)
-    first = ranked.argsort(dim=1, descending=True, stable=True)
-    best = torch.arange(scores.shape[1], device=scores.device) < count[:, None]
-    return candidates & torch.zeros_like(candidates).scatter_(1, first, best)
+    cost = np.where(candidates, np.minimum(-scores, LAST_CANDIDATE), np.inf)
+    order = cost.argsort(axis=1, kind="stable")
+    chosen = np.zeros_like(candidates)
+    chosen[np.arange(len(order))[:, None], order] = np.arange(order.shape[1]) < count[:, None]
+    return candidates & chosen

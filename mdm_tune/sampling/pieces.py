@@ -237,14 +237,14 @@ def _unmask_piece(
     denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], kind: type[Plan], **options: Any
 ) -> tuple[Any, ...]:
     """The fields of ``Unmasked`` for one piece, as arrays."""
-    tensors = _to_tensors(arrays, device)
+    tensors = _to_tensors(arrays)
     plan = kind(**{field.name: tensors.pop(field.name) for field in fields(kind)})
-    result = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options)
-    nll, impossible = (None if tensor is None else tensor.cpu().numpy() for tensor in (result.nll, result.impossible))
+    result = unmask(denoiser, tensors.pop("tokens"), plan, **tensors, **options, device=torch.device(device))
+    nll, impossible = (None if tensor is None else tensor.numpy() for tensor in (result.nll, result.impossible))
     return (
-        result.tokens.cpu().numpy(),
+        result.tokens.numpy(),
         nll,
-        result.nfe.cpu().numpy(),
+        result.nfe.numpy(),
         impossible,
         result.denoiser_rows,
         result.denoiser_tokens,
@@ -254,7 +254,8 @@ def _unmask_piece(
 def _predict_piece(
     denoiser: Denoiser, device: str, *, arrays: Mapping[str, Array], where: str, batch: int
 ) -> Predicted:
-    return predictions(denoiser, PredictionRequest(**_to_tensors(arrays, device), where=where), batch=batch)
+    request = PredictionRequest(**_to_tensors(arrays), where=where)
+    return predictions(denoiser, request, batch=batch, device=torch.device(device))
 
 
 def _to_arrays(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, Array]:
@@ -262,6 +263,6 @@ def _to_arrays(tensors: Mapping[str, Tensor | None], rows: slice) -> dict[str, A
     return {name: tensor[rows].cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _to_tensors(arrays: Mapping[str, Array], device: str) -> dict[str, Any]:
+def _to_tensors(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """Arrays as tensors. They are copied, since arrays from another process are read-only."""
-    return {name: torch.tensor(array, device=device) for name, array in arrays.items()}
+    return {name: torch.tensor(array) for name, array in arrays.items()}

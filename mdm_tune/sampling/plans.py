@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
@@ -28,8 +30,12 @@ __all__ = [
     "step_rule_of",
 ]
 
+Booleans = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
 ROUNDING = 1e-9  # a sum of entropies this close to its bound keeps to it
-LAST = torch.iinfo(torch.int64).max  # above every block
+LAST = np.iinfo(np.int64).max  # above every block
 
 
 @dataclass(frozen=True)
@@ -97,16 +103,16 @@ Plan = CountPlan | RevealPlan | AdaptivePlan
 class StepRule(Protocol):
     """A plan at work on rows of one call: which positions to predict, and which of them to reveal."""
 
-    def wanted(self, hidden: Tensor) -> Tensor | None:
+    def wanted(self, hidden: Booleans) -> Booleans | None:
         """Positions (rows, length) to predict at the next step, all of them hidden; None after the last step."""
         ...
 
-    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
         """Positions (rows, length) to reveal, by the scores (rows, length) of those that were wanted."""
         ...
 
 
-def step_rule_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> StepRule:
+def step_rule_of(plan: Plan, drawing: Drawing, hidden: Booleans, blocks: Tensor | None, once: Floats) -> StepRule:
     """Return the rule of a plan that ``check_plan`` has passed.
 
     Args:
@@ -116,112 +122,119 @@ def step_rule_of(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | 
         blocks: (rows, length) int64, as for ``unmask``.
         once: (rows, length) float64, one uniform per position, for random order and ancestral reveal.
     """
+    block_of = None if blocks is None else blocks.numpy()
     if isinstance(plan, RevealPlan):
         return _RandomRule(_steps_of_reveal(plan, hidden, once), plan.alphas.shape[1] - 1)
     if not isinstance(plan, CountPlan):
-        return _AdaptiveRule(plan, drawing.order, blocks, hidden)
+        return _AdaptiveRule(plan, drawing.order, block_of, hidden)
     if drawing.order == "random":
-        return _RandomRule(_steps_of_counts(plan, hidden, blocks, once), plan.counts.shape[1] * plan.counts.shape[2])
-    return _RankedRule(plan, hidden, blocks)
+        return _RandomRule(_steps_of_counts(plan, hidden, block_of, once), plan.counts.shape[1] * plan.counts.shape[2])
+    return _RankedRule(plan, block_of)
 
 
-def _steps_of_reveal(plan: RevealPlan, hidden: Tensor, once: Tensor) -> Tensor:
+def _steps_of_reveal(plan: RevealPlan, hidden: Booleans, once: Floats) -> Integers:
     """The step (rows, length) that reveals each hidden position, -1 elsewhere.
 
     One uniform per position, revealed at the first step whose alpha exceeds it, is the ancestral law exactly.
     """
-    ends = plan.alphas[:, 1:].to(once.device).contiguous()
-    return torch.searchsorted(ends, once, right=True).masked_fill(~hidden, -1)
+    return np.where(hidden, _passed(plan.alphas[:, 1:], torch.from_numpy(once)), -1)
 
 
-def _steps_of_counts(plan: CountPlan, hidden: Tensor, blocks: Tensor | None, once: Tensor) -> Tensor:
+def _steps_of_counts(plan: CountPlan, hidden: Booleans, blocks: Integers | None, once: Floats) -> Integers:
     """The step (rows, length) that reveals each hidden position, -1 elsewhere; ``once`` orders those of a block."""
-    ends = plan.counts.to(once.device).cumsum(2)
-    step_of = torch.full(hidden.shape, -1, device=once.device)
+    ends = plan.counts.cumsum(2)
+    step_of = np.full(hidden.shape, -1)
+    places = torch.arange(hidden.shape[1]).expand(hidden.shape)
     for block in range(ends.shape[1]):
         inside = hidden if blocks is None else hidden & (blocks == block)
-        order = once.masked_fill(~inside, torch.inf).argsort(dim=1, stable=True)
-        place = torch.arange(hidden.shape[1], device=once.device).expand_as(order)
-        steps = torch.searchsorted(ends[:, block].contiguous(), place.contiguous(), right=True)
-        steps = torch.empty_like(steps).scatter_(1, order, steps)
-        step_of = torch.where(inside, steps + block * ends.shape[2], step_of)
+        order = np.where(inside, once, np.inf).argsort(axis=1, kind="stable")
+        steps = np.empty_like(order)
+        np.put_along_axis(steps, order, _passed(ends[:, block], places), axis=1)
+        step_of = np.where(inside, steps + block * ends.shape[2], step_of)
     return step_of
+
+
+def _passed(ends: Tensor, values: Tensor) -> Integers:
+    """How many of the ends (rows, steps), which increase, each value (rows, length) of its row has reached."""
+    return np.asarray(torch.searchsorted(ends.contiguous(), values.contiguous(), right=True).numpy())
 
 
 class _RandomRule:
     """Positions whose steps are known in advance, so that only what a step reveals is predicted."""
 
-    def __init__(self, step_of: Tensor, steps: int) -> None:
+    def __init__(self, step_of: Integers, steps: int) -> None:
         self.step_of, self.steps, self.step = step_of, steps, -1
 
-    def wanted(self, hidden: Tensor) -> Tensor | None:
+    def wanted(self, hidden: Booleans) -> Booleans | None:
         self.step += 1
         return None if self.step == self.steps else hidden & (self.step_of == self.step)
 
-    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
         return wanted
 
 
 class _RankedRule:
     """Counts that are known in advance, of positions that the predictions rank."""
 
-    def __init__(self, plan: CountPlan, hidden: Tensor, blocks: Tensor | None) -> None:
-        counts = plan.counts.to(hidden.device)
-        self.counts = counts.flatten(1).T.contiguous()  # (all steps, rows)
+    def __init__(self, plan: CountPlan, blocks: Integers | None) -> None:
+        counts = plan.counts.numpy()
+        self.counts = counts.reshape(len(counts), -1).T  # (all steps, rows)
         self.blocks, self.per_block, self.step = blocks, counts.shape[2], -1
 
-    def wanted(self, hidden: Tensor) -> Tensor | None:
+    def wanted(self, hidden: Booleans) -> Booleans | None:
         self.step += 1
         if self.step == len(self.counts):
             return None
         inside = hidden if self.blocks is None else hidden & (self.blocks == self.step // self.per_block)
-        return inside & (self.counts[self.step] > 0)[:, None]
+        return np.asarray(inside & (self.counts[self.step] > 0)[:, None])
 
-    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
+    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
         return top(scores, wanted, self.counts[self.step])
 
 
 class _AdaptiveRule:
     """Each row in its own lowest block that is not full, until none is left."""
 
-    def __init__(self, plan: AdaptivePlan, order: Order, blocks: Tensor | None, hidden: Tensor) -> None:
+    def __init__(self, plan: AdaptivePlan, order: Order, blocks: Integers | None, hidden: Booleans) -> None:
         self.plan, self.order = plan, order
-        self.blocks = torch.zeros_like(hidden, dtype=torch.int64) if blocks is None else blocks
-        self.block = self.step = torch.full((len(hidden),), -1, device=hidden.device)  # of each row; step within it
+        self.blocks = np.zeros(hidden.shape, dtype=np.int64) if blocks is None else blocks
+        self.block = self.step = np.full(len(hidden), -1)  # of each row; step within it
         if isinstance(plan, QuotaPlan):  # its counts above 0, moved to the front
-            counts = plan.counts.to(hidden.device)
-            self.quotas = counts.gather(2, (counts == 0).long().argsort(dim=2, stable=True))
+            counts = plan.counts.numpy()
+            self.quotas = np.take_along_axis(counts, (counts == 0).argsort(axis=2, kind="stable"), axis=2)
 
-    def wanted(self, hidden: Tensor) -> Tensor | None:
-        if not bool(hidden.any()):
+    def wanted(self, hidden: Booleans) -> Booleans | None:
+        if not hidden.any():
             return None
-        block = self.blocks.masked_fill(~hidden, LAST).amin(1)
-        self.step = torch.where(block == self.block, self.step + 1, 0)
+        block = np.where(hidden, self.blocks, LAST).min(axis=1)
+        self.step = np.where(block == self.block, self.step + 1, 0)
         self.block = block
-        return hidden & (self.blocks == block[:, None])
+        return np.asarray(hidden & (self.blocks == block[:, None]))
 
-    def chosen(self, wanted: Tensor, scores: Tensor) -> Tensor:
-        best = top(scores, wanted, torch.ones_like(self.step))
+    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
+        best = top(scores, wanted, np.ones_like(self.step))
         if isinstance(self.plan, EntropyBoundPlan):
-            return best | _within(self.plan.bound.to(scores.device), wanted, scores)
-        sure = confidence(self.order, scores)
-        threshold = self.plan.threshold.to(scores.device)[:, None]
+            return best | _within(self.plan.bound.numpy(), wanted, scores)
+        sure = confidence(self.order, torch.from_numpy(scores)).numpy()
+        threshold = self.plan.threshold.numpy()[:, None]
         if isinstance(self.plan, ThresholdPlan):
             return best | wanted & (sure >= threshold)
         rows, blocks, steps = self.quotas.shape  # a row that is full has no block, and nothing wanted
-        row = torch.arange(rows, device=scores.device)
-        quota = self.quotas[row, self.block.clamp(max=blocks - 1), self.step.clamp(max=steps - 1)]
+        quota = self.quotas[np.arange(rows), self.block.clip(max=blocks - 1), self.step.clip(max=steps - 1)]
         above = wanted & (sure > threshold)
-        return torch.where((above.sum(1) >= quota)[:, None], above, top(scores, wanted, quota))
+        return np.where((above.sum(axis=1) >= quota)[:, None], above, top(scores, wanted, quota))
 
 
-def _within(bound: Tensor, wanted: Tensor, scores: Tensor) -> Tensor:
+def _within(bound: Floats, wanted: Booleans, scores: Floats) -> Booleans:
     """The wanted positions of least entropy (-score) until those before one of them sum to more than the bound."""
-    ranked, order = scores.masked_fill(~wanted, -torch.inf).sort(dim=1, descending=True, stable=True)
-    before = (-ranked).cumsum(1).roll(1, dims=1)
-    before[:, 0] = 0.0
-    kept = (before <= bound[:, None] + ROUNDING) & torch.isfinite(ranked)
-    return wanted & torch.empty_like(kept).scatter_(1, order, kept)
+    entropy = np.where(wanted, -scores, np.inf)
+    order = entropy.argsort(axis=1, kind="stable")
+    ranked = np.take_along_axis(entropy, order, axis=1)
+    before = np.zeros_like(ranked)
+    np.cumsum(ranked[:, :-1], axis=1, out=before[:, 1:])
+    kept = np.empty_like(wanted)
+    np.put_along_axis(kept, order, (before <= bound[:, None] + ROUNDING) & np.isfinite(ranked), axis=1)
+    return wanted & kept
 
 
 def check_plan(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | None) -> None:

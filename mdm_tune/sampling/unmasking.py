@@ -1,11 +1,12 @@
 """The one unmasking loop: a plan says how many positions each step reveals, an order says which.
 
 Time runs from every token masked (t = 0) to data (t = 1). The loop never sees a schedule, only the plan made from it.
+The rows lie on the CPU. The denoiser's device predicts and draws, and what it has drawn is copied once per step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +17,15 @@ from torch import Tensor
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import noise
-from mdm_tune.denoisers.asking import BatchedDenoiser, best_logits
-from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, draw, scattered
+from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
+from mdm_tune.denoisers.base import Denoiser, to_device
+from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
+
+Booleans = NDArray[np.bool_]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Step:
 
     Attributes:
         number: The step, from 0.
-        tokens: (rows, length) int64, after the step.
-        revealed: (rows, length) bool, True at the positions that the step revealed.
+        tokens: (rows, length) int64 on the CPU, after the step.
+        revealed: (rows, length) bool on the CPU, True at the positions that the step revealed.
     """
 
     number: int
@@ -41,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Unmasked:
-    """The filled rows and their cost.
+    """The filled rows and their cost. The tensors lie on the CPU.
 
     Attributes:
         tokens: (rows, length) int64.
@@ -73,6 +77,7 @@ def unmask(
     reference: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
     first_row: int = 0,
+    device: torch.device | None = None,
 ) -> Unmasked:
     """Fill the masked positions of every row in the steps of its plan.
 
@@ -91,11 +96,15 @@ def unmask(
             for random order and ancestral reveal it is an unbiased estimate of the NELBO.
         on_step: Called after each step.
         first_row: The number of the first row in messages.
+        device: Where the denoiser is; None is where the tokens lie.
 
     Raises:
         InputError: If plan, order and tokens do not fit together.
         RunError: If the denoiser returns NaN, +inf, a row without a finite logit, or a wrong shape.
     """
+    device = tokens.device if device is None else device
+    tokens, plan = tokens.cpu(), type(plan)(*(tensor.cpu() for tensor in vars(plan).values()))
+    blocks, reference = (None if tensor is None else tensor.cpu() for tensor in (blocks, reference))
     check_call(
         tokens,
         plan,
@@ -107,9 +116,9 @@ def unmask(
         vocab_size=denoiser.vocab_size,
         mask_id=denoiser.mask_id,
     )
-    state = _State(denoiser, tokens, seeds, drawing, batch, reference, first_row)
-    once = torch.from_numpy(noise(seeds, "position", 0, tokens.shape[1])).to(tokens.device)
-    rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
+    originals = None if reference is None else reference.numpy()
+    state = _State(BatchedDenoiser(denoiser, batch, device), tokens.numpy(), seeds, drawing, originals, first_row)
+    rule = step_rule_of(plan, drawing, state.hidden, blocks, noise(seeds, "position", 0, tokens.shape[1]))
     number = 0
     while (wanted := rule.wanted(hidden := state.hidden)) is not None:
         state.predict(number, wanted)
@@ -117,13 +126,15 @@ def unmask(
         if drawing.stop_at_end:
             state.stop()
         if on_step is not None:
-            on_step(Step(number, state.tokens, hidden & ~state.hidden))
+            on_step(Step(number, torch.from_numpy(state.tokens), torch.from_numpy(hidden & ~state.hidden)))
         number += 1
-    nll, impossible = (state.nll, state.impossible) if reference is not None else (None, None)
+    nll, impossible = (
+        None if reference is None else torch.from_numpy(array) for array in (state.nll, state.impossible)
+    )
     return Unmasked(
-        tokens=state.tokens,
+        tokens=torch.from_numpy(state.tokens),
         nll=nll,
-        nfe=state.nfe,
+        nfe=torch.from_numpy(state.nfe),
         denoiser_rows=state.batched.denoiser_rows,
         denoiser_tokens=state.batched.denoiser_tokens,
         impossible=impossible,
@@ -131,94 +142,119 @@ def unmask(
 
 
 class _State:
-    """The rows while they are being filled. ``predict`` calls the denoiser, ``reveal`` writes tokens."""
+    """The rows while they are being filled. ``predict`` calls the denoiser, ``reveal`` writes tokens.
+
+    The arrays are numpy's, whose operations take a fraction of the time that torch's do where a row is short.
+    """
 
     def __init__(
         self,
-        denoiser: Denoiser,
-        tokens: Tensor,
+        batched: BatchedDenoiser,
+        tokens: Integers,
         seeds: NDArray[np.uint64],
         drawing: Drawing,
-        batch: int,
-        reference: Tensor | None,
+        reference: Integers | None,
         first_row: int,
     ) -> None:
-        rows, length = tokens.shape
-        self.seeds, self.drawing, self.mask_id = seeds, drawing, denoiser.mask_id
-        self.reference, self.first_row, self.batched = reference, first_row, BatchedDenoiser(denoiser, batch)
-        self.tokens = tokens.clone()
+        self.batched, self.seeds, self.drawing = batched, seeds, drawing
+        self.reference, self.first_row = reference, first_row
+        self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, Scratch()
         self.generated = self.hidden
-        self.ends = torch.tensor(drawing.end_tokens, dtype=torch.int64, device=tokens.device)
-        self.drawn, self.scratch = torch.zeros_like(tokens), Scratch()
         self.draws = drawing.temperature > 0 and reference is None
-        self.log_prob = torch.zeros(rows, length, dtype=torch.float64, device=tokens.device)
-        self.scores = torch.zeros_like(self.log_prob)
-        self.nll = torch.zeros(rows, dtype=torch.float64, device=tokens.device)
-        self.impossible = torch.full((rows,), -1, device=tokens.device)
-        self.nfe = torch.zeros(rows, dtype=torch.int64, device=tokens.device)
+        self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
+        rows = len(tokens)
+        self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
 
     @property
-    def hidden(self) -> Tensor:
+    def hidden(self) -> Booleans:
         """The positions (rows, length) that are still masked."""
-        return self.tokens == self.mask_id
+        hidden: Booleans = self.tokens == self.mask_id
+        return hidden
 
-    def predict(self, step: int, wanted: Tensor) -> None:
+    def predict(self, step: int, wanted: Booleans) -> None:
         """Draw a token, its log probability and score at every wanted position; identical rows are computed once."""
-        busy = wanted.any(1)
-        active = busy.nonzero().squeeze(1)
+        busy = np.asarray(wanted.any(axis=1))
+        active = busy.nonzero()[0]
         if len(active) == 0:
             return
         self.nfe += busy
-        whole = len(active) == len(wanted)  # no row has to be picked
-        tokens, wanted_here, calls = self.tokens, wanted, self.nfe
-        if not whole:
-            tokens, wanted_here, calls = tokens[active], wanted[active], calls[active]
+        tokens, wanted_here, calls, seeds = self.tokens, wanted, self.nfe, self.seeds
+        if len(active) < len(wanted):
+            tokens, wanted_here, calls, seeds = tokens[active], wanted[active], calls[active], seeds[active]
         # If every position is drawn once, its noise does not depend on the step, and schedules share more of it. A
         # candidate that is ranked by its drawn token and not revealed must be drawn again. The steps of a row are
         # numbered by its own calls: steps that reveal nothing (padding to the longest plan of a batch) change nothing.
-        address = calls.cpu().numpy() - 1
+        address, length = calls - 1, tokens.shape[1]
         ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
-        seeds = self.seeds if whole else self.seeds[active.cpu().numpy()]
-        uniform = self._noise("token", seeds, address if ranked_by_token else 0) if self.draws else None
-        shuffle = self._noise("order", seeds, address) if self.drawing.confidence_temperature > 0 else None
-        names = active + self.first_row if self.first_row else active
-        for mine, at, predicted in self.batched(tokens, wanted_here, names, f"at step {step + 1}"):
-            rows, logits = mine if whole else active[mine], predicted
-            best = best_logits(logits, names[mine], f"at step {step + 1}")
-            if not self.drawing.end_drawn:
-                where = f"besides the end tokens, which are never drawn, at step {step + 1}"
-                logits = logits.index_fill(1, self.ends, -torch.inf)
-                best = best_logits(logits, names[mine], where)
-            target = None if self.reference is None else self.reference[rows, at]
-            uniform_here = None if uniform is None else uniform[mine, at]
-            drawn = draw(self.drawing, logits, best, uniform_here, target=target, scratch=self.scratch)
-            if drawn.scores is not None:
-                scores = drawn.scores
-                scores = scores if shuffle is None else scattered(self.drawing, scores, shuffle[mine, at])
-                self.scores[rows, at] = scores
-            self.drawn[rows, at] = drawn.tokens if target is None else target
-            if drawn.log_prob is not None:
-                self.log_prob[rows, at] = drawn.log_prob
-
-    def reveal(self, positions: Tensor) -> None:
-        """Write the drawn tokens at these positions (rows, length)."""
-        self.tokens = torch.where(positions, self.drawn, self.tokens)
+        uniform = noise(seeds, "token", address if ranked_by_token else 0, length) if self.draws else None
+        names, where = active + self.first_row, f"at step {step + 1}"
+        device, pieces = self.batched.device, []
+        for mine, at, logits in self.batched(tokens, wanted_here, names, where):
+            sent = (
+                None if values is None else to_device(torch.from_numpy(values), device)
+                for values in (
+                    None if uniform is None else uniform[mine, at],
+                    None if self.reference is None else self.reference[active[mine], at],
+                )
+            )
+            pieces.append((mine, at, self._draw(logits, *sent)))
+            del logits  # before the next ones are computed
+        mine, at, columns = pieces[0]
+        if len(pieces) > 1:
+            mine, at = (np.concatenate([piece[k] for piece in pieces]) for k in (0, 1))
+            columns = [torch.cat(parts) for parts in zip(*(piece[2] for piece in pieces), strict=True)]
+        best, best_drawn, drawn, scores, log_prob = _on_cpu(columns)
+        check_best(best, names[mine], where)
+        if not self.drawing.end_drawn:
+            check_best(best_drawn, names[mine], f"besides the end tokens, which are never drawn, {where}")
+        rows = active[mine]
+        self.drawn[rows, at] = drawn.numpy() if self.reference is None else self.reference[rows, at]
+        if self.drawing.order != "random":
+            if self.drawing.confidence_temperature > 0:
+                shuffle = noise(seeds, "order", address, length)[mine, at]
+                scores = scattered(self.drawing, scores, torch.from_numpy(shuffle))
+            self.scores[rows, at] = scores.numpy()
         if self.reference is not None:
-            self.nll -= torch.where(positions, self.log_prob, 0.0).sum(1)
-            bad = positions & torch.isneginf(self.log_prob)
-            self.impossible = torch.where(bad.any(1) & (self.impossible < 0), bad.int().argmax(1), self.impossible)
+            self.log_prob[rows, at] = log_prob.numpy()
+
+    def _draw(self, logits: Tensor, uniform: Tensor | None, target: Tensor | None) -> Sequence[Tensor]:
+        """For each of n predictions: its largest logit, that of tokens which may be drawn, and what was drawn.
+
+        Returns:
+            Five tensors (n,): the two largest logits, the token, its score, and the target's log probability. What is
+            not computed has any value.
+        """
+        best = best_drawn = logits.amax(1)
+        if not self.drawing.end_drawn:
+            logits = without(logits, self.drawing.end_tokens)
+            best_drawn = logits.amax(1)
+        drawn = draw(self.drawing, logits, best_drawn, uniform, target=target, scratch=self.scratch)
+        scores, log_prob = (best if column is None else column for column in (drawn.scores, drawn.log_prob))
+        return best, best_drawn, drawn.tokens, scores, log_prob
+
+    def reveal(self, positions: Booleans) -> None:
+        """Write the drawn tokens at these positions (rows, length)."""
+        self.tokens = np.where(positions, self.drawn, self.tokens)
+        if self.reference is not None:
+            self.nll -= np.where(positions, self.log_prob, 0.0).sum(axis=1)
+            bad = positions & np.isneginf(self.log_prob)
+            self.impossible = np.where(bad.any(axis=1) & (self.impossible < 0), bad.argmax(axis=1), self.impossible)
 
     def stop(self) -> None:
         """Fill the rows whose text has ended with the end token."""
         hidden = self.hidden
-        final = self.generated & (hidden.cumsum(1) == 0)
-        ended = final & torch.isin(self.tokens, self.ends)
-        token = self.tokens.gather(1, ended.int().argmax(1, keepdim=True))
-        self.tokens = torch.where(hidden & ended.any(1, keepdim=True), token, self.tokens)
+        final = self.generated & (hidden.cumsum(axis=1) == 0)
+        ended = final & np.isin(self.tokens, self.drawing.end_tokens)
+        token = np.take_along_axis(self.tokens, ended.argmax(axis=1)[:, None], axis=1)
+        self.tokens = np.where(hidden & ended.any(axis=1, keepdims=True), token, self.tokens)
 
-    def _noise(self, purpose: str, seeds: NDArray[np.uint64], step: int | NDArray[np.int64]) -> Tensor:
-        """Uniforms (n, length) for rows of these seeds (n,)."""
-        return torch.from_numpy(noise(seeds, purpose, step, self.tokens.shape[1])).to(self.tokens.device)
+
+def _on_cpu(columns: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The columns (n,) that ``_State._draw`` returns, copied to the CPU at once."""
+    if columns[0].device.type == "cpu":
+        return columns
+    copied = torch.stack([column.double() for column in columns]).cpu()  # ids of tokens are far below 2^53
+    return [*copied[:2], copied[2].long(), *copied[3:]]
 
 
 def check_call(

@@ -134,7 +134,7 @@ def test_it_counts_one_call_and_two_forwards() -> None:
     assert (guided.denoiser_rows, guided.denoiser_tokens) == (counting.rows, counting.tokens)
     assert max(len(call[0]) for call in counting.calls) == 2
     asker = BatchedDenoiser(Guided(TableDenoiser(LAW), 1.0, 3), 8)
-    list(asker(tokens, tokens == M, torch.arange(4), "here"))
+    list(asker(tokens.numpy(), (tokens == M).numpy(), torch.arange(4).numpy(), "here"))
     assert (asker.denoiser_rows, asker.denoiser_tokens) == (2 * 3, 2 * (4 + 4 + 3))
 
 

@@ -134,7 +134,7 @@ def test_logits_are_the_models_own(make: Make, family: str, tmp_path: Path) -> N
     model = make(tmp_path / "model")
     loaded = load(tmp_path / "model", family=family, dtype="float32")
     denoiser = loaded.denoiser
-    assert isinstance(denoiser, HuggingFace) and denoiser.head is not None and loaded.notes == ()
+    assert isinstance(denoiser, HuggingFace) and denoiser.head_module is not None and loaded.notes == ()
     tokens, wanted = rows(denoiser, loaded.codec.framed([]))
     answer = denoiser(tokens, wanted)
     assert answer.shape == (int(wanted.sum()), denoiser.vocab_size)
@@ -200,7 +200,7 @@ def test_only_wanted_positions_enter_the_head(tmp_path: Path) -> None:
     decoder.register_forward_hook(lambda module, given, answer: entered.append(answer.shape))
     gathered = denoiser(tokens, some)
     assert entered == [(1, 3, 25)]
-    denoiser.head = None
+    denoiser.head_module, denoiser.head_is_last = None, False
     assert torch.allclose(gathered.exp(), denoiser(tokens, some).exp(), atol=1e-6)
     assert entered[1] == (2, 10, 25)
 

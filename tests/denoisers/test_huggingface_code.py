@@ -59,7 +59,7 @@ def close(given: Tensor, wanted: Tensor) -> bool:
 def test_the_convention_of_llada(tmp_path: Path) -> None:
     network = foreign(tmp_path / "llada_a", kind="llada")
     loaded = load(tmp_path / "llada_a", trust_code=True, family="llada")
-    assert isinstance(loaded.denoiser, HuggingFace) and loaded.denoiser.head is not None and loaded.notes == ()
+    assert isinstance(loaded.denoiser, HuggingFace) and loaded.denoiser.head_module is not None and loaded.notes == ()
     assert close(loaded.denoiser(TOKENS, WANTED), expected(network))
     assert loaded.codec.end_tokens == ()  # those of the published vocabulary are none of this one
 
@@ -89,7 +89,7 @@ def test_a_head_that_depends_on_the_time_of_each_row(tmp_path: Path) -> None:
     foreign(tmp_path / "timed_a", "timed", mask=None)
     denoiser = load(tmp_path / "timed_a", trust_code=True, family="mdlm").denoiser
     assert isinstance(denoiser, EqualLengths) and isinstance(denoiser.inner, HuggingFace)
-    assert denoiser.inner.head is None
+    assert denoiser.inner.head_module is None
     tokens = torch.tensor([[3, MASK, 5, 6, 7, 8], [MASK, MASK, 5, MASK, MASK, 8]])
     together = denoiser(tokens, tokens == MASK)
     alone = torch.cat([denoiser(row, row == MASK) for row in tokens.split(1)])
@@ -120,7 +120,7 @@ def test_a_tied_head_gives_all_logits(tmp_path: Path) -> None:
     """It is no module of its own, so that the model computes them everywhere, in its own type."""
     foreign(tmp_path / "tied_a", "tied")
     denoiser = load(tmp_path / "tied_a", trust_code=True, dtype="bfloat16").denoiser
-    assert isinstance(denoiser, HuggingFace) and denoiser.head is None
+    assert isinstance(denoiser, HuggingFace) and denoiser.head_module is None
     assert denoiser(TOKENS, WANTED).dtype == torch.bfloat16
 
 
@@ -234,7 +234,7 @@ def test_code_of_a_checkpoint_that_fails_later(late: str, said: str, tmp_path: P
     code.write_text(code.read_text().replace(first, f"{first}        if rows > 2:\n            {late}\n"))
     denoiser = load(folder, trust_code=True).denoiser
     assert isinstance(denoiser, HuggingFace)
-    denoiser.head = None
+    denoiser.head_module, denoiser.head_is_last = None, False
     rows = torch.tensor([[3, MASK, 5], [4, MASK, 5], [5, MASK, 5], [6, MASK, 5]])
     with pytest.raises(RunError, match=rf"model\.path: .* failed on rows 0 to 3 at step 7: .*({said})"):
-        list(BatchedDenoiser(denoiser, 8)(rows, rows == MASK, torch.arange(4), "at step 7"))
+        list(BatchedDenoiser(denoiser, 8)(rows.numpy(), (rows == MASK).numpy(), torch.arange(4).numpy(), "at step 7"))

@@ -1,0 +1,263 @@
+"""Denoisers in two parts: the same logits as in one call, whatever wraps them, and bounded memory.
+
+Covers: base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mdm_tune.config.models import CustomConfig
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.guard import ForeignFailure
+from mdm_tune.denoisers import asking
+from mdm_tune.denoisers.asking import BatchedDenoiser
+from mdm_tune.denoisers.base import Denoiser, parts_of
+from mdm_tune.denoisers.custom import load_custom
+from mdm_tune.denoisers.guarded import GuardedDenoiser
+from mdm_tune.denoisers.guidance import Guided
+from mdm_tune.denoisers.huggingface import HuggingFace
+from mdm_tune.denoisers.lengths import EqualLengths
+from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
+from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.unmasking import unmask
+from tests.support.helpers import same_plan, seeds
+from tests.support.tiny_models import bert, foreign, load, randomised
+
+CONFIG = TransformerConfig(symbols="abcde", length=12, width=16, depth=2, heads=2)
+PROMPT = 3
+
+
+def network() -> Transformer:
+    model = Transformer(CONFIG).eval().requires_grad_(False)
+    randomised(model, 1, 0.5)
+    return model
+
+
+def rows(mask_id: int, *, padded: bool = True) -> Tensor:
+    """Four rows with a prompt, all different, two of them shorter."""
+    tokens = torch.full((4, 12), mask_id)
+    tokens[:, :PROMPT] = torch.tensor([[0, 1, 2], [1, 1, 2], [0, 1, 3], [2, 2, 2]])
+    tokens[0, 6] = 3
+    if padded:
+        tokens[1, -4:], tokens[3, -2:] = -1, -1
+    return tokens
+
+
+def in_parts(denoiser: Denoiser, tokens: Tensor, wanted: Tensor, size: int = 3) -> Tensor:
+    parts = parts_of(denoiser)
+    assert parts is not None
+    with torch.inference_mode():
+        states = parts.states(tokens, *wanted.nonzero(as_tuple=True))
+        return torch.cat([parts.head(some) for some in states.split(size)])
+
+
+WRAPPED: dict[str, Callable[[Transformer], Denoiser]] = {
+    "plain": lambda model: model,
+    "equal lengths": EqualLengths,
+    "guarded": lambda model: GuardedDenoiser(model, "x"),
+    "guided": lambda model: Guided(model, 1.5, CONFIG.length - PROMPT),
+    "not guided": lambda model: Guided(model, 0.0, CONFIG.length - PROMPT),
+    "all": lambda model: Guided(EqualLengths(GuardedDenoiser(model, "x")), 0.5, CONFIG.length - PROMPT),
+}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_both_parts_together_are_the_denoiser(name: str, padded: bool) -> None:
+    denoiser, tokens = WRAPPED[name](network()), rows(5, padded=padded)
+    wanted = (tokens == 5) & (torch.arange(12) % 3 != 1)
+    with torch.inference_mode():
+        expected = denoiser(tokens, wanted)
+    torch.testing.assert_close(in_parts(denoiser, tokens, wanted), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["2d", "4d", "ignored", "bare"])
+def test_checkpoints_with_a_head_have_two_parts(form: str, tmp_path: Path) -> None:
+    foreign(tmp_path / "model", form)
+    fields = {"attention_mask": "4d"} if form == "4d" else {}
+    denoiser = load(tmp_path / "model", trust_code=True, **fields).denoiser
+    tokens = rows(23)
+    wanted = tokens == 23
+    with torch.inference_mode():
+        expected = denoiser(tokens, wanted)
+    assert bool(torch.isneginf(expected[:, 23]).all())
+    torch.testing.assert_close(in_parts(denoiser, tokens, wanted), expected, rtol=0, atol=1e-5)
+
+
+def test_bert_has_two_parts_and_its_trunk_runs_the_head_at_one_position(tmp_path: Path) -> None:
+    bert(tmp_path)
+    denoiser = load(tmp_path).denoiser
+    assert isinstance(denoiser, HuggingFace) and denoiser.head_module is not None
+    seen: list[int] = []
+    hook = denoiser.head_module.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.shape[:-1].numel())
+    )
+    tokens = rows(denoiser.mask_id)
+    found = in_parts(denoiser, tokens, tokens == denoiser.mask_id, size=10)
+    hook.remove()
+    assert len(found) == sum(seen[1:]) and seen[0] == 1 and max(seen) == 10
+
+
+@pytest.mark.parametrize("form", ["timed", "tied"])
+def test_a_head_that_needs_more_than_its_states_is_no_part(form: str, tmp_path: Path) -> None:
+    foreign(tmp_path / "model", form)
+    assert (
+        parts_of(load(tmp_path / "model", trust_code=True, **({"time": "sigma"} if form == "timed" else {})).denoiser)
+        is None
+    )
+
+
+def test_logits_that_are_changed_after_the_head_make_it_no_part(tmp_path: Path) -> None:
+    """The head is found, so that it runs at wanted positions only; what it returns is not the answer."""
+    foreign(tmp_path / "model", "bare")
+    denoiser = load(tmp_path / "model", trust_code=True).denoiser
+    assert isinstance(denoiser, HuggingFace) and denoiser.parts is not None
+    forward = denoiser.model.forward
+    denoiser.model.forward = lambda *arguments, **named: 0.5 * forward(*arguments, **named)
+    denoiser.head_is_last = False
+    tokens = rows(denoiser.mask_id, padded=False)
+    assert denoiser.find_head(tokens) and denoiser.head_module is not None and denoiser.parts is None
+
+
+class Halves:
+    """A denoiser whose parts are called; its one call is not allowed. fails: the call of the head that lacks memory."""
+
+    def __init__(self, model: Transformer, fails: int = 0) -> None:
+        self.model, self.fails, self.heads = model, fails, 0
+        self.vocab_size, self.mask_id, self.parts = model.vocab_size, model.mask_id, self
+
+    def states(self, tokens: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        return self.model.states(tokens, row, column)
+
+    def head(self, states: Tensor) -> Tensor:
+        self.heads += 1
+        if self.heads == self.fails:
+            raise RuntimeError("CUDA out of memory.")
+        logits: Tensor = self.model.head(states)
+        return logits
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        raise AssertionError("it has parts")
+
+
+class OnePart:
+    def __init__(self, model: Transformer) -> None:
+        self.model, self.vocab_size, self.mask_id = model, model.vocab_size, model.mask_id
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        logits: Tensor = self.model(tokens, wanted)
+        return logits
+
+
+def few_positions(monkeypatch: pytest.MonkeyPatch, positions: int = 4) -> None:
+    for name, value in (("HEAD", 1), ("HEAD_POSITIONS", positions), ("HEAD_POSITIONS_WIDE", positions)):
+        monkeypatch.setattr(asking, name, value)
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_unmasking_in_parts_draws_the_same_at_the_same_cost(
+    order: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_positions(monkeypatch)
+    tokens = torch.full((4, 12), 5)
+    tokens[:, :PROMPT] = torch.tensor([[0, 1, 2], [0, 1, 2], [0, 1, 3], [2, 2, 2]])  # the first two alike
+    plan, drawing = same_plan([2, 3, 4], 4), Drawing(order, temperature=temperature)  # type: ignore[arg-type]
+    found, expected = (
+        unmask(denoiser, tokens, plan, seeds=seeds(4), drawing=drawing)
+        for denoiser in (Halves(network()), OnePart(network()))
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert (found.denoiser_rows, found.denoiser_tokens) == (expected.denoiser_rows, expected.denoiser_tokens)
+
+
+def test_a_head_that_lacks_memory_halves_the_batch_and_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_positions(monkeypatch)
+    tokens = rows(5, padded=False)
+    wanted = tokens == 5
+    halves = Halves(network(), fails=2)
+    asker = BatchedDenoiser(halves, 4)
+    found = torch.full((4, 12, 5), torch.nan)
+    for row, at, logits in asker(tokens.numpy(), wanted.numpy(), np.arange(4), "here"):
+        found[row, at] = logits
+    assert asker.batch == 2 and asker.denoiser_rows == 4 and asker.denoiser_tokens == 48
+    torch.testing.assert_close(found[wanted], network()(tokens, wanted), rtol=0, atol=1e-5)
+
+
+def test_states_and_logits_of_own_code_are_checked() -> None:
+    def broken(**changed: object) -> GuardedDenoiser:
+        model = network()
+        parts = SimpleNamespace(states=model.states, head=model.head)
+        vars(parts).update(changed)
+        return GuardedDenoiser(SimpleNamespace(vocab_size=5, mask_id=5, parts=parts), "my.py:build")  # type: ignore[arg-type]
+
+    tokens = rows(5)
+    cases: list[tuple[dict[str, object], str]] = [
+        (
+            {"states": lambda *given: torch.zeros(1, 16)},
+            r"parts.states must return one hidden state per wanted position",
+        ),
+        ({"states": lambda *given: None}, "got NoneType"),
+        ({"head": lambda states: torch.zeros(2, 2)}, r"expected \(3, 5\) and got \(2, 2\)"),
+        ({"head": lambda states: 1 / 0}, "ZeroDivisionError"),
+    ]
+    for changed, said in cases:
+        with pytest.raises(ForeignFailure, match=f"my.py:build failed: .*{said}"):
+            in_parts(broken(**changed), tokens, tokens == 5)
+
+
+def test_another_thing_of_that_name_is_no_part() -> None:
+    model = SimpleNamespace(vocab_size=5, mask_id=5, parts=["wheel", "axle"])
+    assert parts_of(GuardedDenoiser(model, "x")) is None  # type: ignore[arg-type]
+    assert parts_of(OnePart(network())) is None
+
+
+OWN = """
+from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
+from tests.support.tiny_models import randomised
+
+
+class Own(Transformer):
+    def trunk(self, tokens, row, column, padding):
+        return super().trunk(tokens, row, column, padding)
+
+    @property
+    def parts(self):
+        return Parts(self)
+
+
+class Parts:
+    def __init__(self, model):
+        self.model = model
+
+    def states(self, tokens, row, column):
+        return self.model.states(tokens, row, column) * SCALE
+
+    def head(self, states):
+        return self.model.head(states)
+
+
+def build():
+    model = Own(TransformerConfig(symbols="abcde", length=12, width=16, depth=2, heads=2))
+    randomised(model, 1, 0.5)
+    return model
+"""
+
+
+@pytest.mark.parametrize("scale", ["1", "2", "(1 / 0)"])
+def test_the_parts_of_own_code_are_compared_when_it_is_loaded(scale: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace("SCALE", scale), encoding="utf-8")
+    config = CustomConfig(type="custom", target=f"{tmp_path / 'own.py'}:build")
+    if scale == "1":
+        assert parts_of(load_custom(config, trust_code=True).denoiser) is not None
+        return
+    with pytest.raises(InputError, match="check 'parts' failed: a denoiser must"):
+        load_custom(config, trust_code=True)
