@@ -16,8 +16,18 @@ from mdm_tune.exports.policy import Kind, Policy
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Alphas
 
-__all__ = ["ExportFormat", "Exported", "Realised", "Verifiable", "check_expressible", "python_file", "refuse"]
+__all__ = [
+    "ExportFormat",
+    "Exported",
+    "Realised",
+    "Verifiable",
+    "check_expressible",
+    "python_file",
+    "refuse",
+    "sampling_arguments",
+]
 
+NEUTRAL = {"temperature": None, "top_p": 1.0, "confidence_temperature": 0.0, "guidance": 0.0}  # values without effect
 BlockRule = Literal["none", "equal", "any"]  # one block only; blocks with the same counts; any blocks
 
 
@@ -69,7 +79,8 @@ class ExportFormat(Protocol):
     2. Write a module in ``mdm_tune/exports`` with a frozen dataclass that satisfies this protocol. Its ``export`` calls
        ``check_expressible`` first, takes its numbers from the policy (``counts``, ``padded``, ``alphas``, ``value``),
        and returns texts. Nothing is copied from the target, and an exported file imports nothing of this package.
-       ``python_file`` writes the docstring and the provenance of a Python file.
+       ``python_file`` writes the docstring and the provenance of a Python file, ``sampling_arguments`` the temperature
+       and its like for the instructions.
     3. Add the module's ``FORMATS`` to ``registry.py``, and a row to the table of ``docs/export.md``.
     4. Derive the target's arithmetic again in ``tests/exports/test_NAME.py``, and run it on the 3,000 policies of
        ``tests/support/exports.py``. The suite of ``tests/exports/test_registry.py`` runs over every format.
@@ -178,6 +189,28 @@ def refuse(name: str, rule: str, got: str, nearest: str, loss: str) -> NoReturn:
         loss: what that setting loses.
     """
     raise InputError(f"{name} {rule}, got {got}; the nearest is {nearest}; it loses: {loss}")
+
+
+def sampling_arguments(policy: Policy, takes: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """The sampling settings that a policy was tuned for, as arguments of the target, and those that the target lacks.
+
+    Args:
+        policy: its ``sampler`` has the settings.
+        takes: the target's names by those of a config.
+
+    Returns:
+        Text such as ``, temperature=0.5``, empty if nothing is known, and sentences on what is lost.
+    """
+    given, lost = [], []
+    for name, neutral in NEUTRAL.items():
+        value = policy.sampler.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if name in takes and (name == "temperature" or value != neutral):
+            given.append(f", {takes[name]}={value!r}")
+        elif name not in takes and value != neutral:
+            lost.append(f"The schedule was tuned for {name} {value!r}, which the target does not have.")
+    return "".join(given), tuple(lost)
 
 
 def python_file(title: str, policy: Policy, format_name: str, body: str) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
+from mdm_tune.exports.base import (
+    BlockRule,
+    Exported,
+    ExportFormat,
+    Realised,
+    check_expressible,
+    python_file,
+    sampling_arguments,
+)
 from mdm_tune.exports.llada import counts_body, remasking
 from mdm_tune.exports.peer_process import run_peer
 from mdm_tune.exports.policy import Kind, Policy
@@ -106,16 +114,18 @@ class Dinfer:
         if policy.kind == "threshold":
             return self._threshold(policy)
         order, lost = remasking(policy)
+        sampling, missing = sampling_arguments(policy, {"temperature": "temperature"})
         title = "Tokens per step of a tuned mask schedule, for dInfer."
         body = (
             counts_body(policy) + ("" if policy.kind == "quota" else INSTALL) + DECODER.format(threshold=policy.value)
         )
         steps = policy.most_steps * policy.blocks
+        decoder = f"mdm_tune_dinfer.CountsDecoder({sampling.removeprefix(', ')})"
         functions = (
             "For the functions of dinfer.decoding.generate_fastdllm, which have counts of their own:",
             "    mdm_tune_dinfer.install()",
             f"    generate_fastdllm(model, prompt, steps={steps}, gen_length={policy.length},",
-            f'                      block_length={policy.block_length}, remasking="{order}", threshold=None)',
+            f'                      block_length={policy.block_length}, remasking="{order}"{sampling})',
         )
         if order == "random":
             lost = ("CountsDecoder reveals by confidence; the functions have the order random.",)
@@ -124,11 +134,11 @@ class Dinfer:
             where=(
                 "Copy mdm_tune_dinfer.py beside your program, and call it so:",
                 "    import mdm_tune_dinfer",
-                "    llm = BlockWiseDiffusionLLM(model, mdm_tune_dinfer.CountsDecoder(), BlockIteratorFactory())",
+                f"    llm = BlockWiseDiffusionLLM(model, {decoder}, BlockIteratorFactory())",
                 f"    llm.generate(prompt, gen_length={policy.length}, block_length={policy.block_length})",
                 *(() if policy.kind == "quota" else functions),
             ),
-            lost=lost,
+            lost=(*lost, *missing),
         )
 
     def _threshold(self, policy: Policy) -> Exported:

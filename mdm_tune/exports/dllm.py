@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
+from mdm_tune.exports.base import (
+    BlockRule,
+    Exported,
+    ExportFormat,
+    Realised,
+    check_expressible,
+    python_file,
+    sampling_arguments,
+)
 from mdm_tune.exports.llada import remasking
 from mdm_tune.exports.peer_process import run_peer
 from mdm_tune.exports.policy import Kind, Policy
@@ -84,6 +92,7 @@ class Dllm:
             revealed = [str(sum(block[:step])) for step in range(len(block) + 1)]
             what, more = "tokens that are revealed", ""
             order, lost = remasking(policy)
+        sampling, missing = sampling_arguments(policy, {"temperature": "temperature", "guidance": "cfg_scale"})
         steps = (len(revealed) - 1) * policy.blocks
         title = "A tuned mask schedule as a scheduler of dllm."
         body = BODY.format(
@@ -101,11 +110,11 @@ class Dllm:
                 "    from mdm_tune_dllm import MdmTuneAlphaScheduler",
                 "    sampler = MDLMSampler(model=model, tokenizer=tokenizer, scheduler=MdmTuneAlphaScheduler())",
                 f"    config = MDLMSamplerConfig(max_new_tokens={policy.length}, block_size={policy.block_length},",
-                f'                               steps={steps}, remasking="{order}"{more})',
+                f'                               steps={steps}, remasking="{order}"{more}{sampling})',
                 "    sampler.sample(inputs, config)",
                 "dllm's evaluation scripts build their samplers without a scheduler; add the argument there.",
             ),
-            lost=lost,
+            lost=(*lost, *missing),
         )
 
     def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:

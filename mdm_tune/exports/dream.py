@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
+from mdm_tune.exports.base import (
+    BlockRule,
+    Exported,
+    ExportFormat,
+    Realised,
+    check_expressible,
+    python_file,
+    sampling_arguments,
+)
 from mdm_tune.exports.peer_process import run_peer
 from mdm_tune.exports.policy import Kind, Policy
 
@@ -20,6 +28,7 @@ ALGORITHMS = {
     "margin": "topk_margin",
     "entropy": "entropy",
 }
+TAKES = {"temperature": "temperature", "top_p": "top_p", "confidence_temperature": "alg_temp"}
 BODY = '''
 import sys
 
@@ -129,6 +138,7 @@ class Dream:
                 lost.append(
                     f"Dream calls the model also at steps that reveal nothing: {steps} calls, not {policy.calls}."
                 )
+        sampling, missing = sampling_arguments(policy, TAKES)
         title = "Time steps of a tuned mask schedule, for diffusion_generate() of Dream."
         body = BODY.format(length=policy.length, steps=steps, times="\n".join(f"    {time!r}," for time in times))
         return Exported(
@@ -138,11 +148,11 @@ class Dream:
                 "    import mdm_tune_dream",
                 "    mdm_tune_dream.install(model)  # the model that AutoModel loaded",
                 f"    model.diffusion_generate(input_ids, attention_mask=mask, max_new_tokens={policy.length},",
-                f'                             steps={steps}, alg="{algorithm}")',
+                f'                             steps={steps}, alg="{algorithm}"{sampling})',
                 "eps has no effect. Other numbers of steps raise an error; export again for them.",
                 "mdm_tune_dream.uninstall(model) brings Dream's own times back.",
             ),
-            lost=tuple(lost),
+            lost=(*lost, *missing),
         )
 
     def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
+from mdm_tune.exports.base import (
+    BlockRule,
+    Exported,
+    ExportFormat,
+    Realised,
+    check_expressible,
+    python_file,
+    sampling_arguments,
+)
 from mdm_tune.exports.peer_process import run_peer
 from mdm_tune.exports.policy import Kind, Policy
 
@@ -117,6 +125,7 @@ class Llada:
         """See ``ExportFormat``."""
         check_expressible(self, policy)
         order, lost = remasking(policy)
+        sampling, missing = sampling_arguments(policy, {"temperature": "temperature", "guidance": "cfg_scale"})
         steps = policy.most_steps * policy.blocks
         title = "Tokens per step of a tuned mask schedule, for generate() of LLaDA."
         return Exported(
@@ -126,11 +135,11 @@ class Llada:
                 "    import generate, mdm_tune_llada",
                 "    mdm_tune_llada.install(generate)",
                 f"    generate.generate(model, prompt, steps={steps}, gen_length={policy.length},",
-                f'                      block_length={policy.block_length}, remasking="{order}")',
+                f'                      block_length={policy.block_length}, remasking="{order}"{sampling})',
                 "Other numbers of steps raise an error; export again for them.",
                 *(() if policy.one_for_all else ("After a call that was stopped: mdm_tune_llada.restart()",)),
             ),
-            lost=(*lost, *idle_steps(policy)),
+            lost=(*lost, *missing, *idle_steps(policy)),
         )
 
     def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
@@ -155,6 +164,7 @@ class FastDllm:
         if policy.kind == "threshold":
             return self._threshold(policy)
         order, lost = remasking(policy)
+        sampling, missing = sampling_arguments(policy, {"temperature": "temperature"})
         steps = policy.most_steps * policy.blocks
         # The functions with a cache ask for a second step even where the first has revealed all.
         extra = int(policy.most_steps == 1)
@@ -173,11 +183,11 @@ class FastDllm:
                 "    import generate, mdm_tune_fast_dllm",
                 "    mdm_tune_fast_dllm.install(generate)",
                 f"    generate.generate(model, prompt, steps={steps}, gen_length={policy.length},",
-                f'                      block_length={policy.block_length}, remasking="{order}", threshold=None)',
+                f'                      block_length={policy.block_length}, remasking="{order}"{sampling})',
                 "generate_with_prefix_cache and generate_with_dual_cache take the same arguments.",
                 *(() if policy.one_for_all else ("After a call that was stopped: mdm_tune_fast_dllm.restart()",)),
             ),
-            lost=(*lost, *cached, *_zero_steps(policy)),
+            lost=(*lost, *missing, *cached, *_zero_steps(policy)),
         )
 
     def _threshold(self, policy: Policy) -> Exported:

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from mdm_tune.core.json_record import as_json
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.redaction import redacted
 from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, check_expressible
@@ -37,7 +38,7 @@ def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
         "value": policy.value,
         "tuned_for": dict(policy.sampler) or None,
     }
-    return redacted(record)
+    return redacted({key: as_json(value) for key, value in record.items()})
 
 
 @dataclass(frozen=True)

@@ -100,15 +100,18 @@ class Policy:
         return ", ".join(parts)
 
     def provenance(self, format_name: str) -> tuple[str, ...]:
-        """Lines that say where an exported file comes from, without signs of a comment."""
-        source = cut(one_line(redacted(self.name)), 160)
+        """Lines that say where an exported file comes from, without signs of a comment.
+
+        Texts of the user are escaped, so that no line ends within one and none becomes code of an exported file.
+        """
+        source = cut(redacted(self.name), 160)
         digest = f" ({self.digest})" if self.digest else ""
         lines = [f"Written by mdm-tune {__version__}, mdm-tune export --to {format_name}", f"From: {source}{digest}"]
         lines.append(f"Schedule: {self.described}")
-        settings = [f"{name} {self.sampler[name]}" for name in SHOWN_SETTINGS if name in self.sampler]
+        settings = [f"{name} {cut(self.sampler[name])}" for name in SHOWN_SETTINGS if name in self.sampler]
         if settings:
             lines.append(f"Tuned for: {', '.join(settings)}")
-        return (*lines, *(f"Note: {note}" for note in self.notes))
+        return tuple(map(one_line, (*lines, *(f"Note: {note}" for note in self.notes))))
 
 
 def read_policy(name: str, steps: int | None = None, length: int | None = None, size: int | None = None) -> Policy:

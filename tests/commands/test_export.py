@@ -94,6 +94,9 @@ def test_a_peer_that_does_otherwise_ends_with_exit_code_one(run: Path, tmp_path:
     [
         (("--to", "lada"), ("--to must be one of", "did you mean llada?")),
         (("--to", "llada", "--steps", "0"), ("--steps must be from 1",)),
+        (("--to", "llada", "--length", "0"), ("--length must be at least 1, got 0",)),
+        (("--to", "llada", "--block-length", "-2"), ("--block-length must be at least 1, got -2",)),
+        (("--to", "llada", "--length", "99999999999"), ("--length must be at most 65,536",)),
         (("--to", "llada", "--length", "9", "--block-length", "2"), ("do not divide the length 9",)),
         (("--to", "csv", "--verify", "x", "--trust-code"), ("csv has no code of a peer", "llada")),
     ],

@@ -45,6 +45,11 @@ def test_three_thousand_alphas_are_read_back_without_rounding() -> None:
             assert hidden == pytest.approx(1 - after, abs=1e-12)
 
 
+def test_numbers_that_json_lacks_become_null() -> None:
+    policy = counts_policy((3, 1), sampler={"temperature": float("nan")})
+    assert json.loads(text_of("json", policy))["tuned_for"] == {"temperature": None}
+
+
 def test_each_kind_has_its_keys() -> None:
     record = json.loads(text_of("json", adaptive_policy("threshold", 0.9, 64, 16)))
     assert (record["kind"], record["value"], record["block_length"], record["steps"]) == ("threshold", 0.9, 16, None)

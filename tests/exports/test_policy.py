@@ -7,6 +7,7 @@ import yaml
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.exports.policy import read_policy
+from mdm_tune.exports.registry import FORMATS
 from mdm_tune.version import __version__
 
 
@@ -96,3 +97,20 @@ def test_what_blocks_share() -> None:
     assert policy.padded == ((3, 0, 1), (4, 0, 0))
     assert (policy.most_steps, policy.calls, policy.one_for_all) == (3, 3, False)
     assert policy.flat_counts == (3, 0, 1, 4)
+
+
+def test_texts_of_a_file_cannot_become_code(tmp_path: Path) -> None:
+    """A schedule file may come from somebody else, and an exported file is imported."""
+    folder = write(tmp_path)
+    file = folder / "schedule.yaml"
+    file.write_text(
+        file.read_text("utf-8").replace("order: margin", 'order: "margin\\nimport os #\\r\\u2028x"'), "utf-8"
+    )
+    policy = read_policy(str(folder))
+    assert "\n" in policy.sampler["order"]
+    for known in FORMATS.values():
+        if policy.kind in known.kinds:
+            for name, text in known.export(policy).files.items():
+                if name.endswith(".py"):
+                    assert not any(line.lstrip().startswith("import os") for line in text.splitlines())
+    assert all(line.isprintable() for line in policy.provenance("llada"))

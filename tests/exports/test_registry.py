@@ -14,7 +14,7 @@ import pytest
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_value
-from mdm_tune.exports.base import ExportFormat, Realised, check_expressible
+from mdm_tune.exports.base import ExportFormat, Realised, check_expressible, sampling_arguments
 from mdm_tune.exports.policy import Policy
 from mdm_tune.exports.registry import FORMATS, format_of
 from tests.support.exports import adaptive_policy, alphas_policy, counts_policy
@@ -123,6 +123,25 @@ class _EqualBlocks:
 
     def export(self, policy: Policy) -> None:
         raise NotImplementedError
+
+
+def test_the_sampling_settings_are_given_by_the_names_of_the_target() -> None:
+    settings = {"temperature": 1.0, "top_p": 1.0, "guidance": 0.5, "confidence_temperature": 0.25, "order": "margin"}
+    policy = counts_policy((3, 1), sampler=settings)
+    assert sampling_arguments(policy, {"temperature": "temp", "guidance": "cfg"}) == (
+        ", temp=1.0, cfg=0.5",
+        ("The schedule was tuned for confidence_temperature 0.25, which the target does not have.",),
+    )
+    assert sampling_arguments(counts_policy((3, 1)), {"temperature": "temp"}) == ("", ())
+    damaged = counts_policy((3, 1), sampler={"temperature": "0)\nimport os", "top_p": True})
+    assert sampling_arguments(damaged, {"temperature": "temp"}) == ("", ())
+
+
+@pytest.mark.parametrize("name", ["llada", "fast-dllm", "dinfer", "dream", "dllm"])
+def test_the_instructions_name_the_temperature(name: str) -> None:
+    made = FORMATS[name].export(counts_policy((3, 1), sampler={"temperature": 0.7, "guidance": 1.5}))
+    assert "temperature=0.7" in "\n".join(made.where)
+    assert ("guidance" in "".join(made.lost)) != ("cfg_scale=1.5" in "\n".join(made.where))
 
 
 def test_realised_numbers_are_compared_within_the_tolerance() -> None:
