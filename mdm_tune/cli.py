@@ -404,13 +404,12 @@ def export(
     screen = Screen(quiet=quiet, as_json=as_json)
     with exit_codes(screen):
         from mdm_tune.commands.export import export as write
-        from mdm_tune.config.flag_bounds import check_budgets, check_count
-        from mdm_tune.schedules.curves import LONGEST
+        from mdm_tune.config.flag_bounds import check_budgets, check_length
 
         check_budgets(() if steps is None else (steps,))
         for flag, number in (("--length", length), ("--block-length", block_length)):
             if number is not None:
-                check_count(flag, number, LONGEST, "the tokens of the longest sequence")
+                check_length(flag, number)
         raise_on_signals()
         result = write(
             run,

@@ -9,7 +9,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 from mdm_tune.schedules.curves import LONGEST
 
-__all__ = ["check_budgets", "check_count"]
+__all__ = ["check_budgets", "check_count", "check_length"]
 
 
 def check_budgets(steps: Sequence[int]) -> None:
@@ -44,3 +44,8 @@ def check_count(flag: str, number: int, most: int, why: str) -> None:
         if number > 1:
             rule = f"must be at most {most:,}, {why}, got {shown(number)}; give fewer"
         raise InputError(f"{flag} {rule}")
+
+
+def check_length(flag: str, number: int) -> None:
+    """Raise InputError if a number of tokens in a flag is below 1 or above that of the longest sequence."""
+    check_count(flag, number, LONGEST, "the tokens of the longest sequence")
