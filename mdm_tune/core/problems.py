@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import PATH_LENGTH, SHOWN_LENGTH, cut, quantity, shown, shown_path, without_password
+from mdm_tune.core.other_names import hint_for
 from mdm_tune.core.plain_yaml import read_yaml_file, unquoted_words, yaml_value
 from mdm_tune.core.reading import DEEPEST
 
@@ -222,7 +223,7 @@ def problem_text(
     if kind == "value_error":
         return str(context["error"])
     if kind in ("extra_forbidden", "invalid_key"):
-        return unknown_key(location[-1], keys.get(location[:-1], ()))
+        return unknown_key(location[-1], location[:-1], keys)
     if kind in ("missing", "union_tag_not_found"):
         types = ", ".join(str(place[1]) for place in keys if place[:1] == location and len(place) == 2)
         example = examples.get(".".join(map(str, location[1:]))) or examples.get(str(location[-1]))
@@ -259,11 +260,19 @@ def list_remedy(value: object) -> str:
     return "write it as [4, 8]"
 
 
-def unknown_key(key: object, legal: Sequence[str]) -> str:
-    """The message for a key that the section does not have."""
+def unknown_key(key: object, here: Location, keys: Mapping[Location, Sequence[str]]) -> str:
+    """The message for a key that the section does not have.
+
+    Args:
+        key: the key.
+        here: the location of the section.
+        keys: the legal keys of every section, by location.
+    """
+    legal = keys.get(here, ())
     remask = isinstance(key, str) and "remask" in key[:SHOWN_LENGTH]
     note = "; true remasking (hiding a revealed token again) is not supported" if remask else ""
-    return f"unknown key{note}; {suggestion(key, legal)}legal keys here: {', '.join(legal)}"
+    hint = hint_for(key, here, keys) or suggestion(key, legal)
+    return f"unknown key{note}; {hint}legal keys here: {', '.join(legal)}"
 
 
 def suggestion(word: object, legal: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import bounded, shown, system_reason
 from mdm_tune.core.numerals import whole
+from mdm_tune.core.other_names import setting_of
 from mdm_tune.core.signals import INTERRUPTED
 from mdm_tune.core.streams import discard_stdout
 from mdm_tune.terminal.console import complain
@@ -110,12 +111,16 @@ def _message(error: Any) -> str:
         visible = [option for option in context.command.get_params(context) if not getattr(option, "hidden", False)]
         flags = [flag for option in visible for flag in option.opts if flag.startswith("-")]
     if kind == "MissingParameter":
+        if (word := _flag_of(parameter)) != CONFIG:
+            return f"{word} is required and missing; {path} --help lists what it takes"
         return (
             f"{CONFIG} is required and missing: {path} takes the YAML file of the run; "
             f"give it, such as {path} configs/text.yaml"
         )
     if kind == "NoSuchOption":
         name = error.option_name
+        if "--steps" in flags and setting_of(name.lstrip("-")) == "sampler.steps":
+            return f"{path} has no option {shown(name)}; did you mean --steps? {path} --help lists its options"
         return f"{path} has no option {shown(name)}; {_suggestion(name, flags)}{path} --help lists its options"
     if kind == "BadOptionUsage":
         flag = error.option_name
@@ -126,14 +131,18 @@ def _message(error: Any) -> str:
         return f"{_flag_of(parameter)}: {error.message}"
     if "unexpected extra" in error.message:
         extra = error.message.rpartition("(")[2].removesuffix(")")
-        return f"{path} takes one {CONFIG}, got more: {shown(extra)}; remove it, or put a value with spaces in quotes"
+        arguments = [_flag_of(each) for each in context.command.params if each.param_type_name == "argument"]
+        return (
+            f"{path} takes {'one ' if len(arguments) == 1 else ''}{' and '.join(arguments)}, got more: {shown(extra)}; "
+            "remove it, or put a value with spaces in quotes"
+        )
     return str(error.message)
 
 
 def _flag_of(parameter: Any) -> str:
-    """The long flag of an option, or CONFIG."""
+    """The long flag of an option, or the name of an argument, such as CONFIG."""
     flags = [flag for flag in parameter.opts if flag.startswith("-")]
-    return max(flags, key=len) if flags else CONFIG
+    return max(flags, key=len) if flags else str(parameter.metavar or CONFIG)
 
 
 def _suggestion(word: str, legal: Iterable[str]) -> str:
