@@ -20,6 +20,7 @@ from mdm_tune.core.streams import redirect_rest_to_stderr
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.exit_codes import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
+from mdm_tune.version import __version__
 
 if TYPE_CHECKING:  # these load torch or pydantic
     from mdm_tune.config.file import Config
@@ -34,7 +35,6 @@ app = typer.Typer(
     cls=Commands,
     help="Tune the mask schedule of masked diffusion models: better samples at the same number of denoiser calls.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -154,6 +154,22 @@ class Flags:
         }
         words += [part for flag, value in flags.items() if value is not None for part in (flag, str(value))]
         return [*words, *["--trust-code"] * self.trust_code, *generated_words(self.run_generated_code)]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version, and end."""
+    if wanted:
+        print(f"mdm-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of the program itself."""
 
 
 @app.command(cls=Command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from mdm_tune.config import validators
 from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
@@ -29,6 +29,7 @@ __all__ = [
     "MauveConfig",
     "MetricsConfig",
     "RegexConfig",
+    "ReportSize",
     "SplitSize",
 ]
 
@@ -98,10 +99,25 @@ def valid_template(text: str, *, holes: bool) -> str:
     return text
 
 
-SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(validators.large_enough)]
-ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
-Files = Annotated[str | dict[str, str], PlainValidator(paths_per_use)]
-TextPerUse = Annotated[str | dict[str, str], PlainValidator(text_per_use)]
+TEXT = {"type": "string", "minLength": 1}
+SIZE = {"type": "integer", "minimum": validators.SMALLEST_SPLIT, "maximum": LARGEST}
+PER_USE = {
+    "anyOf": [
+        TEXT,
+        {
+            "type": "object",
+            "properties": dict.fromkeys(SOURCES, TEXT),
+            "required": list(USES),
+            "additionalProperties": False,
+        },
+    ]
+}
+SplitSize = Annotated[int, Field(le=LARGEST), AfterValidator(validators.large_enough), WithJsonSchema(SIZE)]
+ReportSize = Annotated[
+    int | Literal["all"], PlainValidator(report_size), WithJsonSchema({"anyOf": [SIZE, {"const": "all"}]})
+]
+Files = Annotated[str | dict[str, str], PlainValidator(paths_per_use), WithJsonSchema(PER_USE)]
+TextPerUse = Annotated[str | dict[str, str], PlainValidator(text_per_use), WithJsonSchema(PER_USE)]
 DataOrName = Annotated[Text, AfterValidator(data_or_name)]
 FieldTemplate = Annotated[Text, AfterValidator(field_template)]
 HoleTemplate = Annotated[Text, AfterValidator(hole_template)]

@@ -11,7 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mdm_tune.config import validators
 from mdm_tune.config.conflicts import CHECKED_PATHS, conflicts
@@ -78,7 +86,11 @@ Range = Annotated[
     tuple[PositiveFloat, PositiveFloat], BeforeValidator(validators.as_pair), AfterValidator(validators.increasing)
 ]
 Baseline = Annotated[str, AfterValidator(validators.schedule_name)]
-WarmStart = Annotated[Literal["auto", "profile", "off"], BeforeValidator(on_or_off)]
+WarmStart = Annotated[
+    Literal["auto", "profile", "off"],
+    BeforeValidator(on_or_off),
+    WithJsonSchema({"enum": ["auto", "profile", "off", True, False]}),
+]
 ScheduleText = Annotated[Text, AfterValidator(validators.schedule_or_path)]
 
 

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mdm_tune.config import validators
 from mdm_tune.config.families import AttentionMask, AutoClass, FamilyName, Side, Time
@@ -209,7 +218,17 @@ class TableConfig(Section):
 
     type: Literal["table"]
     sequences: Annotated[
-        dict[Text, PositiveFloat], BeforeValidator(validators.equal_weights), AfterValidator(validators.one_length)
+        dict[Text, PositiveFloat],
+        BeforeValidator(validators.equal_weights),
+        AfterValidator(validators.one_length),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+                    {"type": "array", "items": {"type": "string", "minLength": 1}},
+                ]
+            }
+        ),
     ]
 
     @property

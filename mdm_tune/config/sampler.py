@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mdm_tune.config import validators
 from mdm_tune.config.families import FAMILIES, family_of_type
@@ -35,11 +35,17 @@ def known_order(value: object) -> object:
 
 Several = Field(min_length=1, max_length=validators.SEVERAL)  # every entry is searched or compared separately
 Steps = Annotated[tuple[Size, ...], FromList, Several, AfterValidator(validators.distinct)]
+TOKENS = {"type": "integer", "minimum": 1, "maximum": 65_536}
 BlockLengths = Annotated[
-    tuple[Size, ...], BeforeValidator(validators.one_or_several), Several, AfterValidator(validators.distinct)
+    tuple[Size, ...],
+    BeforeValidator(validators.one_or_several),
+    Several,
+    AfterValidator(validators.distinct),
+    WithJsonSchema({"anyOf": [TOKENS, {"type": "array", "items": TOKENS, "minItems": 1}]}),
 ]
 Temperature = Annotated[float, Field(ge=0.0), AfterValidator(validators.usable_temperature)]
-KnownOrder = Annotated[Order, BeforeValidator(known_order)]
+ORDERS = [*get_args(Order), *validators.ALIASES]
+KnownOrder = Annotated[Order, BeforeValidator(known_order), WithJsonSchema({"enum": ORDERS})]
 
 
 class SamplerConfig(Section):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, ValidationInfo, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from mdm_tune.config import validators
-from mdm_tune.config.data import SplitSize, report_size
+from mdm_tune.config.data import SIZE, TEXT, ReportSize, SplitSize
 from mdm_tune.config.models import InputPath, Section, Size, Text
 from mdm_tune.core.problems import shown
 
@@ -56,8 +56,13 @@ def another_task(value: Mapping[Any, Any], info: ValidationInfo) -> dict[str, st
     return source
 
 
-Tune = Annotated[int | dict[str, str | int], PlainValidator(tune_from)]
-ReportSize = Annotated[int | Literal["all"], PlainValidator(report_size)]
+ANOTHER_TASK = {
+    "type": "object",
+    "properties": {"task": TEXT, "examples": SIZE, "path": TEXT},
+    "required": ["task", "examples"],
+    "additionalProperties": False,
+}
+Tune = Annotated[int | dict[str, str | int], PlainValidator(tune_from), WithJsonSchema({"anyOf": [SIZE, ANOTHER_TASK]})]
 
 
 class BenchmarkConfig(Section):

@@ -39,7 +39,7 @@ OTHER_NAMES: Mapping[str, tuple[str, str]] = {
     "batch_size": ("sampler.batch", "rows of a denoiser call"),
     **dict.fromkeys(("mask_id", "mask_token", "mask_index"), ("model.mask_token_id", "a token id")),
     **dict.fromkeys(("right_shift_logits", "logits_shift"), ("model.shift_logits", "true or false")),
-    **dict.fromkeys(("pretrained", "model_name_or_path", "checkpoint"), ("model.path", "a folder or a name on the Hub")),
+    **dict.fromkeys(("pretrained", "model_name_or_path", "checkpoint"), ("model.path", "a folder or a Hub name")),
     "torch_dtype": ("model.dtype", "such as bfloat16"),
     "num_fewshot": ("dataset.shots", "a number of solved examples"),
     "limit": ("dataset.report", "a number of examples, or all"),

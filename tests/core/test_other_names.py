@@ -50,12 +50,22 @@ def test_step_names_of_other_systems(tmp_path: Path, name: str) -> None:
     ("sampler", "objective", "top", "part"),
     [
         ("steps: [4]", "", "steps: 8", "steps: unknown key; it belongs in the section sampler; legal keys"),
-        ("steps: [4], gen_length: 8", "", "", "sampler.gen_length: unknown key; its name here is dataset.generation_le"),
+        (
+            "steps: [4], gen_length: 8",
+            "",
+            "",
+            "sampler.gen_length: unknown key; its name here is dataset.gener",
+        ),
         ("steps: [4], generation_length: 8", "", "", "generation_length: unknown key; it belongs in the section datas"),
         ("steps: [4], seed: 8", "", "", "sampler.seed: unknown key; it belongs to the top level, outside of every"),
         ("steps: [4]", ", pattern: x", "", "objective.pattern: unknown key; it belongs in the section metrics.regex"),
         ("steps: [4], cfg_scale: 1.0", "", "", "its name here is sampler.guidance, 0 for none"),
-        ("steps: [4], remasking: x", "", "", "a revealed token again) is not supported; its name here is sampler.order"),
+        (
+            "steps: [4], remasking: x",
+            "",
+            "",
+            "again) is not supported; its name here is sampler.order",
+        ),
         ("steps: [4], order_: x", "", "", "did you mean 'order'?"),
     ],
 )
