@@ -131,7 +131,8 @@ def _message(error: Any) -> str:
         return f"{_flag_of(parameter)}: {error.message}"
     if "unexpected extra" in error.message:
         extra = error.message.rpartition("(")[2].removesuffix(")")
-        arguments = [_flag_of(each) for each in context.command.params if each.param_type_name == "argument"]
+        parameters = [] if context is None else context.command.params
+        arguments = [_flag_of(each) for each in parameters if each.param_type_name == "argument"] or [CONFIG]
         return (
             f"{path} takes {'one ' if len(arguments) == 1 else ''}{' and '.join(arguments)}, got more: {shown(extra)}; "
             "remove it, or put a value with spaces in quotes"
