@@ -26,7 +26,7 @@ DEFAULTED = "output"  # the run folder, which follows from the name of the file
 def config_schema() -> dict[str, Any]:
     """The schema of a config, with the descriptions of the sections and their settings."""
     schema = Config.model_json_schema()
-    sections: dict[str, type[Section]] = {section.__name__: section for section in (Config, *_below(Section))}
+    sections = {section.__name__: section for section in _below(Section)}
     for name, part in {"Config": schema, **schema["$defs"]}.items():
         section = sections[name]
         part["description"] = _first_line(section)
