@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mdm_tune import cli_start
 from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.permissions import GeneratedCode, Permissions
@@ -440,6 +441,10 @@ def export(
         screen.json(result) if as_json else screen.export_result(result)
         if result.verification is not None and not result.verification.equal:
             raise RunError("--verify: the realised numbers differ from those that were wanted; see the lines above")
+
+
+app.command("init", cls=Command)(cli_start.init)
+app.command("list", cls=Command)(cli_start.listed)
 
 
 def main() -> None:

@@ -35,13 +35,15 @@ FOLDERS = (
     "evaluation",
     "search",
     "run",
+    "start",
     "commands",
     "terminal",
+    "cli_start",
     "cli",
     "__init__",
     "__main__",
 )
-AT_ROOT = {"version", "cli", "__init__", "__main__"}
+AT_ROOT = {"version", "cli_start", "cli", "__init__", "__main__"}
 ONLY_IN = {
     "lm_eval": {"benchmarks.harness", "benchmarks.single_task", "commands.harness", "commands.harness_model"},
     "matplotlib": set(),

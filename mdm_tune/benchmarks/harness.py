@@ -24,11 +24,13 @@ __all__ = [
     "MetricChoice",
     "NamedTasks",
     "bounds_of",
+    "checked_settings",
     "choose_metric",
     "find_task",
     "load_tasks",
     "manager_of",
     "silent",
+    "task_names",
 ]
 
 SHARES = ("exact_match", "acc", "acc_norm", "math_verify")  # metrics that are 1 or 0 for every document
@@ -100,8 +102,7 @@ def find_task(
             is not a mean over documents; if a task allows no shots.
     """
     manager = manager_of(name, include_path, trust_code)
-    for member, settings in _configs(manager, name):
-        _check_kind(member, settings)
+    checked_settings(manager, name)
     loaded = load_tasks(manager, name, trust_code)
     tasks = tuple(
         HarnessTask(task=task, chat=chat, system=system, multiturn=multiturn, trust_code=trust_code)
@@ -157,6 +158,24 @@ def load_tasks(manager: Any, name: str, trust_code: bool = False) -> Mapping[str
     if not loaded["tasks"]:
         raise InputError(f"dataset.task: the group {name} has no tasks; choose another")
     return loaded
+
+
+def checked_settings(manager: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the settings of each task behind a name.
+
+    Raises:
+        InputError: If one of them cannot be an objective.
+    """
+    members = list(_configs(manager, name))
+    for member, settings in members:
+        _check_kind(member, settings)
+    return members
+
+
+def task_names() -> list[tuple[str, str]]:
+    """The names that the harness ships, in alphabetical order, each with its kind: task, group or tag."""
+    index = _manager(None, True).task_index
+    return [(name, str(index[name].kind.name).lower()) for name in sorted(index)]
 
 
 class WholeRuns:

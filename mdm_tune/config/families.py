@@ -23,6 +23,7 @@ __all__ = [
     "Side",
     "Time",
     "base_version",
+    "family_of_name",
     "family_of_type",
     "refuse_unsupported",
     "version_problem",
@@ -202,6 +203,22 @@ REFUSED = {  # by model_type
     "duo": UNIFORM,
     "udlm": UNIFORM,
 }
+
+
+PUBLISHED = {  # beginnings of names on the Hub, the longer of two that fit first
+    "GSAI-ML/LLaDA-1.5": "llada-1.5",
+    "GSAI-ML/LLaDA-8B": "llada",
+    "Dream-org/Dream-": "dream",
+    "kuleshov-group/mdlm-": "mdlm",
+    "diffusionfamily/diffullama": "diffullama",
+    "airkingbd/dplm_": "dplm",
+    "facebook/esm2_": "esm",
+}
+
+
+def family_of_name(name: str) -> str | None:
+    """The name of the family of a published checkpoint, by its name on the Hub; None for an unknown one."""
+    return next((family for begin, family in PUBLISHED.items() if name.startswith(begin)), None)
 
 
 def family_of_type(model_type: str) -> Family:

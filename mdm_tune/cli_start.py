@@ -1,0 +1,93 @@
+"""The flags of the commands that need no config: ``init`` and ``list``. Heavy modules are imported inside them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mdm_tune.terminal.console import Screen
+from mdm_tune.terminal.exit_codes import command, exit_codes
+from mdm_tune.terminal.usage import whole_number
+
+__all__ = ["init", "listed"]
+
+
+def text_option(flag: str, help: str, metavar: str | None = None) -> typer.models.OptionInfo:
+    """An option with a text."""
+    option: typer.models.OptionInfo = typer.Option(flag, help=help, metavar=metavar, show_default=False)
+    return option
+
+
+def init(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of a checkpoint, a name on the Hub, package:text, or FILE.py:FUNCTION.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="A file (JSON lines, CSV, or text), package:text, or a task of lm-evaluation-harness.",
+            metavar="TASK",
+            show_default=False,
+        ),
+    ],
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--steps", help="A step budget; may be repeated.", parser=whole_number, metavar="N", show_default=False
+        ),
+    ] = None,
+    output: Annotated[str | None, text_option("--output", "The file to write; mdm-tune.yaml if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    family: Annotated[str | None, text_option("--family", "The family of the checkpoint.")] = None,
+    prompt: Annotated[
+        str | None, text_option("--prompt", "The prompt of a record: a field, or 'Q: {field}'.", "FIELD")
+    ] = None,
+    answer: Annotated[str | None, text_option("--answer", "The reference answer of a record.", "FIELD")] = None,
+    include_path: Annotated[str | None, text_option("--include-path", "A folder with tasks of the harness.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run foreign code to learn more.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+) -> None:
+    """Write a configuration with comments for a model and a task."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with exit_codes(screen):
+        screen.say(f"mdm-tune init {model} {task}: reading")
+        from mdm_tune.commands.init import init as write
+        from mdm_tune.commands.init import init_lines
+        from mdm_tune.start.tasks import Named
+
+        named = Named(prompt=prompt, answer=answer, include_path=include_path, trust_code=trust_code)
+        result = write(model, task, steps or (), output=output, force=force, family=family, named=named)
+        for line in init_lines(result):
+            screen.say(line)
+        if as_json:
+            screen.json(result)
+            return
+        screen.next([command(["search", result.file, *words, *result.needs]) for words in (["--dry-run"], [])])
+        screen.out(result.file)
+
+
+def listed(
+    what: Annotated[str, typer.Argument(help="families, metrics, schedules or tasks.", metavar="WHAT")],
+    word: Annotated[
+        str | None, typer.Argument(help="A part of the name.", metavar="[WORD]", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """List the families, metrics, schedules or tasks that a configuration can name."""
+    screen = Screen(quiet=False, as_json=as_json)
+    with exit_codes(screen):
+        from mdm_tune.commands.listing import listing, listing_lines
+
+        result = listing(what, word)
+        if as_json:
+            screen.json(result)
+            return
+        for line in listing_lines(result):
+            screen.out(line)

@@ -1,0 +1,39 @@
+"""What ``init`` knows of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["UNKNOWN_LENGTH", "TaskFacts"]
+
+UNKNOWN_LENGTH = 256  # tokens of an answer where nothing says how long it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What is known of a task.
+
+    Attributes:
+        dataset: The dataset section without the sizes of its splits; paths are absolute.
+        metric: ``likelihood`` for the likelihood that fits the order, or the objective.
+        metrics: The metrics section.
+        available: Independent examples for all splits, or, with ``reported``, for tune and choose; None if unknown.
+        reported: Examples of an official test split, which is reported as a whole; None if there is none.
+        official: Whether the task has such a split.
+        right_or_wrong: Whether the values of the metric are 1 and 0.
+        tokens: The usual number of tokens to fill in; None if it is unknown.
+        example: One rendered prompt or text; None if none can be shown.
+        unknown: What could not be known, as sentences.
+    """
+
+    dataset: dict[str, Any]
+    metric: str
+    metrics: dict[str, Any] | None = None
+    available: int | None = None
+    reported: int | None = None
+    official: bool = False
+    right_or_wrong: bool = True
+    tokens: int | None = None
+    example: str | None = None
+    unknown: tuple[str, ...] = ()

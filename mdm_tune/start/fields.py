@@ -1,0 +1,80 @@
+"""Recognise the fields of records: which one is the prompt, which the answer, which a whole text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import listed
+
+__all__ = ["Fields", "recognised"]
+
+PROMPTS = ("prompt", "question", "input", "instruction", "query", "problem")
+ANSWERS = ("answer", "target", "output", "response", "completion", "reference", "solution", "label")
+TEXTS = ("text", "sequence", "content", "sentence", "document")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Where the parts of an example stand in a record. Either ``prompt`` or ``text`` is given.
+
+    Attributes:
+        prompt: The prompt, as a field or a template.
+        answer: The reference answer, as a field or a template; None if there is none.
+        text: The field whose text is filled in as a whole.
+    """
+
+    prompt: str | None = None
+    answer: str | None = None
+    text: str | None = None
+
+
+def recognised(
+    records: Sequence[Mapping[str, Any]], place: str, prompt: str | None = None, answer: str | None = None
+) -> Fields:
+    """Recognise the fields of records by their names.
+
+    Args:
+        records: The records, at least one.
+        place: The file, for messages.
+        prompt: The prompt that the user names, as a field or a template; None to recognise it.
+        answer: The answer that the user names, as a field or a template; None to recognise it.
+
+    Raises:
+        InputError: If no field, or more than one, could be the prompt or the answer.
+    """
+    usable = [name for name in records[0] if all(_is_text(record.get(name)) for record in records)]
+    if prompt is None:
+        prompts = _named(usable, PROMPTS)
+        if sorted(name.lower() for name in prompts) == ["input", "instruction"]:
+            first, second = sorted(prompts, key=str.lower, reverse=True)
+            prompts = [f"{{{first}}}\n\n{{{second}}}"]
+        texts = _named(usable, TEXTS)
+        if not prompts and len(texts) == 1 and answer is None:
+            return Fields(text=texts[0])
+        prompt = _only(prompts, place, "--prompt", PROMPTS, list(records[0]))
+    if answer is None:
+        answers = _named(usable, ANSWERS)
+        answer = _only(answers, place, "--answer", ANSWERS, list(records[0])) if answers else None
+    return Fields(prompt=prompt, answer=answer)
+
+
+def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    return [name for name in names if name.lower() in known]
+
+
+def _only(found: Sequence[str], place: str, flag: str, known: Sequence[str], names: Sequence[str]) -> str:
+    if len(found) == 1:
+        return found[0]
+    part = flag.removeprefix("--")
+    got = f"{listed(found)}, each of which could be it" if found else f"the fields {listed(names)}"
+    raise InputError(
+        f"{place}: exactly one field of text in every record must have a name of the {part} ({', '.join(known)}), got "
+        f"{got}; name it with {flag} FIELD, or {flag} with a template such as 'Q: {{field}}'"
+    )
+
+
+def _is_text(value: object) -> bool:
+    return (isinstance(value, str) and value != "") or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -1,0 +1,210 @@
+"""What ``init`` writes runs, for each kind of model and task.
+
+Covers: init.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from mdm_tune.cli import app
+from mdm_tune.config.file import load_config
+from mdm_tune.core.plain_yaml import read_yaml_file
+from tests.support.harness_tasks import write_model, write_task
+from tests.support.tiny_models import RESIDUES, bert, foreign, residue_vocabulary
+
+CUSTOM = """
+import torch
+
+class Mine:
+    vocab_size, mask_id, length, symbols = 27, 27, 32, " abcdefghijklmnopqrstuvwxyz"
+
+    def __call__(self, tokens, wanted):
+        one = torch.where(tokens == 27, 0, tokens).clamp(min=0).float()
+        near = (one.roll(1, 1) + one.roll(-1, 1))[wanted]
+        return torch.nn.functional.pad(-(torch.arange(27.0)[None] - near[:, None] / 2).abs() / 9, (0, 0))
+
+def build():
+    return Mine()
+
+def needs(size, device, depth=2):
+    return Mine()
+"""
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def written(folder: Path, *arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config that init writes, and its JSON; the config passes a dry run."""
+    file = folder / "run.yaml"
+    done = call("init", *arguments, "--output", str(file), "--json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    tried = call("search", str(file), "--dry-run", "--quiet", "--output", str(folder / "runs"), *result["needs"])
+    assert tried.exit_code == 0, tried.output
+    text = file.read_text(encoding="utf-8")
+    assert text == result["text"] and text.startswith("# yaml-language-server: $schema=")
+    assert all(len(line) <= 250 for line in text.splitlines()) and len(text.splitlines()) <= 45
+    return read_yaml_file(file, ""), result
+
+
+def refused(*arguments: str) -> str:
+    done = call("init", *arguments)
+    assert done.exit_code == 2, done.output
+    assert done.stdout == "" and "Traceback" not in done.output
+    assert done.stderr.count("error:") == 1
+    return re.sub(r"\s+", " ", done.stderr)
+
+
+def records(file: Path, make: Callable[[int], dict[str, object]], count: int = 60) -> str:
+    file.write_text("\n".join(json.dumps(make(n)) for n in range(count)) + "\n", encoding="utf-8")
+    return str(file)
+
+
+def sequence(number: int) -> str:
+    return "".join(np.random.default_rng(number).choice([*RESIDUES.lower()], 12))
+
+
+def spaced(number: int) -> str:
+    return " ".join(sequence(number))
+
+
+def test_a_checkpoint_and_questions(tmp_path: Path) -> None:
+    bert(tmp_path / "model")
+    residue_vocabulary(tmp_path / "model", RESIDUES.lower())
+    data = records(tmp_path / "q.jsonl", lambda n: {"Question": spaced(n), "answer": spaced(n)[:3]})
+    config, result = written(tmp_path, str(tmp_path / "model"), data, "--steps", "1", "--steps", "2")
+    assert config["model"] == {"type": "huggingface", "path": "model", "family": "bert"}
+    assert config["dataset"]["prompt"] == "Question" and config["dataset"]["path"] == "q.jsonl"
+    assert config["objective"] == {"metric": "exact_match"} and config["sampler"]["steps"] == [1, 2]
+    assert (config["dataset"]["tune"], config["dataset"]["choose"]) == (8, 17)
+    assert result["example"] == json.dumps(spaced(0))
+    assert "which token ends an answer" in str(result["unknown"])
+
+
+def test_a_checkpoint_and_lines(tmp_path: Path) -> None:
+    bert(tmp_path / "model")
+    residue_vocabulary(tmp_path / "model", RESIDUES.lower())
+    (tmp_path / "texts.txt").write_text("\n".join(map(spaced, range(80))), encoding="utf-8")
+    config, result = written(tmp_path, str(tmp_path / "model"), str(tmp_path / "texts.txt"))
+    assert config["dataset"]["type"] == "lines" and config["objective"] == {"metric": "nelbo"}
+    assert config["sampler"]["order"] == "random" and config["sampler"]["steps"] == [1, 3]
+    assert result["detectable_gain"] > 0.2
+
+
+def test_a_checkpoint_that_brings_its_code(tmp_path: Path) -> None:
+    foreign(tmp_path / "model")
+    data = records(tmp_path / "t.jsonl", lambda n: {"text": f"w{n % 20 + 3} w{n // 20 + 3} w5 w6 w7", "id": n})
+    config, result = written(tmp_path, str(tmp_path / "model"), data, "--trust-code")
+    assert config["model"]["family"] == "generic" and result["needs"] == ["--trust-code"]
+    assert "the family of model type 'tiny-code'" in str(result["unknown"])
+    assert config["dataset"]["text"] == "text"
+
+
+def test_the_package_and_its_text(tmp_path: Path) -> None:
+    config, result = written(tmp_path, "package:text", "package:text", "--steps", "16")
+    assert config["objective"] == {"metric": "spelling"} and result["unknown"] == []
+
+
+def test_a_task_of_the_harness(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", length=320)
+    write_task(tmp_path / "tasks", num_fewshot=0, generation_kwargs={"until": ["Q:"], "max_gen_toks": 24})
+    task = ("sums", "--include-path", str(tmp_path / "tasks"), "--trust-code")
+    config, result = written(tmp_path, str(tmp_path / "model"), *task)
+    assert config["dataset"]["generation_length"] == 24 and config["dataset"]["report"] == "all"
+    assert config["objective"] == {"metric": "task"} and config["sampler"]["steps"] == [3, 6]
+    assert "Q: 200+2?" in result["example"] and 0 < result["detectable_gain"] < 1
+
+
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CUSTOM, encoding="utf-8")
+    (tmp_path / "texts.txt").write_text(
+        "\n".join(f"line {'abcdefgh'[n % 8]} {'ijklmnop'[n // 8]} here" for n in range(64)), encoding="utf-8"
+    )
+    for flags in ((), ("--trust-code",)):
+        config, result = written(
+            tmp_path, f"{tmp_path / 'mine.py'}:build", str(tmp_path / "texts.txt"), "--force", *flags
+        )
+        assert config["model"] == {"type": "custom", "target": "mine.py:build"}
+        assert result["needs"] == ["--trust-code"]
+        assert ("its code was not run" in str(result["unknown"])) == (not flags)
+
+
+def test_arguments_that_a_function_requires_are_left_to_fill_in(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CUSTOM, encoding="utf-8")
+    (tmp_path / "texts.txt").write_text("\n".join(map(str, range(100, 164))), encoding="utf-8")
+    done = call(
+        "init", f"{tmp_path / 'mine.py'}:needs", str(tmp_path / "texts.txt"), "--output", str(tmp_path / "a.yaml")
+    )
+    assert done.exit_code == 0 and "model.options (size)" in done.stderr
+    assert load_config(tmp_path / "a.yaml").model.options == {"size": None}  # type: ignore[union-attr]
+
+
+def test_a_name_on_the_hub_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data = records(tmp_path / "q.jsonl", lambda n: {"question": f"{n}?", "answer": str(n)})
+    file = tmp_path / "run.yaml"
+    done = call("init", "GSAI-ML/LLaDA-8B-Instruct", data, "--steps", "32", "--output", str(file))
+    assert done.exit_code == 0, done.output
+    assert "whether the family is llada" in done.stderr and "config.json of GSAI-ML" in done.stderr
+    config = load_config(file)
+    assert config.sampler.order == "confidence" and config.sampler.temperature == 0.0
+    assert config.dataset.chat  # type: ignore[union-attr]
+    message = refused("someone/unknown", data, "--output", str(tmp_path / "b.yaml"))
+    assert "--family" in message and "hf download someone/unknown --local-dir FOLDER" in message
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("mine", encoding="utf-8")
+    assert "--force" in refused("package:text", "package:text", "--output", str(file))
+    assert file.read_text(encoding="utf-8") == "mine"
+    assert "the folder" not in refused("package:text", "package:text", "--output", str(tmp_path / "no" / "a.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "part"),
+    [
+        ("no/such/folder", "package:text", "MODEL must be a folder with config.json"),
+        ("EMPTY", "package:text", "there is no config.json in"),
+        ("package:txet", "package:text", "no bundled data called 'txet'"),
+        ("MINE.py:build", "package:text", "cannot read"),
+        ("package:text", "missing.jsonl", "TASK: there is no file"),
+        ("package:text", "EMPTY", "got the folder"),
+        ("package:text", "UNCLEAR", "question, problem, each of which could be it; name it with --prompt FIELD"),
+        ("package:text", "NAMELESS", "got the fields a, b; name it with --prompt FIELD"),
+        ("package:text", "FEW", "must hold at least 24 different examples"),
+    ],
+)
+def test_bad_input(tmp_path: Path, model: str, task: str, part: str) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    files = {
+        "UNCLEAR": records(tmp_path / "u.jsonl", lambda n: {"question": "x", "problem": "y", "answer": str(n)}),
+        "NAMELESS": records(tmp_path / "n.jsonl", lambda n: {"a": "x", "b": str(n)}),
+        "FEW": records(tmp_path / "f.jsonl", lambda n: {"text": str(n)}, count=20),
+        "EMPTY": str(tmp_path / "EMPTY"),
+    }
+    given = files.get(model, model), files.get(task, task)
+    assert part in refused(*given, "--output", str(tmp_path / "run.yaml"))
+    assert not (tmp_path / "run.yaml").exists()
+
+
+def test_an_unknown_family(tmp_path: Path) -> None:
+    message = refused("package:text", "package:text", "--family", "gpt", "--output", str(tmp_path / "run.yaml"))
+    assert "--family must be one of llada" in message
+
+
+def test_fields_that_the_user_names(tmp_path: Path) -> None:
+    data = records(tmp_path / "n.jsonl", lambda n: {"a": "abc"[n % 3] * (n // 3 + 1), "b": "x" * (n % 3 + 1)})
+    config, _ = written(tmp_path, "package:text", data, "--prompt", "say {a} so ", "--answer", "b", "--steps", "1")
+    assert config["dataset"]["prompt"] == "say {a} so " and config["dataset"]["answer"] == "b"

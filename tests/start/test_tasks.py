@@ -1,0 +1,96 @@
+"""Tasks from files and from the harness.
+
+Covers: tasks, harness_tasks, config_text.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mdm_tune.config.families import FAMILIES
+from mdm_tune.core.errors import InputError
+from mdm_tune.start.config_text import config_text, default_steps, example_line
+from mdm_tune.start.models import ModelFacts
+from mdm_tune.start.tasks import describe_task
+
+LLADA = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["llada"], tokens_of=lambda text: len(text.split()))
+BERT = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["bert"], length=6, tokens_of=len)
+
+
+def file(path: Path, *records: dict[str, Any]) -> str:
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    return str(path)
+
+
+def test_worked_answers_are_compared_by_their_last_number(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "a b", "answer": "so it is\n#### 4"})
+    facts = describe_task(data, LLADA)
+    assert facts.metric == "regex" and facts.metrics is not None
+    assert facts.dataset["generation_length"] == 8 and facts.example == "a b"
+
+
+def test_long_answers_are_judged_by_likelihood(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "a", "answer": "word " * 40})
+    facts = describe_task(data, LLADA)
+    assert facts.metric == "likelihood" and "generation_length" not in facts.dataset
+
+
+def test_no_answers(tmp_path: Path) -> None:
+    facts = describe_task(file(tmp_path / "a.jsonl", {"prompt": "a"}), LLADA)
+    assert facts.metric == "generative_nll" and facts.dataset["generation_length"] == 256
+
+
+def test_texts_that_are_too_long_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("abc\nabcdefgh\n", encoding="utf-8")
+    facts = describe_task(str(tmp_path / "a.txt"), BERT)
+    assert "1 of 2 texts that are longer than the model's 6 tokens" in str(facts.unknown)
+
+
+def test_paragraphs(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\nb\n\nc\nd\n", encoding="utf-8")
+    facts = describe_task(str(tmp_path / "a.txt"), BERT)
+    assert facts.dataset["per"] == "paragraph" and facts.example == "a\nb" and facts.available == 2
+
+
+def test_repeated_prompts_count_once(tmp_path: Path) -> None:
+    rows = [{"question": f"q{n % 5}", "answer": str(n)} for n in range(20)]
+    assert describe_task(file(tmp_path / "a.jsonl", *rows), LLADA).available == 5
+
+
+def test_programs() -> None:
+    facts = describe_task("humaneval", LLADA)
+    assert facts.dataset["type"] == "humaneval" and facts.dataset["folds"] == 2
+    with pytest.raises(InputError, match="give that file as TASK, such as mbpp"):
+        describe_task("mbpp", LLADA)
+
+
+def test_tasks_of_the_harness_without_their_documents() -> None:
+    facts = describe_task("gsm8k", LLADA)
+    assert facts.metric == "task" and facts.official and "folds" not in facts.dataset
+    assert describe_task("bbh", LLADA).dataset["folds"] == 5
+    with pytest.raises(InputError, match="did you mean gsm8k"):
+        describe_task("gsm8kk", LLADA)
+    with pytest.raises(InputError, match="of output type multiple_choice"):
+        describe_task("hellaswag", LLADA)
+
+
+def test_the_text_reads_back() -> None:
+    sections = {
+        "dataset": {"prompt": "Q: {a}\nA:", "path": "a b.jsonl", "chat": True, "id": "no", "tune": 8},
+        "metrics": {"regex": {"pattern": "#### (.*)", "ignore": ["spaces"]}},
+        "output": "runs/x",
+    }
+    text = config_text(sections, {"dataset.tune": "of 9"}, ["head"], ["one", "two " * 60])
+    assert yaml.safe_load(text) == sections
+    assert "  tune: 8 # of 9\n" in text and "# - one\n" in text
+
+
+def test_steps_and_examples() -> None:
+    assert default_steps(256) == [32, 64] and default_steps(4) == [1, 2] and default_steps(None) == [32, 64]
+    assert example_line(None) is None and example_line("a\nb") == '"a\\nb"'
+    assert len(example_line("x" * 1000) or "") < 120
