@@ -85,4 +85,5 @@ def choose_sizes(available: int | None, budgets: int, right_or_wrong: bool, plac
     tune, choose = (max(SMALLEST_SPLIT, report * part // PARTS[2]) for part in PARTS[:2])
     if available is not None:
         report = max(SMALLEST_SPLIT, min(report, available - tune - choose))
-    return Sizes(tune, choose, report, shown_gain(report, budgets, right_or_wrong))
+    gain = shown_gain(report, budgets, right_or_wrong)
+    return Sizes(tune=tune, choose=choose, report=report, gain=gain)
