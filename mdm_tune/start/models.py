@@ -15,6 +15,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
 from mdm_tune.core.messages import listed, shown, shown_path
 from mdm_tune.core.reading import CONFIG_BYTES, expanded, read_json, read_text
+from mdm_tune.core.text import Symbols
 
 __all__ = ["ModelFacts", "describe_model"]
 
@@ -139,7 +140,7 @@ def _checkpoint(model: str, folder: Path, family: str | None, trust_code: bool) 
             folder=folder,
             length=config.get("length"),
             vocabulary=len(symbols) + 1,
-            tokens_of=len,
+            tokens_of=lambda text: len(Symbols(symbols).encode(text)),
         )
     return _hugging_face(str(folder.absolute()), folder, config, family, trust_code)
 

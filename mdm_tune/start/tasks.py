@@ -174,23 +174,32 @@ def _prompts(source: Source, fields: Fields, dataset: dict[str, Any], model: Mod
         answers = None if fields.answer is None else [fill_template(fields.answer, each) for each in source.records]
     except InputError as error:
         raise InputError(f"{source.name}: {error}") from None
+    lengths = _counts(prompts, model)
     dataset = dataset | {"prompt": fields.prompt} | ({} if fields.answer is None else {"answer": fields.answer})
     if model.chat:
         dataset["chat"] = True
     facts = TaskFacts(dataset=dataset, metric="generative_nll", available=len(set(prompts)), example=prompts[0])
-    if answers is None:
-        dataset["generation_length"] = UNKNOWN_LENGTH
-        return replace(
-            facts,
-            metrics={"generative_nll": {"model": "openai-community/gpt2-large"}},
-            right_or_wrong=False,
-            tokens=UNKNOWN_LENGTH,
-            unknown=(
-                "the answers: no field has them, so that another model (metrics.generative_nll) judges samples",
-                "how long answers are: dataset.generation_length is a guess",
-            ),
-        )
-    return _answered(facts, answers, model)
+    if answers is not None:
+        facts = _answered(facts, answers, model)
+        longest = max(lengths, default=0) + (facts.tokens or 0)
+        if model.length is not None and longest > model.length:
+            note = (
+                f"what to do with prompts that leave too little room: the longest has {max(lengths):,} of the model's "
+                f"{model.length:,} tokens, so leave such records out"
+            )
+            facts = replace(facts, unknown=(*facts.unknown, note))
+        return facts
+    dataset["generation_length"] = UNKNOWN_LENGTH
+    return replace(
+        facts,
+        metrics={"generative_nll": {"model": "openai-community/gpt2-large"}},
+        right_or_wrong=False,
+        tokens=UNKNOWN_LENGTH,
+        unknown=(
+            "the answers: no field has them, so that another model (metrics.generative_nll) judges samples",
+            "how long answers are: dataset.generation_length is a guess",
+        ),
+    )
 
 
 def _answered(facts: TaskFacts, answers: Sequence[str], model: ModelFacts) -> TaskFacts:

@@ -15,7 +15,7 @@ import yaml
 from mdm_tune.config.families import FAMILIES
 from mdm_tune.core.errors import InputError
 from mdm_tune.start.config_text import config_text, default_steps, example_line
-from mdm_tune.start.models import ModelFacts
+from mdm_tune.start.models import ModelFacts, describe_model
 from mdm_tune.start.tasks import describe_task
 
 LLADA = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["llada"], tokens_of=lambda text: len(text.split()))
@@ -49,6 +49,17 @@ def test_texts_that_are_too_long_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abc\nabcdefgh\n", encoding="utf-8")
     facts = describe_task(str(tmp_path / "a.txt"), BERT)
     assert "1 of 2 texts that are longer than the model's 6 tokens" in str(facts.unknown)
+
+
+def test_prompts_that_leave_no_room_are_said(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "abcde", "answer": "xy"})
+    assert "the longest has 5 of the model's 6 tokens" in str(describe_task(data, BERT).unknown)
+
+
+def test_text_that_the_model_cannot_write(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.jsonl", {"question": "1+1", "answer": "two"})
+    with pytest.raises(InputError, match="must consist of the model's symbols"):
+        describe_task(data, describe_model("package:text"))
 
 
 def test_paragraphs(tmp_path: Path) -> None:
