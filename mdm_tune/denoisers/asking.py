@@ -74,12 +74,14 @@ class BatchedDenoiser:
         batch: Most rows per call. A call of a denoiser without parts has fewer rows if their logits would be too many.
             The batch is halved for good if the memory does not suffice, see ``working_batch``.
         device: Where the denoiser is.
+        padded: Whether rows may have padding.
         denoiser_rows: Sequence forwards so far; identical rows of one request count once.
         denoiser_tokens: Positions of these rows, without padding.
     """
 
-    def __init__(self, denoiser: Denoiser, batch: int, device: torch.device = _CPU) -> None:
+    def __init__(self, denoiser: Denoiser, batch: int, device: torch.device = _CPU, *, padded: bool = True) -> None:
         self.denoiser, self.batch, self.device, self.parts = denoiser, batch, device, parts_of(denoiser)
+        self.padded, self.forwards = padded, int(getattr(denoiser, "forwards", 1))
         self.denoiser_rows = 0
         self.denoiser_tokens = 0
 
@@ -193,9 +195,9 @@ class BatchedDenoiser:
         self._count(tokens)  # once only, also if the memory did not suffice for the head at first
 
     def _count(self, tokens: Tensor) -> None:
-        forwards: int = getattr(self.denoiser, "forwards", 1)
-        self.denoiser_rows += forwards * len(tokens)
-        self.denoiser_tokens += forwards * int(np.count_nonzero(tokens.numpy() >= 0))
+        positions = int(np.count_nonzero(tokens.numpy() >= 0)) if self.padded else tokens.numel()
+        self.denoiser_rows += self.forwards * len(tokens)
+        self.denoiser_tokens += self.forwards * positions
 
 
 def check_best(best: Tensor, rows: Integers, where: str) -> None:
@@ -224,10 +226,15 @@ def _distinct_rows(tokens: Integers) -> tuple[Integers, Integers]:
     Returns:
         The first (distinct,) of each set of equal rows, ascending, and the index (rows,) of each row among them.
     """
+    if len(tokens) == 1:
+        return _ONLY, _ONLY
     index: dict[bytes, int] = {}
     same = [index.setdefault(row.tobytes(), len(index)) for row in tokens]
     firsts = range(len(tokens)) if len(index) == len(tokens) else [same.index(number) for number in range(len(index))]
     return np.array(firsts, dtype=np.int64), np.array(same, dtype=np.int64)
+
+
+_ONLY = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True)

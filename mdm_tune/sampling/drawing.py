@@ -283,6 +283,9 @@ def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], count: NDArr
     # A candidate's -inf still comes before whatever is no candidate.
     cost = np.where(candidates, np.minimum(-scores, LAST_CANDIDATE), np.inf)
     order = cost.argsort(axis=1, kind="stable")
-    chosen = np.zeros_like(candidates)
-    chosen[np.arange(len(order))[:, None], order] = np.arange(order.shape[1]) < count[:, None]
+    chosen, rows = np.zeros_like(candidates), np.arange(len(order))[:, None]
+    if len(count) and (count == count[0]).all():  # the usual case
+        chosen[rows, order[:, : count[0]]] = True
+    else:
+        chosen[rows, order] = np.arange(order.shape[1]) < count[:, None]
     return candidates & chosen

@@ -134,10 +134,11 @@ class UnmaskArguments:
     blocks: Tensor | None = None
     batch: int = 128
     reference: Tensor | None = None
+    names: NDArray[np.int64] | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor | None]:
-        """All arguments with one entry per row but the seeds, with the plan's tensors by their own names."""
+        """All arguments with one entry per row but seeds and names, with the plan's tensors by their own names."""
         return {"tokens": self.tokens, "blocks": self.blocks, "reference": self.reference, **vars(self.plan)}
 
     def reordered(self, order: Tensor) -> UnmaskArguments:
@@ -148,6 +149,7 @@ class UnmaskArguments:
             tokens=self.tokens[order],
             plan=type(self.plan)(*(tensor[order] for tensor in vars(self.plan).values())),
             seeds=self.seeds[order.numpy()],
+            names=order.numpy() if self.names is None else self.names[order.numpy()],
             blocks=blocks,
             reference=reference,
         )
@@ -163,11 +165,16 @@ def divide_unmask(
     Raises:
         InputError: If an argument is wrong, before the first denoiser call.
     """
-    check_call(**vars(arguments), vocab_size=pool.vocab_size, mask_id=pool.mask_id)
+    given = {name: value for name, value in vars(arguments).items() if name != "names"}
+    check_call(**given, vocab_size=pool.vocab_size, mask_id=pool.mask_id)
     run_piece = partial(_unmask_piece, kind=type(arguments.plan), drawing=arguments.drawing, batch=arguments.batch)
+    names = np.arange(len(arguments.tokens)) if arguments.names is None else arguments.names
     tasks = [
         partial(
-            run_piece, arrays=_to_arrays(arguments.tensors, rows), seeds=arguments.seeds[rows], first_row=rows.start
+            run_piece,
+            arrays=_to_arrays(arguments.tensors, rows),
+            seeds=arguments.seeds[rows],
+            names=names[rows],
         )
         for rows in _row_slices(len(arguments.tokens), arguments.batch)
     ]

@@ -5,6 +5,7 @@ A plan is data, one entry per row. A ``StepRule`` is the plan at work, called be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,7 +113,9 @@ class StepRule(Protocol):
         ...
 
 
-def step_rule_of(plan: Plan, drawing: Drawing, hidden: Booleans, blocks: Tensor | None, once: Floats) -> StepRule:
+def step_rule_of(
+    plan: Plan, drawing: Drawing, hidden: Booleans, blocks: Tensor | None, once: Callable[[], Floats]
+) -> StepRule:
     """Return the rule of a plan that ``check_plan`` has passed.
 
     Args:
@@ -120,15 +123,17 @@ def step_rule_of(plan: Plan, drawing: Drawing, hidden: Booleans, blocks: Tensor 
         drawing: How positions are ranked.
         hidden: (rows, length) bool, the positions to fill.
         blocks: (rows, length) int64, as for ``unmask``.
-        once: (rows, length) float64, one uniform per position, for random order and ancestral reveal.
+        once: Returns (rows, length) float64, one uniform per position, for random order and ancestral reveal.
     """
     block_of = None if blocks is None else blocks.numpy()
     if isinstance(plan, RevealPlan):
-        return _RandomRule(_steps_of_reveal(plan, hidden, once), plan.alphas.shape[1] - 1)
+        return _RandomRule(_steps_of_reveal(plan, hidden, once()), plan.alphas.shape[1] - 1)
     if not isinstance(plan, CountPlan):
         return _AdaptiveRule(plan, drawing.order, block_of, hidden)
     if drawing.order == "random":
-        return _RandomRule(_steps_of_counts(plan, hidden, block_of, once), plan.counts.shape[1] * plan.counts.shape[2])
+        return _RandomRule(
+            _steps_of_counts(plan, hidden, block_of, once()), plan.counts.shape[1] * plan.counts.shape[2]
+        )
     return _RankedRule(plan, block_of)
 
 
@@ -260,19 +265,22 @@ def _check_alphas(alphas: Tensor, drawing: Drawing, rows: int, blocks: Tensor | 
 def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None:
     rows = len(hidden)
     whole = counts.ndim == 3 and counts.dtype == torch.int64 and counts.shape[0] == rows and counts.shape[1] > 0
-    if not whole or bool((counts < 0).any()):
+    if not whole or (counts.numel() > 0 and int(counts.numpy().min()) < 0):
         raise InputError(
             f"counts must be (rows, blocks, steps) int64 and not negative, got {tuple(counts.shape)} {counts.dtype} "
             f"for {quantity(rows, 'row')}"
         )
-    inside = [hidden if blocks is None else hidden & (blocks == block) for block in range(counts.shape[1])]
-    masked = torch.stack([block.sum(1) for block in inside], dim=1)
-    total = counts.sum(2).to(masked.device)
-    if bool((total != masked).any()) or bool((masked.sum(1) != hidden.sum(1)).any()):
-        row = int(((total != masked).any(1) | (masked.sum(1) != hidden.sum(1))).nonzero()[0, 0])
+    shown, total = hidden.numpy(), counts.numpy().sum(axis=2)
+    in_row = shown.sum(axis=1)
+    masked = in_row[:, None]
+    if blocks is not None:
+        masked = np.stack([(shown & (blocks.numpy() == block)).sum(axis=1) for block in range(counts.shape[1])], axis=1)
+    bad = (total != masked).any(axis=1) | (masked.sum(axis=1) != in_row)
+    if bad.any():
+        row = int(bad.argmax())
         raise InputError(
             f"the counts of each block must sum to its masked positions, got {total[row].tolist()} for "
-            f"{masked[row].tolist()} in row {row} with {int(hidden[row].sum())} masked positions"
+            f"{masked[row].tolist()} in row {row} with {in_row[row]} masked positions"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def unmask(
     batch: int = 128,
     reference: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
-    first_row: int = 0,
+    names: Integers | None = None,
     device: torch.device | None = None,
 ) -> Unmasked:
     """Fill the masked positions of every row in the steps of its plan.
@@ -95,7 +96,7 @@ def unmask(
             1 and top_p 1 is added up. For orders that depend on the predictions alone the sum is -log q(reference);
             for random order and ancestral reveal it is an unbiased estimate of the NELBO.
         on_step: Called after each step.
-        first_row: The number of the first row in messages.
+        names: (rows,) int64, the number of each row in messages; None numbers them from 0.
         device: Where the denoiser is; None is where the tokens lie.
 
     Raises:
@@ -117,8 +118,11 @@ def unmask(
         mask_id=denoiser.mask_id,
     )
     originals = None if reference is None else reference.numpy()
-    state = _State(BatchedDenoiser(denoiser, batch, device), tokens.numpy(), seeds, drawing, originals, first_row)
-    rule = step_rule_of(plan, drawing, state.hidden, blocks, noise(seeds, "position", 0, tokens.shape[1]))
+    batched = BatchedDenoiser(denoiser, batch, device, padded=bool((tokens.numpy() < 0).any()))
+    named = np.arange(len(tokens)) if names is None else names
+    state = _State(batched, tokens.numpy(), seeds, drawing, originals, named)
+    once = partial(noise, seeds, "position", 0, tokens.shape[1])
+    rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
     while (wanted := rule.wanted(hidden := state.hidden)) is not None:
         state.predict(number, wanted)
@@ -154,10 +158,10 @@ class _State:
         seeds: NDArray[np.uint64],
         drawing: Drawing,
         reference: Integers | None,
-        first_row: int,
+        names: Integers,
     ) -> None:
         self.batched, self.seeds, self.drawing = batched, seeds, drawing
-        self.reference, self.first_row = reference, first_row
+        self.reference, self.names = reference, names
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, Scratch()
         self.generated = self.hidden
         self.draws = drawing.temperature > 0 and reference is None
@@ -187,7 +191,7 @@ class _State:
         address, length = calls - 1, tokens.shape[1]
         ranked_by_token = self.drawing.order == "confidence" or not self.drawing.end_confident
         uniform = noise(seeds, "token", address if ranked_by_token else 0, length) if self.draws else None
-        names, where = active + self.first_row, f"at step {step + 1}"
+        names, where = self.names[active], f"at step {step + 1}"
         device, pieces = self.batched.device, []
         for mine, at, logits in self.batched(tokens, wanted_here, names, where):
             sent = (

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mdm_tune.core.errors import RunError
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import CodeFiller, PoolFiller, Rows
@@ -18,7 +19,7 @@ from mdm_tune.sampling.external import load_external
 from mdm_tune.sampling.pieces import LocalPool, Task
 from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
 from mdm_tune.schedules.curves import Linear
-from tests.support.helpers import resampled, seeds
+from tests.support.helpers import FunctionDenoiser, resampled, seeds
 from tests.support.searches import SHORT, sampled
 
 START = torch.full((4, 16), SHORT.mask_id)
@@ -106,6 +107,26 @@ class Lengths:
         row, position = wanted.nonzero(as_tuple=True)
         seen = tokens.clamp(min=0).sum(1)[row] + 2 * position
         return torch.cos(seen[:, None] * torch.arange(1.0, 6.0))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_an_error_names_the_row_as_it_was_given(batch: int) -> None:
+    """Row 1, the shortest, is filled last."""
+
+    def logits(tokens: Tensor, wanted: Tensor) -> Tensor:
+        short = (tokens >= 0).sum(1) == 5
+        bad = torch.where(short, torch.nan, 0.0)[wanted.nonzero()[:, 0]]
+        return torch.zeros(int(wanted.sum()), 5) + bad[:, None]
+
+    start = torch.full((4, 16), -1)
+    for row, length in enumerate([9, 5, 14, 7]):
+        start[row, 16 - length :] = (torch.arange(length) + row) % 5
+        start[row, -4:] = 5
+    here = evaluator()
+    wanted = Rows([here.setting(Linear(), 4)], start, seeds(4))
+    filler = PoolFiller(LocalPool(FunctionDenoiser(5, logits)))
+    with pytest.raises(RunError, match="returned NaN for row 1 at step 1"):
+        next(filler.fill_each([wanted], resampled(here.sampler, order="entropy", batch=batch)))
 
 
 @pytest.mark.parametrize("copies", [1, 2])
