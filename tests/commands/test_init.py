@@ -191,7 +191,7 @@ def test_bad_input(tmp_path: Path, model: str, task: str, part: str) -> None:
     files = {
         "UNCLEAR": records(tmp_path / "u.jsonl", lambda n: {"question": "x", "problem": "y", "answer": str(n)}),
         "NAMELESS": records(tmp_path / "n.jsonl", lambda n: {"a": "x", "b": str(n)}),
-        "FEW": records(tmp_path / "f.jsonl", lambda n: {"text": str(n)}, count=20),
+        "FEW": records(tmp_path / "f.jsonl", lambda n: {"text": "a" * (n + 1)}, count=20),
         "EMPTY": str(tmp_path / "EMPTY"),
     }
     given = files.get(model, model), files.get(task, task)
