@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
+from mdm_tune.config.flag_bounds import check_length
+from mdm_tune.core.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,12 @@ def test_flags_are_bounded_before_anything_is_loaded(tmp_path: Path, arguments: 
     done = CliRunner().invoke(app, [command, str(tmp_path / "there-is-none.yaml"), *rest])
     assert done.exit_code == 2
     assert said in done.stderr and len(done.stderr) < 500
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(0, "must be at least 1, got 0"), (65_537, "must be at most 65,536, the")]
+)
+def test_a_length_has_bounds(number: int, message: str) -> None:
+    check_length("--length", 65_536)
+    with pytest.raises(InputError, match=f"--length {message}"):
+        check_length("--length", number)
