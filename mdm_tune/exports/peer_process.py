@@ -7,17 +7,34 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.messages import cut, shown_path
 from mdm_tune.exports.base import Realised
 from mdm_tune.exports.policy import Policy
 
-__all__ = ["run_peer"]
+__all__ = ["request_of", "run_peer"]
 
 LIMIT = 900  # seconds; a run with a small random model takes a few
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds this package
 CODE = f"import sys; sys.path.append({str(ROOT)!r}); from mdm_tune.exports.peer_runs import main; main(*sys.argv[1:])"
+
+
+def request_of(name: str, policy: Policy, exported: Path, peer: Path) -> dict[str, Any]:
+    """What a function of ``peer_runs.RUNS`` receives. The arguments are those of ``run_peer``."""
+    return {
+        "name": name,
+        "file": str(exported.resolve()),
+        "peer": str(peer.resolve()),
+        "kind": policy.kind,
+        "length": policy.length,
+        "block_length": policy.block_length,
+        "steps": policy.most_steps * policy.blocks if policy.counts is not None else policy.steps,
+        "counts": [list(block) for block in policy.counts or ()],
+        "alphas": None if policy.alphas is None else list(policy.alphas),
+        "value": policy.value,
+    }
 
 
 def run_peer(name: str, policy: Policy, exported: Path, peer: Path) -> Realised:
@@ -35,18 +52,7 @@ def run_peer(name: str, policy: Policy, exported: Path, peer: Path) -> Realised:
     """
     if not peer.is_dir():
         raise InputError(f"--verify: there is no folder {shown_path(peer)}; give the folder of the peer's code")
-    request = {
-        "name": name,
-        "file": str(exported.resolve()),
-        "peer": str(peer.resolve()),
-        "kind": policy.kind,
-        "length": policy.length,
-        "block_length": policy.block_length,
-        "steps": policy.most_steps * policy.blocks if policy.counts is not None else policy.steps,
-        "counts": [list(block) for block in policy.counts or ()],
-        "alphas": None if policy.alphas is None else list(policy.alphas),
-        "value": policy.value,
-    }
+    request = request_of(name, policy, exported, peer)
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "request.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps(request), encoding="utf-8")

@@ -68,7 +68,10 @@ class RandomModel:
 
 
 def module_of(file: Path, name: str) -> Any:
-    """Import a file as a module of this name."""
+    """Import a file as a module of this name, once."""
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(file):
+        return known
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None  # the suffix is .py
     module = importlib.util.module_from_spec(spec)
@@ -154,6 +157,8 @@ def packages(root: Path, *names: str) -> None:
         names: of the packages, with dots.
     """
     for name in names:
+        if name in sys.modules:
+            continue
         module = ModuleType(name)
         module.__path__ = [str(root.joinpath(*name.split(".")))]
         sys.modules[name] = module
