@@ -15,6 +15,7 @@ import typer
 from mdm_tune import cli_start
 from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError, RunError
+from mdm_tune.core.memory import keep_freed_memory
 from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
 from mdm_tune.core.streams import redirect_rest_to_stderr
@@ -450,6 +451,7 @@ app.command("list", cls=Command)(cli_start.listed)
 def main() -> None:
     """The entry point of ``mdm-tune``, called by ``__main__``."""
     sys.excepthook = unforeseen
+    keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):  # characters that the encoding lacks are shown as escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

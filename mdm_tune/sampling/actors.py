@@ -12,6 +12,7 @@ import torch
 
 from mdm_tune.core.errors import InputError, MissingInput, RunError
 from mdm_tune.core.guard import ForeignFailure
+from mdm_tune.core.memory import keep_freed_memory
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.sampling.pieces import Task
 from mdm_tune.version import package_versions
@@ -54,6 +55,7 @@ class Actor:
         try:
             self._check_versions()
             if self.denoiser is None:
+                keep_freed_memory()  # the process is this actor's own
                 if self.threads is not None:
                     torch.set_num_threads(min(self.threads, torch.get_num_threads()))  # the user may have set fewer
                 if self.device.startswith("cuda"):

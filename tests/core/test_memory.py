@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,43 @@ def test_the_memory_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "meminfo").unlink()
     assert memory.available_memory() is None
     memory.check_memory(10**18, "x", "y")  # nothing is known, and nothing refused
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from mdm_tune.core.memory import keep_freed_memory
+
+kept = keep_freed_memory()
+for _ in range(3):  # the third time, what the second one freed is used
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(1 << 22)  # 32 MiB
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(kept, faults)
+"""
+
+
+def faults(**variables: str) -> tuple[bool, int]:
+    """What ``keep_freed_memory`` returned in a new process, and how many pages a block then took from the system."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    output = subprocess.run(
+        [sys.executable, "-c", FAULTS], env=environment | variables, capture_output=True, text=True, check=True
+    ).stdout.split()
+    return output[0] == "True", int(output[1])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other settings")
+def test_freed_blocks_are_kept() -> None:
+    """A block of 32 MiB has 8,192 pages, or 16 large ones."""
+    kept, pages = faults()
+    assert kept and pages < 8
+    assert faults(MALLOC_ARENA_MAX="2")[0] is False
+    assert faults(GLIBC_TUNABLES="glibc.malloc.arena_max=2")[0] is False
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("MALLOC_", "GLIBC_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert memory.keep_freed_memory() is False
