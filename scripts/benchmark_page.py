@@ -60,7 +60,8 @@ contains the text.
   the turns and, in brackets, the smallest and the largest ratio of a turn. In round brackets is the median ratio of
   seconds. There are at least 3 turns, and more where they are short.
 - **Memory** is the peak of the process above what it used with the model loaded. Each sampler is measured in a process
-  of its own. It includes the activations and the logits of the network.
+  of its own, in which freed memory goes back to the system at once. It includes the activations and the logits of the
+  network.
 - **Rows** begin with 8 visible tokens that differ from row to row. Ancestral sampling begins with masks alone.
 - **The mask** is not in the logits, except for MDLM, which needs it there.
 - **Machine**: {machine}. Commit: {commits}.

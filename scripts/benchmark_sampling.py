@@ -10,8 +10,8 @@ of dllm; MDLM one of MDLM, with diffusion.py. Each may be left out. Nothing is d
 
 The networks have random weights made from a seed. In one process and one thread, the samplers of a case take turns, and
 CPU time is compared, so that other work on the machine does not count. Peak memory is measured in a process of its own
-for each sampler. Cases that the record (--record) has are kept, so that a run that was stopped goes on; remove the file
-to measure anew. All cases take about 40 minutes of one core, --quick takes 3; the largest need 7 GiB.
+for each sampler. What the record (--record) has is kept, so that a run that was stopped goes on; remove the file to
+measure anew. All cases take about 40 minutes of one core, --quick takes 3; the largest need 7 GiB.
 """
 
 from __future__ import annotations
