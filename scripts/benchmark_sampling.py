@@ -38,6 +38,7 @@ from benchmark_samplers import SIZES, AnyNetwork, Call, Case, Network, Peers, Te
 from pages import commit
 
 SHORT = 5.0  # CPU seconds of a turn below which the first turn warms up and is not counted
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 ENOUGH, QUICK_ENOUGH = 20.0, 4.0  # CPU seconds after which a case has turns enough, if it has three
 Record = dict[str, Any]
 Answer = dict[str, Any]
@@ -151,6 +152,8 @@ def status(field: str) -> int:
 def peak_memory(case: Case, network: AnyNetwork, peers: Peers, name: str) -> Answer:
     """MiB of a call of one sampler at its peak, beyond what the process had before."""
     torch.manual_seed(0)
+    # Freed blocks go back to the system at once. What the allocator keeps would count otherwise, and depends on chance.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
     call = Samplers(case, network, peers).calls[name]
     with torch.inference_mode():
         network.everywhere(torch.zeros(1, 2, dtype=torch.int64))  # libraries take their buffers
@@ -187,19 +190,20 @@ def apart(work: Callable[[], Answer]) -> Answer:
     return found
 
 
-def measure(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: float) -> Record:
-    """All that is known of a case, as it is kept in the record."""
-    found = apart(partial(take_turns, case, network, peers, turns, enough))
-    names = ("ours", *peers.of(case))
-    memory = {name: apart(partial(peak_memory, case, network, peers, name)) for name in names}
-    used = found.pop("used", 0.0) + sum(each.get("used", 0.0) for each in memory.values())
+def measure(case: Case, network: AnyNetwork, peers: Peers, turns: int, enough: float, old: Record) -> Record:
+    """All that is known of a case, as it is kept in the record; what the old record has is not measured again."""
+    names, found = ("ours", *peers.of(case)), dict(old)
+    if not set(old.get("cpu", {})) >= set(names):
+        found = apart(partial(take_turns, case, network, peers, turns, enough))
+    missing = [name for name in names if found.get("memory", {}).get(name) is None]
+    memory = {name: apart(partial(peak_memory, case, network, peers, name)) for name in missing}
     return {
+        **found,
         "name": case.name,
         "case": {field: getattr(case, field) for field in Case.__dataclass_fields__ if field not in ("peers", "quick")},
         "commit": commit(),
-        **found,
-        "memory": {name: each.get("memory") for name, each in memory.items()},
-        "used": used,
+        "memory": found.get("memory", {}) | {name: each.get("memory") for name, each in memory.items()},
+        "used": found.get("used", 0.0) + sum(each.get("used", 0.0) for each in memory.values()),
     }
 
 
@@ -260,13 +264,15 @@ def main(arguments: list[str] | None = None) -> int:
     network: AnyNetwork | None = None
     of: tuple[object, ...] = ()
     for case in wanted:
-        if set(records.get(case.name, {}).get("cpu", {})) >= {"ours", *peers.of(case)}:
+        names, old = {"ours", *peers.of(case)}, records.get(case.name, {})
+        if all(set(old.get(kind, {})) >= names for kind in ("cpu", "memory")):
             continue
         key = case.trunk, case.vocabulary, case.spread
         if network is None or of != key:
             network, of = None, key  # the last one's memory is needed
             network = network_of(case)
-        records[case.name] = measure(case, network, peers, options.turns, QUICK_ENOUGH if options.quick else ENOUGH)
+        enough = QUICK_ENOUGH if options.quick else ENOUGH
+        records[case.name] = measure(case, network, peers, options.turns, enough, old)
         options.record.write_text(json.dumps(records, indent=1) + "\n", "utf-8")
         print(shown(records[case.name]), flush=True)
     found = [records[case.name] for case in wanted]
