@@ -52,6 +52,13 @@ ONLY_IN = {
     "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables"},
     "torch": {
         *("exports.peer_dllm", "exports.peer_dream", "exports.peer_llada", "exports.peer_tools"),
+        *(
+            "exports.peer_mdlm",
+            "exports.peer_sedd",
+            "exports.peer_duo",
+            "exports.peer_md4",
+            "exports.peer_flow_matching",
+        ),
         *("denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search", "run", "commands"),
     },
 }

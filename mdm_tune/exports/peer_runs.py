@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mdm_tune.exports import peer_dllm, peer_dream, peer_llada
+from mdm_tune.exports import peer_dllm, peer_dream, peer_flow_matching, peer_llada, peer_mdlm
 from mdm_tune.exports.peer_tools import Answer, Missing, Request
 
 __all__ = ["RUNS", "main"]
@@ -21,6 +21,9 @@ RUNS: dict[str, Callable[[Request], Answer]] = {
     "dinfer": peer_llada.dinfer,
     "dream": peer_dream.dream,
     "dllm": peer_dllm.dllm,
+    "mdlm": peer_mdlm.mdlm,
+    "remdm": peer_mdlm.remdm,
+    "flow-matching": peer_flow_matching.flow_matching,
 }
 
 

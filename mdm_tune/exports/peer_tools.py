@@ -14,6 +14,7 @@ __all__ = [
     "MASK",
     "PROMPT",
     "ROWS",
+    "VOCABULARY",
     "Answer",
     "Missing",
     "RandomModel",

@@ -6,12 +6,12 @@ import difflib
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
-from mdm_tune.exports import dinfer, dllm, dream, llada, plain
+from mdm_tune.exports import dinfer, dllm, dream, flow_matching, llada, mdlm, plain
 from mdm_tune.exports.base import ExportFormat
 
 __all__ = ["FORMATS", "format_of"]
 
-MODULES = (plain, llada, dinfer, dream, dllm)  # each with its own FORMATS
+MODULES = (plain, llada, dinfer, dream, dllm, mdlm, flow_matching)  # each with its own FORMATS
 FORMATS: dict[str, ExportFormat] = {known.name: known for module in MODULES for known in module.FORMATS}
 
 
