@@ -74,13 +74,15 @@ def init(
 
 
 def listed(
-    what: Annotated[str, typer.Argument(help="families, metrics, schedules or tasks.", metavar="WHAT")],
+    what: Annotated[
+        str, typer.Argument(help="families, metrics, schedules, tasks, denoisers, datasets or exports.", metavar="WHAT")
+    ],
     word: Annotated[
         str | None, typer.Argument(help="A part of the name.", metavar="[WORD]", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
-    """List the families, metrics, schedules or tasks that a configuration can name."""
+    """List what a configuration or --to can name, plugins of other packages too."""
     screen = Screen(quiet=False, as_json=as_json)
     with exit_codes(screen):
         from mdm_tune.commands.listing import listing, listing_lines

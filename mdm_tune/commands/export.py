@@ -56,7 +56,7 @@ def export(
             trusted, or if a file that this command did not write is in the way.
         RunError: If the files cannot be written, or if the peer's code fails.
     """
-    target = format_of(to)
+    target = format_of(to, trust_code)
     if verify is not None:
         _check_verifiable(target, verify, trust_code)
     policy = read_policy(name, steps, length, block_length)

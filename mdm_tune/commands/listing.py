@@ -1,18 +1,21 @@
-"""``list``: the families of checkpoints, the metrics, the schedules, and the tasks of lm-evaluation-harness."""
+"""``list``: what a configuration or a flag can name, with the plugins of other installed packages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 from mdm_tune.config.families import FAMILIES
-from mdm_tune.config.file import ObjectiveConfig
+from mdm_tune.config.file import DatasetConfig, ModelConfig
+from mdm_tune.config.plugins import DATASETS, METRICS, MODELS, PLUGIN, type_name
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
+from mdm_tune.core.plugins import PluginKind, installed_plugins
 
 __all__ = ["KINDS", "listing", "listing_lines"]
 
-METRICS: Mapping[str, str] = {  # README has more about each
+ABOUT_METRICS: Mapping[str, str] = {  # README has more about each
     "kl": "divergence of samples from an exact law, by enumeration",
     "tv": "total variation of samples from an exact law, by enumeration",
     "order_kl": "KL averaged over orders, for exact laws in random order",
@@ -50,7 +53,7 @@ def listing(kind: str, word: str | None = None) -> dict[str, Any]:
     """List what a config can name.
 
     Args:
-        kind: families, metrics, schedules or tasks.
+        kind: One of ``KINDS``.
         word: A part of the name, in either case; None for all. Tasks need one.
 
     Returns:
@@ -102,8 +105,43 @@ def _families() -> list[Entry]:
 
 
 def _metrics() -> list[Entry]:
-    names = get_args(ObjectiveConfig.model_fields["metric"].annotation)
-    return [{"name": name, "about": METRICS[name]} for name in names]
+    own = [{"name": name, "about": ABOUT_METRICS[name]} for name in METRICS]
+    return [*own, *_plugins("metrics", METRICS)]
+
+
+def _denoisers() -> list[Entry]:
+    return [*_types(ModelConfig), *_plugins("denoisers", MODELS)]
+
+
+def _datasets() -> list[Entry]:
+    return [*_types(DatasetConfig), *_plugins("datasets", DATASETS)]
+
+
+def _exports() -> list[Entry]:
+    from mdm_tune.exports.registry import FORMATS
+
+    own = [{"name": name, "about": f"for {known.target}"} for name, known in FORMATS.items()]
+    return [*own, *_plugins("exports", FORMATS)]
+
+
+def _types(union: Any) -> list[Entry]:
+    """The types of a section, each with the first line of its docstring."""
+    sections = {type_name(section): (inspect.getdoc(section) or "").partition("\n")[0] for section in get_args(union)}
+    return [{"name": name, "about": about.replace("``", "`")} for name, about in sections.items() if name != PLUGIN]
+
+
+def _plugins(kind: PluginKind, built_in: Collection[str]) -> list[Entry]:
+    """The plugins of a kind, by the metadata of their packages: none of them is imported."""
+    found = installed_plugins(kind)
+    names = [plugin.name for plugin in found]
+    entries = []
+    for plugin in found:
+        about = f"plugin of {plugin.origin}, needs --trust-code"
+        if plugin.name in built_in or names.count(plugin.name) > 1:
+            why = "built in" if plugin.name in built_in else "that of several packages"
+            about = f"plugin of {plugin.origin}, refused: its name is {why}"
+        entries.append({"name": plugin.name, "about": about, "package": plugin.package, "target": plugin.target})
+    return entries
 
 
 def _schedules() -> list[Entry]:
@@ -121,4 +159,7 @@ KINDS: Mapping[str, Callable[[], list[Entry]]] = {
     "metrics": _metrics,
     "schedules": _schedules,
     "tasks": _tasks,
+    "denoisers": _denoisers,
+    "datasets": _datasets,
+    "exports": _exports,
 }

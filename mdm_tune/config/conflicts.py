@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mdm_tune.config.plugins import METRICS
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.problems import shown
 
@@ -68,6 +69,8 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield from answer_conflicts(values)
     elif metric == "task":
         yield from task_conflicts(values)
+    elif isinstance(metric, str) and metric not in METRICS:  # a plugin
+        yield from answer_conflicts(values)
     if metric in ("nelbo", "path_nll"):
         yield from likelihood_conflicts(values)
     yield from source_conflicts(values, exact_laws)
@@ -173,13 +176,13 @@ def likelihood_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
 
 def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     metric, dataset = values["objective.metric"], values["dataset.type"]
-    if dataset is not None and dataset not in (*EXAMPLES, *BENCHMARKS):
+    if dataset in ("text", "law", "none"):
         got = "no dataset" if dataset == "none" else shown(dataset)
         yield (
             f"objective.metric: {metric} judges answers of examples with fields, got {got}; set dataset.type to one "
             f"of {', '.join((*EXAMPLES, *BENCHMARKS))}"
         )
-    if metric != "exact_match" and not values[f"metrics.{metric}"]:
+    if metric in ("regex", "generative_nll", "custom") and not values[f"metrics.{metric}"]:
         needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
         example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
         yield f"metrics.{metric}: is required by objective.metric and is missing; add `{metric}: {example}`"
@@ -262,12 +265,12 @@ def source_conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> It
             f"objective.metric: {metric} is measured on examples, got no dataset; add a dataset section of type "
             f"text or jsonl, or law if the model is an exact law"
         )
-    if dataset == "text" and model in ("huggingface", "custom"):
+    if dataset == "text" and model not in (None, "transformer", *exact_laws):
         yield (
             f"dataset.type: text cuts windows of characters for models of single characters, got model {shown(model)}; "
             "set dataset.type to lines, or to jsonl with text: FIELD"
         )
-    if dataset in (*EXAMPLES, *BENCHMARKS) and model in exact_laws:
+    if dataset not in (None, "none", "text", "law") and model in exact_laws:
         yield (
             f"dataset.type: {dataset} holds text, and an exact law has data of its own, got model {shown(model)}; set "
             "dataset.type to law"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from mdm_tune.config import validators
-from mdm_tune.config.models import FolderOrName, FromList, Section, Size, Target, Text, folder_or_name
+from mdm_tune.config.models import FolderOrName, FromList, Options, Section, Size, Target, Text, folder_or_name
+from mdm_tune.config.plugins import DATASETS, PluginMetrics, plugin_type
 from mdm_tune.config.templates import check_template
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.patterns import Pattern
@@ -28,6 +29,7 @@ __all__ = [
     "LinesDatasetConfig",
     "MauveConfig",
     "MetricsConfig",
+    "PluginDatasetConfig",
     "RegexConfig",
     "ReportSize",
     "SplitSize",
@@ -236,6 +238,24 @@ class HubDatasetConfig(ExamplesConfig):
     revision: Text | None = None
 
 
+if TYPE_CHECKING:
+    PluginType = str
+else:
+    PluginType = plugin_type("datasets", DATASETS)
+
+
+class PluginDatasetConfig(ExamplesConfig):
+    """Records that a function of another installed package returns.
+
+    Attributes:
+        type: the name of the plugin.
+        options: the keyword arguments of the function.
+    """
+
+    type: PluginType
+    options: Options = Field(default_factory=dict)
+
+
 class ExactMatchConfig(Section):
     """1 if an answer equals the reference, apart from what is ignored; else 0."""
 
@@ -289,10 +309,15 @@ class CustomMetricConfig(Section):
 
 
 class MetricsConfig(Section):
-    """The options of the metrics for text. All metrics of this section are reported; ``objective.metric`` is tuned."""
+    """The options of the metrics for text. All metrics of this section are reported; ``objective.metric`` is tuned.
+
+    Attributes:
+        plugins: metrics of other installed packages, by name.
+    """
 
     exact_match: ExactMatchConfig | None = None
     regex: RegexConfig | None = None
     generative_nll: GenerativeNllConfig | None = None
     mauve: MauveConfig | None = None
     custom: CustomMetricConfig | None = None
+    plugins: PluginMetrics = ()

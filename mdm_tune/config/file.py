@@ -6,10 +6,10 @@ Relative input paths are resolved against the YAML file's folder; ``package:NAME
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,7 @@ from mdm_tune.config.data import (
     JsonlDatasetConfig,
     LinesDatasetConfig,
     MetricsConfig,
+    PluginDatasetConfig,
     SplitSize,
 )
 from mdm_tune.config.models import (
@@ -40,10 +41,12 @@ from mdm_tune.config.models import (
     Section,
     Text,
 )
+from mdm_tune.config.plugins import DATASETS, METRICS, MODELS, MetricName, by_type, name_conflicts, type_name
 from mdm_tune.config.sampler import SamplerConfig, Steps, with_family_defaults
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
+from mdm_tune.core.plugins import PluginKind
 from mdm_tune.core.problems import (
     Location,
     field_problems,
@@ -114,21 +117,13 @@ class LawDatasetConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """The metric that is tuned. ``task`` is the metric of the benchmark in the dataset section."""
+    """The metric that is tuned.
 
-    metric: Literal[
-        "kl",
-        "tv",
-        "order_kl",
-        "nelbo",
-        "path_nll",
-        "spelling",
-        "exact_match",
-        "regex",
-        "generative_nll",
-        "custom",
-        "task",
-    ]
+    Attributes:
+        metric: its name, or that of a plugin; ``task`` is the metric of the benchmark in the dataset section.
+    """
+
+    metric: MetricName
 
 
 class ProfileConfig(Section):
@@ -248,14 +243,21 @@ DatasetConfig = (
     | LinesDatasetConfig
     | HubDatasetConfig
     | BenchmarkDatasetConfig
+    | PluginDatasetConfig
 )
+if TYPE_CHECKING:
+    ModelSection = ModelConfig
+    DatasetSection = DatasetConfig
+else:
+    ModelSection = by_type(ModelConfig, "denoisers")
+    DatasetSection = by_type(DatasetConfig, "datasets")
 
 
 class Config(Section):
     """The config of a run. ``load_config`` reads it from a file."""
 
-    model: Annotated[ModelConfig, Field(discriminator="type")]
-    dataset: Annotated[DatasetConfig, Field(discriminator="type")] | None = None
+    model: ModelSection
+    dataset: DatasetSection | None = None
     sampler: SamplerConfig
     objective: ObjectiveConfig
     metrics: MetricsConfig = MetricsConfig()
@@ -363,11 +365,12 @@ def conflicts_in(document: Mapping[Any, Any], wrong: set[str]) -> list[str]:
         values[path] = section.get(key, default) if isinstance(section, dict) and path not in known_wrong else None
     if document.get("dataset") is None:
         values["dataset.type"] = "none"
-    return list(conflicts(values, [type_name(law) for law in get_args(ExactLaw)]))
-
-
-def type_name(section: type[Section]) -> str:
-    return str(get_args(section.model_fields["type"].annotation)[0])
+    named: Mapping[str, tuple[PluginKind, Collection[str]]] = {
+        "model.type": ("denoisers", MODELS),
+        "dataset.type": ("datasets", DATASETS),
+        "objective.metric": ("metrics", METRICS),
+    }
+    return [*name_conflicts(values, named), *conflicts(values, [type_name(law) for law in get_args(ExactLaw)])]
 
 
 def legal_keys() -> dict[Location, list[str]]:
@@ -382,8 +385,8 @@ def legal_keys() -> dict[Location, list[str]]:
         ("search", "space"): SpaceConfig,
         ("evaluate",): EvaluateConfig,
     }
-    options = {name: get_args(field.annotation)[0] for name, field in MetricsConfig.model_fields.items()}
-    sections |= {("metrics", name): kind for name, kind in options.items()}
+    options = {name: get_args(field.annotation)[:1] for name, field in MetricsConfig.model_fields.items()}
+    sections |= {("metrics", name): kind[0] for name, kind in options.items() if name != "plugins"}
     sections |= {("model", type_name(kind)): kind for kind in get_args(ModelConfig)}
     sections |= {("dataset", type_name(kind)): kind for kind in get_args(DatasetConfig)}
     return {location: list(section.model_fields) for location, section in sections.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
 
 from mdm_tune.config import validators
 from mdm_tune.config.families import AttentionMask, AutoClass, FamilyName, Side, Time
+from mdm_tune.config.plugins import MODELS, plugin_type
 from mdm_tune.core.problems import shown
 from mdm_tune.core.reading import expanded
 
@@ -30,6 +31,7 @@ __all__ = [
     "InputPath",
     "ModelConfig",
     "Options",
+    "PluginModelConfig",
     "PositiveFloat",
     "Section",
     "Size",
@@ -254,4 +256,28 @@ class MixtureConfig(Section):
 
 
 ExactLaw = MarkovConfig | RepeatedBitConfig | ParityConfig | TableConfig | MixtureConfig
-ModelConfig = TransformerModelConfig | HuggingFaceConfig | CustomConfig | ExactLaw
+if TYPE_CHECKING:
+    PluginType = str
+else:
+    PluginType = plugin_type("denoisers", MODELS)
+
+
+class PluginModelConfig(Section):
+    """A denoiser that a function of another installed package returns.
+
+    Attributes:
+        type: the name of the plugin.
+        options: the keyword arguments of the function.
+        compile: as for ``custom``.
+        device: as for ``huggingface``.
+        length: as for ``custom``.
+    """
+
+    type: PluginType
+    options: Options = {}
+    compile: bool = False
+    device: Text | None = None
+    length: Size | None = None
+
+
+ModelConfig = TransformerModelConfig | HuggingFaceConfig | CustomConfig | ExactLaw | PluginModelConfig

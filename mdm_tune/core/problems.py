@@ -151,6 +151,8 @@ def field_problems(
     problems = []
     for number, detail in enumerate(error.errors(include_url=False)):
         location, kind = detail["loc"], detail["type"]
+        if kind == "union_tag_not_found" and not isinstance(detail["input"], Mapping):
+            kind = "model_type"  # no mapping, and so without a key `type`
         path = dotted(location) + (".type" if kind in ("union_tag_invalid", "union_tag_not_found") else "")
         line = ""
         if number < LISTED:
@@ -231,6 +233,7 @@ def problem_text(
         return f"is required and missing; add {f'one of: {types}' if kind != 'missing' else entry}"
     if kind in ("literal_error", "union_tag_invalid"):
         legal = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        legal = [name for name in legal if " " not in name]  # without the words that stand for names of plugins
         got = value["type"] if isinstance(value, dict) and kind == "union_tag_invalid" else value
         return f"must be one of {', '.join(legal)}, got {shown(got)}; {suggestion(got, legal)}choose one of them"
     if kind in BOUNDS:

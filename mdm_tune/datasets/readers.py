@@ -15,6 +15,7 @@ from mdm_tune.config.data import (
     HubDatasetConfig,
     JsonlDatasetConfig,
     LinesDatasetConfig,
+    PluginDatasetConfig,
 )
 from mdm_tune.config.templates import Hole, fields_in, fill_template, pieces_of
 from mdm_tune.core.digests import content_digest
@@ -24,18 +25,20 @@ from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.text import Codec, chat_prompt
 from mdm_tune.core.types import Use
 from mdm_tune.datasets.examples import Example, group_of
+from mdm_tune.datasets.plugin_records import plugin_sources
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.specials import plain_places
 
 __all__ = ["ReaderConfig", "example_of", "read_examples", "source_of"]
 
 USES: tuple[Use, ...] = get_args(Use)
-ReaderConfig = JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
+FileReaderConfig = JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
+ReaderConfig = FileReaderConfig | PluginDatasetConfig
 Record = Mapping[str, Any]
 
 
 def read_examples(
-    config: ReaderConfig, codec: Codec, root: int, notes: list[str] | None = None
+    config: ReaderConfig, codec: Codec, root: int, notes: list[str] | None = None, *, trust_code: bool = False
 ) -> dict[Use, tuple[Example, ...]]:
     """Read the examples of each use. No example is in two uses, or among the shots.
 
@@ -49,6 +52,7 @@ def read_examples(
         codec: The model's codec, for chat templates and special tokens.
         root: Seed of the random orders.
         notes: A list to which a sentence is added for each group that was cut.
+        trust_code: Whether the code of a plugin may run.
 
     Returns:
         The examples by use.
@@ -57,7 +61,7 @@ def read_examples(
         InputError: If a source cannot be read or rendered, has too few records or groups, shares an example or group
             with another source, or if a name of an example repeats.
     """
-    sources = _sources(config)
+    sources = plugin_sources(config, trust_code) if isinstance(config, PluginDatasetConfig) else _sources(config)
     partition = _Partition(config, codec, root, _load_shots(config, sources.get("shots", sources["tune"])))
     sizes: dict[Use, int | None] = {
         "tune": config.tune,
@@ -70,7 +74,7 @@ def read_examples(
     return examples
 
 
-def source_of(config: ReaderConfig, path: str, split: str | None = None) -> Source:
+def source_of(config: FileReaderConfig, path: str, split: str | None = None) -> Source:
     """Read the records of one file or set.
 
     Args:
@@ -94,7 +98,7 @@ def source_of(config: ReaderConfig, path: str, split: str | None = None) -> Sour
             return hub_source(path, config.name, split, config.revision, fields)
 
 
-def _sources(config: ReaderConfig) -> dict[str, Source]:
+def _sources(config: FileReaderConfig) -> dict[str, Source]:
     """The source of each use, and of the shots if the config names one. Uses of one file or split share the object."""
     places: dict[str, tuple[str, str | None]] = {}
     split = config.split if isinstance(config, HubDatasetConfig) else None

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mdm_tune.config.models import CustomConfig
+from mdm_tune.config.models import CustomConfig, PluginModelConfig
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import calling, safe_repr
 from mdm_tune.core.messages import shown_path
+from mdm_tune.core.plugins import load_plugin, plugin_named
 from mdm_tune.core.trust import load_target, options_text
 from mdm_tune.denoisers.checks import ExaminedDenoiser, check_denoiser, check_parts
 from mdm_tune.denoisers.codecs import custom_codec
@@ -30,8 +31,10 @@ LONGEST = 65_536  # longest sequence, as in a config
 CALLS = 64  # most calls to draw the rows of the checks
 
 
-def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") -> LoadedModel:
+def load_custom(config: CustomConfig | PluginModelConfig, *, trust_code: bool, device: str = "cpu") -> LoadedModel:
     """Call the function of the model section with its options, and check the denoiser that it returns.
+
+    The function is one of a file, or the plugin of another package.
 
     A function with an argument ``device`` receives the device. If it has none and returns a module, the module is moved
     to the device. The denoiser must have ``codec`` or ``symbols`` (one character per token) and, unless the config has
@@ -45,8 +48,7 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     Raises:
         InputError: If ``trust_code`` is False, the function cannot be called, or a check fails.
     """
-    build = load_target(config.target, trust_code, "model.target")
-    where, file = f"model.target: {shown_path(config.target)}", Path(config.target.rpartition(":")[0])
+    build, where, file, fingerprint = _function(config, trust_code)
     options = dict(config.options)
     place = f"with model.options [{', '.join(map(safe_repr, sorted(options)))}]"
     with calling(where, "correct it", file=file, place=place, loading=True):
@@ -78,9 +80,27 @@ def load_custom(config: CustomConfig, *, trust_code: bool, device: str = "cpu") 
     if guarded.parts is not None:
         check_parts(examined, guarded.parts, rows)
     denoiser = EqualLengths(guarded) if isinstance(checked, EqualLengths) else guarded
-    return LoadedModel(
-        denoiser=denoiser, codec=codec, length=length, notes=tuple(notes), fingerprint=_fingerprint(config)
-    )
+    return LoadedModel(denoiser=denoiser, codec=codec, length=length, notes=tuple(notes), fingerprint=fingerprint)
+
+
+def _function(config: CustomConfig | PluginModelConfig, trust_code: bool) -> tuple[Callable[..., Any], str, Path, str]:
+    """The function, its name in messages, its file, and sixteen hex digits of the file and the options.
+
+    Other files that the function loads do not count. Raises InputError if it cannot be loaded.
+    """
+    if isinstance(config, CustomConfig):
+        function = load_target(config.target, trust_code, "model.target")
+        path, _, name = config.target.rpartition(":")
+        fingerprint = short_digest(Path(path).read_bytes(), options_text([name, config.options]))
+        return function, f"model.target: {shown_path(config.target)}", Path(path), fingerprint
+    plugin = plugin_named("denoisers", config.type)
+    assert plugin is not None  # the config refuses other names
+    function, where = load_plugin(plugin, "model.type", trust_code), f"model.type: {plugin.name} of {plugin.origin}"
+    if not callable(function):
+        raise InputError(
+            f"{where} must be a function that returns a denoiser, got {type(function).__name__}; correct that package"
+        )
+    return function, where, plugin.file, plugin.fingerprint(options_text(config.options))
 
 
 def _parameters(build: Callable[..., Any]) -> Iterable[str]:
@@ -100,10 +120,3 @@ def _rows(examined: ExaminedDenoiser, length: int, device: str) -> Tensor:
         drawn = torch.multinomial(examined(tokens, wanted).exp().cpu(), 1, generator=generator)
         tokens[wanted] = drawn.squeeze(1).to(device)
     return tokens
-
-
-def _fingerprint(config: CustomConfig) -> str:
-    """Sixteen hex digits of the file and the options. Other files that the function loads do not count."""
-    source = Path(config.target.rpartition(":")[0]).read_bytes()
-    call = options_text([config.target.rpartition(":")[2], config.options])
-    return short_digest(source, call)

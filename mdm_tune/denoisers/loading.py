@@ -7,7 +7,14 @@ from typing import assert_never
 
 import torch
 
-from mdm_tune.config.models import CustomConfig, ExactLaw, HuggingFaceConfig, ModelConfig, TransformerModelConfig
+from mdm_tune.config.models import (
+    CustomConfig,
+    ExactLaw,
+    HuggingFaceConfig,
+    ModelConfig,
+    PluginModelConfig,
+    TransformerModelConfig,
+)
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
@@ -45,7 +52,7 @@ def place_replicas(
     Raises:
         InputError: If the model fits on no device alone and may not, or cannot, be spread over all of them.
     """
-    if config.type != "huggingface" or "cpu" in devices:
+    if not isinstance(config, HuggingFaceConfig) or "cpu" in devices:
         return tuple(devices), None
     from mdm_tune.denoisers.checkpoint import open_checkpoint
     from mdm_tune.denoisers.placement import groups_of_devices
@@ -73,7 +80,7 @@ def load_model(
     Raises:
         InputError: If the model cannot be loaded or compiled, or needs code that is not allowed to run.
     """
-    if not isinstance(config, HuggingFaceConfig | CustomConfig | TransformerModelConfig):
+    if not isinstance(config, HuggingFaceConfig | CustomConfig | PluginModelConfig | TransformerModelConfig):
         law = _exact_law(config)
         return LoadedModel(
             denoiser=law,
@@ -94,21 +101,21 @@ def load_model(
 
 
 def _load_network(
-    config: HuggingFaceConfig | CustomConfig | TransformerModelConfig,
+    config: HuggingFaceConfig | CustomConfig | PluginModelConfig | TransformerModelConfig,
     device: str,
     allow: Permissions,
     free: Mapping[str, int] | None,
 ) -> LoadedModel:
-    match config.type:
-        case "huggingface":
+    match config:
+        case HuggingFaceConfig():
             from mdm_tune.denoisers.huggingface import load_huggingface
 
             return load_huggingface(config, trust_code=allow.trust_code, device=device, free=free)
-        case "custom":
+        case CustomConfig() | PluginModelConfig():
             from mdm_tune.denoisers.custom import load_custom
 
             return load_custom(config, trust_code=allow.trust_code, device=device)
-        case "transformer":
+        case TransformerModelConfig():
             return _load_transformer(config, device)
 
 

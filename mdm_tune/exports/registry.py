@@ -6,8 +6,10 @@ import difflib
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
+from mdm_tune.core.plugins import check_plugin_name, installed_plugins, plugin_named
 from mdm_tune.exports import dinfer, dllm, dream, flow_matching, llada, mdlm, plain
 from mdm_tune.exports.base import ExportFormat
+from mdm_tune.exports.plugin_formats import plugin_format
 
 __all__ = ["FORMATS", "format_of"]
 
@@ -15,14 +17,18 @@ MODULES = (plain, llada, dinfer, dream, dllm, mdlm, flow_matching)  # each with 
 FORMATS: dict[str, ExportFormat] = {known.name: known for module in MODULES for known in module.FORMATS}
 
 
-def format_of(name: str) -> ExportFormat:
-    """The format of a name.
+def format_of(name: str, trust_code: bool = False) -> ExportFormat:
+    """The format of a name, which may be that of a plugin.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, the name stands for several, or it is that of a plugin that is not trusted or fails.
     """
+    check_plugin_name("exports", name, FORMATS, "--to")
     if name in FORMATS:
         return FORMATS[name]
-    close = difflib.get_close_matches(name.lower()[:100], FORMATS, n=1)
+    if (plugin := plugin_named("exports", name)) is not None:
+        return plugin_format(plugin, trust_code)
+    known = [*FORMATS, *(plugin.name for plugin in installed_plugins("exports"))]
+    close = difflib.get_close_matches(name.lower()[:100], known, n=1)
     hint = f"did you mean {close[0]}?" if close else "choose one of them"
-    raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {shown(name)}; {hint}")
+    raise InputError(f"--to must be one of {', '.join(known)}, got {shown(name)}; {hint}")

@@ -196,6 +196,7 @@ def custom_metric(
     direction: Direction,
     name: str,
     file: Path | None = None,
+    bounds: Bounds | None = None,
 ) -> AnswerMetric:
     """Build a metric from a user's function.
 
@@ -205,10 +206,11 @@ def custom_metric(
         direction: Whether higher or lower values are better.
         name: Name of the function, for messages.
         file: File of the function, for messages.
+        bounds: Smallest and largest possible value; None if there are none.
 
     Raises:
         InputError: If the data set has no examples.
-        RunError: While scoring, if the function raises or returns no finite number.
+        RunError: While scoring, if the function raises, or returns no finite number or one outside of the bounds.
     """
     _all_examples(dataset, "custom")
 
@@ -221,10 +223,15 @@ def custom_metric(
                 f"metric {name} must return a finite number, of at most {LARGEST:g}, got {safe_repr(returned)} for "
                 f"{example.named}; correct the function, {RUN_AGAIN}"
             )
+        if bounds is not None and not bounds[0] <= value <= bounds[1]:
+            raise RunError(
+                f"metric {name} must return a number from {bounds[0]:g} to {bounds[1]:g}, its bounds, got {value:g} "
+                f"for {example.named}; correct the function, {RUN_AGAIN}"
+            )
         return value
 
     score = _by_example(dataset, checked_value)
-    return AnswerMetric(name="custom", label=name, direction=direction, dataset=dataset, score=score)
+    return AnswerMetric(name="custom", label=name, direction=direction, dataset=dataset, score=score, bounds=bounds)
 
 
 def generative_nll(dataset: Dataset, model: ReferenceModel, with_prompt: bool = True) -> AnswerMetric:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.config.data import ExactMatchConfig, MetricsConfig, ReferenceModelConfig
+from mdm_tune.config.plugins import METRICS
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds, Groups, estimate
 from mdm_tune.core.trust import load_target
@@ -28,6 +29,7 @@ from mdm_tune.metrics.answers import (
     generative_nll,
     regex_match,
 )
+from mdm_tune.metrics.plugin_metrics import plugin_metric
 from mdm_tune.metrics.reference_models import ReferenceModel, load_reference
 
 __all__ = ["Figure", "Mauve", "figures", "mauve_metric", "text_metrics"]
@@ -146,7 +148,7 @@ def text_metrics(
 
     Args:
         config: The section ``metrics``.
-        objective: Name of the objective. ``exact_match`` is built for it even if the section lacks it.
+        objective: Name of the objective. ``exact_match``, or a plugin, is built for it even if the section lacks it.
         dataset: The data set.
         trust_code: Whether a user's function and code of a checkpoint may run.
 
@@ -181,6 +183,11 @@ def text_metrics(
         function = load_target(custom.target, trust_code, "metrics.custom.target")
         file, _, name = custom.target.rpartition(":")
         metrics["custom"] = custom_metric(dataset, function, custom.direction, name, Path(file))
+    named = dict.fromkeys(config.plugins, "metrics.plugins")
+    if objective not in METRICS:
+        named = {objective: "objective.metric", **named}
+    for name, setting in named.items():
+        metrics[name] = plugin_metric(dataset, name, trust_code, setting)
     if (nll := config.generative_nll) is not None:
         metrics["generative_nll"] = generative_nll(dataset, reference(nll, "generative_nll"), nll.with_prompt)
     if (mauve := config.mauve) is not None:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Literal, cast
 
 from mdm_tune.benchmarks.benchmark import Benchmark, benchmark_metrics, load_benchmark
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.config.file import Config, LawDatasetConfig, TextDatasetConfig
+from mdm_tune.config.plugins import METRICS
 from mdm_tune.config.tasks import BenchmarkConfig
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
 from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.plugins import plugin_named
 from mdm_tune.core.text import Symbols
 from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.readers import read_examples
@@ -94,6 +97,9 @@ class Run:
         if (custom := self.config.metrics.custom) is not None:
             source = Path(custom.target.rpartition(":")[0]).read_bytes()
             digits["metric"] = short_digest(source, custom.target.rpartition(":")[2])
+        for name in dict.fromkeys([self.config.objective.metric, *self.config.metrics.plugins]):
+            if name not in METRICS and (plugin := plugin_named("metrics", name)) is not None:
+                digits[f"metric {name}"] = plugin.fingerprint()
         digits |= {} if self.benchmark is None else {"task": self.benchmark.fingerprint}
         return digits if self.dataset is None else {**digits, "dataset": self.dataset.fingerprint}
 
@@ -207,7 +213,7 @@ def build(
     benchmark = None
     if isinstance(config.dataset, BenchmarkConfig):
         benchmark = load_benchmark(config.dataset, model.codec, config.seed, allow)
-    dataset = build_dataset(config, model, benchmark)
+    dataset = build_dataset(config, model, benchmark, allow)
     length = model.length if dataset is None else dataset.length
     lengths = _block_lengths(config.sampler.block_length, length)
     sampler = Sampler(config.sampler, model.codec.end_tokens)
@@ -245,13 +251,16 @@ def _block_lengths(sizes: Sequence[int] | None, length: int) -> tuple[int, ...]:
     return tuple(sizes or (length,))
 
 
-def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | None) -> Dataset | None:
+def build_dataset(
+    config: Config, model: LoadedModel, benchmark: Benchmark | None, allow: Permissions
+) -> Dataset | None:
     """Load the data set with its three splits.
 
     Args:
         config: The config.
         model: The loaded model.
         benchmark: The benchmark that the config names; None if it names none.
+        allow: What the user allows; a plugin needs ``trust_code``.
 
     Returns:
         The data set; None if the config has none.
@@ -280,7 +289,8 @@ def build_dataset(config: Config, model: LoadedModel, benchmark: Benchmark | Non
         assert benchmark is not None
         examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
     else:
-        examples, stops = read_examples(section, model.codec, config.seed, notes), section.stop
+        examples = read_examples(section, model.codec, config.seed, notes, trust_code=allow.trust_code)
+        stops = section.stop
     dataset = example_dataset(
         examples,
         model.codec,
@@ -333,13 +343,17 @@ def build_metrics(
         impossible = ImpossibleTokens(model.denoiser, model.codec)
         for split in dataset.splits.values() if dataset is not None else ():
             impossible.refuse(split, f"objective {name}")
-        return quality.PathLikelihood(name, config.sampler.order, why=impossible.describe), reported
+        return quality.PathLikelihood(
+            cast(Literal["nelbo", "path_nll"], name), config.sampler.order, why=impossible.describe
+        ), reported
     law = law_of(model)
     assert law is not None
     if name == "order_kl":
         return quality.order_kl_metric(law, block_lengths), reported
     assert name in ("kl", "tv")
-    return quality.divergence(law, name, config.sampler.order, config.sampler.temperature), reported
+    return quality.divergence(
+        law, cast(Literal["kl", "tv"], name), config.sampler.order, config.sampler.temperature
+    ), reported
 
 
 def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetric, dataset: Dataset | None) -> None:

@@ -74,7 +74,7 @@ def test_defaults(tmp_path: Path) -> None:
             "block_steps": "equal",
         },
         "objective": {"metric": "kl"},
-        "metrics": dict.fromkeys(("exact_match", "regex", "generative_nll", "mauve", "custom")),
+        "metrics": {**dict.fromkeys(("exact_match", "regex", "generative_nll", "mauve", "custom")), "plugins": []},
         "profile": {"answers": "reference", "examples": None, "points": 32, "tolerance": None, "monotone": True},
         "search": {
             "strategy": "gp",
