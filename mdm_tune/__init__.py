@@ -1,9 +1,12 @@
-"""Tune the mask schedule of masked diffusion models.
+"""Tune the mask schedule of masked diffusion models. The public names are explained in docs/python.md.
 
-A public name is loaded at its first use, so that reading a schedule file does not import torch.
+A public name is loaded at its first use, so that importing the package, or reading a schedule file, loads no torch.
 """
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
 
 from mdm_tune.version import __version__
 
@@ -11,11 +14,34 @@ TYPE_CHECKING = False  # importing it from typing would double the import time o
 if TYPE_CHECKING:
     from typing import Any
 
+    from mdm_tune.api.runs import evaluate, sample, search
+    from mdm_tune.config.file import Config, load_config
+    from mdm_tune.core.errors import InputError, MdmTuneError, RunError
+    from mdm_tune.denoisers.base import Denoiser, Parts
+    from mdm_tune.denoisers.loaded import LoadedModel
+    from mdm_tune.denoisers.loading import load_model
     from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, load_transformer, save_transformer
-    from mdm_tune.run.folder import load_schedule
-    from mdm_tune.sampling.unmasking import unmask
-    from mdm_tune.schedules.counts import to_counts
-    from mdm_tune.schedules.curves import parse_schedule
+    from mdm_tune.evaluation.evaluator import Evaluator
+    from mdm_tune.metrics.quality import Metric
+    from mdm_tune.run.evaluate_records import EvaluateResult
+    from mdm_tune.run.measuring import measure_profile
+    from mdm_tune.run.sample_records import SampleResult
+    from mdm_tune.run.search_records import SearchResult
+    from mdm_tune.sampling.drawing import Drawing
+    from mdm_tune.sampling.plans import CountPlan, EntropyBoundPlan, QuotaPlan, RevealPlan, ThresholdPlan
+    from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
+    from mdm_tune.schedules.counts import alpha_grid, to_counts
+    from mdm_tune.schedules.curves import (
+        Alphas,
+        Beta,
+        Counts,
+        Linear,
+        MaskgitCosine,
+        Schedule,
+        Sine,
+        SquaredSine,
+        parse_schedule,
+    )
     from mdm_tune.schedules.energy import (
         beta_energy,
         conditional_kinetic_energy,
@@ -23,39 +49,134 @@ if TYPE_CHECKING:
         kinetic_energy,
         path_energy,
     )
+    from mdm_tune.schedules.loaded import LoadedSchedule, SchedulePlan, load_schedule
+    from mdm_tune.schedules.profile import Profile
 
 __all__ = [
+    "Alphas",
+    "Beta",
+    "Config",
+    "CountPlan",
+    "Counts",
+    "Denoiser",
+    "Drawing",
+    "EntropyBoundPlan",
+    "EvaluateResult",
+    "Evaluator",
+    "InputError",
+    "Linear",
+    "LoadedModel",
+    "LoadedSchedule",
+    "MaskgitCosine",
+    "MdmTuneError",
+    "Metric",
+    "Parts",
+    "Profile",
+    "QuotaPlan",
+    "RevealPlan",
+    "RunError",
+    "SampleResult",
+    "Schedule",
+    "SchedulePlan",
+    "SearchResult",
+    "Sine",
+    "SquaredSine",
+    "Step",
+    "ThresholdPlan",
     "Transformer",
     "TransformerConfig",
+    "Unmasked",
     "__version__",
+    "alpha_grid",
     "beta_energy",
     "conditional_kinetic_energy",
+    "evaluate",
     "geodesic_energy",
     "kinetic_energy",
+    "load_config",
+    "load_model",
     "load_schedule",
     "load_transformer",
+    "measure_profile",
     "parse_schedule",
     "path_energy",
+    "sample",
     "save_transformer",
+    "search",
     "to_counts",
     "unmask",
 ]
 
 _MODULES = {
+    "Alphas": "schedules.curves",
+    "Beta": "schedules.curves",
+    "Config": "config.file",
+    "CountPlan": "sampling.plans",
+    "Counts": "schedules.curves",
+    "Denoiser": "denoisers.base",
+    "Drawing": "sampling.drawing",
+    "EntropyBoundPlan": "sampling.plans",
+    "EvaluateResult": "run.evaluate_records",
+    "Evaluator": "evaluation.evaluator",
+    "InputError": "core.errors",
+    "Linear": "schedules.curves",
+    "LoadedModel": "denoisers.loaded",
+    "LoadedSchedule": "schedules.loaded",
+    "MaskgitCosine": "schedules.curves",
+    "MdmTuneError": "core.errors",
+    "Metric": "metrics.quality",
+    "Parts": "denoisers.base",
+    "Profile": "schedules.profile",
+    "QuotaPlan": "sampling.plans",
+    "RevealPlan": "sampling.plans",
+    "RunError": "core.errors",
+    "SampleResult": "run.sample_records",
+    "Schedule": "schedules.curves",
+    "SchedulePlan": "schedules.loaded",
+    "SearchResult": "run.search_records",
+    "Sine": "schedules.curves",
+    "SquaredSine": "schedules.curves",
+    "Step": "sampling.unmasking",
+    "ThresholdPlan": "sampling.plans",
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
+    "Unmasked": "sampling.unmasking",
+    "alpha_grid": "schedules.counts",
     "beta_energy": "schedules.energy",
     "conditional_kinetic_energy": "schedules.energy",
+    "evaluate": "api.runs",
     "geodesic_energy": "schedules.energy",
     "kinetic_energy": "schedules.energy",
-    "load_schedule": "run.folder",
+    "load_config": "config.file",
+    "load_model": "denoisers.loading",
+    "load_schedule": "schedules.loaded",
     "load_transformer": "denoisers.transformer",
+    "measure_profile": "run.measuring",
     "parse_schedule": "schedules.curves",
     "path_energy": "schedules.energy",
+    "sample": "api.runs",
     "save_transformer": "denoisers.transformer",
+    "search": "api.runs",
     "to_counts": "schedules.counts",
     "unmask": "sampling.unmasking",
 }
+
+
+class _SearchFolder(ModuleType):
+    """The folder ``mdm_tune.search``, which can be called, because the function ``search`` has its name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return __getattr__("search")(*arguments, **options)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "search" and isinstance(value, ModuleType):  # Python sets it when a module of the folder is imported
+            value.__class__ = _SearchFolder
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

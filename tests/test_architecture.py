@@ -37,6 +37,7 @@ FOLDERS = (
     "run",
     "start",
     "commands",
+    "api",
     "terminal",
     "cli_start",
     "cli",
@@ -60,6 +61,7 @@ ONLY_IN = {
             "exports.peer_flow_matching",
         ),
         *("denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search", "run", "commands"),
+        "api",
     },
 }
 TERMINAL = {"print", "sys.stdout", "sys.stderr"}

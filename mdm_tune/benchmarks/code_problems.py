@@ -221,5 +221,7 @@ def _file_text(path: Path) -> str:
         if len(data) > LARGEST:
             raise InputError(f"{shown_path(path)} unpacks to more than {LARGEST:,} bytes; {remedy}")
         return data.decode("utf-8-sig")
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"cannot unpack {shown_path(path)}: {cut(error, 160)}; {remedy}") from None

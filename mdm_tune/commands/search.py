@@ -172,8 +172,9 @@ def _read_result(folder: RunFolder) -> SearchResult:
     Raises:
         InputError: If the file holds no result of a search.
     """
+    record = folder.read(folder.result)
     try:
-        result = SearchResult.from_json(folder.read(folder.result))
+        result = SearchResult.from_json(record)
     except (TypeError, ValueError):
         result = None
     if result is None or not result.budgets:

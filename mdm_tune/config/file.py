@@ -281,9 +281,25 @@ class Config(Section):
             raise InputError("\n".join(problems))
         return self
 
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """The config of a mapping, with the options of pydantic's ``model_validate``.
+
+        Raises:
+            InputError: settings contradict each other.
+            ValidationError: a key or a value is wrong.
+        """
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raised = [(problem.get("ctx") or {}).get("error") for problem in error.errors()]
+            if isinstance(raised[0], InputError):  # pydantic wraps it, because it is a ValueError
+                raise raised[0] from None
+            raise
+
 
 def load_config(
-    path: Path,
+    path: str | Path,
     overrides: Sequence[str] = (),
     *,
     seed: int | None = None,
@@ -305,7 +321,8 @@ def load_config(
     Raises:
         InputError: the config has problems; the message has one line for each of them.
     """
-    document = {"output": f"runs/{path.stem}", **read_yaml(path := validators.path_of_flag(path))}
+    path = validators.path_of_flag(Path(path))
+    document = {"output": f"runs/{path.stem}", **read_yaml(path)}
     problems: list[str] = []
     options = {"seed": seed, "output": output, "search.trials": trials}
     flags = {key: value for key, value in options.items() if value is not None}

@@ -13,7 +13,7 @@ class MdmTuneError(Exception):
     """The base class of every error that this package raises on purpose."""
 
 
-class InputError(MdmTuneError):
+class InputError(MdmTuneError, ValueError):
     """The input cannot be used: a config, a file, a flag or an argument."""
 
 

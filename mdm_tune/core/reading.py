@@ -74,6 +74,8 @@ def read_bytes(path: Path, largest: int = DATA_BYTES, remedy: str = "check the p
         raise InputError(f"{shown_path(path)} is a folder, not a file that can be read; {remedy}") from None
     except OSError as error:
         raise InputError(f"cannot read {shown_path(path)}: {system_reason(error, remedy)}") from None
+    except InputError:
+        raise
     except ValueError:  # the path holds a null character
         raise InputError(f"cannot read {shown_path(path)}: no path holds a null character; {remedy}") from None
     if whole and len(content) > largest:

@@ -27,6 +27,7 @@ __all__ = [
     "SHARE",
     "Direction",
     "ExactMetric",
+    "Metric",
     "PathLikelihood",
     "SampleMetric",
     "Spelling",
@@ -99,6 +100,9 @@ class SampleMetric(Protocol):
     def ceiling(self, split: Split) -> Values | None:
         """Return the values (n,) of the data itself; None if they are no useful bound."""
         ...
+
+
+Metric = ExactMetric | SampleMetric
 
 
 def divergence(law: Law, name: Literal["kl", "tv"], order: Order, temperature: float) -> ExactMetric:

@@ -210,5 +210,5 @@ def _notes(
     if block_length != own and budget.alphas is None:
         here = "one block" if block_length is None else f"blocks of {block_length}"
         there = "one block" if own is None else f"blocks of {own}"
-        found.append(f"The schedule was tuned for {there}, and is exported for {here}.")
+        found.append(f"The schedule was tuned for {there}, and is used for {here}.")
     return tuple(found)

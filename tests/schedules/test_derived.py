@@ -83,7 +83,7 @@ def test_other_lengths_keep_the_blocks(tmp_path: Path) -> None:
     assert derived.counts == (to_counts(Beta(0.7, 1.2), 4, 32, "cumulative"),) * 4
     assert "A length of 128 tokens was not tuned" in derived.notes[0]
     assert derived_of_file(file, 16, 64, 64).notes == (
-        "The schedule was tuned for blocks of 32, and is exported for one block.",
+        "The schedule was tuned for blocks of 32, and is used for one block.",
     )
     with pytest.raises(InputError, match=r"do not divide the length 100; .* --block-length"):
         derived_of_file(file, 16, 100)

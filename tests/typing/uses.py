@@ -1,0 +1,31 @@
+"""Typical uses of the public API. mypy checks their types; nothing here is run."""
+
+from __future__ import annotations
+
+import mdm_tune
+
+
+def loop() -> int:
+    schedule = mdm_tune.load_schedule("runs/text")
+    total = 0
+    for step, count in schedule.plan(length=256, steps=32):
+        total += step * count
+    counts: tuple[int, ...] = schedule.counts(256, 32)
+    notes: tuple[str, ...] = schedule.notes(256, 32)
+    return total + len(counts) + len(notes)
+
+
+def tune() -> str:
+    config: mdm_tune.Config = mdm_tune.load_config("run.yaml")
+    result: mdm_tune.SearchResult = mdm_tune.search(config, on_event=lambda event: None)
+    scores: mdm_tune.EvaluateResult = mdm_tune.evaluate(config, ["linear"], [8])
+    samples: mdm_tune.SampleResult = mdm_tune.sample("run.yaml", number=2)
+    gain: int = result.budgets[0].steps
+    return samples.samples[0].text + str(gain) + str(scores.rows[0])
+
+
+def schedule(name: str) -> mdm_tune.Schedule:
+    try:
+        return mdm_tune.parse_schedule(name)
+    except mdm_tune.InputError:
+        return mdm_tune.Beta(0.9, 0.3)
