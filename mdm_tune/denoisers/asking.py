@@ -41,7 +41,7 @@ CALL = 1 << 28  # most logits of one call, unless a single row has more: 1 GiB i
 ELEMENTS = 1 << 19  # logits converted to float64 at a time: 4 MiB, which the cache of a processor holds
 HEAD = 1 << 21  # logits that a head computes at a time: 8 MiB in float32
 # For fewer positions the time to read the head's weights counts, the more the wider it is.
-HEAD_POSITIONS, HEAD_POSITIONS_WIDE, WIDTH_PER_POSITION = 32, 128, 8
+HEAD_POSITIONS, HEAD_POSITIONS_WIDE, WIDTH_PER_POSITION = 64, 128, 8
 
 # The batch that fitted in memory after a larger one did not. Keyed by identity: equal denoisers may lie on different
 # devices.
