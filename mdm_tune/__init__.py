@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # importing it from typing would double the import time o
 if TYPE_CHECKING:
     from typing import Any
 
+    from mdm_tune.api.generation import Texts, generate
     from mdm_tune.api.runs import evaluate, sample, search
     from mdm_tune.config.file import Config, load_config
     from mdm_tune.core.errors import InputError, MdmTuneError, RunError
@@ -82,6 +83,7 @@ __all__ = [
     "Sine",
     "SquaredSine",
     "Step",
+    "Texts",
     "ThresholdPlan",
     "Transformer",
     "TransformerConfig",
@@ -91,6 +93,7 @@ __all__ = [
     "beta_energy",
     "conditional_kinetic_energy",
     "evaluate",
+    "generate",
     "geodesic_energy",
     "kinetic_energy",
     "load_config",
@@ -137,6 +140,7 @@ _MODULES = {
     "Sine": "schedules.curves",
     "SquaredSine": "schedules.curves",
     "Step": "sampling.unmasking",
+    "Texts": "api.generation",
     "ThresholdPlan": "sampling.plans",
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
@@ -145,6 +149,7 @@ _MODULES = {
     "beta_energy": "schedules.energy",
     "conditional_kinetic_energy": "schedules.energy",
     "evaluate": "api.runs",
+    "generate": "api.generation",
     "geodesic_energy": "schedules.energy",
     "kinetic_energy": "schedules.energy",
     "load_config": "config.file",

@@ -7,18 +7,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from mdm_tune.config.families import FAMILIES, Family, family_of_type, with_fields
+from mdm_tune.config.families import FAMILIES, Family, family_of_type, refuse_unsupported, with_fields
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
 from mdm_tune.core.messages import quantity
 from mdm_tune.denoisers.base import Parts, to_device
 from mdm_tune.denoisers.checkpoint import (
+    Checkpoint,
     fingerprint,
     load_checkpoint_model,
     load_tokenizer,
@@ -35,7 +38,7 @@ from mdm_tune.denoisers.positions import longest_row
 from mdm_tune.denoisers.tokenizer import TokenizerCodec, checked_ends, doubtful_mask, token_ids
 from mdm_tune.denoisers.vocabulary import mask_id_of, vocab_size_of
 
-__all__ = ["HuggingFace", "load_huggingface"]
+__all__ = ["HuggingFace", "load_huggingface", "wrap_huggingface"]
 
 # For errors in a checkpoint's code. It may change within a search, since the fingerprint covers only weights.
 REMEDY = "correct it; what was finished is kept: run again, a search with --resume"
@@ -296,6 +299,51 @@ def load_huggingface(
     tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
     model, unused = load_checkpoint_model(checkpoint, family, config.dtype, trust_code)
     model = model.to(device) if free is None else spread(model, free)
+    return _checked(config, checkpoint, family, model, tokenizer, unused, stated)
+
+
+def wrap_huggingface(model: Any, tokenizer: Any, fields: Mapping[str, Any] | None = None) -> LoadedModel:
+    """Check a module and a tokenizer that are in memory, as ``load_huggingface`` does. The module is not changed.
+
+    Args:
+        model: The module of transformers, in evaluation mode and on its device.
+        tokenizer: Its tokenizer.
+        fields: Keys of the model section, such as ``family`` and ``mask_token_id``.
+
+    Raises:
+        InputError: If the module or the tokenizer cannot be used, or a key is wrong.
+    """
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a module of transformers, got {name}; load it with from_pretrained")
+    if model.training:
+        raise InputError("model must be in evaluation mode, got one in training mode; call model.eval()")
+    if not callable(getattr(tokenizer, "get_vocab", None)):
+        raise InputError(f"tokenizer must be the model's tokenizer, got {type(tokenizer).__name__}; give it")
+    try:
+        config = HuggingFaceConfig(type="huggingface", path="model", **(fields or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; correct or remove it") from None
+    described = getattr(model, "config", None)
+    values = {} if described is None or not hasattr(described, "to_dict") else described.to_dict()
+    checkpoint = Checkpoint(name, Path(), values)
+    table_family = FAMILIES[config.family] if config.family is not None else family_of_type(checkpoint.model_type)
+    family = with_fields(table_family, config.over_family())
+    refuse_unsupported(values, name)
+    return _checked(config, checkpoint, family, model, tokenizer, [], checkpoint.longest(family))
+
+
+def _checked(
+    config: HuggingFaceConfig,
+    checkpoint: Checkpoint,
+    family: Family,
+    model: Any,
+    tokenizer: Any,
+    unused: Sequence[str],
+    stated: int,
+) -> LoadedModel:
+    """The module as a denoiser, after all checks. stated: the longest row by config.json."""
     vocab_size = vocab_size_of(checkpoint, model, tokenizer)
     mask_id = mask_id_of(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
     never = token_ids(tokenizer, family.never, "model.never" if config.never is not None else None)

@@ -24,6 +24,11 @@ def tune() -> str:
     return samples.samples[0].text + str(gain) + str(scores.rows[0])
 
 
+def texts(model: object, tokenizer: object) -> list[str]:
+    drawn: mdm_tune.Texts = mdm_tune.generate(model, tokenizer, ["2 + 2 ="], schedule="linear", steps=4, length=8)
+    return [*drawn, *drawn.notes]
+
+
 def schedule(name: str) -> mdm_tune.Schedule:
     try:
         return mdm_tune.parse_schedule(name)
