@@ -9,7 +9,15 @@ from itertools import pairwise
 from mdm_tune.exports.base import sampling_arguments
 from mdm_tune.exports.policy import Policy
 
-__all__ = ["kept_alphas", "lines", "masked_shares", "reveal_probabilities", "settings_lost", "skipped"]
+__all__ = [
+    "kept_alphas",
+    "lines",
+    "masked_shares",
+    "masked_shares_of",
+    "reveal_probabilities",
+    "settings_lost",
+    "skipped",
+]
 
 
 def kept_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
@@ -27,6 +35,11 @@ def kept_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
     return tuple(kept)
 
 
+def masked_shares_of(alphas: Sequence[float]) -> tuple[float, ...]:
+    """The expected masked shares at the ends of the steps that reveal something, from 1 to 0."""
+    return tuple(1 - alpha for alpha in kept_alphas(alphas))
+
+
 def masked_shares(policy: Policy) -> tuple[float, ...]:
     """The expected masked shares at the ends of the steps that reveal something, from 1 to 0.
 
@@ -34,7 +47,7 @@ def masked_shares(policy: Policy) -> tuple[float, ...]:
     the eps of the noise is, because 1 - alpha(t) is proportional to t.
     """
     assert policy.alphas is not None
-    return tuple(1 - alpha for alpha in kept_alphas(policy.alphas))
+    return masked_shares_of(policy.alphas)
 
 
 def reveal_probabilities(alphas: Sequence[float]) -> tuple[float, ...]:

@@ -10,7 +10,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mdm_tune.exports import peer_dllm, peer_dream, peer_flow_matching, peer_llada, peer_mdlm
+from mdm_tune.exports import (
+    peer_dllm,
+    peer_dream,
+    peer_duo,
+    peer_flow_matching,
+    peer_llada,
+    peer_md4,
+    peer_mdlm,
+    peer_sedd,
+)
 from mdm_tune.exports.peer_tools import Answer, Missing, Request
 
 __all__ = ["RUNS", "main"]
@@ -23,6 +32,10 @@ RUNS: dict[str, Callable[[Request], Answer]] = {
     "dllm": peer_dllm.dllm,
     "mdlm": peer_mdlm.mdlm,
     "remdm": peer_mdlm.remdm,
+    "sedd": peer_sedd.sedd,
+    "radd": peer_sedd.radd,
+    "duo": peer_duo.duo,
+    "md4": peer_md4.md4,
     "flow-matching": peer_flow_matching.flow_matching,
 }
 
