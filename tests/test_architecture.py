@@ -31,6 +31,7 @@ FOLDERS = (
     "sampling",
     "datasets",
     "metrics",
+    "testing",
     "benchmarks",
     "evaluation",
     "search",
@@ -60,8 +61,8 @@ ONLY_IN = {
             "exports.peer_md4",
             "exports.peer_flow_matching",
         ),
-        *("denoisers", "sampling", "datasets", "metrics", "benchmarks", "evaluation", "search", "run", "commands"),
-        "api",
+        *("denoisers", "sampling", "datasets", "metrics", "testing", "benchmarks"),
+        *("evaluation", "search", "run", "commands", "api"),
     },
 }
 TERMINAL = {"print", "sys.stdout", "sys.stderr"}

@@ -12,7 +12,7 @@ from mdm_tune.core.guard import calling, safe_repr
 from mdm_tune.core.plugins import load_plugin, plugin_named
 from mdm_tune.datasets.sources import Source
 
-__all__ = ["checked_records", "plugin_sources"]
+__all__ = ["plugin_sources", "sources_of"]
 
 
 def plugin_sources(config: PluginDatasetConfig, trust_code: bool) -> dict[str, Source]:
@@ -37,23 +37,32 @@ def plugin_sources(config: PluginDatasetConfig, trust_code: bool) -> dict[str, S
     where = f"dataset.type: {plugin.name} of {plugin.origin}"
     place = f"with dataset.options [{', '.join(map(safe_repr, sorted(config.options)))}]"
     with calling(where, "correct that package, or the options", file=plugin.file, place=place, loading=True):
-        returned = build(**config.options)
-        if isinstance(returned, Mapping):
-            records = {use: checked_records(some, f"{where}, {safe_repr(use)}") for use, some in returned.items()}
-        else:
-            records = {"": checked_records(returned, where)}
-    if "" in records:
-        source = Source(plugin.name, records[""])
-        return dict.fromkeys(USES, source)
+        return sources_of(build(**config.options), plugin.name, where)
+
+
+def sources_of(returned: object, name: str, where: str) -> dict[str, Source]:
+    """The source of each use, from what the function of a data set returned.
+
+    Args:
+        returned: Records, or records for each use.
+        name: Name of the data set.
+        where: Its name in messages.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if not isinstance(returned, Mapping):
+        return dict.fromkeys(USES, Source(name, _checked_records(returned, where)))
+    records = {use: _checked_records(some, f"{where}, {safe_repr(use)}") for use, some in returned.items()}
     if not set(USES) <= set(records) <= set(SOURCES):
         raise InputError(
             f"{where} must return records, or a mapping with records for tune, choose and report, and for shots if it "
             f"has any, got the keys {safe_repr(list(records))}; correct that package"
         )
-    return {use: Source(f"{plugin.name} ({use})", some) for use, some in records.items()}
+    return {use: Source(f"{name} ({use})", some) for use, some in records.items()}
 
 
-def checked_records(returned: object, where: str) -> list[dict[str, Any]]:
+def _checked_records(returned: object, where: str) -> list[dict[str, Any]]:
     """The records that foreign code returned, as a list.
 
     Args:

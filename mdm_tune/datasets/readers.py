@@ -29,7 +29,7 @@ from mdm_tune.datasets.plugin_records import plugin_sources
 from mdm_tune.datasets.sources import Source, csv_source, hub_source, jsonl_source, lines_source
 from mdm_tune.datasets.specials import plain_places
 
-__all__ = ["ReaderConfig", "example_of", "read_examples", "source_of"]
+__all__ = ["ReaderConfig", "example_of", "examples_of", "read_examples", "source_of"]
 
 USES: tuple[Use, ...] = get_args(Use)
 FileReaderConfig = JsonlDatasetConfig | CsvDatasetConfig | LinesDatasetConfig | HubDatasetConfig
@@ -62,6 +62,24 @@ def read_examples(
             with another source, or if a name of an example repeats.
     """
     sources = plugin_sources(config, trust_code) if isinstance(config, PluginDatasetConfig) else _sources(config)
+    return examples_of(config, sources, codec, root, notes)
+
+
+def examples_of(
+    config: ReaderConfig, sources: Mapping[str, Source], codec: Codec, root: int, notes: list[str] | None = None
+) -> dict[Use, tuple[Example, ...]]:
+    """As ``read_examples``, from sources that are read already.
+
+    Args:
+        config: The dataset section.
+        sources: The source of each use, and of the shots if they have one of their own.
+        codec: As for ``read_examples``.
+        root: As for ``read_examples``.
+        notes: As for ``read_examples``.
+
+    Raises:
+        InputError: As ``read_examples``.
+    """
     partition = _Partition(config, codec, root, _load_shots(config, sources.get("shots", sources["tune"])))
     sizes: dict[Use, int | None] = {
         "tune": config.tune,
