@@ -162,7 +162,8 @@ def draw(
     nucleus = drawing.top_p < 1 and temperature > 0
     if order == "random" and temperature == 0 and target is None:
         return Drawn(tokens=first_best(logits, best), scores=None)
-    if logits.shape[1] < LARGE or not drawing.end_confident or (drawing.tempered_scores and not nucleus):
+    scores_of_nucleus = drawing.tempered_scores and drawing.top_p < 1 and temperature == 0
+    if logits.shape[1] < LARGE or not drawing.end_confident or scores_of_nucleus:
         return _draw_plainly(drawing, logits.double().log_softmax(1), uniform, target)
     scratch = Scratch() if scratch is None else scratch
     ranks = order != "random" and not drawing.tempered_scores
@@ -176,7 +177,7 @@ def draw(
     tokens = first_best(logits, best) if temperature == 0 or target is None else target
     if draws or drawing.tempered_scores:
         tempered = prediction if temperature == 1 and prediction is not None else None
-        tempered = tempered or Softmax(logits, best, temperature, scratch)
+        tempered = tempered or Softmax(logits, best, temperature or 1.0, scratch)
         law = Nucleus(tempered, drawing.top_p) if nucleus else tempered
         tokens = law.draw(uniform) if draws and uniform is not None else tokens
         score = law.score(order, tokens) if drawing.tempered_scores else score
