@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mdm_tune.exports import (
+    peer_diffusers,
     peer_dllm,
     peer_dream,
     peer_duo,
@@ -37,6 +38,7 @@ RUNS: dict[str, Callable[[Request], Answer]] = {
     "duo": peer_duo.duo,
     "md4": peer_md4.md4,
     "flow-matching": peer_flow_matching.flow_matching,
+    "diffusers": peer_diffusers.diffusers,
 }
 
 

@@ -7,13 +7,37 @@ import difflib
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 from mdm_tune.core.plugins import check_plugin_name, installed_plugins, plugin_named
-from mdm_tune.exports import dinfer, dllm, dream, duo, flow_matching, llada, md4, mdlm, plain, sedd
+from mdm_tune.exports import (
+    diffusers,
+    dinfer,
+    dllm,
+    dream,
+    duo,
+    flow_matching,
+    llada,
+    md4,
+    mdlm,
+    plain,
+    sedd,
+)
 from mdm_tune.exports.base import ExportFormat
 from mdm_tune.exports.plugin_formats import plugin_format
 
 __all__ = ["FORMATS", "format_of"]
 
-MODULES = (plain, llada, dinfer, dream, dllm, mdlm, sedd, duo, md4, flow_matching)  # each with its own FORMATS
+MODULES = (
+    plain,
+    llada,
+    dinfer,
+    dream,
+    dllm,
+    mdlm,
+    sedd,
+    duo,
+    md4,
+    flow_matching,
+    diffusers,
+)  # each with its own FORMATS
 FORMATS: dict[str, ExportFormat] = {known.name: known for module in MODULES for known in module.FORMATS}
 
 
