@@ -53,7 +53,7 @@ ONLY_IN = {
     "ray": {"sampling.actors", "sampling.cluster", "sampling.cluster_health", "sampling.replicas"},
     "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables"},
     "torch": {
-        *("exports.peer_diffusers",),
+        *("exports.peer_diffusers", "exports.peer_engines"),
         *("exports.peer_dllm", "exports.peer_dream", "exports.peer_llada", "exports.peer_tools"),
         *(
             "exports.peer_mdlm",

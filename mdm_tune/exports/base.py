@@ -266,9 +266,21 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
     if policy.kind == "threshold" and "quota" in kinds:
         ones = (1,) * policy.length
         return f"a quota of one token per step, export quota:{_counts_name(ones)}@{policy.value:g}", "nothing"
+    if kinds == {"threshold"} and policy.kind != "entropy-bound":
+        return (
+            f"one token per step, export threshold:1 --length {policy.length} --block-length {policy.block_length}",
+            (
+                f"{_steps_text(policy)} become {policy.length}; a lower threshold, which mdm-tune evaluate finds for "
+                "the same number of calls, is as fast, but each step reveals what is sure and not the tuned number"
+            ),
+        )
     return "the schedule of the same run, as fixed counts or alphas", (
         "the number of tokens per step no longer depends on the predictions; compare both with mdm-tune evaluate"
     )
+
+
+def _steps_text(policy: Policy) -> str:
+    return quantity(policy.calls if policy.counts is not None else policy.steps, "call")
 
 
 def _counts_name(counts: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from mdm_tune.exports import (
     peer_dllm,
     peer_dream,
     peer_duo,
+    peer_engines,
     peer_flow_matching,
     peer_llada,
     peer_md4,
@@ -39,6 +40,8 @@ RUNS: dict[str, Callable[[Request], Answer]] = {
     "md4": peer_md4.md4,
     "flow-matching": peer_flow_matching.flow_matching,
     "diffusers": peer_diffusers.diffusers,
+    "vllm": peer_engines.vllm,
+    "lmdeploy": peer_engines.lmdeploy,
 }
 
 

@@ -13,12 +13,15 @@ from mdm_tune.exports import (
     dllm,
     dream,
     duo,
+    engines,
     flow_matching,
     llada,
     md4,
     mdlm,
+    omnivoice,
     plain,
     sedd,
+    vllm,
 )
 from mdm_tune.exports.base import ExportFormat
 from mdm_tune.exports.plugin_formats import plugin_format
@@ -37,6 +40,9 @@ MODULES = (
     md4,
     flow_matching,
     diffusers,
+    vllm,
+    engines,
+    omnivoice,
 )  # each with its own FORMATS
 FORMATS: dict[str, ExportFormat] = {known.name: known for module in MODULES for known in module.FORMATS}
 
