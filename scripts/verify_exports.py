@@ -33,9 +33,11 @@ def main() -> int:
     known, mismatches = FORMATS[given.to], 0
     with tempfile.TemporaryDirectory() as folder:
         for number, policy in enumerate(count_policies(known.blocks, number=given.policies, longest=64, seed=11)):
-            (text,) = known.export(policy).files.values()
-            file = Path(folder, f"exported_{number}.py")
-            file.write_text(text, encoding="utf-8")
+            files = {Path(folder, str(number), name): text for name, text in known.export(policy).files.items()}
+            for path, text in files.items():
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            file = next(iter(files))
             with contextlib.redirect_stdout(io.StringIO()):  # some peers print
                 answer = RUNS[given.to](request_of(given.to, policy, file, given.peer))
             file.unlink()

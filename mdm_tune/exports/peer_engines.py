@@ -31,8 +31,11 @@ def vllm(request: Request) -> Answer:
     sys.path.insert(0, request["peer"])
     packages(Path(request["peer"]), "vllm_dllm_plugin")
     size = request["block_length"]
-    importlib.import_module("vllm_dllm_plugin.config").DRAFT_SIZE = size  # type: ignore[attr-defined]
     handoff = importlib.import_module("vllm_dllm_plugin.remasking.handoff")
+    importlib.import_module("vllm_dllm_plugin.remasking.llada2_default")
+    for name, module in list(sys.modules.items()):  # each module has a name of its own for the block length
+        if name.startswith("vllm_dllm_plugin.") and hasattr(module, "DRAFT_SIZE"):
+            setattr(module, "DRAFT_SIZE", size)  # noqa: B010 - mypy knows its type
     policy = module_of(Path(request["file"]), "exported").MdmTuneRemaskingPolicy()
     logits = RandomModel(request["length"]).logits[0]
     realised = []
