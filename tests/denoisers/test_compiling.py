@@ -75,6 +75,8 @@ def test_a_compiled_model_predicts_the_same(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # those of the compiler
 def test_generated_code_predicts_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    # The compiler imports setuptools, which cannot replace a distutils that another test of this process has imported.
+    monkeypatch.setenv("SETUPTOOLS_USE_DISTUTILS", "stdlib")
     torch.compiler.reset()
     compared(saved_model(tmp_path / "model"))
 

@@ -36,13 +36,16 @@ def test_a_schedule_file_comes_back(folder: RunFolder) -> None:
         assert loaded.record["budgets"][0]["value"] == 0.5
 
 
-def test_reading_a_schedule_file_needs_no_torch(folder: RunFolder) -> None:
+def test_reading_a_schedule_file_needs_no_torch(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.open()
+    folder.write_schedule({"length": 8, "budgets": [{**BUDGET, "counts": [1, 1, 6]}]})
     code = (
         f"import sys, mdm_tune; print(mdm_tune.load_schedule({str(folder.schedule)!r}).budget(3).counts); "
-        "print([m for m in ('torch', 'optuna', 'scipy', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('torch', 'optuna', 'matplotlib') if m in sys.modules])"  # the counts are checked with scipy
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["(1, 2, 5)", "[]"]
+    assert done.stdout.splitlines() == ["(1, 1, 6)", "[]"]
 
 
 def test_a_schedule_file_may_have_another_name_and_explicit_schedules(folder: RunFolder) -> None:
