@@ -31,8 +31,7 @@ RUN python3 -m venv /opt/venv \
 
 # Any user may run it: what models are downloaded and what libraries keep goes to a folder that all can write.
 ENV PATH=/opt/venv/bin:$PATH \
-    HOME=/tmp \
-    HF_HOME=/tmp/huggingface
+    HOME=/tmp
 WORKDIR /work
 USER 10001:10001
 ENTRYPOINT ["mdm-tune"]
