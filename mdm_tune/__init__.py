@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mdm_tune.api.generation import Texts, generate
-    from mdm_tune.api.runs import evaluate, sample, search
+    from mdm_tune.api.runs import evaluate, export, profile, sample, search
+    from mdm_tune.commands.events import Note
     from mdm_tune.config.file import Config, load_config
     from mdm_tune.core.errors import InputError, MdmTuneError, RunError
     from mdm_tune.denoisers.base import Denoiser, Parts
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from mdm_tune.evaluation.evaluator import Evaluator
     from mdm_tune.metrics.quality import Metric
     from mdm_tune.run.evaluate_records import EvaluateResult
+    from mdm_tune.run.export_records import ExportResult
     from mdm_tune.run.measuring import measure_profile
+    from mdm_tune.run.profile_records import ProfileResult
     from mdm_tune.run.sample_records import SampleResult
     from mdm_tune.run.search_records import SearchResult
     from mdm_tune.sampling.drawing import Drawing
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     )
     from mdm_tune.schedules.loaded import LoadedSchedule, SchedulePlan, load_schedule
     from mdm_tune.schedules.profile import Profile
+    from mdm_tune.search.events import TrialDone
 
 __all__ = [
     "Alphas",
@@ -64,6 +68,7 @@ __all__ = [
     "EntropyBoundPlan",
     "EvaluateResult",
     "Evaluator",
+    "ExportResult",
     "InputError",
     "Linear",
     "LoadedModel",
@@ -71,8 +76,10 @@ __all__ = [
     "MaskgitCosine",
     "MdmTuneError",
     "Metric",
+    "Note",
     "Parts",
     "Profile",
+    "ProfileResult",
     "QuotaPlan",
     "RevealPlan",
     "RunError",
@@ -87,12 +94,14 @@ __all__ = [
     "ThresholdPlan",
     "Transformer",
     "TransformerConfig",
+    "TrialDone",
     "Unmasked",
     "__version__",
     "alpha_grid",
     "beta_energy",
     "conditional_kinetic_energy",
     "evaluate",
+    "export",
     "generate",
     "geodesic_energy",
     "kinetic_energy",
@@ -103,6 +112,7 @@ __all__ = [
     "measure_profile",
     "parse_schedule",
     "path_energy",
+    "profile",
     "sample",
     "save_transformer",
     "search",
@@ -121,6 +131,7 @@ _MODULES = {
     "EntropyBoundPlan": "sampling.plans",
     "EvaluateResult": "run.evaluate_records",
     "Evaluator": "evaluation.evaluator",
+    "ExportResult": "run.export_records",
     "InputError": "core.errors",
     "Linear": "schedules.curves",
     "LoadedModel": "denoisers.loaded",
@@ -128,8 +139,10 @@ _MODULES = {
     "MaskgitCosine": "schedules.curves",
     "MdmTuneError": "core.errors",
     "Metric": "metrics.quality",
+    "Note": "commands.events",
     "Parts": "denoisers.base",
     "Profile": "schedules.profile",
+    "ProfileResult": "run.profile_records",
     "QuotaPlan": "sampling.plans",
     "RevealPlan": "sampling.plans",
     "RunError": "core.errors",
@@ -144,11 +157,13 @@ _MODULES = {
     "ThresholdPlan": "sampling.plans",
     "Transformer": "denoisers.transformer",
     "TransformerConfig": "denoisers.transformer",
+    "TrialDone": "search.events",
     "Unmasked": "sampling.unmasking",
     "alpha_grid": "schedules.counts",
     "beta_energy": "schedules.energy",
     "conditional_kinetic_energy": "schedules.energy",
     "evaluate": "api.runs",
+    "export": "api.runs",
     "generate": "api.generation",
     "geodesic_energy": "schedules.energy",
     "kinetic_energy": "schedules.energy",
@@ -159,6 +174,7 @@ _MODULES = {
     "measure_profile": "run.measuring",
     "parse_schedule": "schedules.curves",
     "path_energy": "schedules.energy",
+    "profile": "api.runs",
     "sample": "api.runs",
     "save_transformer": "denoisers.transformer",
     "search": "api.runs",

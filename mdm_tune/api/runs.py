@@ -1,4 +1,4 @@
-"""The commands ``search``, ``evaluate`` and ``sample`` as functions: a config in, a typed result out."""
+"""The commands ``profile``, ``search``, ``evaluate``, ``sample`` and ``export`` as functions, with typed results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mdm_tune.commands.evaluate import evaluate as evaluate_command
 from mdm_tune.commands.events import RunEvent
+from mdm_tune.commands.export import export as export_command
+from mdm_tune.commands.profile import profile as profile_command
 from mdm_tune.commands.sample import sample as sample_command
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.config.flag_bounds import check_budgets, check_count
@@ -14,14 +16,55 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
 from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.run.evaluate_records import EvaluateResult
+from mdm_tune.run.export_records import ExportResult
+from mdm_tune.run.profile_records import ProfileResult
 from mdm_tune.run.sample_records import SampleResult
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.sampling.devices import devices_for
 
-__all__ = ["OnEvent", "evaluate", "sample", "search"]
+__all__ = ["OnEvent", "evaluate", "export", "profile", "sample", "search"]
 
 OnEvent = Callable[[RunEvent], None]
 MOST_SAMPLES = 100_000  # held in memory and written as one file
+
+
+def profile(
+    config: Config | str | Path,
+    steps: Sequence[int] = (),
+    *,
+    devices: str | None = None,
+    trust_code: bool = False,
+    run_generated_code: GeneratedCode = False,
+    on_event: OnEvent | None = None,
+) -> ProfileResult:
+    """Measure the information profile and price schedules on it, as ``mdm-tune profile`` does. Nothing is printed.
+
+    A profile of the same model and data that is in the run folder is not measured again.
+
+    Args:
+        config: The config, or the path of its YAML file.
+        steps: Budgets; empty for those of the config.
+        devices: As for ``search``.
+        trust_code: As for ``search``.
+        run_generated_code: As for ``search``.
+        on_event: Called with every event, in this process.
+
+    Returns:
+        The result, as it is written to ``profile.json``. It has one profile for each block length.
+
+    Raises:
+        InputError: If the config or an argument cannot be used.
+        RunError: If the run fails.
+    """
+    check_budgets(steps)
+    loaded = _config(config)
+    return profile_command(
+        loaded,
+        steps,
+        notify=_notify(on_event),
+        devices=devices_for(loaded.model, devices),
+        allow=Permissions(trust_code, run_generated_code),
+    )
 
 
 def search(
@@ -155,6 +198,48 @@ def sample(
         devices=devices_for(loaded.model, devices),
         allow=Permissions(trust_code, run_generated_code),
         notify=_notify(on_event),
+    )
+
+
+def export(
+    schedule: str | Path,
+    to: str,
+    *,
+    length: int | None = None,
+    steps: int | None = None,
+    block_length: int | None = None,
+    output: str | Path | None = None,
+    verify: str | Path | None = None,
+    trust_code: bool = False,
+) -> ExportResult:
+    """Write a schedule in the form of another sampler, as ``mdm-tune export`` does. Nothing is printed.
+
+    Args:
+        schedule: A run folder, a schedule file, or the name of a schedule or of an adaptive plan.
+        to: The name of the format, such as ``llada``.
+        length: Tokens to fill; None for the length of the file.
+        steps: Steps of all blocks together; None for the only budget of the file.
+        block_length: Tokens of a block; None for that of the file, or for one block.
+        output: The folder to write to; None for ``export-FORMAT`` in the run folder, or here.
+        verify: The folder of the other sampler's code, which is run on what was exported; None for no verification.
+        trust_code: Whether code that does not come with this package may run.
+
+    Returns:
+        The result: the files, where to put them, and what the target does otherwise.
+
+    Raises:
+        InputError: If the schedule cannot be read, or if the target cannot express it.
+        RunError: If the files cannot be written, or if the other sampler's code fails.
+    """
+    return export_command(
+        str(schedule),
+        to,
+        length=length,
+        steps=steps,
+        block_length=block_length,
+        output=None if output is None else str(output),
+        verify=None if verify is None else str(verify),
+        trust_code=trust_code,
     )
 
 

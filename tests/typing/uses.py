@@ -15,6 +15,21 @@ def loop() -> int:
     return total + len(counts) + len(notes)
 
 
+def price() -> tuple[float, str]:
+    result: mdm_tune.ProfileResult = mdm_tune.profile("run.yaml", [8, 16])
+    nodes: tuple[int, ...] = result.profiles[0].revealed
+    best: float = result.profiles[0].budgets[0].beta.nelbo.value
+    exported: mdm_tune.ExportResult = mdm_tune.export("runs/text", "llada", length=64, steps=8)
+    return best * len(nodes), exported.where[0]
+
+
+def trials() -> list[float]:
+    events: list[object] = []
+    mdm_tune.search("run.yaml", on_event=events.append)
+    notes: list[str] = [event.text for event in events if isinstance(event, mdm_tune.Note)]
+    return [event.value + len(notes) for event in events if isinstance(event, mdm_tune.TrialDone)]
+
+
 def tune() -> str:
     config: mdm_tune.Config = mdm_tune.load_config("run.yaml")
     result: mdm_tune.SearchResult = mdm_tune.search(config, on_event=lambda event: None)
