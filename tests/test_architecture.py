@@ -25,6 +25,7 @@ FOLDERS = (
     "version",
     "core",
     "schedules",
+    "pages",
     "config",
     "exports",
     "denoisers",
@@ -50,6 +51,7 @@ ONLY_IN = {
     "lm_eval": {"benchmarks.harness", "benchmarks.single_task", "commands.harness", "commands.harness_model"},
     "matplotlib": set(),
     "optuna": {"search.driver", "search.journal", "search.ledger", "search.proposals", "search.storage"},
+    "resvg_py": {"pages.png"},
     "ray": {"sampling.actors", "sampling.cluster", "sampling.cluster_health", "sampling.replicas"},
     "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables"},
     "torch": {

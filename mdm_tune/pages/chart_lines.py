@@ -1,0 +1,333 @@
+"""Lines: quality against calls, alpha against time, the information profile, energies."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+from mdm_tune.pages.chart_frame import (
+    Axis,
+    Frame,
+    Look,
+    Role,
+    key_rows,
+    looks,
+    marker,
+    range_of,
+    tick_room,
+    tipped,
+    x_axis,
+    y_axis,
+    y_name,
+)
+from mdm_tune.pages.figure import Drawing, Figure, Layout
+from mdm_tune.pages.scales import Scale, shown, spread
+from mdm_tune.pages.svg import BOLD, Point, closed_path, element, number, open_path, shortened, text, width_of
+
+__all__ = ["Mark", "Series", "lines"]
+
+FEW = 16  # a series of at most as many points has a marker and error bars at each; others have a band
+HINTS = 33  # points of a longer series that tell their numbers
+SIDE = 4.0  # pixels between series that have points at the same places, so that their error bars can be told apart
+LABELS = 0.26  # of the width, at most, for the names at the ends of lines
+MOVED = 2.5  # lines: names that would have to move further from the ends of their lines stand above the chart
+NONE = math.nan
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line.
+
+    Attributes:
+        name: shown at its end or in the legend.
+        x: the values along the horizontal axis, increasing.
+        y: the values, one for each of ``x``; NaN leaves a gap.
+        low: lower ends of intervals, one for each of ``x``; NaN or None where there is none.
+        high: upper ends of intervals.
+        role: which colour, shape and dashes it has.
+        dashed: whether a line that its role draws whole is dashed.
+        tips: the words that a point shows; by default its numbers.
+        joined: whether the points are joined by a line.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    role: Role = "other"
+    dashed: bool = False
+    tips: Sequence[str] | None = None
+    joined: bool = True
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line across the chart at one value, such as the budget of a run.
+
+    Attributes:
+        value: where.
+        label: a few words.
+        along: the axis on which the value lies.
+    """
+
+    value: float
+    label: str
+    along: Literal["x", "y"] = "x"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A series with all its values as floats, its look, and how far it is moved to the side."""
+
+    name: str
+    look: Look
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    tips: tuple[str, ...]
+    joined: bool
+    side: float = 0.0
+
+    @property
+    def few(self) -> bool:
+        return len(self.x) <= FEW
+
+
+def lines(
+    series: Sequence[Series], *, x: Axis, y: Axis, title: str, description: str, marks: Sequence[Mark] = ()
+) -> Figure:
+    """A chart of lines with their intervals.
+
+    Series of at most 16 points have markers and error bars; where several share their places on a chart of few points,
+    they stand a few pixels beside each other. Longer ones have bands. Names stand at the ends of the lines, or above
+    the chart in a narrow place.
+
+    Args:
+        series: the lines; the first ones are drawn last, above the others.
+        x: the horizontal axis.
+        y: the vertical axis.
+        title: of the figure.
+        description: what is seen.
+        marks: values that are marked.
+
+    Raises:
+        ValueError: the fields of a series differ in length.
+    """
+    found = looks((each.role for each in series), (each.dashed for each in series))
+    made = [_line(each, look, (x, y)) for each, look in zip(series, found, strict=True)]
+    counted = Counter(place for each in made if each.few for place in set(each.x))
+    shared = [
+        each for each in made if each.few and any(counted[place] > 1 for place in each.x) and _has_intervals(each)
+    ]
+    sides = {id(each): SIDE * (place - (len(shared) - 1) / 2) for place, each in enumerate(shared)}
+    moved = tuple(_Line(**{**vars(each), "side": sides.get(id(each), 0.0)}) for each in made)
+    return Figure(title, description, lambda layout: _draw(moved, (x, y), tuple(marks), layout))
+
+
+def _has_intervals(line: _Line) -> bool:
+    return any(math.isfinite(end) for end in line.low)
+
+
+def _line(series: Series, look: Look, axes: tuple[Axis, Axis]) -> _Line:
+    count = len(series.x)
+    low, high = (_numbers(each, count) for each in (series.low, series.high))
+    y = _numbers(series.y, count)
+    if series.tips is None:
+        tips = tuple(_tip(series.name, axes, point) for point in zip(series.x, y, low, high, strict=True))
+    else:
+        tips = tuple(series.tips)
+    if not len(tips) == len(y) == len(low) == len(high) == count:
+        raise ValueError(f"The fields of the series {series.name!r} differ in length.")
+    x = tuple(float(each) for each in series.x)
+    return _Line(name=series.name, look=look, x=x, y=y, low=low, high=high, tips=tips, joined=series.joined)
+
+
+def _numbers(values: Sequence[float | None] | None, count: int) -> tuple[float, ...]:
+    return (NONE,) * count if values is None else tuple(NONE if each is None else float(each) for each in values)
+
+
+def _tip(name: str, axes: tuple[Axis, Axis], point: tuple[float, float, float, float]) -> str:
+    x, y, low, high = point
+    interval = f" [{shown(low)}, {shown(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
+    unit = f" {axes[1].unit}" if axes[1].unit else ""
+    return f"{name}: {shown(y)}{interval}{unit} at {axes[0].label} {shown(x)}"
+
+
+def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark], layout: Layout) -> Drawing:
+    head, top = y_name(axes[1], layout)
+    room = layout.small * 1.3 + 4 if any(each.along == "x" for each in marks) else 4.0
+    frame = _frame(made, axes, marks, layout, (top + room, _right(made, layout)))
+    labels = None if layout.compact or len(made) < 2 else _names(made, frame, layout)
+    if labels is None and len(made) > 1:
+        rows, height = key_rows([each.name for each in made], lambda n, at: _sample(made[n], at), layout)
+        head += element("g", rows, transform=f"translate(0,{number(top - 2)})")
+        frame = _frame(made, axes, marks, layout, (top + height + room, layout.width - 12))
+    elif labels is None:
+        frame = _frame(made, axes, marks, layout, (top + room, layout.width - 12))
+    below, end = x_axis(axes[0], frame, layout, 5 if layout.compact else 7)
+    body = [head, y_axis(axes[1], frame, layout), below, *(_mark(each, frame, layout) for each in marks)]
+    body += [_band(each, frame) for each in reversed(made)]
+    body += [_stroke(each, frame) for each in reversed(made)]
+    body += [_points(each, frame) for each in reversed(made)]
+    return Drawing(end, "".join([*body, labels or ""]))
+
+
+def _right(made: Sequence[_Line], layout: Layout) -> float:
+    """The right edge of the frame if names stand at the ends of the lines."""
+    widest = max((width_of(each.name, layout.font, bold=True) for each in made), default=0.0)
+    return layout.width - min(widest, LABELS * layout.width) - 30
+
+
+def _frame(
+    made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark], layout: Layout, edges: tuple[float, float]
+) -> Frame:
+    """edges: the upper and the right one."""
+    top, right = edges
+    height = 230.0 if layout.compact else 300.0
+    across = chain(*(each.x for each in made), (each.value for each in marks if each.along == "x"))
+    upwards = chain(
+        *(chain(each.y, each.low, each.high) for each in made), (each.value for each in marks if each.along == "y")
+    )
+    low, high = range_of(upwards, axes[1])
+    y = Scale(low=low, high=high, start=top + height, end=top, log=axes[1].log)
+    left = tick_room(axes[1], y, 5, layout.small)
+    low, high = range_of(across, axes[0])
+    return Frame(Scale(low=low, high=high, start=left, end=right, log=axes[0].log), y)
+
+
+def _places(line: _Line, values: Sequence[float], frame: Frame) -> list[Point | None]:
+    """The places of the points; None where there is none. Those outside the frame are moved to its edge."""
+    found: list[Point | None] = []
+    for x, y in zip(line.x, values, strict=True):
+        across, down = frame.x.at(x), frame.y.inside(y)
+        found.append(None if across is None or down is None else (across + line.side, down))
+    return found
+
+
+def _pieces(places: Sequence[Point | None]) -> list[list[Point]]:
+    """The runs of points between gaps."""
+    runs: list[list[Point]] = [[]]
+    for each in places:
+        if each is None:
+            runs.append([])
+        else:
+            runs[-1].append(each)
+    return [each for each in runs if each]
+
+
+def _stroke(line: _Line, frame: Frame) -> str:
+    if not line.joined:
+        return ""
+    runs = [each for each in _pieces(_places(line, line.y, frame)) if len(each) > 1]
+    if not runs:
+        return ""
+    return element(
+        "path",
+        d="".join(open_path(each) for each in runs),
+        fill="none",
+        stroke=line.look.colour,
+        stroke_width=line.look.width,
+        stroke_dasharray=line.look.dash,
+        stroke_linejoin="round",
+    )
+
+
+def _band(line: _Line, frame: Frame) -> str:
+    if line.few:
+        return ""
+    lower, upper = _places(line, line.low, frame), _places(line, line.high, frame)
+    both = [None if low is None or high is None else (low, high) for low, high in zip(lower, upper, strict=True)]
+    runs: list[list[tuple[Point, Point]]] = [[]]
+    for each in both:
+        if each is None:
+            runs.append([])
+        else:
+            runs[-1].append(each)
+    shapes = [
+        closed_path([low for low, _ in run] + [high for _, high in reversed(run)]) for run in runs if len(run) > 1
+    ]
+    return element("path", d="".join(shapes), fill=line.look.colour, fill_opacity="0.22") if shapes else ""
+
+
+def _points(line: _Line, frame: Frame) -> str:
+    if not line.few:
+        return _hints(line, frame)
+    parts = []
+    columns = (_places(line, values, frame) for values in (line.y, line.low, line.high))
+    for tip, place, low, high in zip(line.tips, *columns, strict=True):
+        if place is None:
+            continue
+        bar = ""
+        if low is not None and high is not None:
+            x, upper, lower = number(place[0]), number(high[1]), number(low[1])
+            ends = f"M{number(place[0] - 3)},{upper}h6M{number(place[0] - 3)},{lower}h6"
+            bar = element("path", d=f"M{x},{upper}V{lower}{ends}", stroke=line.look.colour, stroke_width=1.3)
+        dot = marker(line.look.shape, place, 4.2, fill=line.look.colour, stroke="@paper", stroke_width=1)
+        parts.append(tipped(tip, _target(place, 9), bar, dot))
+    return "".join(parts)
+
+
+def _hints(line: _Line, frame: Frame) -> str:
+    """Points of a long line that show nothing but tell their numbers."""
+    places = _places(line, line.y, frame)
+    step = max(1, math.ceil(len(places) / HINTS))
+    numbered = [(number, place) for number, place in enumerate(places) if number % step == 0 and place is not None]
+    return "".join(tipped(line.tips[number], _target(place, 8)) for number, place in numbered)
+
+
+def _target(place: Point, radius: float) -> str:
+    return element("circle", cx=place[0], cy=place[1], r=radius, fill="transparent")
+
+
+def _names(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
+    """The names at the right of the frame, at the height of their ends or near it; None if they have no place there."""
+    ends = [(line, runs[-1][-1]) for line in made if (runs := _pieces(_places(line, line.y, frame)))]
+    gap = layout.font * 1.25
+    heights = spread((place[1] for _, place in ends), gap, frame.top + 2, frame.bottom)
+    parts = []
+    for (line, (x, y)), height in zip(ends, heights, strict=True):
+        if abs(height - y) > MOVED * gap or frame.right - x > LABELS * layout.width:
+            return None
+        path = open_path([(x + 7, y), (frame.right + 2, y), (frame.right + 12, height)])
+        parts.append(element("path", d=path, fill="none", stroke=line.look.colour, stroke_opacity="0.5"))
+        if line.few:
+            parts.append(marker(line.look.shape, (frame.right + 18, height), 3.6, fill=line.look.colour))
+        name = shortened(line.name, layout.font, (layout.width - frame.right - 28) / BOLD)
+        place = (frame.right + (27 if line.few else 16), height + layout.font * 0.35)
+        parts.append(text(place, name, fill=line.look.colour, font_weight="600"))
+    return "".join(parts)
+
+
+def _sample(line: _Line, place: Point) -> str:
+    look, (x, y) = line.look, place
+    stroke = element(
+        "path",
+        d=f"M{number(x)},{number(y)}h26",
+        stroke=look.colour,
+        stroke_width=look.width,
+        stroke_dasharray=look.dash,
+    )
+    dot = marker(look.shape, (x + 13, y), 4, fill=look.colour, stroke="@paper", stroke_width=1)
+    return (stroke if line.joined else "") + (dot if line.few else "")
+
+
+def _mark(mark: Mark, frame: Frame, layout: Layout) -> str:
+    scale = frame.x if mark.along == "x" else frame.y
+    place = scale.at(mark.value)
+    if place is None or not min(scale.start, scale.end) <= place <= max(scale.start, scale.end):
+        return ""
+    if mark.along == "x":
+        path = f"M{number(place)},{number(frame.top)}V{number(frame.bottom)}"
+        half = width_of(mark.label, layout.small) / 2
+        x = max(min(place, layout.width - half), frame.left + half)
+        label = text((x, frame.top - 4), mark.label, fill="@soft", font_size=layout.small, text_anchor="middle")
+    else:
+        path = f"M{number(frame.left)},{number(place)}H{number(frame.right)}"
+        label = text((frame.left + 4, place - 4), mark.label, fill="@soft", font_size=layout.small)
+    return element("path", d=path, stroke="@soft", stroke_dasharray="3 3") + label

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mdm_tune.pages.chart_frame import SHAPES, Axis, Frame, key_rows, looks, marker, range_of, x_axis
+from mdm_tune.pages.figure import COMPACT, WIDE
+from mdm_tune.pages.scales import Scale
+from tests.support.charts import overlaps, parsed, texts
+
+
+def test_an_axis_names_its_unit_and_the_better_direction() -> None:
+    assert Axis("energy").full_name == "energy"
+    assert Axis("NELBO", "nats", better="lower").full_name == "NELBO (nats), lower is better \u2193"
+
+
+def test_the_ends_of_an_axis() -> None:
+    assert range_of([1, 3, math.nan, math.inf], Axis("")) == pytest.approx((0.9, 3.1))
+    assert range_of([1, 100, -5, 0], Axis("", log=True)) == pytest.approx((10**-0.1, 10**2.1))
+    assert range_of([2], Axis("")) == pytest.approx((1.9, 2.1))
+    assert range_of([0], Axis("")) == (-1, 1)
+    assert range_of([], Axis("")) == pytest.approx((-0.05, 1.05))
+    assert range_of([8], Axis("", log=True)) == (4, 16)
+    assert range_of([1, 3], Axis("", low=0, high=5)) == (0, 5)
+    low, high = range_of([1], Axis("", low=7))
+    assert low == 7 < high
+
+
+def test_the_looks_of_a_role_differ_in_shape_and_dashes() -> None:
+    found = looks(["tuned", "linear", *["other"] * 5, "adaptive", "adaptive"], [False] * 9)
+    assert len({(each.shape, each.dash) for each in found}) == 9
+    assert found[0].dash is None and looks(["tuned"], [True])[0].dash
+
+
+def test_markers_have_about_their_size() -> None:
+    for corners in SHAPES.values():
+        assert 0.8 <= max(math.hypot(x, y) for x, y in corners) <= 2
+    assert marker("circle", (1, 2), 3) == '<circle cx="1" cy="2" r="3"/>'
+    assert marker("plus", (0, 0), 5, fill="@ink").startswith('<path d="M-6,0L6,0M0,-6L0,6" stroke="@ink"')
+
+
+def test_labels_that_would_touch_are_left_out() -> None:
+    scale = Scale(low=1, high=100, start=40, end=200)
+    frame = Frame(scale, Scale(low=0, high=1, start=100, end=0))
+    body, _ = x_axis(Axis("calls", ticks=tuple(range(1, 101))), frame, WIDE)
+    assert body.count("v4") == 100
+    assert 3 <= len(texts(parsed(body))) < 20 and overlaps(parsed(body)) == []
+
+
+@pytest.mark.parametrize("layout", [WIDE, COMPACT])
+def test_a_legend_fills_rows_and_cuts_what_is_too_wide(layout) -> None:  # type: ignore[no-untyped-def]
+    names = [f"schedule {number}" for number in range(9)] + ["a name without an end " * 9]
+    body, height = key_rows(names, lambda number, at: marker("circle", (at[0] + 13, at[1]), 4), layout)
+    root = parsed(body)
+    assert overlaps(root) == []
+    assert all(each.left >= 0 and each.right <= layout.width and each.bottom <= height for each in texts(root))
+    assert key_rows([], lambda number, at: "", layout) == ("", 0)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+
+import pytest
+
+from mdm_tune.pages.chart_lines import Mark, Series, lines
+from mdm_tune.pages.charts import Axis
+from mdm_tune.pages.figure import Figure
+from tests.support.charts import SVG, centre, outside, overlaps, parsed, placed, texts, tips
+
+CALLS = (8, 16, 32, 64)
+NAN = math.nan
+
+
+def series(name: str, values: list[float], role: str, calls: tuple[float, ...] = CALLS) -> Series:
+    low, high = [each - 0.01 for each in values], [each + 0.01 for each in values]
+    return Series(name=name, x=calls, y=values, low=low, high=high, role=role)  # type: ignore[arg-type]
+
+
+QUALITY = [
+    series("tuned", [0.861, 0.904, 0.931, 0.942], "tuned"),
+    series("linear", [0.80, 0.864, 0.915, 0.938], "linear"),
+    series("<script>alert(1)</script> & co", [0.845, 0.885, 0.921, 0.937], "other"),
+    series("entropy-bound", [0.82, 0.89], "adaptive", (10.3, 19.8)),
+]
+
+
+def chart(made: list[Series], **changes: object) -> Figure:
+    given: dict[str, object] = {"x": Axis("calls", log=True, ticks=CALLS), "y": Axis("spelling", better="higher")}
+    return lines(made, title="Quality", description="Seen.", **(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_points_and_intervals_lie_where_their_values_say(compact: bool) -> None:
+    """The places of the ticks 0.8, 0.9 and 16 fix those of all others."""
+    source = _source(compact)
+    root = parsed(source)
+    points = sorted((*centre(each), each) for each in tips(root).values())
+    sixteen = next(each for each in texts(root) if each.text == "16")
+    bottom, top = (
+        float(each) for each in re.findall(r'd="M[\d.]+,([\d.]+)H[\d.]+" stroke="var\(--chart-grid\)', source)
+    )
+    for (_, y, node), value in zip(points, (0.82, 0.89), strict=True):
+        assert y == pytest.approx(bottom + (value - 0.8) / 0.1 * (top - bottom), abs=0.11)
+        bar = next(each.get("d", "") for each in node if each.tag == f"{SVG}path" and "V" in each.get("d", ""))
+        upper, lower = (float(each) for each in re.findall(r"[,V]([\d.]+)", bar)[:2])
+        assert lower - upper == pytest.approx(0.02 / 0.1 * (bottom - top), abs=0.2)
+    first, last = points[0][0], points[1][0]
+    unit = (last - first) / math.log(19.8 / 10.3)
+    assert (sixteen.left + sixteen.right) / 2 == pytest.approx(first + unit * math.log(16 / 10.3), abs=0.2)
+
+
+def _source(compact: bool) -> str:
+    return chart(QUALITY[3:], y=Axis("spelling", low=0.8, high=0.9, ticks=(0.8, 0.9))).svg(compact=compact)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("theme", ["page", "light", "dark"])
+def test_no_text_touches_another_or_leaves_the_figure(compact: bool, theme: str) -> None:
+    close = [
+        series(f"schedule {number}", [0.8 + number / 50, 0.9 + number / 1000], "other", (8, 64)) for number in range(5)
+    ]
+    for made in (QUALITY, close, QUALITY[:1], [series("a name that has no end " * 4, [1.0], "other", (8,))] * 2):
+        figure = chart(made, marks=[Mark(64, "the budget of this run"), Mark(0.9, "floor", "y"), Mark(900, "far away")])
+        root = parsed(figure.svg(theme, compact=compact))  # type: ignore[arg-type]
+        assert overlaps(root) == [] and outside(root) == []
+        assert root.find(f".//{SVG}script") is None
+
+
+def test_names_stand_at_the_ends_of_lines_or_above_the_chart() -> None:
+    apart = [series("high", [0.8, 0.9], "tuned", (8, 16)), series("low", [0.7, 0.6], "linear", (8, 16))]
+    root = parsed(chart(apart).svg())
+    ends = [node for node, *_ in placed(root) if node.tag == f"{SVG}text" and node.get("font-weight") == "600"]
+    assert [each.text for each in ends] == ["high", "low"]
+    assert all(float(each.get("x", 0)) > 500 for each in ends)
+    for case, compact in ((apart, True), (QUALITY, False)):  # the last ends early
+        names = [each for each in texts(parsed(chart(case).svg(compact=compact))) if each.text in {"high", "tuned"}]
+        assert [each.bottom < 60 for each in names] == [True]
+
+
+def test_missing_points_leave_gaps_and_have_no_place() -> None:
+    made = Series(
+        "tuned", (1, 2, 3, 4, 5), (0.1, 0.2, NAN, 0.4, math.inf), low=(None, 0.1, 0.1, NAN, 0.1), role="tuned"
+    )
+    root = parsed(chart([made], x=Axis("x")).svg())
+    assert len(tips(root)) == 3
+    line = next(each.get("d", "") for each in root.iter() if each.get("stroke-linejoin"))
+    assert line.count("M") == 1 and line.count("L") == 1  # from 1 to 2; the point at 4 stands alone
+    zero = Series("x", (0, 10), (1, 2))
+    assert len(tips(parsed(chart([zero]).svg()))) == 1  # a logarithmic axis has no zero
+    assert parsed(chart([Series("nothing", (), ())]).svg()) is not None
+
+
+def test_long_series_have_a_band_and_few_hints() -> None:
+    x = [each / 100 for each in range(101)]
+    y = [each**2 for each in x]
+    made = Series("alpha", x, y, low=[each - 0.1 for each in y], high=[each + 0.1 for each in y], role="tuned")
+    source = chart([made], x=Axis("t", low=0, high=1), y=Axis("alpha", low=0, high=1)).svg()
+    root = parsed(source)
+    assert 20 <= len(tips(root)) <= 34 and len(source) < 20_000
+    band = next(each.get("d", "") for each in root.iter() if each.get("fill-opacity"))
+    assert band.count("L") == 201 and band.endswith("Z")
+    line = next(each.get("d", "") for each in root.iter() if each.get("stroke-linejoin"))
+    places = [tuple(map(float, each.split(","))) for each in line[1:].split("L")]
+    (left, bottom), (right, top) = places[0], places[-1]
+    for (across, down), share in zip(places, x, strict=True):
+        assert across == pytest.approx(left + share * (right - left), abs=0.11)
+        assert down == pytest.approx(bottom + share**2 * (top - bottom), abs=0.11)
+
+
+def test_error_bars_at_one_place_stand_side_by_side() -> None:
+    points = [centre(each) for each in tips(parsed(chart(QUALITY).svg())).values()]
+    eights = sorted(x for x, _ in points)[:3]
+    assert [second - first for first, second in pairwise(eights)] == pytest.approx([4, 4], abs=0.11)
+
+
+def test_tips_say_the_numbers() -> None:
+    found = list(tips(parsed(chart(QUALITY[:1]).svg())))
+    assert found[0] == "tuned: 0.861 [0.851, 0.871] at calls 8"
+    unit = chart([Series("c", (1,), (2.0,))], y=Axis("c", "nats"))
+    assert list(tips(parsed(unit.svg()))) == ["c: 2 nats at calls 1"]
+    own = Series("c", (1,), (2.0,), tips=("words",))
+    assert list(tips(parsed(chart([own]).svg()))) == ["words"]
+
+
+def test_fields_of_different_lengths_are_refused() -> None:
+    for wrong in (Series("c", (1, 2), (1,)), Series("c", (1,), (1,), low=(1, 2)), Series("c", (1,), (1,), tips=())):
+        with pytest.raises(ValueError, match=r"differ in length|shorter|longer"):
+            chart([wrong])
