@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.page_runs import text_run
+
+__all__ = ["text_run"]
+
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))  # the scripts import one another by name
 
 # The same examples on every run, here and in CI; no deadline, because a shared machine's speed is not a property.

@@ -17,9 +17,11 @@ from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, check_adap
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
+from mdm_tune.run.description import RunDescription
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.example_records import ExampleRecord, difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.page_records import SamplePair, sample_pairs
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.sampling.devices import Devices
@@ -57,11 +59,18 @@ def evaluate(
         RunError: If the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
-        return _evaluate(run, schedules, steps, differences=differences, notify=notify)
+        about = RunDescription.of(run, allow)
+        return _evaluate(run, schedules, steps, differences=differences, notify=notify, about=about)
 
 
 def _evaluate(
-    run: Run, schedules: Sequence[str], steps: Sequence[int], *, differences: bool, notify: Notify
+    run: Run,
+    schedules: Sequence[str],
+    steps: Sequence[int],
+    *,
+    differences: bool,
+    notify: Notify,
+    about: RunDescription,
 ) -> EvaluateResult:
     config = run.config
     folder = RunFolder(config.output)
@@ -103,6 +112,7 @@ def _evaluate(
     for note in memory_notes(run):
         notify(note)
     result = _result(run, folder, scores, sum((profile.spent for profile in profiles.values()), Cost()), warned)
+    result = replace(result, description=about, sample_pairs=tuple(_pairs(run, scores)))
     return _write(run, folder, result, list(example_records(run, scores)), differences=differences)
 
 
@@ -121,6 +131,15 @@ def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Co
         warnings=warned.records,
         programs=run.programs,
     )
+
+
+def _pairs(run: Run, scores: Sequence[Scores]) -> Iterator[SamplePair]:
+    """Pairs of samples of linear and of the last schedule of each budget."""
+    linear = run.evaluator.labelled("linear", run.evaluator.block_length)
+    for steps in dict.fromkeys(score.setting.steps for score in scores):
+        here = [score for score in scores if score.setting.steps == steps]
+        if (first := next((score for score in here if score.setting.label == linear), None)) is not None:
+            yield from sample_pairs(run, first, here[-1])
 
 
 def _write(

@@ -28,10 +28,12 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run, check_baselines, open_run
+from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.profiles import Profiles, ProfileUse, profiles_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
+from mdm_tune.run.search_details import detailed_result
 from mdm_tune.run.search_limits import Timetable
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.run.search_state import SearchState, search_state_of
@@ -131,7 +133,7 @@ def search(
                 reason = "what compares schedules on unseen examples is never cut"
                 notify(Note(f"search.timeout: {overrun}: {reason}", "late"))
             state.check()
-            return _write_result(sharing, folder, budgets, [*profiles.values()], late, warned)
+            return _write_result(sharing, folder, budgets, profiles, late, warned, RunDescription.of(run, allow))
 
 
 def _restore_moment(folder: RunFolder, search_state: SearchState) -> None:
@@ -238,9 +240,10 @@ def _write_result(
     run: Run,
     folder: RunFolder,
     budgets: Sequence[Budget],
-    profiles: Sequence[Profiles],
+    profiles: Mapping[int, Profiles],
     late: float | None,
     warned: Warnings,
+    about: RunDescription,
 ) -> SearchResult:
     """Write the schedule file, the scores of examples and the result; returns the result."""
     folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records).to_json())
@@ -251,8 +254,8 @@ def _write_result(
     ]
     if not run.evaluator.exact:
         folder.write_lines("search-scores.jsonl", (example.to_json() for example in example_records(run, reported)))
-    profiled = any(profile.uses for profile in profiles)
-    spent = sum((profile.cost for profile in profiles), Cost()) if profiled else None
+    profiled = any(profile.uses for profile in profiles.values())
+    spent = sum((profile.cost for profile in profiles.values()), Cost()) if profiled else None
     result = SearchResult.of(
         run,
         folder,
@@ -262,6 +265,7 @@ def _write_result(
         warnings=warned.records,
         seconds_late=late,
     )
+    result = detailed_result(result, run, budgets, profiles, about)
     folder.write_json(folder.result.name, result.to_json())
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -46,7 +46,8 @@ class JsonRecord:
         """The record of a JSON object that ``to_json`` made.
 
         Args:
-            value: the object; keys without a field are ignored.
+            value: the object; keys without a field are ignored. A field with a default takes it where its key is
+                missing, so that records of earlier versions can be read.
 
         Raises:
             ValueError: a key is missing, or its value is of another type.
@@ -59,7 +60,7 @@ class JsonRecord:
                 arguments[name] = _record_beside(hint, value)
             elif name in value:
                 arguments[name] = _read(hint, value[name], name)
-            else:
+            elif name not in _optional(cls):
                 raise ValueError(f"{cls.__name__} lacks {name}")
         return cls(**arguments)
 
@@ -95,6 +96,14 @@ def _fields_of(cls: Any) -> dict[str, tuple[Any, bool]]:
     return layout
 
 
+def _defaults_of(cls: Any) -> frozenset[str]:
+    """The fields of a record that have a default."""
+    return frozenset(
+        field.name for field in fields(cls) if field.default is not MISSING or field.default_factory is not MISSING
+    )
+
+
+_optional: Callable[[Any], frozenset[str]] = cache(_defaults_of)
 _layout: Callable[[Any], dict[str, tuple[Any, bool]]] = cache(_fields_of)  # computed once per class
 
 

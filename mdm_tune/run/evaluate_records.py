@@ -10,7 +10,9 @@ from typing import Any
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores, paired_difference
+from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import DifferenceRecord
+from mdm_tune.run.page_records import SamplePair
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
 
 __all__ = ["ComparedRows", "ComparisonRecord", "EvaluateResult", "HarnessResult", "HarnessRow", "RowRecord"]
@@ -137,6 +139,8 @@ class EvaluateResult(ComparedRows, JsonRecord):
         programs: The protections around programs that the model wrote; empty if no programs were run.
         differences: The examples on which two schedules differ most; None if they were not requested, and then the JSON
             lacks them.
+        description: What the result is of; None in older records.
+        sample_pairs: Samples of linear and of the last schedule of each budget from the same noise.
     """
 
     rows: tuple[RowRecord, ...]
@@ -149,6 +153,8 @@ class EvaluateResult(ComparedRows, JsonRecord):
     warnings: tuple[WarningRecord, ...]
     programs: Beside[Mapping[str, Any]]
     differences: tuple[DifferenceRecord, ...] | None = None
+    description: RunDescription | None = None
+    sample_pairs: tuple[SamplePair, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.run.build import Run
+from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.folder import versions
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
-from mdm_tune.run.search_records import ClaimsRecord, ProgramsRecord, QualityRecord
+from mdm_tune.run.search_records import ProgramsRecord, QualityRecord
 from mdm_tune.search.confirmation import Budget
 
 __all__ = ["LengthsRecord", "OriginRecord", "ScheduleFileRecord", "TunedBudget"]

@@ -9,27 +9,25 @@ from typing import Any
 
 from mdm_tune.core.interval_text import finite_or_none
 from mdm_tune.core.json_record import Beside, JsonRecord
-from mdm_tune.core.statistics import CONFIDENCE, Estimate
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.run.build import Run
+from mdm_tune.run.claim_records import ClaimsRecord
+from mdm_tune.run.description import RunDescription
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.search.confirmation import Budget, Loser
-from mdm_tune.search.frontier import Frontier, Pair, frontier_of
 from mdm_tune.search.gains import Gain, Loss, outcome_of
 from mdm_tune.search.outcomes import Ended, Outcome, Saving
 
 __all__ = [
     "BudgetRecord",
     "ChoiceRecord",
-    "ClaimsRecord",
-    "ConfidenceRecord",
-    "FrontierRecord",
     "LoserRecord",
     "LossesRecord",
-    "PairRecord",
     "ProgramsRecord",
     "QualityRecord",
     "RowsRecord",
@@ -219,6 +217,7 @@ class BudgetRecord(JsonRecord):
         all_reachable_counts_scored: Whether every count vector that the search can reach was scored.
         choose: The schedules that were compared on the choose split.
         same_counts: Other schedules with the winner's counts.
+        details: What the page of the run shows beside this.
     """
 
     steps: int
@@ -233,6 +232,7 @@ class BudgetRecord(JsonRecord):
     all_reachable_counts_scored: bool
     choose: tuple[ChoiceRecord, ...]
     same_counts: tuple[str, ...]
+    details: Beside[BudgetDetails]
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetRecord:
@@ -250,6 +250,7 @@ class BudgetRecord(JsonRecord):
             all_reachable_counts_scored=budget.exhausted,
             choose=tuple(map(ChoiceRecord.of, budget.chosen_from)),
             same_counts=budget.alike,
+            details=BudgetDetails(),
         )
 
     @property
@@ -262,102 +263,6 @@ class BudgetRecord(JsonRecord):
         """Whether some rows take fewer denoiser calls than planned, because their text ends early or is shorter."""
         calls, planned = self.quality.calls, self.plan.calls
         return planned is not None and calls.nfe_ci is not None and calls.nfe < planned
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairRecord(JsonRecord):
-    """A tuned schedule in comparison with linear at a larger budget.
-
-    Attributes:
-        steps, linear_steps: The two budgets.
-        ratio: Denoiser calls of linear over those of the tuned schedule.
-        difference, bound, margin, no_worse: As in ``search.gains.NoWorse``; ``no_worse`` is its ``holds``.
-        linear_too: As in ``search.frontier.Pair``.
-        flags: Codes of the reasons to doubt the tuned schedule.
-    """
-
-    steps: int
-    linear_steps: int
-    ratio: float
-    difference: float
-    bound: float | None
-    margin: float
-    no_worse: bool
-    linear_too: bool
-    flags: tuple[str, ...]
-
-    @classmethod
-    def of(cls, pair: Pair) -> PairRecord:
-        """The record of a pair."""
-        return cls(
-            steps=pair.budget.steps,
-            linear_steps=pair.larger.steps,
-            ratio=pair.ratio,
-            difference=pair.test.difference,
-            bound=pair.test.bound,
-            margin=pair.test.margin,
-            no_worse=pair.test.holds,
-            linear_too=pair.linear_too,
-            flags=pair.budget.flags,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontierRecord(JsonRecord):
-    """The tuned schedules that are no worse than linear at larger budgets, and the largest saving of denoiser calls.
-
-    Attributes:
-        margin: The share of linear's absolute value that counts as no loss.
-        confidence: One-sided confidence of each pair's bound; all bounds hold together at 95 %.
-        pairs: Every tuned schedule with linear at every budget that takes more denoiser calls.
-        headline: The pair that holds and saves most calls; None if no pair holds.
-    """
-
-    margin: float
-    confidence: float
-    pairs: tuple[PairRecord, ...]
-    headline: PairRecord | None
-
-    @classmethod
-    def of(cls, frontier: Frontier) -> FrontierRecord:
-        """The record of a frontier."""
-        headline = frontier.headline
-        return cls(
-            margin=frontier.margin,
-            confidence=frontier.confidence,
-            pairs=tuple(map(PairRecord.of, frontier.pairs)),
-            headline=None if headline is None else PairRecord.of(headline),
-        )
-
-    def reached(self, steps: int) -> int | None:
-        """The largest budget at which linear is no better than the schedule of ``steps``; None if there is none."""
-        return max((pair.linear_steps for pair in self.pairs if pair.steps == steps and pair.no_worse), default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfidenceRecord(JsonRecord):
-    """The confidence of each claim by itself, and of the claims of all budgets together (familywise)."""
-
-    each: float
-    familywise: float
-    budgets: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimsRecord(JsonRecord):
-    """The confidence of the claims, and the comparison with linear at larger budgets."""
-
-    confidence: ConfidenceRecord
-    frontier: FrontierRecord
-
-    @classmethod
-    def of(cls, run: Run, budgets: Sequence[Budget]) -> ClaimsRecord:
-        """The claims of all budgets of a search."""
-        frontier = frontier_of(budgets, run.evaluator.metric.direction, run.config.search.margin)
-        return cls(
-            confidence=ConfidenceRecord(each=CONFIDENCE, familywise=CONFIDENCE, budgets=len(budgets)),
-            frontier=FrontierRecord.of(frontier),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,6 +326,9 @@ class SearchResult(JsonRecord):
         seconds_late: Seconds by which the search ended after ``search.timeout``; None if it ended in time or there is
             no timeout.
         warnings: Warnings about the result.
+        description: What the result is of; None in older records.
+        profile_curves: The information profiles that were used.
+        sample_pairs: Samples of linear and of the tuned schedule from the same noise.
     """
 
     budgets: tuple[BudgetRecord, ...]
@@ -434,6 +342,9 @@ class SearchResult(JsonRecord):
     reported: tuple[ReportedRecord, ...]
     seconds_late: float | None
     warnings: tuple[WarningRecord, ...]
+    description: RunDescription | None = None
+    profile_curves: tuple[ProfileCurve, ...] = ()
+    sample_pairs: tuple[SamplePair, ...] = ()
 
     @classmethod
     def of(

@@ -73,6 +73,7 @@ class Budget:
         loser: The chosen schedule if it is worse than linear; otherwise None.
         codes: Codes of the warnings about the winner at this budget.
         alike: Other schedules with the winner's counts or alphas.
+        tried: The finished trials, for each block length.
     """
 
     steps: int
@@ -99,6 +100,7 @@ class Budget:
     loser: Loser | None = None
     codes: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
+    tried: tuple[tuple[Trial, ...], ...] = ()
 
     @property
     def judged(self) -> Gain:
@@ -209,6 +211,7 @@ def confirm(
         cost=sum((scores.cost for scores in (*chosen, scored, *others)), tuning),
         alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
         loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
+        tried=tuple(tuple(side.trials) for side in sides),
     )
 
 

@@ -28,6 +28,7 @@ class Trial:
         cost: Its cost.
         dropped: Whether it was dropped before all examples were scored.
         cut: Whether it was dropped for lack of rows or time, not because it could hardly win.
+        examples: The examples that were scored for it; None if values are exact, or if it was not fresh.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Trial:
     cost: Cost
     dropped: bool = False
     cut: bool = False
+    examples: int | None = None
 
 
 @dataclass(frozen=True)

@@ -351,4 +351,12 @@ def _trial(number: int, entry: LedgerEntry) -> Trial:
         cost=Cost(int(rows), int(tokens), float(seconds)),
         dropped=entry.record["dropped"] is not None,
         cut=bool(entry.record.get("cut")),
+        examples=_examples_of(entry.record),
     )
+
+
+def _examples_of(record: Mapping[str, Any]) -> int | None:
+    """The examples that were scored for a trial; None if values are exact, or if its counts were scored before."""
+    if record["values"] is not None:
+        return len(record["values"])
+    return int(record["dropped"]) if record["dropped"] else None

@@ -1,4 +1,7 @@
-"""The result of a search as JSON, and read back."""
+"""The result of a search as JSON, and read back.
+
+Covers: claim_records.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from typing import Any
 import pytest
 
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.page_records import BudgetDetails
 from mdm_tune.run.schedule_records import ScheduleFileRecord
-from mdm_tune.run.search_records import SearchResult
+from mdm_tune.run.search_records import BudgetRecord, SearchResult
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.outcomes import Ended, Ending, Outcome, Saving
 from tests.search.test_confirmation import A, B, Bench, budgets_of, run_of
@@ -94,7 +98,14 @@ def test_what_is_no_result_is_refused(change: dict[str, Any]) -> None:
         SearchResult.from_json({**two_budgets(), **change})
 
 
-@pytest.mark.parametrize("key", list(budget_record().to_json()))
+def test_an_older_budget_without_the_details_of_the_page_can_be_read() -> None:
+    record = budget_record().to_json()
+    older = {key: value for key, value in record.items() if key not in BudgetDetails().to_json()}
+    read = BudgetRecord.from_json(older)
+    assert read.details == BudgetDetails() and read.to_json() == {**older, **BudgetDetails().to_json()}
+
+
+@pytest.mark.parametrize("key", [key for key in budget_record().to_json() if key not in BudgetDetails().to_json()])
 def test_a_budget_without_one_of_its_keys_is_refused(key: str) -> None:
     record = budget_record().to_json()
     if key in ("no_interval", "independent"):  # of an estimate, which earlier files lack

@@ -1,0 +1,70 @@
+"""What the numbers of a result were computed with: config, metric, versions, fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mdm_tune.config.file import resolved
+from mdm_tune.core.json_record import JsonRecord
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.types import Direction
+from mdm_tune.run.build import Run
+from mdm_tune.run.folder import versions
+
+__all__ = ["RunDescription", "flags_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDescription(JsonRecord):
+    """What a result is of. The page of a run shows it.
+
+    Attributes:
+        config: The complete config, without the run folder, which may be moved.
+        length: Tokens to fill.
+        metric: Name of the objective.
+        label: The objective in words.
+        direction: Direction of the objective.
+        exact: Whether values are computed without examples.
+        sampler: The sampler in words.
+        fingerprints: Fingerprints of model, data and code, by name.
+        versions: Versions of packages, by name.
+        flags: Words of a command line that repeat the permissions.
+    """
+
+    config: dict[str, Any]
+    length: int
+    metric: str
+    label: str
+    direction: Direction
+    exact: bool
+    sampler: str
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, allow: Permissions = Permissions()) -> RunDescription:
+        """The description of a run with these permissions."""
+        metric = run.evaluator.metric
+        return cls(
+            config={name: value for name, value in resolved(run.config).items() if name != "output"},
+            length=run.evaluator.length,
+            metric=metric.name,
+            label=metric.label,
+            direction=metric.direction,
+            exact=run.evaluator.exact,
+            sampler=run.config.sampler.described,
+            fingerprints=run.fingerprints,
+            versions=versions(run.config.model.type),
+            flags=flags_of(allow),
+        )
+
+
+def flags_of(allow: Permissions) -> tuple[str, ...]:
+    """The words on a command line that give these permissions."""
+    generated = allow.run_generated_code
+    flags = ["--trust-code"] if allow.trust_code else []
+    if generated:
+        flags.append("--run-generated-code=unsafe" if generated == "unsafe" else "--run-generated-code")
+    return tuple(flags)

@@ -1,0 +1,280 @@
+"""What a result keeps for its page: trials as points, the profile's curve, pairs of samples, the cost of the grid."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from mdm_tune.core.json_record import JsonRecord
+from mdm_tune.core.types import Use, sign_of
+from mdm_tune.evaluation.evaluator import Evaluator, Scores
+from mdm_tune.run.build import Run
+from mdm_tune.run.profiles import Profiles
+from mdm_tune.run.record_parts import CallsRecord
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.finalists import Trial
+from mdm_tune.search.space import GRID
+
+__all__ = [
+    "BudgetDetails",
+    "DrawnPieces",
+    "GridCost",
+    "ProfileCurve",
+    "SamplePair",
+    "TrialPoint",
+    "profile_curves",
+    "sample_pairs",
+]
+
+FIRST = 2  # pairs per budget that are the first of the split, whatever their values
+Chosen = Literal["first", "largest gain", "largest loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPoint(JsonRecord):
+    """One trial of a budget.
+
+    Attributes:
+        number: The trial's number within its budget and block length, from 0.
+        a, b: The parameters of its schedule.
+        block_length: Positions per block; None for ancestral reveal.
+        value: Its value on the tune split; None if it is not finite.
+        examples: The examples that were scored; None if the value is exact or was scored before.
+        fresh: Whether its counts were scored for the first time.
+        dropped: Whether it was dropped before all examples were scored.
+        cut: Whether it was dropped for lack of rows or time.
+    """
+
+    number: int
+    a: float
+    b: float
+    block_length: int | None
+    value: float | None
+    examples: int | None
+    fresh: bool
+    dropped: bool
+    cut: bool
+
+    @classmethod
+    def of(cls, trial: Trial, block_length: int | None) -> TrialPoint:
+        """The point of a trial."""
+        return cls(
+            number=trial.number,
+            a=trial.schedule.a,
+            b=trial.schedule.b,
+            block_length=block_length,
+            value=trial.value,
+            examples=trial.examples,
+            fresh=trial.fresh,
+            dropped=trial.dropped,
+            cut=trial.cut,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridCost(JsonRecord):
+    """What the grid of the paper would cost at one budget: a and b in 0.1, 0.2, .., 1.0, on all tune examples.
+
+    Source: the experiments of arXiv:2509.13866.
+
+    Attributes:
+        points: Schedules of the grid.
+        settings: Those that the sampler distinguishes, in all block lengths.
+        denoiser_rows: Rows of scoring each of these once on all tune examples; 0 if values are exact. Texts that end
+            early take fewer.
+    """
+
+    points: int
+    settings: int
+    denoiser_rows: int
+
+    @classmethod
+    def of(cls, evaluator: Evaluator, steps: int) -> GridCost:
+        """The cost of the grid at one budget."""
+        found: dict[tuple[float, ...], float] = {}
+        for size in evaluator.block_lengths:
+            at_size = evaluator.in_blocks(size)
+            for a, b in itertools.product(GRID, GRID):
+                setting = at_size.setting(Beta(a, b), steps)
+                found[setting.key] = setting.nfe
+        examples = 0 if evaluator.exact else len(evaluator.split("tune").ids)
+        forwards = int(getattr(evaluator.denoiser, "forwards", 1))  # guidance makes two
+        rows = round(sum(found.values()) * examples) * forwards
+        return cls(points=len(GRID) ** 2, settings=len(found), denoiser_rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetDetails(JsonRecord):
+    """What the page of a run shows of one budget beside its result.
+
+    Attributes:
+        trial_points: The trials, in all block lengths.
+        baseline_calls: Denoiser calls of the baselines, by name.
+        paper_grid: The cost of the paper's grid; None in older records.
+    """
+
+    trial_points: tuple[TrialPoint, ...] = ()
+    baseline_calls: dict[str, CallsRecord] = field(default_factory=dict)
+    paper_grid: GridCost | None = None
+
+    @classmethod
+    def of(cls, run: Run, budget: Budget) -> BudgetDetails:
+        """The details of a budget."""
+        return cls(
+            trial_points=tuple(
+                TrialPoint.of(trial, None if run.evaluator.sampler.bernoulli else size)
+                for size, trials in zip(run.evaluator.block_lengths, budget.tried, strict=False)
+                for trial in trials
+            ),
+            baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
+            paper_grid=GridCost.of(run.evaluator, budget.steps),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileCurve(JsonRecord):
+    """The information profile at one block length.
+
+    Attributes:
+        block_length: Tokens of a block.
+        length: Tokens of the curve.
+        vocab_size: Symbols of the vocabulary.
+        exact: Whether it is computed from a law, without examples.
+        examples: Examples that were measured; None if exact.
+        revealed: (nodes,) numbers of visible tokens.
+        cross_entropy: (nodes,) nats per token.
+        stderr: (nodes,) standard error of ``cross_entropy``.
+        cross_entropy_ci: (nodes,) intervals; None if there are none.
+        pricing_curve: (length,) the curve on which schedules are chosen, scaled to the mean length of the examples.
+    """
+
+    block_length: int
+    length: int
+    vocab_size: int
+    exact: bool
+    examples: int | None
+    revealed: tuple[int, ...]
+    cross_entropy: tuple[float, ...]
+    stderr: tuple[float, ...]
+    cross_entropy_ci: tuple[tuple[float, float], ...] | None
+    pricing_curve: tuple[float, ...]
+
+    @classmethod
+    def of(cls, profiles: Profiles) -> ProfileCurve:
+        """The curve of a profile that was used."""
+        profile, intervals = profiles.profile, profiles.profile.intervals
+        return cls(
+            block_length=profile.block_length,
+            length=profile.length,
+            vocab_size=profile.vocab_size,
+            exact=profile.exact,
+            examples=None if profile.exact else len(profile.values),
+            revealed=tuple(profile.revealed.tolist()),
+            cross_entropy=tuple(profile.mean.tolist()),
+            stderr=tuple(profile.stderr.tolist()),
+            cross_entropy_ci=None if intervals is None else tuple((low, high) for low, high in intervals.tolist()),
+            pricing_curve=tuple(profiles.pricer.curve.tolist()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnPieces(JsonRecord):
+    """One sample of a pair, as text in pieces.
+
+    Attributes:
+        schedule: Label of the schedule.
+        value: Value of the objective.
+        pieces: The text in order, each piece with whether its tokens differ from those of the other sample.
+    """
+
+    schedule: str
+    value: float
+    pieces: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePair(JsonRecord):
+    """The samples of two schedules for one example, drawn from the same noise.
+
+    Attributes:
+        steps: The budget.
+        id: The example's id.
+        chosen: Why it is shown: it is one of the first that differ, or the one whose value differs most.
+        first: The sample of linear.
+        second: The sample of the other schedule.
+    """
+
+    steps: int
+    id: str
+    chosen: Chosen
+    first: DrawnPieces
+    second: DrawnPieces
+
+
+def sample_pairs(run: Run, linear: Scores, other: Scores) -> Iterator[SamplePair]:
+    """Yield pairs of samples of linear and another schedule at one budget: the first, and those that differ most.
+
+    There are none without samples of both, or if all samples are equal.
+    """
+    if linear.tokens is None or other.tokens is None or linear.values is None or other.values is None:
+        return
+    if run.dataset is None or linear.use is None or linear.tokens.shape != other.tokens.shape:
+        return
+    differing = np.flatnonzero((linear.tokens != other.tokens).any(dim=1).numpy())
+    if not len(differing):
+        return
+    gains = sign_of(run.evaluator.metric.direction) * (other.values - linear.values)
+    wanted: dict[int, Chosen] = {int(row): "first" for row in differing[:FIRST]}
+    best, worst = (int(differing[place]) for place in (gains[differing].argmax(), gains[differing].argmin()))
+    if gains[best] > 0:
+        wanted.setdefault(best, "largest gain")
+    if gains[worst] < 0:
+        wanted.setdefault(worst, "largest loss")
+    for row, chosen in wanted.items():
+        pieces = _pieces(run, linear.use, row, (linear.tokens, other.tokens))
+        first, second = (
+            DrawnPieces(schedule=scores.setting.label, value=float(scores.values[row]), pieces=own)
+            for scores, own in zip((linear, other), pieces, strict=True)
+            if scores.values is not None
+        )
+        example_id = run.evaluator.split(linear.use).ids[row]
+        yield SamplePair(steps=other.setting.steps, id=example_id, chosen=chosen, first=first, second=second)
+
+
+def _pieces(run: Run, use: Use, row: int, both: Sequence[Tensor]) -> list[tuple[tuple[str, bool], ...]]:
+    """The texts of two samples of an example, in pieces of equal or of different tokens at the same positions."""
+    assert run.dataset is not None
+    split = run.dataset.splits[use].take([row])
+    answers = [run.dataset.answers(tokens[row : row + 1], split)[0] for tokens in both]
+    texts = [run.dataset.completions(tokens[row : row + 1], split)[0] for tokens in both]
+    pieces: list[list[tuple[str, bool]]] = [[], []]
+    for place, holes in enumerate(zip(*answers, strict=True)):
+        for own, (hole, other) in enumerate((holes, holes[::-1])):
+            if place:
+                pieces[own].append((" ", False))  # as ``completions`` joins them
+            differs = [at >= len(other) or token != other[at] for at, token in enumerate(hole)]
+            for differing, run_of in itertools.groupby(range(len(hole)), key=differs.__getitem__):
+                at = [*run_of]
+                pieces[own].append((run.dataset.codec.decode(hole[at[0] : at[-1] + 1]), differing))
+    return [tuple(_cut(own, text)) for own, text in zip(pieces, texts, strict=True)]
+
+
+def _cut(pieces: Sequence[tuple[str, bool]], text: str) -> Iterator[tuple[str, bool]]:
+    """The pieces up to the length of the text, which a stop text may have cut."""
+    left = len(text) if "".join(piece for piece, _ in pieces).startswith(text) else None
+    for piece, differs in pieces:
+        shown = piece if left is None else piece[:left]
+        left = None if left is None else left - len(shown)
+        if shown:
+            yield shown, differs
+
+
+def profile_curves(profiles: Mapping[int, Profiles]) -> tuple[ProfileCurve, ...]:
+    """The curves of the profiles that were used."""
+    return tuple(ProfileCurve.of(profile) for profile in profiles.values() if profile.used)

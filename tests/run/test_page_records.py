@@ -1,0 +1,138 @@
+"""What a result keeps for its page.
+
+Covers: page_records, search_details, description.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run
+from mdm_tune.run.page_records import SamplePair, sample_pairs
+from mdm_tune.run.search_records import SearchResult
+from mdm_tune.schedules.counts import to_counts
+from mdm_tune.schedules.curves import Beta
+from tests.support.page_runs import PageRun
+
+LETTERS = "abcdefgh"
+
+
+class Data:
+    """Rows of letters; h ends a text, and "ef" stops it."""
+
+    codec = SimpleNamespace(decode=lambda tokens: "".join(LETTERS[token] for token in tokens))
+
+    def __init__(self) -> None:
+        self.splits = {"report": SimpleNamespace(take=lambda rows: rows)}
+
+    def answers(self, tokens: torch.Tensor, split: object) -> list[list[list[int]]]:
+        (row,) = tokens.tolist()
+        return [[row[: row.index(7)] if 7 in row else row]]
+
+    def completions(self, tokens: torch.Tensor, split: object) -> list[str]:
+        ((answer,),) = self.answers(tokens, split)
+        return [self.codec.decode(answer).partition("ef")[0]]
+
+
+def scores_of(label: str, texts: list[str], values: list[float]) -> Scores:
+    setting = Setting(name=label, steps=2, length=4, counts=(2, 2))
+    tokens = torch.tensor([[LETTERS.index(letter) for letter in text] for text in texts])
+    return Scores(
+        setting=setting,
+        estimate=Estimate(float(np.mean(values)), None),
+        nfe=2,
+        cost=Cost(),
+        use="report",
+        values=np.array(values),
+        tokens=tokens,
+    )
+
+
+def pairs(linear: list[str], other: list[str], values: list[float], direction: str = "maximize") -> list[SamplePair]:
+    evaluator = SimpleNamespace(
+        metric=SimpleNamespace(direction=direction),
+        split=lambda use: SimpleNamespace(ids=[f"{use}-{row}" for row in range(len(linear))]),
+    )
+    run = cast(Run, SimpleNamespace(dataset=Data(), evaluator=evaluator))
+    zeros = [0.0] * len(linear)
+    return [*sample_pairs(run, scores_of("linear", linear, zeros), scores_of("beta:1,2", other, values))]
+
+
+def test_pieces_mark_the_positions_whose_tokens_differ() -> None:
+    (pair,) = pairs(["abcd"], ["abba"], [0.5])
+    assert pair.first.pieces == (("ab", False), ("cd", True)) and pair.second.pieces == (("ab", False), ("ba", True))
+    assert (pair.steps, pair.id, pair.chosen) == (2, "report-0", "first")
+    assert (pair.first.schedule, pair.first.value, pair.second.value) == ("linear", 0.0, 0.5)
+
+
+def test_a_text_that_ends_earlier_differs_from_there_on_and_a_stop_text_cuts_the_pieces() -> None:
+    ended, stopped = pairs(["abhh", "aefc"], ["abcd", "aefd"], [0.0, 0.0])
+    assert ended.first.pieces == (("ab", False),) and ended.second.pieces == (("ab", False), ("cd", True))
+    assert stopped.first.pieces == stopped.second.pieces == (("a", False),)
+
+
+@pytest.mark.parametrize(("direction", "best", "worst"), [("maximize", 4, 3), ("minimize", 3, 4)])
+def test_the_first_pairs_that_differ_are_shown_whatever_their_values_and_then_the_extremes(
+    direction: str, best: int, worst: int
+) -> None:
+    other = ["aaaa", "aaab", "aaac", "aaad", "aabb"]
+    found = pairs(["aaaa"] * 5, other, [9.0, 0.0, 0.1, -1.0, 1.0], direction)
+    assert [(pair.id, pair.chosen) for pair in found] == [
+        ("report-1", "first"),
+        ("report-2", "first"),
+        (f"report-{best}", "largest gain"),
+        (f"report-{worst}", "largest loss"),
+    ]
+
+
+def test_equal_samples_and_values_without_samples_have_no_pairs() -> None:
+    assert pairs(["abcd"], ["abcd"], [0.0]) == []
+    run = cast(Run, SimpleNamespace())
+    bare = scores_of("linear", ["abcd"], [0.0])
+    without: Any = SimpleNamespace(tokens=None, values=bare.values)
+    assert [*sample_pairs(run, bare, without)] == []
+
+
+def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun) -> None:
+    first, second = text_run.search["budgets"]
+    assert [point["number"] for point in second["trial_points"]] == list(range(second["trials"]))
+    assert [(point["a"], point["b"]) for point in second["trial_points"][:2]] == [(0.5, 0.5), (1.0, 1.0)]
+    assert second["trial_points"][0]["examples"] == 10 and not second["trial_points"][0]["dropped"]
+    assert {point["block_length"] for point in first["trial_points"]} == {64}
+    grid = [i / 10 for i in range(1, 11)]
+    distinct = {to_counts(Beta(a, b), 8, 64) for a, b in itertools.product(grid, grid)}
+    assert second["paper_grid"] == {"points": 100, "settings": len(distinct), "denoiser_rows": len(distinct) * 8 * 10}
+    assert second["baseline_calls"]["linear"] == {"nfe": 8, "nfe_ci": None}
+    about = text_run.search["description"]
+    assert (about["metric"], about["direction"], about["length"], about["exact"]) == ("spelling", "maximize", 64, False)
+    assert about["config"]["search"]["trials"] == 6 and about["flags"] == []
+    assert "output" not in about["config"]
+    assert {pair["steps"] for pair in text_run.search["sample_pairs"]} <= {2, 8}
+    for pair in text_run.search["sample_pairs"]:
+        assert all(len("".join(text for text, _ in pair[side]["pieces"])) == 64 for side in ("first", "second"))
+    read = SearchResult.from_json(text_run.search)
+    assert json.loads(json.dumps(read.to_json())) == text_run.search
+
+
+def test_an_evaluation_says_what_it_is_of(text_run: PageRun) -> None:
+    assert text_run.evaluate["description"] == text_run.search["description"]
+    assert {pair["second"]["schedule"].partition(":")[0] for pair in text_run.evaluate["sample_pairs"]} == {"threshold"}
+
+
+def test_permissions_are_repeated_as_flags() -> None:
+    from mdm_tune.run.description import flags_of
+
+    assert flags_of(Permissions()) == ()
+    assert flags_of(Permissions(True, True)) == ("--trust-code", "--run-generated-code")
+    assert flags_of(Permissions(False, "unsafe")) == ("--run-generated-code=unsafe",)
