@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
 __all__ = ["__version__", "package_versions"]
 
 __version__ = "0.1.0"
@@ -12,11 +9,15 @@ __version__ = "0.1.0"
 
 def package_versions(*more: str) -> dict[str, str]:
     """Versions of everything that a number can depend on, by name; more: packages besides, ``none`` where missing."""
+    import platform
+
     libraries = {name: _version(name) for name in ("torch", "optuna", "numpy", "scipy", *more)}
     return {"mdm-tune": __version__, "python": platform.python_version(), **libraries}
 
 
 def _version(name: str) -> str:
+    from importlib import metadata  # it is slow to import, and reading a schedule does not need it
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -1,22 +1,28 @@
-"""Texts from a model in memory: prompts in, texts out, with a tuned schedule or any other."""
+"""Texts from a model in memory: prompts in, texts out, with a tuned schedule, another one, or an adaptive plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from tqdm.auto import tqdm
 
+from mdm_tune.commands.events import Note, Notify
 from mdm_tune.config.families import FAMILIES, family_of_type
-from mdm_tune.config.sampler import SamplerConfig
+from mdm_tune.config.models import OVER_FAMILY
+from mdm_tune.config.sampler import SamplerConfig, fitting_sampling
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity, shown
+from mdm_tune.core.numerals import given_whole
+from mdm_tune.core.other_names import setting_of
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.text import chat_prompt
 from mdm_tune.datasets.examples import Example
@@ -26,20 +32,27 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
+from mdm_tune.evaluation.adaptive import PILOT, QUOTA_STEPS, adaptive_rows, value_at_cost
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
-from mdm_tune.sampling.pieces import UnmaskArguments, longest_first
-from mdm_tune.sampling.unmasking import unmask
-from mdm_tune.schedules.curves import Schedule, begins_with_schedule_name, parse_schedule
+from mdm_tune.run.schedule_names import names_a_file
+from mdm_tune.sampling.pieces import longest_first
+from mdm_tune.sampling.unmasking import Unmasked, unmask
+from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
+from mdm_tune.schedules.curves import Counts, Linear, Schedule, parse_schedule
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
 
 __all__ = ["Prompt", "Texts", "generate"]
 
 Prompt = str | Sequence[Mapping[str, str]]
-SAMPLING = (
-    *("order", "temperature", "top_p", "confidence_temperature", "tempered_scores", "end_drawn", "end_confident"),
-    *("stop_at_end", "guidance", "counts", "block_steps"),
+Fill = Callable[[Rows, str], Unmasked]  # of rows, with the label of the progress bar
+SETTINGS = (  # of the sampler that may be given; the other keys of its section are arguments, or mean nothing here
+    *("order", "reveal", "temperature", "top_p", "confidence_temperature", "tempered_scores", "end_drawn"),
+    *("end_confident", "stop_at_end", "guidance", "counts", "block_steps"),
 )
+RANKING = ("order", "confidence_temperature")
+ARGUMENTS = ("schedule", "steps", "length", "block_length", "seed", "batch", "progress", "on_event")
+MODEL_FIELDS = {"family", *OVER_FAMILY}
 
 
 class Texts(list[str]):
@@ -48,11 +61,15 @@ class Texts(list[str]):
     Attributes:
         tokens: The drawn tokens of each text (length,), with those that end it.
         nfe: Denoiser calls that each text waited for.
-        notes: What was not tuned, in sentences.
+        denoiser_rows: Sequences that the model was evaluated on, for all texts together. Those of a calibration count.
+        schedule: Name of the schedule or the adaptive plan, with the value that was found for it.
+        notes: What was not tuned, and doubts about the model, in sentences.
     """
 
     tokens: tuple[tuple[int, ...], ...] = ()
     nfe: tuple[int, ...] = ()
+    denoiser_rows: int = 0
+    schedule: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -70,26 +87,33 @@ def generate(
     seed: int = 0,
     batch: int = 128,
     progress: bool | None = None,
+    on_event: Notify | None = None,
     **options: Any,
 ) -> Texts:
     """Generate a text after each prompt with a masked diffusion model of transformers.
 
     Order, temperature and the other sampler settings are those that the schedule was tuned for; without them, those of
-    the model's family. The tokens are those of ``mdm-tune sample`` with the same prompts, settings and seed.
+    the model's family. The tokens are those of ``mdm-tune sample`` with the same prompts, settings and seed. A text
+    ends before its first end token. The model keeps its device, its float type and its mode (training or evaluation).
 
     Args:
-        model: The module, in evaluation mode and on its device.
-        tokenizer: Its tokenizer.
-        prompts: Texts, or lists of chat messages with ``role`` and ``content``.
-        schedule: A loaded schedule, a mask schedule, or the name or the file of one.
-        steps: Steps of all blocks together; None for the only budget of a loaded schedule.
-        length: Tokens to generate; None for the length of a loaded schedule.
+        model: The module, on its device.
+        tokenizer: Its tokenizer. Its padding side does not matter.
+        prompts: Texts, or chats: lists of messages with ``role`` and ``content``, which the tokenizer's chat template
+            renders up to the beginning of the answer.
+        schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive plan, a schedule file or a run
+            folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
+            what they cost with linear at ``steps``; finding it fills them up to 17 times.
+        steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9`` and
+            ``entropy-bound:0.1`` need none.
+        length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.
         block_length: Tokens of a block; None for that of the schedule, or for one block.
         order: Ranks the positions to reveal, such as ``confidence``; None as above.
         temperature: Of the drawn tokens, at least 0; None as above.
         seed: All randomness follows from it and from the number of the prompt.
         batch: Most rows per call of the model.
-        progress: Whether a bar of the steps is shown on stderr; None for a bar if stderr is a terminal.
+        progress: Whether a bar of the revealed tokens is shown on stderr; None for a bar if stderr is a terminal.
+        on_event: Called with each note of the result as a ``Note``, before the first token is drawn.
         options: Further keys of the sections ``sampler`` (``top_p``, ``stop_at_end``, ..) and ``model``
             (``mask_token_id``, ``family``, ``end_tokens``, ..) of a config.
 
@@ -97,102 +121,245 @@ def generate(
         InputError: If an argument cannot be used, or the model fails a check.
         RunError: If the model fails.
     """
-    if not isinstance(prompts, Sequence) or isinstance(prompts, str) or not prompts:
+    _check_options(options)
+    chosen = {"order": order, "temperature": temperature, **options}
+    given = {name: chosen[name] for name in SETTINGS if chosen.get(name) is not None}
+    fields = {name: value for name, value in options.items() if name in MODEL_FIELDS}
+    texts, seed = _checked_prompts(prompts, tokenizer), given_whole("seed", seed, least=0)
+    with _evaluating(model):
+        loaded = wrap_huggingface(model, tokenizer, fields)
+        policy = _policy(schedule)
+        wanted = _wanted(policy, steps, length, block_length, given | {"batch": batch}, loaded, _family(model, fields))
+        notes = (*loaded.doubts, *wanted.notes)
+        for note in notes:
+            if on_event is not None:
+                on_event(Note(note))
+        dataset = _dataset(texts, loaded, wanted.setting.length, seed)
+        denoiser: Denoiser = loaded.denoiser
+        if wanted.sampler.section.guidance:
+            scale = wanted.sampler.section.guidance
+            denoiser = Guided(denoiser, scale, wanted.setting.length, dataset.closing)
+        device = next(model.parameters()).device
+        fill = partial(_fill, denoiser, wanted.sampler, device, progress)
+        return _texts(policy, wanted, dataset, fill, notes)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How rows are filled.
+
+    Attributes:
+        setting: The counts or alphas; of an adaptive plan the blocks and, for a quota, the counts.
+        sampler: How tokens are revealed.
+        ranking: What the user said of the order; an adaptive plan must fit it.
+        notes: What was not tuned.
+    """
+
+    setting: Setting
+    sampler: Sampler
+    ranking: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name in SETTINGS or name in MODEL_FIELDS:
+            continue
+        here = (setting_of(name) or "").rpartition(".")[2].replace("generation_length", "length")
+        known = here in (*SETTINGS, *ARGUMENTS, *MODEL_FIELDS)
+        hint = f"its name here is {here}" if known else "correct or remove it"
+        raise InputError(f"{shown(name)[1:-1]}: generate has no such option, got {shown(options[name])}; {hint}")
+
+
+def _checked_prompts(prompts: object, tokenizer: object) -> Sequence[Prompt]:
+    """The prompts. Raises InputError if they are no list of texts and chats, or chats without a template."""
+    if not isinstance(prompts, Sequence) or isinstance(prompts, str | bytes) or not prompts:
         raise InputError(f"prompts must be a list of at least one text, got {shown(prompts)}; put a text in brackets")
-    chosen = {"order": order, "temperature": temperature, **{n: options.pop(n) for n in SAMPLING if n in options}}
-    loaded = wrap_huggingface(model, tokenizer, options)
-    curve = _schedule(schedule)
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if length is None:
-        length = curve.length if isinstance(curve, LoadedSchedule) else None
-    if length is None:
-        raise InputError("length, the tokens to generate, must be given, unless a schedule file has it; give length")
-    setting, sampler, notes = _setting(
-        curve, steps, length, block_length, _settings(curve, model, options) | given, loaded
-    )
-    dataset = _dataset(prompts, loaded, length, seed)
-    start = dataset.splits["report"].start
-    seeds = np.array([derive_seed(seed, "sample", place) for place in range(len(prompts))], dtype=np.uint64)
-    denoiser: Denoiser = loaded.denoiser
-    if sampler.section.guidance:
-        denoiser = Guided(denoiser, sampler.section.guidance, length, dataset.closing)
-    arguments = Rows([setting], start, seeds).arguments(sampler, denoiser.mask_id)
-    device = next(model.parameters()).device
-    tokens, nfe = _fill(denoiser, arguments, batch, setting.steps, device, progress)
-    split = dataset.splits["report"]
-    texts = Texts(" ".join(filled) for filled in dataset.fillings(tokens, split))
-    texts.tokens = tuple(tuple(row[hidden].tolist()) for row, hidden in zip(tokens, split.hidden, strict=True))
-    texts.nfe, texts.notes = tuple(nfe.tolist()), notes
-    return texts
+    if all(isinstance(prompt, Mapping) for prompt in prompts):
+        raise InputError(
+            f"prompts must be a list of chats, and a chat is a list of messages, got {shown([*prompts])}; put the "
+            "messages in brackets once more"
+        )
+    for place, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            continue
+        whole = isinstance(prompt, Sequence) and not isinstance(prompt, bytes) and len(prompt) > 0
+        for message in prompt if whole else [prompt]:
+            good = isinstance(message, Mapping) and {"role", "content"} <= message.keys()
+            if not good or not isinstance(message["role"], str) or not isinstance(message["content"], str):
+                got = dict(message) if isinstance(message, Mapping) else message
+                raise InputError(
+                    f"prompt {place} must be a text, or a list of messages with the texts role and content, got "
+                    f"{shown([got])[1:-1]}; correct it"
+                )
+        if not getattr(tokenizer, "chat_template", None):
+            raise InputError(
+                f"prompt {place} is a chat, which needs a chat template, got a tokenizer without one; give a text, or "
+                "set tokenizer.chat_template"
+            )
+    return cast(Sequence[Prompt], prompts)
 
 
-def _schedule(schedule: LoadedSchedule | Schedule | str | Path) -> LoadedSchedule | Schedule:
+@contextmanager
+def _evaluating(model: object) -> Iterator[None]:
+    """The module in evaluation mode, and afterwards in the mode in which it was found, each of its parts by itself."""
+    parts = [*model.modules()] if isinstance(model, torch.nn.Module) else []
+    training = [part for part in parts if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _policy(schedule: object) -> LoadedSchedule | Schedule | AdaptiveName:
     if isinstance(schedule, LoadedSchedule | Schedule):
         return schedule
-    name = str(schedule)
-    if isinstance(schedule, Path) or (Path(name).exists() and not begins_with_schedule_name(name)):
+    if isinstance(schedule, Path):
         return load_schedule(schedule)
-    return load_schedule(name) if name.endswith((".yaml", ".yml")) else parse_schedule(name)
+    if not isinstance(schedule, str):
+        raise InputError(
+            f"schedule must be a schedule, its name or its file, got {shown(schedule)}; give one such as 'linear'"
+        )
+    if (adaptive := parse_adaptive(schedule)) is not None:
+        return adaptive
+    if names_a_file(schedule):
+        return load_schedule(schedule)
+    try:
+        return parse_schedule(schedule)
+    except InputError as error:
+        if ":" in schedule:
+            raise
+        raise InputError(
+            f"{error} Or {FORMS}, a file that ends in .yaml, or a run folder with a schedule.yaml in it."
+        ) from None
 
 
-def _settings(curve: LoadedSchedule | Schedule, model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler settings that the schedule was tuned for, or else those of the model's family."""
-    if isinstance(curve, LoadedSchedule) and curve.sampler and curve.sampler.get("target") is None:
-        return {name: curve.sampler[name] for name in (*SAMPLING, "reveal") if name in curve.sampler}
+def _family(model: Any, fields: Mapping[str, Any]) -> str:
+    """The name of the model's family."""
     model_type = str(getattr(getattr(model, "config", None), "model_type", ""))
-    family = FAMILIES[options["family"]] if options.get("family") else family_of_type(model_type)
-    return {} if family.sampling is None else asdict(family.sampling)
+    return str(fields.get("family") or family_of_type(model_type).name)
 
 
-def _setting(
-    curve: LoadedSchedule | Schedule,
+def _wanted(
+    policy: LoadedSchedule | Schedule | AdaptiveName,
     steps: int | None,
-    length: int,
+    length: int | None,
     block_length: int | None,
-    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
     loaded: LoadedModel,
-) -> tuple[Setting, Sampler, tuple[str, ...]]:
-    """The counts or alphas of the schedule, the sampler, and what was not tuned."""
-    if isinstance(curve, LoadedSchedule):
-        ancestral = settings.get("reveal") == "bernoulli"
-        steps = next(iter(curve.budgets)) if steps is None and len(curve.budgets) == 1 else steps
-        notes = curve.notes(length, steps, block_length=block_length)
-    else:
-        ancestral, notes = False, ()
+    family: str,
+) -> _Wanted:
+    """The setting, the sampler, and what was not tuned. given: the keys of the sampler section that the user gave."""
+    adaptive = policy if isinstance(policy, AdaptiveName) else None
+    base = policy if not isinstance(policy, AdaptiveName) else _policy(policy.schedule or Linear())
+    assert not isinstance(base, AdaptiveName)  # the schedule of a quota is no adaptive plan
+    length = _given_length(base) if length is None else given_whole("length", length)
+    if length is None:
+        raise InputError("length, the tokens to generate, must be given, unless a schedule file has it; give length")
+    steps = _given_steps(base) if steps is None else given_whole("steps", steps)
+    free = adaptive is not None and adaptive.kind != "quota"
+    if steps is None and free and adaptive is not None and adaptive.value is not None:
+        steps = length  # it is not used
     if steps is None:
-        raise InputError("steps must be given, unless a schedule file has a single budget; give steps")
+        raise InputError(
+            "steps must be given, unless a schedule has a single budget or an adaptive plan its value; give steps"
+        )
+    tuned = _tuned_settings(base) if isinstance(base, LoadedSchedule) else {}
+    settings = {**(tuned or fitting_sampling(FAMILIES[family], given)), **given}
     try:
         section = SamplerConfig(steps=(steps,), **settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc'])) or 'sampler'}: {first['msg']}; correct it") from None
+        where = ".".join(str(part) for part in first["loc"] if part != 0) or "sampler"
+        raise InputError(f"{where}: {first['msg']}, got {shown(first['input'])}; correct it") from None
     sampler = Sampler(section, loaded.codec.end_tokens)
-    if isinstance(curve, LoadedSchedule) and ancestral:
-        return Setting("file", steps, length, alphas=curve.alphas(steps)), sampler, notes
-    if isinstance(curve, LoadedSchedule):
-        plan = curve.plan(length, steps, block_length=block_length)
+    if adaptive is not None and sampler.bernoulli:
+        raise InputError(
+            f"{adaptive.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; "
+            "leave reveal out"
+        )
+    if free:
+        setting = Setting("", steps, length, block_length=_divisor(block_length, length))
+        notes: tuple[str, ...] = ()
+    else:
+        unknown = adaptive is not None and adaptive.value is None
+        setting, notes = _setting(base, QUOTA_STEPS * steps if unknown else steps, length, block_length, sampler)
+    if tuned:
+        notes += tuple(_changed(tuned, section))
+    ranking = tuple(name for name in RANKING if name in given)
+    return _Wanted(setting=setting, sampler=sampler, ranking=ranking, notes=notes)
+
+
+def _given_length(base: LoadedSchedule | Schedule) -> int | None:
+    if isinstance(base, LoadedSchedule):
+        return base.length
+    return sum(base.counts) if isinstance(base, Counts) else None
+
+
+def _given_steps(base: LoadedSchedule | Schedule) -> int | None:
+    if isinstance(base, LoadedSchedule):
+        return next(iter(base.budgets)) if len(base.budgets) == 1 else None
+    return len(base.counts) if isinstance(base, Counts) else None
+
+
+def _tuned_settings(schedule: LoadedSchedule) -> dict[str, Any]:
+    """The sampler settings that a schedule was tuned for; empty if they are unknown, or those of a user's own code."""
+    known = schedule.sampler
+    return {} if known.get("target") is not None else {name: known[name] for name in SETTINGS if name in known}
+
+
+def _changed(tuned: Mapping[str, Any], section: SamplerConfig) -> Iterator[str]:
+    """Sentences on settings that are not those for which the schedule was tuned."""
+    for name, value in tuned.items():
+        if getattr(section, name) != value:
+            yield f"The schedule was tuned for {name} {value}, and is used with {name} {getattr(section, name)}."
+
+
+def _setting(
+    base: LoadedSchedule | Schedule, steps: int, length: int, block_length: int | None, sampler: Sampler
+) -> tuple[Setting, tuple[str, ...]]:
+    """The counts or alphas of a schedule, and what was not tuned."""
+    if isinstance(base, LoadedSchedule):
+        notes = base.notes(length, steps, block_length=block_length)
+        if sampler.bernoulli:
+            return Setting("", steps, length, alphas=base.alphas(steps)), notes
+        plan = base.plan(length, steps, block_length=block_length)
         setting = Setting(
             name=plan.schedule, steps=steps, length=length, counts=plan.counts, block_length=plan.block_length
         )
-        return setting.checked(), sampler, notes
-    if steps > length:
+        return setting.checked(), notes
+    size = _divisor(block_length, length)
+    if sampler.bernoulli and size not in (0, length):
+        raise InputError(f"ancestral (bernoulli) reveal has no blocks, got block_length {size}; leave it out")
+    if steps > length and not sampler.bernoulli:
         raise InputError(
             f"steps must be at most the length, {quantity(length, 'token')}, because each step reveals at least one "
             f"token, got {steps}; give fewer steps"
         )
-    if block_length is not None and (block_length < 1 or length % block_length):
+    return Setting.of(base, steps, length, sampler, block_length=size), ()
+
+
+def _divisor(block_length: int | None, length: int) -> int:
+    """The block length, 0 for one block. Raises InputError if the blocks do not divide the length."""
+    if block_length is not None and length % given_whole("block_length", block_length):
         raise InputError(f"block_length must divide the length {length}, got {shown(block_length)}; give a divisor")
-    return Setting.of(curve, steps, length, sampler, block_length=block_length or 0), sampler, notes
+    return block_length or 0
 
 
 def _dataset(prompts: Sequence[Prompt], loaded: LoadedModel, length: int, seed: int) -> Dataset:
-    """The prompts as rows of tokens, each with ``length`` masked positions after it."""
+    """The prompts as rows of tokens, each with ``length`` masked positions after it and the seed of its number."""
     examples = []
     for place, prompt in enumerate(prompts):
-        text = prompt if isinstance(prompt, str) else chat_prompt(loaded.codec, prompt)
+        try:
+            text = prompt if isinstance(prompt, str) else chat_prompt(loaded.codec, prompt)
+        except InputError as error:
+            raise InputError(f"prompt {place}: {str(error).removeprefix('dataset.chat: ')}") from None
         pieces = (text, Hole(None)) if text else (Hole(None, length),)
         examples.append(Example(str(place), pieces))
-    return example_dataset(
+    dataset = example_dataset(
         {"report": examples},
         loaded.codec,
         loaded.denoiser.mask_id,
@@ -200,30 +367,89 @@ def _dataset(prompts: Sequence[Prompt], loaded: LoadedModel, length: int, seed: 
         generation_length=length,
         longest=loaded.length,
     )
+    seeds = np.array([derive_seed(seed, "sample", place) for place in range(len(prompts))], dtype=np.uint64)
+    return replace(dataset, splits={"report": replace(dataset.splits["report"], seeds=seeds)})
+
+
+def _texts(
+    policy: LoadedSchedule | Schedule | AdaptiveName,
+    wanted: _Wanted,
+    dataset: Dataset,
+    fill: Fill,
+    notes: tuple[str, ...],
+) -> Texts:
+    """Fill the rows of the data set, for an adaptive plan without a value after it is found."""
+    split, name, spent = dataset.splits["report"], wanted.setting.name, 0
+    if isinstance(policy, AdaptiveName):
+        value, spent = _value(policy, wanted, dataset, fill)
+        rows = _adaptive(policy, wanted, dataset, value)
+        name = policy.with_value(value)
+    else:
+        rows = Rows([wanted.setting], split.start, split.seeds)
+    filled = fill(rows, "unmasking")
+    texts = Texts(" ".join(holes) for holes in dataset.fillings(filled.tokens, split))
+    drawn = zip(filled.tokens, split.hidden, strict=True)
+    texts.tokens = tuple(tuple(row[hidden].tolist()) for row, hidden in drawn)
+    texts.nfe, texts.denoiser_rows = tuple(filled.nfe.tolist()), spent + filled.denoiser_rows
+    texts.schedule, texts.notes = name, notes
+    return texts
+
+
+def _adaptive(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, value: float, most: int | None = None) -> Rows:
+    """The first rows of the data set, or all, with an adaptive plan at this value and the order that the user gave."""
+    split = dataset.splits["report"]
+    rows = adaptive_rows(policy, value, split if most is None else split.first(most), wanted.sampler, wanted.setting)
+    assert rows.drawing is not None
+    said = {name: getattr(wanted.sampler.section, name) for name in wanted.ranking}
+    return replace(rows, drawing=replace(rows.drawing, **said))
+
+
+def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int]:
+    """The value of an adaptive plan, and the denoiser rows that finding it took."""
+    if policy.value is not None:
+        return policy.value, 0
+    setting, (steps,) = wanted.setting, wanted.sampler.section.steps
+    linear = Setting.of(Linear(), steps, setting.length, wanted.sampler, block_length=setting.block_length)
+    split, spent = dataset.splits["report"].first(PILOT), 0
+    rows_at = partial(_adaptive, policy, wanted, dataset, most=PILOT)
+    sweep = value_at_cost(Rows([linear], split.start, split.seeds), rows_at, policy.range)
+    rows = next(sweep)
+    while True:
+        results = [fill(each, "calibrating") for each in rows]
+        spent += sum(result.denoiser_rows for result in results)
+        try:
+            rows = sweep.send([float(result.nfe.double().mean()) for result in results])
+        except StopIteration as end:
+            return float(end.value), spent
+        except InputError as error:
+            raise InputError(f"{policy.name} at {quantity(steps, 'step')}: {error}") from None
 
 
 def _fill(
-    denoiser: Denoiser, arguments: UnmaskArguments, batch: int, steps: int, device: torch.device, progress: bool | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The filled rows and their calls, in the order of the arguments. The longest rows are filled first."""
+    denoiser: Denoiser, sampler: Sampler, device: torch.device, progress: bool | None, rows: Rows, label: str
+) -> Unmasked:
+    """The filled rows, in their order. The longest are filled first, so that those of a call have little padding."""
+    arguments = rows.arguments(sampler, denoiser.mask_id)
     order = longest_first(arguments.tokens)
-    parts = [*order.split(batch)]
     tokens, nfe = torch.empty_like(arguments.tokens), torch.empty(len(order), dtype=torch.int64)
+    spent = seen = 0
     hidden = None if progress is None else not progress  # None: hidden unless stderr is a terminal
-    with tqdm(total=len(parts) * steps, desc="unmasking", unit="step", disable=hidden) as bar:
-        for part in parts:
-            rows = arguments.reordered(part)
+    total = int((arguments.tokens == denoiser.mask_id).sum())
+    with tqdm(total=total, desc=label, unit="token", disable=hidden) as bar:
+        for part in order.split(arguments.batch):
+            piece = arguments.reordered(part)
             filled = unmask(
                 denoiser,
-                rows.tokens,
-                rows.plan,
-                seeds=rows.seeds,
-                drawing=rows.drawing,
-                blocks=rows.blocks,
-                batch=batch,
-                names=rows.names,
+                piece.tokens,
+                piece.plan,
+                seeds=piece.seeds,
+                drawing=piece.drawing,
+                blocks=piece.blocks,
+                batch=piece.batch,
+                names=piece.names,
                 device=device,
-                on_step=lambda step: bar.update(),
+                on_step=lambda step: bar.update(int(step.revealed.sum())),
             )
             tokens[part], nfe[part] = filled.tokens, filled.nfe
-    return tokens, nfe
+            spent, seen = spent + filled.denoiser_rows, seen + filled.denoiser_tokens
+    return Unmasked(tokens=tokens, nll=None, nfe=nfe, denoiser_rows=spent, denoiser_tokens=seen)

@@ -24,6 +24,7 @@ from mdm_tune.core.problems import shown
 from mdm_tune.core.reading import expanded
 
 __all__ = [
+    "OVER_FAMILY",
     "CustomConfig",
     "ExactLaw",
     "FromList",
@@ -139,8 +140,12 @@ class HuggingFaceConfig(Section):
 
     def over_family(self) -> dict[str, Any]:
         """The fields that replace those of the family; None for a field that keeps the family's value."""
-        own = {"type", "path", "family", "revision", "tokenizer", "dtype", "compile", "device", "device_map", "length"}
-        return self.model_dump(exclude=own)
+        return self.model_dump(include=OVER_FAMILY)
+
+
+OVER_FAMILY = set(HuggingFaceConfig.model_fields) - {
+    *("type", "path", "family", "revision", "tokenizer", "dtype", "compile", "device", "device_map", "length")
+}
 
 
 class CustomConfig(Section):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mdm_tune.config import validators
-from mdm_tune.config.families import FAMILIES, family_of_type
+from mdm_tune.config.families import FAMILIES, Family, family_of_type
 from mdm_tune.config.models import FromList, Options, Section, Size, Target
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed
@@ -19,7 +19,7 @@ from mdm_tune.core.reading import CONFIG_BYTES, read_json
 from mdm_tune.core.types import Order
 from mdm_tune.schedules.counts import CountRule
 
-__all__ = ["SamplerConfig", "Steps", "family_sampling", "with_family_defaults"]
+__all__ = ["SamplerConfig", "Steps", "family_sampling", "fitting_sampling", "with_family_defaults"]
 
 LARGEST_BATCH = 1_048_576  # rows; more than fit on any device
 TUNED_FOR = (  # the settings for which a schedule is tuned, in the order of a schedule file
@@ -142,9 +142,14 @@ def family_sampling(family: object, folder: Path, section: Mapping[str, Any], me
     known = FAMILIES.get(family) if isinstance(family, str) else None
     if family is None:
         known = family_of_type(str(model_type))
-    if known is None or known.sampling is None:
+    return {} if known is None else fitting_sampling(known, section, metric)
+
+
+def fitting_sampling(family: Family, section: Mapping[str, Any], metric: object = None) -> dict[str, Any]:
+    """The settings of a family's authors that fit a sampler section and a metric; see ``family_sampling``."""
+    if family.sampling is None:
         return {}
-    settings, default = asdict(known.sampling), SamplerConfig.model_fields
+    settings, default = asdict(family.sampling), SamplerConfig.model_fields
     if section.get("reveal") == "bernoulli" or section.get("order") == "random":  # no ranking of positions
         settings = {name: settings[name] for name in ("temperature", "top_p")}
     if metric == "path_nll":

@@ -1,11 +1,18 @@
-"""Numbers in texts such as ``beta:0.9,0.3``. Only one notation is accepted, so that no number is misread."""
+"""Numbers in texts such as ``beta:0.9,0.3``, and numbers that are arguments.
+
+In a text only one notation is accepted, so that no number is misread.
+"""
 
 from __future__ import annotations
 
 import math
+import operator
 import re
 
-__all__ = ["decimal", "decimals", "whole", "wholes"]
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import shown
+
+__all__ = ["decimal", "decimals", "given_whole", "whole", "wholes"]
 
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})?(?:\.[0-9]{0,400})?(?:[eE][-+]?[0-9]{1,4})?")
@@ -70,6 +77,26 @@ def decimal(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is written in digits and a point")
     return value
+
+
+def given_whole(name: str, value: object, least: int = 1) -> int:
+    """An argument as a whole number, also if it is NumPy's.
+
+    Args:
+        name: of the argument, for the message.
+        value: the argument.
+        least: the smallest legal value.
+
+    Raises:
+        InputError: the argument is no whole number, or is smaller.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type] # a wrong type is what is looked for
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise InputError(f"{name} must be a whole number of at least {least}, got {shown(value)}; give {least} or more")
+    return number
 
 
 def _entries(text: str, most: int) -> list[str]:

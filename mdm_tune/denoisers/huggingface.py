@@ -18,7 +18,7 @@ from mdm_tune.config.families import FAMILIES, Family, family_of_type, refuse_un
 from mdm_tune.config.models import HuggingFaceConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.guard import ForeignFailure, calling, error_text, out_of_memory
-from mdm_tune.core.messages import quantity
+from mdm_tune.core.messages import quantity, shown
 from mdm_tune.denoisers.base import Parts, to_device
 from mdm_tune.denoisers.checkpoint import (
     Checkpoint,
@@ -299,7 +299,8 @@ def load_huggingface(
     tokenizer = load_tokenizer(checkpoint, config.tokenizer, family.tokenizer, trust_code)
     model, unused = load_checkpoint_model(checkpoint, family, config.dtype, trust_code)
     model = model.to(device) if free is None else spread(model, free)
-    return _checked(config, checkpoint, family, model, tokenizer, unused, stated)
+    where = f"model.path: {checkpoint.name}"
+    return _checked(config, checkpoint, family, model, tokenizer, where=where, unused=unused, stated=stated)
 
 
 def wrap_huggingface(model: Any, tokenizer: Any, fields: Mapping[str, Any] | None = None) -> LoadedModel:
@@ -324,14 +325,16 @@ def wrap_huggingface(model: Any, tokenizer: Any, fields: Mapping[str, Any] | Non
         config = HuggingFaceConfig(type="huggingface", path="model", **(fields or {}))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; correct or remove it") from None
+        key, got = ".".join(map(str, first["loc"])), shown(first["input"])
+        raise InputError(f"{key}: {first['msg']}, got {got}; correct or remove it") from None
     described = getattr(model, "config", None)
     values = {} if described is None or not hasattr(described, "to_dict") else described.to_dict()
     checkpoint = Checkpoint(name, Path(), values)
     table_family = FAMILIES[config.family] if config.family is not None else family_of_type(checkpoint.model_type)
     family = with_fields(table_family, config.over_family())
     refuse_unsupported(values, name)
-    return _checked(config, checkpoint, family, model, tokenizer, [], checkpoint.longest(family))
+    where, stated = f"the model {name}", checkpoint.longest(family)
+    return _checked(config, checkpoint, family, model, tokenizer, where=where, stated=stated)
 
 
 def _checked(
@@ -340,17 +343,19 @@ def _checked(
     family: Family,
     model: Any,
     tokenizer: Any,
-    unused: Sequence[str],
+    *,
+    where: str,
     stated: int,
+    unused: Sequence[str] = (),
 ) -> LoadedModel:
-    """The module as a denoiser, after all checks. stated: the longest row by config.json."""
+    """The module as a denoiser, after all checks. stated: the longest row by config.json; unused: doubts about it."""
     vocab_size = vocab_size_of(checkpoint, model, tokenizer)
     mask_id = mask_id_of(config.mask_token_id, checkpoint, family, tokenizer, vocab_size)
     never = token_ids(tokenizer, family.never, "model.never" if config.never is not None else None)
     ends = token_ids(tokenizer, family.end_tokens, "model.end_tokens" if config.end_tokens is not None else None)
     ends = checked_ends(tokenizer, ends, never, mask_id, vocab_size, family.name)
     codec = TokenizerCodec(tokenizer, vocab_size=vocab_size, hidden=(mask_id,), end_tokens=ends, split=family.split)
-    pad, where = checkpoint.whole_number("pad_token_id"), f"model.path: {checkpoint.name}"
+    pad = checkpoint.whole_number("pad_token_id")
     denoiser = HuggingFace(
         model,
         family,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -15,13 +16,13 @@ from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.cost_matching import matching_cost
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
-from mdm_tune.evaluation.settings import Setting, plan_of
+from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
-__all__ = ["AdaptiveRequest", "calibrated", "check_adaptive"]
+__all__ = ["PILOT", "QUOTA_STEPS", "AdaptiveRequest", "adaptive_rows", "calibrated", "check_adaptive", "value_at_cost"]
 
 Sweep = Generator[list[Rows], list[float], float]  # yields rows, receives their mean NFEs, returns a plan's value
 
@@ -78,9 +79,10 @@ def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Meas
         value, cost = values[place]
         assert value is not None
         plan, quota, evaluator = request.plan, request.quota, request.evaluator
-        name = plan.name if plan.value is not None else f"{plan.name}{'@' if quota else ':'}{value:.4g}"
         size = evaluator.block_length if quota is None else quota.block_length
-        setting = Setting(name, request.steps, evaluator.length, block_length=size, says_blocks=evaluator.several)
+        setting = Setting(
+            plan.with_value(value), request.steps, evaluator.length, block_length=size, says_blocks=evaluator.several
+        )
         rows = _rows(request, value, evaluator.split(use))
         measurements.append(
             (Measurement(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), cost)
@@ -159,41 +161,66 @@ def _sweep_together(
 
 def _sweep(request: AdaptiveRequest) -> Sweep:
     """Find the value at which the plan makes as many calls as linear, on the first tune examples."""
-    pilot, (low, high) = request.evaluator.split("tune").shuffled().first(PILOT), request.plan.range
-    linear = request.setting_at("linear", request.steps)
-    ends = [_rows(request, value, pilot) for value in (low, high)]
-    target, *nfes = yield [Rows([linear], pilot.start, pilot.seeds), *ends]
-    bisection = matching_cost(target, low, high)
+    pilot = request.evaluator.split("tune").shuffled().first(PILOT)
+    linear = Rows([request.setting_at("linear", request.steps)], pilot.start, pilot.seeds)
+    return value_at_cost(linear, partial(_rows, request, split=pilot), request.plan.range)
+
+
+def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], ends: tuple[float, float]) -> Sweep:
+    """Find the value of a plan at which its mean NFE is closest to that of linear.
+
+    Args:
+        linear: The rows with linear's plan.
+        rows_at: Returns the rows with the plan at a value.
+        ends: The smallest and the largest value.
+
+    Yields:
+        Rows to fill; ``send`` their mean NFEs.
+
+    Returns:
+        The value.
+
+    Raises:
+        InputError: If no value reaches the cost of linear.
+    """
+    target, *nfes = yield [linear, *map(rows_at, ends)]
+    bisection = matching_cost(target, *ends)
     next(bisection)  # yields the ends, whose NFEs are known
     while True:
         try:
             values = bisection.send(nfes)
         except StopIteration as end:
             return float(end.value)
-        nfes = yield [_rows(request, value, pilot) for value in values]
+        nfes = yield [rows_at(value) for value in values]
 
 
 def _rows(request: AdaptiveRequest, value: float, split: Split) -> Rows:
     """The split's rows, with the plan at this value."""
-    sampler, quota, sizes = request.evaluator.sampler, request.quota, split.hidden.sum(1)
+    evaluator = request.evaluator
+    blocks = request.quota or Setting("", request.steps, evaluator.length, block_length=evaluator.block_length)
+    return adaptive_rows(request.plan, value, split, evaluator.sampler, blocks)
+
+
+def adaptive_rows(plan: AdaptiveName, value: float, split: Split, sampler: Sampler, blocks: Setting) -> Rows:
+    """The rows of a split, with an adaptive plan.
+
+    Args:
+        plan: The parsed name of the plan.
+        value: Its threshold or bound.
+        split: The rows.
+        sampler: How tokens are drawn. If its order does not fit the plan, positions are ranked by another.
+        blocks: Gives the blocks and, for a quota, the counts.
+    """
     values = torch.full((len(split.ids),), value, dtype=torch.float64)
     adaptive_plan: AdaptivePlan
-    if quota is not None:
-        counts = plan_of([quota], sizes, sampler)
+    if plan.kind == "quota":
+        counts = plan_of([blocks], split.hidden.sum(1), sampler)
         assert isinstance(counts, CountPlan)  # ``check_adaptive`` refuses ancestral reveal
         adaptive_plan = QuotaPlan(counts.counts, values)
     else:
-        adaptive_plan = ThresholdPlan(values) if request.plan.kind == "threshold" else EntropyBoundPlan(values)
-    size = request.evaluator.block_length if quota is None else quota.block_length
-    setting = Setting(request.plan.name, request.steps, request.evaluator.length, block_length=size)
-    return Rows(
-        settings=[setting],
-        start=split.start,
-        seeds=split.seeds,
-        reference=None,
-        plan=adaptive_plan,
-        drawing=_drawing(request.plan, sampler.drawing),
-    )
+        adaptive_plan = ThresholdPlan(values) if plan.kind == "threshold" else EntropyBoundPlan(values)
+    drawing = _drawing(plan, sampler.drawing)
+    return Rows([blocks], split.start, split.seeds, plan=adaptive_plan, drawing=drawing)
 
 
 def _drawing(plan: AdaptiveName, drawing: Drawing) -> Drawing:

@@ -40,6 +40,10 @@ class AdaptiveName:
         """The smallest and the largest value that a calibration tries."""
         return (0.0, 64.0) if self.kind == "entropy-bound" else (0.0, 1.0)
 
+    def with_value(self, value: float) -> str:
+        """The name with its value, or with this one in four digits if it has none."""
+        return self.name if self.value is not None else f"{self.name}{'@' if self.schedule else ':'}{value:.4g}"
+
 
 def parse_adaptive(text: str) -> AdaptiveName | None:
     """The adaptive plan that a text names; None if it names something else.

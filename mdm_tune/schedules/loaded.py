@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import listed, quantity, shown
+from mdm_tune.core.messages import listed, quantity
+from mdm_tune.core.numerals import given_whole
 from mdm_tune.schedules.derived import Blocks, Derived, derived_of_file, nearest_budget
 from mdm_tune.schedules.schedule_file import ScheduleFile, check_schedule_names
 from mdm_tune.schedules.schedule_file import load_schedule as read_schedule
@@ -119,14 +119,14 @@ class LoadedSchedule(ScheduleFile):
         return self._derived(length, steps, block_length).notes
 
     def _derived(self, length: int | None, steps: int | None, block_length: int | None) -> Derived:
-        length = self.length if length is None else _positive("length", length)
-        size = None if block_length is None else _positive("block_length", block_length)
+        length = self.length if length is None else given_whole("length", length)
+        size = None if block_length is None else given_whole("block_length", block_length)
         if steps is None and len(self.budgets) > 1:
             raise InputError(
                 f"the schedule file has budgets of {listed(sorted(self.budgets))} steps, got no number of steps; give "
                 "steps"
             )
-        (steps,) = self.budgets if steps is None else (_positive("steps", steps),)
+        (steps,) = self.budgets if steps is None else (given_whole("steps", steps),)
         budget = self.budgets.get(steps) or nearest_budget(self, steps)
         tuned = (steps, length) == (budget.steps, self.length)
         if budget.alphas is None and steps > length and not tuned:
@@ -157,13 +157,3 @@ def load_schedule(path: str | Path) -> LoadedSchedule:
     file = read_schedule(path)
     check_schedule_names(file, str(path))
     return LoadedSchedule(file.length, file.budgets, file.record)
-
-
-def _positive(name: str, value: object) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type] # a wrong type is what is looked for
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise InputError(f"{name} must be a whole number of at least 1, got {shown(value)}; give 1 or more")
-    return number

@@ -17,7 +17,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
-from tests.support.tiny_models import BERT_MASK, bert
+from tests.support.tiny_models import BERT_MASK, bert, foreign
 
 PROMPTS = ["A C D", "E F", "G H I K L"]
 CURVE = Beta(0.7, 1.2)
@@ -109,7 +109,7 @@ def test_nothing_depends_on_the_batch_and_nothing_is_printed(
     texts = generate(model, tokenizer, PROMPTS, **options, order="confidence", temperature=1.0)
     assert capsys.readouterr() == ("", "")
     again = generate(model, tokenizer, PROMPTS, **options, order="confidence", temperature=1.0, batch=1, progress=True)
-    assert texts == again and "12/12" in capsys.readouterr().err
+    assert texts == again and "24/24" in capsys.readouterr().err
     other = generate(model, tokenizer, PROMPTS, **options | {"seed": 4}, order="confidence", temperature=1.0)
     assert other.tokens != texts.tokens
 
@@ -135,7 +135,23 @@ def test_what_was_not_tuned_is_a_note(tmp_path: Path, model: Any, tokenizer: Any
         ({"tokenizer": None}, "tokenizer must be the model's tokenizer, got NoneType"),
         ({"model": 3}, "model must be a module of transformers, got int"),
         ({"mask_token_id": 99}, "mask_token_id: must be one of the 25 tokens"),
-        ({"mask": 4}, "mask: "),
+        ({"mask": 4}, "mask: generate has no such option, got 4"),
+        ({"max_new_tokens": 8}, "max_new_tokens: generate has no such option, got 8; its name here is length"),
+        ({"device": "cuda"}, "device: generate has no such option"),
+        ({"prompts": [{"role": "user", "content": "A"}]}, "a chat is a list of messages, .* in brackets once more"),
+        ({"prompts": [[{"role": "user", "content": "A"}]]}, "prompt 0 is a chat, .* set tokenizer.chat_template"),
+        ({"prompts": ["A", [{"role": "user"}]]}, "prompt 1 must be a text, or a list of messages .* got"),
+        ({"prompts": ["A", None]}, "prompt 1 must be a text, .* got null"),
+        ({"schedule": 3}, "schedule must be a schedule, its name or its file, got 3"),
+        ({"schedule": "runs/none"}, "Unknown schedule 'runs/none'.* threshold.* or a run folder"),
+        ({"schedule": "threshold:0.5", "order": "random"}, "needs the order 'confidence' .* got 'random'"),
+        ({"schedule": "threshold:0.5", "reveal": "bernoulli"}, "threshold:0.5 decides how many positions"),
+        ({"schedule": "threshold", "steps": None}, "steps must be given"),
+        ({"schedule": "quota:threshold:0.5"}, "quota keeps the counts of a schedule"),
+        ({"reveal": "bernoulli", "block_length": 4}, "has no blocks, got block_length 4"),
+        ({"steps": 4.5}, "steps must be a whole number of at least 1, got 4.5"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"batch": 0}, "batch: "),
     ],
 )
 def test_wrong_arguments_are_named(model: Any, tokenizer: Any, changes: dict[str, Any], message: str) -> None:
@@ -144,16 +160,137 @@ def test_wrong_arguments_are_named(model: Any, tokenizer: Any, changes: dict[str
         generate(given.pop("model"), given.pop("tokenizer"), given.pop("prompts"), **given)
 
 
-def test_a_model_in_training_and_a_tokenizer_without_a_mask_are_refused(folder: Path, model: Any) -> None:
-    from transformers import AutoTokenizer
-
+def test_a_tokenizer_without_a_mask_is_refused(folder: Path, model: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.mask_token = None
     with pytest.raises(InputError, match=r"names one; set model.mask_token_id"):
         generate(model, tokenizer, PROMPTS, steps=4, length=8)
-    model.train()
+    assert generate(model, tokenizer, PROMPTS, steps=4, length=8, mask_token_id=BERT_MASK)
+
+
+def test_the_model_keeps_its_mode_and_has_no_gradients(model: Any, tokenizer: Any) -> None:
+    """Dropout would change the tokens if it were at work."""
+    expected = generate(model, tokenizer, PROMPTS, steps=4, length=8)
+    model.requires_grad_(True).train()
+    model.cls.eval()
     try:
-        with pytest.raises(InputError, match=r"evaluation mode, .* call model.eval\(\)"):
-            generate(model, tokenizer, PROMPTS, steps=4, length=8)
+        assert generate(model, tokenizer, PROMPTS, steps=4, length=8) == expected
+        assert model.training and model.bert.training and not model.cls.training
+        assert all(weight.grad is None for weight in model.parameters())
+        with pytest.raises(InputError, match="order: "):
+            generate(model, tokenizer, PROMPTS, steps=4, length=8, order="best")
+        assert model.training and not model.cls.training
     finally:
-        model.eval()
+        model.requires_grad_(False).eval()
+
+
+GREEDY: dict[str, Any] = {"length": 8, "order": "confidence", "temperature": 0.0}
+
+
+def test_a_threshold_is_that_of_a_loop_by_hand(model: Any, tokenizer: Any) -> None:
+    texts = generate(model, tokenizer, PROMPTS, schedule="threshold:0.17", **GREEDY)
+    for prompt, drawn, calls in zip(PROMPTS, texts.tokens, texts.nfe, strict=True):
+        start = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        row, made = torch.tensor([[2, *start, *[BERT_MASK] * 8, 3]]), 0
+        while (hidden := row[0] == BERT_MASK).any():
+            logits, made = model(row).logits[0].double(), made + 1
+            logits[:, : BERT_MASK + 1] = -torch.inf
+            best = logits.softmax(-1).max(-1)
+            confidence = torch.where(hidden, best.values, -1.0)
+            for place in range(row.shape[1]):
+                if hidden[place] and (confidence[place] >= 0.17 or place == int(confidence.argmax())):
+                    row[0, place] = best.indices[place]
+        assert (drawn, calls) == (tuple(row[0, 1 + len(start) : -1].tolist()), made)
+    assert 1 < min(texts.nfe) < max(texts.nfe) < 8 and texts.schedule == "threshold:0.17"
+
+
+def test_every_form_of_an_adaptive_plan_is_accepted(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+    file = schedule_file(tmp_path)
+    counts = to_counts(CURVE, 4, 8)
+    fixed = generate(model, tokenizer, PROMPTS, schedule=CURVE, steps=4, **GREEDY)
+    explicit = ",".join(map(str, counts))
+    for name in (f"quota:{CURVE.name}@1", f"quota:{file}@1", f"quota:{tmp_path}@1", f"quota:counts:{explicit}@1"):
+        given = {} if "counts" in name or "quota:/" in name else {"steps": 4}
+        texts = generate(model, tokenizer, PROMPTS, schedule=name, **given, **GREEDY)
+        assert texts.tokens == fixed.tokens and texts.nfe == fixed.nfe and texts.schedule == name
+    assert generate(model, tokenizer, PROMPTS, schedule="entropy-bound:64", length=8).nfe == (1, 1, 1)
+    blocks = generate(model, tokenizer, PROMPTS, schedule="threshold:0", block_length=2, **GREEDY)
+    assert blocks.nfe == (4, 4, 4) and blocks.denoiser_rows == 12
+
+
+@pytest.mark.parametrize("name", ["threshold", "entropy-bound", "quota:linear"])
+def test_a_plan_without_a_value_costs_what_linear_costs(model: Any, tokenizer: Any, name: str) -> None:
+    prompts = [f"{a} {b}" for a, b in product("ACDEF", repeat=2)]
+    texts = generate(model, tokenizer, prompts, schedule=name, steps=4, length=8, temperature=1.0)
+    found = generate(model, tokenizer, prompts, schedule=texts.schedule, steps=4 * (1 + (":" in name)), length=8)
+    assert texts.schedule.startswith(name) and texts.schedule != name
+    assert abs(sum(found.nfe) / len(prompts) - 4) < 0.5  # the value is shown in four digits
+    assert texts.denoiser_rows > sum(texts.nfe) and found.denoiser_rows <= sum(found.nfe)
+
+
+TEMPLATE = (
+    "{% for message in messages %}{{ 'D' if message.role == 'user' else 'E' }} {{ message.content }} {% endfor %}"
+    "{% if add_generation_prompt %}E{% endif %}"
+)
+
+
+def test_chats_are_rendered_by_the_template(folder: Path, model: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    chat = [{"role": "user", "content": "A C"}, {"role": "assistant", "content": "F"}, {"role": "user", "content": "G"}]
+    texts = generate(model, tokenizer, [chat, "A C"], steps=4, **GREEDY)
+    assert texts == generate(model, tokenizer, ["D A C E F D G E", "A C"], steps=4, **GREEDY)
+
+
+def test_the_tokens_of_chats_are_those_of_the_command(tmp_path: Path) -> None:
+    """Dream's form: logits are shifted, rows are padded on the left, and order and temperature are the family's."""
+    from transformers import AutoModel
+
+    foreign(tmp_path / "dream", "4d", kind="Dream")
+    (tmp_path / "dream" / "chat_template.jinja").write_text(TEMPLATE.replace("D", "w3").replace("E", "w4"), "utf-8")
+    words = [f"w{number}" for number in range(5, 17)]
+    questions = [" ".join(pair[: 1 + number % 2]) for number, pair in enumerate(product(words, repeat=2))]
+    lines = [json.dumps({"question": question, "answer": "w9"}) for question in dict.fromkeys(questions)]
+    (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    config = {
+        "model": {"type": "huggingface", "path": str(tmp_path / "dream")},
+        "dataset": {
+            "type": "jsonl",
+            "path": "data.jsonl",
+            "prompt": "question",
+            "answer": "answer",
+            "chat": True,
+            "generation_length": 8,
+            "tune": 10,
+            "choose": 10,
+            "report": 10,
+        },
+        "sampler": {"steps": [4], "block_length": 4},
+        "objective": {"metric": "exact_match"},
+        "output": str(tmp_path / "run"),
+    }
+    (tmp_path / "run.yaml").write_text(yaml_text(config), "utf-8")
+    drawn = sample(tmp_path / "run.yaml", "sine", 4, number=6, devices="cpu", trust_code=True).samples
+    prompts = [each.example.prompt.split()[1:-1] for each in drawn if each.example is not None]
+    chats = [[{"role": "user", "content": " ".join(prompt)}] for prompt in prompts]
+    code = {"trust_remote_code": True}
+    model = AutoModel.from_pretrained(tmp_path / "dream", **code)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "dream", **code)
+    texts = generate(model, tokenizer, chats, schedule="sine", steps=4, length=8, block_length=4)
+    assert [text.tokens[-8:] for text in drawn] == [*texts.tokens] and [text.text for text in drawn] == texts
+    assert len({*map(len, prompts)}) > 1 and len({*texts}) > 1
+
+
+def test_what_an_explicit_schedule_says_need_not_be_given(model: Any, tokenizer: Any) -> None:
+    texts = generate(model, tokenizer, PROMPTS, schedule="counts:5,2,1")
+    assert texts.nfe == (3, 3, 3) and len(texts.tokens[0]) == 8 and texts.schedule == "counts:5,2,1"
+    ancestral = generate(model, tokenizer, PROMPTS, steps=16, length=8, reveal="bernoulli")
+    assert max(ancestral.nfe) <= 8
+
+
+def test_notes_are_events(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+    events: list[Any] = []
+    options: dict[str, Any] = {"schedule": schedule_file(tmp_path), "steps": 2, "temperature": 0.5}
+    texts = generate(model, tokenizer, PROMPTS, **options, on_event=events.append)
+    assert [event.text for event in events] == [*texts.notes] and len(texts.notes) == 2
+    assert texts.notes[1] == "The schedule was tuned for temperature 0.0, and is used with temperature 0.5."
