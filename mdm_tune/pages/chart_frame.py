@@ -257,7 +257,7 @@ def x_axis(axis: Axis, frame: Frame, layout: Layout, about: int = 7) -> tuple[st
         x, half = frame.x.inside(value) or 0.0, width_of(label, size) / 2
         parts.append(element("path", d=f"M{number(x)},{number(bottom)}v{number(TICK)}", stroke="@axis"))
         if x - half > free:
-            place = (x, bottom + TICK + size * 1.05)
+            place = (min(max(x, half), layout.width - half), bottom + TICK + size * 1.05)
             parts.append(text(place, label, fill="@soft", font_size=size, text_anchor="middle"))
             free = x + half + 4
     end = bottom + TICK + size * 1.2

@@ -25,7 +25,7 @@ from mdm_tune.pages.chart_frame import (
     y_name,
 )
 from mdm_tune.pages.figure import Drawing, Figure, Layout
-from mdm_tune.pages.scales import Scale, shown, spread
+from mdm_tune.pages.scales import Scale, shown, spread, with_interval
 from mdm_tune.pages.svg import BOLD, Point, closed_path, element, number, open_path, shortened, text, width_of
 
 __all__ = ["Mark", "Series", "lines"]
@@ -154,9 +154,8 @@ def _numbers(values: Sequence[float | None] | None, count: int) -> tuple[float, 
 
 def _tip(name: str, axes: tuple[Axis, Axis], point: tuple[float, float, float, float]) -> str:
     x, y, low, high = point
-    interval = f" [{shown(low)}, {shown(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
     unit = f" {axes[1].unit}" if axes[1].unit else ""
-    return f"{name}: {shown(y)}{interval}{unit} at {axes[0].label} {shown(x)}"
+    return f"{name}: {with_interval(y, low, high)}{unit} at {axes[0].label} {shown(x)}"
 
 
 def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark], layout: Layout) -> Drawing:

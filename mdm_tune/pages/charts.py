@@ -1,8 +1,30 @@
 """The figures of the page: one function for each kind, each of which returns a ``Figure``."""
 
-from mdm_tune.pages.chart_frame import Axis, Role
+from mdm_tune.pages.chart_dots import Gain, Verdict, dots
+from mdm_tune.pages.chart_frame import Axis, Better, Role
+from mdm_tune.pages.chart_landscape import Landscape, Place, Trial, landscape
 from mdm_tune.pages.chart_lines import Mark, Series, lines
+from mdm_tune.pages.chart_steps import Counts, steps
 from mdm_tune.pages.colours import Theme, custom_properties
 from mdm_tune.pages.figure import Figure
 
-__all__ = ["Axis", "Figure", "Mark", "Role", "Series", "Theme", "custom_properties", "lines"]
+__all__ = [
+    "Axis",
+    "Better",
+    "Counts",
+    "Figure",
+    "Gain",
+    "Landscape",
+    "Mark",
+    "Place",
+    "Role",
+    "Series",
+    "Theme",
+    "Trial",
+    "Verdict",
+    "custom_properties",
+    "dots",
+    "landscape",
+    "lines",
+    "steps",
+]

@@ -7,6 +7,7 @@ or by custom properties, so that a page can change its theme. The tests compute 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -50,8 +51,8 @@ DARK = {
     "fourth": "#9db4ff",
     "loss": "#ff8a80",
 }
-# The ends of the heat map in OKLab (lightness, green to red, blue to yellow): from dark blue over grey to light yellow.
-WORST, BEST = (0.30, 0.02, -0.115), (0.92, -0.02, 0.155)
+# Corners of the heat map in OKLab as lightness, chroma and hue in degrees: dark blue, teal, green, light yellow.
+CORNERS = ((0.29, 0.11, 285.0), (0.42, 0.09, 250.0), (0.56, 0.09, 200.0), (0.72, 0.13, 155.0), (0.92, 0.17, 105.0))
 
 
 def resolved(text: str, theme: Theme) -> str:
@@ -85,14 +86,25 @@ def custom_properties(theme: Literal["light", "dark"]) -> str:
 def colour_at(share: float) -> str:
     """The colour of a heat map for a share from 0, the worst value, to 1, the best one.
 
-    The steps between equally distant shares look equally large: the colours lie on a straight line in OKLab. Lightness
-    and the axis from blue to yellow both rise, so that the order remains visible without red and green, and in grey.
+    The steps between equally distant shares look equally large: they are equally far apart in OKLab. Lightness and the
+    axis from blue to yellow both rise, so that the order remains visible without red and green, and in grey.
 
     Source: B. Ottosson, "A perceptual color space for image processing", 2020.
     """
-    share = min(max(share, 0.0), 1.0)
-    lab = np.array(WORST) * (1 - share) + np.array(BEST) * share
-    return "#" + "".join(f"{round(float(each) * 255):02x}" for each in _display(lab))
+    places, path = _heat_path()
+    lab = [float(np.interp(min(max(share, 0.0), 1.0), places, path[:, axis])) for axis in range(3)]
+    return "#" + "".join(f"{round(float(each) * 255):02x}" for each in _display(np.array(lab)))
+
+
+@cache
+def _heat_path() -> tuple[Floats, Floats]:
+    """The colours of the heat map in OKLab (N, 3), and how far along it each of them lies, from 0 to 1."""
+    corners, fine = np.array(CORNERS), np.linspace(0, len(CORNERS) - 1, 257)
+    light, chroma, hue = (np.interp(fine, np.arange(len(corners)), corners[:, axis]) for axis in range(3))
+    angle = np.radians(hue)
+    path = np.stack([light, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    return np.concatenate([[0.0], np.cumsum(lengths) / lengths.sum()]), path
 
 
 def contrast(first: str, second: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-__all__ = ["Scale", "log_ticks", "round_ticks", "shown", "spread", "tick_labels"]
+__all__ = ["Scale", "log_ticks", "round_ticks", "shown", "spread", "tick_labels", "with_interval"]
 
 MINUS = "\u2212"
 SUPERSCRIPTS = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
@@ -101,6 +101,25 @@ def shown(value: float, signed: bool = False) -> str:
     if "e" in size:
         size = _scientific(abs(value), 4)
     return (MINUS if value < 0 else "+" if signed else "") + size
+
+
+def with_interval(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """A value with its interval, in as many decimals as show two digits of the interval's width.
+
+    Args:
+        value: finite.
+        low: None or NaN if there is no interval.
+        high: likewise.
+        signed: whether a value above 0 has a plus sign.
+    """
+    ends = [math.nan if each is None else each for each in (low, high)]
+    width = ends[1] - ends[0]
+    if not math.isfinite(width):
+        return shown(value, signed)
+    decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    first, *others = (f"{round(each, decimals) + 0.0:,.{decimals}f}".replace("-", MINUS) for each in (value, *ends))
+    plus = "+" if signed and value > 0 else ""
+    return f"{plus}{first} [{', '.join(others)}]"
 
 
 def spread(wanted: Iterable[float], gap: float, low: float, high: float) -> list[float]:

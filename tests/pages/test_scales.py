@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from mdm_tune.pages.scales import Scale, log_ticks, round_ticks, shown, spread, tick_labels
+from mdm_tune.pages.scales import Scale, log_ticks, round_ticks, shown, spread, tick_labels, with_interval
 
 
 def test_places_on_a_scale_by_closed_form() -> None:
@@ -110,3 +110,19 @@ def test_places_stay_inside_and_apart_as_far_as_there_is_room() -> None:
     assert spread([-5, -4], 10, 0, 100) == [0, 10]
     assert spread([100, 100, 100], 10, 0, 100) == [80, 90, 100]
     assert spread([1, 1, 1], 10, 0, 10) == [0, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((0.04, 0.0251, 0.0549), "+0.040 [0.025, 0.055]"),
+        ((-10.4, -12.5, -8.0), "\u221210.4 [\u221212.5, \u22128.0]"),
+        ((1234.5, 1000, 1500), "+1,234 [1,000, 1,500]"),
+        ((0.5, None, None), "+0.5"),
+        ((0.5, 0.4, math.nan), "+0.5"),
+        ((0, -0.01, 0.01), "0.000 [\u22120.010, 0.010]"),
+        ((2, 2, 2), "+2.000 [2.000, 2.000]"),
+    ],
+)
+def test_an_interval_decides_the_decimals(numbers: tuple[float, float | None, float | None], text: str) -> None:
+    assert with_interval(*numbers, signed=True) == text

@@ -1,0 +1,185 @@
+"""Gains with their intervals against the line of no difference: one row for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+from mdm_tune.pages.chart_frame import Axis, Better, Frame, marker, range_of, ticks_of, tipped, x_axis
+from mdm_tune.pages.figure import Drawing, Figure, Layout
+from mdm_tune.pages.scales import Scale, with_interval
+from mdm_tune.pages.svg import element, number, shortened, text, width_of
+
+__all__ = ["Gain", "Verdict", "dots"]
+
+Verdict = Literal["gain", "no gain", "loss"]
+STYLES = {"gain": ("@tuned", "circle"), "no gain": ("@soft", "circle"), "loss": ("@loss", "diamond")}
+ROW = 30.0  # height of a row in a wide place, in pixels
+ABOUT = 8  # ticks
+LABELS = 0.30  # of the width, at most, for the labels
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One difference.
+
+    Attributes:
+        label: what is compared.
+        value: the difference.
+        low: the lower end of its interval; None if it is exact.
+        high: the upper end.
+        verdict: what is claimed; by default what the interval says.
+        group: a heading, such as the budget; rows of one group stand together.
+        tip: more words, shown when the pointer rests on the row.
+    """
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    verdict: Verdict | None = None
+    group: str = ""
+    tip: str = ""
+
+
+def verdict_of(gain: Gain, better: Better) -> Verdict:
+    """A gain or a loss if the whole interval lies on one side of zero."""
+    if gain.verdict is not None:
+        return gain.verdict
+    ends = [gain.value if each is None else each for each in (gain.low, gain.high)]
+    low, high = sorted(ends if better == "higher" else [-each for each in ends])
+    return "gain" if low > 0 else "loss" if high < 0 else "no gain"
+
+
+def dots(
+    rows: Sequence[Gain], *, x: Axis, title: str, description: str, sides: tuple[str, str] = ("worse", "better")
+) -> Figure:
+    """Differences with intervals, each with its numbers and a verdict in words.
+
+    Args:
+        rows: from top to bottom.
+        x: the axis of the differences; its ``better`` says which sign is a gain, by default the positive one.
+        title: of the figure.
+        description: what is seen.
+        sides: what the side of a loss and the side of a gain are called.
+
+    Raises:
+        ValueError: there is no row, or a difference is not finite.
+    """
+    if not rows or not all(math.isfinite(each.value) for each in rows):
+        raise ValueError("A chart of gains needs rows, and each row a finite difference.")
+    kept = tuple(rows)
+    return Figure(title, description, lambda layout: _draw(kept, x, sides, layout))
+
+
+def _words(row: Gain) -> str:
+    return with_interval(row.value, row.low, row.high, signed=True)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the parts of each row stand.
+
+    Attributes:
+        scale: of the differences.
+        height: of a row.
+        line: from the upper end of a row to its label.
+        numbers: to its numbers.
+        dot: to its dot.
+        better: which sign is a gain.
+    """
+
+    scale: Scale
+    height: float
+    line: float
+    numbers: float
+    dot: float
+    better: Better
+
+
+def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
+    better = axis.better or "higher"
+    label = max(width_of(each.label, layout.font) for each in rows)
+    said = max(width_of(f"{_words(each)} {verdict_of(each, better)}", layout.small, bold=True) for each in rows)
+    low, high = range_of(chain([0.0], *((each.value, each.low or 0.0, each.high or 0.0) for each in rows)), axis)
+    if not layout.compact:
+        left, right = min(label, LABELS * layout.width) + 14, layout.width - said - 16
+        scale, middle = Scale(low=low, high=high, start=left, end=right), ROW / 2 + layout.font * 0.35
+        return _Plan(scale=scale, height=ROW, line=middle, numbers=middle, dot=ROW / 2, better=better)
+    scale = Scale(low=low, high=high, start=8, end=layout.width - 8)
+    line, step = layout.font * 1.15, layout.font * 1.35
+    numbers = line if label + said + 14 <= layout.width else line + step
+    return _Plan(scale=scale, height=numbers + 30, line=line, numbers=numbers, dot=numbers + 15, better=better)
+
+
+def _draw(rows: Sequence[Gain], axis: Axis, sides: tuple[str, str], layout: Layout) -> Drawing:
+    plan = _plan(rows, axis, layout)
+    top = y = layout.small * 1.35 + 8
+    uprights = [("@grid", plan.scale.inside(value) or 0.0) for value, _ in ticks_of(axis, plan.scale, ABOUT)]
+    uprights.append(("@ink", plan.scale.inside(0.0) or 0.0))
+    body, back, group = [], [], ""
+    for row in rows:
+        if row.group != group:
+            y += layout.font * (1.8 if group else 1.3)
+            body.append(text((0, y - 2), row.group, fill="@ink", font_weight="600"))
+            group = row.group
+        if layout.compact:  # between the texts
+            back += [_upright(x, (y + plan.dot - 9, y + plan.dot + 11), colour) for colour, x in uprights]
+        body.append(_row(row, y, plan, layout))
+        y += plan.height
+    frame = Frame(plan.scale, Scale(low=0, high=1, start=y + 4, end=top))
+    if not layout.compact:
+        back = [_upright(x, (frame.top, frame.bottom), colour) for colour, x in uprights]
+    plain = Axis(axis.label, axis.unit, low=axis.low, high=axis.high, ticks=axis.ticks)
+    under, end = x_axis(plain, frame, layout, ABOUT)
+    names = _sides(sides if plan.better == "higher" else sides[::-1], uprights[-1][1], frame, layout)
+    return Drawing(end, "".join([*back, names, *body, under]))
+
+
+def _upright(x: float, ends: tuple[float, float], colour: str) -> str:
+    path = f"M{number(x)},{number(ends[0])}V{number(ends[1])}"
+    return element("path", d=path, stroke=colour, stroke_width=1.4 if colour == "@ink" else 1.0)
+
+
+def _sides(sides: tuple[str, str], zero: float, frame: Frame, layout: Layout) -> str:
+    """What both sides of zero are called, as near to zero as the width allows."""
+    left, right = f"\u2190 {sides[0]}", f"{sides[1]} \u2192"
+    before, after = width_of(left, layout.small), width_of(right, layout.small)
+    start = min(max(zero + 8, before + 12), layout.width - after)
+    end = min(max(zero - 8, before), start - 12)
+    if before > end:
+        return ""
+    given: dict[str, str | float | None] = {"fill": "@soft", "font_size": layout.small}
+    y = frame.top - 6
+    return text((end, y), left, text_anchor="end", **given) + text((start, y), right, **given)
+
+
+def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
+    verdict = verdict_of(row, plan.better)
+    colour, shape = STYLES[verdict]
+    y, hollow = top + plan.dot, verdict == "no gain"
+    parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height, fill="transparent")]
+    if row.low is not None and row.high is not None:
+        low, high = (number(plan.scale.inside(each) or 0.0) for each in (row.low, row.high))
+        caps = f"M{low},{number(y - 5)}v10M{high},{number(y - 5)}v10"
+        parts.append(element("path", d=f"M{low},{number(y)}H{high}{caps}", stroke=colour, stroke_width=2, fill="none"))
+    at = (plan.scale.inside(row.value) or 0.0, y)
+    edge = colour if hollow else "@paper"
+    parts.append(marker(shape, at, 5.4, fill="@paper" if hollow else colour, stroke=edge, stroke_width=2))
+    words = f"{_words(row)} {verdict}"
+    room = layout.width
+    if not layout.compact:
+        room = plan.scale.start - 14
+    elif plan.numbers == plan.line:
+        room -= width_of(words, layout.small, bold=True) + 12
+    parts.append(text((0, top + plan.line), shortened(row.label, layout.font, room), fill="@ink"))
+    numbers = element("tspan", f"{_words(row)} ", fill="@soft")
+    said = element("tspan", verdict, fill=colour, font_weight="600")
+    apart = layout.compact and plan.numbers > plan.line  # the numbers begin below the label
+    spot = {"x": 0.0 if apart else layout.width, "y": top + plan.numbers, "font_size": layout.small}
+    parts.append(element("text", numbers, said, text_anchor=None if apart else "end", **spot))
+    tip = f"{row.label}{f', {row.group}' if row.group else ''}: {words}"
+    return tipped(f"{tip}. {row.tip}" if row.tip else tip, *parts)
