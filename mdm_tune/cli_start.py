@@ -31,7 +31,8 @@ def init(
     task: Annotated[
         str,
         typer.Argument(
-            help="A file (JSON lines, CSV, or text), package:text, or a task of lm-evaluation-harness.",
+            help="A file (JSON lines, CSV, or text), a data set (folder or owner/name on the Hub), package:text, or a "
+            "task of lm-evaluation-harness.",
             metavar="TASK",
             show_default=False,
         ),
@@ -49,6 +50,13 @@ def init(
         str | None, text_option("--prompt", "The prompt of a record: a field, or 'Q: {field}'.", "FIELD")
     ] = None,
     answer: Annotated[str | None, text_option("--answer", "The reference answer of a record.", "FIELD")] = None,
+    text: Annotated[
+        str | None, text_option("--text", "The text of a record that is filled in as a whole.", "FIELD")
+    ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", help="Tokens of an answer.", parser=whole_number, metavar="N", show_default=False),
+    ] = None,
     include_path: Annotated[str | None, text_option("--include-path", "A folder with tasks of the harness.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run foreign code to learn more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
@@ -62,7 +70,14 @@ def init(
         from mdm_tune.commands.init import init_lines
         from mdm_tune.start.tasks import Named
 
-        named = Named(prompt=prompt, answer=answer, include_path=include_path, trust_code=trust_code)
+        named = Named(
+            prompt=prompt,
+            answer=answer,
+            text=text,
+            length=length,
+            include_path=include_path,
+            trust_code=trust_code,
+        )
         result = write(model, task, steps or (), output=output, force=force, family=family, named=named)
         for line in init_lines(result):
             screen.say(line)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import get_args
 
-from mdm_tune.commands.events import Notify, Warnings, as_notes, report_loaded
+from mdm_tune.commands.events import Notify, Warnings, as_notes, report_budgets, report_loaded
 from mdm_tune.commands.occupancy import busy_record, waiting_factor
 from mdm_tune.commands.timing import Speed, comparison_overhead, speed_of, trial_overhead
 from mdm_tune.config.file import Config
+from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
@@ -31,9 +33,9 @@ from mdm_tune.run.profiles import Profiles, ProfileUse, example_count, profiles_
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
-from mdm_tune.schedules.curves import Linear, SquaredSine
+from mdm_tune.schedules.curves import Linear, SquaredSine, parse_schedule
 from mdm_tune.search.power import detectable, independent_of
-from mdm_tune.search.space import BudgetOutlook, outlook_of
+from mdm_tune.search.space import BudgetOutlook, outlook_of, same_counts
 
 __all__ = ["dry_run"]
 
@@ -76,6 +78,7 @@ def dry_run(
     with open_run(config, devices, allow, as_notes(notify)) as run:
         warned = Warnings(notify)
         report_loaded(run, warned, config.sampler.steps)
+        report_budgets(run, warned)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
         return replace(_priced(run, folder, since), devices=tuple(device_names(devices)), warnings=warned.records)
@@ -88,7 +91,9 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
     """
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
-    first = config.sampler.steps[0]
+    # Where every schedule has the same counts, two of them do not show how much schedules differ.
+    budgets = config.sampler.steps
+    first = next((steps for steps in budgets if not same_counts(evaluator, steps)), budgets[0])
     settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
     pilot = None
     if evaluator.exact:
@@ -102,7 +107,7 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
     run, outlooks = _outlooks(run, folder)
     outlook_seconds = time.monotonic() - before
     per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
-    phases = _phases(run, per_row)
+    phases = _phases(run, per_row, outlooks)
     # A search computes what budgets can reach twice more: for its first event, and in the study of each budget.
     overhead = {"tune": trial_overhead(run, outlooks) + 2 * outlook_seconds}
     for use in ("choose", "report"):
@@ -139,10 +144,17 @@ def _outlooks(run: Run, folder: RunFolder) -> tuple[Run, list[BudgetOutlook]]:
     return run, list(outlook_of(run.evaluator, run.config.sampler.steps, run.config.search, known=known))
 
 
-def _phases(run: Run, spent: Cost) -> list[PhaseRecord]:
-    """Upper bounds of the cost of each phase. spent: the cost of the timed batches."""
+def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> list[PhaseRecord]:
+    """Upper bounds of the cost of each phase.
+
+    spent: the cost of the timed batches. outlooks: what budgets can reach; a budget with one count vector in its only
+    block length has no trial, and the report split has one row of values for all of its schedules.
+    """
     evaluator, settings = run.evaluator, run.config.search
-    budgets = run.config.sampler.steps
+    same = [each.steps for each in outlooks if each.counts == 1 and len(evaluator.block_lengths) == 1]
+    named = [parse_schedule(name) for name in settings.baselines if name != OPTIMUM]
+    same = [steps for steps in same if len({evaluator.setting(each, steps).key for each in [Linear(), *named]}) == 1]
+    budgets = [steps for steps in run.config.sampler.steps if steps not in same]
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
     phases = [_profile_phase(run, profiles.uses, spent)] if profiles.uses and profiles.measured else []
     peak, prepared = _peak_memory(), evaluator.preparation
@@ -152,6 +164,7 @@ def _phases(run: Run, spent: Cost) -> list[PhaseRecord]:
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices trials
         rows = forwards * phase_rows(run, use, count, budgets)
+        rows += forwards * phase_rows(run, use, 1, same, reference=False) if use == "report" else 0
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))

@@ -10,11 +10,11 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.datasets.notes import dataset_notes, framed_example
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
-from mdm_tune.run.build import Run
+from mdm_tune.run.build import Run, check_baselines
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.search.events import Event
-from mdm_tune.search.space import BudgetOutlook
+from mdm_tune.search.space import BudgetOutlook, same_counts
 
 __all__ = [
     "BudgetStarted",
@@ -148,6 +148,53 @@ def report_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
     notify(ModelLoaded(run))
     for note in (*_loaded_notes(run), *_large_budget_notes(run, steps)):
         notify(note)
+
+
+def report_budgets(run: Run, notify: Notify) -> None:
+    """Report, before anything is paid for, the budgets of a search at which every schedule has the same counts.
+
+    Args:
+        run: The run.
+        notify: Called with a warning.
+
+    Raises:
+        InputError: If a baseline does not fit a budget.
+    """
+    evaluator, budgets = run.evaluator, run.config.sampler.steps
+    check_baselines(run, budgets)
+    views = [evaluator.in_blocks(size) for size in evaluator.block_lengths]
+    same = [steps for steps in budgets if all(same_counts(view, steps) for view in views)]
+    if not same:
+        return
+    way = "each call reveals all tokens of a block at once, or one token per step"
+    if len(views) == 1 and views[0].one_block:
+        ways = ["all tokens are revealed at once"] * (1 in same)
+        ways += ["each step reveals one token"] * (max(same) > 1)
+        way = ", or ".join(ways)
+    scope = " at any budget of this search" if len(same) == len(budgets) else ""
+    notify(
+        Note(
+            f"at {listed(same)} step{'s' if same != [1] else ''} {way}: every schedule has the same counts, so there "
+            f"is nothing to tune and no trial runs{scope}",
+            "nothing-to-tune",
+            _steps_to_tune(run),
+        )
+    )
+
+
+def _steps_to_tune(run: Run) -> str:
+    """The advice where every schedule has the same counts: the budgets that have several."""
+    evaluator = run.evaluator
+    if evaluator.sampler.bernoulli:
+        return "give 2 steps or more in sampler.steps"
+    size = max(evaluator.block_lengths)
+    size, length = min(size, evaluator.length), evaluator.length
+    if size < 3:
+        unit = "block" if size < length else "example"
+        return f"a schedule needs at least 3 tokens per {unit}, and there are {size}"
+    if (blocks := -(-length // size)) > 1:
+        return f"give {2 * blocks} steps in sampler.steps, 2 for each block"
+    return f"give 2 to {length - 1} steps in sampler.steps"
 
 
 def _large_budget_notes(run: Run, steps: Sequence[int]) -> Iterator[Note]:

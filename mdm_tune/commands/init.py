@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mdm_tune.config.file import load_config
-from mdm_tune.config.flag_bounds import check_budgets
+from mdm_tune.config.flag_bounds import check_budgets, check_length
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
 from mdm_tune.core.json_record import JsonRecord
-from mdm_tune.core.messages import quantity, shown_path
+from mdm_tune.core.messages import quantity, shown, shown_path
 from mdm_tune.core.reading import expanded, read_text
-from mdm_tune.start.config_text import comments_of, config_sections, config_text, default_steps, example_line
+from mdm_tune.start.budgets import check_budgets_of, default_steps
+from mdm_tune.start.config_text import comments_of, config_sections, config_text, example_line
 from mdm_tune.start.models import describe_model
 from mdm_tune.start.sizes import choose_sizes, shown_gain
 from mdm_tune.start.tasks import Named, describe_task
@@ -25,6 +26,7 @@ __all__ = ["InitResult", "init", "init_lines"]
 
 DEFAULT = "mdm-tune.yaml"
 NOTHING_NAMED = Named()
+OWN_FIELDS = ("lm-eval", "humaneval", "mbpp")  # data sets with prompts, whose fields no flag names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class InitResult(JsonRecord):
             None if it shows none, or if its size is unknown.
         example: One rendered prompt or text; None if none could be shown.
         unknown: What could not be known.
+        warnings: What is unusual about the budgets.
         needs: The flags that the commands of this config need.
     """
 
@@ -46,6 +49,7 @@ class InitResult(JsonRecord):
     detectable_gain: float | None
     example: str | None
     unknown: tuple[str, ...]
+    warnings: tuple[str, ...]
     needs: tuple[str, ...]
 
 
@@ -63,7 +67,7 @@ def init(
 
     Args:
         model: A folder, a name on the Hub, ``package:NAME``, or ``FILE.py:FUNCTION``.
-        task: A file of records or lines, ``package:NAME``, or the name of a task of lm-evaluation-harness.
+        task: A file of records or lines, ``package:NAME``, a data set, or the name of a task of lm-evaluation-harness.
         steps: The step budgets; empty for an eighth and a quarter of the tokens to fill in.
         output: The file to write; None for ``mdm-tune.yaml``.
         force: Whether an existing file is replaced.
@@ -75,6 +79,8 @@ def init(
         RunError: If the file cannot be written.
     """
     check_budgets(steps)
+    if named.length is not None:
+        check_length("--length", named.length)
     path = Path(expanded(output or DEFAULT))
     if path.exists() and not force:
         raise InputError(
@@ -85,11 +91,16 @@ def init(
     known = describe_model(model, family, named.trust_code)
     facts = describe_task(task, known, named)
     budgets = list(steps) or default_steps(facts.tokens or known.length)
-    sizes = choose_sizes(_available(facts), len(budgets), facts.right_or_wrong, f"TASK: {task}")
+    prompts = "prompt" in facts.dataset or facts.dataset["type"] in OWN_FIELDS
+    _refuse_unused(facts.dataset["type"], known.section["type"], named, family=family, prompts=prompts)
+    warnings = check_budgets_of(budgets, facts.tokens, facts.longest, prompts=prompts)
+    own = None if facts.official else facts.reported
+    sizes = choose_sizes(_available(facts), len(budgets), facts.right_or_wrong, f"TASK: {task}", own)
     gain = sizes.gain if not facts.official else shown_gain(facts.reported or 1, len(budgets), facts.right_or_wrong)
     sections = config_sections(known, facts, sizes, budgets, f"runs/{path.stem}")
     unknown = [*known.unknown, *facts.unknown]
     comments = comments_of(facts, asked=bool(steps), gain=gain)
+    comments |= {"sampler.steps": warnings[0]} if warnings else {}
     example = example_line(facts.example)
     head = [f"Written by mdm-tune {__version__} init. What it costs: mdm-tune search {path.name} --dry-run"]
     head += [f"One prompt: {example}"] if example is not None and "prompt" in sections["dataset"] else []
@@ -102,8 +113,34 @@ def init(
         detectable_gain=gain if known_gain else None,
         example=example,
         unknown=tuple(unknown),
+        warnings=tuple(warnings),
         needs=_needs(sections, named),
     )
+
+
+def _refuse_unused(dataset: str, model: str, named: Named, *, family: str | None, prompts: bool) -> None:
+    """Raise InputError for a flag that says nothing about this model and task."""
+    records = dataset not in (*OWN_FIELDS, "text", "lines")
+    what = "whole texts" if dataset in ("text", "lines") else f"a task of type {dataset}"
+    unused = {
+        "--prompt": ("names a field of records", what, named.prompt if not records else None),
+        "--answer": ("names a field of records", what, named.answer if not records else None),
+        "--text": ("names a field of records", what, named.text if not records else None),
+        "--length": ("is the tokens of an answer to a prompt", "whole texts", None if prompts else named.length),
+        "--include-path": (
+            "names a folder with tasks of lm-evaluation-harness",
+            f"a data set of type {dataset}",
+            None if dataset == "lm-eval" else named.include_path,
+        ),
+        "--family": (
+            "is that of a Hugging Face checkpoint",
+            f"a model of type {model}",
+            None if model == "huggingface" else family,
+        ),
+    }
+    for flag, (rule, given, value) in unused.items():
+        if value is not None:
+            raise InputError(f"{flag} {rule}, got {shown(value)} for {given}; leave it out")
 
 
 def _available(facts: Any) -> int | None:
@@ -157,4 +194,5 @@ def init_lines(result: InitResult) -> list[str]:
     """What a terminal shows of the result."""
     lines = [f"example  {result.example}"] if result.example is not None else []
     lines += [f"not known: {text}" for text in result.unknown]
+    lines += [f"warning: {text}" for text in result.warnings]
     return [*lines, f"{quantity(len(result.text.splitlines()), 'line')} in {shown_path(result.file)}"]

@@ -18,6 +18,7 @@ from mdm_tune.commands.events import (
     Warnings,
     as_notes,
     memory_notes,
+    report_budgets,
     report_loaded,
 )
 from mdm_tune.commands.profile import profile_notes, winner_notes
@@ -27,7 +28,7 @@ from mdm_tune.core.files import write_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.evaluator import Cost
-from mdm_tune.run.build import Run, check_baselines, open_run
+from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
@@ -95,7 +96,7 @@ def search(
         _restore_moment(folder, search_state)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         report_loaded(run, notify, config.sampler.steps)
-        check_baselines(run, config.sampler.steps)
+        report_budgets(run, notify)
         # Wrong input is reported first, so that the user does not add --resume only to get another error.
         if folder.holds_search and not (resume or overwrite):
             search_state.refuse_second(take_over=take_over)  # it may have begun while the model was loaded

@@ -17,7 +17,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown_path
 from mdm_tune.core.reading import check_file, json_line, read_text
 
-__all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source"]
+__all__ = ["Source", "csv_source", "hub_source", "jsonl_source", "lines_source", "splits_of"]
 
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -119,12 +119,7 @@ def hub_source(
         InputError: If the library is not installed, the set cannot be loaded, the split is missing or must be chosen,
             or the text of a field differs from what was written.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(
-            "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
-        ) from None
+    _library()  # a missing library is reported first
     local = Path(path)
     # The library would turn some texts into dates, and drop zeros of numbers.
     if local.exists() and not local.is_dir() and local.suffix == ".jsonl":
@@ -132,9 +127,47 @@ def hub_source(
         if split not in (None, "train"):
             raise InputError(f"{path} has no split {split!r}, it has train; set dataset.split to one of them")
         return source
+    loaded, is_one_split = _opened(path, name, split, revision)
+    label = path if split is None else f"{path} ({split})"
+    dataset = loaded if is_one_split else _select_split(loaded, path, split)
+    return Source(label, _without_decoded_columns(dataset, label, fields))
+
+
+def splits_of(path: str, name: str | None = None) -> dict[str, Any]:
+    """All splits of a set of the library ``datasets``, without columns that must be decoded.
+
+    Args:
+        path: As for ``hub_source``.
+        name: As for ``hub_source``.
+
+    Returns:
+        The splits, as sets of the library, by name; the name is empty for a set without splits.
+
+    Raises:
+        InputError: If the library is not installed, or if the set cannot be loaded.
+    """
+    loaded, _ = _opened(path, name, None, None)
+    splits = {str(key): split for key, split in loaded.items()} if isinstance(loaded, Mapping) else {"": loaded}
+    return {key: _without_decoded_columns(split, path, ()) for key, split in splits.items()}
+
+
+def _library() -> Any:
+    """The library ``datasets``."""
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            "dataset.type datasets needs the library datasets, which is not installed; pip install 'mdm-tune[hf]'"
+        ) from None
+    return datasets
+
+
+def _opened(path: str, name: str | None, split: str | None, revision: str | None) -> tuple[Any, bool]:
+    """A set of the library, and whether it is a single split. Raises InputError if it cannot be loaded."""
+    datasets, local = _library(), Path(path)
     try:
         with _without_progress_bars(datasets), without_consent_prompts(False, "dataset.path"):
-            loaded, is_one_split = _load(datasets, path, name, split, revision)
+            return _load(datasets, path, name, split, revision)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # the library and its network code may raise anything
@@ -146,9 +179,6 @@ def hub_source(
         )
         remedy = "check the files" if local.exists() else hub_remedy
         raise InputError(f"cannot load the dataset {path}: {reason}; {remedy}") from error
-    label = path if split is None else f"{path} ({split})"
-    dataset = loaded if is_one_split else _select_split(loaded, path, split)
-    return Source(label, _without_decoded_columns(dataset, label, fields))
 
 
 def _load(datasets: Any, path: str, name: str | None, split: str | None, revision: str | None) -> tuple[Any, bool]:

@@ -14,7 +14,16 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule
 
-__all__ = ["FILLING", "START", "BudgetOutlook", "Guide", "given_points", "outlook_of", "reachable_counts"]
+__all__ = [
+    "FILLING",
+    "START",
+    "BudgetOutlook",
+    "Guide",
+    "given_points",
+    "outlook_of",
+    "reachable_counts",
+    "same_counts",
+]
 
 START = (Beta(0.5, 0.5), Beta(1.0, 1.0))  # linear and squared-sine, always trials 0 and 1
 GRID = tuple(i / 10 for i in range(1, 11))  # the paper's grid, for a and for b
@@ -122,10 +131,8 @@ def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> 
         search: The search section of the config.
     """
     keys = {evaluator.setting(schedule, steps).key for schedule in START}
-    if evaluator.sampler.section.counts == "one-per-step":
-        size = evaluator.block_length
-        if all(share == 1 or share >= size for share in evaluator.steps_of_blocks(steps)):
-            return keys  # every schedule reveals a block at once, or one token per step
+    if same_counts(evaluator, steps):
+        return keys
     for points in SCANS:
         before = len(keys)
         axes = (np.geomspace(*ends, points) for ends in search.space.ranges.values())
@@ -134,6 +141,19 @@ def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> 
         if len(keys) > search.trials or (points > SCANS[0] and len(keys) == before):
             break
     return keys
+
+
+def same_counts(evaluator: Evaluator, steps: int) -> bool:
+    """Whether every schedule reveals each block at once, or one token per step, so that there is nothing to tune.
+
+    Args:
+        evaluator: The evaluator for the block length.
+        steps: The step budget.
+    """
+    if evaluator.sampler.bernoulli:
+        return steps == 1
+    most = evaluator.block_length if evaluator.sampler.section.counts == "one-per-step" else None
+    return all(share == 1 or (most is not None and share >= most) for share in evaluator.steps_of_blocks(steps))
 
 
 def _sobol(space: SpaceConfig, seed: int, steps: int, count: int) -> list[Beta]:

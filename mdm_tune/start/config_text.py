@@ -16,7 +16,7 @@ from mdm_tune.start.facts import TaskFacts
 from mdm_tune.start.models import ModelFacts
 from mdm_tune.start.sizes import Sizes
 
-__all__ = ["comments_of", "config_sections", "config_text", "default_steps", "example_line"]
+__all__ = ["comments_of", "config_sections", "config_text", "example_line"]
 
 PLAIN = re.compile(r"[A-Za-z/~][\w./-]*(:[\w.-]+)?")
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
@@ -100,7 +100,8 @@ def comments_of(task: TaskFacts, *, asked: bool, gain: float) -> dict[str, str]:
         shown = "too few to show any gain"
     if task.right_or_wrong and math.isfinite(gain):
         shown += ", if schedules differ on one in five"
-    official = task.official
+    official, separate = task.official, task.reported is not None and not task.official
+    shown = f"of {task.reported:,}; {shown}" if separate else shown
     parts = {
         "dataset.tune": f"of {task.available:,}" if task.available is not None else "how many there are is not known",
         "dataset.report": shown if not official or task.reported else "the official test documents",
@@ -108,12 +109,6 @@ def comments_of(task: TaskFacts, *, asked: bool, gain: float) -> dict[str, str]:
         "objective.metric": "" if task.metric != "likelihood" else "the likelihood of the data",
     }
     return {path: text for path, text in parts.items() if text}
-
-
-def default_steps(tokens: int | None) -> list[int]:
-    """An eighth and a quarter of the tokens to fill in."""
-    count = tokens or 256
-    return sorted({max(1, count // 8), max(2, count // 4)})
 
 
 def example_line(text: str | None) -> str | None:

@@ -19,10 +19,11 @@ class TaskFacts:
         metric: ``likelihood`` for the likelihood that fits the order, or the objective.
         metrics: The metrics section.
         available: Independent examples for all splits, or, with ``reported``, for tune and choose; None if unknown.
-        reported: Examples of an official test split, which is reported as a whole; None if there is none.
-        official: Whether the task has such a split.
+        reported: Examples of a split of its own for the report; None if there is none.
+        official: Whether that split is the test split of a benchmark, which is reported as a whole.
         right_or_wrong: Whether the values of the metric are 1 and 0.
         tokens: The usual number of tokens to fill in; None if it is unknown.
+        longest: The most tokens to fill in; None if they are unknown.
         example: One rendered prompt or text; None if none can be shown.
         unknown: What could not be known, as sentences.
     """
@@ -35,5 +36,6 @@ class TaskFacts:
     official: bool = False
     right_or_wrong: bool = True
     tokens: int | None = None
+    longest: int | None = None
     example: str | None = None
     unknown: tuple[str, ...] = ()

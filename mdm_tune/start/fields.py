@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import listed
+from mdm_tune.core.messages import listed, quantity, shown
 
 __all__ = ["Fields", "recognised"]
 
@@ -52,6 +52,8 @@ def recognised(
             first, second = sorted(prompts, key=str.lower, reverse=True)
             prompts = [f"{{{first}}}\n\n{{{second}}}"]
         texts = _named(usable, TEXTS)
+        if not prompts and not texts and answer is None:
+            _refuse_gaps(records, place)
         if not prompts and len(texts) == 1 and answer is None:
             return Fields(text=texts[0])
         prompt = _only(prompts, place, "--prompt", PROMPTS, list(records[0]))
@@ -59,6 +61,17 @@ def recognised(
         answers = _named(usable, ANSWERS)
         answer = _only(answers, place, "--answer", ANSWERS, list(records[0])) if answers else None
     return Fields(prompt=prompt, answer=answer)
+
+
+def _refuse_gaps(records: Sequence[Mapping[str, Any]], place: str) -> None:
+    """Raise InputError if a field has the name of a prompt or a text, but some records have no text there."""
+    for name in _named(list(records[0]), (*PROMPTS, *TEXTS)):
+        without = [number for number, record in enumerate(records, 1) if not _is_text(record.get(name))]
+        if len(without) < len(records):
+            raise InputError(
+                f"{place}: the field {shown(name)} must have text in every record, got none in {len(without):,} of "
+                f"{quantity(len(records), 'record')}, the {without[0]:,}. first; leave such records out"
+            )
 
 
 def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -69,10 +82,11 @@ def _only(found: Sequence[str], place: str, flag: str, known: Sequence[str], nam
     if len(found) == 1:
         return found[0]
     part = flag.removeprefix("--")
-    got = f"{listed(found)}, each of which could be it" if found else f"the fields {listed(names)}"
+    got = f"{listed(found)}, each of which could be it" if found else f"the fields {listed(names) or 'none'}"
+    whole = "; for texts that are filled in as a whole --text FIELD" if flag == "--prompt" else ""
     raise InputError(
         f"{place}: exactly one field of text in every record must have a name of the {part} ({', '.join(known)}), got "
-        f"{got}; name it with {flag} FIELD, or {flag} with a template such as 'Q: {{field}}'"
+        f"{got}; name it with {flag} FIELD, or {flag} with a template such as 'Q: {{field}}'{whole}"
     )
 
 

@@ -18,7 +18,12 @@ FOLDS = {"folds": 5, "fold": 0}  # of a task whose only documents are test docum
 
 
 def describe_harness_task(
-    task: str, model: ModelFacts, *, include_path: str | None = None, trust_code: bool = False
+    task: str,
+    model: ModelFacts,
+    *,
+    include_path: str | None = None,
+    trust_code: bool = False,
+    generation_length: int | None = None,
 ) -> TaskFacts:
     """Describe a task of the harness. Its documents are read if they can be had.
 
@@ -27,20 +32,23 @@ def describe_harness_task(
         model: The model.
         include_path: A folder with more tasks; it needs ``trust_code``.
         trust_code: Whether code of the tasks may run.
+        generation_length: Tokens of an answer; None for those that the task states.
 
     Raises:
         InputError: If the harness is not installed, or if the task is unknown or cannot be an objective.
     """
     manager = manager_of(task, include_path, trust_code)
     members = checked_settings(manager, task)
-    length, guessed = _generation_length([settings for _, settings in members])
+    stated, guessed = _generation_length([settings for _, settings in members])
+    length = generation_length or stated
     dataset: dict[str, Any] = {"type": "lm-eval", "task": task}
     if include_path is not None:
         dataset["include_path"] = str(Path(expanded(include_path)).absolute())
     dataset["generation_length"] = length
     if model.chat:
         dataset["chat"] = True
-    unknown = ["how long answers are: dataset.generation_length is a guess"] if guessed else []
+    guess = "how long answers are: dataset.generation_length is a guess (--length names it)"
+    unknown = [guess] if guessed and generation_length is None else []
     tunable = all(settings.get("training_split") or settings.get("validation_split") for _, settings in members)
     if not tunable:
         dataset |= FOLDS
@@ -66,6 +74,7 @@ def describe_harness_task(
         reported=reported,
         official=True,
         tokens=length,
+        longest=length,
         example=example,
         unknown=tuple(unknown),
     )

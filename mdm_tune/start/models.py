@@ -36,6 +36,7 @@ class ModelFacts:
         vocabulary: The number of tokens; None if it is unknown.
         chat: Whether prompts are messages of a chat.
         tokens_of: Counts the tokens of a text; None if the tokenizer is not here.
+        frame: Tokens that it puts around a text.
         unknown: What could not be known, as sentences.
     """
 
@@ -46,6 +47,7 @@ class ModelFacts:
     vocabulary: int | None = None
     chat: bool = False
     tokens_of: Callable[[str], int] | None = None
+    frame: int = 0
     unknown: tuple[str, ...] = ()
 
     @property
@@ -211,6 +213,7 @@ def _hugging_face(
         vocabulary=checkpoint.whole_number("vocab_size"),
         chat=template and _is_instruct(path),
         tokens_of=tokens_of,
+        frame=0 if tokens_of is None else tokens_of(""),
         unknown=tuple(unknown),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -40,6 +41,7 @@ class Sizes:
     gain: float
 
 
+@cache
 def shown_gain(report: int, budgets: int, right_or_wrong: bool) -> float:
     """Estimate the smallest gain that a report split shows with 80 % power.
 
@@ -55,7 +57,9 @@ def shown_gain(report: int, budgets: int, right_or_wrong: bool) -> float:
     return smallest_gain(pilot, report, corrected_confidence(budgets), 1.0)
 
 
-def choose_sizes(available: int | None, budgets: int, right_or_wrong: bool, place: str) -> Sizes:
+def choose_sizes(
+    available: int | None, budgets: int, right_or_wrong: bool, place: str, reported: int | None = None
+) -> Sizes:
     """Choose the sizes of the splits: as many report examples as the wanted gain needs, or as there are.
 
     Args:
@@ -63,17 +67,20 @@ def choose_sizes(available: int | None, budgets: int, right_or_wrong: bool, plac
         budgets: Step budgets of the search.
         right_or_wrong: Whether values are 1 and 0.
         place: Where the examples are, for messages.
+        reported: Independent examples of a source of its own for the report; None if all splits have one source.
 
     Raises:
         InputError: If there are too few examples for three splits.
     """
-    least = 3 * SMALLEST_SPLIT
+    uses = ("tune", "choose", "report") if reported is None else ("tune", "choose")
+    least = len(uses) * SMALLEST_SPLIT
     if available is not None and available < least:
         raise InputError(
-            f"{place} must hold at least {least} different examples, {SMALLEST_SPLIT} for each of tune, choose and "
-            f"report, got {quantity(available, 'example')}; give more"
+            f"{place} must hold at least {least} different examples, {SMALLEST_SPLIT} for each of "
+            f"{', '.join(uses[:-1])} and {uses[-1]}, got {quantity(available, 'example')}; give more"
         )
     enough = math.inf if available is None else available * PARTS[2] // sum(PARTS)
+    enough = enough if reported is None else reported
     report, gain = REPORTS[0], math.inf
     for report in REPORTS:
         if report > enough:
@@ -83,7 +90,10 @@ def choose_sizes(available: int | None, budgets: int, right_or_wrong: bool, plac
             break
     report = int(min(report, enough))
     tune, choose = (max(SMALLEST_SPLIT, report * part // PARTS[2]) for part in PARTS[:2])
-    if available is not None:
+    if available is not None and reported is not None and tune + choose > available:
+        tune = max(SMALLEST_SPLIT, available // 3)
+        choose = available - tune
+    elif available is not None and reported is None:
         report = max(SMALLEST_SPLIT, min(report, available - tune - choose))
     gain = shown_gain(report, budgets, right_or_wrong)
     return Sizes(tune=tune, choose=choose, report=report, gain=gain)

@@ -192,3 +192,48 @@ def test_dry_run_counts_the_profile_that_a_search_starts_from(
     rows = {phase["phase"]: phase["denoiser_rows"] for phase in json.loads(result.stdout)["phases"]}
     reference = 8 * 8  # linear at four times the steps shows how diverse samples can be
     assert rows == {**profile, "tune": 5 * 16 * 2, "choose": 7 * 8 * 2, "report": 5 * 8 * 2 + reference}
+
+
+def test_budgets_with_nothing_to_tune_are_said_first_and_cost_no_trial(config: Path) -> None:
+    """Of the 8 tokens, 8 steps reveal one each: there the report split alone is filled in, once for all schedules."""
+
+    def rows(*steps: int) -> tuple[dict[str, int], dict[str, Any]]:
+        done = call("search", str(config), "--dry-run", "--json", "--quiet", "--set", f"sampler.steps={list(steps)}")
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        return {each["phase"]: each["denoiser_rows"] for each in found["phases"]}, found
+
+    alone, few = rows(4)
+    both, found = rows(8, 4)
+    assert both["tune"] == alone["tune"] and both["choose"] == alone["choose"]
+    assert both["report"] == alone["report"] + 8 * 24
+    assert few["warnings"] == [] and found["gain_can_be_shown"] is not None
+    (warning,) = found["warnings"]
+    assert warning["code"] == "nothing-to-tune" and warning["advice"] == "give 2 to 7 steps in sampler.steps"
+    assert warning["text"].startswith("at 8 steps each step reveals one token: every schedule has the same counts")
+
+
+def test_a_search_says_first_where_nothing_can_be_tuned(config: Path) -> None:
+    done = call("search", str(config), "--output", str(config.parent / "run"), "--set", "sampler.steps=[1, 8]")
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    text = "at 1, 8 steps all tokens are revealed at once, or each step reveals one token: every schedule has the same"
+    assert text in said and "no trial runs at any budget of this search" in said
+    assert said.index(text) < said.index("1 step: 1 count vector; nothing to tune")
+
+
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ("sampler={steps: [2], block_length: 4, order: random}", "give 4 steps in sampler.steps, 2 for each block"),
+        ("sampler={steps: [4], block_length: 2, order: random}", "a schedule needs at least 3 tokens per block"),
+        ("sampler={steps: [1], reveal: bernoulli, order: random}", "give 2 steps or more in sampler.steps"),
+    ],
+)
+def test_what_to_give_where_nothing_can_be_tuned(config: Path, setting: str, advice: str) -> None:
+    sections = {**SECTIONS, "objective": {"metric": "nelbo"}, "sampler": yaml.safe_load(setting.partition("=")[2])}
+    config.write_text(yaml.safe_dump(sections), encoding="utf-8")
+    done = call("search", str(config), "--dry-run", "--json", "--quiet")
+    assert done.exit_code == 0, done.output
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert warning["code"] == "nothing-to-tune" and advice in warning["advice"]

@@ -82,11 +82,11 @@ def spaced(number: int) -> str:
 def test_a_checkpoint_and_questions(tmp_path: Path) -> None:
     bert(tmp_path / "model")
     residue_vocabulary(tmp_path / "model", RESIDUES.lower())
-    data = records(tmp_path / "q.jsonl", lambda n: {"Question": spaced(n), "answer": spaced(n)[:3]})
-    config, result = written(tmp_path, str(tmp_path / "model"), data, "--steps", "1", "--steps", "2")
+    data = records(tmp_path / "q.jsonl", lambda n: {"Question": spaced(n), "answer": spaced(n)[:7]})
+    config, result = written(tmp_path, str(tmp_path / "model"), data, "--steps", "2", "--steps", "3")
     assert config["model"] == {"type": "huggingface", "path": "model", "family": "bert"}
     assert config["dataset"]["prompt"] == "Question" and config["dataset"]["path"] == "q.jsonl"
-    assert config["objective"] == {"metric": "exact_match"} and config["sampler"]["steps"] == [1, 2]
+    assert config["objective"] == {"metric": "exact_match"} and config["sampler"]["steps"] == [2, 3]
     assert (config["dataset"]["tune"], config["dataset"]["choose"]) == (8, 17)
     assert result["example"] == json.dumps(spaced(0))
     assert "which token ends an answer" in str(result["unknown"])
@@ -98,7 +98,7 @@ def test_a_checkpoint_and_lines(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(map(spaced, range(80))), encoding="utf-8")
     config, result = written(tmp_path, str(tmp_path / "model"), str(tmp_path / "texts.txt"))
     assert config["dataset"]["type"] == "lines" and config["objective"] == {"metric": "nelbo"}
-    assert config["sampler"]["order"] == "random" and config["sampler"]["steps"] == [1, 3]
+    assert config["sampler"]["order"] == "random" and config["sampler"]["steps"] == [2, 3]
     assert result["detectable_gain"] > 0.2
 
 
@@ -154,7 +154,7 @@ def test_a_name_on_the_hub_without_the_hub(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     data = records(tmp_path / "q.jsonl", lambda n: {"question": f"{n}?", "answer": str(n)})
     file = tmp_path / "run.yaml"
-    done = call("init", "GSAI-ML/LLaDA-8B-Instruct", data, "--steps", "32", "--output", str(file))
+    done = call("init", "GSAI-ML/LLaDA-8B-Instruct", data, "--steps", "32", "--length", "128", "--output", str(file))
     assert done.exit_code == 0, done.output
     assert "whether the family is llada" in done.stderr and "config.json of GSAI-ML" in done.stderr
     config = load_config(file)
@@ -179,8 +179,8 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
         ("EMPTY", "package:text", "there is no config.json in"),
         ("package:txet", "package:text", "no bundled data called 'txet'"),
         ("MINE.py:build", "package:text", "cannot read"),
-        ("package:text", "missing.jsonl", "TASK: there is no file"),
-        ("package:text", "EMPTY", "got the folder"),
+        ("package:text", "missing.jsonl", "there is no file"),
+        ("package:text", "EMPTY", "cannot be read as a data set"),
         ("package:text", "UNCLEAR", "question, problem, each of which could be it; name it with --prompt FIELD"),
         ("package:text", "NAMELESS", "got the fields a, b; name it with --prompt FIELD"),
         ("package:text", "FEW", "must hold at least 24 different examples"),
@@ -205,6 +205,6 @@ def test_an_unknown_family(tmp_path: Path) -> None:
 
 
 def test_fields_that_the_user_names(tmp_path: Path) -> None:
-    data = records(tmp_path / "n.jsonl", lambda n: {"a": "abc"[n % 3] * (n // 3 + 1), "b": "x" * (n % 3 + 1)})
-    config, _ = written(tmp_path, "package:text", data, "--prompt", "say {a} so ", "--answer", "b", "--steps", "1")
+    data = records(tmp_path / "n.jsonl", lambda n: {"a": "abc"[n % 3] * (n // 3 + 1), "b": "x" * (n % 3 + 2)})
+    config, _ = written(tmp_path, "package:text", data, "--prompt", "say {a} so ", "--answer", "b", "--steps", "2")
     assert config["dataset"]["prompt"] == "say {a} so " and config["dataset"]["answer"] == "b"

@@ -46,3 +46,8 @@ def test_unclear_fields(record: dict[str, object], part: str) -> None:
     with pytest.raises(InputError, match="exactly one field") as caught:
         recognised([record], "x.jsonl")
     assert part in str(caught.value)
+
+
+def test_a_field_with_gaps_is_named() -> None:
+    with pytest.raises(InputError, match="the field 'text' must have text in every record, got none in 1 of 2 records"):
+        recognised([{"text": "a"}, {"text": ""}], "x.jsonl")

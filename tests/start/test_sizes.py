@@ -41,3 +41,12 @@ def test_the_splits_fit_into_what_there_is(available: int) -> None:
 def test_too_few_examples() -> None:
     with pytest.raises(InputError, match=r"x must hold at least 24 different examples.*got 23 examples"):
         choose_sizes(23, 1, True, "x")
+
+
+def test_a_report_split_of_its_own() -> None:
+    sizes = choose_sizes(300, 1, True, "x", 100)
+    assert (sizes.tune, sizes.choose, sizes.report) == (25, 50, 100)
+    small = choose_sizes(30, 1, True, "x", 100)
+    assert (small.tune, small.choose, small.report) == (10, 20, 100)
+    with pytest.raises(InputError, match=r"at least 16 different examples, 8 for each of tune and choose, got 15"):
+        choose_sizes(15, 1, True, "x", 100)

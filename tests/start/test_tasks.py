@@ -1,6 +1,6 @@
 """Tasks from files and from the harness.
 
-Covers: tasks, harness_tasks, config_text.
+Covers: tasks, records, harness_tasks, config_text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 
 from mdm_tune.config.families import FAMILIES
 from mdm_tune.core.errors import InputError
-from mdm_tune.start.config_text import config_text, default_steps, example_line
+from mdm_tune.start.config_text import config_text, example_line
 from mdm_tune.start.models import ModelFacts, describe_model
 from mdm_tune.start.tasks import describe_task
 
@@ -101,7 +101,6 @@ def test_the_text_reads_back() -> None:
     assert "  tune: 8 # of 9\n" in text and "# - one\n" in text
 
 
-def test_steps_and_examples() -> None:
-    assert default_steps(256) == [32, 64] and default_steps(4) == [1, 2] and default_steps(None) == [32, 64]
+def test_examples() -> None:
     assert example_line(None) is None and example_line("a\nb") == '"a\\nb"'
     assert len(example_line("x" * 1000) or "") < 120
