@@ -102,9 +102,13 @@ def test_nothing_is_printed_and_no_torch_is_loaded_for_a_schedule(tmp_path: Path
         "format: mdm-tune-schedule-1\nlength: 8\nbudgets: [{steps: 2, schedule: linear, counts: [4, 4], alphas: null}]"
     )
     (tmp_path / "schedule.yaml").write_text(record, "utf-8")
+    other = record.replace("linear", "'beta:1,1'")
+    (tmp_path / "beta.yaml").write_text(other, "utf-8")
     code = (
         f"import mdm_tune, sys\nassert mdm_tune.load_schedule({str(tmp_path)!r}).counts(16, 4) == (4, 4, 4, 4)\n"
-        "assert not {'torch', 'optuna', 'transformers'} & {*sys.modules}"
+        "assert not {'torch', 'optuna', 'transformers', 'scipy'} & {*sys.modules}\n"
+        f"assert mdm_tune.load_schedule({str(tmp_path / 'beta.yaml')!r}).counts(16, 4) == (2, 6, 6, 2)\n"
+        "assert 'scipy.special' in sys.modules and not {'torch', 'scipy.optimize'} & {*sys.modules}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

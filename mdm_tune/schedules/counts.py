@@ -128,13 +128,37 @@ def counts_of_grids(grids: Array, length: int, rule: CountRule) -> NDArray[np.in
         return np.ones((len(grids), length), dtype=np.int64)
     totals = length * grids
     if rule == "one-per-step" and steps > 1:
-        from scipy.optimize import isotonic_regression
-
+        # scipy's is faster, but importing it takes longer than all else that a schedule file needs
+        isotonic = _isotonic if len(grids) == 1 else _isotonic_of_scipy
         ones = np.arange(steps + 1)  # the tokens beyond one per step never decrease from 0 to length - steps
         for row, surplus in zip(totals, totals - ones, strict=True):
-            row[1:-1] = np.clip(isotonic_regression(surplus[1:-1]).x, 0, length - steps) + ones[1:-1]
+            row[1:-1] = np.clip(isotonic(surplus[1:-1]), 0, length - steps) + ones[1:-1]
     revealed = np.floor(np.round(totals, DECIMALS) + 0.5).astype(np.int64)
     return np.diff(revealed, axis=1)
+
+
+def _isotonic(values: Array) -> Array:
+    """The numbers (n,) that never decrease and are closest to the values (n,) in least squares.
+
+    Neighbours that decrease are replaced by their mean, until none are left (pool adjacent violators).
+    """
+    means: list[float] = []
+    sizes: list[int] = []
+    for value in values.tolist():
+        mean, size = value, 1
+        while means and means[-1] >= mean:
+            before = sizes.pop()
+            mean = (before * means.pop() + size * mean) / (before + size)
+            size += before
+        means.append(mean)
+        sizes.append(size)
+    return np.repeat(means, sizes)
+
+
+def _isotonic_of_scipy(values: Array) -> Array:
+    from scipy.optimize import isotonic_regression
+
+    return np.asarray(isotonic_regression(values).x)
 
 
 def _llada_counts(steps: int, length: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Reading and checking of schedule files. Needs neither torch nor scipy."""
+"""Reading and checking of schedule files. Needs no torch, and scipy only for the values of a Beta schedule."""
 
 from __future__ import annotations
 
