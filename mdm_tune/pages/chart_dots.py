@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from mdm_tune.pages.chart_frame import Axis, Better, Frame, marker, range_of, ticks_of, tipped, x_axis
+from mdm_tune.pages.chart_frame import Axis, Better, Frame, fitting_ticks, marker, range_of, tipped, x_axis
 from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, with_interval
-from mdm_tune.pages.svg import element, number, shortened, text, width_of
+from mdm_tune.pages.svg import element, escape, number, shortened, text, width_of
 
 __all__ = ["Gain", "Verdict", "dots"]
 
@@ -103,7 +103,7 @@ class _Plan:
 def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
     better = axis.better or "higher"
     label = max(width_of(each.label, layout.font) for each in rows)
-    said = max(width_of(f"{_words(each)} {verdict_of(each, better)}", layout.small, bold=True) for each in rows)
+    said = max(width_of(f"{_words(each)} no gain", layout.small, bold=True) for each in rows)
     low, high = range_of(chain([0.0], *((each.value, each.low or 0.0, each.high or 0.0) for each in rows)), axis)
     if not layout.compact:
         left, right = min(label, LABELS * layout.width) + 14, layout.width - said - 16
@@ -118,7 +118,9 @@ def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
 def _draw(rows: Sequence[Gain], axis: Axis, sides: tuple[str, str], layout: Layout) -> Drawing:
     plan = _plan(rows, axis, layout)
     top = y = layout.small * 1.35 + 8
-    uprights = [("@grid", plan.scale.inside(value) or 0.0) for value, _ in ticks_of(axis, plan.scale, ABOUT)]
+    uprights = [
+        ("@grid", plan.scale.inside(value) or 0.0) for value, _ in fitting_ticks(axis, plan.scale, ABOUT, layout.small)
+    ]
     uprights.append(("@ink", plan.scale.inside(0.0) or 0.0))
     body, back, group = [], [], ""
     for row in rows:
@@ -176,10 +178,20 @@ def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
     elif plan.numbers == plan.line:
         room -= width_of(words, layout.small, bold=True) + 12
     parts.append(text((0, top + plan.line), shortened(row.label, layout.font, room), fill="@ink"))
-    numbers = element("tspan", f"{_words(row)} ", fill="@soft")
-    said = element("tspan", verdict, fill=colour, font_weight="600")
-    apart = layout.compact and plan.numbers > plan.line  # the numbers begin below the label
-    spot = {"x": 0.0 if apart else layout.width, "y": top + plan.numbers, "font_size": layout.small}
-    parts.append(element("text", numbers, said, text_anchor=None if apart else "end", **spot))
+    parts.append(_said(row, verdict, (top + plan.numbers, plan), layout))
     tip = f"{row.label}{f', {row.group}' if row.group else ''}: {words}"
     return tipped(f"{tip}. {row.tip}" if row.tip else tip, *parts)
+
+
+def _said(row: Gain, verdict: Verdict, place: tuple[float, _Plan], layout: Layout) -> str:
+    """The numbers and the verdict: as two columns in a wide place, else one after the other. place: y, and the plan."""
+    (y, plan), size = place, layout.small
+    given: dict[str, str | float | None] = {"y": y, "font_size": size}
+    bold: dict[str, str | float | None] = {"fill": STYLES[verdict][0], "font_weight": "600"}
+    if not layout.compact:
+        column = layout.width - width_of("no gain", size, bold=True)
+        numbers = element("text", escape(_words(row)), x=column - 8, fill="@soft", text_anchor="end", **given)
+        return numbers + element("text", verdict, x=column, **bold, **given)
+    apart = plan.numbers > plan.line  # the numbers begin below the label
+    spans = element("tspan", escape(f"{_words(row)} "), fill="@soft") + element("tspan", verdict, **bold)
+    return element("text", spans, x=0.0 if apart else layout.width, text_anchor=None if apart else "end", **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from mdm_tune.pages.figure import Layout
@@ -16,10 +17,12 @@ __all__ = [
     "Frame",
     "Look",
     "Role",
+    "fitting_ticks",
     "key_rows",
     "looks",
     "marker",
     "range_of",
+    "ticks_of",
     "tipped",
     "x_axis",
     "y_axis",
@@ -224,6 +227,17 @@ def ticks_of(axis: Axis, scale: Scale, about: int) -> tuple[tuple[float, str], .
     return tuple(zip(values, tick_labels(values), strict=True))
 
 
+def fitting_ticks(axis: Axis, scale: Scale, about: int, size: float) -> tuple[tuple[float, str], ...]:
+    """The ticks of a horizontal axis: as many as have room for their labels, which may be fewer than ``about``."""
+    found: tuple[tuple[float, str], ...] = ()
+    for wanted in range(about, 1, -1):
+        found = ticks_of(axis, scale, wanted)
+        ends = [(scale.at(value) or 0.0, width_of(label, size) / 2) for value, label in found]
+        if all(first + half + 4 < second - other for (first, half), (second, other) in pairwise(ends)):
+            break
+    return found
+
+
 def tick_room(axis: Axis, scale: Scale, about: int, size: float) -> float:
     """The width of the widest label of a vertical axis, with its distance to the axis."""
     return max((width_of(label, size) for _, label in ticks_of(axis, scale, about)), default=0.0) + TICK + 2
@@ -253,7 +267,7 @@ def x_axis(axis: Axis, frame: Frame, layout: Layout, about: int = 7) -> tuple[st
     bottom, size = frame.bottom, layout.small
     parts = [element("path", d=f"M{number(frame.left)},{number(bottom)}H{number(frame.right)}", stroke="@axis")]
     free = -math.inf
-    for value, label in ticks_of(axis, frame.x, about):
+    for value, label in fitting_ticks(axis, frame.x, about, size):
         x, half = frame.x.inside(value) or 0.0, width_of(label, size) / 2
         parts.append(element("path", d=f"M{number(x)},{number(bottom)}v{number(TICK)}", stroke="@axis"))
         if x - half > free:

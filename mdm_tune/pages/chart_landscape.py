@@ -75,6 +75,7 @@ class Landscape:
         trials: the points that were tried.
         finalists: of the trials, (a, b) of each.
         winner: the point that won, with a name such as "winner (0.43, 0.76)".
+        winner_name: what the legend says of it.
         region: (A, B), at least 0 where a point cannot be told from the winner.
         region_name: what the legend says of the region.
         named: points with names, such as linear.
@@ -91,6 +92,7 @@ class Landscape:
     trials: Sequence[Trial] = ()
     finalists: Sequence[tuple[float, float]] = ()
     winner: Place | None = None
+    winner_name: str = "winner"
     region: ArrayLike | None = None
     region_name: str = "not distinguishable from the winner"
     named: Sequence[Place] = ()
@@ -443,8 +445,8 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
         found.append(("trial that was dropped early", centred(lambda place: _dot(place, True))))
     if any(panel.finalists for panel in panels):
         found.append(("finalist", centred(_ring)))
-    if any(panel.winner for panel in panels):
-        found.append(("winner", centred(_star)))
+    stars = dict.fromkeys(panel.winner_name for panel in panels if panel.winner)
+    found += [(name, centred(_star)) for name in stars]
     regions = dict.fromkeys(panel.region_name for panel in panels if panel.region is not None)
     return found + [(name, _hatched) for name in regions]
 

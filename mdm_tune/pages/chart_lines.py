@@ -26,15 +26,15 @@ from mdm_tune.pages.chart_frame import (
 )
 from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, shown, spread, with_interval
-from mdm_tune.pages.svg import BOLD, Point, closed_path, element, number, open_path, shortened, text, width_of
+from mdm_tune.pages.svg import Point, closed_path, element, number, open_path, text, width_of
 
 __all__ = ["Mark", "Series", "lines"]
 
 FEW = 16  # a series of at most as many points has a marker and error bars at each; others have a band
-HINTS = 33  # points of a longer series that tell their numbers
+HINTS = 17  # points of a longer series that tell their numbers
 SIDE = 4.0  # pixels between series that have points at the same places, so that their error bars can be told apart
 LABELS = 0.26  # of the width, at most, for the names at the ends of lines
-MOVED = 2.5  # lines: names that would have to move further from the ends of their lines stand above the chart
+MOVED = 1.6  # lines: names that would have to move further from the ends of their lines stand above the chart
 NONE = math.nan
 
 
@@ -297,9 +297,10 @@ def _names(made: Sequence[_Line], frame: Frame, layout: Layout) -> str | None:
         parts.append(element("path", d=path, fill="none", stroke=line.look.colour, stroke_opacity="0.5"))
         if line.few:
             parts.append(marker(line.look.shape, (frame.right + 18, height), 3.6, fill=line.look.colour))
-        name = shortened(line.name, layout.font, (layout.width - frame.right - 28) / BOLD)
         place = (frame.right + (27 if line.few else 16), height + layout.font * 0.35)
-        parts.append(text(place, name, fill=line.look.colour, font_weight="600"))
+        if place[0] + width_of(line.name, layout.font, bold=True) > layout.width:
+            return None
+        parts.append(text(place, line.name, fill=line.look.colour, font_weight="600"))
     return "".join(parts)
 
 

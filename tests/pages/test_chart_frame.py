@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mdm_tune.pages.chart_frame import SHAPES, Axis, Frame, key_rows, looks, marker, range_of, x_axis
+from mdm_tune.pages.chart_frame import SHAPES, Axis, Frame, fitting_ticks, key_rows, looks, marker, range_of, x_axis
 from mdm_tune.pages.figure import COMPACT, WIDE
 from mdm_tune.pages.scales import Scale
 from tests.support.charts import overlaps, parsed, texts
@@ -38,6 +38,13 @@ def test_markers_have_about_their_size() -> None:
         assert 0.8 <= max(math.hypot(x, y) for x, y in corners) <= 2
     assert marker("circle", (1, 2), 3) == '<circle cx="1" cy="2" r="3"/>'
     assert marker("plus", (0, 0), 5, fill="@ink").startswith('<path d="M-6,0L6,0M0,-6L0,6" stroke="@ink"')
+
+
+def test_fewer_ticks_are_taken_where_their_labels_would_touch() -> None:
+    wide, narrow = (Scale(low=-0.034, high=0.081, start=0, end=end) for end in (400.0, 150.0))
+    many, few = (fitting_ticks(Axis(""), scale, 8, 12) for scale in (wide, narrow))
+    assert [value for value, _ in many] == pytest.approx([-0.02, 0, 0.02, 0.04, 0.06, 0.08])
+    assert [label for _, label in few] == ["0.00", "0.05"]
 
 
 def test_labels_that_would_touch_are_left_out() -> None:

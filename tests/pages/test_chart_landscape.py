@@ -95,6 +95,8 @@ def test_the_legend_names_what_there_is() -> None:
     words = {each.text for each in texts(parsed(drawn(FULL)))}
     assert {"trial", "trial that was dropped early", "finalist", "winner", "squared-sine"} <= words
     assert "outside" not in words
+    least = replace(PRICE, winner=Place(1, 1, "(1, 1)"), winner_name="least")
+    assert {"winner", "least"} <= {each.text for each in texts(parsed(drawn(FULL, least)))}
     plain = {each.text for each in texts(parsed(drawn(PRICE)))}
     assert not {"trial", "finalist", "winner"} & plain and "NELBO (nats); lighter is better" in plain
 

@@ -100,7 +100,7 @@ def test_long_series_have_a_band_and_few_hints() -> None:
     made = Series("alpha", x, y, low=[each - 0.1 for each in y], high=[each + 0.1 for each in y], role="tuned")
     source = chart([made], x=Axis("t", low=0, high=1), y=Axis("alpha", low=0, high=1)).svg()
     root = parsed(source)
-    assert 20 <= len(tips(root)) <= 34 and len(source) < 20_000
+    assert 12 <= len(tips(root)) <= 18 and len(source) < 20_000
     band = next(each.get("d", "") for each in root.iter() if each.get("fill-opacity"))
     assert band.count("L") == 201 and band.endswith("Z")
     line = next(each.get("d", "") for each in root.iter() if each.get("stroke-linejoin"))

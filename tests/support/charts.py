@@ -46,12 +46,13 @@ def texts(root: ElementTree.Element) -> list[Box]:
     usual = float(root.get("font-size", "13"))
     found = []
     for node, across, down in placed(root):
-        if node.tag == f"{SVG}text" and node.text:
+        content = "".join(node.itertext())
+        if node.tag == f"{SVG}text" and content:
             size = float(node.get("font-size", usual))
-            width = width_of(node.text, size, bold=node.get("font-weight") == "600")
+            width = width_of(content, size, bold=node.get("font-weight") == "600")
             x, y = float(node.get("x", 0)) + across, float(node.get("y", 0)) + down
             left = x - {"end": width, "middle": width / 2}.get(node.get("text-anchor", ""), 0.0)
-            box = Box(text=node.text, left=left, top=y - 0.75 * size, right=left + width, bottom=y + 0.2 * size)
+            box = Box(text=content, left=left, top=y - 0.75 * size, right=left + width, bottom=y + 0.2 * size)
             found.append(box)
     return found
 
