@@ -56,13 +56,12 @@ class MdmTuneAlphaScheduler(BaseAlphaScheduler):
 
     def reverse_mask_prob(self, s, t):
         """The probability that a token which is masked at time t is masked at time s < t, in float64."""
-        steps = len(REVEALED) - 1
-        before, after = (1 - torch.as_tensor(time, dtype=torch.float64) for time in (t, s))
-        ends = [(float(time) * steps, round(float(time) * steps)) for time in (before, after)]
-        if before.numel() > 1 or any(abs(place - end) > 1e-3 for place, end in ends):
+        several = any(torch.is_tensor(time) and time.numel() > 1 for time in (s, t))
+        places = () if several else tuple((1 - float(time)) * (len(REVEALED) - 1) for time in (t, s))
+        if several or any(abs(place - round(place)) > 1e-3 for place in places):
             return super().reverse_mask_prob(s, t)  # not at the ends of steps: another number of steps
-        masked_before, masked_after = (REVEALED[-1] - REVEALED[end] for _, end in ends)
-        kept = masked_after / masked_before if masked_before else 0.0
+        before, after = (REVEALED[-1] - REVEALED[round(place)] for place in places)
+        kept = after / before if before else 0.0
         return kept if isinstance(t, float) and isinstance(s, float) else torch.as_tensor(kept, dtype=torch.float32)
 '''
 

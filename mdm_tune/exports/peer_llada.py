@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,11 @@ def _all_masks(request: Request, model: RandomModel, name: str) -> list[int]:
 
 def dinfer(request: Request) -> Answer:
     """``BlockWiseDiffusionLLM`` of dInfer with the exported decoder, and the functions of ``generate_fastdllm``."""
-    import torch
-
-    torch._dynamo.config.disable = True  # the peer compiles functions that run once here
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"  # the peer compiles functions that run once here
     file = found(request, "python/dinfer/decoding/generate_uniform.py", "dinfer/decoding/generate_uniform.py")
     root = file.parents[2]
     stand_in("transformers", "AutoTokenizer", "AutoModel")
-    stand_in("transformers.models.layoutlmv2.modeling_layoutlmv2", "relative_position_bucket")
+    stand_in("transformers.models.layoutlmv2.modeling_layoutlmv2", "relative_position_bucket", always=True)
     packages(root, "dinfer", "dinfer.decoding", "dinfer.model")
     stand_in("dinfer.model.modeling_llada_fastdllm", "LLaDAModelLM", always=True)
     stand_in("dinfer.model.modeling_fused_olmoe", "FusedOlmoeForCausalLM", always=True)

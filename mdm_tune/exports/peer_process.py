@@ -57,21 +57,14 @@ def run_peer(name: str, policy: Policy, exported: Path, peer: Path) -> Realised:
         asked, answered = Path(folder, "request.json"), Path(folder, "answer.json")
         asked.write_text(json.dumps(request), encoding="utf-8")
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-c", CODE, str(asked), str(answered)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=LIMIT,
-                check=False,
-            )
+            code, errors = _ended(asked, answered)
         except subprocess.TimeoutExpired:
             raise RunError(
                 f"--verify: the code in {shown_path(peer)} ran for more than {LIMIT} s; look for a loop in it"
             ) from None
         if not answered.exists():
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            reason = cut(lines[-1], 300) if lines else f"it ended with exit code {done.returncode}"
+            lines = errors.strip().splitlines()
+            reason = cut(lines[-1], 300) if lines else f"it ended with exit code {code}"
             raise RunError(
                 f"--verify: the code in {shown_path(peer)} failed: {reason}; correct it, or leave --verify out"
             )
@@ -84,3 +77,16 @@ def run_peer(name: str, policy: Policy, exported: Path, peer: Path) -> Realised:
         ran=answer["ran"],
         tolerance=answer.get("tolerance", 0.0),
     )
+
+
+def _ended(asked: Path, answered: Path) -> tuple[int, str]:
+    """Answer a request in another process. Return its exit code and what it wrote to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CODE, str(asked), str(answered)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=LIMIT,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode("utf-8", "replace")

@@ -43,7 +43,7 @@ def random_logits(length: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_three_thousand_counts_survive_the_decoder() -> None:
-    for place, policy in enumerate(count_policies("any", longest=64)):
+    for place, policy in enumerate(count_policies("any", longest=20)):
         found = decoded(policy, random_logits(policy.length, place), unrolled=1 + place % 4)
         assert found == [[count for count in block if count] for block in policy.counts or ()]
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from mdm_tune.exports.dream import Dream, times_of_alphas, times_of_counts
-from tests.support.exports import alphas_policies, alphas_policy, count_policies, counts_policy, module_of_text
+from tests.support.exports import alphas_policies, alphas_policy, close, count_policies, counts_policy, module_of_text
 
 
 def dream_counts(times: torch.Tensor, masked: int) -> list[int]:
     """A step from t to s reveals the whole part of m (1 - s/t), the last step all that are left."""
-    counts = []
-    for step in range(len(times) - 1):
-        left = torch.tensor(2 * masked) / 2  # the mean over two rows, in float32
-        share = 1 - times[step + 1] / times[step]
-        counts.append(int(left * share) if step < len(times) - 2 else int(left))
+    counts: list[int] = []
+    for share in (1 - times[1:] / times[:-1]).numpy():
+        left = np.float32(2 * masked) / np.float32(2)  # the mean over two rows
+        counts.append(int(left * share) if len(counts) < len(times) - 2 else int(left))
         masked -= counts[-1]
     return counts
 
@@ -52,14 +53,9 @@ def test_three_thousand_alphas_give_their_probabilities_in_float32() -> None:
     for policy in alphas_policies():
         assert policy.alphas is not None
         times = torch.tensor(times_of_alphas(policy.alphas), dtype=torch.float32)
-        hidden = 1.0
-        for step, after in enumerate(policy.alphas[1:]):
-            chance = float(1 - times[step + 1] / times[step]) if step < policy.steps - 1 else 1.0
-            before = policy.alphas[step]
-            wanted = 1.0 if after == 1 else (after - before) / (1 - before)
-            assert chance == pytest.approx(wanted, abs=3e-7)
-            hidden *= 1 - chance
-        assert hidden == 0
+        chances = [*(1 - times[1:] / times[:-1]).tolist()[:-1], 1.0]  # the last step reveals all
+        wanted = [1.0 if after == 1 else (after - before) / (1 - before) for before, after in pairwise(policy.alphas)]
+        assert close(chances, wanted, 3e-7)
 
 
 def test_a_step_that_reveals_all_has_probability_one() -> None:

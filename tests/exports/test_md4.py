@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mdm_tune.exports.ancestral import reveal_probabilities
 from mdm_tune.exports.md4 import Md4
@@ -40,9 +40,9 @@ def module_of(policy: Policy) -> ModuleType:
     return module_of_text(text)
 
 
-def alpha(kind: str, time: float) -> float:
+def alpha(kind: str, time: NDArray[np.float64]) -> NDArray[np.float64]:
     if kind == "cosine":
-        plain = 1 - math.cos(math.pi / 2 * (1 - time))
+        plain = 1 - np.cos(math.pi / 2 * (1 - time))
     else:
         plain = 1 - time ** (1.0 if kind == "linear" else float(kind[4:]))
     return (1 - 2 * EPS) * plain + EPS
@@ -54,18 +54,14 @@ def test_three_thousand_alphas_give_their_probabilities_up_to_what_md4_leaves(ki
     for policy in alphas_policies(seed=11):
         module = module_of(policy)
         assert policy.alphas is not None
-        times = module.times(kind, EPS)
-        assert times[0] == pytest.approx(1, abs=1e-12) and times[-1] == pytest.approx(0, abs=1e-12)
-        for number, (chance, (t, s)) in enumerate(
-            zip(reveal_probabilities(policy.alphas), pairwise(times), strict=True)
-        ):
-            realised = (alpha(kind, s) - alpha(kind, t)) / (1 - alpha(kind, t))
-            before, after = module.MASKED[number : number + 2]
-            if after * (1 - EPS) > EPS:
-                assert realised == pytest.approx(chance, abs=1e-9)
-            else:  # the share eps is left
-                left = EPS / max(EPS, before * (1 - EPS))
-                assert realised == pytest.approx(1 - left, abs=1e-9)
+        times, shares = np.array(module.times(kind, EPS)), np.array(module.MASKED)
+        assert abs(times[0] - 1) <= 1e-12 and abs(times[-1]) <= 1e-12
+        alphas = alpha(kind, times)
+        realised = np.diff(alphas) / (1 - alphas[:-1])
+        left = EPS / np.maximum(EPS, shares[:-1] * (1 - EPS))  # where the share eps is left
+        kept = shares[1:] * (1 - EPS) > EPS
+        wanted = np.where(kept, reveal_probabilities(policy.alphas), 1 - left)
+        assert np.abs(realised - wanted).max() <= 1e-9
 
 
 def test_the_grid_gives_the_times_after_and_before_a_step() -> None:

@@ -82,6 +82,7 @@ def exported(known: ExportFormat, policy: Policy, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("new_interpreter")
 def test_the_counts_of_llada_are_seen_as_they_are_realised(tmp_path: Path) -> None:
     policy = counts_policy((3, 0, 1), (4,))
     files = exported(Llada(), policy, tmp_path / "made")
@@ -116,6 +117,7 @@ def test_a_threshold_of_fast_dllm_is_compared_with_the_rule(tmp_path: Path) -> N
     assert made.equal and sum(made.wanted) == 32 and max(made.wanted) > 1
 
 
+@pytest.mark.usefixtures("new_interpreter")
 def test_other_folders_and_failing_code_are_told_apart(tmp_path: Path) -> None:
     policy = counts_policy((3, 1))
     files = exported(Llada(), policy, tmp_path / "made")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Iterator
-from types import ModuleType
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from types import CodeType, ModuleType
 
 from mdm_tune.exports.policy import Policy
 
 NUMBER = 3000
+CONSTANT = re.compile(r"^[A-Z_]+ = (?:\((?: *#.*)?\n(?: .*\n)*\)|.*)\n", re.MULTILINE)  # on one line or on many
+COMMENT = re.compile(r"^#.*\n", re.MULTILINE)
 
 
 def composition(random_state: random.Random, total: int, parts: int, least: int) -> tuple[int, ...]:
@@ -48,7 +53,7 @@ def count_policies(blocks: str, number: int = NUMBER, longest: int = 200, seed: 
     state = random.Random(seed)
     for place in range(number):
         number_of_blocks = 1 if blocks == "none" or place % 2 else state.randint(1, 5)
-        size = state.randint(1, longest if number_of_blocks == 1 else 40)
+        size = state.randint(1, longest if number_of_blocks == 1 else min(longest, 40))
         made = []
         for _ in range(number_of_blocks):
             kind = state.randrange(6)
@@ -99,7 +104,27 @@ def adaptive_policy(kind: str, value: float, length: int = 64, block_length: int
 
 
 def module_of_text(text: str) -> ModuleType:
-    """An exported Python file as a module."""
+    """An exported Python file as a module.
+
+    Files of a format differ in their constants and comments. What is the same in all of them is compiled once.
+    """
     module = ModuleType("exported")
-    exec(compile(text, "exported.py", "exec"), module.__dict__)
+    sys.modules["exported"] = module  # dataclasses look up their module
+    try:
+        exec("".join(CONSTANT.findall(text)), module.__dict__)
+        exec(_compiled(CONSTANT.sub("", COMMENT.sub("", text))), module.__dict__)
+    finally:
+        del sys.modules["exported"]
     return module
+
+
+@functools.cache
+def _compiled(text: str) -> CodeType:
+    return compile(text, "exported.py", "exec")
+
+
+def close(found: Sequence[float], wanted: Sequence[float], tolerance: float) -> bool:
+    """Whether equally many numbers differ by at most the tolerance; for loops, in which ``pytest.approx`` is slow."""
+    return len(found) == len(wanted) and all(
+        abs(one - other) <= tolerance for one, other in zip(found, wanted, strict=True)
+    )
