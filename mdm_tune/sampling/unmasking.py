@@ -20,7 +20,7 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import noise
 from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
 from mdm_tune.denoisers.base import Denoiser, to_device
-from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, draw, scattered, without
+from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
 from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
@@ -37,11 +37,14 @@ class Step:
         number: The step, from 0.
         tokens: (rows, length) int64 on the CPU, after the step.
         revealed: (rows, length) bool on the CPU, True at the positions that the step revealed.
+        confidence: (rows, length) float64 on the CPU: at the revealed positions a probability, a margin, or minus an
+            entropy, as ``drawing.confidence`` has it for the order, and 0 elsewhere. None in random order.
     """
 
     number: int
     tokens: Tensor
     revealed: Tensor
+    confidence: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def unmask(
         if drawing.stop_at_end:
             state.stop()
         if on_step is not None:
-            on_step(Step(number, torch.from_numpy(state.tokens), torch.from_numpy(hidden & ~state.hidden)))
+            on_step(state.shown(number, hidden))
         number += 1
     nll, impossible = (
         None if reference is None else torch.from_numpy(array) for array in (state.nll, state.impossible)
@@ -166,6 +169,7 @@ class _State:
         self.generated = self.hidden
         self.draws = drawing.temperature > 0 and reference is None
         self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
+        self.unscattered = self.scores if drawing.confidence_temperature == 0 else np.zeros(tokens.shape)
         rows = len(tokens)
         self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
 
@@ -216,6 +220,7 @@ class _State:
         if self.drawing.order != "random":
             if self.drawing.confidence_temperature > 0:
                 shuffle = noise(seeds, "order", address, length)[mine, at]
+                self.unscattered[rows, at] = scores.numpy()
                 scores = scattered(self.drawing, scores, torch.from_numpy(shuffle))
             self.scores[rows, at] = scores.numpy()
         if self.reference is not None:
@@ -243,6 +248,15 @@ class _State:
             self.nll -= np.where(positions, self.log_prob, 0.0).sum(axis=1)
             bad = positions & np.isneginf(self.log_prob)
             self.impossible = np.where(bad.any(axis=1) & (self.impossible < 0), bad.argmax(axis=1), self.impossible)
+
+    def shown(self, number: int, hidden: Booleans) -> Step:
+        """The step for ``on_step``; hidden (rows, length) before it. What it holds does not change later."""
+        revealed = hidden & ~self.hidden
+        found = None
+        if self.drawing.order != "random":
+            found = torch.zeros(revealed.shape, dtype=torch.float64)
+            found[revealed] = confidence(self.drawing.order, torch.from_numpy(self.unscattered[revealed]))
+        return Step(number, torch.from_numpy(self.tokens), torch.from_numpy(revealed), confidence=found)
 
     def stop(self) -> None:
         """Fill the rows whose text has ended with the end token."""

@@ -44,6 +44,30 @@ def test_what_each_order_prefers(order: Order, first: int) -> None:
     assert steps[0].revealed.tolist() == [[at == first for at in range(4)]]
 
 
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [("top-probability", 0.66), ("margin", 0.35), ("entropy", -0.6474466), ("confidence", 0.66), ("random", None)],
+)
+@pytest.mark.parametrize("noise", [0.0, 5.0])
+def test_a_step_tells_the_confidence_of_what_it_reveals(order: Order, expected: float | None, noise: float) -> None:
+    # One position of each prediction alone, so that noise in the order changes no confidence. Entropy by hand.
+    p = {"margin": [0.6, 0.25, 0.15, 0], "entropy": [0.65, 0.35, 0, 0]}.get(order, [0.66, 0.336, 0.002, 0.002])
+    logits = torch.tensor(p, dtype=torch.float64).log()
+    denoiser = FunctionDenoiser(4, lambda tokens, wanted: logits.expand(int(wanted.sum()), 4))
+    steps: list[Step] = []
+    tokens, counts = torch.tensor([[1, 4, 4]]), same_plan([1, 1], 1)
+    drawing = Drawing(order, 0, confidence_temperature=noise if expected is not None else 0.0)
+    unmask(denoiser, tokens, counts, seeds=seeds(1), drawing=drawing, on_step=steps.append)
+    for step in steps:
+        if expected is None:
+            assert step.confidence is None
+        else:
+            assert step.confidence is not None
+            assert step.confidence.tolist() == [
+                [pytest.approx(expected * here, abs=1e-6) for here in each] for each in step.revealed.tolist()
+            ]
+
+
 @pytest.mark.parametrize("order", CONTEXT_ORDERS)
 def test_rounding_of_the_logits_breaks_no_tie(order: Order) -> None:
     # The same prediction at every position, each with another constant added: equal but for the last bits.
