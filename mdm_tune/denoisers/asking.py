@@ -90,7 +90,8 @@ class BatchedDenoiser:
     ) -> Iterator[tuple[Integers, Integers, Tensor]]:
         """Yield the predictions in pieces: their rows (n,) and positions (n,), and logits (n, vocab) on the device.
 
-        Nothing waits for the logits. A piece may come twice, with equal logits, if the memory does not suffice.
+        Nothing waits for the logits. A piece may come twice, with equal logits, if the memory does not suffice. The
+        caller switches gradients off, once for the denoiser and for what it does with the logits.
 
         Args:
             tokens: (rows, length) int64, as for any denoiser.
@@ -174,22 +175,19 @@ class BatchedDenoiser:
         tokens, positions = torch.from_numpy(calls.tokens[part]), entries.stop - entries.start
         vocab, device = self.denoiser.vocab_size, self.device
         if self.parts is None:
-            with torch.inference_mode():
-                wanted = torch.from_numpy(calls.wanted[part])
-                logits = self.denoiser(to_device(tokens, device), to_device(wanted, device))
+            wanted = torch.from_numpy(calls.wanted[part])
+            logits = self.denoiser(to_device(tokens, device), to_device(wanted, device))
             self._count(tokens)
             yield checked_logits(logits, (positions, vocab), device)
             return
         if positions > 0:
             row = torch.from_numpy(calls.row[entries] - part.start)
-            with torch.inference_mode():
-                states = self.parts.states(tokens, row, torch.from_numpy(calls.column[entries]))
+            states = self.parts.states(tokens, row, torch.from_numpy(calls.column[entries]))
             width = states.numel() // positions
             least = min(max(width // WIDTH_PER_POSITION, HEAD_POSITIONS), HEAD_POSITIONS_WIDE)
             size = max(least, HEAD // vocab)
             for first in range(0, positions, size):
-                with torch.inference_mode():
-                    logits = self.parts.head(states[first : first + size])
+                logits = self.parts.head(states[first : first + size])
                 yield checked_logits(logits, (min(size, positions - first), vocab), device)
                 del logits
         self._count(tokens)  # once only, also if the memory did not suffice for the head at first
@@ -346,6 +344,7 @@ class Predictor(Protocol):
     def __call__(self, requests: Iterable[PredictionRequest], *, batch: int) -> Iterator[Predicted]: ...
 
 
+@torch.inference_mode()
 def predictions(
     denoiser: Denoiser, request: PredictionRequest, *, batch: int, device: torch.device | None = None
 ) -> Predicted:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.types import Order
-from mdm_tune.sampling.large_vocabulary import Nucleus, Scratch, Softmax, first_best
+from mdm_tune.sampling.large_vocabulary import Nucleus, Scratch, Softmax, first_best, reached
 
 __all__ = [
     "ORDERS",
@@ -35,7 +35,6 @@ __all__ = [
 ORDERS: tuple[Order, ...] = get_args(Order)
 LARGE = 2048  # tokens of a vocabulary from which fewer passes over the logits pay for more operations
 LAST_CANDIDATE = float(np.finfo(np.float64).max)
-ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
 
 
 @dataclass(frozen=True)
@@ -235,9 +234,9 @@ def _tempered(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
     if top_p == 1:
         return log_p
     ranked, order = log_p.sort(dim=1, descending=True, stable=True)
-    reached = ranked.exp().cumsum(1).roll(1, dims=1)
-    reached[:, 0] = 0.0
-    outside = reached >= top_p - ROUNDING
+    before = ranked.exp().cumsum(1).roll(1, dims=1)
+    before[:, 0] = 0.0
+    outside = before >= reached(top_p)
     return log_p.masked_fill(torch.empty_like(outside).scatter_(1, order, outside), -torch.inf)
 
 
@@ -283,10 +282,7 @@ def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], count: NDArr
     """The ``count`` (rows,) candidates (rows, length) of highest score per row, ties to the lowest position."""
     # A candidate's -inf still comes before whatever is no candidate.
     cost = np.where(candidates, np.minimum(-scores, LAST_CANDIDATE), np.inf)
-    order = cost.argsort(axis=1, kind="stable")
-    chosen, rows = np.zeros_like(candidates), np.arange(len(order))[:, None]
-    if len(count) and (count == count[0]).all():  # the usual case
-        chosen[rows, order[:, : count[0]]] = True
-    else:
-        chosen[rows, order] = np.arange(order.shape[1]) < count[:, None]
+    chosen = np.zeros_like(candidates)
+    for row, order, size in zip(chosen, cost.argsort(axis=1, kind="stable"), count.tolist(), strict=True):
+        row[order[:size]] = True
     return candidates & chosen

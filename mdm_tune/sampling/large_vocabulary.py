@@ -14,13 +14,17 @@ from torch import Tensor
 
 from mdm_tune.core.types import Order
 
-__all__ = ["Nucleus", "Scratch", "Softmax", "first_best"]
+__all__ = ["Nucleus", "Scratch", "Softmax", "first_best", "reached"]
 
 BLOCK = 512  # tokens of a block
 NEAR = 300.0  # logits up to this size need no shift before a float64 exponential
 DIGIT = 11  # bits of a logit that one pass looks at
 EDGE = 64  # most probable tokens in which a nucleus is looked for
-ROUNDING = 1e-12  # a sum of probabilities this close to top_p has reached it
+
+
+def reached(top_p: float) -> float:
+    """The sum of probabilities that counts as top_p: a little less, because sums are rounded, and above 0."""
+    return top_p - min(1e-12, top_p / 2)
 
 
 class Scratch:
@@ -139,7 +143,7 @@ class _Few:
         size = min(EDGE, self._vocab)
         values, ids = law.logits.topk(size, dim=1)
         weights = law._log_weight(values.double()).exp()
-        inside = _before(weights) / law.total[:, None] < top_p - ROUNDING
+        inside = _before(weights) / law.total[:, None] < reached(top_p)
         count = inside.sum(1)
         edge = (count - 1).clamp(min=0)[:, None]
         tied = values.gather(1, edge) == values.gather(1, (edge + 1).clamp(max=size - 1))
@@ -183,7 +187,7 @@ class _Many:
         self._scratch = law.scratch
         distance = _distance(logits, best.to(logits.dtype), self._scratch)
         index = self._scratch.like(logits, "index", torch.int64)
-        reach = (top_p - ROUNDING) * total
+        reach = reached(top_p) * total
         bits = min(8 * logits.element_size(), 63)
         edge, before, weight = _edge(distance, weights, reach[:, None], index, bits)
         tied = distance == edge

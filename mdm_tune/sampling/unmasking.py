@@ -128,7 +128,8 @@ def unmask(
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
     while (wanted := rule.wanted(hidden := state.hidden)) is not None:
-        state.predict(number, wanted)
+        with torch.inference_mode():
+            state.predict(number, wanted)
         state.reveal(rule.chosen(wanted, state.scores))
         if drawing.stop_at_end:
             state.stop()

@@ -111,6 +111,18 @@ def test_every_token_inside_is_drawn_and_none_outside(top_p: float, choose: bool
 
 
 @pytest.mark.parametrize("choose", [True, False])
+@pytest.mark.parametrize("top_p", [1e-9, 1e-12, 5e-324])
+def test_the_best_token_is_always_inside(top_p: float, choose: bool) -> None:
+    logits = torch.zeros(1, 3000)
+    logits[:, 1234] = 1e-3
+    uniform = torch.tensor([0.999], dtype=torch.float64)
+    law = Softmax(logits, logits.amax(1), 1.0, Scratch())
+    with way(choose):
+        tokens = Nucleus(law, top_p, choose=choose).draw(uniform)
+    assert tokens.tolist() == [1234]
+
+
+@pytest.mark.parametrize("choose", [True, False])
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("vocab", [3, 513, 2048, 5000])
 def test_predictions_that_are_not_numbers_give_some_token(vocab: int, dtype: torch.dtype, choose: bool) -> None:

@@ -45,6 +45,8 @@ def kept(p: list[float], top_p: float, temperature: float = 1.0) -> list[int]:
         ([0.5, 0.4, 0.1], 0.9, [0, 1]),  # 0.9 reaches 0.9
         ([0.5, 0.4, 0.1], 0.91, [0, 1, 2]),
         ([0.1, 0.3, 0.6], 1e-9, [2]),  # the best is always kept
+        ([0.1, 0.3, 0.6], 1e-12, [2]),  # as little as rounding may take away
+        ([0.1, 0.3, 0.6], 5e-324, [2]),  # the smallest number above 0
         ([0.2, 0.3, 0.2, 0.3], 0.55, [1, 3]),
         ([0.2, 0.3, 0.2, 0.3], 0.7, [0, 1, 3]),  # ties to the lower id
         ([0.25, 0.25, 0.25, 0.25], 0.5, [0, 1]),
