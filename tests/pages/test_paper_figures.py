@@ -1,0 +1,28 @@
+"""The figures of the paper that scripts draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.energy import beta_energy
+from scripts import figure2, figure3
+from tests.support.charts import SVG, outside, overlaps, parsed
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize(("a", "b", "c", "d"), [(1.3, 0.9, 1.0, 1.0), (0.4, 0.8, 0.4, 0.8)])
+def test_the_energy_by_quadrature_is_that_of_the_closed_form(a: float, b: float, c: float, d: float) -> None:
+    assert figure2.energy_by_quadrature(Beta(a, b), Beta(c, d)) == pytest.approx(beta_energy(a, b, c, d), rel=1e-9)
+
+
+def test_the_figures_of_the_page_show_what_the_scripts_draw() -> None:
+    minima = [figure2.Minimum(condition=each, found=each, energy=1.0) for each in figure2.CONDITIONS]
+    for name, figure in (("figure2", figure2.drawn(minima)), ("figure3", figure3.drawn())):
+        root, kept = parsed(figure.svg("light")), parsed((DOCS / f"{name}.svg").read_text("utf-8"))
+        for tag in ("title", "desc"):
+            assert root.findtext(f"{SVG}{tag}") == kept.findtext(f"{SVG}{tag}"), f"python scripts/{name}.py"
+        assert overlaps(root) == [] and outside(root) == []
