@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mdm_tune.commands.events import Note
     from mdm_tune.config.file import Config, load_config
     from mdm_tune.core.errors import InputError, MdmTuneError, RunError
+    from mdm_tune.core.permissions import Permissions
     from mdm_tune.denoisers.base import Denoiser, Parts
     from mdm_tune.denoisers.loaded import LoadedModel
     from mdm_tune.denoisers.loading import load_model
@@ -78,6 +79,7 @@ __all__ = [
     "Metric",
     "Note",
     "Parts",
+    "Permissions",
     "Profile",
     "ProfileResult",
     "QuotaPlan",
@@ -141,6 +143,7 @@ _MODULES = {
     "Metric": "metrics.quality",
     "Note": "commands.events",
     "Parts": "denoisers.base",
+    "Permissions": "core.permissions",
     "Profile": "schedules.profile",
     "ProfileResult": "run.profile_records",
     "QuotaPlan": "sampling.plans",
@@ -187,7 +190,7 @@ class _SearchFolder(ModuleType):
     """The folder ``mdm_tune.search``, which can be called, because the function ``search`` has its name."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return __getattr__("search")(*arguments, **options)
+        return _load("search")(*arguments, **options)
 
 
 class _Package(ModuleType):
@@ -200,12 +203,16 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'mdm_tune' has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(f"mdm_tune.{_MODULES[name]}"), name)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _load  # type checkers would take it to mean that every name exists
 
 
 def __dir__() -> list[str]:

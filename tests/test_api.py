@@ -36,6 +36,7 @@ NAMES = [
     "Metric",
     "Note",
     "Parts",
+    "Permissions",
     "Profile",
     "ProfileResult",
     "QuotaPlan",

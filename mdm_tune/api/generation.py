@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from tqdm.auto import tqdm
 
-from mdm_tune.commands.events import Note, Notify
+from mdm_tune.commands.events import Note
 from mdm_tune.config.families import FAMILIES, family_of_type
 from mdm_tune.config.models import OVER_FAMILY
 from mdm_tune.config.sampler import SamplerConfig, fitting_sampling
@@ -87,7 +87,7 @@ def generate(
     seed: int = 0,
     batch: int = 128,
     progress: bool | None = None,
-    on_event: Notify | None = None,
+    on_event: Callable[[Note], None] | None = None,
     **options: Any,
 ) -> Texts:
     """Generate a text after each prompt with a masked diffusion model of transformers.
@@ -113,7 +113,7 @@ def generate(
         seed: All randomness follows from it and from the number of the prompt.
         batch: Most rows per call of the model.
         progress: Whether a bar of the revealed tokens is shown on stderr; None for a bar if stderr is a terminal.
-        on_event: Called with each note of the result as a ``Note``, before the first token is drawn.
+        on_event: Called with each note of the result, before the first token is drawn.
         options: Further keys of the sections ``sampler`` (``top_p``, ``stop_at_end``, ..) and ``model``
             (``mask_token_id``, ``family``, ``end_tokens``, ..) of a config.
 

@@ -1,12 +1,16 @@
-"""The commands ``profile``, ``search``, ``evaluate``, ``sample`` and ``export`` as functions, with typed results."""
+"""The commands ``profile``, ``search``, ``evaluate``, ``sample`` and ``export`` as functions, with typed results.
+
+Nothing is printed. ``search`` explains the arguments that several functions have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mdm_tune.commands.evaluate import evaluate as evaluate_command
-from mdm_tune.commands.events import RunEvent
+from mdm_tune.commands.events import Notify
 from mdm_tune.commands.export import export as export_command
 from mdm_tune.commands.profile import profile as profile_command
 from mdm_tune.commands.sample import sample as sample_command
@@ -14,17 +18,19 @@ from mdm_tune.config.file import Config, load_config
 from mdm_tune.config.flag_bounds import check_budgets, check_count
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
+from mdm_tune.core.numerals import given_whole
 from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.run.evaluate_records import EvaluateResult
 from mdm_tune.run.export_records import ExportResult
 from mdm_tune.run.profile_records import ProfileResult
 from mdm_tune.run.sample_records import SampleResult
 from mdm_tune.run.search_records import SearchResult
-from mdm_tune.sampling.devices import devices_for
+from mdm_tune.sampling.devices import Devices, devices_for
+from mdm_tune.schedules.curves import Schedule
 
-__all__ = ["OnEvent", "evaluate", "export", "profile", "sample", "search"]
+__all__ = ["Named", "evaluate", "export", "profile", "sample", "search"]
 
-OnEvent = Callable[[RunEvent], None]
+Named = str | Path | Schedule  # a schedule, its name, or its file
 MOST_SAMPLES = 100_000  # held in memory and written as one file
 
 
@@ -35,19 +41,16 @@ def profile(
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
-    on_event: OnEvent | None = None,
+    on_event: Notify | None = None,
 ) -> ProfileResult:
-    """Measure the information profile and price schedules on it, as ``mdm-tune profile`` does. Nothing is printed.
+    """Measure the information profile and price schedules on it, as ``mdm-tune profile`` does.
 
     A profile of the same model and data that is in the run folder is not measured again.
 
     Args:
         config: The config, or the path of its YAML file.
         steps: Budgets; empty for those of the config.
-        devices: As for ``search``.
-        trust_code: As for ``search``.
-        run_generated_code: As for ``search``.
-        on_event: Called with every event, in this process.
+        devices, trust_code, run_generated_code, on_event: As for ``search``.
 
     Returns:
         The result, as it is written to ``profile.json``. It has one profile for each block length.
@@ -56,15 +59,9 @@ def profile(
         InputError: If the config or an argument cannot be used.
         RunError: If the run fails.
     """
-    check_budgets(steps)
-    loaded = _config(config)
-    return profile_command(
-        loaded,
-        steps,
-        notify=_notify(on_event),
-        devices=devices_for(loaded.model, devices),
-        allow=Permissions(trust_code, run_generated_code),
-    )
+    budgets = _budgets(steps)
+    call = _call(config, devices, trust_code, run_generated_code, on_event)
+    return profile_command(call.config, budgets, notify=call.notify, devices=call.devices, allow=call.allow)
 
 
 def search(
@@ -76,9 +73,9 @@ def search(
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
-    on_event: OnEvent | None = None,
+    on_event: Notify | None = None,
 ) -> SearchResult:
-    """Tune every budget of a config, as ``mdm-tune search`` does, and write the run folder. Nothing is printed.
+    """Tune every budget of a config, as ``mdm-tune search`` does, and write the run folder.
 
     Args:
         config: The config, or the path of its YAML file.
@@ -87,7 +84,8 @@ def search(
         take_over: Drive the search even if another process claims it.
         devices: Where the rows are filled, as for ``--devices``; None for every GPU, or the CPU.
         trust_code: Whether code that does not come with this package may run.
-        run_generated_code: Whether programs that the model writes may run.
+        run_generated_code: Whether programs that the model writes may run; ``"unsafe"`` runs them even if this machine
+            cannot enforce every limit.
         on_event: Called with every event, in this process.
 
     Returns:
@@ -99,40 +97,39 @@ def search(
     """
     from mdm_tune.commands.search import search as search_command  # it imports optuna, which the others do not need
 
-    loaded = _config(config)
+    if resume and overwrite:
+        raise InputError("resume goes on with a search and overwrite replaces it, got both; give one of them")
+    call = _call(config, devices, trust_code, run_generated_code, on_event)
     return search_command(
-        loaded,
+        call.config,
         resume=resume,
         overwrite=overwrite,
-        notify=_notify(on_event),
+        notify=call.notify,
         take_over=take_over,
-        devices=devices_for(loaded.model, devices),
-        allow=Permissions(trust_code, run_generated_code),
+        devices=call.devices,
+        allow=call.allow,
     )
 
 
 def evaluate(
     config: Config | str | Path,
-    schedules: Sequence[str] = (),
+    schedules: Sequence[Named] = (),
     steps: Sequence[int] = (),
     *,
     differences: bool = False,
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
-    on_event: OnEvent | None = None,
+    on_event: Notify | None = None,
 ) -> EvaluateResult:
-    """Score schedules on the report split, as ``mdm-tune evaluate`` does, and write the run folder. Nothing is printed.
+    """Score schedules on the report split, as ``mdm-tune evaluate`` does, and write the run folder.
 
     Args:
         config: The config, or the path of its YAML file.
-        schedules: Names of schedules or adaptive plans, and files; empty for those of the config.
+        schedules: Schedules, names of schedules or adaptive plans, and files; empty for those of the config.
         steps: Budgets; empty for those of the config.
         differences: Whether the result has the examples on which linear and the last schedule differ most.
-        devices: As for ``search``.
-        trust_code: As for ``search``.
-        run_generated_code: As for ``search``.
-        on_event: Called with every event, in this process.
+        devices, trust_code, run_generated_code, on_event: As for ``search``.
 
     Returns:
         The result, as it is written to ``evaluate.json``.
@@ -141,43 +138,40 @@ def evaluate(
         InputError: If the config or an argument cannot be used.
         RunError: If the run fails.
     """
-    if isinstance(schedules, str):
+    if isinstance(schedules, str) or not isinstance(schedules, Iterable):
         raise InputError(f"schedules must be a list of names, got {shown(schedules)}; put it in brackets")
-    check_budgets(steps)
-    loaded = _config(config)
+    names, budgets = [_name(schedule) for schedule in schedules], _budgets(steps)
+    call = _call(config, devices, trust_code, run_generated_code, on_event)
     return evaluate_command(
-        loaded,
-        schedules,
-        steps,
+        call.config,
+        names,
+        budgets,
         differences=differences,
-        notify=_notify(on_event),
-        devices=devices_for(loaded.model, devices),
-        allow=Permissions(trust_code, run_generated_code),
+        notify=call.notify,
+        devices=call.devices,
+        allow=call.allow,
     )
 
 
 def sample(
     config: Config | str | Path,
-    schedule: str | None = None,
+    schedule: Named | None = None,
     steps: int | None = None,
     *,
     number: int = 8,
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
-    on_event: OnEvent | None = None,
+    on_event: Notify | None = None,
 ) -> SampleResult:
-    """Draw samples with one schedule, as ``mdm-tune sample`` does, and write the run folder. Nothing is printed.
+    """Draw samples with one schedule, as ``mdm-tune sample`` does, and write the run folder.
 
     Args:
         config: The config, or the path of its YAML file.
-        schedule: The name of a schedule, or a file; None for the run's own schedule file, or linear without one.
+        schedule: A schedule, its name, or its file; None for the run's own schedule file, or linear without one.
         steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
         number: Samples to draw, from 1 to 100,000.
-        devices: As for ``search``.
-        trust_code: As for ``search``.
-        run_generated_code: As for ``search``.
-        on_event: Called with every event, in this process.
+        devices, trust_code, run_generated_code, on_event: As for ``search``.
 
     Returns:
         The result, as it is written to ``samples.json``.
@@ -186,23 +180,25 @@ def sample(
         InputError: If the config or an argument cannot be used.
         RunError: If the run fails.
     """
-    check_budgets(() if steps is None else (steps,))
+    name = None if schedule is None else _name(schedule)
+    budget = None if steps is None else _budgets((steps,))[0]
+    number = given_whole("number", number)
     check_count("number", number, MOST_SAMPLES, "which are held in memory and written as one file")
-    loaded = _config(config)
+    call = _call(config, devices, trust_code, run_generated_code, on_event)
     return sample_command(
-        loaded,
-        schedule,
-        steps,
+        call.config,
+        name,
+        budget,
         number,
         lambda codec, mask_id: None,
-        devices=devices_for(loaded.model, devices),
-        allow=Permissions(trust_code, run_generated_code),
-        notify=_notify(on_event),
+        notify=call.notify,
+        devices=call.devices,
+        allow=call.allow,
     )
 
 
 def export(
-    schedule: str | Path,
+    schedule: Named,
     to: str,
     *,
     length: int | None = None,
@@ -212,10 +208,10 @@ def export(
     verify: str | Path | None = None,
     trust_code: bool = False,
 ) -> ExportResult:
-    """Write a schedule in the form of another sampler, as ``mdm-tune export`` does. Nothing is printed.
+    """Write a schedule in the form of another sampler, as ``mdm-tune export`` does.
 
     Args:
-        schedule: A run folder, a schedule file, or the name of a schedule or of an adaptive plan.
+        schedule: A run folder, a schedule file, a schedule, or the name of a schedule or of an adaptive plan.
         to: The name of the format, such as ``llada``.
         length: Tokens to fill; None for the length of the file.
         steps: Steps of all blocks together; None for the only budget of the file.
@@ -231,25 +227,71 @@ def export(
         InputError: If the schedule cannot be read, or if the target cannot express it.
         RunError: If the files cannot be written, or if the other sampler's code fails.
     """
+    if not isinstance(to, str):
+        raise InputError(f"to must be the name of a format, got {shown(to)}; give one such as 'llada'")
+    sizes = {"length": length, "steps": steps, "block_length": block_length}
+    whole = {name: None if size is None else given_whole(name, size) for name, size in sizes.items()}
     return export_command(
-        str(schedule),
+        _name(schedule),
         to,
-        length=length,
-        steps=steps,
-        block_length=block_length,
+        **whole,
         output=None if output is None else str(output),
         verify=None if verify is None else str(verify),
         trust_code=trust_code,
     )
 
 
-def _config(config: Config | str | Path) -> Config:
-    if isinstance(config, Config):
-        return config
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """What every command of a config receives."""
+
+    config: Config
+    devices: Devices
+    allow: Permissions
+    notify: Notify
+
+
+def _call(
+    config: Config | str | Path,
+    devices: str | None,
+    trust_code: bool,
+    run_generated_code: GeneratedCode,
+    on_event: Notify | None,
+) -> _Call:
+    """The checked arguments that several functions have. Raises InputError if one of them is wrong."""
     if isinstance(config, str | Path):
-        return load_config(Path(config))
-    raise InputError(f"config must be a Config or the path of a YAML file, got {shown(config)}; use load_config(path)")
+        config = load_config(config)
+    if not isinstance(config, Config):
+        raise InputError(
+            f"config must be a Config or the path of a YAML file, got {shown(config)}; use load_config(path)"
+        )
+    if devices is not None and not isinstance(devices, str):
+        raise InputError(f"devices must be a text such as 'cuda:0,cuda:1', got {shown(devices)}; give one")
+    if on_event is not None and not callable(on_event):
+        raise InputError(f"on_event must be a function of one event, got {shown(on_event)}; give one")
+    return _Call(
+        config=config,
+        devices=devices_for(config.model, devices),
+        allow=Permissions(trust_code, run_generated_code),
+        notify=on_event or (lambda event: None),
+    )
 
 
-def _notify(on_event: OnEvent | None) -> OnEvent:
-    return (lambda event: None) if on_event is None else on_event
+def _budgets(steps: Iterable[int]) -> tuple[int, ...]:
+    if isinstance(steps, str) or not isinstance(steps, Iterable):
+        raise InputError(f"steps must be a list of numbers, got {shown(steps)}; put it in brackets")
+    budgets = tuple(given_whole("steps", number) for number in steps)
+    check_budgets(budgets, "steps")
+    return budgets
+
+
+def _name(schedule: Named) -> str:
+    """The name of a schedule, as the command line has it."""
+    if isinstance(schedule, Schedule):
+        return schedule.name
+    if not isinstance(schedule, str | Path):
+        raise InputError(
+            f"a schedule is given as a Schedule, by its name or by its file, got {shown(schedule)}; give one such as "
+            "'linear'"
+        )
+    return str(schedule)

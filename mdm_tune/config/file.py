@@ -45,6 +45,7 @@ from mdm_tune.config.plugins import DATASETS, METRICS, MODELS, MetricName, by_ty
 from mdm_tune.config.sampler import SamplerConfig, Steps, with_family_defaults
 from mdm_tune.config.tasks import BenchmarkDatasetConfig
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import shown
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.plugins import PluginKind
 from mdm_tune.core.problems import (
@@ -321,6 +322,8 @@ def load_config(
     Raises:
         InputError: the config has problems; the message has one line for each of them.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"the config must be the path of a YAML file, got {shown(path)}; give one")
     path = validators.path_of_flag(Path(path))
     document = {"output": f"runs/{path.stem}", **read_yaml(path)}
     problems: list[str] = []

@@ -12,19 +12,18 @@ from mdm_tune.schedules.curves import LONGEST
 __all__ = ["check_budgets", "check_count", "check_length"]
 
 
-def check_budgets(steps: Sequence[int]) -> None:
-    """Raise InputError if the numbers of steps in flags break a rule that a config has for them."""
+def check_budgets(steps: Sequence[int], flag: str = "--steps") -> None:
+    """Raise InputError if the numbers of steps in a flag break a rule that a config has for them."""
     if len(steps) > SEVERAL:
-        raise InputError(f"--steps: at most {SEVERAL} budgets are compared, got {len(steps):,}; give fewer")
+        raise InputError(f"{flag}: at most {SEVERAL} budgets are compared, got {len(steps):,}; give fewer")
     for number in steps:
         if not 1 <= number <= LONGEST:
             remedy = "give 1 or more" if number < 1 else "give no more steps than there are tokens"
             raise InputError(
-                f"--steps must be from 1 to {LONGEST}, the tokens of the longest sequence, got {shown(number)}; "
-                f"{remedy}"
+                f"{flag} must be from 1 to {LONGEST}, the tokens of the longest sequence, got {shown(number)}; {remedy}"
             )
     if len(set(steps)) < len(steps):
-        raise InputError(f"--steps must not repeat, got {shown(list(steps))}; give each budget once")
+        raise InputError(f"{flag} must not repeat, got {shown(list(steps))}; give each budget once")
 
 
 def check_count(flag: str, number: int, most: int, why: str) -> None:

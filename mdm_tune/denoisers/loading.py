@@ -13,12 +13,13 @@ from mdm_tune.config.models import (
     HuggingFaceConfig,
     ModelConfig,
     PluginModelConfig,
+    Section,
     TransformerModelConfig,
 )
 from mdm_tune.core.digests import short_digest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
-from mdm_tune.core.messages import shown_path
+from mdm_tune.core.messages import shown, shown_path
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.text import Symbols
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
@@ -80,6 +81,10 @@ def load_model(
     Raises:
         InputError: If the model cannot be loaded or compiled, or needs code that is not allowed to run.
     """
+    if not isinstance(config, Section):
+        raise InputError(
+            f"load_model takes the section model of a config, got {shown(config)}; give load_config(path).model"
+        )
     if not isinstance(config, HuggingFaceConfig | CustomConfig | PluginModelConfig | TransformerModelConfig):
         law = _exact_law(config)
         return LoadedModel(

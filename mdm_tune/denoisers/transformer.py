@@ -237,7 +237,7 @@ class Transformer(nn.Module):
         return F.rms_norm(x[row, column], (self.config.width,), self.norm)
 
 
-def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | None = None) -> None:
+def save_transformer(model: Transformer, folder: str | Path, card: dict[str, Any] | None = None) -> None:
     """Write ``config.json`` and ``model.safetensors`` for ``load_transformer``.
 
     Args:
@@ -245,6 +245,7 @@ def save_transformer(model: Transformer, folder: Path, card: dict[str, Any] | No
         folder: The folder to write to; it is created if necessary.
         card: Facts about the training (data, sizes, curve), stored under ``training`` in ``config.json``.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.named_parameters()}
     new = folder / f"{WEIGHTS}.new"  # replace the old file instead of writing to it: running models have it mapped
@@ -260,7 +261,7 @@ def _config_problem(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def load_transformer(folder: Path) -> Transformer:
+def load_transformer(folder: str | Path) -> Transformer:
     """Load a model that ``save_transformer`` wrote, in float32 on the CPU and in evaluation mode.
 
     Float32 weights stay in the file, which is mapped into memory, so that the processes of one machine share them. The
@@ -275,6 +276,7 @@ def load_transformer(folder: Path) -> Transformer:
     Raises:
         InputError: If a file is missing, is damaged, or does not fit the sizes in ``config.json``.
     """
+    folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise MissingInput(

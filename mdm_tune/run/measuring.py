@@ -124,6 +124,11 @@ def measure_profile(
         RunError: If the denoiser fails.
     """
     began = time.monotonic()
+    if start.ndim != 2 or originals.shape != start.shape or len(seeds) != len(start):
+        raise InputError(
+            f"start and originals must be (rows, length) and seeds (rows,), got {tuple(start.shape)}, "
+            f"{tuple(originals.shape)} and {len(seeds)}"
+        )
     if not 2 <= examples <= len(start):
         raise InputError(f"profile.examples must be from 2 to the {len(start)} examples there are, got {examples}")
     if points < 2:

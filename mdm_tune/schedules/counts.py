@@ -35,6 +35,7 @@ def alpha_grid(schedule: Schedule, steps: int) -> Array:
         InputError: steps is below 1.
     """
     steps = _positive_integer("steps", steps)
+    _check_schedule(schedule)
     return _with_exact_ends(schedule.alpha(np.arange(steps + 1) / steps))
 
 
@@ -89,6 +90,7 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
         InputError: steps or length is below 1, the rule is unknown, or a ``Counts`` schedule does not fit.
     """
     steps, length = _positive_integer("steps", steps), _positive_integer("length", length)
+    _check_schedule(schedule)
     if rule not in get_args(CountRule):
         raise InputError(f"Unknown counts rule {shown(rule)}: choose one of {', '.join(get_args(CountRule))}.")
     if isinstance(schedule, Counts):
@@ -206,6 +208,12 @@ def _with_exact_ends(alphas: Array) -> Array:
     alphas = np.maximum.accumulate(alphas, axis=-1)
     alphas[..., 0], alphas[..., -1] = 0.0, 1.0
     return alphas
+
+
+def _check_schedule(schedule: object) -> None:
+    if not isinstance(schedule, Schedule):
+        hint = " Use parse_schedule." if isinstance(schedule, str) else ""
+        raise InputError(f"A schedule must be a mask schedule, not {shown(schedule)}.{hint}")
 
 
 def _positive_integer(key: str, value: int) -> int:

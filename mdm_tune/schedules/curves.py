@@ -13,7 +13,8 @@ import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal, final
+from numbers import Real
+from typing import ClassVar, Literal, final, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Rounding = Literal["ours", "llada", "dream", "dllm"]
 
 HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b; outside this range the rates of a Beta schedule are rounding noise
@@ -95,7 +97,10 @@ class Schedule(ABC):
         Raises:
             InputError: a time is outside [0, 1] or NaN.
         """
-        times = np.array(t, dtype=np.float64)
+        try:
+            times = np.array(t, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"Times must be numbers in [0, 1], not {shown(t)}.") from None
         outside = ~((times >= 0) & (times <= 1))
         if outside.any():
             raise InputError(f"A time must lie in [0, 1], from all masked to data, not {times[outside].flat[0]}.")
@@ -133,7 +138,7 @@ class Beta(Schedule):
 
     def __post_init__(self) -> None:
         for key, value in (("a", self.a), ("b", self.b)):
-            if not SMALLEST <= value <= LARGEST:
+            if not _is_number(value) or not SMALLEST <= value <= LARGEST:
                 raise InputError(f"Beta needs {SMALLEST:g} <= {key} <= {LARGEST:g}, not {shown(value)}: try 0.1 to 10.")
             object.__setattr__(self, key, float(value))
 
@@ -173,7 +178,11 @@ class Linear(Schedule):
         counts_of: the sampler whose rounding to integer counts is used; see ``counts.to_counts``.
     """
 
-    counts_of: Literal["ours", "llada", "dream", "dllm"] = "ours"
+    counts_of: Rounding = "ours"
+
+    def __post_init__(self) -> None:
+        if self.counts_of not in (known := get_args(Rounding)):
+            raise InputError(f"counts_of must be one of {', '.join(known)}, not {shown(self.counts_of)}.")
 
     @property
     def name(self) -> str:
@@ -293,7 +302,10 @@ class Alphas(Schedule):
     alphas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        alphas = tuple(map(float, self.alphas))
+        try:
+            alphas = tuple(map(float, self.alphas))
+        except (TypeError, ValueError):
+            raise InputError(f"Alphas must be numbers from 0 up to 1, not {shown(self.alphas)}.") from None
         if len(alphas) < 2 or alphas[0] != 0 or alphas[-1] != 1 or not all(a <= b for a, b in pairwise(alphas)):
             raise InputError(f"Alphas must go from 0 up to 1 and never down, not {shown(alphas)}.")
         object.__setattr__(self, "alphas", alphas)
@@ -307,6 +319,10 @@ class Alphas(Schedule):
 
     def _values_at(self, t: Array) -> CurveValues:
         return _polyline(t, np.array(self.alphas), np.array(self.dual().alphas), np.diff(self.alphas))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _polyline(t: Array, revealed: Array, hidden: Array, shares: Array) -> CurveValues:
@@ -355,6 +371,8 @@ def parse_schedule(text: str) -> Schedule:
     Raises:
         InputError: the name is unknown or its numbers are invalid.
     """
+    if not isinstance(text, str):
+        raise InputError(f"A schedule is named by a text, not {shown(text)}. It is one of: {FORMS}.")
     if text.strip() in WITHOUT_NUMBERS:
         return WITHOUT_NUMBERS[text.strip()]
     name, _, numbers = text.strip().partition(":")

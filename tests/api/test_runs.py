@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from mdm_tune.api.runs import evaluate, export, profile, sample, search
 from mdm_tune.commands.events import ModelLoaded, SettingScored
+from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.run.measuring import measure_profile
+from mdm_tune.schedules.curves import Beta, SquaredSine
 from mdm_tune.search.events import TrialDone
 from tests.support.configs import load, whole
 from tests.test_cli import call
@@ -65,11 +74,92 @@ def test_a_second_search_needs_resume_or_overwrite(tmp_path: Path) -> None:
     assert again["budgets"] == record["budgets"]
 
 
-def test_wrong_arguments_are_named(tmp_path: Path) -> None:
-    config = load(tmp_path, whole(**SECTIONS), output=str(tmp_path / "run"))
-    with pytest.raises(InputError, match="config must be a Config or the path of a YAML file, got a mapping"):
-        search({"model": 1})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="schedules must be a list of names, got 'linear'"):
-        evaluate(config, "linear")
-    with pytest.raises(InputError, match="number must be at least 1, got 0"):
-        sample(config, number=0)
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("run")
+    return load(folder, whole(**SECTIONS), output=str(folder / "run"))
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "options", "message"),
+    [
+        (search, [{"model": 1}], {}, "config must be a Config or the path of a YAML file, got a mapping"),
+        (search, ["none.yaml"], {}, "cannot read none.yaml"),
+        (search, [], {"resume": True, "overwrite": True}, "resume goes on with a search and overwrite replaces it"),
+        (search, [], {"devices": 3}, "devices must be a text such as 'cuda:0,cuda:1', got 3"),
+        (search, [], {"devices": "tpu"}, "devices must be cpu, .* got 'tpu'"),
+        (search, [], {"on_event": 3}, "on_event must be a function of one event, got 3"),
+        (search, [], {"trust_code": "no"}, "trust_code must be True or False, got 'no'"),
+        (search, [], {"run_generated_code": "yes"}, "run_generated_code must be True, False or 'unsafe', got 'yes'"),
+        (profile, [], {"steps": 8}, "steps must be a list of numbers, got 8"),
+        (profile, [], {"steps": ["8"]}, "steps must be a whole number of at least 1, got '8'"),
+        (evaluate, [], {"schedules": "linear"}, "schedules must be a list of names, got 'linear'"),
+        (evaluate, [], {"schedules": 3}, "schedules must be a list of names, got 3"),
+        (evaluate, [], {"schedules": [3]}, "by its name or by its file, got 3"),
+        (evaluate, [], {"steps": [True]}, "steps must be a whole number of at least 1, got true"),
+        (evaluate, [], {"steps": [70_000]}, "steps must be from 1 to 65536, .* got 70000"),
+        (sample, [], {"schedule": 3}, "by its name or by its file, got 3"),
+        (sample, [], {"steps": "2"}, "steps must be a whole number of at least 1, got '2'"),
+        (sample, [], {"number": 0}, "number must be a whole number of at least 1, got 0"),
+        (sample, [], {"number": 2.5}, "number must be a whole number of at least 1, got 2.5"),
+        (sample, [], {"number": 10**6}, "number must be at most 100,000"),
+        (export, ["linear"], {"to": 3}, "to must be the name of a format, got 3"),
+        (export, [3], {"to": "json"}, "by its name or by its file, got 3"),
+        (export, ["linear"], {"to": "json", "length": 8, "steps": 0}, "steps must be a whole number of at least 1"),
+        (export, ["linear"], {"to": "json", "length": "8"}, "length must be a whole number of at least 1, got '8'"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    config: Config, function: Any, arguments: list[Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        function(*(arguments or [config]), **options)
+
+
+def test_schedules_are_given_as_objects_names_or_files(config: Config, tmp_path: Path) -> None:
+    entry = "{steps: 2, schedule: squared-sine, counts: [4, 4], alphas: null}"
+    record = f"format: mdm-tune-schedule-1\nlength: 8\nbudgets: [{entry}]"
+    (tmp_path / "tuned.yaml").write_text(record, "utf-8")
+    scored = evaluate(config, [Beta(1, 1), "squared-sine", tmp_path / "tuned.yaml"], np.array([2]))
+    assert len({row.estimate.value for row in scored.rows}) == 1 and scored.rows[0].schedule == "beta:1.0,1.0"
+    assert sample(config, SquaredSine(), np.int64(2), number=1).schedule == "squared-sine"
+    assert export(SquaredSine(), "json", length=8, steps=2, output=tmp_path).schedule == "squared-sine"
+
+
+def test_every_number_of_the_json_is_an_attribute(config: Config) -> None:
+    results = [profile(config, [2]), search(config), evaluate(config, ["linear", "sine"]), sample(config, number=2)]
+    for result in results:
+        written, held = (
+            {round(number, 3) for number in numbers}  # seconds are rounded
+            for numbers in (numbers_of_json(result.to_json()), numbers_of_attributes(result))
+        )
+        assert written <= held
+
+
+def numbers_of_json(value: Any) -> set[float]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return set().union(*map(numbers_of_json, inner))
+    return {value} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+
+def numbers_of_attributes(value: Any, deepest: int = 10) -> set[float]:
+    """The numbers in the public attributes of a record, in its properties and in those of what it holds."""
+    if is_dataclass(value):
+        held = [getattr(value, name) for name in dir(value) if not name.startswith("_")]
+    elif isinstance(value, Mapping):
+        held = [*value.values()]
+    elif isinstance(value, tuple | list):
+        held = [*value]
+    else:
+        return {value} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+    inner = (numbers_of_attributes(each, deepest - 1) for each in held if deepest > 0 and not callable(each))
+    return set[float]().union(*inner)
+
+
+def test_rows_of_a_profile_that_do_not_fit_are_refused() -> None:
+    start, originals = torch.full((2, 4), 2), torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"must be \(rows, length\) .* got \(2, 4\), \(2, 3\) and 2"):
+        measure_profile(
+            MarkovChain.sticky(2, 0.1, 4), start, originals, np.arange(2, dtype=np.uint64), examples=2, points=2
+        )

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mdm_tune.core.errors import InputError
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture, Parity, RepeatedBit, Table
+from mdm_tune.denoisers.loading import load_model
 from tests.run.test_build import built
 
 
@@ -38,3 +40,8 @@ def test_table_weights_and_chain_starts_arrive(tmp_path: Path) -> None:
     assert run.model.denoiser.log_prob(torch.tensor([[0, 0, 1], [1, 0, 0]])).exp().tolist() == pytest.approx(
         [0.1875, 0.0]
     )
+
+
+def test_only_a_section_is_loaded() -> None:
+    with pytest.raises(InputError, match="takes the section model of a config, got 'GSAI-ML/LLaDA-8B-Base'"):
+        load_model("GSAI-ML/LLaDA-8B-Base")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.schedules.counts import alpha_grid
+from mdm_tune.schedules.counts import alpha_grid, to_counts
 from mdm_tune.schedules.curves import (
     Alphas,
     Beta,
@@ -343,6 +343,26 @@ def test_names_are_the_documented_strings() -> None:
 def test_bad_strings_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_schedule(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: parse_schedule(3), "named by a text, not 3"),  # type: ignore[arg-type]
+        (lambda: Beta("a", 1), "<= a <= .*, not 'a'"),  # type: ignore[arg-type]
+        (lambda: Beta(1, True), "<= b <= .*, not true"),
+        (lambda: Linear("best"), "counts_of must be one of ours, llada, dream, dllm, not 'best'"),  # type: ignore[arg-type]
+        (lambda: Alphas(("a", 1)), "Alphas must be numbers from 0 up to 1, not"),  # type: ignore[arg-type]
+        (lambda: Alphas(3), "Alphas must be numbers from 0 up to 1, not 3"),  # type: ignore[arg-type]
+        (lambda: Linear().at("a"), r"Times must be numbers in \[0, 1\], not 'a'"),
+        (lambda: to_counts("linear", 2, 8), "must be a mask schedule, not 'linear'. Use parse_schedule"),  # type: ignore[arg-type]
+        (lambda: alpha_grid(3, 2), "must be a mask schedule, not 3"),  # type: ignore[arg-type]
+    ],
+)
+def test_values_of_other_types_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+    assert Beta(np.float64(0.5), np.int64(1)) == Beta(0.5, 1)
 
 
 def test_import_and_parse_load_neither_scipy_nor_torch() -> None:

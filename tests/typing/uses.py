@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mdm_tune
 
 
@@ -40,8 +42,30 @@ def tune() -> str:
 
 
 def texts(model: object, tokenizer: object) -> list[str]:
-    drawn: mdm_tune.Texts = mdm_tune.generate(model, tokenizer, ["2 + 2 ="], schedule="linear", steps=4, length=8)
-    return [*drawn, *drawn.notes]
+    notes: list[mdm_tune.Note] = []
+    drawn: mdm_tune.Texts = mdm_tune.generate(
+        model, tokenizer, ["2 + 2 ="], schedule="linear", steps=4, length=8, on_event=notes.append
+    )
+    chats = [[{"role": "user", "content": "2 + 2 ="}]]
+    quick = mdm_tune.generate(model, tokenizer, chats, schedule="threshold:0.9", length=8, progress=False)
+    calls: tuple[int, ...] = quick.nfe
+    return [*drawn, *drawn.notes, quick[0] + str(sum(calls) + quick.denoiser_rows), notes[0].text]
+
+
+def compare() -> dict[str, float]:
+    own = mdm_tune.Counts((5, 2, 1))
+    result = mdm_tune.evaluate("run.yaml", [own, "linear", Path("runs/text")], steps=range(1, 4))
+    interval: tuple[float, float] | None = result.comparisons[0].difference.ci
+    row = result.rows[0]
+    return {row.schedule: row.estimate.value, "calls": row.calls.nfe, "low": interval[0] if interval else 0.0}
+
+
+def mistakes() -> None:
+    """Each is an error to a type checker, which would report the comment if it were none."""
+    mdm_tune.serach("run.yaml")  # type: ignore[attr-defined]
+    mdm_tune.search(3)  # type: ignore[arg-type]
+    mdm_tune.generate(None, None, [3], steps=2)  # type: ignore[list-item]
+    assert mdm_tune.search("run.yaml").budgets[0].step  # type: ignore[attr-defined]
 
 
 def schedule(name: str) -> mdm_tune.Schedule:
