@@ -90,7 +90,7 @@ def init(
         raise InputError(f"--output: there is no folder {shown_path(path.absolute().parent)}; make it first")
     known = describe_model(model, family, named.trust_code)
     facts = describe_task(task, known, named)
-    budgets = list(steps) or default_steps(facts.tokens or known.length)
+    budgets = list(steps) or default_steps(facts.tokens if facts.tokens is not None else known.length)
     prompts = "prompt" in facts.dataset or facts.dataset["type"] in OWN_FIELDS
     _refuse_unused(facts.dataset["type"], known.section["type"], named, family=family, prompts=prompts)
     warnings = check_budgets_of(budgets, facts.tokens, facts.longest, prompts=prompts)

@@ -19,7 +19,7 @@ def default_steps(tokens: int | None) -> list[int]:
     Args:
         tokens: The usual number of tokens; None if it is unknown.
     """
-    count = tokens or UNKNOWN_LENGTH
+    count = UNKNOWN_LENGTH if tokens is None else tokens
     return sorted({max(2, count // 8), max(2, count // 4)})
 
 

@@ -45,7 +45,8 @@ def recognised(
     Raises:
         InputError: If no field, or more than one, could be the prompt or the answer.
     """
-    usable = [name for name in records[0] if all(_is_text(record.get(name)) for record in records)]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    usable = [name for name in names if all(_is_text(record.get(name)) for record in records)]
     if prompt is None:
         prompts = _named(usable, PROMPTS)
         if sorted(name.lower() for name in prompts) == ["input", "instruction"]:
@@ -53,24 +54,32 @@ def recognised(
             prompts = [f"{{{first}}}\n\n{{{second}}}"]
         texts = _named(usable, TEXTS)
         if not prompts and not texts and answer is None:
-            _refuse_gaps(records, place)
+            _refuse_gaps(records, _named(names, (*PROMPTS, *TEXTS)), place, "leave such records out")
         if not prompts and len(texts) == 1 and answer is None:
             return Fields(text=texts[0])
-        prompt = _only(prompts, place, "--prompt", PROMPTS, list(records[0]))
+        prompt = _only(prompts, place, "--prompt", PROMPTS, _described(names, usable))
     if answer is None:
         answers = _named(usable, ANSWERS)
-        answer = _only(answers, place, "--answer", ANSWERS, list(records[0])) if answers else None
+        if not answers:
+            remedy = "leave such records out, or name the field with --answer if it may be empty"
+            _refuse_gaps(records, _named(names, ANSWERS), place, remedy)
+        answer = _only(answers, place, "--answer", ANSWERS, names) if answers else None
     return Fields(prompt=prompt, answer=answer)
 
 
-def _refuse_gaps(records: Sequence[Mapping[str, Any]], place: str) -> None:
-    """Raise InputError if a field has the name of a prompt or a text, but some records have no text there."""
-    for name in _named(list(records[0]), (*PROMPTS, *TEXTS)):
+def _described(names: Sequence[str], usable: Sequence[str]) -> list[str]:
+    """Names of fields, with those that hold no text in some record marked."""
+    return [name if name in usable else f"{name} (no text)" for name in names]
+
+
+def _refuse_gaps(records: Sequence[Mapping[str, Any]], names: Sequence[str], place: str, remedy: str) -> None:
+    """Raise InputError if some records have text in one of the fields, and others have none."""
+    for name in names:
         without = [number for number, record in enumerate(records, 1) if not _is_text(record.get(name))]
         if len(without) < len(records):
             raise InputError(
                 f"{place}: the field {shown(name)} must have text in every record, got none in {len(without):,} of "
-                f"{quantity(len(records), 'record')}, the {without[0]:,}. first; leave such records out"
+                f"{quantity(len(records), 'record')}, record {without[0]:,} first; {remedy}"
             )
 
 

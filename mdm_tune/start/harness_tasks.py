@@ -37,8 +37,13 @@ def describe_harness_task(
     Raises:
         InputError: If the harness is not installed, or if the task is unknown or cannot be an objective.
     """
-    manager = manager_of(task, include_path, trust_code)
-    members = checked_settings(manager, task)
+    try:
+        manager = manager_of(task, include_path, trust_code)
+        members = checked_settings(manager, task)
+    except InputError as error:
+        text = str(error).replace("dataset.task:", "TASK:").replace("dataset.include_path", "--include-path")
+        also = "; a data set of the Hub is written owner/name" if "there is no task" in text else ""
+        raise InputError(text + also) from None
     stated, guessed = _generation_length([settings for _, settings in members])
     length = generation_length or stated
     dataset: dict[str, Any] = {"type": "lm-eval", "task": task}

@@ -69,6 +69,10 @@ def describe_model(model: str, family: str | None = None, trust_code: bool = Fal
     """
     if family is not None and family not in FAMILIES:
         raise InputError(f"--family must be one of {', '.join(FAMILIES)}, got {shown(family)}; choose one of them")
+    if not model.strip():
+        raise InputError(
+            f"MODEL must name a model, got {shown(model)}; give a folder, a name on the Hub or FILE.py:FUNCTION"
+        )
     if model.rpartition(":")[0].endswith(".py"):
         return _custom(model, trust_code)
     folder = bundled(model) if model.startswith("package:") else Path(expanded(model))
@@ -78,6 +82,7 @@ def describe_model(model: str, family: str | None = None, trust_code: bool = Fal
         raise InputError(
             f"MODEL must be a folder with config.json, a name on the Hub such as GSAI-ML/LLaDA-8B-Instruct, "
             f"package:text, or FILE.py:FUNCTION, got {shown(model)}, which is none; correct it"
+            f"{', or swap the two: MODEL is first, then TASK' if folder.is_file() else ''}"
         )
     return _hub(model, family, trust_code)
 
@@ -232,4 +237,6 @@ def _tokenizer(checkpoint: Any, family: Family, trust_code: bool) -> Callable[[s
         return None
     if family.split == "characters":
         return lambda text: len(text) + 2
+    if len(tokenizer("text")["input_ids"]) <= len(tokenizer("")["input_ids"]):
+        return None  # transformers makes a tokenizer without words where its files are missing
     return lambda text: len(tokenizer(text)["input_ids"])

@@ -102,7 +102,7 @@ def text_facts(source: Source, field: str, dataset: dict[str, Any], model: Model
         InputError: If a record lacks the field, or if the model cannot write a text.
     """
     texts = _filled(field, source)
-    counts, unknown = _counts(texts, model), []
+    counts, unknown = _counts(texts, model, source), []
     if counts and model.length is not None and (over := sum(count > model.length for count in counts)):
         unknown.append(
             f"what to do with {over:,} of {quantity(len(counts), 'text')} that are longer than the model's "
@@ -124,12 +124,12 @@ def _prompts(source: Source, fields: Fields, dataset: dict[str, Any], model: Mod
     assert fields.prompt is not None
     prompts = _filled(fields.prompt, source)
     answers = None if fields.answer is None else _filled(fields.answer, source)
-    lengths = _counts(prompts, model)
+    lengths = _counts(prompts, model, source)
     dataset = dataset | prompt_settings(fields, model)
     if named.length is not None:
         dataset["generation_length"] = named.length
     facts = TaskFacts(dataset=dataset, metric="generative_nll", available=len(set(prompts)), example=prompts[0])
-    facts = unanswered(facts) if answers is None else _answered(facts, answers, model)
+    facts = unanswered(facts) if answers is None else _answered(facts, source, answers, model)
     longest = max(lengths, default=0) + (facts.longest or 0)
     if lengths and model.length is not None and longest > model.length:
         note = (
@@ -165,8 +165,8 @@ def unanswered(facts: TaskFacts) -> TaskFacts:
     )
 
 
-def _answered(facts: TaskFacts, answers: Sequence[str], model: ModelFacts) -> TaskFacts:
-    counts, unknown = _counts(answers, model), list[str]()
+def _answered(facts: TaskFacts, source: Source, answers: Sequence[str], model: ModelFacts) -> TaskFacts:
+    counts, unknown = _counts(answers, model, source), list[str]()
     length: int | None = facts.dataset.get("generation_length")
     longest = _most(counts, model) or max(len(answer) for answer in answers) // 3 + 1
     worked = all("#### " in answer for answer in answers)
@@ -196,11 +196,16 @@ def _filled(template: str, source: Source) -> list[str]:
         raise InputError(f"{shown_path(source.name)}: {error}") from None
 
 
-def _counts(texts: Sequence[str], model: ModelFacts) -> list[int]:
-    """The tokens of each text; empty if they cannot be counted."""
-    if model.tokens_of is None:
-        return []
-    return [model.tokens_of(text) for text in texts]
+def _counts(texts: Sequence[str], model: ModelFacts, source: Source) -> list[int]:
+    """The tokens of the text of each record; empty if they cannot be counted."""
+    counts: list[int] = []
+    for number, text in enumerate(texts if model.tokens_of is not None else ()):
+        try:
+            assert model.tokens_of is not None
+            counts.append(model.tokens_of(text))
+        except InputError as error:
+            raise InputError(f"{source.place(number)}: {error}") from None
+    return counts
 
 
 def _middle(counts: Sequence[int], model: ModelFacts) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mdm_tune.config.models import HUB_NAME
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
 from mdm_tune.core.messages import shown, shown_path
-from mdm_tune.core.reading import expanded
+from mdm_tune.core.reading import expanded, read_bytes
 from mdm_tune.datasets.sources import Source, csv_source, jsonl_source, lines_source
 from mdm_tune.start.data_sets import describe_hub_set, describe_local_set
 from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
@@ -20,6 +21,8 @@ from mdm_tune.start.records import Named, programs_of, record_facts, text_facts
 __all__ = ["Named", "describe_task"]
 
 DATA = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".arrow")
+JSON_LIST = re.compile(r'\[\s*\{\s*"')
+BEGIN = 4096  # bytes in which the form of a file is seen
 NOTHING_NAMED = Named()
 
 
@@ -35,6 +38,8 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
     Raises:
         InputError: If there is no such task, or if its fields are unclear.
     """
+    if not task.strip():
+        raise InputError(f"TASK must name data or a task, got {shown(task)}; give a file, such as questions.jsonl")
     if task.startswith("package:"):
         return _package(task, model)
     if task in ("humaneval", "mbpp"):
@@ -64,12 +69,12 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
 
 
 def _package(task: str, model: ModelFacts) -> TaskFacts:
+    folder, length = bundled(task), model.length or 1
     if model.section["type"] != "transformer":
         raise InputError(
             f"TASK: {task} holds text for models of this package, got a model of type {model.section['type']}; give a "
             "file, such as texts.txt"
         )
-    folder, length = bundled(task), model.length or 1
     sizes = [len((folder / f"{use}.txt").read_text(encoding="utf-8")) // length for use in ("tune", "choose", "report")]
     part = min(sizes[0] * 7, sizes[1] * 7 // 2, sizes[2] * 7 // 4)  # enough of each in the parts 1, 2 and 4
     return TaskFacts(
@@ -118,17 +123,42 @@ def _file(path: Path, model: ModelFacts, named: Named) -> TaskFacts:
         if "humaneval" in path.name.lower():
             return _program_file(path, "humaneval", named)
         raise InputError(f"TASK: {shown_path(path)} is compressed; unpack it, or give HumanEval.jsonl.gz")
-    if path.suffix in (".csv", ".tsv"):
-        return _records(csv_source(path), "csv", path, model, named)
-    if path.suffix in (".jsonl", ".json"):
-        return _records(jsonl_source(path), "jsonl", path, model, named)
     if path.suffix in (".parquet", ".arrow"):
         return describe_local_set(path, None, model, named)
+    if path.suffix in (".csv", ".tsv"):
+        return _records(_separated(csv_source(path), path), "csv", path, model, named)
+    begin = _begin(path)
+    if begin.startswith("[") and (path.suffix in (".json", ".jsonl") or JSON_LIST.match(begin)):
+        raise InputError(
+            f"TASK: {shown_path(path)} must hold one JSON object a line, got a list of them; convert it, such as with "
+            f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
+        )
+    if path.suffix in (".jsonl", ".json") or begin.startswith('{"'):
+        return _records(jsonl_source(path), "jsonl", path, model, named)
     lines, paragraphs = lines_source(path, "line"), lines_source(path, "paragraph")
     per = "paragraph" if 1 < len(paragraphs.records) < len(lines.records) else "line"
     source = paragraphs if per == "paragraph" else lines
     dataset = {"type": "lines", "path": str(path), **({"per": per} if per == "paragraph" else {})}
     return text_facts(source, "text", dataset, model)
+
+
+def _begin(path: Path) -> str:
+    """The first characters of a file that are no spaces; empty if they are no text."""
+    try:
+        return read_bytes(path, BEGIN, whole=False).decode("utf-8", "ignore").lstrip("\ufeff \t\r\n")
+    except InputError:  # it is reported when the file is read
+        return ""
+
+
+def _separated(source: Source, path: Path) -> Source:
+    """The records of CSV. Raises InputError if another separator was used."""
+    (name, *others), expected = source.records[0], "tab" if path.suffix == ".tsv" else "comma"
+    if not others and (found := next((each for each in (";", "\t", ",", "|") if each in name), None)):
+        raise InputError(
+            f"TASK: fields of {shown_path(path)} must be separated by a {expected}, got {shown(name)}, which holds "
+            f"{shown(found)}; write it with {expected}s"
+        )
+    return source
 
 
 def _records(source: Source, kind: str, path: Path, model: ModelFacts, named: Named) -> TaskFacts:

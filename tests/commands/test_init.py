@@ -1,4 +1,4 @@
-"""What ``init`` writes runs, for each kind of model and task.
+"""What ``init`` writes for models and tasks, and what it refuses. ``test_init_kinds`` has the dry runs of usual tasks.
 
 Covers: init.
 """
@@ -44,14 +44,15 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def written(folder: Path, *arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config that init writes, and its JSON; the config passes a dry run."""
+def written(folder: Path, *arguments: str, run: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config that init writes, and its JSON; with ``run`` the config passes a dry run."""
     file = folder / "run.yaml"
     done = call("init", *arguments, "--output", str(file), "--json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    tried = call("search", str(file), "--dry-run", "--quiet", "--output", str(folder / "runs"), *result["needs"])
-    assert tried.exit_code == 0, tried.output
+    if run:
+        tried = call("search", str(file), "--dry-run", "--quiet", "--output", str(folder / "runs"), *result["needs"])
+        assert tried.exit_code == 0, tried.output
     text = file.read_text(encoding="utf-8")
     assert text == result["text"] and text.startswith("# yaml-language-server: $schema=")
     assert all(len(line) <= 250 for line in text.splitlines()) and len(text.splitlines()) <= 45
@@ -105,7 +106,7 @@ def test_a_checkpoint_and_lines(tmp_path: Path) -> None:
 def test_a_checkpoint_that_brings_its_code(tmp_path: Path) -> None:
     foreign(tmp_path / "model")
     data = records(tmp_path / "t.jsonl", lambda n: {"text": f"w{n % 20 + 3} w{n // 20 + 3} w5 w6 w7", "id": n})
-    config, result = written(tmp_path, str(tmp_path / "model"), data, "--trust-code")
+    config, result = written(tmp_path, str(tmp_path / "model"), data, "--trust-code", run=True)
     assert config["model"]["family"] == "generic" and result["needs"] == ["--trust-code"]
     assert "the family of model type 'tiny-code'" in str(result["unknown"])
     assert config["dataset"]["text"] == "text"
@@ -172,39 +173,126 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     assert "the folder" not in refused("package:text", "package:text", "--output", str(tmp_path / "no" / "a.yaml"))
 
 
+GOOD = "\n".join(json.dumps({"question": f"what {n}", "answer": f"it is {n}"}) for n in range(60))
+FILES: dict[str, str | bytes] = {
+    "good.jsonl": GOOD,
+    "unclear.jsonl": '{"question": "x", "problem": "y", "answer": "z"}',
+    "nameless.jsonl": '{"a": "x", "b": "y"}',
+    "few.jsonl": "\n".join(json.dumps({"text": "a" * (n + 1)}) for n in range(20)),
+    "same.jsonl": "\n".join(['{"question": "x", "answer": "ab cd ef"}'] * 60),
+    "gaps.jsonl": GOOD + '\n{"question": "x"}',
+    "nested.jsonl": '{"messages": [{"role": "user"}]}',
+    "list.json": '[{"question": "x"}]',
+    "broken.jsonl": GOOD + '\n{"question": ',
+    "empty.jsonl": "",
+    "blank.txt": "\n\n",
+    "binary.jsonl": bytes(range(256)),
+    "latin.txt": "caf\u00e9\n".encode("latin-1"),
+    "semicolon.csv": "question;answer\na;b\n",
+    "packed.jsonl.gz": b"\x1f\x8b",
+    "wrong.py": "def build(:\n",
+    "empty/nothing.bin": b"\0",
+    "damaged/config.json": "{",
+    "uniform/config.json": '{"model_type": "duo"}',
+}
+HUB = "GSAI-ML/LLaDA-8B-Instruct"
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("wrong")
+    for name, content in FILES.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
 @pytest.mark.parametrize(
-    ("model", "task", "part"),
+    ("arguments", "part"),
     [
-        ("no/such/folder", "package:text", "MODEL must be a folder with config.json"),
-        ("EMPTY", "package:text", "there is no config.json in"),
-        ("package:txet", "package:text", "no bundled data called 'txet'"),
-        ("MINE.py:build", "package:text", "cannot read"),
-        ("package:text", "missing.jsonl", "there is no file"),
-        ("package:text", "EMPTY", "cannot be read as a data set"),
-        ("package:text", "UNCLEAR", "question, problem, each of which could be it; name it with --prompt FIELD"),
-        ("package:text", "NAMELESS", "got the fields a, b; name it with --prompt FIELD"),
-        ("package:text", "FEW", "must hold at least 24 different examples"),
+        (("no/such/folder", "good.jsonl"), "MODEL must be a folder with config.json"),
+        (("good.jsonl", HUB), "which is none; correct it, or swap the two: MODEL is first, then TASK"),
+        (("", "good.jsonl"), "MODEL must name a model, got ''"),
+        (("empty", "good.jsonl"), "there is no config.json in"),
+        (("damaged", "good.jsonl"), "config.json is not JSON"),
+        (("uniform", "good.jsonl"), "uniform corruption"),
+        (("package:txet", "good.jsonl"), "no bundled data called 'txet'"),
+        (("missing.py:build", "good.jsonl"), "cannot read"),
+        (("wrong.py:build", "good.jsonl"), "line 1: not Python"),
+        ((HUB, ""), "TASK must name data or a task, got ''"),
+        ((HUB, "missing.jsonl"), "and there is no file"),
+        ((HUB, "empty"), "cannot be read as a data set (No (supported) data files found"),
+        ((HUB, "damaged"), "the folder of a model (it has config.json); give the model first"),
+        ((HUB, "package:text"), "holds text for models of this package"),
+        ((HUB, "unclear.jsonl"), "question, problem, each of which could be it; name it with --prompt FIELD"),
+        ((HUB, "nameless.jsonl"), "got the fields a, b; name it with --prompt FIELD"),
+        ((HUB, "nested.jsonl"), "got the fields messages (no text)"),
+        (
+            (HUB, "gaps.jsonl"),
+            "the field 'answer' must have text in every record, got none in 1 of 61",
+        ),
+        ((HUB, "few.jsonl"), "must hold at least 24 different examples"),
+        ((HUB, "same.jsonl"), "got 1 example"),
+        ((HUB, "list.json"), "must hold one JSON object a line, got a list of them; convert it"),
+        ((HUB, "broken.jsonl"), "line 61: not JSON"),
+        ((HUB, "empty.jsonl"), "holds no record"),
+        ((HUB, "blank.txt"), "holds no record"),
+        ((HUB, "binary.jsonl"), "must be UTF-8 text, got byte 0x80"),
+        ((HUB, "latin.txt"), "must be UTF-8 text, got byte 0xe9"),
+        ((HUB, "semicolon.csv"), "must be separated by a comma, got 'question;answer'"),
+        ((HUB, "packed.jsonl.gz"), "is compressed; unpack it"),
+        ((HUB, "good.jsonl", "--steps", "0"), "--steps must be from 1 to 65536"),
+        ((HUB, "good.jsonl", "--steps", "-1"), "--steps must be from 1 to 65536"),
+        ((HUB, "good.jsonl", "--steps", "many"), "--steps: must be a whole number, got 'many'"),
+        ((HUB, "good.jsonl", "--steps", "2", "--steps", "2"), "--steps must not repeat"),
+        ((HUB, "good.jsonl", "--steps", "1"), "give 2 to 7 steps, or more tokens with --length"),
+        ((HUB, "good.jsonl", "--steps", "9"), "--steps must be below the number of tokens to fill in (8)"),
+        ((HUB, "good.jsonl", "--length", "0"), "--length must be at least 1"),
+        ((HUB, "good.jsonl", "--length", "2"), "at least 3 tokens must be filled in"),
+        ((HUB, "good.jsonl", "--family", "gpt"), "--family must be one of llada"),
+        ((HUB, "good.jsonl", "--answer", "nofield"), "there is no field 'nofield'"),
+        ((HUB, "good.jsonl", "--prompt", "{question"), "not a template"),
+        ((HUB, "good.jsonl", "--text", "answer", "--prompt", "question"), "give --text alone"),
+        (
+            (HUB, "good.jsonl", "--include-path", "x"),
+            "names a folder with tasks of lm-evaluation-harness",
+        ),
+        (("package:text", "package:text", "--length", "8"), "--length is the tokens of an answer to a prompt"),
+        (("package:text", "package:text", "--family", "bert"), "--family is that of a Hugging Face checkpoint"),
+        (
+            ("package:text", "package:text", "--prompt", "x"),
+            "--prompt names a field of records, got 'x'",
+        ),
+        (("package:text", "good.jsonl"), "good.jsonl, line 1: a text must consist of the model's symbols"),
     ],
 )
-def test_bad_input(tmp_path: Path, model: str, task: str, part: str) -> None:
-    (tmp_path / "EMPTY").mkdir()
-    files = {
-        "UNCLEAR": records(tmp_path / "u.jsonl", lambda n: {"question": "x", "problem": "y", "answer": str(n)}),
-        "NAMELESS": records(tmp_path / "n.jsonl", lambda n: {"a": "x", "b": str(n)}),
-        "FEW": records(tmp_path / "f.jsonl", lambda n: {"text": "a" * (n + 1)}, count=20),
-        "EMPTY": str(tmp_path / "EMPTY"),
-    }
-    given = files.get(model, model), files.get(task, task)
-    assert part in refused(*given, "--output", str(tmp_path / "run.yaml"))
+def test_bad_input(
+    tmp_path: Path, wrong: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], part: str
+) -> None:
+    monkeypatch.chdir(wrong)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert part in refused(*arguments, "--output", str(tmp_path / "run.yaml"))
     assert not (tmp_path / "run.yaml").exists()
 
 
-def test_an_unknown_family(tmp_path: Path) -> None:
-    message = refused("package:text", "package:text", "--family", "gpt", "--output", str(tmp_path / "run.yaml"))
-    assert "--family must be one of llada" in message
+def test_a_budget_with_nothing_to_tune_beside_others_is_written_with_a_warning(tmp_path: Path) -> None:
+    steps = ("--steps", "16", "--steps", "64")
+    config, result = written(tmp_path, "package:text", "package:text", *steps)
+    assert config["sampler"]["steps"] == [16, 64]
+    (text,) = result["warnings"]
+    assert text.startswith("at 64 steps each step reveals one token: nothing can be tuned there")
+    assert f"steps: [16, 64] # {text}" in result["text"]
+
+
+def test_json_lines_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "records.dat").write_text(GOOD, encoding="utf-8")
+    config, _ = written(tmp_path, HUB, str(tmp_path / "records.dat"))
+    assert config["dataset"]["type"] == "jsonl"
 
 
 def test_fields_that_the_user_names(tmp_path: Path) -> None:
     data = records(tmp_path / "n.jsonl", lambda n: {"a": "abc"[n % 3] * (n // 3 + 1), "b": "x" * (n % 3 + 2)})
-    config, _ = written(tmp_path, "package:text", data, "--prompt", "say {a} so ", "--answer", "b", "--steps", "2")
+    config, _ = written(
+        tmp_path, "package:text", data, "--prompt", "say {a} so ", "--answer", "b", "--steps", "2", run=True
+    )
     assert config["dataset"]["prompt"] == "say {a} so " and config["dataset"]["answer"] == "b"

@@ -51,3 +51,12 @@ def test_unclear_fields(record: dict[str, object], part: str) -> None:
 def test_a_field_with_gaps_is_named() -> None:
     with pytest.raises(InputError, match="the field 'text' must have text in every record, got none in 1 of 2 records"):
         recognised([{"text": "a"}, {"text": ""}], "x.jsonl")
+
+
+def test_an_answer_that_some_records_lack_is_named() -> None:
+    records = [{"question": "a"}, {"question": "b", "answer": "c"}]
+    with pytest.raises(
+        InputError, match="the field 'answer' must have text in every record, got none in 1 of 2 record"
+    ):
+        recognised(records, "x.jsonl")
+    assert recognised(records, "x.jsonl", answer="answer") == Fields(prompt="question", answer="answer")
