@@ -20,7 +20,7 @@ from mdm_tune.config.models import OVER_FAMILY
 from mdm_tune.config.sampler import SamplerConfig, fitting_sampling
 from mdm_tune.config.templates import Hole
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import quantity, shown
+from mdm_tune.core.messages import cut, quantity, shown
 from mdm_tune.core.numerals import given_whole
 from mdm_tune.core.other_names import setting_of
 from mdm_tune.core.seeding import derive_seed
@@ -40,6 +40,7 @@ from mdm_tune.sampling.pieces import longest_first
 from mdm_tune.sampling.unmasking import Unmasked, unmask
 from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Linear, Schedule, parse_schedule
+from mdm_tune.schedules.derived import nearest_budget
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
 
 __all__ = ["Prompt", "Texts", "generate"]
@@ -287,8 +288,8 @@ def _wanted(
     else:
         unknown = adaptive is not None and adaptive.value is None
         setting, notes = _setting(base, QUOTA_STEPS * steps if unknown else steps, length, block_length, sampler)
-    if tuned:
-        notes += tuple(_changed(tuned, section))
+    if isinstance(base, LoadedSchedule):
+        notes += tuple(_changed(base, tuned, section))
     ranking = tuple(name for name in RANKING if name in given)
     return _Wanted(setting=setting, sampler=sampler, ranking=ranking, notes=notes)
 
@@ -311,8 +312,10 @@ def _tuned_settings(schedule: LoadedSchedule) -> dict[str, Any]:
     return {} if known.get("target") is not None else {name: known[name] for name in SETTINGS if name in known}
 
 
-def _changed(tuned: Mapping[str, Any], section: SamplerConfig) -> Iterator[str]:
+def _changed(schedule: LoadedSchedule, tuned: Mapping[str, Any], section: SamplerConfig) -> Iterator[str]:
     """Sentences on settings that are not those for which the schedule was tuned."""
+    if (code := schedule.sampler.get("target")) is not None:
+        yield f"The schedule was tuned for the code {cut(code)}, and is used with the sampler of this package."
     for name, value in tuned.items():
         if getattr(section, name) != value:
             yield f"The schedule was tuned for {name} {value}, and is used with {name} {getattr(section, name)}."
@@ -325,7 +328,8 @@ def _setting(
     if isinstance(base, LoadedSchedule):
         notes = base.notes(length, steps, block_length=block_length)
         if sampler.bernoulli:
-            return Setting("", steps, length, alphas=base.alphas(steps)), notes
+            name = nearest_budget(base, steps).schedule.name
+            return Setting(name, steps, length, alphas=base.alphas(steps)), notes
         plan = base.plan(length, steps, block_length=block_length)
         setting = Setting(
             name=plan.schedule, steps=steps, length=length, counts=plan.counts, block_length=plan.block_length
@@ -405,7 +409,7 @@ def _adaptive(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, value: fl
 
 
 def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int]:
-    """The value of an adaptive plan, and the denoiser rows that finding it took."""
+    """The value of an adaptive plan, and the denoiser rows that finding it took. It has the digits that are shown."""
     if policy.value is not None:
         return policy.value, 0
     setting, (steps,) = wanted.setting, wanted.sampler.section.steps
@@ -420,7 +424,7 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
         try:
             rows = sweep.send([float(result.nfe.double().mean()) for result in results])
         except StopIteration as end:
-            return float(end.value), spent
+            return float(f"{end.value:.4g}"), spent
         except InputError as error:
             raise InputError(f"{policy.name} at {quantity(steps, 'step')}: {error}") from None
 

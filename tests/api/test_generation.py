@@ -221,10 +221,11 @@ def test_every_form_of_an_adaptive_plan_is_accepted(tmp_path: Path, model: Any, 
 @pytest.mark.parametrize("name", ["threshold", "entropy-bound", "quota:linear"])
 def test_a_plan_without_a_value_costs_what_linear_costs(model: Any, tokenizer: Any, name: str) -> None:
     prompts = [f"{a} {b}" for a, b in product("ACDEF", repeat=2)]
-    texts = generate(model, tokenizer, prompts, schedule=name, steps=4, length=8, temperature=1.0)
+    texts = generate(model, tokenizer, prompts, schedule=name, steps=4, length=8)
     found = generate(model, tokenizer, prompts, schedule=texts.schedule, steps=4 * (1 + (":" in name)), length=8)
+    assert found.tokens == texts.tokens and found.schedule == texts.schedule
     assert texts.schedule.startswith(name) and texts.schedule != name
-    assert abs(sum(found.nfe) / len(prompts) - 4) < 0.5  # the value is shown in four digits
+    assert abs(sum(found.nfe) / len(prompts) - 4) < 0.5
     assert texts.denoiser_rows > sum(texts.nfe) and found.denoiser_rows <= sum(found.nfe)
 
 
@@ -286,6 +287,18 @@ def test_what_an_explicit_schedule_says_need_not_be_given(model: Any, tokenizer:
     assert texts.nfe == (3, 3, 3) and len(texts.tokens[0]) == 8 and texts.schedule == "counts:5,2,1"
     ancestral = generate(model, tokenizer, PROMPTS, steps=16, length=8, reveal="bernoulli")
     assert max(ancestral.nfe) <= 8
+
+
+def test_a_file_for_ancestral_reveal_or_the_code_of_a_user(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+    entry = {"steps": 2, "schedule": "linear", "counts": None, "alphas": [0.0, 0.5, 1.0]}
+    record = {"format": "mdm-tune-schedule-1", "length": 8, "budgets": [entry], "sampler": {"reveal": "bernoulli"}}
+    (tmp_path / "schedule.yaml").write_text(yaml_text(record), "utf-8")
+    texts = generate(model, tokenizer, PROMPTS, schedule=tmp_path)
+    assert texts == generate(model, tokenizer, PROMPTS, steps=2, length=8, reveal="bernoulli")
+    assert texts.schedule == "linear" and max(texts.nfe) <= 2
+    entry |= {"counts": [4, 4], "alphas": None}
+    (tmp_path / "schedule.yaml").write_text(yaml_text(record | {"sampler": {"target": "mine.py"}}), "utf-8")
+    assert "tuned for the code mine.py" in generate(model, tokenizer, PROMPTS, schedule=tmp_path).notes[0]
 
 
 def test_notes_are_events(tmp_path: Path, model: Any, tokenizer: Any) -> None:
