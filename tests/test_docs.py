@@ -72,7 +72,7 @@ def test_the_commands_of_the_tour_run_on_the_text_model() -> None:
 
 
 def test_files_that_the_pages_link_to_exist() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
@@ -85,7 +85,14 @@ def test_every_page_is_linked_from_the_readme() -> None:
         reached.add(page)
         links = re.findall(r"\]\(([^)#]+\.md)[^)]*\)", page.read_text(encoding="utf-8"))
         waiting |= {(page.parent / link).resolve() for link in links} - reached
-    assert set((ROOT / "docs").glob("*.md")) <= reached
+    assert set((ROOT / "docs").rglob("*.md")) <= reached
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    """``nav`` in mkdocs.yml; the other pages of the menu are made when the site is built."""
+    menu = re.findall(r"[\w/.-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert pages - set(menu) == set(), "add it to nav in mkdocs.yml"
 
 
 def test_the_data_sets_of_the_page_on_tasks_are_valid(tmp_path: Path) -> None:

@@ -197,7 +197,11 @@ class ExamplesConfig(Section):
 
 
 class FilesConfig(ExamplesConfig):
-    """One file for all uses, or one for each. Uses of the same file receive random parts of it."""
+    """One file for all uses, or one for each. Uses of the same file receive random parts of it.
+
+    Attributes:
+        path: the file, or a mapping with a file for each of tune, choose and report.
+    """
 
     path: Files
 
@@ -215,7 +219,11 @@ class CsvDatasetConfig(FilesConfig):
 
 
 class LinesDatasetConfig(FilesConfig):
-    """Plain text. Each line, or each paragraph between blank lines, is a record with one field called text."""
+    """Plain text. Each line, or each paragraph between blank lines, is a record with one field called text.
+
+    Attributes:
+        per: what a record is.
+    """
 
     type: Literal["lines"]
     per: Literal["line", "paragraph"] = "line"
@@ -229,7 +237,14 @@ class LinesDatasetConfig(FilesConfig):
 
 
 class HubDatasetConfig(ExamplesConfig):
-    """A data set of the library ``datasets``: a folder that it saved, files, or a name on the Hub."""
+    """A data set of the library ``datasets``: a folder that it saved, files, or a name on the Hub.
+
+    Attributes:
+        path: a folder, a file, or a name on the Hub.
+        name: the configuration of the data set on the Hub.
+        split: the split, or a mapping with a split for each of tune, choose and report.
+        revision: of the data set on the Hub.
+    """
 
     type: Literal["datasets"]
     path: DataOrName
@@ -257,13 +272,25 @@ class PluginDatasetConfig(ExamplesConfig):
 
 
 class ExactMatchConfig(Section):
-    """1 if an answer equals the reference, apart from what is ignored; else 0."""
+    """1 if an answer equals the reference, apart from what is ignored; else 0.
+
+    Attributes:
+        ignore: what is removed from both texts before they are compared.
+    """
 
     ignore: Ignore = ("spaces",)
 
 
 class RegexConfig(Section):
-    """1 if the group of a pattern in an answer equals the field ``reference``, or the group in the reference answer."""
+    """1 if the group of a pattern in an answer equals the field ``reference``, or the group in the reference answer.
+
+    Attributes:
+        pattern: a regular expression with one group.
+        match: which match of the pattern counts.
+        reference: the field or template that the group is compared with; None for the group in the reference
+            answer.
+        ignore: what is removed from both texts before they are compared.
+    """
 
     pattern: Annotated[Text, AfterValidator(usable_pattern)]
     match: Match = "last"
@@ -272,7 +299,15 @@ class RegexConfig(Section):
 
 
 class ReferenceModelConfig(Section):
-    """A causal language model of ``transformers`` that scores answers: a folder or a name on the Hub."""
+    """A causal language model of ``transformers`` that scores answers: a folder or a name on the Hub.
+
+    Attributes:
+        model: a folder, or a name on the Hub.
+        revision: of the model on the Hub.
+        dtype: of the weights.
+        device: of the model; ``auto`` for a GPU if there is one.
+        batch: texts that are scored together.
+    """
 
     model: FolderOrName
     revision: Text | None = None
@@ -302,7 +337,12 @@ class MauveConfig(ReferenceModelConfig):
 
 
 class CustomMetricConfig(Section):
-    """A function (answer, record) -> number in a Python file, "metric.py:score"; runs only with --trust-code."""
+    """A function (answer, record) -> number in a Python file, "metric.py:score"; runs only with --trust-code.
+
+    Attributes:
+        target: the function, as ``FILE.py:NAME``.
+        direction: whether a higher or a lower number is better.
+    """
 
     target: Target
     direction: Direction
@@ -312,6 +352,11 @@ class MetricsConfig(Section):
     """The options of the metrics for text. All metrics of this section are reported; ``objective.metric`` is tuned.
 
     Attributes:
+        exact_match: compares whole answers.
+        regex: compares what a pattern finds.
+        generative_nll: scores answers by another model.
+        mauve: compares the distributions of answers and references.
+        custom: scores answers by a function of the user.
         plugins: metrics of other installed packages, by name.
     """
 

@@ -99,7 +99,14 @@ ScheduleText = Annotated[Text, AfterValidator(validators.schedule_or_path)]
 
 
 class TextDatasetConfig(Section):
-    """Windows of text files: examples for the search, for the choice among finalists and for the report."""
+    """Windows of text files: examples for the search, for the choice among finalists and for the report.
+
+    Attributes:
+        path: the folder of ``tune.txt``, ``choose.txt``, ``report.txt`` and ``words.txt``, or ``package:text``.
+        tune: number of examples for the search.
+        choose: number of examples for the choice among finalists.
+        report: number of examples for the reported values.
+    """
 
     type: Literal["text"]
     path: InputPath
@@ -109,7 +116,13 @@ class TextDatasetConfig(Section):
 
 
 class LawDatasetConfig(Section):
-    """Examples drawn from the model's own exact law."""
+    """Examples drawn from the model's own exact law.
+
+    Attributes:
+        tune: number of examples for the search.
+        choose: number of examples for the choice among finalists.
+        report: number of examples for the reported values.
+    """
 
     type: Literal["law"]
     tune: SplitSize
@@ -147,7 +160,12 @@ class ProfileConfig(Section):
 
 
 class SpaceConfig(Section):
-    """The box in which Beta(a, b) is searched."""
+    """The box in which Beta(a, b) is searched.
+
+    Attributes:
+        a: the lowest and the highest a.
+        b: the lowest and the highest b.
+    """
 
     a: Range = (0.1, 10.0)
     b: Range = (0.1, 10.0)
@@ -223,7 +241,12 @@ class SearchConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """The schedules and budgets that are compared; without ``steps`` the budgets are those of the sampler."""
+    """The schedules and budgets that are compared; without ``steps`` the budgets are those of the sampler.
+
+    Attributes:
+        schedules: names of schedules and of adaptive plans, and schedule files.
+        steps: the budgets; None for those of the sampler.
+    """
 
     schedules: Annotated[
         tuple[ScheduleText, ...], FromList, Schedules, AfterValidator(validators.distinct_schedules)

@@ -207,21 +207,33 @@ class MarkovConfig(Section):
 
 
 class RepeatedBitConfig(Section):
-    """One fair bit that is repeated over the whole length."""
+    """One fair bit that is repeated over the whole length.
+
+    Attributes:
+        length: tokens of a sequence.
+    """
 
     type: Literal["repeated-bit"]
     length: LawLength
 
 
 class ParityConfig(Section):
-    """The uniform law over the bit strings of even parity."""
+    """The uniform law over the bit strings of even parity.
+
+    Attributes:
+        length: tokens of a sequence.
+    """
 
     type: Literal["parity"]
     length: Annotated[int, Field(ge=2, le=4096)]
 
 
 class TableConfig(Section):
-    """A law over strings of one length, given by a weight for each string, or by a list of equally likely strings."""
+    """A law over strings of one length, given by a weight for each string, or by a list of equally likely strings.
+
+    Attributes:
+        sequences: strings with their weights, or a list of strings.
+    """
 
     type: Literal["table"]
     sequences: Annotated[
@@ -253,7 +265,12 @@ class TableConfig(Section):
 
 
 class MixtureConfig(Section):
-    """A mixture of product laws: ``components[k][l][v]`` is the probability of symbol v at position l."""
+    """A mixture of product laws: ``components[k][l][v]`` is the probability of symbol v at position l.
+
+    Attributes:
+        weights: the probability of each product law.
+        components: of each product law, the probability of each symbol at each position.
+    """
 
     type: Literal["mixture"]
     weights: Law

@@ -183,7 +183,11 @@ class HumanEvalDatasetConfig(CodeDatasetConfig):
 
 
 class MbppDatasetConfig(CodeDatasetConfig):
-    """MBPP: write a function that passes three asserts, after some solved problems. It has 500 test documents."""
+    """MBPP: write a function that passes three asserts, after some solved problems. It has 500 test documents.
+
+    Attributes:
+        shots: number of solved problems before each problem.
+    """
 
     type: Literal["mbpp"]
     shots: Annotated[int, Field(ge=0, le=3)] = 3

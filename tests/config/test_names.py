@@ -16,7 +16,7 @@ from mdm_tune.config.file import legal_keys
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mdm_tune.__file__).parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILES = {"json", "jsonl", "yaml", "csv", "py", "txt", "md", "log", "journal", "gz", "git", "safetensors", "bin"}
 NAMED = re.compile(r"(?<![\w./\-])([a-z_]+)\.([a-z_]+)(?:\.([a-z_]+))?(?![\w(/])")
 FLAG = re.compile(r"(?<![\w\-])--([a-z][a-z\-]+)")
@@ -95,7 +95,8 @@ SLURM |= {"overlap", "nodelist", "exclude"}
 RAY = {"head", "port", "address", "block", "include-dashboard", "disable-usage-stats"}
 INSTALLERS = {"extra-index-url", "pip-args", "tag", "torch-backend", "install-completion", "show-completion"}
 ENGINES = {"backend", "dllm-algorithm", "dllm-algorithm-config", "model-path", "strategy"}
-OTHERS = HF | SLURM | RAY | INSTALLERS | ENGINES
+CSS = {"chart-"}  # the beginning of custom properties of figures
+OTHERS = CSS | HF | SLURM | RAY | INSTALLERS | ENGINES
 
 
 def test_flags_that_messages_and_pages_name_exist() -> None:

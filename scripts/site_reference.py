@@ -1,0 +1,454 @@
+"""The pages of reference of the site, made from the package: configuration, command line, Python API, JSON, citation.
+
+Imports no torch: what needs it is read from its source.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from typer.main import get_group
+
+import mdm_tune
+from mdm_tune.config.schema import config_schema
+
+__all__ = ["citation", "command_line", "configuration", "json_keys", "python_api", "ready_configurations", "results"]
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "mdm_tune"
+SECTIONS = ("sampler", "objective", "metrics", "profile", "search", "evaluate")
+RULES = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "minItems": "at least {} entries",
+    "maxItems": "at most {} entries",
+}
+NO_NUL = "^[^\\x00]*$"  # the rule of every text, which says nothing to a reader
+BESIDE_TYPE = {  # parts of the config whose place says what they are
+    "model": "the model; see [models](#model)",
+    "dataset": "the data; see [data sets](#dataset)",
+    "sampler": "see [sampler](#sampler)",
+    "objective": "see [objective](#objective)",
+    "metrics": "see [metrics](#metrics)",
+    "profile": "see [profile](#profile)",
+    "search": "see [search](#search)",
+    "evaluate": "see [evaluate](#evaluate)",
+    "seed": "of everything random",
+    "output": "the run folder; `runs/` and the name of the YAML file by default",
+    "type": "what this section is",
+}
+GROUPS = {  # of the public names, by the module that they come from
+    "Commands as functions": ("api.runs", "config.file", "commands.events", "search.events", "core.errors"),
+    "Results": tuple(f"run.{name}_records" for name in ("evaluate", "export", "profile", "sample", "search")),
+    "Texts from a model in memory": ("api.generation",),
+    "Tuned schedules": ("schedules.loaded",),
+    "Mask schedules": ("schedules.curves", "schedules.counts"),
+    "Energies": ("schedules.energy",),
+    "The information profile": ("schedules.profile", "run.measuring"),
+    "The sampler": ("sampling.unmasking", "sampling.plans", "sampling.drawing"),
+    "Denoisers": ("denoisers.base", "denoisers.loaded", "denoisers.loading", "denoisers.transformer"),
+    "Evaluation": ("evaluation.evaluator", "metrics.quality"),
+}
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a table: no line breaks, and bars escaped."""
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+
+
+def code(value: object) -> str:
+    """A value as YAML in code."""
+    shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+    return f"`{cell(shown)}`"
+
+
+def plain_docstring(text: str) -> str:
+    """Markdown of a docstring: single backticks."""
+    return text.replace("``", "`")
+
+
+def options_of(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives of a part of a schema."""
+    return list(part.get("anyOf") or part.get("oneOf") or [part])
+
+
+def type_of(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """The type of a setting in words."""
+    if "enum" in part:
+        return " or ".join(code(value) for value in part["enum"])
+    if "const" in part:
+        return code(part["const"])
+    if "$ref" in part:
+        return "section"
+    if "anyOf" in part or "oneOf" in part:
+        names = [type_of(option, definitions) for option in options_of(part)]
+        return " or ".join(dict.fromkeys(names))
+    kind = part.get("type", "anything")
+    if kind == "array":
+        pair = part.get("prefixItems")
+        if pair:
+            return f"list of {len(pair)}: {type_of(pair[0], definitions)}"
+        return f"list of {type_of(part.get('items', {}), definitions)}"
+    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+    return names.get(kind, {"object": "mapping", "null": "none"}.get(kind, kind))
+
+
+def rules_of(part: Mapping[str, Any]) -> list[str]:
+    """The bounds of a setting in words."""
+    found = []
+    for option in options_of(part):
+        found += [text.format(f"{option[key]:,}") for key, text in RULES.items() if key in option and option[key] != 1]
+        found += ["at least 1 entry"] * (option.get("minItems") == 1)
+        found += ["at least 1"] * (option.get("minimum") == 1)
+        if option.get("pattern") not in (None, NO_NUL):
+            found.append(f"as {code(option['pattern'])}")
+        for inner in (option.get("items"), *option.get("prefixItems", ())[:1]):
+            found += [f"each {rule}" for rule in rules_of(inner)] if inner else []
+    return list(dict.fromkeys(found))
+
+
+def settings_table(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    """The table of the settings of a section."""
+    lines = ["| setting | type | default | rule | meaning |", "|---|---|---|---|---|"]
+    required = set(section.get("required", ()))
+    for key, part in section.get("properties", {}).items():
+        default = "required" if key in required else code(part["default"]) if "default" in part else ""
+        if isinstance(part.get("default"), dict) and part["default"]:
+            default = "as below"
+        meaning = part.get("description") or BESIDE_TYPE.get(key) or over_family(key)
+        lines.append(
+            f"| `{key}` | {type_of(part, definitions)} | {default} | {cell(', '.join(rules_of(part)))} "
+            f"| {cell(meaning)} |"
+        )
+    return [*lines, ""]
+
+
+def over_family(key: str) -> str:
+    """The meaning of a field that replaces that of a family of checkpoints."""
+    from mdm_tune.config.families import Family
+
+    attributes = dict(attributes_of(inspect.getdoc(Family) or ""))
+    return f"replaces that of the family: {plain_docstring(attributes[key])}" if key in attributes else ""
+
+
+def attributes_of(docstring: str) -> Iterator[tuple[str, str]]:
+    """The names and texts of the section Attributes of a docstring."""
+    _, _, listed = inspect.cleandoc(docstring).partition("Attributes:\n")
+    for names, text in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", listed, flags=re.MULTILINE):
+        for name in names.split(", "):
+            yield name, re.sub(r"\s+", " ", text)
+
+
+def type_sections(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The sections that a setting with types can be."""
+    if "$ref" in part:
+        yield definitions[part["$ref"].rpartition("/")[2]]
+    for option in (*part.get("anyOf", ()), *part.get("oneOf", ())):
+        yield from type_sections(option, definitions)
+
+
+def section_lines(name: str, part: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    """A section of the page, with the sections that it holds."""
+    (section,) = type_sections(part, definitions)
+    lines = [f"## {name}", "", section["description"], "", *settings_table(section, definitions)]
+    for key, inner in section.get("properties", {}).items():
+        for below in type_sections(inner, definitions):
+            lines += [f"### {name}.{key}", "", below["description"], ""]
+            lines += settings_table(below, definitions)
+    return lines
+
+
+def typed_lines(name: str, part: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    """A section whose settings depend on its type."""
+    lines = [f"## {name}", ""]
+    sections = list(type_sections(part, definitions))
+    for section in sections:
+        kind = section["properties"]["type"]
+        title = kind.get("const", "a plugin")
+        lines += [f"### {name} of type {title}", "", section["description"], ""]
+        lines += settings_table(section, definitions)
+    return lines
+
+
+def configuration() -> str:
+    """The page of all settings of a YAML file, from the models of the config."""
+    schema = config_schema()
+    definitions, settings = schema["$defs"], schema["properties"]
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting of the YAML file of a run. This page is made from the models in `mdm_tune/config`. Settings "
+        "that are not in the file have the default. Unknown settings are refused. Relative paths start at the folder "
+        "of the file; `~` is the home folder. Rules that concern several settings are checked too, and every message "
+        "names the rule, the value and the remedy.",
+        "",
+        "The same models make the JSON schema `mdm_tune/data/mdm-tune.schema.json`, with which "
+        "[editors](../start.md#editors-and-shells) complete and explain the settings.",
+        "",
+        "## The file",
+        "",
+        *settings_table(schema, definitions),
+        *typed_lines("model", settings["model"], definitions),
+        *typed_lines("dataset", settings["dataset"], definitions),
+    ]
+    for name in SECTIONS:
+        lines += section_lines(name, settings[name], definitions)
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """The page of all commands and flags, from the commands themselves."""
+    from mdm_tune.cli import app
+
+    group = get_group(app)
+    lines = [
+        "# Command line",
+        "",
+        "Every command and flag. This page is made from the commands. `mdm-tune COMMAND --help` prints the same.",
+        "",
+        "| command | what it does |",
+        "|---|---|",
+        *(f"| [`{name}`](#mdm-tune-{name}) | {cell(each.help or '')} |" for name, each in group.commands.items()),
+        "",
+        "Exit codes: 0, success; 1, the run failed; 2, the input was wrong, and one message explains what to change; "
+        "130, interrupted.",
+        "",
+    ]
+    for name, each in group.commands.items():
+        arguments = [one for one in each.params if one.param_type_name == "argument"]
+        words = [one.metavar or one.name.upper() for one in arguments]
+        needed = [f"{one.opts[0]} {value_of(one)}" for one in each.params if one not in arguments and one.required]
+        lines += [f"## mdm-tune {name}", "", each.help or "", ""]
+        lines += ["```text", " ".join(["mdm-tune", name, *words, *needed, "[OPTIONS]"]), "```", ""]
+        lines += ["| argument or flag | value | default | meaning |", "|---|---|---|---|"]
+        for one in each.params:
+            if one.name != "help" and not getattr(one, "hidden", False):
+                lines.append(parameter_row(one))
+        lines.append("")
+    lines += [
+        "## Completion",
+        "",
+        "`mdm-tune --version` prints the version. `mdm-tune --install-completion` installs the completion of commands "
+        "and flags for your shell, and `mdm-tune --show-completion` prints it.",
+    ]
+    return "\n".join(lines)
+
+
+def value_of(one: Any) -> str:
+    """The name of the value of a flag; empty for a flag without one."""
+    return "" if getattr(one, "is_flag", False) else one.metavar or "TEXT"
+
+
+def parameter_row(one: Any) -> str:
+    """The row of an argument or a flag."""
+    is_argument = one.param_type_name == "argument"
+    names = (one.metavar or one.name.upper()).strip("[]") if is_argument else ", ".join(one.opts)
+    value = "" if is_argument else value_of(one)
+    default = "required" if one.required else "" if one.default in (None, False) else code(one.default)
+    shown = f"`{cell(value)}`" if value else ""
+    return f"| `{cell(names)}` | {shown} | {default} | {cell(getattr(one, 'help', None) or '')} |"
+
+
+def python_api() -> str:
+    """The page of the public names, whose content mkdocstrings reads from the docstrings."""
+    modules: Mapping[str, str] = mdm_tune._MODULES
+    lines = [
+        "# Public Python API",
+        "",
+        "Every public name of `import mdm_tune`, from its docstring. [The Python API](../python.md) has an example of "
+        "each. Names of modules that are not listed here may change without notice.",
+        "",
+    ]
+    for title, sources in GROUPS.items():
+        lines += [f"## {title}", ""]
+        for source in sources:
+            for name in sorted(each for each, module in modules.items() if module == source):
+                lines += [f"::: mdm_tune.{source}.{name}", ""]
+    return "\n".join(lines)
+
+
+def ready_configurations() -> str:
+    """The page of the configurations in configs/, with their texts."""
+    lines = ["# Ready configurations", "", "The files in `configs/`. Their comments say what each shows and costs.", ""]
+    for path in sorted((ROOT / "configs").rglob("*.yaml"), key=lambda path: (len(path.parts), path)):
+        name = path.relative_to(ROOT).as_posix()
+        lines += [f"## {name}", "", "```yaml", path.read_text("utf-8").strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def classes() -> dict[str, ast.ClassDef]:
+    """The classes of the package by name, from their source."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, node)
+    return found
+
+
+ESTIMATE = {  # what Estimate.to_json writes
+    "value": ("float", "the mean"),
+    "ci": ("tuple[float, float] | None", "its interval, 95 % if nothing else is said; null if there is none"),
+    "no_interval": ("str | None", "why there is no interval: `exact` or `too few examples`"),
+    "independent": ("int | None", "the number of independent examples or groups; null if the value is exact"),
+}
+PRICE = {
+    "nelbo": ("float", "nats per sequence"),
+    "ci": ESTIMATE["ci"],
+    "no_interval": ESTIMATE["no_interval"],
+}
+FORMS: Mapping[str, Mapping[str, tuple[str, str]]] = {  # records whose JSON differs from their fields
+    "Estimate": ESTIMATE,
+    "Ended": {},  # a text
+    "Price": PRICE,
+    "Gain": {
+        "value": ("float", "the gain"),
+        "ci": ("tuple[float, float] | None", "the gain's own 95 % interval"),
+        "ci_familywise": ("tuple[float, float] | None", "the interval corrected for all claims of a search"),
+        "no_interval": ESTIMATE["no_interval"],
+        "examples_that_differ": ("int | None", "examples or groups on which the two schedules differ"),
+        "examples_that_must_differ": ("int | None", "examples or groups that must differ for a claim"),
+        "shown": ("bool", "whether the gain may be claimed"),
+    },
+    "ComparisonRecord": {
+        "first": ("str", "label of the first schedule"),
+        "second": ("str", "label of the second schedule"),
+        "steps": ("int", "the budget"),
+        "difference": ("float", "mean of first - second"),
+        **{name: form for name, form in ESTIMATE.items() if name != "value"},
+    },
+    "PricedBudget": {
+        "steps": ("int", "the budget"),
+        "(names)": ("Priced", "each schedule by its name, `beta` and `optimum` among them"),
+        "gap": ("dict", "the best Beta minus the optimum over all schedules, on held-out examples and on the curve"),
+        "linear_steps_for_same_nelbo": ("int | None", "steps that linear needs to be as good as the best Beta"),
+        "linear_steps_range": ("list[int | None] | None", "its interval"),
+        "gain_expected": ("bool", "whether the best Beta costs clearly less than linear"),
+        "block_steps": ("str | None", "how blocks share the steps: `equal` or `tuned`; null for one block"),
+    },
+    "Priced": {
+        "a": ("float", "of a schedule of the Beta family"),
+        "b": ("float", "of a schedule of the Beta family"),
+        "block_length": ("int | None", "tokens of a block; null for ancestral reveal"),
+        "counts": ("list[int] | None", "tokens that each step reveals"),
+        "alphas": ("list[float] | None", "alpha at the ends of the steps, for ancestral reveal"),
+        **PRICE,
+        "minus_linear": ("Price", "the difference with linear"),
+        "interpolation": ("dict | None", "the interpolation of the schedule"),
+        "energy": ("dict[str, float]", "energies in multiples of the least, by the name of the interpolation schedule"),
+        "same_counts_as": ("str | None", "of the optimum: `beta` if the best Beta has the same counts"),
+    },
+}
+RESULTS = {
+    "SearchResult": "mdm-tune search --json",
+    "EvaluateResult": "mdm-tune evaluate --json",
+    "ProfileResult": "mdm-tune profile --json",
+    "SampleResult": "mdm-tune sample --json",
+    "ExportResult": "mdm-tune export --json",
+}
+
+
+def json_keys(name: str, known: Mapping[str, ast.ClassDef]) -> dict[str, tuple[str, str]]:
+    """The keys of the JSON of a record: type and meaning by name. Records beside others have their keys among them."""
+    if name in FORMS:
+        return dict(FORMS[name])
+    if name == "ProfileResult":  # the first profile, and what is common to all
+        others = {"other_block_lengths": ("list[ProfileRecord]", "the profiles of further block lengths")}
+        own = {key: form for key, form in fields_of(name, known).items() if key not in ("profiles", "cost")}
+        return {**fields_of("ProfileRecord", known), "one_token_per_step": ("Price", "")} | others | own
+    return fields_of(name, known)
+
+
+def fields_of(name: str, known: Mapping[str, ast.ClassDef]) -> dict[str, tuple[str, str]]:
+    """The fields of a record by name, with those of records beside it."""
+    node = known[name]
+    meanings = dict(attributes_of(ast.get_docstring(node) or ""))
+    keys: dict[str, tuple[str, str]] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in known and base.id not in ("JsonRecord", "ComparedRows"):
+            keys |= json_keys(base.id, known)
+    for line in node.body:
+        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+            continue
+        field, kind = line.target.id, ast.unparse(line.annotation)
+        beside = re.fullmatch(r"Beside\[(\w+)( \| None)?\]", kind)
+        if kind.startswith("Beside[dict"):
+            keys["(names)"] = (kind.removeprefix("Beside[").removesuffix("]"), plain_docstring(meanings.get(field, "")))
+        elif beside is None or beside[1] not in known:
+            keys[field] = (kind, plain_docstring(meanings.get(field, "")))
+        else:
+            keys |= json_keys(beside[1], known)
+    return keys
+
+
+def records_in(kind: str, known: Mapping[str, ast.ClassDef]) -> list[str]:
+    """The records that a type names."""
+    names = re.findall(r"\b[A-Z]\w+", kind)
+    return [name for name in names if FORMS.get(name) or (name in known and is_record(known[name]))]
+
+
+def is_record(node: ast.ClassDef) -> bool:
+    """Whether a class is a record with fields."""
+    return any(isinstance(line, ast.AnnAssign) for line in node.body)
+
+
+def results() -> str:
+    """The page of the JSON that commands print and write."""
+    known = classes()
+    lines = [
+        "# JSON of results",
+        "",
+        "With `--json` a command prints one object on stdout; `search.json` in the run folder is the same object. Keys "
+        "may be added in later versions; none is removed or renamed. An infinite number is written as null. This page "
+        "is made from the records in `mdm_tune/run`.",
+        "",
+    ]
+    waiting, done = list(RESULTS), set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in done:
+            continue
+        done.add(name)
+        keys = json_keys(name, known)
+        lines += [f"## {name}", ""]
+        lines += [f"What `{RESULTS[name]}` prints.", ""] if name in RESULTS else []
+        lines += ["| key | type | meaning |", "|---|---|---|"]
+        for key, (kind, meaning) in keys.items():
+            shown = f"`{cell(kind)}`"
+            for inner in records_in(kind, known):
+                waiting.append(inner)
+                shown += f" [{inner}](#{inner.lower()})"
+            lines.append(f"| `{key}` | {shown} | {cell(meaning)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def citation() -> str:
+    """The page on how to cite, from CITATION.cff."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    (paper,) = cited["references"]
+    number = paper["identifiers"][0]["value"].removeprefix("arXiv:")
+    people = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in paper["authors"])
+    (names,) = (one["name"] for one in cited["authors"])
+    lines = ["# How to cite", "", f"{cited['message']} `CITATION.cff` holds the same for programs.", "", "```bibtex"]
+    lines += ["@software{mdm_tune,", f"  title = {{{cited['title']}}},", f"  author = {{{{{names}}}}},"]
+    lines += [f"  version = {{{cited['version']}}},", f"  license = {{{cited['license']}}}", "}", ""]
+    lines += ["@article{masked_diffusion_energy,", f"  title = {{{paper['title']}}},", f"  author = {{{people}}},"]
+    lines += [
+        f"  year = {{{paper['year']}}},",
+        f"  eprint = {{{number}}},",
+    ]
+    lines += ["  archivePrefix = {arXiv}", "}", "```", ""]
+    lines += [
+        "Say in a publication which version you used, and give the schedule file: it holds the seeds, the sampler"
+    ]
+    lines += ["settings, the metric with its interval, and fingerprints of the model and the data."]
+    return "\n".join(lines)
