@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from tqdm.auto import tqdm
 
-from mdm_tune.commands.events import Note
 from mdm_tune.config.families import FAMILIES, family_of_type
 from mdm_tune.config.models import OVER_FAMILY
 from mdm_tune.config.sampler import SamplerConfig, fitting_sampling
@@ -42,6 +41,9 @@ from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptiv
 from mdm_tune.schedules.curves import Counts, Linear, Schedule, parse_schedule
 from mdm_tune.schedules.derived import nearest_budget
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
+
+if TYPE_CHECKING:
+    from mdm_tune.commands.events import Note
 
 __all__ = ["Prompt", "Texts", "generate"]
 
@@ -132,8 +134,10 @@ def generate(
         policy = _policy(schedule)
         wanted = _wanted(policy, steps, length, block_length, given | {"batch": batch}, loaded, _family(model, fields))
         notes = (*loaded.doubts, *wanted.notes)
-        for note in notes:
-            if on_event is not None:
+        if on_event is not None:
+            from mdm_tune.commands.events import Note  # it imports much, which texts do not need
+
+            for note in notes:
                 on_event(Note(note))
         dataset = _dataset(texts, loaded, wanted.setting.length, seed)
         denoiser: Denoiser = loaded.denoiser

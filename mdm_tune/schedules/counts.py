@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown
-from mdm_tune.schedules.curves import HALF_PI, Counts, Linear, Schedule
+from mdm_tune.schedules.curves import HALF_PI, Counts, Linear, Schedule, check_schedule
 
 __all__ = ["CountRule", "alpha_grid", "beta_grids", "counts_of_grids", "to_counts"]
 
@@ -35,7 +35,7 @@ def alpha_grid(schedule: Schedule, steps: int) -> Array:
         InputError: steps is below 1.
     """
     steps = _positive_integer("steps", steps)
-    _check_schedule(schedule)
+    check_schedule(schedule)
     return _with_exact_ends(schedule.alpha(np.arange(steps + 1) / steps))
 
 
@@ -90,7 +90,7 @@ def to_counts(schedule: Schedule, steps: int, length: int, rule: CountRule = "on
         InputError: steps or length is below 1, the rule is unknown, or a ``Counts`` schedule does not fit.
     """
     steps, length = _positive_integer("steps", steps), _positive_integer("length", length)
-    _check_schedule(schedule)
+    check_schedule(schedule)
     if rule not in get_args(CountRule):
         raise InputError(f"Unknown counts rule {shown(rule)}: choose one of {', '.join(get_args(CountRule))}.")
     if isinstance(schedule, Counts):
@@ -208,12 +208,6 @@ def _with_exact_ends(alphas: Array) -> Array:
     alphas = np.maximum.accumulate(alphas, axis=-1)
     alphas[..., 0], alphas[..., -1] = 0.0, 1.0
     return alphas
-
-
-def _check_schedule(schedule: object) -> None:
-    if not isinstance(schedule, Schedule):
-        hint = " Use parse_schedule." if isinstance(schedule, str) else ""
-        raise InputError(f"A schedule must be a mask schedule, not {shown(schedule)}.{hint}")
 
 
 def _positive_integer(key: str, value: int) -> int:

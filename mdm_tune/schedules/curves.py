@@ -34,6 +34,7 @@ __all__ = [
     "Sine",
     "SquaredSine",
     "begins_with_schedule_name",
+    "check_schedule",
     "parse_schedule",
 ]
 
@@ -319,6 +320,13 @@ class Alphas(Schedule):
 
     def _values_at(self, t: Array) -> CurveValues:
         return _polyline(t, np.array(self.alphas), np.array(self.dual().alphas), np.diff(self.alphas))
+
+
+def check_schedule(schedule: object) -> None:
+    """Raise InputError if an argument is no schedule."""
+    if not isinstance(schedule, Schedule):
+        hint = " Use parse_schedule." if isinstance(schedule, str) else ""
+        raise InputError(f"A schedule must be a mask schedule, not {shown(schedule)}.{hint}")
 
 
 def _is_number(value: object) -> bool:

@@ -8,6 +8,7 @@ Source: arXiv:2509.13866, Definitions 2.1 to 2.3 and Theorems 3.1, 3.2 and 3.6.
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +16,18 @@ from scipy.integrate import quad_vec
 from scipy.special import betaincinv, betaln
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import quantity
-from mdm_tune.schedules.curves import Alphas, Beta, Counts, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
+from mdm_tune.core.messages import quantity, shown
+from mdm_tune.schedules.curves import (
+    Alphas,
+    Beta,
+    Counts,
+    Linear,
+    MaskgitCosine,
+    Schedule,
+    Sine,
+    SquaredSine,
+    check_schedule,
+)
 
 __all__ = [
     "LEAST_ENERGY",
@@ -55,7 +66,12 @@ def path_energy(mask: Schedule, interpolation: Schedule) -> float:
 
     Returns:
         The energy; inf if the integral diverges.
+
+    Raises:
+        InputError: an argument is no schedule.
     """
+    check_schedule(mask)
+    check_schedule(interpolation)
     first, second = _beta_parameters(mask), _beta_parameters(interpolation)
     if first is not None and second is not None:
         return LEAST_ENERGY * beta_energy(*first, *second)
@@ -127,7 +143,7 @@ def geodesic_energy(mask: Schedule, interpolation: Schedule, *, vocab: int, leng
         The energy; inf if the integral diverges.
 
     Raises:
-        InputError: vocab or length is below 1.
+        InputError: vocab or length is no whole number of at least 1.
     """
     _check_size(vocab, length)
     return length * path_energy(mask, interpolation)
@@ -149,7 +165,7 @@ def conditional_kinetic_energy(mask: Schedule, interpolation: Schedule, *, vocab
         The energy; inf if the integral diverges.
 
     Raises:
-        InputError: vocab or length is below 1, or 2^(length-1) is too large for a float.
+        InputError: vocab or length is no whole number of at least 1, or 2^(length-1) is too large for a float.
     """
     ratio = conditional_ratio(length)
     return ratio * geodesic_energy(mask, interpolation, vocab=vocab, length=length)
@@ -171,7 +187,7 @@ def kinetic_energy(mask: Schedule, interpolation: Schedule, *, vocab: int, lengt
         The energy; inf if the integral diverges.
 
     Raises:
-        InputError: vocab or length is below 1, or the energy's factor is too large for a float.
+        InputError: vocab or length is no whole number of at least 1, or the energy's factor is too large for a float.
     """
     ratio = kinetic_ratio(vocab, length)
     return ratio * conditional_kinetic_energy(mask, interpolation, vocab=vocab, length=length)
@@ -187,7 +203,7 @@ def kinetic_ratio(vocab: int, length: int) -> float:
         length: tokens of a sequence, at least 1.
 
     Raises:
-        InputError: vocab or length is below 1, or the ratio is too large for a float.
+        InputError: vocab or length is no whole number of at least 1, or the ratio is too large for a float.
     """
     _check_size(vocab, length)
     return _power((vocab + 1) / 2, length)
@@ -214,7 +230,7 @@ def log2_ratios(vocab: int, length: int) -> tuple[float, float]:
         length: tokens of a sequence, at least 1.
 
     Raises:
-        InputError: vocab or length is below 1.
+        InputError: vocab or length is no whole number of at least 1.
     """
     _check_size(vocab, length)
     return length - 1.0, (length - 1) * math.log2((vocab + 1) / 2)
@@ -232,8 +248,8 @@ def _power(base: float, length: int) -> float:
 
 def _check_size(vocab: int, length: int) -> None:
     for key, value in (("vocab", vocab), ("length", length)):
-        if value < 1:
-            raise InputError(f"{key} must be at least 1, not {value}.")
+        if not isinstance(value, Integral) or value < 1:
+            raise InputError(f"{key} must be at least 1, a whole number, not {shown(value)}.")
 
 
 def _beta_parameters(schedule: Schedule) -> tuple[float, float] | None:

@@ -410,3 +410,10 @@ def test_bad_input_is_refused() -> None:
         kinetic_energy(Linear(), Linear(), vocab=50_000, length=1024)
     with pytest.raises(InputError, match="path_energy"):
         conditional_ratio(2000)
+
+
+def test_arguments_of_other_types_are_refused() -> None:
+    with pytest.raises(InputError, match=r"must be a mask schedule, not .linear.\. Use parse_schedule"):
+        path_energy("linear", Linear())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="vocab must be at least 1, a whole number, not 'a'"):
+        geodesic_energy(Linear(), Linear(), vocab="a", length=3)  # type: ignore[arg-type]
