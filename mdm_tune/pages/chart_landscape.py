@@ -189,7 +189,7 @@ def _tight(panel: Landscape, key: str, end: tuple[float, float]) -> tuple[float,
 
 
 def _head(panel: Landscape, size: float, layout: Layout) -> tuple[str, float]:
-    lines = paragraph(panel.name, layout.font * 1.12, size)
+    lines = paragraph(panel.name, layout.font, size, bold=True)
     step = layout.font * 1.35
     rows = [text((0, (n + 0.8) * step), line, fill="@ink", font_weight="600") for n, line in enumerate(lines)]
     return "".join(rows), len(lines) * step + 10

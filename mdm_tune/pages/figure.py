@@ -118,7 +118,7 @@ class Figure:
 
     def _as_file(self, layout: Layout, drawing: Drawing) -> tuple[float, float, str]:
         """The drawing with its title, margins and a background."""
-        lines = paragraph(self.title, HEADING, layout.width)
+        lines = paragraph(self.title, HEADING, layout.width, bold=True)
         top = MARGIN + len(lines) * HEADING * 1.3 + 6
         width, height = layout.width + 2 * MARGIN, top + drawing.height + MARGIN
         heading = [

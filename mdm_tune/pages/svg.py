@@ -110,8 +110,9 @@ def shortened(content: str, size: float, width: float) -> str:
     return "\u2026"
 
 
-def paragraph(content: str, size: float, width: float) -> Sequence[str]:
+def paragraph(content: str, size: float, width: float, *, bold: bool = False) -> Sequence[str]:
     """The text in lines of at most ``width`` pixels. A word that is wider is cut."""
+    size = size * BOLD if bold else size
     lines: list[str] = []
     for word in content.split():
         longer = f"{lines[-1]} {word}" if lines else ""

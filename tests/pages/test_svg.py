@@ -43,6 +43,7 @@ def test_text_is_broken_and_cut_to_its_width() -> None:
     lines = paragraph(words, 12, 150)
     assert " ".join(lines) == words.strip()
     assert len(lines) > 2 and all(width_of(line, 12) <= 150 for line in lines)
+    assert all(width_of(line, 12, bold=True) <= 150 for line in paragraph(words, 12, 150, bold=True))
     assert paragraph("", 12, 100) == []
     assert shortened("squared-sine", 12, 200) == "squared-sine"
     cut = shortened("a/very/long/path/to/schedule.yaml", 12, 100)
