@@ -368,13 +368,14 @@ def _dataset(prompts: Sequence[Prompt], loaded: LoadedModel, length: int, seed: 
         pieces = (text, Hole(None)) if text else (Hole(None, length),)
         examples.append(Example(str(place), pieces))
     dataset = example_dataset(
-        {"report": examples},
-        loaded.codec,
-        loaded.denoiser.mask_id,
-        seed,
-        generation_length=length,
-        longest=loaded.length,
+        {"report": examples}, loaded.codec, loaded.denoiser.mask_id, seed, generation_length=length
     )
+    sizes = (dataset.splits["report"].start >= 0).sum(1)
+    if (longest := int(sizes.max())) > loaded.length:
+        raise InputError(
+            f"prompt {int(sizes.argmax())} and its text have {quantity(longest, 'token')}, and the model takes "
+            f"{loaded.length}; shorten the prompt, or give a smaller length"
+        )
     seeds = np.array([derive_seed(seed, "sample", place) for place in range(len(prompts))], dtype=np.uint64)
     return replace(dataset, splits={"report": replace(dataset.splits["report"], seeds=seeds)})
 

@@ -127,7 +127,7 @@ def test_what_was_not_tuned_is_a_note(tmp_path: Path, model: Any, tokenizer: Any
         ({"steps": 9}, "steps must be at most the length, 8 tokens, .* got 9"),
         ({"steps": None}, "steps must be given"),
         ({"length": None}, "length, the tokens to generate, must be given"),
-        ({"length": 100, "steps": 4}, "the model takes 64"),
+        ({"length": 100, "steps": 4}, "prompt 2 and its text have 107 tokens, and the model takes 64"),
         ({"block_length": 3}, "block_length must divide the length 8, got 3"),
         ({"order": "best"}, "order: "),
         ({"temperature": -1.0}, "temperature: "),
