@@ -35,7 +35,7 @@ from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, SquaredSine, parse_schedule
 from mdm_tune.search.power import detectable, independent_of
-from mdm_tune.search.space import BudgetOutlook, outlook_of, same_counts
+from mdm_tune.search.space import BudgetOutlook, outlook_of
 
 __all__ = ["dry_run"]
 
@@ -91,10 +91,9 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
     """
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
-    # Where every schedule has the same counts, two of them do not show how much schedules differ.
-    budgets = config.sampler.steps
-    first = next((steps for steps in budgets if not same_counts(evaluator, steps)), budgets[0])
-    settings = [evaluator.setting(schedule, first) for schedule in (Linear(), SquaredSine())]
+    # Two schedules with the same counts, such as these two in 2 steps, do not show how much schedules differ.
+    budgets = [[evaluator.setting(each, steps) for each in (Linear(), SquaredSine())] for steps in config.sampler.steps]
+    settings = next((pair for pair in budgets if pair[0].key != pair[1].key), budgets[0])
     pilot = None
     if evaluator.exact:
         timed = [evaluator.score(setting, "tune") for setting in settings]

@@ -213,6 +213,14 @@ def test_budgets_with_nothing_to_tune_are_said_first_and_cost_no_trial(config: P
     assert warning["text"].startswith("at 8 steps each step reveals one token: every schedule has the same counts")
 
 
+def test_the_gain_is_estimated_at_a_budget_where_the_two_schedules_differ(config: Path) -> None:
+    """Linear and squared-sine have the same counts in 2 steps, but other schedules do not."""
+    for steps, known in (("[2]", False), ("[2, 4]", True)):
+        done = call("search", str(config), "--dry-run", "--json", "--quiet", "--set", f"sampler.steps={steps}")
+        found = json.loads(done.stdout)
+        assert (found["gain_can_be_shown"] is not None) == known and found["warnings"] == []
+
+
 def test_a_search_says_first_where_nothing_can_be_tuned(config: Path) -> None:
     done = call("search", str(config), "--output", str(config.parent / "run"), "--set", "sampler.steps=[1, 8]")
     assert done.exit_code == 0, done.output

@@ -12,11 +12,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
+from mdm_tune.commands import dry_run
 from mdm_tune.core.plain_yaml import read_yaml_file
+from mdm_tune.search.power import Detectable, detectable
+from mdm_tune.start.sizes import shown_gain
 from tests.support.code_problems import SHIPPED, problem
 from tests.support.harness_tasks import SYMBOLS, write_task
 from tests.support.tiny_models import SPECIAL, bert, word_tokenizer
@@ -97,10 +101,10 @@ def answer(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def checked(root: Path, model: str, task: str, *flags: str) -> dict[str, Any]:
+def checked(root: Path, model: str, task: str, *flags: str, steps: int = 2) -> dict[str, Any]:
     """What init writes passes a dry run, and the numbers of both agree; the config."""
     file = root / f"{Path(model).stem}-{Path(task).stem}-{Path(task).suffix[1:]}.yaml".replace(":", "-")
-    made = answer("init", model, task, "--output", str(file), "--steps", "2", *flags)
+    made = answer("init", model, task, "--output", str(file), "--steps", str(steps), *flags)
     tried = answer("search", str(file), "--dry-run", "--quiet", "--output", str(root / "none"), *made["needs"])
     config, text = read_yaml_file(file, ""), file.read_text(encoding="utf-8")
     report = config["dataset"]["report"]
@@ -137,5 +141,17 @@ def test_what_init_writes_runs(place: Path, model: str, task: str) -> None:
     assert config["dataset"]["type"] == kinds.get(task, "lines" if task.endswith(".txt") else "jsonl")
 
 
-def test_the_text_of_the_package_runs(place: Path) -> None:
-    assert checked(place, "package:text", "package:text")["objective"] == {"metric": "spelling"}
+def test_the_gain_that_the_file_states_is_that_of_the_dry_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In units of the standard deviation of the pilot's differences, which init does not know."""
+    found: list[Detectable | None] = []
+
+    def kept(*arguments: Any) -> Detectable | None:
+        found.append(detectable(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(dry_run, "detectable", kept)
+    config = checked(place, "package:text", "package:text", steps=4)
+    assert config["objective"] == {"metric": "spelling"}
+    assert found[0] is not None
+    deviation = float(np.std(found[0].pilot, ddof=1))
+    assert found[0].gain / deviation == pytest.approx(shown_gain(config["dataset"]["report"], 1, False), rel=0.1)
