@@ -336,7 +336,7 @@ def _labelled(panel: Landscape, frame: Frame, layout: Layout) -> str:
     parts = [_ring(_at(*each, frame)) for each in panel.finalists if _inside(*each, frame)]
     points = [*panel.named, *([panel.winner] if panel.winner else [])]
     points = [each for each in points if _inside(each.a, each.b, frame)]
-    taken = [(x - 8, y - 8, x + 8, y + 8) for each in points for x, y in [_at(each.a, each.b, frame)]]
+    taken = [(x - 10, y - 9, x + 10, y + 9) for each in points for x, y in [_at(each.a, each.b, frame)]]
     soft = [(x - 4, y - 4, x + 4, y + 4) for each in panel.trials for x, y in [_at(each.a, each.b, frame)]]
     soft += 3 * [(x - 9, y - 9, x + 9, y + 9) for each in panel.finalists for x, y in [_at(*each, frame)]]
     for each in points:
@@ -382,12 +382,12 @@ def _free_box(
     width, height = width_of(name, size, bold=True), size * 1.3
     best: tuple[int, Box] | None = None
     for across, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1), (0, -2), (0, 2)):
-        left = x + across * (width / 2 + (9 if down == 0 else 4)) - width / 2
-        upper = y + down * (height / 2 + 8) - height / 2
+        left = x + across * (width / 2 + (12 if down == 0 else 4)) - width / 2
+        upper = y + down * (height / 2 + 10) - height / 2
         box = (left, upper, left + width, upper + height)
         inside = frame.left + 2 <= left and box[2] <= frame.right - 2 and frame.top <= upper and box[3] <= frame.bottom
         if inside and not any(_touch(box, each) for each in hard):
-            covered = sum(_touch(box, each) for each in soft)
+            covered = sum(_touch(box, each) for each in soft) + (3 if abs(down) == 2 else 0)  # far is unclear too
             if best is None or covered < best[0]:
                 best = (covered, box)
     return best[1] if best else None

@@ -61,7 +61,8 @@ def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "
 def _draw(rows: Sequence[Counts], step: str, layout: Layout) -> Drawing:
     found = looks((each.role for each in rows), (False for _ in rows))
     longest, most = max(len(each.counts) for each in rows), max(max(each.counts) for each in rows)
-    names = max(width_of(text, layout.font) * BOLD for each in rows for text in (each.name, each.note))
+    names = max(width_of(each.name, layout.font, bold=True) for each in rows)
+    names = max(names, *(width_of(each.note, layout.small) for each in rows))
     left = 0.0 if layout.compact else min(names, NAMES * layout.width) + 14
     across = Scale(low=0.5, high=longest + 0.5, start=left, end=layout.width - 2)
     head = f"tokens revealed by each {step}; all rows have the same scale"
@@ -100,12 +101,16 @@ def _label(row: Counts, look: Look, corner: tuple[float, float], layout: Layout)
         place = (layout.width, top + layout.font)
         shown = text(place, note, fill="@soft", font_size=layout.small, text_anchor="end") if row.note else ""
         return name + shown, top + layout.font * 1.35 + layout.small + 4
-    start = top + layout.small
-    middle = start + STRIP / 2 + layout.font * (0.35 if not row.note else -0.15)
-    name = text((0, middle), shortened(row.name, layout.font * BOLD, left - 12), fill=look.colour, font_weight="600")
-    note = shortened(row.note, layout.small, left - 12)
-    below = text((0, middle + layout.font * 1.3), note, fill="@soft", font_size=layout.small) if row.note else ""
-    return name + below, start
+    start, step, room = top + layout.small, layout.font * 1.25, left - 12
+    lines = paragraph(row.name, layout.font, room, bold=True)
+    names = [*lines[:1], shortened(" ".join(lines[1:]), layout.font * BOLD, room)] if len(lines) > 1 else lines
+    labels = [text((0, 0), each, fill=look.colour, font_weight="600") for each in names]
+    if row.note:
+        note = shortened(row.note, layout.small, room)
+        labels.append(text((0, 0), note, fill="@soft", font_size=layout.small))
+    first = start + STRIP / 2 + layout.font * 0.35 - (len(labels) - 1) * step / 2
+    moved = [f"translate(0,{number(first + place * step)})" for place in range(len(labels))]
+    return "".join(element("g", each, transform=at) for each, at in zip(labels, moved, strict=True)), start
 
 
 def _bars(row: Counts, look: Look, frame: Frame, layout: Layout) -> str:
