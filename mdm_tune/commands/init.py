@@ -102,7 +102,9 @@ def init(
     comments = comments_of(facts, asked=bool(steps), gain=gain)
     comments |= {"sampler.steps": warnings[0]} if warnings else {}
     example = example_line(facts.example)
-    head = [f"Written by mdm-tune {__version__} init. What it costs: mdm-tune search {path.name} --dry-run"]
+    needs = _needs(sections, named)
+    costs = " ".join(["mdm-tune search", path.name, "--dry-run", *needs])
+    head = [f"Written by mdm-tune {__version__} init. What it costs: {costs}"]
     head += [f"One prompt: {example}"] if example is not None and "prompt" in sections["dataset"] else []
     text = config_text(_relative(sections, path.absolute().parent), comments, head, unknown)
     _write(path, text)
@@ -114,7 +116,7 @@ def init(
         example=example,
         unknown=tuple(unknown),
         warnings=tuple(warnings),
-        needs=_needs(sections, named),
+        needs=needs,
     )
 
 

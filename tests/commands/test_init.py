@@ -138,6 +138,7 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
         )
         assert config["model"] == {"type": "custom", "target": "mine.py:build"}
         assert result["needs"] == ["--trust-code"]
+        assert "mdm-tune search run.yaml --dry-run --trust-code\n" in result["text"]
         assert ("its code was not run" in str(result["unknown"])) == (not flags)
 
 
