@@ -446,6 +446,7 @@ def export(
 
 app.command("init", cls=Command)(cli_start.init)
 app.command("list", cls=Command)(cli_start.listed)
+app.command("report", cls=Command)(cli_start.report)
 
 
 def main() -> None:

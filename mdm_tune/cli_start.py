@@ -1,4 +1,4 @@
-"""The flags of the commands that need no config: ``init`` and ``list``. Heavy modules are imported inside them."""
+"""The flags of the commands that need no config: ``init``, ``list``, ``report``. Heavy modules are imported inside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.exit_codes import command, exit_codes
 from mdm_tune.terminal.usage import whole_number
 
-__all__ = ["init", "listed"]
+__all__ = ["init", "listed", "report"]
 
 
 def text_option(flag: str, help: str, metavar: str | None = None) -> typer.models.OptionInfo:
@@ -108,3 +108,32 @@ def listed(
             return
         for line in listing_lines(result):
             screen.out(line)
+
+
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(help="The folder of a run, such as runs/text.", metavar="RUN...", show_default=False)
+    ],
+    figures: Annotated[
+        str | None,
+        text_option("--figures", "Write the figures as SVG and PNG into this folder, and no page.", "DIR"),
+    ] = None,
+    output: Annotated[
+        str | None, text_option("--output", "The file of the page. Default: report.html in RUN.", "FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+) -> None:
+    """Write one HTML page about a run, or its figures."""
+    screen = Screen(quiet=quiet, as_json=as_json)
+    with exit_codes(screen):
+        from mdm_tune.commands.report import report as write
+
+        result = write(runs, figures=figures, output=output)
+        for text in result.headlines:
+            screen.say(text)
+        if as_json:
+            screen.json(result)
+            return
+        for path in (*([] if result.page is None else [result.page]), *result.figures):
+            screen.out(path)

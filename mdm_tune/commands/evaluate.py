@@ -9,6 +9,7 @@ from itertools import product
 
 from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
+from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
@@ -113,7 +114,9 @@ def _evaluate(
         notify(note)
     result = _result(run, folder, scores, sum((profile.spent for profile in profiles.values()), Cost()), warned)
     result = replace(result, description=about, sample_pairs=tuple(_pairs(run, scores)))
-    return _write(run, folder, result, list(example_records(run, scores)), differences=differences)
+    result = _write(run, folder, result, list(example_records(run, scores)), differences=differences)
+    write_page(folder, notify)
+    return result
 
 
 def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:

@@ -22,6 +22,7 @@ from mdm_tune.commands.events import (
     report_loaded,
 )
 from mdm_tune.commands.profile import profile_notes, winner_notes
+from mdm_tune.commands.report_page import write_page
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
@@ -246,7 +247,7 @@ def _write_result(
     warned: Warnings,
     about: RunDescription,
 ) -> SearchResult:
-    """Write the schedule file, the scores of examples and the result; returns the result."""
+    """Write the schedule file, the scores of examples, the result and its page; returns the result."""
     folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records).to_json())
     reported = [
         scores
@@ -268,6 +269,7 @@ def _write_result(
     )
     result = detailed_result(result, run, budgets, profiles, about)
     folder.write_json(folder.result.name, result.to_json())
+    write_page(folder, warned.notify)
     return result
 
 

@@ -25,7 +25,7 @@ from mdm_tune.search.driver import (
 from mdm_tune.search.ledger import Ledger, check_ledger_name
 from mdm_tune.search.storage import Storage, open_storage, storage_errors
 
-__all__ = ["SearchState", "search_state_of"]
+__all__ = ["SearchState", "drives", "search_state_of"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,15 @@ def search_state_of(config: Config) -> SearchState:
     name = config.search.name or Path(config.output).absolute().name
     search = SearchName(name, f"the search {name} of search.storage", "another search.name")
     return SearchState(folder=folder, search=search, storage=open_storage(address), address=address)
+
+
+def drives(folder: RunFolder) -> bool:
+    """Whether a process drives the search in a folder's journal, or may drive it. The journal is only read."""
+    try:
+        refuse_second_in(folder.journal, _journal_name(folder), take_over=False)
+    except InputError:
+        return True
+    return False
 
 
 def _journal_name(folder: RunFolder) -> SearchName:

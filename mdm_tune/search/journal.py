@@ -26,7 +26,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from mdm_tune.core.errors import InputError, RunError
 
-__all__ = ["created", "open_journal", "replacing"]
+__all__ = ["created", "open_journal", "operations", "replacing"]
 
 Notify = Callable[[str], None]
 BEGINNING = b'{"op_code":'  # of every line; it distinguishes a journal from another program's file
@@ -89,17 +89,33 @@ def created(path: Path, name: str) -> list[dict[str, Any]]:
     Raises:
         InputError: If the journal cannot be read.
     """
+    created_trials = [log for log in operations(path, json.dumps(name)) if log["op_code"] == 4]
+    attributes_by_trial = [log.get("user_attrs") for log in created_trials]
+    return [attributes for attributes in attributes_by_trial if isinstance(attributes, dict) and name in attributes]
+
+
+def operations(path: Path, text: str = "") -> Iterator[dict[str, Any]]:
+    """The operations of a journal whose line holds a text. It is only read, without a lock; other lines are skipped.
+
+    Args:
+        path: The journal's path.
+        text: A part of the line; empty for all lines.
+
+    Yields:
+        The operations in order; none if there is no journal.
+
+    Raises:
+        InputError: If the journal cannot be read.
+    """
     try:
         lines = _lines(path.read_bytes())
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise _cannot_open(path, error) from None
-    quoted_name = json.dumps(name).encode()
-    operations = (_operation(line) for line in lines if quoted_name in line)
-    created_trials = [log for log in operations if log is not None and log["op_code"] == 4]
-    attributes_by_trial = [log.get("user_attrs") for log in created_trials]
-    return [attributes for attributes in attributes_by_trial if isinstance(attributes, dict) and name in attributes]
+    for line in lines:
+        if text.encode() in line and (log := _operation(line)) is not None:
+            yield log
 
 
 @contextmanager

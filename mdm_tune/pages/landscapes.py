@@ -1,0 +1,229 @@
+"""The maps over (a, b) of one budget: what the trials say of the metric, and what the information profile says.
+
+A point cannot be told from the winner if the process of the trials (``surface``) does not put it below the winner: if
+the 95 % interval of the metric there minus that at the winner contains 0 or lies on the better side. The interval is
+that of each point by itself. It is about the tune split, and it is only as good as the process where trials are few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mdm_tune.core.errors import InputError
+from mdm_tune.pages.charts import Landscape, Place, Trial
+from mdm_tune.pages.names import short_name
+from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point
+from mdm_tune.pages.surface import Surface, fit
+from mdm_tune.schedules.counts import CountRule
+from mdm_tune.schedules.family import Pricer
+
+__all__ = ["Box", "box_of", "map_of_profile", "map_of_trials", "unit_square"]
+
+Floats = NDArray[np.float64]
+Box = tuple[tuple[float, float], tuple[float, float]]  # the smallest and the largest a, and the same of b
+USUAL: Box = ((0.1, 10.0), (0.1, 10.0))
+QUANTILE = 1.959964  # of the normal distribution: an interval of 95 %
+IN_FAMILY = {"linear": (0.5, 0.5), "squared-sine": (1.0, 1.0)}
+MANY = 120  # trials of a map; more would hide it
+DETAIL = 40  # points per axis
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Values of a and b, evenly spread in log scale."""
+
+    a: Floats
+    b: Floats
+
+    @classmethod
+    def over(cls, box: Box, points: int) -> _Grid:
+        return cls(*(np.geomspace(low, high, points) for low, high in box))
+
+    @property
+    def pairs(self) -> Floats:
+        """(A * B, 2), b running faster."""
+        return np.stack(np.meshgrid(self.a, self.b, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def shaped(self, values: Floats) -> Floats:
+        return values.reshape(len(self.a), len(self.b))
+
+
+def box_of(about: About, points: Sequence[Point]) -> Box:
+    """The box of the search, or for older folders one that holds the trials."""
+    space = about.section("search").get("space") or {}
+    try:
+        a, b = (tuple(map(float, space[name])) for name in ("a", "b"))
+        if 0 < a[0] < a[1] and 0 < b[0] < b[1]:
+            return (a[0], a[1]), (b[0], b[1])
+    except (KeyError, TypeError, ValueError, IndexError):
+        pass
+    tried = [(point.a, point.b) for point in points if point.a > 0 and point.b > 0]
+    ends = zip(*tried, strict=True) if tried else ()
+    found = [(min(low, *each), max(high, *each)) for each, (low, high) in zip(ends, USUAL, strict=False)]
+    return (found[0], found[1]) if found else USUAL
+
+
+def unit_square(pairs: Floats, box: Box) -> Floats:
+    """Pairs of a and b (n, 2) as points of the unit square, in log scale."""
+    low, high = np.log(np.array(box)).T
+    return np.asarray((np.log(pairs) - low) / (high - low))
+
+
+def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Landscape | None:
+    """The map of the metric as the trials show it; None if there are no trials.
+
+    It has no colours if there are too few trials for a surface.
+
+    Args:
+        budget: the result of the budget.
+        about: what the run is of.
+        points: of the map along each axis.
+    """
+    tried = _trials_of(budget)
+    if not tried:
+        return None
+    box = box_of(about, tried)
+    grid, reference = _Grid.over(box, points), _reference(budget, tried, about.sign)
+    surface = _surface_of(tuple(tried), box, about.exact)
+    values = region = None
+    if surface is not None:
+        places = unit_square(grid.pairs, box)
+        values = grid.shaped(surface.at(places)[0])
+        if reference is not None:
+            middle = unit_square(np.array([[reference.a, reference.b]]), box)[0]
+            difference, deviation = surface.difference(places, middle)
+            region = grid.shaped(about.sign * difference + QUANTILE * deviation)
+    finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
+    named = [
+        Place(*at, name) for name, at in IN_FAMILY.items() if reference is None or at != (reference.a, reference.b)
+    ]
+    return Landscape(
+        name="from the trials",
+        a=grid.a,
+        b=grid.b,
+        values=values,
+        label=about.metric,
+        better="higher" if about.maximize else "lower",
+        trials=[_drawn(point, about) for point in _shown(tried, finalists)],
+        finalists=sorted(finalists - set(IN_FAMILY.values())),
+        winner=reference,
+        region=region,
+        named=named,
+    )
+
+
+def map_of_profile(
+    budget: BudgetView, about: About, curves: Sequence[CurveView], points: int = DETAIL
+) -> Landscape | None:
+    """The map of the NELBO on the information profile; None if there is no profile of the winner's block length.
+
+    Args:
+        budget: the result of the budget.
+        about: what the run is of.
+        curves: the profiles of the run.
+        points: of the map along each axis.
+    """
+    size = budget.block_length
+    curve = next((each for each in curves if size is None or each.block_length == size), None)
+    if curve is None or not curve.revealed:
+        return None
+    pricing = np.array(curve.pricing) if curve.pricing else _interpolated(curve)
+    grid = _Grid.over(box_of(about, budget.points), points)
+    sampler = about.section("sampler")
+    rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
+    pricer = Pricer(
+        curve=pricing, block_length=curve.block_length, bernoulli=sampler.get("reveal") == "bernoulli", rule=rule
+    )
+    try:
+        values = grid.shaped(pricer.beta_nelbos(grid.pairs, budget.steps))
+    except InputError:  # the blocks share the steps unequally
+        return None
+    best = np.unravel_index(int(np.argmin(values)), values.shape)
+    a, b = float(grid.a[best[0]]), float(grid.b[best[1]])
+    return Landscape(
+        name="from the information profile",
+        a=grid.a,
+        b=grid.b,
+        values=values,
+        label="NELBO",
+        unit="nats per sequence",
+        better="lower",
+        winner=Place(a, b, f"least NELBO ({a:.2g}, {b:.2g})"),
+        named=[Place(*at, name) for name, at in IN_FAMILY.items()],
+    )
+
+
+def _trials_of(budget: BudgetView) -> list[Point]:
+    """The trials in the winner's block length, those that were scored before with the examples of the first one."""
+    points = [point for point in budget.points if point.a > 0 and point.b > 0]
+    own = [point for point in points if point.block_length == budget.block_length]
+    return own or points
+
+
+def _reference(budget: BudgetView, tried: Sequence[Point], sign: int) -> Place | None:
+    """The winner; the best trial if the winner is outside the family; None if no trial was scored in full."""
+    if budget.a is not None and budget.b is not None:
+        return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})")
+    if budget.kind in IN_FAMILY:
+        return Place(*IN_FAMILY[budget.kind], f"winner: {budget.kind}")
+    full = [point for point in tried if math.isfinite(point.value) and not point.dropped]
+    best = max(full, key=lambda point: sign * point.value, default=None)
+    return None if best is None else Place(best.a, best.b, f"best trial ({best.a:.2g}, {best.b:.2g})")
+
+
+@lru_cache(maxsize=32)  # a page that becomes too large is made again with less detail
+def _surface_of(tried: tuple[Point, ...], box: Box, exact: bool) -> Surface | None:
+    examples = [point.examples for point in tried if point.examples]
+    most = max(examples, default=1)
+    first = {point.value: point.examples for point in tried if point.examples}  # a repeated value rests on these
+    scales = [most / (point.examples or first.get(point.value) or most) for point in tried]
+    pairs = np.array([[point.a, point.b] for point in tried])
+    return fit(unit_square(pairs, box), [point.value for point in tried], scales, exact=exact)
+
+
+def _shown(tried: Sequence[Point], finalists: set[tuple[float, float]]) -> list[Point]:
+    """At most ``MANY`` trials: the finalists, and the first of the others."""
+    if len(tried) <= MANY:
+        return list(tried)
+    ranked = sorted(tried, key=lambda point: ((point.a, point.b) not in finalists, point.dropped, point.number))
+    return sorted(ranked[:MANY], key=lambda point: point.number)
+
+
+def _drawn(point: Point, about: About) -> Trial:
+    value = f"{point.value:.4g}" if math.isfinite(point.value) else "not finite"
+    words = f"trial {point.number + 1}: a {point.a:.3g}, b {point.b:.3g}, {about.metric} {value}"
+    if point.dropped and point.examples:
+        words += f", estimated after {point.examples} examples"
+    elif not point.fresh:
+        words += ", counts scored before"
+    return Trial(point.a, point.b, words, point.dropped)
+
+
+def _place_of(label: str) -> tuple[float, float] | None:
+    """The parameters of a label such as ``beta:0.4,0.7``."""
+    kind, _, numbers = short_name(label, whole=True).partition(":")
+    try:
+        a, b = map(float, numbers.split(","))
+    except ValueError:
+        return None
+    return (a, b) if kind == "beta" else None
+
+
+def _interpolated(curve: CurveView) -> Floats:
+    """The measured curve at every number of visible tokens, within each block, never rising."""
+    at = np.arange(curve.length)
+    revealed, mean = np.array(curve.revealed), np.array(curve.mean)
+    values = np.empty(curve.length)
+    for start in range(0, curve.length, curve.block_length):
+        block = slice(start, start + curve.block_length)
+        own = (revealed >= start) & (revealed < start + curve.block_length)
+        if not own.any():
+            return np.asarray(np.interp(at, revealed, mean))
+        values[block] = np.minimum.accumulate(np.interp(at[block], revealed[own], mean[own]))
+    return values

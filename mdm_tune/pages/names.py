@@ -1,0 +1,80 @@
+"""Names of schedules and numbers of the page, in a form that people read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import PurePath
+
+from mdm_tune.pages.charts import Role
+from mdm_tune.schedules.labels import Label
+
+__all__ = ["cut_text", "large", "role_of", "short_name", "short_names", "time_text"]
+
+ADAPTIVE = ("threshold", "entropy-bound", "quota", "klass")
+LONGEST = 48  # characters of a name
+
+
+def short_name(label: str, *, whole: bool = False) -> str:
+    """A label with four digits of its parameters, and a file without its folders.
+
+    Args:
+        label: of a schedule or an adaptive plan, as in records.
+        whole: whether parameters and block length keep their form; only the block length is left out.
+    """
+    parsed = Label.read(label)
+    kind, _, numbers = parsed.name.partition(":")
+    if whole:
+        return parsed.name
+    name = parsed.name
+    if name.endswith((".yaml", ".yml")):
+        path = PurePath(name)
+        name = f"tuned ({path.parent.name})" if path.name == "schedule.yaml" and path.parent.name else path.name
+    elif kind == "beta":
+        with suppress(ValueError):
+            name = f"Beta({', '.join(f'{float(number):.3g}' for number in numbers.split(','))})"
+    elif kind in ("counts", "alphas") and len(name) > LONGEST:
+        name = f"{kind} ({numbers.count(',') + 1} numbers)"
+    return cut_text(str(Label(name, parsed.blocks)), LONGEST)
+
+
+def short_names(labels: Iterable[str]) -> dict[str, str]:
+    """The short names by label. Names that would be the same stay whole, cut in the middle."""
+    known = list(dict.fromkeys(labels))
+    short = {label: short_name(label) for label in known}
+    doubled = {name for name in short.values() if list(short.values()).count(name) > 1}
+    return {label: cut_text(label, 2 * LONGEST) if name in doubled else name for label, name in short.items()}
+
+
+def role_of(label: str) -> Role:
+    """Which colour a schedule has in figures: tuned, linear, adaptive or other."""
+    name = Label.read(label).name
+    if name == "linear":
+        return "linear"
+    if name.partition(":")[0] in ADAPTIVE:
+        return "adaptive"
+    return "tuned" if name.endswith((".yaml", ".yml")) or name == "tuned" else "other"
+
+
+def cut_text(text: str, longest: int) -> str:
+    """The text with its middle left out if it is longer."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) * 2 // 3
+    return f"{text[:head]}\u2026{text[len(text) - (longest - 1 - head) :]}"
+
+
+def large(number: float) -> str:
+    """A whole number with spaces between thousands, as in 92\u202f599."""
+    return f"{round(number):,}".replace(",", "\u202f")
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

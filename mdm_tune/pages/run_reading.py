@@ -1,0 +1,323 @@
+"""Reads what the page shows of a run from the JSON records of its folder. Nothing is computed anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mdm_tune.core.statistics import TOO_FEW, Estimate
+from mdm_tune.pages.run_views import (
+    About,
+    BudgetView,
+    CurveView,
+    Drawn,
+    GainView,
+    LossView,
+    PairView,
+    Point,
+    Progress,
+    Row,
+    RunView,
+    State,
+    Verdict,
+    Warned,
+)
+
+__all__ = ["RunRecords", "read_run"]
+
+Record = Mapping[str, Any]
+FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
+MINIMIZED = ("kl", "tv", "order_kl", "nelbo", "path_nll", "generative_nll")  # for evaluations of earlier versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecords:
+    """The records of a run folder as they were read. What is missing is None or empty.
+
+    Attributes:
+        name: name of the folder.
+        path: the folder, as it is to be shown.
+        search: ``search.json``.
+        evaluate: ``evaluate.json``.
+        profile: ``profile.json``.
+        identity: ``run.json``.
+        progress: ``progress.json`` of a search that has no result yet.
+        curves: the stored profiles, as in ``profile_curves`` of a search.
+        trials: trials of the journal, by budget, where the result does not list them.
+        pairs: pairs of samples, where the results do not have them.
+    """
+
+    name: str
+    path: str
+    search: Record | None = None
+    evaluate: Record | None = None
+    profile: Record | None = None
+    identity: Record | None = None
+    progress: Record | None = None
+    curves: Sequence[Record] = ()
+    trials: Mapping[int, Sequence[Record]] = field(default_factory=dict)
+    pairs: Sequence[Record] = ()
+
+
+def read_run(records: RunRecords) -> RunView:
+    """The view of a run.
+
+    Raises:
+        AttributeError, IndexError, KeyError, TypeError, ValueError: a record is damaged.
+    """
+    search, evaluate, progress = records.search, records.evaluate, records.progress
+    state = State.FINISHED
+    if progress is not None and search is None:
+        state = State.STOPPED if progress.get("state") == "stopped" else State.RUNNING
+    budgets = (search or progress or {}).get("budgets") or ()
+    frontier = (search or {}).get("frontier") or {}
+    found = [record for record in (search, evaluate, progress) if record is not None]
+    curves = next((record["profile_curves"] for record in found if record.get("profile_curves")), records.curves)
+    if not curves and records.profile is not None:
+        curves = [records.profile, *(records.profile.get("other_block_lengths") or ())]
+    pairs = [pair for record in found for pair in record.get("sample_pairs") or ()] or records.pairs
+    return RunView(
+        name=records.name,
+        path=records.path,
+        state=state,
+        about=_about(records),
+        budgets=tuple(sorted((_budget(each, records.trials) for each in budgets), key=lambda each: each.steps)),
+        headline=frontier.get("headline"),
+        margin=frontier.get("margin"),
+        rows=() if evaluate is None else tuple(_rows(evaluate)),
+        data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
+        reference="linear" if evaluate is None else evaluate.get("reference") or "linear",
+        evaluated=None if evaluate is None else next((row.get("n") for row in evaluate["rows"]), None),
+        profile=records.profile,
+        curves=tuple(map(_curve, curves)),
+        pairs=tuple(map(_pair, pairs)),
+        rows_of=dict((search or {}).get("denoiser_rows_of") or {}),
+        cost=None if search is None else _cost(search),
+        evaluate_cost=None if evaluate is None else _cost(evaluate),
+        trials=0 if search is None else int(search.get("trials") or 0),
+        warnings=tuple(
+            dict.fromkeys(
+                Warned(str(each["code"]), str(each["text"]), str(each.get("advice") or ""))
+                for record in found
+                for each in record.get("warnings") or ()
+            )
+        ),
+        progress=None if progress is None or search is not None else _progress(progress),
+    )
+
+
+def _about(records: RunRecords) -> About:
+    """What the run is of: from the result, or for older ones from the files beside it."""
+    found = [each for each in (records.search, records.evaluate, records.progress) if each is not None]
+    stated = next((each["description"] for each in found if each.get("description")), None)
+    if stated is not None:
+        return About(
+            metric=str(stated["metric"]),
+            label=str(stated.get("label") or stated["metric"]),
+            maximize=stated["direction"] == "maximize",
+            exact=bool(stated["exact"]),
+            length=stated["length"],
+            sampler=str(stated["sampler"]),
+            config=stated["config"],
+            fingerprints=dict(stated["fingerprints"]),
+            versions=dict(stated["versions"]),
+            flags=tuple(map(str, stated.get("flags") or ())),
+        )
+    first: Record = next((each for each in (records.search or {}).get("budgets", ())), {})
+    row: Record = next((each for each in (records.evaluate or {}).get("rows", ())), {})
+    any_row = first or row
+    identity = records.identity or {}
+    config = identity.get("config") or {}
+    metric = any_row.get("metric") or ("nelbo" if records.profile is not None else "value")
+    sampler = config.get("sampler") or {}
+    described = ", ".join(f"{key} {sampler[key]}" for key in ("order", "reveal", "temperature") if key in sampler)
+    counts = any_row.get("counts")
+    return About(
+        metric=str(metric),
+        label=str(metric),
+        maximize=first.get("direction", "minimize" if metric in MINIMIZED else "maximize") == "maximize",
+        exact=bool(any_row) and any_row.get("ci") is None and any_row.get("no_interval") in (None, "exact"),
+        length=sum(counts) if counts else (records.profile or {}).get("length"),
+        sampler=described,
+        config=config,
+        fingerprints=dict(identity.get("fingerprints") or {}),
+        versions=dict(identity.get("versions") or {}),
+    )
+
+
+def _gain(record: Record) -> GainView:
+    own, together = Estimate.from_json(record), Estimate.from_json({**record, "ci": record.get("ci_familywise")})
+    exact = record.get("no_interval") == "exact" or record.get("examples_that_differ", 0) is None
+    reason = None if own.ci is not None else "exact" if exact else TOO_FEW
+    return GainView(
+        value=own.value,
+        own=own.ci,
+        familywise=together.ci,
+        reason=reason,
+        shown=record.get("shown") is True,
+        differing=record.get("examples_that_differ"),
+        fewest=record.get("examples_that_must_differ"),
+    )
+
+
+def _verdict(record: Record, gain: GainView, losses: Sequence[LossView]) -> Verdict:
+    """As ``search.outcomes.Outcome`` says; its two reasons why a gain above 0 is not claimed are one here."""
+    if gain.reason == TOO_FEW:
+        return Verdict.UNTESTED
+    if record.get("loser") is not None:
+        return Verdict.WORSE
+    if gain.shown:
+        return Verdict.LESS_DIVERSE if any(loss.flagged and loss.blocks for loss in losses) else Verdict.BETTER
+    if gain.own is None or gain.own[0] <= 0:
+        return Verdict.NO_GAIN
+    return Verdict.NOT_CLAIMED
+
+
+def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetView:
+    schedule, gain, steps = record["schedule"], _gain(record["gain_over_linear"]), int(record["steps"])
+    stated = record.get("diversity_losses") or {}
+    losses = tuple(
+        LossView(
+            figure=str(loss["figure"]),
+            than=str(loss["than"]),
+            share=float(loss["share"]),
+            linear=float(loss["share_of_linear"]),
+            flagged=bool(loss["flagged"]),
+            blocks=bool(loss["blocks"]),
+        )
+        for loss in stated.get("losses") or ()
+    )
+    loser, calls = record.get("loser"), record.get("baseline_calls") or {}
+    points = record.get("trial_points") or journal.get(steps) or ()
+    return BudgetView(
+        steps=steps,
+        kind=str(schedule["type"]),
+        a=schedule.get("a"),
+        b=schedule.get("b"),
+        counts=_whole(record.get("counts")),
+        alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
+        block_length=record.get("block_length"),
+        calls=float(record["nfe"]),
+        estimate=Estimate.from_json(record),
+        examples=record.get("n"),
+        baselines={
+            str(name): Row(
+                label=str(name),
+                steps=steps,
+                calls=float(calls[name]["nfe"]) if name in calls else None,
+                estimate=Estimate.from_json(each),
+            )
+            for name, each in record["baselines"].items()
+        },
+        linear=str(record.get("linear") or "linear"),
+        gain=gain,
+        verdict=_verdict(record, gain, losses),
+        rejected=None
+        if loser is None
+        else (str(loser["schedule"]), Estimate.from_json(loser), _gain(loser["gain_over_linear"])),
+        data=None if record.get("data") is None else Estimate.from_json(record["data"]),
+        diversity={
+            source: {name: Estimate.from_json(each) for name, each in figures.items()}
+            for source, figures in (record.get("diversity") or {}).items()
+        },
+        losses=losses,
+        reference_steps=stated.get("reference_steps"),
+        threshold=stated.get("threshold"),
+        detectable=record.get("detectable_gain"),
+        trials=int(record.get("trials") or 0),
+        dropped=int(record.get("dropped") or 0),
+        ended=str(record.get("ended") or ""),
+        points=tuple(map(_point, points)),
+        choose=tuple((str(each["schedule"]), Estimate.from_json(each)) for each in record.get("choose") or ()),
+        grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
+        same=tuple(map(str, record.get("same_counts") or ())),
+    )
+
+
+def _point(record: Record) -> Point:
+    return Point(
+        number=int(record["number"]),
+        a=float(record["a"]),
+        b=float(record["b"]),
+        block_length=record.get("block_length"),
+        value=math.nan if record.get("value") is None else float(record["value"]),
+        examples=record.get("examples"),
+        dropped=bool(record.get("dropped")),
+        fresh=bool(record.get("fresh", True)),
+    )
+
+
+def _rows(record: Record) -> list[Row]:
+    reference, differences = record.get("reference") or "linear", dict[tuple[int, str], Estimate]()
+    for pair in record.get("comparisons") or ():
+        estimate = Estimate.from_json({**pair, "value": pair["difference"]})
+        if pair["second"] == reference:
+            differences[pair["steps"], pair["first"]] = estimate
+        elif pair["first"] == reference:
+            differences[pair["steps"], pair["second"]] = estimate.negated
+    return [
+        Row(
+            label=str(row["schedule"]),
+            steps=int(row["steps"]),
+            calls=float(row["nfe"]),
+            estimate=Estimate.from_json(row),
+            diversity={name: value for name in FIGURES if isinstance(value := row.get(name), int | float)},
+            counts=_whole(row.get("counts")),
+            difference=differences.get((row["steps"], row["schedule"])),
+        )
+        for row in record["rows"]
+    ]
+
+
+def _curve(record: Record) -> CurveView:
+    intervals = record.get("cross_entropy_ci")
+    return CurveView(
+        length=int(record["length"]),
+        block_length=int(record["block_length"]),
+        vocabulary=record.get("vocab_size"),
+        exact=bool(record["exact"]),
+        examples=record.get("examples"),
+        revealed=_whole(record["revealed"]) or (),
+        mean=tuple(map(float, record["cross_entropy"])),
+        low=None if intervals is None else tuple(float(low) for low, _ in intervals),
+        high=None if intervals is None else tuple(float(high) for _, high in intervals),
+        pricing=tuple(map(float, record.get("pricing_curve") or ())),
+    )
+
+
+def _pair(record: Record) -> PairView:
+    first, second = (
+        Drawn(
+            str(side["schedule"]),
+            float("nan") if side["value"] is None else float(side["value"]),
+            tuple((str(text), bool(differs)) for text, differs in side["pieces"]),
+        )
+        for side in (record["first"], record["second"])
+    )
+    return PairView(
+        steps=int(record["steps"]), id=str(record["id"]), chosen=str(record["chosen"]), first=first, second=second
+    )
+
+
+def _progress(record: Record) -> Progress:
+    return Progress(
+        stage=str(record["stage"]),
+        done=int(record["done"]),
+        total=int(record["total"]),
+        started=str(record["started"]),
+        updated=str(record["updated"]),
+        steps=_whole(record["steps"]) or (),
+        current=record.get("current"),
+        best=record.get("best"),
+        resume=str(record.get("resume") or ""),
+    )
+
+
+def _cost(record: Record) -> tuple[int, int, float]:
+    return int(record["denoiser_rows"]), int(record["denoiser_tokens"]), float(record["seconds"])
+
+
+def _whole(values: Sequence[Any] | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(map(int, values))

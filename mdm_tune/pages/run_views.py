@@ -1,0 +1,399 @@
+"""What the page shows of a run. Much may be missing, in older folders and while a search runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from mdm_tune.core.interval_text import interval_text
+from mdm_tune.core.statistics import Estimate
+
+__all__ = [
+    "About",
+    "BudgetView",
+    "CurveView",
+    "Drawn",
+    "GainView",
+    "LossView",
+    "PairView",
+    "Point",
+    "Progress",
+    "Row",
+    "RunView",
+    "State",
+    "Verdict",
+    "Warned",
+]
+
+Record = Mapping[str, Any]
+
+
+class State(Enum):
+    """How far a run is."""
+
+    FINISHED = "finished"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Verdict(Enum):
+    """What the comparison of a budget's schedule with linear shows."""
+
+    BETTER = "better than linear"
+    LESS_DIVERSE = "better, but less diverse"
+    NOT_CLAIMED = "no gain is claimed"
+    NO_GAIN = "no gain is shown"
+    WORSE = "worse than linear"
+    UNTESTED = "too few examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a run is of. Texts are empty, and ``config`` is empty, where a folder does not say it.
+
+    Attributes:
+        metric: name of the objective.
+        label: the objective in words.
+        maximize: whether larger values are better.
+        exact: whether values have no sampling error.
+        length: tokens to fill; None if unknown.
+        sampler: the sampler in words.
+        config: the complete config.
+        fingerprints: of model, data and code.
+        versions: of packages.
+        flags: words of a command line that repeat the permissions.
+    """
+
+    metric: str
+    label: str
+    maximize: bool
+    exact: bool
+    length: int | None
+    sampler: str
+    config: Record
+    fingerprints: Mapping[str, str]
+    versions: Mapping[str, str]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def sign(self) -> int:
+        """The factor that makes larger values better."""
+        return 1 if self.maximize else -1
+
+    def section(self, name: str) -> Record:
+        """A section of the config; empty if it is missing."""
+        found = self.config.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def model(self) -> str:
+        """The model in a few words; empty if unknown."""
+        section = self.section("model")
+        return " ".join(str(section[key]) for key in ("type", "path", "target", "name") if section.get(key))
+
+    @property
+    def data(self) -> str:
+        """The data in a few words; empty if there are none."""
+        section = self.section("dataset")
+        return " ".join(str(section[key]) for key in ("type", "path", "name", "task") if section.get(key))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainView:
+    """A gain over linear. Positive is better.
+
+    Attributes:
+        value: the gain.
+        own: its own interval; None if there is none.
+        familywise: the interval corrected for all budgets; None if there is none.
+        reason: why there is no interval; None if there is one.
+        shown: whether it may be claimed.
+        differing: examples that differ; None for exact values.
+        fewest: examples that must differ for a claim.
+    """
+
+    value: float
+    own: tuple[float, float] | None
+    familywise: tuple[float, float] | None
+    reason: str | None
+    shown: bool
+    differing: int | None
+    fewest: int | None
+
+    @property
+    def text(self) -> str:
+        """The gain with the corrected interval."""
+        return interval_text(self.value, self.familywise or self.own, self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One schedule or adaptive plan at one budget.
+
+    Attributes:
+        label: as on the command line.
+        steps: the budget.
+        calls: mean denoiser calls; None if unknown.
+        estimate: the value.
+        diversity: mean figures by name.
+        counts: tokens per step; None for adaptive plans and ancestral reveal.
+        difference: its value minus linear's at the same budget; None if unknown.
+    """
+
+    label: str
+    steps: int
+    calls: float | None
+    estimate: Estimate
+    diversity: Mapping[str, float] = field(default_factory=dict)
+    counts: tuple[int, ...] | None = None
+    difference: Estimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A trial.
+
+    Attributes:
+        number: within its budget.
+        a, b: the parameters.
+        block_length: positions per block; None if unknown or without blocks.
+        value: on the tune split; not finite if it has none.
+        examples: that were scored; None if exact, or scored before.
+        dropped: whether it was dropped before all examples were scored.
+        fresh: whether its counts were scored for the first time.
+    """
+
+    number: int
+    a: float
+    b: float
+    block_length: int | None
+    value: float
+    examples: int | None
+    dropped: bool
+    fresh: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossView:
+    """How far the winner lies below others in one figure of diversity, as a share."""
+
+    figure: str
+    than: str
+    share: float
+    linear: float
+    flagged: bool
+    blocks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetView:
+    """The result of one budget.
+
+    Attributes:
+        steps: the budget.
+        kind: type of the schedule: beta, or the name of a hand-made one.
+        a, b: the parameters; None outside the family.
+        counts: tokens per step; None for ancestral reveal.
+        alphas: alpha at the ends of the steps, for ancestral reveal.
+        block_length: positions per block.
+        calls: mean denoiser calls.
+        estimate: the value on the report split.
+        examples: of the report split; None if exact.
+        baselines: values and calls by name.
+        linear: the label of linear.
+        gain: the gain over linear.
+        verdict: what it shows.
+        rejected: the schedule that was worse than linear and is not returned, with its value and gain; None if none.
+        data: the value of the data itself; None if unknown.
+        diversity: figures by source (winner, linear, reference, data) and name.
+        losses: losses of diversity.
+        reference_steps: steps of linear at many steps.
+        threshold: the share of diversity that may be lost.
+        detectable: the smallest gain that is shown with 80 % power; None if unknown.
+        trials: finished trials.
+        dropped: trials that were dropped early.
+        ended: why trials ended early; empty if they did not.
+        points: the trials.
+        choose: labels and values on the choose split.
+        grid_rows: denoiser rows of the paper's grid; None if unknown.
+        same: other schedules with the same counts.
+    """
+
+    steps: int
+    kind: str
+    a: float | None
+    b: float | None
+    counts: tuple[int, ...] | None
+    alphas: tuple[float, ...] | None
+    block_length: int | None
+    calls: float
+    estimate: Estimate
+    examples: int | None
+    baselines: Mapping[str, Row]
+    linear: str
+    gain: GainView
+    verdict: Verdict
+    rejected: tuple[str, Estimate, GainView] | None
+    data: Estimate | None
+    diversity: Mapping[str, Mapping[str, Estimate]]
+    losses: tuple[LossView, ...]
+    reference_steps: int | None
+    threshold: float | None
+    detectable: float | None
+    trials: int
+    dropped: int
+    ended: str
+    points: tuple[Point, ...]
+    choose: tuple[tuple[str, Estimate], ...]
+    grid_rows: int | None
+    same: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The schedule in a few words."""
+        return self.kind if self.a is None or self.b is None else f"Beta({self.a:.3g}, {self.b:.3g})"
+
+    @property
+    def label(self) -> str:
+        """The schedule as on the command line."""
+        return self.kind if self.a is None or self.b is None else f"beta:{self.a!r},{self.b!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveView:
+    """The information profile at one block length.
+
+    Attributes:
+        length: tokens of the curve.
+        block_length: tokens of a block.
+        vocabulary: symbols; None if unknown.
+        exact: whether it has no sampling error.
+        examples: that were measured.
+        revealed: numbers of visible tokens.
+        mean: nats per token.
+        low, high: ends of the intervals; None if there are none.
+        pricing: the curve on which schedules are chosen, (length,); empty if unknown.
+    """
+
+    length: int
+    block_length: int
+    vocabulary: int | None
+    exact: bool
+    examples: int | None
+    revealed: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...] | None
+    high: tuple[float, ...] | None
+    pricing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A sample in pieces, each with whether its tokens differ from those of the other sample of the pair."""
+
+    label: str
+    value: float
+    pieces: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairView:
+    """Two samples of one example from the same noise. ``chosen`` says why the pair is shown."""
+
+    steps: int
+    id: str
+    chosen: str
+    first: Drawn
+    second: Drawn
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning about a result."""
+
+    code: str
+    text: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        stage: what it does now, in words.
+        done: finished trials and comparisons.
+        total: those of the whole search, at most.
+        started: when the command began, as ISO text.
+        updated: when this was written, as ISO text.
+        steps: all budgets.
+        current: the budget at work; None before the first.
+        best: the best value of the budget at work so far.
+        resume: the command that continues a search that was stopped.
+    """
+
+    stage: str
+    done: int
+    total: int
+    started: str
+    updated: str
+    steps: tuple[int, ...]
+    current: int | None
+    best: float | None
+    resume: str = ""
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """All that a page shows of one run.
+
+    Attributes:
+        name: name of the folder.
+        path: the folder.
+        state: how far it is.
+        about: what it is of.
+        budgets: the results of a search, in ascending order of steps.
+        headline: the comparison with linear at larger budgets that saves most calls; None if none is shown.
+        margin: the share of linear's value that counts as no loss.
+        rows: the rows of an evaluation, in its order.
+        data: the value of the data itself in the evaluation.
+        reference: the label of linear in the evaluation.
+        evaluated: examples of the evaluation; None if exact or if there is none.
+        profile: ``profile.json`` as it is.
+        curves: the information profiles.
+        pairs: pairs of samples.
+        rows_of: denoiser rows of the search by what they were spent on.
+        cost: denoiser rows, tokens and seconds of the search; None if there is none.
+        evaluate_cost: the same of the evaluation.
+        trials: finished trials.
+        warnings: about the results.
+        progress: of a search without a result.
+    """
+
+    name: str
+    path: str
+    state: State
+    about: About
+    budgets: tuple[BudgetView, ...] = ()
+    headline: Record | None = None
+    margin: float | None = None
+    rows: tuple[Row, ...] = ()
+    data: Estimate | None = None
+    reference: str = "linear"
+    evaluated: int | None = None
+    profile: Record | None = None
+    curves: tuple[CurveView, ...] = ()
+    pairs: tuple[PairView, ...] = ()
+    rows_of: Mapping[str, int] = field(default_factory=dict)
+    cost: tuple[int, int, float] | None = None
+    evaluate_cost: tuple[int, int, float] | None = None
+    trials: int = 0
+    warnings: tuple[Warned, ...] = ()
+    progress: Progress | None = None

@@ -1,0 +1,259 @@
+"""The page of a run: its form, its numbers, and what data cannot do to it.
+
+Covers: template, run_page, run_views, run_figures.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mdm_tune.pages.run_figures import figures_of, linear_counts
+from mdm_tune.pages.run_page import run_page
+from mdm_tune.pages.run_reading import RunRecords, read_run
+from mdm_tune.pages.run_views import RunView, State
+from mdm_tune.pages.template import visible
+from tests.support.html_pages import problems_of, read_page
+from tests.support.page_runs import PageRun
+from tests.support.search_results import BUDGET, EXACT, FLAGGED, two_budgets
+
+HOSTILE = '<script>alert("1")</script></pre><img src=x onerror=alert(2)>&amp;{{ 7 * 7 }}'
+SCRIPTS = "\u0645\u0631\u062d\u0628\u0627 \u4f60\u597d \u0928\u092e\u0938\u094d\u0924\u0947 \U0001f9ec e\u0301"
+
+
+def points(count: int, **changes: Any) -> list[dict[str, Any]]:
+    """Trials along a spiral."""
+    return [
+        {"number": n, "a": 0.5 * 1.2 ** (n * math.cos(n)), "b": 0.5 * 1.2 ** (n * math.sin(n)), "block_length": 8}
+        | {"value": 0.8 - 0.01 * n, "examples": 64, "fresh": True, "dropped": n % 3 == 2, "cut": False}
+        | changes
+        for n in range(count)
+    ]
+
+
+def pair(text: str, steps: int = 8) -> dict[str, Any]:
+    side = {"schedule": "linear", "value": 0.5, "pieces": [[text[:5], False], [text[5:], True]]}
+    other = {**side, "schedule": "beta:0.43,0.76"}
+    return {"steps": steps, "id": "example-1", "chosen": "first", "first": side, "second": other}
+
+
+def made(search: dict[str, Any] | None = None, **records: Any) -> RunView:
+    return read_run(RunRecords(name="text", path="runs/text", search=search or two_budgets(), **records))
+
+
+def checked(view: RunView) -> str:
+    text = run_page(view)
+    assert problems_of(text) == []
+    return text
+
+
+def test_the_page_of_a_real_run_is_sound_and_its_numbers_are_those_of_the_json(text_run: PageRun) -> None:
+    view = read_run(RunRecords(name="text", path="runs/text", search=text_run.search, evaluate=text_run.evaluate))
+    page = read_page(checked(view))
+    shown = page.numbers
+    for budget in text_run.search["budgets"]:
+        assert {budget["value"], budget["gain_over_linear"]["value"]} <= shown
+        assert {each["value"] for each in budget["baselines"].values()} <= shown
+        for figures in budget["diversity"].values():
+            assert {each["value"] for each in figures.values()} <= shown
+        assert f"counts = {budget['counts']}" in page.text
+    for row in text_run.evaluate["rows"]:
+        assert {row["value"], *(row["ci"] or ())} <= shown
+    assert {pair[side]["value"] for pair in text_run.search["sample_pairs"] for side in ("first", "second")} <= shown
+    assert "the paper\u2019s grid" in page.text and "mdm-tune search runs/text/config.yaml" in page.text
+    assert "threshold:0.9" in page.text
+    assert all(f"--chart-{name}" in run_page(view) for name in ("ink", "paper", "tuned"))
+    assert "http-equiv" not in run_page(view)
+
+
+def test_the_same_run_gives_the_same_page(text_run: PageRun) -> None:
+    records = RunRecords(name="text", path="runs/text", search=text_run.search)
+    assert run_page(read_run(records)) == run_page(read_run(copy.deepcopy(records)))
+
+
+def test_every_section_of_a_search_is_there_in_order(text_run: PageRun) -> None:
+    view = read_run(RunRecords(name="text", path="runs/text", search=text_run.search))
+    found = [str(each["id"]) for each in read_page(run_page(view)).named("section")]
+    assert found == [
+        *("use", "quality", "landscape", "schedule", "profile"),
+        *("energy", "samples", "diversity", "cost", "provenance"),
+    ]
+
+
+def test_tables_sort_by_real_buttons() -> None:
+    page = read_page(checked(made()))
+    heads = page.named("th")
+    assert len(page.named("table")) >= 2 and all(each.get("scope") == "col" for each in heads)
+    text = run_page(made())
+    assert 'th scope="col"><button type="button">schedule</button>' in text and "aria-sort" in text
+
+
+def test_texts_of_data_are_escaped_wherever_they_stand() -> None:
+    record = two_budgets() | {
+        "sample_pairs": [pair(HOSTILE)],
+        "warnings": [{"code": HOSTILE, "text": HOSTILE, "advice": ""}],
+    }
+    record["budgets"][0] = {
+        **BUDGET,
+        "steps": 16,
+        "baselines": {**BUDGET["baselines"], HOSTILE: BUDGET["baselines"]["linear"]},
+    }
+    view = replace(made(record), name=HOSTILE, path=HOSTILE)
+    text = checked(view)
+    assert (
+        "<script>alert" not in text and "<img" not in text and "{{ 7 * 7 }}" in text and "onerror=alert(2)&gt;" in text
+    )
+    assert len(read_page(text).named("script")) == 1
+
+
+def test_control_characters_and_all_scripts_are_shown() -> None:
+    assert visible("a\x00b\x1b[31m\n\tc\x7f\x85\ud800") == "a\u2400b\u241b[31m\n\tc\ufffd\ufffd\ufffd"
+    assert visible(SCRIPTS) == SCRIPTS
+    text = checked(made(two_budgets() | {"sample_pairs": [pair("ab\x00cd" + SCRIPTS)]}))
+    assert "\x00" not in text and "\u2400" in text and SCRIPTS in text
+    text.encode("utf-8")
+
+
+def test_differing_tokens_are_marked_without_colour_too() -> None:
+    page = read_page(checked(made(two_budgets() | {"sample_pairs": [pair("equal and other")]})))
+    assert len(page.named("del")) == len(page.named("ins")) == 1
+    assert any(each.get("dir") == "auto" for each in page.named("div"))
+
+
+def test_long_samples_are_cut_and_say_so() -> None:
+    text = checked(made(two_budgets() | {"sample_pairs": [pair("x" * 10_000)]}))
+    assert "8\u202f500 more characters" in text and "x" * 1600 not in text
+
+
+def many_budgets(count: int, trials: int = 100) -> dict[str, Any]:
+    """A search of many budgets with all that a page can hold."""
+    budgets = [
+        {**FLAGGED, "steps": steps, "nfe": steps, "counts": [1 + step % 7 for step in range(steps)]}
+        | {"trial_points": points(trials), "choose": [], "paper_grid": {"denoiser_rows": 9}}
+        for steps in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)[:count]
+    ]
+    pairs = [pair("word " * 2000, steps=budget["steps"]) for budget in budgets for _ in range(4)]
+    return two_budgets() | {"budgets": budgets, "sample_pairs": pairs}
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_page_of_any_size_is_small_enough(count: int) -> None:
+    text = checked(made(many_budgets(count)))
+    assert read_page(text).text.count("tokens to reveal at each") == count
+
+
+def test_figures_of_two_and_of_many_steps() -> None:
+    record = many_budgets(10, 0)
+    found = figures_of(made(record | {"budgets": [record["budgets"][0], record["budgets"][7]]}))
+    assert {"counts-2", "counts-256", "quality", "gains"} <= set(found)
+    assert not any(name.startswith("landscape") for name in found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gain_over_linear": {**BUDGET["gain_over_linear"], **EXACT}, "ci": None, "no_interval": "exact", "n": None},
+        {"value": None, "ci": [None, None]},
+        {"gain_over_linear": {**BUDGET["gain_over_linear"], "value": None, "ci": None, "ci_familywise": None}},
+        {"trials": 0, "trial_points": []},
+        {"trial_points": points(3)},
+        {"trial_points": points(9, value=None)},
+        {"trial_points": points(9, value=0.5)},
+        {"trial_points": points(300)},
+        {"counts": None, "alphas": [0.0, 0.2, 0.7, 1.0], "block_length": None},
+        {"schedule": {"type": "sine", "a": None, "b": None}, "trial_points": points(12)},
+        {"schedule": {"type": "linear", "a": None, "b": None}, "trial_points": points(12)},
+        {"schedule": {"type": "counts:1,2,3,2", "a": None, "b": None}},
+        {"schedule": {"type": "a plugin's", "a": None, "b": None}},
+        {"block_length": 4, "steps": 4, "nfe": 3.2},
+        {"block_length": 4, "steps": 3},
+        {"baselines": {}},
+        {"data": {"value": 0.9, "ci": None, "no_interval": "too few examples", "independent": 4}},
+    ],
+)
+def test_unusual_results_have_a_sound_page(changes: dict[str, Any]) -> None:
+    checked(made(two_budgets() | {"budgets": [{**BUDGET, **changes}]}))
+
+
+def test_no_baseline_and_no_direction_of_an_older_record() -> None:
+    older = copy.deepcopy(two_budgets())
+    for budget in older["budgets"]:
+        del budget["direction"], budget["diversity"], budget["diversity_losses"]
+    del older["denoiser_rows_of"], older["warnings"]
+    text = checked(made(older))
+    assert "does not list its trials" in text and "has no figures of diversity" in text
+
+
+@pytest.mark.parametrize(
+    ("budget", "linear"),
+    [
+        ({"counts": [1, 2, 3, 2], "steps": 4}, (2, 2, 2, 2)),
+        ({"counts": [1, 3, 2, 2], "steps": 4, "block_length": 4}, (2, 2, 2, 2)),
+        ({"counts": [1, 3, 4], "steps": 3, "block_length": 4}, None),
+        ({"counts": None, "alphas": [0, 1], "steps": 1}, None),
+    ],
+)
+def test_the_counts_of_linear_beside_the_tuned_ones(budget: dict[str, Any], linear: tuple[int, ...] | None) -> None:
+    view = made(two_budgets() | {"budgets": [{**BUDGET, **budget}]})
+    assert linear_counts(view, view.budgets[0]) == linear
+
+
+def progress(**changes: Any) -> dict[str, Any]:
+    return {
+        "state": "running",
+        "stage": "trial 3 of 20 at 8 steps",
+        "done": 5,
+        "total": 50,
+        "started": "2026-01-01T10:00:00+00:00",
+        "updated": "2026-01-01T10:05:00+00:00",
+        "steps": [8, 16],
+        "current": 8,
+        "best": 0.77,
+        "resume": "mdm-tune search c.yaml --resume",
+        "budgets": [],
+        **changes,
+    }
+
+
+def test_a_running_search_says_how_far_it_is_and_is_read_again() -> None:
+    view = read_run(RunRecords(name="text", path="runs/text", progress=progress()))
+    text = checked(view)
+    page = read_page(text)
+    assert view.state is State.RUNNING and '<meta http-equiv="refresh" content="10">' in text
+    assert "10 % of its work" in page.text and "trial 3 of 20 at 8 steps" in page.text and 0.77 in page.numbers
+    assert [each["aria-valuenow"] for each in page.named("div") if each.get("role") == "progressbar"] == ["10"]
+
+
+def test_a_running_search_shows_the_budgets_that_are_finished() -> None:
+    budget = json.loads(json.dumps({**BUDGET, "steps": 8, "trial_points": points(12)}))
+    view = read_run(RunRecords(name="text", path="runs/text", progress=progress(budgets=[budget])))
+    text = checked(view)
+    assert "+0.030" in text and "<h1>The search is running" in text
+
+
+def test_a_search_that_was_stopped_says_how_to_go_on_and_is_not_read_again() -> None:
+    text = checked(read_run(RunRecords(name="text", path="runs/text", progress=progress(state="stopped"))))
+    assert "was stopped after 10 %" in text and "--resume" in text and "http-equiv" not in text
+
+
+def test_a_profile_alone_has_a_page() -> None:
+    schedule = {"nelbo": 12.5, "a": 0.5, "b": 0.6}
+    profile = {
+        "length": 8,
+        "block_length": 8,
+        "exact": False,
+        "examples": 64,
+        "revealed": [0, 3, 7],
+        "cross_entropy": [2.0, 1.5, 1.2],
+        "cross_entropy_ci": [[1.9, 2.1], [1.4, 1.6], [1.1, 1.3]],
+        "budgets": [{"steps": 4, "linear": {**schedule, "nelbo": 13.0}, "beta": schedule, "optimum": schedule}],
+    }
+    text = checked(read_run(RunRecords(name="text", path="runs/text", profile=profile)))
+    page = read_page(text)
+    assert "Beta(0.5, 0.6) has a NELBO of 12.5 nats at 4 steps, and linear has 13" in page.text
+    assert {12.5, 13.0, 0.5, 0.6} <= page.numbers

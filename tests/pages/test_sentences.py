@@ -1,0 +1,189 @@
+"""The sentences that a reader remembers, for every outcome.
+
+Covers: names, run_reading.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text
+from mdm_tune.pages.run_reading import RunRecords, read_run
+from mdm_tune.pages.run_views import RunView, Verdict
+from mdm_tune.pages.sentences import findings, headline, lead, verdict_text
+from mdm_tune.run.search_records import BudgetRecord
+from mdm_tune.search.outcomes import Outcome
+from tests.support.search_results import BUDGET, EXACT, FLAGGED, two_budgets, without_interval
+
+GAIN: dict[str, Any] = BUDGET["gain_over_linear"]
+LOSER = {
+    "schedule": "beta:9.0,0.1",
+    "value": 0.7,
+    "ci": [0.68, 0.72],
+    "no_interval": None,
+    "independent": 512,
+    "gain_over_linear": {**GAIN, "value": -0.06, "ci": [-0.08, -0.04], "ci_familywise": [-0.08, -0.04], "shown": False},
+    "block_length": 8,
+    "counts": [5, 1, 1, 1],
+    "alphas": None,
+    "nfe": 4,
+    "nfe_ci": None,
+}
+NO_GAIN = {**BUDGET, "gain_over_linear": {**GAIN, "ci": [-0.01, 0.07], "ci_familywise": [-0.02, 0.08], "shown": False}}
+FEW = {**GAIN, "shown": False, "examples_that_differ": 7, "examples_that_must_differ": 10}
+UNCORRECTED = {**GAIN, "ci_familywise": [-0.001, 0.05], "shown": False}
+
+
+def view(*budgets: dict[str, Any], **changes: Any) -> RunView:
+    record = two_budgets() | {"budgets": list(budgets)} | changes
+    record["frontier"] = {**record["frontier"], "headline": changes.get("pair")}
+    return read_run(RunRecords(name="text", path="runs/text", search=record))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ([BUDGET], "better than linear at 4 steps: spelling 0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."),
+        ([BUDGET, {**BUDGET, "steps": 8}], "The tuned schedules are better than linear at both budgets. Largest gain:"),
+        ([BUDGET, {**NO_GAIN, "steps": 8}], "The tuned schedule is better than linear at 1 of 2 budgets. There: spell"),
+        ([{**BUDGET, "steps": steps} for steps in (2, 4, 8)], "The tuned schedules are better than linear at all 3 bu"),
+        ([NO_GAIN], "No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."),
+        ([without_interval(BUDGET)], "Nothing can be said: there are too few examples"),
+        (
+            [FLAGGED],
+            "No gain over linear counts: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but the samples",
+        ),
+        ([{**BUDGET, "loser": LOSER, "gain_over_linear": {**GAIN, "value": 0, "ci": [0, 0]}}], "is worse (-0.060 ["),
+        ([{**BUDGET, "gain_over_linear": UNCORRECTED}], "No gain over linear is claimed: 0.030 [-0.001, 0.050] at 4 s"),
+        ([{**BUDGET, "gain_over_linear": {**GAIN, **EXACT, "shown": True}}], "a gain of 0.03000."),
+    ],
+)
+def test_the_headline_says_what_the_search_shows(budgets: list[dict[str, Any]], words: str) -> None:
+    assert words in headline(view(*budgets))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        BUDGET,
+        NO_GAIN,
+        FLAGGED,
+        without_interval(BUDGET),
+        {**BUDGET, "loser": LOSER},
+        {**BUDGET, "gain_over_linear": FEW},
+        {**BUDGET, "gain_over_linear": UNCORRECTED},
+        {**BUDGET, "gain_over_linear": {**GAIN, **EXACT, "shown": True}},
+        {**BUDGET, "gain_over_linear": {**GAIN, **EXACT}},
+    ],
+)
+def test_the_verdict_is_that_of_the_search(record: dict[str, Any]) -> None:
+    wanted = BudgetRecord.from_json(record).quality.outcome
+    same = {
+        Outcome.BETTER: Verdict.BETTER,
+        Outcome.LESS_DIVERSE: Verdict.LESS_DIVERSE,
+        Outcome.UNCORRECTED: Verdict.NOT_CLAIMED,
+        Outcome.TOO_FEW_DIFFER: Verdict.NOT_CLAIMED,
+        Outcome.NO_GAIN: Verdict.NO_GAIN,
+        Outcome.WORSE: Verdict.WORSE,
+        Outcome.UNTESTED: Verdict.UNTESTED,
+    }
+    assert view(record).budgets[0].verdict is same[wanted]
+
+
+def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:
+    few, uncorrected = (view({**BUDGET, "gain_over_linear": gain}).budgets[0] for gain in (FEW, UNCORRECTED))
+    assert verdict_text(few) == "no gain is claimed: 7 examples differ, 10 must"
+    assert verdict_text(uncorrected) == "no gain is claimed for all budgets together"
+
+
+def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
+    text = lead(view(BUDGET, {**BUDGET, "steps": 8}))
+    assert "each of 4, 8 steps reveals, in sequences of 8 tokens" in text
+    assert "spelling (higher is better)" in text and "for all budgets together, over 512 examples" in text
+
+
+def test_findings_for_and_against() -> None:
+    pair = two_budgets()["frontier"]["headline"]
+    better = {**BUDGET, "baselines": {**BUDGET["baselines"], "sine": {"value": 0.9, "ci": [0.89, 0.91]}}}
+    found = findings(view(better, {**FLAGGED, "steps": 8, "nfe": 8}, {**NO_GAIN, "steps": 16, "nfe": 16}, pair=pair))
+    assert [each.kind for each in found] == ["good", "bad", "bad", "note"]
+    assert "no worse than linear at 16 (a loss of 1 % counts as none): 2.0 times fewer denoiser calls" in found[0].text
+    assert "sine has a better value on unseen examples than the tuned one: 0.900 [0.890, 0.910]" in found[1].text
+    assert "less diverse in token entropy, by up to 6.2 %" in found[2].text
+    assert "show gains of 0.016 and more" in found[3].text
+    also = findings(view(BUDGET, pair={**pair, "linear_too": True}))
+    assert also[0].kind == "note" and "the saving is not the schedule's" in also[0].text
+
+
+def test_smaller_is_better_for_other_metrics() -> None:
+    lower = {**BUDGET, "direction": "minimize", "metric": "nelbo", "value": 0.5}
+    lower["baselines"] = {**BUDGET["baselines"], "sine": {"value": 0.4, "ci": [0.39, 0.41]}}
+    found = view(lower)
+    assert not found.about.maximize and "lower is better" in lead(found)
+    assert [each.kind for each in findings(found)] == ["bad"]
+
+
+def evaluation(*rows: tuple[str, int, float, tuple[float, float] | None]) -> RunView:
+    """rows: label, steps, value, and the interval of the difference from linear."""
+    record: dict[str, Any] = {"rows": [], "comparisons": [], "reference": "linear", "data": None}
+    record |= {"denoiser_rows": 1, "denoiser_tokens": 1, "seconds": 1.0, "warnings": []}
+    for label, steps, value, ends in rows:
+        row = {"schedule": label, "steps": steps, "nfe": steps, "metric": "spelling", "n": 64, "counts": None}
+        record["rows"].append({**row, "value": value, "ci": [value - 0.01, value + 0.01], "independent": 64})
+        if ends is not None:
+            pair = {"first": "linear", "second": label, "steps": steps, "independent": 64}
+            middle = (ends[0] + ends[1]) / 2
+            record["comparisons"].append({**pair, "difference": -middle, "ci": [-ends[1], -ends[0]]})
+    return read_run(RunRecords(name="text", path="runs/text", evaluate=record))
+
+
+def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
+    found = evaluation(
+        ("linear", 8, 0.7, None),
+        ("beta:0.4,0.7", 8, 0.75, (0.01, 0.09)),
+        ("sine", 8, 0.78, (-0.02, 0.18)),
+        ("threshold:0.9", 8, 0.72, (0.01, 0.03)),
+    )
+    assert headline(found) == (
+        "4 schedules were compared at 1 budget. The largest gain over linear has Beta(0.4, 0.7) at 8 steps: spelling "
+        "0.750, better by 0.050 [0.010, 0.090]."
+    )
+    assert "none is clearly better" in headline(evaluation(("linear", 8, 0.7, None), ("sine", 8, 0.7, (-0.1, 0.1))))
+    assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedules were compared at 1 budget."
+
+
+def test_short_names() -> None:
+    assert short_name("beta:0.409123,0.691777") == "Beta(0.409, 0.692)"
+    assert short_name("beta:0.4,0.7 in blocks of 32") == "Beta(0.4, 0.7) in blocks of 32"
+    assert short_name("runs/text/schedule.yaml") == "tuned (text)" and short_name("a/b.yaml") == "b.yaml"
+    assert short_name("counts:" + ",".join(["1"] * 64)) == "counts (64 numbers)"
+    assert short_name("beta:odd") == "beta:odd" and short_name("counts:1,2") == "counts:1,2"
+    assert short_names(["beta:0.4001,1", "beta:0.4002,1", "sine"]) == {
+        "beta:0.4001,1": "beta:0.4001,1",
+        "beta:0.4002,1": "beta:0.4002,1",
+        "sine": "sine",
+    }
+    assert [*map(role_of, ("linear", "threshold:0.9", "runs/x/schedule.yaml", "sine", "linear in blocks of 8"))] == [
+        *("linear", "adaptive", "tuned", "other", "linear")
+    ]
+
+
+def test_numbers_and_times_for_people() -> None:
+    assert large(1234567.4) == "1\u202f234\u202f567" and cut_text("abcdefghij", 7) == "abcd\u2026ij"
+    assert [time_text(seconds) for seconds in (4.2, 610.0, 9000.0, float("inf"))] == [
+        *("4 s", "10 min", "2 h 30 min", "unknown")
+    ]
+
+
+def test_a_damaged_record_is_an_error_of_a_known_kind() -> None:
+    for path, value in ((("budgets", 0, "schedule"), 3), (("budgets", 0, "counts"), ["x"]), (("trials",), [])):
+        record = copy.deepcopy(two_budgets())
+        place: Any = record
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        with pytest.raises((AttributeError, IndexError, KeyError, TypeError, ValueError)):
+            read_run(RunRecords(name="x", path="x", search={**record, "trials": record["trials"] or {"a": 1}}))
