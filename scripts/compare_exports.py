@@ -96,7 +96,7 @@ def of_llada(folder: Path, file: Path, model: nn.Module, prompt: Tensor, case: C
 
 
 def of_fast_dllm(folder: Path, file: Path, model: nn.Module, prompt: Tensor, case: Case, mask: int) -> Tensor:
-    stand_in("model.modeling_llada", "LLaDAModelLM", always=True)
+    stand_in("model.modeling_llada", always=True)
     peer, exported = module_of(folder / "llada" / "generate.py", "generate"), module_of(file, "exported")
     exported.install(peer)
     rows = [peer.generate(model, row[None], mask_id=mask, **sizes_of(case, exported))[0] for row in prompt]

@@ -78,7 +78,7 @@ class Lmdeploy:
             files={LMDEPLOY_FILE: python_file(title, policy, self.name, body)},
             where=(
                 "Start the server with these flags, beside your own:",
-                f"    lmdeploy serve api_server MODEL --backend pytorch {' '.join(flags[:2])}",
+                f"    lmdeploy serve api_server MODEL --backend pytorch {' '.join(flags[:2])} \\",
                 f"        {' '.join(flags[2:])}",
                 f"or copy {LMDEPLOY_FILE} beside your program, and call it so:",
                 "    from mdm_tune_lmdeploy import SETTINGS",
@@ -99,10 +99,14 @@ class Sglang:
 
     name: str = "sglang"
     target: str = "LowConfidence of github.com/sgl-project/sglang"
-    verified: str = ""
+    verified: str = "sglang 0.5.23"
     exact: bool = True
     kinds: frozenset[Kind] = frozenset({"threshold"})
     blocks: BlockRule = "any"
+
+    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
+        """See ``Verifiable``. The peer's ``LowConfidence`` reads the file and runs on random logits."""
+        return run_peer("sglang", policy, exported / SGLANG_FILE, peer)
 
     def export(self, policy: Policy) -> Exported:
         """See ``ExportFormat``."""
@@ -112,7 +116,7 @@ class Sglang:
             files={SGLANG_FILE: f"{comments}threshold: {policy.value!r}\nblock_size: {policy.block_length}\n"},
             where=(
                 "Start the server with these flags, beside your own:",
-                "    python -m sglang.launch_server --model-path MODEL --dllm-algorithm LowConfidence",
+                "    python -m sglang.launch_server --model-path MODEL --dllm-algorithm LowConfidence \\",
                 f"        --dllm-algorithm-config {SGLANG_FILE}",
                 f"Generate {policy.length} tokens. The block size must be one that the model was trained for.",
             ),

@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, check_expressible
+from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible
 from mdm_tune.exports.nearest import differing, largest_difference, loss_text
+from mdm_tune.exports.peer_process import run_peer
 from mdm_tune.exports.policy import Kind, Policy
 
 __all__ = ["FORMATS", "OmniVoice", "nearest_shift", "shifted_counts"]
@@ -70,10 +72,14 @@ class OmniVoice:
 
     name: str = "transformers"
     target: str = "OmniVoiceGenerationConfig of github.com/k2-fsa/OmniVoice"
-    verified: str = ""
+    verified: str = "k2-fsa/OmniVoice 468e927"
     exact: bool = False
     kinds: frozenset[Kind] = frozenset({"counts"})
     blocks: BlockRule = "none"
+
+    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
+        """See ``Verifiable``. The peer's ``_generate_iterative`` runs; wanted is the nearest."""
+        return run_peer("transformers", policy, exported / FILE, peer)
 
     def export(self, policy: Policy) -> Exported:
         """See ``ExportFormat``."""

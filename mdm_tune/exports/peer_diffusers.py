@@ -15,6 +15,7 @@ from mdm_tune.exports.peer_tools import (
     Answer,
     RandomModel,
     Request,
+    counts_of_rows,
     found,
     module_of,
     quota_counts,
@@ -112,11 +113,7 @@ def _amused(file: Path, length: int, wanted: list[int]) -> list[int]:
     model = RandomModel(PROMPT + length)
     sample = torch.full((ROWS, PROMPT + length), MASK)
     sample[:, :PROMPT] = 0
-    masks = []
     for timestep in scheduler.timesteps:
-        masks.append((sample == MASK).sum(1).tolist())
         logits = model(sample).logits.float()
         sample = scheduler.step(logits, timestep, sample, generator=generator).prev_sample
-    last = (sample == MASK).sum(1).tolist()
-    rows = [revealed_counts([left[row] for left in masks], last[row]) for row in range(ROWS)]
-    return next((row for row in rows if row != wanted), rows[0])
+    return counts_of_rows(model, sample, wanted)

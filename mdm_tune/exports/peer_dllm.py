@@ -15,10 +15,10 @@ from mdm_tune.exports.peer_tools import (
     Answer,
     RandomModel,
     Request,
+    counts_of_rows,
     found,
     module_of,
     packages,
-    revealed_counts,
     stand_in,
     wanted_counts,
 )
@@ -31,7 +31,7 @@ def dllm(request: Request) -> Answer:
     import torch
 
     file = found(request, "dllm/core/samplers/mdlm.py")
-    stand_in("transformers", "PreTrainedModel", "PreTrainedTokenizer")
+    stand_in("transformers")
     sys.path.insert(0, request["peer"])
     packages(Path(request["peer"]), "dllm", "dllm.core", "dllm.core.samplers")
     peer = importlib.import_module("dllm.core.samplers.mdlm")
@@ -46,11 +46,8 @@ def dllm(request: Request) -> Answer:
         max_new_tokens=request["length"], block_size=request["block_length"], steps=request["steps"]
     )
     tokens = sampler.sample([torch.zeros(PROMPT, dtype=torch.long)] * ROWS, config)
-    rows = [
-        revealed_counts([masks[row] for masks in model.masks], int((tokens[row] == MASK).sum())) for row in range(ROWS)
-    ]
-    worst = next((row for row in rows if row != wanted_counts(request)), rows[0])
-    return {"wanted": wanted_counts(request), "realised": worst, "ran": ran}
+    wanted = wanted_counts(request)
+    return {"wanted": wanted, "realised": counts_of_rows(model, tokens, wanted), "ran": ran}
 
 
 def _ancestral(request: Request, scheduler: object, ran: str) -> Answer:

@@ -14,9 +14,9 @@ from mdm_tune.exports.peer_tools import (
     Answer,
     RandomModel,
     Request,
+    counts_of_rows,
     found,
     module_of,
-    revealed_counts,
     wanted_counts,
 )
 
@@ -68,11 +68,8 @@ def dream(request: Request) -> Answer:
     if ancestral:
         wanted = probabilities(request)
         return {"wanted": wanted, "realised": chances[: len(wanted)], "ran": ran, "tolerance": TOLERANCE}
-    rows = [
-        revealed_counts([masks[row] for masks in model.masks], int((tokens[row] == MASK).sum())) for row in range(ROWS)
-    ]
-    worst = next((row for row in rows if row != wanted_counts(request)), rows[0])
-    return {"wanted": wanted_counts(request), "realised": worst, "ran": ran}
+    wanted = wanted_counts(request)
+    return {"wanted": wanted, "realised": counts_of_rows(model, tokens, wanted), "ran": ran}
 
 
 def probabilities(request: Request) -> list[float]:

@@ -15,6 +15,7 @@ from mdm_tune.exports.peer_tools import (
     Answer,
     RandomModel,
     Request,
+    counts_of_rows,
     found,
     module_of,
     packages,
@@ -33,7 +34,7 @@ FUNCTIONS = ("generate", "generate_with_prefix_cache", "generate_with_dual_cache
 def llada(request: Request) -> Answer:
     """``generate`` of LLaDA, with the replaced function."""
     file = found(request, "generate.py")
-    stand_in("transformers", "AutoTokenizer", "AutoModel")
+    stand_in("transformers")
     sys.path.insert(0, str(file.parent))
     peer, exported = module_of(file, "generate"), module_of(Path(request["file"]), "exported")
     exported.install(peer)
@@ -46,18 +47,19 @@ def llada(request: Request) -> Answer:
         block_length=request["block_length"],
         mask_id=MASK,
     )
-    rows = [
-        revealed_counts([masks[row] for masks in model.masks], int((tokens[row] == MASK).sum())) for row in range(ROWS)
-    ]
-    worst = next((row for row in rows if row != wanted_counts(request)), rows[0])
-    return {"wanted": wanted_counts(request), "realised": worst, "ran": "generate() of generate.py"}
+    wanted = wanted_counts(request)
+    return {
+        "wanted": wanted,
+        "realised": counts_of_rows(model, tokens, wanted),
+        "ran": "generate() of generate.py",
+    }
 
 
 def fast_dllm(request: Request) -> Answer:
     """The three ``generate`` functions of Fast-dLLM for LLaDA."""
     file = found(request, "llada/generate.py", "generate.py")
-    stand_in("transformers", "AutoTokenizer", "AutoModel")
-    stand_in("model.modeling_llada", "LLaDAModelLM", always=True)
+    stand_in("transformers")
+    stand_in("model.modeling_llada", always=True)
     sys.path.insert(0, str(file.parent))
     peer, exported = module_of(file, "generate"), module_of(Path(request["file"]), "exported")
     if request["kind"] == "threshold":
@@ -120,11 +122,12 @@ def dinfer(request: Request) -> Answer:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"  # the peer compiles functions that run once here
     file = found(request, "python/dinfer/decoding/generate_uniform.py", "dinfer/decoding/generate_uniform.py")
     root = file.parents[2]
-    stand_in("transformers", "AutoTokenizer", "AutoModel")
-    stand_in("transformers.models.layoutlmv2.modeling_layoutlmv2", "relative_position_bucket", always=True)
+    stand_in("transformers")
+    stand_in("transformers.models")
+    stand_in("transformers.models.layoutlmv2.modeling_layoutlmv2", always=True)
     packages(root, "dinfer", "dinfer.decoding", "dinfer.model")
-    stand_in("dinfer.model.modeling_llada_fastdllm", "LLaDAModelLM", always=True)
-    stand_in("dinfer.model.modeling_fused_olmoe", "FusedOlmoeForCausalLM", always=True)
+    stand_in("dinfer.model.modeling_llada_fastdllm", always=True)
+    stand_in("dinfer.model.modeling_fused_olmoe", always=True)
     uniform = importlib.import_module("dinfer.decoding.generate_uniform")
     utils = importlib.import_module("dinfer.decoding.utils")
     exported = module_of(Path(request["file"]), "exported")

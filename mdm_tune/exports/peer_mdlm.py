@@ -62,11 +62,9 @@ def stand_ins() -> None:
     for name in ("dataloader", "models", "utils", "metrics"):  # modules of the peer that need more libraries
         sys.modules[name] = ModuleType(name)
     stand_in("hydra.utils")
-    stand_in("lightning", "LightningModule")
-    stand_in("transformers", "PreTrainedTokenizer")
-    stand_in("torchmetrics.aggregation", "MeanMetric")
-    for above, below in (("hydra", "utils"), ("torchmetrics", "aggregation")):
-        setattr(sys.modules[above], below, sys.modules[f"{above}.{below}"])
+    stand_in("lightning")
+    stand_in("transformers")
+    stand_in("torchmetrics.aggregation")
 
 
 def _modules(request: Request) -> tuple[Any, Any]:

@@ -20,6 +20,7 @@ from mdm_tune.exports import (
     peer_llada,
     peer_md4,
     peer_mdlm,
+    peer_omnivoice,
     peer_sedd,
 )
 from mdm_tune.exports.peer_tools import Answer, Missing, Request
@@ -42,6 +43,8 @@ RUNS: dict[str, Callable[[Request], Answer]] = {
     "diffusers": peer_diffusers.diffusers,
     "vllm": peer_engines.vllm,
     "lmdeploy": peer_engines.lmdeploy,
+    "sglang": peer_engines.sglang,
+    "transformers": peer_omnivoice.omnivoice,
 }
 
 

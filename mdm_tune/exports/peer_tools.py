@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ __all__ = [
     "Missing",
     "RandomModel",
     "Request",
+    "counts_of_rows",
     "found",
     "module_of",
     "packages",
@@ -89,12 +91,26 @@ def found(request: Request, *places: str) -> Path:
     raise Missing(" or ".join(places))
 
 
-def stand_in(name: str, *attributes: str, always: bool = False) -> None:
+class _Empty(ModuleType):
+    """A module in which every name is an empty class."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)  # libraries ask it whether others are installed
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        setattr(self, name, type(name, (), {}))
+        return getattr(self, name)
+
+
+def stand_in(name: str, always: bool = False) -> None:
     """Put an empty module in place of one that a sampler imports and does not need for its counts.
 
     Args:
         name: of the module, with dots.
-        attributes: names that are imported from it.
         always: whether it is replaced also if it can be imported.
     """
     if not always:
@@ -104,18 +120,25 @@ def stand_in(name: str, *attributes: str, always: bool = False) -> None:
         except ImportError:
             pass
     parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
+    for depth in range(1, len(parts)):
+        sys.modules.setdefault(".".join(parts[:depth]), _Empty(".".join(parts[:depth])))
+    sys.modules[name] = _Empty(name)
+    for depth in range(len(parts) - 1, 0, -1):
         above = ".".join(parts[:depth])
-        if always or above not in sys.modules:
-            sys.modules.setdefault(above, ModuleType(above)).__path__ = []
-    for attribute in attributes:
-        setattr(sys.modules[name], attribute, type(attribute, (), {}))
+        setattr(sys.modules[above], parts[depth], sys.modules[f"{above}.{parts[depth]}"])
 
 
 def revealed_counts(remaining: Sequence[int], last: int) -> list[int]:
     """Tokens that each call revealed, zeros left out; from the masks before each call and after the last."""
     after = [*remaining[1:], last]
     return [count for count in (before - rest for before, rest in zip(remaining, after, strict=True)) if count]
+
+
+def counts_of_rows(model: RandomModel, tokens: Any, wanted: list[int]) -> list[int]:
+    """Tokens that each call revealed, of the row that does otherwise if one does."""
+    last = (tokens == MASK).sum(1).tolist()
+    rows = [revealed_counts([masks[row] for masks in model.masks], left) for row, left in enumerate(last)]
+    return next((row for row in rows if row != wanted), rows[0])
 
 
 def wanted_counts(request: Request) -> list[int]:

@@ -89,6 +89,7 @@ def test_the_instructions_give_the_steps_and_the_sampler() -> None:
 PEER = """
 import flax.linen as nn, jax, jax.numpy as jnp
 import tensorflow_probability.substrates.jax as tfp
+tfd = tfp.distributions
 from md4 import binary_search, utils
 from md4.models import backward
 class MaskingSchedule(nn.Module):
@@ -104,15 +105,15 @@ class MD4(nn.Module):
         logits, _ = self.predict_x(zt, t)
         law = chance * nn.softmax(logits, axis=-1) {change}
         law = jnp.concatenate([law, 1 - law.sum(-1)[..., None]], axis=-1)
-        return tfp.distributions.Categorical(probs=law).sample(seed=jax.random.fold_in(rng, i))
+        return tfd.Categorical(probs=law).sample(seed=jax.random.fold_in(rng, i))
 """
 
 
-@pytest.mark.parametrize(("change", "equal"), [("", True), ("* 0.99", False)])
+@pytest.mark.parametrize(("change", "equal"), [("", True), ("* 0.9999", False)])
 def test_the_probabilities_of_the_peer_are_compared(change: str, equal: bool, tmp_path: Path) -> None:
     folder = tmp_path / "md4" / "models" / "diffusion"
     folder.mkdir(parents=True)
     (folder / "md4.py").write_text(PEER.replace("{change}", change), "utf-8")
     policy = alphas_policy((0.0, 0.25, 0.25, 0.625, 1.0))
     made = Md4().verify(policy, exported(Md4(), policy, tmp_path / "made"), tmp_path)
-    assert made.equal == equal and made.wanted == (0.25, 0.5, 1.0) * 3
+    assert made.equal == equal and made.wanted == (0.25, 0.5, 1 - EPS / (0.375 * (1 - EPS))) * 3

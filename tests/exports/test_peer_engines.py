@@ -1,4 +1,4 @@
-"""Runs of stand-ins for the dllm plugin and for LMDeploy, which are written for the tests."""
+"""Runs of stand-ins for the dllm plugin, LMDeploy and SGLang, which are written for the tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.exports.engines import Lmdeploy
+from mdm_tune.exports.engines import Lmdeploy, Sglang
 from mdm_tune.exports.policy import Policy
 from mdm_tune.exports.vllm import Vllm
 from tests.exports.test_peer_process import exported
@@ -93,6 +93,54 @@ def test_the_counts_of_the_plugin_are_seen(tmp_path: Path, policy: Policy, chang
 def test_the_counts_of_the_engine_are_seen(tmp_path: Path, policy: Policy, change: str, equal: bool) -> None:
     made = Lmdeploy().verify(policy, exported(Lmdeploy(), policy, tmp_path / "made"), engine(tmp_path / "peer", change))
     assert made.equal == equal and sum(made.wanted) == policy.length
+
+
+SGLANG_CONFIG = """
+import yaml
+from types import SimpleNamespace
+from sglang.srt.arg_groups.overrides import resolving_view
+from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.server_args import ServerArgs
+class DllmConfig:
+    @staticmethod
+    def from_server_args(server_args):
+        given = resolving_view(server_args)
+        assert ModelConfig.from_server_args(given, model_path="").hf_config.architectures == ["LLaDA2MoeModelLM"]
+        settings = yaml.safe_load(open(given.dllm_algorithm_config))
+        return SimpleNamespace(algorithm_config=settings, block_size=settings["block_size"], mask_id=156895)
+"""
+SGLANG_ALGORITHM = """
+import torch
+from sglang.srt.dllm.config import DllmConfig
+from sglang.srt.model_executor.model_runner import ModelRunner
+from sglang.srt.utils import is_npu
+class LowConfidence:
+    def __init__(self, config):
+        self.threshold = config.algorithm_config["threshold"]
+        self.block_size, self.mask_id = config.block_size, config.mask_id
+    def run(self, model_runner, forward_batch):
+        assert not is_npu()
+        while (hidden := forward_batch.input_ids == self.mask_id).any():
+            out = model_runner.forward(forward_batch, pp_proxy_tensors=None)
+            assert out.logits_output is out[0] and not out.can_run_graph
+            score = out.logits_output.full_logits.softmax(-1).amax(-1).masked_fill(~hidden, -1)
+            chosen = score > self.threshold {change}
+            chosen[score.argmax()] = True
+            forward_batch.input_ids[chosen] = 0
+Algorithm = LowConfidence
+"""
+
+
+@pytest.mark.parametrize(("change", "equal"), [("", True), ("* 1.2", False)])
+def test_the_threshold_of_sglang_is_seen(tmp_path: Path, change: str, equal: bool) -> None:
+    folder = tmp_path / "peer" / "python" / "sglang" / "srt" / "dllm"
+    (folder / "algorithm").mkdir(parents=True)
+    (folder / "algorithm" / "__init__.py").write_text("", "utf-8")
+    (folder / "config.py").write_text(SGLANG_CONFIG, "utf-8")
+    (folder / "algorithm" / "low_confidence.py").write_text(SGLANG_ALGORITHM.replace("{change}", change), "utf-8")
+    policy = adaptive_policy("threshold", 0.6, 32, 8)
+    made = Sglang().verify(policy, exported(Sglang(), policy, tmp_path / "made"), tmp_path / "peer")
+    assert made.equal == equal and sum(made.realised) == 32 and max(made.wanted) > 1
 
 
 def test_folders_without_the_code_are_refused(tmp_path: Path) -> None:
