@@ -66,8 +66,8 @@ def dream(request: Request) -> Answer:
     )
     ran = f"_sample() of {file.relative_to(request['peer'])}"
     if ancestral:
-        wanted = probabilities(request)
-        return {"wanted": wanted, "realised": chances[: len(wanted)], "ran": ran, "tolerance": TOLERANCE}
+        shares = probabilities(request)
+        return {"wanted": shares, "realised": chances[: len(shares)], "ran": ran, "tolerance": TOLERANCE}
     wanted = wanted_counts(request)
     return {"wanted": wanted, "realised": counts_of_rows(model, tokens, wanted), "ran": ran}
 
