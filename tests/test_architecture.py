@@ -63,6 +63,7 @@ ONLY_IN = {
             "exports.peer_duo",
             "exports.peer_md4",
             "exports.peer_flow_matching",
+            "exports.peer_omnivoice",
         ),
         *("denoisers", "sampling", "datasets", "metrics", "testing", "benchmarks"),
         *("evaluation", "search", "run", "commands", "api"),
