@@ -243,7 +243,7 @@ def tick_room(axis: Axis, scale: Scale, about: int, size: float) -> float:
     return max((width_of(label, size) for _, label in ticks_of(axis, scale, about)), default=0.0) + TICK + 2
 
 
-def y_axis(axis: Axis, frame: Frame, layout: Layout, about: int = 5) -> str:
+def y_axis(axis: Axis, frame: Frame, layout: Layout, about: int) -> str:
     """Horizontal lines at the ticks, their labels at the left, and the name of the axis above it."""
     parts = []
     for value, label in ticks_of(axis, frame.y, about):

@@ -170,11 +170,20 @@ def _draw(made: Sequence[_Line], axes: tuple[Axis, Axis], marks: Sequence[Mark],
     elif labels is None:
         frame = _frame(made, axes, marks, layout, (top + room, layout.width - 12))
     below, end = x_axis(axes[0], frame, layout, 5 if layout.compact else 7)
-    body = [head, y_axis(axes[1], frame, layout), below, *(_mark(each, frame, layout) for each in marks)]
+    body = [
+        head,
+        y_axis(axes[1], frame, layout, _upward_ticks(layout)),
+        below,
+        *(_mark(each, frame, layout) for each in marks),
+    ]
     body += [_band(each, frame) for each in reversed(made)]
     body += [_stroke(each, frame) for each in reversed(made)]
     body += [_points(each, frame) for each in reversed(made)]
     return Drawing(end, "".join([*body, labels or ""]))
+
+
+def _upward_ticks(layout: Layout) -> int:
+    return 5 if layout.compact else 7
 
 
 def _right(made: Sequence[_Line], layout: Layout) -> float:
@@ -195,7 +204,7 @@ def _frame(
     )
     low, high = range_of(upwards, axes[1])
     y = Scale(low=low, high=high, start=top + height, end=top, log=axes[1].log)
-    left = tick_room(axes[1], y, 5, layout.small)
+    left = tick_room(axes[1], y, _upward_ticks(layout), layout.small)
     low, high = range_of(across, axes[0])
     return Frame(Scale(low=low, high=high, start=left, end=right, log=axes[0].log), y)
 

@@ -8,7 +8,7 @@ import pytest
 
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.energy import beta_energy
-from scripts import figure2, figure3
+from scripts import figure2, figure3, figure5
 from tests.support.charts import SVG, outside, overlaps, parsed
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,3 +26,13 @@ def test_the_figures_of_the_page_show_what_the_scripts_draw() -> None:
         for tag in ("title", "desc"):
             assert root.findtext(f"{SVG}{tag}") == kept.findtext(f"{SVG}{tag}"), f"python scripts/{name}.py"
         assert overlaps(root) == [] and outside(root) == []
+
+
+def test_the_figures_of_quality_show_the_numbers_of_the_page() -> None:
+    confidence, random = figure5.read((DOCS / "text.md").read_text("utf-8"))
+    assert (confidence.order, random.order, confidence.steps) == ("confidence", "random", (4, 8, 16, 32))
+    assert confidence.values["linear"][2] == (0.864, 0.855, 0.873)
+    assert confidence.values["tuned"][0] == (0.619, 0.606, 0.632) and confidence.data == 0.925
+    for table in (confidence, random):
+        root = parsed((DOCS / f"figure5-{table.order}.svg").read_text("utf-8"))
+        assert root.findtext(f"{SVG}desc") == figure5.drawn(table).description, "python scripts/figure5.py"
