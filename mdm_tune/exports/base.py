@@ -76,16 +76,16 @@ class ExportFormat(Protocol):
     To add one:
 
     1. Read the target's present source: its rounding, the direction of its time, what it does at the last step.
-    2. Write a module in ``mdm_tune/exports`` with a frozen dataclass that satisfies this protocol. Its ``export`` calls
-       ``check_expressible`` first, takes its numbers from the policy (``counts``, ``padded``, ``alphas``, ``value``),
-       and returns texts. Nothing is copied from the target, and an exported file imports nothing of this package.
+    2. Write a module in ``mdm_tune/exports`` with a subclass of ``target.PeerFormat``. Its ``made`` takes its numbers
+       from the policy (``counts``, ``padded``, ``alphas``, ``value``) and returns texts. Nothing is copied from the
+       target, and an exported file imports nothing of this package.
        ``python_file`` writes the docstring and the provenance of a Python file, ``sampling_arguments`` the temperature
        and its like for the instructions.
     3. Add the module's ``FORMATS`` to ``registry.py``, and a row to the table of ``docs/export.md``.
     4. Derive the target's arithmetic again in ``tests/exports/test_NAME.py``, and run it on the 3,000 policies of
        ``tests/support/exports.py``. The suite of ``tests/exports/test_registry.py`` runs over every format.
-    5. If the target has code that can be run beside an export, satisfy ``Verifiable`` too: write a function in
-       ``peer_runs.py`` that runs it. Run it by hand, and note the commit in ``verified``.
+    5. Write a function for ``peer_runs.RUNS`` that runs the target's code on an export. Run it by hand, and note the
+       commit in ``verified``.
 
     Attributes:
         name: on the command line, such as ``llada``.
@@ -249,11 +249,13 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
             f"every step reveals exactly its expected number of tokens, rounded; ancestral reveal varies by "
             f"{_deviation(counts):.1f} tokens at a step (standard deviation)"
         )
-    if policy.kind == "counts" and "alphas" in kinds:
+    if policy.kind in ("counts", "quota") and "alphas" in kinds and not (policy.kind == "quota" and "counts" in kinds):
         shares = ",".join(f"{share:.12g}" for share in _shares(policy.flat_counts))
         return f"export {cut(f'alphas:{shares}', 600)} --length {policy.length}", (
             f"the tokens of a step vary by up to {_deviation(policy.flat_counts):.1f} (standard deviation), and their "
-            "positions are random" + (", without blocks" if policy.blocks > 1 else "")
+            "positions are random"
+            + (", without blocks" if policy.blocks > 1 else "")
+            + (", also where the predictions are sure" if policy.kind == "quota" else "")
         )
     if policy.kind == "quota" and "threshold" in kinds:
         return f"export threshold:{policy.value:g} --length {policy.length} --block-length {policy.block_length}", (
@@ -274,7 +276,11 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
                 "the same number of calls, is as fast, but each step reveals what is sure and not the tuned number"
             ),
         )
-    return "the schedule of the same run, as fixed counts or alphas", (
+    if policy.kind == "entropy-bound" and "threshold" in kinds:
+        return "a threshold with the same number of calls, which mdm-tune evaluate finds", (
+            "a step reveals what is sure by its probability, not by its entropy; compare both with mdm-tune evaluate"
+        )
+    return f"the schedule of the same run, as {_kinds_text(kinds & {'counts', 'alphas'})}", (
         "the number of tokens per step no longer depends on the predictions; compare both with mdm-tune evaluate"
     )
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["AMUSED_FILE", "BLOCK_FILE", "FORMATS", "Diffusers", "used_steps"]
 
@@ -107,20 +101,18 @@ def used_steps(policy: Policy) -> tuple[tuple[int, ...], ...]:
     return tuple((*block, *(0,) * (most - len(block))) for block in blocks)
 
 
-@dataclass(frozen=True)
-class Diffusers:
+class Diffusers(PeerFormat):
     """BlockRefinementScheduler, of the LLaDA2 pipeline, and AmusedScheduler."""
 
-    name: str = "diffusers"
-    target: str = "BlockRefinementScheduler and AmusedScheduler of diffusers"
-    verified: str = "huggingface/diffusers 0.42.1"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "quota", "threshold"})
-    blocks: BlockRule = "any"
+    name = "diffusers"
+    target = "BlockRefinementScheduler and AmusedScheduler of diffusers"
+    verified = "huggingface/diffusers 0.42.1"
+    file = BLOCK_FILE
+    kinds = frozenset({"counts", "quota", "threshold"})
+    blocks = "any"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         if policy.kind == "threshold":
             counts: tuple[tuple[int, ...], ...] = ((1,) * policy.block_length,)
         else:
@@ -166,10 +158,6 @@ class Diffusers:
         title = "Masked tokens after each step of a tuned mask schedule, for AMUSEd in diffusers."
         body = AMUSED_BODY.format(length=policy.length, steps=len(counts), masked="\n".join(masked))
         return python_file(title, policy, self.name, body)
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's pipeline for LLaDA2 runs and, for one block, its steps for AMUSEd."""
-        return run_peer("diffusers", policy, exported / BLOCK_FILE, peer)
 
 
 def _row(block: tuple[int, ...]) -> str:

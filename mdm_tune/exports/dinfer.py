@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
 from mdm_tune.exports.llada import counts_body, remasking
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Dinfer"]
 
@@ -97,20 +91,18 @@ def decoder(temperature=0.0, mask_id=126336, eos_id=126081):
 '''
 
 
-@dataclass(frozen=True)
-class Dinfer:
+class Dinfer(PeerFormat):
     """dInfer: its functions with counts, and its generation by blocks with a decoder."""
 
-    name: str = "dinfer"
-    target: str = "python/dinfer of github.com/inclusionAI/dInfer"
-    verified: str = "inclusionAI/dInfer fce4e32"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "quota", "threshold"})
-    blocks: BlockRule = "any"
+    name = "dinfer"
+    target = "python/dinfer of github.com/inclusionAI/dInfer"
+    verified = "inclusionAI/dInfer fce4e32"
+    file = "mdm_tune_dinfer.py"
+    kinds = frozenset({"counts", "quota", "threshold"})
+    blocks = "any"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         if policy.kind == "threshold":
             return self._threshold(policy)
         order, lost = remasking(policy)
@@ -130,7 +122,7 @@ class Dinfer:
         if order == "random":
             lost = ("CountsDecoder reveals by confidence; the functions have the order random.",)
         return Exported(
-            files={"mdm_tune_dinfer.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_dinfer.py beside your program, and call it so:",
                 "    import mdm_tune_dinfer",
@@ -146,7 +138,7 @@ class Dinfer:
         title = "A confidence threshold, for dInfer."
         body = THRESHOLD_BODY.format(settings=repr(settings))
         return Exported(
-            files={"mdm_tune_dinfer.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_dinfer.py beside your program, and call it so:",
                 "    import mdm_tune_dinfer",
@@ -157,10 +149,6 @@ class Dinfer:
                 "Where no token reaches the threshold, those within 1e-5 of the most confident one are revealed too.",
             ),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``BlockWiseDiffusionLLM`` and, for counts, its functions run."""
-        return run_peer("dinfer", policy, exported / "mdm_tune_dinfer.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Dinfer(),)

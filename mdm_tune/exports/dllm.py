@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
 from mdm_tune.exports.llada import remasking
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Dllm"]
 
@@ -66,20 +60,18 @@ class MdmTuneAlphaScheduler(BaseAlphaScheduler):
 '''
 
 
-@dataclass(frozen=True)
-class Dllm:
+class Dllm(PeerFormat):
     """The samplers of dllm, which take a scheduler."""
 
-    name: str = "dllm"
-    target: str = "the samplers of github.com/ZHZisZZ/dllm"
-    verified: str = "ZHZisZZ/dllm ca17675"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "alphas"})
-    blocks: BlockRule = "equal"
+    name = "dllm"
+    target = "the samplers of github.com/ZHZisZZ/dllm"
+    verified = "ZHZisZZ/dllm ca17675"
+    file = "mdm_tune_dllm.py"
+    kinds = frozenset({"counts", "alphas"})
+    blocks = "equal"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         if policy.alphas is not None:
             revealed = [repr(alpha) for alpha in policy.alphas]
             what, order = "share that is revealed", "random"
@@ -102,7 +94,7 @@ class Dllm:
             revealed="\n".join(f"    {entry}," for entry in revealed),
         )
         return Exported(
-            files={"mdm_tune_dllm.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_dllm.py beside your program, and call it so:",
                 "    from dllm.core.samplers import MDLMSampler, MDLMSamplerConfig",
@@ -115,10 +107,6 @@ class Dllm:
             ),
             lost=(*lost, *missing),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The whole of the peer's ``MDLMSampler.sample`` runs, on a small random model."""
-        return run_peer("dllm", policy, exported / "mdm_tune_dllm.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Dllm(),)

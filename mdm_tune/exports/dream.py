@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Dream", "times_of_alphas", "times_of_counts"]
 
@@ -107,20 +102,17 @@ def times_of_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
     return tuple(times)
 
 
-@dataclass(frozen=True)
-class Dream:
+class Dream(PeerFormat):
     """Dream's ``diffusion_generate``, as the checkpoints bring it."""
 
-    name: str = "dream"
-    target: str = "generation_utils.py of Dream's checkpoints"
-    verified: str = "ZHZisZZ/dllm ca17675, NVlabs/Fast-dLLM 24cc59e"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "alphas"})
-    blocks: BlockRule = "none"
+    name = "dream"
+    target = "generation_utils.py of Dream's checkpoints"
+    verified = "ZHZisZZ/dllm ca17675, NVlabs/Fast-dLLM 24cc59e"
+    file = "mdm_tune_dream.py"
+    kinds = frozenset({"counts", "alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         order = policy.sampler.get("order", "confidence")
         lost = [
             "All rows of a batch must have the exported number of masked tokens, because Dream computes one number per "
@@ -142,7 +134,7 @@ class Dream:
         title = "Time steps of a tuned mask schedule, for diffusion_generate() of Dream."
         body = BODY.format(length=policy.length, steps=steps, times="\n".join(f"    {time!r}," for time in times))
         return Exported(
-            files={"mdm_tune_dream.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_dream.py beside your program, and call it so:",
                 "    import mdm_tune_dream",
@@ -154,10 +146,6 @@ class Dream:
             ),
             lost=(*lost, *missing),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The whole of the peer's ``_sample`` runs, on a small random model."""
-        return run_peer("dream", policy, exported / "mdm_tune_dream.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Dream(),)

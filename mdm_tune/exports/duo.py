@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.ancestral import lines, masked_shares, settings_lost, skipped
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.base import Exported, ExportFormat, python_file
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Duo"]
 
@@ -45,27 +42,24 @@ def install(model_class):
 '''
 
 
-@dataclass(frozen=True)
-class Duo:
+class Duo(PeerFormat):
     """The samplers of masked diffusion in Duo's repository."""
 
-    name: str = "duo"
-    target: str = "trainer_base.py of github.com/s-sahoo/duo, algo=mdlm"
-    verified: str = "s-sahoo/duo 7c9b498"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"alphas"})
-    blocks: BlockRule = "none"
+    name = "duo"
+    target = "trainer_base.py of github.com/s-sahoo/duo, algo=mdlm"
+    verified = "s-sahoo/duo 7c9b498"
+    file = "mdm_tune_duo.py"
+    kinds = frozenset({"alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         masked = masked_shares(policy)[:-1]
         body = BODY.format(calls=len(masked), skipped=skipped(policy), masked=lines(masked))
         title = "A tuned mask schedule as a sampling time profile of Duo's repository."
         top_p = policy.sampler.get("top_p", 1.0)
         nucleus = f" sampling.p_nucleus={top_p!r}" if isinstance(top_p, float) and top_p < 1 else ""
         return Exported(
-            files={"mdm_tune_duo.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_duo.py beside main.py, and add to main.py, below its imports:",
                 "    import mdm_tune_duo",
@@ -77,10 +71,6 @@ class Duo:
             ),
             lost=settings_lost(policy, "top_p"),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``generate_samples`` runs; the probability of the mask is read."""
-        return run_peer("duo", policy, exported / "mdm_tune_duo.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Duo(),)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
 )
 from mdm_tune.exports.diffusers import used_steps
 from mdm_tune.exports.nearest import differing, largest_difference, loss_text
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Lmdeploy", "Sglang", "lmdeploy_counts", "nearest_steps"]
 
@@ -46,20 +40,19 @@ def nearest_steps(counts: tuple[int, ...]) -> int:
     return min(range(1, length + 1), key=loss)
 
 
-@dataclass(frozen=True)
-class Lmdeploy:
+class Lmdeploy(PeerFormat):
     """LMDeploy's PyTorch engine, with the static or the dynamic strategy."""
 
-    name: str = "lmdeploy"
-    target: str = "the PyTorch engine of github.com/InternLM/lmdeploy"
-    verified: str = "InternLM/lmdeploy 1263d5c"
-    exact: bool = False
-    kinds: frozenset[Kind] = frozenset({"counts", "threshold"})
-    blocks: BlockRule = "equal"
+    name = "lmdeploy"
+    target = "the PyTorch engine of github.com/InternLM/lmdeploy"
+    verified = "InternLM/lmdeploy 1263d5c"
+    file = LMDEPLOY_FILE
+    exact = False
+    kinds = frozenset({"counts", "threshold"})
+    blocks = "equal"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         settings: dict[str, object] = {"dllm_block_length": policy.block_length}
         lost: tuple[str, ...] = ()
         if policy.kind == "threshold":
@@ -88,29 +81,19 @@ class Lmdeploy:
             lost=(*lost, *_order(policy)),
         )
 
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``UnmaskingProcessor`` runs on random logits; wanted is the nearest."""
-        return run_peer("lmdeploy", policy, exported / LMDEPLOY_FILE, peer)
 
-
-@dataclass(frozen=True)
-class Sglang:
+class Sglang(PeerFormat):
     """SGLang's algorithm ``LowConfidence``."""
 
-    name: str = "sglang"
-    target: str = "LowConfidence of github.com/sgl-project/sglang"
-    verified: str = "sglang 0.5.23"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"threshold"})
-    blocks: BlockRule = "any"
+    name = "sglang"
+    target = "LowConfidence of github.com/sgl-project/sglang"
+    verified = "sglang 0.5.23"
+    file = SGLANG_FILE
+    kinds = frozenset({"threshold"})
+    blocks = "any"
 
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``LowConfidence`` reads the file and runs on random logits."""
-        return run_peer("sglang", policy, exported / SGLANG_FILE, peer)
-
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         comments = "".join(f"# {line}\n" for line in policy.provenance(self.name))
         return Exported(
             files={SGLANG_FILE: f"{comments}threshold: {policy.value!r}\nblock_size: {policy.block_length}\n"},

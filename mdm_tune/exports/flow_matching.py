@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.ancestral import kept_alphas, lines, settings_lost, skipped
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.base import Exported, ExportFormat, python_file
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "FlowMatching"]
 
@@ -64,26 +61,23 @@ class MdmTuneScheduler(ConvexScheduler):
 '''
 
 
-@dataclass(frozen=True)
-class FlowMatching:
+class FlowMatching(PeerFormat):
     """The solver for discrete data of flow_matching, which takes a scheduler and a time grid."""
 
-    name: str = "flow-matching"
-    target: str = "MixtureDiscreteEulerSolver of github.com/facebookresearch/flow_matching"
-    verified: str = "facebookresearch/flow_matching 11568d3"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"alphas"})
-    blocks: BlockRule = "none"
+    name = "flow-matching"
+    target = "MixtureDiscreteEulerSolver of github.com/facebookresearch/flow_matching"
+    verified = "facebookresearch/flow_matching 11568d3"
+    file = "mdm_tune_flow_matching.py"
+    kinds = frozenset({"alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         assert policy.alphas is not None
         masked = [1 - alpha for alpha in kept_alphas(policy.alphas)]
         body = BODY.format(steps=len(masked) - 1, skipped=skipped(policy), masked=lines(masked))
         title = "A tuned mask schedule as a scheduler of flow_matching."
         return Exported(
-            files={"mdm_tune_flow_matching.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_flow_matching.py beside your program, and call it so:",
                 "    from flow_matching.path import MixtureDiscreteProbPath",
@@ -98,10 +92,6 @@ class FlowMatching:
             ),
             lost=settings_lost(policy),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The whole of the peer's ``sample`` runs, with uniform numbers that record."""
-        return run_peer("flow-matching", policy, exported / "mdm_tune_flow_matching.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (FlowMatching(),)

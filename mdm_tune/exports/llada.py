@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "FastDllm", "Llada", "counts_body", "remasking"]
 
@@ -110,26 +104,24 @@ def idle_steps(policy: Policy) -> tuple[str, ...]:
     return (f"The target calls the model also at steps that reveal nothing: {calls} calls, not {policy.calls}.",)
 
 
-@dataclass(frozen=True)
-class Llada:
+class Llada(PeerFormat):
     """LLaDA's own ``generate``."""
 
-    name: str = "llada"
-    target: str = "generate.py of github.com/ML-GSAI/LLaDA"
-    verified: str = "ML-GSAI/LLaDA b7e6c35"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts"})
-    blocks: BlockRule = "any"
+    name = "llada"
+    target = "generate.py of github.com/ML-GSAI/LLaDA"
+    verified = "ML-GSAI/LLaDA b7e6c35"
+    file = "mdm_tune_llada.py"
+    kinds = frozenset({"counts"})
+    blocks = "any"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         order, lost = remasking(policy)
         sampling, missing = sampling_arguments(policy, {"temperature": "temperature", "guidance": "cfg_scale"})
         steps = policy.most_steps * policy.blocks
         title = "Tokens per step of a tuned mask schedule, for generate() of LLaDA."
         return Exported(
-            files={"mdm_tune_llada.py": python_file(title, policy, self.name, counts_body(policy) + INSTALL)},
+            files={self.file: python_file(title, policy, self.name, counts_body(policy) + INSTALL)},
             where=(
                 "Copy mdm_tune_llada.py beside LLaDA's generate.py, and call it so:",
                 "    import generate, mdm_tune_llada",
@@ -142,25 +134,19 @@ class Llada:
             lost=(*lost, *missing, *idle_steps(policy)),
         )
 
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The whole of the peer's ``generate`` runs, on a small random model."""
-        return run_peer("llada", policy, exported / "mdm_tune_llada.py", peer)
 
-
-@dataclass(frozen=True)
-class FastDllm:
+class FastDllm(PeerFormat):
     """The three ``generate`` functions of Fast-dLLM for LLaDA."""
 
-    name: str = "fast-dllm"
-    target: str = "llada/generate.py of github.com/NVlabs/Fast-dLLM"
-    verified: str = "NVlabs/Fast-dLLM 24cc59e"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "threshold"})
-    blocks: BlockRule = "any"
+    name = "fast-dllm"
+    target = "llada/generate.py of github.com/NVlabs/Fast-dLLM"
+    verified = "NVlabs/Fast-dLLM 24cc59e"
+    file = "mdm_tune_fast_dllm.py"
+    kinds = frozenset({"counts", "threshold"})
+    blocks = "any"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         if policy.kind == "threshold":
             return self._threshold(policy)
         order, lost = remasking(policy)
@@ -175,9 +161,7 @@ class FastDllm:
             else ()
         )
         return Exported(
-            files={
-                "mdm_tune_fast_dllm.py": python_file(title, policy, self.name, counts_body(policy, extra) + INSTALL)
-            },
+            files={self.file: python_file(title, policy, self.name, counts_body(policy, extra) + INSTALL)},
             where=(
                 "Copy mdm_tune_fast_dllm.py beside Fast-dLLM's llada/generate.py, and call it so:",
                 "    import generate, mdm_tune_fast_dllm",
@@ -201,7 +185,7 @@ class FastDllm:
         title = "A confidence threshold, for the generate functions of Fast-dLLM."
         body = SETTINGS.format(settings=repr(settings))
         return Exported(
-            files={"mdm_tune_fast_dllm.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_fast_dllm.py beside Fast-dLLM's llada/generate.py, and call it so:",
                 "    import generate, mdm_tune_fast_dllm",
@@ -210,10 +194,6 @@ class FastDllm:
                 "steps is only checked there: with a threshold each block goes on until it is full.",
             ),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. ``generate`` of the peer runs, on a small random model."""
-        return run_peer("fast-dllm", policy, exported / "mdm_tune_fast_dllm.py", peer)
 
 
 def _zero_steps(policy: Policy) -> tuple[str, ...]:

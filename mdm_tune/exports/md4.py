@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.ancestral import lines, masked_shares, settings_lost, skipped
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.base import Exported, ExportFormat, python_file
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Md4"]
 
@@ -57,20 +54,18 @@ def install(model_class):
 '''
 
 
-@dataclass(frozen=True)
-class Md4:
+class Md4(PeerFormat):
     """The samplers of MD4."""
 
-    name: str = "md4"
-    target: str = "md4/models/diffusion/md4.py of github.com/google-deepmind/md4"
-    verified: str = "google-deepmind/md4 b9fbf29"
-    exact: bool = False
-    kinds: frozenset[Kind] = frozenset({"alphas"})
-    blocks: BlockRule = "none"
+    name = "md4"
+    target = "md4/models/diffusion/md4.py of github.com/google-deepmind/md4"
+    verified = "google-deepmind/md4 b9fbf29"
+    file = "mdm_tune_md4.py"
+    exact = False
+    kinds = frozenset({"alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         masked = masked_shares(policy)
         body = BODY.format(steps=len(masked) - 1, skipped=skipped(policy), masked=lines(masked))
         title = "A tuned mask schedule as a sampling grid of MD4."
@@ -78,7 +73,7 @@ class Md4:
         given = isinstance(top_p, float) and top_p < 1
         sampler = f"config.sampler='topp' (topp={top_p!r} of MD4)" if given else "config.sampler='ancestral'"
         return Exported(
-            files={"mdm_tune_md4.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_md4.py beside your program, and add to it, before the model is made:",
                 "    import mdm_tune_md4",
@@ -93,10 +88,6 @@ class Md4:
                 *settings_lost(policy, "top_p"),
             ),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``ancestral_sample_step`` runs, on numpy where JAX is not installed."""
-        return run_peer("md4", policy, exported / "mdm_tune_md4.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Md4(),)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible
+from mdm_tune.exports.base import Exported, ExportFormat
 from mdm_tune.exports.nearest import differing, largest_difference, loss_text
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "OmniVoice", "nearest_shift", "shifted_counts"]
 
@@ -66,24 +64,18 @@ def nearest_shift(counts: Sequence[int]) -> float:
     return min(sorted(fine), key=loss)
 
 
-@dataclass(frozen=True)
-class OmniVoice:
+class OmniVoice(PeerFormat):
     """OmniVoice's generation, whose curve has one number."""
 
-    name: str = "transformers"
-    target: str = "OmniVoiceGenerationConfig of github.com/k2-fsa/OmniVoice"
-    verified: str = "k2-fsa/OmniVoice 468e927"
-    exact: bool = False
-    kinds: frozenset[Kind] = frozenset({"counts"})
-    blocks: BlockRule = "none"
+    name = "transformers"
+    target = "OmniVoiceGenerationConfig of github.com/k2-fsa/OmniVoice"
+    verified = "k2-fsa/OmniVoice 468e927"
+    file = FILE
+    exact = False
+    kinds = frozenset({"counts"})
 
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``_generate_iterative`` runs; wanted is the nearest."""
-        return run_peer("transformers", policy, exported / FILE, peer)
-
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         counts = tuple(count for count in policy.flat_counts if count)
         shift = nearest_shift(counts)
         others = shifted_counts(policy.length, len(counts), shift)

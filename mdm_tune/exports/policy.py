@@ -126,6 +126,9 @@ def read_policy(name: str, steps: int | None = None, length: int | None = None, 
     Raises:
         InputError: the name cannot be read, or the numbers are missing or do not fit.
     """
+    for what, value in (("steps", steps), ("length", length), ("block length", size)):
+        if value is not None and value < 1:
+            raise InputError(f"{what} must be an integer of at least 1, got {value}; give 1 or more")
     plan = parse_adaptive(name)
     if plan is not None:
         return _adaptive(plan, steps, length, size)

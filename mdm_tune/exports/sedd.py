@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.ancestral import lines, masked_shares, reveal_probabilities, settings_lost, skipped
-from mdm_tune.exports.base import BlockRule, Exported, ExportFormat, Realised, check_expressible, python_file
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.base import Exported, ExportFormat, python_file
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Radd", "Sedd"]
 
@@ -73,25 +70,23 @@ def install(sampler_class):
 '''
 
 
-@dataclass(frozen=True)
-class Sedd:
+class Sedd(PeerFormat):
     """The sampler of SEDD, whose scores decide how much a step reveals."""
 
-    name: str = "sedd"
-    target: str = "sampling.py of github.com/louaaron/Score-Entropy-Discrete-Diffusion"
-    verified: str = "louaaron/Score-Entropy-Discrete-Diffusion 0605786"
-    exact: bool = False
-    kinds: frozenset[Kind] = frozenset({"alphas"})
-    blocks: BlockRule = "none"
+    name = "sedd"
+    target = "sampling.py of github.com/louaaron/Score-Entropy-Discrete-Diffusion"
+    verified = "louaaron/Score-Entropy-Discrete-Diffusion 0605786"
+    file = "mdm_tune_sedd.py"
+    exact = False
+    kinds = frozenset({"alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         times = masked_shares(policy)
         body = SEDD.format(steps=len(times) - 1, skipped=skipped(policy), times=lines(times))
         title = "The sampling loop of SEDD with the times of a tuned mask schedule."
         return Exported(
-            files={"mdm_tune_sedd.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_sedd.py beside sampling.py, and add to your program, such as run_sample.py:",
                 "    import mdm_tune_sedd",
@@ -108,25 +103,18 @@ class Sedd:
             ),
         )
 
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's updates run on exact scores; the probability of the mask is read."""
-        return run_peer("sedd", policy, exported / "mdm_tune_sedd.py", peer)
 
-
-@dataclass(frozen=True)
-class Radd:
+class Radd(PeerFormat):
     """The sampler of RADD, whose updates take a probability."""
 
-    name: str = "radd"
-    target: str = "sampling.py of github.com/ML-GSAI/RADD"
-    verified: str = "ML-GSAI/RADD 60b772d"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"alphas"})
-    blocks: BlockRule = "none"
+    name = "radd"
+    target = "sampling.py of github.com/ML-GSAI/RADD"
+    verified = "ML-GSAI/RADD 60b772d"
+    file = "mdm_tune_radd.py"
+    kinds = frozenset({"alphas"})
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         assert policy.alphas is not None
         chances = reveal_probabilities(policy.alphas)
         body = RADD.format(steps=len(chances), skipped=skipped(policy), probabilities=lines(chances))
@@ -134,7 +122,7 @@ class Radd:
         top_p = policy.sampler.get("top_p", 1.0)
         given = top_p if isinstance(top_p, float) else 1.0
         return Exported(
-            files={"mdm_tune_radd.py": python_file(title, policy, self.name, body)},
+            files={self.file: python_file(title, policy, self.name, body)},
             where=(
                 "Copy mdm_tune_radd.py beside sampling.py, and add to your program, such as run_sample.py:",
                 "    import mdm_tune_radd",
@@ -149,10 +137,6 @@ class Radd:
                 *settings_lost(policy, "top_p"),
             ),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The whole of the peer's ``sample`` runs, with the strategy top_p."""
-        return run_peer("radd", policy, exported / "mdm_tune_radd.py", peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Sedd(), Radd())

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mdm_tune.exports.base import (
-    BlockRule,
     Exported,
     ExportFormat,
-    Realised,
-    check_expressible,
     python_file,
     sampling_arguments,
 )
 from mdm_tune.exports.diffusers import used_steps
-from mdm_tune.exports.peer_process import run_peer
-from mdm_tune.exports.policy import Kind, Policy
+from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.target import PeerFormat
 
 __all__ = ["FORMATS", "Vllm"]
 
@@ -64,20 +58,18 @@ _config = remasking_config
 '''
 
 
-@dataclass(frozen=True)
-class Vllm:
+class Vllm(PeerFormat):
     """The policy of vLLM's dllm plugin."""
 
-    name: str = "vllm"
-    target: str = "the remasking policy of github.com/vllm-project/dllm-plugin"
-    verified: str = "vllm-project/dllm-plugin 0c53db5"
-    exact: bool = True
-    kinds: frozenset[Kind] = frozenset({"counts", "quota", "threshold"})
-    blocks: BlockRule = "equal"
+    name = "vllm"
+    target = "the remasking policy of github.com/vllm-project/dllm-plugin"
+    verified = "vllm-project/dllm-plugin 0c53db5"
+    file = FILE
+    kinds = frozenset({"counts", "quota", "threshold"})
+    blocks = "equal"
 
-    def export(self, policy: Policy) -> Exported:
-        """See ``ExportFormat``."""
-        check_expressible(self, policy)
+    def made(self, policy: Policy) -> Exported:
+        """See ``PeerFormat``."""
         block = (1,) if policy.kind == "threshold" else tuple(count for count in used_steps(policy)[0] if count)
         body = BODY.format(
             block_length=policy.block_length,
@@ -107,10 +99,6 @@ class Vllm:
             ),
             lost=(*lost, *missing),
         )
-
-    def verify(self, policy: Policy, exported: Path, peer: Path) -> Realised:
-        """See ``Verifiable``. The peer's ``remask_after_block_forward`` runs on random logits."""
-        return run_peer("vllm", policy, exported / FILE, peer)
 
 
 FORMATS: tuple[ExportFormat, ...] = (Vllm(),)

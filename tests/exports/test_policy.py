@@ -71,6 +71,12 @@ def test_named_schedules_need_a_length_and_steps() -> None:
         read_policy("linaer")
 
 
+@pytest.mark.parametrize("wrong", ["steps", "length", "size"])
+def test_numbers_below_one_are_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match="must be an integer of at least 1, got -4"):
+        read_policy("linear", **{"steps": 2, "length": 8, wrong: -4})
+
+
 def test_adaptive_plans_need_a_value_and_a_length() -> None:
     policy = read_policy("threshold:0.9", length=64, size=16)
     assert (policy.kind, policy.value, policy.steps, policy.blocks, policy.calls) == ("threshold", 0.9, 0, 4, 0)

@@ -1,6 +1,6 @@
 """What holds for every export format.
 
-Covers: registry, base.
+Covers: registry, base, target.
 """
 
 from __future__ import annotations
@@ -94,6 +94,21 @@ def test_the_page_says_what_the_format_says(known: ExportFormat) -> None:
     verified, exactness = (cell.strip() for cell in row.split("|")[2:4])
     assert known.verified in verified
     assert exactness == ("exact" if known.exact else "nearest")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "nearest"),
+    [
+        ("llada", "threshold", "is the schedule of the same run, as fixed counts; it loses"),
+        ("mdlm", "threshold", "is the schedule of the same run, as ancestral reveal; it loses"),
+        ("fast-dllm", "entropy-bound", "is a threshold with the same number of calls"),
+        ("mdlm", "quota", r"is export alphas:0,0.375,0.625,0.875,1 --length 8; .*also where the predictions are sure"),
+        ("dream", "quota", "is its schedule without the threshold, export counts:3,2,2,1"),
+    ],
+)
+def test_the_nearest_is_a_setting_that_the_target_has(name: str, kind: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=nearest):
+        FORMATS[name].export(EXAMPLES[kind])
 
 
 def test_an_unknown_format_is_refused_with_the_nearest_name() -> None:
