@@ -18,11 +18,11 @@ TIMES = (  # (STEPS + 1,) from 1, all masked, to 0, none masked
 )
 {samplers}
 
-def _check(model, num_steps):
-    if model.parameterization == "ar" or model.config.noise.type != "loglinear":
+def _check(diffusion, num_steps):
+    if diffusion.parameterization == "ar" or diffusion.config.noise.type != "loglinear":
         raise ValueError("these times are for masked diffusion with noise=loglinear")
     if num_steps is None:
-        num_steps = model.config.sampling.steps
+        num_steps = diffusion.config.sampling.steps
     if num_steps != STEPS:
         raise ValueError(f"this schedule has {{STEPS}} steps, got {{num_steps}}; give sampling.steps={{STEPS}}")
 {check}
@@ -64,8 +64,8 @@ MDLM = {
 REMDM = {
     "samplers": """SAMPLERS = ("mdlm", "remdm-cap", "remdm-rescale", "remdm-conf")  # of the setting sampling.sampler
 """,
-    "check": """    settings = model.config.sampling
-    if settings.dfm or (model.sampler == "ddpm_cache" and settings.sampler not in SAMPLERS):
+    "check": """    settings = diffusion.config.sampling
+    if settings.dfm or (diffusion.sampler == "ddpm_cache" and settings.sampler not in SAMPLERS):
         raise ValueError(f"sampling.sampler must be one of {SAMPLERS}, without dfm; others have times of their own")
 """,
     "confidence": """    confidence = torch.full(tokens.shape, -torch.inf, dtype=torch.bfloat16, device=self.device)
