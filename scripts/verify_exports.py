@@ -25,7 +25,8 @@ from tests.support.exports import count_policies
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", choices=sorted(RUNS), required=True)
+    can = sorted(name for name in RUNS if "counts" in FORMATS[name].kinds)
+    parser.add_argument("--to", choices=can, required=True)
     parser.add_argument("--peer", type=Path, required=True)
     parser.add_argument("--policies", type=int, default=3000)
     given = parser.parse_args()
