@@ -294,6 +294,8 @@ def check_call(
             raise InputError(
                 f"{name} must be (rows, length) like tokens {tuple(tokens.shape)}, got {tuple(argument.shape)}"
             )
+        if argument is not None and argument.dtype != torch.int64:
+            raise InputError(f"{name} must be int64, got {argument.dtype}; convert it with .long()")
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
     if len(seeds) != len(tokens):

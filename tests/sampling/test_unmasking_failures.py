@@ -191,6 +191,15 @@ def test_reference_tokens_outside_the_vocabulary(token: int) -> None:
     refuse(r"reference tokens must be in \[0, 3\)", GOOD, reference=reference)
 
 
+def test_only_integers_are_tokens() -> None:
+    denoiser, tokens = TableDenoiser(random_law(3, 2, 0)), torch.full((2, 3), 2)
+    for name in ("blocks", "reference"):
+        with pytest.raises(InputError, match=rf"{name} must be int64, got torch.float32; convert it with .long\(\)"):
+            unmask(denoiser, tokens, same_plan((1, 2), 2), seeds=seeds(2), **{name: torch.zeros(2, 3)})
+    with pytest.raises(InputError, match="tokens must be int64"):
+        unmask(denoiser, tokens.int(), same_plan((1, 2), 2), seeds=seeds(2))
+
+
 def test_shapes_that_do_not_fit_the_tokens_are_refused() -> None:
     law = random_law(3, 2, 0)
     denoiser, tokens = TableDenoiser(law), torch.full((2, 3), 2)
