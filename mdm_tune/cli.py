@@ -297,6 +297,19 @@ def sample(
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="The step budget.", **NUMBER)] = None,
     number: Annotated[int, typer.Option("--number", help="How many samples; 8 if not given.", **NUMBER)] = 8,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            "--watch",
+            metavar="[S]",
+            help="Show the first sample step by step, beside that of a second schedule S if one is given.",
+            show_default=False,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE.svg", help="Write the steps as an animated SVG.", show_default=False),
+    ] = None,
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
@@ -314,8 +327,10 @@ def sample(
 
         check_count("--number", number, MOST_SAMPLES, "which are held in memory and written as one file")
         check_budgets(() if steps is None else (steps,))
+        screen.watch(watch is not None, saves=save is not None)
         screen.say(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands.sample import sample as draw
+        from mdm_tune.commands.watching import wanted
 
         flags = Flags(
             config=config,
@@ -327,13 +342,14 @@ def sample(
             trust_code=trust_code,
             run_generated_code=run_generated_code,
         )
+        watched = wanted(watch, save)
         loaded, used = flags.load()
         result = draw(
             loaded,
             schedule,
             steps,
             number,
-            screen.live,
+            watched,
             devices=used,
             allow=flags.allow,
             notify=screen.on_event,

@@ -14,6 +14,7 @@ from mdm_tune.commands.events import Notify
 from mdm_tune.commands.export import export as export_command
 from mdm_tune.commands.profile import profile as profile_command
 from mdm_tune.commands.sample import sample as sample_command
+from mdm_tune.commands.watching import wanted
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.config.flag_bounds import check_budgets, check_count
 from mdm_tune.core.errors import InputError
@@ -159,6 +160,8 @@ def sample(
     steps: int | None = None,
     *,
     number: int = 8,
+    beside: Named | None = None,
+    save: str | Path | None = None,
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
@@ -171,6 +174,9 @@ def sample(
         schedule: A schedule, its name, or its file; None for the run's own schedule file, or linear without one.
         steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
         number: Samples to draw, from 1 to 100,000.
+        beside: A second schedule, as ``schedule``; the first sample is drawn with it too, with the same noise.
+        save: An SVG file, to which an animation of the first sample is written. With it or ``beside``, the steps of
+            this sample are events too.
         devices, trust_code, run_generated_code, on_event: As for ``search``.
 
     Returns:
@@ -190,7 +196,7 @@ def sample(
         name,
         budget,
         number,
-        lambda codec, mask_id: None,
+        wanted(None if beside is None else _name(beside), save),
         notify=call.notify,
         devices=call.devices,
         allow=call.allow,

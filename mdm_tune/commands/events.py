@@ -10,6 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.datasets.notes import dataset_notes, framed_example
 from mdm_tune.evaluation.evaluator import Scores
 from mdm_tune.metrics.answers import AnswerMetric
+from mdm_tune.pages.unmasking import Unmasking
 from mdm_tune.run.build import Run, check_baselines
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.run.record_parts import WarningRecord
@@ -26,6 +27,7 @@ __all__ = [
     "SearchStarted",
     "SettingScored",
     "Warnings",
+    "Watched",
     "as_notes",
     "memory_notes",
     "report_loaded",
@@ -105,7 +107,20 @@ class Note:
         return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
-RunEvent = ModelLoaded | SearchStarted | BudgetsListed | BudgetStarted | SettingScored | Note | PointMeasured | Event
+@dataclass(frozen=True)
+class Watched:
+    """The first sample before its first step, or after one more step.
+
+    Attributes:
+        rows: The sample with the schedule, and with the one beside it if there is one.
+    """
+
+    rows: tuple[Unmasking, ...]
+
+
+RunEvent = (
+    ModelLoaded | SearchStarted | BudgetsListed | BudgetStarted | SettingScored | Watched | Note | PointMeasured | Event
+)
 Notify = Callable[[RunEvent], None]
 
 

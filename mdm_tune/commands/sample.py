@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
 from mdm_tune.commands.schedule_notes import other_samplers
+from mdm_tune.commands.watching import Watch, Watcher, watcher_of
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.seeding import derive_seed
-from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import optimum_of, profiles_of
@@ -26,7 +28,6 @@ from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.run.sample_records import PromptRecord, SampleRecord, SampleResult, ScheduleSource
 from mdm_tune.run.schedule_names import own_steps, settings_of
 from mdm_tune.sampling.devices import Devices
-from mdm_tune.sampling.unmasking import Step
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["sample"]
@@ -37,7 +38,7 @@ def sample(
     schedule: str | None,
     steps: int | None,
     number: int,
-    view: Callable[[Codec, int], Callable[[Step], None] | None],
+    watch: Watch | None = None,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
     notify: Notify = lambda event: None,
@@ -51,7 +52,7 @@ def sample(
         schedule: Its name on the command line; None for the run's own schedule file, or linear if there is no file.
         steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
         number: Samples to draw.
-        view: Returns a function that shows the first sample at each step, or None; called with codec and mask id.
+        watch: Whether the steps of the first sample are reported, and how; None for no.
         devices: Where the rows are filled.
         allow: Which foreign code may run.
         notify: Called with every event.
@@ -60,11 +61,11 @@ def sample(
         The result, as it is written to ``samples.json``.
 
     Raises:
-        InputError: If the schedule is unknown or does not fit, or if it is an adaptive plan.
+        InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan.
         RunError: If the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
-        return _sample(run, schedule, steps, number, view, Warnings(notify))
+        return _sample(run, schedule, steps, number, watch, Warnings(notify))
 
 
 def _sample(
@@ -72,7 +73,7 @@ def _sample(
     schedule: str | None,
     steps: int | None,
     number: int,
-    view: Callable[[Codec, int], Callable[[Step], None] | None],
+    watch: Watch | None,
     warned: Warnings,
 ) -> SampleResult:
     config = run.config
@@ -89,7 +90,8 @@ def _sample(
         steps = first if own is None or first in own else own[0]
     run, profiles = profiles_of(run, folder, warned)
     evaluator = run.evaluator.in_blocks(run.evaluator.block_length)  # a schedule file names its own block length
-    (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum_of(profiles))
+    optimum = optimum_of(profiles)
+    (setting,) = settings_of(evaluator, [name], [steps], optimum=optimum)
     in_use = (profile for profile in profiles.values() if profile.used)
     unused = _unused_schedules(folder) if source is ScheduleSource.DEFAULT else ()
     for note in (*unused, *(note for profile in in_use for note in profile_notes(profile))):
@@ -97,31 +99,55 @@ def _sample(
     for note in other_samplers(run, [name], warned.notes):
         warned(note)
     split = _rows_to_fill(run, number)
-    on_step = view(run.model.codec, evaluator.denoiser.mask_id) if evaluator.filler.shows_steps else None
-    began = time.monotonic()
-    result = evaluator.fill([setting], split.start, split.seeds, on_step=on_step)
     dataset = run.dataset or Dataset({}, run.model.codec)  # it ends answers at the stop texts, as for every metric
-    texts = dataset.fillings(result.tokens, split)
-    spent = Cost(result.denoiser_rows, result.denoiser_tokens, time.monotonic() - began)
+    began = time.monotonic()
+    watcher = None if watch is None else watcher_of(run, setting, split, watch=watch, warned=warned, optimum=optimum)
+    tokens, nfe, spent = _filled(evaluator, setting, split, watcher)
+    texts = dataset.fillings(tokens, split)
+    spent += Cost(seconds=time.monotonic() - began - (watcher.seconds if watcher is not None else 0.0))
     for note in memory_notes(run):
         warned(note)
     sampled = SampleResult(
         samples=tuple(
             SampleRecord(tokens=tuple(row), text=" ".join(filled), example=example)
-            for row, filled, example in zip(result.tokens.tolist(), texts, _prompts(split, texts), strict=True)
+            for row, filled, example in zip(tokens.tolist(), texts, _prompts(split, texts), strict=True)
         ),
         schedule=name,
         schedule_from=source,
         steps=setting.steps,
         plan=PlanRecord.of(setting),
-        nfe=float(result.nfe.double().mean()),
+        nfe=float(nfe.double().mean()),
         cost=sum((profile.spent for profile in profiles.values()), spent),
         warnings=warned.records,
     )
     folder.open()
     folder.write_moment(run.model.clock)
     folder.write_json("samples.json", sampled.to_json())
+    if watcher is not None and watch is not None and watch.save is not None:
+        watcher.save(watch.save)
     return sampled
+
+
+def _filled(
+    evaluator: Evaluator, setting: Setting, split: Split, watcher: Watcher | None
+) -> tuple[Tensor, Tensor, Cost]:
+    """The filled rows, their calls, and the cost without its seconds. A row that is watched is filled by itself."""
+    parts, cost, watched = [], Cost(), 0
+    if watcher is not None:
+        one, section = split.first(1), evaluator.sampler.section
+        section = section.model_copy(update={"batch": max(section.batch, len(watcher.settings))})  # steps of all rows
+        together = replace(evaluator, sampler=replace(evaluator.sampler, section=section))
+        watcher.begin()
+        filled = together.fill(watcher.settings, one.start, one.seeds, on_step=watcher)
+        parts.append((filled.tokens[:1], filled.nfe[:1]))
+        cost, watched = Cost(filled.denoiser_rows, filled.denoiser_tokens), 1
+    if watched < len(split.ids):
+        rest = split.part(watched, len(split.ids))
+        filled = evaluator.fill([setting], rest.start, rest.seeds)
+        parts.append((filled.tokens, filled.nfe))
+        cost += Cost(filled.denoiser_rows, filled.denoiser_tokens)
+    tokens, calls = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return tokens, calls, cost
 
 
 def _rows_to_fill(run: Run, number: int) -> Split:

@@ -16,7 +16,7 @@ from mdm_tune.schedules.adaptive_names import FORMS, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
 from mdm_tune.schedules.schedule_file import ScheduleBudget, check_schedule_names, load_schedule
 
-__all__ = ["names_a_file", "own_steps", "settings_of"]
+__all__ = ["Optimum", "names_a_file", "own_steps", "settings_of"]
 
 Optimum = Callable[[int, int], Schedule]  # of a block length and a number of steps
 

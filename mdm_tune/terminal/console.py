@@ -1,7 +1,7 @@
-"""The console of a command: progress and tables on stderr, results on stdout, the live view of unmasking.
+"""The console of a command: progress and tables on stderr, results on stdout.
 
-Only this module prints. It redacts and escapes every text (see ``core/redaction.py``), and folds lines at spaces on a
-terminal.
+Only this module prints, and on its console the view of unmasking. It redacts and escapes every text (see
+``core/redaction.py``), and folds lines at spaces on a terminal.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from mdm_tune.core.errors import RunError
+from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord, as_json
 from mdm_tune.core.messages import quantity, system_reason
@@ -41,17 +40,16 @@ from mdm_tune.terminal.tables import (
     verdict,
     warning_lines,
 )
+from mdm_tune.terminal.unmasking_view import UnmaskingView
 
 if TYPE_CHECKING:  # these load torch, and the console shows its first line before torch is loaded
     from mdm_tune.commands.events import RunEvent
-    from mdm_tune.core.text import Codec
     from mdm_tune.run.dry_run_records import DryRunResult
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
     from mdm_tune.run.export_records import ExportResult
     from mdm_tune.run.profile_records import ProfileResult
     from mdm_tune.run.sample_records import SampleResult
     from mdm_tune.run.search_records import SearchResult
-    from mdm_tune.sampling.unmasking import Step
 
 __all__ = ["Screen", "complain"]
 
@@ -115,6 +113,7 @@ class Screen:
         last_progress: When a line of frequent progress was last shown, in seconds of the monotonic clock.
         searching: Whether the search has begun to write, so that it has to be resumed.
         metric: The name of the objective's metric, once the model is loaded.
+        view: Shows how samples are unmasked; None if nobody watches.
     """
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
@@ -123,6 +122,7 @@ class Screen:
         self.last_progress = time.monotonic()
         self.searching = False
         self.metric = "value"
+        self.view: UnmaskingView | None = None
 
     def say(self, text: str, *, whole: bool = False) -> None:
         """Show a line of progress on stderr. whole: it is not folded."""
@@ -173,6 +173,9 @@ class Screen:
                     f"{run.config.sampler.described}; "
                     f"{metric.label} ({metric.direction})"
                 )
+            case events.Watched(rows):
+                if self.view is not None:
+                    self.view.show(rows)
             case events.Note():
                 self.say(f"  note: {event.with_advice}")
             case events.SearchStarted():
@@ -344,34 +347,21 @@ class Screen:
         for path in result.files.values():
             self.out(path)
 
-    def live(self, codec: Codec, mask_id: int) -> LiveView | None:
-        """The view of the first row while it is unmasked; None unless stderr is a terminal that may show it.
+    def watch(self, wanted: bool, *, saves: bool) -> None:
+        """Show how samples are unmasked from now on, if that is wanted.
 
         Args:
-            codec: Decodes the tokens.
-            mask_id: The token id of the mask.
+            wanted: Whether the user asked for it.
+            saves: Whether it is also written to a file, which has a use without a view.
+
+        Raises:
+            InputError: If nothing may be shown.
         """
-        shows = self.err.is_terminal and not self.quiet and not self.as_json
-        return LiveView(self.err, codec, mask_id) if shows else None
-
-
-class LiveView:
-    """A view of the first row while it is unmasked. Newly revealed tokens are in colour."""
-
-    def __init__(self, console: Console, codec: Codec, mask_id: int) -> None:
-        self.console, self.codec, self.mask_id = console, codec, mask_id
-        self.filled: list[bool] = []  # whether the model fills a position; known from the first step on
-
-    def __call__(self, step: Step) -> None:
-        text = Text(f"{step.number + 1:>4}  ")
-        tokens, revealed = step.tokens[0].tolist(), step.revealed[0].tolist()
-        self.filled = self.filled or [
-            token == self.mask_id or fresh for token, fresh in zip(tokens, revealed, strict=True)
-        ]
-        for token, fresh, filled in zip(tokens, revealed, self.filled, strict=True):
-            if token == self.mask_id:
-                text.append("·" if self.console.encoding.startswith("utf") else ".", style="dim")
-            elif filled:
-                text.append(one_line(self.codec.decode([token])), style="bold green" if fresh else "")
-        with suppress(OSError, ValueError):
-            self.console.print(text)
+        if wanted and self.as_json:
+            raise InputError(
+                "--watch shows the text for people, and --json prints one object for programs; give one of them. "
+                "--save can be given with both"
+            )
+        if wanted and self.quiet and not saves:
+            raise InputError("--watch shows the text, and --quiet shows nothing; give one of them, or add --save")
+        self.view = UnmaskingView(self.err) if wanted and not self.quiet else None

@@ -1,11 +1,18 @@
-"""The flag of the command line that has a value or none."""
+"""The flags of the command line that have a value or none."""
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from typer.main import get_command
+
+from mdm_tune.cli import app
 from mdm_tune.commands.flags import generated, generated_words
 from mdm_tune.core.permissions import GeneratedCode
+from tests.test_cli import MARKOV
+
+SAMPLE = ("sample", MARKOV, "--number", "1")
 
 
 @pytest.mark.parametrize(
@@ -14,3 +21,29 @@ from mdm_tune.core.permissions import GeneratedCode
 def test_what_the_flag_allows_is_written_as_the_same_words(allowed: GeneratedCode, words: list[str]) -> None:
     assert generated_words(allowed) == words
     assert generated({False: False, True: "safe", "unsafe": "unsafe"}[allowed]) == allowed
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "watch"),
+    [
+        ("c.yaml", "c.yaml", None),
+        ("c.yaml --watch", "c.yaml", ""),
+        ("c.yaml --watch linear", "c.yaml", "linear"),
+        ("--watch linear c.yaml", "c.yaml", "linear"),
+        ("--watch=linear c.yaml", "c.yaml", "linear"),
+        ("--watch c.yaml", "c.yaml", ""),
+        ("--steps 4 --watch c.yaml", "c.yaml", ""),
+        ("--json --watch c.yaml", "c.yaml", ""),
+        ("--steps=4 --watch runs/text/schedule.yaml c.yaml", "c.yaml", "runs/text/schedule.yaml"),
+        ("c.yaml --watch --steps 4", "c.yaml", ""),
+        ("c.yaml --run-generated-code --watch sine", "c.yaml", "sine"),
+        ("--schedule linear --watch c.yaml", "c.yaml", ""),
+    ],
+)
+def test_a_word_after_watch_is_its_value_unless_the_config_would_be_missing(
+    words: str, config: str, watch: str | None
+) -> None:
+    command: Any = get_command(app)
+    sample = command.commands["sample"]
+    with sample.make_context("sample", words.split()) as context:
+        assert (str(context.params["config"]), context.params["watch"]) == (config, watch)

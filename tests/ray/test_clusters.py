@@ -86,7 +86,7 @@ def records(folder: Path, devices: Devices) -> dict[str, Any]:
     found = {
         "search": search(config, resume=False, overwrite=False, **quiet).to_json(),
         "evaluate": evaluate(config, (), (4, 8), differences=False, **quiet).to_json(),
-        "sample": sample(config, None, None, 9, lambda codec, rows: None, **quiet).to_json(),
+        "sample": sample(config, None, None, 9, **quiet).to_json(),
         "profile": profile(config, (), **quiet).to_json(),
     }
     return json.loads(json.dumps(found).replace(str(folder), "FOLDER"))

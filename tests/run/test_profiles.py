@@ -73,14 +73,14 @@ def test_the_commands_share_one_profile(tmp_path: Path, monkeypatch: pytest.Monk
     best = {b["steps"]: b["optimum"]["counts"] for b in first["budgets"]}
     listed = {row["steps"]: row["counts"] for row in evaluate(chosen)["rows"] if row["schedule"] == "optimum"}
     assert listed == best
-    drawn = sample(chosen, "optimum", 4, 2, lambda codec, mask_id: None).to_json()
+    drawn = sample(chosen, "optimum", 4, 2).to_json()
     assert drawn["counts"] == best[4] and drawn["schedule"] == "optimum"
 
 
 def test_evaluate_and_sample_measure_the_profile_when_it_is_absent(tmp_path: Path, rows: Rows) -> None:
     commands: tuple[Callable[[Config], dict[str, Any]], ...] = (
         lambda chosen: evaluate(chosen, ("optimum", "linear"), (4,)),
-        lambda chosen: sample(chosen, "optimum", 4, 3, lambda codec, mask_id: None).to_json(),
+        lambda chosen: sample(chosen, "optimum", 4, 3).to_json(),
     )
     for number, command in enumerate(commands):
         before = rows.number
