@@ -22,6 +22,7 @@ __all__ = [
     "looks",
     "marker",
     "range_of",
+    "tick_room",
     "ticks_of",
     "tipped",
     "x_axis",
@@ -270,10 +271,11 @@ def x_axis(axis: Axis, frame: Frame, layout: Layout, about: int = 7) -> tuple[st
     for value, label in fitting_ticks(axis, frame.x, about, size):
         x, half = frame.x.inside(value) or 0.0, width_of(label, size) / 2
         parts.append(element("path", d=f"M{number(x)},{number(bottom)}v{number(TICK)}", stroke="@axis"))
-        if x - half > free:
-            place = (min(max(x, half), layout.width - half), bottom + TICK + size * 1.05)
+        middle = min(max(x, half), layout.width - half)
+        if middle - half > free:
+            place = (middle, bottom + TICK + size * 1.05)
             parts.append(text(place, label, fill="@soft", font_size=size, text_anchor="middle"))
-            free = x + half + 4
+            free = middle + half + 4
     end = bottom + TICK + size * 1.2
     lines = paragraph(axis.full_name, layout.font, layout.width - frame.left)
     middle = (frame.left + frame.right) / 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdm_tune.pages.chart_frame import Axis, Better, Frame, key_rows, marker, range_of, tipped, x_axis, y_axis
+from mdm_tune.pages.chart_frame import Axis, Better, Frame, key_rows, marker, tick_room, tipped, x_axis, y_axis
 from mdm_tune.pages.colours import colour_at
 from mdm_tune.pages.contours import outlines
 from mdm_tune.pages.figure import ID, Drawing, Figure, Layout
@@ -19,7 +19,7 @@ from mdm_tune.pages.svg import Point, closed_path, element, escape, number, para
 __all__ = ["Landscape", "Place", "Trial", "landscape"]
 
 Floats = NDArray[np.float64]
-LEFT, BETWEEN, RIGHT = 36.0, 22.0, 10.0  # room for the ticks of b, between panels, and at the right
+LEFT, BETWEEN, RIGHT = 36.0, 22.0, 10.0  # least room for the ticks of b, between panels, and at the right
 ALONE = 400.0  # the size of a panel that stands alone in a wide place
 BANDS = 12  # colours, at most
 USUAL = 0.4  # of the values are worse than the end of the colours, unless the span is given
@@ -99,7 +99,7 @@ class Landscape:
 
 
 def landscape(panels: Sequence[Landscape], *, title: str, description: str) -> Figure:
-    """Maps over (a, b), side by side or, in a narrow place, one below the other. All have the same axes.
+    """Maps over (a, b), side by side or, in a narrow place, one below the other. Each is as large as its arrays.
 
     Args:
         panels: one or more.
@@ -107,11 +107,14 @@ def landscape(panels: Sequence[Landscape], *, title: str, description: str) -> F
         description: what is seen.
 
     Raises:
-        ValueError: there is no panel, or an array has another shape than its axes.
+        ValueError: there is no panel, a does not increase from above 0, nor b, or an array has another shape.
     """
     if not panels:
         raise ValueError("A landscape needs one panel or more.")
     for each in panels:
+        for axis in (np.ravel(each.a), np.ravel(each.b)):
+            if len(axis) < 2 or not (axis[0] > 0 and (np.diff(axis) > 0).all() and np.isfinite(axis).all()):
+                raise ValueError(f"{each.name!r} needs two or more values of a and b that increase from above 0.")
         shape = np.shape(each.a) + np.shape(each.b)
         for values in (each.values, each.region):
             if values is not None and np.shape(values) != shape:
@@ -122,22 +125,21 @@ def landscape(panels: Sequence[Landscape], *, title: str, description: str) -> F
 
 def _draw(panels: Sequence[Landscape], layout: Layout) -> Drawing:
     columns = 1 if layout.compact else min(len(panels), 2)
-    size = (layout.width - LEFT - RIGHT - (columns - 1) * (BETWEEN + LEFT)) / columns
-    size = min(size, ALONE)
-    step = size + LEFT + BETWEEN
-    ends = [range_of(np.concatenate([np.ravel(getattr(each, key)) for each in panels]), AXES[key]) for key in "ab"]
+    left = max(LEFT, *(_tick_room(each, layout) for each in panels))
+    size = min((layout.width - RIGHT - columns * left - (columns - 1) * BETWEEN) / columns, ALONE)
     parts, top, below = [_hatch()], 0.0, 0.0
     for place, panel in enumerate(panels):
         column = place % columns
         if place and column == 0:
             top = below + 14
-        drawn, bottom = _panel(panel, ends, (LEFT + column * step, top, size), layout)
+        corner = left + column * (size + left + BETWEEN)
+        drawn, bottom = _panel(panel, (corner, top, size), left, layout)
         parts.append(drawn)
         below = max(below, bottom)
     beside = columns == 1 and not layout.compact  # one panel leaves room at its right
     entries = _entries(panels)
     if beside:
-        parts.append(_key_column(entries, (LEFT + size + 2 * BETWEEN, _head(panels[0], size, layout)[1]), layout))
+        parts.append(_key_column(entries, (left + size + BETWEEN + RIGHT, _head(panels[0], size, layout)[1]), layout))
     else:
         rows, height = key_rows([name for name, _ in entries], lambda n, at: entries[n][1](at), layout, sample_width=18)
         parts.append(element("g", rows, transform=f"translate(0,{number(below + 6)})"))
@@ -148,18 +150,29 @@ def _draw(panels: Sequence[Landscape], layout: Layout) -> Drawing:
 AXES = {"a": Axis("a", log=True), "b": Axis("b", log=True)}
 
 
-def _panel(
-    panel: Landscape, ends: Sequence[tuple[float, float]], square: tuple[float, float, float], layout: Layout
-) -> tuple[str, float]:
-    """One map with its axes and its bar of colours; and its lower end. square: left, top and size."""
+def _scale(values: ArrayLike, start: float, end: float) -> Scale:
+    found = np.ravel(values)
+    return Scale(low=float(found[0]), high=float(found[-1]), start=start, end=end, log=True)
+
+
+def _tick_room(panel: Landscape, layout: Layout) -> float:
+    """The width of the labels of b, and of the name of b beside them."""
+    return tick_room(AXES["b"], _scale(panel.b, 0, 1), 7, layout.small) + width_of("b", layout.font) + 4
+
+
+def _panel(panel: Landscape, square: tuple[float, float, float], room: float, layout: Layout) -> tuple[str, float]:
+    """One map with its axes and its bar of colours; and its lower end.
+
+    Args:
+        panel: the map.
+        square: left, top and size.
+        room: for the labels of b.
+        layout: the place.
+    """
     left, top, size = square
-    axes = [_tight(panel, key, end) for key, end in zip("ab", ends, strict=True)]
     head, height = _head(panel, size, layout)
     top += height
-    frame = Frame(
-        x=Scale(low=axes[0][0], high=axes[0][1], start=left, end=left + size, log=True),
-        y=Scale(low=axes[1][0], high=axes[1][1], start=top + size, end=top, log=True),
-    )
+    frame = Frame(_scale(panel.a, left, left + size), _scale(panel.b, top + size, top))
     parts = [element("g", head, transform=f"translate({number(left)},{number(square[1])})")]
     parts.append(y_axis(AXES["b"], frame, layout, 7))
     parts.append(element("rect", x=left, y=top, width=size, height=size, fill="@panel"))
@@ -172,20 +185,13 @@ def _panel(
     parts += [_trial(each, frame) for each in panel.trials if _inside(each.a, each.b, frame)]
     parts.append(_labelled(panel, frame, layout))
     axis, below = x_axis(Axis("a", log=True), frame, layout, 7)
-    name = text((left - LEFT, top - 4), "b", fill="@ink")
+    name = text((left - room, top + layout.small * 0.35), "b", fill="@ink")
     parts += [axis, name]
     if len(levels) > 1:
         bar, height = _bar(panel, levels, (left, below + 8, size), layout)
         parts.append(bar)
         below += height + 8
     return "".join(parts), below
-
-
-def _tight(panel: Landscape, key: str, end: tuple[float, float]) -> tuple[float, float]:
-    """The ends of an axis: those of the map, without room around it."""
-    values = np.ravel(getattr(panel, key))
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if low < high else end
 
 
 def _head(panel: Landscape, size: float, layout: Layout) -> tuple[str, float]:

@@ -26,7 +26,7 @@ from mdm_tune.pages.chart_frame import (
 )
 from mdm_tune.pages.figure import Drawing, Figure, Layout
 from mdm_tune.pages.scales import Scale, shown, spread, with_interval
-from mdm_tune.pages.svg import Point, closed_path, element, number, open_path, text, width_of
+from mdm_tune.pages.svg import Point, closed_path, element, number, open_path, shortened, text, width_of
 
 __all__ = ["Mark", "Series", "lines"]
 
@@ -331,12 +331,13 @@ def _mark(mark: Mark, frame: Frame, layout: Layout) -> str:
     place = scale.at(mark.value)
     if place is None or not min(scale.start, scale.end) <= place <= max(scale.start, scale.end):
         return ""
+    words = shortened(mark.label, layout.small, frame.right - frame.left - 8)
     if mark.along == "x":
         path = f"M{number(place)},{number(frame.top)}V{number(frame.bottom)}"
-        half = width_of(mark.label, layout.small) / 2
+        half = width_of(words, layout.small) / 2
         x = max(min(place, layout.width - half), frame.left + half)
-        label = text((x, frame.top - 4), mark.label, fill="@soft", font_size=layout.small, text_anchor="middle")
+        label = text((x, frame.top - 4), words, fill="@soft", font_size=layout.small, text_anchor="middle")
     else:
         path = f"M{number(frame.left)},{number(place)}H{number(frame.right)}"
-        label = text((frame.left + 4, place - 4), mark.label, fill="@soft", font_size=layout.small)
+        label = text((frame.left + 4, place - 4), words, fill="@soft", font_size=layout.small)
     return element("path", d=path, stroke="@soft", stroke_dasharray="3 3") + label

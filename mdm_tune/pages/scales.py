@@ -98,7 +98,7 @@ def shown(value: float, signed: bool = False) -> str:
     if not math.isfinite(value):
         return "none" if math.isnan(value) else ("\u221e" if value > 0 else f"{MINUS}\u221e")
     size = f"{abs(value):,.4g}" if abs(value) < 1e4 else f"{abs(value):,.0f}"
-    if "e" in size:
+    if "e" in size or abs(value) >= 1e7:
         size = _scientific(abs(value), 4)
     return (MINUS if value < 0 else "+" if signed else "") + size
 
@@ -116,6 +116,8 @@ def with_interval(value: float, low: float | None, high: float | None, *, signed
     width = ends[1] - ends[0]
     if not math.isfinite(width):
         return shown(value, signed)
+    if max(map(abs, (value, *ends))) >= 1e7:
+        return f"{shown(value, signed)} [{', '.join(map(shown, ends))}]"
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
     first, *others = (f"{round(each, decimals) + 0.0:,.{decimals}f}".replace("-", MINUS) for each in (value, *ends))
     plus = "+" if signed and value > 0 else ""

@@ -138,6 +138,9 @@ def test_only_a_wide_map_tells_its_values() -> None:
 def test_arrays_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(21, 20\)"):
         drawn(replace(FULL, values=VALUES[:, :20]))
+    for axis in (GRID[::-1], GRID - 0.1, GRID[:1]):
+        with pytest.raises(ValueError, match="that increase from above 0"):
+            drawn(replace(FULL, a=axis))
     with pytest.raises(ValueError, match="one panel or more"):
         drawn()
 
