@@ -24,6 +24,18 @@ __all__ = ["Section", "run_page"]
 REFRESH = 10  # seconds between two readings of the page of a running search
 CARDS = 4  # budgets that stand on the first screen
 WEIGHTS = ("linear", "squared-sine")
+SHORT = {
+    "use": "Paste",
+    "quality": "Quality",
+    "landscape": "Landscape",
+    "schedule": "Schedules",
+    "profile": "Profile",
+    "energy": "Energies",
+    "samples": "Samples",
+    "diversity": "Diversity",
+    "cost": "Cost",
+    "provenance": "Provenance",
+}
 WHY = {
     "first": "one of the first two that differ, whatever their values",
     "largest gain": "the largest gain of all examples",
@@ -38,6 +50,11 @@ class Section:
     id: str
     title: str
     about: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """Its name in the contents."""
+        return SHORT[self.id]
 
 
 @dataclass(frozen=True)

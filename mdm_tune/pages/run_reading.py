@@ -28,6 +28,7 @@ from mdm_tune.pages.run_views import (
 __all__ = ["RunRecords", "read_run"]
 
 Record = Mapping[str, Any]
+UNEQUAL = 0.05  # a share of calls, from which a comparison is not one at equal calls
 FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
 MINIMIZED = ("kl", "tv", "order_kl", "nelbo", "path_nll", "generative_nll")  # for evaluations of earlier versions
 
@@ -77,7 +78,7 @@ def read_run(records: RunRecords) -> RunView:
     curves = next((record["profile_curves"] for record in found if record.get("profile_curves")), records.curves)
     if not curves and records.profile is not None:
         curves = [records.profile, *(records.profile.get("other_block_lengths") or ())]
-    pairs = [pair for record in found for pair in record.get("sample_pairs") or ()] or records.pairs
+    pairs = next((record["sample_pairs"] for record in found if record.get("sample_pairs")), records.pairs)
     return RunView(
         name=records.name,
         path=records.path,
@@ -257,11 +258,13 @@ def _rows(record: Record) -> list[Row]:
             differences[pair["steps"], pair["first"]] = estimate
         elif pair["first"] == reference:
             differences[pair["steps"], pair["second"]] = estimate.negated
+    calls = {row["steps"]: float(row["nfe"]) for row in record["rows"] if row["schedule"] == reference}
     return [
         Row(
             label=str(row["schedule"]),
             steps=int(row["steps"]),
             calls=float(row["nfe"]),
+            unequal=abs(float(row["nfe"]) / (calls.get(row["steps"]) or float(row["nfe"])) - 1) > UNEQUAL,
             estimate=Estimate.from_json(row),
             diversity={name: value for name in FIGURES if isinstance(value := row.get(name), int | float)},
             counts=_whole(row.get("counts")),

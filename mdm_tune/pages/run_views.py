@@ -140,6 +140,7 @@ class Row:
         diversity: mean figures by name.
         counts: tokens per step; None for adaptive plans and ancestral reveal.
         difference: its value minus linear's at the same budget; None if unknown.
+        unequal: whether it takes clearly more or fewer calls than linear at that budget, as adaptive plans may.
     """
 
     label: str
@@ -149,6 +150,7 @@ class Row:
     diversity: Mapping[str, float] = field(default_factory=dict)
     counts: tuple[int, ...] | None = None
     difference: Estimate | None = None
+    unequal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

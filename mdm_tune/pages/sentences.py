@@ -69,7 +69,8 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
         where = "at both budgets" if len(won) == len(budgets) == 2 else f"at {len(won)} of {len(budgets)} budgets"
         where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
         verb = "schedules are" if len(won) > 1 else "schedule is"
-        return f"The tuned {verb} better than linear {where}. {'Largest gain' if len(won) > 1 else 'There'}: {better}."
+        which = f"Largest gain, {at}" if len(won) > 1 else "There"
+        return f"The tuned {verb} better than linear {where}. {which}: {better}."
     verdicts = {budget.verdict for budget in budgets}
     if verdicts == {Verdict.UNTESTED}:
         return "Nothing can be said: there are too few examples for an interval."
@@ -87,7 +88,7 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
 def _of_evaluation(view: RunView) -> str:
     """The schedule with the largest difference from linear whose interval excludes zero."""
     sign, labels = view.about.sign, len({row.label for row in view.rows})
-    compared = [row for row in view.rows if row.difference is not None and row.label != view.reference]
+    compared = [row for row in view.rows if row.difference is not None and not row.unequal]
     better = [row for row in compared if _clearly(row, sign)]
     what = f"{labels} schedules were compared at {quantity(len({row.steps for row in view.rows}), 'budget')}"
     if not compared:
@@ -123,32 +124,32 @@ def _of_profile(view: RunView) -> str:
     )
 
 
-def lead(view: RunView) -> str:
-    """What was tuned, on what, and how surely: the paragraph below the headline."""
+def lead(view: RunView) -> list[tuple[str, str]]:
+    """What was tuned, on what, and how surely: names and sentences below the headline."""
     about, budgets = view.about, view.budgets
     parts = []
     if budgets or view.progress is not None:
         steps = [budget.steps for budget in budgets] if view.progress is None else [*view.progress.steps]
         tokens = f" of {quantity(about.length, 'token')}" if about.length else ""
-        word = "step reveals" if steps == [1] else "steps reveals"
-        parts.append(
-            f"Tuned: how many tokens each of {listed(steps) if steps else 'the'} {word}, in sequences{tokens}."
-        )
+        shown = f"{listed(steps[:-1])} and {steps[-1]}" if len(steps) > 1 else listed(steps)
+        of = f" of {shown} steps" if steps else " step"
+        parts.append(("Tuned", f"how many tokens each{of} reveals, in sequences{tokens}; the model stays as it is"))
     if about.model:
-        data = f" on {about.data}" if about.data else ""
-        parts.append(f"Model: {about.model}{data}.")
+        parts.append(("Model", about.model + (f", on {about.data}" if about.data else "")))
     if about.sampler:
-        parts.append(f"Sampler: {about.sampler}.")
+        parts.append(("Sampler", about.sampler))
     best = "higher" if about.maximize else "lower"
     described = about.metric if about.label == about.metric else f"{about.metric}, the {about.label}"
-    parts.append(f"Measured: {described} ({best} is better).")
+    parts.append(("Measured", f"{described}; {best} is better"))
     examples = next((budget.examples for budget in budgets), view.evaluated)
     if about.exact:
-        parts.append("Values are computed exactly and have no sampling error.")
+        parts.append(("How surely", "values are computed exactly and have no sampling error"))
     elif examples:
-        together = " and hold for all budgets together" if len(budgets) > 1 else ""
-        parts.append(f"Intervals are 95 %{together}, over {quantity(examples, 'example')} that nothing else used.")
-    return " ".join(parts)
+        together = ", for all budgets together" if len(budgets) > 1 else ""
+        parts.append(
+            ("How surely", f"95 % intervals{together}, over {quantity(examples, 'example')} that nothing else used")
+        )
+    return parts
 
 
 def findings(view: RunView) -> list[Finding]:

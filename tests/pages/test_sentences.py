@@ -6,6 +6,7 @@ Covers: names, run_reading.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,7 +48,10 @@ def view(*budgets: dict[str, Any], **changes: Any) -> RunView:
     ("budgets", "words"),
     [
         ([BUDGET], "better than linear at 4 steps: spelling 0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."),
-        ([BUDGET, {**BUDGET, "steps": 8}], "The tuned schedules are better than linear at both budgets. Largest gain:"),
+        (
+            [BUDGET, {**BUDGET, "steps": 8}],
+            "The tuned schedules are better than linear at both budgets. Largest gain, ",
+        ),
         ([BUDGET, {**NO_GAIN, "steps": 8}], "The tuned schedule is better than linear at 1 of 2 budgets. There: spell"),
         ([{**BUDGET, "steps": steps} for steps in (2, 4, 8)], "The tuned schedules are better than linear at all 3 bu"),
         ([NO_GAIN], "No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."),
@@ -100,9 +104,10 @@ def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:
 
 
 def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
-    text = lead(view(BUDGET, {**BUDGET, "steps": 8}))
-    assert "each of 4, 8 steps reveals, in sequences of 8 tokens" in text
-    assert "spelling (higher is better)" in text and "for all budgets together, over 512 examples" in text
+    told = dict(lead(view(BUDGET, {**BUDGET, "steps": 8})))
+    assert "each of 4 and 8 steps reveals, in sequences of 8 tokens" in told["Tuned"]
+    assert told["Measured"] == "spelling; higher is better"
+    assert told["How surely"] == "95 % intervals, for all budgets together, over 512 examples that nothing else used"
 
 
 def test_findings_for_and_against() -> None:
@@ -122,7 +127,7 @@ def test_smaller_is_better_for_other_metrics() -> None:
     lower = {**BUDGET, "direction": "minimize", "metric": "nelbo", "value": 0.5}
     lower["baselines"] = {**BUDGET["baselines"], "sine": {"value": 0.4, "ci": [0.39, 0.41]}}
     found = view(lower)
-    assert not found.about.maximize and "lower is better" in lead(found)
+    assert not found.about.maximize and "lower is better" in dict(lead(found))["Measured"]
     assert [each.kind for each in findings(found)] == ["bad"]
 
 
@@ -153,6 +158,14 @@ def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
     )
     assert "none is clearly better" in headline(evaluation(("linear", 8, 0.7, None), ("sine", 8, 0.7, (-0.1, 0.1))))
     assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedules were compared at 1 budget."
+
+
+def test_an_adaptive_plan_at_other_calls_is_no_gain() -> None:
+    found = evaluation(("linear", 8, 0.7, None), ("threshold:0.9", 8, 0.99, (0.2, 0.3)))
+    record = {**found.rows[1].__dict__}
+    assert not record["unequal"] and "threshold:0.9 at 8 steps" in headline(found)
+    other = replace(found, rows=(found.rows[0], replace(found.rows[1], calls=60.0, unequal=True)))
+    assert "threshold" not in headline(other)
 
 
 def test_short_names() -> None:
