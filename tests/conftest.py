@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from mdm_tune.pages import run_page
 from tests.support.page_runs import text_run
 
 __all__ = ["text_run"]
@@ -16,6 +17,12 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))  # the scripts impor
 # The same examples on every run, here and in CI; no deadline, because a shared machine's speed is not a property.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pages of runs empty: they take a third of a second each. Tests of pages have another fixture."""
+    monkeypatch.setattr(run_page, "page_of", lambda view, detail: "")
 
 
 @pytest.fixture(scope="session")

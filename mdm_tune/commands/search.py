@@ -21,6 +21,7 @@ from mdm_tune.commands.events import (
     report_budgets,
     report_loaded,
 )
+from mdm_tune.commands.live_page import LivePage
 from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.config.file import Config, resolved, to_yaml
@@ -89,7 +90,7 @@ def search(
         RunError: If the storage fails, or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    notify = warned = Warnings(notify)
+    notify = warned = Warnings(live := LivePage(folder, notify, allow))
     # An unusable database, or another process that drives the search, is reported before a model is loaded.
     search_state = search_state_of(config)
     search_state.refuse_second(take_over=take_over)
@@ -118,7 +119,7 @@ def search(
         def note(text: str) -> None:
             notify(Note(text))
 
-        with search_state.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
+        with live, search_state.driven(resume=resume, overwrite=overwrite, take_over=take_over, notify=note) as state:
             refuse_changes(state.once("run", lambda: identity), identity, "this storage")
             folder.write_moment(run.model.clock)
             folder.result.unlink(missing_ok=True)  # a result of other limits would be wrong if this run is stopped
@@ -127,7 +128,7 @@ def search(
             notify(SearchStarted())
             sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
             timetable = Timetable(sharing, config.search.timeout, began=since)
-            budgets = _budgets(sharing, profiles, state, timetable, notify)
+            budgets = _budgets(sharing, profiles, state, timetable, notify, live)
             for text in memory_notes(sharing):
                 notify(text)
             if (late := timetable.late) is not None:
@@ -187,7 +188,12 @@ def _read_result(folder: RunFolder) -> SearchResult:
 
 
 def _budgets(
-    run: Run, profiles: Mapping[int, Profiles], state: DriverState, timetable: Timetable, notify: Notify
+    run: Run,
+    profiles: Mapping[int, Profiles],
+    state: DriverState,
+    timetable: Timetable,
+    notify: Notify,
+    live: LivePage,
 ) -> list[Budget]:
     """Tune every budget and compare its winner on unseen examples, in the order of the config.
 
@@ -197,7 +203,9 @@ def _budgets(
         state: The storage of the search, which this process drives.
         timetable: The time limits of the search.
         notify: Called with every event.
+        live: The page, which shows each budget as soon as it is finished.
     """
+    live.check = state.check
     for profile in profiles.values():
         if profile.uses:
             _prepare_profile(profile, notify)
@@ -235,6 +243,7 @@ def _budgets(
             notify(Note(f"at {quantity(budget, 'step')} {result.winner.setting.label} has the same counts as {alike}"))
         codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
         budgets.append(replace(result, codes=tuple(codes)))
+        live.finished(budgets[-1])
     return budgets
 
 

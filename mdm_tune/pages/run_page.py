@@ -19,7 +19,7 @@ from mdm_tune.pages.template import MOST_BYTES, rendered
 from mdm_tune.schedules.curves import Schedule, parse_schedule
 from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
 
-__all__ = ["Section", "run_page"]
+__all__ = ["Detail", "Section", "page_of", "run_page"]
 
 REFRESH = 10  # seconds between two readings of the page of a running search
 CARDS = 4  # budgets that stand on the first screen
@@ -58,7 +58,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class _Detail:
+class Detail:
     """How much a page shows, so that it stays small.
 
     Attributes:
@@ -75,10 +75,10 @@ class _Detail:
 
 
 DETAILS = (
-    _Detail(landscape=40, pairs=16, characters=1500, budgets=16),
-    _Detail(landscape=28, pairs=12, characters=800, budgets=8),
-    _Detail(landscape=20, pairs=8, characters=400, budgets=4),
-    _Detail(landscape=14, pairs=4, characters=200, budgets=1),
+    Detail(landscape=40, pairs=16, characters=1500, budgets=16),
+    Detail(landscape=28, pairs=12, characters=800, budgets=8),
+    Detail(landscape=20, pairs=8, characters=400, budgets=4),
+    Detail(landscape=14, pairs=4, characters=200, budgets=1),
 )
 
 
@@ -90,13 +90,14 @@ def run_page(view: RunView) -> str:
     """
     text = ""
     for detail in DETAILS:
-        text = _page(view, detail)
+        text = page_of(view, detail)
         if len(text.encode()) <= MOST_BYTES:
             break
     return text
 
 
-def _page(view: RunView, detail: _Detail) -> str:
+def page_of(view: RunView, detail: Detail) -> str:
+    """The page with so much detail."""
     figures = _kept(figures_of(view, detail.landscape), view, detail.budgets)
     pairs = [_shown(pair, detail.characters) for pair in _chosen(view.pairs, detail.pairs)]
     figure_names = list(dict.fromkeys(name for row in view.rows for name in row.diversity))

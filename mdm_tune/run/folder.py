@@ -111,7 +111,8 @@ class RunFolder:
 
     def clear_search(self, *, journal: bool = True) -> None:
         """Remove the files of a search and the copies of its journal; with ``journal``, also the journal."""
-        owned = [self.result, self.schedule, self.path / "search-scores.jsonl", *[self.journal] * journal]
+        names = ("search-scores.jsonl", "progress.json")
+        owned = [self.result, self.schedule, *(self.path / name for name in names), *[self.journal] * journal]
         for file in (*owned, *self.path.glob("study.journal.*")):
             file.unlink(missing_ok=True)
 

@@ -26,6 +26,11 @@ from tests.test_architecture import loaded_by
 from tests.test_cli import call, refused
 
 
+@pytest.fixture(autouse=True)
+def pages() -> None:
+    """Make whole pages here."""
+
+
 @pytest.fixture
 def folder(text_run: PageRun, tmp_path: Path) -> Path:
     """A copy of the run folder, without its page."""
