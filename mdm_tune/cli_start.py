@@ -112,19 +112,27 @@ def listed(
 
 def report(
     runs: Annotated[
-        list[str], typer.Argument(help="The folder of a run, such as runs/text.", metavar="RUN...", show_default=False)
+        list[str],
+        typer.Argument(
+            help="The folder of a run, such as runs/text; several are compared on one page.",
+            metavar="RUN...",
+            show_default=False,
+        ),
     ],
     figures: Annotated[
         str | None,
         text_option("--figures", "Write the figures as SVG and PNG into this folder, and no page.", "DIR"),
     ] = None,
     output: Annotated[
-        str | None, text_option("--output", "The file of the page. Default: report.html in RUN.", "FILE")
+        str | None,
+        text_option(
+            "--output", "The file of the page. Default: report.html in RUN; comparison.html here for several.", "FILE"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
 ) -> None:
-    """Write one HTML page about a run, or its figures."""
+    """Write one HTML page about a run, one that compares several runs, or their figures."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with exit_codes(screen):
         from mdm_tune.commands.report import report as write

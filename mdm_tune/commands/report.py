@@ -1,4 +1,4 @@
-"""The ``report`` command: it makes the page of a run from its folder, or the figures alone."""
+"""The ``report`` command: it makes the page of a run or of several runs from their folders, or the figures alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from mdm_tune.core.messages import shown_path, system_reason
 from mdm_tune.core.reading import expanded
 from mdm_tune.core.redaction import redacted
 from mdm_tune.pages.charts import Figure
+from mdm_tune.pages.comparison import comparison_figures, comparison_page, named_runs
 from mdm_tune.pages.run_figures import figures_of
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.sentences import headline
 
 __all__ = ["ReportResult", "report"]
 
+COMPARISON = "comparison.html"
 FIGURE_DETAIL = 64  # points of a landscape along each axis in a file of its own
 
 
@@ -43,13 +45,14 @@ class ReportResult(JsonRecord):
 
 
 def report(names: Sequence[str], *, figures: str | None = None, output: str | None = None) -> ReportResult:
-    """Write the page of a run.
+    """Write the page of a run, or one page that compares several.
 
     Args:
         names: Run folders.
         figures: The folder for the figures as SVG and PNG; None for no figures. The page is then written only if
             ``output`` is given too.
-        output: The file of the page; None for ``report.html`` in the run folder.
+        output: The file of the page; None for ``report.html`` in the run folder, or for ``comparison.html`` here if
+            there are several.
 
     Returns:
         What was written.
@@ -61,12 +64,16 @@ def report(names: Sequence[str], *, figures: str | None = None, output: str | No
     views = [view_of_folder(name) for name in names]
     page = None
     if figures is None or output is not None:
-        target = Path(expanded(output)) if output is not None else Path(views[0].path) / PAGE
+        default = Path(views[0].path) / PAGE if len(views) == 1 else Path(COMPARISON)
+        target = default if output is None else Path(expanded(output))
         if target.is_dir():
             raise InputError(f"--output: {shown_path(target)} is a folder; give the file of the page")
         _make(target.parent, "--output")
-        page = write_text(target, redacted(run_page(views[0])))
-    drawn = [] if figures is None else _write_figures(figures_of(views[0], FIGURE_DETAIL), Path(expanded(figures)))
+        page = write_text(target, redacted(run_page(views[0]) if len(views) == 1 else comparison_page(views)))
+    drawn = []
+    if figures is not None:
+        made = figures_of(views[0], FIGURE_DETAIL) if len(views) == 1 else comparison_figures(named_runs(views))
+        drawn = _write_figures(made, Path(expanded(figures)))
     return ReportResult(
         runs=tuple(view.path for view in views),
         states=tuple(view.state.value for view in views),

@@ -19,7 +19,7 @@ from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
 
-__all__ = ["axis_of_metric", "figures_of", "linear_counts", "quality_series"]
+__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "linear_counts", "quality_series", "schedule_of"]
 
 CLAIMS: Mapping[Shown, Verdict] = {Shown.BETTER: "gain", Shown.WORSE: "loss"}
 CURVE = 49  # points of a curve
@@ -161,7 +161,7 @@ def _landscapes(view: RunView, detail: int) -> Entries:
         )
 
 
-def _schedule_of(budget: BudgetView) -> Schedule | None:
+def schedule_of(budget: BudgetView) -> Schedule | None:
     """The curve of a budget's schedule; None if its name is not known."""
     with suppress(InputError):
         if budget.a is not None and budget.b is not None:
@@ -177,7 +177,7 @@ def _alphas(view: RunView) -> Entries:
     times = np.linspace(0, 1, CURVE)
     curves: dict[str, tuple[Schedule, Role]] = {}
     for budget in view.budgets:
-        schedule = _schedule_of(budget)
+        schedule = schedule_of(budget)
         if schedule is not None and budget.kind != "linear":
             names = [*curves, f"{budget.name}, {quantity(budget.steps, 'step')}"]
             curves[names[-1]] = schedule, "tuned"

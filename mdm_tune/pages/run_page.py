@@ -54,7 +54,7 @@ class Section:
     @property
     def short(self) -> str:
         """Its name in the contents."""
-        return SHORT[self.id]
+        return SHORT.get(self.id, self.title)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def _about(records: RunRecords) -> About:
     config = identity.get("config") or {}
     metric = any_row.get("metric") or ("nelbo" if records.profile is not None else "value")
     sampler = config.get("sampler") or {}
-    described = ", ".join(f"{key} {sampler[key]}" for key in ("order", "reveal", "temperature") if key in sampler)
+    parts = [(key, sampler[key]) for key in ("order", "reveal", "temperature") if key in sampler]
+    described = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in parts)
     counts = any_row.get("counts")
     return About(
         metric=str(metric),

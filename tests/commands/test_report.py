@@ -78,6 +78,15 @@ def test_output_json_and_quiet(folder: Path, tmp_path: Path) -> None:
     assert "is a folder; give the file of the page" in refused("report", str(folder), "--output", str(tmp_path))
 
 
+def test_several_runs_make_one_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    result = report([str(folder), "other"])
+    assert result.page == "comparison.html" and result.states == ("finished", "finished")
+    text = Path(result.page).read_text("utf-8")
+    assert problems_of(text) == [] and "2 searches" in text and not (folder / "report.html").exists()
+
+
 def test_a_page_needs_neither_torch_nor_optuna(folder: Path) -> None:
     arguments = ["mdm-tune", "report", str(folder), "--quiet"]
     code = (

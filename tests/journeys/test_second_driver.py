@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
-from mdm_tune.commands import search as search_run
+from mdm_tune.commands import events
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import RunError
@@ -166,7 +166,7 @@ def test_a_search_that_began_while_the_model_was_loaded_is_named(
         def begin(*given: Any) -> None:
             first.enter_context(driving(one.storage(), SearchName.plain("search")))
 
-        monkeypatch.setattr(search_run, "check_baselines", begin)
+        monkeypatch.setattr(events, "check_baselines", begin)
         code, said = one.command(*flags)
         assert code == 2 and f"is driven by process {os.getpid()} on" in said
 

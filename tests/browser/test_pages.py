@@ -1,0 +1,78 @@
+"""Pages in a browser: nothing on the console, nothing wider than the screen, no text cut off, in both themes.
+
+They need Chromium and are no part of the suite; scripts/browser.sh runs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from screenshots import THEMES, WIDTHS, browser, look
+
+from mdm_tune.pages.comparison import comparison_page
+from mdm_tune.pages.run_page import run_page
+from mdm_tune.pages.run_reading import RunRecords, read_run
+from tests.pages.test_comparison import NONE, OTHER, WAITING, WON
+from tests.pages.test_run_page import HOSTILE, SCRIPTS, made, many_budgets, pair, progress
+from tests.support.page_runs import PageRun
+from tests.support.search_results import two_budgets
+
+pytestmark = pytest.mark.skipif(browser() is None, reason="Chromium is not installed")
+
+
+def faults(text: str, folder: Path, width: int, theme: str) -> tuple[str, ...]:
+    page = folder / "page.html"
+    page.write_text(text, encoding="utf-8")
+    return look(page, width, theme).faults  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_page_of_a_run(text_run: PageRun, width: int, theme: str, tmp_path: Path) -> None:
+    seen = look(text_run.folder / "report.html", width, theme, tmp_path)  # type: ignore[arg-type]
+    assert seen.faults == ()
+    assert seen.paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[theme]  # as the system prefers
+    assert seen.screenshot is not None and seen.screenshot.stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison(width: int, tmp_path: Path) -> None:
+    assert faults(comparison_page([WON, NONE, OTHER, WAITING]), tmp_path, width, "light") == ()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hostile_and_long_data(width: int, tmp_path: Path) -> None:
+    long = "w" * 300
+    record = two_budgets() | {"sample_pairs": [pair(HOSTILE), pair("x" * 5000), pair(SCRIPTS * 20)]}
+    record["warnings"] = [{"code": long, "text": HOSTILE, "advice": long}]
+    view = replace(made(record), name=long, path=f"/{long}/{long}")
+    assert faults(run_page(view), tmp_path, width, "dark") == ()
+
+
+def test_eight_budgets_on_a_phone(tmp_path: Path) -> None:
+    assert faults(run_page(made(many_budgets(8, 12))), tmp_path, min(WIDTHS), "light") == ()
+
+
+def test_a_running_search_on_a_phone(tmp_path: Path) -> None:
+    view = read_run(RunRecords(name="text", path="runs/text", progress=progress()))
+    assert faults(run_page(view), tmp_path, min(WIDTHS), "dark") == ()
+
+
+def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
+    text = comparison_page([WON])
+    wrong = {
+        "<h1>": '<h1 style="width:3000px">',
+        "</footer>": "</footer><script>console.error('odd')</script>",
+        "<dl class=": '<p style="width:30px;overflow:hidden;white-space:nowrap">A long text is cut.</p><dl class=',
+        "</main>": "</main><script>missing()</script>",
+        "<text ": '<text transform="translate(900 0)" ',
+    }
+    for good, bad in wrong.items():
+        assert good in text
+        text = text.replace(good, bad, -1 if good == "<text " else 1)
+    found = " ".join(faults(text, tmp_path, 390, "light"))
+    for words in ("scrolls sideways", "wider than the screen: h1", "odd", "cut off: p", "missing is not defined"):
+        assert words in found
+    assert "text outside its figure" in found
