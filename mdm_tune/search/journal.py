@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
@@ -61,6 +62,7 @@ def open_journal(path: Path, notify: Notify) -> BaseStorage:
     Raises:
         InputError: If the journal cannot be opened or is damaged elsewhere; it is left as it is.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it prints each study that is created
     try:
         path.open("ab").close()
         journal = _Journal(path, notify)

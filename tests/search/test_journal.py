@@ -45,6 +45,13 @@ def test_a_journal_keeps_what_it_is_told(path: Path) -> None:
     assert heard == [] and [file.name for file in path.parent.iterdir()] == ["study.journal"]
 
 
+def test_opening_a_journal_silences_optuna(tmp_path: Path) -> None:
+    """A search that replaces another opens the journal by itself, before anything else has silenced Optuna."""
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    journal.open_journal(tmp_path / "study.journal", lambda text: None)
+    assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+
+
 def test_a_torn_line_is_cut_off_once_and_kept(path: Path) -> None:
     whole = path.read_bytes()
     for number in (1, 2):
