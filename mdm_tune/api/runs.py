@@ -5,6 +5,7 @@ Nothing is printed. ``search`` explains the arguments that several functions hav
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,9 @@ def search(
         InputError: If the config or an argument cannot be used.
         RunError: If the run fails.
     """
-    from mdm_tune.commands.search import search as search_command  # it imports optuna, which the others do not need
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # in Jupyter, of a bar of Optuna that is never shown
+        from mdm_tune.commands.search import search as search_command  # it imports optuna, which the others do not need
 
     if resume and overwrite:
         raise InputError("resume goes on with a search and overwrite replaces it, got both; give one of them")
