@@ -43,8 +43,6 @@ MADE: Mapping[str, Callable[[], str]] = {
 }
 INSERTS: Mapping[str, Callable[[str], str]] = site_howtos.INSERTS
 SECTIONS = {  # first paragraphs of the pages that list a section
-    "Concepts": "What the words mean, with formulas and figures. Each page is short and leads to the measurements.",
-    "How-to": "One page for each family of models and for each sampler: from a checkpoint to a schedule in use.",
     "Guides": "One part of the tool after the other, with all its settings.",
     "Reference": "Made from the code, so that it is always that of this version.",
     "Measurements": "What was measured, on what, how often and with which interval. A script in `scripts/` makes each "
@@ -52,7 +50,7 @@ SECTIONS = {  # first paragraphs of the pages that list a section
     "Project": "Limits, decisions, how to cite, and how to contribute.",
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-INSERT = re.compile(r"<!-- made: ([\w-]+)(?: ([^ ]+))? -->")
+INSERT = re.compile(r"<!-- made: ([\w-]+) (.+?) -->")
 FENCED = re.compile(r"(^```.*?^```$)", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -132,7 +130,6 @@ def section_page(title: str, groups: Sequence[tuple[str, Sequence[str]]], page: 
         for each in pages:
             if each != page:
                 heading, sentence = summary_of(texts.get(each, ""))
-                sentence = sentence.replace("](", "] (") if "](" in sentence else sentence
                 where = posixpath.relpath(each, posixpath.dirname(page))
                 lines.append(f"- [{heading}]({where}): {sentence}")
         lines.append("")
@@ -157,7 +154,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         known[file.src_uri] = file.content_string
     for title, groups in entries(config.nav or []):
         first = groups[0][1][0]
-        if title in SECTIONS:
+        if title in SECTIONS and first not in known:
             texts[first] = section_page(title, groups, first, known)
     for page, text in texts.items():
         files.append(File.generated(config, page, content=text))
@@ -167,8 +164,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links out of docs/ to pages, and fill in what is made."""
     source = page.file.src_uri
-    markdown = INSERT.sub(lambda match: INSERTS[match[1]](match[2] or ""), markdown)
-    if source not in MADE and source not in COPIED.values() and "index.md" not in source:
+    markdown = INSERT.sub(lambda match: INSERTS[match[1]](match[2]), markdown)
+    if page.file.generated_by is None:
         markdown = with_links(markdown, f"docs/{source}", source)
     return markdown
 

@@ -46,7 +46,8 @@ BESIDE_TYPE = {  # parts of the config whose place says what they are
     "type": "what this section is",
 }
 GROUPS = {  # of the public names, by the module that they come from
-    "Commands as functions": ("api.runs", "config.file", "commands.events", "search.events", "core.errors"),
+    "Commands as functions": ("api.runs", "config.file", "commands.events", "search.events"),
+    "Errors and permissions": ("core.errors", "core.permissions"),
     "Results": tuple(f"run.{name}_records" for name in ("evaluate", "export", "profile", "sample", "search")),
     "Texts from a model in memory": ("api.generation",),
     "Tuned schedules": ("schedules.loaded",),
@@ -267,7 +268,8 @@ def python_api() -> str:
         "each. Names of modules that are not listed here may change without notice.",
         "",
     ]
-    for title, sources in GROUPS.items():
+    rest = set(modules.values()) - {source for sources in GROUPS.values() for source in sources}
+    for title, sources in (*GROUPS.items(), *((("More", tuple(sorted(rest))),) if rest else ())):
         lines += [f"## {title}", ""]
         for source in sources:
             for name in sorted(each for each, module in modules.items() if module == source):

@@ -1,4 +1,4 @@
-"""What README shows is what the package does."""
+"""What README and the pages show is what the package does."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from scripts.imports import counted, shown
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def test_the_example_config_is_valid_and_equals_the_shipped_one(tmp_path: Path) -> None:
-    block = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)[0]
+    block = re.findall(r"```yaml\n(.*?)```", TOUR, flags=re.DOTALL)[0]
     (tmp_path / "text.yaml").write_text(block, encoding="utf-8")
     example, shipped = load_config(tmp_path / "text.yaml"), load_config(ROOT / "configs" / "text.yaml")
     for section in ("model", "dataset", "objective"):
@@ -33,22 +34,22 @@ def test_the_example_config_is_valid_and_equals_the_shipped_one(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("command", ["search", "evaluate", "sample"])
-def test_every_flag_that_readme_names_exists(command: str) -> None:
+def test_every_flag_that_the_tour_names_exists(command: str) -> None:
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [command, "--help"]).stdout
-    assert command in README
+    assert command in TOUR
     for flag in ("--set", "--seed", "--output", "--json", "--quiet"):
-        assert flag in README and flag in shown
+        assert flag in TOUR and flag in shown
     named = {
         "search": ["--dry-run", "--resume"],
         "evaluate": ["--schedule", "--steps", "--show-differences"],
         "sample": [],
     }
-    assert all(flag in README and flag in shown for flag in named[command])
+    assert all(flag in TOUR and flag in shown for flag in named[command])
 
 
 def test_the_commands_of_the_tour_run_on_the_text_model() -> None:
     """With the flags that the tour shows beside each; the schedule file is that of the config's own search."""
-    tour, group = README.partition("## A tour")[2].partition("\n## ")[0], get_command(app)
+    tour, group = TOUR.partition("\n## ")[0], get_command(app)
     assert isinstance(group, TyperGroup)
     shown = re.findall(r"\*\*`mdm-tune (\w+) CONFIG`\*\*", tour)
     assert shown == ["search", "evaluate", "sample", "profile"]
@@ -69,6 +70,17 @@ def test_the_commands_of_the_tour_run_on_the_text_model() -> None:
     assert {setting.label for setting in settings} == set(named)
     brought = [own for each in named if (own := own_steps(each)) is not None]
     assert brought == [[8]] and 8 in steps
+
+
+def test_the_readme_is_one_screen_with_the_two_commands() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 80
+    assert [line.partition("#")[0].strip() for line in lines if line.startswith("    bash ")] == [
+        "bash scripts/quickstart.sh",
+        "bash scripts/test.sh",
+    ]
+    assert len(re.findall(r"^!\[", README, flags=re.MULTILINE)) == 1
+    assert len(re.findall(r"^\|(?:---\|)+$", README, flags=re.MULTILINE)) == 1
 
 
 def test_files_that_the_pages_link_to_exist() -> None:

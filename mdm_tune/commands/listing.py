@@ -15,7 +15,7 @@ from mdm_tune.core.plugins import PluginKind, installed_plugins
 
 __all__ = ["KINDS", "listing", "listing_lines"]
 
-ABOUT_METRICS: Mapping[str, str] = {  # README has more about each
+ABOUT_METRICS: Mapping[str, str] = {  # docs/commands.md has more about each
     "kl": "divergence of samples from an exact law, by enumeration",
     "tv": "total variation of samples from an exact law, by enumeration",
     "order_kl": "KL averaged over orders, for exact laws in random order",
