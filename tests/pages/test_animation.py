@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +177,13 @@ def test_text_is_legible_on_paper_and_on_the_light_behind_new_tokens(theme: str,
             assert contrast(colours[role], colours["paper"]) >= 4.5
         if name in "abcd":
             assert contrast(colours[role], NEW[theme]) >= 4.5
+
+
+def test_the_picture_of_the_documentation_is_of_the_present_code() -> None:
+    picture = (Path(__file__).parents[2] / "docs" / "unmasking.svg").read_text("utf-8")
+    root, fresh = ET.fromstring(picture), ET.fromstring(animation([row_of("a" * 16, range(1, 17))]))
+    assert root.findtext(f"{SVG}style") == fresh.findtext(f"{SVG}style")
+    described = root.findtext(f"{SVG}desc") or ""
+    assert "linear (spelling 0.867 [0.858, 0.875] on 512 examples) reveals 4, 4, 4, 4" in described
+    for seconds, step in ((0.5, 0), (1.3, 1), (11.0, 16)):
+        assert visible_at(picture, seconds, 436.0, 900.0)[1] == f"step {step} of 16, {4 * step} of 64 tokens"
