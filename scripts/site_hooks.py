@@ -15,6 +15,7 @@ from typing import Any
 
 import latex2mathml.converter
 import site_howtos
+import site_notebooks
 import site_reference
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
@@ -57,6 +58,8 @@ FENCED = re.compile(r"(^```.*?^```$)", flags=re.DOTALL | re.MULTILINE)
 def place_of(path: str) -> str | None:
     """The page of a path of the project; None if the site does not hold it."""
     path = posixpath.normpath(path)
+    if path.endswith(".ipynb"):
+        path = path.removesuffix(".ipynb") + ".md"
     if path in COPIED:
         return COPIED[path]
     if path.startswith("docs/"):
@@ -149,6 +152,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts = {page: make() for page, make in MADE.items()}
     for source, page in COPIED.items():
         texts[page] = with_links((ROOT / source).read_text("utf-8"), source, page)
+    for notebook in sorted((ROOT / "docs").rglob("*.ipynb")):
+        source = notebook.relative_to(ROOT).as_posix()
+        page = source.removeprefix("docs/").removesuffix(".ipynb") + ".md"
+        text, figures = site_notebooks.as_page(notebook)
+        texts[page] = with_links(text, source, page)
+        for name, content in figures.items():
+            files.append(File.generated(config, posixpath.join(posixpath.dirname(page), name), content=content))
     known = dict(texts)
     for file in files.documentation_pages():
         known[file.src_uri] = file.content_string

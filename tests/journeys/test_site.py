@@ -106,6 +106,15 @@ def test_every_public_name_has_its_docstring_on_the_page(site: Path) -> None:
     assert set(mdm_tune.__all__) - {"__version__"} <= shown
 
 
+def test_notebooks_are_pages_with_their_figures(site: Path) -> None:
+    for notebook in (ROOT / "docs").rglob("*.ipynb"):
+        page = (site / notebook.relative_to(ROOT / "docs")).with_suffix(".html")
+        drawn = notebook.read_text("utf-8").count('"image/png"')
+        figures = [each for each in links_of(page).loaded if each.startswith(notebook.stem)]
+        assert len(figures) == drawn > 0
+        assert all((page.parent / each).stat().st_size > 1000 for each in figures)
+
+
 def test_every_formula_is_written_without_a_script(site: Path) -> None:
     assert not [page.name for page in site.rglob("*.html") if "arithmatex" in page.read_text("utf-8")]
 
