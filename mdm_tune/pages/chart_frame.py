@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Literal
 
 from mdm_tune.pages.figure import Layout
@@ -45,7 +45,8 @@ class Axis:
         log: whether equal ratios have equal lengths.
         low: the end of the axis; by default the data with some room.
         high: the other end.
-        ticks: where ticks are wanted; by default at round numbers.
+        ticks: where ticks are wanted; by default at round numbers. On a logarithmic axis they go on with their last
+            ratio, if it is a whole number.
         better: which direction is better, if one is.
     """
 
@@ -139,14 +140,27 @@ LOOKS: dict[str, tuple[Look, ...]] = {
 }
 
 
-def looks(roles: Iterable[Role], dashed: Iterable[bool]) -> tuple[Look, ...]:
-    """The looks of series, in their order. Those of one role differ until its looks are used up."""
-    used: dict[str, int] = {}
+PLACES = {"squared-sine": 0, "sine": 1, "maskgit-cosine": 2}  # in which these have the same look in every figure
+
+
+def looks(roles: Iterable[Role], dashed: Iterable[bool], names: Iterable[str]) -> tuple[Look, ...]:
+    """The looks of series, in their order. Those of one role differ until its looks are used up.
+
+    Args:
+        roles: of the series.
+        dashed: whether a line that its role draws whole is dashed.
+        names: of the series; a hand-made schedule has the same look in every figure.
+    """
+    series = list(zip(roles, dashed, names, strict=True))
+    kept = {PLACES[name] for role, _, name in series if role == "other" and name in PLACES}
+    free: dict[str, Iterator[int]] = {}
     found = []
-    for role, broken in zip(roles, dashed, strict=True):
-        place = used.get(role, 0)
-        used[role] = place + 1
-        look = LOOKS[role][place % len(LOOKS[role])]
+    for role, broken, name in series:
+        usual = LOOKS[role]
+        taken = kept if role == "other" else set()
+        fresh = [place for place in range(len(usual)) if place not in taken] or list(range(len(usual)))
+        numbers = free.setdefault(role, cycle(fresh))
+        look = usual[PLACES[name] if role == "other" and name in PLACES else next(numbers)]
         dash = look.dash or ("6 4" if broken else None)
         found.append(Look(colour=look.colour, shape=look.shape, dash=dash, width=look.width))
     return tuple(found)
@@ -222,7 +236,11 @@ def ticks_of(axis: Axis, scale: Scale, about: int) -> tuple[tuple[float, str], .
     """The ticks within the ends of a scale and their labels."""
     low, high = scale.low, scale.high
     if axis.ticks is not None:
-        values = tuple(each for each in sorted(set(axis.ticks)) if low <= each <= high)
+        wanted = sorted(set(axis.ticks))
+        ratio = wanted[-1] / wanted[-2] if axis.log and len(wanted) > 1 and wanted[-2] > 0 else 1.0
+        while ratio >= 2 and ratio == int(ratio) and wanted[-1] * ratio <= high:
+            wanted.append(wanted[-1] * ratio)
+        values = tuple(each for each in wanted if low <= each <= high)
     else:
         values = log_ticks(low, high, about) if axis.log else round_ticks(low, high, about)
     return tuple(zip(values, tick_labels(values), strict=True))

@@ -141,7 +141,7 @@ def _draw(panels: Sequence[Landscape], layout: Layout) -> Drawing:
     if beside:
         parts.append(_key_column(entries, (left + size + BETWEEN + RIGHT, _head(panels[0], size, layout)[1]), layout))
     else:
-        rows, height = key_rows([name for name, _ in entries], lambda n, at: entries[n][1](at), layout, sample_width=18)
+        rows, height = key_rows([name for name, _ in entries], lambda n, at: entries[n][1](at), layout, sample_width=22)
         parts.append(element("g", rows, transform=f"translate(0,{number(below + 6)})"))
         below += height + 6
     return Drawing(below, "".join(parts))
@@ -442,7 +442,7 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
     trials = [each for panel in panels for each in panel.trials]
 
     def centred(draw: Callable[[Point], str]) -> Sample:
-        return lambda place: draw((place[0] + 9, place[1]))
+        return lambda place: _ground(place) + draw((place[0] + 11, place[1]))
 
     found: list[tuple[str, Sample]] = []
     if any(not each.dropped for each in trials):
@@ -452,15 +452,19 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
     if any(panel.finalists for panel in panels):
         found.append(("finalist", centred(_ring)))
     stars = dict.fromkeys(panel.winner_name for panel in panels if panel.winner)
-    found += [(name, centred(_star)) for name in stars]
+    found += [(name, lambda place: _star((place[0] + 11, place[1]))) for name in stars]
     regions = dict.fromkeys(panel.region_name for panel in panels if panel.region is not None)
     return found + [(name, _hatched) for name in regions]
 
 
+def _ground(place: Point, **attributes: str | float | None) -> str:
+    """A piece of the map, so that a sample looks as it does there."""
+    box: dict[str, str | float | None] = {"x": place[0], "y": place[1] - 9, "width": 22.0, "height": 18.0}
+    return element("rect", fill=attributes.pop("fill", colour_at(0.75)), **box, **attributes)
+
+
 def _hatched(place: Point) -> str:
-    box = {"x": place[0], "y": place[1] - 6, "width": 18.0, "height": 12.0}
-    light = element("rect", fill=colour_at(0.9), **box)
-    return light + element("rect", fill=f"url(#{ID}-hatch)", stroke=DARK, stroke_width=1.4, **box)
+    return _ground(place) + _ground(place, fill=f"url(#{ID}-hatch)", stroke=DARK, stroke_width=1.4)
 
 
 def _key_column(entries: Sequence[tuple[str, Sample]], corner: Point, layout: Layout) -> str:
@@ -469,9 +473,9 @@ def _key_column(entries: Sequence[tuple[str, Sample]], corner: Point, layout: La
     parts, y = [], y + 10
     for name, sample in entries:
         parts.append(sample((x, y)))
-        lines = paragraph(name, layout.small, layout.width - x - 26)
+        lines = paragraph(name, layout.small, layout.width - x - 30)
         for row, line in enumerate(lines):
-            place = (x + 26, y + layout.small * (0.35 + 1.3 * row))
+            place = (x + 30, y + layout.small * (0.35 + 1.3 * row))
             parts.append(text(place, line, fill="@ink", font_size=layout.small))
-        y += layout.small * 1.3 * len(lines) + 10
+        y += layout.small * 1.3 * len(lines) + 12
     return "".join(parts)

@@ -119,7 +119,7 @@ def lines(
     Raises:
         ValueError: the fields of a series differ in length.
     """
-    found = looks((each.role for each in series), (each.dashed for each in series))
+    found = looks(*zip(*((each.role, each.dashed, each.name) for each in series), strict=True)) if series else ()
     made = [_line(each, look, (x, y)) for each, look in zip(series, found, strict=True)]
     counted = Counter(place for each in made if each.few for place in set(each.x))
     shared = [

@@ -59,7 +59,7 @@ def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "
 
 
 def _draw(rows: Sequence[Counts], step: str, layout: Layout) -> Drawing:
-    found = looks((each.role for each in rows), (False for _ in rows))
+    found = looks(*zip(*((each.role, False, each.name) for each in rows), strict=True))
     longest, most = max(len(each.counts) for each in rows), max(max(each.counts) for each in rows)
     names = max(width_of(each.name, layout.font, bold=True) for each in rows)
     names = max(names, *(width_of(each.note, layout.small) for each in rows))

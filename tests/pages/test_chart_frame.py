@@ -28,9 +28,30 @@ def test_the_ends_of_an_axis() -> None:
 
 
 def test_the_looks_of_a_role_differ_in_shape_and_dashes() -> None:
-    found = looks(["tuned", "linear", *["other"] * 5, "adaptive", "adaptive"], [False] * 9)
+    found = looks(["tuned", "linear", *["other"] * 5, "adaptive", "adaptive"], [False] * 9, map(str, range(9)))
     assert len({(each.shape, each.dash) for each in found}) == 9
-    assert found[0].dash is None and looks(["tuned"], [True])[0].dash
+    assert found[0].dash is None and looks(["tuned"], [True], ["x"])[0].dash
+
+
+def test_hand_made_schedules_look_the_same_in_every_figure() -> None:
+    first = looks(["other"] * 4, [False] * 4, ["sine", "x", "squared-sine", "y"])
+    second = looks(["other"] * 2, [False] * 2, ["squared-sine", "sine"])
+    assert (first[2], first[0]) == second and len(set(first)) == 4
+    many = looks(["other"] * 9, [False] * 9, ["sine", *map(str, range(8))])
+    assert many[0] not in many[1:] and len(set(many)) == 5
+
+
+def test_given_ticks_go_on_with_their_ratio() -> None:
+    scale = Scale(low=3.5, high=140, start=0, end=600, log=True)
+    assert [value for value, _ in fitting_ticks(Axis("", log=True, ticks=(4, 8, 16)), scale, 7, 12)] == [
+        4,
+        8,
+        16,
+        32,
+        64,
+        128,
+    ]
+    assert [value for value, _ in fitting_ticks(Axis("", ticks=(4, 8, 16)), scale, 7, 12)] == [4, 8, 16]
 
 
 def test_markers_have_about_their_size() -> None:
