@@ -269,7 +269,7 @@ def described(settings: Sequence[Setting], *, with_values: bool) -> list[tuple[s
             baselines = entry.get("baselines")
             for name, values in baselines.items() if isinstance(baselines, dict) else ():
                 known[name] = _value(values, entry)
-        names.append(f"tuned: {entry['schedule']}" if entry else setting.name)
+        names.append(f"tuned ({entry['schedule']})" if entry else setting.name)
     known |= found
     notes = [known.get(setting.name, "") if with_values else "" for setting in settings]
     return list(zip(names, notes, strict=True))

@@ -153,7 +153,7 @@ def _drawn(rows: Sequence[Unmasking], size: float, glyphs: Sequence[Sequence[Gly
         )
         for place, (row, found) in enumerate(zip(rows, glyphs, strict=True))
     ]
-    footer, height = _footer(rows[0], width, bottom + 26, left_out)
+    footer, height = _footer(rows, width, bottom + 26, left_out)
     title, description = _words(rows)
     return element(
         "svg",
@@ -347,10 +347,8 @@ def _letters(track: _Track, glyphs: Sequence[Glyph]) -> list[str]:
     groups: dict[tuple[str, int], list[str]] = {}
     for glyph in glyphs:
         if glyph.text != " ":
-            place, shown = (
-                number(track.x(glyph.column + glyph.width / 2)),
-                "\u21b5" if glyph.text == "\n" else glyph.text,
-            )
+            place = number(track.x(glyph.column + glyph.width / 2))
+            shown = "\u21b5" if glyph.text == "\n" else glyph.text
             name = _class_of(track.row, track.row.tokens[glyph.token], glyph)
             groups.setdefault((name, glyph.row), []).append(f'<tspan x="{place}">{escape(shown)}</tspan>')
     below = track.size * 0.34
@@ -361,19 +359,22 @@ def _letters(track: _Track, glyphs: Sequence[Glyph]) -> list[str]:
 
 
 def _class_of(row: Unmasking, token: ShownToken, glyph: Glyph) -> str:
-    if token.kind != "text" or glyph.text in ("\n", END):
+    if token.kind == "end" or glyph.text == "\n":
+        return "q"
+    if token.kind == "prompt":
         return "e"
     level = row.level(token)
     return "i" if level is None else CLASSES[level]
 
 
-def _footer(row: Unmasking, width: float, top: float, left_out: int) -> tuple[str, float]:
+def _footer(rows: Sequence[Unmasking], width: float, top: float, left_out: int) -> tuple[str, float]:
     """The legend and what is left out; and the height of the picture."""
-    parts, x, y = [], MARGIN, top + 18
+    row, parts, x, y = rows[0], [], MARGIN, top + 18
+    ends = any(token.kind == "end" for each in rows for token in each.tokens)
 
-    def word(content: str, name: str, *, bold: bool = False) -> None:
+    def word(content: str, name: str) -> None:
         nonlocal x
-        parts.append(text((x, y), content, class_=f"{name} s", font_weight="600" if bold else None))
+        parts.append(text((x, y), content, class_=f"{name} s"))
         x += width_of(content, 12) + 16
 
     def begin_line(needed: float) -> None:
@@ -387,6 +388,9 @@ def _footer(row: Unmasking, width: float, top: float, left_out: int) -> tuple[st
         if row.scale is not None and (path := _underline(level, x, x + 0.86 * width_of(meaning, 12), y + 4)):
             parts.append(element("path", class_=CLASSES[level], d=path))
         word(meaning, CLASSES[level])
+    if ends:
+        begin_line(width_of(f"{END} end of text", 12))
+        word(f"{END} end of text", "o")
     for name, meaning in (("n", "newest"), ("k", "hidden")):
         begin_line(26 + width_of(meaning, 12))
         line = f"M{number(x + 6)},{number(y - 4)}h10"

@@ -144,16 +144,16 @@ def placed(tokens: Sequence[ShownToken], columns: int, *, at_spaces: bool = Fals
     """
     units = list(_units(tokens))
     starts = _word_lengths(units) if at_spaces else {}
-    found, row, column = [], 0, 0
+    found, row, column, folded = [], 0, 0, False
     for place, (token, text, width) in enumerate(units):
         if column and (column + width > columns or column + min(starts.get(place, 0), columns) > columns):
-            row, column = row + 1, 0
-        if text == " " and column == 0 and row and at_spaces:
+            row, column, folded = row + 1, 0, True
+        if text == " " and column == 0 and folded and at_spaces:
             continue  # the space at which the line was broken
         found.append(Glyph(token=token, text=text, row=row, column=column, width=width))
         column += width
         if text == "\n":
-            row, column = row + 1, 0
+            row, column, folded = row + 1, 0, False
     return tuple(found)
 
 

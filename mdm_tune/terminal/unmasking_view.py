@@ -153,12 +153,14 @@ class UnmaskingView:
         return found
 
     def _placed(self, row: Unmasking, width: int) -> tuple[Glyph, ...]:
-        """The characters of a row; those that the terminal cannot write are escapes, of several columns."""
-        if not self._ascii:
-            return placed(row.tokens, width)
-        return placed(
-            [token.written(lambda text: shown_as(text, self.console.encoding)) for token in row.tokens], width
-        )
+        """The characters of a row; those that the terminal cannot write are escapes, of several columns.
+
+        Lines break at spaces once all tokens are visible. Before that, a new space would move words to other lines.
+        """
+        tokens, whole = row.tokens, all(token.step is not None for token in row.tokens)
+        if self._ascii:
+            tokens = tuple(token.written(lambda text: shown_as(text, self.console.encoding)) for token in tokens)
+        return placed(tokens, width, at_spaces=whole)
 
     def _line(self, row: Unmasking, glyphs: Sequence[Glyph]) -> Text:
         line = Text()

@@ -203,7 +203,7 @@ def test_values_come_from_the_schedule_file(tmp_path: Path, changes: dict[str, A
         Setting(name=name, steps=2, length=4, counts=(3, 1)) for name in (str(path), "linear", "maskgit-cosine")
     ]
     assert described(settings, with_values=True) == [
-        ("tuned: sine", expected[0]),
+        ("tuned (sine)", expected[0]),
         ("linear", expected[1]),
         ("maskgit-cosine", ""),
     ]

@@ -59,7 +59,7 @@ def visible_at(svg: str, seconds: float, left: float, right: float) -> tuple[str
 
 
 WORDS = ["the", " cat", " sat", " on", " the", " mat", ",", " \u732b", "\n", "e\u0301", " & <", "\U0001f600", " end"]
-ONE = row_of(WORDS, [3, 1, 1, 2, 4, 2, 4, 3, 2, 1, 4, 4, 1], "tuned: sine", "spelling 0.9 [0.8, 1.0]")
+ONE = row_of(WORDS, [3, 1, 1, 2, 4, 2, 4, 3, 2, 1, 4, 4, 1], "tuned (sine)", "spelling 0.9 [0.8, 1.0]")
 TWO = row_of(WORDS[::-1], [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4])
 BOTH = animation([ONE, TWO])
 
@@ -120,9 +120,9 @@ def test_title_and_description_tell_what_is_seen() -> None:
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == "Unmasking 13 tokens in 4 steps, two schedules with the same noise"
     described = root.findtext(f"{SVG}desc") or ""
-    assert "tuned: sine (spelling 0.9 [0.8, 1.0]) reveals 4, 3, 2, 4 tokens and ends with: the cat sat" in described
+    assert "tuned (sine) (spelling 0.9 [0.8, 1.0]) reveals 4, 3, 2, 4 tokens and ends with: the cat sat" in described
     shown = [text.text for text in root.iter(f"{SVG}text")]
-    assert {"tuned: sine", "spelling 0.9 [0.8, 1.0]", "linear", "tokens per step, at most 4"} <= {*shown}
+    assert {"tuned (sine)", "spelling 0.9 [0.8, 1.0]", "linear", "tokens per step, at most 4"} <= {*shown}
 
 
 def test_bars_are_as_high_as_the_counts() -> None:

@@ -45,6 +45,7 @@ def test_lines_have_at_most_their_columns_and_break_anywhere_or_at_spaces() -> N
     assert lines_of(words, 6, at_spaces=True) == ["one ", "two_ ", "three"]
     assert lines_of(words, 100) == ["one two_ three"]
     assert lines_of([token("abcdefgh i")], 3, at_spaces=True) == ["abc", "def", "gh ", "i"]  # longer than a line
+    assert lines_of([token("if a:\n  b"), token(" = c")], 5, at_spaces=True) == ["if a:", "/", "  b =", "c"]  # code
     wide = [token("\u732b\u732b\u732b")]
     assert lines_of(wide, 5) == ["\u732b\u732b", "\u732b"]  # two and a half would fit
     assert lines_of([token("a\nb"), token("\n"), ShownToken(kind="end", step=1)], 9) == ["a/", "b/", END]
