@@ -90,8 +90,8 @@ Schedules = Annotated[
         "--schedule",
         metavar="S",
         help="linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, optimum (on the profile), beta:A,B, "
-        "counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, entropy-bound "
-        "and quota:S; repeatable.",
+        "shift:S, counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, "
+        "entropy-bound and quota:S; repeatable.",
     ),
 ]
 

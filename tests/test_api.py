@@ -46,6 +46,7 @@ NAMES = [
     "Schedule",
     "SchedulePlan",
     "SearchResult",
+    "Shift",
     "Sine",
     "SquaredSine",
     "Step",

@@ -37,6 +37,7 @@ SCHEDULES: Mapping[str, str] = {
     "dream": "the counts of Dream for equal steps",
     "dllm": "the counts of dllm for equal steps",
     "beta:0.9,0.3": "sin^2(pi/2 BetaCDF(t; a, b)), with any two numbers a and b",
+    "shift:0.3": "S t / (1 + (S - 1) t), with any number S; OmniVoice's",
     "counts:3,5,9,15": "tokens of each step",
     "alphas:0,0.2,1": "revealed shares at the ends of the steps",
     "optimum": "the best of all schedules on the information profile",

@@ -31,6 +31,7 @@ __all__ = [
     "Linear",
     "MaskgitCosine",
     "Schedule",
+    "Shift",
     "Sine",
     "SquaredSine",
     "begins_with_schedule_name",
@@ -45,8 +46,8 @@ HALF_PI = math.pi / 2
 SMALLEST, LARGEST = 1e-6, 1e6  # of a and b; outside this range the rates of a Beta schedule are rounding noise
 LONGEST = 65_536  # tokens of a sequence, and therefore steps of a schedule
 FORMS = (
-    "linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, two numbers as in beta:0.9,0.3, integers as in "
-    "counts:3,5,9,15, shares as in alphas:0,0.2,1"
+    "linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, two numbers as in beta:0.9,0.3, one as in "
+    "shift:0.3, integers as in counts:3,5,9,15, shares as in alphas:0,0.2,1"
 )
 
 
@@ -251,6 +252,42 @@ class MaskgitCosine(Schedule):
 
 @final
 @dataclass(frozen=True)
+class Shift(Schedule):
+    """alpha_t = S t / (1 + (S - 1) t): linear at S = 1; the first steps reveal less below 1, and more above.
+
+    The gamma rate is inf at 0 and at 1. Source: the time shift of flow matching, arXiv:2403.03206, Section 5.3.2, which
+    OmniVoice (k2-fsa/OmniVoice) uses as a mask schedule.
+
+    Args:
+        shift: S, from 1e-6 to 1e6.
+
+    Raises:
+        InputError: the shift is outside its range.
+    """
+
+    shift: float
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.shift) or not SMALLEST <= self.shift <= LARGEST:
+            raise InputError(
+                f"Shift needs a number from {SMALLEST:g} to {LARGEST:g}, not {shown(self.shift)}: try 0.1 to 10."
+            )
+        object.__setattr__(self, "shift", float(self.shift))
+
+    @property
+    def name(self) -> str:
+        return f"shift:{self.shift!r}"
+
+    def dual(self) -> Shift:
+        return Shift(min(max(1 / self.shift, SMALLEST), LARGEST))
+
+    def _values_at(self, t: Array) -> CurveValues:
+        scale = (1 - t) + self.shift * t
+        return _with_gamma(self.shift * t / scale, (1 - t) / scale, self.shift / scale**2)
+
+
+@final
+@dataclass(frozen=True)
 class Counts(Schedule):
     """The piecewise linear alpha_t through (i/K, N_i/L): step i of K reveals counts[i-1] of the L tokens.
 
@@ -364,7 +401,7 @@ WITHOUT_NUMBERS: dict[str, Schedule] = {
         *(Linear("llada"), Linear("dream"), Linear("dllm")),
     )
 }
-WITH_NUMBERS = ("beta", "counts", "alphas")
+WITH_NUMBERS = ("beta", "shift", "counts", "alphas")
 
 
 def begins_with_schedule_name(text: str) -> bool:
@@ -387,6 +424,8 @@ def parse_schedule(text: str) -> Schedule:
     try:
         if name == "beta":
             return Beta(*decimals(numbers, 2))
+        if name == "shift":
+            return Shift(*decimals(numbers, 1))
         if name == "counts":
             return Counts(wholes(numbers, LONGEST))
         if name == "alphas":

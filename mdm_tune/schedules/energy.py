@@ -24,6 +24,7 @@ from mdm_tune.schedules.curves import (
     Linear,
     MaskgitCosine,
     Schedule,
+    Shift,
     Sine,
     SquaredSine,
     check_schedule,
@@ -280,7 +281,7 @@ def _exponent(schedule: Schedule) -> float:
             return a
         case SquaredSine() | MaskgitCosine():
             return 1.0
-        case Linear() | Sine() | Counts() | Alphas():
+        case Linear() | Sine() | Shift() | Counts() | Alphas():
             return 0.5
     raise TypeError(f"no exponent is known for {schedule!r}")
 

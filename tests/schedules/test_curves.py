@@ -22,11 +22,12 @@ from mdm_tune.schedules.curves import (
     Linear,
     MaskgitCosine,
     Schedule,
+    Shift,
     Sine,
     SquaredSine,
     parse_schedule,
 )
-from tests.support.curves import ALL, ALPHAS, COUNTS, PLAIN
+from tests.support.curves import ALL, ALPHAS, COUNTS, PLAIN, SHIFTS
 
 
 def mp_gamma(a: float, b: float, t: mpmath.mpf) -> mpmath.mpf:
@@ -48,6 +49,9 @@ def mp_alpha(schedule: Schedule, t: mpmath.mpf) -> mpmath.mpf:
     }
     if isinstance(schedule, Beta):
         return mpmath.sin(half * mp_gamma(schedule.a, schedule.b, t)) ** 2
+    if isinstance(schedule, Shift):
+        shift = mpmath.mpf(schedule.shift)
+        return shift * t / (1 + (shift - 1) * t)
     if isinstance(schedule, Counts):
         place = t * len(schedule.counts)
         index = min(int(place), len(schedule.counts) - 1)
@@ -99,12 +103,12 @@ def test_remaining_is_one_minus_alpha_without_cancellation(schedule: Schedule) -
                 assert schedule.remaining(u) == pytest.approx(0, abs=1e-299)
     times = np.linspace(0, 1, 65)
     np.testing.assert_allclose(schedule.alpha(times) + schedule.remaining(1 - times), 1, rtol=0, atol=1e-15)
-    # A share of tokens that is a free number loses its last bits in 1 - (1 - alpha); all else is exact.
-    atol = 2e-16 if isinstance(schedule, Alphas) else 0
+    # A share of tokens that is a free number loses its last bits in 1 - (1 - alpha), and a shift in 1 / (1 / S).
+    atol = 2e-16 if isinstance(schedule, Alphas | Shift) else 0
     np.testing.assert_allclose(schedule.dual().dual().alpha(times), schedule.alpha(times), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("schedule", [*PLAIN, *COUNTS, *ALPHAS], ids=lambda s: s.name)
+@pytest.mark.parametrize("schedule", [*PLAIN, *SHIFTS, *COUNTS, *ALPHAS], ids=lambda s: s.name)
 def test_the_other_schedules_agree_with_mpmath(schedule: Schedule) -> None:
     with mpmath.workdps(40):
         for t in [1e-12, 1e-6, 0.01, 0.3, 0.49, 0.51, 0.8, 0.999, 1 - 1e-12]:
@@ -391,3 +395,21 @@ def test_numbers_of_schedules_are_read_in_one_way(name: str) -> None:
 def test_plain_numbers_of_schedules_are_read() -> None:
     assert parse_schedule("beta:0.9, 0.3") == Beta(0.9, 0.3)
     assert parse_schedule("counts:" + ",".join("1" * 4096)) == Counts((1,) * 4096)
+
+
+@pytest.mark.parametrize("shift", [0, -1.0, 1e-7, 2e6, math.inf, math.nan, True, "0.3", None])
+def test_a_shift_outside_its_range(shift: object) -> None:
+    with pytest.raises(InputError, match="Shift needs a number from 1e-06 to 1e"):
+        Shift(shift)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["shift:", "shift:x", "shift:1,2", "shift:nan"])
+def test_a_shift_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(InputError, match="Invalid numbers in the schedule"):
+        parse_schedule(text)
+
+
+def test_a_shift_of_one_is_linear() -> None:
+    times = np.linspace(0, 1, 33)
+    np.testing.assert_allclose(Shift(1).alpha(times), times, rtol=0, atol=1e-16)
+    assert to_counts(parse_schedule("shift:1"), 5, 32) == to_counts(Linear(), 5, 32)
