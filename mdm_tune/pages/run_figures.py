@@ -116,12 +116,13 @@ def _quality(view: RunView) -> Entries:
             groups["tuned"].append(Row(label="tuned", steps=budget.steps, calls=budget.calls, estimate=budget.estimate))
             for name, row in budget.baselines.items():
                 groups.setdefault(name, []).append(row)
-        yield "quality", _quality_figure(view, groups, "on the report split of the search")
+        where = "" if view.about.exact else ", on the report split of the search"
+        yield "quality", _quality_figure(view, groups, where)
     if view.rows:
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
-        yield "evaluation", _quality_figure(view, rows, "in the evaluation")
+        yield "evaluation", _quality_figure(view, rows, ", in the evaluation")
 
 
 def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: str) -> Figure:
@@ -136,7 +137,7 @@ def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: s
         series,
         x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks),
         y=axis_of_metric(view),
-        title=f"{view.about.metric} against denoiser calls, {where}",
+        title=f"{view.about.metric} against denoiser calls{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",
     )
 

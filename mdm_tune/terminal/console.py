@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -241,6 +242,7 @@ class Screen:
             self.say(f"of these rows: {', '.join(parts)}")
         self.say(f"schedule file  {one_line(result.files.schedule)}", whole=True)
         self.say(f"run folder     {one_line(result.files.run)}", whole=True)
+        self.say(f"page           {one_line(str(Path(result.files.run) / 'report.html'))}", whole=True)
         self.warnings(result.warnings)
         self.next(next_commands)
         for budget in result.budgets:

@@ -66,7 +66,7 @@ def test_the_page_of_a_real_run_is_sound_and_its_numbers_are_those_of_the_json(t
         assert {row["value"], *(row["ci"] or ())} <= shown
     assert {pair[side]["value"] for pair in text_run.search["sample_pairs"] for side in ("first", "second")} <= shown
     assert "the paper\u2019s grid" in page.text and "mdm-tune search runs/text/config.yaml" in page.text
-    assert "threshold:0.9" in page.text
+    assert "threshold:0.3" in page.text
     assert all(f"--chart-{name}" in run_page(view) for name in ("ink", "paper", "tuned"))
     assert "http-equiv" not in run_page(view)
 

@@ -111,14 +111,14 @@ def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun)
     assert second["trial_points"][0]["examples"] == 10 and not second["trial_points"][0]["dropped"]
     assert {point["block_length"] for point in first["trial_points"]} == {64}
     grid = [i / 10 for i in range(1, 11)]
-    distinct = {to_counts(Beta(a, b), 8, 64) for a, b in itertools.product(grid, grid)}
-    assert second["paper_grid"] == {"points": 100, "settings": len(distinct), "denoiser_rows": len(distinct) * 8 * 10}
-    assert second["baseline_calls"]["linear"] == {"nfe": 8, "nfe_ci": None}
+    distinct = {to_counts(Beta(a, b), 4, 64) for a, b in itertools.product(grid, grid)}
+    assert second["paper_grid"] == {"points": 100, "settings": len(distinct), "denoiser_rows": len(distinct) * 4 * 10}
+    assert second["baseline_calls"]["linear"] == {"nfe": 4, "nfe_ci": None}
     about = text_run.search["description"]
     assert (about["metric"], about["direction"], about["length"], about["exact"]) == ("spelling", "maximize", 64, False)
     assert about["config"]["search"]["trials"] == 6 and about["flags"] == []
     assert "output" not in about["config"]
-    assert {pair["steps"] for pair in text_run.search["sample_pairs"]} <= {2, 8}
+    assert {pair["steps"] for pair in text_run.search["sample_pairs"]} <= {2, 4}
     for pair in text_run.search["sample_pairs"]:
         assert all(len("".join(text for text, _ in pair[side]["pieces"])) == 64 for side in ("first", "second"))
     read = SearchResult.from_json(text_run.search)
