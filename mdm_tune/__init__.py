@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mdm_tune.api.generation import Texts, generate
+    from mdm_tune.api.pages import report
     from mdm_tune.api.runs import evaluate, export, profile, sample, search
     from mdm_tune.commands.events import Note
+    from mdm_tune.commands.report import ReportResult
     from mdm_tune.config.file import Config, load_config
     from mdm_tune.core.errors import InputError, MdmTuneError, RunError
     from mdm_tune.core.permissions import Permissions
@@ -84,6 +86,7 @@ __all__ = [
     "Profile",
     "ProfileResult",
     "QuotaPlan",
+    "ReportResult",
     "RevealPlan",
     "RunError",
     "SampleResult",
@@ -117,6 +120,7 @@ __all__ = [
     "parse_schedule",
     "path_energy",
     "profile",
+    "report",
     "sample",
     "save_transformer",
     "search",
@@ -149,6 +153,7 @@ _MODULES = {
     "Profile": "schedules.profile",
     "ProfileResult": "run.profile_records",
     "QuotaPlan": "sampling.plans",
+    "ReportResult": "commands.report",
     "RevealPlan": "sampling.plans",
     "RunError": "core.errors",
     "SampleResult": "run.sample_records",
@@ -181,6 +186,7 @@ _MODULES = {
     "parse_schedule": "schedules.curves",
     "path_energy": "schedules.energy",
     "profile": "api.runs",
+    "report": "api.pages",
     "sample": "api.runs",
     "save_transformer": "denoisers.transformer",
     "search": "api.runs",
