@@ -205,7 +205,7 @@ def _budgets(
         notify: Called with every event.
         live: The page, which shows each budget as soon as it is finished.
     """
-    live.check = state.check
+    live.check, live.run = state.check, run
     for profile in profiles.values():
         if profile.uses:
             _prepare_profile(profile, notify)

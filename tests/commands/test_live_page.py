@@ -19,19 +19,17 @@ from mdm_tune.pages.run_views import State
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.search.events import TrialDone
 from tests.support.html_pages import problems_of, read_page
-from tests.test_cli import MARKOV
+from tests.test_cli import TOY
 
 
 @pytest.fixture(autouse=True)
-def pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make whole pages, at every event."""
-    monkeypatch.setattr(live_page, "EVERY", 0.0)
-    monkeypatch.setattr(live_page, "STAGE", 0.0)
+def pages() -> None:
+    """Make whole pages here."""
 
 
 def config(folder: Path) -> Config:
-    overrides = ("search.strategy=tpe", "search.trials=3", "sampler.steps=[4, 8]")
-    return load_config(Path(MARKOV), overrides, output=str(folder))
+    overrides = ("search.strategy=tpe", "search.trials=4", "sampler.steps=[2, 3]")
+    return load_config(Path(TOY), overrides, output=str(folder))
 
 
 def run(folder: Path, on_event: Any = lambda event: None, **options: bool) -> dict[str, Any]:
@@ -50,7 +48,9 @@ def told(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_running_search_has_a_page_that_grows(tmp_path: Path) -> None:
+def test_a_running_search_has_a_page_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_page, "EVERY", 0.0)
+    monkeypatch.setattr(live_page, "STAGE", 0.0)
     folder, shares, budgets, texts = tmp_path / "run", [], set(), set()
 
     def look(event: RunEvent) -> None:

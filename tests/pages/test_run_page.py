@@ -130,7 +130,7 @@ def test_long_samples_are_cut_and_say_so() -> None:
     assert "8\u202f500 more characters" in text and "x" * 1600 not in text
 
 
-def many_budgets(count: int, trials: int = 100) -> dict[str, Any]:
+def many_budgets(count: int, trials: int = 30) -> dict[str, Any]:
     """A search of many budgets with all that a page can hold."""
     budgets = [
         {**FLAGGED, "steps": steps, "nfe": steps, "counts": [1 + step % 7 for step in range(steps)]}
