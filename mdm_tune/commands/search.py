@@ -24,6 +24,7 @@ from mdm_tune.commands.events import (
 from mdm_tune.commands.live_page import LivePage
 from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.commands.report_page import write_page
+from mdm_tune.commands.report_reading import PAGE
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
@@ -163,7 +164,10 @@ def _finished(folder: RunFolder, identity: Record, notify: Notify) -> SearchResu
     if any(old.get(name) != new[name] for name in LIMITS) or not folder.has(folder.result):
         return None
     try:
-        return _read_result(folder)
+        result = _read_result(folder)
+        if not folder.has(folder.path / PAGE):  # it was removed, or the search is one of an earlier version
+            write_page(folder, notify)
+        return result
     except InputError as error:
         if not folder.has(folder.journal):
             raise

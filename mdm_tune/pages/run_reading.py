@@ -28,6 +28,11 @@ from mdm_tune.pages.run_views import (
 __all__ = ["RunRecords", "read_run"]
 
 Record = Mapping[str, Any]
+OTHER = Warned(
+    "other-evaluation",
+    "evaluate.json in this folder has another model, metric or sampler than the search, so it is not shown",
+    "run mdm-tune evaluate again",
+)
 UNEQUAL = 0.05  # a share of calls, from which a comparison is not one at equal calls
 FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
 MINIMIZED = ("kl", "tv", "order_kl", "nelbo", "path_nll", "generative_nll")  # for evaluations of earlier versions
@@ -68,7 +73,9 @@ def read_run(records: RunRecords) -> RunView:
     Raises:
         AttributeError, IndexError, KeyError, TypeError, ValueError: a record is damaged.
     """
-    search, evaluate, progress = records.search, records.evaluate, records.progress
+    search, progress = records.search, records.progress
+    other = _of_another(search or progress, records.evaluate)
+    evaluate = None if other else records.evaluate
     state = State.FINISHED
     if progress is not None and search is None:
         state = State.STOPPED if progress.get("state") == "stopped" else State.RUNNING
@@ -98,14 +105,34 @@ def read_run(records: RunRecords) -> RunView:
         cost=None if search is None else _cost(search),
         evaluate_cost=None if evaluate is None else _cost(evaluate),
         trials=0 if search is None else int(search.get("trials") or 0),
-        warnings=tuple(
-            dict.fromkeys(
-                Warned(str(each["code"]), str(each["text"]), str(each.get("advice") or ""))
-                for record in found
-                for each in record.get("warnings") or ()
-            )
-        ),
+        warnings=(*_warnings(found), *([OTHER] if other else [])),
         progress=None if progress is None or search is not None else _progress(progress),
+    )
+
+
+def _of_another(search: Record | None, evaluate: Record | None) -> bool:
+    """Whether an evaluation has another model, metric or sampler than the search in its folder."""
+    if not search or not evaluate:
+        return False
+    first, second = search.get("description"), evaluate.get("description")
+    if first and second:
+        return _subject(first) != _subject(second)
+    metrics = [each.get("metric") for part in (search.get("budgets"), evaluate["rows"]) for each in (part or ())[:1]]
+    return len(set(metrics)) > 1
+
+
+def _subject(description: Record) -> object:
+    """What must be equal for values to stand on one page: model, metric, and sampler without its budgets."""
+    config, sampler = description["config"], description["config"].get("sampler") or {}
+    kept = {name: value for name, value in sampler.items() if name not in ("steps", "batch")}
+    return description["fingerprints"].get("model"), config.get("objective"), kept
+
+
+def _warnings(records: Sequence[Record]) -> tuple[Warned, ...]:
+    """The warnings of all records, each once."""
+    found = [each for record in records for each in record.get("warnings") or ()]
+    return tuple(
+        dict.fromkeys(Warned(str(each["code"]), str(each["text"]), str(each.get("advice") or "")) for each in found)
     )
 
 

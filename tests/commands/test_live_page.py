@@ -119,3 +119,13 @@ def test_nothing_is_written_after_another_process_took_over(tmp_path: Path) -> N
     live(BudgetStarted(4))
     live.__exit__(RunError, RunError("taken over"), None)
     assert [*tmp_path.iterdir()] == [] and events == [BudgetStarted(4)]
+
+
+def test_a_finished_search_without_its_page_gets_one(whole: dict[str, Any]) -> None:
+    folder = Path(whole["files"]["run"])
+    before = (folder / "search.json").read_bytes()
+    (folder / "report.html").unlink()
+    assert run(folder, resume=True) == whole and problems_of((folder / "report.html").read_text("utf-8")) == []
+    (folder / "report.html").write_text("kept", encoding="utf-8")
+    assert run(folder, resume=True) == whole and (folder / "report.html").read_text("utf-8") == "kept"
+    assert (folder / "search.json").read_bytes() == before

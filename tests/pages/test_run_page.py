@@ -85,6 +85,34 @@ def test_every_section_of_a_search_is_there_in_order(text_run: PageRun) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("section", "value", "shown"),
+    [
+        ("sampler", {"temperature": 0.5}, False),
+        ("sampler", {"steps": [99], "batch": 3}, True),
+        ("objective", {"metric": "other"}, False),
+        ("dataset", {"report": 99}, True),
+    ],
+)
+def test_an_evaluation_of_something_else_is_not_shown(
+    text_run: PageRun, section: str, value: dict[str, Any], shown: bool
+) -> None:
+    evaluate = copy.deepcopy(text_run.evaluate)
+    evaluate["description"]["config"][section] |= value
+    view = read_run(RunRecords(name="text", path="runs/text", search=text_run.search, evaluate=evaluate))
+    assert bool(view.rows) is shown is ("other-evaluation" not in [warned.code for warned in view.warnings])
+
+
+def test_an_older_evaluation_with_another_metric_is_not_shown(text_run: PageRun) -> None:
+    evaluate = copy.deepcopy(text_run.evaluate)
+    del evaluate["description"]
+    for metric, shown in (("spelling", True), ("nelbo", False)):
+        for row in evaluate["rows"]:
+            row["metric"] = metric
+        view = read_run(RunRecords(name="text", path="runs/text", search=text_run.search, evaluate=evaluate))
+        assert bool(view.rows) is shown
+
+
 def test_tables_sort_by_real_buttons() -> None:
     page = read_page(checked(made()))
     heads = page.named("th")
