@@ -8,7 +8,7 @@ from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.names import short_name
+from mdm_tune.pages.names import large, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, Row, RunView, State, Verdict
 
 __all__ = ["Finding", "best_budget", "findings", "headline", "lead", "value_text", "verdict_text"]
@@ -149,7 +149,20 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         parts.append(
             ("How surely", f"95 % intervals{together}, over {quantity(examples, 'example')} that nothing else used")
         )
+    if view.cost is not None and budgets:
+        rows, _, seconds = view.cost
+        same = "no more calls than linear with as many steps" if _costs_no_calls(budgets) else "see the calls below"
+        parts.append(("Cost", f"{same}; the search took {large(rows)} denoiser rows, {time_text(seconds)}"))
     return parts
+
+
+def _costs_no_calls(budgets: Sequence[BudgetView]) -> bool:
+    """Whether no tuned schedule takes more calls than linear at its budget."""
+    linear = [budget.baselines.get("linear") for budget in budgets]
+    return all(
+        budget.calls <= (budget.steps if row is None or row.calls is None else row.calls) + 1e-9
+        for budget, row in zip(budgets, linear, strict=True)
+    )
 
 
 def findings(view: RunView) -> list[Finding]:

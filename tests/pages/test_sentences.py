@@ -108,6 +108,10 @@ def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
     assert "each of 4 and 8 steps reveals, in sequences of 8 tokens" in told["Tuned"]
     assert told["Measured"] == "spelling; higher is better"
     assert told["How surely"] == "95 % intervals, for all budgets together, over 512 examples that nothing else used"
+    assert told["Cost"] == (
+        "no more calls than linear with as many steps; the search took 1\u202f234 denoiser rows, 3 s"
+    )
+    assert "see the calls below" in dict(lead(view({**BUDGET, "nfe": 5})))["Cost"]
 
 
 def test_findings_for_and_against() -> None:
