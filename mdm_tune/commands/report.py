@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdm_tune.commands.report_reading import PAGE, view_of_folder
+from mdm_tune.commands.report_reading import PAGE, damage_named, view_of_folder
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
 from mdm_tune.core.json_record import JsonRecord
@@ -69,10 +69,13 @@ def report(names: Sequence[str], *, figures: str | None = None, output: str | No
         if target.is_dir():
             raise InputError(f"--output: {shown_path(target)} is a folder; give the file of the page")
         _make(target.parent, "--output")
-        page = write_text(target, redacted(run_page(views[0]) if len(views) == 1 else comparison_page(views)))
+        with damage_named(*names):
+            text = run_page(views[0]) if len(views) == 1 else comparison_page(views)
+        page = write_text(target, redacted(text))
     drawn = []
     if figures is not None:
-        made = figures_of(views[0], FIGURE_DETAIL) if len(views) == 1 else comparison_figures(named_runs(views))
+        with damage_named(*names):
+            made = figures_of(views[0], FIGURE_DETAIL) if len(views) == 1 else comparison_figures(named_runs(views))
         drawn = _write_figures(made, Path(expanded(figures)))
     return ReportResult(
         runs=tuple(view.path for view in views),

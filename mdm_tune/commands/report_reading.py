@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import shown_path
+from mdm_tune.core.messages import listed, shown_path
 from mdm_tune.core.reading import expanded, json_line, read_json
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_views import RunView
@@ -16,7 +17,7 @@ from mdm_tune.pages.text_pairs import pieces_of
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.schedules.profile import Profile
 
-__all__ = ["PAGE", "PROGRESS", "read_folder", "view_of_folder"]
+__all__ = ["PAGE", "PROGRESS", "damage_named", "read_folder", "view_of_folder"]
 
 PAGE = "report.html"
 PROGRESS = "progress.json"
@@ -34,16 +35,29 @@ def view_of_folder(name: str) -> RunView:
     Raises:
         InputError: If there is no such folder, if it holds neither a result nor a search, or if a file is damaged.
     """
-    try:
+    with damage_named(name):
         return read_run(read_folder(name))
+
+
+@contextmanager
+def damage_named(*names: str) -> Iterator[None]:
+    """Turn errors of records that have another form into one message.
+
+    Args:
+        names: The folders of the records, as on the command line.
+
+    Raises:
+        InputError: If the block raises an error that damaged records cause.
+    """
+    try:
+        yield
     except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        path = Path(expanded(name))
-        files = [file for file in (*RESULTS, PROGRESS) if (path / file).exists()]
+        files = [file for file in (*RESULTS, PROGRESS) if any((Path(expanded(name)) / file).exists() for name in names)]
         raise InputError(
-            f"{shown_path(path)}: its records ({', '.join(files)}) are damaged or of another program; "
-            "restore them, or run the command that wrote them again"
+            f"{listed(names)}: the records ({', '.join(files)}) are damaged or of another program; restore them, or "
+            "run the command that wrote them again"
         ) from None
 
 

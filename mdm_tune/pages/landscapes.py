@@ -168,7 +168,7 @@ def _trials_of(budget: BudgetView) -> list[Point]:
 
 def _reference(budget: BudgetView, tried: Sequence[Point], sign: int) -> Place | None:
     """The winner; the best trial if the winner is outside the family; None if no trial was scored in full."""
-    if budget.a is not None and budget.b is not None:
+    if budget.a and budget.b and min(budget.a, budget.b) > 0:
         return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})")
     if budget.kind in IN_FAMILY:
         return Place(*IN_FAMILY[budget.kind], f"winner: {budget.kind}")

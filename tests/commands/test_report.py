@@ -113,6 +113,7 @@ def test_a_page_needs_neither_torch_nor_optuna(folder: Path) -> None:
             "(search.json, evaluate.json) are damaged",
         ),
         (lambda path: changed(path / "search.json", budgets=7), "are damaged or of another program"),
+        (lambda path: changed(path / "search.json", frontier={"headline": "odd"}), "are damaged or of another program"),
         (lambda path: changed(path / "evaluate.json", rows=[None]), "are damaged or of another program"),
     ],
 )
