@@ -52,6 +52,11 @@ Steps = Annotated[list[int] | None, typer.Option("--steps", help="A step budget;
 Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="More lines: counts, why trials were dropped, seeds.")]
+LogTo = Annotated[
+    Path | None,
+    typer.Option("--log-file", metavar="FILE", help="Append all events as plain lines, also with --quiet."),
+]
 OnDevices = Annotated[
     str | None,
     typer.Option(
@@ -199,13 +204,15 @@ def search(
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Find the best Beta(a, b) schedule for each step budget and write it to disk."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen, resumable=not dry_run):
         if resume and overwrite:
             raise InputError("--resume goes on with a search and --overwrite replaces it; give one of them")
-        screen.say(f"mdm-tune search {config}: loading")
+        screen.begin(f"mdm-tune search {config}: loading")
         since = time.monotonic()  # before torch is imported
         from mdm_tune.commands.dry_run import dry_run as price
         from mdm_tune.commands.search import search as tune
@@ -256,14 +263,16 @@ def evaluate(
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Compare schedules over step budgets, with 95 % intervals, on the report split."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())
-        screen.say(f"mdm-tune evaluate {config}: loading")
+        screen.begin(f"mdm-tune evaluate {config}: loading")
         from mdm_tune.commands.evaluate import evaluate as score
 
         flags = Flags(
@@ -319,16 +328,18 @@ def sample(
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Draw samples with a schedule."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets, check_count
 
         check_count("--number", number, MOST_SAMPLES, "which are held in memory and written as one file")
         check_budgets(() if steps is None else (steps,))
         screen.watch(watch is not None, saves=save is not None)
-        screen.say(f"mdm-tune sample {config}: loading")
+        screen.begin(f"mdm-tune sample {config}: loading")
         from mdm_tune.commands.sample import sample as draw
         from mdm_tune.commands.watching import wanted
 
@@ -370,14 +381,16 @@ def profile(
     run_generated_code: RunGenerated = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Measure the information profile and price every budget without drawing a sample."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
         from mdm_tune.config.flag_bounds import check_budgets
 
         check_budgets(steps or ())
-        screen.say(f"mdm-tune profile {config}: loading")
+        screen.begin(f"mdm-tune profile {config}: loading")
         from mdm_tune.commands.profile import profile as measure
 
         flags = Flags(

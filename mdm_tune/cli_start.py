@@ -65,7 +65,7 @@ def init(
     """Write a configuration with comments for a model and a task."""
     screen = Screen(quiet=quiet, as_json=as_json)
     with exit_codes(screen):
-        screen.say(f"mdm-tune init {model} {task}: reading")
+        screen.begin(f"mdm-tune init {model} {task}: reading")
         from mdm_tune.commands.init import init as write
         from mdm_tune.commands.init import init_lines
         from mdm_tune.start.tasks import Named

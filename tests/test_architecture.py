@@ -53,7 +53,14 @@ ONLY_IN = {
     "optuna": {"search.driver", "search.journal", "search.ledger", "search.proposals", "search.storage"},
     "resvg_py": {"pages.png"},
     "ray": {"sampling.actors", "sampling.cluster", "sampling.cluster_health", "sampling.replicas"},
-    "rich": {"cli", "terminal.console", "terminal.layout", "terminal.tables", "terminal.unmasking_view"},
+    "rich": {
+        "cli",
+        "terminal.console",
+        "terminal.layout",
+        "terminal.status",
+        "terminal.tables",
+        "terminal.unmasking_view",
+    },
     "torch": {
         *("exports.peer_diffusers", "exports.peer_engines"),
         *("exports.peer_dllm", "exports.peer_dream", "exports.peer_llada", "exports.peer_tools"),

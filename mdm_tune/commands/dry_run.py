@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import get_args
 
 from mdm_tune.commands.events import Notify, Warnings, as_notes, report_budgets, report_loaded
 from mdm_tune.commands.occupancy import busy_record, waiting_factor
+from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.commands.timing import Speed, comparison_overhead, speed_of, trial_overhead
 from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
@@ -28,8 +29,7 @@ from mdm_tune.run.dry_run_records import (
     total_of,
 )
 from mdm_tune.run.folder import RunFolder
-from mdm_tune.run.profile_answers import MODEL
-from mdm_tune.run.profiles import Profiles, ProfileUse, example_count, profiles_of
+from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
@@ -40,6 +40,7 @@ from mdm_tune.search.space import BudgetOutlook, outlook_of
 __all__ = ["dry_run"]
 
 PILOT = 32  # least examples of the timed batches, enough for an estimate of their spread
+STAGES = ("timing two batches", "counting what budgets can reach", "timing proposals", "timing comparisons")
 POSITION_BYTES = 48  # bytes of the unmasking loop per row and position: tokens, draws, noise, scores
 
 
@@ -76,18 +77,26 @@ def dry_run(
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
     with open_run(config, devices, allow, as_notes(notify)) as run:
-        warned = Warnings(notify)
+        warned = Warnings(following := Following(notify))
         report_loaded(run, warned, config.sampler.steps)
         report_budgets(run, warned)
+        following.begin(Stages([Stage(text) for text in STAGES]), run)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
-        return replace(_priced(run, folder, since), devices=tuple(device_names(devices)), warnings=warned.records)
+        priced = _priced(run, folder, since, following.stage)
+        return replace(priced, devices=tuple(device_names(devices)), warnings=warned.records)
 
 
-def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunResult:
+def _priced(
+    run: Run, folder: RunFolder, began: float | None = None, stage: Callable[[], None] = lambda: None
+) -> DryRunResult:
     """The result without devices and warnings.
 
-    began: when the command began, in seconds of the monotonic clock; None for now.
+    Args:
+        run: The run.
+        folder: The run folder.
+        began: When the command began, in seconds of the monotonic clock; None for now.
+        stage: Called when one of ``STAGES`` ends and the next begins.
     """
     config, evaluator = run.config, run.evaluator
     start = 0.0 if began is None else time.monotonic() - began
@@ -103,12 +112,15 @@ def _priced(run: Run, folder: RunFolder, began: float | None = None) -> DryRunRe
     spent = timed[0].cost + timed[1].cost
     speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])
     before = time.monotonic()
+    stage()
     run, outlooks = _outlooks(run, folder)
     outlook_seconds = time.monotonic() - before
     per_row = replace(spent, seconds=speed.row * spent.denoiser_rows) if spent.denoiser_rows else spent
     phases = _phases(run, per_row, outlooks)
     # A search computes what budgets can reach twice more: for its first event, and in the study of each budget.
+    stage()
     overhead = {"tune": trial_overhead(run, outlooks) + 2 * outlook_seconds}
+    stage()
     for use in ("choose", "report"):
         count = next(phase.schedules for phase in phases if phase.phase == use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
@@ -190,17 +202,9 @@ def _seconds(tokens: float, spent: Cost) -> float:
 
 def _profile_phase(run: Run, uses: ProfileUse, spent: Cost) -> PhaseRecord:
     """The cost of measuring the information profile. With a tolerance it may cost more."""
-    evaluator, settings = run.evaluator, run.config.profile
-    total, length = Cost(), evaluator.length
+    evaluator, total = run.evaluator, Cost()
     for size, use in product(evaluator.block_lengths, uses.splits):
-        split, (forwards, width) = evaluator.split(use), _forwards_and_tokens(run, use)
-        whole = len(split.ids)
-        examples = min(example_count(run), whole)
-        ends = length // size * min(size, 2)  # the ends of every block are measured, even if fewer points are requested
-        rows = forwards * examples * min(max(settings.points, ends), length)
-        if settings.answers == MODEL:  # the answers are drawn first, one token per step
-            drawn = split.shuffled().first(examples if settings.tolerance is None else whole)
-            rows += forwards * int(drawn.hidden.sum())
+        rows, (_, width) = profile_rows(run, use, size), _forwards_and_tokens(run, use)
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
     total = replace(total, seconds=waiting_factor(run, "profile") * total.seconds)
     return PhaseRecord(phase="profile", schedules=0, cost=total, memory_bytes=_peak_memory())

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
 
 from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
+from mdm_tune.commands.progress import Following, Stage, Stages, expected_rows
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, check_adaptive
+from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
@@ -29,6 +31,8 @@ from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 
 __all__ = ["evaluate"]
+
+SWEEP = 7  # linear and about six values near its cost are tried to find the value of an adaptive plan
 
 
 def evaluate(
@@ -78,7 +82,7 @@ def _evaluate(
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
     names = list(dict.fromkeys(schedules or config.evaluate.schedules))
     budgets = list(steps) or list(config.evaluate.steps or config.sampler.steps)
-    notify = warned = Warnings(notify)
+    notify = warned = Warnings(following := Following(notify))
     report_loaded(run, notify, budgets)
     run, profiles = profiles_of(run, folder, notify, budgets)
     unnamed = [name for name in own if name not in names]
@@ -107,7 +111,8 @@ def _evaluate(
     folder.write_moment(run.model.clock)
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
-    for score in _scores(run, settings, adaptive, budgets, profiles):
+    counted = following.begin(_stages(run, settings, adaptive, budgets, profiles), run)
+    for score in _scores(counted, settings, adaptive, budgets, profiles, following.stage):
         scores.append(score)
         notify(SettingScored(score, len(scores), total))
     for note in memory_notes(run):
@@ -117,6 +122,31 @@ def _evaluate(
     result = _write(run, folder, result, list(example_records(run, scores)), differences=differences)
     write_page(folder, notify)
     return result
+
+
+def _stages(
+    run: Run,
+    settings: Sequence[Setting],
+    adaptive: Sequence[AdaptiveName],
+    budgets: Sequence[int],
+    profiles: Mapping[int, Profiles],
+) -> Stages:
+    """The stages of scoring: values of adaptive plans, then budget by budget every schedule and plan."""
+    stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles)
+    if adaptive:
+        sweeps = [steps for plan in adaptive if plan.value is None for steps in budgets] * len(profiles)
+        calls = sum(SWEEP * steps + run.evaluator.length for steps in sweeps)
+        examples = 0 if run.evaluator.exact else min(PILOT, len(run.evaluator.split("tune").ids))
+        stages.append(Stage("finding the values of adaptive plans", calls * examples))
+    for steps in budgets:
+        here = sum(setting.steps == steps for setting in settings) + len(adaptive) * len(profiles)
+        rows = expected_rows(run, "report", steps) if here else 0.0
+        first = len(stages) - bool(adaptive)
+        stages += [
+            Stage(f"scoring {place + 1} of {number}, {quantity(steps, 'step')}", rows)
+            for place in range(first, first + here)
+        ]
+    return Stages(stages)
 
 
 def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:
@@ -169,6 +199,7 @@ def _scores(
     adaptive: Sequence[AdaptiveName],
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
+    found: Callable[[], None],
 ) -> Iterator[Scores]:
     """The scores on the report split, budget by budget: first of schedules, then of adaptive plans.
 
@@ -180,6 +211,7 @@ def _scores(
         adaptive: The adaptive plans.
         budgets: Numbers of steps.
         profiles: By block length.
+        found: Called once the values of adaptive plans are found, if there are such plans.
     """
     if run.evaluator.exact:
         yield from (
@@ -204,6 +236,8 @@ def _scores(
             )
             order.append((key, steps, None))
     values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
+    if adaptive:
+        found()
     split, wanted = run.evaluator.split("report"), dict[object, Measurement]()
     for entry, _, fixed in order:
         wanted.setdefault(entry, values[entry][0] if fixed is None else Measurement(fixed, split))

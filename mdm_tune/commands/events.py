@@ -23,6 +23,7 @@ __all__ = [
     "ModelLoaded",
     "Note",
     "Notify",
+    "Progress",
     "RunEvent",
     "SearchStarted",
     "SettingScored",
@@ -88,6 +89,21 @@ class SettingScored:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a command is. It is reported between other events, at most a few times per second.
+
+    Attributes:
+        doing: What the command does now.
+        share: The share of the command's time that has passed, in [0, 1]; None while there is no estimate.
+        seconds_left: The estimate of the time that is left; None likewise.
+    """
+
+    doing: str
+    share: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
 class Note:
     """A sentence about the input or the run. With a code it is a warning, which the result keeps.
 
@@ -119,7 +135,16 @@ class Watched:
 
 
 RunEvent = (
-    ModelLoaded | SearchStarted | BudgetsListed | BudgetStarted | SettingScored | Watched | Note | PointMeasured | Event
+    ModelLoaded
+    | Progress
+    | SearchStarted
+    | BudgetsListed
+    | BudgetStarted
+    | SettingScored
+    | Watched
+    | Note
+    | PointMeasured
+    | Event
 )
 Notify = Callable[[RunEvent], None]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
+from mdm_tune.commands.progress import Following, Stage, Stages, saved_by_equal_starts
 from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
@@ -23,7 +24,7 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.prices import price_budget
 from mdm_tune.run.profile_answers import reencoded
 from mdm_tune.run.profile_records import ProfileRecord, ProfileResult, profile_files, write_profile
-from mdm_tune.run.profiles import Profiles, profiles_of
+from mdm_tune.run.profiles import Profiles, example_count, profile_rows, profiles_of
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.blocks import even_shares
 
@@ -63,7 +64,7 @@ def profile(
         RunError: If the denoiser or a replica fails.
     """
     folder = RunFolder(config.output)
-    notify = warned = Warnings(notify)
+    notify = warned = Warnings(following := Following(notify))
     budgets = list(steps) or list(config.sampler.steps)
     if len(set(budgets)) < len(budgets) or not 1 <= min(budgets) <= max(budgets) <= MOST:
         raise InputError(f"steps must be from 1 to {MOST} and not repeat, got {shown(budgets)}; give each budget once")
@@ -71,9 +72,11 @@ def profile(
         report_loaded(run, notify, budgets)
         for note in _unequal_steps_notes(run, budgets):
             notify(note)
-        _, by_length = profiles_of(run, folder, notify, budgets)
+        counted = following.begin(_stages(run), run)
+        _, by_length = profiles_of(counted, folder, notify, budgets)
         profiles = by_length.values()
         notes = [note for profile in profiles for note in profile_notes(profile)]
+        following.stage()
         for note in notes:
             notify(note)
         names = [name for name in config.search.baselines if name != OPTIMUM]
@@ -90,6 +93,16 @@ def profile(
         )
         write_profile(result, list(profiles), folder)
         return result
+
+
+def _stages(run: Run) -> Stages:
+    """The stages of the command. A law has no examples on which a profile could be measured."""
+    rows = 0.0
+    if run.dataset is not None:
+        split = run.evaluator.split("tune")
+        saved = saved_by_equal_starts(run, split, min(example_count(run), len(split.ids)))  # with no token visible
+        rows = sum(profile_rows(run, "tune", size) - saved for size in run.evaluator.block_lengths)
+    return Stages([Stage("measuring the information profile", rows), Stage("pricing schedules")])
 
 
 def _unequal_steps_notes(run: Run, budgets: Sequence[int]) -> Iterator[Note]:

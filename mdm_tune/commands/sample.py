@@ -12,10 +12,12 @@ from torch import Tensor
 
 from mdm_tune.commands.events import Note, Notify, Warnings, as_notes, memory_notes, report_loaded
 from mdm_tune.commands.profile import profile_notes
+from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.commands.watching import Watch, Watcher, watcher_of
 from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.datasets.splits import Dataset, Split
@@ -102,6 +104,8 @@ def _sample(
     dataset = run.dataset or Dataset({}, run.model.codec)  # it ends answers at the stop texts, as for every metric
     began = time.monotonic()
     watcher = None if watch is None else watcher_of(run, setting, split, watch=watch, warned=warned, optimum=optimum)
+    stage = Stage(f"drawing {quantity(number, 'sample')}", number * setting.nfe)
+    evaluator = Following(warned).begin(Stages([stage]), replace(run, evaluator=evaluator)).evaluator
     tokens, nfe, spent = _filled(evaluator, setting, split, watcher)
     texts = dataset.fillings(tokens, split)
     spent += Cost(seconds=time.monotonic() - began - (watcher.seconds if watcher is not None else 0.0))

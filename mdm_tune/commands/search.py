@@ -23,8 +23,10 @@ from mdm_tune.commands.events import (
 )
 from mdm_tune.commands.live_page import LivePage
 from mdm_tune.commands.profile import profile_notes, winner_notes
+from mdm_tune.commands.progress import Following
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PAGE
+from mdm_tune.commands.search_plan import SearchPlan
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
@@ -35,7 +37,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
-from mdm_tune.run.profiles import Profiles, ProfileUse, profiles_of
+from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_details import detailed_result
 from mdm_tune.run.search_limits import Timetable
@@ -91,7 +93,7 @@ def search(
         RunError: If the storage fails, or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    notify = warned = Warnings(live := LivePage(folder, notify, allow))
+    notify = warned = Warnings(following := Following(live := LivePage(folder, notify, allow)))
     # An unusable database, or another process that drives the search, is reported before a model is loaded.
     search_state = search_state_of(config)
     search_state.refuse_second(take_over=take_over)
@@ -127,7 +129,7 @@ def search(
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
             notify(SearchStarted())
-            sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
+            sharing, profiles = profiles_of(following.begin(_plan(run, folder), run), folder, notify, keep=state.once)
             timetable = Timetable(sharing, config.search.timeout, began=since)
             budgets = _budgets(sharing, profiles, state, timetable, notify, live)
             for text in memory_notes(sharing):
@@ -138,6 +140,15 @@ def search(
                 notify(Note(f"search.timeout: {overrun}: {reason}", "late"))
             state.check()
             return _write_result(sharing, folder, budgets, profiles, late, warned, RunDescription.of(run, allow))
+
+
+def _plan(run: Run, folder: RunFolder) -> SearchPlan:
+    """The plan of a search, with the rows of the profile if it is measured now."""
+    profiles, rows = Profiles(run, folder, lambda event: None), 0
+    if profiles.uses and profiles.measured and not folder.has(folder.profile("tune", profiles.suffix)):
+        sizes = run.evaluator.block_lengths
+        rows = sum(profile_rows(run, use, size) for size in sizes for use in profiles.uses.splits)
+    return SearchPlan(run, rows)
 
 
 def _restore_moment(folder: RunFolder, search_state: SearchState) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import ExternalSampler
 from mdm_tune.sampling.pieces import (
+    CountedPool,
     DividedCall,
     LocalPool,
     Pool,
@@ -92,6 +93,10 @@ class Filler(Protocol):
         """
         ...
 
+    def counted(self, count: Callable[[int], None]) -> Filler:
+        """The same filler. It calls ``count`` with the denoiser rows of each piece of work, predictions included."""
+        ...
+
 
 @dataclass(frozen=True)
 class PoolFiller:
@@ -112,6 +117,9 @@ class PoolFiller:
         pool = self.pool if on_step is None or self.shown_by is None else LocalPool(self.shown_by)
         yield from results_of(pool, (_divided_call(pool, rows, sampler, on_step) for rows in wanted))
 
+    def counted(self, count: Callable[[int], None]) -> PoolFiller:
+        return replace(self, pool=CountedPool(self.pool, count))
+
 
 @dataclass(frozen=True)
 class CodeFiller:
@@ -120,10 +128,12 @@ class CodeFiller:
     Attributes:
         code: The code.
         pool: See ``Filler``; the code itself computes no predictions.
+        count: Called with the denoiser rows of each call of the code.
     """
 
     code: ExternalSampler
     pool: Pool
+    count: Callable[[int], None] = lambda rows: None
     shows_steps = False
 
     def fill_each(
@@ -131,7 +141,14 @@ class CodeFiller:
     ) -> Iterator[Unmasked]:
         for rows in wanted:
             call = rows.arguments(sampler, self.pool.mask_id)
-            yield self.code.unmask(call.tokens, call.plan, seeds=call.seeds, batch=call.batch, reference=call.reference)
+            result = self.code.unmask(
+                call.tokens, call.plan, seeds=call.seeds, batch=call.batch, reference=call.reference
+            )
+            self.count(result.denoiser_rows)
+            yield result
+
+    def counted(self, count: Callable[[int], None]) -> CodeFiller:
+        return replace(self, count=count, pool=CountedPool(self.pool, count))
 
 
 def _divided_call(

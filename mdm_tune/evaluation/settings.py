@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Sampler", "Setting", "plan_of"]
+__all__ = ["Sampler", "Setting", "calls_of", "plan_of"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,11 @@ class Setting:
         block_counts = {part: to_counts(schedule, part, size, sampler.section.counts) for part in set(shares)}
         counts = tuple(count for part in shares for count in block_counts[part])
         return cls(name=name, steps=steps, length=length, counts=counts, block_length=size)
+
+
+def calls_of(setting: Setting, sizes: Tensor, rule: CountRule) -> float:
+    """The denoiser calls of a setting, summed over rows with so many positions to fill; sizes (rows,) int64."""
+    return sum(number * setting.calls_for(size, rule) for size, number in Counter(sizes.tolist()).items())
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:

@@ -40,7 +40,7 @@ from mdm_tune.schedules.family import Pricer
 from mdm_tune.schedules.profile import Profile
 from mdm_tune.search.space import START, Guide
 
-__all__ = ["ProfileUse", "Profiles", "example_count", "optimum_of", "profiles_of"]
+__all__ = ["ProfileUse", "Profiles", "example_count", "optimum_of", "profile_rows", "profiles_of"]
 
 Floats = NDArray[np.float64]
 Record = dict[str, Any]
@@ -396,6 +396,22 @@ def example_count(run: Run) -> int:
         return run.config.profile.examples
     default = OBJECTIVE_EXAMPLES if run.priced_by_profile else EXAMPLES
     return min(default, len(run.evaluator.split("tune").ids))
+
+
+def profile_rows(run: Run, use: Use, block_length: int) -> int:
+    """The denoiser rows of measuring the profile of a block length on a split. With a tolerance they may be more."""
+    evaluator, settings = run.evaluator, run.config.profile
+    split, length = evaluator.split(use), evaluator.length
+    forwards: int = getattr(evaluator.denoiser, "forwards", 1)
+    whole = len(split.ids)
+    examples = min(example_count(run), whole)
+    # The ends of every block are measured, even if fewer points are requested.
+    ends = length // block_length * min(block_length, 2)
+    rows = forwards * examples * min(max(settings.points, ends), length)
+    if settings.answers == MODEL:  # the answers are drawn first, one token per step
+        drawn = split.shuffled().first(examples if settings.tolerance is None else whole)
+        rows += forwards * int(drawn.hidden.sum())
+    return rows
 
 
 def _cost(profile: Profile) -> Cost:

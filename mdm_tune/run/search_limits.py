@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from mdm_tune.datasets.splits import Use
+from mdm_tune.evaluation.settings import calls_of
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.budget import PILOT, reference_of
@@ -41,10 +41,9 @@ def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, refe
     evaluator = run.evaluator
     if evaluator.exact:
         return 0
-    sizes, rows = Counter(evaluator.split(use).hidden.sum(1).tolist()), 0.0
-    for setting in (evaluator.setting(Linear(), budget) for budget in steps):
-        calls = (number * setting.calls_for(size, evaluator.sampler.section.counts) for size, number in sizes.items())
-        rows += schedules * sum(calls)
+    sizes, rule = evaluator.split(use).hidden.sum(1), evaluator.sampler.section.counts
+    settings = [evaluator.setting(Linear(), budget) for budget in steps]
+    rows = schedules * sum(calls_of(setting, sizes, rule) for setting in settings)
     many_steps = reference_of(evaluator, run.config.sampler.steps) if use == "report" and reference else None
     if many_steps is not None:
         setting, examples = many_steps

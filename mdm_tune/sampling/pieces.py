@@ -24,6 +24,7 @@ from mdm_tune.sampling.drawing import PLAIN, Drawing
 from mdm_tune.sampling.unmasking import Plan, Step, Unmasked, check_call, unmask
 
 __all__ = [
+    "CountedPool",
     "DividedCall",
     "LocalPool",
     "Pool",
@@ -38,6 +39,7 @@ __all__ = [
 
 Array = NDArray[Any]
 T = TypeVar("T")
+_ROWS = 4  # the place of the denoiser rows in the result of ``_unmask_piece``
 Task = Callable[[Denoiser, str], Any]  # receives a denoiser and its device; task and result can be pickled
 
 
@@ -93,6 +95,39 @@ class LocalPool:
 
     def working_batches(self, batch: int) -> Mapping[str, int]:
         return {"": working_batch(self.denoiser, batch)}
+
+
+@dataclass(frozen=True)
+class CountedPool:
+    """A ``Pool`` that reports the denoiser rows of each piece.
+
+    Attributes:
+        pool: Runs the tasks.
+        count: Called with the denoiser rows of each result, in order.
+    """
+
+    pool: Pool
+    count: Callable[[int], None]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.pool.vocab_size
+
+    @property
+    def mask_id(self) -> int:
+        return self.pool.mask_id
+
+    @property
+    def copies(self) -> int:
+        return self.pool.copies
+
+    def results(self, tasks: Iterable[Task]) -> Iterator[Any]:
+        for result in self.pool.results(tasks):
+            self.count(result.denoiser_rows if isinstance(result, Predicted) else result[_ROWS])
+            yield result
+
+    def working_batches(self, batch: int) -> Mapping[str, int]:
+        return self.pool.working_batches(batch)
 
 
 @dataclass(frozen=True)

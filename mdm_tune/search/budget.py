@@ -17,7 +17,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
-from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event
+from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event, ReferenceStarted
 from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from
 from mdm_tune.search.outcomes import Ending
 from mdm_tune.search.power import Detectable, detectable, independent_of
@@ -90,7 +90,7 @@ def compared(
     sides: Sequence[BlockSearch],
     steps: int,
     finalists: int,
-    notify: Callable[[Comparison], None] = lambda event: None,
+    notify: Callable[[Comparison | ReferenceStarted], None] = lambda event: None,
     *,
     budgets: Sequence[int] = (),
     diversity_loss: float = 0.05,
@@ -131,7 +131,7 @@ def _prepare(
     steps: int,
     finalists: int,
     reference: tuple[Setting, int] | None,
-    notify: Callable[[Comparison], None],
+    notify: Callable[[Comparison | ReferenceStarted], None],
 ) -> None:
     """Measure together all that ``confirm`` needs whichever candidate wins, so that many devices have work.
 
@@ -142,7 +142,7 @@ def _prepare(
     reference_request = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
     choose = [ScoreRequest(candidate.setting, "choose") for candidate in choose_candidates]
     report = [ScoreRequest(candidate.setting, "report") for candidate in named]
-    events: list[Comparison | None] = [None for _ in reference_request]
+    events: list[Comparison | ReferenceStarted] = [] if reference is None else [ReferenceStarted(*reference)]
     events += [
         Comparison(use="choose", setting=candidate.setting, done=place, total=len(choose))
         for place, candidate in enumerate(choose)
@@ -151,12 +151,7 @@ def _prepare(
         Comparison(use="report", setting=candidate.setting, done=place, total=len(report) + 1)
         for place, candidate in enumerate(report)
     ]
-
-    def notify_of(place: int) -> None:
-        if (event := events[place]) is not None:
-            notify(event)
-
-    scores.prepare([*reference_request, *choose, *report], notify_of)
+    scores.prepare([*reference_request, *choose, *report], lambda place: notify(events[place]))
 
 
 def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:

@@ -9,7 +9,24 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.power import Detectable
 
-__all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "TrialDone"]
+__all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "ReferenceStarted", "TrialDone", "TrialsProposed"]
+
+
+@dataclass(frozen=True)
+class TrialsProposed:
+    """The schedules of a batch of trials are proposed, and their values are computed next.
+
+    Attributes:
+        first: The number of the first trial within its budget, from 0.
+        count: Trials of the batch.
+        trials: Trials of the budget.
+        given: Whether all of these schedules were given in advance, so that proposing took no time.
+    """
+
+    first: int
+    count: int
+    trials: int
+    given: bool
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,7 @@ class TrialDone:
         best: The best value so far.
         fresh: Whether its counts were scored for the first time.
         dropped: The examples after which it was dropped; None if it was not.
+        cut: Whether it was dropped for lack of rows or time, not because it could hardly win.
     """
 
     number: int
@@ -35,6 +53,20 @@ class TrialDone:
     best: float
     fresh: bool
     dropped: int | None
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceStarted:
+    """Linear at many steps is about to be drawn, with which the diversity of samples is compared.
+
+    Attributes:
+        setting: Its setting.
+        examples: Examples of the ``report`` split.
+    """
+
+    setting: Setting
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -76,4 +108,4 @@ class AllValuesEqual:
     text: str
 
 
-Event = TrialDone | Comparison | Detectable | BlocksStarted | AllValuesEqual
+Event = TrialsProposed | TrialDone | ReferenceStarted | Comparison | Detectable | BlocksStarted | AllValuesEqual

@@ -21,7 +21,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed
-from mdm_tune.search.events import TrialDone
+from mdm_tune.search.events import TrialDone, TrialsProposed
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.outcomes import Ended, Ending
@@ -54,7 +54,7 @@ def tune(
     steps: int,
     search: SearchConfig,
     ledger: Ledger,
-    notify: Callable[[TrialDone], None] = lambda event: None,
+    notify: Callable[[TrialsProposed | TrialDone], None] = lambda event: None,
     guide: Guide = Guide(),
     in_time: InTime | None = None,
     *,
@@ -67,7 +67,7 @@ def tune(
         steps: The step budget.
         search: The search section of the config.
         ledger: The ledger of the trials.
-        notify: Called with each finished trial.
+        notify: Called with each batch of proposed trials, and with each finished trial.
         guide: What an information profile contributes.
         in_time: Whether there is time for more denoiser calls, checked between and inside batches; None for no limit.
             Linear is scored in any case.
@@ -133,7 +133,7 @@ class _TrialRunner:
 
     def run(
         self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial], began: float
-    ) -> Iterator[TrialDone]:
+    ) -> Iterator[TrialsProposed | TrialDone]:
         """Propose and score a batch.
 
         Some trials of the batch may be finished, because a process was killed while it wrote them or because an earlier
@@ -147,7 +147,7 @@ class _TrialRunner:
             began: The time at which work on this batch began.
 
         Yields:
-            The new trials.
+            The batch, once it is proposed; then its new trials.
         """
         proposed: dict[int, Beta] = {}
         for number in batch:
@@ -155,6 +155,8 @@ class _TrialRunner:
             proposed[number] = trial.schedule if trial else self._propose(number, before, [*proposed.values()])
         settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
         self.proposal_seconds = max(self.proposal_seconds, time.monotonic() - began)
+        given = batch.stop <= len(self.points) or finished.keys() >= {*batch}
+        yield TrialsProposed(first=batch.start, count=len(batch), trials=self.most, given=given)
         looks: dict[int, dict[int, float]] = {number: {} for number in batch}
         records = self._score(settings, before, looks, began)
         new = [number for number in batch if number not in finished]
@@ -175,6 +177,7 @@ class _TrialRunner:
                 best=best,
                 fresh=record["fresh"],
                 dropped=record["dropped"],
+                cut=record["cut"],
             )
 
     def exhausted(self, trials: Sequence[Trial]) -> bool:

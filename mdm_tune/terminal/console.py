@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,20 @@ from rich.console import Console
 from rich.text import Text
 
 from mdm_tune.core.errors import InputError, RunError
-from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord, as_json
 from mdm_tune.core.messages import quantity, system_reason
 from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.run.record_parts import WarningRecord
-from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, detectable_lines, phases_table
+from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
+from mdm_tune.terminal.event_lines import DETAIL, EventLines, progress_parts
 from mdm_tune.terminal.export_lines import export_lines
 from mdm_tune.terminal.layout import Grid, folded
+from mdm_tune.terminal.log_file import LogFile
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
+from mdm_tune.terminal.status import Status
 from mdm_tune.terminal.tables import (
     budget_table,
     budgets_table,
@@ -37,14 +40,14 @@ from mdm_tune.terminal.tables import (
     outlook_lines,
     paste,
     reported_table,
-    short_names,
     verdict,
     warning_lines,
 )
 from mdm_tune.terminal.unmasking_view import UnmaskingView
+from mdm_tune.version import __version__
 
 if TYPE_CHECKING:  # these load torch, and the console shows its first line before torch is loaded
-    from mdm_tune.commands.events import RunEvent
+    from mdm_tune.commands.events import Progress, RunEvent
     from mdm_tune.run.dry_run_records import DryRunResult
     from mdm_tune.run.evaluate_records import EvaluateResult, HarnessResult
     from mdm_tune.run.export_records import ExportResult
@@ -56,6 +59,8 @@ __all__ = ["Screen", "complain"]
 
 EVERY = 2.0  # seconds between lines of frequent progress
 HANG = "    "  # the indent of a line that continues a folded one
+SILENCE = 30.0  # seconds without a line, after which a line says how far the command is
+LOGGED = 10_000  # columns of a line in a log, which is never folded
 PIPED = 120  # columns of tables without a terminal; Rich's 80 are too few for rows with several intervals
 
 Record = dict[str, Any]
@@ -74,11 +79,15 @@ class Stderr(Console):
 
     Args:
         quiet: Whether nothing is shown.
+
+    Attributes:
+        last_line: The last line of the terminal, below all output.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         width = None if sys.stderr is not None and sys.stderr.isatty() else PIPED
         super().__init__(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, width=width)
+        self.last_line = Status(self)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -87,7 +96,8 @@ class Stderr(Console):
 def show(console: Console, content: Grid | Text) -> None:
     """Print a table or a text in full. If writing fails, the console becomes quiet."""
     try:
-        console.print(content, crop=False, overflow="ignore", no_wrap=True)
+        with console.last_line.hidden() if isinstance(console, Stderr) else nullcontext():
+            console.print(content, crop=False, overflow="ignore", no_wrap=True)
     except (OSError, ValueError):  # stderr is a file on a full disk, or was closed
         console.quiet = True
 
@@ -107,26 +117,62 @@ def show_line(console: Console, text: str, *, whole: bool = False) -> None:
 class Screen:
     """What a command shows.
 
-    Attributes:
-        err: The console of stderr.
+    Args:
         quiet: Whether stderr shows nothing but errors.
         as_json: Whether stdout gets one JSON object and nothing else.
-        last_progress: When a line of frequent progress was last shown, in seconds of the monotonic clock.
+        verbose: Whether details of events are shown.
+        log_file: The file to which all events are written; None for none.
+
+    Attributes:
+        err: The console of stderr.
+        status: The last line of the terminal while the command runs.
+        lines: Makes the lines of events.
         searching: Whether the search has begun to write, so that it has to be resumed.
-        metric: The name of the objective's metric, once the model is loaded.
         view: Shows how samples are unmasked; None if nobody watches.
     """
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        self.err = Stderr(quiet=quiet)
-        self.quiet, self.as_json = quiet, as_json
-        self.last_progress = time.monotonic()
+    def __init__(self, *, quiet: bool, as_json: bool, verbose: bool = False, log_file: Path | None = None) -> None:
+        stderr = Stderr(quiet=quiet)
+        self.err: Console = stderr
+        self.status, self.lines = stderr.last_line, EventLines()
+        self.quiet, self.as_json, self.verbose = quiet, as_json, verbose
+        self.last_progress = self.last_logged = time.monotonic()  # of the last line of an event, shown and logged
         self.searching = False
-        self.metric = "value"
         self.view: UnmaskingView | None = None
+        self._log_file = log_file
+        self._log: LogFile | None = None
+
+    def begin(self, text: str) -> None:
+        """Show the first line of a command, and from now on what it does.
+
+        Args:
+            text: The line.
+
+        Raises:
+            InputError: If the log file cannot be written.
+        """
+        self._log = None if self._log_file is None else LogFile(self._log_file)
+        self.log("INFO", f"mdm-tune {__version__}")
+        self.say(text)
+        self.status.begin()
+        self.status.update("loading")
+
+    def end(self, error: str | None = None) -> None:
+        """Show no progress any more. error: the message with which the command ends; None if there is none."""
+        self.status.end()
+        if error is not None:
+            self.log("ERROR", error)
+
+    def log(self, level: str, text: str) -> None:
+        """Write a line to the log file, if there is one."""
+        if self._log is not None:
+            self.last_logged = time.monotonic()
+            self._log.write(level, text)
 
     def say(self, text: str, *, whole: bool = False) -> None:
-        """Show a line of progress on stderr. whole: it is not folded."""
+        """Show a line on stderr and log it. whole: it is not folded."""
+        if text.strip():
+            self.log("INFO", text)
         show_line(self.err, text, whole=whole)
 
     def out(self, text: str) -> None:
@@ -139,6 +185,7 @@ class Screen:
         stdout = results_stream()
         if stdout is None:  # the shell started the process with stdout closed
             return
+        self.status.end()  # stdout may be the same terminal
         text = redacted(text)
         try:
             stdout.write(shown_as(printable(text) if stdout.isatty() else text, stdout.encoding) + "\n")
@@ -156,68 +203,44 @@ class Screen:
         self.out(json.dumps(redacted(as_json(result)), allow_nan=False).replace("\x7f", "\\u007f"))
 
     def on_event(self, event: RunEvent) -> None:
-        """Show an event as a line of progress, or as none."""
+        """Show an event as lines, as the last line of the terminal, or not at all, and write it to the log."""
         from mdm_tune.commands import events
-        from mdm_tune.run import measuring
-        from mdm_tune.run.dry_run_records import OutlookRecord
-        from mdm_tune.search import events as search_events
-        from mdm_tune.search.power import Detectable
+        from mdm_tune.run.measuring import PointMeasured
 
         if interrupted():  # foreign code has caught the exception of the signal
             raise KeyboardInterrupt
         match event:
-            case events.ModelLoaded(run):
-                metric = run.evaluator.metric
-                self.metric = metric.name
-                self.say(
-                    f"  {run.config.model.type}, {quantity(run.evaluator.length, 'token')}; "
-                    f"{run.config.sampler.described}; "
-                    f"{metric.label} ({metric.direction})"
-                )
+            case events.Progress():
+                self._progress(event)
             case events.Watched(rows):
                 if self.view is not None:
+                    self.status.end()  # the view rewrites lines of its own
                     self.view.show(rows)
-            case events.Note():
-                self.say(f"  note: {event.with_advice}")
             case events.SearchStarted():
                 self.searching = True
-            case events.BudgetsListed(outlooks):
-                for line in outlook_lines([OutlookRecord.of(outlook) for outlook in outlooks]):
-                    self.say(f"  {line}")
-            case events.BudgetStarted(steps):
-                self.say(f"\n{quantity(steps, 'step')}")
-            case search_events.BlocksStarted(size):
-                self.say(f"  blocks of {size}")
-            case Detectable():
-                for line in detectable_lines(event):
-                    self.say(f"  {line}")
-            case search_events.TrialDone():
-                name = {(0.5, 0.5): "  linear", (1.0, 1.0): "  squared-sine"}.get(
-                    (event.schedule.a, event.schedule.b), ""
-                )
-                note = name + ("" if event.fresh else "  (scored before)")
-                if event.dropped:
-                    note += f"  (dropped after {quantity(event.dropped, 'example')})"
-                point = f"a {event.schedule.a:<8.4g} b {event.schedule.b:<8.4g}"
-                self.say(
-                    f"  trial {event.number + 1:>3}/{event.trials}  {point} "
-                    f"{self.metric} {event.value:<9.5g} best {event.best:<9.5g}{note}".rstrip()
-                )
-            case search_events.Comparison():
-                (name,) = short_names([event.setting.label]).values()
-                self.say(f"  {event.use:<7} {event.done + 1}/{event.total}  {name}")
-            case measuring.PointMeasured() if time.monotonic() - self.last_progress > EVERY:
+            case events.ModelLoaded():
+                self.status.update("preparing")
+        often = isinstance(event, PointMeasured) and not self.status.active
+        told = often and time.monotonic() - self.last_progress > EVERY
+        for (level, line), (_, logged) in zip(
+            self.lines.of(event, self.err.width if self.err.is_terminal else PIPED),
+            self.lines.of(event, LOGGED),
+            strict=True,
+        ):
+            self.log(level, logged)
+            if level != DETAIL or self.verbose or told:
                 self.last_progress = time.monotonic()
-                self.say(
-                    f"  {event.revealed:>4} visible  {event.loss:>8.4f} nats per token  "
-                    f"({quantity(event.points, 'point')}, {quantity(event.examples, 'example')}, "
-                    f"{quantity(event.denoiser_rows, 'row')})"
-                )
-            case events.SettingScored(scores, done, total):
-                value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
-                self.say(
-                    f"  {done}/{total}  {scores.setting.label} at {quantity(scores.setting.steps, 'step')}: {value}"
-                )
+                show_line(self.err, line)
+
+    def _progress(self, event: Progress) -> None:
+        """Show how far the command is: in the last line of a terminal, elsewhere in a line of its own now and then."""
+        parts = progress_parts(event, self.lines.best)
+        self.status.update(*parts)
+        if not self.status.active and time.monotonic() - self.last_progress > SILENCE:
+            self.last_progress = time.monotonic()
+            show_line(self.err, f"  {', '.join(parts)}")
+        if time.monotonic() - self.last_logged > SILENCE:
+            self.log("INFO", ", ".join(parts))
 
     def search_result(self, result: SearchResult, next_commands: Sequence[str]) -> None:
         """Show the tables and verdicts of a search, its files, the next commands, and counts to paste.
@@ -226,6 +249,7 @@ class Screen:
             result: The result of the search.
             next_commands: Commands that may follow.
         """
+        self.end()
         for budget in result.budgets:
             self.say("")
             self._tables(budget_table(budget), diversity_table(budget))
@@ -266,6 +290,7 @@ class Screen:
 
     def evaluate_result(self, result: EvaluateResult | HarnessResult) -> None:
         """Show the tables of ``evaluate`` or of lm-evaluation-harness, and the differences if they were requested."""
+        self.end()
         self._tables(evaluate_table(result), figures_table(result), reported_table(result.reported))
         self._lines(difference_lines(result))
         self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
@@ -279,6 +304,7 @@ class Screen:
 
     def sample_result(self, result: SampleResult) -> None:
         """Write the samples to stdout, each within the visible text of its example if it has any."""
+        self.end()
         from mdm_tune.run.sample_records import ScheduleSource
 
         source = {
@@ -305,6 +331,7 @@ class Screen:
             result: The result of ``profile``.
             next_commands: Commands that may follow.
         """
+        self.end()
         first = result.profiles[0]
         source = "computed exactly" if first.exact else f"{quantity(first.examples or 0, 'example')}, 95 % intervals"
         for profile in result.profiles:
@@ -323,6 +350,7 @@ class Screen:
 
     def dry_run_result(self, result: DryRunResult) -> None:
         """Show the cost of each phase, the reachable counts, and the smallest gain that can be shown."""
+        self.end()
         self._tables(phases_table(result))
         self._lines(outlook_lines(result.reach))
         if result.late:
@@ -345,6 +373,7 @@ class Screen:
 
     def export_result(self, result: ExportResult) -> None:
         """Show what was exported, what is lost, the verification and the instructions; stdout gets the paths."""
+        self.end()
         self._lines(export_lines(result))
         for path in result.files.values():
             self.out(path)

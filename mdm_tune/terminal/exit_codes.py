@@ -41,15 +41,23 @@ def exit_codes(screen: Screen, resumable: bool = False) -> Iterator[None]:
         except Exception as error:
             if interrupted():  # foreign code may have turned the interrupt into another exception
                 _stopped(screen, resumable)
-            _failed(error)
+            _failed(screen, error)
         except SystemExit as error:  # raised by foreign code; typer ends a command by typer.Exit
             if interrupted():
                 _stopped(screen, resumable)
-            complain(f"error: code from outside this package ended the process ({error.code}); remove that")
+            _complain(screen, f"error: code from outside this package ended the process ({error.code}); remove that")
             raise typer.Exit(1) from None
+        finally:
+            screen.end()
 
 
-def _failed(error: Exception) -> None:
+def _complain(screen: Screen, text: str) -> None:
+    """Show why a command ends, below its last output, and log it."""
+    screen.end(text)
+    complain(text)
+
+
+def _failed(screen: Screen, error: Exception) -> None:
     """Show the message of an expected error and exit; raise any other error again."""
     match error:
         case typer.Exit():
@@ -58,17 +66,17 @@ def _failed(error: Exception) -> None:
             discard_stdout()
         case OSError():
             path = "" if error.filename is None else f"{shown_path(error.filename)}: "
-            complain(f"error: {path}{system_reason(error)}")
+            _complain(screen, f"error: {path}{system_reason(error)}")
             raise typer.Exit(1) from None
         case MdmTuneError():
-            complain(f"error: {bounded(str(error))}")
+            _complain(screen, f"error: {bounded(str(error))}")
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
         case _:
             raise error
 
 
 def _stopped(screen: Screen, resumable: bool) -> None:
-    complain("\ninterrupted" + (f"; resume with: {_resuming_command(screen)}" if resumable else ""))
+    _complain(screen, "\ninterrupted" + (f"; resume with: {_resuming_command(screen)}" if resumable else ""))
     raise typer.Exit(INTERRUPTED) from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mdm_tune.core.redaction import one_line, redacted
 
-__all__ = ["BAR", "Grid", "folded"]
+__all__ = ["BAR", "Grid", "fitted", "folded"]
 
 BAR = "█"  # the character of bars
 WIDEST = 10_000  # columns of a terminal, more than any table needs
@@ -44,6 +44,25 @@ def _folded_line(line: str, width: int, hang: str) -> Iterator[str]:
             longer = indent + hang + word
         current, begun = longer, True
     yield current.rstrip(" ")
+
+
+def fitted(parts: Sequence[str], width: int, leave_out: Sequence[int] = ()) -> str:
+    """The parts on one line that fits ``width``, two spaces apart.
+
+    Args:
+        parts: The parts; empty ones are skipped.
+        width: Columns of the line.
+        leave_out: Places of the parts that may be left out, in the order in which they go; () for the last ones first.
+            If the rest is still too wide, the line is cut at the width.
+    """
+    shown = dict(enumerate(parts))
+    line = ""
+    for place in (None, *(leave_out or range(len(parts) - 1, 0, -1))):
+        shown.pop(-1 if place is None else place, None)
+        line = "  ".join(part for part in shown.values() if part)
+        if cell_len(line) <= width:
+            return line
+    return set_cell_size(line, width)
 
 
 class Grid(Table):

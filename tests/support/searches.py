@@ -26,7 +26,7 @@ from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import SearchName, driving
-from mdm_tune.search.events import Event, TrialDone
+from mdm_tune.search.events import Event, TrialDone, TrialsProposed
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.space import Guide
 from mdm_tune.search.stored_scores import StoredScores
@@ -148,11 +148,12 @@ def tuned(
     seed: int = 0,
     **more: Any,
 ) -> tuple[Tuned, list[TrialDone]]:
-    """The trials of one budget, and what they told."""
-    events: list[TrialDone] = []
+    """The trials of one budget, and the event of each."""
+    events: list[TrialDone | TrialsProposed] = []
     with scoring(evaluator, storage) as scores:
         ledger = scores.state.ledger(f"steps-{steps}", evaluator.metric.direction)
-        return tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), seed=seed, **more), events
+        found = tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), seed=seed, **more)
+    return found, [event for event in events if isinstance(event, TrialDone)]
 
 
 def trials_of(events: list[Event]) -> list[TrialDone]:

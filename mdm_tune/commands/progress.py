@@ -1,0 +1,237 @@
+"""How far a command is, and about how long it will take: from its rows and trials so far, and those expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mdm_tune.commands.events import BudgetStarted, Notify, Progress, RunEvent, SettingScored
+from mdm_tune.datasets.splits import Split, Use
+from mdm_tune.evaluation.settings import calls_of
+from mdm_tune.run.build import Run
+from mdm_tune.run.measuring import PointMeasured
+from mdm_tune.sampling.pieces import CountedPool
+from mdm_tune.schedules.curves import Linear
+from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone, TrialsProposed
+
+__all__ = ["Following", "Plan", "Stage", "Stages", "expected_rows", "proposal_weight", "saved_by_equal_starts"]
+
+EVERY = 0.2  # seconds between two progress events, at least
+BASIS = 1.0  # seconds of measured work that an estimate needs
+ENDING = 0.5  # seconds of intervals and files at the end of a command
+PROPOSALS = "proposals"  # the kind of work that is counted in trials
+DOUBLED = 100  # trials after which a proposal takes twice the time (docs/overhead.md)
+BUDGETS = "budgets"  # the kind of work that is counted in budgets; all others are counted in denoiser rows
+OTHERWISE = {PROPOSALS: 0.1, BUDGETS: 0.5}  # seconds of one, until one was timed
+
+
+class Plan(Protocol):
+    """What a command still has to do.
+
+    Attributes:
+        doing: What it does now.
+        kind: The kind of the rows that are computed now. Rows of one kind take about the same time.
+        sure: Whether what is expected can be relied on.
+    """
+
+    @property
+    def doing(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def sure(self) -> bool: ...
+
+    def left(self) -> Mapping[str, float]:
+        """What is expected: denoiser rows by kind, trials to propose, and budgets that have not begun."""
+        ...
+
+    def count(self, rows: int) -> None:
+        """Note rows that were computed."""
+        ...
+
+    def follow(self, event: RunEvent) -> None:
+        """Note what an event says."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a command.
+
+    Attributes:
+        doing: What the command does, for people.
+        rows: The denoiser rows that are expected.
+    """
+
+    doing: str
+    rows: float = 0.0
+
+
+class Stages:
+    """A ``Plan`` of known stages, one after the other. ``SettingScored`` ends a stage, and so does ``next``.
+
+    Args:
+        stages: At least one.
+    """
+
+    kind = "rows"
+    sure = True
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages, self.place, self.done = list(stages), 0, 0.0
+
+    @property
+    def doing(self) -> str:
+        return self.stages[self.place].doing
+
+    def left(self) -> Mapping[str, float]:
+        here, *later = self.stages[self.place :]
+        return {self.kind: max(0.0, here.rows - self.done) + sum(stage.rows for stage in later)}
+
+    def count(self, rows: int) -> None:
+        self.done += rows
+
+    def follow(self, event: RunEvent) -> None:
+        if isinstance(event, SettingScored):
+            self.next()
+
+    def next(self) -> None:
+        """Begin the next stage, unless the last one has begun."""
+        if self.place + 1 < len(self.stages):
+            self.place, self.done = self.place + 1, 0.0
+
+
+class Following:
+    """Passes events on, and reports ``Progress`` between them once the work is planned.
+
+    The time that is left is the sum of what is expected of each kind, at the speed of that kind so far. A kind that was
+    not measured yet has the speed of all rows.
+
+    Args:
+        notify: Called with every event.
+    """
+
+    def __init__(self, notify: Notify) -> None:
+        self.notify = notify
+        self.plan: Plan | None = None
+        self.seconds: dict[str, float] = {}
+        self.amounts: dict[str, float] = {}
+        self.began = self.mark = self.told = now()
+
+    def __call__(self, event: RunEvent) -> None:
+        if self.plan is not None:
+            self._account(event)
+            self.plan.follow(event)
+        self.notify(event)
+        self._tell(at_once=True)
+
+    def begin(self, plan: Plan, run: Run) -> Run:
+        """Follow a plan from now on.
+
+        Returns:
+            The run whose rows are counted.
+        """
+        self.plan, self.mark = plan, now()
+        self._tell(at_once=True)
+        if isinstance(run.evaluator.pool, CountedPool):
+            return run
+        return replace(run, evaluator=replace(run.evaluator, fill_with=run.evaluator.filler.counted(self.count)))
+
+    def count(self, rows: int) -> None:
+        """Note rows that were computed."""
+        if self.plan is not None:
+            self._spend(self.plan.kind, rows)
+            self.plan.count(rows)
+            self._tell()
+
+    def stage(self) -> None:
+        """Begin the next stage of a plan of stages."""
+        if isinstance(self.plan, Stages):
+            self._spend(self.plan.kind, 0)
+            self.plan.next()
+            self._tell(at_once=True)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The estimate of the time that is left; None if there is no basis for one."""
+        if self.plan is None or not self.plan.sure or sum(self.seconds.values()) < BASIS:
+            return None
+        rows = [kind for kind, amount in self.amounts.items() if amount and kind not in OTHERWISE]
+        pooled = sum(self.seconds[kind] for kind in rows) / max(1.0, sum(self.amounts[kind] for kind in rows))
+        total = ENDING
+        for kind, amount in self.plan.left().items():
+            known = self.amounts.get(kind, 0.0)
+            if not known and amount and kind not in OTHERWISE and not rows:
+                return None
+            total += amount * (self.seconds[kind] / known if known else OTHERWISE.get(kind, pooled))
+        return total
+
+    def _account(self, event: RunEvent) -> None:
+        """Attribute the time since the last event or piece to what it was spent on."""
+        assert self.plan is not None
+        match event:
+            case TrialsProposed():
+                if event.first == 0:
+                    self._spend(BUDGETS, 1)
+                else:
+                    weight = proposal_weight(event.first + (event.count - 1) / 2)
+                    self._spend("" if event.given else PROPOSALS, event.count * weight)
+            case TrialDone() if self.plan.kind == PROPOSALS:  # values are computed without rows
+                self._spend(PROPOSALS, 0)
+            case TrialDone() | Comparison() | ReferenceStarted() | PointMeasured() | SettingScored():
+                self._spend(self.plan.kind, 0)
+            case BudgetStarted():
+                self._spend("", 0)
+
+    def _spend(self, kind: str, amount: float) -> None:
+        moment = now()
+        if kind:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + moment - self.mark
+            self.amounts[kind] = self.amounts.get(kind, 0.0) + amount
+        self.mark = moment
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        if self.plan is None or not (at_once or now() - self.told >= EVERY):
+            return
+        self.told = now()
+        left, spent = self.seconds_left, self.told - self.began
+        share = None if left is None else spent / max(1e-9, spent + left)
+        self.notify(Progress(doing=self.plan.doing, share=share, seconds_left=left))
+
+
+def expected_rows(run: Run, use: Use, steps: int) -> float:
+    """The denoiser rows of scoring one schedule on a split. A first step that all rows share is computed once a batch.
+
+    Args:
+        run: The run.
+        use: The split.
+        steps: The step budget.
+    """
+    evaluator = run.evaluator
+    if evaluator.exact:
+        return 0.0
+    split, setting = evaluator.split(use), evaluator.setting(Linear(), steps)
+    rows = calls_of(setting, split.hidden.sum(1), evaluator.sampler.section.counts)
+    rows -= saved_by_equal_starts(run, split, len(split.ids))
+    forwards: int = getattr(evaluator.denoiser, "forwards", 1)
+    return forwards * rows
+
+
+def saved_by_equal_starts(run: Run, split: Split, examples: int) -> float:
+    """The denoiser rows that a call saves if all rows are the same, which are then computed once a batch."""
+    same = bool((split.start == split.start[:1]).all())
+    return examples * (1 - 1 / min(run.evaluator.sampler.section.batch, examples)) if same else 0.0
+
+
+def proposal_weight(number: float) -> float:
+    """The cost of proposing a trial relative to that of trial 0. It grows with the finished trials."""
+    return 1 + number / DOUBLED
+
+
+def now() -> float:
+    """The clock of all estimates, in seconds."""
+    return time.monotonic()

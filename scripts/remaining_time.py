@@ -1,0 +1,192 @@
+"""How far the remaining time that commands show is from what remains: five runs of different kinds.
+
+    python scripts/remaining_time.py                                  # the table, on stdout
+    python scripts/remaining_time.py --page docs/remaining-time.md
+    python scripts/remaining_time.py --only markov --trace            # every estimate of one run
+
+The runs are those of the commands, in this process. Seconds are CPU time, so that other work on the machine counts as
+little as possible.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdm_tune import evaluate, load_config, search
+from mdm_tune.commands import progress
+from mdm_tune.commands.events import Progress
+
+ROOT = Path(__file__).parent.parent
+SHARES = (0.25, 0.5, 0.75)  # of the way, at which estimates are compared with what remained
+GOAL = 0.3
+
+PAGE = """# How long a command will still take
+
+`search`, `evaluate`, `sample` and `profile` show how far they are and about how long they will still take. The estimate
+counts work: the denoiser rows and the proposals that are still expected, at the speed of those so far. It follows what
+races save: the share of its rows that a trial takes is the mean of the trials so far. There is no estimate before
+a second of work and, in a search, before the first race is over.
+
+What it cannot know: whether a search ends its trials early (`search.auto_stop`), and how many values are tried to find
+the threshold of an adaptive plan. Work without denoiser rows besides proposals, such as intervals, is not estimated.
+
+`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command in a process
+of its own time: seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest at a
+quarter, a half and three quarters of the command's CPU time, from the call of the command to its end. Each was run
+once; the last column is the largest error from a quarter to nine tenths of the way.
+
+{table}
+
+The goal is {goal:.0f} % from a quarter of the way on. {verdict}
+
+The runs:
+
+{runs}
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run.
+
+    Attributes:
+        name: Its name in the table.
+        what: What it is, for a reader.
+        config: The config in ``configs``.
+        sets: Options of the config.
+        schedules: Schedules to evaluate; () for a search.
+    """
+
+    name: str
+    what: str
+    config: str
+    sets: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+
+
+SMALL = ("dataset.choose=32", "dataset.report=48")
+CASES = (
+    Case(
+        "text",
+        "a search of the bundled text in order of confidence, 16 steps, 16 trials, 32 examples to tune on",
+        "text",
+        ("dataset.tune=32", *SMALL, "search.trials=16"),
+    ),
+    Case(
+        "markov", "an exact search: a Markov chain at 4 and 8 steps, 120 trials each", "markov", ("search.trials=120",)
+    ),
+    Case(
+        "many trials",
+        "a search of the text with a race of 60 trials at 8 steps, 64 examples to tune on",
+        "text",
+        ("dataset.tune=64", *SMALL, "sampler.steps=[8]", "search.trials=60", "search.auto_stop=false"),
+    ),
+    Case(
+        "three budgets",
+        "a search of the text at 4, 8 and 16 steps, 10 trials each, 32 examples to tune on",
+        "text",
+        ("dataset.tune=32", *SMALL, "sampler.steps=[4,8,16]", "search.trials=10"),
+    ),
+    Case(
+        "evaluate",
+        "an evaluation of five schedules of the text at 4, 8 and 16 steps on 64 examples",
+        "text",
+        ("dataset.report=64", "evaluate.steps=[4,8,16]"),
+        ("linear", "sine", "squared-sine", "maskgit-cosine", "beta:0.7,0.4"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The estimates of a run.
+
+    Attributes:
+        total: The CPU seconds of the run.
+        points: CPU seconds since the beginning, with the estimate of the rest; None where none was shown.
+    """
+
+    total: float
+    points: list[tuple[float, float | None]]
+
+    def error(self, share: float) -> float | None:
+        """The relative error of the estimate that was shown at a share of the way; None if none was shown."""
+        shown = [left for at, left in self.points if at <= share * self.total]
+        return None if not shown or shown[-1] is None else shown[-1] / ((1 - share) * self.total) - 1
+
+    @property
+    def worst(self) -> float | None:
+        """The largest error from a quarter to nine tenths of the way."""
+        errors = [self.error(0.25 + 0.65 * step / 50) for step in range(51)]
+        return max((error for error in errors if error is not None), key=abs, default=None)
+
+
+def run_case(case: Case) -> Trace:
+    """Run a case and follow its estimates."""
+    points: list[tuple[float, float | None]] = []
+    progress.now = time.process_time
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config(ROOT / "configs" / f"{case.config}.yaml", case.sets, output=folder)
+        began = time.process_time()
+
+        def follow(event: object) -> None:
+            if isinstance(event, Progress):
+                points.append((time.process_time() - began, event.seconds_left))
+
+        if case.schedules:
+            evaluate(config, case.schedules, on_event=follow)
+        else:
+            search(config, on_event=follow)
+        return Trace(time.process_time() - began, points)
+
+
+def shown_error(error: float | None) -> str:
+    """An error in per cent; "none shown" where there is none."""
+    return "none shown" if error is None else f"{100 * error:+.0f} %"
+
+
+def table(traces: dict[str, Trace]) -> str:
+    """The table of all runs in Markdown."""
+    lines = ["| run | CPU seconds | at 1/4 | at 1/2 | at 3/4 | largest |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, trace in traces.items():
+        errors = " | ".join(shown_error(trace.error(share)) for share in SHARES)
+        lines.append(f"| {name} | {trace.total:.1f} | {errors} | {shown_error(trace.worst)} |")
+    return "\n".join(lines)
+
+
+def verdict(traces: dict[str, Trace]) -> str:
+    """A sentence that says how many of the estimates meet the goal."""
+    errors = [trace.error(share) for trace in traces.values() for share in SHARES]
+    met = sum(error is not None and abs(error) <= GOAL for error in errors)
+    return f"Of the {len(errors)} estimates at a quarter, a half and three quarters {met} meet it."
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the cases and write the table or the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=[case.name for case in CASES], help="a run; repeatable")
+    parser.add_argument("--page", type=Path, help="the page to write")
+    parser.add_argument("--trace", action="store_true", help="print every estimate")
+    given = parser.parse_args(words)
+    traces: dict[str, Trace] = {}
+    for case in CASES:
+        if given.only and case.name not in given.only:
+            continue
+        traces[case.name] = trace = run_case(case)
+        if given.trace:
+            for at, left in trace.points:
+                print(f"{at:8.2f} s  rest {trace.total - at:8.2f}  shown {'none' if left is None else f'{left:8.2f}'}")
+    print(table(traces))
+    if given.page:
+        runs = "\n".join(f"- **{case.name}**: {case.what}." for case in CASES)
+        text = PAGE.format(table=table(traces), goal=100 * GOAL, verdict=verdict(traces), runs=runs)
+        given.page.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

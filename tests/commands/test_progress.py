@@ -1,0 +1,176 @@
+"""How far a command is: rows are counted, and the estimate is what is expected at the speed so far.
+
+Covers: progress, search_plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdm_tune.commands import progress
+from mdm_tune.commands.evaluate import evaluate
+from mdm_tune.commands.events import Progress, RunEvent, SettingScored
+from mdm_tune.commands.profile import _stages
+from mdm_tune.commands.progress import ENDING, PROPOSALS, Following, Stage, Stages, proposal_weight
+from mdm_tune.commands.sample import sample
+from mdm_tune.commands.search import search
+from mdm_tune.config.file import Config
+from mdm_tune.core.permissions import Permissions
+from mdm_tune.run.build import build
+from mdm_tune.search.events import TrialDone, TrialsProposed
+from tests.support.configs import load, whole
+
+TEXT: dict[str, Any] = {
+    "model": {"type": "transformer", "path": "package:text"},
+    "dataset": {"type": "text", "path": "package:text", "tune": 32, "choose": 8, "report": 12},
+    "sampler": {"order": "confidence", "steps": [2, 3], "counts": "one-per-step", "batch": 8},
+    "objective": {"metric": "spelling"},
+    "search": {"strategy": "qmc", "trials": 8, "together": 2, "finalists": 2, "auto_stop": False},
+    "profile": {"examples": 8, "points": 24},
+}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """A clock that goes on only by what is added to it."""
+    seconds = [0.0]
+    monkeypatch.setattr(progress, "now", lambda: seconds[0])
+
+    def add(more: float) -> None:
+        seconds[0] += more
+
+    return add
+
+
+def text_config(folder: Path) -> Config:
+    return load(folder, TEXT, output=str(folder / "run"))
+
+
+def followed(
+    monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None], command: Callable[..., Any], *arguments: Any
+) -> tuple[Any, list[tuple[float, Progress]]]:
+    """The result of a command in which each denoiser row takes one second, and the estimates with their times."""
+    count, told = Following.count, list[tuple[float, Progress]]()
+
+    def slow(self: Following, rows: int) -> None:
+        clock(rows)
+        count(self, rows)
+
+    def notify(event: RunEvent) -> None:
+        if isinstance(event, Progress):
+            told.append((progress.now(), event))
+
+    monkeypatch.setattr(Following, "count", slow)
+    return command(*arguments, notify=notify), told
+
+
+def errors(told: list[tuple[float, Progress]], least: float = 0.25, most: float = 0.9) -> Iterator[float]:
+    """The relative errors of the estimates between two shares of the way."""
+    end = progress.now()
+    for at, event in told:
+        if least * end <= at <= most * end:
+            assert event.seconds_left is not None
+            yield event.seconds_left / (end - at) - 1
+
+
+def test_the_time_left_is_what_is_expected_at_the_speed_so_far(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    told: list[RunEvent] = []
+    following = Following(told.append)
+    following(SettingScored.__new__(SettingScored))  # before the work is planned, events are only passed on
+    assert len(told) == 1
+    run = following.begin(Stages([Stage("first", 10), Stage("second", 30)]), build(load(tmp_path, whole())))
+    assert told[-1] == Progress("first", None, None)
+    clock(0.5)
+    following.count(2)
+    assert told[-1] == Progress("first", None, None)  # half a second is no basis
+    clock(3.5)
+    following.count(2)
+    assert told[-1] == Progress("first", pytest.approx(4 / (4 + 36 + ENDING)), pytest.approx(36 + ENDING))
+    following.stage()  # what is left of a stage that has ended does not count
+    assert told[-1] == Progress("second", pytest.approx(4 / (4 + 30 + ENDING)), pytest.approx(30 + ENDING))
+    assert following.begin(Stages([Stage("again")]), run) is run  # its rows are counted already
+
+
+def test_proposals_have_a_speed_of_their_own_and_unmeasured_rows_that_of_the_others(
+    clock: Callable[[float], None],
+) -> None:
+    class Fixed(Stages):
+        kind = "trials"
+
+        def left(self) -> dict[str, float]:
+            return {"trials": 10, "comparison": 5, PROPOSALS: 4}
+
+    following = Following(lambda event: None)
+    following.plan = Fixed([Stage("all")])
+    clock(6.0)
+    following.count(3)
+    assert following.seconds_left == pytest.approx(15 * 2 + 4 * 0.1 + ENDING)
+    clock(8.0)
+    following(TrialsProposed(first=4, count=1, trials=9, given=False))
+    assert following.seconds_left == pytest.approx(15 * 2 + 4 * 8 / proposal_weight(4) + ENDING)
+    clock(100.0)
+    following(TrialsProposed(first=5, count=1, trials=9, given=True))  # no proposal of a sampler
+    assert following.seconds_left == pytest.approx(15 * 2 + 4 * 8 / proposal_weight(4) + ENDING)
+
+
+def test_evaluate_knows_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    command: Any = lambda *given, **more: evaluate(*given, differences=False, **more)  # noqa: E731
+    result, told = followed(monkeypatch, clock, command, text_config(tmp_path), ["linear", "sine", "beta:2,1"], [2, 4])
+    assert progress.now() == result.cost.denoiser_rows  # every row was counted
+    assert max(map(abs, errors(told))) < 0.1
+    assert told[-1][1].doing == "scoring 6 of 6, 4 steps"
+
+
+def test_a_search_follows_what_its_races_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    command: Any = lambda *given, **more: search(*given, resume=False, overwrite=False, **more)  # noqa: E731
+    result, told = followed(monkeypatch, clock, command, text_config(tmp_path))
+    assert progress.now() == result.cost.denoiser_rows
+    assert [event.seconds_left for _, event in told[:3]] == [None] * 3  # no race has shown yet what it saves
+    assert max(map(abs, errors(told))) < 0.3
+    doing = list(dict.fromkeys(event.doing for _, event in told))
+    assert doing[:4] == ["beginning", "2 steps: pilot", "2 steps: trial 1 of 8", "2 steps: trial 2 to 3 of 8"]
+    assert "2 steps: linear at 12 steps, for diversity" in doing and "3 steps: report split, 1 of 5" in doing
+
+
+def test_the_rows_of_a_profile_are_known(tmp_path: Path) -> None:
+    """Eight examples at 24 points, and with no token visible all rows are one."""
+    stages = _stages(build(text_config(tmp_path))).stages
+    assert [stage.rows for stage in stages] == [1 + 8 * 23, 0]
+
+
+def test_samples_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]) -> None:
+    result, told = followed(monkeypatch, clock, sample, text_config(tmp_path), "linear", 4, 20)
+    assert told[-1][1].doing == "drawing 20 samples" and progress.now() == result.cost.denoiser_rows
+
+
+def test_an_exact_search_counts_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    sections = {"sampler": {"steps": [2, 3]}, "search": {"strategy": "qmc", "trials": 8, "warm_start": "off"}}
+    config, told, done = load(tmp_path, whole(**sections), output=str(tmp_path / "run")), list[Any](), [0]
+
+    def notify(event: RunEvent) -> None:
+        if isinstance(event, TrialDone):
+            done[0] += 1
+        if isinstance(event, Progress):
+            told.append((progress.now(), event))
+
+    account = Following._account
+
+    def slow(self: Following, event: RunEvent) -> None:
+        clock(1.0 if isinstance(event, TrialDone) else 0.0)
+        account(self, event)
+
+    monkeypatch.setattr(Following, "_account", slow)
+    search(config, resume=False, overwrite=False, notify=notify, allow=replace(Permissions()))
+    assert done[0] == progress.now()
+    assert told[-1][1].seconds_left is not None

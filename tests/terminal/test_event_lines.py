@@ -1,0 +1,109 @@
+"""The lines of events: numbers stand below each other, nothing is wider than the terminal, logs have it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from mdm_tune.commands.events import BudgetStarted, Note, Progress
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone
+from mdm_tune.terminal.event_lines import EventLines, about, progress_parts
+
+SETTING = Setting("beta:0.3,2", 4, 16, counts=(1, 3, 5, 7))
+
+
+def trial(number: int, value: float, *, a: float = 0.31234, dropped: int | None = None, **more: bool) -> TrialDone:
+    values = {"value": value, "best": max(value, 0.5)}
+    schedule = Beta(a, 10.0)
+    return TrialDone(
+        number=number,
+        trials=100,
+        schedule=schedule,
+        setting=SETTING,
+        fresh=more.pop("fresh", True),
+        dropped=dropped,
+        **values,
+        **more,
+    )
+
+
+def shown(events: Sequence[object], width: int = 80, level: str = "INFO") -> list[str]:
+    lines = EventLines()
+    return [text for event in events for kind, text in lines.of(event, width) if kind == level]  # type: ignore[arg-type]
+
+
+TRIALS = [trial(0, 0.51234567), trial(1, 0.4, a=10.0), trial(99, -0.123456, dropped=128), trial(7, 12.5, fresh=False)]
+
+
+def test_a_trial_is_one_line_with_numbers_below_each_other() -> None:
+    assert shown([BudgetStarted(4), *TRIALS])[1:] == [
+        "  trial   1/100  a  0.3123  b 10.0000  0.51235  best 0.51235",
+        "  trial   2/100  a 10.0000  b 10.0000  0.40000  best 0.50000",
+        "  trial 100/100  a  0.3123  b 10.0000  -0.12346  best 0.50000  dropped after 128",
+        "  trial   8/100  a  0.3123  b 10.0000  12.50000  best 12.50000  scored before",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_no_trial_is_wider_than_the_terminal_or_cuts_a_number(width: int) -> None:
+    whole = shown(TRIALS, 1000)
+    for line, full in zip(shown(TRIALS, width), whole, strict=True):
+        assert len(line) <= width
+        if width >= 40:  # what does not fit is left out as a whole: the best, the note, b, a
+            assert set(re.findall(r"\S+", line)) <= set(re.findall(r"\S+", full))
+            assert re.search(r"/100 .*\d\.\d{5}\b", line)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(123.456789, "123.46"), (0.00012345678, "0.00012346"), (0.0, "0.00000"), (54321.6, "54322")]
+)
+def test_values_have_five_digits(value: float, text: str) -> None:
+    (line,) = shown([trial(0, value)])
+    assert f"  {text}  best" in line
+
+
+def test_details_say_counts_and_why_a_trial_was_dropped() -> None:
+    assert shown([trial(3, 0.1, dropped=8)], level="DEBUG") == [
+        "    counts [1, 3, 5, 7]",
+        "    not scored beyond 8 examples: it has less than a 5 % chance to win; the value is an estimate",
+    ]
+    assert "rows or time ran out" in shown([trial(3, 0.1, dropped=1, cut=True)], level="DEBUG")[1]
+    assert "cut after 1" in shown([trial(3, 0.1, dropped=1, cut=True)])[0]
+
+
+def test_comparisons_and_notes_have_a_line() -> None:
+    assert shown([Comparison(use="choose", setting=SETTING, done=0, total=3), ReferenceStarted(SETTING, 12)]) == [
+        "  choose  1/3  beta:0.3,2",
+        "  report       linear at 4 steps, 12 examples, for diversity",
+    ]
+    assert shown([Note("x", "code", "do y")], level="WARNING") == ["  note: x; do y"]
+    assert shown([Note("x")]) == ["  note: x"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "a few seconds left"),
+        (14.9, "a few seconds left"),
+        (16, "about 20 s left"),
+        (54, "about 50 s left"),
+        (56, "about 1 min left"),
+        (130, "about 2 min left"),
+        (13 * 60, "about 15 min left"),
+        (58 * 60, "about 1 h left"),
+        (80 * 60, "about 1 h 20 min left"),
+        (26 * 3600 + 1000, "about 26 h left"),
+    ],
+)
+def test_the_time_left_is_in_round_numbers(seconds: float, text: str) -> None:
+    assert about(seconds) == text
+
+
+def test_what_is_not_known_is_not_shown() -> None:
+    assert progress_parts(Progress("pilot", None, None), "") == ["pilot"]
+    parts = progress_parts(Progress("pilot", 0.254, 130.0), "0.5")
+    assert parts == ["pilot", "about 2 min left", "25 % done", "best 0.5"]
