@@ -350,11 +350,18 @@ def _labelled(panel: Landscape, frame: Frame, layout: Layout) -> str:
         draw = _star if each is panel.winner else _square
         parts.append(tipped(f"{each.name}: a {shown(each.a)}, b {shown(each.b)}", draw(place)))
     for each in reversed(points):  # the winner's name first
-        box = _free_box(_at(each.a, each.b, frame), each.name, (taken, soft), (frame, layout.small))
+        point = _at(each.a, each.b, frame)
+        box = _free_box(point, each.name, (taken, soft), (frame, layout.small))
         if box is not None:
             taken.append(box)
             halo: dict[str, str | float | None] = {"stroke": LIGHT, "stroke_width": 3.2, "stroke_linejoin": "round"}
-            place = ((box[0] + box[2]) / 2, box[3] - 3)
+            # The width is only estimated: the end that is next to the point stays where it is.
+            x, anchor = (box[0] + box[2]) / 2, "middle"
+            if box[0] > point[0]:
+                x, anchor = box[0], "start"
+            elif box[2] < point[0]:
+                x, anchor = box[2], "end"
+            place = (x, box[3] - 3)
             parts.append(
                 text(
                     place,
@@ -362,7 +369,7 @@ def _labelled(panel: Landscape, frame: Frame, layout: Layout) -> str:
                     fill=DARK,
                     font_size=layout.small,
                     font_weight="600",
-                    text_anchor="middle",
+                    text_anchor=anchor,
                     paint_order="stroke",
                     **halo,
                 )
