@@ -17,6 +17,7 @@ import latex2mathml.converter
 import site_howtos
 import site_notebooks
 import site_reference
+import site_results
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -38,7 +39,7 @@ MADE: Mapping[str, Callable[[], str]] = {
     "reference/configuration.md": site_reference.configuration,
     "reference/command-line.md": site_reference.command_line,
     "reference/python-api.md": site_reference.python_api,
-    "reference/results.md": site_reference.results,
+    "reference/results.md": site_results.results,
     "reference/configurations.md": site_reference.ready_configurations,
     "project/cite.md": site_reference.citation,
 }

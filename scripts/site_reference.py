@@ -5,33 +5,25 @@ Imports no torch: what needs it is read from its source.
 
 from __future__ import annotations
 
-import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from site_rules import rules_of, sections_by_name, validator_rules
 from typer.main import get_group
 
 import mdm_tune
+from mdm_tune.config.file import Config
 from mdm_tune.config.schema import config_schema
 
-__all__ = ["citation", "command_line", "configuration", "json_keys", "python_api", "ready_configurations", "results"]
+__all__ = ["citation", "command_line", "configuration", "python_api", "ready_configurations"]
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "mdm_tune"
 SECTIONS = ("sampler", "objective", "metrics", "profile", "search", "evaluate")
-RULES = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "above {}",
-    "maximum": "at most {}",
-    "exclusiveMaximum": "below {}",
-    "minItems": "at least {} entries",
-    "maxItems": "at most {} entries",
-}
-NO_NUL = "^[^\\x00]*$"  # the rule of every text, which says nothing to a reader
 BESIDE_TYPE = {  # parts of the config whose place says what they are
     "model": "the model; see [models](#model)",
     "dataset": "the data; see [data sets](#dataset)",
@@ -66,9 +58,16 @@ def cell(text: str) -> str:
 
 
 def code(value: object) -> str:
-    """A value as YAML in code."""
+    """A value as YAML in code, where bars need no escape."""
+    if isinstance(value, str) and "\n" in value:
+        return f"`{json.dumps(value)}`"
     shown = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
-    return f"`{cell(shown)}`"
+    return f"`{shown}`"
+
+
+def as_yaml(text: str) -> str:
+    """A description that names Python's None, for readers of YAML and JSON."""
+    return re.sub(r"\bNone\b", "`null`", text)
 
 
 def plain_docstring(text: str) -> str:
@@ -99,35 +98,23 @@ def type_of(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
             return f"list of {len(pair)}: {type_of(pair[0], definitions)}"
         return f"list of {type_of(part.get('items', {}), definitions)}"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-    return names.get(kind, {"object": "mapping", "null": "none"}.get(kind, kind))
-
-
-def rules_of(part: Mapping[str, Any]) -> list[str]:
-    """The bounds of a setting in words."""
-    found = []
-    for option in options_of(part):
-        found += [text.format(f"{option[key]:,}") for key, text in RULES.items() if key in option and option[key] != 1]
-        found += ["at least 1 entry"] * (option.get("minItems") == 1)
-        found += ["at least 1"] * (option.get("minimum") == 1)
-        if option.get("pattern") not in (None, NO_NUL):
-            found.append(f"as {code(option['pattern'])}")
-        for inner in (option.get("items"), *option.get("prefixItems", ())[:1]):
-            found += [f"each {rule}" for rule in rules_of(inner)] if inner else []
-    return list(dict.fromkeys(found))
+    return names.get(kind, {"object": "mapping", "null": "`null`"}.get(kind, kind))
 
 
 def settings_table(section: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
     """The table of the settings of a section."""
     lines = ["| setting | type | default | rule | meaning |", "|---|---|---|---|---|"]
     required = set(section.get("required", ()))
+    model = sections_by_name().get(section["title"], Config)
     for key, part in section.get("properties", {}).items():
         default = "required" if key in required else code(part["default"]) if "default" in part else ""
         if isinstance(part.get("default"), dict) and part["default"]:
             default = "as below"
         meaning = part.get("description") or BESIDE_TYPE.get(key) or over_family(key)
         lines.append(
-            f"| `{key}` | {type_of(part, definitions)} | {default} | {cell(', '.join(rules_of(part)))} "
-            f"| {cell(meaning)} |"
+            f"| `{key}` | {type_of(part, definitions)} | {default} "
+            f"| {cell('; '.join((*rules_of(part), *validator_rules(model.model_fields[key]))))} "
+            f"| {cell(as_yaml(meaning))} |"
         )
     return [*lines, ""]
 
@@ -283,153 +270,6 @@ def ready_configurations() -> str:
     for path in sorted((ROOT / "configs").rglob("*.yaml"), key=lambda path: (len(path.parts), path)):
         name = path.relative_to(ROOT).as_posix()
         lines += [f"## {name}", "", "```yaml", path.read_text("utf-8").strip(), "```", ""]
-    return "\n".join(lines)
-
-
-def classes() -> dict[str, ast.ClassDef]:
-    """The classes of the package by name, from their source."""
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                found.setdefault(node.name, node)
-    return found
-
-
-ESTIMATE = {  # what Estimate.to_json writes
-    "value": ("float", "the mean"),
-    "ci": ("tuple[float, float] | None", "its interval, 95 % if nothing else is said; null if there is none"),
-    "no_interval": ("str | None", "why there is no interval: `exact` or `too few examples`"),
-    "independent": ("int | None", "the number of independent examples or groups; null if the value is exact"),
-}
-PRICE = {
-    "nelbo": ("float", "nats per sequence"),
-    "ci": ESTIMATE["ci"],
-    "no_interval": ESTIMATE["no_interval"],
-}
-FORMS: Mapping[str, Mapping[str, tuple[str, str]]] = {  # records whose JSON differs from their fields
-    "Estimate": ESTIMATE,
-    "Ended": {},  # a text
-    "Price": PRICE,
-    "Gain": {
-        "value": ("float", "the gain"),
-        "ci": ("tuple[float, float] | None", "the gain's own 95 % interval"),
-        "ci_familywise": ("tuple[float, float] | None", "the interval corrected for all claims of a search"),
-        "no_interval": ESTIMATE["no_interval"],
-        "examples_that_differ": ("int | None", "examples or groups on which the two schedules differ"),
-        "examples_that_must_differ": ("int | None", "examples or groups that must differ for a claim"),
-        "shown": ("bool", "whether the gain may be claimed"),
-    },
-    "ComparisonRecord": {
-        "first": ("str", "label of the first schedule"),
-        "second": ("str", "label of the second schedule"),
-        "steps": ("int", "the budget"),
-        "difference": ("float", "mean of first - second"),
-        **{name: form for name, form in ESTIMATE.items() if name != "value"},
-    },
-    "PricedBudget": {
-        "steps": ("int", "the budget"),
-        "(names)": ("Priced", "each schedule by its name, `beta` and `optimum` among them"),
-        "gap": ("dict", "the best Beta minus the optimum over all schedules, on held-out examples and on the curve"),
-        "linear_steps_for_same_nelbo": ("int | None", "steps that linear needs to be as good as the best Beta"),
-        "linear_steps_range": ("list[int | None] | None", "its interval"),
-        "gain_expected": ("bool", "whether the best Beta costs clearly less than linear"),
-        "block_steps": ("str | None", "how blocks share the steps: `equal` or `tuned`; null for one block"),
-    },
-    "Priced": {
-        "a": ("float", "of a schedule of the Beta family"),
-        "b": ("float", "of a schedule of the Beta family"),
-        "block_length": ("int | None", "tokens of a block; null for ancestral reveal"),
-        "counts": ("list[int] | None", "tokens that each step reveals"),
-        "alphas": ("list[float] | None", "alpha at the ends of the steps, for ancestral reveal"),
-        **PRICE,
-        "minus_linear": ("Price", "the difference with linear"),
-        "interpolation": ("dict | None", "the interpolation of the schedule"),
-        "energy": ("dict[str, float]", "energies in multiples of the least, by the name of the interpolation schedule"),
-        "same_counts_as": ("str | None", "of the optimum: `beta` if the best Beta has the same counts"),
-    },
-}
-RESULTS = {
-    "SearchResult": "mdm-tune search --json",
-    "EvaluateResult": "mdm-tune evaluate --json",
-    "ProfileResult": "mdm-tune profile --json",
-    "SampleResult": "mdm-tune sample --json",
-    "ExportResult": "mdm-tune export --json",
-}
-
-
-def json_keys(name: str, known: Mapping[str, ast.ClassDef]) -> dict[str, tuple[str, str]]:
-    """The keys of the JSON of a record: type and meaning by name. Records beside others have their keys among them."""
-    if name in FORMS:
-        return dict(FORMS[name])
-    if name == "ProfileResult":  # the first profile, and what is common to all
-        others = {"other_block_lengths": ("list[ProfileRecord]", "the profiles of further block lengths")}
-        own = {key: form for key, form in fields_of(name, known).items() if key not in ("profiles", "cost")}
-        return {**fields_of("ProfileRecord", known), "one_token_per_step": ("Price", "")} | others | own
-    return fields_of(name, known)
-
-
-def fields_of(name: str, known: Mapping[str, ast.ClassDef]) -> dict[str, tuple[str, str]]:
-    """The fields of a record by name, with those of records beside it."""
-    node = known[name]
-    meanings = dict(attributes_of(ast.get_docstring(node) or ""))
-    keys: dict[str, tuple[str, str]] = {}
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in known and base.id not in ("JsonRecord", "ComparedRows"):
-            keys |= json_keys(base.id, known)
-    for line in node.body:
-        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
-            continue
-        field, kind = line.target.id, ast.unparse(line.annotation)
-        beside = re.fullmatch(r"Beside\[(\w+)( \| None)?\]", kind)
-        if kind.startswith("Beside[dict"):
-            keys["(names)"] = (kind.removeprefix("Beside[").removesuffix("]"), plain_docstring(meanings.get(field, "")))
-        elif beside is None or beside[1] not in known:
-            keys[field] = (kind, plain_docstring(meanings.get(field, "")))
-        else:
-            keys |= json_keys(beside[1], known)
-    return keys
-
-
-def records_in(kind: str, known: Mapping[str, ast.ClassDef]) -> list[str]:
-    """The records that a type names."""
-    names = re.findall(r"\b[A-Z]\w+", kind)
-    return [name for name in names if FORMS.get(name) or (name in known and is_record(known[name]))]
-
-
-def is_record(node: ast.ClassDef) -> bool:
-    """Whether a class is a record with fields."""
-    return any(isinstance(line, ast.AnnAssign) for line in node.body)
-
-
-def results() -> str:
-    """The page of the JSON that commands print and write."""
-    known = classes()
-    lines = [
-        "# JSON of results",
-        "",
-        "With `--json` a command prints one object on stdout; `search.json` in the run folder is the same object. Keys "
-        "may be added in later versions; none is removed or renamed. An infinite number is written as null. This page "
-        "is made from the records in `mdm_tune/run`.",
-        "",
-    ]
-    waiting, done = list(RESULTS), set[str]()
-    while waiting:
-        name = waiting.pop(0)
-        if name in done:
-            continue
-        done.add(name)
-        keys = json_keys(name, known)
-        lines += [f"## {name}", ""]
-        lines += [f"What `{RESULTS[name]}` prints.", ""] if name in RESULTS else []
-        lines += ["| key | type | meaning |", "|---|---|---|"]
-        for key, (kind, meaning) in keys.items():
-            shown = f"`{cell(kind)}`"
-            for inner in records_in(kind, known):
-                waiting.append(inner)
-                shown += f" [{inner}](#{inner.lower()})"
-            lines.append(f"| `{key}` | {shown} | {cell(meaning)} |")
-        lines.append("")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from typer.main import get_group
 import mdm_tune
 from mdm_tune.cli import app
 from mdm_tune.config.file import legal_keys
-from scripts import site_reference
+from scripts import site_reference, site_results, site_rules
 from tests.support.page_runs import PageRun
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +127,23 @@ def test_the_page_of_the_configuration_has_every_setting_with_a_meaning() -> Non
     assert {key for keys in legal_keys().values() for key in keys} <= named
 
 
+def test_every_validator_of_a_setting_has_a_rule_in_words() -> None:
+    """The schema, which the rest of the rules come from, does not know them."""
+    sections = site_rules.sections_by_name().values()
+    used = {
+        name for each in sections for field in each.model_fields.values() for name in site_rules.validators_of(field)
+    }
+    assert used == set(site_rules.ASKED)
+    page = site_reference.configuration()
+    for rule in (
+        "| `trials` | whole number | `25` | from 1 to 10,000 |",
+        "| `diversity_loss` | number | `0.05` | above 0 and below 1 |",
+        "| `margin` | number | `0.01` | at least 0 and below 1 |",
+        "| from 1 to 100 entries; each a name of a schedule; no schedule twice; `linear` among them |",
+    ):
+        assert rule in page
+
+
 def test_the_page_of_the_command_line_has_every_flag() -> None:
     page = site_reference.command_line()
     for name, command in get_group(app).commands.items():
@@ -138,13 +155,13 @@ def test_the_page_of_the_command_line_has_every_flag() -> None:
 
 def test_the_page_of_the_json_has_the_keys_that_commands_write(text_run: PageRun, tmp_path: Path) -> None:
     """Against the files of a search and of an evaluation, and the profile of a chain."""
-    known = site_reference.classes()
+    known = site_results.classes()
 
     def check(name: str, record: dict[str, Any]) -> None:
-        keys = site_reference.json_keys(name, known)
+        keys = site_results.json_keys(name, known)
         assert "(names)" in keys or set(record) - set(keys) == set(), name
         for key, (kind, _) in keys.items():
-            inner = site_reference.records_in(kind, known)
+            inner = site_results.records_in(kind, known)
             values = record.get(key) if isinstance(record.get(key), list) else [record.get(key)]
             for value in values if len(inner) == 1 and not kind.startswith("dict") else []:
                 if isinstance(value, dict):
@@ -154,7 +171,7 @@ def test_the_page_of_the_json_has_the_keys_that_commands_write(text_run: PageRun
     check("EvaluateResult", text_run.evaluate)
     chain = mdm_tune.load_config(ROOT / "configs" / "markov.yaml", output=str(tmp_path))
     check("ProfileResult", mdm_tune.profile(chain, steps=[4]).to_json())
-    page = site_reference.results()
+    page = site_results.results()
     assert all(f"| `{key}` |" in page for key in (*text_run.search, *text_run.evaluate))
 
 
