@@ -61,6 +61,9 @@ ONLY_IN = {
         "terminal.tables",
         "terminal.unmasking_view",
     },
+    "tensorboard": set(),
+    "trackio": {"commands.trackers"},
+    "wandb": {"commands.trackers"},
     "torch": {
         *("exports.peer_diffusers", "exports.peer_engines"),
         *("exports.peer_dllm", "exports.peer_dream", "exports.peer_llada", "exports.peer_tools"),

@@ -14,6 +14,7 @@ from mdm_tune.commands.events import Notify, Warnings, as_notes, report_budgets,
 from mdm_tune.commands.occupancy import busy_record, waiting_factor
 from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.commands.timing import Speed, comparison_overhead, speed_of, trial_overhead
+from mdm_tune.commands.trackers import check_installed
 from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.permissions import Permissions
@@ -76,6 +77,8 @@ def dry_run(
         RunError: If the denoiser or a replica fails.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
+    if config.search.track is not None:
+        check_installed(config.search.track)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         warned = Warnings(following := Following(notify))
         report_loaded(run, warned, config.sampler.steps)

@@ -27,6 +27,7 @@ from mdm_tune.commands.progress import Following
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PAGE
 from mdm_tune.commands.search_plan import SearchPlan
+from mdm_tune.commands.tracking import Tracking
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
@@ -57,7 +58,15 @@ __all__ = ["search"]
 Record = dict[str, Any]
 
 LIMITS = ("trials", "rows", "timeout", "auto_stop")  # options that may change when a search is resumed
-MAY_CHANGE = ("moment", "output", "evaluate", "search.storage", "search.name", *(f"search.{name}" for name in LIMITS))
+MAY_CHANGE = (
+    "moment",
+    "output",
+    "evaluate",
+    "search.storage",
+    "search.name",
+    "search.track",
+    *(f"search.{name}" for name in LIMITS),
+)
 
 
 def search(
@@ -93,7 +102,8 @@ def search(
         RunError: If the storage fails, or another process takes the search over.
     """
     folder, since = RunFolder(config.output), time.monotonic() if since is None else since
-    notify = warned = Warnings(following := Following(live := LivePage(folder, notify, allow)))
+    live = LivePage(folder, notify, allow)
+    notify = tracking = Tracking(config.search.track, warned := Warnings(following := Following(live)))
     # An unusable database, or another process that drives the search, is reported before a model is loaded.
     search_state = search_state_of(config)
     search_state.refuse_second(take_over=take_over)
@@ -129,17 +139,36 @@ def search(
             folder.write_json(folder.identity.name, identity)
             write_text(folder.config, to_yaml(config))
             notify(SearchStarted())
-            sharing, profiles = profiles_of(following.begin(_plan(run, folder), run), folder, notify, keep=state.once)
-            timetable = Timetable(sharing, config.search.timeout, began=since)
-            budgets = _budgets(sharing, profiles, state, timetable, notify, live)
-            for text in memory_notes(sharing):
-                notify(text)
-            if (late := timetable.late) is not None:
-                overrun = f"{config.search.timeout:g} s were given, and the search ended {late:.0f} s later"
-                reason = "what compares schedules on unseen examples is never cut"
-                notify(Note(f"search.timeout: {overrun}: {reason}", "late"))
-            state.check()
-            return _write_result(sharing, folder, budgets, profiles, late, warned, RunDescription.of(run, allow))
+            with tracking.running(folder, identity, state.once):
+                followed, about = following.begin(_plan(run, folder), run), RunDescription.of(run, allow)
+                result = _tuned(followed, folder, state, (warned, live), notify, about, since=since)
+                tracking.conclude(result)
+            return result
+
+
+def _tuned(
+    run: Run,
+    folder: RunFolder,
+    state: DriverState,
+    heard: tuple[Warnings, LivePage],
+    notify: Notify,
+    about: RunDescription,
+    *,
+    since: float,
+) -> SearchResult:
+    """Tune the budgets and write the result, while this process drives the search."""
+    warned, live = heard
+    sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
+    timeout = run.config.search.timeout
+    timetable = Timetable(sharing, timeout, began=since)
+    budgets = _budgets(sharing, profiles, state, timetable, notify, live)
+    for text in memory_notes(sharing):
+        notify(text)
+    if (late := timetable.late) is not None:
+        overrun = f"{timeout:g} s were given, and the search ended {late:.0f} s later"
+        notify(Note(f"search.timeout: {overrun}: what compares schedules on unseen examples is never cut", "late"))
+    state.check()
+    return _write_result(sharing, folder, budgets, profiles, late, warned, about)
 
 
 def _plan(run: Run, folder: RunFolder) -> SearchPlan:

@@ -202,6 +202,7 @@ class SearchConfig(Section):
         diversity_loss: the relative loss of diversity that a winner may have.
         margin: the relative difference to linear's value that counts as the same quality.
         baselines: schedules that the winner is compared with.
+        track: the library that logs trials and result, each an extra of the same name; None for none.
     """
 
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
@@ -225,6 +226,7 @@ class SearchConfig(Section):
         AfterValidator(validators.distinct_schedules),
         AfterValidator(validators.holds_linear),
     ] = ("linear", "squared-sine", "sine", "maskgit-cosine")
+    track: Literal["wandb", "tensorboard", "trackio"] | None = None
 
     @model_validator(mode="before")
     @classmethod

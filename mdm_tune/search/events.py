@@ -43,6 +43,10 @@ class TrialDone:
         fresh: Whether its counts were scored for the first time.
         dropped: The examples after which it was dropped; None if it was not.
         cut: Whether it was dropped for lack of rows or time, not because it could hardly win.
+        ci: The interval of its value on the tune examples; None for exact and priced values, for too few examples, and
+            for a trial that was dropped or whose counts were scored before.
+        examples: The examples that were scored for it; None as for exact values or counts that were scored before.
+        rows: Denoiser rows that it took, an equal share of its batch.
     """
 
     number: int
@@ -54,6 +58,16 @@ class TrialDone:
     fresh: bool
     dropped: int | None
     cut: bool = False
+    ci: tuple[float, float] | None = None
+    examples: int | None = None
+    rows: int = 0
+
+    @property
+    def state(self) -> str:
+        """What became of it, in words: complete, dropped, out of rows or time, scored before."""
+        if not self.fresh:
+            return "scored before"
+        return "out of rows or time" if self.cut else "complete" if self.dropped is None else "dropped"
 
 
 @dataclass(frozen=True)

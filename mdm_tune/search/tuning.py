@@ -178,7 +178,16 @@ class _TrialRunner:
                 fresh=record["fresh"],
                 dropped=record["dropped"],
                 cut=record["cut"],
+                ci=self._interval(record["values"]),
+                examples=_examples_of(record),
+                rows=record["cost"][0],
             )
+
+    def _interval(self, values: Sequence[float] | None) -> tuple[float, float] | None:
+        """The interval of the mean of a trial's values on the tune examples; None if there are none or too few."""
+        if values is None:
+            return None
+        return self.evaluator.estimated(np.array(values), self.evaluator.split("tune").shuffled()).ci
 
     def exhausted(self, trials: Sequence[Trial]) -> bool:
         """Whether all reachable counts are scored."""
