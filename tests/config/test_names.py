@@ -96,7 +96,8 @@ RAY = {"head", "port", "address", "block", "include-dashboard", "disable-usage-s
 INSTALLERS = {"extra-index-url", "pip-args", "tag", "torch-backend", "install-completion", "show-completion"}
 ENGINES = {"backend", "dllm-algorithm", "dllm-algorithm-config", "model-path", "strategy"}
 CSS = {"chart-"}  # the beginning of custom properties of figures
-OTHERS = CSS | HF | SLURM | RAY | INSTALLERS | ENGINES
+TRACKERS = {"logdir", "project"}
+OTHERS = CSS | HF | SLURM | RAY | INSTALLERS | ENGINES | TRACKERS
 
 
 def test_flags_that_messages_and_pages_name_exist() -> None:
