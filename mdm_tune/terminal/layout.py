@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -17,6 +18,7 @@ from mdm_tune.core.redaction import one_line, redacted
 __all__ = ["BAR", "Grid", "fitted", "folded"]
 
 BAR = "█"  # the character of bars
+NUMBER = re.compile(r"(-?[\d,]+)(\.\d+)?((?: .*)?)$", re.DOTALL)  # with what follows it, such as an interval
 WIDEST = 10_000  # columns of a terminal, more than any table needs
 
 
@@ -93,7 +95,7 @@ class Grid(Table):
         yield Text(folded(str(self.title), width), style="italic", no_wrap=True, overflow="ignore")
         bar = "#" if options.ascii_only else BAR
         cells = [[str(cell).replace(BAR, bar) for cell in column.cells] for column in self.columns]
-        for table in self._candidates(cells, width):
+        for table in self._candidates(cells, width):  # each with aligned numbers, then without
             if Measurement.get(console, options.update(max_width=WIDEST), table).maximum <= width:
                 yield table
                 return
@@ -101,7 +103,7 @@ class Grid(Table):
 
     def _candidates(self, cells: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
         """The table at its natural width, then narrower ones. cells: by column and row."""
-        yield self._drawn(cells, [WIDEST] * len(cells), pad_edge=True)
+        yield from self._drawings(cells, [WIDEST] * len(cells), pad_edge=True)
         inside = width - 2 - 3 * (len(cells) - 1)  # edges, padding and gaps
         for arranged, fold_words in product((_unchanged, _interval_below), (False, True)):
             changed = [[arranged(text) for text in texts] for texts in cells]
@@ -117,7 +119,17 @@ class Grid(Table):
             ]
             room = inside - 2 if sum(least) <= inside - 2 else inside
             if sum(least) <= room:
-                yield self._drawn(changed, _widened(least, folded_texts, room), pad_edge=room < inside)
+                widths = _widened(least, folded_texts, room)
+                yield from self._drawings(changed, widths, pad_edge=room < inside)
+
+    def _drawings(self, cells: Sequence[Sequence[str]], widths: Sequence[int], *, pad_edge: bool) -> Iterator[Table]:
+        """The table with numbers aligned at their decimal points, which may be wider, and as it is; see ``_drawn``."""
+        aligned = [
+            texts if column.justify == "left" else _aligned(texts)
+            for column, texts in zip(self.columns, cells, strict=True)
+        ]
+        yield self._drawn(aligned, widths, pad_edge=pad_edge)
+        yield self._drawn(cells, widths, pad_edge=pad_edge)
 
     def _drawn(self, cells: Sequence[Sequence[str]], widths: Sequence[int], *, pad_edge: bool = False) -> Table:
         """The table as Rich draws it, with headings and words folded to these widths.
@@ -130,9 +142,15 @@ class Grid(Table):
         table = Table(box=SIMPLE_HEAD, pad_edge=pad_edge)
         columns = []
         for column, texts, width in zip(self.columns, cells, widths, strict=True):
-            table.add_column(Text(folded(str(column.header), width)), justify=column.justify, no_wrap=True)
-            words = column.justify == "left"
-            columns.append([Text(folded(text, width, "  ") if words else text) for text in texts])
+            heading = folded(str(column.header), width)
+            table.add_column(Text(heading), justify=column.justify, no_wrap=True)
+            if column.justify == "left":
+                columns.append([Text(folded(text, width, "  ")) for text in texts])
+            elif any(text.endswith(" ") for text in texts):  # aligned numbers; Rich would strip the spaces
+                room = max(cell_len(line) for line in (*heading.split("\n"), *texts))
+                columns.append([Text(text.rjust(room), justify="left") for text in texts])
+            else:
+                columns.append([Text(text) for text in texts])
         for row, texts_of in zip(self.rows, zip(*columns, strict=True), strict=True):
             table.add_row(*texts_of, style=row.style, end_section=row.end_section)
         return table
@@ -186,6 +204,21 @@ def _widened(widths: Sequence[int], texts: Sequence[Sequence[str]], inside: int)
         result[longest] += 1
         breaks[longest] = max(folded(text, result[longest], "  ").count("\n") for text in texts[longest])
     return result
+
+
+def _aligned(texts: Sequence[str]) -> Sequence[str]:
+    """Cells whose first numbers have their decimal points below each other. Other columns stay as they are."""
+    found = [NUMBER.match(text) for text in texts]
+    if any(match is None for match, text in zip(found, texts, strict=True) if text):
+        return texts
+    parts = [("", "", "") if match is None else match.groups("") for match in found]
+    wholes, fractions, rests = ([len(part) for part in column] for column in zip(*parts, strict=True))
+    if len(set(fractions)) == 1 or any("\n" in rest for _, _, rest in parts):
+        return texts
+    return [
+        f"{whole:>{max(wholes)}}{fraction:<{max(fractions)}}{rest:<{max(rests)}}" if text else text
+        for text, (whole, fraction, rest) in zip(texts, parts, strict=True)
+    ]
 
 
 def _safe(text: str) -> str:

@@ -156,6 +156,37 @@ def test_a_table_that_fits_has_one_line_for_each_row() -> None:
     assert stacked in "\n".join(line.rstrip() for line in drawn(table, 16).splitlines())
 
 
+def test_decimal_points_stand_below_each_other_where_there_is_room() -> None:
+    table = Grid("title", ("name", "value", "calls"), ("name",))
+    for cells in (("a", "0.57 [0.52, 0.62]", "8"), ("b", "-0.598 [0.556, 0.640]", "12.25"), ("c", "", "none")):
+        table.row(*cells)
+    wide = [line.rstrip() for line in drawn(table, 80).splitlines()]
+    assert wide[-4:-1] == [
+        "  a       0.57  [0.52, 0.62]         8",
+        "  b      -0.598 [0.556, 0.640]   12.25",
+        "  c                               none",
+    ]
+    numbers = Grid("title", ("n",))
+    for text in ("1,234", "5.25"):
+        numbers.row(text)
+    assert "1,234   \n" in drawn(numbers, 80) and "    5.25" in drawn(numbers, 80)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize(("name", "table"), list(tables()))
+def test_tables_are_legible_in_ascii_without_colours(name: str, table: Table, width: int) -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii", errors="backslashreplace")
+    environment = {"NO_COLOR": "1", "TERM": "xterm-256color"}
+    show(Console(file=file, width=width, force_terminal=True, _environ=environment), table)
+    file.flush()
+    text = raw.getvalue().decode("ascii")
+    plain = re.sub(r"\x1b\[([0-9;]*)m", lambda style: "" if int(style[1] or 0) < 10 else "colour", text)
+    assert "\\u" not in text and "?" not in text and "colour" not in plain
+    assert Counter(NUMBER.findall(drawn(table, 1000))) <= Counter(NUMBER.findall(plain))
+    assert max(cell_len(line.rstrip()) for line in plain.splitlines()) <= width
+
+
 def test_data_in_a_table_is_text_and_nothing_else() -> None:
     table = Grid("[bold]t[/bold] :snake:", ("[red]h", "v :snake:"), ("[red]h",))
     table.row(":snake: [bold]x\x1b[2J\u202e\nz", "postgresql://me:hunter2@host/db")
