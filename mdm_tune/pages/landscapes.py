@@ -23,7 +23,7 @@ from mdm_tune.pages.surface import Surface, fit
 from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
 
-__all__ = ["Box", "box_of", "map_of_profile", "map_of_trials", "unit_square"]
+__all__ = ["Box", "box_of", "map_of_profile", "map_of_trials", "reaches_edge", "unit_square"]
 
 Floats = NDArray[np.float64]
 Box = tuple[tuple[float, float], tuple[float, float]]  # the smallest and the largest a, and the same of b
@@ -116,6 +116,15 @@ def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Lan
         region=region,
         named=named,
     )
+
+
+def reaches_edge(budget: BudgetView, about: About) -> bool:
+    """Whether the region that cannot be told from the winner touches the edge of the box."""
+    found = map_of_trials(budget, about, 12)
+    if found is None or found.region is None:
+        return False
+    inside = np.asarray(found.region) >= 0
+    return bool(inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
 
 
 def map_of_profile(

@@ -10,16 +10,18 @@ import numpy as np
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.pages.charts import Axis, Counts, Figure, Gain, Role, Series, Verdict, dots, landscape, lines, steps
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.charts import Axis, Counts, Figure, Gain, Mark, Role, Series, Verdict, dots, landscape, lines, steps
 from mdm_tune.pages.landscapes import DETAIL, map_of_profile, map_of_trials
 from mdm_tune.pages.names import role_of, short_names
 from mdm_tune.pages.run_views import BudgetView, CurveView, Row, RunView
 from mdm_tune.pages.run_views import Verdict as Shown
 from mdm_tune.schedules.counts import CountRule, to_counts
-from mdm_tune.schedules.curves import Beta, Linear, Schedule, parse_schedule
+from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
+from mdm_tune.schedules.labels import Label
 
-__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "linear_counts", "quality_series", "schedule_of"]
+__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "quality_series", "schedule_of"]
 
 CLAIMS: Mapping[Shown, Verdict] = {Shown.BETTER: "gain", Shown.WORSE: "loss"}
 CURVE = 49  # points of a curve
@@ -117,17 +119,18 @@ def _quality(view: RunView) -> Entries:
             for name, row in budget.baselines.items():
                 groups.setdefault(name, []).append(row)
         where = "" if view.about.exact else ", on the report split of the search"
-        yield "quality", _quality_figure(view, groups, where)
+        data = next((budget.data for budget in view.budgets if budget.data is not None), None)
+        yield "quality", _quality_figure(view, groups, where, data)
     if view.rows:
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
-        yield "evaluation", _quality_figure(view, rows, ", in the evaluation")
+        yield "evaluation", _quality_figure(view, rows, ", in the evaluation", view.data)
 
 
-def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: str) -> Figure:
+def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: str, data: Estimate | None) -> Figure:
     series = quality_series(groups, short_names(groups))[:MOST_SERIES]
-    ticks = sorted({float(row.steps) for rows in groups.values() for row in rows})
+    ticks = sorted({float(row.steps) for rows in groups.values() for row in rows if not row.every})
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
     said = "; ".join(
         f"{each.name}: " + ", ".join(f"{y:.3g} at {x:.4g}" for x, y in zip(each.x, each.y, strict=True))
@@ -139,6 +142,7 @@ def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: s
         y=axis_of_metric(view),
         title=f"{view.about.metric} against denoiser calls{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",
+        marks=() if data is None else (Mark(data.value, "the data itself", along="y"),),
     )
 
 
@@ -195,7 +199,7 @@ def _alphas(view: RunView) -> Entries:
             series,
             x=Axis("time t, from all masked to data", low=0, high=1),
             y=Axis("alpha, share of revealed tokens", low=0, high=1),
-            title="Mask schedules alpha(t)",
+            title="Share of revealed tokens over time, alpha(t)",
             description="The share of revealed tokens against time, for the tuned schedules and for linear. "
             + "; ".join(f"{each.name} is at {each.y[CURVE // 2]:.2f} halfway" for each in series)
             + ".",
@@ -203,8 +207,12 @@ def _alphas(view: RunView) -> Entries:
     )
 
 
-def linear_counts(view: RunView, budget: BudgetView) -> tuple[int, ...] | None:
-    """The counts of linear at a budget; None for ancestral reveal and for blocks that share the steps unequally."""
+def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tuple[int, ...] | None:
+    """The counts of a hand-made schedule at a budget.
+
+    Returns:
+        The counts; None for ancestral reveal, for blocks that share the steps unequally, and for an unknown name.
+    """
     if budget.counts is None:
         return None
     length = sum(budget.counts)
@@ -213,7 +221,9 @@ def linear_counts(view: RunView, budget: BudgetView) -> tuple[int, ...] | None:
     rule: CountRule = "cumulative" if view.about.section("sampler").get("counts") == "cumulative" else "one-per-step"
     if budget.steps % blocks or view.about.section("sampler").get("block_steps") == "tuned":
         return None
-    return to_counts(Linear(), budget.steps // blocks, size, rule) * blocks
+    with suppress(InputError):
+        return to_counts(parse_schedule(Label.read(name).name), budget.steps // blocks, size, rule) * blocks
+    return None
 
 
 def _counts(view: RunView) -> Entries:
@@ -221,7 +231,7 @@ def _counts(view: RunView) -> Entries:
         if not budget.counts:
             continue
         rows = [Counts(f"tuned: {budget.name}", budget.counts, role="tuned", note=f"{budget.calls:.4g} calls")]
-        linear = linear_counts(view, budget)
+        linear = named_counts(view, budget)
         if linear is not None and budget.kind != "linear":
             rows.append(Counts("linear", linear, "linear"))
         at = quantity(budget.steps, "step")

@@ -11,30 +11,33 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.pages.charts import Figure
-from mdm_tune.pages.names import large, short_name, short_names, time_text
-from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.landscapes import reaches_edge
+from mdm_tune.pages.names import large, role_of, short_name, short_names, time_text
+from mdm_tune.pages.run_figures import figures_of, named_counts
 from mdm_tune.pages.run_views import BudgetView, Drawn, PairView, RunView, State
-from mdm_tune.pages.sentences import findings, headline, lead
+from mdm_tune.pages.sentences import diversity_text, findings, headline, lead
 from mdm_tune.pages.template import MOST_BYTES, rendered
 from mdm_tune.schedules.curves import Schedule, parse_schedule
 from mdm_tune.schedules.energy import LEAST_ENERGY, path_energy
 
 __all__ = ["Detail", "Section", "page_of", "run_page"]
 
+LOOP = """\
+for count in counts:
+    logits = model(tokens)  # one denoiser call
+    drawn, score = draw(logits)  # a token for each hidden position, and what ranks the positions
+    best = score.masked_fill(tokens != mask, -inf).topk(count).indices
+    tokens[best] = drawn[best]  # reveal `count` tokens"""
 REFRESH = 10  # seconds between two readings of the page of a running search
+PURPOSES = {"comparison": "comparison on unseen examples"}
+KINDS = {PURPOSES["comparison"]: "comparison", "profile": "profile", "pilots": "pilots"}
 CARDS = 4  # budgets that stand on the first screen
 WEIGHTS = ("linear", "squared-sine")
-SHORT = {
-    "use": "Paste",
-    "quality": "Quality",
-    "landscape": "Landscape",
-    "schedule": "Schedules",
-    "profile": "Profile",
-    "energy": "Energies",
-    "samples": "Samples",
-    "diversity": "Diversity",
-    "cost": "Cost",
-    "provenance": "Provenance",
+FIGURES = {
+    "token_entropy": "the entropy of the tokens of a batch, in nats",
+    "distinct_tokens": "the share of distinct runs of three tokens",
+    "answer_length": "the characters of a sample",
+    "distinct_words": "the share of distinct words among the known words",
 }
 WHY = {
     "first": "one of the first two that differ, whatever their values",
@@ -50,11 +53,6 @@ class Section:
     id: str
     title: str
     about: tuple[str, ...] = ()
-
-    @property
-    def short(self) -> str:
-        """Its name in the contents."""
-        return SHORT.get(self.id, self.title)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def page_of(view: RunView, detail: Detail) -> str:
         figures=figures,
         pastes=list(_pastes(view)),
         names=short_names(row.label for row in view.rows),
-        profile_command=f"mdm-tune profile {shlex.quote(f'{view.path}/config.yaml')} --output {shlex.quote(view.path)}",
+        tuned_rows=_tuned_rows(view),
         prices=list(_prices(view)),
         energies=_energies(view),
         pairs=pairs,
@@ -144,35 +142,35 @@ def _sections(view: RunView) -> list[Section]:
     searched, done = bool(view.budgets), view.state is State.FINISHED
     sections = []
     if searched:
-        text = "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
-        sections.append(Section("use", "What to paste where", (text,)))
+        sections.append(Section("use", "Paste", tuple(_about_pasting(view))))
     if searched or view.rows:
-        sections.append(Section("quality", "Quality against calls", tuple(_about_quality(view))))
+        sections.append(Section("quality", "Quality", tuple(_about_quality(view))))
     if searched:
         sections.append(
             Section(
                 "landscape",
-                "Which schedules are good",
+                "Landscape",
                 (
                     "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
-                    "Schedules inside the outline cannot be told from the winner by the trials: any of them may be as "
-                    "good. Far from the trials the outline says only that nothing is known.",
+                    "Schedules inside the outline cannot be told from the winner by the trials. Far from the trials "
+                    "the outline says only that nothing is known.",
+                    *_about_maps(view),
                 ),
             )
         )
         sections.append(
             Section(
                 "schedule",
-                "The schedules",
+                "Schedules",
                 ("alpha(t) is the share of revealed tokens at time t. Rounding it gives the counts of the steps.",),
             )
         )
-    if searched or view.curves:
+    if view.curves:
         text = (
             "The cross-entropy of a hidden token when some random tokens are visible. Where the curve falls steeply, "
             "few tokens should be revealed at a time."
         )
-        sections.append(Section("profile", "Information profile", (text,)))
+        sections.append(Section("profile", "Profile", (text,)))
     if searched:
         text = (
             "The paper's energy of a schedule, for two weights. The least energy is 1. An energy is not a quality: it "
@@ -184,13 +182,13 @@ def _sections(view: RunView) -> list[Section]:
             "Both samples of a pair are drawn from the same noise. Tokens that differ are underlined: dotted for the "
             "first schedule, solid for the second."
         )
-        sections.append(Section("samples", "Samples side by side", (text,)))
+        sections.append(Section("samples", "Samples", (text,)))
         sections.append(Section("diversity", "Diversity", tuple(_about_diversity(view))))
     if view.cost or view.evaluate_cost:
         text = "A denoiser row is one sequence that the model evaluates once. It does not depend on the machine."
-        sections.append(Section("cost", "What it cost", (text,)))
+        sections.append(Section("cost", "Cost", (text,)))
     text = "With the same versions on the same kind of machine the command gives the same numbers." if done else ""
-    sections.append(Section("provenance", "Where it comes from", tuple(filter(None, (text,)))))
+    sections.append(Section("provenance", "Provenance", tuple(filter(None, (text,)))))
     return sections
 
 
@@ -199,15 +197,60 @@ def _about_quality(view: RunView) -> Iterator[str]:
     yield f"{best} is better. Schedules are compared at equal numbers of denoiser calls, on the same examples."
     if not view.about.exact:
         yield (
-            "Intervals of values overlap more than those of differences, which are paired example by example: trust "
-            "the gain, not the overlap."
+            "Gains are paired example by example. Their intervals hold for all budgets of the search together; those "
+            "of single values hold each by itself. They are about other examples, not about a search with another "
+            "seed."
         )
     if view.rows:
-        yield "Differences of the evaluation are not corrected for the choice of the best of several schedules."
+        yield (
+            "The evaluation is another comparison. Its differences are not corrected for the choice of the best of "
+            "several schedules."
+        )
+        if view.budgets and not _tuned_rows(view):
+            yield "The schedule that the search found is not among its rows."
+
+
+def _about_pasting(view: RunView) -> Iterator[str]:
+    yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
+    tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
+    sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
+    yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."
+
+
+def _about_maps(view: RunView) -> Iterator[str]:
+    """What the maps rest on, and what they do not show."""
+    tuned = max((point.examples or 0 for budget in view.budgets for point in budget.points), default=0)
+    report = next((budget.examples for budget in view.budgets if budget.examples), 0)
+    if tuned and report:
+        yield (
+            f"A map rests on {large(tuned)} examples of the trials. The comparison on {large(report)} unseen examples "
+            "is sharper: it can tell linear from the winner even where linear lies inside the outline."
+        )
+    names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
+    if names:
+        yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
+    if any(reaches_edge(budget, view.about) for budget in view.budgets):
+        yield "An outline reaches the edge of a map: schedules beyond the box of the search may be as good."
+
+
+def _tuned_rows(view: RunView) -> set[tuple[str, int]]:
+    """The rows of the evaluation that are the tuned schedule of their budget, by label and steps."""
+    tuned = {budget.steps: budget for budget in view.budgets}
+    return {
+        (row.label, row.steps)
+        for row in view.rows
+        if (budget := tuned.get(row.steps)) is not None
+        and (role_of(row.label) == "tuned" or (row.counts is not None and row.counts == budget.counts))
+    }
 
 
 def _about_diversity(view: RunView) -> Iterator[str]:
+    yield from filter(None, map(diversity_text, view.budgets))
     yield "A schedule can raise a score by making samples alike, so their diversity is measured too."
+    figures = {figure for budget in view.budgets for figure in budget.diversity.get("winner", ())}
+    said = [f"{name.replace('_', ' ')} is {text}" for name, text in FIGURES.items() if name in figures]
+    if said:
+        yield f"More is more diverse: {'; '.join(said)}."
     threshold = next((budget.threshold for budget in view.budgets if budget.threshold is not None), None)
     if threshold is not None:
         yield f"A loss of more than {100 * threshold:g} % that exceeds the noise is flagged."
@@ -223,34 +266,45 @@ class _Paste:
 
 
 def _pastes(view: RunView) -> Iterator[_Paste]:
-    if view.state is State.FINISHED:
-        budget = view.budgets[0].steps if view.budgets else 0
-        yield _Paste(
-            "load",
-            "In Python, without torch",
-            f"import mdm_tune\n\nschedule = mdm_tune.load_schedule({view.path!r})\n"
-            + (
-                f"counts = schedule.budget({budget}).counts"
-                if view.budgets and view.budgets[0].counts
-                else f"alphas = schedule.budget({budget}).alphas"
-            ),
-        )
-    for budget_view in view.budgets:
-        steps = budget_view.steps
-        blocks = ""
-        if budget_view.counts and budget_view.block_length and budget_view.block_length < sum(budget_view.counts):
-            blocks = f", in blocks of {budget_view.block_length}"
-        if budget_view.counts is not None:
-            text, what = f"counts = {list(budget_view.counts)}", "tokens to reveal at each"
-        else:
-            text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget_view.alphas or ())}]"
-            what = "ancestral reveal"
-        yield _Paste(f"counts-{steps}", f"{steps} steps{blocks}: {what}", text)
-    if view.state is State.FINISHED and view.budgets:
-        path = shlex.quote(view.path)
-        which = f" --steps {view.budgets[0].steps}" if len(view.budgets) > 1 else ""
-        commands = [f"mdm-tune export {path} --to {name}{which}" for name in ("llada", "dream", "json")]
+    """The texts to copy: the file, the counts of each budget, a loop, exports."""
+    done, path = view.state is State.FINISHED, shlex.quote(view.path)
+    if done and view.budgets:
+        first = view.budgets[0]
+        what = "counts" if first.counts else "alphas"
+        text = f"import mdm_tune\n\nschedule = mdm_tune.load_schedule({view.path!r})\n"
+        yield _Paste("load", "In Python, without torch", f"{text}{what} = schedule.budget({first.steps}).{what}")
+    for budget in view.budgets:
+        yield from _counts_of(view, budget)
+    if any(budget.counts for budget in view.budgets):
+        yield _Paste("loop", "Where the counts go", LOOP)
+    if done and view.budgets:
+        commands = [
+            f"mdm-tune export {path} --to {name} --steps {budget.steps}"
+            for name in ("llada", "dream", "json")
+            for budget in view.budgets[:CARDS]
+        ]
         yield _Paste("export", "For another sampler", "\n".join([*commands, "mdm-tune list exports"]))
+
+
+def _counts_of(view: RunView, budget: BudgetView) -> Iterator[_Paste]:
+    """The counts of a budget. A hand-made schedule with a better value comes first."""
+    blocks = ""
+    if budget.counts and budget.block_length and budget.block_length < sum(budget.counts):
+        blocks = f", in blocks of {budget.block_length}"
+    rival, sign = budget.rival, view.about.sign
+    ahead = rival is not None and sign * (rival.estimate.value - budget.estimate.value) > 0
+    if ahead and rival is not None and (counts := named_counts(view, budget, rival.label)) is not None:
+        title = f"{budget.steps} steps{blocks}: {short_name(rival.label)}, hand-made, with a better value"
+        yield _Paste(f"rival-{budget.steps}", title, f"counts = {list(counts)}")
+    which = f"{budget.name}, tuned" if budget.rejected is None else f"{budget.name}, returned"
+    title = f"{budget.steps} steps{blocks}: {which}"
+    if budget.counts is not None:
+        yield _Paste(
+            f"counts-{budget.steps}", f"{title}, tokens to reveal at each step", f"counts = {[*budget.counts]}"
+        )
+    else:
+        text = f"alphas = [{', '.join(f'{alpha:.6g}' for alpha in budget.alphas or ())}]"
+        yield _Paste(f"counts-{budget.steps}", f"{title}, for ancestral reveal", text)
 
 
 def _prices(view: RunView) -> Iterator[dict[str, Any]]:
@@ -308,25 +362,38 @@ def _side(drawn: Drawn, most: int, *, first: bool) -> dict[str, Any]:
 
 
 def _costs(view: RunView) -> list[dict[str, Any]]:
-    """The bars of the cost: the search by purpose, and the paper's grid."""
-    if view.cost is None:
+    """Two bars in parts: the rows of the search by purpose, and those of the paper's grid with the same comparison."""
+    if view.cost is None or not view.cost[0]:
         return []
-    grid = [budget.grid_rows for budget in view.budgets]
     names = {
         "profile": "profile",
         "pilots": "pilots",
         "trials": "trials",
         "comparison": "comparison on unseen examples",
     }
-    rows = [(names.get(name, name), int(number), False) for name, number in view.rows_of.items() if number]
-    rows.append(("this search, all", view.cost[0], False))
-    known = [number for number in grid if number is not None]
-    if known and len(known) == len(grid) and sum(known):
-        rows.append(("the paper\u2019s grid instead of the trials", sum(known), True))
-    most = max((number for _, number, _ in rows), default=1) or 1
+    own = [(names.get(name, name), int(number)) for name, number in view.rows_of.items() if number]
+    bars = [("this search", own or [("all", view.cost[0])])]
+    grid = [budget.grid_rows for budget in view.budgets]
+    known = sum(number for number in grid if number is not None)
+    if known and None not in grid and own:
+        comparison = [part for part in own if part[0] == PURPOSES["comparison"]]
+        bars.append(("the paper\u2019s grid", [("its 10 x 10 schedules", known), *comparison]))
+    most = max(sum(number for _, number in parts) for _, parts in bars)
     return [
-        {"name": name, "rows": number, "share": round(100 * number / most, 2), "other": other}
-        for name, number, other in rows
+        {
+            "name": name,
+            "rows": sum(number for _, number in parts),
+            "parts": [
+                {
+                    "name": part,
+                    "rows": number,
+                    "share": round(100 * number / most, 2),
+                    "kind": KINDS.get(part, "trials"),
+                }
+                for part, number in parts
+            ],
+        }
+        for name, parts in bars
     ]
 
 
@@ -357,9 +424,6 @@ def _repeat(view: RunView) -> str:
 
 def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     about = view.about
-    yield from ((name, text) for name, text in (("model", about.model), ("data", about.data)) if text)
-    if about.sampler:
-        yield "sampler", about.sampler
     if "seed" in about.config:
         yield "seed", str(about.config["seed"])
     if about.fingerprints:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
+from mdm_tune.pages.names import role_of
 from mdm_tune.pages.run_views import (
     About,
     BudgetView,
@@ -24,6 +25,7 @@ from mdm_tune.pages.run_views import (
     Verdict,
     Warned,
 )
+from mdm_tune.schedules.labels import Label
 
 __all__ = ["RunRecords", "read_run"]
 
@@ -86,15 +88,16 @@ def read_run(records: RunRecords) -> RunView:
     if not curves and records.profile is not None:
         curves = [records.profile, *(records.profile.get("other_block_lengths") or ())]
     pairs = next((record["sample_pairs"] for record in found if record.get("sample_pairs")), records.pairs)
+    about = _about(records)
     return RunView(
         name=records.name,
         path=records.path,
         state=state,
-        about=_about(records),
+        about=about,
         budgets=tuple(sorted((_budget(each, records.trials) for each in budgets), key=lambda each: each.steps)),
         headline=frontier.get("headline"),
         margin=frontier.get("margin"),
-        rows=() if evaluate is None else tuple(_rows(evaluate)),
+        rows=() if evaluate is None else tuple(_rows(evaluate, about.maximize)),
         data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
         reference="linear" if evaluate is None else evaluate.get("reference") or "linear",
         evaluated=None if evaluate is None else next((row.get("n") for row in evaluate["rows"]), None),
@@ -219,6 +222,19 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         for loss in stated.get("losses") or ()
     )
     loser, calls = record.get("loser"), record.get("baseline_calls") or {}
+    baselines = {
+        str(name): Row(
+            label=str(name),
+            steps=steps,
+            calls=float(calls[name]["nfe"]) if name in calls else None,
+            estimate=Estimate.from_json(each),
+        )
+        for name, each in record["baselines"].items()
+    }
+    sign = -1 if record.get("direction") == "minimize" else 1
+    others = [row for row in baselines.values() if Label.read(row.label).name != "linear"]
+    rival = max(others, key=lambda row: sign * row.estimate.value, default=None)
+    over = record.get("gains_over_baselines") or {}
     points = record.get("trial_points") or journal.get(steps) or ()
     return BudgetView(
         steps=steps,
@@ -231,15 +247,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         calls=float(record["nfe"]),
         estimate=Estimate.from_json(record),
         examples=record.get("n"),
-        baselines={
-            str(name): Row(
-                label=str(name),
-                steps=steps,
-                calls=float(calls[name]["nfe"]) if name in calls else None,
-                estimate=Estimate.from_json(each),
-            )
-            for name, each in record["baselines"].items()
-        },
+        baselines=baselines,
         linear=str(record.get("linear") or "linear"),
         gain=gain,
         verdict=_verdict(record, gain, losses),
@@ -262,6 +270,8 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         choose=tuple((str(each["schedule"]), Estimate.from_json(each)) for each in record.get("choose") or ()),
         grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
         same=tuple(map(str, record.get("same_counts") or ())),
+        rival=rival,
+        over_rival=_gain(over[rival.label]) if rival is not None and rival.label in over else None,
     )
 
 
@@ -278,16 +288,18 @@ def _point(record: Record) -> Point:
     )
 
 
-def _rows(record: Record) -> list[Row]:
+def _rows(record: Record, maximize: bool) -> list[Row]:
+    """The rows of an evaluation, each with its gain over linear."""
     reference, differences = record.get("reference") or "linear", dict[tuple[int, str], Estimate]()
     for pair in record.get("comparisons") or ():
-        estimate = Estimate.from_json({**pair, "value": pair["difference"]})
+        difference = Estimate.from_json({**pair, "value": pair["difference"]})
+        estimate = difference if maximize else difference.negated
         if pair["second"] == reference:
             differences[pair["steps"], pair["first"]] = estimate
         elif pair["first"] == reference:
             differences[pair["steps"], pair["second"]] = estimate.negated
     calls = {row["steps"]: float(row["nfe"]) for row in record["rows"] if row["schedule"] == reference}
-    return [
+    rows = [
         Row(
             label=str(row["schedule"]),
             steps=int(row["steps"]),
@@ -300,6 +312,20 @@ def _rows(record: Record) -> list[Row]:
         )
         for row in record["rows"]
     ]
+    return _once_if_equal(rows)
+
+
+def _once_if_equal(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those of an adaptive plan that is the same at every budget as one row at the end."""
+    by_label: dict[str, list[Row]] = {}
+    for row in rows:
+        by_label.setdefault(row.label, []).append(row)
+    same = {
+        label: replace(own[0], every=True, difference=None, unequal=True)
+        for label, own in by_label.items()
+        if len(own) > 1 and role_of(label) == "adaptive" and len({(row.calls, row.estimate) for row in own}) == 1
+    }
+    return [*(row for row in rows if row.label not in same), *same.values()]
 
 
 def _curve(record: Record) -> CurveView:

@@ -20,6 +20,7 @@ __all__ = [
     "PairView",
     "Point",
     "Progress",
+    "Rivalry",
     "Row",
     "RunView",
     "State",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 Record = Mapping[str, Any]
+ROUNDING = 1e-12
 
 
 class State(Enum):
@@ -47,6 +49,14 @@ class Verdict(Enum):
     NO_GAIN = "no gain is shown"
     WORSE = "worse than linear"
     UNTESTED = "too few examples"
+
+
+class Rivalry(Enum):
+    """What the comparison of a budget's schedule with the best hand-made one shows."""
+
+    BETTER = "better than"
+    OPEN = "not shown better than"
+    WORSE = "worse than"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +149,9 @@ class Row:
         estimate: the value.
         diversity: mean figures by name.
         counts: tokens per step; None for adaptive plans and ancestral reveal.
-        difference: its value minus linear's at the same budget; None if unknown.
+        difference: the gain over linear at the same budget, positive if better; None if unknown.
         unequal: whether it takes clearly more or fewer calls than linear at that budget, as adaptive plans may.
+        every: whether it is an adaptive plan that is the same at every budget.
     """
 
     label: str
@@ -151,6 +162,7 @@ class Row:
     counts: tuple[int, ...] | None = None
     difference: Estimate | None = None
     unequal: bool = False
+    every: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +233,8 @@ class BudgetView:
         choose: labels and values on the choose split.
         grid_rows: denoiser rows of the paper's grid; None if unknown.
         same: other schedules with the same counts.
+        rival: the hand-made schedule other than linear with the best value; None if there is none.
+        over_rival: the gain over it; None in older records.
     """
 
     steps: int
@@ -251,6 +265,20 @@ class BudgetView:
     choose: tuple[tuple[str, Estimate], ...]
     grid_rows: int | None
     same: tuple[str, ...]
+    rival: Row | None = None
+    over_rival: GainView | None = None
+
+    @property
+    def against_rival(self) -> Rivalry | None:
+        """What the comparison with the rival shows; None if there is no rival or no paired comparison."""
+        gain = self.over_rival
+        if gain is None or self.rival is None:
+            return None
+        if gain.shown:
+            return Rivalry.BETTER
+        high = gain.value if gain.own is None else (gain.familywise or gain.own)[1]
+        tested = gain.own is not None or gain.reason == "exact"
+        return Rivalry.WORSE if tested and high < -ROUNDING else Rivalry.OPEN
 
     @property
     def name(self) -> str:

@@ -9,9 +9,9 @@ from typing import Literal
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.names import large, short_name, time_text
-from mdm_tune.pages.run_views import BudgetView, Row, RunView, State, Verdict
+from mdm_tune.pages.run_views import BudgetView, Rivalry, Row, RunView, State, Verdict
 
-__all__ = ["Finding", "best_budget", "findings", "headline", "lead", "value_text", "verdict_text"]
+__all__ = ["Finding", "best_budget", "diversity_text", "findings", "headline", "lead", "value_text", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
 
@@ -61,16 +61,16 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
     won = [budget for budget in budgets if budget.verdict is Verdict.BETTER]
     gain, linear = best.gain.text, best.baselines.get("linear")
     at = f"at {quantity(best.steps, 'step')}"
-    instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
-    better = f"{view.about.metric} {value_text(best.estimate)}{instead}, a gain of {gain}"
     if len(budgets) == 1 and won:
-        return f"The tuned schedule is better than linear {at}: {better}."
+        instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
+        value = f"{view.about.metric} {value_text(best.estimate)}{instead}"
+        return f"The tuned schedule is better than linear {at}: {value}, a gain of {gain}.{_rivals(won)}"
     if won:
         where = "at both budgets" if len(won) == len(budgets) == 2 else f"at {len(won)} of {len(budgets)} budgets"
         where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
         verb = "schedules are" if len(won) > 1 else "schedule is"
-        which = f"Largest gain, {at}" if len(won) > 1 else "There"
-        return f"The tuned {verb} better than linear {where}. {which}: {better}."
+        most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
+        return f"The tuned {verb} better than linear {where}, {most}.{_rivals(won)}"
     verdicts = {budget.verdict for budget in budgets}
     if verdicts == {Verdict.UNTESTED}:
         return "Nothing can be said: there are too few examples for an interval."
@@ -85,30 +85,50 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
     return f"No gain over linear is shown: {gain} {at}."
 
 
+def _rivals(won: Sequence[BudgetView]) -> str:
+    """What the paired comparison with the best hand-made schedule of each budget shows; empty if there is none."""
+    by_result: dict[tuple[Rivalry, str], list[str]] = {}
+    for budget in won:
+        if budget.against_rival is not None and budget.rival is not None:
+            key = budget.against_rival, short_name(budget.rival.label)
+            by_result.setdefault(key, []).append(str(budget.steps))
+    order = [Rivalry.WORSE, Rivalry.OPEN, Rivalry.BETTER]
+    parts = [
+        f"{rivalry.value} {name} at {' and '.join(steps) if len(steps) < 3 else listed(steps)} steps"
+        for (rivalry, name), steps in sorted(by_result.items(), key=lambda entry: order.index(entry[0][0]))
+    ]
+    if not parts:
+        return ""
+    if {rivalry for rivalry, _ in by_result} == {Rivalry.BETTER}:
+        return " Also better than every hand-made schedule."
+    verb = "They are" if len(won) > 1 else "It is"
+    return f" {verb} {'; '.join(parts)}, hand-made and without a search."
+
+
 def _of_evaluation(view: RunView) -> str:
-    """The schedule with the largest difference from linear whose interval excludes zero."""
-    sign, labels = view.about.sign, len({row.label for row in view.rows})
+    """The schedule with the largest gain over linear whose interval excludes zero, at equal calls."""
+    labels = len({row.label for row in view.rows})
     compared = [row for row in view.rows if row.difference is not None and not row.unequal]
-    better = [row for row in compared if _clearly(row, sign)]
-    what = f"{labels} schedules were compared at {quantity(len({row.steps for row in view.rows}), 'budget')}"
+    better = [row for row in compared if _clearly(row)]
+    what = f"{quantity(labels, 'schedule')} {'was' if labels == 1 else 'were'} compared at "
+    what += quantity(len({row.steps for row in view.rows}), "budget")
     if not compared:
         return f"{what}."
     if not better:
         return f"{what}: none is clearly better than linear."
-    best = max(better, key=lambda row: sign * row.difference.value if row.difference else 0.0)
-    difference = best.difference if sign > 0 else best.difference and best.difference.negated
-    text = "" if difference is None else difference.text
+    best = max(better, key=lambda row: row.difference.value if row.difference else 0.0)
+    gain = "" if best.difference is None else best.difference.text
     return (
         f"{what}. The largest gain over linear has {short_name(best.label)} at {quantity(best.steps, 'step')}: "
-        f"{view.about.metric} {value_text(best.estimate)}, better by {text}."
+        f"{view.about.metric} {value_text(best.estimate)}, better by {gain}."
     )
 
 
-def _clearly(row: Row, sign: int) -> bool:
+def _clearly(row: Row) -> bool:
     if row.difference is None:
         return False
     ends = row.difference.ci
-    return row.difference.exact and sign * row.difference.value > 0 if ends is None else min(sign * e for e in ends) > 0
+    return row.difference.exact and row.difference.value > 0 if ends is None else ends[0] > 0
 
 
 def _of_profile(view: RunView) -> str:
@@ -152,7 +172,7 @@ def lead(view: RunView) -> list[tuple[str, str]]:
     if view.cost is not None and budgets:
         rows, _, seconds = view.cost
         same = "no more calls than linear with as many steps" if _costs_no_calls(budgets) else "see the calls below"
-        parts.append(("Cost", f"{same}; the search took {large(rows)} denoiser rows, {time_text(seconds)}"))
+        parts.append(("Cost", f"{same}; the search took {time_text(seconds)} and {large(rows)} denoiser rows"))
     return parts
 
 
@@ -167,7 +187,13 @@ def _costs_no_calls(budgets: Sequence[BudgetView]) -> bool:
 
 def findings(view: RunView) -> list[Finding]:
     """What speaks for the result and against it, in this order: savings, losses, limits."""
-    return [*_savings(view), *_better_baselines(view), *_diversity(view), *_limits(view)]
+    return [
+        *_savings(view),
+        *_better_baselines(view),
+        *_diversity(view),
+        *_beyond_the_data(view),
+        *_limits(view),
+    ]
 
 
 def _savings(view: RunView) -> Iterator[Finding]:
@@ -185,16 +211,17 @@ def _savings(view: RunView) -> Iterator[Finding]:
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:
-    """Hand-made schedules whose value is better than the tuned one's."""
+    """Hand-made schedules that the tuned one is not better than, where there is no paired comparison to say so."""
     sign = view.about.sign
     for budget in view.budgets:
-        better = [row for row in budget.baselines.values() if sign * (row.estimate.value - budget.estimate.value) > 0]
-        if better:
-            best = max(better, key=lambda row: sign * row.estimate.value)
+        rival = budget.rival
+        if rival is None or budget.against_rival is not None:
+            continue
+        if sign * (rival.estimate.value - budget.estimate.value) > 0:
             yield Finding(
                 "bad",
-                f"At {quantity(budget.steps, 'step')} the hand-made schedule {short_name(best.label)} has a better "
-                f"value on unseen examples than the tuned one: {best.estimate.text} against {budget.estimate.text}. "
+                f"At {quantity(budget.steps, 'step')} the hand-made schedule {short_name(rival.label)} has a better "
+                f"value on unseen examples than the tuned one: {rival.estimate.text} against {budget.estimate.text}. "
                 "It needs no search.",
             )
 
@@ -210,6 +237,42 @@ def _diversity(view: RunView) -> Iterator[Finding]:
                 f"At {quantity(budget.steps, 'step')} the samples are less diverse in {named}, by up to "
                 f"{100 * worst.share:.1f} %. The gain therefore does not count.",
             )
+    quiet = [sentence for budget in view.budgets if (sentence := diversity_text(budget)) and not _blocked(budget)]
+    if quiet:
+        yield Finding("note", f"Diversity does not stand against the gain. {' '.join(quiet)}")
+
+
+def _blocked(budget: BudgetView) -> bool:
+    return any(loss.flagged and loss.blocks for loss in budget.losses)
+
+
+def diversity_text(budget: BudgetView) -> str:
+    """How the token entropy of the samples compares with that of linear at many steps; empty if it was not measured."""
+    loss = next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
+    if loss is None or budget.reference_steps is None:
+        return ""
+    change = f"{100 * abs(loss.share):.1f} % {'below' if loss.share >= 0 else 'above'}"
+    limit = "" if budget.threshold is None else f" (limit {100 * budget.threshold:g} %)"
+    return (
+        f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at "
+        f"{quantity(budget.reference_steps, 'step')}{limit}: {'flagged' if loss.flagged else 'not flagged'}."
+    )
+
+
+def _beyond_the_data(view: RunView) -> Iterator[Finding]:
+    """Schedules whose value is better than that of the data itself."""
+    sign, data = view.about.sign, view.data or next((b.data for b in view.budgets if b.data is not None), None)
+    if data is None:
+        return
+    values = [(f"the tuned schedule at {quantity(b.steps, 'step')}", b.estimate) for b in view.budgets]
+    values += [(f"{short_name(row.label)} at {quantity(row.steps, 'step')}", row.estimate) for row in view.rows]
+    beyond = [name for name, estimate in values if sign * (estimate.value - data.value) > 0]
+    if beyond:
+        yield Finding(
+            "note",
+            f"The data itself has {view.about.metric} {data.text}. A better value than that is no better text: look at "
+            f"the diversity of {listed(beyond, 3)}.",
+        )
 
 
 def _limits(view: RunView) -> Iterator[Finding]:

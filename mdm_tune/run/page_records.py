@@ -11,14 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from mdm_tune.core.json_record import JsonRecord
-from mdm_tune.core.types import Use, sign_of
+from mdm_tune.core.types import Direction, Use, sign_of
 from mdm_tune.evaluation.evaluator import Evaluator, Scores
 from mdm_tune.run.build import Run
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import CallsRecord
 from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.labels import Label
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.finalists import Trial
+from mdm_tune.search.gains import Gain, gain_of
 from mdm_tune.search.space import GRID
 
 __all__ = [
@@ -117,11 +119,14 @@ class BudgetDetails(JsonRecord):
         trial_points: The trials, in all block lengths.
         baseline_calls: Denoiser calls of the baselines, by name.
         paper_grid: The cost of the paper's grid; None in older records.
+        gains_over_baselines: The winner's gain over each other hand-made schedule on the report split, by name. It is
+            corrected for all budgets and all these schedules together.
     """
 
     trial_points: tuple[TrialPoint, ...] = ()
     baseline_calls: dict[str, CallsRecord] = field(default_factory=dict)
     paper_grid: GridCost | None = None
+    gains_over_baselines: dict[str, Gain] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetDetails:
@@ -134,7 +139,15 @@ class BudgetDetails(JsonRecord):
             ),
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
             paper_grid=GridCost.of(run.evaluator, budget.steps),
+            gains_over_baselines=_gains(budget, run.evaluator.metric.direction),
         )
+
+
+def _gains(budget: Budget, direction: Direction) -> dict[str, Gain]:
+    """The winner's gains over the baselines other than linear."""
+    others = {name: scores for name, scores in budget.baselines.items() if Label.read(name).name != "linear"}
+    claims = budget.claims * max(1, len(others))
+    return {name: gain_of(budget.winner, scores, direction, claims) for name, scores in others.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mdm_tune.pages.landscapes import MANY, box_of, map_of_profile, map_of_trials, unit_square
+from mdm_tune.pages.landscapes import MANY, box_of, map_of_profile, map_of_trials, reaches_edge, unit_square
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_views import CurveView, RunView
 from mdm_tune.schedules.counts import to_counts
@@ -103,6 +103,13 @@ def test_a_winner_that_is_hand_made(schedule: dict[str, Any], winner: tuple[floa
     assert found is not None and found.winner is not None
     assert (found.winner.a, found.winner.b) == pytest.approx(winner)
     assert winner not in [(place.a, place.b) for place in found.named]
+
+
+def test_an_outline_that_reaches_the_edge_of_the_map_is_seen() -> None:
+    view = made(0.002)
+    assert not reaches_edge(view.budgets[0], view.about)
+    corner = replace(view.budgets[0], a=10.0, b=10.0)
+    assert reaches_edge(corner, view.about) and not reaches_edge(replace(corner, points=()), view.about)
 
 
 def test_few_trials_have_no_colours_and_none_have_no_map() -> None:

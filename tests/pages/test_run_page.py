@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mdm_tune.pages.run_figures import figures_of, linear_counts
+from mdm_tune.pages.run_figures import figures_of, named_counts
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_views import RunView, State
@@ -80,7 +80,7 @@ def test_every_section_of_a_search_is_there_in_order(text_run: PageRun) -> None:
     view = read_run(RunRecords(name="text", path="runs/text", search=text_run.search))
     found = [str(each["id"]) for each in read_page(run_page(view)).named("section")]
     assert found == [
-        *("use", "quality", "landscape", "schedule", "profile"),
+        *("use", "quality", "landscape", "schedule"),
         *("energy", "samples", "diversity", "cost", "provenance"),
     ]
 
@@ -137,6 +137,33 @@ def test_texts_of_data_are_escaped_wherever_they_stand() -> None:
         "<script>alert" not in text and "<img" not in text and "{{ 7 * 7 }}" in text and "onerror=alert(2)&gt;" in text
     )
     assert len(read_page(text).named("script")) == 1
+
+
+def test_a_better_hand_made_schedule_is_offered_first() -> None:
+    baselines = {**BUDGET["baselines"], "sine": {"value": 0.9, "ci": [0.89, 0.91]}}
+    text = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, "baselines": baselines}]}))).text
+    first, second = (
+        text.index("4 steps: sine, hand-made, with a better value"),
+        text.index("4 steps: Beta(0.431, 0.761)"),
+    )
+    assert first < text.index("counts = [3, 3, 1, 1]") < second < text.index("counts = [1, 2, 3, 2]")
+    assert "# one denoiser call" in text and "--to llada --steps 4" in text
+
+
+def test_an_adaptive_plan_that_is_the_same_at_every_budget_has_one_row(text_run: PageRun) -> None:
+    view = read_run(RunRecords(name="text", path="runs/text", evaluate=text_run.evaluate))
+    (row,) = [row for row in view.rows if row.label == "threshold:0.3"]
+    assert row.every and row.difference is None and len(view.rows) == len(text_run.evaluate["rows"]) - 1
+
+
+def test_gains_of_an_evaluation_are_positive_where_they_are_better(text_run: PageRun) -> None:
+    signs = []
+    for direction in ("maximize", "minimize"):
+        evaluate = copy.deepcopy(text_run.evaluate)
+        evaluate["description"]["direction"] = direction
+        view = read_run(RunRecords(name="text", path="runs/text", evaluate=evaluate))
+        signs.append([row.difference.value for row in view.rows if row.difference is not None])
+    assert signs[0] == [-value for value in signs[1]] and any(signs[0])
 
 
 def test_control_characters_and_all_scripts_are_shown() -> None:
@@ -228,7 +255,7 @@ def test_no_baseline_and_no_direction_of_an_older_record() -> None:
 )
 def test_the_counts_of_linear_beside_the_tuned_ones(budget: dict[str, Any], linear: tuple[int, ...] | None) -> None:
     view = made(two_budgets() | {"budgets": [{**BUDGET, **budget}]})
-    assert linear_counts(view, view.budgets[0]) == linear
+    assert named_counts(view, view.budgets[0]) == linear
 
 
 def progress(**changes: Any) -> dict[str, Any]:

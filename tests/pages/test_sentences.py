@@ -13,7 +13,7 @@ import pytest
 
 from mdm_tune.pages.names import cut_text, large, role_of, short_name, short_names, time_text
 from mdm_tune.pages.run_reading import RunRecords, read_run
-from mdm_tune.pages.run_views import RunView, Verdict
+from mdm_tune.pages.run_views import Rivalry, RunView, Verdict
 from mdm_tune.pages.sentences import findings, headline, lead, verdict_text
 from mdm_tune.run.search_records import BudgetRecord
 from mdm_tune.search.outcomes import Outcome
@@ -50,9 +50,12 @@ def view(*budgets: dict[str, Any], **changes: Any) -> RunView:
         ([BUDGET], "better than linear at 4 steps: spelling 0.803 instead of 0.760, a gain of 0.030 [0.018, 0.042]."),
         (
             [BUDGET, {**BUDGET, "steps": 8}],
-            "The tuned schedules are better than linear at both budgets. Largest gain, ",
+            "The tuned schedules are better than linear at both budgets, by up to 0.030 [0.018, ",
         ),
-        ([BUDGET, {**NO_GAIN, "steps": 8}], "The tuned schedule is better than linear at 1 of 2 budgets. There: spell"),
+        (
+            [BUDGET, {**NO_GAIN, "steps": 8}],
+            "The tuned schedule is better than linear at 1 of 2 budgets, by 0.030 [0.018, 0.042] in",
+        ),
         ([{**BUDGET, "steps": steps} for steps in (2, 4, 8)], "The tuned schedules are better than linear at all 3 bu"),
         ([NO_GAIN], "No gain over linear is shown: 0.03 [-0.02, 0.08] at 4 steps."),
         ([without_interval(BUDGET)], "Nothing can be said: there are too few examples"),
@@ -103,13 +106,70 @@ def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:
     assert verdict_text(uncorrected) == "no gain is claimed for all budgets together"
 
 
+SINE = {**BUDGET["baselines"], "sine": {"value": 0.81, "ci": [0.8, 0.82]}}
+
+
+def rival(low: float, high: float, *, shown: bool = False, steps: int = 4) -> dict[str, Any]:
+    """A budget where sine is the best hand-made schedule, with the interval of the gain over it."""
+    gain = {**GAIN, "value": (low + high) / 2, "ci": [low, high], "ci_familywise": [low, high], "shown": shown}
+    return {**BUDGET, "steps": steps, "nfe": steps, "baselines": SINE, "gains_over_baselines": {"sine": gain}}
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ([rival(-0.03, -0.01)], "It is worse than sine at 4 steps, hand-made and without a search."),
+        ([rival(-0.03, 0.01)], "It is not shown better than sine at 4 steps, hand-made and without a search."),
+        ([rival(0.01, 0.03, shown=True)], "Also better than every hand-made schedule."),
+        (
+            [rival(-0.03, 0.01), rival(-0.03, -0.01, steps=8), rival(-0.02, -0.01, steps=16)],
+            "They are worse than sine at 8 and 16 steps; not shown better than sine at 4 steps, hand-made",
+        ),
+        (
+            [rival(0.01, 0.03, shown=True), rival(-0.03, 0.01, steps=8)],
+            "They are not shown better than sine at 8 steps; better than sine at 4 steps, hand-made",
+        ),
+    ],
+)
+def test_the_headline_says_what_the_best_hand_made_schedule_does(budgets: list[dict[str, Any]], words: str) -> None:
+    found = view(*budgets)
+    assert words in headline(found)
+    assert [each.kind for each in findings(found)] == []  # the headline has said it
+
+
+def test_exact_values_are_compared_with_hand_made_ones_by_their_sign() -> None:
+    exact = {**rival(-0.03, -0.01)["gains_over_baselines"]["sine"], **EXACT, "no_interval": "exact"}
+    (budget,) = view({**rival(-0.03, -0.01), "gains_over_baselines": {"sine": exact}}).budgets
+    assert budget.against_rival is Rivalry.WORSE
+    few = {**exact, "no_interval": "too few examples", "examples_that_differ": 5}
+    (budget,) = view({**rival(-0.03, -0.01), "gains_over_baselines": {"sine": few}}).budgets
+    assert budget.against_rival is Rivalry.OPEN
+
+
+def test_diversity_is_stated_also_where_it_does_not_count() -> None:
+    losses = {**FLAGGED["diversity_losses"], "losses": [dict(FLAGGED["diversity_losses"]["losses"][0])]}
+    losses["losses"][0] |= {"share": 0.026, "flagged": False, "blocks": True}
+    (found,) = findings(view({**FLAGGED, "diversity_losses": losses, "nfe": 4}))
+    assert found.kind == "note" and found.text == (
+        "Diversity does not stand against the gain. At 4 steps token entropy is 2.6 % below that of linear at 64 steps "
+        "(limit 5 %): not flagged."
+    )
+
+
+def test_values_better_than_the_data_are_said() -> None:
+    data = {"value": 0.8, "ci": [0.79, 0.81], "independent": 64}
+    (found,) = findings(view({**BUDGET, "data": data}))
+    assert "The data itself has spelling 0.800 [0.790, 0.810]" in found.text
+    assert "the diversity of the tuned schedule at 4 steps" in found.text
+
+
 def test_the_lead_says_what_was_tuned_and_how_surely() -> None:
     told = dict(lead(view(BUDGET, {**BUDGET, "steps": 8})))
     assert "each of 4 and 8 steps reveals, in sequences of 8 tokens" in told["Tuned"]
     assert told["Measured"] == "spelling; higher is better"
     assert told["How surely"] == "95 % intervals, for all budgets together, over 512 examples that nothing else used"
     assert told["Cost"] == (
-        "no more calls than linear with as many steps; the search took 1\u202f234 denoiser rows, 3 s"
+        "no more calls than linear with as many steps; the search took 3 s and 1\u202f234 denoiser rows"
     )
     assert "see the calls below" in dict(lead(view({**BUDGET, "nfe": 5})))["Cost"]
 
@@ -161,7 +221,7 @@ def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
         "0.750, better by 0.050 [0.010, 0.090]."
     )
     assert "none is clearly better" in headline(evaluation(("linear", 8, 0.7, None), ("sine", 8, 0.7, (-0.1, 0.1))))
-    assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedules were compared at 1 budget."
+    assert headline(evaluation(("sine", 8, 0.7, None))) == "1 schedule was compared at 1 budget."
 
 
 def test_an_adaptive_plan_at_other_calls_is_no_gain() -> None:

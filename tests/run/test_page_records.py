@@ -114,6 +114,10 @@ def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun)
     distinct = {to_counts(Beta(a, b), 4, 64) for a, b in itertools.product(grid, grid)}
     assert second["paper_grid"] == {"points": 100, "settings": len(distinct), "denoiser_rows": len(distinct) * 4 * 10}
     assert second["baseline_calls"]["linear"] == {"nfe": 4, "nfe_ci": None}
+    (name, gain), *_ = second["gains_over_baselines"].items()
+    assert name == "sine"
+    assert gain["value"] == pytest.approx(second["value"] - second["baselines"]["sine"]["value"])
+    assert gain["ci_familywise"][0] <= gain["ci"][0] <= gain["value"] <= gain["ci"][1] <= gain["ci_familywise"][1]
     about = text_run.search["description"]
     assert (about["metric"], about["direction"], about["length"], about["exact"]) == ("spelling", "maximize", 64, False)
     assert about["config"]["search"]["trials"] == 6 and about["flags"] == []
