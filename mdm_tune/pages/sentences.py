@@ -14,6 +14,7 @@ from mdm_tune.pages.run_views import BudgetView, Rivalry, Row, RunView, State, V
 __all__ = ["Finding", "best_budget", "diversity_text", "findings", "headline", "lead", "value_text", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
+TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,22 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
 
 def _rivals(won: Sequence[BudgetView]) -> str:
     """What the paired comparison with the best hand-made schedule of each budget shows; empty if there is none."""
-    by_result: dict[tuple[Rivalry, str], list[str]] = {}
+    by_name: dict[str, dict[Rivalry, list[str]]] = {}
     for budget in won:
         if budget.against_rival is not None and budget.rival is not None:
-            key = budget.against_rival, short_name(budget.rival.label)
-            by_result.setdefault(key, []).append(str(budget.steps))
-    order = [Rivalry.WORSE, Rivalry.OPEN, Rivalry.BETTER]
-    parts = [
-        f"{rivalry.value} {name} at {' and '.join(steps) if len(steps) < 3 else listed(steps)} steps"
-        for (rivalry, name), steps in sorted(by_result.items(), key=lambda entry: order.index(entry[0][0]))
-    ]
-    if not parts:
-        return ""
-    if {rivalry for rivalry, _ in by_result} == {Rivalry.BETTER}:
+            results = by_name.setdefault(short_name(budget.rival.label), {})
+            results.setdefault(budget.against_rival, []).append(str(budget.steps))
+    if by_name and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
         return " Also better than every hand-made schedule."
-    verb = "They are" if len(won) > 1 else "It is"
-    return f" {verb} {'; '.join(parts)}, hand-made and without a search."
+    text = ""
+    for name, results in by_name.items():
+        parts = [
+            f"{words} at {' and '.join(results[rivalry]) if len(results[rivalry]) < 3 else listed(results[rivalry])}"
+            for rivalry, words in TURNED.items()
+            if rivalry in results
+        ]
+        text += f" Hand-made {name}, which needs no search, is {' and '.join(parts)} steps."
+    return text
 
 
 def _of_evaluation(view: RunView) -> str:

@@ -118,16 +118,16 @@ def rival(low: float, high: float, *, shown: bool = False, steps: int = 4) -> di
 @pytest.mark.parametrize(
     ("budgets", "words"),
     [
-        ([rival(-0.03, -0.01)], "It is worse than sine at 4 steps, hand-made and without a search."),
-        ([rival(-0.03, 0.01)], "It is not shown better than sine at 4 steps, hand-made and without a search."),
+        ([rival(-0.03, -0.01)], " Hand-made sine, which needs no search, is better at 4 steps."),
+        ([rival(-0.03, 0.01)], " Hand-made sine, which needs no search, is not shown worse at 4 steps."),
         ([rival(0.01, 0.03, shown=True)], "Also better than every hand-made schedule."),
         (
             [rival(-0.03, 0.01), rival(-0.03, -0.01, steps=8), rival(-0.02, -0.01, steps=16)],
-            "They are worse than sine at 8 and 16 steps; not shown better than sine at 4 steps, hand-made",
+            "Hand-made sine, which needs no search, is better at 8 and 16 and not shown worse at 4 steps.",
         ),
         (
             [rival(0.01, 0.03, shown=True), rival(-0.03, 0.01, steps=8)],
-            "They are not shown better than sine at 8 steps; better than sine at 4 steps, hand-made",
+            "Hand-made sine, which needs no search, is not shown worse at 8 and worse at 4 steps.",
         ),
     ],
 )
