@@ -32,11 +32,15 @@ counts work: the denoiser rows and the proposals that are still expected, at the
 races save: the share of its rows that a trial takes is the mean of the trials so far. There is no estimate before
 a second of work and, in a search, before the first race is over.
 
+The estimate is made whenever a denoiser batch has gone through all of its steps, and stands until the next one. With
+few and large batches, as in these small runs, that alone is an error of a quarter or more: in the evaluation a batch
+is a fifteenth of the whole. Runs of many batches are nearer to the goal.
+
 What it cannot know: whether a search ends its trials early (`search.auto_stop`), and how many values are tried to find
 the threshold of an adaptive plan. Work without denoiser rows besides proposals, such as intervals, is not estimated.
 
-`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command in a process
-of its own time: seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest at a
+`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command at a
+time. Seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest at a
 quarter, a half and three quarters of the command's CPU time, from the call of the command to its end. Each was run
 once; the last column is the largest error from a quarter to nine tenths of the way.
 
