@@ -18,7 +18,8 @@ from typer.main import get_group
 import mdm_tune
 from mdm_tune.cli import app
 from mdm_tune.config.file import legal_keys
-from scripts import site_reference, site_results, site_rules
+from scripts import concept_figures, site_reference, site_results, site_rules
+from tests.support.charts import SVG, parsed
 from tests.support.page_runs import PageRun
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chain() -> mdm_tune.ProfileResult:
+    """The profile of the Markov chain of configs, with prices at 8 steps."""
+    return concept_figures.priced()
 
 
 def links_of(page: Path) -> Links:
@@ -153,7 +160,9 @@ def test_the_page_of_the_command_line_has_every_flag() -> None:
             assert f"`{flag}`" in part or f"{flag}, " in part or f", {flag}" in part, flag
 
 
-def test_the_page_of_the_json_has_the_keys_that_commands_write(text_run: PageRun, tmp_path: Path) -> None:
+def test_the_page_of_the_json_has_the_keys_that_commands_write(
+    text_run: PageRun, chain: mdm_tune.ProfileResult
+) -> None:
     """Against the files of a search and of an evaluation, and the profile of a chain."""
     known = site_results.classes()
 
@@ -169,10 +178,17 @@ def test_the_page_of_the_json_has_the_keys_that_commands_write(text_run: PageRun
 
     check("SearchResult", text_run.search)
     check("EvaluateResult", text_run.evaluate)
-    chain = mdm_tune.load_config(ROOT / "configs" / "markov.yaml", output=str(tmp_path))
-    check("ProfileResult", mdm_tune.profile(chain, steps=[4]).to_json())
+    check("ProfileResult", chain.to_json())
     page = site_results.results()
     assert all(f"| `{key}` |" in page for key in (*text_run.search, *text_run.evaluate))
+
+
+def test_the_figures_of_concepts_show_what_the_script_draws(chain: mdm_tune.ProfileResult) -> None:
+    drawn = {"counts": concept_figures.counts(chain), "profile": concept_figures.profile(chain)}
+    for name, figure in {**drawn, "schedules": concept_figures.named()}.items():
+        kept = parsed((ROOT / "docs" / "concepts" / f"{name}.svg").read_text("utf-8"))
+        shown = kept.findtext(f"{SVG}title"), kept.findtext(f"{SVG}desc")
+        assert shown == (figure.title, figure.description), "python scripts/concept_figures.py"
 
 
 def test_the_citation_is_that_of_the_file() -> None:
