@@ -12,6 +12,13 @@ from mdm_tune.search.power import Detectable
 __all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "ReferenceStarted", "TrialDone", "TrialsProposed"]
 
 
+def trial_state(*, fresh: bool, dropped: int | None, cut: bool) -> str:
+    """What became of a trial, in words. The arguments are fields of ``TrialDone``."""
+    if not fresh:
+        return "scored before"
+    return "out of rows or time" if cut else "complete" if dropped is None else "dropped"
+
+
 @dataclass(frozen=True)
 class TrialsProposed:
     """The schedules of a batch of trials are proposed, and their values are computed next.
@@ -65,9 +72,7 @@ class TrialDone:
     @property
     def state(self) -> str:
         """What became of it, in words: complete, dropped, out of rows or time, scored before."""
-        if not self.fresh:
-            return "scored before"
-        return "out of rows or time" if self.cut else "complete" if self.dropped is None else "dropped"
+        return trial_state(fresh=self.fresh, dropped=self.dropped, cut=self.cut)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mdm_tune.search.checksums import SUM, changed, digest, read_notes, sealed
 
 __all__ = ["Ledger", "LedgerEntry", "check_ledger_name", "study_of"]
 
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # earlier versions wrote dropped trials as complete
 PIECE = 30_000  # characters of a record per attribute: MySQL's texts hold 64 kB, and quotes are written twice
 
 
@@ -49,7 +50,7 @@ class LedgerEntry:
 
 
 class Ledger:
-    """One Optuna study, created with its first entry or note. Each entry is a complete trial that names its task.
+    """One Optuna study, created with its first entry or note. Each entry is a finished trial that names its task.
 
     Args:
         storage: The storage.
@@ -88,7 +89,7 @@ class Ledger:
             InputError: If an entry does not match its digest.
         """
         with self._reading() as study:
-            trials = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            trials = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
         entries: dict[str, LedgerEntry] = {}
         for trial in trials:
             if not isinstance(trial.user_attrs.get("task"), str):
@@ -107,6 +108,9 @@ class Ledger:
         params: Mapping[str, float] = {},
         box: Mapping[str, tuple[float, float]] = {},
         looks: Mapping[int, float] = {},
+        shown: Mapping[str, str | float] = {},
+        *,
+        pruned: bool = False,
     ) -> None:
         """Write an entry.
 
@@ -117,6 +121,8 @@ class Ledger:
             params: Its parameters.
             box: The positive ends of each parameter's log-uniform range, widened if the parameter lies outside.
             looks: Intermediate values by the number of examples.
+            shown: Attributes for people who look at the study, which are never read.
+            pruned: Whether viewers of the study show the trial as pruned; it is read like any other.
         """
         assert not math.isnan(value)
         self._guard()
@@ -125,11 +131,11 @@ class Ledger:
             _piece(number): text[start : start + PIECE] for number, start in enumerate(range(0, len(text), PIECE))
         }
         trial = create_trial(
-            state=TrialState.COMPLETE,
+            state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
             value=float(value),
             params=dict(params),
             distributions={name: _distribution(param, *box[name]) for name, param in params.items()},
-            user_attrs={"task": task, SUM: digest(task, params, float(value), text), **pieces},
+            user_attrs={**shown, "task": task, SUM: digest(task, params, float(value), text), **pieces},
             intermediate_values=dict(looks),
         )
         study = study_of(self._storage, self._name, self._direction)
@@ -170,7 +176,7 @@ def check_ledger_name(storage: BaseStorage, run: str) -> None:
     for study in storage.get_all_studies():
         if study.study_name.startswith(f"{run}/"):
             read_notes(study.user_attrs)
-            for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,)):
+            for trial in storage.get_all_trials(study._study_id, deepcopy=False, states=FINISHED):
                 if "task" in trial.user_attrs:
                     _entry(trial)
 

@@ -21,7 +21,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed
-from mdm_tune.search.events import TrialDone, TrialsProposed
+from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.outcomes import Ended, Ending
@@ -163,7 +163,16 @@ class _TrialRunner:
         for number in new:
             value, record = records[number]
             params = proposed[number].parameters
-            self.ledger.write(str(number), value, record, params, self.search.space.ranges, looks[number])
+            self.ledger.write(
+                str(number),
+                value,
+                record,
+                params,
+                self.search.space.ranges,
+                looks[number],
+                _shown(record),
+                pruned=record["dropped"] is not None,
+            )
         known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
         for number in new:
             value, record = records[number]
@@ -365,6 +374,16 @@ def _trial(number: int, entry: LedgerEntry) -> Trial:
         cut=bool(entry.record.get("cut")),
         examples=_examples_of(entry.record),
     )
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, str | float]:
+    """What viewers of the study show of a trial, in words: what became of it, its examples and its rows."""
+    shown: dict[str, str | float] = {
+        "state": trial_state(fresh=record["fresh"], dropped=record["dropped"], cut=record["cut"]),
+        "denoiser rows": record["cost"][0],
+    }
+    examples = _examples_of(record)
+    return shown if examples is None else {**shown, "examples": examples}
 
 
 def _examples_of(record: Mapping[str, Any]) -> int | None:
