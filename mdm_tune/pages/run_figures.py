@@ -140,7 +140,7 @@ def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: s
         series,
         x=Axis("denoiser calls of a sequence", log=len(ticks) > 1, ticks=ticks),
         y=axis_of_metric(view),
-        title=f"{view.about.metric} against denoiser calls{where}",
+        title=f"Value against denoiser calls: {view.about.metric}{where}",
         description=f"{view.about.metric} of each schedule against its denoiser calls, {intervals}. {said}.",
         marks=() if data is None else (Mark(data.value, "the data itself", along="y"),),
     )

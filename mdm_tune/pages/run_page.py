@@ -229,6 +229,8 @@ def _about_maps(view: RunView) -> Iterator[str]:
     names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
     if names:
         yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
+    if not view.curves:
+        yield "There is no information profile to compare with; mdm-tune profile measures one."
     if any(reaches_edge(budget, view.about) for budget in view.budgets):
         yield "An outline reaches the edge of a map: schedules beyond the box of the search may be as good."
 
