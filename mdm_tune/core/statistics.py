@@ -192,11 +192,13 @@ def _ends(samples: Values, confidence: float) -> Values:
     count = samples.shape[1]
     mean = samples.mean(axis=1)
     deviations = samples - mean[:, None]
-    squares = (deviations**2).sum(axis=1)
+    powers = deviations * deviations  # NumPy's ** 3 takes 30 times as long as two products
+    squares, largest = powers.sum(axis=1), powers.max(axis=1)
+    powers *= deviations
     quantile = _student_quantile(confidence, count - 1)
-    half_width = quantile * np.sqrt((squares + np.abs(deviations).max(axis=1) ** 2) / (count * (count + 1)))
+    half_width = quantile * np.sqrt((squares + largest) / (count * (count + 1)))
     # The unbiased third cumulant over the variance; the skew shifts both ends by this / n * (1 + 2 t^2) / 6.
-    third = (deviations**3).sum(axis=1) * (count / (count - 2))
+    third = powers.sum(axis=1) * (count / (count - 2))
     skew = np.divide(third, squares, out=np.zeros_like(third), where=squares > 0)
     shift = SKEW * skew / count * (1 + 2 * quantile**2) / 6
     return np.stack([mean - half_width + np.minimum(shift, 0), mean + half_width + np.maximum(shift, 0)])

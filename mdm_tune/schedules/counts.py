@@ -19,6 +19,7 @@ CountRule = Literal["one-per-step", "cumulative"]
 
 DREAM_END = 1e-3  # the last time of Dream's sampler
 DECIMALS = 9  # of a number of tokens before it is rounded, so that 2.4999999999 counts as 2.5
+TOGETHER = 64  # rows of one regression; with more, the sums lose digits
 
 
 def alpha_grid(schedule: Schedule, steps: int) -> Array:
@@ -130,11 +131,8 @@ def counts_of_grids(grids: Array, length: int, rule: CountRule) -> NDArray[np.in
         return np.ones((len(grids), length), dtype=np.int64)
     totals = length * grids
     if rule == "one-per-step" and steps > 1:
-        # scipy's is faster, but importing it takes longer than all else that a schedule file needs
-        isotonic = _isotonic if len(grids) == 1 else _isotonic_of_scipy
-        ones = np.arange(steps + 1)  # the tokens beyond one per step never decrease from 0 to length - steps
-        for row, surplus in zip(totals, totals - ones, strict=True):
-            row[1:-1] = np.clip(isotonic(surplus[1:-1]), 0, length - steps) + ones[1:-1]
+        ones = np.arange(1, steps)  # the tokens beyond one per step never decrease from 0 to length - steps
+        totals[:, 1:-1] = np.clip(_isotonic_rows(totals[:, 1:-1] - ones), 0, length - steps) + ones
     revealed = np.floor(np.round(totals, DECIMALS) + 0.5).astype(np.int64)
     return np.diff(revealed, axis=1)
 
@@ -157,10 +155,26 @@ def _isotonic(values: Array) -> Array:
     return np.repeat(means, sizes)
 
 
-def _isotonic_of_scipy(values: Array) -> Array:
+def _isotonic_rows(rows: Array) -> Array:
+    """``_isotonic`` of each row (n, m).
+
+    Rows that never decrease stay as they are. The others are one long row for SciPy, a few at a time, because a call
+    takes longer than a row: each is lifted above the one before, so that no value is pooled with one of another row.
+    """
+    if len(rows) == 1:  # importing SciPy's takes longer than all else that a schedule file needs
+        return _isotonic(rows[0])[None]
+    found = rows.copy()
+    decreasing = np.flatnonzero((rows[:, 1:] < rows[:, :-1]).any(axis=1))
+    if not len(decreasing):
+        return found
     from scipy.optimize import isotonic_regression
 
-    return np.asarray(isotonic_regression(values).x)
+    for start in range(0, len(decreasing), TOGETHER):
+        numbers = decreasing[start : start + TOGETHER]
+        lifts = np.arange(len(numbers))[:, None] * (np.ceil(np.ptp(rows[numbers])) + 1)
+        together = isotonic_regression((rows[numbers] + lifts).ravel()).x
+        found[numbers] = together.reshape(len(numbers), -1) - lifts
+    return found
 
 
 def _llada_counts(steps: int, length: int) -> tuple[int, ...]:
