@@ -40,7 +40,7 @@ class Policy:
         value: of ``threshold`` and ``quota``, the threshold; of ``entropy-bound``, the bound in nats.
         sampler: the sampler settings that it was tuned for, by their names in a config; empty if unknown.
         digest: of the schedule file; empty for names.
-        notes: what was not tuned, in sentences.
+        notes: what was not tuned, and steps that are not made, in sentences.
     """
 
     name: str

@@ -27,11 +27,11 @@ class Derived:
     Attributes:
         schedule: the mask schedule.
         length: tokens to fill.
-        steps: of all blocks together.
+        steps: of all blocks together, as many as there are counts: at most ``length`` where each reveals a token.
         block_length: tokens of a block; ``length`` for one block.
         counts: tokens per step, one tuple per block; None for ancestral reveal.
         alphas: (steps + 1,), from 0 to 1, for ancestral reveal; None for counts.
-        notes: what was not tuned, in sentences; empty if all was.
+        notes: what was not tuned, and steps that are not made, in sentences; empty if there are none.
     """
 
     schedule: Schedule
@@ -107,7 +107,20 @@ def derived_of_schedule(
         counts = by_block(to_counts(schedule, steps, length, rule), size)
     else:
         counts = tuple(to_counts(schedule, part, size, rule) for part in share(steps, length, size))
-    return Derived(schedule=schedule, length=length, steps=steps, block_length=size, counts=counts)
+    return _of_counts(schedule, steps, length, counts)
+
+
+def _of_counts(schedule: Schedule, steps: int, length: int, counts: Blocks) -> Derived:
+    """Counts with the number of their steps, and a note if more were asked for than there are tokens."""
+    made, notes = sum(map(len, counts)), tuple[str, ...]()
+    if made < steps:
+        notes = (
+            f"{quantity(steps, 'step')} are more than the {quantity(length, 'token')} to fill: "
+            f"{quantity(made, 'step')} are made, one for each token.",
+        )
+    return Derived(
+        schedule=schedule, length=length, steps=made, block_length=length // len(counts), counts=counts, notes=notes
+    )
 
 
 def nearest_budget(file: ScheduleFile, steps: int) -> ScheduleBudget:
@@ -155,10 +168,8 @@ def derived_of_file(
         return replace(derived, notes=notes)
     assert budget.counts is not None  # a budget has either
     if (steps, length, size) == (budget.steps, file.length, tuned):
-        counts = by_block(budget.counts, size)
-        return Derived(
-            schedule=budget.schedule, length=length, steps=steps, block_length=size, counts=counts, notes=notes
-        )
+        derived = _of_counts(budget.schedule, steps, length, by_block(budget.counts, size))
+        return replace(derived, notes=notes + derived.notes)
     rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
     share = even_shares if sampler.get("block_steps") == "tuned" else equal_shares
     curve = budget.schedule
@@ -175,7 +186,8 @@ def derived_of_file(
             f"the schedule was tuned in blocks of {quantity(size, 'token')}, which do not divide the length {length}; "
             f"give another length, or another block length with --block-length"
         )
-    return replace(derived_of_schedule(curve, steps, length, size, rule=rule, share=share), notes=notes)
+    derived = derived_of_schedule(curve, steps, length, size, rule=rule, share=share)
+    return replace(derived, notes=notes + derived.notes)
 
 
 def stretched(counts: Counts) -> Schedule:

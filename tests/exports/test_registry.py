@@ -11,16 +11,20 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_value
 from mdm_tune.exports.base import ExportFormat, Realised, check_expressible, sampling_arguments
-from mdm_tune.exports.policy import Policy
+from mdm_tune.exports.policy import Policy, read_policy
 from mdm_tune.exports.registry import FORMATS, format_of
+from mdm_tune.schedules.counts import alpha_grid, to_counts
+from mdm_tune.schedules.curves import Beta
 from tests.support.exports import adaptive_policy, alphas_policy, counts_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 ALL = [pytest.param(known, id=known.name) for known in FORMATS.values()]
+CURVE = Beta(0.8, 1.3)
 EXAMPLES: dict[str, Policy] = {
     "counts": counts_policy((3, 2, 2, 1), name="runs/text"),
     "alphas": alphas_policy((0.0, 0.25, 0.5, 1.0)),
@@ -60,6 +64,52 @@ def test_files_stand_alone_and_say_where_they_come_from(known: ExportFormat) -> 
                 json.loads(text)
             elif name.endswith(".yaml"):
                 yaml_value(text, name)
+
+
+def tuned(folder: Path, kind: str) -> str:
+    """A run folder with a schedule that was tuned for 32 tokens and 4 steps."""
+    found = CURVE, to_counts(CURVE, 4, 32), alpha_grid(CURVE, 4).tolist()
+    entry = {"steps": 4, "schedule": found[0].name, "counts": None, "alphas": None, "block_length": None}
+    entry |= {"alphas": found[2]} if kind == "alphas" else {"counts": list(found[1])}
+    record = {"format": "mdm-tune-schedule-1", "length": 32, "sampler": {}, "budgets": [entry]}
+    (folder / "schedule.yaml").write_text(yaml.safe_dump(record), "utf-8")
+    return str(folder)
+
+
+@pytest.mark.parametrize("known", ALL)
+@pytest.mark.parametrize(("length", "steps"), [(48, 6), (32, 6), (48, 4), (12, 20)])
+def test_a_run_at_another_length_and_other_steps(known: ExportFormat, length: int, steps: int, tmp_path: Path) -> None:
+    """Every file says what was not tuned, and how many steps are made of more steps than tokens."""
+    for kind in ("counts", "alphas"):
+        policy = read_policy(tuned(tmp_path, kind), steps, length)
+        if kind == "counts":
+            made = min(steps, length)
+            assert (policy.length, policy.steps, policy.counts) == (length, made, (to_counts(CURVE, steps, length),))
+            said = [f"A length of {length} tokens was not tuned"] * (length != 32)
+            said += [f"{steps} steps are more than the {length} tokens to fill: {made} steps are made"] * (steps > made)
+        else:
+            said = []
+            assert (policy.length, policy.steps) == (length, steps)
+            assert policy.alphas == pytest.approx(alpha_grid(CURVE, steps))
+        said += [f"{steps} steps were not tuned: the {kind} follow from"] * (steps != 4)
+        assert len(policy.notes) == len(said) and all(any(start in note for note in policy.notes) for start in said)
+        if kind not in known.kinds:
+            with pytest.raises(InputError, match="; the nearest is "):
+                known.export(policy)
+            continue
+        for text in known.export(policy).files.values():
+            assert all(note in text for note in policy.notes)
+
+
+@pytest.mark.parametrize("known", [each for each in ALL if "counts" in each.values[0].kinds])  # type: ignore[attr-defined]
+def test_more_steps_than_tokens_are_exported_as_one_for_each_token(known: ExportFormat) -> None:
+    """In one block, and in as many as the format has."""
+    for size in (16, 4) if known.blocks != "none" else (16,):
+        policy = read_policy("linear", 32, 16, size)
+        assert (policy.steps, policy.flat_counts, policy.blocks) == (16, (1,) * 16, 16 // size)
+        (text, *_) = known.export(policy).files.values()
+        assert "linear, 16 steps, 16 tokens" in text
+        assert "32 steps are more than the 16 tokens to fill: 16 steps are made, one for each token." in text
 
 
 @pytest.mark.parametrize("known", ALL)
