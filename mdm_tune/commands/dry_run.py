@@ -81,7 +81,7 @@ def dry_run(
         check_installed(config.search.track)
     with open_run(config, devices, allow, as_notes(notify)) as run:
         warned = Warnings(following := Following(notify))
-        report_loaded(run, warned, config.sampler.steps)
+        report_loaded(run, warned)
         report_budgets(run, warned)
         following.begin(Stages([Stage(text) for text in STAGES]), run)
         if isinstance(run.evaluator.pool, Replicas):

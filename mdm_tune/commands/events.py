@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.core.messages import listed, quantity
@@ -191,11 +191,11 @@ def report_loaded(run: Run, notify: Notify, steps: Sequence[int] = ()) -> None:
 
 
 def report_budgets(run: Run, notify: Notify) -> None:
-    """Report, before anything is paid for, the budgets of a search at which every schedule has the same counts.
+    """Report, before anything is paid for, the budgets of a search with more steps than tokens or nothing to tune.
 
     Args:
         run: The run.
-        notify: Called with a warning.
+        notify: Called with each warning. Only the last one has advice.
 
     Raises:
         InputError: If a baseline does not fit a budget.
@@ -204,6 +204,8 @@ def report_budgets(run: Run, notify: Notify) -> None:
     check_baselines(run, budgets)
     views = [evaluator.in_blocks(size) for size in evaluator.block_lengths]
     same = [steps for steps in budgets if all(same_counts(view, steps) for view in views)]
+    for note in _large_budget_notes(run, budgets):
+        notify(replace(note, advice="") if same else note)
     if not same:
         return
     way = "each call reveals all tokens of a block at once, or one token per step"

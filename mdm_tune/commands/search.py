@@ -110,7 +110,7 @@ def search(
     if resume and not folder.has(folder.moment):
         _restore_moment(folder, search_state)
     with open_run(config, devices, allow, as_notes(notify)) as run:
-        report_loaded(run, notify, config.sampler.steps)
+        report_loaded(run, notify)
         report_budgets(run, notify)
         # Wrong input is reported first, so that the user does not add --resume only to get another error.
         if folder.holds_search and not (resume or overwrite):

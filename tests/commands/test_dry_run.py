@@ -211,6 +211,9 @@ def test_budgets_with_nothing_to_tune_are_said_first_and_cost_no_trial(config: P
     (warning,) = found["warnings"]
     assert warning["code"] == "nothing-to-tune" and warning["advice"] == "give 2 to 7 steps in sampler.steps"
     assert warning["text"].startswith("at 8 steps each step reveals one token: every schedule has the same counts")
+    more, none = rows(9, 4)[1]["warnings"]
+    assert (more["code"], more["advice"], none["advice"]) == ("more-steps-than-tokens", "", warning["advice"])
+    assert more["text"].startswith("9 steps are more than the 8 tokens to fill") and "at 9 steps each" in none["text"]
 
 
 def test_the_gain_is_estimated_at_a_budget_where_the_two_schedules_differ(config: Path) -> None:
