@@ -1,6 +1,7 @@
 """The commands ``profile``, ``search``, ``evaluate``, ``sample`` and ``export`` as functions, with typed results.
 
-Nothing is printed. ``search`` explains the arguments that several functions have.
+Nothing is printed. An error that names a flag names the argument as well. ``search`` explains the arguments that
+several functions have.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdm_tune.api.arguments import with_arguments
 from mdm_tune.commands.evaluate import evaluate as evaluate_command
 from mdm_tune.commands.events import Notify
 from mdm_tune.commands.export import export as export_command
@@ -36,6 +38,7 @@ Named = str | Path | Schedule  # a schedule, its name, or its file
 MOST_SAMPLES = 100_000  # held in memory and written as one file
 
 
+@with_arguments
 def profile(
     config: Config | str | Path,
     steps: Sequence[int] = (),
@@ -66,6 +69,7 @@ def profile(
     return profile_command(call.config, budgets, notify=call.notify, devices=call.devices, allow=call.allow)
 
 
+@with_arguments
 def search(
     config: Config | str | Path,
     *,
@@ -115,6 +119,7 @@ def search(
     )
 
 
+@with_arguments
 def evaluate(
     config: Config | str | Path,
     schedules: Sequence[Named] = (),
@@ -157,6 +162,7 @@ def evaluate(
     )
 
 
+@with_arguments
 def sample(
     config: Config | str | Path,
     schedule: Named | None = None,
@@ -206,6 +212,7 @@ def sample(
     )
 
 
+@with_arguments
 def export(
     schedule: Named,
     to: str,
