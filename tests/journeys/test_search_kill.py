@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
+from tests.support.killing import kill_and_resume
+from tests.support.processes import start
 
 KILLS = 24
 CONFIG = """\
@@ -18,7 +18,7 @@ model: {type: markov, length: 24, symbols: 3, flip: 0.15}
 dataset: {type: law, tune: 48, choose: 32, report: 32}
 sampler: {order: confidence, temperature: 0.0, steps: [4, 6]}
 objective: {metric: path_nll}
-search: {strategy: tpe, trials: 150, together: 2, finalists: 2, auto_stop: false}
+search: {strategy: tpe, trials: 80, together: 2, finalists: 2, auto_stop: false}
 output: unused
 """
 
@@ -27,16 +27,10 @@ def test_a_search_survives_kills(tmp_path: Path) -> None:
     """24 kills, torn lines and Optuna's stale locks among them; winner, counts and values are those of a quiet run."""
     config, folder = tmp_path / "config.yaml", tmp_path / "killed"
     config.write_text(CONFIG, "utf-8")
-    program = Path(__file__).parents[1] / "support" / "killing.py"
-    done = subprocess.run(
-        [sys.executable, str(program), str(config), str(folder), str(KILLS), "0"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    process = start(kill_and_resume, config, folder, KILLS, 0, tmp_path / "told.json")
+    process.join(300)
+    assert process.exitcode == 0
+    told = json.loads((tmp_path / "told.json").read_text("utf-8"))
     assert told["code"] == 0 and told["kept"]
     assert told["kills"] == KILLS and told["torn"] >= 3 and told["locks"] >= 3
     assert told["before_the_last"] >= 5  # the kills hit a search that got somewhere

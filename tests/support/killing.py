@@ -1,9 +1,4 @@
-"""A search that is killed again and again: run as a program, in a process of its own, so that forks start in no time.
-
-    python tests/support/killing.py CONFIG FOLDER KILLS SEED
-
-Prints one JSON object: kills that hit, wounds given to the journal, and what every interruption left.
-"""
+"""A search that is killed again and again, from a process of its own, so that forks start in no time."""
 
 from __future__ import annotations
 
@@ -18,17 +13,22 @@ from typing import Any
 
 import optuna.samplers  # noqa: F401  # imported before the forks
 import scipy.stats.qmc  # noqa: F401
+import torch
 import yaml
 
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import load_config
 from mdm_tune.core.errors import MdmTuneError
 
-LONGEST = 0.08  # seconds from a sign of life to a kill, at most
+LONGEST = 0.05  # seconds from a sign of life to a kill, at most
 
 
-def main(config: Path, folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """Kill ``kills`` searches at random moments, then let one end."""
+def kill_and_resume(config: Path, folder: Path, kills: int, seed: int, told: Path) -> None:
+    """Kill ``kills`` searches at random moments, then let one end.
+
+    Writes one JSON object to ``told``: kills that hit, wounds given to the journal, and what every interruption left.
+    """
+    torch.set_num_threads(1)  # threads do not survive a fork
     chance = random.Random(seed)
     journal = folder / "study.journal"
     hit, torn, locks, known = 0, 0, 0, dict[int, float]()
@@ -66,7 +66,7 @@ def main(config: Path, folder: Path, kills: int, seed: int) -> dict[str, Any]:
         run(config, folder)
     _, status = os.waitpid(child, 0)
     now = finished(journal)
-    return {
+    found: dict[str, Any] = {
         "kills": hit,
         "torn": torn,
         "locks": locks,
@@ -74,6 +74,7 @@ def main(config: Path, folder: Path, kills: int, seed: int) -> dict[str, Any]:
         "before_the_last": len(known),
         "code": os.waitstatus_to_exitcode(status),
     }
+    told.write_text(json.dumps(found), "utf-8")
 
 
 def run(config: Path, folder: Path) -> None:
@@ -105,7 +106,3 @@ def readable(folder: Path) -> None:
         json.loads(path.read_text("utf-8"))
     for path in folder.glob("*.yaml"):
         yaml.safe_load(path.read_text("utf-8"))
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
