@@ -243,6 +243,7 @@ def search(
             since=since,
         )
         commands = [command([name, *flags.words()]) for name in ("evaluate", "sample")]
+        commands.append(f"{command(['export', result.files.run])} --to FORMAT  # mdm-tune list exports names them")
         screen.json(result) if as_json else screen.search_result(result, commands)
 
 

@@ -32,9 +32,8 @@ counts work: the denoiser rows and the proposals that are still expected, at the
 races save: the share of its rows that a trial takes is the mean of the trials so far. There is no estimate before
 a second of work and, in a search, before the first race is over.
 
-The estimate is made whenever a denoiser batch has gone through all of its steps, and stands until the next one. With
-few and large batches, as in these small runs, that alone is an error of a quarter or more: in the evaluation a batch
-is a fifteenth of the whole. Runs of many batches are nearer to the goal.
+The estimate is made whenever a denoiser batch has gone through all of its steps. Until the next one, the time that is
+shown counts down.
 
 What it cannot know: whether a search ends its trials early (`search.auto_stop`), and how many values are tried to find
 the threshold of an adaptive plan. Work without denoiser rows besides proposals, such as intervals, is not estimated.
@@ -120,8 +119,9 @@ class Trace:
 
     def error(self, share: float) -> float | None:
         """The relative error of the estimate that was shown at a share of the way; None if none was shown."""
-        shown = [left for at, left in self.points if at <= share * self.total]
-        return None if not shown or shown[-1] is None else shown[-1] / ((1 - share) * self.total) - 1
+        moment = share * self.total
+        at, left = next((point for point in reversed(self.points) if point[0] <= moment), (0.0, None))
+        return None if left is None else max(0.0, left - (moment - at)) / (self.total - moment) - 1
 
     @property
     def worst(self) -> float | None:

@@ -41,6 +41,8 @@ def estimate_text(record: Record, value: str = "value", ci: str = "ci") -> str:
 def interval_text(value: float | None, bounds: Sequence[float | None] | None, missing: str | None = "exact") -> str:
     """A value with its interval, in as many decimals as show two digits of the interval's width.
 
+    A bound near 0 gets up to two decimals more, which show on which side of 0 it lies.
+
     Args:
         value: the value; None stands for infinity.
         bounds: the interval; None if there is none, and None for an unknown bound.
@@ -56,5 +58,7 @@ def interval_text(value: float | None, bounds: Sequence[float | None] | None, mi
         return f"{value:.5f} [unknown]"
     width = high - low
     decimals = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    hidden = [bound for bound in (low, high) if bound and not round(bound, decimals)]
+    decimals += next((more for more in (1, 2) if hidden and all(round(bound, decimals + more) for bound in hidden)), 0)
     value, low, high = (round(number, decimals) + 0.0 for number in (value, low, high))  # + 0.0 turns -0.0 into 0.0
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"

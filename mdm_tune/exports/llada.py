@@ -54,6 +54,7 @@ def get_num_transfer_tokens(mask_index, steps):
         rows.append([after - before for before, after in zip(ends, ends[1:])] + [0] * EXTRA_STEPS)
     return torch.tensor(rows, dtype=torch.int64, device=mask_index.device).reshape(len(rows), steps + EXTRA_STEPS)
 '''
+MASK = "Also pass mask_id where the mask token of your model is not LLaDA's 126336."
 INSTALL = '''
 
 def install(module):
@@ -128,6 +129,7 @@ class Llada(PeerFormat):
                 "    mdm_tune_llada.install(generate)",
                 f"    generate.generate(model, prompt, steps={steps}, gen_length={policy.length},",
                 f'                      block_length={policy.block_length}, remasking="{order}"{sampling})',
+                MASK,
                 "Other numbers of steps raise an error; export again for them.",
                 *(() if policy.one_for_all else ("After a call that was stopped: mdm_tune_llada.restart()",)),
             ),
@@ -168,6 +170,7 @@ class FastDllm(PeerFormat):
                 "    mdm_tune_fast_dllm.install(generate)",
                 f"    generate.generate(model, prompt, steps={steps}, gen_length={policy.length},",
                 f'                      block_length={policy.block_length}, remasking="{order}"{sampling})',
+                MASK,
                 "generate_with_prefix_cache and generate_with_dual_cache take the same arguments.",
                 *(() if policy.one_for_all else ("After a call that was stopped: mdm_tune_fast_dllm.restart()",)),
             ),

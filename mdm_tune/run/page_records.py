@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -274,8 +274,14 @@ def _pieces(run: Run, use: Use, row: int, both: Sequence[Tensor]) -> list[tuple[
             differs = [at >= len(other) or token != other[at] for at, token in enumerate(hole)]
             for differing, run_of in itertools.groupby(range(len(hole)), key=differs.__getitem__):
                 at = [*run_of]
-                pieces[own].append((run.dataset.codec.decode(hole[at[0] : at[-1] + 1]), differing))
+                pieces[own].append((_part(run.dataset.codec.decode, hole, at[0], at[-1] + 1), differing))
     return [tuple(_cut(own, text)) for own, text in zip(pieces, texts, strict=True)]
+
+
+def _part(decode: Callable[[Sequence[int]], str], tokens: Sequence[int], start: int, stop: int) -> str:
+    """What some of the tokens add to the text of those before them: a space between two words belongs to no token."""
+    before, text = decode(tokens[:start]), decode(tokens[:stop])
+    return text[len(before) :] if text.startswith(before) else decode(tokens[start:stop])
 
 
 def _cut(pieces: Sequence[tuple[str, bool]], text: str) -> Iterator[tuple[str, bool]]:

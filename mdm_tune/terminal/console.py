@@ -234,8 +234,9 @@ class Screen:
 
     def _progress(self, event: Progress) -> None:
         """Show how far the command is: in the last line of a terminal, elsewhere in a line of its own now and then."""
-        parts = progress_parts(event, self.lines.best)
-        self.status.update(*parts)
+        best = self.lines.best
+        parts = progress_parts(event, best)
+        self.status.follow(lambda age: progress_parts(event, best, age))
         if not self.status.active and time.monotonic() - self.last_progress > SILENCE:
             self.last_progress = time.monotonic()
             show_line(self.err, f"  {', '.join(parts)}")

@@ -135,12 +135,12 @@ class EventLines:
         yield DETAIL, f"    {quantity(scores.cost.denoiser_rows, 'denoiser row')}, {scores.cost.seconds:.1f} s"
 
 
-def progress_parts(event: Progress, best: str) -> list[str]:
+def progress_parts(event: Progress, best: str, age: float = 0.0) -> list[str]:
     """What is done now, and, as far as it is known, the time that is left, the share that is done and the best value.
 
-    The most important comes first.
+    The most important comes first. age: seconds since the event, in which the time that is left has become less.
     """
-    left = "" if event.seconds_left is None else about(event.seconds_left)
+    left = "" if event.seconds_left is None else about(event.seconds_left - age)
     share = "" if event.share is None else f"{100 * event.share:.0f} % done"
     return [part for part in (event.doing, left, share, f"best {best}" if best else "") if part]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -30,8 +30,8 @@ class Status:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.parts: Sequence[str] = ()
-        self.began = time.monotonic()
+        self.parts: Callable[[float], Sequence[str]] = lambda age: ()
+        self.began = self.told = time.monotonic()
         self._lock, self._ended = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -50,8 +50,12 @@ class Status:
 
     def update(self, *parts: str) -> None:
         """Show these parts. Where they do not fit, the last ones are left out."""
-        self.parts = [one_line(redacted(part)) for part in parts if part]
-        if self.active and time.monotonic() - self.began >= TICK:
+        self.follow(lambda age: parts)
+
+    def follow(self, parts: Callable[[float], Sequence[str]]) -> None:
+        """Show parts that change with time: ``parts`` gets the seconds since this call."""
+        self.parts, self.told = parts, time.monotonic()
+        if self.active and self.told - self.began >= TICK:
             self._draw()
 
     @contextmanager
@@ -78,10 +82,12 @@ class Status:
     def _draw(self) -> None:
         with self._lock:
             if self.active:
-                minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
+                moment = time.monotonic()
+                parts = [one_line(redacted(part)) for part in self.parts(moment - self.told) if part]
+                minutes, seconds = divmod(int(moment - self.began), 60)
                 hours, minutes = divmod(minutes, 60)
                 clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-                self._write(ERASE + fitted((clock, *self.parts), self.console.width - 1))
+                self._write(ERASE + fitted((clock, *parts), self.console.width - 1))
 
     def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):

@@ -19,7 +19,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
-from mdm_tune.run.page_records import SamplePair, sample_pairs
+from mdm_tune.run.page_records import SamplePair, _part, sample_pairs
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
@@ -140,3 +140,14 @@ def test_permissions_are_repeated_as_flags() -> None:
     assert flags_of(Permissions()) == ()
     assert flags_of(Permissions(True, True)) == ("--trust-code", "--run-generated-code")
     assert flags_of(Permissions(False, "unsafe")) == ("--run-generated-code=unsafe",)
+
+
+def test_spaces_between_words_are_kept() -> None:
+    """A tokenizer of whole words puts spaces between tokens; one of characters has tokens for them."""
+    words = {0: "to", 1: "be", 2: "or"}
+    by_words = lambda tokens: " ".join(words[token] for token in tokens)  # noqa: E731
+    assert [_part(by_words, [0, 1, 2, 0, 1], *ends) for ends in ((0, 2), (2, 3), (3, 5))] == ["to be", " or", " to be"]
+    by_letters = lambda tokens: "".join("ab "[token] for token in tokens)  # noqa: E731
+    assert [_part(by_letters, [0, 2, 1], *ends) for ends in ((0, 2), (2, 3))] == ["a ", "b"]
+    backwards = lambda tokens: "".join("ab"[token] for token in reversed(tokens))  # noqa: E731
+    assert _part(backwards, [0, 1], 1, 2) == "b"  # no text grows at its end: the tokens alone

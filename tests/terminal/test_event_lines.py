@@ -105,5 +105,7 @@ def test_the_time_left_is_in_round_numbers(seconds: float, text: str) -> None:
 
 def test_what_is_not_known_is_not_shown() -> None:
     assert progress_parts(Progress("pilot", None, None), "") == ["pilot"]
+    assert progress_parts(Progress("pilot", 0.254, 130.0), "", 100.0)[1] == "about 30 s left"
+    assert progress_parts(Progress("pilot", 0.254, 130.0), "", 200.0)[1] == "a few seconds left"
     parts = progress_parts(Progress("pilot", 0.254, 130.0), "0.5")
     assert parts == ["pilot", "about 2 min left", "25 % done", "best 0.5"]
