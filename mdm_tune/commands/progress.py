@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mdm_tune.commands.events import BudgetStarted, Notify, Progress, RunEvent, SettingScored
+from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.settings import calls_of
 from mdm_tune.run.build import Run
@@ -214,8 +215,13 @@ def expected_rows(run: Run, use: Use, steps: int) -> float:
     evaluator = run.evaluator
     if evaluator.exact:
         return 0.0
-    split, setting = evaluator.split(use), evaluator.setting(Linear(), steps)
-    rows = calls_of(setting, split.hidden.sum(1), evaluator.sampler.section.counts)
+    split = evaluator.split(use)
+    try:
+        setting = evaluator.setting(Linear(), steps)
+    except InputError:  # blocks cannot share these steps equally, but some schedules divide them otherwise
+        rows = float(steps * len(split.ids))
+    else:
+        rows = calls_of(setting, split.hidden.sum(1), evaluator.sampler.section.counts)
     rows -= saved_by_equal_starts(run, split, len(split.ids))
     forwards: int = getattr(evaluator.denoiser, "forwards", 1)
     return forwards * rows
