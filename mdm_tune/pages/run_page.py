@@ -285,7 +285,7 @@ def _pastes(view: RunView) -> Iterator[_Paste]:
             for name in ("llada", "dream", "json")
             for budget in view.budgets[:CARDS]
         ]
-        yield _Paste("export", "For another sampler", "\n".join([*commands, "mdm-tune list exports"]))
+        yield _Paste("export", "The tuned one for another sampler", "\n".join([*commands, "mdm-tune list exports"]))
 
 
 def _counts_of(view: RunView, budget: BudgetView) -> Iterator[_Paste]:
@@ -299,6 +299,7 @@ def _counts_of(view: RunView, budget: BudgetView) -> Iterator[_Paste]:
         title = f"{budget.steps} steps{blocks}: {short_name(rival.label)}, hand-made, with a better value"
         yield _Paste(f"rival-{budget.steps}", title, f"counts = {list(counts)}")
     which = f"{budget.name}, tuned" if budget.rejected is None else f"{budget.name}, returned"
+    which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
     title = f"{budget.steps} steps{blocks}: {which}"
     if budget.counts is not None:
         yield _Paste(

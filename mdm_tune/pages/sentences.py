@@ -240,7 +240,7 @@ def _diversity(view: RunView) -> Iterator[Finding]:
             )
     quiet = [sentence for budget in view.budgets if (sentence := diversity_text(budget)) and not _blocked(budget)]
     if quiet:
-        yield Finding("note", f"Diversity does not stand against the gain. {' '.join(quiet)}")
+        yield Finding("note", f"No loss of diversity reaches the limit. {' '.join(quiet)}")
 
 
 def _blocked(budget: BudgetView) -> bool:

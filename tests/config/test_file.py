@@ -90,6 +90,7 @@ def test_defaults(tmp_path: Path) -> None:
             "storage": None,
             "name": None,
             "diversity_loss": 0.05,
+            "track": None,
             "margin": 0.01,
             "baselines": ["linear", "squared-sine", "sine", "maskgit-cosine"],
         },

@@ -151,7 +151,7 @@ def test_diversity_is_stated_also_where_it_does_not_count() -> None:
     losses["losses"][0] |= {"share": 0.026, "flagged": False, "blocks": True}
     (found,) = findings(view({**FLAGGED, "diversity_losses": losses, "nfe": 4}))
     assert found.kind == "note" and found.text == (
-        "Diversity does not stand against the gain. At 4 steps token entropy is 2.6 % below that of linear at 64 steps "
+        "No loss of diversity reaches the limit. At 4 steps token entropy is 2.6 % below that of linear at 64 steps "
         "(limit 5 %): not flagged."
     )
 
