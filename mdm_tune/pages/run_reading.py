@@ -234,7 +234,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
     sign = -1 if record.get("direction") == "minimize" else 1
     others = [row for row in baselines.values() if Label.read(row.label).name != "linear"]
     rival = max(others, key=lambda row: sign * row.estimate.value, default=None)
-    over = record.get("gains_over_baselines") or {}
+    over = {str(name): _gain(each) for name, each in (record.get("gains_over_baselines") or {}).items()}
     points = record.get("trial_points") or journal.get(steps) or ()
     return BudgetView(
         steps=steps,
@@ -271,7 +271,8 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
         same=tuple(map(str, record.get("same_counts") or ())),
         rival=rival,
-        over_rival=_gain(over[rival.label]) if rival is not None and rival.label in over else None,
+        over_rival=None if rival is None else over.get(rival.label),
+        over=over,
     )
 
 

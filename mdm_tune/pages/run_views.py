@@ -235,6 +235,7 @@ class BudgetView:
         same: other schedules with the same counts.
         rival: the hand-made schedule other than linear with the best value; None if there is none.
         over_rival: the gain over it; None in older records.
+        over: the gain over each hand-made schedule, by label; empty in older records.
     """
 
     steps: int
@@ -267,6 +268,7 @@ class BudgetView:
     same: tuple[str, ...]
     rival: Row | None = None
     over_rival: GainView | None = None
+    over: Mapping[str, GainView] = field(default_factory=dict)
 
     @property
     def against_rival(self) -> Rivalry | None:
