@@ -14,7 +14,7 @@ have_chromium() {
 if ! have_chromium && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "Installing Chromium ..."
     (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        chromium fonts-dejavu-core) >&2 || say "Chromium could not be installed, so its tests are skipped."
+        chromium fonts-dejavu-core fonts-liberation) >&2 || say "Chromium could not be installed, so its tests are skipped."
 fi
 
 install_project "[dev]"
