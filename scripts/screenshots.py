@@ -1,6 +1,6 @@
 """Look at pages of runs in a browser: screenshots for wide and narrow screens, light and dark, and what is wrong there.
 
-    python scripts/screenshots.py runs/text/report.html --output /tmp/pages
+    python scripts/screenshots.py runs/text/report.html --output screenshots
 
 It needs Chromium (on Debian: apt-get install chromium). For every page, width and theme it takes a screenshot of the
 whole page and reports errors of scripts, messages on the console, elements that are wider than the screen, and text
