@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.schedules.counts import CountRule, alpha_grid, beta_grids, counts_of_grids, to_counts
+from mdm_tune.schedules.counts import (
+    CountRule,
+    _isotonic,
+    _isotonic_rows,
+    alpha_grid,
+    beta_grids,
+    counts_of_grids,
+    to_counts,
+)
 from mdm_tune.schedules.curves import Beta, Counts, CurveValues, Linear, MaskgitCosine, Schedule, Sine, SquaredSine
 from tests.support.curves import COUNTS, PLAIN
 
@@ -180,3 +189,14 @@ def test_how_many_of_the_papers_grid_points_differ(rule: CountRule, distinct: in
     """The search grid of arXiv:2509.13866, a and b from 0.1 to 1.0, at 64 tokens and 16 steps."""
     values = [i / 10 for i in range(1, 11)]
     assert len({to_counts(Beta(a, b), 16, 64, rule) for a in values for b in values}) == distinct
+
+
+def test_isotonic_rows_are_those_of_scipy() -> None:
+    """One row takes our own loop, several take SciPy's together; both must equal SciPy's row by row."""
+    rng = np.random.default_rng(4)
+    for shape in ((1, 1), (1, 40), (5, 7), (200, 31)):
+        rows = np.round(rng.normal(0, 3, shape) + np.linspace(0, 2, shape[1]), 1)  # rounded, so that some are equal
+        rows[-1].sort()
+        want = np.stack([isotonic_regression(row).x for row in rows])
+        np.testing.assert_allclose(_isotonic_rows(rows), want, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(np.stack([_isotonic(row) for row in rows]), want, rtol=0, atol=1e-10)
