@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mdm_tune import cli_start
+from mdm_tune.cli_start import AsJson, LogTo, Quiet, Verbose
 from mdm_tune.commands.flags import Command, generated, generated_words
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.memory import keep_freed_memory
@@ -50,13 +51,6 @@ NUMBER: dict[str, Any] = {"parser": whole_number, "metavar": "N", "show_default"
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", **NUMBER)]
 Steps = Annotated[list[int] | None, typer.Option("--steps", help="A step budget; may be repeated.", **NUMBER)]
 Output = Annotated[str | None, typer.Option("--output", help="The run folder.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no tables.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="More lines: counts, why trials were dropped, seeds.")]
-LogTo = Annotated[
-    Path | None,
-    typer.Option("--log-file", metavar="FILE", help="Append all events as plain lines, also with --quiet."),
-]
 OnDevices = Annotated[
     str | None,
     typer.Option(
@@ -447,10 +441,13 @@ def export(
     trust_code: TrustCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Write a schedule in the form of another sampler, with instructions where to put it."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
+        screen.begin(f"mdm-tune export {run} --to {to}: reading")
         from mdm_tune.commands.export import export as write
         from mdm_tune.config.flag_bounds import check_budgets, check_length
 
@@ -468,6 +465,7 @@ def export(
             output=output,
             verify=verify,
             trust_code=trust_code,
+            doing=screen.doing,
         )
         screen.json(result) if as_json else screen.export_result(result)
         if result.verification is not None and not result.verification.equal:

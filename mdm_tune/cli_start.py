@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mdm_tune.core.signals import raise_on_signals
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.exit_codes import command, exit_codes
 from mdm_tune.terminal.usage import whole_number
 
-__all__ = ["init", "listed", "report"]
+__all__ = ["AsJson", "LogTo", "Quiet", "Verbose", "init", "listed", "report"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show more lines: what the command does, and why.")]
+LogTo = Annotated[
+    Path | None,
+    typer.Option("--log-file", metavar="FILE", help="Append all events as plain lines, also with --quiet."),
+]
 
 
 def text_option(flag: str, help: str, metavar: str | None = None) -> typer.models.OptionInfo:
@@ -59,11 +69,13 @@ def init(
     ] = None,
     include_path: Annotated[str | None, text_option("--include-path", "A folder with tasks of the harness.")] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run foreign code to learn more.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Write a configuration with comments for a model and a task."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
         screen.begin(f"mdm-tune init {model} {task}: reading")
         from mdm_tune.commands.init import init as write
@@ -78,7 +90,18 @@ def init(
             include_path=include_path,
             trust_code=trust_code,
         )
-        result = write(model, task, steps or (), output=output, force=force, family=family, named=named)
+        raise_on_signals()
+        result = write(
+            model,
+            task,
+            steps or (),
+            output=output,
+            force=force,
+            family=family,
+            named=named,
+            doing=screen.doing,
+        )
+        screen.end()
         for line in init_lines(result):
             screen.say(line)
         if as_json:
@@ -95,7 +118,7 @@ def listed(
     word: Annotated[
         str | None, typer.Argument(help="A part of the name.", metavar="[WORD]", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what a configuration or --to can name, plugins of other packages too."""
     screen = Screen(quiet=False, as_json=as_json)
@@ -129,15 +152,20 @@ def report(
             "--output", "The file of the page. Default: report.html in RUN; comparison.html here for several.", "FILE"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log_file: LogTo = None,
 ) -> None:
     """Write one HTML page about a run, one that compares several runs, or their figures."""
-    screen = Screen(quiet=quiet, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json, verbose=verbose, log_file=log_file)
     with exit_codes(screen):
+        screen.begin(f"mdm-tune report {' '.join(runs)}: reading")
         from mdm_tune.commands.report import report as write
 
-        result = write(runs, figures=figures, output=output)
+        raise_on_signals()
+        result = write(runs, figures=figures, output=output, doing=screen.doing)
+        screen.end()
         for text in result.headlines:
             screen.say(text)
         if as_json:

@@ -250,7 +250,9 @@ def export(
     return export_command(
         _name(schedule),
         to,
-        **whole,
+        length=whole["length"],
+        steps=whole["steps"],
+        block_length=whole["block_length"],
         output=None if output is None else str(output),
         verify=None if verify is None else str(verify),
         trust_code=trust_code,

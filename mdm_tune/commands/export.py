@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
-from mdm_tune.core.messages import listed, shown_path, system_reason
+from mdm_tune.core.messages import listed, quantity, shown_path, system_reason
 from mdm_tune.core.reading import expanded
 from mdm_tune.core.trust import require_trust
 from mdm_tune.exports.base import Exported, ExportFormat, Realised, Verifiable
@@ -35,6 +35,7 @@ def export(
     output: str | None = None,
     verify: str | None = None,
     trust_code: bool = False,
+    doing: Callable[[str], None] = lambda text: None,
 ) -> ExportResult:
     """Write a policy in the form of another sampler.
 
@@ -47,6 +48,7 @@ def export(
         output: The folder to write to; None for ``export-FORMAT`` in the run folder, or here.
         verify: The folder of the peer's code, which is run on what was exported; None for no verification.
         trust_code: Whether foreign code may run.
+        doing: Called with what is done next.
 
     Returns:
         The result, with the verification if there was one.
@@ -59,12 +61,16 @@ def export(
     target = format_of(to, trust_code)
     if verify is not None:
         _check_verifiable(target, verify, trust_code)
+    doing(f"reading {name}")
     policy = read_policy(name, steps, length, block_length)
+    doing(f"converting it for {target.target}")
     made = target.export(policy)
     folder = _folder(name, target.name, output)
+    doing(f"writing {quantity(len(made.files), 'file')} to {folder}")
     files = _write(folder, made.files)
     realised = None
     if verify is not None:
+        doing(f"running the code in {verify} on them")
         realised = cast(Verifiable, target).verify(policy, folder, Path(expanded(verify)))
     return _result(policy, target, made, files, realised)
 

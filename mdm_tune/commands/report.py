@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,13 @@ class ReportResult(JsonRecord):
     figures: tuple[str, ...]
 
 
-def report(names: Sequence[str], *, figures: str | None = None, output: str | None = None) -> ReportResult:
+def report(
+    names: Sequence[str],
+    *,
+    figures: str | None = None,
+    output: str | None = None,
+    doing: Callable[[str], None] = lambda text: None,
+) -> ReportResult:
     """Write the page of a run, or one page that compares several.
 
     Args:
@@ -53,6 +59,7 @@ def report(names: Sequence[str], *, figures: str | None = None, output: str | No
             ``output`` is given too.
         output: The file of the page; None for ``report.html`` in the run folder, or for ``comparison.html`` here if
             there are several.
+        doing: Called with what is done next.
 
     Returns:
         What was written.
@@ -61,7 +68,10 @@ def report(names: Sequence[str], *, figures: str | None = None, output: str | No
         InputError: If a folder holds no result, if a file in it is damaged, or if a path cannot be written.
         RunError: If writing fails.
     """
-    views = [view_of_folder(name) for name in names]
+    views = []
+    for number, name in enumerate(names, 1):
+        doing(f"reading {name}" + (f" ({number} of {len(names)})" if len(names) > 1 else ""))
+        views.append(view_of_folder(name))
     page = None
     if figures is None or output is not None:
         default = Path(views[0].path) / PAGE if len(views) == 1 else Path(COMPARISON)
@@ -69,14 +79,16 @@ def report(names: Sequence[str], *, figures: str | None = None, output: str | No
         if target.is_dir():
             raise InputError(f"--output: {shown_path(target)} is a folder; give the file of the page")
         _make(target.parent, "--output")
+        doing(f"making the page {target}")
         with damage_named(*names):
             text = run_page(views[0]) if len(views) == 1 else comparison_page(views)
         page = write_text(target, redacted(text))
     drawn = []
     if figures is not None:
+        doing("drawing the figures")
         with damage_named(*names):
             made = figures_of(views[0], FIGURE_DETAIL) if len(views) == 1 else comparison_figures(named_runs(views))
-        drawn = _write_figures(made, Path(expanded(figures)))
+        drawn = _write_figures(made, Path(expanded(figures)), doing)
     return ReportResult(
         runs=tuple(view.path for view in views),
         states=tuple(view.state.value for view in views),
@@ -93,13 +105,14 @@ def _make(folder: Path, flag: str) -> None:
         raise InputError(f"{flag}: cannot write into {shown_path(folder)}: {system_reason(error)}") from None
 
 
-def _write_figures(made: Mapping[str, Figure], folder: Path) -> list[Path]:
+def _write_figures(made: Mapping[str, Figure], folder: Path, doing: Callable[[str], None]) -> list[Path]:
     """Write each figure as SVG for light and dark places and as PNG; returns the paths."""
     if not made:
         raise InputError("--figures: this run has no data for a figure yet; leave the flag out")
     _make(folder, "--figures")
     written = []
-    for name, figure in made.items():
+    for number, (name, figure) in enumerate(made.items(), 1):
+        doing(f"writing figure {number} of {len(made)}, {name}, as SVG and PNG")
         written.append(write_text(folder / f"{name}.svg", figure.svg("light") + "\n"))
         written.append(write_text(folder / f"{name}-dark.svg", figure.svg("dark") + "\n"))
         image = folder / f"{name}.png"

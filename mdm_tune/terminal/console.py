@@ -26,7 +26,7 @@ from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases_table
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
-from mdm_tune.terminal.event_lines import DETAIL, EventLines, progress_parts
+from mdm_tune.terminal.event_lines import DETAIL, INFO, WARNING, EventLines, progress_parts
 from mdm_tune.terminal.export_lines import export_lines
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
@@ -152,7 +152,7 @@ class Screen:
             InputError: If the log file cannot be written.
         """
         self._log = None if self._log_file is None else LogFile(self._log_file)
-        self.log("INFO", f"mdm-tune {__version__}")
+        self.log(INFO, f"mdm-tune {__version__}")
         self.say(text)
         self.status.begin()
         self.status.update("loading")
@@ -172,8 +172,17 @@ class Screen:
     def say(self, text: str, *, whole: bool = False) -> None:
         """Show a line on stderr and log it. whole: it is not folded."""
         if text.strip():
-            self.log("INFO", text)
+            self.log(WARNING if text.startswith("warning") else INFO, text)
         show_line(self.err, text, whole=whole)
+
+    def doing(self, text: str) -> None:
+        """Show what the command does now in the last line of the terminal, with ``verbose`` in a line; log it."""
+        if interrupted():  # foreign code has caught the exception of the signal
+            raise KeyboardInterrupt
+        self.log(DETAIL, text)
+        self.status.update(text)
+        if self.verbose:
+            show_line(self.err, f"  {text}")
 
     def out(self, text: str) -> None:
         """Write a line of the result to stdout.
@@ -241,7 +250,7 @@ class Screen:
             self.last_progress = time.monotonic()
             show_line(self.err, f"  {', '.join(parts)}")
         if time.monotonic() - self.last_logged > SILENCE:
-            self.log("INFO", ", ".join(parts))
+            self.log(INFO, ", ".join(parts))
 
     def search_result(self, result: SearchResult, next_commands: Sequence[str]) -> None:
         """Show the tables and verdicts of a search, its files, the next commands, and counts to paste.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # these load torch
     from mdm_tune.commands.events import ModelLoaded, Progress, RunEvent, SettingScored
     from mdm_tune.search.events import TrialDone
 
-__all__ = ["DETAIL", "EventLines", "about", "progress_parts"]
+__all__ = ["DETAIL", "INFO", "WARNING", "EventLines", "about", "progress_parts"]
 
 DETAIL, INFO, WARNING = "DEBUG", "INFO", "WARNING"  # levels; details are for --verbose and for logs
 DIGITS = 5  # of the value of the first trial; later values have as many decimals, so that their points are aligned

@@ -21,6 +21,7 @@ from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.layout import fitted
 from mdm_tune.terminal.log_file import LogFile
 from mdm_tune.terminal.status import ERASE, Status
+from mdm_tune.version import __version__
 from tests.test_cli import MARKOV, QUICK, call
 
 
@@ -107,6 +108,33 @@ def test_the_log_has_every_event_as_a_plain_line(tmp_path: Path) -> None:
 def test_verbose_shows_what_the_log_has(tmp_path: Path) -> None:
     quick = ("search", MARKOV, *QUICK, "--output", str(tmp_path / "run"), "--overwrite")
     assert "counts [" not in call(*quick).stderr and "    counts [" in call(*quick, "--verbose").stderr
+
+
+def test_commands_without_a_config_have_the_same_flags(tmp_path: Path) -> None:
+    file, log = tmp_path / "run.yaml", tmp_path / "log"
+    words = {
+        "init": ["package:text", "package:text", "--output", str(file), "--steps", "64", "--steps", "16"],
+        "export": ["linear", "--to", "json", "--length", "64", "--steps", "8", "--output", str(tmp_path / "exported")],
+        "report": [str(tmp_path / "run")],
+    }
+    call("search", MARKOV, *QUICK, "--output", str(tmp_path / "run"))
+    details = {"init": "  step 2 of 3: reading the task", "export": "  reading linear", "report": "  making the page"}
+    for name, given in words.items():
+        again = ["--force"] if name == "init" else []
+        plain, more = call(name, *given), call(name, *given, *again, "--verbose")
+        assert plain.exit_code == more.exit_code == 0
+        assert details[name] not in plain.stderr and details[name] in more.stderr
+        assert plain.stderr.startswith(f"mdm-tune {name} {given[0]}")
+        quiet = call(name, *given, *again, "--quiet", "--log-file", str(log))
+        assert quiet.exit_code == 0 and quiet.stderr == "" and quiet.stdout == plain.stdout
+        told = [line.split(maxsplit=2)[1:] for line in log.read_text("utf-8").splitlines()]
+        assert ["INFO", f"mdm-tune {__version__}"] in told
+        assert any(level == "DEBUG" and text.startswith(details[name].strip()) for level, text in told)
+        if name == "init":
+            assert any(level == "WARNING" and "at 64 steps" in text for level, text in told)
+        log.unlink()
+    refused = call("report", str(tmp_path / "none"), "--quiet", "--log-file", str(log))
+    assert refused.exit_code == 2 and log.read_text("utf-8").splitlines()[-1].split()[1] == "ERROR"
 
 
 def test_a_log_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
