@@ -26,14 +26,14 @@ from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.text import chat_prompt
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.rows import example_dataset
-from mdm_tune.datasets.splits import Dataset
+from mdm_tune.datasets.splits import Dataset, Split
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.evaluation.adaptive import PILOT, QUOTA_STEPS, adaptive_rows, value_at_cost
+from mdm_tune.evaluation.adaptive import PILOT, QUOTA_STEPS, value_at_cost
 from mdm_tune.evaluation.filling import Rows
-from mdm_tune.evaluation.settings import Sampler, Setting
+from mdm_tune.evaluation.settings import Sampler, Setting, drawing_of
 from mdm_tune.run.schedule_names import names_a_file
 from mdm_tune.sampling.pieces import longest_first
 from mdm_tune.sampling.unmasking import Unmasked, unmask
@@ -388,29 +388,34 @@ def _texts(
     notes: tuple[str, ...],
 ) -> Texts:
     """Fill the rows of the data set, for an adaptive plan without a value after it is found."""
-    split, name, spent = dataset.splits["report"], wanted.setting.name, 0
+    split, setting, spent = dataset.splits["report"], wanted.setting, 0
     if isinstance(policy, AdaptiveName):
         value, spent = _value(policy, wanted, dataset, fill)
-        rows = _adaptive(policy, wanted, dataset, value)
-        name = policy.with_value(value)
-    else:
-        rows = Rows([wanted.setting], split.start, split.seeds)
+        setting = _adaptive(policy, wanted, value)
+    rows = _rows(setting, wanted, split)
     filled = fill(rows, "unmasking")
     texts = Texts(" ".join(holes) for holes in dataset.fillings(filled.tokens, split))
     drawn = zip(filled.tokens, split.hidden, strict=True)
     texts.tokens = tuple(tuple(row[hidden].tolist()) for row, hidden in drawn)
     texts.nfe, texts.denoiser_rows = tuple(filled.nfe.tolist()), spent + filled.denoiser_rows
-    texts.schedule, texts.notes = name, notes
+    texts.schedule, texts.notes = setting.name, notes
     return texts
 
 
-def _adaptive(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, value: float, most: int | None = None) -> Rows:
-    """The first rows of the data set, or all, with an adaptive plan at this value and the order that the user gave."""
-    split = dataset.splits["report"]
-    rows = adaptive_rows(policy, value, split if most is None else split.first(most), wanted.sampler, wanted.setting)
-    assert rows.drawing is not None
+def _adaptive(policy: AdaptiveName, wanted: _Wanted, value: float) -> Setting:
+    """The setting of an adaptive plan at this value, unless it has one."""
+    (steps,) = wanted.sampler.section.steps
+    blocks, keeps = wanted.setting, policy.schedule is not None
+    return Setting.of_adaptive(
+        policy.at(value), steps, blocks.length, blocks if keeps else None, block_length=blocks.block_length
+    )
+
+
+def _rows(setting: Setting, wanted: _Wanted, split: Split) -> Rows:
+    """The rows of a split, ranked as the user said, which an adaptive plan may refuse."""
     said = {name: getattr(wanted.sampler.section, name) for name in wanted.ranking}
-    return replace(rows, drawing=replace(rows.drawing, **said))
+    drawing = replace(drawing_of(setting, wanted.sampler), **said)
+    return Rows([setting], split.start, split.seeds, drawing=drawing)
 
 
 def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) -> tuple[float, int]:
@@ -420,8 +425,11 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
     setting, (steps,) = wanted.setting, wanted.sampler.section.steps
     linear = Setting.of(Linear(), steps, setting.length, wanted.sampler, block_length=setting.block_length)
     split, spent = dataset.splits["report"].first(PILOT), 0
-    rows_at = partial(_adaptive, policy, wanted, dataset, most=PILOT)
-    sweep = value_at_cost(Rows([linear], split.start, split.seeds), rows_at, policy.range)
+    sweep = value_at_cost(
+        Rows([linear], split.start, split.seeds),
+        lambda value: _rows(_adaptive(policy, wanted, value), wanted, split),
+        policy.range,
+    )
     rows = next(sweep)
     while True:
         results = [fill(each, "calibrating") for each in rows]
@@ -429,7 +437,7 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
         try:
             rows = sweep.send([float(result.nfe.double().mean()) for result in results])
         except StopIteration as end:
-            return float(f"{end.value:.4g}"), spent
+            return float(end.value), spent
         except InputError as error:
             raise InputError(f"{policy.name} at {quantity(steps, 'step')}: {error}") from None
 

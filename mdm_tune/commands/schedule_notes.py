@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from mdm_tune.commands.events import Note
 from mdm_tune.core.messages import cut, quantity, shown_path
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import ScheduleFile, load_schedule
 from mdm_tune.run.schedule_names import names_a_file, own_steps
@@ -77,7 +77,7 @@ def missing_budgets(names: Sequence[str], budgets: Sequence[int]) -> Iterator[No
 
 def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:
     """Notes about schedules that are the same to the sampler as one before, so that both have the same row."""
-    first: dict[tuple[int, tuple[float, ...]], str] = {}
+    first: dict[tuple[int, Key], str] = {}
     for setting in settings:
         name = first.setdefault((setting.steps, setting.key), setting.label)
         if name != setting.label:

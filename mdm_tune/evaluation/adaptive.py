@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-
-import torch
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
-from mdm_tune.datasets.splits import Split, Use
+from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.cost_matching import matching_cost
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
-from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
-from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.plans import AdaptivePlan, CountPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
-__all__ = ["PILOT", "QUOTA_STEPS", "AdaptiveRequest", "adaptive_rows", "calibrated", "check_adaptive", "value_at_cost"]
+__all__ = [
+    "PILOT",
+    "QUOTA_STEPS",
+    "AdaptiveRequest",
+    "adaptive_setting",
+    "calibrated",
+    "check_adaptive",
+    "value_at_cost",
+]
 
 Sweep = Generator[list[Rows], list[float], float]  # yields rows, receives their mean NFEs, returns a plan's value
 
@@ -46,10 +50,14 @@ class AdaptiveRequest:
     steps: int
     setting_at: Callable[[str, int], Setting]
 
-    @property
-    def quota(self) -> Setting | None:
-        """The setting whose counts a quota follows; None for other plans."""
-        return _quota_setting(self.plan, self.steps, self.setting_at)
+    @cached_property
+    def base(self) -> Setting | None:
+        """The setting whose counts a quota keeps; None for other plans."""
+        return _base_setting(self.plan, self.steps, self.setting_at)
+
+    def at(self, value: float) -> Setting:
+        """The setting of the plan; ``value`` is used if the plan has none."""
+        return adaptive_setting(self.evaluator, self.plan.at(value), self.steps, self.base)
 
 
 def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
@@ -78,16 +86,21 @@ def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Meas
     for place, request in enumerate(requests):
         value, cost = values[place]
         assert value is not None
-        plan, quota, evaluator = request.plan, request.quota, request.evaluator
-        size = evaluator.block_length if quota is None else quota.block_length
-        setting = Setting(
-            plan.with_value(value), request.steps, evaluator.length, block_length=size, says_blocks=evaluator.several
-        )
-        rows = _rows(request, value, evaluator.split(use))
-        measurements.append(
-            (Measurement(setting=setting, split=evaluator.split(use), plan=rows.plan, drawing=rows.drawing), cost)
-        )
+        measurements.append((Measurement(request.at(value), request.evaluator.split(use)), cost))
     return measurements
+
+
+def adaptive_setting(evaluator: Evaluator, plan: AdaptiveName, steps: int, base: Setting | None) -> Setting:
+    """The setting of an adaptive plan with its value, in the evaluator's block length.
+
+    Args:
+        evaluator: The evaluator.
+        plan: The plan.
+        steps: The number of calls that it is meant to make on average.
+        base: The setting whose counts a quota keeps; None for other plans.
+    """
+    size = evaluator.block_length
+    return Setting.of_adaptive(plan, steps, evaluator.length, base, size, says_blocks=evaluator.several)
 
 
 def check_adaptive(
@@ -108,10 +121,10 @@ def check_adaptive(
             f"{plan.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; set "
             "sampler.reveal to fixed"
         )
-    _quota_setting(plan, steps, setting_at)
+    _base_setting(plan, steps, setting_at)
 
 
-def _quota_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
+def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
     """The setting whose counts a quota follows; None for other plans."""
     if plan.schedule is None:
         return None
@@ -162,8 +175,12 @@ def _sweep_together(
 def _sweep(request: AdaptiveRequest) -> Sweep:
     """Find the value at which the plan makes as many calls as linear, on the first tune examples."""
     pilot = request.evaluator.split("tune").shuffled().first(PILOT)
+
+    def rows_at(value: float) -> Rows:
+        return Rows([request.at(value)], pilot.start, pilot.seeds)
+
     linear = Rows([request.setting_at("linear", request.steps)], pilot.start, pilot.seeds)
-    return value_at_cost(linear, partial(_rows, request, split=pilot), request.plan.range)
+    return value_at_cost(linear, rows_at, request.plan.range)
 
 
 def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], ends: tuple[float, float]) -> Sweep:
@@ -192,40 +209,3 @@ def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], ends: tuple[fl
         except StopIteration as end:
             return float(end.value)
         nfes = yield [rows_at(value) for value in values]
-
-
-def _rows(request: AdaptiveRequest, value: float, split: Split) -> Rows:
-    """The split's rows, with the plan at this value."""
-    evaluator = request.evaluator
-    blocks = request.quota or Setting("", request.steps, evaluator.length, block_length=evaluator.block_length)
-    return adaptive_rows(request.plan, value, split, evaluator.sampler, blocks)
-
-
-def adaptive_rows(plan: AdaptiveName, value: float, split: Split, sampler: Sampler, blocks: Setting) -> Rows:
-    """The rows of a split, with an adaptive plan.
-
-    Args:
-        plan: The parsed name of the plan.
-        value: Its threshold or bound.
-        split: The rows.
-        sampler: How tokens are drawn. If its order does not fit the plan, positions are ranked by another.
-        blocks: Gives the blocks and, for a quota, the counts.
-    """
-    values = torch.full((len(split.ids),), value, dtype=torch.float64)
-    adaptive_plan: AdaptivePlan
-    if plan.kind == "quota":
-        counts = plan_of([blocks], split.hidden.sum(1), sampler)
-        assert isinstance(counts, CountPlan)  # ``check_adaptive`` refuses ancestral reveal
-        adaptive_plan = QuotaPlan(counts.counts, values)
-    else:
-        adaptive_plan = ThresholdPlan(values) if plan.kind == "threshold" else EntropyBoundPlan(values)
-    drawing = _drawing(plan, sampler.drawing)
-    return Rows([blocks], split.start, split.seeds, plan=adaptive_plan, drawing=drawing)
-
-
-def _drawing(plan: AdaptiveName, drawing: Drawing) -> Drawing:
-    """The drawing with an order that ranks positions, which the plan needs."""
-    if plan.kind == "entropy-bound":
-        return replace(drawing, order="entropy", confidence_temperature=0.0)
-    ranks = drawing.order in ("confidence", "top-probability", "margin")
-    return replace(drawing, order=drawing.order if ranks else "confidence", confidence_temperature=0.0)

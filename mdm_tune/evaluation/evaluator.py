@@ -18,11 +18,10 @@ from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, gro
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows
-from mdm_tune.evaluation.settings import Sampler, Setting
+from mdm_tune.evaluation.settings import Key, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
-from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.pieces import LocalPool, Pool
-from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
+from mdm_tune.sampling.unmasking import Step, Unmasked
 from mdm_tune.schedules.blocks import ShareRule, Shares
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Schedule
@@ -103,12 +102,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A setting to measure on a split; ``plan`` and ``drawing`` are as in ``Rows``."""
+    """A setting to measure on a split."""
 
     setting: Setting
     split: Split
-    plan: Plan | None = None
-    drawing: Drawing | None = None
 
 
 class ScoreBook:
@@ -118,8 +115,8 @@ class ScoreBook:
     """
 
     def __init__(self) -> None:
-        self._whole: dict[tuple[Use | None, tuple[float, ...]], Scores] = {}
-        self._first: dict[tuple[Use, tuple[float, ...]], Values] = {}
+        self._whole: dict[tuple[Use | None, Key], Scores] = {}
+        self._first: dict[tuple[Use, Key], Values] = {}
 
     def whole(self, setting: Setting, use: Use | None) -> Scores | None:
         """The stored scores of equal counts on a split (None for exact metrics); None if there are none."""
@@ -263,7 +260,7 @@ class Evaluator:
         share = self.shares.get(self.block_length, self.sampler.share)
         return share(steps, self.length, self.block_length)
 
-    def beta_keys(self, a: Values, b: Values, steps: int) -> set[tuple[float, ...]]:
+    def beta_keys(self, a: Values, b: Values, steps: int) -> set[Key]:
         """The distinct keys of many schedules Beta(a, b) at a step budget, for fixed counts; a and b (n,)."""
         size, shares = self.block_length, self.steps_of_blocks(steps)
         rule = self.sampler.section.counts
@@ -365,9 +362,13 @@ class Evaluator:
         began, split, metric = self.pace.now(), self.split(use).shuffled(), self.metric
         known = {s.key: self.book.first(s, use) for s in settings}
         cost, parts, lacking = Cost(), list[Split](), list[list[Setting]]()
-        for first in sorted({len(values) for values in known.values()} - {*range(examples, len(split.ids) + 1)}):
+        wanted: dict[tuple[int, str], dict[Key, Setting]] = {}  # by the examples known so far and the form
+        for setting in settings:
+            if len(known[setting.key]) < examples:
+                wanted.setdefault((len(known[setting.key]), setting.form), {})[setting.key] = setting
+        for (first, _), lacking_settings in sorted(wanted.items()):
             parts.append(split.part(first, examples))
-            lacking.append([*{s.key: s for s in settings if len(known[s.key]) == first}.values()])
+            lacking.append([*lacking_settings.values()])
         results = self.fill_each(
             Rows(
                 settings=part_settings,
@@ -423,8 +424,6 @@ class Evaluator:
                 start=measurement.split.start,
                 seeds=measurement.split.seeds,
                 reference=measurement.split.originals if priced else None,
-                plan=measurement.plan,
-                drawing=measurement.drawing,
             )
             for measurement in wanted
         )
@@ -439,7 +438,7 @@ class Evaluator:
         value, diversity = self.estimated(values, split), self.metric.diversity(result.tokens, split)
         cost = Cost(result.denoiser_rows, result.denoiser_tokens, self.pace.now() - start)
         self.pace.add(float(calls.sum()), cost.seconds)
-        own_calls = calls if measured.plan is not None or np.ptp(calls) else None
+        own_calls = calls if setting.adaptive is not None or np.ptp(calls) else None
         return Scores(
             setting=setting,
             estimate=value,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.evaluation.settings import Sampler, Setting, plan_of
+from mdm_tune.evaluation.settings import Sampler, Setting, drawing_of, plan_of
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.external import ExternalSampler
 from mdm_tune.sampling.pieces import (
@@ -25,7 +25,7 @@ from mdm_tune.sampling.pieces import (
     longest_first,
     results_of,
 )
-from mdm_tune.sampling.unmasking import Plan, Step, Unmasked
+from mdm_tune.sampling.unmasking import Step, Unmasked
 
 __all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
 
@@ -35,19 +35,17 @@ class Rows:
     """Rows to fill: every start row with the first setting, then every start row with the next, in common batches.
 
     Attributes:
-        settings: The settings, all with the same block length.
+        settings: The settings, all with the same block length and ``form``.
         start: (rows, length) int64, the rows before the first step.
         seeds: (rows,) uint64, the seed of each row.
         reference: (rows, length) int64, as in ``unmask``; None if no reference is priced.
-        plan: Replaces the plan of the settings; these then give the blocks only. None for the settings' own.
-        drawing: Replaces the sampler's drawing; None for the sampler's own.
+        drawing: Replaces the drawing of the settings; None for their own.
     """
 
     settings: Sequence[Setting]
     start: Tensor
     seeds: NDArray[np.uint64]
     reference: Tensor | None = None
-    plan: Plan | None = None
     drawing: Drawing | None = None
 
     def arguments(self, sampler: Sampler, mask_id: int) -> UnmaskArguments:
@@ -58,9 +56,9 @@ class Rows:
             blocks = ((hidden.cumsum(1) - 1) // setting.block_length).repeat(copies, 1)
         return UnmaskArguments(
             tokens=self.start.repeat(copies, 1),
-            plan=self.plan or plan_of(self.settings, hidden.sum(1), sampler),
+            plan=plan_of(self.settings, hidden.sum(1), sampler),
             seeds=np.tile(self.seeds, copies),
-            drawing=self.drawing or sampler.drawing,
+            drawing=self.drawing or drawing_of(setting, sampler),
             blocks=blocks,
             batch=sampler.section.batch,
             reference=None if self.reference is None else self.reference.repeat(copies, 1),

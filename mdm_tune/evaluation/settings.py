@@ -1,4 +1,4 @@
-"""A schedule at a step budget as the sampler receives it: integer counts per step, or alphas; and plans of rows."""
+"""A policy at a step budget as the sampler receives it: counts per step, alphas, or an adaptive plan; plans of rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,25 @@ from torch.nn.utils.rnn import pad_sequence
 from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.unmasking import CountPlan, Plan, RevealPlan
+from mdm_tune.sampling.plans import (
+    AdaptivePlan,
+    CountPlan,
+    EntropyBoundPlan,
+    Plan,
+    QuotaPlan,
+    RevealPlan,
+    ThresholdPlan,
+)
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.blocks import ShareRule, equal_shares, even_shares
 from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Sampler", "Setting", "calls_of", "plan_of"]
+__all__ = ["Key", "Policy", "Sampler", "Setting", "calls_of", "drawing_of", "plan_of"]
+
+Key = tuple[float | str, ...]
+Policy = Schedule | AdaptiveName
 
 
 @dataclass(frozen=True)
@@ -61,17 +73,19 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Setting:
-    """One schedule at one step budget. Either ``counts`` or ``alphas`` is set.
+    """One policy at one step budget. Exactly one of ``counts``, ``alphas`` and ``adaptive`` is set.
 
     Attributes:
-        name: The string that names the schedule on the command line.
-        steps: The step budget.
+        name: The string that names the policy on the command line.
+        steps: The step budget. An adaptive plan is meant to make as many denoiser calls on average.
         length: Positions to fill.
         counts: Tokens revealed at each step; None for ancestral reveal.
         alphas: (steps + 1,) revealed share of tokens, from the first step's start to the last step's end; None for
             fixed counts.
         block_length: Positions per block; blocks are filled from left to right. 0 becomes ``length``, one block.
         says_blocks: Whether the label names the block length, because several are compared.
+        adaptive: An adaptive plan with its value.
+        base: The setting whose counts an adaptive plan keeps (quota); None for other plans.
     """
 
     name: str
@@ -81,9 +95,18 @@ class Setting:
     alphas: tuple[float, ...] | None = None
     block_length: int = 0
     says_blocks: bool = False
+    adaptive: AdaptiveName | None = None
+    base: Setting | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_length", self.block_length or self.length)
+
+    @property
+    def form(self) -> str:
+        """The form of the plan. Rows whose settings have equal forms can be filled in one call."""
+        if self.adaptive is not None:
+            return self.adaptive.kind
+        return "alphas" if self.counts is None else "counts"
 
     @property
     def one_block(self) -> bool:
@@ -96,14 +119,17 @@ class Setting:
         return str(Label(self.name, self.block_length if self.says_blocks else None))
 
     @property
-    def key(self) -> tuple[float, ...]:
+    def key(self) -> Key:
         """Equal for settings that the sampler treats alike; steps that reveal no token do not count."""
+        if self.adaptive is not None:
+            base = () if self.base is None else self.base.key
+            return (self.adaptive.kind, float(self.block_length), *self.adaptive.numbers, *base)
         if self.counts is not None:
             return self.key_of(self.counts, self.steps, self.length, self.block_length)
         return self.alphas or ()
 
     @staticmethod
-    def key_of(counts: Sequence[int], steps: int, length: int, block_length: int) -> tuple[float, ...]:
+    def key_of(counts: Sequence[int], steps: int, length: int, block_length: int) -> Key:
         """The key of a setting with these counts.
 
         It begins with a negative block length if there are several blocks. The steps belong to it if they are more
@@ -122,7 +148,12 @@ class Setting:
 
     @property
     def nfe(self) -> float:
-        """Denoiser calls for one sequence: steps that reveal a token; for ancestral reveal their expected number."""
+        """Denoiser calls for one sequence: steps that reveal a token; for ancestral reveal their expected number.
+
+        For an adaptive plan, the number of calls that it is meant to make.
+        """
+        if self.adaptive is not None:
+            return float(min(self.steps, self.length))
         if self.counts is not None:
             return sum(count > 0 for count in self.counts)
         return float((1 - (1 - np.diff(self.alphas or (0.0, 1.0))) ** self.length).sum())
@@ -158,6 +189,39 @@ class Setting:
                 f"after {min(missing)} tokens; split it there"
             )
         return self
+
+    @classmethod
+    def of_adaptive(
+        cls,
+        plan: AdaptiveName,
+        steps: int,
+        length: int,
+        base: Setting | None = None,
+        block_length: int = 0,
+        *,
+        says_blocks: bool = False,
+    ) -> Setting:
+        """Build the setting of an adaptive plan.
+
+        Args:
+            plan: The plan, with its value.
+            steps: The number of denoiser calls that it is meant to make on average.
+            length: Positions to fill.
+            base: The setting whose counts it keeps; its blocks then count.
+            block_length: Positions per block; 0 for one block.
+            says_blocks: As the attribute.
+        """
+        assert plan.value is not None
+        size = block_length if base is None else base.block_length
+        return cls(
+            name=plan.name,
+            steps=steps,
+            length=length,
+            block_length=size,
+            says_blocks=says_blocks,
+            adaptive=plan,
+            base=base,
+        )
 
     @classmethod
     def of(
@@ -219,10 +283,12 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
     where blocks end.
 
     Args:
-        settings: The settings, all with the same block length.
+        settings: The settings, all with the same block length and ``form``.
         sizes: (rows,) int64, the positions to fill in each row.
         sampler: How tokens are revealed.
     """
+    if settings[0].adaptive is not None:
+        return _adaptive_plan(settings, sizes, sampler)
     if settings[0].counts is None:
         alphas = torch.tensor([setting.alphas for setting in settings], dtype=torch.float64)
         return RevealPlan(alphas.repeat_interleave(len(sizes), dim=0))
@@ -234,6 +300,29 @@ def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Pla
     empty = torch.zeros(0, dtype=torch.int64)  # for a block that a shorter row does not have
     padded = pad_sequence([part for row in rows for part in (*row, *[empty] * (blocks - len(row)))], batch_first=True)
     return CountPlan(padded.view(len(rows), blocks, -1))  # (rows, blocks, most steps of any block)
+
+
+def _adaptive_plan(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> AdaptivePlan:
+    """The plan of many rows whose settings have one kind of adaptive plan."""
+    kind = settings[0].form
+    plans = [setting.adaptive for setting in settings if setting.adaptive is not None]
+    values = torch.tensor([plan.value for plan in plans], dtype=torch.float64).repeat_interleave(len(sizes))
+    if kind == "quota":
+        counts = plan_of([setting.base for setting in settings if setting.base is not None], sizes, sampler)
+        assert isinstance(counts, CountPlan)  # ancestral reveal has no adaptive plans
+        return QuotaPlan(counts.counts, values)
+    return ThresholdPlan(values) if kind == "threshold" else EntropyBoundPlan(values)
+
+
+def drawing_of(setting: Setting, sampler: Sampler) -> Drawing:
+    """How tokens are drawn with a setting: as the sampler says, in an order that fits an adaptive plan."""
+    drawing = sampler.drawing
+    if setting.adaptive is None:
+        return drawing
+    if setting.adaptive.kind == "entropy-bound":
+        return replace(drawing, order="entropy", confidence_temperature=0.0)
+    ranks = drawing.order in ("confidence", "top-probability", "margin")
+    return replace(drawing, order=drawing.order if ranks else "confidence", confidence_temperature=0.0)
 
 
 def _counts_by_block(setting: Setting, size: int, rule: CountRule) -> list[Tensor]:

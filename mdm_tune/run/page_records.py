@@ -13,6 +13,7 @@ from torch import Tensor
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.types import Direction, Use, sign_of
 from mdm_tune.evaluation.evaluator import Evaluator, Scores
+from mdm_tune.evaluation.settings import Key
 from mdm_tune.run.build import Run
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import CallsRecord
@@ -99,7 +100,7 @@ class GridCost(JsonRecord):
     @classmethod
     def of(cls, evaluator: Evaluator, steps: int) -> GridCost:
         """The cost of the grid at one budget."""
-        found: dict[tuple[float, ...], float] = {}
+        found: dict[Key, float] = {}
         for size in evaluator.block_lengths:
             at_size = evaluator.in_blocks(size)
             for a, b in itertools.product(GRID, GRID):

@@ -27,7 +27,7 @@ from mdm_tune.evaluation.profile_choice import (
     prices_of,
     weights_of,
 )
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.measuring import PointMeasured, UntilPrecise, measure_profile
@@ -287,7 +287,7 @@ class Profiles:
             best = self.pricer.near_best(steps, settings.space.ranges, WARM_POINTS)
         proposed = [] if settings.warm_start == "off" else [*best[:1], *winners, *best[1:]]
         known = {evaluator.setting(schedule, steps).key for schedule in START}
-        points: dict[tuple[float, ...], Beta] = {}
+        points: dict[Key, Beta] = {}
         for beta in proposed:
             points.setdefault(evaluator.setting(beta, steps).key, beta)
         priced = ProfileUse.OBJECTIVE in self.uses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from mdm_tune.core.errors import InputError
@@ -40,9 +40,24 @@ class AdaptiveName:
         """The smallest and the largest value that a calibration tries."""
         return (0.0, 64.0) if self.kind == "entropy-bound" else (0.0, 1.0)
 
-    def with_value(self, value: float) -> str:
-        """The name with its value, or with this one in four digits if it has none."""
-        return self.name if self.value is not None else f"{self.name}{'@' if self.schedule else ':'}{value:.4g}"
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All numbers of the plan; those that are not known are left out."""
+        return () if self.value is None else (self.value,)
+
+    def rounded(self, value: float) -> float:
+        """The value with as many digits as a name shows: four, or for a probability near 1 three of its distance."""
+        if self.kind == "entropy-bound":
+            return float(f"{value:.4g}")
+        gap = 1.0 - value
+        return round(value, 4 if gap <= 0 else max(4, 2 - math.floor(math.log10(gap))))
+
+    def at(self, value: float) -> AdaptiveName:
+        """The plan itself if it has a value; otherwise the plan with this one, rounded, which its name then shows."""
+        if self.value is not None:
+            return self
+        value = self.rounded(value)
+        return replace(self, name=f"{self.name}{'@' if self.schedule else ':'}{value:.12g}", value=value)
 
 
 def parse_adaptive(text: str) -> AdaptiveName | None:

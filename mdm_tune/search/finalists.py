@@ -8,7 +8,7 @@ from itertools import islice
 
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.search.outcomes import Ended, Ending
 
@@ -33,7 +33,7 @@ class Trial:
 
     number: int
     schedule: Beta
-    key: tuple[float, ...]
+    key: Key
     value: float
     fresh: bool
     cost: Cost
@@ -151,7 +151,7 @@ def _baseline_candidates(sides: Sequence[BlockSearch], steps: int) -> list[Candi
 
 
 def _finalist_candidates(
-    sides: Sequence[BlockSearch], steps: int, known: set[tuple[float, ...]], direction: Direction
+    sides: Sequence[BlockSearch], steps: int, known: set[Key], direction: Direction
 ) -> Iterator[Candidate]:
     """Yield the trials that were scored on all examples, best first, once per key and without the ``known`` keys."""
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]

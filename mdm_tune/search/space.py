@@ -10,7 +10,7 @@ import numpy as np
 from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.evaluation.evaluator import Evaluator, Scores
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule
 
@@ -119,7 +119,7 @@ def given_points(search: SearchConfig, seed: int, steps: int, points: Sequence[B
     return [*first_points, *_sobol(search.space, seed, steps, count)[: max(0, count - len(first_points))]]
 
 
-def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> set[tuple[float, ...]]:
+def reachable_counts(evaluator: Evaluator, steps: int, search: SearchConfig) -> set[Key]:
     """The keys of the distinct counts that a scan of the box finds, and of the starting points.
 
     If there are fewer keys than trials, all of them could be scored. The scan is then refined until it finds no more,

@@ -108,7 +108,7 @@ class StoredScores:
 
     def _task(self, request: ScoreRequest) -> str:
         """The name under which the scores are stored."""
-        key = " ".join(f"{part:.17g}" for part in request.setting.key)
+        key = " ".join(part if isinstance(part, str) else f"{part:.17g}" for part in request.setting.key)
         return f"{request.use} {len(self._split(request).ids)} {key}"
 
     def _from_record(self, record: Record, setting: Setting, split: Split) -> Scores:

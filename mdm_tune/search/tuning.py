@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed
 from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
@@ -33,7 +33,6 @@ from mdm_tune.search.stopping import all_values_equal, settled
 __all__ = ["Tuned", "tune"]
 
 Values = NDArray[np.float64]
-Key = tuple[float, ...]
 
 
 @dataclass(frozen=True)
