@@ -31,7 +31,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.evaluation.adaptive import PILOT, QUOTA_STEPS, value_at_cost
+from mdm_tune.evaluation.adaptive import PILOT, value_at_cost
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting, drawing_of
 from mdm_tune.run.schedule_names import names_a_file
@@ -107,8 +107,8 @@ def generate(
         schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive plan, a schedule file or a run
             folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
             what they cost with linear at ``steps``; finding it fills them up to 17 times.
-        steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9`` and
-            ``entropy-bound:0.1`` need none.
+        steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9``,
+            ``entropy-bound:0.1`` and ``quota:linear#32@0.9`` need none.
         length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.
         block_length: Tokens of a block; None for that of the schedule, or for one block.
         order: Ranks the positions to reveal, such as ``confidence``; None as above.
@@ -264,10 +264,10 @@ def _wanted(
     length = _given_length(base) if length is None else given_whole("length", length)
     if length is None:
         raise InputError("length, the tokens to generate, must be given, unless a schedule file has it; give length")
+    free = adaptive is not None and adaptive.schedule is None
+    if steps is None and adaptive is not None and adaptive.same_at_every_budget:
+        steps = adaptive.counts_steps or length  # without counts it is not used
     steps = _given_steps(base) if steps is None else given_whole("steps", steps)
-    free = adaptive is not None and adaptive.kind != "quota"
-    if steps is None and free and adaptive is not None and adaptive.value is not None:
-        steps = length  # it is not used
     if steps is None:
         raise InputError(
             "steps must be given, unless a schedule has a single budget or an adaptive plan its value; give steps"
@@ -290,8 +290,8 @@ def _wanted(
         setting = Setting("", steps, length, block_length=_divisor(block_length, length))
         notes: tuple[str, ...] = ()
     else:
-        unknown = adaptive is not None and adaptive.value is None
-        setting, notes = _setting(base, QUOTA_STEPS * steps if unknown else steps, length, block_length, sampler)
+        own = steps if adaptive is None else adaptive.steps_of_counts(steps)
+        setting, notes = _setting(base, own, length, block_length, sampler)
     if isinstance(base, LoadedSchedule):
         notes += tuple(_changed(base, tuned, section))
     ranking = tuple(name for name in RANKING if name in given)
@@ -407,7 +407,7 @@ def _adaptive(policy: AdaptiveName, wanted: _Wanted, value: float) -> Setting:
     (steps,) = wanted.sampler.section.steps
     blocks, keeps = wanted.setting, policy.schedule is not None
     return Setting.of_adaptive(
-        policy.at(value), steps, blocks.length, blocks if keeps else None, block_length=blocks.block_length
+        policy.at(value, steps), steps, blocks.length, blocks if keeps else None, block_length=blocks.block_length
     )
 
 

@@ -227,7 +227,7 @@ def _scores(
         order += [(setting.key, steps, setting) for setting in settings if setting.steps == steps]
         for plan, size in product(adaptive, profiles):
             evaluator = run.evaluator.in_blocks(size)
-            key = plan.name, size, None if plan.value is not None and plan.kind != "quota" else steps
+            key = plan.name, size, None if plan.same_at_every_budget else steps
             plans.setdefault(
                 key,
                 AdaptiveRequest(

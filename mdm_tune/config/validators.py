@@ -283,8 +283,7 @@ def schedule_or_path(text: str, info: ValidationInfo) -> str:
         return input_path(text, info) if is_schedule_path(text) else schedule_name(text)
     if plan.schedule is None:
         return text
-    _, at, value = text.partition("@")
-    return f"quota:{schedule_or_path(plan.schedule, info)}{at}{value}"
+    return plan.with_schedule(schedule_or_path(plan.schedule, info)).name
 
 
 def distinct_schedules(texts: tuple[str, ...]) -> tuple[str, ...]:

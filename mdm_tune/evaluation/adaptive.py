@@ -20,7 +20,6 @@ from mdm_tune.schedules.adaptive_names import AdaptiveName
 
 __all__ = [
     "PILOT",
-    "QUOTA_STEPS",
     "AdaptiveRequest",
     "adaptive_setting",
     "calibrated",
@@ -30,7 +29,6 @@ __all__ = [
 
 Sweep = Generator[list[Rows], list[float], float]  # yields rows, receives their mean NFEs, returns a plan's value
 
-QUOTA_STEPS = 2  # steps of a quota whose threshold is not given, as a multiple of the budget
 PILOT = 64  # tune examples of a sweep
 
 
@@ -57,7 +55,7 @@ class AdaptiveRequest:
 
     def at(self, value: float) -> Setting:
         """The setting of the plan; ``value`` is used if the plan has none."""
-        return adaptive_setting(self.evaluator, self.plan.at(value), self.steps, self.base)
+        return adaptive_setting(self.evaluator, self.plan.at(value, self.steps), self.steps, self.base)
 
 
 def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
@@ -129,14 +127,14 @@ def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int
     if plan.schedule is None:
         return None
     try:
-        return setting_at(plan.schedule, steps if plan.value is not None else QUOTA_STEPS * steps)
+        return setting_at(plan.schedule, plan.steps_of_counts(steps))
     except InputError as error:
-        if plan.value is not None:
+        if plan.value is not None or plan.counts_steps is not None:
             raise
         raise InputError(
             f"{plan.name} needs counts of twice the budget's {quantity(steps, 'step')} where no threshold is given: "
             f"{error}; or "
-            f"give one, as in {plan.name}@0.9"
+            f"give one, as in {plan.name}@0.9, or other steps, as in {plan.name}#{steps}"
         ) from None
 
 

@@ -189,13 +189,17 @@ def _named(name: str, schedule: Schedule, steps: int | None, length: int | None,
 def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: int | None) -> Policy:
     """The policy of an adaptive plan, whose value must be given."""
     if plan.value is None:
-        example = f"{plan.name}{'@' if plan.kind == 'quota' else ':'}0.9"
+        example = f"{plan.name}{plan.separator}0.9"
         raise InputError(
             f"{plan.name} has no value of its own: mdm-tune evaluate finds the one that costs a budget and prints it; "
             f"give that, as in {example}"
         )
     if plan.schedule is not None:
-        policy = read_policy(plan.schedule, steps, length, size)
+        if plan.counts_steps is not None and steps not in (None, plan.counts_steps):
+            raise InputError(
+                f"{cut(plan.name)} names the steps of its counts, got --steps {steps} besides; leave it out"
+            )
+        policy = read_policy(plan.schedule, plan.counts_steps or steps, length, size)
         if policy.counts is None:
             raise InputError(
                 f"{cut(plan.name)} keeps the counts of a schedule, and ancestral reveal has none; use linear"

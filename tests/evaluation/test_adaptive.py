@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import pytest
+
+from mdm_tune.core.errors import InputError
 from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import parse_adaptive
-from mdm_tune.schedules.curves import Linear
+from mdm_tune.schedules.curves import parse_schedule
 from tests.evaluation.test_dealing import Backwards, evaluator
+
+
+def asked(here: Evaluator, name: str, steps: int) -> AdaptiveRequest:
+    plan = parse_adaptive(name)
+    assert plan is not None
+
+    def setting_at(schedule: str, number: int) -> Setting:
+        return here.setting(parse_schedule(schedule), number)
+
+    return AdaptiveRequest(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
+
+
+def test_the_name_of_a_plan_that_was_found_repeats_it() -> None:
+    """A quota is found with the counts of twice the budget's steps, which its name says."""
+    here, _, _ = evaluator(Backwards)
+    names = ("threshold", "entropy-bound", "quota:linear", "quota:beta:0.9,0.3#6", "quota:counts:2,3,4,4,3#5")
+    requests = [asked(here, name, 4) for name in names]
+    found = [measurement for measurement, _ in calibrated(requests, "report")]
+    again = [asked(here, measurement.setting.name, 4) for measurement in found]
+    repeated = [measurement for measurement, _ in calibrated(again, "report")]
+    assert [one.setting for one in repeated] == [one.setting for one in found]
+    bases = [one.setting.base.steps for one in repeated if one.setting.base is not None]
+    assert bases == [8, 6, 5] and found[2].setting.name.startswith("quota:linear#8@0.")
+    first, second = (
+        here.measure_on(found[2].setting, here.split("report")),
+        here.measure_on(repeated[2].setting, here.split("report")),
+    )
+    assert first.values is not None and second.values is not None and first.calls is not None
+    assert first.values.tolist() == second.values.tolist() and first.nfe == second.nfe
+    with pytest.raises(InputError, match=r"twice the budget's 4 steps.*or other steps, as in quota:counts:2,3,4,4,3#4"):
+        calibrated([asked(here, "quota:counts:2,3,4,4,3", 4)], "report")
 
 
 def test_adaptive_plans_are_looked_for_side_by_side() -> None:
     """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
-
-    def asked(here: Evaluator, name: str, steps: int) -> AdaptiveRequest:
-        plan = parse_adaptive(name)
-        assert plan is not None
-
-        def setting_at(schedule: str, number: int) -> Setting:
-            return here.setting(Linear(), number)
-
-        return AdaptiveRequest(evaluator=here, plan=plan, steps=steps, setting_at=setting_at)
-
     names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
     alone, rounds = [], []
     for name, steps in names:

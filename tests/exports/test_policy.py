@@ -83,6 +83,10 @@ def test_adaptive_plans_need_a_value_and_a_length() -> None:
     quota = read_policy("quota:counts:5,3@0.8")
     assert (quota.kind, quota.value, quota.counts) == ("quota", 0.8, ((5, 3),))
     assert read_policy("quota:linear@0.8", 4, 8).counts == ((2, 2, 2, 2),)
+    assert read_policy("quota:linear#4@0.8", length=8) == read_policy("quota:linear#4@0.8", 4, 8)
+    assert read_policy("quota:linear#4@0.8", length=8).counts == ((2, 2, 2, 2),)
+    with pytest.raises(InputError, match="names the steps of its counts, got --steps 2 besides; leave it out"):
+        read_policy("quota:linear#4@0.8", 2, 8)
     for name, message in (
         ("threshold", "as in threshold:0.9"),
         ("quota:linear", "as in quota:linear@0.9"),

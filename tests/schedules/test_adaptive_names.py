@@ -29,6 +29,14 @@ from tests.support.configs import whole as whole_config
         ("quota:@0.9", "quota needs a schedule"),
         ("quota:threshold:0.5", "quota keeps a schedule's counts|quota keeps the counts"),
         ("quota:quota:linear", "quota keeps"),
+        (
+            "quota:linear#0@0.9",
+            "the steps of the counts must be a whole number from 1 to 65536, got 'quota:linear#0@0.9'",
+        ),
+        ("quota:linear#65537", "the steps of the counts must be"),
+        ("quota:linear#@0.9", "write quota:linear#32@0.9, or leave # out"),
+        ("quota:linear#4.0@0.9", "the steps of the counts must be"),
+        ("quota:#4@0.9", "quota needs a schedule"),
     ],
 )
 def test_values_of_adaptive_plans_lie_in_their_range(tmp_path: Path, name: str, said: str) -> None:
@@ -42,3 +50,25 @@ def test_values_of_adaptive_plans_lie_in_their_range(tmp_path: Path, name: str, 
 def test_the_ends_of_a_range_belong_to_it(name: str, value: float) -> None:
     plan = parse_adaptive(name)
     assert plan is not None and plan.value == value
+
+
+def test_the_name_of_a_quota_says_the_steps_of_its_counts_where_they_are_not_those_of_the_budget() -> None:
+    for name, counts_steps, steps, written in [
+        ("quota:linear", None, 16, "quota:linear#16@0.7"),  # of a budget of 8, where no value is given
+        ("quota:linear#8", 8, 8, "quota:linear#8@0.7"),
+        ("quota:beta:0.9,0.3#5", 5, 5, "quota:beta:0.9,0.3#5@0.7"),
+        ("quota:linear@0.5", None, 8, "quota:linear@0.5"),
+        ("quota:linear#32@0.5", 32, 32, "quota:linear#32@0.5"),
+        ("quota:runs/a#1/b", None, 16, "quota:runs/a#1/b#16@0.7"),  # a folder
+        ("quota:runs/a#1/b.yaml#6", 6, 6, "quota:runs/a#1/b.yaml#6@0.7"),
+        ("quota:a#1.yaml@0.5", None, 8, "quota:a#1.yaml@0.5"),
+    ]:
+        plan = parse_adaptive(name)
+        assert plan is not None and plan.counts_steps == counts_steps and plan.steps_of_counts(8) == steps
+        found = plan.at(0.7, 8)
+        assert found.name == written and parse_adaptive(written) == found and found.steps_of_counts(8) == steps
+        assert plan.at(0.7).name == (name if "@" in name else f"{name}@0.7")
+    names = ("threshold:0.5", "threshold", "quota:linear@0.5", "quota:linear#8@0.5", "quota:linear#8")
+    plans = [plan for name in names if (plan := parse_adaptive(name)) is not None]
+    assert [plan.same_at_every_budget for plan in plans] == [True, False, False, True, False]
+    assert plans[3].with_schedule("/home/q.yaml") == parse_adaptive("quota:/home/q.yaml#8@0.5")
