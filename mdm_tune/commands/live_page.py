@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from mdm_tune.commands.events import BudgetStarted, ModelLoaded, Notify, RunEvent, SearchStarted
+from mdm_tune.commands.events import BudgetStarted, ModelLoaded, Notify, Progress, RunEvent, SearchStarted
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PROGRESS
 from mdm_tune.core.json_record import as_json
@@ -29,6 +29,7 @@ __all__ = ["LivePage"]
 
 EVERY = 20.0  # seconds between two pages, at least
 STAGE = 5.0  # the same where a new stage begins
+RARELY = 20.0  # the same in units of the time that the last page took: pages take a twentieth of the time, at most
 Record = dict[str, Any]
 
 
@@ -48,11 +49,13 @@ class LivePage:
         self.folder, self.notify, self.allow = folder, notify, allow
         self.run: Run | None = None
         self.began: str | None = None  # None until the search has begun to write
-        self.written = -EVERY
+        self.written, self.took = -EVERY, 0.0
         self.stage = "loading"
         self.done = self.before = 0
         self.current: int | None = None
         self.best: float | None = None
+        self.seconds_left: float | None = None
+        self.points: list[Record] = []  # of the budget at work
         self.budgets: list[Record] = []
         self.pairs: list[Record] = []
         self.check: Callable[[], None] = _nothing  # raises if another process has taken the search over
@@ -83,6 +86,7 @@ class LivePage:
             self.pairs += as_json([*budget_pairs(self.run, budget)])
             self.before += self._each
             self.done = self.before
+            self.current, self.best, self.points = None, None, []
 
     def _follow(self, event: RunEvent) -> None:
         """Note what an event says, and write the page if it is time."""
@@ -95,12 +99,17 @@ class LivePage:
             case PointMeasured():
                 self.stage = f"measuring the information profile, {quantity(event.revealed, 'visible token')}"
                 self._write_after(EVERY)
+            case Progress():
+                self.seconds_left = event.seconds_left
+                self._write_after(EVERY)
             case BudgetStarted(steps):
-                self.current, self.best, self.stage = steps, None, f"pilot at {quantity(steps, 'step')}"
+                self.current, self.best, self.points = steps, None, []
+                self.stage = f"pilot at {quantity(steps, 'step')}"
                 self._write_after(STAGE)
             case TrialDone():
-                self.done = min(self.done + 1, self.before + self._each)
                 self.best = event.best
+                self.points.append(_point(event))
+                self.done = min(self.done + 1, self.before + self._each)
                 self.stage = f"trial {event.number + 1} of {event.trials} at {quantity(event.setting.steps, 'step')}"
                 self._write_after(EVERY)
             case Comparison():
@@ -118,13 +127,14 @@ class LivePage:
         return sizes * (search.trials + 2 * len(search.baselines)) + search.finalists + 1
 
     def _write_after(self, seconds: float) -> None:
-        if self.began is not None and time.monotonic() - self.written >= seconds:
+        if self.began is not None and time.monotonic() - self.written >= max(seconds, RARELY * self.took):
             self._write(state="running")
 
     def _write(self, state: str) -> None:
         """Write progress.json and the page, unless another process drives the search by now."""
         assert self.run is not None
         self.check()
+        began = time.monotonic()
         about, path = RunDescription.of(self.run, self.allow), self.folder.path
         words = ["mdm-tune", "search", str(self.folder.config), "--output", str(path), "--resume", *about.flags]
         steps = list(self.run.config.sampler.steps)
@@ -138,6 +148,8 @@ class LivePage:
             "steps": steps,
             "current": self.current,
             "best": as_json(self.best),
+            "seconds_left": as_json(self.seconds_left),
+            "trial_points": self.points,
             "resume": shlex.join(words),
             "budgets": self.budgets,
             "sample_pairs": self.pairs,
@@ -146,6 +158,22 @@ class LivePage:
         self.folder.write_json(PROGRESS, record)
         write_page(self.folder, _ignore)
         self.written = time.monotonic()
+        self.took = self.written - began
+
+
+def _point(event: TrialDone) -> Record:
+    """A trial, as ``run.page_records.TrialPoint`` has it. A policy other than a schedule has no a and b."""
+    return {
+        "number": event.number,
+        "a": getattr(event.schedule, "a", None),
+        "b": getattr(event.schedule, "b", None),
+        "block_length": None if event.setting.counts is None else event.setting.block_length,
+        "value": as_json(event.value),
+        "examples": event.examples,
+        "fresh": event.fresh,
+        "dropped": event.dropped is not None,
+        "cut": event.cut,
+    }
 
 
 def _now() -> str:

@@ -16,7 +16,7 @@ from mdm_tune.pages.svg import element, escape, number, shortened, text, width_o
 __all__ = ["Gain", "Verdict", "dots"]
 
 Verdict = Literal["gain", "no gain", "loss"]
-STYLES = {"gain": ("@tuned", "circle"), "no gain": ("@soft", "circle"), "loss": ("@loss", "diamond")}
+COLOURS = {"gain": "@tuned", "no gain": "@soft", "loss": "@loss"}
 ROW = 30.0  # height of a row in a wide place, in pixels
 ABOUT = 8  # ticks
 LABELS = 0.30  # of the width, at most, for the labels
@@ -161,7 +161,7 @@ def _sides(sides: tuple[str, str], zero: float, frame: Frame, layout: Layout) ->
 
 def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
     verdict = verdict_of(row, plan.better)
-    colour, shape = STYLES[verdict]
+    colour = COLOURS[verdict]
     y, hollow = top + plan.dot, verdict == "no gain"
     parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height, fill="transparent")]
     if row.low is not None and row.high is not None:
@@ -170,7 +170,7 @@ def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
         parts.append(element("path", d=f"M{low},{number(y)}H{high}{caps}", stroke=colour, stroke_width=2, fill="none"))
     at = (plan.scale.inside(row.value) or 0.0, y)
     edge = colour if hollow else "@paper"
-    parts.append(marker(shape, at, 5.4, fill="@paper" if hollow else colour, stroke=edge, stroke_width=2))
+    parts.append(marker("circle", at, 5.4, fill="@paper" if hollow else colour, stroke=edge, stroke_width=2))
     words = f"{_words(row)} {verdict}"
     room = layout.width
     if not layout.compact:
@@ -187,7 +187,7 @@ def _said(row: Gain, verdict: Verdict, place: tuple[float, _Plan], layout: Layou
     """The numbers and the verdict: as two columns in a wide place, else one after the other. place: y, and the plan."""
     (y, plan), size = place, layout.small
     given: dict[str, str | float | None] = {"y": y, "font_size": size}
-    bold: dict[str, str | float | None] = {"fill": STYLES[verdict][0], "font_weight": "600"}
+    bold: dict[str, str | float | None] = {"fill": COLOURS[verdict], "font_weight": "600"}
     if not layout.compact:
         column = layout.width - width_of("no gain", size, bold=True)
         numbers = element("text", escape(_words(row)), x=column - 8, fill="@soft", text_anchor="end", **given)

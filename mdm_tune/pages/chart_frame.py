@@ -29,7 +29,7 @@ __all__ = [
     "y_axis",
 ]
 
-Role = Literal["tuned", "linear", "adaptive", "other"]
+Role = Literal["tuned", "linear", "adaptive", "other", "plain"]
 Better = Literal["higher", "lower"]
 TICK = 4.0  # length of a tick, and the space between it and its label
 PAD = 0.05  # share of the range of the data that is left free at both ends
@@ -136,7 +136,11 @@ LOOKS: dict[str, tuple[Look, ...]] = {
         Look(colour="@third", shape="plus", dash="2 2", width=1.6),
         Look(colour="@fourth", shape="cross", dash="8 3 2 3", width=1.6),
         Look(colour="@soft", shape="hexagon", dash="4 2", width=1.6),
+        Look(colour="@first", shape="cross", dash="5 3", width=1.6),
+        Look(colour="@second", shape="square", dash="2 4", width=1.6),
+        Look(colour="@third", shape="up", dash="9 2", width=1.6),
     ),
+    "plain": (Look(colour="@ink", shape="circle", dash=None, width=2.0),),  # what is no schedule
 }
 
 
@@ -149,7 +153,7 @@ def looks(roles: Iterable[Role], dashed: Iterable[bool], names: Iterable[str]) -
     Args:
         roles: of the series.
         dashed: whether a line that its role draws whole is dashed.
-        names: of the series; a hand-made schedule has the same look in every figure.
+        names: of the series; three hand-made schedules have the same look in every figure.
     """
     series = list(zip(roles, dashed, names, strict=True))
     kept = {PLACES[name] for role, _, name in series if role == "other" and name in PLACES}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mdm_tune.pages.chart_frame import Axis, Better, Frame, key_rows, marker, tick_room, tipped, x_axis, y_axis
+from mdm_tune.pages.chart_frame import Axis, Better, Frame, Look, key_rows, marker, tick_room, tipped, x_axis, y_axis
 from mdm_tune.pages.colours import colour_at
 from mdm_tune.pages.contours import outlines
 from mdm_tune.pages.figure import ID, Drawing, Figure, Layout
+from mdm_tune.pages.label_places import free_box
 from mdm_tune.pages.scales import Scale, round_ticks, shown, tick_labels
 from mdm_tune.pages.svg import Point, closed_path, element, escape, number, paragraph, text, width_of
 
@@ -24,7 +26,7 @@ ALONE = 400.0  # the size of a panel that stands alone in a wide place
 BANDS = 12  # colours, at most
 USUAL = 0.4  # of the values are worse than the end of the colours, unless the span is given
 CELLS = 8  # per axis: cells of the map that tell their value
-DARK, LIGHT = "#14171c", "#ffffff"  # what is drawn on the map: in both, so that it is seen on each colour
+DARK, LIGHT = "#14171c", "#fefefe"  # what is drawn on the map: in both, so that it is seen on each colour
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Place:
         a: above 0.
         b: above 0.
         name: a few letters, such as "linear".
+        look: whose colour and marker it has; by default a star for the winner, and a dark square for others.
     """
 
     a: float
     b: float
     name: str
+    look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -321,13 +325,30 @@ def _circle(place: Point, radius: float) -> str:
 
 
 def _star(place: Point) -> str:
-    return marker("star", place, 5.2, fill="#e4572e", stroke=LIGHT, stroke_width=3, paint_order="stroke") + marker(
-        "star", place, 5.2, fill="#e4572e", stroke=DARK, stroke_width=1.0
+    return _pinned("star", place, 5.2, "#e4572e")
+
+
+def _pinned(shape: str, place: Point, size: float, colour: str) -> str:
+    """A marker that is seen on each colour: with a light edge around a dark one."""
+    given: dict[str, str | float | None] = {"fill": colour, "paint_order": "stroke"}
+    if shape in ("plus", "cross"):  # they have no area
+        shape = "diamond"
+    return marker(shape, place, size, stroke=LIGHT, stroke_width=3, **given) + marker(
+        shape, place, size, stroke=DARK, stroke_width=1.0, **given
     )
+
+
+def _winner(panel: Landscape, place: Point) -> str:
+    look = None if panel.winner is None else panel.winner.look
+    return _star(place) if look is None else _pinned(look.shape, place, 6.4, look.colour)
 
 
 def _square(place: Point) -> str:
     return marker("square", place, 4.4, fill=DARK, stroke=LIGHT, stroke_width=1.6)
+
+
+def _named(each: Place, place: Point) -> str:
+    return _square(place) if each.look is None else _pinned(each.look.shape, place, 5.2, each.look.colour)
 
 
 def _trial(trial: Trial, frame: Frame) -> str:
@@ -347,11 +368,11 @@ def _labelled(panel: Landscape, frame: Frame, layout: Layout) -> str:
     soft += 3 * [(x - 9, y - 9, x + 9, y + 9) for each in panel.finalists for x, y in [_at(*each, frame)]]
     for each in points:
         place = _at(each.a, each.b, frame)
-        draw = _star if each is panel.winner else _square
-        parts.append(tipped(f"{each.name}: a {shown(each.a)}, b {shown(each.b)}", draw(place)))
+        drawn = _winner(panel, place) if each is panel.winner else _named(each, place)
+        parts.append(tipped(f"{each.name}: a {shown(each.a)}, b {shown(each.b)}", drawn))
     for each in reversed(points):  # the winner's name first
         point = _at(each.a, each.b, frame)
-        box = _free_box(point, each.name, (taken, soft), (frame, layout.small))
+        box = free_box(point, each.name, (taken, soft), (frame, layout.small))
         if box is not None:
             taken.append(box)
             halo: dict[str, str | float | None] = {"stroke": LIGHT, "stroke_width": 3.2, "stroke_linejoin": "round"}
@@ -375,39 +396,6 @@ def _labelled(panel: Landscape, frame: Frame, layout: Layout) -> str:
                 )
             )
     return "".join(parts)
-
-
-Box = tuple[float, float, float, float]
-
-
-def _free_box(
-    place: Point, name: str, boxes: tuple[Sequence[Box], Sequence[Box]], room: tuple[Frame, float]
-) -> Box | None:
-    """The best place for a name beside its point: inside, over no other name or point, over few trials.
-
-    Args:
-        place: the point.
-        name: of the point.
-        boxes: what must not be covered, and what should not.
-        room: the frame, and the size of the letters.
-    """
-    (x, y), (hard, soft), (frame, size) = place, boxes, room
-    width, height = width_of(name, size, bold=True), size * 1.3
-    best: tuple[int, Box] | None = None
-    for across, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1), (0, -2), (0, 2)):
-        left = x + across * (width / 2 + (12 if down == 0 else 4)) - width / 2
-        upper = y + down * (height / 2 + 10) - height / 2
-        box = (left, upper, left + width, upper + height)
-        inside = frame.left + 2 <= left and box[2] <= frame.right - 2 and frame.top <= upper and box[3] <= frame.bottom
-        if inside and not any(_touch(box, each) for each in hard):
-            covered = sum(_touch(box, each) for each in soft) + (3 if abs(down) == 2 else 0)  # far is unclear too
-            if best is None or covered < best[0]:
-                best = (covered, box)
-    return best[1] if best else None
-
-
-def _touch(first: Box, second: Box) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
 def _bar(
@@ -447,6 +435,7 @@ Sample = Callable[[Point], str]
 def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
     """What the legend shows: each kind of point that there is."""
     trials = [each for panel in panels for each in panel.trials]
+    winners = {panel.winner_name: panel for panel in reversed(panels) if panel.winner is not None}
 
     def centred(draw: Callable[[Point], str]) -> Sample:
         return lambda place: _ground(place) + draw((place[0] + 11, place[1]))
@@ -458,8 +447,7 @@ def _entries(panels: Sequence[Landscape]) -> list[tuple[str, Sample]]:
         found.append(("trial that was dropped early", centred(lambda place: _dot(place, True))))
     if any(panel.finalists for panel in panels):
         found.append(("finalist", centred(_ring)))
-    stars = dict.fromkeys(panel.winner_name for panel in panels if panel.winner)
-    found += [(name, lambda place: _star((place[0] + 11, place[1]))) for name in stars]
+    found += [(panel.winner_name, centred(partial(_winner, panel))) for panel in reversed(winners.values())]
     regions = dict.fromkeys(panel.region_name for panel in panels if panel.region is not None)
     return found + [(name, _hatched) for name in regions]
 

@@ -52,6 +52,7 @@ class Series:
         dashed: whether a line that its role draws whole is dashed.
         tips: the words that a point shows; by default its numbers.
         joined: whether the points are joined by a line.
+        look: how it is drawn; by default one of its role that no other line has.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Series:
     dashed: bool = False
     tips: Sequence[str] | None = None
     joined: bool = True
+    look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def lines(
         ValueError: the fields of a series differ in length.
     """
     found = looks(*zip(*((each.role, each.dashed, each.name) for each in series), strict=True)) if series else ()
-    made = [_line(each, look, (x, y)) for each, look in zip(series, found, strict=True)]
+    made = [_line(each, each.look or look, (x, y)) for each, look in zip(series, found, strict=True)]
     counted = Counter(place for each in made if each.few for place in set(each.x))
     shared = [
         each for each in made if each.few and any(counted[place] > 1 for place in each.x) and _has_intervals(each)

@@ -31,6 +31,7 @@ class Counts:
         role: which colour it has.
         note: a few words, such as the number of calls.
         blocks: steps of each block, if there are blocks.
+        look: whose colour it has; by default one of its role.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Counts:
     role: Role = "other"
     note: str = ""
     blocks: Sequence[int] = ()
+    look: Look | None = None
 
 
 def steps(rows: Sequence[Counts], *, title: str, description: str, step: str = "step") -> Figure:
@@ -70,7 +72,8 @@ def _draw(rows: Sequence[Counts], step: str, layout: Layout) -> Drawing:
     heading = paragraph(head, layout.font, layout.width)
     parts = [text((0, (row + 0.8) * height), line, fill="@ink") for row, line in enumerate(heading)]
     top = len(heading) * height + 8
-    for each, look in zip(rows, found, strict=True):
+    for each, usual in zip(rows, found, strict=True):
+        look = each.look or usual
         label, start = _label(each, look, (top, left), layout)
         scale = Scale(low=0, high=max(most, 1), start=start + STRIP, end=start)
         parts += [label, _bars(each, look, Frame(across, scale), layout), _groups(each, step, Frame(across, scale))]

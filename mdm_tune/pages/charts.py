@@ -1,7 +1,7 @@
 """The figures of the page: one function for each kind, each of which returns a ``Figure``."""
 
 from mdm_tune.pages.chart_dots import Gain, Verdict, dots
-from mdm_tune.pages.chart_frame import Axis, Better, Role
+from mdm_tune.pages.chart_frame import Axis, Better, Look, Role
 from mdm_tune.pages.chart_landscape import Landscape, Place, Trial, landscape
 from mdm_tune.pages.chart_lines import Mark, Series, lines
 from mdm_tune.pages.chart_steps import Counts, steps
@@ -15,6 +15,7 @@ __all__ = [
     "Figure",
     "Gain",
     "Landscape",
+    "Look",
     "Mark",
     "Place",
     "Role",

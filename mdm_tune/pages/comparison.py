@@ -10,7 +10,7 @@ from mdm_tune.core.messages import listed, quantity
 from mdm_tune.pages.charts import Axis, Figure, Gain, Series, dots, lines
 from mdm_tune.pages.names import cut_text
 from mdm_tune.pages.run_figures import CLAIMS, CURVE, axis_of_metric, schedule_of
-from mdm_tune.pages.run_page import Section
+from mdm_tune.pages.run_sections import Section
 from mdm_tune.pages.run_views import BudgetView, RunView, State, Verdict
 from mdm_tune.pages.sentences import headline, value_text
 from mdm_tune.pages.template import MOST_BYTES, rendered

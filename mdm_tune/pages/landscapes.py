@@ -8,7 +8,7 @@ that of each point by itself. It is about the tune split, and it is only as good
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from mdm_tune.core.errors import InputError
 from mdm_tune.pages.charts import Landscape, Place, Trial
 from mdm_tune.pages.names import short_name
-from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point
+from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
 from mdm_tune.pages.surface import Surface, fit
 from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
 
-__all__ = ["Box", "box_of", "map_of_profile", "map_of_trials", "reaches_edge", "unit_square"]
+__all__ = ["Box", "box_of", "map_of_profile", "map_of_progress", "map_of_trials", "reaches_edge", "unit_square"]
 
 Floats = NDArray[np.float64]
 Box = tuple[tuple[float, float], tuple[float, float]]  # the smallest and the largest a, and the same of b
@@ -75,7 +76,7 @@ def unit_square(pairs: Floats, box: Box) -> Floats:
     return np.asarray((np.log(pairs) - low) / (high - low))
 
 
-def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Landscape | None:
+def map_of_trials(budget: BudgetView, about: About, looks: Looks, points: int = DETAIL) -> Landscape | None:
     """The map of the metric as the trials show it; None if there are no trials.
 
     It has no colours if there are too few trials for a surface.
@@ -83,14 +84,36 @@ def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Lan
     Args:
         budget: the result of the budget.
         about: what the run is of.
+        looks: of the schedules of the page.
         points: of the map along each axis.
     """
-    tried = _trials_of(budget)
+    finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
+    tried = _of_blocks(budget.points, budget.block_length)
+    winner = _winner(budget, looks)
+    return _map(tried, about, looks, points, winner=winner, finalists=finalists - set(IN_FAMILY.values()))
+
+
+def map_of_progress(progress: Progress, about: About, looks: Looks, points: int = DETAIL) -> Landscape | None:
+    """The map of the trials so far of the budget at work; None if there are none."""
+    sizes = [point.block_length for point in progress.points]
+    return _map(_of_blocks(progress.points, sizes[-1] if sizes else None), about, looks, points)
+
+
+def _map(
+    tried: Sequence[Point],
+    about: About,
+    looks: Looks,
+    points: int,
+    *,
+    winner: Place | None = None,
+    finalists: Set[tuple[float, float]] = frozenset(),
+) -> Landscape | None:
+    """The map of trials. Without a winner of the family the region is that of the best trial."""
     if not tried:
         return None
-    box = box_of(about, tried)
-    grid, reference = _Grid.over(box, points), _reference(budget, tried, about.sign)
-    surface = _surface_of(tuple(tried), box, about.exact)
+    box, reference = box_of(about, tried), winner or _best(tried, about.sign)
+    named = [each for each in _in_family(looks) if reference is None or (each.a, each.b) != (reference.a, reference.b)]
+    grid, surface = _Grid.over(box, points), _surface_of(tuple(tried), box, about.exact)
     values = region = None
     if surface is not None:
         places = unit_square(grid.pairs, box)
@@ -99,10 +122,7 @@ def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Lan
             middle = unit_square(np.array([[reference.a, reference.b]]), box)[0]
             difference, deviation = surface.difference(places, middle)
             region = grid.shaped(about.sign * difference + QUANTILE * deviation)
-    finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
-    named = [
-        Place(*at, name) for name, at in IN_FAMILY.items() if reference is None or at != (reference.a, reference.b)
-    ]
+    name = "best trial" if winner is None else "winner"
     return Landscape(
         name="from the trials",
         a=grid.a,
@@ -111,16 +131,23 @@ def map_of_trials(budget: BudgetView, about: About, points: int = DETAIL) -> Lan
         label=about.metric,
         better="higher" if about.maximize else "lower",
         trials=[_drawn(point, about) for point in _shown(tried, finalists)],
-        finalists=sorted(finalists - set(IN_FAMILY.values())),
+        finalists=sorted(finalists),
         winner=reference,
+        winner_name=name,
         region=region,
+        region_name=f"not distinguishable from the {name}",
         named=named,
     )
 
 
-def reaches_edge(budget: BudgetView, about: About) -> bool:
+def _in_family(looks: Looks) -> list[Place]:
+    """The hand-made schedules that are members of the family."""
+    return [Place(*at, name, looks.of(name)) for name, at in IN_FAMILY.items()]
+
+
+def reaches_edge(budget: BudgetView, about: About, looks: Looks) -> bool:
     """Whether the region that cannot be told from the winner touches the edge of the box."""
-    found = map_of_trials(budget, about, 12)
+    found = map_of_trials(budget, about, looks, 12)
     if found is None or found.region is None:
         return False
     inside = np.asarray(found.region) >= 0
@@ -128,13 +155,14 @@ def reaches_edge(budget: BudgetView, about: About) -> bool:
 
 
 def map_of_profile(
-    budget: BudgetView, about: About, curves: Sequence[CurveView], points: int = DETAIL
+    budget: BudgetView, about: About, looks: Looks, curves: Sequence[CurveView], points: int = DETAIL
 ) -> Landscape | None:
     """The map of the NELBO on the information profile; None if there is no profile of the winner's block length.
 
     Args:
         budget: the result of the budget.
         about: what the run is of.
+        looks: of the schedules of the page.
         curves: the profiles of the run.
         points: of the map along each axis.
     """
@@ -153,6 +181,7 @@ def map_of_profile(
         values = grid.shaped(pricer.beta_nelbos(grid.pairs, budget.steps))
     except InputError:  # the blocks share the steps unequally
         return None
+    winner = _winner(budget, looks)
     best = np.unravel_index(int(np.argmin(values)), values.shape)
     a, b = float(grid.a[best[0]]), float(grid.b[best[1]])
     return Landscape(
@@ -164,26 +193,31 @@ def map_of_profile(
         unit="nats per sequence",
         better="lower",
         winner=Place(a, b, f"least NELBO ({a:.2g}, {b:.2g})"),
-        named=[Place(*at, name) for name, at in IN_FAMILY.items()],
+        winner_name="least NELBO",
+        named=[*_in_family(looks), *([] if winner is None else [winner])],
     )
 
 
-def _trials_of(budget: BudgetView) -> list[Point]:
-    """The trials in the winner's block length, those that were scored before with the examples of the first one."""
-    points = [point for point in budget.points if point.a > 0 and point.b > 0]
-    own = [point for point in points if point.block_length == budget.block_length]
-    return own or points
+def _of_blocks(points: Sequence[Point], size: int | None) -> list[Point]:
+    """The trials in a block length, or all if there are none in it."""
+    known = [point for point in points if point.a > 0 and point.b > 0]
+    return [point for point in known if point.block_length == size] or known
 
 
-def _reference(budget: BudgetView, tried: Sequence[Point], sign: int) -> Place | None:
-    """The winner; the best trial if the winner is outside the family; None if no trial was scored in full."""
-    if budget.a and budget.b and min(budget.a, budget.b) > 0:
-        return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})")
+def _winner(budget: BudgetView, looks: Looks) -> Place | None:
+    """The winner; None if it is not of the family."""
+    if budget.of_the_family and budget.a and budget.b and min(budget.a, budget.b) > 0:
+        return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})", TUNED)
     if budget.kind in IN_FAMILY:
-        return Place(*IN_FAMILY[budget.kind], f"winner: {budget.kind}")
+        return Place(*IN_FAMILY[budget.kind], f"winner: {budget.kind}", looks.of(budget.kind))
+    return None
+
+
+def _best(tried: Sequence[Point], sign: int) -> Place | None:
+    """The best trial; None if none was scored in full."""
     full = [point for point in tried if math.isfinite(point.value) and not point.dropped]
     best = max(full, key=lambda point: sign * point.value, default=None)
-    return None if best is None else Place(best.a, best.b, f"best trial ({best.a:.2g}, {best.b:.2g})")
+    return None if best is None else Place(best.a, best.b, f"best trial ({best.a:.2g}, {best.b:.2g})", TUNED)
 
 
 @lru_cache(maxsize=32)  # a page that becomes too large is made again with less detail
@@ -196,7 +230,7 @@ def _surface_of(tried: tuple[Point, ...], box: Box, exact: bool) -> Surface | No
     return fit(unit_square(pairs, box), [point.value for point in tried], scales, exact=exact)
 
 
-def _shown(tried: Sequence[Point], finalists: set[tuple[float, float]]) -> list[Point]:
+def _shown(tried: Sequence[Point], finalists: Set[tuple[float, float]]) -> list[Point]:
     """At most ``MANY`` trials: the finalists, and the first of the others."""
     if len(tried) <= MANY:
         return list(tried)

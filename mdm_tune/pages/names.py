@@ -10,9 +10,9 @@ from pathlib import PurePath
 from mdm_tune.pages.charts import Role
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["cut_text", "large", "role_of", "short_name", "short_names", "time_text"]
+__all__ = ["cut_text", "figure_name", "large", "role_of", "short_name", "short_names", "time_text"]
 
-ADAPTIVE = ("threshold", "entropy-bound", "quota", "klass")
+ADAPTIVE = ("threshold", "entropy-bound", "quota", "cap", "klass")
 LONGEST = 48  # characters of a name
 
 
@@ -63,6 +63,11 @@ def cut_text(text: str, longest: int) -> str:
         return text
     head = (longest - 1) * 2 // 3
     return f"{text[:head]}\u2026{text[len(text) - (longest - 1 - head) :]}"
+
+
+def figure_name(name: str) -> str:
+    """A figure of diversity in words. What records call distinct tokens are runs of three."""
+    return "distinct trigrams" if name == "distinct_tokens" else name.replace("_", " ")
 
 
 def large(number: float) -> str:

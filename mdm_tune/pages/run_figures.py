@@ -5,25 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.charts import Axis, Counts, Figure, Gain, Mark, Role, Series, Verdict, dots, landscape, lines, steps
-from mdm_tune.pages.landscapes import DETAIL, map_of_profile, map_of_trials
-from mdm_tune.pages.names import role_of, short_names
-from mdm_tune.pages.run_views import BudgetView, CurveView, Row, RunView
+from mdm_tune.pages.charts import (
+    Axis,
+    Counts,
+    Figure,
+    Gain,
+    Landscape,
+    Look,
+    Mark,
+    Role,
+    Series,
+    Verdict,
+    dots,
+    landscape,
+    lines,
+    steps,
+)
+from mdm_tune.pages.landscapes import DETAIL, map_of_profile, map_of_progress, map_of_trials
+from mdm_tune.pages.names import role_of, short_name, short_names
+from mdm_tune.pages.run_looks import TUNED, Looks
+from mdm_tune.pages.run_views import BudgetView, CurveView, Rivalry, Row, RunView
 from mdm_tune.pages.run_views import Verdict as Shown
 from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "quality_series", "schedule_of"]
+__all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "schedule_of"]
 
 CLAIMS: Mapping[Shown, Verdict] = {Shown.BETTER: "gain", Shown.WORSE: "loss"}
+RIVALRIES: Mapping[Rivalry, Verdict] = {Rivalry.BETTER: "gain", Rivalry.WORSE: "loss"}
+DASHES = (None, "7 3", "2 3", "9 3 2 3")  # of the tuned schedules of several budgets, which have one colour
 CURVE = 49  # points of a curve
 MOST_SERIES = 8  # lines of one chart that can be told apart
 Entries = Iterator[tuple[str, Figure]]
@@ -36,7 +55,15 @@ def figures_of(view: RunView, detail: int = DETAIL) -> dict[str, Figure]:
         view: the run.
         detail: points of a landscape along each axis.
     """
-    made = (_gains(view), _quality(view), _landscapes(view, detail), _alphas(view), _counts(view), _profiles(view))
+    looks = Looks(view)
+    made = (
+        _gains(view),
+        _quality(view, looks),
+        _landscapes(view, looks, detail),
+        _alphas(view, looks),
+        _counts(view, looks),
+        _profiles(view),
+    )
     return {name: figure for group in made for name, figure in group}
 
 
@@ -46,49 +73,51 @@ def axis_of_metric(view: RunView) -> Axis:
 
 
 def _gains(view: RunView) -> Entries:
-    rows = [_gain(budget) for budget in view.budgets if math.isfinite(budget.gain.value)]
+    """The gains over linear, and over the best hand-made schedule of each budget."""
+    rows = [row for budget in view.budgets for row in _gains_of(budget, several=len(view.budgets) > 1)]
     if not rows:
         return
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals for all budgets together"
-    said = "; ".join(f"at {quantity(b.steps, 'step')} {b.gain.text}: {b.verdict.value}" for b in view.budgets)
+    said = "; ".join(f"{row.group} {row.label}: {row.tip}".strip() for row in rows)
     yield (
         "gains",
         dots(
             rows,
-            x=Axis(f"gain in {view.about.metric} over linear", better="higher"),
-            title="Gain over linear at the same number of steps",
-            description=f"The gain over linear at each budget, {intervals}. {said}.",
+            x=Axis(f"gain in {view.about.metric}", better="higher"),
+            title="Gain of the tuned schedule at the same number of steps",
+            description=f"The gain of the tuned schedule over others at each budget, {intervals}. {said}.",
         ),
     )
 
 
-def _gain(budget: BudgetView) -> Gain:
-    low, high = budget.gain.familywise or budget.gain.own or (None, None)
-    at = quantity(budget.steps, "step")
-    return Gain(
-        label=at,
-        value=budget.gain.value,
-        low=low,
-        high=high,
-        verdict=CLAIMS.get(budget.verdict, "no gain"),
-        tip=f"{at}: {budget.gain.text}, {budget.verdict.value}",
-    )
+def _gains_of(budget: BudgetView, *, several: bool) -> Iterator[Gain]:
+    """The rows of a budget. several: whether there are other budgets, so that it needs a heading."""
+    group = quantity(budget.steps, "step") if several else ""
+    gains = [("over linear", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
+    if budget.over_rival is not None and budget.rival is not None and budget.against_rival is not None:
+        name, rivalry = short_name(budget.rival.label), budget.against_rival
+        verdict = RIVALRIES.get(rivalry, "no gain")
+        gains.append((f"over {name}, hand-made", budget.over_rival, verdict, f"{rivalry.value} {name}"))
+    for label, gain, verdict, words in gains:
+        if math.isfinite(gain.value):
+            low, high = gain.familywise or gain.own or (None, None)
+            tip = f"{gain.text}, {words}"
+            yield Gain(label=label, value=gain.value, low=low, high=high, verdict=verdict, group=group, tip=tip)
 
 
-def quality_series(groups: Mapping[str, Sequence[Row]], names: Mapping[str, str], dashed: bool = False) -> list[Series]:
+def _quality_series(groups: Mapping[str, Sequence[Row]], names: Mapping[str, str], looks: Looks) -> list[Series]:
     """One series for each label, with its rows in the order of their calls.
 
     Args:
         groups: the rows by label.
         names: what the labels are called.
-        dashed: whether lines are dashed.
+        looks: of the schedules of the page.
     """
     series = []
     for label, rows in groups.items():
         by_calls = {row.calls if row.calls is not None else float(row.steps): row for row in rows}
         ordered = [by_calls[calls] for calls in sorted(by_calls)]
         ends = [row.estimate.ci or (None, None) for row in ordered]
-        role: Role = role_of(label)
         series.append(
             Series(
                 names[label],
@@ -96,13 +125,13 @@ def quality_series(groups: Mapping[str, Sequence[Row]], names: Mapping[str, str]
                 [row.estimate.value if math.isfinite(row.estimate.value) else math.nan for row in ordered],
                 low=[low for low, _ in ends],
                 high=[high for _, high in ends],
-                role=role,
-                dashed=dashed,
+                role=role_of(label),
+                look=looks.of(label),
                 tips=[_tip(names[label], row) for row in ordered],
             )
         )
-    order = {"tuned": 0, "linear": 1, "adaptive": 2, "other": 3}
-    return sorted(series, key=lambda each: order[each.role])
+    order: dict[Role, int] = {"tuned": 0, "linear": 1, "adaptive": 2}
+    return sorted(series, key=lambda each: order.get(each.role, 3))
 
 
 def _tip(name: str, row: Row) -> str:
@@ -110,7 +139,7 @@ def _tip(name: str, row: Row) -> str:
     return f"{name}, {quantity(row.steps, 'step')}: {row.estimate.text}, {calls}"
 
 
-def _quality(view: RunView) -> Entries:
+def _quality(view: RunView, looks: Looks) -> Entries:
     """Value against calls: of the search, and of the evaluation."""
     if view.budgets:
         groups: dict[str, list[Row]] = {"tuned": []}
@@ -120,16 +149,18 @@ def _quality(view: RunView) -> Entries:
                 groups.setdefault(name, []).append(row)
         where = "" if view.about.exact else ", on the report split of the search"
         data = next((budget.data for budget in view.budgets if budget.data is not None), None)
-        yield "quality", _quality_figure(view, groups, where, data)
+        yield "quality", _quality_figure(view, looks, groups, where, data)
     if view.rows:
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
-        yield "evaluation", _quality_figure(view, rows, ", in the evaluation", view.data)
+        yield "evaluation", _quality_figure(view, looks, rows, ", in the evaluation", view.data)
 
 
-def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: str, data: Estimate | None) -> Figure:
-    series = quality_series(groups, short_names(groups))[:MOST_SERIES]
+def _quality_figure(
+    view: RunView, looks: Looks, groups: Mapping[str, Sequence[Row]], where: str, data: Estimate | None
+) -> Figure:
+    series = _quality_series(groups, short_names(groups), looks)[:MOST_SERIES]
     ticks = sorted({float(row.steps) for rows in groups.values() for row in rows if not row.every})
     intervals = "computed exactly" if view.about.exact else "with 95 % intervals"
     said = "; ".join(
@@ -146,30 +177,39 @@ def _quality_figure(view: RunView, groups: Mapping[str, Sequence[Row]], where: s
     )
 
 
-def _landscapes(view: RunView, detail: int) -> Entries:
+def _landscapes(view: RunView, looks: Looks, detail: int) -> Entries:
     for budget in view.budgets:
-        panels = [map_of_trials(budget, view.about, detail), map_of_profile(budget, view.about, view.curves, detail)]
+        panels = [
+            map_of_trials(budget, view.about, looks, detail),
+            map_of_profile(budget, view.about, looks, view.curves, detail),
+        ]
         found = [panel for panel in panels if panel is not None]
-        if not found:
-            continue
-        at = quantity(budget.steps, "step")
         beside = " Beside it, the NELBO of the same schedules on the information profile." if len(found) > 1 else ""
-        tried = f"{quantity(len(budget.points), 'trial')} of Beta(a, b)"
-        yield (
-            f"landscape-{budget.steps}",
-            landscape(
-                found,
-                title=f"Schedules Beta(a, b) at {at}",
-                description=f"A map over a and b at {at}, from {tried} with the winner {budget.name}. The outline is "
-                f"the region that cannot be told from the winner.{beside}",
-            ),
-        )
+        tried = f"{quantity(len(budget.points), 'trial')} of Beta(a, b) with the winner {budget.name}"
+        if found:
+            yield f"landscape-{budget.steps}", _landscape(found, budget.steps, tried, beside)
+    progress = view.progress
+    if progress is None or progress.current is None or progress.current in [budget.steps for budget in view.budgets]:
+        return
+    panel = map_of_progress(progress, view.about, looks, detail)
+    if panel is not None:
+        tried = f"the first {quantity(len(progress.points), 'trial')} of Beta(a, b)"
+        yield f"landscape-{progress.current}", _landscape([panel], progress.current, tried, " The search goes on.")
+
+
+def _landscape(panels: Sequence[Landscape], steps: int, tried: str, beside: str) -> Figure:
+    at, region = quantity(steps, "step"), panels[0].region_name
+    return landscape(
+        panels,
+        title=f"Schedules Beta(a, b) at {at}",
+        description=f"A map over a and b at {at}, from {tried}. The outline is the region that is {region}.{beside}",
+    )
 
 
 def schedule_of(budget: BudgetView) -> Schedule | None:
     """The curve of a budget's schedule; None if its name is not known."""
     with suppress(InputError):
-        if budget.a is not None and budget.b is not None:
+        if budget.of_the_family and budget.a is not None and budget.b is not None:
             return Beta(budget.a, budget.b)
         if budget.counts and budget.kind.startswith("counts"):
             return CountSchedule(budget.counts)
@@ -177,22 +217,26 @@ def schedule_of(budget: BudgetView) -> Schedule | None:
     return None
 
 
-def _alphas(view: RunView) -> Entries:
-    """The curves alpha(t) of the tuned schedules, and of linear."""
-    times = np.linspace(0, 1, CURVE)
-    curves: dict[str, tuple[Schedule, Role]] = {}
+def _alphas(view: RunView, looks: Looks) -> Entries:
+    """The curves alpha(t) of the tuned schedules, of the best hand-made ones, and of linear."""
+    times, series = np.linspace(0, 1, CURVE), list[Series]()
+
+    def add(name: str, schedule: Schedule, look: Look) -> None:
+        series.append(Series(name, times.tolist(), schedule.alpha(times).tolist(), look=look))
+
     for budget in view.budgets:
         schedule = schedule_of(budget)
         if schedule is not None and budget.kind != "linear":
-            names = [*curves, f"{budget.name}, {quantity(budget.steps, 'step')}"]
-            curves[names[-1]] = schedule, "tuned"
-    if not curves:
+            dash = DASHES[len(series) % len(DASHES)]
+            add(f"{budget.name}, {quantity(budget.steps, 'step')}", schedule, replace(TUNED, dash=dash))
+    if not series:
         return
-    series = [
-        Series(name, times.tolist(), schedule.alpha(times).tolist(), role=role, dashed=number > 0)
-        for number, (name, (schedule, role)) in enumerate([*curves.items()][: MOST_SERIES - 1])
-    ]
-    series.append(Series("linear", times.tolist(), times.tolist(), role="linear"))
+    del series[MOST_SERIES - 2 :]
+    rivals = dict.fromkeys(budget.rival.label for budget in view.budgets if budget.rival is not None)
+    for label in rivals:
+        with suppress(InputError):
+            add(short_name(label), parse_schedule(Label.read(label).name), looks.of(label))
+    add("linear", parse_schedule("linear"), looks.of("linear"))
     yield (
         "alpha",
         lines(
@@ -200,9 +244,8 @@ def _alphas(view: RunView) -> Entries:
             x=Axis("time t, from all masked to data", low=0, high=1),
             y=Axis("alpha, share of revealed tokens", low=0, high=1),
             title="Share of revealed tokens over time, alpha(t)",
-            description="The share of revealed tokens against time, for the tuned schedules and for linear. "
-            + "; ".join(f"{each.name} is at {each.y[CURVE // 2]:.2f} halfway" for each in series)
-            + ".",
+            description="The share of revealed tokens against time, for the tuned schedules, the best hand-made ones "
+            "and linear. " + "; ".join(f"{each.name} is at {each.y[CURVE // 2]:.2f} halfway" for each in series) + ".",
         ),
     )
 
@@ -226,24 +269,31 @@ def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tup
     return None
 
 
-def _counts(view: RunView) -> Entries:
+def _counts(view: RunView, looks: Looks) -> Entries:
+    """The counts of the tuned schedule, of the best hand-made one and of linear, for each budget."""
     for budget in view.budgets:
         if not budget.counts:
             continue
-        rows = [Counts(f"tuned: {budget.name}", budget.counts, role="tuned", note=f"{budget.calls:.4g} calls")]
-        linear = named_counts(view, budget)
-        if linear is not None and budget.kind != "linear":
-            rows.append(Counts("linear", linear, "linear"))
+        rows = [Counts(f"tuned: {budget.name}", budget.counts, note=_calls(budget.calls), look=TUNED)]
+        others = [] if budget.rival is None else [(budget.rival.label, budget.rival)]
+        for label, row in (*others, ("linear", budget.baselines.get("linear"))):
+            counts = named_counts(view, budget, label)
+            if counts is not None and label != budget.kind:
+                calls = sum(count > 0 for count in counts) if row is None or row.calls is None else row.calls
+                rows.append(Counts(short_name(label), counts, note=_calls(calls), look=looks.of(label)))
         at = quantity(budget.steps, "step")
+        said = "; ".join(
+            f"{row.name}: {', '.join(map(str, row.counts[:64]))}{' and so on' if len(row.counts) > 64 else ''}"
+            for row in rows
+        )
         yield (
             f"counts-{budget.steps}",
-            steps(
-                rows,
-                title=f"Tokens revealed by each step, {at}",
-                description=f"The counts of {budget.name} at {at}: {', '.join(map(str, budget.counts[:64]))}"
-                + (" and so on." if len(budget.counts) > 64 else "."),
-            ),
+            steps(rows, title=f"Tokens revealed by each step, {at}", description=f"The counts at {at}. {said}."),
         )
+
+
+def _calls(calls: float) -> str:
+    return f"{calls:.4g} call{'' if calls == 1 else 's'}"
 
 
 def _profiles(view: RunView) -> Entries:
@@ -256,11 +306,11 @@ def _profiles(view: RunView) -> Entries:
 
 def _profile_figure(curve: CurveView) -> Figure:
     measured = "computed exactly" if curve.exact else f"over {quantity(curve.examples or 0, 'example')}"
-    series = [Series("cross-entropy", curve.revealed, curve.mean, low=curve.low, high=curve.high, role="tuned")]
+    series = [Series("cross-entropy", curve.revealed, curve.mean, low=curve.low, high=curve.high, role="plain")]
     if curve.vocabulary:
         uniform = math.log(curve.vocabulary)
         ends = [curve.revealed[0], curve.revealed[-1]]
-        series.append(Series("uniform guess", ends, [uniform, uniform], role="other", dashed=True))
+        series.append(Series("uniform guess", ends, [uniform, uniform], role="plain", dashed=True))
     blocks = f", blocks of {curve.block_length}" if curve.block_length < curve.length else ""
     first, last = curve.mean[0], curve.mean[-1]
     return lines(

@@ -24,6 +24,7 @@ from mdm_tune.pages.run_views import (
     State,
     Verdict,
     Warned,
+    WinsView,
 )
 from mdm_tune.schedules.labels import Label
 
@@ -109,7 +110,7 @@ def read_run(records: RunRecords) -> RunView:
         evaluate_cost=None if evaluate is None else _cost(evaluate),
         trials=0 if search is None else int(search.get("trials") or 0),
         warnings=(*_warnings(found), *([OTHER] if other else [])),
-        progress=None if progress is None or search is not None else _progress(progress),
+        progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
 
 
@@ -215,6 +216,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             figure=str(loss["figure"]),
             than=str(loss["than"]),
             share=float(loss["share"]),
+            ends=None if loss.get("share_ci") is None else (float(loss["share_ci"][0]), float(loss["share_ci"][1])),
             linear=float(loss["share_of_linear"]),
             flagged=bool(loss["flagged"]),
             blocks=bool(loss["blocks"]),
@@ -234,13 +236,15 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
     sign = -1 if record.get("direction") == "minimize" else 1
     others = [row for row in baselines.values() if Label.read(row.label).name != "linear"]
     rival = max(others, key=lambda row: sign * row.estimate.value, default=None)
-    over = {str(name): _gain(each) for name, each in (record.get("gains_over_baselines") or {}).items()}
+    over = {"linear": gain}
+    over |= {str(name): _gain(each) for name, each in (record.get("gains_over_baselines") or {}).items()}
     points = record.get("trial_points") or journal.get(steps) or ()
     return BudgetView(
         steps=steps,
         kind=str(schedule["type"]),
-        a=schedule.get("a"),
-        b=schedule.get("b"),
+        a=_number(schedule.get("a")),
+        b=_number(schedule.get("b")),
+        values=_values(schedule),
         counts=_whole(record.get("counts")),
         alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
         block_length=record.get("block_length"),
@@ -255,10 +259,8 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         if loser is None
         else (str(loser["schedule"]), Estimate.from_json(loser), _gain(loser["gain_over_linear"])),
         data=None if record.get("data") is None else Estimate.from_json(record["data"]),
-        diversity={
-            source: {name: Estimate.from_json(each) for name, each in figures.items()}
-            for source, figures in (record.get("diversity") or {}).items()
-        },
+        diversity=_diversity(record, None if rival is None else rival.label),
+        samples=stated.get("examples"),
         losses=losses,
         reference_steps=stated.get("reference_steps"),
         threshold=stated.get("threshold"),
@@ -266,13 +268,51 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         trials=int(record.get("trials") or 0),
         dropped=int(record.get("dropped") or 0),
         ended=str(record.get("ended") or ""),
-        points=tuple(map(_point, points)),
+        points=_points(points),
         choose=tuple((str(each["schedule"]), Estimate.from_json(each)) for each in record.get("choose") or ()),
         grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
         same=tuple(map(str, record.get("same_counts") or ())),
         rival=rival,
         over_rival=None if rival is None else over.get(rival.label),
         over=over,
+        wins={
+            str(name): WinsView(int(each["wins"]), int(each["ties"]), int(each["losses"]))
+            for name, each in (record.get("wins_over_baselines") or {}).items()
+        },
+    )
+
+
+def _number(value: object) -> float | None:
+    """The value if it is a number."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _values(schedule: Record) -> dict[str, float]:
+    """The parameters of a policy that is more than a schedule Beta(a, b), by name; {} of a schedule."""
+    numbers = {str(name): found for name, value in schedule.items() if (found := _number(value)) is not None}
+    return numbers if numbers.keys() - {"a", "b"} else {}
+
+
+def _diversity(record: Record, rival: str | None) -> dict[str, dict[str, Estimate]]:
+    """The figures of diversity by source; those of the best hand-made schedule stand after linear."""
+    found = dict(record.get("diversity") or {})
+    order = dict.fromkeys(("winner", "linear", "rival", *found))
+    if (of_rival := (record.get("baseline_diversity") or {}).get(rival)) is not None:
+        found["rival"] = of_rival
+    return {
+        source: {name: Estimate.from_json(each) for name, each in found[source].items()}
+        for source in order
+        if source in found
+    }
+
+
+def _points(records: Sequence[Record]) -> tuple[Point, ...]:
+    """The trials of schedules Beta(a, b); those of other policies have no place on a map."""
+    return tuple(
+        _point(record)
+        for record in records
+        if record.get("policy", "counts") == "counts"
+        and None not in (_number(record.get("a")), _number(record.get("b")))
     )
 
 
@@ -346,20 +386,27 @@ def _curve(record: Record) -> CurveView:
 
 
 def _pair(record: Record) -> PairView:
-    first, second = (
-        Drawn(
-            str(side["schedule"]),
-            float("nan") if side["value"] is None else float(side["value"]),
-            tuple((str(text), bool(differs)) for text, differs in side["pieces"]),
-        )
-        for side in (record["first"], record["second"])
-    )
     return PairView(
-        steps=int(record["steps"]), id=str(record["id"]), chosen=str(record["chosen"]), first=first, second=second
+        steps=int(record["steps"]),
+        id=str(record["id"]),
+        chosen=str(record["chosen"]),
+        first=_drawn(record["first"]),
+        second=_drawn(record["second"]),
+        third=None if record.get("third") is None else _drawn(record["third"]),
     )
 
 
-def _progress(record: Record) -> Progress:
+def _drawn(record: Record) -> Drawn:
+    return Drawn(
+        label=str(record["schedule"]),
+        value=math.nan if record["value"] is None else float(record["value"]),
+        pieces=tuple((str(text), bool(differs)) for text, differs in record["pieces"]),
+    )
+
+
+def _progress(record: Record, journal: Mapping[int, Sequence[Record]]) -> Progress:
+    """How far a search is. journal: the trials of each budget, which after a resumption are more than those listed."""
+    current = record.get("current")
     return Progress(
         stage=str(record["stage"]),
         done=int(record["done"]),
@@ -367,9 +414,11 @@ def _progress(record: Record) -> Progress:
         started=str(record["started"]),
         updated=str(record["updated"]),
         steps=_whole(record["steps"]) or (),
-        current=record.get("current"),
+        current=current,
         best=record.get("best"),
         resume=str(record.get("resume") or ""),
+        seconds_left=_number(record.get("seconds_left")),
+        points=_points(max(record.get("trial_points") or (), journal.get(current or 0) or (), key=len)),
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "State",
     "Verdict",
     "Warned",
+    "WinsView",
 ]
 
 Record = Mapping[str, Any]
@@ -191,14 +192,39 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class LossView:
-    """How far the winner lies below others in one figure of diversity, as a share."""
+    """How far the winner lies below others in one figure of diversity, as a share.
+
+    Attributes:
+        figure: the name of the figure.
+        than: what it is compared with.
+        share: the loss; below 0 for a gain.
+        ends: of its 95 % interval; None in older records.
+        linear: the loss of linear.
+        flagged: whether it exceeds the threshold and the noise.
+        blocks: whether it forbids the claim of a gain.
+    """
 
     figure: str
     than: str
     share: float
+    ends: tuple[float, float] | None
     linear: float
     flagged: bool
     blocks: bool
+
+
+@dataclass(frozen=True)
+class WinsView:
+    """On how many examples the tuned schedule is better than another one, equal to it, and worse."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def examples(self) -> int:
+        """All examples."""
+        return self.wins + self.ties + self.losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +233,9 @@ class BudgetView:
 
     Attributes:
         steps: the budget.
-        kind: type of the schedule: beta, or the name of a hand-made one.
-        a, b: the parameters; None outside the family.
+        kind: type of the schedule: beta, the name of a hand-made one, or of another policy.
+        a, b: the parameters; None if it has none.
+        values: the parameters of another policy than a schedule, by name.
         counts: tokens per step; None for ancestral reveal.
         alphas: alpha at the ends of the steps, for ancestral reveal.
         block_length: positions per block.
@@ -221,7 +248,8 @@ class BudgetView:
         verdict: what it shows.
         rejected: the schedule that was worse than linear and is not returned, with its value and gain; None if none.
         data: the value of the data itself; None if unknown.
-        diversity: figures by source (winner, linear, reference, data) and name.
+        diversity: figures by source (winner, linear, rival, reference, data) and name.
+        samples: on which each of these figures is computed; None if unknown.
         losses: losses of diversity.
         reference_steps: steps of linear at many steps.
         threshold: the share of diversity that may be lost.
@@ -235,13 +263,15 @@ class BudgetView:
         same: other schedules with the same counts.
         rival: the hand-made schedule other than linear with the best value; None if there is none.
         over_rival: the gain over it; None in older records.
-        over: the gain over each hand-made schedule, by label; empty in older records.
+        over: the gain over each hand-made schedule, by label; only that over linear in older records.
+        wins: examples on which it is better, equal and worse, by label; empty for exact values and in older records.
     """
 
     steps: int
     kind: str
     a: float | None
     b: float | None
+    values: Mapping[str, float]
     counts: tuple[int, ...] | None
     alphas: tuple[float, ...] | None
     block_length: int | None
@@ -255,6 +285,7 @@ class BudgetView:
     rejected: tuple[str, Estimate, GainView] | None
     data: Estimate | None
     diversity: Mapping[str, Mapping[str, Estimate]]
+    samples: int | None
     losses: tuple[LossView, ...]
     reference_steps: int | None
     threshold: float | None
@@ -269,6 +300,7 @@ class BudgetView:
     rival: Row | None = None
     over_rival: GainView | None = None
     over: Mapping[str, GainView] = field(default_factory=dict)
+    wins: Mapping[str, WinsView] = field(default_factory=dict)
 
     @property
     def against_rival(self) -> Rivalry | None:
@@ -283,14 +315,21 @@ class BudgetView:
         return Rivalry.WORSE if tested and high < -ROUNDING else Rivalry.OPEN
 
     @property
+    def of_the_family(self) -> bool:
+        """Whether it is a schedule Beta(a, b)."""
+        return self.a is not None and self.b is not None and not self.values
+
+    @property
     def name(self) -> str:
         """The schedule in a few words."""
-        return self.kind if self.a is None or self.b is None else f"Beta({self.a:.3g}, {self.b:.3g})"
+        if self.values:
+            return f"{self.kind} ({', '.join(f'{name} {value:.3g}' for name, value in self.values.items())})"
+        return f"Beta({self.a:.3g}, {self.b:.3g})" if self.of_the_family else self.kind
 
     @property
     def label(self) -> str:
         """The schedule as on the command line."""
-        return self.kind if self.a is None or self.b is None else f"beta:{self.a!r},{self.b!r}"
+        return f"beta:{self.a!r},{self.b!r}" if self.of_the_family else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,13 +371,22 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class PairView:
-    """Two samples of one example from the same noise. ``chosen`` says why the pair is shown."""
+    """Samples of one example from the same noise.
+
+    Attributes:
+        steps: the budget.
+        id: of the example.
+        chosen: why it is shown.
+        first, second: the samples of linear and of the tuned schedule.
+        third: that of the best hand-made schedule, in comparison with the second one; None if there is none.
+    """
 
     steps: int
     id: str
     chosen: str
     first: Drawn
     second: Drawn
+    third: Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -364,6 +412,8 @@ class Progress:
         current: the budget at work; None before the first.
         best: the best value of the budget at work so far.
         resume: the command that continues a search that was stopped.
+        seconds_left: about how long it will still take; None without an estimate.
+        points: trials of the budget at work.
     """
 
     stage: str
@@ -375,6 +425,8 @@ class Progress:
     current: int | None
     best: float | None
     resume: str = ""
+    seconds_left: float | None = None
+    points: tuple[Point, ...] = ()
 
     @property
     def share(self) -> float:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.names import large, short_name, time_text
+from mdm_tune.pages.names import figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import BudgetView, Rivalry, Row, RunView, State, Verdict
 
 __all__ = ["Finding", "best_budget", "diversity_text", "findings", "headline", "lead", "value_text", "verdict_text"]
@@ -72,17 +72,24 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
         verb = "schedules are" if len(won) > 1 else "schedule is"
         most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
         return f"The tuned {verb} better than linear {where}, {most}.{_rivals(won)}"
-    verdicts = {budget.verdict for budget in budgets}
-    if verdicts == {Verdict.UNTESTED}:
+    return _without_a_gain(view.budgets)
+
+
+def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
+    """The sentence of a search whose gains are not claimed: of the budget that comes nearest to a gain."""
+    by_verdict = {budget.verdict: budget for budget in sorted(budgets, key=lambda budget: budget.gain.value)}
+    if by_verdict.keys() == {Verdict.UNTESTED}:
         return "Nothing can be said: there are too few examples for an interval."
-    if Verdict.LESS_DIVERSE in verdicts:
+    order = (Verdict.LESS_DIVERSE, Verdict.NOT_CLAIMED, Verdict.NO_GAIN, Verdict.UNTESTED, Verdict.WORSE)
+    verdict, best = next((verdict, by_verdict[verdict]) for verdict in order if verdict in by_verdict)
+    gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
+    if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
-    if verdicts == {Verdict.WORSE}:
-        rejected = best.rejected
-        loss = "" if rejected is None else f" ({rejected[2].text} {at})"
-        return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
-    if Verdict.NOT_CLAIMED in verdicts:
+    if verdict is Verdict.NOT_CLAIMED:
         return f"No gain over linear is claimed: {gain} {at} does not hold for all budgets together."
+    if verdict is Verdict.WORSE:
+        loss = "" if best.rejected is None else f" ({best.rejected[2].text} {at})"
+        return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
     return f"No gain over linear is shown: {gain} {at}."
 
 
@@ -231,7 +238,7 @@ def _diversity(view: RunView) -> Iterator[Finding]:
     for budget in view.budgets:
         flagged = [loss for loss in budget.losses if loss.flagged and loss.blocks]
         if flagged:
-            named = listed(list(dict.fromkeys(loss.figure.replace("_", " ") for loss in flagged)))
+            named = listed(list(dict.fromkeys(figure_name(loss.figure) for loss in flagged)))
             worst = max(flagged, key=lambda loss: loss.share)
             yield Finding(
                 "bad",
@@ -252,7 +259,9 @@ def diversity_text(budget: BudgetView) -> str:
     loss = next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
     if loss is None or budget.reference_steps is None:
         return ""
-    change = f"{100 * abs(loss.share):.1f} % {'below' if loss.share >= 0 else 'above'}"
+    sign = 1 if loss.share >= 0 else -1
+    ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in loss.ends))
+    change = f"{100 * sign * loss.share:.1f} %{ends} {'below' if sign > 0 else 'above'}"
     limit = "" if budget.threshold is None else f" (limit {100 * budget.threshold:g} %)"
     return (
         f"At {quantity(budget.steps, 'step')} token entropy is {change} that of linear at "

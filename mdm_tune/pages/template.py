@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.charts import Figure, custom_properties
-from mdm_tune.pages.names import cut_text, large, short_name
+from mdm_tune.pages.names import cut_text, figure_name, large, short_name, time_text
 from mdm_tune.pages.run_views import GainView
 from mdm_tune.pages.sentences import value_text, verdict_text
 from mdm_tune.version import __version__
@@ -87,8 +87,9 @@ def _environment() -> Environment:
         "verdict": verdict_text,
         "name": short_name,
         "large": large,
+        "duration": time_text,
         "cut": cut_text,
-        "words": lambda name: name.replace("_", " "),
+        "figure": figure_name,
         "wide": lambda figure: _drawn(figure, compact=False),
         "compact": lambda figure: _drawn(figure, compact=True),
     }

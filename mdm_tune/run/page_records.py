@@ -11,9 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from mdm_tune.core.json_record import JsonRecord
+from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use, sign_of
 from mdm_tune.evaluation.evaluator import Evaluator, Scores
 from mdm_tune.evaluation.settings import Key
+from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import CallsRecord
@@ -21,7 +23,7 @@ from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.labels import Label
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.finalists import Trial
-from mdm_tune.search.gains import Gain, gain_of
+from mdm_tune.search.gains import Gain, figure_estimate, gain_of
 from mdm_tune.search.space import GRID
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "ProfileCurve",
     "SamplePair",
     "TrialPoint",
+    "WinsRecord",
+    "best_baseline",
     "profile_curves",
     "sample_pairs",
 ]
@@ -113,6 +117,30 @@ class GridCost(JsonRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WinsRecord(JsonRecord):
+    """On how many examples one schedule has a better, an equal and a worse value than another.
+
+    Attributes:
+        wins: Examples with a better value.
+        ties: Examples with an equal value.
+        losses: Examples with a worse value.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+
+    @classmethod
+    def of(cls, scores: Scores, other: Scores, direction: Direction) -> WinsRecord | None:
+        """The counts for two schedules on the same examples; None for exact values."""
+        if scores.values is None or other.values is None:
+            return None
+        signs = np.sign(sign_of(direction) * (scores.values - other.values))
+        wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
+        return cls(wins=wins, ties=len(signs) - wins - losses, losses=losses)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BudgetDetails(JsonRecord):
     """What the page of a run shows of one budget beside its result.
 
@@ -122,16 +150,24 @@ class BudgetDetails(JsonRecord):
         paper_grid: The cost of the paper's grid; None in older records.
         gains_over_baselines: The winner's gain over each other hand-made schedule on the report split, by name. It is
             corrected for all budgets and all these schedules together.
+        wins_over_baselines: The examples of the report split on which the winner is better than each baseline, equal
+            and worse, by name; {} for exact values.
+        baseline_diversity: Diversity figures of the best hand-made schedule other than linear, by its name and that of
+            the figure, on as many examples as ``diversity``; {} if there are none.
     """
 
     trial_points: tuple[TrialPoint, ...] = ()
     baseline_calls: dict[str, CallsRecord] = field(default_factory=dict)
     paper_grid: GridCost | None = None
     gains_over_baselines: dict[str, Gain] = field(default_factory=dict)
+    wins_over_baselines: dict[str, WinsRecord] = field(default_factory=dict)
+    baseline_diversity: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetDetails:
         """The details of a budget."""
+        direction = run.evaluator.metric.direction
+        wins = {name: WinsRecord.of(budget.winner, scores, direction) for name, scores in budget.baselines.items()}
         return cls(
             trial_points=tuple(
                 TrialPoint.of(trial, None if run.evaluator.sampler.bernoulli else size)
@@ -140,13 +176,37 @@ class BudgetDetails(JsonRecord):
             ),
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
             paper_grid=GridCost.of(run.evaluator, budget.steps),
-            gains_over_baselines=_gains(budget, run.evaluator.metric.direction),
+            gains_over_baselines=_gains(budget, direction),
+            wins_over_baselines={name: record for name, record in wins.items() if record is not None},
+            baseline_diversity=_diversity(run, budget),
         )
+
+
+def best_baseline(budget: Budget, direction: Direction) -> tuple[str, Scores] | None:
+    """The hand-made schedule other than linear with the best value on the report split; None if there is none."""
+    sign, others = sign_of(direction), _others(budget)
+    return max(others.items(), key=lambda item: sign * item[1].estimate.value, default=None)
+
+
+def _others(budget: Budget) -> dict[str, Scores]:
+    """The baselines other than linear, by name."""
+    return {name: scores for name, scores in budget.baselines.items() if Label.read(name).name != "linear"}
+
+
+def _diversity(run: Run, budget: Budget) -> dict[str, dict[str, Estimate]]:
+    """The diversity figures of the best hand-made schedule, on the examples of the other figures of the budget."""
+    best, metric = best_baseline(budget, run.evaluator.metric.direction), run.evaluator.metric
+    if budget.diversity is None or best is None or isinstance(metric, ExactMetric) or best[1].tokens is None:
+        return {}
+    name, tokens = best[0], best[1].tokens[: budget.diversity.examples]
+    split = run.evaluator.split("report").first(len(tokens))
+    figures = metric.diversity(tokens, split)
+    return {name: {figure: figure_estimate(values, split.shared) for figure, values in figures.items()}}
 
 
 def _gains(budget: Budget, direction: Direction) -> dict[str, Gain]:
     """The winner's gains over the baselines other than linear."""
-    others = {name: scores for name, scores in budget.baselines.items() if Label.read(name).name != "linear"}
+    others = _others(budget)
     claims = budget.claims * max(1, len(others))
     return {name: gain_of(budget.winner, scores, direction, claims) for name, scores in others.items()}
 
@@ -222,6 +282,8 @@ class SamplePair(JsonRecord):
         chosen: Why it is shown: it is one of the first that differ, or the one whose value differs most.
         first: The sample of linear.
         second: The sample of the other schedule.
+        third: The sample of the best hand-made schedule other than linear, in comparison with ``second``; None if there
+            is none, or if it is one of the two.
     """
 
     steps: int
@@ -229,12 +291,19 @@ class SamplePair(JsonRecord):
     chosen: Chosen
     first: DrawnPieces
     second: DrawnPieces
+    third: DrawnPieces | None = None
 
 
-def sample_pairs(run: Run, linear: Scores, other: Scores) -> Iterator[SamplePair]:
+def sample_pairs(run: Run, linear: Scores, other: Scores, beside: Scores | None = None) -> Iterator[SamplePair]:
     """Yield pairs of samples of linear and another schedule at one budget: the first, and those that differ most.
 
     There are none without samples of both, or if all samples are equal.
+
+    Args:
+        run: The run.
+        linear: The scores of linear.
+        other: Those of the other schedule.
+        beside: Those of a third schedule on the same examples; None if there is none.
     """
     if linear.tokens is None or other.tokens is None or linear.values is None or other.values is None:
         return
@@ -251,14 +320,24 @@ def sample_pairs(run: Run, linear: Scores, other: Scores) -> Iterator[SamplePair
     if gains[worst] < 0:
         wanted.setdefault(worst, "largest loss")
     for row, chosen in wanted.items():
-        pieces = _pieces(run, linear.use, row, (linear.tokens, other.tokens))
-        first, second = (
-            DrawnPieces(schedule=scores.setting.label, value=float(scores.values[row]), pieces=own)
-            for scores, own in zip((linear, other), pieces, strict=True)
-            if scores.values is not None
-        )
+        first, second = _drawn(run, row, linear, other)
+        third = None
+        if beside is not None and beside.setting.key not in (linear.setting.key, other.setting.key):
+            third = next(_drawn(run, row, beside, other), None)
         example_id = run.evaluator.split(linear.use).ids[row]
-        yield SamplePair(steps=other.setting.steps, id=example_id, chosen=chosen, first=first, second=second)
+        yield SamplePair(
+            steps=other.setting.steps, id=example_id, chosen=chosen, first=first, second=second, third=third
+        )
+
+
+def _drawn(run: Run, row: int, *both: Scores) -> Iterator[DrawnPieces]:
+    """The samples of two schedules for one example; none if a schedule has no samples."""
+    tokens = [scores.tokens for scores in both if scores.tokens is not None and scores.values is not None]
+    if len(tokens) < 2 or both[0].use is None:
+        return
+    for scores, pieces in zip(both, _pieces(run, both[0].use, row, tokens), strict=True):
+        assert scores.values is not None
+        yield DrawnPieces(schedule=scores.setting.label, value=float(scores.values[row]), pieces=pieces)
 
 
 def _pieces(run: Run, use: Use, row: int, both: Sequence[Tensor]) -> list[tuple[tuple[str, bool], ...]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mdm_tune.run.build import Run
 from mdm_tune.run.description import RunDescription
-from mdm_tune.run.page_records import BudgetDetails, SamplePair, profile_curves, sample_pairs
+from mdm_tune.run.page_records import BudgetDetails, SamplePair, best_baseline, profile_curves, sample_pairs
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.search_records import BudgetRecord, SearchResult
 from mdm_tune.search.confirmation import Budget
@@ -49,6 +49,10 @@ def detailed_result(
 
 
 def budget_pairs(run: Run, budget: Budget) -> Iterator[SamplePair]:
-    """Pairs of samples of linear and of the schedule that the choose split chose, whether it is returned or not."""
+    """Pairs of samples of linear and of the schedule that the choose split chose, whether it is returned or not.
+
+    The sample of the best hand-made schedule stands beside each pair.
+    """
     chosen = budget.winner if budget.loser is None else budget.loser.scores
-    yield from sample_pairs(run, budget.baselines["linear"], chosen)
+    best = best_baseline(budget, run.evaluator.metric.direction)
+    yield from sample_pairs(run, budget.baselines["linear"], chosen, None if best is None else best[1])

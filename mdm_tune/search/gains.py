@@ -35,6 +35,7 @@ __all__ = [
     "claimed",
     "differing_of",
     "diversity_of",
+    "figure_estimate",
     "gain_of",
     "no_worse",
     "outcome_of",
@@ -287,6 +288,8 @@ class Loss(JsonRecord):
         share_of_linear: The loss of linear at the winner's budget.
         flagged: Whether the loss exceeds the threshold, and 0 by more than noise.
         blocks: Whether the flag forbids the claim that the winner is better.
+        share_ci: Welch's 95 % interval of the difference of the two means, as shares of the other mean; None if there
+            is none, and in older records.
     """
 
     figure: str
@@ -295,6 +298,7 @@ class Loss(JsonRecord):
     share_of_linear: float
     flagged: bool
     blocks: bool
+    share_ci: tuple[float, float] | None = None
 
     @property
     def flag(self) -> str:
@@ -346,26 +350,42 @@ def diversity_of(
     """
     winner, linear = drawn["winner"], drawn["linear"]
     losses = []
-
-    def groups_of(values: Values) -> Groups | None:
-        return groups if groups is not None and len(values) == len(groups) else None
-
     for than in OTHERS:
         for figure, values in drawn.get(than, {}).items():
             mean = float(np.mean(values))
             share, of_linear = (
                 1 - float(np.mean(figures[figure])) / mean if mean else 0.0 for figures in (winner, linear)
             )
-            flagged = _clearly_lower(values, winner[figure], threshold * mean, groups_of(values))
-            blocks = flagged and _clearly_lower(linear[figure], winner[figure], threshold * mean, groups_of(values))
+            of_values = _groups_of_figure(values, groups)
+            flagged = _clearly_lower(values, winner[figure], threshold * mean, of_values)
+            blocks = flagged and _clearly_lower(linear[figure], winner[figure], threshold * mean, of_values)
+            ends = welch(values, winner[figure], groups=(of_values, of_values)).ci
             losses.append(
-                Loss(figure=figure, than=than, share=share, share_of_linear=of_linear, flagged=flagged, blocks=blocks)
+                Loss(
+                    figure=figure,
+                    than=than,
+                    share=share,
+                    share_of_linear=of_linear,
+                    flagged=flagged,
+                    blocks=blocks,
+                    share_ci=None if ends is None or mean <= 0 else (ends[0] / mean, ends[1] / mean),
+                )
             )
     estimates = {
-        source: {figure: estimate(values, groups=groups_of(values)) for figure, values in figures.items()}
+        source: {figure: figure_estimate(values, groups) for figure, values in figures.items()}
         for source, figures in drawn.items()
     }
     return Diversity(examples=examples, threshold=threshold, figures=estimates, losses=tuple(losses))
+
+
+def figure_estimate(values: Values, groups: Groups | None) -> Estimate:
+    """The mean of a diversity figure. groups: of each sample; a figure of batches has fewer values than samples."""
+    return estimate(values, groups=_groups_of_figure(values, groups))
+
+
+def _groups_of_figure(values: Values, groups: Groups | None) -> Groups | None:
+    """The groups of the samples, if the figure has a value of each sample; else None."""
+    return groups if groups is not None and len(values) == len(groups) else None
 
 
 def _clearly_lower(higher: Values, lower: Values, amount: float, groups: Groups | None) -> bool:

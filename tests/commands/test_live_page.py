@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mdm_tune.commands import live_page
-from mdm_tune.commands.events import BudgetStarted, RunEvent
+from mdm_tune.commands.events import BudgetStarted, Progress, RunEvent
 from mdm_tune.commands.live_page import LivePage
 from mdm_tune.commands.report_reading import view_of_folder
 from mdm_tune.commands.search import search
 from mdm_tune.config.file import Config, load_config
 from mdm_tune.core.errors import RunError
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.pages.run_views import State
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.events import TrialDone
 from tests.support.html_pages import problems_of, read_page
 from tests.test_cli import TOY
@@ -51,12 +56,16 @@ def told(folder: Path) -> dict[str, Any]:
 def test_a_running_search_has_a_page_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "EVERY", 0.0)
     monkeypatch.setattr(live_page, "STAGE", 0.0)
+    monkeypatch.setattr(live_page, "RARELY", 0.0)
     folder, shares, budgets, texts = tmp_path / "run", [], set(), set()
+    told_trials: list[tuple[int, int]] = []
 
     def look(event: RunEvent) -> None:
         if (folder / "progress.json").exists():
             record = told(folder)
             shares.append(record["done"] / record["total"])
+            if isinstance(event, TrialDone):
+                told_trials.append((record["current"], len(record["trial_points"])))
             budgets.add(len(record["budgets"]))
             if isinstance(event, BudgetStarted) or (isinstance(event, TrialDone) and event.number == 1):
                 text = (folder / "report.html").read_text("utf-8")
@@ -65,6 +74,7 @@ def test_a_running_search_has_a_page_that_grows(tmp_path: Path, monkeypatch: pyt
 
     result = run(folder, look)
     assert shares == sorted(shares) and 0 <= shares[0] < 0.1 and 0.5 <= shares[-1] <= 1
+    assert told_trials == [(steps, number) for steps in (2, 3) for number in range(4)]  # before this one is noted
     assert budgets == {0, 1} and len(texts) > 1  # the first budget is shown while the second one runs
     assert not (folder / "progress.json").exists()
     text = (folder / "report.html").read_text("utf-8")
@@ -85,6 +95,27 @@ def test_a_search_that_is_stopped_says_so_and_ends_as_one_that_was_not(tmp_path:
     stopped = run(tmp_path / "run", resume=True)
     assert {**stopped, "seconds": 0, "files": 0} == {**whole, "seconds": 0, "files": 0}
     assert not (tmp_path / "run" / "progress.json").exists()
+
+
+def test_the_remaining_time_and_the_trials_are_noted(tmp_path: Path) -> None:
+    """Trials come from events, so that those of a search in a database are seen too."""
+    live, setting = LivePage(RunFolder(tmp_path), lambda event: None), Setting("beta:0.4,0.7", 2, 4, counts=(1, 3))
+    live(BudgetStarted(2))
+    live(Progress(doing="trial 1", share=0.25, seconds_left=61.5))
+    trial = TrialDone(
+        number=0, trials=4, schedule=Beta(0.4, 0.7), setting=setting, value=math.inf, best=0.5, fresh=True, dropped=3
+    )
+    live(trial)
+    policy: Any = SimpleNamespace()  # a policy without a and b
+    live(replace(trial, number=1, schedule=policy))
+    assert live.seconds_left == 61.5
+    first, second = live.points
+    assert first == {"number": 0, "a": 0.4, "b": 0.7, "block_length": 4, "value": None, "examples": None} | {
+        "fresh": True,
+        "dropped": True,
+        "cut": False,
+    }
+    assert (second["a"], second["b"]) == (None, None)
 
 
 def test_a_page_that_fails_does_not_touch_the_search(

@@ -1,3 +1,8 @@
+"""Maps over (a, b).
+
+Covers: label_places.
+"""
+
 from __future__ import annotations
 
 import re

@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mdm_tune.pages.landscapes import MANY, box_of, map_of_profile, map_of_trials, reaches_edge, unit_square
+from mdm_tune.pages.landscapes import (
+    MANY,
+    box_of,
+    map_of_profile,
+    map_of_progress,
+    map_of_trials,
+    reaches_edge,
+    unit_square,
+)
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
-from mdm_tune.pages.run_views import CurveView, RunView
+from mdm_tune.pages.run_views import CurveView, Progress, RunView
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.pricing import nelbo
@@ -54,7 +63,7 @@ def made(noise: float = 0.0, **changes: Any) -> RunView:
 
 def test_the_map_follows_the_metric_and_marks_what_was_tried() -> None:
     view = made()
-    found = map_of_trials(view.budgets[0], replace(view.about, exact=True), 15)
+    found = map_of_trials(view.budgets[0], replace(view.about, exact=True), Looks(view), 15)
     assert found is not None
     truth = np.array([[hill(a, b) for b in np.asarray(found.b)] for a in np.asarray(found.a)])
     assert np.abs(np.asarray(found.values) - truth).max() < 0.05
@@ -68,7 +77,7 @@ def test_the_region_holds_what_the_trials_cannot_tell_from_the_winner_and_grows_
     sizes = []
     for noise, width in ((0.002, 0.1), (0.03, 0.25)):
         view = made(noise)
-        found = map_of_trials(view.budgets[0], view.about, 25)
+        found = map_of_trials(view.budgets[0], view.about, Looks(view), 25)
         assert found is not None and found.region is not None
         inside = np.asarray(found.region) >= 0
         a, b = np.meshgrid(np.asarray(found.a), np.asarray(found.b), indexing="ij")
@@ -84,7 +93,10 @@ def test_the_region_follows_the_direction_of_the_metric() -> None:
     turned = replace(view.about, maximize=False)
     budget = view.budgets[0]
     points = tuple(replace(point, value=-point.value) for point in budget.points)
-    up, down = map_of_trials(budget, view.about, 9), map_of_trials(replace(budget, points=points), turned, 9)
+    up, down = (
+        map_of_trials(budget, view.about, Looks(view), 9),
+        map_of_trials(replace(budget, points=points), turned, Looks(view), 9),
+    )
     assert up is not None and down is not None and down.better == "lower"
     assert np.asarray(down.region) == pytest.approx(np.asarray(up.region), abs=1e-3)
 
@@ -99,23 +111,26 @@ def test_the_region_follows_the_direction_of_the_metric() -> None:
 )
 def test_a_winner_that_is_hand_made(schedule: dict[str, Any], winner: tuple[float, float]) -> None:
     view = made(schedule=schedule)
-    found = map_of_trials(view.budgets[0], view.about, 9)
+    found = map_of_trials(view.budgets[0], view.about, Looks(view), 9)
     assert found is not None and found.winner is not None
     assert (found.winner.a, found.winner.b) == pytest.approx(winner)
     assert winner not in [(place.a, place.b) for place in found.named]
+    assert found.winner_name == ("best trial" if schedule["type"] == "sine" else "winner")
 
 
 def test_an_outline_that_reaches_the_edge_of_the_map_is_seen() -> None:
     view = made(0.002)
-    assert not reaches_edge(view.budgets[0], view.about)
+    assert not reaches_edge(view.budgets[0], view.about, Looks(view))
     corner = replace(view.budgets[0], a=10.0, b=10.0)
-    assert reaches_edge(corner, view.about) and not reaches_edge(replace(corner, points=()), view.about)
+    assert reaches_edge(corner, view.about, Looks(view)) and not reaches_edge(
+        replace(corner, points=()), view.about, Looks(view)
+    )
 
 
 def test_few_trials_have_no_colours_and_none_have_no_map() -> None:
     view = made()
     budget = view.budgets[0]
-    few = map_of_trials(replace(budget, points=budget.points[:3]), view.about, 9)
+    few = map_of_trials(replace(budget, points=budget.points[:3]), view.about, Looks(view), 9)
     assert few is not None and few.values is None and few.region is None and len(few.trials) == 3
     assert map_of_trials(replace(budget, points=()), view.about, 9) is None
 
@@ -124,15 +139,36 @@ def test_many_trials_are_thinned_but_for_finalists() -> None:
     view = made()
     points = tuple(replace(view.budgets[0].points[24 if n == 290 else 0], number=n) for n in range(300))
     last = replace(points[290], a=0.5, b=1.0)
-    found = map_of_trials(replace(view.budgets[0], points=(*points[:290], last, *points[291:])), view.about, 9)
+    found = map_of_trials(
+        replace(view.budgets[0], points=(*points[:290], last, *points[291:])), view.about, Looks(view), 9
+    )
     assert found is not None and len(found.trials) == MANY and any(trial.a == 0.5 for trial in found.trials)
 
 
 def test_trials_of_other_block_lengths_are_left_out() -> None:
     view = made()
     points = tuple(replace(point, block_length=4) if point.number % 2 else point for point in view.budgets[0].points)
-    found = map_of_trials(replace(view.budgets[0], points=points), view.about, 9)
+    found = map_of_trials(replace(view.budgets[0], points=points), view.about, Looks(view), 9)
     assert found is not None and len(found.trials) == 25
+
+
+def test_the_trials_so_far_have_a_map() -> None:
+    view = made()
+    progress = Progress(
+        stage="",
+        done=1,
+        total=9,
+        started="",
+        updated="",
+        steps=(4,),
+        current=4,
+        best=None,
+        points=view.budgets[0].points,
+    )
+    found = map_of_progress(progress, view.about, Looks(view), 9)
+    assert found is not None and len(found.trials) == 49 and found.winner_name == "best trial"
+    assert found.region is not None and found.region_name == "not distinguishable from the best trial"
+    assert map_of_progress(replace(progress, points=()), view.about, Looks(view), 9) is None
 
 
 def test_the_box_is_that_of_the_search_or_holds_the_trials() -> None:
@@ -154,7 +190,7 @@ def test_places_of_the_unit_square_are_even_in_log_scale() -> None:
 def test_the_profile_is_priced_as_the_definition_says() -> None:
     view = made()
     budget = view.budgets[0]
-    found = map_of_profile(budget, view.about, [CURVE], 6)
+    found = map_of_profile(budget, view.about, Looks(view), [CURVE], 6)
     assert found is not None and found.better == "lower"
     values = np.asarray(found.values)
     for row, a in enumerate(np.asarray(found.a)):
@@ -166,7 +202,7 @@ def test_the_profile_is_priced_as_the_definition_says() -> None:
 
 def test_a_profile_without_its_pricing_curve_is_interpolated() -> None:
     view = made()
-    found = map_of_profile(view.budgets[0], view.about, [replace(CURVE, pricing=())], 5)
+    found = map_of_profile(view.budgets[0], view.about, Looks(view), [replace(CURVE, pricing=())], 5)
     assert found is not None
     curve = np.minimum.accumulate(np.interp(np.arange(8), CURVE.revealed, CURVE.mean))
     counts = to_counts(Beta(0.1, 0.1), 4, 8)
@@ -176,7 +212,7 @@ def test_a_profile_without_its_pricing_curve_is_interpolated() -> None:
 def test_no_map_of_a_profile_in_other_blocks_or_with_steps_that_blocks_cannot_share() -> None:
     view = made()
     budget = view.budgets[0]
-    assert map_of_profile(budget, view.about, [replace(CURVE, block_length=4)], 5) is None
+    assert map_of_profile(budget, view.about, Looks(view), [replace(CURVE, block_length=4)], 5) is None
     blocks = replace(budget, block_length=4, steps=3)
-    assert map_of_profile(blocks, view.about, [replace(CURVE, block_length=4)], 5) is None
-    assert map_of_profile(budget, view.about, [], 5) is None
+    assert map_of_profile(blocks, view.about, Looks(view), [replace(CURVE, block_length=4)], 5) is None
+    assert map_of_profile(budget, view.about, Looks(view), [], 5) is None

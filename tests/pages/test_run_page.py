@@ -1,6 +1,6 @@
 """The page of a run: its form, its numbers, and what data cannot do to it.
 
-Covers: template, run_page, run_views, run_figures.
+Covers: template, run_page, run_views, run_figures, run_looks, run_sections, run_pastes, run_costs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from mdm_tune.pages.run_figures import figures_of, named_counts
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.run_reading import RunRecords, read_run
+from mdm_tune.pages.run_sections import origins
 from mdm_tune.pages.run_views import RunView, State
 from mdm_tune.pages.template import visible
 from tests.support.html_pages import problems_of, read_page
@@ -294,6 +296,144 @@ def test_a_running_search_shows_the_budgets_that_are_finished() -> None:
 def test_a_search_that_was_stopped_says_how_to_go_on_and_is_not_read_again() -> None:
     text = checked(read_run(RunRecords(name="text", path="runs/text", progress=progress(state="stopped"))))
     assert "was stopped after 10 %" in text and "--resume" in text and "http-equiv" not in text
+
+
+def test_a_running_search_says_how_long_it_will_still_take_and_shows_the_trials_so_far() -> None:
+    record = progress(seconds_left=250.0, trial_points=points(12))
+    text = checked(read_run(RunRecords(name="text", path="runs/text", progress=record)))
+    page = read_page(text)
+    assert "About 4 min left" in page.text and 'data-left="250.0"' in text
+    assert "the first 12 trials of Beta(a, b)" in text and "best trial" in page.text
+    stopped = {**record, "state": "stopped"}
+    assert (
+        "left"
+        not in read_page(checked(read_run(RunRecords(name="t", path="t", progress=stopped)))).text.split("Landscape")[0]
+    )
+    journal = {8: points(20)}  # of a search that goes on: more than this command has seen
+    view = read_run(RunRecords(name="text", path="runs/text", progress=record, trials=journal))
+    assert view.progress is not None and len(view.progress.points) == 20
+
+
+RIVAL = {
+    **BUDGET,
+    "steps": 4,
+    "baselines": {**BUDGET["baselines"], "sine": {"value": 0.81, "ci": [0.8, 0.82]}},
+    "gains_over_baselines": {
+        "sine": {**BUDGET["gain_over_linear"], "value": -0.007, "ci": [-0.02, 0.01], "ci_familywise": [-0.03, 0.02]}
+        | {"shown": False}
+    },
+    "wins_over_baselines": {
+        "linear": {"wins": 301, "ties": 11, "losses": 200},
+        "sine": {"wins": 241, "ties": 20, "losses": 251},
+    },
+    "diversity": FLAGGED["diversity"],
+    "diversity_losses": {
+        **FLAGGED["diversity_losses"],
+        "losses": [
+            {"figure": "token_entropy", "than": "reference", "share": 0.02, "share_of_linear": 0.011}
+            | {"flagged": False, "blocks": False, "share_ci": [-0.004, 0.044]}
+        ],
+    },
+    "baseline_diversity": {"sine": {"token_entropy": {"value": 2.5125, "ci": [2.5, 2.52]}}},
+    "trial_points": points(12),
+}
+
+
+def with_a_rival() -> RunView:
+    """A search at 4 and 8 steps in which sine is the best hand-made schedule."""
+    third = {"schedule": "sine", "value": 0.625, "pieces": [["w", True], ["ord", False]]}
+    other = {**RIVAL, "steps": 8, "nfe": 8, "counts": [1] * 8}
+    pairs = [{**pair("word"), "third": third}]
+    return made(two_budgets() | {"budgets": [RIVAL, other], "sample_pairs": pairs})
+
+
+def test_the_best_hand_made_schedule_stands_beside_the_tuned_one_everywhere() -> None:
+    view = with_a_rival()
+    found = figures_of(view)
+    assert (
+        "8 steps over sine, hand-made: -0.007 [-0.030, 0.020], not shown better than sine" in found["gains"].description
+    )
+    assert "4 steps over linear: 0.030 [0.018, 0.042], better than linear" in found["gains"].description
+    counts = ", ".join(map(str, named_counts(view, view.budgets[0], "sine") or ()))
+    assert f"sine: {counts}; linear: 2, 2, 2, 2." in found["counts-4"].description
+    assert "sine is at 0.71 halfway" in found["alpha"].description
+    page = read_page(checked(view))
+    assert {2.5125, 0.625} <= page.numbers and len(page.named("ins")) == 2
+    assert "dashed line is below tokens of the third sample" in page.text
+
+
+def test_a_schedule_has_one_colour_and_one_marker_on_the_whole_page(text_run: PageRun) -> None:
+    """Also one that only the evaluation has: its look is not that of a baseline of the search."""
+    evaluate = copy.deepcopy(text_run.evaluate)
+    view = read_run(RunRecords(name="text", path="runs/text", search=two_budgets() | {"budgets": [RIVAL]}))
+    view = replace(view, rows=read_run(RunRecords(name="text", path="x", evaluate=evaluate)).rows)
+    looks = Looks(view)
+    labels = ["tuned", "linear", "sine", "beta:0.43,0.76", "threshold:0.3"]
+    assert len({looks.of(label) for label in labels}) == len(labels)
+    figures = figures_of(view)
+    for label, colour in (("sine", "second"), ("linear", "linear"), ("tuned", "tuned")):
+        assert looks.colour(label) == colour
+        shown = [name for name, figure in figures.items() if f"--chart-{colour}" in figure.svg()]
+        assert {"quality", "alpha", "counts-4"} <= set(shown)
+    text = checked(view)
+    for label in labels:
+        assert text.count(looks.key(label)) >= 1
+    assert looks.of("beta:0.43123,0.76123", 4) == looks.of("tuned") != looks.of("beta:0.43,0.76")
+
+
+def test_wins_ties_and_losses_stand_in_the_cards_and_in_the_table() -> None:
+    page = read_page(checked(with_a_rival()))
+    assert "wins 301, ties 11, losses 200 of 512 examples" in page.text
+    assert page.text.count("wins 241, ties 20, losses 251") == 2 and "241 / 20 / 251" in page.text
+    assert "wins" not in read_page(checked(made())).text  # an older record
+
+
+def test_figures_of_diversity_say_what_they_are_and_on_how_many_samples() -> None:
+    page = read_page(checked(with_a_rival()))
+    assert "4 steps, 128 samples of each, with 95 % intervals" in page.text
+    assert "distinct trigrams" in page.text and "distinct tokens" not in page.text
+    assert "token entropy is 2.0 % [-0.4, 4.4] below that of linear at 64 steps" in page.text
+
+
+def test_the_page_says_where_the_schedules_of_an_evaluation_come_from(text_run: PageRun) -> None:
+    def told(path: str, *labels: str, named: tuple[str, ...] = ()) -> dict[str, str]:
+        evaluate = copy.deepcopy(text_run.evaluate)
+        evaluate["description"]["config"]["evaluate"]["schedules"] = [*named]
+        evaluate["rows"] = [{**evaluate["rows"][0], "schedule": label} for label in labels]
+        record = two_budgets() | {"budgets": [{**BUDGET, "metric": "spelling"}]}
+        return dict(origins(read_run(RunRecords(name="text", path=path, search=record, evaluate=evaluate))))
+
+    found = told("runs/text", "linear", "sine", "beta:0.4,0.7", "beta:0.43123,0.76123", named=("linear",))
+    assert found == {
+        "Beta(0.4, 0.7)": "given to mdm-tune evaluate as beta:0.4,0.7; the search of this folder did not find it",
+        "Beta(0.431, 0.761)": "found by the search of this folder at 4 steps",
+    }
+    found = told("runs/text", "runs/text/schedule.yaml", "b/c.yaml", "threshold:0.9", named=("threshold:0.9",))
+    assert found == {
+        "tuned (text)": "the schedules that the search of this folder found",
+        "c.yaml": "the schedule file b/c.yaml",
+        "threshold:0.9": "threshold:0.9 in evaluate.schedules",
+    }
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name"),
+    [
+        ({"type": "threshold", "tau": 0.875}, "threshold (tau 0.875)"),
+        ({"type": "threshold", "a": None, "b": None, "tau": 0.875}, "threshold (tau 0.875)"),
+        ({"type": "quota", "a": 0.5, "b": 0.75, "tau": 0.9}, "quota (a 0.5, b 0.75, tau 0.9)"),
+        ({"type": "klass"}, "klass"),
+    ],
+)
+def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, Any], name: str) -> None:
+    trials = [*points(12), *points(3, a=None, b=None), *points(3, policy="threshold")]
+    changes = {"schedule": schedule, "counts": None, "alphas": None, "nfe": 3.4, "trial_points": trials}
+    view = made(two_budgets() | {"budgets": [{**BUDGET, **changes}]})
+    (budget,) = view.budgets
+    assert budget.name == name and not budget.of_the_family and len(budget.points) == 12
+    page = read_page(checked(view))
+    assert name in page.text and "a policy without fixed counts" in page.text
+    assert "at 3.4;" in figures_of(view)["quality"].description  # at the calls that were made
 
 
 def test_a_profile_alone_has_a_page() -> None:

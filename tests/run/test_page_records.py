@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
-from mdm_tune.run.page_records import SamplePair, _part, sample_pairs
+from mdm_tune.run.page_records import SamplePair, WinsRecord, _part, sample_pairs
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
@@ -102,6 +103,48 @@ def test_equal_samples_and_values_without_samples_have_no_pairs() -> None:
     bare = scores_of("linear", ["abcd"], [0.0])
     without: Any = SimpleNamespace(tokens=None, values=bare.values)
     assert [*sample_pairs(run, bare, without)] == []
+
+
+def test_a_third_sample_is_compared_with_the_second_one() -> None:
+    run = cast(
+        Run,
+        SimpleNamespace(
+            dataset=Data(),
+            evaluator=SimpleNamespace(
+                metric=SimpleNamespace(direction="maximize"), split=lambda use: SimpleNamespace(ids=["0"])
+            ),
+        ),
+    )
+    linear, tuned = scores_of("linear", ["abcd"], [0.0]), scores_of("beta:1,2", ["abba"], [0.5])
+    tuned, sine = replace(tuned, setting=replace(tuned.setting, counts=(3, 1))), scores_of("sine", ["bbbd"], [0.25])
+    beside = replace(sine, setting=replace(sine.setting, counts=(1, 3)))
+    (pair,) = sample_pairs(run, linear, tuned, beside)
+    assert pair.third is not None and (pair.third.schedule, pair.third.value) == ("sine", 0.25)
+    assert pair.third.pieces == (("b", True), ("bb", False), ("d", True))
+    assert SamplePair.from_json(json.loads(json.dumps(pair.to_json()))) == pair
+    for same in (linear, tuned):  # a schedule with the counts of one of the two is no third one
+        (pair,) = sample_pairs(run, linear, tuned, replace(sine, setting=same.setting))
+        assert pair.third is None
+
+
+def test_wins_ties_and_losses_follow_the_direction() -> None:
+    first, second = scores_of("a", ["a"] * 4, [3.0, 2.0, 1.0, 5.0]), scores_of("b", ["a"] * 4, [1.0, 2.0, 4.0, 4.0])
+    assert WinsRecord.of(first, second, "maximize") == WinsRecord(wins=2, ties=1, losses=1)
+    assert WinsRecord.of(first, second, "minimize") == WinsRecord(wins=1, ties=1, losses=2)
+    assert WinsRecord.of(first, replace(second, values=None), "maximize") is None
+
+
+def test_a_search_keeps_wins_and_the_diversity_of_the_best_hand_made_schedule(text_run: PageRun) -> None:
+    for budget in text_run.search["budgets"]:
+        wins = budget["wins_over_baselines"]
+        assert wins.keys() == {"linear", "sine"} and all(sum(each.values()) == 12 for each in wins.values())
+        differ = budget["gain_over_linear"]["examples_that_differ"]
+        assert wins["linear"]["wins"] + wins["linear"]["losses"] == differ
+        assert budget["baseline_diversity"].keys() == {"sine"}
+        assert {each["independent"] for each in budget["baseline_diversity"]["sine"].values()} == {12}
+        assert budget["baseline_diversity"]["sine"].keys() == budget["diversity"]["winner"].keys()
+    for pair in text_run.search["sample_pairs"]:
+        assert pair["third"] is None or pair["third"]["schedule"] == "sine"
 
 
 def test_a_search_keeps_its_trials_the_grid_and_what_it_is_of(text_run: PageRun) -> None:

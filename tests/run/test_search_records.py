@@ -51,6 +51,7 @@ def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
         "share_of_linear": 0.0,
         "flagged": True,
         "blocks": True,
+        "share_ci": pytest.approx((0.2, 0.2)),
     }
     assert (first["dropped"], first["ended"], first["all_reachable_counts_scored"]) == (
         1,

@@ -234,13 +234,15 @@ def test_a_loss_beyond_the_threshold_against_many_steps_is_flagged_and_blocks(
 
 def test_a_loss_within_noise_is_not_flagged() -> None:
     """Welch: two means of 16 with deviation 0.1 differ by 0.1 +- 0.072, with deviation 0.2 by 0.1 +- 0.144."""
-    for deviation, flagged in ((0.1, True), (0.2, False)):
+    for deviation, flagged, half in ((0.1, True, 0.0722), (0.2, False, 0.1444)):
         drawn = {
             "winner": spread(0.9, deviation),
             "linear": spread(1.0, deviation),
             "reference": spread(1.0, deviation),
         }
-        assert bool(diversity_of(drawn, 128, 0.05).flags) == flagged
+        found = diversity_of(drawn, 128, 0.05)
+        assert bool(found.flags) == flagged
+        assert found.losses[0].share_ci == pytest.approx((0.1 - half, 0.1 + half), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_a_loss_against_the_data_blocks_where_linear_loses_clearly_less(linear: 
 def test_a_figure_of_zero_has_nothing_to_lose() -> None:
     nothing = {"distinct_words": np.zeros(16)}
     found = diversity_of({"winner": nothing, "linear": nothing, "data": nothing}, 16, 0.05)
-    assert found.losses[0].share == 0 and not found.flags and not found.blocks
+    assert found.losses[0].share == 0 and found.losses[0].share_ci is None and not found.flags and not found.blocks
 
 
 @pytest.mark.parametrize("claims", [1, 4])

@@ -35,5 +35,7 @@ all("table.sortable").forEach(function(table){
     var a=first[0],b=second[0],order=typeof a===typeof b?(a<b?-1:a>b?1:0):(typeof a==="number"?-1:1);
     return(up?order:-order)||first[1]-second[1]}).forEach(function(entry){body.appendChild(entry[2])})})})});
 var updated=document.querySelector("time[data-updated]");
-if(updated){var age=(Date.now()-Date.parse(updated.dateTime))/1000;var text=age<90?"just now":age<5400?Math.round(age/60)+" minutes ago":Math.round(age/3600)+" hours ago";updated.textContent=text;if(age>900)document.getElementById("stale").hidden=false}
+if(updated){var age=(Date.now()-Date.parse(updated.dateTime))/1000;var text=age<90?"just now":age<5400?Math.round(age/60)+" minutes ago":Math.round(age/3600)+" hours ago";updated.textContent=text;if(age>900)document.getElementById("stale").hidden=false;
+ var left=document.querySelector("[data-left]");
+ if(left){var rest=Number(left.dataset.left)-age;left.textContent=rest<=0?"It should end about now":"About "+(rest<100?Math.round(rest)+" s":rest<7200?Math.round(rest/60)+" min":Math.floor(rest/3600)+" h "+Math.round(rest%3600/60)+" min")+" left"}}
 })();

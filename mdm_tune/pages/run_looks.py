@@ -1,0 +1,58 @@
+"""How each schedule of a page looks: one colour and one marker in every figure, table and sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mdm_tune.pages.chart_frame import LOOKS, Look, looks, marker
+from mdm_tune.pages.colours import resolved
+from mdm_tune.pages.names import role_of
+from mdm_tune.pages.run_views import RunView
+from mdm_tune.pages.svg import element
+from mdm_tune.schedules.labels import Label
+
+__all__ = ["TUNED", "Looks"]
+
+TUNED = LOOKS["tuned"][0]
+
+
+class Looks:
+    """The looks of the schedules of one page.
+
+    Args:
+        view: the run. Its tuned schedules share a look; each other schedule and adaptive plan has its own.
+    """
+
+    def __init__(self, view: RunView) -> None:
+        self.tuned = {(budget.steps, budget.label) for budget in view.budgets}
+        labels = ["tuned", "linear"]
+        labels += [label for budget in view.budgets for label in budget.baselines]
+        labels += [row.label for row in view.rows]
+        self.found = _looks(labels)
+
+    def of(self, label: str, steps: int | None = None) -> Look:
+        """The look of a schedule by its label; that of the tuned one where a budget has found it."""
+        if (steps, label) in self.tuned or (label not in self.found and role_of(label) in ("tuned", "other")):
+            return TUNED
+        return self.found.get(label) or LOOKS[role_of(label)][0]
+
+    def colour(self, label: str, steps: int | None = None) -> str:
+        """The name of its colour, such as ``linear``."""
+        return self.of(label, steps).colour.removeprefix("@")
+
+    def key(self, label: str, steps: int | None = None) -> str:
+        """Its marker as an element ``svg``, to stand before its name."""
+        look = self.of(label, steps)
+        drawn = marker(look.shape, (6, 6), 4.2, fill=look.colour)
+        return resolved(element("svg", drawn, class_="key", viewBox="0 0 12 12", aria_hidden="true"), "page")
+
+
+def _looks(labels: Iterable[str]) -> dict[str, Look]:
+    """The looks by label. The first tuned schedule of an evaluation is taken as that of the page."""
+    known = list(dict.fromkeys(labels))
+    tuned = [label for label in known if role_of(label) == "tuned"]
+    same = dict.fromkeys(tuned[:2], TUNED)
+    others = [label for label in known if label not in same]
+    names = [Label.read(label).name for label in others]
+    found = looks([role_of(label) for label in others], [False] * len(others), names)
+    return same | dict(zip(others, found, strict=True))

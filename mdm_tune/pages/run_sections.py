@@ -1,0 +1,181 @@
+"""The parts of the page of a run: their titles, and the sentences beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mdm_tune.core.messages import listed, quantity
+from mdm_tune.pages.landscapes import reaches_edge
+from mdm_tune.pages.names import cut_text, figure_name, large, role_of, short_names
+from mdm_tune.pages.run_looks import Looks
+from mdm_tune.pages.run_views import RunView, State
+from mdm_tune.pages.sentences import diversity_text
+from mdm_tune.schedules.labels import Label
+
+__all__ = ["Section", "origins", "sections_of", "tuned_rows"]
+
+WITH_VALUES = ("beta", "counts", "alphas", "threshold", "entropy-bound", "quota", "cap", "klass", "shift")
+LONGEST = 60  # characters of the name of a schedule in a sentence
+FIGURES = {
+    "token_entropy": "the entropy of the tokens of a batch, in nats",
+    "distinct_tokens": "the share of distinct runs of three tokens among all of a batch",
+    "answer_length": "the characters of a sample",
+    "distinct_words": "the share of distinct words among the known words",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its place, its title, and the sentences beside it."""
+
+    id: str
+    title: str
+    about: tuple[str, ...] = ()
+
+
+def sections_of(view: RunView, looks: Looks) -> list[Section]:
+    """The parts of the page that the run has data for, in their order. looks: of the schedules of the page."""
+    searched, done = bool(view.budgets), view.state is State.FINISHED
+    sections = []
+    if searched:
+        sections.append(Section("use", "Paste", tuple(_about_pasting(view))))
+    if searched or view.rows:
+        sections.append(Section("quality", "Quality", tuple(_about_quality(view))))
+    if searched or (view.progress is not None and view.progress.points):
+        sections.append(
+            Section(
+                "landscape",
+                "Landscape",
+                (
+                    "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
+                    "Schedules inside the outline cannot be told from the winner by the trials. Far from the trials "
+                    "the outline says only that nothing is known.",
+                    *_about_maps(view, looks),
+                ),
+            )
+        )
+    if searched:
+        sections.append(
+            Section(
+                "schedule",
+                "Schedules",
+                ("alpha(t) is the share of revealed tokens at time t. Rounding it gives the counts of the steps.",),
+            )
+        )
+    if view.curves:
+        text = (
+            "The cross-entropy of a hidden token when some random tokens are visible. Where the curve falls steeply, "
+            "few tokens should be revealed at a time."
+        )
+        sections.append(Section("profile", "Profile", (text,)))
+    if searched:
+        text = (
+            "The paper's energy of a schedule, for two weights. The least energy is 1. An energy is not a quality: it "
+            "does not depend on the model."
+        )
+        sections.append(Section("energy", "Energies", (text,)))
+    if searched or view.rows:
+        text = (
+            "All samples of an example are drawn from the same noise. Tokens that differ are underlined: dotted and "
+            "solid where the first two samples differ."
+        )
+        if any(pair.third is not None for pair in view.pairs):
+            text += " A dashed line is below tokens of the third sample that differ from those of the second one."
+        sections.append(Section("samples", "Samples", (text,)))
+        sections.append(Section("diversity", "Diversity", tuple(_about_diversity(view))))
+    if view.cost or view.evaluate_cost:
+        text = "A denoiser row is one sequence that the model evaluates once. It does not depend on the machine."
+        sections.append(Section("cost", "Cost", (text,)))
+    text = "With the same versions on the same kind of machine the command gives the same numbers." if done else ""
+    sections.append(Section("provenance", "Provenance", tuple(filter(None, (text,)))))
+    return sections
+
+
+def _about_quality(view: RunView) -> Iterator[str]:
+    best = "Higher" if view.about.maximize else "Lower"
+    yield f"{best} is better. Schedules are compared at equal numbers of denoiser calls, on the same examples."
+    if not view.about.exact:
+        yield (
+            "Gains are paired example by example. Their intervals hold for all budgets of the search together; those "
+            "of single values hold each by itself. They are about other examples, not about a search with another "
+            "seed."
+        )
+    if view.rows:
+        yield (
+            "The evaluation is another comparison. Its differences are not corrected for the choice of the best of "
+            "several schedules."
+        )
+        if view.budgets and not tuned_rows(view):
+            yield "The schedules that the search found are not among its rows."
+
+
+def origins(view: RunView) -> list[tuple[str, str]]:
+    """Where the schedules of the evaluation come from that are not hand-made: names and sentences."""
+    named, own = view.about.section("evaluate").get("schedules") or (), view.path.rstrip("/")
+    found, names = {}, short_names(row.label for row in view.rows)
+    for label in names:
+        name = Label.read(label).name
+        kind = name.partition(":")[0]
+        tuned = [quantity(budget.steps, "step") for budget in view.budgets if budget.label == name]
+        if name in (own, f"{own}/schedule.yaml"):
+            found[label] = "the schedules that the search of this folder found"
+        elif role_of(label) == "tuned":
+            found[label] = f"the schedule file {name}"
+        elif tuned:
+            found[label] = f"found by the search of this folder at {listed(tuned)}"
+        elif kind in WITH_VALUES:
+            shown = cut_text(name, LONGEST)
+            given = f"{shown} in evaluate.schedules" if name in named else f"given to mdm-tune evaluate as {shown}"
+            other = "; the search of this folder did not find it" if kind == "beta" and view.budgets else ""
+            found[label] = given + other
+    return [(names[label], text) for label, text in found.items()]
+
+
+def _about_pasting(view: RunView) -> Iterator[str]:
+    yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
+    tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
+    sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
+    yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."
+
+
+def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
+    """What the maps rest on, and what they do not show."""
+    tuned = max((point.examples or 0 for budget in view.budgets for point in budget.points), default=0)
+    report = next((budget.examples for budget in view.budgets if budget.examples), 0)
+    if tuned and report:
+        yield (
+            f"A map rests on {large(tuned)} examples of the trials. The comparison on {large(report)} unseen examples "
+            "is sharper: it can tell linear from the winner even where linear lies inside the outline."
+        )
+    names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
+    if names:
+        yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
+    if not view.curves:
+        yield "There is no information profile to compare with; mdm-tune profile measures one."
+    if any(reaches_edge(budget, view.about, looks) for budget in view.budgets):
+        yield "An outline reaches the edge of a map: schedules beyond the box of the search may be as good."
+
+
+def tuned_rows(view: RunView) -> set[tuple[str, int]]:
+    """The rows of the evaluation that are the tuned schedule of their budget, by label and steps."""
+    tuned = {budget.steps: budget for budget in view.budgets}
+    return {
+        (row.label, row.steps)
+        for row in view.rows
+        if (budget := tuned.get(row.steps)) is not None
+        and (role_of(row.label) == "tuned" or (row.counts is not None and row.counts == budget.counts))
+    }
+
+
+def _about_diversity(view: RunView) -> Iterator[str]:
+    yield from filter(None, map(diversity_text, view.budgets))
+    yield "A schedule can raise a score by making samples alike, so their diversity is measured too."
+    figures = {figure for budget in view.budgets for figure in budget.diversity.get("winner", ())}
+    figures |= {figure for row in view.rows for figure in row.diversity}
+    said = [f"{figure_name(name)}: {text}" for name, text in FIGURES.items() if name in figures]
+    if said:
+        yield f"More is more diverse. {'; '.join(said).capitalize()}."
+    threshold = next((budget.threshold for budget in view.budgets if budget.threshold is not None), None)
+    if threshold is not None:
+        yield f"A loss of more than {100 * threshold:g} % that exceeds the noise is flagged."
