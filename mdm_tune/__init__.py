@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     from mdm_tune.run.sample_records import SampleResult
     from mdm_tune.run.search_records import SearchResult
     from mdm_tune.sampling.drawing import Drawing
-    from mdm_tune.sampling.plans import CountPlan, EntropyBoundPlan, QuotaPlan, RevealPlan, ThresholdPlan
+    from mdm_tune.sampling.plans import (
+        CapPlan,
+        CountPlan,
+        EntropyBoundPlan,
+        KlassPlan,
+        QuotaPlan,
+        RevealPlan,
+        ThresholdPlan,
+    )
     from mdm_tune.sampling.unmasking import Step, Unmasked, unmask
     from mdm_tune.schedules.counts import alpha_grid, to_counts
     from mdm_tune.schedules.curves import (
@@ -64,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alphas",
     "Beta",
+    "CapPlan",
     "Config",
     "CountPlan",
     "Counts",
@@ -74,6 +83,7 @@ __all__ = [
     "Evaluator",
     "ExportResult",
     "InputError",
+    "KlassPlan",
     "Linear",
     "LoadedModel",
     "LoadedSchedule",
@@ -131,6 +141,7 @@ __all__ = [
 _MODULES = {
     "Alphas": "schedules.curves",
     "Beta": "schedules.curves",
+    "CapPlan": "sampling.plans",
     "Config": "config.file",
     "CountPlan": "sampling.plans",
     "Counts": "schedules.curves",
@@ -141,6 +152,7 @@ _MODULES = {
     "Evaluator": "evaluation.evaluator",
     "ExportResult": "run.export_records",
     "InputError": "core.errors",
+    "KlassPlan": "sampling.plans",
     "Linear": "schedules.curves",
     "LoadedModel": "denoisers.loaded",
     "LoadedSchedule": "schedules.loaded",

@@ -90,7 +90,7 @@ Schedules = Annotated[
         metavar="S",
         help="linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, optimum (on the profile), beta:A,B, "
         "shift:S, counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, "
-        "entropy-bound and quota:S; repeatable.",
+        "entropy-bound, quota:S, cap:S and klass; repeatable.",
     ),
 ]
 

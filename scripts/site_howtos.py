@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = {"--length": "length", "--steps": "steps", "--block-length": "size"}
 FIELD = re.compile(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", flags=re.MULTILINE)
 HOLDS = {"counts": "counts", "alphas": "alphas", "threshold": "a threshold", "quota": "a quota"}
-HOLDS |= {"entropy-bound": "an entropy bound"}
+HOLDS |= {"entropy-bound": "an entropy bound", "cap": "a cap", "klass": "klass"}
 BLOCKS = {"none": "one block", "equal": "the same counts in every block", "any": "any blocks"}
 
 

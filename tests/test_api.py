@@ -18,6 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 NAMES = [
     "Alphas",
     "Beta",
+    "CapPlan",
     "Config",
     "CountPlan",
     "Counts",
@@ -28,6 +29,7 @@ NAMES = [
     "Evaluator",
     "ExportResult",
     "InputError",
+    "KlassPlan",
     "Linear",
     "LoadedModel",
     "LoadedSchedule",

@@ -31,7 +31,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.evaluation.adaptive import PILOT, value_at_cost
+from mdm_tune.evaluation.adaptive import PILOT, out_of_reach, value_at_cost
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Sampler, Setting, drawing_of
 from mdm_tune.run.schedule_names import names_a_file
@@ -108,7 +108,7 @@ def generate(
             folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
             what they cost with linear at ``steps``; finding it fills them up to 17 times.
         steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9``,
-            ``entropy-bound:0.1`` and ``quota:linear#32@0.9`` need none.
+            ``entropy-bound:0.1``, ``quota:linear#32@0.9`` and ``klass:0.01@0.9`` need none.
         length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.
         block_length: Tokens of a block; None for that of the schedule, or for one block.
         order: Ranks the positions to reveal, such as ``confidence``; None as above.
@@ -154,7 +154,7 @@ class _Wanted:
     """How rows are filled.
 
     Attributes:
-        setting: The counts or alphas; of an adaptive plan the blocks and, for a quota, the counts.
+        setting: The counts or alphas; of an adaptive plan the blocks and, for a quota or a cap, the counts.
         sampler: How tokens are revealed.
         ranking: What the user said of the order; an adaptive plan must fit it.
         notes: What was not tuned.
@@ -260,7 +260,7 @@ def _wanted(
     """The setting, the sampler, and what was not tuned. given: the keys of the sampler section that the user gave."""
     adaptive = policy if isinstance(policy, AdaptiveName) else None
     base = policy if not isinstance(policy, AdaptiveName) else _policy(policy.schedule or Linear())
-    assert not isinstance(base, AdaptiveName)  # the schedule of a quota is no adaptive plan
+    assert not isinstance(base, AdaptiveName)  # the schedule of a quota or a cap is no adaptive plan
     length = _given_length(base) if length is None else given_whole("length", length)
     if length is None:
         raise InputError("length, the tokens to generate, must be given, unless a schedule file has it; give length")
@@ -439,7 +439,7 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
         except StopIteration as end:
             return float(end.value), spent
         except InputError as error:
-            raise InputError(f"{policy.name} at {quantity(steps, 'step')}: {error}") from None
+            raise out_of_reach(policy, steps, error) from None
 
 
 def _fill(

@@ -128,6 +128,7 @@ def _result(
         counts_by_block=policy.counts,
         alphas=policy.alphas,
         value=policy.value,
+        kl=policy.kl,
         exact=target.exact,
         files=files,
         where=made.where,

@@ -44,6 +44,8 @@ SCHEDULES: Mapping[str, str] = {
     "threshold:0.9": "adaptive, for evaluate: every token above this confidence",
     "entropy-bound:0.5": "adaptive, for evaluate: tokens whose entropies sum to at most this",
     "quota:linear@0.9": "adaptive, for evaluate: the counts of a schedule, and more above this confidence",
+    "cap:linear@0.9": "adaptive, for evaluate: at most the counts of a schedule, of what is above this confidence",
+    "klass:0.01@0.9": "adaptive, for evaluate: above this confidence and changing by less than this KL divergence",
 }
 MOST = 500  # tasks that are listed
 

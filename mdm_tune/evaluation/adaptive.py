@@ -24,6 +24,7 @@ __all__ = [
     "adaptive_setting",
     "calibrated",
     "check_adaptive",
+    "out_of_reach",
     "value_at_cost",
 ]
 
@@ -50,7 +51,7 @@ class AdaptiveRequest:
 
     @cached_property
     def base(self) -> Setting | None:
-        """The setting whose counts a quota keeps; None for other plans."""
+        """The setting whose counts a quota or a cap follows; None for other plans."""
         return _base_setting(self.plan, self.steps, self.setting_at)
 
     def at(self, value: float) -> Setting:
@@ -62,8 +63,8 @@ def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Meas
     """Find the value of each adaptive plan that has none, so that it costs what linear costs.
 
     The value is the one whose mean NFE on 64 tune examples is closest to linear's NFE there. That NFE is below the
-    budget if answers are short or end early. A quota without a threshold gets twice the budget's steps. Rows of all
-    plans are filled together.
+    budget if answers are short or end early. The counts of a quota without a threshold have twice the budget's steps,
+    those of a cap half of them. Rows of all plans are filled together.
 
     Args:
         requests: The plans and their budgets.
@@ -95,7 +96,7 @@ def adaptive_setting(evaluator: Evaluator, plan: AdaptiveName, steps: int, base:
         evaluator: The evaluator.
         plan: The plan.
         steps: The number of calls that it is meant to make on average.
-        base: The setting whose counts a quota keeps; None for other plans.
+        base: The setting whose counts a quota or a cap follows; None for other plans.
     """
     size = evaluator.block_length
     return Setting.of_adaptive(plan, steps, evaluator.length, base, size, says_blocks=evaluator.several)
@@ -104,10 +105,11 @@ def adaptive_setting(evaluator: Evaluator, plan: AdaptiveName, steps: int, base:
 def check_adaptive(
     evaluator: Evaluator, plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]
 ) -> None:
-    """Check that the metric and the sampler allow an adaptive plan, and that a quota has counts.
+    """Check that the metric and the sampler allow an adaptive plan, and that a quota or a cap has counts.
 
     Raises:
-        InputError: If the metric draws no samples, if reveal is ancestral, or if a quota has no counts at this budget.
+        InputError: If the metric draws no samples, if reveal is ancestral, or if a quota or a cap has no counts at this
+            budget.
     """
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or metric.needs_originals:
@@ -123,7 +125,7 @@ def check_adaptive(
 
 
 def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
-    """The setting whose counts a quota follows; None for other plans."""
+    """The setting whose counts a quota or a cap follows; None for other plans."""
     if plan.schedule is None:
         return None
     try:
@@ -131,10 +133,10 @@ def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int
     except InputError as error:
         if plan.value is not None or plan.counts_steps is not None:
             raise
+        share = "twice" if plan.kind == "quota" else "half"
         raise InputError(
-            f"{plan.name} needs counts of twice the budget's {quantity(steps, 'step')} where no threshold is given: "
-            f"{error}; or "
-            f"give one, as in {plan.name}@0.9, or other steps, as in {plan.name}#{steps}"
+            f"{plan.name} needs counts of {share} the budget's {quantity(steps, 'step')} where no threshold is given: "
+            f"{error}; or give one, as in {plan.name}@0.9, or other steps, as in {plan.name}#{steps}"
         ) from None
 
 
@@ -166,8 +168,14 @@ def _sweep_together(
                 del wanted[place]
             except InputError as error:
                 request = requests[place]
-                raise InputError(f"{request.plan.name} at {quantity(request.steps, 'step')}: {error}") from None
+                raise out_of_reach(request.plan, request.steps, error) from None
     return values
+
+
+def out_of_reach(plan: AdaptiveName, steps: int, error: InputError) -> InputError:
+    """What says that no value of a plan reaches the cost of a budget."""
+    larger = f", or a larger KL divergence, as in klass:{10 * plan.kl:g}" if plan.kl else ""
+    return InputError(f"{plan.name} at {quantity(steps, 'step')}: {error}{larger}")
 
 
 def _sweep(request: AdaptiveRequest) -> Sweep:

@@ -17,8 +17,10 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import (
     AdaptivePlan,
+    CapPlan,
     CountPlan,
     EntropyBoundPlan,
+    KlassPlan,
     Plan,
     QuotaPlan,
     RevealPlan,
@@ -85,7 +87,8 @@ class Setting:
         block_length: Positions per block; blocks are filled from left to right. 0 becomes ``length``, one block.
         says_blocks: Whether the label names the block length, because several are compared.
         adaptive: An adaptive plan with its value.
-        base: The setting whose counts an adaptive plan keeps (quota); None for other plans.
+        base: The setting whose counts an adaptive plan keeps (quota) or does not exceed (cap); None for
+            other plans.
     """
 
     name: str
@@ -207,7 +210,7 @@ class Setting:
             plan: The plan, with its value.
             steps: The number of denoiser calls that it is meant to make on average.
             length: Positions to fill.
-            base: The setting whose counts it keeps; its blocks then count.
+            base: The setting whose counts it follows; its blocks then count.
             block_length: Positions per block; 0 for one block.
             says_blocks: As the attribute.
         """
@@ -307,10 +310,13 @@ def _adaptive_plan(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler)
     kind = settings[0].form
     plans = [setting.adaptive for setting in settings if setting.adaptive is not None]
     values = torch.tensor([plan.value for plan in plans], dtype=torch.float64).repeat_interleave(len(sizes))
-    if kind == "quota":
+    if kind in ("quota", "cap"):
         counts = plan_of([setting.base for setting in settings if setting.base is not None], sizes, sampler)
         assert isinstance(counts, CountPlan)  # ancestral reveal has no adaptive plans
-        return QuotaPlan(counts.counts, values)
+        return (QuotaPlan if kind == "quota" else CapPlan)(counts.counts, values)
+    if kind == "klass":
+        kls = torch.tensor([plan.kl for plan in plans], dtype=torch.float64).repeat_interleave(len(sizes))
+        return KlassPlan(values, kls)
     return ThresholdPlan(values) if kind == "threshold" else EntropyBoundPlan(values)
 
 

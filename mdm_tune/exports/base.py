@@ -233,6 +233,8 @@ def _kinds_text(kinds: frozenset[Kind]) -> str:
         "threshold": "a threshold",
         "quota": "a quota with a threshold",
         "entropy-bound": "an entropy bound",
+        "cap": "a cap with a threshold",
+        "klass": "a threshold with stable predictions",
     }
     return " or ".join(text for kind, text in names.items() if kind in kinds)
 
@@ -249,13 +251,16 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
             f"every step reveals exactly its expected number of tokens, rounded; ancestral reveal varies by "
             f"{_deviation(counts):.1f} tokens at a step (standard deviation)"
         )
-    if policy.kind in ("counts", "quota") and "alphas" in kinds and not (policy.kind == "quota" and "counts" in kinds):
+    of_counts = policy.kind in ("quota", "cap")
+    if (policy.kind == "counts" or of_counts) and "alphas" in kinds and not (of_counts and "counts" in kinds):
         shares = ",".join(f"{share:.12g}" for share in _shares(policy.flat_counts))
         return f"export {cut(f'alphas:{shares}', 600)} --length {policy.length}", (
             f"the tokens of a step vary by up to {_deviation(policy.flat_counts):.1f} (standard deviation), and their "
             "positions are random"
             + (", without blocks" if policy.blocks > 1 else "")
-            + (", also where the predictions are sure" if policy.kind == "quota" else "")
+            + {"quota": ", also where the predictions are sure", "cap": ", also where they are not sure"}.get(
+                policy.kind, ""
+            )
         )
     if policy.kind == "quota" and "threshold" in kinds:
         return f"export threshold:{policy.value:g} --length {policy.length} --block-length {policy.block_length}", (
@@ -264,6 +269,16 @@ def _nearest_kind(policy: Policy, kinds: frozenset[Kind]) -> tuple[str, str]:
     if policy.kind == "quota" and "counts" in kinds:
         return f"its schedule without the threshold, export {_counts_name(policy.flat_counts)}", (
             f"always {quantity(policy.calls, 'call')}, also where the predictions are sure"
+        )
+    if policy.kind == "cap" and "counts" in kinds:
+        return f"its schedule without the threshold, export {_counts_name(policy.flat_counts)}", (
+            f"always {quantity(policy.calls, 'call')}, also where the predictions are not sure"
+        )
+    if policy.kind in ("cap", "klass") and "threshold" in kinds:
+        return f"export threshold:{policy.value:g} --length {policy.length} --block-length {policy.block_length}", (
+            "a step may reveal more than its count"
+            if policy.kind == "cap"
+            else "a step also reveals what is sure and still changes; a higher threshold makes up for some of it"
         )
     if policy.kind == "threshold" and "quota" in kinds:
         ones = (1,) * policy.length

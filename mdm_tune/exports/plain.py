@@ -16,7 +16,7 @@ from mdm_tune.exports.policy import Kind, Policy
 
 __all__ = ["FORMATS", "record_of"]
 
-EVERY: frozenset[Kind] = frozenset({"counts", "alphas", "threshold", "quota", "entropy-bound"})
+EVERY: frozenset[Kind] = frozenset({"counts", "alphas", "threshold", "quota", "entropy-bound", "cap", "klass"})
 
 
 def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
 
     Keys: ``written_by`` (list of text), ``kind``, ``schedule`` (null for plans without one), ``length``, ``steps``
     (null where the plan decides), ``block_length``, ``counts_by_block`` (list of lists), ``alphas``, ``value``,
-    ``tuned_for``.
+    ``kl``, ``tuned_for``.
     """
     record = {
         "written_by": list(policy.provenance(format_name)),
@@ -36,6 +36,7 @@ def record_of(policy: Policy, format_name: str) -> dict[str, Any]:
         "counts_by_block": None if policy.counts is None else [list(block) for block in policy.counts],
         "alphas": None if policy.alphas is None else list(policy.alphas),
         "value": policy.value,
+        "kl": policy.kl,
         "tuned_for": dict(policy.sampler) or None,
     }
     return redacted({key: as_json(value) for key, value in record.items()})
@@ -63,6 +64,7 @@ class Plain:
         columns = {
             "counts": "step, block, tokens to reveal, tokens revealed so far",
             "quota": "step, block, least tokens to reveal, tokens revealed so far; the threshold is in the comments",
+            "cap": "step, block, most tokens to reveal, their sum so far; the threshold is in the comments",
             "alphas": "step, revealed share before, revealed share after, probability that a masked token is revealed",
         }
         where = (
@@ -110,6 +112,8 @@ def _csv(policy: Policy) -> str:
     else:
         writer.writerow(("name", "value"))
         writer.writerow((policy.kind, repr(policy.value)))
+        if policy.kl is not None:
+            writer.writerow(("kl", repr(policy.kl)))
         writer.writerow(("length", policy.length))
         writer.writerow(("block_length", policy.block_length))
     return text.getvalue()

@@ -19,7 +19,7 @@ from mdm_tune.version import __version__
 
 __all__ = ["Kind", "Policy", "read_policy"]
 
-Kind = Literal["counts", "alphas", "threshold", "quota", "entropy-bound"]
+Kind = Literal["counts", "alphas", "threshold", "quota", "entropy-bound", "cap", "klass"]
 SHOWN_SETTINGS = ("order", "temperature", "top_p", "confidence_temperature", "guidance")
 
 
@@ -30,14 +30,17 @@ class Policy:
     Attributes:
         name: what the user named: a schedule, an adaptive plan, a schedule file or a run folder.
         kind: ``counts`` (fixed numbers of tokens per step), ``alphas`` (ancestral reveal), ``threshold``, ``quota`` (at
-            least the counts, and all positions above the threshold) or ``entropy-bound``.
+            least the counts, and all positions above the threshold), ``entropy-bound``, ``cap`` (positions above the
+            threshold, at most the counts and at least one) or ``klass`` (positions above the threshold whose prediction
+            is stable).
         schedule: name of the mask schedule, as ``parse_schedule`` reads it; empty for plans without one.
         length: tokens to fill.
         steps: of all blocks together; 0 for plans that decide it themselves.
         block_length: tokens of a block; ``length`` for one block. Blocks are filled from left to right.
-        counts: for ``counts`` and ``quota``: tokens per step, one tuple per block.
+        counts: for ``counts``, ``quota`` and ``cap``: tokens per step, one tuple per block.
         alphas: for ``alphas``: (steps + 1,) expected revealed shares, from 0 to 1.
-        value: of ``threshold`` and ``quota``, the threshold; of ``entropy-bound``, the bound in nats.
+        value: of ``entropy-bound``, the bound in nats; of the other adaptive plans, the threshold.
+        kl: of ``klass``, the KL divergence in nats below which a prediction is stable.
         sampler: the sampler settings that it was tuned for, by their names in a config; empty if unknown.
         digest: of the schedule file; empty for names.
         notes: what was not tuned, and steps that are not made, in sentences.
@@ -52,6 +55,7 @@ class Policy:
     counts: Blocks | None = None
     alphas: tuple[float, ...] | None = None
     value: float | None = None
+    kl: float | None = None
     sampler: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     notes: tuple[str, ...] = ()
@@ -90,8 +94,8 @@ class Policy:
     def described(self) -> str:
         """Schedule, steps, length and blocks in a phrase."""
         parts = [cut(one_line(redacted(self.schedule or self.name)), 200)]
-        if self.kind == "quota":
-            parts.append(f"quota with threshold {self.value:g}")
+        if self.kind in ("quota", "cap"):
+            parts.append(f"{self.kind} with threshold {self.value:g}")
         if self.steps:
             parts.append(quantity(self.steps, "step"))
         parts.append(quantity(self.length, "token"))
@@ -202,9 +206,9 @@ def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: i
         policy = read_policy(plan.schedule, plan.counts_steps or steps, length, size)
         if policy.counts is None:
             raise InputError(
-                f"{cut(plan.name)} keeps the counts of a schedule, and ancestral reveal has none; use linear"
+                f"{cut(plan.name)} keeps to the counts of a schedule, and ancestral reveal has none; use linear"
             )
-        return replace(policy, name=plan.name, kind="quota", value=plan.value)
+        return replace(policy, name=plan.name, kind=plan.kind, value=plan.value)
     if length is None:
         raise InputError(f"{plan.name} has no length of its own; give --length")
     if steps is not None:
@@ -219,6 +223,7 @@ def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: i
         steps=0,
         block_length=size or length,
         value=plan.value,
+        kl=plan.kl,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import PurePath
@@ -52,7 +53,7 @@ def role_of(label: str) -> Role:
     name = Label.read(label).name
     if name == "linear":
         return "linear"
-    if name.partition(":")[0] in ADAPTIVE:
+    if re.split("[:@]", name)[0] in ADAPTIVE:
         return "adaptive"
     return "tuned" if name.endswith((".yaml", ".yml")) or name == "tuned" else "other"
 

@@ -35,7 +35,7 @@ class ExportResult(JsonRecord):
         format: Name of the format.
         target: Whose code it is for.
         name: What was exported, as it was named.
-        kind: counts, alphas, threshold, quota or entropy-bound.
+        kind: counts, alphas, threshold, quota, entropy-bound, cap or klass.
         schedule: Name of the mask schedule; None for plans without one.
         length: Tokens to fill.
         steps: Of all blocks together; None where the plan decides.
@@ -43,6 +43,7 @@ class ExportResult(JsonRecord):
         counts_by_block: Tokens per step of each block; None without counts.
         alphas: (steps + 1,) for ancestral reveal; None otherwise.
         value: The threshold or the bound; None for schedules.
+        kl: Of klass, the KL divergence below which a prediction is stable; None otherwise.
         exact: Whether the format does what the policy says; otherwise it is the nearest that the target can do.
         files: Paths of the written files, by name.
         where: Instructions where to put them.
@@ -63,6 +64,7 @@ class ExportResult(JsonRecord):
     counts_by_block: tuple[tuple[int, ...], ...] | None
     alphas: tuple[float, ...] | None
     value: float | None
+    kl: float | None
     exact: bool
     files: dict[str, str]
     where: tuple[str, ...]

@@ -20,8 +20,10 @@ from mdm_tune.sampling.drawing import Drawing, Order, confidence, top
 
 __all__ = [
     "AdaptivePlan",
+    "CapPlan",
     "CountPlan",
     "EntropyBoundPlan",
+    "KlassPlan",
     "Plan",
     "QuotaPlan",
     "RevealPlan",
@@ -97,7 +99,41 @@ class QuotaPlan:
     threshold: Tensor
 
 
-AdaptivePlan = ThresholdPlan | EntropyBoundPlan | QuotaPlan
+@dataclass(frozen=True)
+class CapPlan:
+    """At most the counts, fewer where the model is not confident, and at least one; a row goes on until it is full.
+
+    A step reveals the candidates above the threshold, and of these as many of the best as its count; where none is
+    above, the best one. The last count of a block holds for all further steps in it. counts (rows, blocks, steps) int64
+    as in ``CountPlan``, whose counts of 0 are no steps. threshold (rows,) as in ``QuotaPlan``: 1 is one position per
+    step. A threshold of 0 holds nothing back, which gives ``CountPlan``. Source: mlx-vlm's sampler of LLaDA2
+    (``max_transfer_per_step``), whose count is the same at each step.
+    """
+
+    counts: Tensor
+    threshold: Tensor
+
+
+@dataclass(frozen=True)
+class KlassPlan:
+    """Every candidate above the threshold whose prediction is stable; where there is none, the best one.
+
+    A prediction is stable if KL(p_i || p_{i-1}) and KL(p_{i-1} || p_{i-2}) are both below ``kl``, p_i being the
+    prediction of the position at the row's call i. So the first two calls of a row reveal one position each, and so
+    does the first call in each block; the last call in the block before counts as a call before it. p is the softmax of
+    the logits, at temperature 1 and top_p 1, without tokens that are never drawn. The order has the meaning that it has
+    for ``ThresholdPlan``, and the threshold is to be exceeded: 1 is one position per step.
+
+    To compare across blocks, the next block is predicted too, and the last prediction of each of these positions is
+    kept (``sampling.stability``). threshold (rows,) at least 0. kl (rows,) in nats, at least 0, which is never stable.
+    Source: arXiv:2511.05664 (KLASS) and its code for LLaDA, with a history of 2.
+    """
+
+    threshold: Tensor
+    kl: Tensor
+
+
+AdaptivePlan = ThresholdPlan | EntropyBoundPlan | QuotaPlan | CapPlan | KlassPlan
 Plan = CountPlan | RevealPlan | AdaptivePlan
 
 
@@ -108,8 +144,11 @@ class StepRule(Protocol):
         """Positions (rows, length) to predict at the next step, all of them hidden; None after the last step."""
         ...
 
-    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
-        """Positions (rows, length) to reveal, by the scores (rows, length) of those that were wanted."""
+    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
+        """Positions (rows, length) to reveal, by the scores (rows, length) of those that were wanted.
+
+        changes (rows, length): how much their predictions have changed, for a ``KlassPlan``; else any values.
+        """
         ...
 
 
@@ -128,6 +167,8 @@ def step_rule_of(
     block_of = None if blocks is None else blocks.numpy()
     if isinstance(plan, RevealPlan):
         return _RandomRule(_steps_of_reveal(plan, hidden, once()), plan.alphas.shape[1] - 1)
+    if isinstance(plan, KlassPlan):
+        return _KlassRule(plan, drawing.order, block_of, hidden)
     if not isinstance(plan, CountPlan):
         return _AdaptiveRule(plan, drawing.order, block_of, hidden)
     if drawing.order == "random":
@@ -174,7 +215,7 @@ class _RandomRule:
         self.step += 1
         return None if self.step == self.steps else hidden & (self.step_of == self.step)
 
-    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
+    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
         return wanted
 
 
@@ -193,7 +234,7 @@ class _RankedRule:
         inside = hidden if self.blocks is None else hidden & (self.blocks == self.step // self.per_block)
         return np.asarray(inside & (self.counts[self.step] > 0)[:, None])
 
-    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
+    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
         return top(scores, wanted, self.counts[self.step])
 
 
@@ -204,9 +245,9 @@ class _AdaptiveRule:
         self.plan, self.order = plan, order
         self.blocks = np.zeros(hidden.shape, dtype=np.int64) if blocks is None else blocks
         self.block = self.step = np.full(len(hidden), -1)  # of each row; step within it
-        if isinstance(plan, QuotaPlan):  # its counts above 0, moved to the front
+        if isinstance(plan, QuotaPlan | CapPlan):  # its counts above 0, moved to the front
             counts = plan.counts.numpy()
-            self.quotas = np.take_along_axis(counts, (counts == 0).argsort(axis=2, kind="stable"), axis=2)
+            self.counts = np.take_along_axis(counts, (counts == 0).argsort(axis=2, kind="stable"), axis=2)
 
     def wanted(self, hidden: Booleans) -> Booleans | None:
         if not hidden.any():
@@ -216,7 +257,7 @@ class _AdaptiveRule:
         self.block = block
         return np.asarray(hidden & (self.blocks == block[:, None]))
 
-    def chosen(self, wanted: Booleans, scores: Floats) -> Booleans:
+    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
         best = top(scores, wanted, np.ones_like(self.step))
         if isinstance(self.plan, EntropyBoundPlan):
             return best | _within(self.plan.bound.numpy(), wanted, scores)
@@ -224,10 +265,44 @@ class _AdaptiveRule:
         threshold = self.plan.threshold.numpy()[:, None]
         if isinstance(self.plan, ThresholdPlan):
             return best | wanted & (sure >= threshold)
-        rows, blocks, steps = self.quotas.shape  # a row that is full has no block, and nothing wanted
-        quota = self.quotas[np.arange(rows), self.block.clip(max=blocks - 1), self.step.clip(max=steps - 1)]
         above = wanted & (sure > threshold)
-        return np.where((above.sum(axis=1) >= quota)[:, None], above, top(scores, wanted, quota))
+        if isinstance(self.plan, CapPlan):
+            return best | top(scores, above | wanted & (threshold == 0), self._count(last=True))
+        count = self._count(last=False)
+        return np.where((above.sum(axis=1) >= count)[:, None], above, top(scores, wanted, count))
+
+    def _count(self, *, last: bool) -> Integers:
+        """The count (rows,) of each row's step; after the last step of its block 0, or the last count again."""
+        rows, blocks, steps = self.counts.shape  # a row that is full has no block, and nothing wanted
+        counts = self.counts[np.arange(rows), self.block.clip(max=blocks - 1)]
+        most = (counts > 0).sum(axis=1) - 1 if last else steps - 1
+        return np.asarray(counts[np.arange(rows), np.minimum(self.step, most).clip(min=0)])
+
+
+class _KlassRule:
+    """As ``_AdaptiveRule``, by confidence and stability; the next block is predicted too."""
+
+    def __init__(self, plan: KlassPlan, order: Order, blocks: Integers | None, hidden: Booleans) -> None:
+        self.within = _AdaptiveRule(plan, order, blocks, hidden)
+        self.threshold, self.kl, self.order = plan.threshold.numpy()[:, None], plan.kl.numpy()[:, None], order
+        self.candidates = hidden
+        self.stable = np.zeros_like(hidden)  # whether the last change was below the bound
+
+    def wanted(self, hidden: Booleans) -> Booleans | None:
+        candidates = self.within.wanted(hidden)
+        if candidates is None:
+            return None
+        self.candidates = candidates
+        later = hidden & ~candidates
+        following = np.where(later, self.within.blocks, LAST).min(axis=1)
+        return np.asarray(candidates | later & (self.within.blocks == following[:, None]))
+
+    def chosen(self, wanted: Booleans, scores: Floats, changes: Floats) -> Booleans:
+        sure = confidence(self.order, torch.from_numpy(scores)).numpy()
+        before, self.stable = self.stable, wanted & (changes < self.kl)
+        ready = self.candidates & (sure > self.threshold) & self.stable & before & (self.within.step > 0)[:, None]
+        best = top(scores, self.candidates, np.ones_like(self.within.step))
+        return np.where(ready.any(axis=1, keepdims=True), ready, best)
 
 
 def _within(bound: Floats, wanted: Booleans, scores: Floats) -> Booleans:
@@ -246,7 +321,7 @@ def check_plan(plan: Plan, drawing: Drawing, hidden: Tensor, blocks: Tensor | No
     """Raise InputError where the plan fits neither the hidden positions (rows, length) and blocks nor the drawing."""
     if isinstance(plan, RevealPlan):
         _check_alphas(plan.alphas, drawing, len(hidden), blocks)
-    if isinstance(plan, CountPlan | QuotaPlan):
+    if isinstance(plan, CountPlan | QuotaPlan | CapPlan):
         _check_counts(plan.counts, hidden, blocks)
     if isinstance(plan, AdaptivePlan):
         _check_adaptive(plan, drawing, len(hidden))
@@ -285,9 +360,11 @@ def _check_counts(counts: Tensor, hidden: Tensor, blocks: Tensor | None) -> None
 
 
 def _check_adaptive(plan: AdaptivePlan, drawing: Drawing, rows: int) -> None:
-    name, values = ("bound", plan.bound) if isinstance(plan, EntropyBoundPlan) else ("threshold", plan.threshold)
-    if values.shape != (rows,) or not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-        raise InputError(f"{name} must be ({rows},), one number per row, finite and at least 0, got {values}")
+    name = "bound" if isinstance(plan, EntropyBoundPlan) else "threshold"
+    numbers = {name: getattr(plan, name)} | ({"kl": plan.kl} if isinstance(plan, KlassPlan) else {})
+    for what, values in numbers.items():
+        if values.shape != (rows,) or not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+            raise InputError(f"{what} must be ({rows},), one number per row, finite and at least 0, got {values}")
     orders = ("entropy",) if name == "bound" else ("confidence", "top-probability", "margin")
     if drawing.order not in orders:
         raise InputError(

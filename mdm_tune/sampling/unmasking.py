@@ -21,7 +21,8 @@ from mdm_tune.core.seeding import noise
 from mdm_tune.denoisers.asking import BatchedDenoiser, check_best
 from mdm_tune.denoisers.base import Denoiser, to_device
 from mdm_tune.sampling.drawing import PLAIN, Drawing, Scratch, confidence, draw, scattered, without
-from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, check_plan, step_rule_of
+from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, check_plan, step_rule_of
+from mdm_tune.sampling.stability import Stability
 
 __all__ = ["CountPlan", "Plan", "RevealPlan", "Step", "Unmasked", "check_call", "unmask"]
 
@@ -123,14 +124,15 @@ def unmask(
     originals = None if reference is None else reference.numpy()
     batched = BatchedDenoiser(denoiser, batch, device, padded=bool((tokens.numpy() < 0).any()))
     named = np.arange(len(tokens)) if names is None else names
-    state = _State(batched, tokens.numpy(), seeds, drawing, originals, named)
+    stability = Stability(tokens.shape, device) if isinstance(plan, KlassPlan) else None
+    state = _State(batched, tokens.numpy(), seeds, drawing, originals, named, stability)
     once = partial(noise, seeds, "position", 0, tokens.shape[1])
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
     while (wanted := rule.wanted(hidden := state.hidden)) is not None:
         with torch.inference_mode():
             state.predict(number, wanted)
-        state.reveal(rule.chosen(wanted, state.scores))
+        state.reveal(rule.chosen(wanted, state.scores, state.changes))
         if drawing.stop_at_end:
             state.stop()
         if on_step is not None:
@@ -163,14 +165,16 @@ class _State:
         drawing: Drawing,
         reference: Integers | None,
         names: Integers,
+        stability: Stability | None,
     ) -> None:
         self.batched, self.seeds, self.drawing = batched, seeds, drawing
-        self.reference, self.names = reference, names
+        self.reference, self.names, self.stability = reference, names, stability
         self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, Scratch()
         self.generated = self.hidden
         self.draws = drawing.temperature > 0 and reference is None
         self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
         self.unscattered = self.scores if drawing.confidence_temperature == 0 else np.zeros(tokens.shape)
+        self.changes = self.scores if stability is None else np.zeros(tokens.shape)
         rows = len(tokens)
         self.nll, self.impossible, self.nfe = np.zeros(rows), np.full(rows, -1), np.zeros(rows, dtype=np.int64)
 
@@ -198,21 +202,23 @@ class _State:
         uniform = noise(seeds, "token", address if ranked_by_token else 0, length) if self.draws else None
         names, where = self.names[active], f"at step {step + 1}"
         device, pieces = self.batched.device, []
+        if self.stability is not None:
+            self.stability.begin(wanted)
         for mine, at, logits in self.batched(tokens, wanted_here, names, where):
-            sent = (
+            drawn_by, target = (
                 None if values is None else to_device(torch.from_numpy(values), device)
                 for values in (
                     None if uniform is None else uniform[mine, at],
                     None if self.reference is None else self.reference[active[mine], at],
                 )
             )
-            pieces.append((mine, at, self._draw(logits, *sent)))
+            pieces.append((mine, at, self._draw(logits, drawn_by, target, active[mine], at)))
             del logits  # before the next ones are computed
         mine, at, columns = pieces[0]
         if len(pieces) > 1:
             mine, at = (np.concatenate([piece[k] for piece in pieces]) for k in (0, 1))
             columns = [torch.cat(parts) for parts in zip(*(piece[2] for piece in pieces), strict=True)]
-        best, best_drawn, drawn, scores, log_prob = _on_cpu(columns)
+        best, best_drawn, drawn, scores, log_prob, changes = _on_cpu(columns)
         check_best(best, names[mine], where)
         if not self.drawing.end_drawn:
             check_best(best_drawn, names[mine], f"besides the end tokens, which are never drawn, {where}")
@@ -226,13 +232,17 @@ class _State:
             self.scores[rows, at] = scores.numpy()
         if self.reference is not None:
             self.log_prob[rows, at] = log_prob.numpy()
+        if self.stability is not None:
+            self.changes[rows, at] = changes.numpy()
 
-    def _draw(self, logits: Tensor, uniform: Tensor | None, target: Tensor | None) -> Sequence[Tensor]:
+    def _draw(
+        self, logits: Tensor, uniform: Tensor | None, target: Tensor | None, rows: Integers, at: Integers
+    ) -> Sequence[Tensor]:
         """For each of n predictions: its largest logit, that of tokens which may be drawn, and what was drawn.
 
         Returns:
-            Five tensors (n,): the two largest logits, the token, its score, and the target's log probability. What is
-            not computed has any value.
+            Six tensors (n,): the two largest logits, the token, its score, the target's log probability, and how much
+            the prediction has changed. What is not computed has any value.
         """
         best = best_drawn = logits.amax(1)
         if not self.drawing.end_drawn:
@@ -240,7 +250,8 @@ class _State:
             best_drawn = logits.amax(1)
         drawn = draw(self.drawing, logits, best_drawn, uniform, target=target, scratch=self.scratch)
         scores, log_prob = (best if column is None else column for column in (drawn.scores, drawn.log_prob))
-        return best, best_drawn, drawn.tokens, scores, log_prob
+        changes = best if self.stability is None else self.stability.change(rows, at, logits)
+        return best, best_drawn, drawn.tokens, scores, log_prob, changes
 
     def reveal(self, positions: Booleans) -> None:
         """Write the drawn tokens at these positions (rows, length)."""

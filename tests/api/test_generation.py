@@ -218,7 +218,7 @@ def test_every_form_of_an_adaptive_plan_is_accepted(tmp_path: Path, model: Any, 
     assert blocks.nfe == (4, 4, 4) and blocks.denoiser_rows == 12
 
 
-@pytest.mark.parametrize("name", ["threshold", "entropy-bound", "quota:linear"])
+@pytest.mark.parametrize("name", ["threshold", "entropy-bound", "quota:linear", "cap:linear", "klass:0.5"])
 def test_a_plan_without_a_value_costs_what_linear_costs(model: Any, tokenizer: Any, name: str) -> None:
     prompts = [f"{a} {b}" for a, b in product("ACDEF", repeat=2)]
     texts = generate(model, tokenizer, prompts, schedule=name, steps=4, length=8)

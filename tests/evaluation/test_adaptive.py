@@ -47,6 +47,7 @@ def test_the_name_of_a_plan_that_was_found_repeats_it() -> None:
 def test_adaptive_plans_are_looked_for_side_by_side() -> None:
     """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
     names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
+    names += [("cap:linear", 4), ("klass:0.5", 6)]
     alone, rounds = [], []
     for name, steps in names:
         here, pool, _ = evaluator(Backwards)

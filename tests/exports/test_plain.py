@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 from mdm_tune.core.plain_yaml import yaml_value
 from mdm_tune.exports.plain import Plain
@@ -58,4 +59,8 @@ def test_each_kind_has_its_keys() -> None:
         "name": "entropy-bound",
         "value": "0.5",
     }
+    klass = replace(adaptive_policy("klass", 0.9), kl=0.01)
+    assert {"value": 0.9, "kl": 0.01}.items() <= json.loads(text_of("json", klass)).items()
+    assert rows_of(text_of("csv", klass))[:2] == [{"name": "klass", "value": "0.9"}, {"name": "kl", "value": "0.01"}]
+    assert "# threshold: 0.8" in text_of("csv", counts_policy((3, 1), kind="cap", value=0.8))
     assert yaml_value(text_of("yaml", alphas_policy((0.0, 0.5, 1.0))), "file")["alphas"] == [0.0, 0.5, 1.0]

@@ -82,6 +82,10 @@ def test_adaptive_plans_need_a_value_and_a_length() -> None:
     assert (policy.kind, policy.value, policy.steps, policy.blocks, policy.calls) == ("threshold", 0.9, 0, 4, 0)
     quota = read_policy("quota:counts:5,3@0.8")
     assert (quota.kind, quota.value, quota.counts) == ("quota", 0.8, ((5, 3),))
+    cap = read_policy("cap:counts:5,3@0.8")
+    assert (cap.kind, cap.value, cap.counts) == ("cap", 0.8, ((5, 3),)) and "cap with threshold 0.8" in cap.described
+    klass = read_policy("klass:0.05@0.8", length=64, size=16)
+    assert (klass.kind, klass.value, klass.kl, klass.blocks) == ("klass", 0.8, 0.05, 4)
     assert read_policy("quota:linear@0.8", 4, 8).counts == ((2, 2, 2, 2),)
     assert read_policy("quota:linear#4@0.8", length=8) == read_policy("quota:linear#4@0.8", 4, 8)
     assert read_policy("quota:linear#4@0.8", length=8).counts == ((2, 2, 2, 2),)
@@ -90,6 +94,9 @@ def test_adaptive_plans_need_a_value_and_a_length() -> None:
     for name, message in (
         ("threshold", "as in threshold:0.9"),
         ("quota:linear", "as in quota:linear@0.9"),
+        ("cap:linear", "as in cap:linear@0.9"),
+        ("klass:0.05", "as in klass:0.05@0.9"),
+        ("cap:alphas:0,0.5,1@0.9", "ancestral reveal has none"),
         ("entropy-bound:1", "give --length"),
         ("quota:alphas:0,0.5,1@0.9", "ancestral reveal has none"),
     ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ EXAMPLES: dict[str, Policy] = {
     "threshold": adaptive_policy("threshold", 0.9),
     "quota": counts_policy((3, 2, 2, 1), kind="quota", value=0.9, name="quota:runs/text@0.9"),
     "entropy-bound": adaptive_policy("entropy-bound", 0.5),
+    "cap": counts_policy((3, 2, 2, 1), kind="cap", value=0.9, name="cap:runs/text@0.9"),
+    "klass": replace(adaptive_policy("klass", 0.9), name="klass:0.01@0.9", kl=0.01),
 }
 
 
@@ -153,12 +156,23 @@ def test_the_page_says_what_the_format_says(known: ExportFormat) -> None:
         ("mdlm", "threshold", "is the schedule of the same run, as ancestral reveal; it loses"),
         ("fast-dllm", "entropy-bound", "is a threshold with the same number of calls"),
         ("mdlm", "quota", r"is export alphas:0,0.375,0.625,0.875,1 --length 8; .*also where the predictions are sure"),
+        ("mdlm", "cap", r"is export alphas:0,0.375,.*, also where they are not sure"),
+        ("dream", "cap", "is its schedule without the threshold, export counts:3,2,2,1; it loses: always 4 calls"),
+        ("fast-dllm", "cap", "is its schedule without the threshold"),
+        ("fast-dllm", "klass", "is export threshold:0.9 --length 64 .* and still changes"),
+        ("llada", "klass", "is the schedule of the same run, as fixed counts"),
         ("dream", "quota", "is its schedule without the threshold, export counts:3,2,2,1"),
     ],
 )
 def test_the_nearest_is_a_setting_that_the_target_has(name: str, kind: str, nearest: str) -> None:
     with pytest.raises(InputError, match=nearest):
         FORMATS[name].export(EXAMPLES[kind])
+
+
+def test_the_nearest_of_a_cap_is_a_threshold_where_there_are_no_counts() -> None:
+    alone = replace(FORMATS["json"], kinds=frozenset({"threshold"}))  # type: ignore[type-var]
+    with pytest.raises(InputError, match=r"is export threshold:0.9 --length 8 .* more than its count"):
+        alone.export(EXAMPLES["cap"])
 
 
 def test_an_unknown_format_is_refused_with_the_nearest_name() -> None:

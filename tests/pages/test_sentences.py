@@ -243,6 +243,7 @@ def test_short_names() -> None:
         "beta:0.4002,1": "beta:0.4002,1",
         "sine": "sine",
     }
+    assert {*map(role_of, ("klass@0.9", "klass:0.1@0.9", "cap:linear@0.5", "quota:linear"))} == {"adaptive"}
     assert [*map(role_of, ("linear", "threshold:0.9", "runs/x/schedule.yaml", "sine", "linear in blocks of 8"))] == [
         *("linear", "adaptive", "tuned", "other", "linear")
     ]

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
+from mdm_tune.sampling.plans import AdaptivePlan, CapPlan, EntropyBoundPlan, QuotaPlan, ThresholdPlan
 from mdm_tune.sampling.unmasking import CountPlan, Step, Unmasked, unmask
 from tests.sampling.test_unmasking import small_transformer
 from tests.support.helpers import CountingDenoiser, FunctionDenoiser, TableDenoiser, fit, plan, random_law, seeds, tally
-from tests.support.unmasking import Rule, Unmasking, by_bound, by_quota, by_threshold
+from tests.support.unmasking import Rule, Unmasking, by_bound, by_cap, by_quota, by_threshold
 
 LEVEL = 1e-4  # of each fit: a sound sampler fails one of the about 25 below with probability 3e-3
 SAMPLES = 10_000
@@ -33,6 +33,10 @@ def each(value: float, rows: int) -> Tensor:
 
 def quota(counts: list[list[int]], threshold: float, rows: int) -> QuotaPlan:
     return QuotaPlan(plan(*[counts] * rows).counts, each(threshold, rows))
+
+
+def cap(counts: list[list[int]], threshold: float, rows: int) -> CapPlan:
+    return CapPlan(plan(*[counts] * rows).counts, each(threshold, rows))
 
 
 Case = tuple[Drawing, Callable[[int], AdaptivePlan], Rule, list[int] | None]
@@ -55,6 +59,7 @@ CASES: dict[str, Case] = {
         by_quota([[1, 1], [1, 1]], 0.7),
         BLOCKS,
     ),
+    "cap": (Drawing("confidence"), lambda n: cap([[1, 0, 3]], 0.4, n), by_cap([[1, 3]], 0.4), None),
 }
 
 
@@ -96,7 +101,7 @@ def test_rows_do_not_depend_on_their_batch_and_have_their_own_parameters(name: s
     values = torch.from_numpy(rng.random(rows) * 0.8 + 0.1)
     kind = type(made(1))
     options: dict[str, Tensor] = {"bound" if kind is EntropyBoundPlan else "threshold": values}
-    if kind is QuotaPlan:
+    if kind in (QuotaPlan, CapPlan):
         counts = torch.zeros(rows, 3, 5, dtype=torch.int64)
         for block in range(3):
             inside = (hidden & (blocks == block)).sum(1)
@@ -183,6 +188,38 @@ def test_quota_takes_more_where_confident_and_leaves_steps_out() -> None:
         assert revealed(spread(P.log()), quota(counts, threshold, 1), 6, GREEDY) == steps
 
 
+def test_cap_takes_less_where_not_confident_and_goes_on_after_its_last_step() -> None:
+    for counts, threshold, steps in [
+        ([[0, 2, 4]], 0.0, [[0, 4], [1, 2, 3, 5]]),  # the counts
+        ([[2, 2, 2]], 0.5, [[0, 4], [2, 5], [1], [3]]),  # 0.5 does not exceed 0.5
+        ([[2, 2, 2]], 0.4, [[0, 4], [2, 5], [1, 3]]),
+        ([[1, 5]], 0.89, [[4], [0, 2, 5], [1], [3]]),
+        ([[4, 1, 1]], 0.95, [[4], [0], [2], [5], [1], [3]]),
+        ([[6]], 0.5, [[0, 1, 2, 4, 5], [3]]),
+        ([[1, 1, 1, 1, 2]], 1.0, [[4], [0], [2], [5], [1], [3]]),
+        ([[5, 1]], 0.6, [[0, 2, 4, 5], [1], [3]]),  # the second count holds at the third step
+    ]:
+        assert revealed(spread(P.log()), cap(counts, threshold, 1), 6, GREEDY) == steps
+
+
+@pytest.mark.parametrize("order", ["confidence", "margin"])
+def test_a_cap_of_threshold_zero_is_its_counts_and_of_one_a_token_per_step(order: Any) -> None:
+    """Also where a confidence is 0, as the margin of two equal probabilities is."""
+    counts, rows = plan(*[[[1, 0], [0, 2]]] * 60).counts, torch.full((60, 3), M)
+    options: dict[str, Any] = {
+        "seeds": seeds(60),
+        "drawing": Drawing(order, end_tokens=(1,), end_confident=False),
+        "blocks": torch.tensor([0, 1, 1]).expand(60, -1),
+    }
+    model = TableDenoiser(random_law(3, 3, 5))
+    fixed, free, held = (
+        unmask(model, rows, a_plan, **options)
+        for a_plan in (CountPlan(counts), CapPlan(counts, each(0.0, 60)), CapPlan(counts, each(1.0, 60)))
+    )
+    assert torch.equal(fixed.tokens, free.tokens) and torch.equal(fixed.nfe, free.nfe)
+    assert fixed.denoiser_rows == free.denoiser_rows and held.nfe.tolist() == [3] * 60
+
+
 @pytest.mark.parametrize("order", ["confidence", "margin", "top-probability"])
 def test_a_quota_that_nothing_exceeds_is_its_counts(order: Any) -> None:
     counts = plan(*[[[1, 0], [1, 1]]] * 200).counts
@@ -238,6 +275,8 @@ def test_nothing_to_do_costs_nothing() -> None:
         (ThresholdPlan(each(-0.1, 2)), GREEDY, "threshold must be .* at least 0"),
         (ThresholdPlan(each(math.nan, 2)), GREEDY, "threshold must be .* finite"),
         (EntropyBoundPlan(each(math.inf, 2)), Drawing("entropy"), "bound must be .* finite"),
+        (cap([[1, 2]], 0.5, 2), GREEDY, r"must sum to its masked positions, got \[3\] for \[4\]"),
+        (cap([[1, 3]], 0.5, 2), Drawing("entropy"), "a threshold needs the order"),
         (quota([[1, 2]], 0.5, 2), GREEDY, r"must sum to its masked positions, got \[3\] for \[4\]"),
         (
             ThresholdPlan(each(0.5, 2)),

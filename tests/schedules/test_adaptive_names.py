@@ -37,6 +37,17 @@ from tests.support.configs import whole as whole_config
         ("quota:linear#@0.9", "write quota:linear#32@0.9, or leave # out"),
         ("quota:linear#4.0@0.9", "the steps of the counts must be"),
         ("quota:#4@0.9", "quota needs a schedule"),
+        ("cap", "cap needs a schedule whose counts it does not exceed, got 'cap'; write cap:linear@0.9"),
+        ("cap:@0.9", "cap needs a schedule"),
+        ("cap:linear@1.1", "cap needs a probability from 0 to 1, got 'cap:linear@1.1'; write cap:linear alone, or"),
+        ("cap:linear#0@0.5", "write cap:linear#32@0.9, or leave # out"),
+        ("cap:quota:linear@0.5", "cap reveals at most the counts of a schedule, and 'quota:linear' has none"),
+        ("cap:klass", "and 'klass' has none; give one such as linear"),
+        ("klass@2", "klass needs a probability from 0 to 1, got 'klass@2'; write klass alone, or klass@0.9"),
+        ("klass:0.01@", "klass needs a probability .*; write klass:0.01 alone, or klass:0.01@0.9"),
+        ("klass:-1", "the KL of klass must be a number of at least 0, got 'klass:-1'; write klass alone, or klass:"),
+        ("klass:inf@0.9", "the KL of klass must be a number of at least 0"),
+        ("klass:@0.9", "the KL of klass must be"),
     ],
 )
 def test_values_of_adaptive_plans_lie_in_their_range(tmp_path: Path, name: str, said: str) -> None:
@@ -46,7 +57,9 @@ def test_values_of_adaptive_plans_lie_in_their_range(tmp_path: Path, name: str, 
     assert line.startswith("evaluate.schedules[0]: ")
 
 
-@pytest.mark.parametrize(("name", "value"), [("threshold:0", 0), ("threshold:1", 1), ("entropy-bound:7.5", 7.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("threshold:0", 0), ("threshold:1", 1), ("cap:linear@1", 1), ("entropy-bound:7.5", 7.5)]
+)
 def test_the_ends_of_a_range_belong_to_it(name: str, value: float) -> None:
     plan = parse_adaptive(name)
     assert plan is not None and plan.value == value
@@ -72,3 +85,37 @@ def test_the_name_of_a_quota_says_the_steps_of_its_counts_where_they_are_not_tho
     plans = [plan for name in names if (plan := parse_adaptive(name)) is not None]
     assert [plan.same_at_every_budget for plan in plans] == [True, False, False, True, False]
     assert plans[3].with_schedule("/home/q.yaml") == parse_adaptive("quota:/home/q.yaml#8@0.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "kl", "value", "written"),
+    [
+        ("klass", 0.01, None, "klass@0.6235"),
+        ("klass:0.005", 0.005, None, "klass:0.005@0.6235"),
+        ("klass@0.9", 0.01, 0.9, "klass@0.9"),
+        ("klass:1e-3@1", 0.001, 1.0, "klass:1e-3@1"),
+        ("klass:0@0", 0.0, 0.0, "klass:0@0"),
+    ],
+)
+def test_both_numbers_of_klass_may_be_left_out(name: str, kl: float, value: float | None, written: str) -> None:
+    plan = parse_adaptive(name)
+    assert plan is not None and (plan.kind, plan.kl, plan.value) == ("klass", kl, value)
+    found = plan.at(0.62345678, 8)
+    assert found.name == written and parse_adaptive(written) == found and plan.range == (0.0, 1.0)
+    assert found.numbers == (kl, found.value) and found.same_at_every_budget
+
+
+def test_the_counts_of_a_cap_have_half_the_steps_of_the_budget_where_its_value_is_sought() -> None:
+    for name, steps, written in [
+        ("cap:linear", 4, "cap:linear#4@0.7"),
+        ("cap:linear#6", 6, "cap:linear#6@0.7"),
+        ("cap:linear@0.5", 8, "cap:linear@0.5"),
+    ]:
+        plan = parse_adaptive(name)
+        assert plan is not None and plan.schedule == "linear" and plan.steps_of_counts(8) == steps
+        found = plan.at(0.7, 8)
+        assert found.name == written and parse_adaptive(written) == found and found.steps_of_counts(8) == steps
+    plan = parse_adaptive("cap:linear")
+    assert plan is not None and [plan.steps_of_counts(steps) for steps in (1, 3)] == [1, 1]
+    other = parse_adaptive("cap:sine#4@0.5")
+    assert other is not None and other.with_schedule("q.yaml").name == "cap:q.yaml#4@0.5"

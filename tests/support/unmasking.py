@@ -168,3 +168,14 @@ def by_quota(counts: Sequence[Sequence[int]], threshold: float) -> Rule:
         yield above if len(above) >= counts[block][step] else ranked(sure)[: counts[block][step]], 1.0
 
     return rule
+
+
+def by_cap(counts: Sequence[Sequence[int]], threshold: float) -> Rule:
+    """``by_quota`` turned round; the last count holds for all further steps."""
+
+    def rule(block: int, step: int, sure: Confidence) -> Choice:
+        best, *rest = ranked(sure)
+        above = [best, *(at for at in rest if sure[at] > threshold)]
+        yield above[: counts[block][min(step, len(counts[block]) - 1)]], 1.0
+
+    return rule
