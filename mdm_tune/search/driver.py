@@ -161,9 +161,9 @@ class DriverState:
         self.storage, self._search, self._claim = storage, search, claim
         self.made = self.ledger("made")
 
-    def ledger(self, name: str, direction: Direction = "minimize") -> Ledger:
-        """One of the run's ledgers."""
-        return Ledger(self.storage, f"{self._search.run}/{name}", direction, self.check)
+    def ledger(self, name: str, direction: Direction = "minimize", value_name: str | None = None) -> Ledger:
+        """One of the run's ledgers. value_name: what its values are, for viewers."""
+        return Ledger(self.storage, f"{self._search.run}/{name}", direction, self.check, value_name)
 
     def once(self, task: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Call ``make`` unless the storage holds the result of this task, and return the result."""

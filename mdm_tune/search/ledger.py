@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -57,6 +58,7 @@ class Ledger:
         name: The study's name.
         direction: The study's direction.
         guard: Called before every write; if it raises, nothing is written.
+        value_name: What the values are, for viewers of the study, such as the name of a metric; None for no name.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Ledger:
         name: str,
         direction: Direction = "minimize",
         guard: Callable[[], None] = _allow,
+        value_name: str | None = None,
     ) -> None:
+        self._unwritten_name = value_name
         self._storage, self._name, self._guard = storage, name, guard
         self._direction = StudyDirection[direction.upper()]
         self._study: optuna.Study | None = None
@@ -139,6 +143,7 @@ class Ledger:
             intermediate_values=dict(looks),
         )
         study = study_of(self._storage, self._name, self._direction)
+        self._name_values()
         self._storage.create_new_trial(study, template_trial=trial)
 
     def once(self, task: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -147,6 +152,17 @@ class Ledger:
             self.write(task, 0.0, {"made": make()})
         made: dict[str, Any] = self.finished()[task].record["made"]
         return made
+
+    def _name_values(self) -> None:
+        """Name the values of the study, unless they have a name; studies of earlier versions have none."""
+        if self._unwritten_name is None:
+            return
+        with warnings.catch_warnings():  # the method is old, but Optuna still calls it experimental
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study = optuna.load_study(study_name=self._name, storage=self._storage)
+            if study.metric_names is None:
+                study.set_metric_names([self._unwritten_name])
+        self._unwritten_name = None
 
     @contextmanager
     def _reading(self) -> Iterator[optuna.Study | None]:

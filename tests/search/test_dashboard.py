@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from mdm_tune.search.ledger import Ledger
@@ -21,7 +22,7 @@ NAME = "search/steps-16"
 def journal(tmp_path: Path) -> Path:
     """A journal with a complete trial and a dropped one."""
     path = tmp_path / "study.journal"
-    ledger = Ledger(open_storage(path), NAME, "maximize")
+    ledger = Ledger(open_storage(path), NAME, "maximize", value_name="spelling")
     shown: dict[str, str | float] = {"state": "complete", "denoiser rows": 32}
     ledger.write("0", 0.5, {"x": 1}, {"a": 0.5, "b": 0.5}, BOX, {8: 0.4}, shown)
     dropped: dict[str, str | float] = {"state": "dropped", "denoiser rows": 4}
@@ -35,6 +36,22 @@ def test_a_dropped_trial_is_pruned_and_read_like_any_other(journal: Path) -> Non
         ("0", 0.5, {"x": 1}),
         ("1", 0.9, {"x": 2}),
     ]
+
+
+def test_the_value_has_the_name_of_the_metric(journal: Path) -> None:
+    assert optuna.load_study(study_name=NAME, storage=open_storage(journal)).metric_names == ["spelling"]
+
+
+def test_a_journal_without_names_goes_on_and_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    for name in (None, "spelling", "another"):  # as an earlier version wrote it, then resumed twice
+        ledger = Ledger(open_storage(path), NAME, "maximize", value_name=name)
+        ledger.write(str(name), 0.5, {}, {"a": 0.5}, BOX)
+        assert (name is None) == (optuna.load_study(study_name=NAME, storage=open_storage(path)).metric_names is None)
+    ledger = Ledger(open_storage(path), NAME, "maximize")
+    assert list(ledger.finished()) == ["None", "spelling", "another"]
+    study = optuna.load_study(study_name=NAME, storage=open_storage(path))
+    assert study.metric_names == ["spelling"] and path.read_text("utf-8").count('"op_code":3') == 1
 
 
 def test_optuna_dashboard_shows_the_studies(journal: Path) -> None:
