@@ -29,6 +29,7 @@ from mdm_tune.run.schedule_names import Optimum, names_a_file, settings_of
 from mdm_tune.sampling.drawing import Order
 from mdm_tune.sampling.unmasking import Step
 from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.labels import short_label
 from mdm_tune.schedules.schedule_file import load_schedule
 
 __all__ = ["Watch", "Watcher", "described", "token_texts", "wanted", "watcher_of"]
@@ -269,7 +270,7 @@ def described(settings: Sequence[Setting], *, with_values: bool) -> list[tuple[s
             baselines = entry.get("baselines")
             for name, values in baselines.items() if isinstance(baselines, dict) else ():
                 known[name] = _value(values, entry)
-        names.append(f"tuned ({entry['schedule']})" if entry else setting.name)
+        names.append(f"tuned ({short_label(str(entry['schedule']))})" if entry else short_label(setting.name))
     known |= found
     notes = [known.get(setting.name, "") if with_values else "" for setting in settings]
     return list(zip(names, notes, strict=True))

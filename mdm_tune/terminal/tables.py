@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import TOO_FEW
 from mdm_tune.run.record_parts import PlanRecord, ReportedRecord, WarningRecord
-from mdm_tune.schedules.labels import Label
+from mdm_tune.schedules.labels import Label, short_label
 from mdm_tune.search.outcomes import Outcome, Saving
 from mdm_tune.terminal.cost_tables import cannot_be_shown
 from mdm_tune.terminal.layout import Grid
@@ -40,19 +38,8 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
 
     If two labels would be the same then, all of them stay as they are.
     """
-    short = {label: _short(label) for label in labels}
+    short = {label: short_label(label) for label in labels}
     return short if len(set(short.values())) == len(short) else {label: label for label in labels}
-
-
-def _short(label: str) -> str:
-    parsed = Label.read(label)
-    name = parsed.name
-    kind, _, numbers = name.partition(":")
-    if name.endswith((".yaml", ".yml")):
-        name = Path(name).name
-    elif kind == "beta":
-        name = f"beta:{','.join(f'{float(number):.4g}' for number in numbers.split(','))}"
-    return str(replace(parsed, name=name))
 
 
 def budget_table(budget: BudgetRecord) -> Grid:
@@ -67,7 +54,7 @@ def budget_table(budget: BudgetRecord) -> Grid:
     for name, estimate in quality.baselines.items():
         table.row(str(Label(name, blocks)) if Label.read(name).blocks is None else name, estimate.text)
     if quality.loser is not None:
-        table.row(f"not used: {_short(quality.loser.schedule)}", quality.loser.estimate.text)
+        table.row(f"not used: {short_label(quality.loser.schedule)}", quality.loser.estimate.text)
     if quality.data is not None:
         table.row("the data itself", quality.data.text, style="dim")
     return table
@@ -135,7 +122,7 @@ def _outcome(quality: QualityRecord) -> str:
             return f"untested: {gain.value:.4g}, {gain.no_interval} for an interval"
         case Outcome.WORSE if loser is not None:
             return (
-                f"worse than linear: the schedule that was chosen, {_short(loser.schedule)}, has a gain of "
+                f"worse than linear: the schedule that was chosen, {short_label(loser.schedule)}, has a gain of "
                 f"{loser.gain_over_linear.text}; linear is returned in its place, and the schedule file keeps the "
                 "other as loser"
             )

@@ -210,6 +210,15 @@ def test_values_come_from_the_schedule_file(tmp_path: Path, changes: dict[str, A
     assert [note for _, note in described(settings, with_values=False)] == ["", "", ""]
 
 
+def test_parameters_have_four_digits(tmp_path: Path) -> None:
+    path, long = tmp_path / "schedule.yaml", "beta:0.43123456789012345,0.7561234567890123"
+    budgets = [entry(schedule=long)]
+    path.write_text(yaml_text({"format": "mdm-tune-schedule-1", "length": 4, "budgets": budgets}))
+    settings = [Setting(name=name, steps=2, length=4, counts=(3, 1)) for name in (str(path), long)]
+    names = [name for name, _ in described(settings, with_values=True)]
+    assert names == ["tuned (beta:0.4312,0.7561)", "beta:0.4312,0.7561"]
+
+
 def test_a_second_schedule_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     for beside, message in (
