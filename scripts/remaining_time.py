@@ -24,24 +24,33 @@ from mdm_tune.commands.events import Progress
 ROOT = Path(__file__).parent.parent
 SHARES = (0.25, 0.5, 0.75)  # of the way, at which estimates are compared with what remained
 GOAL = 0.3
+LEAST = 1.0  # seconds that must be left; a line then says "a few seconds left" for any estimate below 15
 
 PAGE = """# How long a command will still take
 
 `search`, `evaluate`, `sample` and `profile` show how far they are and about how long they will still take. The estimate
-counts work: the denoiser rows and the proposals that are still expected, at the speed of those so far. It follows what
-races save: the share of its rows that a trial takes is the mean of the trials so far. There is no estimate before
-a second of work and, in a search, before the first race is over.
+counts work: the denoiser rows and the proposals that are still expected, at the recent speed. There is no estimate
+before a second of work and, in a search, before the first trial is finished. The estimate is made whenever a denoiser
+batch has gone through all of its steps. Until the next one, the time that is shown counts down.
 
-The estimate is made whenever a denoiser batch has gone through all of its steps. Until the next one, the time that is
-shown counts down.
+- *Races.* A trial takes about half of its rows. This guess is replaced by what the trials so far took, of this budget
+  and of those before.
+- *Trials that may be left out.* `search.auto_stop`, `search.rows` and `search.timeout` may end the trials early. Then
+  all trials are counted, and the line says *at most*.
+- *The comparison on unseen examples.* The finalists are as many as trials reached the end of their race, in the mean.
+  One more schedule is scored on the report split if a finalist wins. The estimate takes this for one half, or for the
+  share of the budgets so far.
+- *Adaptive plans in `evaluate`.* The number of tries that find the value of a plan is foreseen from the distance of the
+  calls so far to those of linear, since each try about halves it.
 
-What it cannot know: whether a search ends its trials early (`search.auto_stop`), and how many values are tried to find
-the threshold of an adaptive plan. Work without denoiser rows besides proposals, such as intervals, is not estimated.
+Work without denoiser rows besides proposals, such as intervals, is not estimated.
 
-`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command at a
-time. Seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest at a
-quarter, a half and three quarters of the command's CPU time, from the call of the command to its end. Each was run
-once; the last column is the largest error from a quarter to nine tenths of the way.
+`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command at a time,
+and was run once. Seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest.
+The table has it at a quarter, a half and three quarters of the command's CPU time, from the call of the command to its
+end, and the least and the largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all
+lines from a quarter of the way on, while more than one second is left. *At most* is the share of these lines that say
+so.
 
 {table}
 
@@ -97,10 +106,10 @@ CASES = (
     ),
     Case(
         "evaluate",
-        "an evaluation of five schedules of the text at 4, 8 and 16 steps on 64 examples",
+        "an evaluation of three schedules and two adaptive plans of the text at 6 and 12 steps on 96 examples",
         "text",
-        ("dataset.report=64", "evaluate.steps=[4,8,16]"),
-        ("linear", "sine", "squared-sine", "maskgit-cosine", "beta:0.7,0.4"),
+        ("dataset.tune=16", "dataset.report=96", "evaluate.steps=[6,12]"),
+        ("linear", "sine", "maskgit-cosine", "threshold", "entropy-bound"),
     ),
 )
 
@@ -112,10 +121,12 @@ class Trace:
     Attributes:
         total: The CPU seconds of the run.
         points: CPU seconds since the beginning, with the estimate of the rest; None where none was shown.
+        limits: Whether each estimate was shown as a limit, "at most".
     """
 
     total: float
     points: list[tuple[float, float | None]]
+    limits: list[bool]
 
     def error(self, share: float) -> float | None:
         """The relative error of the estimate that was shown at a share of the way; None if none was shown."""
@@ -124,15 +135,36 @@ class Trace:
         return None if left is None else max(0.0, left - (moment - at)) / (self.total - moment) - 1
 
     @property
-    def worst(self) -> float | None:
-        """The largest error from a quarter to nine tenths of the way."""
-        errors = [self.error(0.25 + 0.65 * step / 50) for step in range(51)]
-        return max((error for error in errors if error is not None), key=abs, default=None)
+    def extremes(self) -> tuple[float | None, float | None]:
+        """The least and the largest error from a quarter to nine tenths of the way; None if some was not shown."""
+        errors = [self.error(0.25 + 0.65 * step / 100) for step in range(101)]
+        known = [error for error in errors if error is not None]
+        return (min(known), max(known)) if len(known) == len(errors) else (None, None)
+
+    @property
+    def lines(self) -> list[bool]:
+        """Whether each line from a quarter of the way on meets the goal, while more than ``LEAST`` is left."""
+        return [
+            left is not None and abs(left / (self.total - at) - 1) <= GOAL
+            for at, left in self.points
+            if 0.25 * self.total <= at < self.total - LEAST
+        ]
+
+    @property
+    def limited(self) -> float:
+        """The share of these lines that say "at most"."""
+        counted = [
+            limit
+            for (at, _), limit in zip(self.points, self.limits, strict=True)
+            if 0.25 * self.total <= at < self.total - LEAST
+        ]
+        return sum(counted) / max(1, len(counted))
 
 
 def run_case(case: Case) -> Trace:
     """Run a case and follow its estimates."""
     points: list[tuple[float, float | None]] = []
+    limits: list[bool] = []
     progress.now = time.process_time
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(ROOT / "configs" / f"{case.config}.yaml", case.sets, output=folder)
@@ -141,12 +173,13 @@ def run_case(case: Case) -> Trace:
         def follow(event: object) -> None:
             if isinstance(event, Progress):
                 points.append((time.process_time() - began, event.seconds_left))
+                limits.append(event.at_most)
 
         if case.schedules:
             evaluate(config, case.schedules, on_event=follow)
         else:
             search(config, on_event=follow)
-        return Trace(time.process_time() - began, points)
+        return Trace(time.process_time() - began, points, limits)
 
 
 def shown_error(error: float | None) -> str:
@@ -156,18 +189,25 @@ def shown_error(error: float | None) -> str:
 
 def table(traces: dict[str, Trace]) -> str:
     """The table of all runs in Markdown."""
-    lines = ["| run | CPU seconds | at 1/4 | at 1/2 | at 3/4 | largest |", "| --- | --- | --- | --- | --- | --- |"]
+    heads = ("run", "CPU seconds", "at 1/4", "at 1/2", "at 3/4", "least", "largest", "lines", "within 30 %", "at most")
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for name, trace in traces.items():
-        errors = " | ".join(shown_error(trace.error(share)) for share in SHARES)
-        lines.append(f"| {name} | {trace.total:.1f} | {errors} | {shown_error(trace.worst)} |")
+        errors = " | ".join(shown_error(error) for error in (*map(trace.error, SHARES), *trace.extremes))
+        met = f"{100 * sum(trace.lines) / max(1, len(trace.lines)):.0f} % | {100 * trace.limited:.0f} %"
+        lines.append(f"| {name} | {trace.total:.1f} | {errors} | {len(trace.lines)} | {met} |")
     return "\n".join(lines)
 
 
 def verdict(traces: dict[str, Trace]) -> str:
-    """A sentence that says how many of the estimates meet the goal."""
+    """Sentences that say how many of the estimates meet the goal."""
     errors = [trace.error(share) for trace in traces.values() for share in SHARES]
     met = sum(error is not None and abs(error) <= GOAL for error in errors)
-    return f"Of the {len(errors)} estimates at a quarter, a half and three quarters {met} meet it."
+    lines = [line for trace in traces.values() for line in trace.lines]
+    held = sum(all(trace.lines) for trace in traces.values())
+    return (
+        f"Of the {len(errors)} estimates at a quarter, a half and three quarters {met} meet it. Of all {len(lines)} "
+        f"lines {sum(lines)} meet it, in {held} of {len(traces)} runs every one."
+    )
 
 
 def main(words: Sequence[str] | None = None) -> None:

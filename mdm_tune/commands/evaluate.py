@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -112,7 +112,7 @@ def _evaluate(
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
     counted = following.begin(_stages(run, settings, adaptive, budgets, profiles), run)
-    for score in _scores(counted, settings, adaptive, budgets, profiles, following.stage):
+    for score in _scores(counted, settings, adaptive, budgets, profiles, following):
         scores.append(score)
         notify(SettingScored(score, len(scores), total))
     for note in memory_notes(run):
@@ -199,7 +199,7 @@ def _scores(
     adaptive: Sequence[AdaptiveName],
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
-    found: Callable[[], None],
+    following: Following,
 ) -> Iterator[Scores]:
     """The scores on the report split, budget by budget: first of schedules, then of adaptive plans.
 
@@ -211,7 +211,7 @@ def _scores(
         adaptive: The adaptive plans.
         budgets: Numbers of steps.
         profiles: By block length.
-        found: Called once the values of adaptive plans are found, if there are such plans.
+        following: Learns how many rows the search for the values of adaptive plans takes, and when it ends.
     """
     if run.evaluator.exact:
         yield from (
@@ -235,9 +235,9 @@ def _scores(
                 ),
             )
             order.append((key, steps, None))
-    values = dict(zip(plans, calibrated([*plans.values()], "report"), strict=True))
+    values = dict(zip(plans, calibrated([*plans.values()], "report", following.foresee), strict=True))
     if adaptive:
-        found()
+        following.stage()
     split, wanted = run.evaluator.split("report"), dict[object, Measurement]()
     for entry, _, fixed in order:
         wanted.setdefault(entry, values[entry][0] if fixed is None else Measurement(fixed, split))

@@ -96,11 +96,13 @@ class Progress:
         doing: What the command does now.
         share: The share of the command's time that has passed, in [0, 1]; None while there is no estimate.
         seconds_left: The estimate of the time that is left; None likewise.
+        at_most: Whether work that is still counted may be left out, such as trials that end early.
     """
 
     doing: str
     share: float | None
     seconds_left: float | None
+    at_most: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone, Tria
 __all__ = ["Following", "Plan", "Stage", "Stages", "expected_rows", "proposal_weight", "saved_by_equal_starts"]
 
 EVERY = 0.2  # seconds between two progress events, at least
+RECENT, RECENT_SHARE = 10.0, 0.5  # seconds, or share of the time so far, of whose work the speed is the mean
 BASIS = 1.0  # seconds of measured work that an estimate needs
 ENDING = 0.5  # seconds of intervals and files at the end of a command
 PROPOSALS = "proposals"  # the kind of work that is counted in trials
-DOUBLED = 100  # trials after which a proposal takes twice the time (docs/overhead.md)
+DOUBLED = 75  # trials after which a proposal takes twice the time (docs/overhead.md)
 BUDGETS = "budgets"  # the kind of work that is counted in budgets; all others are counted in denoiser rows
 OTHERWISE = {PROPOSALS: 0.1, BUDGETS: 0.5}  # seconds of one, until one was timed
 
@@ -35,6 +37,7 @@ class Plan(Protocol):
         doing: What it does now.
         kind: The kind of the rows that are computed now. Rows of one kind take about the same time.
         sure: Whether what is expected can be relied on.
+        at_most: Whether a part of it may be left out.
     """
 
     @property
@@ -45,6 +48,9 @@ class Plan(Protocol):
 
     @property
     def sure(self) -> bool: ...
+
+    @property
+    def at_most(self) -> bool: ...
 
     def left(self) -> Mapping[str, float]:
         """What is expected: denoiser rows by kind, trials to propose, and budgets that have not begun."""
@@ -80,10 +86,11 @@ class Stages:
     """
 
     kind = "rows"
-    sure = True
+    sure, at_most = True, False
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages, self.place, self.done = list(stages), 0, 0.0
+        self.foreseen: float | None = None  # rows that the present stage still takes, where it says so itself
 
     @property
     def doing(self) -> str:
@@ -91,10 +98,13 @@ class Stages:
 
     def left(self) -> Mapping[str, float]:
         here, *later = self.stages[self.place :]
-        return {self.kind: max(0.0, here.rows - self.done) + sum(stage.rows for stage in later)}
+        left = max(0.0, here.rows - self.done) if self.foreseen is None else self.foreseen
+        return {self.kind: left + sum(stage.rows for stage in later)}
 
     def count(self, rows: int) -> None:
         self.done += rows
+        if self.foreseen is not None:
+            self.foreseen = max(0.0, self.foreseen - rows)
 
     def follow(self, event: RunEvent) -> None:
         if isinstance(event, SettingScored):
@@ -103,13 +113,13 @@ class Stages:
     def next(self) -> None:
         """Begin the next stage, unless the last one has begun."""
         if self.place + 1 < len(self.stages):
-            self.place, self.done = self.place + 1, 0.0
+            self.place, self.done, self.foreseen = self.place + 1, 0.0, None
 
 
 class Following:
     """Passes events on, and reports ``Progress`` between them once the work is planned.
 
-    The time that is left is the sum of what is expected of each kind, at the speed of that kind so far. A kind that was
+    The time that is left is the sum of what is expected of each kind, at the recent speed of that kind. A kind that was
     not measured yet has the speed of all rows.
 
     Args:
@@ -156,6 +166,12 @@ class Following:
             self.plan.next()
             self._tell(at_once=True)
 
+    def foresee(self, rows: float) -> None:
+        """Note the rows that the present stage of a plan of stages still takes, where it knows better than the plan."""
+        if isinstance(self.plan, Stages):
+            self.plan.foreseen = rows
+            self._tell()
+
     @property
     def seconds_left(self) -> float | None:
         """The estimate of the time that is left; None if there is no basis for one."""
@@ -191,8 +207,10 @@ class Following:
     def _spend(self, kind: str, amount: float) -> None:
         moment = now()
         if kind:
-            self.seconds[kind] = self.seconds.get(kind, 0.0) + moment - self.mark
-            self.amounts[kind] = self.amounts.get(kind, 0.0) + amount
+            spent = moment - self.mark
+            kept = math.exp(-spent / max(RECENT, RECENT_SHARE * (moment - self.began)))  # the speed may change
+            self.seconds[kind] = kept * self.seconds.get(kind, 0.0) + spent
+            self.amounts[kind] = kept * self.amounts.get(kind, 0.0) + amount
         self.mark = moment
 
     def _tell(self, *, at_once: bool = False) -> None:
@@ -201,7 +219,8 @@ class Following:
         self.told = now()
         left, spent = self.seconds_left, self.told - self.began
         share = None if left is None else spent / max(1e-9, spent + left)
-        self.notify(Progress(doing=self.plan.doing, share=share, seconds_left=left))
+        at_most = left is not None and self.plan.at_most
+        self.notify(Progress(doing=self.plan.doing, share=share, seconds_left=left, at_most=at_most))
 
 
 def expected_rows(run: Run, use: Use, steps: int) -> float:

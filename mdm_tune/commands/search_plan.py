@@ -15,11 +15,14 @@ from mdm_tune.schedules.curves import parse_schedule
 from mdm_tune.search.budget import PILOT, reference_of
 from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone, TrialsProposed
 from mdm_tune.search.space import FILLING
+from mdm_tune.search.stopping import SETTLING
 
 __all__ = ["SearchPlan"]
 
-RACED = 0.35  # share of its rows that a trial takes in a race, until trials have shown it
-WEIGHT = 4  # trials that this guess counts as
+RACED = 0.5  # share of its rows that a trial takes in a race, until trials have shown it (docs/racing.md)
+FEW = 2  # trials that this guess counts as
+MANY = 12  # trials that the share of other budgets counts as, since the first trials of a budget are dropped sooner
+TUNED = 0.5  # chance that a finalist wins against the baselines, until budgets have shown it; also its weight
 
 
 class SearchPlan:
@@ -41,6 +44,7 @@ class SearchPlan:
         self.used: list[float] = []  # shares of the trials that finished budgets needed
         self.raced, self.racing = 0.0, 0  # rows of raced trials as multiples of all rows of one; their number
         self.full, self.tried = 0, 0  # trials that reached the end of a race; all but the first two of a budget
+        self.tuned, self.won = TUNED, 2 * TUNED  # budgets that a finalist won, and those whose winner is known
         self.reference_drawn = False
         self._begin_budget()
         self.rows: Callable[[Use, int], float] = cache(lambda use, steps: expected_rows(run, use, steps))
@@ -48,6 +52,7 @@ class SearchPlan:
 
     def _begin_budget(self) -> None:
         self.finished = self.own_full = 0  # trials of this budget
+        self.raced_here, self.racing_here = 0.0, 0
         self.batch: TrialsProposed | None = None
         self.counted = self.item = 0.0  # rows of the present batch or comparison: computed, and expected in all
         self.choose_left: float | None = None  # comparisons that have not begun; None during trials
@@ -55,8 +60,21 @@ class SearchPlan:
 
     @property
     def sure(self) -> bool:
-        """Whether a race has shown how much it saves, or none is to come."""
-        return self.priced or self.racing > 0 or not self.search.racing or self.choose_left is not None
+        """Whether a trial has shown how long rows take."""
+        return self.priced or self.finished > 0 or self.place > 0 or self.choose_left is not None
+
+    @property
+    def at_most(self) -> bool:
+        """Whether trials that are still to run may be left out: by ``auto_stop``, or where rows or time run out."""
+        if self.priced and self.search.timeout is None:
+            return False
+        limited = self.search.rows is not None or self.search.timeout is not None
+        here = 0 if self.choose_left is not None or self.place < 0 else self.trials[self.steps] - self.finished
+        later = [self.trials[steps] for steps in self.budgets[max(0, self.place + 1) :]]
+        if limited:
+            return here + sum(later) > 0
+        settled = max([self.trials[self.steps] if here else 0, *later]) / len(self.sizes) > SETTLING
+        return self.search.auto_stop and settled
 
     @property
     def steps(self) -> int:
@@ -74,6 +92,7 @@ class SearchPlan:
                     here = [outlook.counts for outlook in outlooks if outlook.steps == steps]
                     self.trials[steps] = sum(self._most(counts) for counts in here)
             case BudgetStarted(steps):
+                self.raced, self.racing = self.raced + self.raced_here, self.racing + self.racing_here
                 if self.place >= 0 and self.trials[self.steps]:
                     self.used.append(self.finished / self.trials[self.steps])
                 self.place = self.budgets.index(steps)
@@ -82,7 +101,7 @@ class SearchPlan:
                 self.doing = f"{quantity(steps, 'step')}: " + ("trials" if self.priced else "pilot")
             case TrialsProposed(first, count, trials):
                 self.batch, self.counted = event, 0.0
-                number = f"{first + 1}" if count == 1 else f"{first + 1} to {first + count}"
+                number = f"{first + 1}" if count == 1 else f"{first + 1}-{first + count}"
                 self.doing = f"{quantity(self.steps, 'step')}: trial {number} of {trials}"
             case TrialDone():
                 self._finish(event)
@@ -96,17 +115,20 @@ class SearchPlan:
                 self.item = self.rows(event.use, self.steps)
                 if event.use == "choose":
                     self.choose_left = event.total - event.done - 1
-                    self.report_left = self._named(self.steps) + (event.total > self._named(self.steps))
+                    finalists = event.total > self._named(self.steps)
+                    self.report_left = self._named(self.steps) + finalists * self.tuned / self.won
                 else:
-                    self.choose_left, self.report_left = 0.0, max(0.0, self.report_left - 1)
+                    if event.done == 0:
+                        self.tuned, self.won = self.tuned + (event.total > self._named(self.steps)), self.won + 1
+                    self.choose_left, self.report_left = 0.0, event.total - event.done - 1.0
                 self.doing = f"{quantity(self.steps, 'step')}: {event.use} split, {event.done + 1} of {event.total}"
 
     def _finish(self, event: TrialDone) -> None:
         """Note a finished trial, and with the first of a batch the rows that the race of the batch took."""
         if self.batch is not None:
             if self.batch.first > 0 and not self.priced:
-                self.raced += self.counted / max(1.0, self.rows("tune", self.steps))
-                self.racing += self.batch.count
+                self.raced_here += self.counted / max(1.0, self.rows("tune", self.steps))
+                self.racing_here += self.batch.count
             self.batch, self.counted = None, 0.0
         self.finished += 1
         if event.number > 1:
@@ -118,14 +140,14 @@ class SearchPlan:
         if self.choose_left is None:
             finalists = self._finalists(self.steps, self.own_full, 0)
             self.choose_left = self._named(self.steps) + finalists
-            self.report_left = self._named(self.steps) + (finalists > 0)
+            self.report_left = self._named(self.steps) + (finalists > 0) * self.tuned / self.won
         self.kind, self.counted = "comparison", 0.0
 
     def left(self) -> Mapping[str, float]:
         amounts = dict.fromkeys(("profile", "trials", "comparison", PROPOSALS), 0.0)
         amounts[BUDGETS] = len(self.budgets) - self.place - 1.0
         amounts["profile"] = max(0.0, self.profile - self.counted) if self.place < 0 else 0.0
-        usual = sum(self.used) / len(self.used) if self.used else 1.0
+        usual = sum(self.used) / len(self.used) if self.used and not self.at_most else 1.0
         for place in range(max(0, self.place), len(self.budgets)):
             steps, here = self.budgets[place], place == self.place
             trials = self.trials[steps]
@@ -165,15 +187,25 @@ class SearchPlan:
         """
         if self.priced or not waiting:
             return 0.0
-        guess = RACED if self.search.racing else 1.0
-        share = (self.raced + WEIGHT * guess) / (self.racing + WEIGHT)
-        full, first = self.rows("tune", steps), 0.0
-        if not finished:
+        share = self._share(here=here)
+        full = self.rows("tune", steps)
+        if finished:
+            running = 0.0 if self.batch is None else min(self.batch.count, waiting)
+            begun = full * share * running
+        else:
             examples = len(self.run.evaluator.split("tune").ids)
             pilot, before = min(PILOT, examples) / examples, not here or self.batch is None
-            first = full * (1 + pilot if before else 1 - pilot)
-        rows = first + full * max(0.0, waiting - (not finished)) * share
-        return max(0.0, rows - (self.counted if here else 0.0))
+            begun, running = full * (1 + pilot if before else 1 - pilot), 1.0
+        return max(0.0, begun - (self.counted if here else 0.0)) + full * share * max(0.0, waiting - running)
+
+    def _share(self, *, here: bool) -> float:
+        """The share of its rows that a trial takes: in this budget, or in those that follow."""
+        raced, racing = self.raced, self.racing  # of the budgets before
+        if not here:
+            raced, racing = raced + self.raced_here, racing + self.racing_here
+        guess = RACED if self.search.racing else 1.0
+        usual = (raced + FEW * guess) / (racing + FEW)
+        return (self.raced_here + MANY * usual) / (self.racing_here + MANY) if here else usual
 
     def _comparison_rows(self, steps: int, waiting: float, here: bool) -> float:
         """The rows of the comparisons that are still to run or to finish."""
@@ -186,7 +218,7 @@ class SearchPlan:
         else:
             finalists = self._finalists(steps, self.own_full if here else 0, waiting)
             choose = self._named(steps) + finalists
-            report = self._named(steps) + min(1.0, finalists)
+            report = self._named(steps) + min(1.0, finalists) * self.tuned / self.won
         choose = 0.0 if self.run.priced_by_profile or self._named(steps) + choose < 2 else choose
         rows += choose * self.rows("choose", steps) + report * self.rows("report", steps)
         if not self.reference_drawn and steps == self.steps:

@@ -11,7 +11,7 @@ from itertools import islice
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.cost_matching import matching_cost
+from mdm_tune.evaluation.cost_matching import calls_to_match, matching_cost
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Setting
@@ -59,7 +59,9 @@ class AdaptiveRequest:
         return adaptive_setting(self.evaluator, self.plan.at(value, self.steps), self.steps, self.base)
 
 
-def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Measurement, Cost]]:
+def calibrated(
+    requests: Sequence[AdaptiveRequest], use: Use, foresee: Callable[[float], None] = lambda rows: None
+) -> list[tuple[Measurement, Cost]]:
     """Find the value of each adaptive plan that has none, so that it costs what linear costs.
 
     The value is the one whose mean NFE on 64 tune examples is closest to linear's NFE there. That NFE is below the
@@ -69,6 +71,7 @@ def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Meas
     Args:
         requests: The plans and their budgets.
         use: The split to measure on.
+        foresee: Called with the denoiser rows that finding the values will still take, about.
 
     Returns:
         For each plan the measurement to make, and the cost of finding its value.
@@ -80,7 +83,7 @@ def calibrated(requests: Sequence[AdaptiveRequest], use: Use) -> list[tuple[Meas
         check_adaptive(request.evaluator, request.plan, request.steps, request.setting_at)
     sweeps = {place: _sweep(request) for place, request in enumerate(requests) if request.plan.value is None}
     values = {place: (request.plan.value, Cost()) for place, request in enumerate(requests)}
-    values |= _sweep_together(requests, sweeps)
+    values |= _sweep_together(requests, sweeps, foresee)
     measurements = []
     for place, request in enumerate(requests):
         value, cost = values[place]
@@ -141,7 +144,7 @@ def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int
 
 
 def _sweep_together(
-    requests: Sequence[AdaptiveRequest], sweeps: Mapping[int, Sweep]
+    requests: Sequence[AdaptiveRequest], sweeps: Mapping[int, Sweep], foresee: Callable[[float], None]
 ) -> dict[int, tuple[float | None, Cost]]:
     """Run sweeps side by side, so that the rows they need next are filled together.
 
@@ -150,6 +153,7 @@ def _sweep_together(
     """
     values: dict[int, tuple[float | None, Cost]] = {}
     wanted, costs = {place: next(sweep) for place, sweep in sweeps.items()}, dict.fromkeys(sweeps, Cost())
+    tried: dict[int, list[float]] = {place: [] for place in sweeps}  # mean NFEs, linear's first
     while wanted:
         began = time.monotonic()
         evaluator = requests[next(iter(wanted))].evaluator
@@ -161,6 +165,7 @@ def _sweep_together(
                 costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
                 nfes_by_place.setdefault(place, []).append(float(result.nfe.double().mean()))
         for place, nfes in nfes_by_place.items():
+            tried[place] += nfes
             try:
                 wanted[place] = sweeps[place].send(nfes)
             except StopIteration as end:
@@ -169,6 +174,7 @@ def _sweep_together(
             except InputError as error:
                 request = requests[place]
                 raise out_of_reach(request.plan, request.steps, error) from None
+        foresee(sum(calls_to_match(*tried[place]) * len(rows[0].seeds) for place, rows in wanted.items()))
     return values
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 
 from mdm_tune.core.errors import InputError
 
-__all__ = ["CostMatch", "matching_cost"]
+__all__ = ["CostMatch", "calls_to_match", "matching_cost"]
 
 CostMatch = Generator[tuple[float, ...], Sequence[float], float]
 
+TOLERANCE, TRIES = 0.01, 16  # of ``matching_cost``
 
-def matching_cost(target: float, low: float, high: float, *, tolerance: float = 0.01, tries: int = 16) -> CostMatch:
+
+def matching_cost(
+    target: float, low: float, high: float, *, tolerance: float = TOLERANCE, tries: int = TRIES
+) -> CostMatch:
     """Find the value in [low, high] whose mean NFE is closest to the target, by bisection.
 
     The NFE may rise or fall with the value. It may jump, since calls are whole numbers and examples are few.
@@ -55,3 +60,14 @@ def matching_cost(target: float, low: float, high: float, *, tolerance: float = 
         else:
             high = middle
     return min(nfe_at, key=lambda value: abs(nfe_at[value] - target))
+
+
+def calls_to_match(target: float, *nfes: float) -> float:
+    """The calls for each example that ``matching_cost`` will still take, about: each try halves what is missing.
+
+    Args:
+        target: The NFE to reach, above 0.
+        nfes: The mean NFEs of the values so far, at least one.
+    """
+    missing = min(abs(nfe - target) for nfe in nfes) / (TOLERANCE * target)
+    return target * min(TRIES - len(nfes), max(1.0, math.log2(max(1.0, missing))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event, ReferenceStarted
-from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from
+from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from, scores_on_choose, winner_of
 from mdm_tune.search.outcomes import Ending
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.scoring import InTime
@@ -72,7 +73,8 @@ def search_budget(
         in_blocks, guide = evaluator.in_blocks(size), guides.get(size, Guide())
         if evaluator.several:
             notify(BlocksStarted(size))
-        ledger = scores.state.ledger(_ledger_name(in_blocks, steps), evaluator.metric.direction)
+        metric = evaluator.metric
+        ledger = scores.state.ledger(_ledger_name(in_blocks, steps), metric.direction, metric.name)
         tuned = tune(in_blocks, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
         sides.append(
             BlockSearch(
@@ -138,20 +140,32 @@ def _prepare(
     This is everything but the winner on the report split. The reference is first, since its rows take longest.
     """
     named, candidates = candidates_of(sides, steps, finalists)
-    choose_candidates = chosen_from(candidates) if sides[0].choose is None else []
-    reference_request = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
-    choose = [ScoreRequest(candidate.setting, "choose") for candidate in choose_candidates]
+    compared = chosen_from(candidates)
+    choose = [] if sides[0].choose else [ScoreRequest(candidate.setting, "choose") for candidate in compared]
     report = [ScoreRequest(candidate.setting, "report") for candidate in named]
-    events: list[Comparison | ReferenceStarted] = [] if reference is None else [ReferenceStarted(*reference)]
-    events += [
-        Comparison(use="choose", setting=candidate.setting, done=place, total=len(choose))
-        for place, candidate in enumerate(choose)
-    ]
-    events += [
-        Comparison(use="report", setting=candidate.setting, done=place, total=len(report) + 1)
-        for place, candidate in enumerate(report)
-    ]
-    scores.prepare([*reference_request, *choose, *report], lambda place: notify(events[place]))
+    first = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
+
+    def stored(settings: Sequence[Setting]) -> list[Scores]:
+        return scores.score(settings, "choose", count=False)
+
+    @cache
+    def reported() -> int:
+        """The schedules of the report split. The winner is known by then, and may be a baseline."""
+        chosen = scores_on_choose(compared, stored)
+        won = candidates[winner_of(candidates, chosen, scores.evaluator.metric.direction) if chosen else 0]
+        return len(report) + (won.setting.key not in {request.setting.key for request in report})
+
+    def tell(place: int) -> None:
+        request = [*first, *choose, *report][place]
+        if place < len(first) and request.examples is not None:
+            notify(ReferenceStarted(request.setting, request.examples))
+        elif (place := place - len(first)) < len(choose):
+            notify(Comparison(use="choose", setting=request.setting, done=place, total=len(choose)))
+        else:
+            done = place - len(choose)
+            notify(Comparison(use="report", setting=request.setting, done=done, total=reported()))
+
+    scores.prepare([*first, *choose, *report], tell)
 
 
 def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting, int] | None:

@@ -12,7 +12,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
-from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, winner_of
+from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, scores_on_choose, winner_of
 from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
@@ -161,15 +161,7 @@ def confirm(
     direction = evaluator.metric.direction
     sign = sign_of(direction)
     named, candidates = candidates_of(sides, steps, finalists)
-    choose_candidates, chosen = chosen_from(candidates), list[Scores]()
-    if sides[0].choose is None:
-        chosen = score([candidate.setting for candidate in choose_candidates], "choose")
-    else:
-        chosen = [
-            candidate.side.choose(candidate.setting)
-            for candidate in choose_candidates
-            if candidate.side.choose is not None
-        ]
+    chosen = scores_on_choose(chosen_from(candidates), lambda settings: score(settings, "choose"))
 
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)

@@ -12,7 +12,7 @@ from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.search.outcomes import Ended, Ending
 
-__all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "winner_of"]
+__all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "scores_on_choose", "winner_of"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,20 @@ class Candidate:
     side: BlockSearch
     name: str = ""
     tuned: float | None = None
+
+
+def scores_on_choose(
+    candidates: Sequence[Candidate], score: Callable[[Sequence[Setting]], list[Scores]]
+) -> list[Scores]:
+    """The scores of candidates on the choose split, computed without sampling where their side can.
+
+    Args:
+        candidates: The result of ``chosen_from``.
+        score: Scores settings on the choose split.
+    """
+    if not candidates or candidates[0].side.choose is None:
+        return score([candidate.setting for candidate in candidates])
+    return [candidate.side.choose(candidate.setting) for candidate in candidates if candidate.side.choose is not None]
 
 
 def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:

@@ -56,6 +56,8 @@ class StoredScores:
         use: Use,
         notify: Callable[[Setting, int], None] = lambda setting, place: None,
         examples: int | None = None,
+        *,
+        count: bool = True,
     ) -> list[Scores]:
         """Score settings.
 
@@ -64,6 +66,7 @@ class StoredScores:
             use: The split.
             notify: Called with a setting and its place before it is measured.
             examples: The number of first examples; None for the whole split.
+            count: Whether the costs are reported now, so that scores that are asked for later have none.
 
         Returns:
             The scores in the order of the settings.
@@ -77,7 +80,7 @@ class StoredScores:
             task, split = self._task(request), self._split(request)
             scores = self._from_record(finished[task].record["made"], request.setting, split)
             results.append(replace(scores, cost=Cost()) if task in self.counted else scores)
-            self.counted.add(task)
+            self.counted |= {task} if count else set()
         return results
 
     def prepare(self, requests: Sequence[ScoreRequest], notify: Callable[[int], None] = lambda place: None) -> None:

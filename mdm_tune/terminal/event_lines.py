@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import quantity
+from mdm_tune.core.types import sign_of
 from mdm_tune.terminal.cost_tables import detectable_lines
 from mdm_tune.terminal.layout import fitted
 from mdm_tune.terminal.tables import outlook_lines, short_names
 
 if TYPE_CHECKING:  # these load torch
     from mdm_tune.commands.events import ModelLoaded, Progress, RunEvent, SettingScored
+    from mdm_tune.core.types import Direction
+    from mdm_tune.evaluation.evaluator import Scores
     from mdm_tune.search.events import TrialDone
 
 __all__ = ["DETAIL", "INFO", "WARNING", "EventLines", "about", "progress_parts"]
@@ -35,6 +38,8 @@ class EventLines:
 
     def __init__(self) -> None:
         self.metric, self.best, self.decimals = "value", "", DIGITS
+        self.direction: Direction = "maximize"
+        self._scores: dict[int, Scores] = {}  # the best of each budget
 
     def of(self, event: RunEvent, width: int) -> Lines:
         """Yield the lines of an event with their levels.
@@ -88,7 +93,7 @@ class EventLines:
     def _loaded(self, event: ModelLoaded) -> Lines:
         run = event.run
         metric, section = run.evaluator.metric, run.config.model
-        self.metric = metric.name
+        self.metric, self.direction = metric.name, metric.direction
         yield (
             INFO,
             f"  {section.type}, {quantity(run.evaluator.length, 'token')}; {run.config.sampler.described}; "
@@ -123,41 +128,50 @@ class EventLines:
         return f"{value:.{self.decimals}f}" if math.isfinite(value) else f"{value:g}"
 
     def _scored(self, event: SettingScored) -> Lines:
-        scores = event.scores
+        scores, setting = event.scores, event.scores.setting
+        best, sign = self._scores.get(setting.steps, scores), sign_of(self.direction)
+        if sign * scores.estimate.value > sign * best.estimate.value:
+            best = scores
+        self._scores[setting.steps] = best
+        names = short_names([best.setting.label, setting.label])
+        self.best = f"{best.estimate.value:.4g} ({names[best.setting.label]})"
         value = interval_text(scores.estimate.value, scores.estimate.ci, scores.estimate.no_interval)
-        setting = scores.setting
-        yield (
-            INFO,
-            f"  {event.done}/{event.total}  {setting.label} at {quantity(setting.steps, 'step')}: {value}",
-        )
+        where = f"{names[setting.label]} at {quantity(setting.steps, 'step')}"
+        yield INFO, f"  {event.done}/{event.total}  {where}: {value}"
         if setting.counts is not None:
             yield DETAIL, f"    counts {list(setting.counts)}"
         yield DETAIL, f"    {quantity(scores.cost.denoiser_rows, 'denoiser row')}, {scores.cost.seconds:.1f} s"
 
 
 def progress_parts(event: Progress, best: str, age: float = 0.0) -> list[str]:
-    """What is done now, and, as far as it is known, the time that is left, the share that is done and the best value.
+    """What is done now, and, as far as it is known, the time that is left, the best value and the share that is done.
 
     The most important comes first. age: seconds since the event, in which the time that is left has become less.
     """
-    left = "" if event.seconds_left is None else about(event.seconds_left - age)
+    left = "" if event.seconds_left is None else about(event.seconds_left - age, at_most=event.at_most)
     share = "" if event.share is None else f"{100 * event.share:.0f} % done"
-    return [part for part in (event.doing, left, share, f"best {best}" if best else "") if part]
+    return [part for part in (event.doing, left, f"best {best}" if best else "", share) if part]
 
 
-def about(seconds: float) -> str:
-    """A time that is left, in round numbers, so that it does not change with every line."""
+def about(seconds: float, *, at_most: bool = False) -> str:
+    """A time that is left, in round numbers, so that it does not change with every line.
+
+    Args:
+        seconds: The time.
+        at_most: Whether it may also be less.
+    """
+    how = "at most" if at_most else "about"
     if seconds < 15:
-        return "a few seconds left"
+        return f"{'at most ' * at_most}a few seconds left"
     if seconds < 55:
-        return f"about {10 * round(seconds / 10)} s left"
+        return f"{how} {10 * round(seconds / 10)} s left"
     minutes = round(seconds / 60)
     if minutes > 10:
         minutes = 5 * round(seconds / 300)
     if minutes < 60:
-        return f"about {minutes} min left"
+        return f"{how} {minutes} min left"
     hours, minutes = divmod(10 * round(seconds / 600), 60)
-    return f"about {hours} h{f' {minutes} min' if minutes and hours < 10 else ''} left"
+    return f"{how} {hours} h{f' {minutes} min' if minutes and hours < 10 else ''} left"
 
 
 def _decimals(value: float) -> int:

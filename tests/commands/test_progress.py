@@ -5,6 +5,7 @@ Covers: progress, search_plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,17 @@ import pytest
 
 from mdm_tune.commands import progress
 from mdm_tune.commands.evaluate import evaluate
-from mdm_tune.commands.events import Progress, RunEvent, SettingScored
+from mdm_tune.commands.events import BudgetStarted, Progress, RunEvent, SettingScored
 from mdm_tune.commands.profile import _stages
-from mdm_tune.commands.progress import ENDING, PROPOSALS, Following, Stage, Stages, proposal_weight
+from mdm_tune.commands.progress import ENDING, PROPOSALS, RECENT, Following, Stage, Stages, proposal_weight
 from mdm_tune.commands.sample import sample
 from mdm_tune.commands.search import search
+from mdm_tune.commands.search_plan import SearchPlan
 from mdm_tune.config.file import Config
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.run.build import build
-from mdm_tune.search.events import TrialDone, TrialsProposed
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.events import Comparison, TrialDone, TrialsProposed
 from tests.support.configs import load, whole
 
 TEXT: dict[str, Any] = {
@@ -90,9 +93,15 @@ def test_the_time_left_is_what_is_expected_at_the_speed_so_far(tmp_path: Path, c
     assert told[-1] == Progress("first", None, None)  # half a second is no basis
     clock(3.5)
     following.count(2)
-    assert told[-1] == Progress("first", pytest.approx(4 / (4 + 36 + ENDING)), pytest.approx(36 + ENDING))
+    kept = math.exp(-3.5 / RECENT)  # recent rows count more
+    row = (kept * 0.5 + 3.5) / (kept * 2 + 2)
+    left = 36 * row + ENDING
+    assert told[-1] == Progress("first", pytest.approx(4 / (4 + left)), pytest.approx(left))
+    following.foresee(10)  # the stage itself knows better
+    assert following.seconds_left == pytest.approx(40 * row + ENDING)
     following.stage()  # what is left of a stage that has ended does not count
-    assert told[-1] == Progress("second", pytest.approx(4 / (4 + 30 + ENDING)), pytest.approx(30 + ENDING))
+    left = 30 * row + ENDING
+    assert told[-1] == Progress("second", pytest.approx(4 / (4 + left)), pytest.approx(left))
     assert following.begin(Stages([Stage("again")]), run) is run  # its rows are counted already
 
 
@@ -134,11 +143,35 @@ def test_a_search_follows_what_its_races_save(
     command: Any = lambda *given, **more: search(*given, resume=False, overwrite=False, **more)  # noqa: E731
     result, told = followed(monkeypatch, clock, command, text_config(tmp_path))
     assert progress.now() == result.cost.denoiser_rows
-    assert [event.seconds_left for _, event in told[:3]] == [None] * 3  # no race has shown yet what it saves
+    assert [event.seconds_left for _, event in told[:3]] == [None] * 3  # no trial has shown yet how long rows take
+    assert not any(event.at_most for _, event in told)
     assert max(map(abs, errors(told))) < 0.3
     doing = list(dict.fromkeys(event.doing for _, event in told))
-    assert doing[:4] == ["beginning", "2 steps: pilot", "2 steps: trial 1 of 8", "2 steps: trial 2 to 3 of 8"]
-    assert "2 steps: linear at 12 steps, for diversity" in doing and "3 steps: report split, 1 of 5" in doing
+    assert doing[:4] == ["beginning", "2 steps: pilot", "2 steps: trial 1 of 8", "2 steps: trial 2-3 of 8"]
+    assert "2 steps: linear at 12 steps, for diversity" in doing
+    for steps in (2, 3):  # the last schedule is counted, whether a baseline wins, which needs no more, or a finalist
+        place, total = [text.split(", ")[1] for text in doing if f"{steps} steps: report" in text][-1].split(" of ")
+        assert place == total
+
+
+def test_trials_that_may_end_early_make_the_time_a_limit(tmp_path: Path) -> None:
+    """Ten trials at least are run before a search may end by itself, so that with ten or fewer nothing is left out."""
+
+    def plan(**search: Any) -> SearchPlan:
+        sections = TEXT | {"search": TEXT["search"] | search}
+        made = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
+        made.follow(BudgetStarted(2))
+        return made
+
+    assert not plan(auto_stop=True, trials=10).at_most and plan(auto_stop=True, trials=11).at_most
+    assert not plan(trials=11).at_most
+    assert plan(rows=100).at_most and plan(timeout=100.0).at_most
+    last = plan(auto_stop=True, trials=11)
+    last.follow(BudgetStarted(3))
+    assert last.at_most
+    setting = last.run.evaluator.setting(Beta(1.0, 1.0), 3)
+    last.follow(Comparison(use="choose", setting=setting, done=0, total=4))
+    assert not last.at_most  # the trials of the last budget are over
 
 
 def test_the_rows_of_a_profile_are_known(tmp_path: Path) -> None:

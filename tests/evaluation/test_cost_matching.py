@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.cost_matching import matching_cost
+from mdm_tune.evaluation.cost_matching import calls_to_match, matching_cost
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, ThresholdPlan
 from tests.sampling.test_plans import each, sampled
@@ -41,6 +41,18 @@ def test_a_sweep_finds_the_parameter_of_a_budget(made: Any, order: Any, high: fl
     found = sweep(nfe_of, 2.0, 0.0, high, tolerance=0.02)
     grid = [abs(nfe_of(value) - 2.0) for value in np.linspace(0, high, 21)]
     assert abs(nfe_of(found) - 2.0) <= max(0.04, min(grid) + 1e-9)
+
+
+def test_the_calls_that_are_left_are_foreseen() -> None:
+    """Where the NFE follows the value smoothly, each try halves what is missing; a jump ends after the last try."""
+    for target in (3.3, 7.1, 17.9):
+        asked: list[float] = []
+        sweep(lambda value, asked=asked: asked.append(value) or value, target, 1.0, 64.0)  # type: ignore[misc]
+        ratios = [calls_to_match(target, *asked[:at]) / sum(asked[at:]) for at in range(2, len(asked) - 1)]
+        assert np.median(ratios) == pytest.approx(1, abs=0.5)
+    assert calls_to_match(4.0, *[3.0, 8.0] * 8) == 0
+    assert calls_to_match(4.0, *[3.0, 8.0] * 7) == 2 * 4.0
+    assert calls_to_match(4.0, 4.0) == 4.0  # one more at least, while it goes on
 
 
 def test_a_sweep_asks_rarely_and_keeps_the_closest() -> None:

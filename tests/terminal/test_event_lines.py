@@ -12,6 +12,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.events import Comparison, ReferenceStarted, TrialDone
 from mdm_tune.terminal.event_lines import EventLines, about, progress_parts
+from mdm_tune.terminal.layout import fitted
 
 SETTING = Setting("beta:0.3,2", 4, 16, counts=(1, 3, 5, 7))
 
@@ -108,4 +109,13 @@ def test_what_is_not_known_is_not_shown() -> None:
     assert progress_parts(Progress("pilot", 0.254, 130.0), "", 100.0)[1] == "about 30 s left"
     assert progress_parts(Progress("pilot", 0.254, 130.0), "", 200.0)[1] == "a few seconds left"
     parts = progress_parts(Progress("pilot", 0.254, 130.0), "0.5")
-    assert parts == ["pilot", "about 2 min left", "25 % done", "best 0.5"]
+    assert parts == ["pilot", "about 2 min left", "best 0.5", "25 % done"]
+
+
+def test_a_limit_is_said_as_one() -> None:
+    assert progress_parts(Progress("trials", 0.254, 130.0, at_most=True), "")[1] == "at most 2 min left"
+    assert about(5, at_most=True) == "at most a few seconds left"
+    line = fitted(
+        ["1:04", *progress_parts(Progress("16 steps: trial 8-11 of 20", 0.43, 130, at_most=True), "0.77971")], 79
+    )
+    assert line.endswith("at most 2 min left  best 0.77971  43 % done")  # all of it on a line of 80 columns
