@@ -131,7 +131,8 @@ class Symbols:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits; equal fingerprints mean equal tokens for every text."""
-        return short_digest(self.symbols)
+        ends = "".join(self.symbols[token] for token in self.end_tokens)
+        return short_digest(*(text.encode() for text in (self.symbols, ends) if text))
 
     def encode(self, text: str) -> list[int]:
         if foreign := sorted(set(text) - set(self.symbols)):
@@ -139,13 +140,20 @@ class Symbols:
                 f"a text must consist of the model's symbols {self.symbols!r}, got {foreign[0]!r} in {text[:40]!r}; "
                 "replace or remove it"
             )
-        return [self.symbols.index(character) for character in text]
+        tokens = [self.symbols.index(character) for character in text]
+        if ends := [token for token in tokens if token in self.end_tokens]:
+            raise InputError(
+                f"a text must not hold {self.symbols[ends[0]]!r}, which ends a text of this model, got {text[:40]!r}; "
+                "remove it"
+            )
+        return tokens
 
     def framed(self, tokens: list[int]) -> tuple[list[int], list[int]]:
         return [], []
 
     def decode(self, tokens: Sequence[int]) -> str:
-        return "".join(self.symbols[token] for token in tokens if 0 <= token < len(self.symbols))
+        known = (token for token in tokens if 0 <= token < len(self.symbols) and token not in self.end_tokens)
+        return "".join(self.symbols[token] for token in known)
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         raise InputError("a model of single characters has no chat template; leave dataset.chat out")

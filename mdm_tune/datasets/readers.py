@@ -20,6 +20,7 @@ from mdm_tune.config.data import (
 from mdm_tune.config.templates import Hole, fields_in, fill_template, pieces_of
 from mdm_tune.core.digests import content_digest
 from mdm_tune.core.errors import InputError
+from mdm_tune.core.files import bundled
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.text import Codec, chat_prompt
@@ -116,6 +117,23 @@ def source_of(config: FileReaderConfig, path: str, split: str | None = None) -> 
             return hub_source(path, config.name, split, config.revision, fields)
 
 
+def _file_of(path: str, use: str, kind: str) -> str:
+    """The file of a use in the bundled data ``package:NAME``; any other path is returned as it is."""
+    if not path.startswith("package:"):
+        return path
+    if kind != "jsonl":
+        raise InputError(
+            f"dataset.path: {path} is read by the types jsonl and text, got {kind}; set dataset.type to jsonl"
+        )
+    name = f"{'tune' if use == 'shots' else use}.jsonl"
+    file = bundled(path) / name
+    if not file.is_file():
+        others = sorted(each.name for each in file.parent.glob("*.jsonl"))
+        remedy = "install the package again" if others else "text is read by dataset.type text"
+        raise InputError(f"dataset.path: {path} has no file {name}, it has {', '.join(others) or 'text'}; {remedy}")
+    return str(file)
+
+
 def _sources(config: FileReaderConfig) -> dict[str, Source]:
     """The source of each use, and of the shots if the config names one. Uses of one file or split share the object."""
     places: dict[str, tuple[str, str | None]] = {}
@@ -124,7 +142,7 @@ def _sources(config: FileReaderConfig) -> dict[str, Source]:
     for use in (*USES, *({"shots"} & {key for option in by_use for key in option})):
         path = config.path.get(use, config.path["tune"]) if isinstance(config.path, dict) else config.path
         split_name = split.get(use, split["tune"]) if isinstance(split, dict) else split
-        places[use] = (path, split_name)
+        places[use] = (_file_of(path, use, config.type), split_name)
     sources = {place: source_of(config, *place) for place in dict.fromkeys(places.values())}
     return {use: sources[place] for use, place in places.items()}
 

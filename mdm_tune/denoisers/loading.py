@@ -140,7 +140,7 @@ def _load_transformer(config: TransformerModelConfig, device: str) -> LoadedMode
         compile_denoiser(model, model, rows, f"model.path: {shown_path(config.path)}")
     return LoadedModel(
         denoiser=model,
-        codec=Symbols(model.symbols),
+        codec=Symbols(model.symbols, model.end_tokens),
         length=model.length,
         notes=notes,
         fingerprint=short_digest(*parts),

@@ -37,9 +37,10 @@ class TransformerConfig:
         width: Width of the residual stream, divisible by ``heads``.
         depth: Number of layers.
         heads: Number of attention heads per layer.
+        end: The symbol that ends a text; empty if there is none.
 
     Raises:
-        InputError: If a value is out of range, or width is not divisible by heads.
+        InputError: If a value is out of range, if width is not divisible by heads, or if end is no symbol.
     """
 
     symbols: str
@@ -47,6 +48,7 @@ class TransformerConfig:
     width: int
     depth: int
     heads: int
+    end: str = ""
 
     def __post_init__(self) -> None:
         for name in ("length", "width", "depth", "heads"):
@@ -58,6 +60,10 @@ class TransformerConfig:
         if not isinstance(self.symbols, str) or len(set(self.symbols)) != len(self.symbols) or not self.symbols:
             raise InputError(
                 f"transformer symbols must be distinct characters, at least one, got {shown(self.symbols)}"
+            )
+        if not isinstance(self.end, str) or len(self.end) > 1 or self.end not in self.symbols:
+            raise InputError(
+                f"transformer end must be one of the symbols {shown(self.symbols)}, or empty, got {shown(self.end)}"
             )
 
     @property
@@ -158,6 +164,11 @@ class Transformer(nn.Module):
     def symbols(self) -> str:
         """One character per token."""
         return self.config.symbols
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The id of the token that ends a text; empty if there is none."""
+        return (self.config.symbols.index(self.config.end),) if self.config.end else ()
 
     def reset_parameters(self, seed: int) -> None:
         """Draw initial weights from ``seed``.
@@ -286,8 +297,8 @@ def load_transformer(folder: str | Path) -> Transformer:
         record = read_json(folder / CONFIG, CONFIG_BYTES, "save the model again")
         if not isinstance(record, dict):
             raise InputError(f"it must be an object, got {shown(record)}")
-        sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__}
-        config = TransformerConfig(**sizes)
+        sizes = {name: record[name] for name in TransformerConfig.__dataclass_fields__ if name != "end"}
+        config = TransformerConfig(**sizes, end=record.get("end", ""))  # older files have no end
     except (ValueError, KeyError, TypeError, InputError) as error:
         problem = cut(_config_problem(error), 300)
         raise InputError(

@@ -37,6 +37,7 @@ class ModelFacts:
         chat: Whether prompts are messages of a chat.
         tokens_of: Counts the tokens of a text; None if the tokenizer is not here.
         frame: Tokens that it puts around a text.
+        end: The symbol that ends a text, of a checkpoint of this package; empty if there is none.
         unknown: What could not be known, as sentences.
     """
 
@@ -48,12 +49,13 @@ class ModelFacts:
     chat: bool = False
     tokens_of: Callable[[str], int] | None = None
     frame: int = 0
+    end: str = ""
     unknown: tuple[str, ...] = ()
 
     @property
     def writes_ends(self) -> bool:
         """Whether the model is known to write tokens that end a text."""
-        return self.family is not None and bool(self.family.end_tokens)
+        return bool(self.end) or (self.family is not None and bool(self.family.end_tokens))
 
 
 def describe_model(model: str, family: str | None = None, trust_code: bool = False) -> ModelFacts:
@@ -148,6 +150,7 @@ def _checkpoint(model: str, folder: Path, family: str | None, trust_code: bool) 
             length=config.get("length"),
             vocabulary=len(symbols) + 1,
             tokens_of=lambda text: len(Symbols(symbols).encode(text)),
+            end=str(config.get("end", "")),
         )
     return _hugging_face(str(folder.absolute()), folder, config, family, trust_code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
     if not task.strip():
         raise InputError(f"TASK must name data or a task, got {shown(task)}; give a file, such as questions.jsonl")
     if task.startswith("package:"):
-        return _package(task, model)
+        return _package(task, model, named)
     if task in ("humaneval", "mbpp"):
         return _programs(task, named)
     path, (place, colon, part) = Path(expanded(task)).absolute(), task.rpartition(":")
@@ -68,13 +69,15 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
     )
 
 
-def _package(task: str, model: ModelFacts) -> TaskFacts:
+def _package(task: str, model: ModelFacts, named: Named) -> TaskFacts:
     folder, length = bundled(task), model.length or 1
     if model.section["type"] != "transformer":
         raise InputError(
             f"TASK: {task} holds text for models of this package, got a model of type {model.section['type']}; give a "
             "file, such as texts.txt"
         )
+    if (folder / "tune.jsonl").is_file():
+        return _package_records(task, folder, model, named)
     sizes = [len((folder / f"{use}.txt").read_text(encoding="utf-8")) // length for use in ("tune", "choose", "report")]
     part = min(sizes[0] * 7, sizes[1] * 7 // 2, sizes[2] * 7 // 4)  # enough of each in the parts 1, 2 and 4
     return TaskFacts(
@@ -85,6 +88,14 @@ def _package(task: str, model: ModelFacts) -> TaskFacts:
         tokens=model.length,
         longest=model.length,
     )
+
+
+def _package_records(task: str, folder: Path, model: ModelFacts, named: Named) -> TaskFacts:
+    """Bundled prompts and answers, in a file for each use."""
+    tune, choose, report = (len(jsonl_source(folder / f"{use}.jsonl").records) for use in ("tune", "choose", "report"))
+    part = min(tune * 7, choose * 7 // 2, report * 7 // 4)  # enough of each in the parts 1, 2 and 4
+    facts = record_facts(jsonl_source(folder / "report.jsonl"), {"type": "jsonl", "path": task}, model, named)
+    return replace(facts, available=part)
 
 
 def _programs(task: str, named: Named) -> TaskFacts:

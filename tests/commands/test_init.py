@@ -117,6 +117,14 @@ def test_the_package_and_its_text(tmp_path: Path) -> None:
     assert config["objective"] == {"metric": "spelling"} and result["unknown"] == []
 
 
+def test_the_package_and_its_problems(tmp_path: Path) -> None:
+    config, result = written(tmp_path, "package:arithmetic", "package:arithmetic", "--steps", "8")
+    assert config["objective"] == {"metric": "exact_match"} and config["dataset"]["path"] == "package:arithmetic"
+    assert config["dataset"]["type"] == "jsonl" and config["dataset"]["generation_length"] == 32
+    assert config["dataset"]["report"] <= 1024 and config["dataset"]["tune"] + config["dataset"]["choose"] <= 1024
+    assert "how long the model's own answers are" in str(result["unknown"])
+
+
 def test_a_task_of_the_harness(tmp_path: Path) -> None:
     write_model(tmp_path / "model", length=320)
     write_task(tmp_path / "tasks", num_fewshot=0, generation_kwargs={"until": ["Q:"], "max_gen_toks": 24})

@@ -13,7 +13,7 @@ from mdm_tune.core.files import bundled, write_text
 def test_bundled_names() -> None:
     assert (bundled("package:text") / "model.safetensors").is_file()
     assert bundled("some/folder") == Path("some/folder")
-    with pytest.raises(InputError, match="no bundled data called 'txet'; the package ships text"):
+    with pytest.raises(InputError, match="no bundled data called 'txet'; the package ships arithmetic, text"):
         bundled("package:txet")
 
 

@@ -193,6 +193,9 @@ def test_initial_weights_come_from_the_seed_alone() -> None:
         ({"symbols": ""}, "symbols must be distinct characters, at least one, got ''"),
         ({"symbols": "aba"}, "symbols must be distinct characters"),
         ({"symbols": ["a", "b"]}, "symbols must be distinct characters"),
+        ({"end": "x"}, "end must be one of the symbols .*, or empty, got 'x'"),
+        ({"end": "ab"}, "end must be one of the symbols .*, or empty, got 'ab'"),
+        ({"end": 3}, "end must be one of the symbols .*, or empty, got 3"),
     ],
 )
 def test_impossible_sizes_are_refused(saved: Path, change: dict[str, Any], message: str) -> None:
@@ -208,6 +211,16 @@ def edit(folder: Path, **change: Any) -> None:
     path = folder / "config.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**record, **change}), encoding="utf-8")
+
+
+def test_the_symbol_that_ends_a_text_is_kept(saved: Path) -> None:
+    assert load_transformer(saved).end_tokens == ()
+    edit(saved, end="é")
+    assert load_transformer(saved).end_tokens == (6,)
+    record = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    del record["end"]  # as in files that were written before there was one
+    (saved / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    assert load_transformer(saved).end_tokens == ()
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -23,7 +23,10 @@ from mdm_tune.version import __version__
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_PUBLISHED = {".ci", ".pre-commit-config.yaml"}  # of the checkout alone
-BUNDLED = ("data/text/model.safetensors", "data/text/words.txt", "data/mdm-tune.schema.json", "py.typed")
+BUNDLED = (
+    *("data/text/model.safetensors", "data/text/words.txt", "data/mdm-tune.schema.json", "py.typed"),
+    *("data/arithmetic/model.safetensors", "data/arithmetic/report.jsonl"),
+)
 missing = [name for name in ("build", "hatchling", "twine", "pip") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)} (extra dev)")
 
