@@ -30,6 +30,7 @@ from mdm_tune.run.dry_run_records import (
     total_of,
 )
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.own_answers import own_rows, own_uses, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
 from mdm_tune.sampling.devices import Devices, device_names
@@ -86,7 +87,7 @@ def dry_run(
         following.begin(Stages([Stage(text) for text in STAGES]), run)
         if isinstance(run.evaluator.pool, Replicas):
             run.evaluator.pool.wait_until_ready()
-        priced = _priced(run, folder, since, following.stage)
+        priced = _priced(with_own_answers(run, None), folder, since, following.stage)
         return replace(priced, devices=tuple(device_names(devices)), warnings=warned.records)
 
 
@@ -111,6 +112,8 @@ def _priced(
         timed = [evaluator.score(setting, "tune") for setting in settings]
     else:
         pilot = evaluator.split("tune").first(max(PILOT, config.sampler.batch * evaluator.pool.copies))
+        if evaluator.own is not None:
+            evaluator.own.of(pilot)  # before its rows are timed
         timed = [evaluator.measure_on(setting, pilot) for setting in settings]
     spent = timed[0].cost + timed[1].cost
     speed = Speed(0.0, 0.0) if pilot is None else speed_of(run, settings, pilot, [scores.cost for scores in timed])
@@ -171,6 +174,7 @@ def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> li
     budgets = [steps for steps in run.config.sampler.steps if steps not in same]
     profiles = Profiles(run, RunFolder(run.config.output), lambda event: None)
     phases = [_profile_phase(run, profiles.uses, spent)] if profiles.uses and profiles.measured else []
+    phases += [_own_answers_phase(run, spent)] if run.own is not None else []
     peak, prepared = _peak_memory(), evaluator.preparation
     for use in get_args(Use):
         forwards, width = _forwards_and_tokens(run, use)
@@ -211,6 +215,15 @@ def _profile_phase(run: Run, uses: ProfileUse, spent: Cost) -> PhaseRecord:
         total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
     total = replace(total, seconds=waiting_factor(run, "profile") * total.seconds)
     return PhaseRecord(phase="profile", schedules=0, cost=total, memory_bytes=_peak_memory())
+
+
+def _own_answers_phase(run: Run, spent: Cost) -> PhaseRecord:
+    """The cost of the model's own answers."""
+    total = Cost()
+    for use in own_uses(run):
+        rows, (_, width) = own_rows(run, [use]), _forwards_and_tokens(run, use)
+        total += Cost(rows, round(rows * width), _seconds(rows * width, spent))
+    return PhaseRecord(phase="own answers", schedules=1, cost=total, memory_bytes=_peak_memory())
 
 
 def _shown_gain(run: Run, timed: list[Scores]) -> ShownGainRecord:

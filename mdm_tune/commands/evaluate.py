@@ -24,6 +24,7 @@ from mdm_tune.run.description import RunDescription
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.example_records import ExampleRecord, difference_records, example_records, reported_records
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.own_answers import own_rows, with_own_answers
 from mdm_tune.run.page_records import SamplePair, sample_pairs
 from mdm_tune.run.profiles import Profiles, optimum_of, profiles_of
 from mdm_tune.run.schedule_names import settings_of
@@ -111,8 +112,11 @@ def _evaluate(
     folder.write_moment(run.model.clock)
     scores = []
     total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
-    counted = following.begin(_stages(run, settings, adaptive, budgets, profiles), run)
-    for score in _scores(counted, settings, adaptive, budgets, profiles, following):
+    run = with_own_answers(following.begin(_stages(run, settings, adaptive, budgets, profiles), run), folder)
+    if run.own is not None:
+        run.own.of(run.evaluator.split("report"))
+        following.stage()
+    for score in _scores(run, settings, adaptive, budgets, profiles, following):
         scores.append(score)
         notify(SettingScored(score, len(scores), total))
     for note in memory_notes(run):
@@ -146,7 +150,8 @@ def _stages(
             Stage(f"scoring {place + 1} of {number}, {quantity(steps, 'step')}", rows)
             for place in range(first, first + here)
         ]
-    return Stages(stages)
+    own = [] if run.own is None else [Stage("drawing the model's own answers", own_rows(run, ["report"]))]
+    return Stages([*own, *stages])
 
 
 def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:
@@ -158,7 +163,7 @@ def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Co
         data=None if data is None else RowRecord.of(data, metric),
         comparisons=tuple(ComparisonRecord.of_pairs(scores)),
         reference=evaluator.labelled("linear", evaluator.block_length),
-        cost=sum((score.cost for score in scores), evaluator.preparation) + profiling,
+        cost=sum((score.cost for score in scores), evaluator.preparation) + profiling + run.own_cost,
         reported=tuple(reported_records(run, scores if data is None else [*scores, data])),
         files={"table": str(folder.path / "evaluate.csv"), "run": str(folder.path)},
         warnings=warned.records,

@@ -38,6 +38,7 @@ from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.folder import RunFolder, versions
+from mdm_tune.run.own_answers import own_rows, own_uses, prepare_own_answers, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_details import detailed_result
@@ -158,6 +159,8 @@ def _tuned(
 ) -> SearchResult:
     """Tune the budgets and write the result, while this process drives the search."""
     warned, live = heard
+    run = with_own_answers(run, folder, state.once)
+    prepare_own_answers(run)
     sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
     timeout = run.config.search.timeout
     timetable = Timetable(sharing, timeout, began=since)
@@ -177,7 +180,7 @@ def _plan(run: Run, folder: RunFolder) -> SearchPlan:
     if profiles.uses and profiles.measured and not folder.has(folder.profile("tune", profiles.suffix)):
         sizes = run.evaluator.block_lengths
         rows = sum(profile_rows(run, use, size) for size in sizes for use in profiles.uses.splits)
-    return SearchPlan(run, rows)
+    return SearchPlan(run, rows, own_rows(run, own_uses(run)))
 
 
 def _restore_moment(folder: RunFolder, search_state: SearchState) -> None:

@@ -31,15 +31,17 @@ class SearchPlan:
     Args:
         run: The run.
         profile: The denoiser rows of the information profile, if it is measured.
+        own: The denoiser rows of the model's own answers, if the metric needs them.
     """
 
-    def __init__(self, run: Run, profile: float = 0.0) -> None:
+    def __init__(self, run: Run, profile: float = 0.0, own: float = 0.0) -> None:
         self.run, self.search, self.budgets = run, run.config.search, list(run.config.sampler.steps)
-        self.profile = profile
+        self.profile = profile + own  # both come before the first budget
         self.priced = run.evaluator.exact or run.priced_by_profile  # trials take no rows
         self.sizes = run.evaluator.block_lengths
         self.trials = dict.fromkeys(self.budgets, self.search.trials * len(self.sizes))
         self.doing, self.kind = "measuring the information profile" if profile else "beginning", "profile"
+        self.doing = "drawing the model's own answers" if own else self.doing
         self.place = -1  # of the budget
         self.used: list[float] = []  # shares of the trials that finished budgets needed
         self.raced, self.racing = 0.0, 0  # rows of raced trials as multiples of all rows of one; their number

@@ -30,8 +30,10 @@ CHECKED_PATHS = (
     "dataset.template",
     "dataset.generation_length",
     "objective.metric",
+    "objective.answers",
     "dataset.tune",
     "profile.examples",
+    "metrics.agreement",
     "metrics.regex",
     "metrics.generative_nll",
     "metrics.custom",
@@ -39,6 +41,7 @@ CHECKED_PATHS = (
 EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets with fields of text
 BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets with a metric of their own
 ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
+END_CONFIDENT = "sampler.end_confident"
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 
@@ -73,6 +76,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield from answer_conflicts(values)
     if metric in ("nelbo", "path_nll"):
         yield from likelihood_conflicts(values)
+    yield from own_answer_conflicts(values)
     yield from source_conflicts(values, exact_laws)
     yield from block_conflicts(values)
     yield from drawing_conflicts(values)
@@ -186,6 +190,61 @@ def answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         needed = {"regex": "{pattern: '#### (.*)'}", "generative_nll": "{model: gpt2-large}"}
         example = needed.get(metric, '{target: "metric.py:score", direction: maximize}')
         yield f"metrics.{metric}: is required by objective.metric and is missing; add `{metric}: {example}`"
+
+
+def own_answer_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """Settings without a meaning for metrics that judge by the model's own answers at one token per step."""
+    metric, own = values["objective.metric"], values["objective.answers"] == "model"
+    if own and metric not in (None, "path_nll", "agreement"):
+        other = "profile.answers to model" if metric == "nelbo" else "objective.metric to path_nll or agreement"
+        yield f"objective.answers: model goes with metric path_nll, got metric {shown(metric)}; set {other}"
+    agreement = metric == "agreement" or values["metrics.agreement"] is not None
+    if agreement:
+        name = "agreement" if metric == "agreement" else "metrics.agreement"
+        yield from agreement_conflicts(values, name)
+    elif metric != "path_nll" or not own:
+        return
+    order, dataset = values["sampler.order"], values["dataset.type"]
+    if values["sampler.temperature"] == 0 and order not in ("random", None) and dataset in ("text", "law"):
+        name = "agreement" if agreement else "path_nll on the model's own answers"
+        yield (
+            f"sampler.temperature: {name} needs answers that differ, and at temperature 0 order {shown(order)} fills "
+            f"every example of type {dataset} with the same tokens, got 0; set a temperature above 0, or a dataset "
+            "with prompts"
+        )
+
+
+def agreement_conflicts(values: Mapping[str, Any], name: str) -> Iterator[str]:
+    order, temperature = values["sampler.order"], values["sampler.temperature"]
+    if values["dataset.type"] == "none":
+        yield (
+            f"objective.metric: {name} is measured on examples, got no dataset; add a dataset section, of type law if "
+            "the model is an exact law"
+        )
+    if values["sampler.type"] == "external":
+        yield (
+            f"sampler.type: {name} compares with the model's own answers at one token per step from the same noise, "
+            "and external code draws noise of its own; choose a metric of answers, or set sampler.type to builtin"
+        )
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            f"sampler.reveal: {name} compares with answers at one token per step, which ancestral reveal does not "
+            "have, got 'bernoulli'; set sampler.reveal to fixed"
+        )
+    if temperature is not None and temperature != 0:
+        redrawn = {"order 'confidence'": order == "confidence", "end_confident false": not values[END_CONFIDENT]}
+        for setting in (text for text, is_on in redrawn.items() if is_on and values[END_CONFIDENT] is not None):
+            yield (
+                f"sampler.temperature: {name} compares answers from the same noise, and {setting} draws each token "
+                f"anew at every step, got temperature {shown(temperature)}; set temperature 0, or sampler.order to "
+                f"{CONTEXT_ORDERS} or random"
+            )
+    if values["sampler.confidence_temperature"]:
+        yield (
+            f"sampler.confidence_temperature: {name} compares answers from the same noise, and with a confidence "
+            f"temperature the positions are drawn anew at every step, got "
+            f"{shown(values['sampler.confidence_temperature'])}; set it to 0"
+        )
 
 
 def task_conflicts(values: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from mdm_tune.core.reading import expanded
 from mdm_tune.core.types import Direction, Dtype, Ignored, Match
 
 __all__ = [
+    "AgreementConfig",
     "CsvDatasetConfig",
     "CustomMetricConfig",
     "ExactMatchConfig",
@@ -298,6 +299,17 @@ class RegexConfig(Section):
     ignore: Ignore = ("spaces",)
 
 
+class AgreementConfig(Section):
+    """The share of an answer that equals the model's own answer at one token per step. It needs no reference.
+
+    Attributes:
+        whole: whether an answer counts as 1 if all of it is equal and as 0 otherwise, instead of the share of its
+            tokens.
+    """
+
+    whole: bool = False
+
+
 class ReferenceModelConfig(Section):
     """A causal language model of ``transformers`` that scores answers: a folder or a name on the Hub.
 
@@ -354,6 +366,7 @@ class MetricsConfig(Section):
     Attributes:
         exact_match: compares whole answers.
         regex: compares what a pattern finds.
+        agreement: compares with the model's own answer at one token per step.
         generative_nll: scores answers by another model.
         mauve: compares the distributions of answers and references.
         custom: scores answers by a function of the user.
@@ -362,6 +375,7 @@ class MetricsConfig(Section):
 
     exact_match: ExactMatchConfig | None = None
     regex: RegexConfig | None = None
+    agreement: AgreementConfig | None = None
     generative_nll: GenerativeNllConfig | None = None
     mauve: MauveConfig | None = None
     custom: CustomMetricConfig | None = None

@@ -135,9 +135,12 @@ class ObjectiveConfig(Section):
 
     Attributes:
         metric: its name, or that of a plugin; ``task`` is the metric of the benchmark in the dataset section.
+        answers: the answers that path_nll prices: ``reference`` for those of the data, ``model`` for the model's own at
+            one token per step.
     """
 
     metric: MetricName
+    answers: Literal["reference", "model"] = "reference"
 
 
 class ProfileConfig(Section):

@@ -35,6 +35,7 @@ METRICS = (
     "order_kl",
     "nelbo",
     "path_nll",
+    "agreement",
     "spelling",
     "exact_match",
     "regex",

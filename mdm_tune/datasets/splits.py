@@ -161,6 +161,10 @@ class Dataset:
         text = self.codec.decode(answer)
         return text[: min((place for stop in self.stops if (place := text.find(stop)) >= 0), default=len(text))]
 
+    def hole_sizes(self, split: Split) -> list[list[int]]:
+        """The number of positions of each hole of each row."""
+        return [[hole.stop - hole.start for hole in holes] for holes in _holes(split)]
+
     @property
     def length(self) -> int:
         """The mean number of positions to fill in per row, over all uses, rounded."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,19 +15,19 @@ from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, grouped, is_constant
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
+from mdm_tune.evaluation.call_timer import CallTimer
 from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows
+from mdm_tune.evaluation.own_answers import OwnAnswers
 from mdm_tune.evaluation.settings import Key, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Step, Unmasked
 from mdm_tune.schedules.blocks import ShareRule, Shares
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
-from mdm_tune.schedules.curves import Schedule
+from mdm_tune.schedules.curves import Linear, Schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["CallTimer", "Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
-
-LATEST = 8  # most recent calls of ``CallTimer.add``, from which the present speed is estimated
+__all__ = ["Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
 
 Values = NDArray[np.float64]
 
@@ -136,29 +134,6 @@ class ScoreBook:
             self._first[use, setting.key] = values
 
 
-class CallTimer:
-    """Measures the time per denoiser call, including the scoring of its results, by the clock ``now`` in seconds."""
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self.now = now
-        self._calls, self._seconds = 0.0, 0.0
-        self._latest: deque[tuple[float, float]] = deque(maxlen=LATEST)
-
-    def add(self, calls: float, seconds: float) -> None:
-        """Add a piece of work: its denoiser calls, summed over examples, and its wall-clock seconds."""
-        self._latest.append((calls, seconds))
-        self._calls, self._seconds = self._calls + calls, self._seconds + seconds
-
-    @property
-    def per_call(self) -> float:
-        """Seconds per call: the recent average or the overall average, whichever is larger; 0 before the first call."""
-        if not self._calls:
-            return 0.0
-        calls = sum(calls for calls, _ in self._latest)
-        seconds = sum(seconds for _, seconds in self._latest)
-        return max(seconds / calls, self._seconds / self._calls)
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluator:
     """Scores settings. Scores that are already in its book cost nothing.
@@ -175,6 +150,7 @@ class Evaluator:
         several: Whether labels name the block length; always if there are several block lengths.
         fill_with: Fills the rows; None to fill them with the denoiser in this process.
         shares: The rule that divides steps among blocks, by block length, where a profile decides it.
+        own: The model's own answers, if the metric judges by these and not by the data.
         book: The scores computed so far.
         pace: Measures the time per denoiser call; an exact value counts as one call.
     """
@@ -188,6 +164,7 @@ class Evaluator:
     several: bool = False
     fill_with: Filler | None = None
     shares: Mapping[int, ShareRule] = field(default_factory=dict)
+    own: OwnAnswers | None = None
     book: ScoreBook = field(default_factory=ScoreBook)
     pace: CallTimer = field(default_factory=CallTimer)
 
@@ -276,6 +253,10 @@ class Evaluator:
             )
         return self.dataset.splits[use]
 
+    def _judged(self, split: Split) -> Split:
+        """The split by whose originals the metric judges."""
+        return split if self.own is None else self.own.of(split)
+
     def data(self, use: Use) -> Scores | None:
         """The scores of the references: the best value to expect, and the diversity of the data.
 
@@ -359,7 +340,8 @@ class Evaluator:
             The values (examples,) of each setting, and the cost.
         """
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits
-        began, split, metric = self.pace.now(), self.split(use).shuffled(), self.metric
+        split, metric = self._judged(self.split(use).shuffled()), self.metric
+        began = self.pace.now()
         known = {s.key: self.book.first(s, use) for s in settings}
         cost, parts, lacking = Cost(), list[Split](), list[list[Setting]]()
         wanted: dict[tuple[int, str], dict[Key, Setting]] = {}  # by the examples known so far and the form
@@ -402,6 +384,11 @@ class Evaluator:
         """Fill rows once and return the result; see ``Rows`` and ``Filler.fill_each`` for the arguments."""
         return next(self.fill_each([Rows(settings=settings, start=start, seeds=seeds, reference=reference)], on_step))
 
+    def one_by_one(self, split: Split) -> Unmasked:
+        """Fill the rows of a split at one token per step."""
+        longest = int(split.hidden.sum(1).max())
+        return self.fill([self.setting(Linear(), max(self.length, longest))], split.start, split.seeds)
+
     def fill_each(self, wanted: Iterable[Rows], on_step: Callable[[Step], None] | None = None) -> Iterator[Unmasked]:
         """Yield the results in order, each as soon as it is ready; see ``Filler.fill_each``."""
         return self.filler.fill_each(wanted, self.sampler, on_step)
@@ -417,6 +404,7 @@ class Evaluator:
         their sum is the time of the whole.
         """
         assert not isinstance(self.metric, ExactMetric)  # exact metrics have no splits
+        wanted = [replace(measurement, split=self._judged(measurement.split)) for measurement in wanted]
         start, priced = self.pace.now(), self.metric.needs_originals
         results = self.fill_each(
             Rows(

@@ -26,7 +26,7 @@ from mdm_tune.core.types import Direction, Ignored, Match
 from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.normalization import reference_form
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.metrics.quality import SHARE, sample_figures
+from mdm_tune.metrics.quality import SHARE, PathLikelihood, sample_figures
 from mdm_tune.metrics.reference_models import ReferenceModel
 from mdm_tune.sampling.unmasking import Unmasked
 
@@ -37,6 +37,7 @@ __all__ = [
     "exact_match",
     "filled_in",
     "generative_nll",
+    "judges_by_model",
     "normalised",
     "regex_match",
 ]
@@ -58,6 +59,7 @@ class AnswerMetric:
         score: Returns one value (n,) per row of tokens (n, length), whose rows are the examples of a split.
         needs_originals: False: the sampler draws the tokens.
         bounds: Smallest and largest possible value; None if there are none.
+        of_model: Whether answers are compared with the model's own, which its splits then have as originals.
     """
 
     name: str
@@ -67,19 +69,30 @@ class AnswerMetric:
     score: Callable[[Tensor, Split], Values]
     needs_originals: bool = False
     bounds: Bounds | None = None
+    of_model: bool = False
 
     def values(self, result: Unmasked, split: Split) -> Values:
         """Return one value (rows,) per row of the result."""
         return self.score(result.tokens, split)
 
     def ceiling(self, split: Split) -> Values | None:
-        """Return the values (n,) of the references, cut to the answers' positions; None if a reference is unknown."""
+        """Return the values (n,) of the references, cut to the answers' positions.
+
+        None if a reference is unknown, and for metrics that do not look at references.
+        """
+        if self.of_model:
+            return None
         known = all(hole.answer is not None for example in split.examples for hole in example.holes)
         return self.score(split.originals, split) if known else None
 
     def diversity(self, tokens: Tensor, split: Split) -> dict[str, Values]:
         """Return the ``sample_figures`` of the answers."""
         return sample_figures(self.dataset, tokens, split)
+
+
+def judges_by_model(metric: object) -> bool:
+    """Whether a metric judges by the model's own answers, which its splits then have as originals."""
+    return isinstance(metric, AnswerMetric | PathLikelihood) and metric.of_model
 
 
 def exact_match(dataset: Dataset, ignore: Sequence[Ignored] = ("spaces",)) -> AnswerMetric:

@@ -169,6 +169,7 @@ class PathLikelihood:
         needs_originals: True: the sampler reveals the data's own tokens.
         bounds: None: there are none.
         why: Returns the words of a message for the id of a token that has probability 0.
+        of_model: Whether the data are the model's own answers, which its splits then have as originals.
     """
 
     name: Literal["nelbo", "path_nll"]
@@ -177,13 +178,14 @@ class PathLikelihood:
     needs_originals: bool = True
     bounds: Bounds | None = None
     why: Callable[[int], str] = "token {}".format
+    of_model: bool = False
 
     @property
     def label(self) -> str:
         if self.name == "nelbo":
             return "NELBO, nats per sequence"
         scored = "path NLL of the order (tokens priced at temperature 1)" if self.order == "confidence" else "path NLL"
-        return f"{scored}, nats per sequence"
+        return f"{scored}{' of the own answers' if self.of_model else ''}, nats per sequence"
 
     def values(self, result: Unmasked, split: Split) -> Values:
         assert result.nll is not None  # the evaluator passes a reference because this metric asks for one

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mdm_tune.config.data import ExactMatchConfig, MetricsConfig, ReferenceModelConfig
+from mdm_tune.config.data import AgreementConfig, ExactMatchConfig, MetricsConfig, ReferenceModelConfig
 from mdm_tune.config.plugins import METRICS
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds, Groups, estimate
 from mdm_tune.core.trust import load_target
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Dataset, Split
+from mdm_tune.metrics.agreement import agreement
 from mdm_tune.metrics.answers import (
     AnswerMetric,
     custom_metric,
@@ -179,6 +180,8 @@ def text_metrics(
         metrics["exact_match"] = exact_match(dataset, (config.exact_match or ExactMatchConfig()).ignore)
     if (regex := config.regex) is not None:
         metrics["regex"] = regex_match(dataset, regex.pattern, regex.match, regex.reference, regex.ignore)
+    if config.agreement is not None or objective == "agreement":
+        metrics["agreement"] = agreement(dataset, whole=(config.agreement or AgreementConfig()).whole)
     if (custom := config.custom) is not None:
         function = load_target(custom.target, trust_code, "metrics.custom.target")
         file, _, name = custom.target.rpartition(":")

@@ -10,7 +10,8 @@ from mdm_tune.pages.run_views import RunView
 
 __all__ = ["Bar", "Part", "cost_facts", "costs_of"]
 
-COMPARISON = "comparison on unseen examples"
+NAMES = {"comparison": "comparison on unseen examples", "own_answers": "the model\u2019s own answers"}
+SHADES = {"own_answers": "profile"}  # both come before the trials
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ def costs_of(view: RunView) -> list[Bar]:
     if view.cost is None or not view.cost[0]:
         return []
     parts = [
-        Part(kind, COMPARISON if kind == "comparison" else kind, int(rows))
-        for kind, rows in view.rows_of.items()
-        if rows
+        Part(SHADES.get(kind, kind), NAMES.get(kind, kind), int(rows)) for kind, rows in view.rows_of.items() if rows
     ]
     bars = [Bar("this search", tuple(parts or [Part("trials", "all", view.cost[0])]))]
     grid = [budget.grid_rows or 0 for budget in view.budgets]

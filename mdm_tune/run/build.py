@@ -30,11 +30,12 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import LoadedModel
 from mdm_tune.denoisers.loading import law_of, load_model, place_replicas
-from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
+from mdm_tune.evaluation.own_answers import OwnAnswers
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.metrics import quality
-from mdm_tune.metrics.answers import AnswerMetric
+from mdm_tune.metrics.answers import AnswerMetric, judges_by_model
 from mdm_tune.metrics.reported import Mauve, text_metrics
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.sampling.cluster import require_ray
@@ -60,6 +61,7 @@ class Run:
         reported: Metrics that are reported beside the objective, by name.
         code: Sixteen hex digits of the user's own sampler; None if mdm-tune samples.
         benchmark: The benchmark that the examples come from; None for other data.
+        own: The model's own answers at one token per step; None if no metric needs them.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class Run:
     reported: Mapping[str, AnswerMetric | Mauve] = field(default_factory=dict)
     code: str | None = None
     benchmark: Benchmark | None = None
+    own: OwnAnswers | None = None
 
     @property
     def dataset(self) -> Dataset | None:
@@ -81,6 +84,17 @@ class Run:
         Trials, and finalists on the choose split, then need no denoiser calls except those of the profile.
         """
         return self.evaluator.metric.name == "nelbo"
+
+    @property
+    def own_cost(self) -> Cost:
+        """The cost of the model's own answers so far."""
+        own = self.own
+        return Cost() if own is None else Cost(own.denoiser_rows, own.denoiser_tokens, own.seconds)
+
+    def judged_by(self, own: OwnAnswers) -> Run:
+        """The same run with these answers of the model, by which its metrics judge."""
+        judges = judges_by_model(self.evaluator.metric)
+        return replace(self, own=own, evaluator=replace(self.evaluator, own=own) if judges else self.evaluator)
 
     @property
     def programs(self) -> dict[str, dict[str, list[str]]]:
@@ -229,7 +243,10 @@ def build(
         block_lengths=lengths,
         fill_with=PoolFiller(LocalPool(denoiser, device)),
     )
-    return Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
+    run = Run(config=config, model=model, evaluator=evaluator, reported=reported, benchmark=benchmark)
+    if dataset is None or not any(map(judges_by_model, (metric, *reported.values()))):
+        return run
+    return run.judged_by(OwnAnswers(evaluator.one_by_one, dataset.splits))
 
 
 def _closing(dataset: Dataset | None) -> int:
@@ -340,11 +357,11 @@ def build_metrics(
         assert dataset is not None  # the config refuses a metric without the data set or the law that it needs
         return quality.Spelling(dataset), reported
     if name == "nelbo" or name == "path_nll":
-        impossible = ImpossibleTokens(model.denoiser, model.codec)
-        for split in dataset.splits.values() if dataset is not None else ():
+        impossible, own = ImpossibleTokens(model.denoiser, model.codec), config.objective.answers == "model"
+        for split in dataset.splits.values() if dataset is not None and not own else ():
             impossible.refuse(split, f"objective {name}")
         return quality.PathLikelihood(
-            cast(Literal["nelbo", "path_nll"], name), config.sampler.order, why=impossible.describe
+            cast(Literal["nelbo", "path_nll"], name), config.sampler.order, why=impossible.describe, of_model=own
         ), reported
     law = law_of(model)
     assert law is not None
@@ -368,7 +385,8 @@ def check_data(config: Config, metric: quality.ExactMetric | quality.SampleMetri
         )
     for split in dataset.splits.values():
         unknown = (split.hidden & (split.originals < 0)).any(1)
-        if not isinstance(metric, quality.ExactMetric) and metric.needs_originals and bool(unknown.any()):
+        priced = isinstance(metric, quality.PathLikelihood) and not metric.of_model
+        if priced and bool(unknown.any()):
             lacking = split.named(int(unknown.nonzero()[0, 0]))
             raise InputError(
                 f"objective {metric.name} prices the reference of every position, and {lacking} has none for "

@@ -22,7 +22,7 @@ __all__ = [
     "total_of",
 ]
 
-Phase = Literal["profile", "tune", "choose", "report"]
+Phase = Literal["profile", "own answers", "tune", "choose", "report"]
 
 
 @dataclass(frozen=True, kw_only=True)

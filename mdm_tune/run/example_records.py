@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.metrics.answers import judges_by_model
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.metrics.reported import figures
 from mdm_tune.run.build import Run
@@ -112,7 +113,8 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRec
             continue
         split = run.evaluator.split(scored.use).first(len(scored.tokens))
         for metric in run.reported.values():
-            for figure in figures(metric, scored.tokens, split):
+            judged = run.own.of(split) if run.own is not None and judges_by_model(metric) else split
+            for figure in figures(metric, scored.tokens, judged):
                 yield ReportedRecord.of(scored.setting, figure)
 
 

@@ -59,6 +59,10 @@ class RunFolder:
         """The file of the profile that is measured on a split. ``suffix`` stands for the block length."""
         return self.path / f"profile-values{'' if use == 'tune' else f'-{use}'}{suffix}.json"
 
+    def own_answers(self, use: str) -> Path:
+        """The file of the model's own answers to the examples of a split."""
+        return self.path / f"own-answers-{use}.json"
+
     def read_moment(self) -> datetime | None:
         """The time at which the prompts of this run were rendered; None if no chat template used the time.
 

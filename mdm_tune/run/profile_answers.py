@@ -19,7 +19,6 @@ from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split, Use
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run
-from mdm_tune.schedules.curves import Linear
 
 __all__ = ["MODEL", "REFERENCE", "answer_records", "file_digits", "reencoded", "with_answers"]
 
@@ -66,9 +65,7 @@ def with_answers(
         return with_file_answers, Cost()
 
     def draw() -> Record:
-        longest = int(split.hidden.sum(1).max())
-        setting = run.evaluator.setting(Linear(), max(run.evaluator.length, longest))
-        drawn = run.evaluator.fill([setting], split.start, split.seeds)
+        drawn = run.evaluator.one_by_one(split)
         return {"tokens": drawn.tokens.tolist(), "cost": [drawn.denoiser_rows, drawn.denoiser_tokens]}
 
     record = keep(f"answers {split.use} {split.fingerprint}", draw)

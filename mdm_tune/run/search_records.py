@@ -274,16 +274,18 @@ class RowsRecord(JsonRecord):
         pilots: Rows of the scores before the trials.
         trials: Rows of the trials; ``search.rows`` limits them for each budget.
         comparison: Rows of comparing finalists and baselines on unseen examples.
+        own_answers: Rows of the model's own answers, for a metric that judges by these.
     """
 
     profile: int
     pilots: int
     trials: int
     comparison: int
+    own_answers: int = 0
 
     @classmethod
-    def of(cls, budgets: Sequence[Budget], cost: Cost, profile: Cost | None) -> RowsRecord:
-        """Divide ``cost``, the cost of all but the profile, among its purposes."""
+    def of(cls, budgets: Sequence[Budget], cost: Cost, profile: Cost | None, own: Cost) -> RowsRecord:
+        """Divide ``cost``, the cost of all but the profile and the model's own answers, among its purposes."""
         pilots = sum(budget.pilot.denoiser_rows for budget in budgets)
         trials = sum(budget.tuning.denoiser_rows for budget in budgets)
         return cls(
@@ -291,6 +293,7 @@ class RowsRecord(JsonRecord):
             pilots=pilots,
             trials=trials,
             comparison=cost.denoiser_rows - pilots - trials,
+            own_answers=own.denoiser_rows,
         )
 
 
@@ -375,8 +378,8 @@ class SearchResult(JsonRecord):
             claims=ClaimsRecord.of(run, budgets),
             trials=sum(budget.trials for budget in budgets),
             profile=profile,
-            cost=cost + (profile or Cost()),
-            denoiser_rows_of=RowsRecord.of(budgets, cost, profile),
+            cost=cost + (profile or Cost()) + run.own_cost,
+            denoiser_rows_of=RowsRecord.of(budgets, cost, profile, run.own_cost),
             files=SearchFiles(schedule=str(folder.schedule), run=str(folder.path)),
             programs=ProgramsRecord(**run.programs) if run.programs else None,
             reported=tuple(reported),

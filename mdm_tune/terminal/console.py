@@ -272,7 +272,9 @@ class Screen:
             f"({quantity(cost.denoiser_tokens, 'token')}), {cost.seconds:.0f} s"
         )
         if cost.denoiser_rows:
-            parts = (f"{rows:,} {name}" for name, rows in result.denoiser_rows_of.to_json().items() if rows)
+            parts = (
+                f"{rows:,} {name.replace('_', ' ')}" for name, rows in result.denoiser_rows_of.to_json().items() if rows
+            )
             self.say(f"of these rows: {', '.join(parts)}")
         self.say(f"schedule file  {one_line(result.files.schedule)}", whole=True)
         self.say(f"run folder     {one_line(result.files.run)}", whole=True)

@@ -74,6 +74,46 @@ CONFLICTS = [
     ),
     ("spelling", {}, None, TRANSFORMER, "objective.metric: spelling needs a dataset of type text, got no dataset"),
     ("spelling", {}, LAW, MARKOV, "objective.metric: spelling needs a dataset of type text, got 'law'"),
+    ("agreement", {}, LAW, MARKOV, None),
+    ("agreement", {"order": "margin", "temperature": 0.7}, TEXT, TRANSFORMER, None),
+    ("agreement", {"order": "random", "temperature": 0}, LAW, MARKOV, None),
+    ("agreement", {}, None, MARKOV, "objective.metric: agreement is measured on examples, got no dataset"),
+    ("agreement", {"reveal": "bernoulli"}, LAW, MARKOV, "sampler.reveal: agreement compares with answers at one token"),
+    (
+        "agreement",
+        {"order": "confidence"},
+        LAW,
+        MARKOV,
+        "order 'confidence' draws each token anew at every step, got temperature 1.0; set temperature 0, or",
+    ),
+    (
+        "agreement",
+        {"order": "margin", "end_confident": False},
+        LAW,
+        MARKOV,
+        "end_confident false draws each token anew at every step",
+    ),
+    (
+        "agreement",
+        {"order": "margin", "confidence_temperature": 0.1},
+        LAW,
+        MARKOV,
+        "sampler.confidence_temperature: agreement compares answers from the same noise",
+    ),
+    (
+        "agreement",
+        {"order": "confidence", "temperature": 0},
+        LAW,
+        MARKOV,
+        "sampler.temperature: agreement needs answers that differ, and at temperature 0 order 'confidence' fills",
+    ),
+    (
+        "agreement",
+        {"type": "external", "target": "run.py:generate"},
+        LAW,
+        MARKOV,
+        "sampler.type: agreement compares with the model's own answers at one token per step",
+    ),
     ("nelbo", {}, LAW, TRANSFORMER, "dataset.type: law draws its examples from an exact model"),
 ]
 
@@ -88,6 +128,40 @@ def test_settings_that_contradict_each_other(
     else:
         (line,) = problems(tmp_path, content)
         assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("metric", "sampler", "expected"),
+    [
+        ("path_nll", {"order": "margin"}, None),
+        ("agreement", {"order": "margin"}, None),
+        ("nelbo", {}, "objective.answers: model goes with metric path_nll, got metric 'nelbo'; set profile.answers to"),
+        ("path_nll", {"order": "margin", "temperature": 0}, "sampler.temperature: path_nll on the model's own answers"),
+    ],
+)
+def test_the_models_own_answers_go_with_path_nll(
+    tmp_path: Path, metric: str, sampler: dict[str, Any], expected: str | None
+) -> None:
+    content = whole(objective={"metric": metric, "answers": "model"}, sampler={"steps": [2], **sampler}, dataset=LAW)
+    if expected is None:
+        assert load(tmp_path, content).objective.answers == "model"
+    else:
+        (line,) = problems(tmp_path, content)
+        assert expected in line
+
+
+def test_agreement_beside_another_metric_has_the_same_rules(tmp_path: Path) -> None:
+    content = whole(
+        objective={"metric": "spelling"},
+        metrics={"agreement": {"whole": True}},
+        sampler={"steps": [2], "order": "confidence"},
+        dataset=TEXT,
+        model=TRANSFORMER,
+    )
+    (line,) = problems(tmp_path, content)
+    assert line.startswith("sampler.temperature: metrics.agreement compares answers from the same noise")
+    content["sampler"]["order"] = "margin"
+    assert load(tmp_path, content).metrics.agreement.whole
 
 
 def test_a_profile_takes_no_more_examples_than_there_are(tmp_path: Path) -> None:

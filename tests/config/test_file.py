@@ -73,8 +73,11 @@ def test_defaults(tmp_path: Path) -> None:
             "block_length": None,
             "block_steps": "equal",
         },
-        "objective": {"metric": "kl"},
-        "metrics": {**dict.fromkeys(("exact_match", "regex", "generative_nll", "mauve", "custom")), "plugins": []},
+        "objective": {"metric": "kl", "answers": "reference"},
+        "metrics": {
+            **dict.fromkeys(("exact_match", "regex", "agreement", "generative_nll", "mauve", "custom")),
+            "plugins": [],
+        },
         "profile": {"answers": "reference", "examples": None, "points": 32, "tolerance": None, "monotone": True},
         "search": {
             "strategy": "gp",

@@ -81,7 +81,7 @@ BAD_VALUES = [
     ),
     (
         "objective.metric=klt",
-        "objective.metric: must be one of kl, tv, order_kl, nelbo, path_nll, spelling, exact_match, ",
+        "objective.metric: must be one of kl, tv, order_kl, nelbo, path_nll, agreement, spelling, exact_match, ",
     ),
     ("model=3", "model: must be a mapping, got 3"),
     (

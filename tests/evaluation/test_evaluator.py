@@ -16,7 +16,7 @@ from mdm_tune.core.statistics import Bounds
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import CallTimer, Cost, Evaluator, ScoreBook, paired_difference
+from mdm_tune.evaluation.evaluator import Cost, Evaluator, ScoreBook, paired_difference
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
@@ -256,15 +256,3 @@ def test_the_book_keeps_the_longer_of_two_beginnings() -> None:
         book.keep_first(setting, "tune", np.array(values))
         assert book.first(setting, "tune").tolist() == kept
     assert book.first(setting, "choose").tolist() == [] and book.whole(setting, "tune") is None
-
-
-def test_the_pace_is_that_of_the_latest_work_or_of_all_whichever_is_slower() -> None:
-    pace = CallTimer()
-    assert pace.per_call == 0.0
-    pace.add(10.0, 30.0)
-    for _ in range(8):
-        pace.add(10.0, 10.0)
-    assert pace.per_call == pytest.approx(110.0 / 90.0)  # the first is not among the latest
-    for _ in range(8):
-        pace.add(10.0, 50.0)
-    assert pace.per_call == pytest.approx(5.0)

@@ -321,4 +321,5 @@ def run_of(bench: Bench) -> Any:
     model = SimpleNamespace(type="markov")
     config = SimpleNamespace(model=model, sampler=sampler, search=SimpleNamespace(margin=0.01), seed=0)
     evaluator = SimpleNamespace(metric=bench.metric, preparation=Cost(), length=LENGTH)
-    return SimpleNamespace(config=config, evaluator=evaluator, fingerprints={"model": "0"}, dataset=None, programs={})
+    plain = {"fingerprints": {"model": "0"}, "dataset": None, "programs": {}, "own": None, "own_cost": Cost()}
+    return SimpleNamespace(config=config, evaluator=evaluator, **plain)

@@ -17,7 +17,8 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import CallTimer, Evaluator
+from mdm_tune.evaluation.call_timer import CallTimer
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import Filler, Rows
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
