@@ -19,6 +19,8 @@ from tests.pages.test_run_page import HOSTILE, SCRIPTS, made, many_budgets, pair
 from tests.support.page_runs import PageRun
 from tests.support.search_results import two_budgets
 
+PAPER = 690  # pixels of A4 between its margins
+
 pytestmark = pytest.mark.skipif(browser() is None, reason="Chromium is not installed")
 
 
@@ -40,6 +42,20 @@ def test_the_page_of_a_run(text_run: PageRun, width: int, theme: str, tmp_path: 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_comparison(width: int, tmp_path: Path) -> None:
     assert faults(comparison_page([WON, NONE, OTHER, WAITING]), tmp_path, width, "light") == ()
+
+
+def test_a_page_on_paper(text_run: PageRun, tmp_path: Path) -> None:
+    """Nothing is cut off at the width of the paper, tables keep their heads, and the theme does not matter."""
+    text = (text_run.folder / "report.html").read_text("utf-8")
+    assert "@media print{" in text
+    heads = """<script>document.querySelectorAll("thead button").forEach(function (head) {
+      if (!head.offsetWidth) console.error("a head of a table is not printed");
+    });
+    document.querySelectorAll(".scroll").forEach(function (each) {
+      if (each.scrollWidth > each.clientWidth + 1) console.error("a table is wider than the paper");
+    });</script></body>"""
+    printed = text.replace("@media print{", "@media all{").replace("</body>", heads)
+    assert faults(printed, tmp_path, PAPER, "light") == ()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

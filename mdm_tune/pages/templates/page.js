@@ -34,6 +34,9 @@ all("table.sortable").forEach(function(table){
    Array.prototype.slice.call(body.rows).map(function(row,place){return[key(row,column),place,row]}).sort(function(first,second){
     var a=first[0],b=second[0],order=typeof a===typeof b?(a<b?-1:a>b?1:0):(typeof a==="number"?-1:1);
     return(up?order:-order)||first[1]-second[1]}).forEach(function(entry){body.appendChild(entry[2])})})})});
+var closed=[];
+window.addEventListener("beforeprint",function(){closed=all("details:not([open])");closed.forEach(function(each){each.open=true})});
+window.addEventListener("afterprint",function(){closed.forEach(function(each){each.open=false})});
 var updated=document.querySelector("time[data-updated]");
 if(updated){var age=(Date.now()-Date.parse(updated.dateTime))/1000;var text=age<90?"just now":age<5400?Math.round(age/60)+" minutes ago":Math.round(age/3600)+" hours ago";updated.textContent=text;if(age>900)document.getElementById("stale").hidden=false;
  var left=document.querySelector("[data-left]");
