@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from pages import with_dark_colours
 
 from mdm_tune.core.messages import quantity
 
@@ -141,6 +142,8 @@ def write_page(page: Path, records: Sequence[Record], *, quick: bool) -> None:
     plt.rcParams["svg.hashsalt"] = "sampling"
     plot_ratios(good, page.with_name(PLOTS[0]))
     plot_memory(good, page.with_name(PLOTS[1]))
+    for path in map(page.with_name, PLOTS):
+        path.write_text(with_dark_colours(path.read_text("utf-8")), "utf-8")
 
 
 def processor() -> str:

@@ -82,7 +82,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     result = priced()
     for name, figure in (("counts", counts(result)), ("profile", profile(result)), ("schedules", named())):
-        (args.output / f"{name}.svg").write_text(figure.svg("light"), "utf-8")
+        (args.output / f"{name}.svg").write_text(figure.svg("system"), "utf-8")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pages import write_part
+from pages import with_dark_colours, write_part
 from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
@@ -370,6 +370,7 @@ def plot(raw: Raw, counts: Sequence[int], kinds: Sequence[str], path: Path) -> N
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
+    path.write_text(with_dark_colours(path.read_text("utf-8")), "utf-8")
 
 
 def main() -> None:

@@ -133,7 +133,7 @@ def main() -> None:
     args = parser.parse_args()
     minima = [searched(each) for each in CONDITIONS]
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(drawn(minima).svg("light"), "utf-8")
+    args.output.write_text(drawn(minima).svg("system"), "utf-8")
     show_part(args.page, "minima", table(minima))
 
 

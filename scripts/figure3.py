@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("figure3.svg"))
     args = parser.parse_args()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(drawn().svg("light"), "utf-8")
+    args.output.write_text(drawn().svg("system"), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Figure 4 of arXiv:2509.13866: target and sampled distributions on the paper's two toy laws, computed exactly.
 
-    python scripts/figure4.py --output build/figure4.png
+    python scripts/figure4.py --output build/figure4.svg
 
 Five positions, two symbols, three steps, ancestral reveal, exact posteriors. ``legal`` sequences are aaaaa and bbbbb
 (extremes), or those with two or three a's (middle). Each panel shows the probability of all 32 sequences under the
@@ -18,6 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from pages import with_dark_colours
 
 from mdm_tune.denoisers.analytic import Table
 from mdm_tune.metrics.exact import Enumeration, kl, target_distribution
@@ -41,7 +42,7 @@ def best_beta(enumeration: Enumeration, target: np.ndarray) -> Schedule:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("figure4.png"))
+    parser.add_argument("--output", type=Path, default=Path("figure4.svg"))
     args = parser.parse_args()
     args.output.parent.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(2, 4, figsize=(16, 6), sharex=True, sharey="row", layout="constrained")
@@ -63,7 +64,9 @@ def main() -> None:
     for axis in axes[1]:
         axis.set_xlabel("sequence, by its number of a's")
     figure.suptitle("What three steps of ancestral reveal produce, by mask schedule (exact)")
-    figure.savefig(args.output, dpi=110)
+    plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "figure4"}
+    figure.savefig(args.output, metadata={"Date": None})
+    args.output.write_text(with_dark_colours(args.output.read_text("utf-8")), "utf-8")
     print(f"wrote {args.output}")
 
 

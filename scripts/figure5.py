@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DOCS, help="a folder")
     args = parser.parse_args()
     for table in read((DOCS / "text.md").read_text("utf-8")):
-        (args.output / f"figure5-{table.order}.svg").write_text(drawn(table).svg("light"), "utf-8")
+        (args.output / f"figure5-{table.order}.svg").write_text(drawn(table).svg("system"), "utf-8")
 
 
 if __name__ == "__main__":

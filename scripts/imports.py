@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from scripts.pages import with_dark_colours
 from tests.test_architecture import AT_ROOT, FOLDERS, own_imports, read_package
 
 ROW, LEFT, WIDTH = 44, 210, 520  # pixels between two rows, to the line of the nodes, and of the whole picture
@@ -42,7 +43,7 @@ def drawn(counts: Counter[tuple[str, str]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {40 + ROW * len(order)}" '
         'font-family="sans-serif" font-size="14" role="img">',
         "<title>Imports between the folders of mdm_tune, none of which runs up</title>",
-        f'<rect width="{WIDTH}" height="{40 + ROW * len(order)}" fill="white"/>',
+        f'<rect width="{WIDTH}" height="{40 + ROW * len(order)}" fill="#ffffff"/>',
     ]
     for (importer, imported), count in sorted(shown(counts).items()):
         start, end = height[importer], height[imported]
@@ -58,9 +59,9 @@ def drawn(counts: Counter[tuple[str, str]]) -> str:
         name = f"{folder}.py" if folder in AT_ROOT else f"{folder}/"
         files = "" if folder in AT_ROOT else f"{sizes[folder]}"
         lines += [
-            f'<circle cx="{LEFT}" cy="{height[folder]}" r="6" fill="#222"/>',
-            f'<text x="{LEFT - 16}" y="{height[folder] + 5}" text-anchor="end" fill="#222">{name}'
-            f'<tspan fill="#888" font-size="12"> {files}</tspan></text>',
+            f'<circle cx="{LEFT}" cy="{height[folder]}" r="6" fill="#222222"/>',
+            f'<text x="{LEFT - 16}" y="{height[folder] + 5}" text-anchor="end" fill="#222222">{name}'
+            f'<tspan fill="#888888" font-size="12"> {files}</tspan></text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
 
@@ -68,7 +69,7 @@ def drawn(counts: Counter[tuple[str, str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
-    parser.parse_args().output.write_text(drawn(counted()), "utf-8")
+    parser.parse_args().output.write_text(with_dark_colours(drawn(counted())), "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from mdm_tune.pages.colours import DARK
+
+PLOTTED = {  # colours of matplotlib, and of scripts/imports.py, by the role that they have
+    "#1f77b4": "tuned",
+    "#ff7f0e": "adaptive",
+    "#2ca02c": "first",
+    "#d62728": "loss",
+    "#000000": "ink",
+    "#222222": "ink",
+    "#888888": "soft",
+    "#b0b0b0": "grid",
+    "#e6e6e6": "grid",
+    "#cccccc": "axis",
+    "#ffffff": "paper",
+}
 
 
 def write_part(page: Path, name: str, text: str) -> None:
@@ -21,6 +41,22 @@ def show_part(page: Path | None, name: str, text: str) -> None:
         print(text)
     else:
         write_part(page, name, text)
+
+
+def with_dark_colours(svg: str, roles: Mapping[str, str] = PLOTTED) -> str:
+    """A plot in light colours, with dark ones where its reader prefers them, as ``Figure.svg("system")`` has them.
+
+    Args:
+        svg: the file.
+        roles: the role of each colour, a name of ``pages.colours``.
+    """
+    rules = [f"svg{{fill:{DARK['ink']}}}"]
+    for colour, role in roles.items():
+        for kind in ("fill", "stroke"):
+            where = f'[style*="{kind}: {colour}"],[{kind}="{colour}"]'
+            rules.append(f"{where}{{{kind}:{DARK[role]}!important}}")
+    head, begin, rest = svg.partition(">" if svg.startswith("<svg") else '" version="1.1">')
+    return f"{head}{begin}<style>@media(prefers-color-scheme:dark){{{''.join(rules)}}}</style>{rest}"
 
 
 def commit() -> str:

@@ -1,7 +1,8 @@
 """The hook of mkdocs that makes the site from docs/ and from the package itself.
 
 It adds the pages that are made from code, leads links to files outside docs/ to their pages, fills in what pages leave
-open (``<!-- made: NAME ARGUMENT -->``), and writes formulas as MathML, which needs no script and no fonts.
+open (``<!-- made: NAME ARGUMENT -->`` to ``<!-- /made -->``), and writes formulas as MathML, which needs no script and
+no fonts.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ SECTIONS = {  # first paragraphs of the pages that list a section
     "Project": "Limits, decisions, how to cite, and how to contribute.",
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-INSERT = re.compile(r"<!-- made: ([\w-]+) (.+?) -->")
 FENCED = re.compile(r"(^```.*?^```$)", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -175,7 +175,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links out of docs/ to pages, and fill in what is made."""
     source = page.file.src_uri
-    markdown = INSERT.sub(lambda match: INSERTS[match[1]](match[2]), markdown)
+    markdown = site_howtos.PLACE.sub(lambda match: INSERTS[match[1]](match[2]), markdown)
     if page.file.generated_by is None:
         markdown = with_links(markdown, f"docs/{source}", source)
     return markdown

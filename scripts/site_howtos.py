@@ -1,7 +1,8 @@
 """What the how-to pages of the site leave open: tables and instructions, made from the package's own tables.
 
-A page has lines such as ``<!-- made: family llada -->`` and ``<!-- made: export linear --to llada --length 64 --steps 8
--->``. The second runs the export, so that a page shows the instructions that the command prints.
+A page has comments such as ``<!-- made: family llada -->`` and ``<!-- made: export linear --to llada --length 64
+--steps 8 -->``. The second runs the export, so that a page shows the instructions that the command prints. Up to the
+comment ``<!-- /made -->`` stands what a reader in the repository sees instead (``instead_of``).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from mdm_tune.exports.base import ExportFormat
 from mdm_tune.exports.policy import read_policy
 from mdm_tune.exports.registry import FORMATS
 
-__all__ = ["INSERTS", "export", "family"]
+__all__ = ["INSERTS", "PLACE", "export", "family", "instead_of"]
 
 ROOT = Path(__file__).parent.parent
+PLACE = re.compile(r"<!-- made: ([\w-]+) (.+?) -->\n(.*?)\n<!-- /made -->", flags=re.DOTALL)
 NAMES = {"--length": "length", "--steps": "steps", "--block-length": "size"}
 FIELD = re.compile(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", flags=re.MULTILINE)
 HOLDS = {"counts": "counts", "alphas": "alphas", "threshold": "a threshold", "quota": "a quota"}
@@ -53,6 +55,14 @@ def family(name: str) -> str:
     if len(lines) == 2:
         lines.append("| none | | every setting is that of a plain masked language model |")
     return "\n".join(lines)
+
+
+def instead_of(name: str, argument: str) -> str:
+    """The sentence that stands in a page of the repository, where the site shows what is made."""
+    if name == "family":
+        table = "[mdm_tune/config/families.py](../../mdm_tune/config/families.py)"
+        return f"The site shows a table here. In the repository, the settings of `{argument}` stand in\n{table}."
+    return f"The site shows here what this command prints:\n\n    mdm-tune export {argument}"
 
 
 def _value(value: Any) -> str:

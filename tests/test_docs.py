@@ -15,6 +15,7 @@ from mdm_tune.cli import app
 from mdm_tune.config.file import load_config
 from mdm_tune.run.build import build
 from mdm_tune.run.schedule_names import names_a_file, own_steps, settings_of
+from scripts import site_howtos
 from scripts.imports import counted, shown
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +126,14 @@ def test_public_names_can_be_imported() -> None:
         assert getattr(mdm_tune, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = mdm_tune.nothing
+
+
+def test_places_that_the_site_fills_say_so_in_the_repository() -> None:
+    pages = {page: page.read_text("utf-8") for page in (ROOT / "docs").rglob("*.md")}
+    places = [(page, *found) for page, text in pages.items() for found in site_howtos.PLACE.findall(text)]
+    assert len(places) == sum(text.count("<!-- made:") for text in pages.values()) > 20
+    for page, name, argument, sentence in places:
+        assert sentence == site_howtos.instead_of(name, argument), page
 
 
 def test_the_picture_of_imports_shows_those_that_there_are() -> None:

@@ -13,10 +13,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DARK", "LIGHT", "Theme", "colour_at", "contrast", "custom_properties", "resolved"]
+__all__ = ["DARK", "LIGHT", "Theme", "colour_at", "contrast", "custom_properties", "dark_rules", "resolved"]
 
 Floats = NDArray[np.float64]
-Theme = Literal["page", "light", "dark"]
+Theme = Literal["page", "light", "dark", "system"]
 
 # Hues that stay apart for readers who see red and green alike: blue, orange, bluish green, pink, yellow, light blue.
 LIGHT = {
@@ -60,7 +60,8 @@ def resolved(text: str, theme: Theme) -> str:
 
     Args:
         text: elements of a figure.
-        theme: ``page`` for ``var(--chart-tuned)``, else the colours of that theme.
+        theme: ``page`` for ``var(--chart-tuned)``, else the colours of that theme; those of ``system`` are light, and
+            ``dark_rules`` change them.
 
     Raises:
         ValueError: the theme is none of these.
@@ -81,6 +82,18 @@ def custom_properties(theme: Literal["light", "dark"]) -> str:
     """The declarations, such as ``--chart-tuned:#0063a6;``, that figures with the theme ``page`` use."""
     colours = DARK if theme == "dark" else LIGHT
     return "".join(f"--chart-{name}:{colour};" for name, colour in colours.items())
+
+
+def dark_rules() -> str:
+    """A style sheet that gives a figure in light colours the dark ones where the reader prefers them.
+
+    In an ``<img>`` a browser takes the colour scheme of the page around it. Programs without style sheets show the
+    light colours.
+    """
+    rules = "".join(
+        f'[{kind}="{colour}"]{{{kind}:{DARK[name]}}}' for name, colour in LIGHT.items() for kind in ("fill", "stroke")
+    )
+    return f"@media(prefers-color-scheme:dark){{{rules}}}"
 
 
 def colour_at(share: float) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mdm_tune.pages.colours import DARK, LIGHT, Theme, resolved
+from mdm_tune.pages.colours import DARK, LIGHT, Theme, dark_rules, resolved
 from mdm_tune.pages.png import to_png
 from mdm_tune.pages.svg import element, escape, number, paragraph, text
 
@@ -75,7 +75,8 @@ class Figure:
 
         Args:
             theme: ``page`` for a place in a page that declares ``colours.custom_properties``, where the page shows the
-                title; ``light`` or ``dark`` for a file of its own, with a background and the title.
+                title; ``light`` or ``dark`` for a file of its own, with a background and the title; ``system`` for a
+                file that has the colours that its reader prefers.
             compact: whether it is drawn for a phone, 360 pixels wide, and not for 680 pixels.
         """
         layout = COMPACT if compact else WIDE
@@ -87,6 +88,7 @@ class Figure:
         inside = (
             element("title", escape(self.title), id=f"{name}-title"),
             element("desc", escape(self.description), id=f"{name}-desc"),
+            element("style", dark_rules()) if theme == "system" else "",
             resolved(body.replace(ID, name), theme),
         )
         return element(
@@ -108,13 +110,13 @@ class Figure:
 
         Args:
             width: in pixels.
-            theme: ``light`` or ``dark``; ``page`` is taken as ``light``.
+            theme: ``light`` or ``dark``; others are taken as ``light``.
             compact: whether it is drawn for a phone.
 
         Raises:
             InputError: the package that draws it is not installed, or the width is not from 1 to 10,000.
         """
-        return to_png(self.svg("light" if theme == "page" else theme, compact=compact), width)
+        return to_png(self.svg("dark" if theme == "dark" else "light", compact=compact), width)
 
     def _as_file(self, layout: Layout, drawing: Drawing) -> tuple[float, float, str]:
         """The drawing with its title, margins and a background."""

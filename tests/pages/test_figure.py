@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from html import unescape
 from xml.etree import ElementTree
 
 import pytest
@@ -44,6 +46,15 @@ def test_a_file_has_a_background_a_heading_and_resolved_colours() -> None:
         DARK["paper"] in dark and DARK["tuned"] in dark and ">A title &amp; more</text>" in dark and "var(" not in dark
     )
     assert 'width="712"' in dark and "height=" in dark
+
+
+def test_a_file_for_both_themes_has_the_colours_of_each() -> None:
+    found, light, dark = (FIGURE.svg(theme) for theme in ("system", "light", "dark"))  # type: ignore[arg-type]
+    style = re.search("<style>(.*)</style>", found)
+    assert style is not None and found.replace(style[0], "") == light
+    for kind, colour, other in re.findall(r'\[(fill|stroke)="(#\w+)"\]\{\1:(#\w+)\}', unescape(style[1])):
+        light = light.replace(f'{kind}="{colour}"', f'{kind}="{other}"')
+    assert light == dark
 
 
 def test_both_forms_of_one_figure_fit_into_one_page() -> None:

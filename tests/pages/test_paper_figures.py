@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from mdm_tune.pages.colours import DARK
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.energy import beta_energy
 from scripts import figure2, figure3, figure5
+from scripts.pages import with_dark_colours
 from tests.support.charts import SVG, outside, overlaps, parsed
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,6 +29,17 @@ def test_the_figures_of_the_page_show_what_the_scripts_draw() -> None:
         shown = kept.findtext(f"{SVG}title"), kept.findtext(f"{SVG}desc")
         assert shown == (figure.title, figure.description), f"python scripts/{name}.py"
         assert overlaps(kept) == [] and outside(kept) == []
+
+
+def test_figures_have_dark_colours_for_those_who_prefer_them() -> None:
+    for path in DOCS.rglob("*.svg"):
+        assert "prefers-color-scheme:dark" in path.read_text("utf-8"), path
+    plot = '<?xml version="1.0"?><svg width="1" version="1.1"><g style="fill: #1f77b4; stroke: #000000"/></svg>'
+    for source in (plot, '<svg role="img"><rect fill="#ffffff"/></svg>'):
+        found = with_dark_colours(source)
+        assert re.sub("<style>.*</style>", "", found) == source
+        assert f'[style*="fill: #1f77b4"],[fill="#1f77b4"]{{fill:{DARK["tuned"]}!important}}' in found
+        assert parsed(found[found.index("<svg") :])[0].tag.endswith("style")
 
 
 def test_the_figures_of_quality_show_the_numbers_of_the_page() -> None:
