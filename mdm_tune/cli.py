@@ -249,6 +249,10 @@ def evaluate(
     show_differences: Annotated[
         bool, typer.Option("--show-differences", help="Print samples on which linear and tuned differ most.")
     ] = False,
+    frontier: Annotated[
+        bool,
+        typer.Option("--frontier", help="Name the cheapest policy as good as one token per step (measured too)."),
+    ] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     output: Output = None,
@@ -286,6 +290,7 @@ def evaluate(
             schedule or (),
             steps or (),
             differences=show_differences,
+            frontier=frontier,
             notify=screen.on_event,
             devices=used,
             allow=flags.allow,

@@ -126,6 +126,7 @@ def evaluate(
     steps: Sequence[int] = (),
     *,
     differences: bool = False,
+    frontier: bool = False,
     devices: str | None = None,
     trust_code: bool = False,
     run_generated_code: GeneratedCode = False,
@@ -138,6 +139,7 @@ def evaluate(
         schedules: Schedules, names of schedules or adaptive plans, and files; empty for those of the config.
         steps: Budgets; empty for those of the config.
         differences: Whether the result has the examples on which linear and the last schedule differ most.
+        frontier: Whether linear is also measured at one token per step, and the cheapest policy as good as that named.
         devices, trust_code, run_generated_code, on_event: As for ``search``.
 
     Returns:
@@ -156,6 +158,7 @@ def evaluate(
         names,
         budgets,
         differences=differences,
+        frontier=frontier,
         notify=call.notify,
         devices=call.devices,
         allow=call.allow,

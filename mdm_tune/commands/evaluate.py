@@ -8,6 +8,13 @@ from functools import partial
 from itertools import product
 
 from mdm_tune.commands.events import Notify, SettingScored, Warnings, as_notes, memory_notes, report_loaded
+from mdm_tune.commands.frontier import (
+    frontier_record,
+    more_calls,
+    reference_note,
+    reference_rows,
+    reference_setting,
+)
 from mdm_tune.commands.profile import profile_notes
 from mdm_tune.commands.progress import Following, Stage, Stages, expected_rows
 from mdm_tune.commands.report_page import write_page
@@ -42,6 +49,7 @@ def evaluate(
     steps: Sequence[int],
     *,
     differences: bool,
+    frontier: bool = False,
     notify: Notify,
     devices: Devices = ("cpu",),
     allow: Permissions = Permissions(),
@@ -53,6 +61,7 @@ def evaluate(
         schedules: Names and files; empty for those of the config and the run's own schedule file, if it exists.
         steps: Budgets; empty for those of the config.
         differences: Whether the result has the examples on which linear and the last schedule differ most.
+        frontier: Whether linear is also measured at one token per step, as with ``evaluate.frontier``.
         notify: Called with every event.
         devices: Where replicas of the denoiser run.
         allow: Which foreign code may run.
@@ -66,7 +75,8 @@ def evaluate(
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
         about = RunDescription.of(run, allow)
-        return _evaluate(run, schedules, steps, differences=differences, notify=notify, about=about)
+        asked = frontier or config.evaluate.frontier
+        return _evaluate(run, schedules, steps, differences=differences, frontier=asked, notify=notify, about=about)
 
 
 def _evaluate(
@@ -75,6 +85,7 @@ def _evaluate(
     steps: Sequence[int],
     *,
     differences: bool,
+    frontier: bool,
     notify: Notify,
     about: RunDescription,
 ) -> EvaluateResult:
@@ -108,21 +119,31 @@ def _evaluate(
     for plan, number, size in product(adaptive, budgets, profiles):
         evaluator = run.evaluator.in_blocks(size)
         check_adaptive(evaluator, plan, number, partial(_setting_at, evaluator, profiles))
+    single = run.evaluator.in_blocks(run.evaluator.block_length)
+    reference = reference_setting(run, settings, partial(_setting_at, single, profiles), asked=frontier)
+    if reference is not None and frontier:
+        notify(reference_note(reference, reference_rows(run, reference, settings)))
+    extra = reference if reference is not None and reference.key not in {setting.key for setting in settings} else None
     folder.open()
     folder.write_moment(run.model.clock)
-    scores = []
-    total = len(settings) + len(adaptive) * len(budgets) * len(profiles)
-    run = with_own_answers(following.begin(_stages(run, settings, adaptive, budgets, profiles), run), folder)
+    scored = []
+    total = len(settings) + len(adaptive) * len(budgets) * len(profiles) + (extra is not None)
+    run = with_own_answers(following.begin(_stages(run, settings, adaptive, budgets, profiles, extra), run), folder)
     if run.own is not None:
         run.own.of(run.evaluator.split("report"))
         following.stage()
-    for score in _scores(run, settings, adaptive, budgets, profiles, following):
-        scores.append(score)
-        notify(SettingScored(score, len(scores), total))
-    for note in memory_notes(run):
+    for score, spent in _scores(run, settings, adaptive, budgets, profiles, following, extra):
+        scored.append((score, spent))
+        notify(SettingScored(score, len(scored), total))
+    last = None if extra is None else scored.pop()
+    scores = [score for score, _ in scored]
+    linear = run.evaluator.labelled("linear", run.evaluator.block_length)
+    for note in (*memory_notes(run), *more_calls(scores, linear)):
         notify(note)
-    result = _result(run, folder, scores, sum((profile.spent for profile in profiles.values()), Cost()), warned)
-    result = replace(result, description=about, sample_pairs=tuple(_pairs(run, scores)))
+    spent = sum((profile.spent for profile in profiles.values()), Cost()) + (Cost() if last is None else last[0].cost)
+    result = _result(run, folder, scores, spent, warned)
+    found = None if reference is None else frontier_record(run, scored, reference, last)
+    result = replace(result, description=about, sample_pairs=tuple(_pairs(run, scores)), frontier=found)
     result = _write(run, folder, result, list(example_records(run, scores)), differences=differences)
     write_page(folder, notify)
     return result
@@ -134,9 +155,10 @@ def _stages(
     adaptive: Sequence[AdaptiveName],
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
+    reference: Setting | None,
 ) -> Stages:
-    """The stages of scoring: values of adaptive plans, then budget by budget every schedule and plan."""
-    stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles)
+    """The stages of scoring: values of adaptive plans, then budget by budget every schedule and plan, the reference."""
+    stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles) + (reference is not None)
     if adaptive:
         sweeps = [steps for plan in adaptive if plan.value is None for steps in budgets] * len(profiles)
         calls = sum(SWEEP * steps + run.evaluator.length for steps in sweeps)
@@ -150,12 +172,14 @@ def _stages(
             Stage(f"scoring {place + 1} of {number}, {quantity(steps, 'step')}", rows)
             for place in range(first, first + here)
         ]
+    if reference is not None:
+        stages.append(Stage("scoring one token per step", reference_rows(run, reference, settings)))
     own = [] if run.own is None else [Stage("drawing the model's own answers", own_rows(run, ["report"]))]
     return Stages([*own, *stages])
 
 
 def _result(run: Run, folder: RunFolder, scores: Sequence[Scores], profiling: Cost, warned: Warnings) -> EvaluateResult:
-    """The result without differences. profiling: the cost of measuring profiles."""
+    """The result without differences. profiling: the cost of measuring profiles and of one token per step."""
     evaluator, data = run.evaluator, run.evaluator.data("report")
     metric = evaluator.metric.name
     return EvaluateResult(
@@ -205,10 +229,12 @@ def _scores(
     budgets: Sequence[int],
     profiles: Mapping[int, Profiles],
     following: Following,
-) -> Iterator[Scores]:
-    """The scores on the report split, budget by budget: first of schedules, then of adaptive plans.
+    reference: Setting | None = None,
+) -> Iterator[tuple[Scores, Cost]]:
+    """The scores on the report split, budget by budget: first of schedules, then of adaptive plans; the reference last.
 
     A plan with a value of its own is the same at each budget. It is measured once, and its other rows cost nothing.
+    Beside the scores stands the cost of the measurement alone, also where it was made for another row.
 
     Args:
         run: The run.
@@ -217,14 +243,13 @@ def _scores(
         budgets: Numbers of steps.
         profiles: By block length.
         following: Learns how many rows the search for the values of adaptive plans takes, and when it ends.
+        reference: Linear at one token per step; None to leave it out.
     """
+    last = [] if reference is None else [reference]
     if run.evaluator.exact:
-        yield from (
-            run.evaluator.score(setting, "report")
-            for steps in budgets
-            for setting in settings
-            if setting.steps == steps
-        )
+        in_order = [setting for steps in budgets for setting in settings if setting.steps == steps]
+        for score in (run.evaluator.score(setting, "report") for setting in [*in_order, *last]):
+            yield score, score.cost
         return
     plans: dict[object, AdaptiveRequest] = {}
     order: list[tuple[object, int, Setting | None]] = []
@@ -240,6 +265,7 @@ def _scores(
                 ),
             )
             order.append((key, steps, None))
+    order += [(setting.key, setting.steps, setting) for setting in last]
     values = dict(zip(plans, calibrated([*plans.values()], "report", following.foresee), strict=True))
     if adaptive:
         following.stage()
@@ -250,7 +276,7 @@ def _scores(
     for entry, steps, fixed in order:
         if entry in known:
             same = fixed or replace(known[entry].setting, steps=steps)
-            yield replace(known[entry], setting=same, cost=Cost())
+            yield replace(known[entry], setting=same, cost=Cost()), known[entry].cost
             continue
         scores = known[entry] = next(results)
-        yield scores if fixed is not None else replace(scores, cost=scores.cost + values[entry][1])
+        yield scores if fixed is not None else replace(scores, cost=scores.cost + values[entry][1]), scores.cost

@@ -251,6 +251,8 @@ class EvaluateConfig(Section):
     Attributes:
         schedules: names of schedules and of adaptive plans, and schedule files.
         steps: the budgets; None for those of the sampler.
+        frontier: whether linear is also measured at one token per step, and the cheapest policy that is as good, up to
+            ``search.margin``, is named.
     """
 
     schedules: Annotated[
@@ -262,6 +264,7 @@ class EvaluateConfig(Section):
         "maskgit-cosine",
     )
     steps: Steps | None = None
+    frontier: bool = False
 
 
 DatasetConfig = (

@@ -12,8 +12,10 @@ from mdm_tune.core.statistics import Estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores, paired_difference
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import DifferenceRecord
+from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.page_records import SamplePair
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
+from mdm_tune.schedules.equal_cost import equal_cost
 
 __all__ = ["ComparedRows", "ComparisonRecord", "EvaluateResult", "HarnessResult", "HarnessRow", "RowRecord"]
 
@@ -66,12 +68,14 @@ class ComparisonRecord(JsonRecord):
         second: Label of the second schedule.
         steps: The budget.
         difference: Mean of first - second.
+        calls_ratio: Denoiser calls of the first over those of the second, as they were made.
     """
 
     first: str
     second: str
     steps: int
     difference: Estimate
+    calls_ratio: float = 1.0
 
     @classmethod
     def of_pairs(cls, scores: Sequence[Scores]) -> Iterator[ComparisonRecord]:
@@ -83,6 +87,7 @@ class ComparisonRecord(JsonRecord):
                     second=b.setting.label,
                     steps=a.setting.steps,
                     difference=paired_difference(a, b),
+                    calls_ratio=equal_cost(a.nfe, b.nfe).ratio,
                 )
 
     def minus(self, reference: str) -> tuple[str, Estimate] | None:
@@ -92,10 +97,15 @@ class ComparisonRecord(JsonRecord):
         return (self.first, self.difference) if reference == self.second else None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; ``difference`` is the value, beside ci, no_interval and independent."""
+        """The fields by name; ``difference`` is the value, beside ci, no_interval and independent.
+
+        ``calls_ratio`` is that of the calls. ``equal_cost`` is false if one of the two makes over 2 % more calls.
+        """
         estimate = self.difference.to_json()
         names = {"first": self.first, "second": self.second, "steps": self.steps}
-        return {**names, "difference": estimate.pop("value"), **estimate}
+        either_way = equal_cost(self.calls_ratio, 1.0), equal_cost(1.0, self.calls_ratio)
+        calls = {"calls_ratio": self.calls_ratio, "equal_cost": not any(ratio.more for ratio in either_way)}
+        return {**names, "difference": estimate.pop("value"), **estimate, **calls}
 
 
 class ComparedRows:
@@ -141,6 +151,8 @@ class EvaluateResult(ComparedRows, JsonRecord):
             lacks them.
         description: What the result is of; None in older records.
         sample_pairs: Samples of linear and of the last schedule of each budget from the same noise.
+        frontier: Quality against calls over all policies and budgets, and the cheapest policy that is as good as one
+            token per step; None if one token per step was not measured.
     """
 
     rows: tuple[RowRecord, ...]
@@ -155,6 +167,7 @@ class EvaluateResult(ComparedRows, JsonRecord):
     differences: tuple[DifferenceRecord, ...] | None = None
     description: RunDescription | None = None
     sample_pairs: tuple[SamplePair, ...] = ()
+    frontier: PolicyFrontierRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -219,4 +232,9 @@ class HarnessResult(ComparedRows, JsonRecord):
     @property
     def differences(self) -> None:
         """None: the harness command does not look for them."""
+        return None
+
+    @property
+    def frontier(self) -> None:
+        """None: the harness command does not measure one token per step."""
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import JsonRecord
-from mdm_tune.core.statistics import estimate
+from mdm_tune.core.statistics import CONFIDENCE, estimate
 
 if TYPE_CHECKING:  # these modules load torch, and tables of records are shown without it
     from mdm_tune.evaluation.evaluator import Scores
@@ -61,13 +61,13 @@ class CallsRecord(JsonRecord):
     nfe_ci: tuple[float, float] | None
 
     @classmethod
-    def of(cls, scores: Scores) -> CallsRecord:
+    def of(cls, scores: Scores, confidence: float = CONFIDENCE) -> CallsRecord:
         """The calls of the rows that were scored. A row takes at most the calls of its counts."""
         if scores.calls is None:
             return cls(scores.nfe, None)
         most = scores.setting.length if scores.setting.counts is None else scores.setting.nfe
         bounds = float(min(1, scores.calls.min())), float(max(most, scores.calls.max()))
-        return cls(scores.nfe, estimate(scores.calls, bounds=bounds, groups=scores.groups).ci)
+        return cls(scores.nfe, estimate(scores.calls, confidence, bounds, scores.groups).ci)
 
     @property
     def text(self) -> str:

@@ -25,6 +25,7 @@ from mdm_tune.core.statistics import (
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Scores, paired_difference
 from mdm_tune.search.outcomes import Outcome
+from mdm_tune.search.rare_losses import seldom_worse
 
 __all__ = [
     "MANY",
@@ -237,7 +238,7 @@ class NoWorse:
         bound: Its one-sided lower bound, with the noise of the margin included; None for exact values and too few
             examples.
         margin: The largest loss that counts as no loss.
-        holds: Whether the bound lies above -margin.
+        holds: Whether the bound lies above -margin, and enough examples differ or ``seldom_worse`` agrees.
     """
 
     difference: float
@@ -251,6 +252,8 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
 
     The margin is a share of a mean on the same examples. Therefore the mean of difference + margin is bounded, example
     by example. As for a gain, enough examples must differ: 100 examples without a difference may hide a loss of 1 %.
+    Where fewer differ and values are bounded, such as right and wrong answers, ``seldom_worse`` decides: 1,000 examples
+    without a difference exclude it.
 
     Args:
         scores: The schedule's scores.
@@ -273,8 +276,17 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
         difference=difference,
         bound=interval[0] - margin,
         margin=margin,
-        holds=interval[0] > ROUNDING and differing >= needed,
+        holds=interval[0] > ROUNDING
+        and (differing >= needed or seldom_worse(surplus, _worst(scores, share), level, scores.groups)),
     )
+
+
+def _worst(scores: Scores, share: float) -> float | None:
+    """How far the surplus of ``no_worse`` may lie below 0 on one example; None if values have no bounds."""
+    if scores.bounds is None:
+        return None
+    low, high = scores.bounds
+    return high - low + share * max(abs(low), abs(high)) * (low < 0)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.event_lines import DETAIL, INFO, WARNING, EventLines, progress_parts
 from mdm_tune.terminal.export_lines import export_lines
+from mdm_tune.terminal.frontier_tables import frontier_lines, frontier_table, policies_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
@@ -304,7 +305,9 @@ class Screen:
         """Show the tables of ``evaluate`` or of lm-evaluation-harness, and the differences if they were requested."""
         self.end()
         self._tables(evaluate_table(result), figures_table(result), reported_table(result.reported))
+        self._tables(frontier_table(result.frontier), policies_table(result.frontier))
         self._lines(difference_lines(result))
+        self._lines(frontier_lines(result.frontier))
         self.say(f"\n{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s")
         self.say(f"table       {one_line(result.files['table'])}", whole=True)
         self.say(f"run folder  {one_line(result.files['run'])}", whole=True)

@@ -97,7 +97,11 @@ def test_defaults(tmp_path: Path) -> None:
             "margin": 0.01,
             "baselines": ["linear", "squared-sine", "sine", "maskgit-cosine"],
         },
-        "evaluate": {"schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"], "steps": None},
+        "evaluate": {
+            "schedules": ["linear", "squared-sine", "sine", "maskgit-cosine"],
+            "steps": None,
+            "frontier": False,
+        },
         "seed": 0,
         "output": "runs/my.run",
     }

@@ -37,4 +37,9 @@ def test_a_difference_is_read_from_both_sides() -> None:
         "ci": [-0.5, 0.125],
         "no_interval": None,
         "independent": 20,
+        "calls_ratio": 1.0,
+        "equal_cost": True,
     }
+    for ratio, equal in ((1.03, False), (0.97, False), (1.01, True)):
+        record = ComparisonRecord(first="linear", second="sine", steps=4, difference=difference, calls_ratio=ratio)
+        assert record.to_json()["equal_cost"] == equal

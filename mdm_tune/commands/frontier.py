@@ -1,0 +1,132 @@
+"""The frontier of ``evaluate``: one token per step as the reference, its announcement, and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mdm_tune.commands.events import Note
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import listed, quantity
+from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.filling import CodeFiller
+from mdm_tune.evaluation.parallelism import Measured, filled_tokens
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run
+from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
+from mdm_tune.schedules.equal_cost import equal_cost
+
+__all__ = ["frontier_record", "more_calls", "reference_note", "reference_rows", "reference_setting"]
+
+FEW = 3  # policies that a warning names
+UNEQUAL = 0.01  # a share of the positions of a call, from which calls do not cost the same
+
+
+def reference_setting(
+    run: Run, settings: Sequence[Setting], setting_at: Callable[[str, int], Setting], *, asked: bool
+) -> Setting | None:
+    """Linear at one token per step, in the first block length; None if it is not to be measured.
+
+    It is measured if the frontier is asked for. It costs nothing, and is used, if one of the settings is the same.
+
+    Args:
+        run: The run.
+        settings: The settings that are measured.
+        setting_at: Returns a schedule's setting, from its name and steps.
+        asked: Whether the frontier is asked for.
+
+    Raises:
+        InputError: If it is asked for, and reveal is ancestral.
+    """
+    evaluator = run.evaluator
+    if evaluator.sampler.bernoulli:
+        if asked:
+            raise InputError(
+                "the frontier compares with one token per step, which ancestral (bernoulli) reveal does not have; set "
+                "sampler.reveal to fixed, or leave evaluate.frontier and --frontier out"
+            )
+        return None
+    longest = evaluator.length if evaluator.dataset is None else int(evaluator.split("report").hidden.sum(1).max())
+    reference = setting_at("linear", max(evaluator.length, longest))
+    several = len(settings) > 1 and any(setting.key == reference.key for setting in settings)
+    return reference if asked or several else None
+
+
+def reference_rows(run: Run, reference: Setting, settings: Sequence[Setting]) -> int:
+    """The denoiser rows of measuring the reference; 0 if one of the settings is the same, or for exact values."""
+    evaluator = run.evaluator
+    if evaluator.exact or any(setting.key == reference.key for setting in settings):
+        return 0
+    forwards: int = getattr(evaluator.denoiser, "forwards", 1)
+    return forwards * int(evaluator.split("report").hidden.sum())
+
+
+def reference_note(reference: Setting, rows: int) -> Note:
+    """Announces the cost of the reference."""
+    cost = f"at most {quantity(rows, 'denoiser row')} more" if rows else "at no further cost"
+    return Note(f"the frontier also measures linear at {quantity(reference.steps, 'step')}, one token per step: {cost}")
+
+
+def frontier_record(
+    run: Run, scored: Sequence[tuple[Scores, Cost]], reference: Setting, measured: tuple[Scores, Cost] | None
+) -> PolicyFrontierRecord:
+    """The frontier of an evaluation.
+
+    Args:
+        run: The run.
+        scored: The scores of every setting, with the cost of its measurement.
+        reference: One token per step.
+        measured: The same of one token per step; None if one of ``scored`` has its counts.
+    """
+    if measured is None:
+        same, cost = next(each for each in scored if each[0].setting.key == reference.key)
+        measured = replace(same, setting=reference), cost
+    points, first = [_point(run, *each) for each in scored], _point(run, *measured)
+    metric = run.evaluator.metric
+    tokens = [
+        point.spent.denoiser_tokens / point.spent.denoiser_rows
+        for point in (*points, first)
+        if point.spent.denoiser_rows
+    ]
+    alike = not tokens or max(tokens) <= (1 + UNEQUAL) * min(tokens)
+    return PolicyFrontierRecord.of(
+        points,
+        first,
+        metric.direction,
+        run.config.search.margin,
+        equal_calls=alike and not isinstance(run.evaluator.filler, CodeFiller),
+    )
+
+
+def _point(run: Run, scores: Scores, spent: Cost) -> Point:
+    """A measured point."""
+    if scores.values is None or scores.tokens is None:
+        rows = 1 if scores.values is None else len(scores.values)
+        return Point(Measured(scores, np.full(rows, float(run.evaluator.length))), spent)
+    sampler = run.evaluator.sampler
+    hidden = run.evaluator.split("report").hidden
+    filled = filled_tokens(hidden, scores.tokens, sampler.end_tokens, stops=sampler.drawing.stop_at_end)
+    return Point(Measured(scores, filled), spent)
+
+
+def more_calls(scores: Sequence[Scores], linear: str) -> Iterator[Note]:
+    """A warning about policies that make over 2 % more calls than linear at the same budget.
+
+    Args:
+        scores: All scores.
+        linear: The label of linear.
+    """
+    calls = {each.setting.steps: each.nfe for each in scores if each.setting.label == linear}
+    found = []
+    for each in scores:
+        steps = each.setting.steps
+        if steps in calls and (ratio := equal_cost(each.nfe, calls[steps])).more:
+            found.append(f"{each.setting.label} at {quantity(steps, 'step')} ({ratio.text})")
+    if found:
+        yield Note(
+            f"more denoiser calls than linear's: {listed(found, FEW)}; a gain there is none at equal cost",
+            "more-calls",
+            "compare with linear at as many steps, or look at the frontier (--frontier)",
+        )

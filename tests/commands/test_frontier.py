@@ -1,0 +1,88 @@
+"""The frontier of evaluate: what it measures, says and costs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_cli import MARKOV, call, refused
+
+LAW = ("--set", "objective.metric=path_nll", "--set", "sampler.order=margin", "--set", "model.length=8")
+DATA = ("--set", "dataset={type: law, tune: 8, choose: 8, report: 40}")
+
+
+def evaluated(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    result = call("evaluate", MARKOV, *LAW, *DATA, "--output", str(folder / "run"), "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), re.sub(r"\s+", " ", result.stderr)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("frontier")
+    chosen = ("--steps", "2", "--steps", "4", "--schedule", "linear", "--schedule", "sine")
+    without, _ = evaluated(folder, *chosen)
+    found, said = evaluated(folder, *chosen, "--frontier", "--set", "search.margin=0.95")
+    return found, said, without
+
+
+def test_the_reference_is_announced_measured_and_paid_only_if_it_is_asked_for(
+    asked: tuple[dict[str, Any], str, dict[str, Any]],
+) -> None:
+    found, said, without = asked
+    assert without["frontier"] is None
+    assert "the frontier also measures linear at 8 steps, one token per step: at most 320 denoiser rows more" in said
+    more = found["denoiser_rows"] - without["denoiser_rows"]
+    assert 0 < more <= 320
+    assert found["rows"] == without["rows"]  # the reference is no row
+    reference = found["frontier"]["reference"]
+    assert (reference["steps"], reference["nfe"], reference["tpf"]["value"]) == (8, 8.0, 1.0)
+
+
+def test_the_record_has_every_point_with_its_tokens_per_forward(
+    asked: tuple[dict[str, Any], str, dict[str, Any]],
+) -> None:
+    frontier = asked[0]["frontier"]
+    assert [(point["policy"], point["steps"]) for point in frontier["points"]] == [
+        *(("linear", 4), ("linear", 2), ("sine", 4), ("sine", 2))
+    ]
+    assert [point["tpf"]["value"] for point in frontier["points"]] == [2.0, 4.0, 2.0, 4.0]
+    assert all(policy["aup"] is None for policy in frontier["policies"])  # a likelihood is no accuracy
+    assert frontier["margin"] == 0.95 and frontier["tests"] == 4 and frontier["equal_calls"]
+    assert all(point["tokens_per_second"] > 0 for point in frontier["points"])
+    assert frontier["sentence"].startswith("the cheapest policy whose quality is within 95 % of one token per step: ")
+    assert frontier["cheapest"]["nfe"] in (2.0, 4.0) and frontier["cheapest"]["ratio"] in (2.0, 4.0)
+
+
+def test_it_is_free_where_one_token_per_step_is_compared_anyway(tmp_path: Path) -> None:
+    chosen = ("--steps", "4", "--steps", "8", "--schedule", "linear", "--schedule", "sine")
+    found, said = evaluated(tmp_path, *chosen)
+    assert found["frontier"] is not None and "the frontier also measures" not in said
+    assert [(point["policy"], point["steps"], point["no_worse"] is None) for point in found["frontier"]["points"]] == [
+        *(("linear", 8, True), ("linear", 4, False), ("sine", 8, True), ("sine", 4, False))
+    ]
+    twice, said = evaluated(tmp_path, *chosen, "--frontier")
+    assert "one token per step: at no further cost" in said and twice["denoiser_rows"] == found["denoiser_rows"]
+
+
+def test_exact_values_have_a_frontier_too(tmp_path: Path) -> None:
+    result = call(
+        *("evaluate", MARKOV, "--set", "model.length=8", "--output", str(tmp_path / "run"), "--json", "--frontier"),
+        *("--schedule", "linear", "--schedule", "sine", "--steps", "4", "--set", "search.margin=0.5"),
+    )
+    frontier = json.loads(result.stdout)["frontier"]
+    assert frontier["reference"]["value"] == pytest.approx(0.0, abs=1e-9)  # it draws from the law itself
+    assert frontier["cheapest"] is None and "(8 calls; computed exactly)" in frontier["sentence"]
+    assert all(point["ci"] is None and point["tokens_per_second"] is None for point in frontier["points"])
+
+
+def test_ancestral_reveal_has_no_such_reference(tmp_path: Path) -> None:
+    text = refused(
+        *("evaluate", MARKOV, "--set", "sampler.reveal=bernoulli", "--set", "objective.metric=order_kl", "--frontier"),
+        *("--output", str(tmp_path / "run")),
+    )
+    assert "which ancestral (bernoulli) reveal does not have; set sampler.reveal to fixed" in text
