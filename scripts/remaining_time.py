@@ -106,10 +106,10 @@ CASES = (
     ),
     Case(
         "evaluate",
-        "an evaluation of three schedules and two adaptive plans of the text at 6 and 12 steps on 96 examples",
+        "an evaluation of three schedules and an adaptive plan of the text at 6 and 12 steps on 96 examples",
         "text",
-        ("dataset.tune=16", "dataset.report=96", "evaluate.steps=[6,12]"),
-        ("linear", "sine", "maskgit-cosine", "threshold", "entropy-bound"),
+        ("dataset.tune=64", "dataset.report=96", "evaluate.steps=[6,12]"),
+        ("linear", "sine", "maskgit-cosine", "threshold"),
     ),
 )
 

@@ -236,7 +236,12 @@ def _shown_gain(run: Run, timed: list[Scores]) -> ShownGainRecord:
     if estimated is None:
         return ShownGainRecord(detectable_gain=None, gain_can_be_shown=None, size=None)
     shown = math.isfinite(estimated.gain)
-    size = ReportSizeRecord(report_examples=estimated.examples or estimated.report, report_independent=estimated.report)
+    size = ReportSizeRecord(
+        report_examples=estimated.examples or estimated.report,
+        report_independent=estimated.report,
+        pilot_steps=estimated.steps,
+        pilot_examples=estimated.pilot_size,
+    )
     return ShownGainRecord(detectable_gain=estimated.gain if shown else None, gain_can_be_shown=shown, size=size)
 
 

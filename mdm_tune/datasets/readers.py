@@ -39,7 +39,13 @@ Record = Mapping[str, Any]
 
 
 def read_examples(
-    config: ReaderConfig, codec: Codec, root: int, notes: list[str] | None = None, *, trust_code: bool = False
+    config: ReaderConfig,
+    codec: Codec,
+    root: int,
+    notes: list[str] | None = None,
+    spare: dict[Use, int] | None = None,
+    *,
+    trust_code: bool = False,
 ) -> dict[Use, tuple[Example, ...]]:
     """Read the examples of each use. No example is in two uses, or among the shots.
 
@@ -53,6 +59,7 @@ def read_examples(
         codec: The model's codec, for chat templates and special tokens.
         root: Seed of the random orders.
         notes: A list to which a sentence is added for each group that was cut.
+        spare: Receives the records of each use's source that no use took.
         trust_code: Whether the code of a plugin may run.
 
     Returns:
@@ -63,11 +70,16 @@ def read_examples(
             with another source, or if a name of an example repeats.
     """
     sources = plugin_sources(config, trust_code) if isinstance(config, PluginDatasetConfig) else _sources(config)
-    return examples_of(config, sources, codec, root, notes)
+    return examples_of(config, sources, codec, root, notes, spare)
 
 
 def examples_of(
-    config: ReaderConfig, sources: Mapping[str, Source], codec: Codec, root: int, notes: list[str] | None = None
+    config: ReaderConfig,
+    sources: Mapping[str, Source],
+    codec: Codec,
+    root: int,
+    notes: list[str] | None = None,
+    spare: dict[Use, int] | None = None,
 ) -> dict[Use, tuple[Example, ...]]:
     """As ``read_examples``, from sources that are read already.
 
@@ -77,6 +89,7 @@ def examples_of(
         codec: As for ``read_examples``.
         root: As for ``read_examples``.
         notes: As for ``read_examples``.
+        spare: As for ``read_examples``.
 
     Raises:
         InputError: As ``read_examples``.
@@ -90,6 +103,8 @@ def examples_of(
     examples = {use: partition.assign(use, sources[use], size) for use, size in sizes.items()}
     if notes is not None:
         notes += partition.notes
+    if spare is not None:
+        spare |= {use: len(partition.waiting[id(sources[use])]) for use in sizes}
     return examples
 
 

@@ -52,6 +52,7 @@ class Split:
         examples: The texts of the rows; () if the data are tokens only.
         groups: One name per example, equal for examples that are not independent, such as several answers to one
             prompt; () if all examples are independent.
+        spare: Most further examples that the source has for this use; None if there is no limit, or it is unknown.
     """
 
     use: Use
@@ -62,6 +63,7 @@ class Split:
     mask_id: int
     examples: tuple[Example, ...] = ()
     groups: tuple[str, ...] = ()
+    spare: int | None = None
 
     @property
     def shared(self) -> tuple[str, ...] | None:
@@ -246,7 +248,8 @@ def text_dataset(folder: Path, symbols: str, length: int, sizes: dict[Use, int],
                 )
         token_of = {symbol: token for token, symbol in enumerate(symbols)}
         originals = torch.tensor([[token_of[symbol] for symbol in window] for window in windows])
-        splits[use] = masked_split(use, [str(i) for i in range(size)], originals, len(symbols), root)
+        split = masked_split(use, [str(i) for i in range(size)], originals, len(symbols), root)
+        splits[use] = replace(split, spare=len(texts[use]) // length - size)
     words = folder / "words.txt"
     vocabulary = frozenset(_read(words).split()) if words.exists() else None
     return Dataset(splits, Symbols(symbols), vocabulary)

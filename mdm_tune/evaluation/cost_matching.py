@@ -63,11 +63,15 @@ def matching_cost(
 
 
 def calls_to_match(target: float, *nfes: float) -> float:
-    """The calls for each example that ``matching_cost`` will still take, about: each try halves what is missing.
+    """The calls for each example that ``matching_cost`` will still take, about.
+
+    Each try is taken to halve what is missing to the target, and the calls beyond it.
 
     Args:
         target: The NFE to reach, above 0.
         nfes: The mean NFEs of the values so far, at least one.
     """
     missing = min(abs(nfe - target) for nfe in nfes) / (TOLERANCE * target)
-    return target * min(TRIES - len(nfes), max(1.0, math.log2(max(1.0, missing))))
+    tries = min(TRIES - len(nfes), max(1.0, math.log2(max(1.0, missing))))
+    beyond = min((nfe for nfe in nfes if nfe > target), default=target) - target
+    return float(target * tries + beyond * (1 - 0.5**tries))

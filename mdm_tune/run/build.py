@@ -301,12 +301,13 @@ def build_dataset(
                 f"drawn into memory, got {tokens:,} in rows of {model.length}; lower them"
             )
         return law_dataset(law, sizes, config.seed)
-    notes: list[str] = []
+    notes, spare = list[str](), dict[Use, int]()
     if isinstance(section, BenchmarkConfig):
         assert benchmark is not None
         examples, stops = {use: benchmark.examples(use) for use in USES}, benchmark.until
+        spare |= {"report": 0} if section.report == "all" else {}
     else:
-        examples = read_examples(section, model.codec, config.seed, notes, trust_code=allow.trust_code)
+        examples = read_examples(section, model.codec, config.seed, notes, spare, trust_code=allow.trust_code)
         stops = section.stop
     dataset = example_dataset(
         examples,
@@ -317,7 +318,8 @@ def build_dataset(
         longest=model.length,
         stops=stops,
     )
-    return replace(dataset, notes=tuple(notes))
+    splits = {use: replace(split, spare=spare.get(use)) for use, split in dataset.splits.items()}
+    return replace(dataset, splits=splits, notes=tuple(notes))
 
 
 def build_metrics(

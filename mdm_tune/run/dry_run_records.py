@@ -96,10 +96,14 @@ class ReportSizeRecord(JsonRecord):
     Attributes:
         report_examples: All examples.
         report_independent: Independent examples; of examples in groups, the groups.
+        pilot_steps: The budget of the pilot from which the gain is guessed.
+        pilot_examples: The tune examples of the pilot.
     """
 
     report_examples: int
     report_independent: int
+    pilot_steps: int | None = None
+    pilot_examples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

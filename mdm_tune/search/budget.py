@@ -223,7 +223,7 @@ def _pilot(stored: StoredScores, steps: int, claims: int) -> tuple[list[Detectab
         scores.append(evaluator.scored(setting, values, pilot))
     all_values = np.concatenate(record["values"])
     report = evaluator.split("report")
-    power = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids))
+    power = detectable(scores[0], scores[1], independent_of(report), claims, len(report.ids), report.spare)
     pilot_events: list[Detectable | AllValuesEqual] = [] if power is None else [power]
     if np.ptp(all_values) == 0 and not isinstance(evaluator.metric, ExactMetric):
         count, value = len(all_values) // 2, float(all_values[0])

@@ -117,6 +117,8 @@ class Detectable:
         pilot: The differences on the pilot, by example or group.
         span: The largest possible difference.
         examples: All examples of the report split.
+        pilot_size: Examples of the pilot.
+        spare: Most further examples of the report split; None if there is no limit, or it is unknown.
     """
 
     steps: int
@@ -129,6 +131,8 @@ class Detectable:
     pilot: tuple[float, ...] = ()
     span: float = 0.0
     examples: int | None = None
+    pilot_size: int | None = None
+    spare: int | None = None
 
     @property
     def can_be_shown(self) -> bool:
@@ -159,7 +163,7 @@ class Detectable:
 
 
 def detectable(
-    linear: Scores, other: Scores, report: int, claims: int, examples: int | None = None
+    linear: Scores, other: Scores, report: int, claims: int, examples: int | None = None, spare: int | None = None
 ) -> Detectable | None:
     """Estimate the smallest gain that a report split shows, from two schedules on the same pilot examples.
 
@@ -172,6 +176,7 @@ def detectable(
         report: Independent examples of the report split, or groups.
         claims: Budgets of the search.
         examples: All examples of the report split; None if all are independent.
+        spare: Most further examples that it could have; None if there is no limit, or it is unknown.
 
     Returns:
         The estimate; None if values are exact, or if the pilot gives no estimate of the noise: it has fewer than two
@@ -204,4 +209,6 @@ def detectable(
         pilot=pilot,
         span=span,
         examples=examples or report,
+        pilot_size=len(linear.values),
+        spare=spare,
     )

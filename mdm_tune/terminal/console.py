@@ -24,7 +24,7 @@ from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.run.record_parts import WarningRecord
-from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases_table
+from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases_table, pilot_text
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.event_lines import DETAIL, INFO, WARNING, EventLines, progress_parts
 from mdm_tune.terminal.export_lines import export_lines
@@ -375,10 +375,11 @@ class Screen:
                 "dataset.choose or dataset.report"
             )
         shown = result.shown_gain
-        if shown.detectable_gain is not None:
+        if shown.detectable_gain is not None and shown.size is not None:
+            guess = pilot_text(shown.size.pilot_steps or 0, shown.size.pilot_examples)
             self.say(
                 f"smallest gain that the report split shows with 80 % power: about {shown.detectable_gain:.3g}, "
-                "a guess from linear against squared-sine on a pilot"
+                f"{guess}; the search guesses again, for each budget on a pilot of its own"
             )
         elif shown.gain_can_be_shown is False and shown.size is not None:
             self.say(cannot_be_shown(shown.size.report_examples, shown.size.report_independent))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # these load torch
     from mdm_tune.run.dry_run_records import BusyRecord, DryRunResult
     from mdm_tune.search.power import Detectable
 
-__all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table"]
+__all__ = ["busy_replicas", "cannot_be_shown", "detectable_lines", "phases_table", "pilot_text"]
 
 
 def phases_table(result: DryRunResult) -> Grid:
@@ -38,17 +38,17 @@ def _report_examples(examples: int, independent: int) -> str:
     return f"{quantity(independent, 'group')} of report examples ({quantity(examples, 'example')})"
 
 
-def _remedy(needed: int | None, *, groups: bool) -> str:
-    """The remedy for a report split that shows too little.
-
-    Args:
-        needed: Independent examples that are needed; None if the number is unknown.
-        groups: Whether the examples come in groups.
-    """
+def _remedy(detectable: Detectable) -> str:
+    """The remedy for a report split that shows too little."""
+    needed, spare, report = detectable.needed, detectable.spare, detectable.report
     many = "" if needed is None else f"{needed:,} or "
-    if groups:
+    if (detectable.examples or report) != report:
         return f"give {many}more groups of report examples (prompts), not more examples of each"
-    return "raise dataset.report" + (f" to {many}more" if many else "")
+    if spare is None or (spare > 0 and (needed is None or needed <= report + spare)):
+        return "raise dataset.report" + (f" to {many}more" if many else "")
+    if spare == 0:
+        return f"the data have no more of them, so give more data{f' ({many}more report examples)' if many else ''}"
+    return f"raise dataset.report to {report + spare:,}, which are all; for {many}more, give more data"
 
 
 def cannot_be_shown(examples: int, independent: int) -> str:
@@ -58,8 +58,16 @@ def cannot_be_shown(examples: int, independent: int) -> str:
         examples: Examples of the report split.
         independent: Their groups; equal to ``examples`` if every example stands alone.
     """
-    remedy = _remedy(None, groups=independent != examples)
+    remedy = "it takes more of them (dataset.report, or more data)"
+    if independent != examples:
+        remedy = "it takes more groups (prompts), not more examples of each"
     return f"no gain can be shown with {_report_examples(examples, independent)}; {remedy}"
+
+
+def pilot_text(steps: int, size: int | None) -> str:
+    """What a guess of the smallest gain was computed from."""
+    examples = "a pilot" if size is None else quantity(size, "tune example")
+    return f"guessed from linear against squared-sine at {quantity(steps, 'step')} on {examples}"
 
 
 def detectable_lines(detectable: Detectable | None) -> list[str]:
@@ -75,12 +83,13 @@ def detectable_lines(detectable: Detectable | None) -> list[str]:
     pilot = f"linear has {detectable.linear:.4g}" + (f" and squared-sine {gain.text} more" if gain.ci else "")
     examples = detectable.report if detectable.examples is None else detectable.examples
     split = _report_examples(examples, detectable.report)
-    remedy = _remedy(detectable.needed, groups=examples != detectable.report)
+    remedy = _remedy(detectable)
+    guess = pilot_text(detectable.steps, detectable.pilot_size)
     if not detectable.can_be_shown:
-        warning = f"warning: no gain can be shown with {split}{correction}; on a pilot {pilot}"
+        warning = f"warning: no gain can be shown with {split}{correction}, {guess}; there {pilot}"
         return [warning, f"{remedy}, or read the result as a search without a test"]
     smallest = f"{split} show gains of about {detectable.gain:.3g} and more (80 % power{correction})"
-    lines = [f"{smallest}, a guess from linear against squared-sine on a pilot; there {pilot}"]
+    lines = [f"{smallest}, {guess}; there {pilot}"]
     if detectable.large:
         lines.append(f"warning: smaller gains than these are worth having and may go unseen; {remedy}")
     return lines

@@ -120,6 +120,14 @@ def test_one_file_is_shared_out(tmp_path: Path) -> None:
     assert answers[:8] != sorted(answers[:8])  # at random, and not the head of the file
 
 
+def test_what_a_file_still_has_is_counted(tmp_path: Path) -> None:
+    write(tmp_path / "data.jsonl", sums(0, 30))
+    for report, left in ((8, 6), (14, 0), ("all", 0)):
+        spare: dict[Any, int] = {}
+        read_examples(config(tmp_path, report=report), CODEC, 0, None, spare)
+        assert spare["report"] == left
+
+
 def test_the_share_of_a_use_does_not_depend_on_where_the_file_lies(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_windows_are_cut_from_the_text_and_spread_over_it(folder: Path) -> None:
     dataset = text_dataset(folder, SYMBOLS, 20, SIZES, root=0)
+    assert [split.spare for split in dataset.splits.values()] == [6 - 3, 6 - 2, 6 - 4]
     text = (folder / "tune.txt").read_text(encoding="utf-8").rstrip("\n")
     tune = dataset.splits["tune"]
     windows = dataset.completions(tune.originals, tune)

@@ -26,8 +26,9 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
     found = pilot(needed=86, gain=0.0204, linear=0.531, report=512, claims=4, difference=difference)
     (line,) = detectable_lines(found)
     assert line == (
-        "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 budgets), a guess from "
-        "linear against squared-sine on a pilot; there linear has 0.531 and squared-sine -0.023 [-0.040, -0.010] more"
+        "512 report examples show gains of about 0.0204 and more (80 % power, corrected for 4 budgets), guessed from "
+        "linear against squared-sine at 8 steps on a pilot; there linear has 0.531 and squared-sine -0.023 "
+        "[-0.040, -0.010] more"
     )
     _, warning = detectable_lines(pilot(needed=1234, gain=0.0204, limit=0.01, report=512))
     assert warning.startswith("warning:") and warning.endswith("raise dataset.report to 1,234 or more")
@@ -36,21 +37,39 @@ def test_what_can_be_seen_is_said_before_the_first_trial() -> None:
     assert detectable_lines(None) == []
 
 
+def test_no_more_examples_are_asked_for_than_the_data_have() -> None:
+    def remedy(spare: int | None, needed: int | None = 600) -> str:
+        return detectable_lines(pilot(needed=needed, gain=0.02, limit=0.01, report=512, pilot_size=32, spare=spare))[1]
+
+    unseen = "warning: smaller gains than these are worth having and may go unseen; "
+    assert remedy(None) == remedy(88) == f"{unseen}raise dataset.report to 600 or more"
+    assert remedy(87) == f"{unseen}raise dataset.report to 599, which are all; for 600 or more, give more data"
+    assert remedy(0) == f"{unseen}the data have no more of them, so give more data (600 or more report examples)"
+    assert remedy(0, None) == f"{unseen}the data have no more of them, so give more data"
+    assert remedy(5, None) == f"{unseen}raise dataset.report"
+
+
 def test_where_no_gain_can_be_shown_groups_are_counted_and_more_of_them_asked_for() -> None:
     remedy = "give more groups of report examples (prompts), not more examples of each"
     assert detectable_lines(pilot(needed=None, examples=16)) == [
-        "warning: no gain can be shown with 4 groups of report examples (16 examples); on a pilot linear has 0",
+        "warning: no gain can be shown with 4 groups of report examples (16 examples), guessed from linear against "
+        "squared-sine at 8 steps on a pilot; there linear has 0",
         f"{remedy}, or read the result as a search without a test",
     ]
     assert detectable_lines(pilot(needed=40, examples=16))[1].startswith("give 40 or more groups of")
     known = Estimate(0.25, (0.1, 0.4), 32)
     assert detectable_lines(pilot(needed=86, report=8, examples=8, difference=known)) == [
-        "warning: no gain can be shown with 8 report examples; on a pilot linear has 0 and squared-sine "
-        "0.25 [0.10, 0.40] more",
+        "warning: no gain can be shown with 8 report examples, guessed from linear against squared-sine at 8 steps on "
+        "a pilot; there linear has 0 and squared-sine 0.25 [0.10, 0.40] more",
         "raise dataset.report to 86 or more, or read the result as a search without a test",
     ]
-    assert cannot_be_shown(16, 4) == (f"no gain can be shown with 4 groups of report examples (16 examples); {remedy}")
-    assert cannot_be_shown(8, 8) == "no gain can be shown with 8 report examples; raise dataset.report"
+    assert cannot_be_shown(16, 4) == (
+        "no gain can be shown with 4 groups of report examples (16 examples); it takes more groups (prompts), not more "
+        "examples of each"
+    )
+    assert cannot_be_shown(8, 8) == (
+        "no gain can be shown with 8 report examples; it takes more of them (dataset.report, or more data)"
+    )
     none = budget_record(detectable_gain=None, gain_can_be_shown=False, n=16, independent=4)
     assert verdict(none)[1] == cannot_be_shown(16, 4)
     assert verdict(budget_record())[1] == (
