@@ -37,6 +37,7 @@ from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
+from mdm_tune.run.flat_records import flat_of
 from mdm_tune.run.folder import RunFolder, versions
 from mdm_tune.run.own_answers import own_rows, own_uses, prepare_own_answers, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
@@ -289,7 +290,7 @@ def _budgets(
             alike = ", ".join(result.alike)
             notify(Note(f"at {quantity(budget, 'step')} {result.winner.setting.label} has the same counts as {alike}"))
         codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
-        budgets.append(replace(result, codes=tuple(codes)))
+        budgets.append(replace(result, codes=tuple(codes), flat=flat_of(run, result, profiles)))
         live.finished(budgets[-1])
     return budgets
 

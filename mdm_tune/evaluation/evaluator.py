@@ -239,11 +239,14 @@ class Evaluator:
 
     def beta_keys(self, a: Values, b: Values, steps: int) -> set[Key]:
         """The distinct keys of many schedules Beta(a, b) at a step budget, for fixed counts; a and b (n,)."""
-        size, shares = self.block_length, self.steps_of_blocks(steps)
-        rule = self.sampler.section.counts
+        rows = np.unique(self.beta_counts(a, b, steps), axis=0).tolist()
+        return {Setting.key_of(row, steps, self.length, self.block_length) for row in rows}
+
+    def beta_counts(self, a: Values, b: Values, steps: int) -> NDArray[np.int64]:
+        """The counts (n, steps) of many schedules Beta(a, b) at a step budget, for fixed counts; a and b (n,)."""
+        size, shares, rule = self.block_length, self.steps_of_blocks(steps), self.sampler.section.counts
         block_counts = {part: counts_of_grids(beta_grids(a, b, part), size, rule) for part in set(shares)}
-        rows = np.unique(np.concatenate([block_counts[part] for part in shares], axis=1), axis=0).tolist()
-        return {Setting.key_of(row, steps, self.length, size) for row in rows}
+        return np.concatenate([block_counts[part] for part in shares], axis=1)
 
     def split(self, use: Use) -> Split:
         """The examples of one use. Raises InputError if there is no data set."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,39 +19,24 @@ from mdm_tune.pages.charts import Landscape, Place, Trial
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import About, BudgetView, CurveView, Point, Progress
-from mdm_tune.pages.surface import Surface, fit
 from mdm_tune.schedules.counts import CountRule
 from mdm_tune.schedules.family import Pricer
+from mdm_tune.schedules.flat import (
+    DETAIL,
+    EXACTLY_NAMED,
+    USUAL,
+    Box,
+    LogGrid,
+    Tried,
+    surface_of,
+    unit_square,
+    upper_of_trials,
+)
 
-__all__ = ["Box", "box_of", "map_of_profile", "map_of_progress", "map_of_trials", "reaches_edge", "unit_square"]
+__all__ = ["box_of", "map_of_profile", "map_of_progress", "map_of_trials", "reaches_edge"]
 
 Floats = NDArray[np.float64]
-Box = tuple[tuple[float, float], tuple[float, float]]  # the smallest and the largest a, and the same of b
-USUAL: Box = ((0.1, 10.0), (0.1, 10.0))
-QUANTILE = 1.959964  # of the normal distribution: an interval of 95 %
-IN_FAMILY = {"linear": (0.5, 0.5), "squared-sine": (1.0, 1.0)}
 MANY = 120  # trials of a map; more would hide it
-DETAIL = 40  # points per axis
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Values of a and b, evenly spread in log scale."""
-
-    a: Floats
-    b: Floats
-
-    @classmethod
-    def over(cls, box: Box, points: int) -> _Grid:
-        return cls(*(np.geomspace(low, high, points) for low, high in box))
-
-    @property
-    def pairs(self) -> Floats:
-        """(A * B, 2), b running faster."""
-        return np.stack(np.meshgrid(self.a, self.b, indexing="ij"), axis=-1).reshape(-1, 2)
-
-    def shaped(self, values: Floats) -> Floats:
-        return values.reshape(len(self.a), len(self.b))
 
 
 def box_of(about: About, points: Sequence[Point]) -> Box:
@@ -70,12 +54,6 @@ def box_of(about: About, points: Sequence[Point]) -> Box:
     return (found[0], found[1]) if found else USUAL
 
 
-def unit_square(pairs: Floats, box: Box) -> Floats:
-    """Pairs of a and b (n, 2) as points of the unit square, in log scale."""
-    low, high = np.log(np.array(box)).T
-    return np.asarray((np.log(pairs) - low) / (high - low))
-
-
 def map_of_trials(budget: BudgetView, about: About, looks: Looks, points: int = DETAIL) -> Landscape | None:
     """The map of the metric as the trials show it; None if there are no trials.
 
@@ -90,7 +68,11 @@ def map_of_trials(budget: BudgetView, about: About, looks: Looks, points: int = 
     finalists = {place for label, _ in budget.choose if (place := _place_of(label)) is not None}
     tried = _of_blocks(budget.points, budget.block_length)
     winner = _winner(budget, looks)
-    return _map(tried, about, looks, points, winner=winner, finalists=finalists - set(IN_FAMILY.values()))
+    found = _map(tried, about, looks, points, winner=winner, finalists=finalists - set(EXACTLY_NAMED.values()))
+    if found is None or budget.flat_by_profile is None:
+        return found
+    grid = LogGrid(np.asarray(found.a), np.asarray(found.b))
+    return replace(found, region=_region_of_profile(budget.flat_by_profile, grid))
 
 
 def map_of_progress(progress: Progress, about: About, looks: Looks, points: int = DETAIL) -> Landscape | None:
@@ -113,15 +95,13 @@ def _map(
         return None
     box, reference = box_of(about, tried), winner or _best(tried, about.sign)
     named = [each for each in _in_family(looks) if reference is None or (each.a, each.b) != (reference.a, reference.b)]
-    grid, surface = _Grid.over(box, points), _surface_of(tuple(tried), box, about.exact)
+    grid, surface = LogGrid.over(box, points), surface_of(tuple(map(_tried, tried)), box, about.exact)
     values = region = None
     if surface is not None:
-        places = unit_square(grid.pairs, box)
-        values = grid.shaped(surface.at(places)[0])
+        values = grid.shaped(surface.at(unit_square(grid.pairs, box))[0])
         if reference is not None:
-            middle = unit_square(np.array([[reference.a, reference.b]]), box)[0]
-            difference, deviation = surface.difference(places, middle)
-            region = grid.shaped(about.sign * difference + QUANTILE * deviation)
+            upper = upper_of_trials(surface, box, (reference.a, reference.b), about.sign)
+            region = grid.shaped(upper(grid.pairs))
     name = "best trial" if winner is None else "winner"
     return Landscape(
         name="from the trials",
@@ -142,7 +122,7 @@ def _map(
 
 def _in_family(looks: Looks) -> list[Place]:
     """The hand-made schedules that are members of the family."""
-    return [Place(*at, name, looks.of(name)) for name, at in IN_FAMILY.items()]
+    return [Place(*at, name, looks.of(name)) for name, at in EXACTLY_NAMED.items()]
 
 
 def reaches_edge(budget: BudgetView, about: About, looks: Looks) -> bool:
@@ -171,7 +151,7 @@ def map_of_profile(
     if curve is None or not curve.revealed:
         return None
     pricing = np.array(curve.pricing) if curve.pricing else _interpolated(curve)
-    grid = _Grid.over(box_of(about, budget.points), points)
+    grid = LogGrid.over(box_of(about, budget.points), points)
     sampler = about.section("sampler")
     rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
     pricer = Pricer(
@@ -208,8 +188,8 @@ def _winner(budget: BudgetView, looks: Looks) -> Place | None:
     """The winner; None if it is not of the family."""
     if budget.of_the_family and budget.a and budget.b and min(budget.a, budget.b) > 0:
         return Place(budget.a, budget.b, f"winner ({budget.a:.2g}, {budget.b:.2g})", TUNED)
-    if budget.kind in IN_FAMILY:
-        return Place(*IN_FAMILY[budget.kind], f"winner: {budget.kind}", looks.of(budget.kind))
+    if budget.kind in EXACTLY_NAMED:
+        return Place(*EXACTLY_NAMED[budget.kind], f"winner: {budget.kind}", looks.of(budget.kind))
     return None
 
 
@@ -220,14 +200,18 @@ def _best(tried: Sequence[Point], sign: int) -> Place | None:
     return None if best is None else Place(best.a, best.b, f"best trial ({best.a:.2g}, {best.b:.2g})", TUNED)
 
 
-@lru_cache(maxsize=32)  # a page that becomes too large is made again with less detail
-def _surface_of(tried: tuple[Point, ...], box: Box, exact: bool) -> Surface | None:
-    examples = [point.examples for point in tried if point.examples]
-    most = max(examples, default=1)
-    first = {point.value: point.examples for point in tried if point.examples}  # a repeated value rests on these
-    scales = [most / (point.examples or first.get(point.value) or most) for point in tried]
-    pairs = np.array([[point.a, point.b] for point in tried])
-    return fit(unit_square(pairs, box), [point.value for point in tried], scales, exact=exact)
+def _region_of_profile(flat: tuple[Sequence[float], Sequence[float], Sequence[str]], grid: LogGrid) -> Floats:
+    """1 where a schedule cannot be told apart from the winner and -1 elsewhere, (A, B), from the points of a record."""
+    inside = np.array([[2 * int(mark) - 1 for mark in row] for row in flat[2]], dtype=np.float64)
+    rows, columns = (
+        np.abs(np.log(np.array(values)[:, None] / wanted)).argmin(axis=0)
+        for values, wanted in zip(flat[:2], (grid.a, grid.b), strict=True)
+    )
+    return np.asarray(inside[np.ix_(rows, columns)])
+
+
+def _tried(point: Point) -> Tried:
+    return Tried(point.a, point.b, point.value, point.examples)
 
 
 def _shown(tried: Sequence[Point], finalists: Set[tuple[float, float]]) -> list[Point]:

@@ -28,7 +28,7 @@ from mdm_tune.pages.charts import (
     lines,
     steps,
 )
-from mdm_tune.pages.landscapes import DETAIL, map_of_profile, map_of_progress, map_of_trials
+from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
 from mdm_tune.pages.names import role_of, short_name, short_names
 from mdm_tune.pages.run_looks import TUNED, Looks
 from mdm_tune.pages.run_views import BudgetView, CurveView, Rivalry, Row, RunView
@@ -36,6 +36,7 @@ from mdm_tune.pages.run_views import Verdict as Shown
 from mdm_tune.schedules.counts import CountRule, to_counts
 from mdm_tune.schedules.curves import Beta, Schedule, parse_schedule
 from mdm_tune.schedules.curves import Counts as CountSchedule
+from mdm_tune.schedules.flat import DETAIL
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "schedule_of"]

@@ -279,7 +279,16 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             str(name): WinsView(int(each["wins"]), int(each["ties"]), int(each["losses"]))
             for name, each in (record.get("wins_over_baselines") or {}).items()
         },
+        flat=str((record.get("flat") or {}).get("text") or ""),
+        flat_by_profile=_flat_by_profile(record.get("flat") or {}),
     )
+
+
+def _flat_by_profile(record: Record) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None:
+    grid = record.get("grid")
+    if grid is None or record.get("source") != "profile":
+        return None
+    return tuple(map(float, grid["a"])), tuple(map(float, grid["b"])), tuple(map(str, grid["inside"]))
 
 
 def _number(value: object) -> float | None:

@@ -51,6 +51,7 @@ def sections_of(view: RunView, looks: Looks) -> list[Section]:
                     "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
                     "Schedules inside the outline cannot be told from the winner by the trials. Far from the trials "
                     "the outline says only that nothing is known.",
+                    *_about_flat(view),
                     *_about_maps(view, looks),
                 ),
             )
@@ -137,6 +138,13 @@ def _about_pasting(view: RunView) -> Iterator[str]:
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
     yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."
+
+
+def _about_flat(view: RunView) -> Iterator[str]:
+    """What cannot be told apart from the winner, at each budget."""
+    for budget in view.budgets:
+        if budget.flat:
+            yield f"{budget.steps} steps: {budget.flat}" if len(view.budgets) > 1 else budget.flat
 
 
 def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:

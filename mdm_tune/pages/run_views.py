@@ -265,6 +265,9 @@ class BudgetView:
         over_rival: the gain over it; None in older records.
         over: the gain over each hand-made schedule, by label; only that over linear in older records.
         wins: examples on which it is better, equal and worse, by label; empty for exact values and in older records.
+        flat: the schedules that cannot be told apart from the winner, in words; empty if unknown.
+        flat_by_profile: where a profile tells them apart: the values of a and of b, and for each a a text of "1" where
+            the schedule cannot be told apart and "0" elsewhere; None otherwise.
     """
 
     steps: int
@@ -301,6 +304,8 @@ class BudgetView:
     over_rival: GainView | None = None
     over: Mapping[str, GainView] = field(default_factory=dict)
     wins: Mapping[str, WinsView] = field(default_factory=dict)
+    flat: str = ""
+    flat_by_profile: tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None = None
 
     @property
     def against_rival(self) -> Rivalry | None:

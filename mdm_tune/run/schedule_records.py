@@ -9,6 +9,7 @@ from typing import Any
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
+from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import versions
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
 from mdm_tune.run.search_records import ProgramsRecord, QualityRecord
@@ -74,6 +75,7 @@ class TunedBudget(JsonRecord):
         plan: What the sampler receives.
         revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits.
         quality: The quality on the report split.
+        flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
     """
 
     steps: int
@@ -81,6 +83,7 @@ class TunedBudget(JsonRecord):
     plan: Beside[PlanRecord]
     revealed_share_after_step: tuple[float, ...]
     quality: Beside[QualityRecord]
+    flat: FlatRecord | None = None
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> TunedBudget:
@@ -92,6 +95,7 @@ class TunedBudget(JsonRecord):
             plan=PlanRecord.of(setting),
             revealed_share_after_step=tuple(round(share, 4) for share in setting.revealed),
             quality=QualityRecord.of(run, budget),
+            flat=None if budget.flat is None else FlatRecord.of(budget.flat, grid=False),
         )
 
 

@@ -15,6 +15,7 @@ from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription
+from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
@@ -218,6 +219,7 @@ class BudgetRecord(JsonRecord):
         choose: The schedules that were compared on the choose split.
         same_counts: Other schedules with the winner's counts.
         details: What the page of the run shows beside this.
+        flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
     """
 
     steps: int
@@ -233,6 +235,7 @@ class BudgetRecord(JsonRecord):
     choose: tuple[ChoiceRecord, ...]
     same_counts: tuple[str, ...]
     details: Beside[BudgetDetails]
+    flat: FlatRecord | None = None
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetRecord:
@@ -251,6 +254,7 @@ class BudgetRecord(JsonRecord):
             choose=tuple(map(ChoiceRecord.of, budget.chosen_from)),
             same_counts=budget.alike,
             details=BudgetDetails(),
+            flat=None if budget.flat is None else FlatRecord.of(budget.flat),
         )
 
     @property

@@ -12,6 +12,7 @@ from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule
+from mdm_tune.schedules.flat import FlatPart
 from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, scores_on_choose, winner_of
 from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
@@ -74,6 +75,7 @@ class Budget:
         codes: Codes of the warnings about the winner at this budget.
         alike: Other schedules with the winner's counts or alphas.
         tried: The finished trials, for each block length.
+        flat: The schedules that the trials or the profile cannot tell apart from the winner; None if unknown.
     """
 
     steps: int
@@ -101,6 +103,7 @@ class Budget:
     codes: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     tried: tuple[tuple[Trial, ...], ...] = ()
+    flat: FlatPart | None = None
 
     @property
     def judged(self) -> Gain:

@@ -10,6 +10,7 @@ from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.schedules.flat import distance_to_named
 from mdm_tune.search.outcomes import Ended, Ending
 
 __all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "scores_on_choose", "winner_of"]
@@ -167,11 +168,19 @@ def _baseline_candidates(sides: Sequence[BlockSearch], steps: int) -> list[Candi
 def _finalist_candidates(
     sides: Sequence[BlockSearch], steps: int, known: set[Key], direction: Direction
 ) -> Iterator[Candidate]:
-    """Yield the trials that were scored on all examples, best first, once per key and without the ``known`` keys."""
+    """Yield the trials that were scored on all examples, best first, once per key and without the ``known`` keys.
+
+    The sampler cannot tell trials of one key apart. Of these, the schedule nearest to a hand-made one is taken.
+    """
     trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
     seen = set(known)
     for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)
-            setting = side.evaluator.setting(trial.schedule, steps)
-            yield Candidate(trial.schedule, setting, side, tuned=trial.value)
+            schedule = _nearest_to_named([other.schedule for other in side.trials if other.key == trial.key])
+            yield Candidate(schedule, side.evaluator.setting(schedule, steps), side, tuned=trial.value)
+
+
+def _nearest_to_named(schedules: Sequence[Beta]) -> Beta:
+    """The schedule whose a and b are nearest to those of a hand-made one, in log scale; the first of several."""
+    return min(schedules, key=lambda schedule: distance_to_named((schedule.a, schedule.b)))

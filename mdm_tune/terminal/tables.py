@@ -99,6 +99,8 @@ def verdict(budget: BudgetRecord) -> list[str]:
         lines.append(f"  linear is {quality.linear}, the best of the compared block lengths on the choose split")
     if quality.gain_over_first_linear is not None:
         lines.append(f"  over linear in the first block length: {quality.gain_over_first_linear.text}")
+    if budget.flat is not None:
+        lines.append(budget.flat.text)
     if budget.ended is not None:
         lines.append(f"stopped early: {budget.ended.text}" if budget.ended.ending.early else budget.ended.text)
     if budget.dropped:

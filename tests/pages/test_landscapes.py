@@ -16,7 +16,6 @@ from mdm_tune.pages.landscapes import (
     map_of_progress,
     map_of_trials,
     reaches_edge,
-    unit_square,
 )
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_reading import RunRecords, read_run
@@ -180,11 +179,6 @@ def test_the_box_is_that_of_the_search_or_holds_the_trials() -> None:
     unknown = replace(view.about, config={"search": {"space": {"a": "odd"}}})
     assert box_of(unknown, [replace(points[0], a=0.01, b=40.0)]) == ((0.01, 10.0), (0.1, 40.0))
     assert box_of(replace(view.about, config={}), ()) == ((0.1, 10.0), (0.1, 10.0))
-
-
-def test_places_of_the_unit_square_are_even_in_log_scale() -> None:
-    square = unit_square(np.array([[0.1, 0.1], [1.0, 1.0], [10.0, 0.1]]), ((0.1, 10.0), (0.1, 10.0)))
-    assert square == pytest.approx(np.array([[0, 0], [0.5, 0.5], [1, 0]]))
 
 
 def test_the_profile_is_priced_as_the_definition_says() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,14 @@ def test_a_name_wins_over_an_equal_trial_and_is_no_finalist_itself() -> None:
     budget = bench.confirm([bench.trial(0, Beta(0.5, 0.5), 1.0), bench.trial(1, A, 1.0)])
     assert bench.asked[0][1] == ["linear", "squared-sine", A.name]
     assert budget.schedule == Linear() and not budget.beats_linear and budget.detectable is None
+
+
+def test_of_trials_with_equal_counts_the_one_nearest_to_a_hand_made_schedule_is_taken() -> None:
+    """The sampler cannot tell them apart, so nothing but the name of the winner depends on it."""
+    near = Beta(0.9, 0.95)  # squared-sine is (1, 1)
+    values = {"linear": 9.0, "squared-sine": 9.0, A.name: 2.0, near.name: 2.0}
+    bench = Bench(values)
+    first = bench.trial(0, A, 1.0)
+    trials = [first, bench.trial(1, B, 8.0), replace(bench.trial(2, near, 1.0), key=first.key, fresh=False)]
+    assert bench.confirm(trials).schedule == near
+    assert bench.confirm([first, trials[1], replace(trials[2], key=(1.0,))]).schedule == A

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from mdm_tune.pages.surface import FEWEST, MOST, Parameters, Surface, fit, kernel
+from mdm_tune.schedules.surface import FEWEST, MOST, Parameters, Surface, fit, kernel
 
 PARAMETERS = Parameters(lengths=(0.3, 0.7), variance=2.0, noise=0.1, mean=0.5)
 POINTS = np.random.default_rng(1).random((6, 2))
