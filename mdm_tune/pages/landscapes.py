@@ -211,7 +211,7 @@ def _region_of_profile(flat: tuple[Sequence[float], Sequence[float], Sequence[st
 
 
 def _tried(point: Point) -> Tried:
-    return Tried(point.a, point.b, point.value, point.examples)
+    return Tried(a=point.a, b=point.b, value=point.value, examples=point.examples)
 
 
 def _shown(tried: Sequence[Point], finalists: Set[tuple[float, float]]) -> list[Point]:

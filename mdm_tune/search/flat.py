@@ -54,7 +54,10 @@ def flat_of_trials(
     """
     box, sign = _box(space), sign_of(evaluator.metric.direction)
     surface = surface_of(
-        tuple(Tried(trial.schedule.a, trial.schedule.b, trial.value, trial.examples) for trial in trials),
+        tuple(
+            Tried(a=trial.schedule.a, b=trial.schedule.b, value=trial.value, examples=trial.examples)
+            for trial in trials
+        ),
         box,
         evaluator.exact,
     )
