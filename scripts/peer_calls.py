@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.plans import CountPlan, Plan, RevealPlan, ThresholdPlan
+from mdm_tune.sampling.plans import CountPlan, KlassPlan, Plan, RevealPlan, ThresholdPlan
 from mdm_tune.sampling.unmasking import Step, unmask
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Linear
@@ -35,6 +35,7 @@ FORBIDDEN = -1e4  # logit of a token that a peer shall not draw; finite, because
 ORDERS = {
     "low_confidence": "confidence",
     "threshold": "confidence",
+    "klass": "confidence",
     "maskgit_plus": "confidence",
     "topk_margin": "margin",
     "entropy": "entropy",
@@ -48,7 +49,8 @@ class Case:
     """One setting of one peer.
 
     Attributes:
-        peer: ``LLaDA``, ``Dream``, ``dllm`` (its ``MDLMSampler``), ``dllm Dream`` or ``Fast-dLLM``.
+        peer: ``LLaDA``, ``Dream``, ``dllm`` (its ``MDLMSampler``), ``dllm Dream``, ``Fast-dLLM``, ``KLASS`` (its code
+            for LLaDA) or ``KLASS Dream``.
         rule: a key of ``ORDERS``, as the peer calls it.
         length: positions to fill.
         block: positions per block.
@@ -76,6 +78,7 @@ class Case:
     rows: int = 1
     guidance: float = 0.0
     threshold: float = 0.0
+    kl: float = 0.0
     temperature: float = 0.0
     top_p: float = 1.0
     alg_temp: float = 0.0
@@ -229,6 +232,9 @@ def plan_of(case: Case) -> Plan:
     """The peer's counts by the names that this package gives them."""
     if case.rule == "threshold":
         return ThresholdPlan(torch.full((case.rows,), case.threshold, dtype=torch.float64))
+    if case.rule == "klass":
+        threshold, kl = (torch.full((case.rows,), value, dtype=torch.float64) for value in (case.threshold, case.kl))
+        return KlassPlan(threshold, kl)
     if case.rule == "origin":
         alphas = 1 - torch.linspace(1, 1e-3, case.steps + 1, dtype=torch.float64)
         alphas[-1] = 1

@@ -1,10 +1,11 @@
 """Our tokens, steps and calls beside those of other samplers, at many settings on small networks.
 
-    python scripts/peer_parity.py --llada LLADA --dream DREAM --dllm DLLM --fast-dllm FAST --page docs/peers.md
+    python scripts/peer_parity.py --llada LLADA --dream DREAM --dllm DLLM --fast-dllm FAST --klass KLASS
 
 LLADA is a checkout of LLaDA; DREAM a folder that holds Dream's generation_utils.py; DLLM a checkout of dllm; FAST one
-of Fast-dLLM. Each may be left out. Nothing is downloaded. ``--quick`` runs every seventh setting, ``--laws N`` compares
-the laws of N rows at temperatures above 0 too. The exit status is 1 if a difference has no known reason.
+of Fast-dLLM; KLASS one of KLASS. Each may be left out. Nothing is downloaded. ``--quick`` runs every seventh setting,
+``--laws N`` compares the laws of N rows at temperatures above 0 too. The exit status is 1 if a difference has no known
+reason.
 
 A difference has a known reason if the peer was given the mask's own logit (``mask``), if its keys and values are those
 of earlier tokens (``cached``), if the scores that decided it are equal in float64 (``tie``), or if they have the peer's
@@ -25,6 +26,7 @@ from pathlib import Path
 import torch
 from pages import show_part
 from peer_calls import Case, Peers, Trace, denoiser_of, drawing_of, ours, start
+from peer_klass import klass_callers, klass_cases
 from peer_laws import laws_table
 from peer_networks import Network, train
 from torch import Tensor
@@ -328,6 +330,7 @@ def main() -> int:
     parser.add_argument("--dream", type=Path, help="holds generation_utils.py")
     parser.add_argument("--dllm", type=Path, help="holds the folder dllm")
     parser.add_argument("--fast-dllm", type=Path, help="holds llada/generate.py")
+    parser.add_argument("--klass", type=Path, help="holds src/model/llada_klass.py and dream_klass.py")
     parser.add_argument("--quick", action="store_true", help="every seventh setting")
     parser.add_argument("--laws", type=int, default=0, metavar="N", help="rows per law above temperature 0")
     parser.add_argument("--page", type=Path, help="page with the parts that are written; printed without it")
@@ -346,6 +349,11 @@ def main() -> int:
         cached = run(peers, [case for layers in (1, 2) for case in cached_cases(layers)][part])
         show_part(given.page, "parity of caches", table(cached))
         every += cached
+    if given.klass is not None:
+        peers.callers |= klass_callers(given.klass)
+        stable = run(peers, [*klass_cases(VOCABULARIES, SEEDS)][part])
+        show_part(given.page, "klass", table(stable))
+        every += stable
     text, counted = mask_table(peers, deterministic(groups))
     show_part(given.page, "the mask", text)
     text, half = half_table(peers, deterministic(groups))
