@@ -50,3 +50,11 @@ def test_the_figures_of_quality_show_the_numbers_of_the_page() -> None:
     for table in (confidence, random):
         root = parsed((DOCS / f"figure5-{table.order}.svg").read_text("utf-8"))
         assert root.findtext(f"{SVG}desc") == figure5.drawn(table).description, "python scripts/figure5.py"
+    page = (DOCS / "antibody.md").read_text("utf-8")
+    for name, figure, first in (
+        ("nelbo", figure5.antibody_nelbo(page), "tuned 179.8, 167.9, 160.8, 158.0, 157.1; linear 208.7, 178.3"),
+        ("samples", figure5.antibody_samples(page), "tuned 0.728 at 8, 0.785 at 16; linear 0.577 at 8, 0.724 at 16"),
+    ):
+        root = parsed((DOCS / f"figure5-antibody-{name}.svg").read_text("utf-8"))
+        assert first in figure.description and root.findtext(f"{SVG}desc") == figure.description
+        assert overlaps(root) == [] and outside(root) == []
