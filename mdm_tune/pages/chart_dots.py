@@ -17,6 +17,7 @@ __all__ = ["Gain", "Verdict", "dots"]
 
 Verdict = Literal["gain", "no gain", "loss"]
 COLOURS = {"gain": "@tuned", "no gain": "@soft", "loss": "@loss"}
+SIDES = ("worse", "better")
 ROW = 30.0  # height of a row in a wide place, in pixels
 ABOUT = 8  # ticks
 LABELS = 0.30  # of the width, at most, for the labels
@@ -54,9 +55,7 @@ def verdict_of(gain: Gain, better: Better) -> Verdict:
     return "gain" if low > 0 else "loss" if high < 0 else "no gain"
 
 
-def dots(
-    rows: Sequence[Gain], *, x: Axis, title: str, description: str, sides: tuple[str, str] = ("worse", "better")
-) -> Figure:
+def dots(rows: Sequence[Gain], *, x: Axis, title: str, description: str) -> Figure:
     """Differences with intervals, each with its numbers and a verdict in words.
 
     Args:
@@ -64,7 +63,6 @@ def dots(
         x: the axis of the differences; its ``better`` says which sign is a gain, by default the positive one.
         title: of the figure.
         description: what is seen.
-        sides: what the side of a loss and the side of a gain are called.
 
     Raises:
         ValueError: there is no row, or a difference is not finite.
@@ -72,7 +70,7 @@ def dots(
     if not rows or not all(math.isfinite(each.value) for each in rows):
         raise ValueError("A chart of gains needs rows, and each row a finite difference.")
     kept = tuple(rows)
-    return Figure(title, description, lambda layout: _draw(kept, x, sides, layout))
+    return Figure(title, description, lambda layout: _draw(kept, x, layout))
 
 
 def _words(row: Gain) -> str:
@@ -115,7 +113,7 @@ def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
     return _Plan(scale=scale, height=numbers + 30, line=line, numbers=numbers, dot=numbers + 15, better=better)
 
 
-def _draw(rows: Sequence[Gain], axis: Axis, sides: tuple[str, str], layout: Layout) -> Drawing:
+def _draw(rows: Sequence[Gain], axis: Axis, layout: Layout) -> Drawing:
     plan = _plan(rows, axis, layout)
     top = y = layout.small * 1.35 + 8
     uprights = [
@@ -137,7 +135,7 @@ def _draw(rows: Sequence[Gain], axis: Axis, sides: tuple[str, str], layout: Layo
         back = [_upright(x, (frame.top, frame.bottom), colour) for colour, x in uprights]
     plain = Axis(axis.label, axis.unit, low=axis.low, high=axis.high, ticks=axis.ticks)
     under, end = x_axis(plain, frame, layout, ABOUT)
-    names = _sides(sides if plan.better == "higher" else sides[::-1], uprights[-1][1], frame, layout)
+    names = _sides(SIDES if plan.better == "higher" else SIDES[::-1], uprights[-1][1], frame, layout)
     return Drawing(end, "".join([*back, names, *body, under]))
 
 

@@ -129,6 +129,9 @@ LOOKS: dict[str, tuple[Look, ...]] = {
     "adaptive": (
         Look(colour="@adaptive", shape="up", dash="2 3", width=1.8),
         Look(colour="@adaptive", shape="hexagon", dash="7 3 2 3", width=1.8),
+        Look(colour="@adaptive", shape="diamond", dash="5 2", width=1.8),
+        Look(colour="@adaptive", shape="cross", dash="9 3", width=1.8),
+        Look(colour="@adaptive", shape="down", dash="1 2", width=1.8),
     ),
     "other": (
         Look(colour="@first", shape="diamond", dash=None, width=1.6),

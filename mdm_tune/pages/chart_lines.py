@@ -51,7 +51,6 @@ class Series:
         role: which colour, shape and dashes it has.
         dashed: whether a line that its role draws whole is dashed.
         tips: the words that a point shows; by default its numbers.
-        joined: whether the points are joined by a line.
         look: how it is drawn; by default one of its role that no other line has.
     """
 
@@ -63,7 +62,6 @@ class Series:
     role: Role = "other"
     dashed: bool = False
     tips: Sequence[str] | None = None
-    joined: bool = True
     look: Look | None = None
 
 
@@ -93,7 +91,6 @@ class _Line:
     low: tuple[float, ...]
     high: tuple[float, ...]
     tips: tuple[str, ...]
-    joined: bool
     side: float = 0.0
 
     @property
@@ -147,7 +144,7 @@ def _line(series: Series, look: Look, axes: tuple[Axis, Axis]) -> _Line:
     if not len(tips) == len(y) == len(low) == len(high) == count:
         raise ValueError(f"The fields of the series {series.name!r} differ in length.")
     x = tuple(float(each) for each in series.x)
-    return _Line(name=series.name, look=look, x=x, y=y, low=low, high=high, tips=tips, joined=series.joined)
+    return _Line(name=series.name, look=look, x=x, y=y, low=low, high=high, tips=tips)
 
 
 def _numbers(values: Sequence[float | None] | None, count: int) -> tuple[float, ...]:
@@ -232,8 +229,6 @@ def _pieces(places: Sequence[Point | None]) -> list[list[Point]]:
 
 
 def _stroke(line: _Line, frame: Frame) -> str:
-    if not line.joined:
-        return ""
     runs = [each for each in _pieces(_places(line, line.y, frame)) if len(each) > 1]
     if not runs:
         return ""
@@ -325,7 +320,7 @@ def _sample(line: _Line, place: Point) -> str:
         stroke_dasharray=look.dash,
     )
     dot = marker(look.shape, (x + 13, y), 4, fill=look.colour, stroke="@paper", stroke_width=1)
-    return (stroke if line.joined else "") + (dot if line.few else "")
+    return stroke + (dot if line.few else "")
 
 
 def _mark(mark: Mark, frame: Frame, layout: Layout) -> str:

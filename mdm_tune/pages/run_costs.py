@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mdm_tune.core.messages import quantity
 from mdm_tune.pages.names import large, time_text
 from mdm_tune.pages.run_views import RunView
 
@@ -70,6 +71,10 @@ def cost_facts(view: RunView) -> Iterator[tuple[str, str]]:
                 f"finding the candidates took {100 * trials / grid:.2g} % of the rows of scoring the grid of 10 x 10 "
                 "schedules on the same examples; the comparison on unseen examples comes on top in both cases",
             )
+    for budget in view.budgets if view.cost is not None else ():
+        dropped = f", {large(budget.dropped)} of them dropped early" if budget.dropped else ""
+        ended = f"; {budget.ended}" if budget.ended else ""
+        yield f"trials at {quantity(budget.steps, 'step')}", f"{large(budget.trials)}{dropped}{ended}"
     if view.evaluate_cost is not None:
         rows, tokens, seconds = view.evaluate_cost
         yield "evaluation", f"{large(rows)} rows, {large(tokens)} tokens, {time_text(seconds)}"

@@ -257,17 +257,23 @@ def named_counts(view: RunView, budget: BudgetView, name: str = "linear") -> tup
     Returns:
         The counts; None for ancestral reveal, for blocks that share the steps unequally, and for an unknown name.
     """
-    if budget.counts is None:
+    label = Label.read(name)
+    if budget.counts is None or (blocks := _blocks(view, budget, label)) is None:
         return None
-    length = sum(budget.counts)
-    size = budget.block_length or length
-    blocks = max(1, length // size)
     rule: CountRule = "cumulative" if view.about.section("sampler").get("counts") == "cumulative" else "one-per-step"
-    if budget.steps % blocks or view.about.section("sampler").get("block_steps") == "tuned":
-        return None
     with suppress(InputError):
-        return to_counts(parse_schedule(Label.read(name).name), budget.steps // blocks, size, rule) * blocks
+        length, steps_each = sum(budget.counts) // len(blocks), budget.steps // len(blocks)
+        return to_counts(parse_schedule(label.name), steps_each, length, rule) * len(blocks)
     return None
+
+
+def _blocks(view: RunView, budget: BudgetView, label: Label) -> tuple[int, ...] | None:
+    """The steps of each block of a schedule at a budget; None if blocks share the steps unequally."""
+    length = sum(budget.counts or ())
+    number = max(1, length // (label.blocks or budget.block_length or length or 1))
+    if budget.steps % number or view.about.section("sampler").get("block_steps") == "tuned":
+        return None
+    return (budget.steps // number,) * number
 
 
 def _counts(view: RunView, looks: Looks) -> Entries:
@@ -275,13 +281,15 @@ def _counts(view: RunView, looks: Looks) -> Entries:
     for budget in view.budgets:
         if not budget.counts:
             continue
-        rows = [Counts(f"tuned: {budget.name}", budget.counts, note=_calls(budget.calls), look=TUNED)]
+        name, blocks = f"tuned: {budget.name}", _blocks(view, budget, Label("", budget.block_length)) or ()
+        rows = [Counts(name, budget.counts, note=_calls(budget.calls), blocks=blocks, look=TUNED)]
         others = [] if budget.rival is None else [(budget.rival.label, budget.rival)]
         for label, row in (*others, ("linear", budget.baselines.get("linear"))):
             counts = named_counts(view, budget, label)
             if counts is not None and label != budget.kind:
                 calls = sum(count > 0 for count in counts) if row is None or row.calls is None else row.calls
-                rows.append(Counts(short_name(label), counts, note=_calls(calls), look=looks.of(label)))
+                look, blocks = looks.of(label), _blocks(view, budget, Label.read(label)) or ()
+                rows.append(Counts(short_name(label), counts, note=_calls(calls), blocks=blocks, look=look))
         at = quantity(budget.steps, "step")
         said = "; ".join(
             f"{row.name}: {', '.join(map(str, row.counts[:64]))}{' and so on' if len(row.counts) > 64 else ''}"

@@ -217,7 +217,6 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             than=str(loss["than"]),
             share=float(loss["share"]),
             ends=None if loss.get("share_ci") is None else (float(loss["share_ci"][0]), float(loss["share_ci"][1])),
-            linear=float(loss["share_of_linear"]),
             flagged=bool(loss["flagged"]),
             blocks=bool(loss["blocks"]),
         )
@@ -252,7 +251,6 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         estimate=Estimate.from_json(record),
         examples=record.get("n"),
         baselines=baselines,
-        linear=str(record.get("linear") or "linear"),
         gain=gain,
         verdict=_verdict(record, gain, losses),
         rejected=None
@@ -420,7 +418,6 @@ def _progress(record: Record, journal: Mapping[int, Sequence[Record]]) -> Progre
         stage=str(record["stage"]),
         done=int(record["done"]),
         total=int(record["total"]),
-        started=str(record["started"]),
         updated=str(record["updated"]),
         steps=_whole(record["steps"]) or (),
         current=current,

@@ -15,7 +15,7 @@ from mdm_tune.schedules.labels import Label
 
 __all__ = ["Section", "origins", "sections_of", "tuned_rows"]
 
-WITH_VALUES = ("beta", "counts", "alphas", "threshold", "entropy-bound", "quota", "cap", "klass", "shift")
+WITH_VALUES = ("beta", "counts", "alphas", "shift")
 LONGEST = 60  # characters of the name of a schedule in a sentence
 FIGURES = {
     "token_entropy": "the entropy of the tokens of a batch, in nats",
@@ -118,6 +118,7 @@ def origins(view: RunView) -> list[tuple[str, str]]:
     for label in names:
         name = Label.read(label).name
         kind = name.partition(":")[0]
+        has_values = role_of(label) == "adaptive" or kind in WITH_VALUES
         tuned = [quantity(budget.steps, "step") for budget in view.budgets if budget.label == name]
         if name in (own, f"{own}/schedule.yaml"):
             found[label] = "the schedules that the search of this folder found"
@@ -125,7 +126,7 @@ def origins(view: RunView) -> list[tuple[str, str]]:
             found[label] = f"the schedule file {name}"
         elif tuned:
             found[label] = f"found by the search of this folder at {listed(tuned)}"
-        elif kind in WITH_VALUES:
+        elif has_values:
             shown = cut_text(name, LONGEST)
             given = f"{shown} in evaluate.schedules" if name in named else f"given to mdm-tune evaluate as {shown}"
             other = "; the search of this folder did not find it" if kind == "beta" and view.budgets else ""

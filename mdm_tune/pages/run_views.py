@@ -199,7 +199,6 @@ class LossView:
         than: what it is compared with.
         share: the loss; below 0 for a gain.
         ends: of its 95 % interval; None in older records.
-        linear: the loss of linear.
         flagged: whether it exceeds the threshold and the noise.
         blocks: whether it forbids the claim of a gain.
     """
@@ -208,7 +207,6 @@ class LossView:
     than: str
     share: float
     ends: tuple[float, float] | None
-    linear: float
     flagged: bool
     blocks: bool
 
@@ -243,7 +241,6 @@ class BudgetView:
         estimate: the value on the report split.
         examples: of the report split; None if exact.
         baselines: values and calls by name.
-        linear: the label of linear.
         gain: the gain over linear.
         verdict: what it shows.
         rejected: the schedule that was worse than linear and is not returned, with its value and gain; None if none.
@@ -282,7 +279,6 @@ class BudgetView:
     estimate: Estimate
     examples: int | None
     baselines: Mapping[str, Row]
-    linear: str
     gain: GainView
     verdict: Verdict
     rejected: tuple[str, Estimate, GainView] | None
@@ -411,7 +407,6 @@ class Progress:
         stage: what it does now, in words.
         done: finished trials and comparisons.
         total: those of the whole search, at most.
-        started: when the command began, as ISO text.
         updated: when this was written, as ISO text.
         steps: all budgets.
         current: the budget at work; None before the first.
@@ -424,7 +419,6 @@ class Progress:
     stage: str
     done: int
     total: int
-    started: str
     updated: str
     steps: tuple[int, ...]
     current: int | None

@@ -287,6 +287,9 @@ def _beyond_the_data(view: RunView) -> Iterator[Finding]:
 
 def _limits(view: RunView) -> Iterator[Finding]:
     for budget in view.budgets:
+        if budget.same:
+            names = listed([short_name(label) for label in budget.same])
+            yield Finding("note", f"At {quantity(budget.steps, 'step')} {budget.name} has the same counts as {names}.")
         if budget.verdict is Verdict.NO_GAIN and budget.detectable is not None:
             yield Finding(
                 "note",

@@ -18,8 +18,8 @@ ROWS = [
 ]
 
 
-def chart(rows: list[Gain], axis: Axis | None = None, **names: tuple[str, str]) -> Figure:
-    return dots(rows, x=axis or Axis("difference"), title="Gains", description="Seen.", **names)
+def chart(rows: list[Gain], axis: Axis | None = None) -> Figure:
+    return dots(rows, x=axis or Axis("difference"), title="Gains", description="Seen.")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_no_text_touches_another_or_leaves_the_figure(compact: bool, theme: str)
     short = [Gain("x", 0.5, 0.4, 0.6), Gain("y", 0.1)]
     far = [Gain("all far from zero", 100.0, 99.0, 101.0)]
     for rows in (ROWS, long, short, far, [Gain("nothing", 0.0)]):
-        root = parsed(chart(rows, sides=("the other is better", "tuned is better")).svg(theme, compact=compact))  # type: ignore[arg-type]
+        root = parsed(chart(rows).svg(theme, compact=compact))  # type: ignore[arg-type]
         assert overlaps(root) == [] and outside(root) == []
 
 

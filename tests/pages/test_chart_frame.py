@@ -30,6 +30,7 @@ def test_the_ends_of_an_axis() -> None:
 def test_the_looks_of_a_role_differ_in_shape_and_dashes() -> None:
     found = looks(["tuned", "linear", *["other"] * 5, "adaptive", "adaptive"], [False] * 9, map(str, range(9)))
     assert len({(each.shape, each.dash) for each in found}) == 9
+    assert len({each.shape for each in looks(["adaptive"] * 5, [False] * 5, "abcde")}) == 5
     assert found[0].dash is None and looks(["tuned"], [True], ["x"])[0].dash
 
 

@@ -131,7 +131,7 @@ def test_few_trials_have_no_colours_and_none_have_no_map() -> None:
     budget = view.budgets[0]
     few = map_of_trials(replace(budget, points=budget.points[:3]), view.about, Looks(view), 9)
     assert few is not None and few.values is None and few.region is None and len(few.trials) == 3
-    assert map_of_trials(replace(budget, points=()), view.about, 9) is None
+    assert map_of_trials(replace(budget, points=()), view.about, Looks(view), 9) is None
 
 
 def test_many_trials_are_thinned_but_for_finalists() -> None:
@@ -157,7 +157,6 @@ def test_the_trials_so_far_have_a_map() -> None:
         stage="",
         done=1,
         total=9,
-        started="",
         updated="",
         steps=(4,),
         current=4,

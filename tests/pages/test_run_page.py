@@ -260,6 +260,23 @@ def test_the_counts_of_linear_beside_the_tuned_ones(budget: dict[str, Any], line
     assert named_counts(view, view.budgets[0]) == linear
 
 
+def test_blocks_are_marked_and_a_schedule_keeps_its_own() -> None:
+    """Of eight tokens at four steps: the tuned schedule in one block, the best hand-made one in two."""
+    baselines = {**BUDGET["baselines"], "sine in blocks of 4": {"value": 0.81, "ci": [0.8, 0.82]}}
+    view = made(two_budgets() | {"budgets": [{**BUDGET, "baselines": baselines}]})
+    counts = named_counts(view, view.budgets[0], "sine in blocks of 4")
+    assert counts == (3, 1, 3, 1) != named_counts(view, view.budgets[0], "sine")
+    source = figures_of(view)["counts-4"].svg()
+    assert source.count('stroke-dasharray="2 2"') == 1  # the border of the two blocks
+
+
+def test_costs_say_how_trials_ended_and_equal_counts_are_said() -> None:
+    record = {**BUDGET, "trials": 16, "dropped": 11, "ended": "the time for trials is used up", "same_counts": ["sine"]}
+    page = read_page(checked(made(two_budgets() | {"budgets": [record]})))
+    assert "16, 11 of them dropped early; the time for trials is used up" in page.text
+    assert "At 4 steps Beta(0.431, 0.761) has the same counts as sine." in page.text
+
+
 def progress(**changes: Any) -> dict[str, Any]:
     return {
         "state": "running",
