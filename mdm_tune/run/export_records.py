@@ -64,7 +64,7 @@ class ExportResult(JsonRecord):
     counts_by_block: tuple[tuple[int, ...], ...] | None
     alphas: tuple[float, ...] | None
     value: float | None
-    kl: float | None
+    kl: float | None = None
     exact: bool
     files: dict[str, str]
     where: tuple[str, ...]

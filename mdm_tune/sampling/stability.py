@@ -14,6 +14,7 @@ from torch import Tensor
 from mdm_tune.core.errors import RunError
 from mdm_tune.core.guard import out_of_memory
 from mdm_tune.denoisers.base import to_device
+from mdm_tune.sampling.large_vocabulary import Scratch
 
 __all__ = ["Stability", "divergence"]
 
@@ -28,12 +29,14 @@ class Stability:
     Args:
         shape: (rows, length).
         device: Where the logits are.
+        scratch: Buffers that several calls share.
     """
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, shape: tuple[int, ...], device: torch.device, scratch: Scratch) -> None:
         self._place = np.full(shape, NONE)  # of each position among the kept predictions
         self._call = np.full(shape, NONE)  # in which the kept prediction was made
         self._now, self._free, self._device = 0, np.zeros(0, dtype=np.int64), device
+        self._scratch = scratch
         self._kept: Tensor | None = None  # (places, vocab) logits
         self._totals = torch.zeros(0, dtype=torch.float64, device=device)  # their logsumexp
         self._changes = torch.zeros(0, dtype=torch.float64, device=device)
@@ -53,13 +56,14 @@ class Stability:
             self._totals, self._changes = (torch.cat([old, more]) for old in (self._totals, self._changes))
         self._place[new], self._free = free[: int(new.sum())], free[int(new.sum()) :]
 
-    def change(self, rows: Integers, at: Integers, logits: Tensor) -> Tensor:
+    def change(self, rows: Integers, at: Integers, logits: Tensor, best: Tensor) -> Tensor:
         """Compare predictions with the last ones of their positions, and keep them in their place.
 
         Args:
             rows: (n,) their rows.
             at: (n,) their positions.
             logits: (n, vocab); a piece may come twice in a call, with equal logits.
+            best: (n,) the largest logit of each.
 
         Returns:
             (n,) float64, KL(prediction || last prediction) in nats; infinite where there is no last one.
@@ -71,21 +75,18 @@ class Stability:
         index = to_device(torch.from_numpy(place), self._device)
         new = call < self._now
         if new.all():
-            self._compare(index, call >= 0, logits)
+            self._compare(index, call >= 0, logits, best)
         elif new.any():
             some = to_device(torch.from_numpy(new.nonzero()[0]), self._device)
-            self._compare(index[some], call[new] >= 0, logits[some])
+            self._compare(index[some], call[new] >= 0, logits[some], best[some])
         self._call[rows, at] = self._now
         return self._changes[index]
 
-    def _compare(self, index: Tensor, known: Booleans, logits: Tensor) -> None:
+    def _compare(self, index: Tensor, known: Booleans, logits: Tensor, best: Tensor) -> None:
         kept = self._room(logits)
-        values = logits.double()
-        totals = values.logsumexp(1)
-        changes = torch.full_like(totals, torch.inf)
-        if known.any():
-            found = divergence(values, totals, kept[index].double(), self._totals[index])
-            changes = torch.where(to_device(torch.from_numpy(known), self._device), found, changes)
+        changes, totals = divergence(logits, best, kept[index], self._totals[index], self._scratch)
+        if not known.all():
+            changes = torch.where(to_device(torch.from_numpy(known), self._device), changes, torch.inf)
         kept[index], self._totals[index], self._changes[index] = logits, totals, changes
 
     def _room(self, logits: Tensor) -> Tensor:
@@ -109,19 +110,25 @@ class Stability:
         return self._kept
 
 
-def divergence(values: Tensor, totals: Tensor, last: Tensor, last_totals: Tensor) -> Tensor:
-    """KL(p || q) in nats (n,) of the softmaxes p and q of two sets of logits (n, vocab) float64.
+def divergence(
+    logits: Tensor, best: Tensor, last: Tensor, last_totals: Tensor, scratch: Scratch
+) -> tuple[Tensor, Tensor]:
+    """KL(p || q) in nats (n,) of the softmaxes p and q of two sets of logits (n, vocab), and the logsumexp (n,) of p's.
 
     Rounded to 1e-9, so that it does not depend on how the rows are divided. It is infinite where p has a token that q
     rules out.
 
     Args:
-        values: Logits of p.
-        totals: (n,) their logsumexp.
-        last: Logits of q; overwritten.
-        last_totals: (n,) their logsumexp.
+        logits: Logits of p.
+        best: (n,) the largest of each row, finite.
+        last: Logits of q.
+        last_totals: (n,) float64, their logsumexp.
+        scratch: Buffers that several calls share.
     """
-    p = (values - totals[:, None]).exp_()
-    terms = torch.sub(values, last, out=last).mul_(p).masked_fill_(p == 0, 0.0)
-    found: Tensor = terms.sum(1) - totals + last_totals
-    return found.clamp(min=0.0).round(decimals=9)
+    best = best.double()
+    terms, weights = scratch.like(logits, "change").copy_(logits), scratch.like(logits)
+    total = torch.sub(terms, best[:, None], out=weights).exp_().sum(1)
+    totals = best + total.log()
+    terms.sub_(last).mul_(weights)  # no number where p has no weight and q rules the token out, or both do
+    found = terms.nansum(1) / total - totals + last_totals
+    return found.clamp_(min=0.0).round(decimals=9), totals

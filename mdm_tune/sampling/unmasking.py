@@ -124,8 +124,9 @@ def unmask(
     originals = None if reference is None else reference.numpy()
     batched = BatchedDenoiser(denoiser, batch, device, padded=bool((tokens.numpy() < 0).any()))
     named = np.arange(len(tokens)) if names is None else names
-    stability = Stability(tokens.shape, device) if isinstance(plan, KlassPlan) else None
-    state = _State(batched, tokens.numpy(), seeds, drawing, originals, named, stability)
+    scratch = Scratch()
+    stability = Stability(tokens.shape, device, scratch) if isinstance(plan, KlassPlan) else None
+    state = _State(batched, tokens.numpy(), seeds, drawing, originals, named, scratch, stability)
     once = partial(noise, seeds, "position", 0, tokens.shape[1])
     rule = step_rule_of(plan, drawing, state.hidden, blocks, once)
     number = 0
@@ -165,11 +166,12 @@ class _State:
         drawing: Drawing,
         reference: Integers | None,
         names: Integers,
+        scratch: Scratch,
         stability: Stability | None,
     ) -> None:
         self.batched, self.seeds, self.drawing = batched, seeds, drawing
         self.reference, self.names, self.stability = reference, names, stability
-        self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, Scratch()
+        self.tokens, self.mask_id, self.scratch = tokens.copy(), batched.denoiser.mask_id, scratch
         self.generated = self.hidden
         self.draws = drawing.temperature > 0 and reference is None
         self.drawn, self.scores, self.log_prob = np.zeros_like(tokens), np.zeros(tokens.shape), np.zeros(tokens.shape)
@@ -250,7 +252,7 @@ class _State:
             best_drawn = logits.amax(1)
         drawn = draw(self.drawing, logits, best_drawn, uniform, target=target, scratch=self.scratch)
         scores, log_prob = (best if column is None else column for column in (drawn.scores, drawn.log_prob))
-        changes = best if self.stability is None else self.stability.change(rows, at, logits)
+        changes = best if self.stability is None else self.stability.change(rows, at, logits, best_drawn)
         return best, best_drawn, drawn.tokens, scores, log_prob, changes
 
     def reveal(self, positions: Booleans) -> None:

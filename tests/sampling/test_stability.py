@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.seeding import noise
-from mdm_tune.sampling.drawing import Drawing
+from mdm_tune.sampling.drawing import Drawing, Scratch
 from mdm_tune.sampling.plans import KlassPlan, ThresholdPlan
 from mdm_tune.sampling.stability import Stability, divergence
 from mdm_tune.sampling.unmasking import Step, unmask
@@ -198,16 +198,19 @@ def test_the_divergence_is_its_definition() -> None:
         math.inf if at == 7 else math.fsum(x * math.log(x / y) for x, y in zip(a, b, strict=True) if x > 0)
         for at, (a, b) in enumerate(zip(p, q, strict=True))
     ]
-    totals = [each_of.logsumexp(1) for each_of in logits]
-    found = divergence(logits[0], totals[0], logits[1].clone(), totals[1])
+    best = [each_of.amax(1) for each_of in logits]
+    scratch, nothing = Scratch(), torch.zeros(50, dtype=torch.float64)
+    _, totals = divergence(logits[1], best[1], logits[1], nothing, scratch)
+    assert torch.allclose(totals, logits[1].logsumexp(1), atol=1e-12)
+    found, own = divergence(logits[0], best[0], logits[1], totals, scratch)
     assert np.allclose(found, expected, atol=2e-9)
-    assert divergence(logits[0], totals[0], logits[0].clone(), totals[0]).tolist() == [0.0] * 50
+    assert divergence(logits[0], best[0], logits[0], own, scratch)[0].tolist() == [0.0] * 50
 
 
 def test_pieces_that_come_twice_and_places_that_are_used_again() -> None:
     """A repeated piece is compared with the call before, and not with itself."""
     rng = np.random.default_rng(0)
-    stability = Stability((3, 6), torch.device("cpu"))
+    stability = Stability((3, 6), torch.device("cpu"), Scratch())
     last: dict[tuple[int, int], Tensor] = {}
     hidden = rng.random((3, 6)) < 0.5
     for _ in range(30):
@@ -217,8 +220,8 @@ def test_pieces_that_come_twice_and_places_that_are_used_again() -> None:
         logits = torch.from_numpy(rng.normal(size=(len(rows), 4))).to(torch.bfloat16)
         exact = logits.double().log_softmax(1)
         part = len(rows) // 2
-        stability.change(rows[:part], at[:part], logits[:part])
-        found = stability.change(rows, at, logits).tolist()
+        stability.change(rows[:part], at[:part], logits[:part], logits[:part].amax(1))
+        found = stability.change(rows, at, logits, logits.amax(1)).tolist()
         for place, value, log_p in zip(zip(rows.tolist(), at.tolist(), strict=True), found, exact, strict=True):
             expected = float((log_p.exp() * (log_p - last[place])).sum()) if place in last else math.inf
             assert value == pytest.approx(expected, abs=2e-9)
@@ -230,10 +233,10 @@ def test_too_little_memory_is_said_with_its_size(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Tensor, "new_zeros", full)
-    stability = Stability((1, 1), torch.device("cpu"))
+    stability = Stability((1, 1), torch.device("cpu"), Scratch())
     stability.begin(np.ones((1, 1), dtype=bool))
     with pytest.raises(RunError, match=r"klass keeps the last prediction .* 2.79e-08 GiB .* smaller batch or shorter"):
-        stability.change(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), torch.zeros(1, 30, dtype=torch.int8))
+        stability.change(*np.zeros((2, 1), dtype=np.int64), torch.zeros(1, 30, dtype=torch.int8), torch.zeros(1))
 
 
 @pytest.mark.parametrize(
