@@ -89,8 +89,8 @@ Schedules = Annotated[
         "--schedule",
         metavar="S",
         help="linear, sine, squared-sine, maskgit-cosine, llada, dream, dllm, optimum (on the profile), beta:A,B, "
-        "shift:S, counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; for evaluate also threshold, "
-        "entropy-bound, quota:S, cap:S and klass; repeatable.",
+        "shift:S, counts:N,N,..., alphas:0,S,...,1, a schedule file or its folder; threshold:T, "
+        "entropy-bound:NATS, quota:S@T, cap:S@T, klass@T, for evaluate also without a value; repeatable.",
     ),
 ]
 

@@ -39,8 +39,9 @@ from mdm_tune.sampling.pieces import longest_first
 from mdm_tune.sampling.unmasking import Unmasked, unmask
 from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Linear, Schedule, parse_schedule
-from mdm_tune.schedules.derived import nearest_budget
+from mdm_tune.schedules.derived import budget_at, kept_counts, policy_notes
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
+from mdm_tune.schedules.schedule_file import ScheduleBudget
 
 if TYPE_CHECKING:
     from mdm_tune.commands.events import Note
@@ -146,7 +147,7 @@ def generate(
             denoiser = Guided(denoiser, scale, wanted.setting.length, dataset.closing)
         device = next(model.parameters()).device
         fill = partial(_fill, denoiser, wanted.sampler, device, progress)
-        return _texts(policy, wanted, dataset, fill, notes)
+        return _texts(wanted, dataset, fill, notes)
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,14 @@ class _Wanted:
 
     Attributes:
         setting: The counts or alphas; of an adaptive plan the blocks and, for a quota or a cap, the counts.
+        adaptive: The adaptive plan, perhaps without its value; None for a schedule.
         sampler: How tokens are revealed.
         ranking: What the user said of the order; an adaptive plan must fit it.
         notes: What was not tuned.
     """
 
     setting: Setting
+    adaptive: AdaptiveName | None
     sampler: Sampler
     ranking: tuple[str, ...]
     notes: tuple[str, ...]
@@ -261,18 +264,22 @@ def _wanted(
     adaptive = policy if isinstance(policy, AdaptiveName) else None
     base = policy if not isinstance(policy, AdaptiveName) else _policy(policy.schedule or Linear())
     assert not isinstance(base, AdaptiveName)  # the schedule of a quota or a cap is no adaptive plan
+    file = base if isinstance(base, LoadedSchedule) else None
     length = _given_length(base) if length is None else given_whole("length", length)
     if length is None:
         raise InputError("length, the tokens to generate, must be given, unless a schedule file has it; give length")
-    free = adaptive is not None and adaptive.schedule is None
+    steps = _given_steps(base) if steps is None else given_whole("steps", steps)
     if steps is None and adaptive is not None and adaptive.same_at_every_budget:
         steps = adaptive.counts_steps or length  # without counts it is not used
-    steps = _given_steps(base) if steps is None else given_whole("steps", steps)
     if steps is None:
         raise InputError(
             "steps must be given, unless a schedule has a single budget or an adaptive plan its value; give steps"
         )
-    tuned = _tuned_settings(base) if isinstance(base, LoadedSchedule) else {}
+    notes: tuple[str, ...] = ()
+    if adaptive is None and file is not None and (held := budget_at(file, steps)).policy is not None:
+        adaptive, base, block_length, notes = _held(file, held, held.policy, length, block_length)
+    free = adaptive is not None and adaptive.schedule is None
+    tuned = {} if file is None else _tuned_settings(file)
     settings = {**(tuned or fitting_sampling(FAMILIES[family], given)), **given}
     try:
         section = SamplerConfig(steps=(steps,), **settings)
@@ -288,14 +295,25 @@ def _wanted(
         )
     if free:
         setting = Setting("", steps, length, block_length=_divisor(block_length, length))
-        notes: tuple[str, ...] = ()
     else:
         own = steps if adaptive is None else adaptive.steps_of_counts(steps)
         setting, notes = _setting(base, own, length, block_length, sampler)
-    if isinstance(base, LoadedSchedule):
-        notes += tuple(_changed(base, tuned, section))
+    if file is not None:
+        notes += tuple(_changed(file, tuned, section))
     ranking = tuple(name for name in RANKING if name in given)
-    return _Wanted(setting=setting, sampler=sampler, ranking=ranking, notes=notes)
+    return _Wanted(setting=setting, adaptive=adaptive, sampler=sampler, ranking=ranking, notes=notes)
+
+
+def _held(
+    file: LoadedSchedule, budget: ScheduleBudget, policy: AdaptiveName, length: int, block_length: int | None
+) -> tuple[AdaptiveName, LoadedSchedule, int | None, tuple[str, ...]]:
+    """The policy of a file's budget: it, the counts that it keeps, its block length, and what was not tuned."""
+    if policy.schedule is not None:
+        kept = kept_counts(file, budget)
+        return policy, LoadedSchedule(kept.length, kept.budgets, kept.record), block_length, ()  # as for any counts
+    own = budget.block_length if budget.block_length != file.length else None
+    size = own if block_length is None else block_length
+    return policy, file, size, policy_notes(file, budget, length, _divisor(size, length) or length)
 
 
 def _given_length(base: LoadedSchedule | Schedule) -> int | None:
@@ -332,7 +350,7 @@ def _setting(
     if isinstance(base, LoadedSchedule):
         notes = base.notes(length, steps, block_length=block_length)
         if sampler.bernoulli:
-            name = nearest_budget(base, steps).schedule.name
+            name = budget_at(base, steps).curve.name
             return Setting(name, steps, length, alphas=base.alphas(steps)), notes
         plan = base.plan(length, steps, block_length=block_length)
         setting = Setting(
@@ -380,18 +398,12 @@ def _dataset(prompts: Sequence[Prompt], loaded: LoadedModel, length: int, seed: 
     return replace(dataset, splits={"report": replace(dataset.splits["report"], seeds=seeds)})
 
 
-def _texts(
-    policy: LoadedSchedule | Schedule | AdaptiveName,
-    wanted: _Wanted,
-    dataset: Dataset,
-    fill: Fill,
-    notes: tuple[str, ...],
-) -> Texts:
+def _texts(wanted: _Wanted, dataset: Dataset, fill: Fill, notes: tuple[str, ...]) -> Texts:
     """Fill the rows of the data set, for an adaptive plan without a value after it is found."""
     split, setting, spent = dataset.splits["report"], wanted.setting, 0
-    if isinstance(policy, AdaptiveName):
-        value, spent = _value(policy, wanted, dataset, fill)
-        setting = _adaptive(policy, wanted, value)
+    if (plan := wanted.adaptive) is not None:
+        value, spent = _value(plan, wanted, dataset, fill)
+        setting = _adaptive(plan, wanted, value)
     rows = _rows(setting, wanted, split)
     filled = fill(rows, "unmasking")
     texts = Texts(" ".join(holes) for holes in dataset.fillings(filled.tokens, split))

@@ -23,7 +23,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive
+from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive, check_metric
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
@@ -116,6 +116,9 @@ def _evaluate(
         notify(note)
     for note in same_plans(settings):
         notify(note)
+    for setting in settings:
+        if setting.adaptive is not None:  # from a schedule file
+            check_metric(run.evaluator, setting.adaptive, setting.label)
     for plan, number, size in product(adaptive, budgets, profiles):
         evaluator = run.evaluator.in_blocks(size)
         check_adaptive(evaluator, plan, number, partial(_setting_at, evaluator, profiles))

@@ -38,7 +38,6 @@ from mdm_tune.run.profiles import optimum_of, profiles_of
 from mdm_tune.run.schedule_names import settings_of
 from mdm_tune.run.schedule_records import LengthsRecord, OriginRecord
 from mdm_tune.sampling.devices import Devices
-from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["harness_numbers"]
 
@@ -111,7 +110,8 @@ def harness_numbers(
 
     Args:
         config: The config of the run.
-        schedules: Names and files; empty for linear and the run's own schedule file, if it exists.
+        schedules: Names of schedules and of adaptive plans with their value, and files; empty for linear and the run's
+            own schedule file, if it exists.
         steps: Budgets; empty for those of the schedule file, or of the config if there is no file.
         task: A task other than the config's, evaluated with the config's sampler and length of answers.
         include_path: The folder of that task's files; None for the config's.
@@ -252,11 +252,7 @@ def _numbers(
 
 
 def _settings(run: Run, folder: RunFolder, schedules: list[str], steps: list[int]) -> list[Setting]:
-    """The schedules at the budgets. Raises InputError for an adaptive plan, and as ``settings_of`` does."""
-    if adaptive := [name for name in schedules if parse_adaptive(name) is not None]:
-        raise InputError(
-            f"--schedule {adaptive[0]} decides by itself what to reveal; mdm-tune evaluate compares such plans"
-        )
+    """The schedules at the budgets. Raises InputError as ``settings_of`` does."""
     own = [str(folder.schedule)] if folder.has(folder.schedule) and not schedules else []
     if not steps:
         steps = sorted(load_schedule(own[0]).budgets) if own else list(run.config.sampler.steps)
@@ -297,14 +293,17 @@ def _measured(
     weighted = np.array([value * weights[name] for name, value in values.items()])
     bounds, groups = bounds_of(by.metric, weights.values()), _groups(run, [*values])
     mean = estimate(weighted, bounds=bounds, groups=groups)
-    calls = float(np.mean(model.nfe))
+    calls = None  # of each document, where the predictions decide them
+    if setting.adaptive is not None and values.keys() <= model.answers.keys():
+        calls = np.array([model.answers[name]["nfe"] for name in values], dtype=np.float64)
     scores = Scores(
         setting=setting,
         estimate=mean,
-        nfe=calls,
+        nfe=float(np.mean(model.nfe)),
         cost=model.cost,
         use="report",
         values=weighted,
+        calls=calls,
         groups=groups,
         bounds=bounds,
     )

@@ -157,6 +157,11 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness ships no types
 
     def _check_likelihood(self) -> None:
         """Raise InputError if the sampler has no likelihood."""
+        if (plan := self.setting.adaptive) is not None:
+            raise InputError(
+                f"the task asks for likelihoods, and {plan.name} decides by what is drawn, got no likelihood; name a "
+                "schedule such as linear with --schedule"
+            )
         config = self.run.config
         metric = "nelbo" if config.sampler.order == "random" else "path_nll"
         problems = conflicts_in({**config.model_dump(), "objective": {"metric": metric}}, set())

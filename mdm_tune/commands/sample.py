@@ -16,7 +16,6 @@ from mdm_tune.commands.progress import Following, Stage, Stages
 from mdm_tune.commands.schedule_notes import other_samplers
 from mdm_tune.commands.watching import Watch, Watcher, watcher_of
 from mdm_tune.config.file import Config
-from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.seeding import derive_seed
@@ -30,7 +29,6 @@ from mdm_tune.run.record_parts import PlanRecord
 from mdm_tune.run.sample_records import PromptRecord, SampleRecord, SampleResult, ScheduleSource
 from mdm_tune.run.schedule_names import own_steps, settings_of
 from mdm_tune.sampling.devices import Devices
-from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["sample"]
 
@@ -51,7 +49,8 @@ def sample(
 
     Args:
         config: The config of the run; ``output`` names the run folder.
-        schedule: Its name on the command line; None for the run's own schedule file, or linear if there is no file.
+        schedule: The name of a schedule or an adaptive plan on the command line; None for the run's own schedule file,
+            or linear if there is no file.
         steps: The budget; None for the first budget of the config, or of the schedule if it lacks that one.
         number: Samples to draw.
         watch: Whether the steps of the first sample are reported, and how; None for no.
@@ -63,7 +62,7 @@ def sample(
         The result, as it is written to ``samples.json``.
 
     Raises:
-        InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan.
+        InputError: If a schedule is unknown or does not fit, or if it is an adaptive plan without a value.
         RunError: If the denoiser or a replica fails.
     """
     with open_run(config, devices, allow, as_notes(notify)) as run:
@@ -82,11 +81,6 @@ def _sample(
     report_loaded(run, warned, [steps or config.sampler.steps[0]])
     folder = RunFolder(config.output)
     name, source = _schedule_for(folder, schedule)
-    if parse_adaptive(name) is not None:
-        raise InputError(
-            f"--schedule: {name} decides by itself how many tokens a step reveals, and sample draws with given counts; "
-            "compare it with mdm-tune evaluate, or give a schedule such as linear"
-        )
     if steps is None:
         first, own = config.sampler.steps[0], own_steps(name)
         steps = first if own is None or first in own else own[0]
@@ -141,10 +135,9 @@ def _filled(
         one, section = split.first(1), evaluator.sampler.section
         section = section.model_copy(update={"batch": max(section.batch, len(watcher.settings))})  # steps of all rows
         together = replace(evaluator, sampler=replace(evaluator.sampler, section=section))
-        watcher.begin()
-        filled = together.fill(watcher.settings, one.start, one.seeds, on_step=watcher)
+        filled, cost = watcher.follow(together, one)
         parts.append((filled.tokens[:1], filled.nfe[:1]))
-        cost, watched = Cost(filled.denoiser_rows, filled.denoiser_tokens), 1
+        watched = 1
     if watched < len(split.ids):
         rest = split.part(watched, len(split.ids))
         filled = evaluator.fill([setting], rest.start, rest.seeds)

@@ -9,7 +9,8 @@ from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import ScheduleFile, load_schedule
-from mdm_tune.run.schedule_names import names_a_file, own_steps
+from mdm_tune.run.schedule_names import holds_policies, names_a_file, own_steps
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 __all__ = ["missing_budgets", "other_samplers", "same_plans"]
 
@@ -21,11 +22,12 @@ def other_samplers(run: Run, names: Iterable[str], reported: Iterable[Note] = ()
 
     Args:
         run: The run that uses the schedules.
-        names: Schedules; names that are no files are skipped.
+        names: Schedules; names that are no files are skipped. Of a quota its schedule counts.
         reported: Warnings that the run has reported. They are not repeated if a file has them too.
     """
     known = {(note.code, note.text) for note in reported}
-    for name in filter(names_a_file, names):
+    schedules = (name if (plan := parse_adaptive(name)) is None else plan.schedule or "" for name in names)
+    for name in filter(names_a_file, schedules):
         file = load_schedule(name)
         stored = file.record.get("sampler")
         tuned = stored if isinstance(stored, dict) else {}  # reading a file does not check this part
@@ -37,7 +39,9 @@ def other_samplers(run: Run, names: Iterable[str], reported: Iterable[Note] = ()
             yield Note(f"{name} was tuned for {', '.join(changed)}", "other-sampler")
         yield from _other_sources(run, name, file)
         if file.length != run.evaluator.length:
-            text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {STRETCHED}"
+            free = all(budget.schedule is None for budget in file.budgets.values())  # policies without counts
+            what = STRETCHED if not free else "the number of calls of its policies may differ"
+            text = f"{name} was tuned for {_tokens(file)}, and here there are {run.evaluator.length}: {what}"
             yield Note(text, "other-length")
         sizes = [file.length if size == run.evaluator.length else size for size in run.evaluator.block_lengths]
         tuned_sizes = {budget.block_length for budget in file.budgets.values() if budget.block_length is not None}
@@ -71,7 +75,8 @@ def missing_budgets(names: Sequence[str], budgets: Sequence[int]) -> Iterator[No
         if own is not None and (missing := [steps for steps in budgets if steps not in own]):
             present = [steps for steps in budgets if steps in own]
             comparison = f"is compared at {', '.join(map(str, present))} only" if present else "is not compared"
-            text = f"{name} has no counts for {quantity(', '.join(map(str, missing)), 'step')} and {comparison}"
+            what = "policy" if holds_policies(name) else "counts"
+            text = f"{name} has no {what} for {quantity(', '.join(map(str, missing)), 'step')} and {comparison}"
             yield Note(text, "budgets-missing", "search at these budgets, or compare a curve such as beta:A,B")
 
 
@@ -81,7 +86,8 @@ def same_plans(settings: Sequence[Setting]) -> Iterator[Note]:
     for setting in settings:
         name = first.setdefault((setting.steps, setting.key), setting.label)
         if name != setting.label:
-            yield Note(f"at {quantity(setting.steps, 'step')} {setting.label} has the same counts as {name}")
+            what = "counts" if setting.adaptive is None else "policy"
+            yield Note(f"at {quantity(setting.steps, 'step')} {setting.label} has the same {what} as {name}")
 
 
 def _tokens(file: ScheduleFile) -> str:

@@ -20,15 +20,14 @@ from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import cut, quantity, shown, shown_path
 from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Evaluator
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Setting, drawing_of
 from mdm_tune.pages.animation import animation
 from mdm_tune.pages.unmasking import Kind, ShownToken, Unmasking
 from mdm_tune.run.build import Run
 from mdm_tune.run.schedule_names import Optimum, names_a_file, settings_of
 from mdm_tune.sampling.drawing import Order
-from mdm_tune.sampling.unmasking import Step
-from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.sampling.unmasking import Step, Unmasked
 from mdm_tune.schedules.labels import short_label
 from mdm_tune.schedules.schedule_file import load_schedule
 
@@ -97,7 +96,7 @@ def _writable(path: Path) -> Path:
 
 @dataclass
 class Watcher:
-    """Follows the rows of one call of the sampler, one for each schedule.
+    """Follows the rows of one call of the sampler, one for each schedule, or of one call for each.
 
     Attributes:
         settings: The settings, in the order of the rows.
@@ -105,7 +104,7 @@ class Watcher:
         start: (length,) int64, the row before the first step.
         mask_id: The token id of the mask.
         codec: Decodes the tokens.
-        order: The order of the sampler.
+        order: The order in which the positions are revealed.
         show: Called before the first step and after each step.
         seconds: The time that ``show`` has taken, which is no time of the sampler.
     """
@@ -133,22 +132,62 @@ class Watcher:
             Unmasking(
                 name=name,
                 tokens=(),
-                steps=setting.steps if setting.counts is None else min(setting.steps, size),
+                steps=setting.steps if setting.alphas is not None else min(setting.steps, size),
                 done=0,
                 scale=SCALES[self.order],
                 note=note,
+                open=setting.adaptive is not None,
             )
             for setting, (name, note) in zip(self.settings, self.names, strict=True)
         )
-        self._update(0, self.start.repeat(len(self.settings), 1))
+        self._update([0] * len(self.settings), self.start.repeat(len(self.settings), 1))
 
     def __call__(self, step: Step) -> None:
         for row in range(len(self.settings)):
-            for place in step.revealed[row].nonzero().flatten().tolist():
-                self._when[row][place] = step.number + 1
-                if step.confidence is not None:
-                    self._how_sure[row][place] = _share(self.order, float(step.confidence[row, place]))
-        self._update(step.number + 1, step.tokens)
+            self._reveal(row, step, row)
+        rows = zip(self.settings, self._now, strict=True)
+        full = [setting.adaptive is not None and not row.open for setting, row in rows]
+        dones = [row.done if ended else step.number + 1 for row, ended in zip(self._now, full, strict=True)]
+        self._update(dones, step.tokens)
+
+    def follow(self, evaluator: Evaluator, first: Split) -> tuple[Unmasked, Cost]:
+        """Fill the rows of all settings and show their steps.
+
+        Settings of one form are filled in one call and shown as it goes. Others are filled one after the other, and
+        then shown side by side.
+
+        Args:
+            evaluator: Fills them.
+            first: The one example.
+
+        Returns:
+            The filled rows of the first call, which begin with that of the first setting; and the denoiser rows and
+            tokens of all calls, as a cost.
+        """
+        self.begin()
+        if len({setting.form for setting in self.settings}) == 1:
+            filled = evaluator.fill(self.settings, first.start, first.seeds, on_step=self)
+            return filled, Cost(filled.denoiser_rows, filled.denoiser_tokens)
+        steps = [list[Step]() for _ in self.settings]
+        results = [
+            evaluator.fill([setting], first.start, first.seeds, on_step=heard.append)
+            for setting, heard in zip(self.settings, steps, strict=True)
+        ]
+        tokens = self.start.repeat(len(self.settings), 1)
+        for number in range(max(map(len, steps))):
+            for row, heard in enumerate(steps):
+                if number < len(heard):
+                    self._reveal(row, heard[number], 0)
+                    tokens[row] = heard[number].tokens[0]
+            self._update([min(number + 1, len(heard)) for heard in steps], tokens)
+        return results[0], sum((Cost(each.denoiser_rows, each.denoiser_tokens) for each in results), Cost())
+
+    def _reveal(self, row: int, step: Step, at: int) -> None:
+        """Note what a step reveals of a row, which is row ``at`` of the step."""
+        for place in step.revealed[at].nonzero().flatten().tolist():
+            self._when[row][place] = step.number + 1
+            if step.confidence is not None:
+                self._how_sure[row][place] = _share(self.order, float(step.confidence[at, place]))
 
     @property
     def last(self) -> tuple[Unmasking, ...]:
@@ -159,20 +198,25 @@ class Watcher:
         """Write the animated SVG. Raises RunError if the system cannot write it."""
         write_text(path, animation(self._now))
 
-    def _update(self, done: int, tokens: Tensor) -> None:
+    def _update(self, dones: Sequence[int], tokens: Tensor) -> None:
+        """Show the rows (rows, length) after so many steps of each."""
         began = time.monotonic()
-        rows = zip(self._now, tokens.tolist(), self._when, self._how_sure, strict=False)
-        self._now = tuple(
-            Unmasking(
-                name=before.name,
-                tokens=self._shown(row, when, how_sure),
-                steps=max(before.steps, done),
-                done=done,
-                scale=before.scale,
-                note=before.note,
+        rows = zip(self._now, dones, tokens.tolist(), self._when, self._how_sure, strict=False)
+        found = []
+        for before, done, row, when, how_sure in rows:
+            whole = before.open and None not in when
+            found.append(
+                Unmasking(
+                    name=before.name,
+                    tokens=self._shown(row, when, how_sure),
+                    steps=done if whole else max(before.steps, done),
+                    done=done,
+                    scale=before.scale,
+                    note=before.note,
+                    open=before.open and not whole,
+                )
             )
-            for before, row, when, how_sure in rows
-        )
+        self._now = tuple(found)
         self.show(self._now)
         self.seconds += time.monotonic() - began
 
@@ -227,18 +271,13 @@ def watcher_of(run: Run, first: Setting, split: Split, *, watch: Watch, warned: 
         start=split.start[0],
         mask_id=evaluator.denoiser.mask_id,
         codec=run.model.codec,
-        order=evaluator.sampler.drawing.order,
+        order=drawing_of(first, evaluator.sampler).order,
         show=lambda rows: warned(Watched(rows)),
     )
 
 
 def _second(evaluator: Evaluator, first: Setting, name: str, optimum: Optimum) -> Setting:
     """The setting of the second schedule, at the steps and the block length of the first one."""
-    if parse_adaptive(name) is not None:
-        raise InputError(
-            f"--watch: {name} decides by itself how many tokens a step reveals, and both texts are drawn with given "
-            "counts; give a schedule such as linear"
-        )
     try:
         (second,) = settings_of(evaluator, [name], [first.steps], optimum=optimum)
     except InputError as error:
@@ -247,6 +286,13 @@ def _second(evaluator: Evaluator, first: Setting, name: str, optimum: Optimum) -
         raise InputError(
             f"--watch: both schedules must have the same block length, got {first.block_length} for {cut(first.name)} "
             f"and {second.block_length} for {cut(name)}; name a curve such as linear"
+        )
+    orders = [drawing_of(setting, evaluator.sampler).order for setting in (first, second)]
+    if orders[0] != orders[1]:
+        raise InputError(
+            f"--watch: both schedules must reveal in the same order, so that their colours mean the same, got "
+            f"{orders[0]} for {cut(first.name)} and {orders[1]} for {cut(name)}; set sampler.order to one that both "
+            "can use"
         )
     return second
 
@@ -270,7 +316,10 @@ def described(settings: Sequence[Setting], *, with_values: bool) -> list[tuple[s
             baselines = entry.get("baselines")
             for name, values in baselines.items() if isinstance(baselines, dict) else ():
                 known[name] = _value(values, entry)
-        names.append(f"tuned ({short_label(str(entry['schedule']))})" if entry else short_label(setting.name))
+        if entry:
+            names.append(f"tuned ({short_label(str(entry.get('policy') or entry['schedule']))})")
+        else:
+            names.append(short_label(setting.name))
     known |= found
     notes = [known.get(setting.name, "") if with_values else "" for setting in settings]
     return list(zip(names, notes, strict=True))

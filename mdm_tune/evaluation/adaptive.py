@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.messages import quantity
+from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.cost_matching import calls_to_match, matching_cost
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
@@ -22,8 +22,11 @@ __all__ = [
     "PILOT",
     "AdaptiveRequest",
     "adaptive_setting",
+    "base_setting",
     "calibrated",
     "check_adaptive",
+    "check_metric",
+    "check_sampler",
     "out_of_reach",
     "value_at_cost",
 ]
@@ -52,7 +55,7 @@ class AdaptiveRequest:
     @cached_property
     def base(self) -> Setting | None:
         """The setting whose counts a quota or a cap follows; None for other plans."""
-        return _base_setting(self.plan, self.steps, self.setting_at)
+        return base_setting(self.plan, self.steps, self.setting_at)
 
     def at(self, value: float) -> Setting:
         """The setting of the plan; ``value`` is used if the plan has none."""
@@ -111,28 +114,50 @@ def check_adaptive(
     """Check that the metric and the sampler allow an adaptive plan, and that a quota or a cap has counts.
 
     Raises:
-        InputError: If the metric draws no samples, if reveal is ancestral, or if a quota or a cap has no counts at this
-            budget.
+        InputError: If the metric draws no samples, if reveal is ancestral, if a user's own code draws the samples, or
+            if a quota or a cap has no counts at this budget.
+    """
+    check_metric(evaluator, plan)
+    check_sampler(evaluator, plan)
+    base_setting(plan, steps, setting_at)
+
+
+def check_metric(evaluator: Evaluator, plan: AdaptiveName, file: str | None = None) -> None:
+    """Raise InputError if the metric draws no samples, by which an adaptive plan could decide.
+
+    Args:
+        evaluator: The evaluator.
+        plan: The plan.
+        file: The schedule file that holds it, for the message; None if the plan was named.
     """
     metric = evaluator.metric
     if isinstance(metric, ExactMetric) or metric.needs_originals:
+        named = plan.name if file is None else f"{plan.name} of {cut(file)}"
         raise InputError(
-            f"{plan.name} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
+            f"{named} decides by what is drawn, and metric {metric.name} draws nothing; choose a metric of samples"
+        )
+
+
+def check_sampler(evaluator: Evaluator, plan: AdaptiveName) -> None:
+    """Raise InputError if the sampler cannot fill rows with an adaptive plan."""
+    if (target := evaluator.sampler.section.target) is not None:
+        raise InputError(
+            f"sampler.target: {shown_path(target)} receives the number of tokens per step in advance, got the adaptive "
+            f"plan {plan.name}, whose numbers depend on the predictions; leave it out, or set sampler.type to builtin"
         )
     if evaluator.sampler.bernoulli:
         raise InputError(
             f"{plan.name} decides how many positions each step reveals, and so does ancestral (bernoulli) reveal; set "
             "sampler.reveal to fixed"
         )
-    _base_setting(plan, steps, setting_at)
 
 
-def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
+def base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int], Setting]) -> Setting | None:
     """The setting whose counts a quota or a cap follows; None for other plans."""
     if plan.schedule is None:
         return None
     try:
-        return setting_at(plan.schedule, plan.steps_of_counts(steps))
+        base = setting_at(plan.schedule, plan.steps_of_counts(steps))
     except InputError as error:
         if plan.value is not None or plan.counts_steps is not None:
             raise
@@ -141,6 +166,12 @@ def _base_setting(plan: AdaptiveName, steps: int, setting_at: Callable[[str, int
             f"{plan.name} needs counts of {share} the budget's {quantity(steps, 'step')} where no threshold is given: "
             f"{error}; or give one, as in {plan.name}@0.9, or other steps, as in {plan.name}#{steps}"
         ) from None
+    if base.adaptive is not None:
+        raise InputError(
+            f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive plan "
+            f"{base.adaptive.name}; name a schedule such as linear"
+        )
+    return base
 
 
 def _sweep_together(

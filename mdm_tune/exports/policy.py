@@ -13,8 +13,16 @@ from mdm_tune.core.messages import cut, quantity, shown
 from mdm_tune.core.redaction import one_line, redacted
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
-from mdm_tune.schedules.derived import Blocks, Derived, derived_of_file, derived_of_schedule
-from mdm_tune.schedules.schedule_file import ScheduleFile, check_schedule_names, load_schedule
+from mdm_tune.schedules.derived import (
+    Blocks,
+    Derived,
+    budget_at,
+    derived_of_file,
+    derived_of_schedule,
+    kept_counts,
+    policy_notes,
+)
+from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 from mdm_tune.version import __version__
 
 __all__ = ["Kind", "Policy", "read_policy"]
@@ -34,6 +42,7 @@ class Policy:
             threshold, at most the counts and at least one) or ``klass`` (positions above the threshold whose prediction
             is stable).
         schedule: name of the mask schedule, as ``parse_schedule`` reads it; empty for plans without one.
+        plan: name of the adaptive plan, as ``parse_adaptive`` reads it; empty for schedules.
         length: tokens to fill.
         steps: of all blocks together; 0 for plans that decide it themselves.
         block_length: tokens of a block; ``length`` for one block. Blocks are filled from left to right.
@@ -59,6 +68,7 @@ class Policy:
     sampler: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
     notes: tuple[str, ...] = ()
+    plan: str = ""
 
     @property
     def blocks(self) -> int:
@@ -93,7 +103,7 @@ class Policy:
     @property
     def described(self) -> str:
         """Schedule, steps, length and blocks in a phrase."""
-        parts = [cut(one_line(redacted(self.schedule or self.name)), 200)]
+        parts = [cut(one_line(redacted(self.schedule or self.plan or self.name)), 200)]
         if self.kind in ("quota", "cap"):
             parts.append(f"{self.kind} with threshold {self.value:g}")
         if self.steps:
@@ -147,13 +157,31 @@ def read_policy(name: str, steps: int | None = None, length: int | None = None, 
         )
     file = _file(name)
     check_schedule_names(file, name)
+    budget = budget_at(file, steps)
+    if budget.policy is not None:
+        policy = _held(file, budget, budget.policy, length, size)
+    else:
+        policy = _policy(name, derived_of_file(file, steps, length, size))
     sampler = file.record.get("sampler")
-    return _policy(
-        name,
-        derived_of_file(file, steps, length, size),
+    return replace(
+        policy,
+        name=name,
         sampler=sampler if isinstance(sampler, dict) else {},
         digest=short_digest(repr(file.record)),
     )
+
+
+def _held(
+    file: ScheduleFile, budget: ScheduleBudget, plan: AdaptiveName, length: int | None, size: int | None
+) -> Policy:
+    """The policy that a budget of a file holds; length and size as in ``read_policy``."""
+    if plan.schedule is not None:
+        kept = _policy(plan.name, derived_of_file(kept_counts(file, budget), length=length, block_length=size))
+        return replace(kept, kind=plan.kind, value=plan.value, plan=plan.name)
+    length = length or file.length
+    own = budget.block_length if budget.block_length != file.length else None
+    policy = _adaptive(plan, None, length, size or own)
+    return replace(policy, notes=policy_notes(file, budget, length, policy.block_length))
 
 
 def _file(name: str) -> ScheduleFile:
@@ -204,11 +232,16 @@ def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: i
                 f"{cut(plan.name)} names the steps of its counts, got --steps {steps} besides; leave it out"
             )
         policy = read_policy(plan.schedule, plan.counts_steps or steps, length, size)
+        if policy.plan:
+            raise InputError(
+                f"{plan.kind} keeps the counts of a schedule, and {cut(plan.schedule)} holds the adaptive plan "
+                f"{policy.plan}; name a schedule such as linear"
+            )
         if policy.counts is None:
             raise InputError(
                 f"{cut(plan.name)} keeps to the counts of a schedule, and ancestral reveal has none; use linear"
             )
-        return replace(policy, name=plan.name, kind=plan.kind, value=plan.value)
+        return replace(policy, name=plan.name, kind=plan.kind, value=plan.value, plan=plan.name)
     if length is None:
         raise InputError(f"{plan.name} has no length of its own; give --length")
     if steps is not None:
@@ -224,10 +257,11 @@ def _adaptive(plan: AdaptiveName, steps: int | None, length: int | None, size: i
         block_length=size or length,
         value=plan.value,
         kl=plan.kl,
+        plan=plan.name,
     )
 
 
-def _policy(name: str, derived: Derived, sampler: Mapping[str, Any] | None = None, digest: str = "") -> Policy:
+def _policy(name: str, derived: Derived) -> Policy:
     return Policy(
         name=name,
         kind="counts" if derived.counts is not None else "alphas",
@@ -237,7 +271,5 @@ def _policy(name: str, derived: Derived, sampler: Mapping[str, Any] | None = Non
         block_length=derived.block_length,
         counts=derived.counts,
         alphas=derived.alphas,
-        sampler=sampler or {},
-        digest=digest,
         notes=derived.notes,
     )

@@ -56,6 +56,7 @@ class Unmasking:
         done: Steps so far.
         scale: What confidence means, for a reader; None if the order has none. Colours then stand for the step.
         note: What is known of the schedule, such as its metric with an interval; may be empty.
+        open: Whether the predictions still decide how many steps there are; ``steps`` is then what is expected.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Unmasking:
     done: int
     scale: str | None = "confidence"
     note: str = ""
+    open: bool = False
 
     @cached_property
     def filled(self) -> tuple[ShownToken, ...]:
@@ -83,7 +85,8 @@ class Unmasking:
     def progress(self) -> str:
         """The steps and the tokens so far, in words."""
         visible = sum(token.step is not None for token in self.filled)
-        return f"step {self.done} of {self.steps}, {visible} of {quantity(len(self.filled), 'token')}"
+        steps = f"step {self.done}" if self.open else f"step {self.done} of {self.steps}"
+        return f"{steps}, {visible} of {quantity(len(self.filled), 'token')}"
 
     def level(self, token: ShownToken) -> int | None:
         """The colour of a revealed token, from 0 (confident, or an early step) on; None for one without a colour."""

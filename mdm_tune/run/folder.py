@@ -18,7 +18,7 @@ from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.reading import read_json
 from mdm_tune.core.redaction import redacted
 from mdm_tune.core.text import Clock
-from mdm_tune.schedules.schedule_file import FORMAT, ScheduleBudget, ScheduleFile, load_schedule
+from mdm_tune.schedules.schedule_file import FORMAT, ScheduleBudget, ScheduleFile, format_for, load_schedule
 from mdm_tune.version import package_versions
 
 __all__ = ["RunFolder", "ScheduleBudget", "ScheduleFile", "load_schedule", "versions"]
@@ -28,6 +28,10 @@ HEADER = """\
 # of many, rounded, where `lengths` does not say fixed; `schedule` is the curve for any other length), blocks of
 # `block_length` positions from left to right, or `alphas`, the expected revealed share at each step's start and end,
 # for ancestral reveal. Time runs from all masked to data.
+"""
+POLICY_HEADER = """\
+# Where a budget has a `policy`, it is used in place of counts: an adaptive plan, which reveals as many tokens per step
+# as the predictions allow. It was tuned to make K denoiser calls on average; `nfe` is the number that was measured.
 """
 
 
@@ -130,8 +134,14 @@ class RunFolder:
 
     def write_schedule(self, record: Mapping[str, Any], name: str = "schedule.yaml") -> None:
         """Write a schedule file. ``record`` holds everything except the format."""
-        body = yaml_text(redacted({"format": FORMAT, **record}), default_flow_style=None, width=120)
-        write_text(self.path / name, HEADER + body)
+        budgets = [dict(entry) for entry in record.get("budgets", ())]
+        for entry in budgets:
+            if entry.get("policy", "") is None:
+                del entry["policy"]  # a budget of counts is written as by versions without policies
+        content = {"format": format_for(record), **record, "budgets": budgets}
+        body = yaml_text(redacted(content), default_flow_style=None, width=120)
+        header = HEADER if format_for(record) == FORMAT else HEADER + POLICY_HEADER
+        write_text(self.path / name, header + body)
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> Path:
         """Write one object as JSON and return the file's path."""

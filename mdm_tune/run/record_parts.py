@@ -19,32 +19,35 @@ __all__ = ["CallsRecord", "PlanRecord", "ReportedRecord", "WarningRecord"]
 
 @dataclass(frozen=True)
 class PlanRecord(JsonRecord):
-    """What the sampler receives. Either counts or alphas is None.
+    """What the sampler receives: counts, alphas or a policy. The others are None.
 
     Attributes:
         block_length: Tokens of a block; None for ancestral reveal.
         counts: (steps,) tokens that each step reveals.
         alphas: (steps + 1,) alpha at the ends of the steps, for ancestral reveal.
+        policy: An adaptive plan with its value, by its name.
     """
 
     block_length: int | None
     counts: tuple[int, ...] | None
     alphas: tuple[float, ...] | None
+    policy: str | None = None
 
     @classmethod
     def of(cls, setting: Setting) -> PlanRecord:
         """The plan of a setting."""
-        size = None if setting.counts is None else setting.block_length
-        return cls(block_length=size, counts=setting.counts, alphas=setting.alphas)
+        policy = None if setting.adaptive is None else setting.adaptive.name
+        size = None if setting.counts is None and policy is None else setting.block_length
+        return cls(block_length=size, counts=setting.counts, alphas=setting.alphas, policy=policy)
 
     @property
     def blocks(self) -> int:
-        """The number of blocks of a sequence; 1 for ancestral reveal."""
+        """The number of blocks of a sequence; 1 for ancestral reveal and policies."""
         return 1 if self.counts is None or not self.block_length else sum(self.counts) // self.block_length
 
     @property
     def calls(self) -> int | None:
-        """Steps that reveal a token, each of which takes a denoiser call; None for ancestral reveal."""
+        """Steps that reveal a token, each of which takes a denoiser call; None for ancestral reveal and policies."""
         return None if self.counts is None else sum(count > 0 for count in self.counts)
 
 

@@ -1,4 +1,4 @@
-"""Schedules by their names on the command line: curves, counts, ``optimum``, and schedule files."""
+"""Policies by their names on the command line: curves, counts, ``optimum``, schedule files, adaptive plans."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, listed, quantity, shown
+from mdm_tune.evaluation.adaptive import adaptive_setting, base_setting, check_sampler
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
-from mdm_tune.schedules.adaptive_names import FORMS, parse_adaptive
+from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
-from mdm_tune.schedules.schedule_file import ScheduleBudget, check_schedule_names, load_schedule
+from mdm_tune.schedules.derived import kept_counts
+from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 
-__all__ = ["Optimum", "names_a_file", "own_steps", "settings_of"]
+__all__ = ["Optimum", "holds_policies", "names_a_file", "own_steps", "settings_of"]
 
 Optimum = Callable[[int, int], Schedule]  # of a block length and a number of steps
 
@@ -31,17 +33,18 @@ def settings_of(
     """Yield the settings of named schedules, at every budget and block length.
 
     Explicit counts and schedule files have budgets of their own. The counts of a file have a block length of their own.
+    An adaptive plan is named with its value. A budget of a file may hold one.
 
     Args:
         evaluator: The evaluator.
-        names: Names of schedules, or paths of schedule files or run folders.
+        names: Names of schedules or of adaptive plans, or paths of schedule files or run folders.
         steps: The budgets.
         own: Schedule files that the user did not name. They may have none of the budgets.
         optimum: Returns the schedule ``optimum`` for a block length and a budget.
 
     Raises:
-        InputError: If a name is neither a schedule nor a readable file, if a named schedule fits no budget, or if a
-            budget is repeated.
+        InputError: If a name is neither a schedule nor a readable file, if a named schedule fits no budget, if the
+            sampler cannot follow an adaptive plan or the plan has no value, or if a budget is repeated.
     """
     if len(set(steps)) < len(steps):
         raise InputError(f"steps must not repeat, got {shown(list(steps))}; give each budget once")
@@ -61,13 +64,20 @@ def settings_of(
 
 
 def own_steps(name: str) -> list[int] | None:
-    """The budgets for which a schedule is made; None for a curve, which takes any budget."""
+    """The budgets for which a schedule is made; None for a curve or an adaptive plan, which takes any budget."""
     if names_a_file(name):
         return sorted(load_schedule(name).budgets)
     if name.strip() == OPTIMUM:
         return None
+    if (plan := parse_adaptive(name)) is not None:
+        return None if plan.schedule is None or plan.counts_steps is not None else own_steps(plan.schedule)
     schedule = _named_schedule(name)
     return [len(schedule.counts)] if isinstance(schedule, Counts) else None
+
+
+def holds_policies(name: str) -> bool:
+    """Whether a name is a schedule file with an adaptive plan in one of its budgets."""
+    return names_a_file(name) and any(budget.policy is not None for budget in load_schedule(name).budgets.values())
 
 
 def names_a_file(name: str) -> bool:
@@ -103,7 +113,7 @@ def _named_schedule(name: str) -> Schedule:
             raise
         raise InputError(
             f"{error} Or optimum, the best of all on the profile, a file that ends in .yaml, or a run folder with a "
-            f"schedule.yaml in it; and, for evaluate only, {FORMS}."
+            f"schedule.yaml in it; or an adaptive plan, {FORMS}."
         ) from None
 
 
@@ -111,6 +121,9 @@ def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | No
     """Yield the settings of one name at one budget; none if it has another budget."""
     if names_a_file(name):
         yield from _file_settings(evaluator, name, steps)
+        return
+    if (plan := parse_adaptive(name)) is not None:
+        yield from _adaptive_settings(evaluator, plan, steps, optimum)
         return
     for size in evaluator.block_lengths:
         is_optimum = name.strip() == OPTIMUM
@@ -120,6 +133,25 @@ def _settings(evaluator: Evaluator, name: str, steps: int, optimum: Optimum | No
         yield evaluator.in_blocks(size).setting(schedule, steps, name)
 
 
+def _adaptive_settings(
+    evaluator: Evaluator, plan: AdaptiveName, steps: int, optimum: Optimum | None
+) -> Iterator[Setting]:
+    """Yield the settings of an adaptive plan with its value, in every block length."""
+    if plan.value is None:
+        raise InputError(
+            f"{plan.name} has no value of its own: mdm-tune evaluate finds the one that costs a budget and prints it; "
+            f"give that, as in {plan.name}{plan.separator}0.9"
+        )
+    check_sampler(evaluator, plan)
+    for size in evaluator.block_lengths:
+        here = evaluator.in_blocks(size)
+
+        def setting_at(schedule: str, number: int, here: Evaluator = here) -> Setting:
+            return next(settings_of(here, [schedule], [number], optimum=optimum))
+
+        yield adaptive_setting(here, plan, steps, base_setting(plan, steps, setting_at))
+
+
 def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     """Yield the setting of a file's budget, at the block length of the file or else of the sampler."""
     file = load_schedule(name)
@@ -127,6 +159,9 @@ def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Sett
         return
     check_schedule_names(file, name)
     budget = file.budget(steps)
+    if budget.policy is not None:
+        yield _policy_setting(evaluator, name, file, budget, budget.policy)
+        return
     if (budget.alphas is not None) != evaluator.sampler.bernoulli:
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
@@ -143,6 +178,44 @@ def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Sett
             block_length=evaluator.length if size == file.length else size,
             says_blocks=evaluator.several,
         ).checked()
+
+
+def _policy_setting(
+    evaluator: Evaluator, name: str, file: ScheduleFile, budget: ScheduleBudget, policy: AdaptiveName
+) -> Setting:
+    """The setting of a file's budget that holds an adaptive plan, at its block length or else at the evaluator's.
+
+    Args:
+        evaluator: The evaluator.
+        name: Path of the file.
+        file: The file.
+        budget: The budget of the file.
+        policy: The plan that it holds.
+
+    Raises:
+        InputError: If the sampler cannot follow the plan, or if its blocks do not divide the length.
+    """
+    try:
+        check_sampler(evaluator, policy)
+    except InputError as error:
+        raise InputError(f"{cut(name)} holds an adaptive plan at {quantity(budget.steps, 'step')}: {error}") from None
+    length, size = evaluator.length, budget.block_length or evaluator.block_length
+    size = length if size == file.length else size
+    if length % size:
+        raise InputError(
+            f"{cut(name)} was tuned in blocks of {quantity(size, 'token')}, {file.length} in all, and they do not "
+            f"divide the {length} here; set dataset.generation_length to {file.length}, or search again"
+        )
+    here = evaluator.in_blocks(size)
+
+    def setting_at(schedule: str, number: int) -> Setting:
+        if length == file.length:
+            return here.setting(budget.curve, number, schedule)
+        kept = kept_counts(file, budget).budget(number)
+        return _at_other_length(here, name, file.length, kept, budget.block_length or file.length)
+
+    setting = adaptive_setting(here, policy, budget.steps, base_setting(policy, budget.steps, setting_at))
+    return replace(setting, name=name, says_blocks=evaluator.several)
 
 
 def _at_other_length(evaluator: Evaluator, name: str, tuned_length: int, budget: ScheduleBudget, size: int) -> Setting:
@@ -170,7 +243,7 @@ def _at_other_length(evaluator: Evaluator, name: str, tuned_length: int, budget:
     if not isinstance(budget.schedule, Counts):
         share = evaluator.shares.get(block_length)
         try:
-            setting = Setting.of(budget.schedule, budget.steps, length, evaluator.sampler, name, share, block_length)
+            setting = Setting.of(budget.curve, budget.steps, length, evaluator.sampler, name, share, block_length)
         except InputError as error:
             raise InputError(
                 f"{label}, tuned for {quantity(tuned_length, 'token')}, does not fit the {length} here: {error}"

@@ -71,15 +71,15 @@ class TunedBudget(JsonRecord):
 
     Attributes:
         steps: The budget.
-        schedule: Name of the schedule.
+        schedule: Name of the schedule; of a policy the one whose counts it keeps, None if it keeps none.
         plan: What the sampler receives.
-        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits.
+        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for a policy.
         quality: The quality on the report split.
         flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
     """
 
     steps: int
-    schedule: str
+    schedule: str | None
     plan: Beside[PlanRecord]
     revealed_share_after_step: tuple[float, ...]
     quality: Beside[QualityRecord]
@@ -89,9 +89,10 @@ class TunedBudget(JsonRecord):
     def of(cls, run: Run, budget: Budget) -> TunedBudget:
         """The entry of a budget's winner."""
         setting = budget.winner.setting
+        policy = setting.adaptive
         return cls(
             steps=budget.steps,
-            schedule=budget.schedule.name,
+            schedule=budget.schedule.name if policy is None else policy.schedule,
             plan=PlanRecord.of(setting),
             revealed_share_after_step=tuple(round(share, 4) for share in setting.revealed),
             quality=QualityRecord.of(run, budget),

@@ -15,7 +15,17 @@ from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
 from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile
 
-__all__ = ["Blocks", "Derived", "by_block", "derived_of_file", "derived_of_schedule", "nearest_budget"]
+__all__ = [
+    "Blocks",
+    "Derived",
+    "budget_at",
+    "by_block",
+    "derived_of_file",
+    "derived_of_schedule",
+    "kept_counts",
+    "nearest_budget",
+    "policy_notes",
+]
 
 Blocks = tuple[tuple[int, ...], ...]  # tokens per step of each block, from left to right
 
@@ -128,6 +138,35 @@ def nearest_budget(file: ScheduleFile, steps: int) -> ScheduleBudget:
     return min(file.budgets.values(), key=lambda budget: (abs(math.log(budget.steps / steps)), budget.steps))
 
 
+def budget_at(file: ScheduleFile, steps: int | None) -> ScheduleBudget:
+    """The budget of a file that applies to a number of steps: its own, or the nearest if that has a curve.
+
+    Args:
+        file: the schedule file.
+        steps: of all blocks together; None for the file's only budget.
+
+    Raises:
+        InputError: the file has several budgets and ``steps`` is None, or the nearest budget holds a policy.
+    """
+    if steps is None:
+        if len(file.budgets) > 1:
+            raise InputError(
+                f"the schedule file has budgets of {listed(sorted(file.budgets))} steps, got no number of steps; "
+                "choose one with --steps"
+            )
+        (steps,) = file.budgets
+    if steps in file.budgets:
+        return file.budgets[steps]
+    nearest = nearest_budget(file, steps)
+    if nearest.policy is not None:
+        raise InputError(
+            f"the schedule file has budgets of {listed(sorted(file.budgets))} steps, got {steps}; the nearest holds "
+            f"the adaptive plan {cut(nearest.policy.name)}, which is not tuned for other numbers of calls; give one of "
+            "them, or search again"
+        )
+    return nearest
+
+
 def derived_of_file(
     file: ScheduleFile, steps: int | None = None, length: int | None = None, block_length: int | None = None
 ) -> Derived:
@@ -142,24 +181,23 @@ def derived_of_file(
         block_length: tokens of a block; None for the budget's, or for one block if the budget has one.
 
     Raises:
-        InputError: the file has several budgets and ``steps`` is None, or the numbers do not fit the schedule.
+        InputError: the file has several budgets and ``steps`` is None, the budget holds a policy, or the numbers do not
+            fit the schedule.
     """
-    if steps is None:
-        if len(file.budgets) > 1:
-            raise InputError(
-                f"the schedule file has budgets of {listed(sorted(file.budgets))} steps, got no number of steps; "
-                "choose one with --steps"
-            )
-        (steps,) = file.budgets
-    budget = file.budgets.get(steps) or nearest_budget(file, steps)
+    budget = budget_at(file, steps)
+    steps = steps or budget.steps
+    if budget.policy is not None:
+        raise InputError(
+            f"the budget of {quantity(steps, 'step')} holds the adaptive plan {cut(budget.policy.name)}, which has no "
+            "counts in advance; give the file or this name to mdm_tune.generate, mdm-tune sample or mdm-tune export"
+        )
     length = length or file.length
     one_block = budget.block_length in (None, file.length)
     size = block_length or (length if one_block else budget.block_length or length)
     tuned = file.length if one_block else budget.block_length or file.length
     notes = _notes(file, budget, steps, length, size if size != length else None)
-    sampler = file.record.get("sampler") or {}
     if budget.alphas is not None:
-        curve: Schedule = budget.schedule
+        curve: Schedule = budget.curve
         if isinstance(curve, Counts):
             curve = Alphas(budget.alphas)
         derived = derived_of_schedule(curve, steps, length, block_length, ancestral=True)
@@ -168,11 +206,10 @@ def derived_of_file(
         return replace(derived, notes=notes)
     assert budget.counts is not None  # a budget has either
     if (steps, length, size) == (budget.steps, file.length, tuned):
-        derived = _of_counts(budget.schedule, steps, length, by_block(budget.counts, size))
+        derived = _of_counts(budget.curve, steps, length, by_block(budget.counts, size))
         return replace(derived, notes=notes + derived.notes)
-    rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
-    share = even_shares if sampler.get("block_steps") == "tuned" else equal_shares
-    curve = budget.schedule
+    rule, share = _rules(file)
+    curve = budget.curve
     if isinstance(curve, Counts):
         if not one_block:
             raise InputError(
@@ -190,6 +227,24 @@ def derived_of_file(
     return replace(derived, notes=notes + derived.notes)
 
 
+def kept_counts(file: ScheduleFile, budget: ScheduleBudget) -> ScheduleFile:
+    """The counts that the policy of a budget keeps, as the only budget of a file."""
+    assert budget.policy is not None
+    steps = budget.policy.steps_of_counts(budget.steps)
+    rule, share = _rules(file)
+    derived = derived_of_schedule(budget.curve, steps, file.length, budget.block_length, rule=rule, share=share)
+    counts = tuple(count for block in derived.counts or () for count in block)
+    kept = ScheduleBudget(steps, budget.schedule, counts, None, budget.block_length)
+    return ScheduleFile(file.length, {steps: kept}, file.record)
+
+
+def _rules(file: ScheduleFile) -> tuple[CountRule, ShareRule]:
+    """How a file's schedules are rounded to counts, and how steps are shared among blocks."""
+    sampler = file.record.get("sampler") or {}
+    rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
+    return rule, even_shares if sampler.get("block_steps") == "tuned" else equal_shares
+
+
 def stretched(counts: Counts) -> Schedule:
     """Counts as a curve for any length and number of steps; linear if all counts are 1, which has no shape."""
     if set(counts.counts) == {1}:
@@ -204,7 +259,7 @@ def _notes(
     """Sentences on what differs from what was tuned."""
     found = []
     what = "alphas" if budget.alphas is not None else "counts"
-    curve = cut(budget.schedule.name)
+    curve = cut(budget.curve.name)
     if steps != budget.steps:
         found.append(
             f"{quantity(steps, 'step')} were not tuned: the {what} follow from {curve}, which was tuned for "
@@ -215,12 +270,44 @@ def _notes(
             f"A length of {quantity(length, 'token')} was not tuned: the {what} follow from {curve}, which was tuned "
             f"for {file.length}."
         )
-    lengths = file.record.get("lengths") or {}
-    if length == file.length and isinstance(lengths, dict) and lengths.get("fixed") is False:
-        found.append(f"The length {length} is the mean of the lengths that the schedule was tuned for.")
+    found += _mean_length(file, length)
     own = budget.block_length if budget.block_length not in (None, file.length) else None
     if block_length != own and budget.alphas is None:
-        here = "one block" if block_length is None else f"blocks of {block_length}"
-        there = "one block" if own is None else f"blocks of {own}"
-        found.append(f"The schedule was tuned for {there}, and is used for {here}.")
+        found.append(_other_blocks("schedule", own, block_length))
     return tuple(found)
+
+
+def policy_notes(file: ScheduleFile, budget: ScheduleBudget, length: int, block_length: int) -> tuple[str, ...]:
+    """Sentences on what differs from what a policy was tuned for.
+
+    Args:
+        file: the schedule file.
+        budget: the budget, which holds a policy.
+        length: tokens to fill.
+        block_length: tokens of a block; ``length`` for one block.
+    """
+    found = _mean_length(file, length)
+    if length != file.length:
+        found.append(
+            f"A length of {quantity(length, 'token')} was not tuned: the policy was tuned for {file.length}, and the "
+            "number of calls may differ."
+        )
+    own = budget.block_length if budget.block_length not in (None, file.length) else None
+    here = block_length if block_length != length else None
+    if own != here:
+        found.append(_other_blocks("policy", own, here))
+    return tuple(found)
+
+
+def _mean_length(file: ScheduleFile, length: int) -> list[str]:
+    """A sentence if the file's length is a mean of several; otherwise none."""
+    lengths = file.record.get("lengths") or {}
+    if length == file.length and isinstance(lengths, dict) and lengths.get("fixed") is False:
+        return [f"The length {length} is the mean of the lengths that the schedule was tuned for."]
+    return []
+
+
+def _other_blocks(what: str, own: int | None, used: int | None) -> str:
+    """A sentence on the blocks that it was tuned for and is used for; None for one block."""
+    there, here = ("one block" if size is None else f"blocks of {size}" for size in (own, used))
+    return f"The {what} was tuned for {there}, and is used for {here}."

@@ -10,7 +10,7 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import given_whole
-from mdm_tune.schedules.derived import Blocks, Derived, derived_of_file, nearest_budget
+from mdm_tune.schedules.derived import Blocks, Derived, budget_at, derived_of_file
 from mdm_tune.schedules.schedule_file import ScheduleFile, check_schedule_names
 from mdm_tune.schedules.schedule_file import load_schedule as read_schedule
 
@@ -54,7 +54,8 @@ class LoadedSchedule(ScheduleFile):
     """A schedule file with the counts that it gives, also for lengths and steps that were not tuned.
 
     A number of steps that was not tuned follows the curve of the budget with the nearest number of steps. Nothing is
-    printed; what was not tuned is in the ``notes`` of a plan.
+    printed; what was not tuned is in the ``notes`` of a plan. A budget that holds an adaptive plan has a ``policy`` in
+    place of counts.
     """
 
     @property
@@ -62,6 +63,22 @@ class LoadedSchedule(ScheduleFile):
         """The sampler settings that the schedule was tuned for, by their names in a config; empty if unknown."""
         settings = self.record.get("sampler")
         return settings if isinstance(settings, dict) else {}
+
+    def policy(self, steps: int | None = None) -> str | None:
+        """The adaptive plan of a budget by its name, such as ``threshold:0.873``; None if the budget has counts.
+
+        The name can be given to ``mdm_tune.generate`` and to the commands. So can the file itself, which also has the
+        block length and the sampler settings.
+
+        Args:
+            steps: the budget; None for the only budget of the file.
+
+        Raises:
+            InputError: the file has several budgets and ``steps`` is None, or it has no such budget.
+        """
+        steps = self._given(steps)
+        budget = budget_at(self, steps)
+        return None if budget.policy is None else budget.policy.name
 
     def plan(
         self, length: int | None = None, steps: int | None = None, *, block_length: int | None = None
@@ -74,8 +91,8 @@ class LoadedSchedule(ScheduleFile):
             block_length: tokens of a block; None for that of the budget, or for one block if the budget has one.
 
         Raises:
-            InputError: a number is below 1 or does not fit, the file has several budgets and ``steps`` is None, or the
-                file is for ancestral reveal, which has ``alphas``.
+            InputError: a number is below 1 or does not fit, the file has several budgets and ``steps`` is None, the
+                budget has a ``policy``, or the file is for ancestral reveal, which has ``alphas``.
         """
         derived = self._derived(length, steps, block_length)
         if derived.counts is None:
@@ -118,16 +135,22 @@ class LoadedSchedule(ScheduleFile):
         """Sentences on what was not tuned; empty if all was. Arguments and errors are those of ``plan``."""
         return self._derived(length, steps, block_length).notes
 
-    def _derived(self, length: int | None, steps: int | None, block_length: int | None) -> Derived:
-        length = self.length if length is None else given_whole("length", length)
-        size = None if block_length is None else given_whole("block_length", block_length)
+    def _given(self, steps: int | None) -> int:
+        """The number of steps, by default that of the only budget. Raises InputError if there are several budgets."""
         if steps is None and len(self.budgets) > 1:
             raise InputError(
                 f"the schedule file has budgets of {listed(sorted(self.budgets))} steps, got no number of steps; give "
                 "steps"
             )
-        (steps,) = self.budgets if steps is None else (given_whole("steps", steps),)
-        budget = self.budgets.get(steps) or nearest_budget(self, steps)
+        return next(iter(self.budgets)) if steps is None else given_whole("steps", steps)
+
+    def _derived(self, length: int | None, steps: int | None, block_length: int | None) -> Derived:
+        length = self.length if length is None else given_whole("length", length)
+        size = None if block_length is None else given_whole("block_length", block_length)
+        steps = self._given(steps)
+        budget = budget_at(self, steps)
+        if budget.policy is not None:
+            return derived_of_file(self, steps)  # it raises the error
         tuned = (steps, length) == (budget.steps, self.length)
         if budget.alphas is None and steps > length and not tuned:
             raise InputError(

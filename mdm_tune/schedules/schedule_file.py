@@ -16,13 +16,23 @@ from mdm_tune.core.messages import cut, listed, quantity, shown, shown_path
 from mdm_tune.core.plain_yaml import read_yaml_file
 from mdm_tune.core.problems import field_problems
 from mdm_tune.core.reading import expanded
+from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.blocks import steps_by_block
 from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Counts, Schedule, parse_schedule
 
-__all__ = ["FORMAT", "ScheduleBudget", "ScheduleFile", "check_schedule_names", "load_schedule"]
+__all__ = [
+    "FORMAT",
+    "POLICY_FORMAT",
+    "ScheduleBudget",
+    "ScheduleFile",
+    "check_schedule_names",
+    "format_for",
+    "load_schedule",
+]
 
 FORMAT = "mdm-tune-schedule-1"
+POLICY_FORMAT = "mdm-tune-schedule-2"  # of a file with a policy, so that a version without them says so
 LARGEST = 65_536  # tokens and steps, as in a config
 BUDGETS = 1000
 ROUNDING = 1e-9  # the largest difference between alphas and those of the schedule that the file names
@@ -30,21 +40,29 @@ ROUNDING = 1e-9  # the largest difference between alphas and those of the schedu
 
 @dataclass(frozen=True)
 class ScheduleBudget:
-    """One budget of a schedule file. It has either counts or alphas.
+    """One budget of a schedule file. It has exactly one of counts, alphas and a policy.
 
     Attributes:
-        steps: of the budget.
-        schedule: the mask schedule.
+        steps: of the budget. A policy was tuned to make as many denoiser calls on average.
+        schedule: the mask schedule; of a policy the one whose counts it keeps, None if it keeps none.
         counts: tokens per step, (steps,); (length,) ones if there are fewer tokens than steps.
         alphas: (steps + 1,), from 0 to 1, for ancestral reveal.
         block_length: tokens of a block, the whole length for one block; None if the file does not say it.
+        policy: an adaptive plan with its value.
     """
 
     steps: int
-    schedule: Schedule
+    schedule: Schedule | None
     counts: tuple[int, ...] | None
     alphas: tuple[float, ...] | None
     block_length: int | None = None
+    policy: AdaptiveName | None = None
+
+    @property
+    def curve(self) -> Schedule:
+        """The mask schedule of a budget that has one."""
+        assert self.schedule is not None
+        return self.schedule
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,27 @@ def schedule_of_name(text: object) -> Schedule:
         raise ValueError(str(error)) from None
 
 
+def policy_of_name(text: object) -> AdaptiveName:
+    """The adaptive plan of a text. Raises ValueError unless it has its value and, if it keeps counts, a schedule."""
+    if not isinstance(text, str):
+        raise ValueError(f"must be the name of an adaptive plan, got {shown(text)}; write it as threshold:0.9")
+    try:
+        policy = parse_adaptive(text)
+        if policy is None:
+            raise ValueError(
+                f"must be the name of an adaptive plan, got {shown(text)}; write it as one of {FORMS}, with its value"
+            )
+        if policy.value is None:
+            raise ValueError(
+                f"must say its value, got {shown(text)}; write it as {cut(policy.name)}{policy.separator}0.9"
+            )
+        if policy.schedule is not None:
+            parse_schedule(policy.schedule)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return policy
+
+
 def list_as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -92,6 +131,7 @@ Size = Annotated[int, Field(ge=1, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[Any, AfterValidator(schedule_of_name)]
+PolicyName = Annotated[Any, AfterValidator(policy_of_name)]
 FromList = BeforeValidator(list_as_tuple)
 
 
@@ -101,16 +141,24 @@ class BudgetEntry(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     steps: Size
-    schedule: Name
+    schedule: Name | None
     counts: Annotated[tuple[Count, ...], FromList, Field(max_length=LARGEST)] | None
     alphas: Annotated[tuple[Share, ...], FromList, Field(max_length=LARGEST + 1)] | None
     block_length: Size | None = None
+    policy: PolicyName | None = None
 
     @model_validator(mode="after")
     def is_one_plan(self) -> Self:
-        if (self.counts is None) == (self.alphas is None):
-            got = "neither" if self.counts is None else "both"
-            raise ValueError(f"exactly one of counts and alphas must be given, got {got}; leave the other null")
+        given = [name for name in ("counts", "alphas", "policy") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of counts, alphas and policy must be given, got {listed(given) if given else 'none'}; "
+                f"leave the {'other' if len(given) == 2 else 'others'} null"
+            )
+        if self.policy is not None:
+            self.check_policy(self.policy)
+        elif self.schedule is None:
+            raise ValueError(f"schedule must be named beside {given[0]}, got null; write it as beta:0.9,0.3")
         if self.counts is not None:
             fewer = len(self.counts) < self.steps and set(self.counts) == {1}  # the length is smaller than the steps
             if len(self.counts) != self.steps and not fewer:
@@ -137,13 +185,23 @@ class BudgetEntry(BaseModel):
             )
         return self
 
+    def check_policy(self, policy: AdaptiveName) -> None:
+        """Check that the schedule is the one whose counts the policy keeps."""
+        kept = None if policy.schedule is None else parse_schedule(policy.schedule)
+        if self.schedule != kept:
+            got = "null" if self.schedule is None else shown(self.schedule.name)
+            wanted = (
+                "null, as it keeps the counts of none" if kept is None else f"{cut(kept.name)}, whose counts it keeps"
+            )
+            raise ValueError(f"schedule of policy {cut(policy.name)} must be {wanted}, got {got}; correct one of them")
+
 
 class ScheduleDocument(BaseModel):
     """The rules for a schedule file; keys without a rule are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
-    format: Literal["mdm-tune-schedule-1"]
+    format: Literal["mdm-tune-schedule-1", "mdm-tune-schedule-2"]
     length: Size
     budgets: Annotated[tuple[BudgetEntry, ...], FromList, Field(min_length=1, max_length=BUDGETS)]
     sampler: dict[str, Any] | None = None
@@ -168,6 +226,12 @@ class ScheduleDocument(BaseModel):
         return self
 
 
+def format_for(record: Mapping[str, Any]) -> str:
+    """The format that a file with this content says."""
+    policies = [entry.get("policy") for entry in record.get("budgets", ())]
+    return FORMAT if set(policies) <= {None} else POLICY_FORMAT
+
+
 def load_schedule(path: str | Path) -> ScheduleFile:
     """Read a schedule file. Needs no torch.
 
@@ -183,11 +247,11 @@ def load_schedule(path: str | Path) -> ScheduleFile:
     except (OSError, ValueError):  # reading the file raises the error with a message
         file = Path(path)
     record = read_yaml_file(file, "a schedule.yaml that a search wrote")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in (FORMAT, POLICY_FORMAT):
         got = shown(record.get("format")) if isinstance(record, dict) else "no such line"
         raise InputError(
-            f"{shown_path(file)} is not a schedule file: it must say format: {FORMAT}, got {got}; give one that a "
-            "search wrote"
+            f"{shown_path(file)} is not a schedule file: it must say format: {FORMAT} or {POLICY_FORMAT}, got {got}; "
+            "give one that a search wrote"
         )
     try:
         document = ScheduleDocument.model_validate(record)
@@ -204,6 +268,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
             counts=entry.counts,
             alphas=entry.alphas,
             block_length=entry.block_length,
+            policy=entry.policy,
         )
         for entry in document.budgets
     }
@@ -213,7 +278,8 @@ def load_schedule(path: str | Path) -> ScheduleFile:
 def check_schedule_names(file: ScheduleFile, name: str) -> None:
     """Check that the schedule of every budget gives the counts or alphas of the file.
 
-    A run uses the counts if its length is the file's, and the schedule otherwise, so both must agree.
+    A run uses the counts if its length is the file's, and the schedule otherwise, so both must agree. A policy has one
+    of them only.
 
     Args:
         file: the schedule file.
@@ -226,7 +292,7 @@ def check_schedule_names(file: ScheduleFile, name: str) -> None:
     rule: CountRule = "cumulative" if sampler.get("counts") == "cumulative" else "one-per-step"
     for budget in file.budgets.values():
         if budget.alphas is not None:
-            alphas = alpha_grid(budget.schedule, budget.steps)
+            alphas = alpha_grid(budget.curve, budget.steps)
             if any(abs(a - b) > ROUNDING for a, b in zip(alphas, budget.alphas, strict=True)):
                 raise _misnamed(name, budget, "alphas", alphas.tolist(), budget.alphas)
         elif budget.counts is not None and (counts := _scheduled_counts(budget, file.length, rule)) != budget.counts:
@@ -237,10 +303,11 @@ def _scheduled_counts(budget: ScheduleBudget, length: int, rule: CountRule) -> t
     """The counts that the budget's schedule gives if every block has as many steps as in the file."""
     assert budget.counts is not None
     size = budget.block_length or length
-    if isinstance(budget.schedule, Counts) or (budget.block_length is None and sum(budget.counts) != length):
+    curve = budget.curve
+    if isinstance(curve, Counts) or (budget.block_length is None and sum(budget.counts) != length):
         return budget.counts
     if size == length:
-        return to_counts(budget.schedule, budget.steps, length, rule)
+        return to_counts(curve, budget.steps, length, rule)
     ends, total = set(), 0
     for count in budget.counts:
         total += count
@@ -248,15 +315,13 @@ def _scheduled_counts(budget: ScheduleBudget, length: int, rule: CountRule) -> t
     if 0 in budget.counts or not set(range(size, length + 1, size)) <= ends:
         return budget.counts  # a step without tokens belongs to no block; a step over two blocks is refused elsewhere
     return tuple(
-        count
-        for share in steps_by_block(budget.counts, size)
-        for count in to_counts(budget.schedule, share, size, rule)
+        count for share in steps_by_block(budget.counts, size) for count in to_counts(curve, share, size, rule)
     )
 
 
 def _misnamed(name: str, budget: ScheduleBudget, what: str, scheduled: object, got: object) -> InputError:
     return InputError(
         f"{cut(name)} is damaged: for {quantity(budget.steps, 'step')} it says schedule "
-        f"{cut(budget.schedule.name)}, whose {what} "
+        f"{cut(budget.curve.name)}, whose {what} "
         f"are {shown(scheduled)}, and {what} {shown(got)}; restore it, correct one of them, or search again"
     )

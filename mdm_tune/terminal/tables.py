@@ -250,7 +250,9 @@ def outlook_lines(outlooks: Sequence[OutlookRecord]) -> list[str]:
 
 
 def paste(steps: int, plan: PlanRecord) -> str:
-    """A line of Python with the counts, or the alphas for ancestral reveal, to paste into a sampler."""
+    """A line of Python with the counts, the alphas for ancestral reveal, or the name of a policy, to paste."""
+    if plan.policy is not None:
+        return f"schedule = {plan.policy!r}  # about {quantity(steps, 'denoiser call')}, for mdm_tune.generate"
     if plan.counts is None:
         alphas = ", ".join(f"{alpha:.6g}" for alpha in plan.alphas or ())
         return f"alphas = [{alphas}]  # {quantity(steps, 'step')}, ancestral reveal"

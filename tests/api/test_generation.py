@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from mdm_tune.api.generation import generate
-from mdm_tune.api.runs import sample
+from mdm_tune.api.runs import evaluate, sample
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.schedules.counts import to_counts
@@ -51,13 +51,11 @@ def schedule_file(folder: Path) -> Path:
     return folder / "schedule.yaml"
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_tokens_are_those_of_the_command(
-    tmp_path: Path, folder: Path, model: Any, tokenizer: Any, temperature: float
-) -> None:
+def write_config(place: Path, folder: Path, **sampler: Any) -> Path:
+    """A config of the model on prompts of two residues."""
     residues = "ACDEFGHIKLMN"
     lines = [json.dumps({"question": f"{a} {b}", "answer": a}) for a, b in product(residues, repeat=2)]
-    (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (place / "data.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     config = {
         "model": {"type": "huggingface", "path": str(folder)},
         "dataset": {
@@ -70,18 +68,99 @@ def test_the_tokens_are_those_of_the_command(
             "choose": 10,
             "report": 10,
         },
-        "sampler": {"order": "confidence", "temperature": temperature, "steps": [4]},
+        "sampler": {"order": "confidence", "steps": [4], **sampler},
         "objective": {"metric": "exact_match"},
-        "output": str(tmp_path / "run"),
+        "output": str(place / "run"),
     }
-    (tmp_path / "run.yaml").write_text(yaml_text(config), "utf-8")
-    drawn = sample(tmp_path / "run.yaml", CURVE.name, 4, number=3, devices="cpu").samples
+    (place / "run.yaml").write_text(yaml_text(config), "utf-8")
+    return place / "run.yaml"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_tokens_are_those_of_the_command(
+    tmp_path: Path, folder: Path, model: Any, tokenizer: Any, temperature: float
+) -> None:
+    config = write_config(tmp_path, folder, temperature=temperature)
+    drawn = sample(config, CURVE.name, 4, number=3, devices="cpu").samples
     prompts = [each.example.prompt for each in drawn if each.example is not None]
     texts = generate(
         model, tokenizer, prompts, schedule=CURVE, steps=4, length=8, order="confidence", temperature=temperature
     )
     assert [text.tokens[-9:-1] for text in drawn] == [*texts.tokens]
     assert [text.text for text in drawn] == texts
+
+
+def policy(name: str, steps: int, schedule: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"steps": steps, "schedule": schedule, "counts": None, "alphas": None, "policy": name, **more}
+
+
+POLICIES = [
+    policy("threshold:0.17", 2),
+    policy("entropy-bound:2.5", 3, block_length=4),
+    policy(f"quota:{CURVE.name}#3@0.17", 4, CURVE.name, block_length=8),
+    policy("quota:sine@0.2", 6, "sine", block_length=4),
+]
+
+
+def policy_file(folder: Path, *budgets: dict[str, Any], **sampler: Any) -> Path:
+    record = {"format": "mdm-tune-schedule-2", "length": 8, "budgets": budgets or POLICIES}
+    sampler = {"order": "confidence", "temperature": 0.0, **sampler}
+    (folder / "schedule.yaml").write_text(yaml_text({**record, "sampler": sampler}), "utf-8")
+    return folder / "schedule.yaml"
+
+
+def test_a_policy_of_a_file_is_what_its_name_is(tmp_path: Path, folder: Path, model: Any, tokenizer: Any) -> None:
+    """For sample, evaluate and generate alike: equal tokens, and equal calls."""
+    config, file = write_config(tmp_path, folder, temperature=0.0), str(policy_file(tmp_path))
+    for entry in POLICIES:
+        steps, name, blocks = entry["steps"], entry["policy"], entry.get("block_length", 8)
+        held = sample(config, file, steps, number=4, devices="cpu")
+        if steps == 2:
+            named = sample(config, name, steps, number=4, devices="cpu")
+            assert held.samples == named.samples and held.nfe == named.nfe
+        record = held.to_json()
+        assert (record["schedule"], record["counts"], record["policy"]) == (file, None, name)
+        assert (record["steps"], record["block_length"]) == (steps, blocks)
+        prompts = [each.example.prompt for each in held.samples if each.example is not None]
+        texts = generate(model, tokenizer, prompts, schedule=file, steps=steps)
+        assert [each.tokens[-9:-1] for each in held.samples] == [*texts.tokens]
+        assert texts.schedule == name and texts.notes == () and sum(texts.nfe) / 4 == held.nfe < 8
+        greedy = GREEDY | {"order": "entropy" if "entropy" in name else "confidence"}
+        by_name = generate(model, tokenizer, prompts, schedule=name, steps=steps, block_length=blocks, **greedy)
+        assert by_name.tokens == texts.tokens and by_name.nfe == texts.nfe
+    rows = evaluate(config, [file, POLICIES[0]["policy"], "quota:linear"], [2, 3, 4], devices="cpu").rows
+    by = {(row.schedule, row.steps): row for row in rows}
+    assert {steps for name, steps in by if name == file} == {2, 3, 4}
+    held_row, named_row = by[file, 2], by["threshold:0.17", 2]
+    assert held_row.calls == named_row.calls and held_row.estimate == named_row.estimate
+    assert (held_row.plan.policy, held_row.plan.counts) == ("threshold:0.17", None)
+    printed = [name for name, steps in by if name.startswith("quota:linear") and steps == 3]
+    again = evaluate(config, printed, [3], devices="cpu").rows  # the name that is printed repeats the run
+    assert printed[0].startswith("quota:linear#6@0.") and again[0] == by[printed[0], 3]
+
+
+def test_a_policy_of_a_file_at_other_lengths_and_settings_is_noted(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+    file = policy_file(tmp_path, *POLICIES[:3])
+    texts = generate(model, tokenizer, PROMPTS, schedule=file, steps=2, length=6, temperature=0.5)
+    assert len(texts.tokens[0]) == 6 and [note.partition(",")[0] for note in texts.notes] == [
+        "A length of 6 tokens was not tuned: the policy was tuned for 8",
+        "The schedule was tuned for temperature 0.0",
+    ]
+    blocks = generate(model, tokenizer, PROMPTS, schedule=file, steps=3, block_length=8)
+    assert blocks.notes == ("The policy was tuned for blocks of 4, and is used for one block.",)
+    quota = generate(model, tokenizer, PROMPTS, schedule=file, steps=4, length=6)
+    assert "A length of 6 tokens was not tuned: the counts follow from beta:0.7,1.2" in quota.notes[0]
+    for given, message in (
+        ({"steps": 8}, "budgets of 2, 3, 4 steps, got 8; the nearest holds the adaptive plan quota:"),
+        ({}, "steps must be given"),
+        ({"steps": 2, "reveal": "bernoulli"}, "threshold:0.17 decides how many positions each step reveals"),
+        ({"steps": 3, "length": 6}, "block_length must divide the length 6, got 4"),
+        ({"schedule": f"quota:{file}@0.5", "steps": 2}, "holds the adaptive plan threshold:0.17, which has no counts"),
+    ):
+        with pytest.raises(InputError, match=message):
+            generate(model, tokenizer, PROMPTS, **{"schedule": file, **given})
+    alone = policy_file(tmp_path, POLICIES[0])
+    assert generate(model, tokenizer, PROMPTS, schedule=alone).schedule == "threshold:0.17"
 
 
 def test_the_tokens_are_those_of_a_loop_by_hand(tmp_path: Path, model: Any, tokenizer: Any) -> None:

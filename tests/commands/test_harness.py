@@ -149,6 +149,17 @@ def test_every_document_scores_as_in_evaluate(make: Make, dataset: dict[str, Any
     assert theirs["fingerprints"] == {**made.fingerprints, "searched": made.dataset.searched}
 
 
+def test_an_adaptive_plan_scores_as_in_evaluate(make: Make) -> None:
+    config, schedules = make(), ("threshold:0.12",)
+    (row,) = numbers(config, schedules)["rows"]
+    ours = evaluate(config, schedules, (), differences=False, notify=quiet, allow=TRUSTED).to_json()["rows"][0]
+    one, other = lines(config, "numbers-scores.jsonl"), lines(config, "evaluate-scores.jsonl")
+    assert one.keys() == other.keys() and all(one[key]["text"] == other[key]["text"] for key in one)
+    wanted = ("value", "ci", "counts", "nfe", "nfe_ci", "n", "policy")
+    assert [row[key] for key in wanted] == [ours[key] for key in wanted]
+    assert row["policy"] == "threshold:0.12" and row["nfe_ci"][0] < row["nfe"] < row["nfe_ci"][1] < 16
+
+
 def test_other_seeds_give_other_answers(make: Make) -> None:
     config = make()
     numbers(config)
@@ -323,7 +334,11 @@ def test_a_choice_is_made_by_likelihood(make: Make, place: Path) -> None:
         ({"shots": 1}, r"--shots goes with --task, got 1"),
         ({"limit": 0}, r"--limit must be at least 1, got 0"),
         ({"draws": 0}, r"--draws must be at least 1, got 0; give 1"),
-        ({"schedules": ("threshold:0.9",)}, r"threshold:0\.9 decides by itself"),
+        ({"schedules": ("threshold",)}, r"threshold has no value of its own: mdm-tune evaluate finds .* threshold:0"),
+        (
+            {"task": "choice", "schedules": ("threshold:0.9",)},
+            r"the task asks for likelihoods, and threshold:0\.9 decides by what is drawn, got no likelihood; name",
+        ),
         ({"allow": Permissions()}, r"dataset\.include_path.*--trust-code"),
         ({"task": "programs"}, r"task programs executes generated programs inside the process"),
         ({"task": "rolling"}, r"loglikelihood_rolling.*objective\.metric nelbo"),

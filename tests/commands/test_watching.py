@@ -223,7 +223,10 @@ def test_a_second_schedule_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     for beside, message in (
         ("counts:6,6", r"--watch: schedule counts:6,6 is for 2 steps, got 4; give --steps 2, or a curve"),
-        ("threshold:0.9", "--watch: threshold:0.9 decides by itself how many tokens a step reveals"),
+        (
+            "threshold:0.9",
+            r"--watch: both schedules must .* the same order, .* got random for linear and confidence for thr",
+        ),
         ("linaer", "--watch: .*Did you mean linear"),
         (str(tmp_path / "none.yaml"), "--watch: .*none.yaml"),
     ):
@@ -267,3 +270,53 @@ def test_code_of_the_user_shows_no_steps(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(yaml_text({**sections, "output": str(tmp_path / "run")}))
     done = call("sample", str(tmp_path / "run.yaml"), "--watch", "--trust-code")
     assert done.exit_code == 2 and "sampler.type external is your own code, whose steps cannot be seen" in done.stderr
+
+
+def ranked(folder: Path, **sampler: Any) -> Config:
+    """A chain of six symbols in order of confidence."""
+    sections = whole(
+        model={**MARKOV, "length": 6, "flip": 0.1},
+        objective={"metric": "kl"},
+        sampler={"steps": [4], "order": "confidence", **sampler},
+    )
+    return load(folder, sections, output=str(folder / "run"))
+
+
+@pytest.mark.parametrize("beside", [None, "threshold:0.95", "linear"])
+def test_an_adaptive_plan_is_watched_also_beside_a_schedule(tmp_path: Path, beside: str | None) -> None:
+    """A plan of another form is drawn before it is shown, and each text ends with its own last step."""
+    config, first = ranked(tmp_path), "threshold:0.6"
+    result, shown = watched(config, first, number=3, beside=beside, save=tmp_path / "a.svg")
+    plain = sample(config, first, number=3)
+    assert result.samples == plain.samples and result.nfe == plain.nfe
+    names = [first, *([] if beside is None else [beside])]
+    alone = [sample(config, name, number=1) for name in names]
+    calls = [int(each.nfe) for each in alone]
+    assert [text_of(row) for row in shown[-1]] == [each.samples[0].text for each in alone]
+    assert [row.done for row in shown[-1]] == calls == [row.steps for row in shown[-1]]
+    assert [[row.done for row in rows] for rows in shown] == [
+        [min(step, most) for most in calls] for step in range(max(calls) + 1)
+    ]
+    assert 1 < calls[0] < 6 and shown[0][0].progress == "step 0, 0 of 6 tokens"
+    assert shown[-1][0].progress == f"step {calls[0]} of {calls[0]}, 6 of 6 tokens"
+    for before, after in pairwise(shown):  # a visible token never changes
+        for row, later in zip(before, after, strict=True):
+            assert all(token in (same, type(token)()) for token, same in zip(row.tokens, later.tokens, strict=True))
+    if beside == "linear":  # rows of two calls are not shared
+        one, _ = watched(config, first, number=1, beside=beside)
+        assert one.cost.denoiser_rows == sum(each.cost.denoiser_rows for each in alone)
+    svg = (tmp_path / "a.svg").read_text("utf-8")
+    assert all(name in svg for name in names)
+
+
+def test_a_policy_of_a_file_is_watched_by_its_name(tmp_path: Path) -> None:
+    entry = {"steps": 4, "schedule": None, "counts": None, "alphas": None, "policy": "threshold:0.85"}
+    path = tmp_path / "tuned.yaml"
+    path.write_text(yaml_text({"format": "mdm-tune-schedule-2", "length": 6, "budgets": [entry]}))
+    _, shown = watched(ranked(tmp_path), str(path), number=1, beside="threshold:0.85")
+    assert [row.name for row in shown[-1]] == ["tuned (threshold:0.85)", "threshold:0.85"]
+    assert text_of(shown[-1][0]) == text_of(shown[-1][1])
+    with pytest.raises(InputError, match=r"got confidence for .*tuned\.yaml and entropy for entropy-bound:0\.2; se"):
+        sample(ranked(tmp_path), str(path), number=1, beside="entropy-bound:0.2")
+    with pytest.raises(InputError, match="threshold has no value of its own: mdm-tune evaluate finds the one"):
+        sample(ranked(tmp_path), "threshold", number=1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,42 @@ def test_adaptive_plans_need_a_value_and_a_length() -> None:
         read_policy("threshold:0.9", 3, 64)
     with pytest.raises(InputError, match="divide the length 64, got 10"):
         read_policy("threshold:0.9", None, 64, 10)
+
+
+def test_a_policy_of_a_file_is_exported_as_its_name(tmp_path: Path) -> None:
+    """To every format that takes it; the others say in one message what they take."""
+    free = {"counts": None, "schedule": None, "policy": "threshold:0.873", "block_length": 4}
+    kept = {"counts": None, "schedule": "sine", "policy": "quota:sine#4@0.5", "block_length": 8}
+    bound = {"counts": None, "schedule": None, "policy": "entropy-bound:0.25", "block_length": 8}
+    for changes, steps in ((free, None), (kept, 4), (bound, None)):
+        name = str(changes["policy"])
+        policy = read_policy(str(write(tmp_path, **changes)))
+        named = read_policy(name, steps, 8, int(str(changes["block_length"])))
+        assert (policy.name, policy.plan, policy.sampler) == (str(tmp_path), name, {"order": "margin"})
+        assert replace(policy, name=name, sampler={}, digest="") == named and policy.digest
+        assert policy.described == named.described and policy.notes == ()
+        taken = {known.name for known in FORMATS.values() if policy.kind in known.kinds}
+        assert {"json", "csv"} <= taken < FORMATS.keys()
+        for known in FORMATS.values():
+            if known.name in taken:
+                made, of_name = known.export(policy), known.export(named)
+                assert made.files.keys() == of_name.files.keys() and {*of_name.lost} <= {*made.lost}
+            else:
+                with pytest.raises(InputError, match=r"; the nearest is "):
+                    known.export(policy)
+    longer = read_policy(str(write(tmp_path, **free)), length=16, size=16)
+    assert (longer.length, longer.block_length, longer.value) == (16, 16, 0.873)
+    assert [note.partition(":")[0] for note in longer.notes] == [
+        "A length of 16 tokens was not tuned",
+        "The policy was tuned for blocks of 4, and is used for one block.",
+    ]
+    assert read_policy(str(write(tmp_path, **kept)), 2, 16).notes[0].startswith("A length of 16 tokens was not tuned")
+    with pytest.raises(InputError, match="budgets of 2 steps, got 4; the nearest holds the adaptive plan quota:"):
+        read_policy(str(tmp_path), 4)
+    with pytest.raises(InputError, match="the block length must divide the length 6, got 4"):
+        read_policy(str(write(tmp_path, **free)), length=6)
+    with pytest.raises(InputError, match=r"holds the adaptive plan threshold:0\.873; name a schedule"):
+        read_policy(f"quota:{write(tmp_path, **free)}@0.5", 2)
 
 
 def test_what_blocks_share() -> None:

@@ -12,9 +12,11 @@ import pytest
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.run.folder import RunFolder, load_schedule
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from mdm_tune.schedules.curves import Alphas, Beta, Counts
 
 BUDGET = {"steps": 3, "schedule": "beta:0.9,0.3", "counts": [1, 2, 5], "alphas": None, "value": 0.5}
+POLICY = {"steps": 3, "schedule": None, "counts": None, "alphas": None, "policy": "threshold:0.9"}
 RECORD = {"length": 8, "budgets": [BUDGET, {**BUDGET, "steps": 2, "counts": None, "alphas": [0.0, 0.25, 1.0]}]}
 
 
@@ -34,6 +36,21 @@ def test_a_schedule_file_comes_back(folder: RunFolder) -> None:
         assert loaded.budget(3).counts == (1, 2, 5) and loaded.budget(3).alphas is None
         assert loaded.budget(2).alphas == (0.0, 0.25, 1.0) and loaded.budget(2).counts is None
         assert loaded.record["budgets"][0]["value"] == 0.5
+
+
+def test_a_file_with_a_policy_says_another_format(folder: RunFolder) -> None:
+    """An earlier version, which knows no policies, refuses it by its first line."""
+    assert "\nformat: mdm-tune-schedule-1\n" in folder.schedule.read_text("utf-8")
+    assert "policy" not in folder.schedule.read_text("utf-8")
+    quota = {**POLICY, "steps": 2, "schedule": "beta:0.9,0.3", "policy": "quota:beta:0.9,0.3#4@0.5", "block_length": 4}
+    folder.write_schedule({"length": 8, "budgets": [POLICY, quota, {**BUDGET, "steps": 5, "counts": [1, 1, 1, 1, 4]}]})
+    text = folder.schedule.read_text("utf-8")
+    assert "\nformat: mdm-tune-schedule-2\n" in text and "# Where a budget has a `policy`" in text
+    loaded = load_schedule(folder.path)
+    three, two, five = (loaded.budget(steps) for steps in (3, 2, 5))
+    assert three.policy == parse_adaptive("threshold:0.9") and (three.schedule, three.counts) == (None, None)
+    assert two.policy == parse_adaptive("quota:beta:0.9,0.3#4@0.5") and two.schedule == Beta(0.9, 0.3)
+    assert (five.policy, five.counts) == (None, (1, 1, 1, 1, 4))
 
 
 def test_reading_a_schedule_file_needs_no_torch(tmp_path: Path) -> None:
@@ -68,10 +85,13 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "it must say format: mdm-tune-schedule-1, got 'other'"),
+        ({"format": "other"}, "it must say format: mdm-tune-schedule-1 or mdm-tune-schedule-2, got 'other'"),
         ({"budgets": [{**BUDGET, "counts": [1, 2, 6]}]}, r"sum to the length 8, got \[1, 2, 6\]"),
         ({"budgets": [{**BUDGET, "counts": [-1, 2, 7]}]}, r"budgets\[0\].counts\[0\]: must be at least 0, got -1"),
-        ({"budgets": [{**BUDGET, "counts": None}]}, "exactly one of counts and alphas"),
+        (
+            {"budgets": [{**BUDGET, "counts": None}]},
+            "one of counts, alphas and policy must be given, got none; leave",
+        ),
         ({"budgets": [{**BUDGET, "counts": None, "alphas": [0.0, 0.9, 0.5, 1.0]}]}, "increase from 0 to 1"),
         ({"budgets": [{"steps": 3}]}, "is damaged"),
         ({"budgets": []}, "budgets: must be a list of at least 1"),
@@ -84,7 +104,39 @@ def test_an_unknown_budget_names_the_known_ones(folder: RunFolder) -> None:
         ({"budgets": [BUDGET, BUDGET]}, "each number of steps has one budget, got 3 twice"),
         ({"budgets": [{**BUDGET, "schedule": "counts:2,1,5"}]}, r"schedule must name the counts that are given, got"),
         ({"budgets": [{**BUDGET, "block_length": 3}]}, "block_length must divide the length 8, got 3"),
-        ({"budgets": [{**BUDGET, "alphas": [0.0, 1.0]}]}, "exactly one of counts and alphas must be given, got both"),
+        (
+            {"budgets": [{**BUDGET, "alphas": [0.0, 1.0]}]},
+            "policy must be given, got counts, alphas; leave the other null",
+        ),
+        ({"budgets": [{**BUDGET, "policy": "threshold:0.9"}]}, "got counts, policy; leave the other null"),
+        (
+            {"budgets": [{**BUDGET, "alphas": [0, 1], "policy": "threshold:0.9"}]},
+            "got counts, alphas, policy; leave",
+        ),
+        (
+            {"budgets": [{**POLICY, "policy": "threshold"}]},
+            r"policy: must say its value, got 'threshold'; .* threshold:0\.9",
+        ),
+        ({"budgets": [{**POLICY, "policy": "quota:linear"}]}, r"must say its value, .* write it as quota:linear@0\.9"),
+        (
+            {"budgets": [{**POLICY, "policy": "treshold:0.9"}]},
+            r"the name of an adaptive plan, got 'treshold:0\.9'",
+        ),
+        (
+            {"budgets": [{**POLICY, "policy": 0.9}]},
+            r"the name of an adaptive plan, got 0\.9; write it as thr",
+        ),
+        ({"budgets": [{**POLICY, "policy": "threshold:2"}]}, "threshold needs a probability from 0 to 1"),
+        ({"budgets": [{**POLICY, "policy": "quota:runs/x@0.9"}]}, "Unknown schedule 'runs/x'"),
+        (
+            {"budgets": [{**POLICY, "schedule": "sine"}]},
+            r"of policy threshold:0\.9 must be null, .* got 'sine'; corr",
+        ),
+        (
+            {"budgets": [{**POLICY, "policy": "quota:sine@0.9"}]},
+            "must be sine, whose counts it keeps, got null; corr",
+        ),
+        ({"budgets": [{**POLICY, "policy": None}]}, "one of counts, alphas and policy must be given, got none"),
         ({"budgets": {"steps": 3}}, "budgets: must be a list, got a mapping"),
         ({"length": 4.7}, "length: must be a whole number, got 4.7"),
         ({"length": True}, "length: must be a whole number, got true"),

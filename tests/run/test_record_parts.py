@@ -12,16 +12,32 @@ from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, WarningRecord
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 
 
 def test_a_plan_says_the_length_of_its_blocks_where_it_has_counts() -> None:
     whole = PlanRecord.of(Setting("linear", 2, 8, counts=(4, 4)))
     assert whole == PlanRecord(block_length=8, counts=(4, 4), alphas=None) and whole.blocks == 1
     blocks = PlanRecord.of(Setting("linear", 2, 8, counts=(4, 4), block_length=4))
-    assert blocks.blocks == 2 and blocks.to_json() == {"block_length": 4, "counts": [4, 4], "alphas": None}
+    assert blocks.blocks == 2 and blocks.to_json() == {
+        "block_length": 4,
+        "counts": [4, 4],
+        "alphas": None,
+        "policy": None,
+    }
     ancestral = PlanRecord.of(Setting("linear", 2, 8, alphas=(0.0, 0.5, 1.0)))
-    assert ancestral.to_json() == {"block_length": None, "counts": None, "alphas": [0.0, 0.5, 1.0]}
-    for plan in (whole, blocks, ancestral):
+    assert ancestral.to_json() == {
+        "block_length": None,
+        "counts": None,
+        "alphas": [0.0, 0.5, 1.0],
+        "policy": None,
+    }
+    adaptive = parse_adaptive("threshold:0.9")
+    assert adaptive is not None
+    policy = PlanRecord.of(Setting.of_adaptive(adaptive, 2, 8, block_length=4))
+    assert policy == PlanRecord(block_length=4, counts=None, alphas=None, policy="threshold:0.9")
+    assert (policy.blocks, policy.calls) == (1, None)
+    for plan in (whole, blocks, ancestral, policy):
         assert PlanRecord.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 

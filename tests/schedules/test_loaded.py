@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.schedules.counts import alpha_grid, to_counts
-from mdm_tune.schedules.curves import Beta, Linear
+from mdm_tune.schedules.curves import Beta, Linear, Sine
+from mdm_tune.schedules.derived import kept_counts
 from mdm_tune.schedules.loaded import LoadedSchedule, load_schedule
 from tests.schedules.test_derived import budget, file_of
 
@@ -78,9 +80,44 @@ def test_a_file_of_another_version_or_with_other_counts_is_refused(tmp_path: Pat
     file = tmp_path / "schedule.yaml"
     file_of(tmp_path, budget("sine", 8))
     text = file.read_text("utf-8")
-    file.write_text(text.replace("mdm-tune-schedule-1", "mdm-tune-schedule-2"), "utf-8")
-    with pytest.raises(InputError, match="must say format: mdm-tune-schedule-1, got 'mdm-tune-schedule-2'"):
+    file.write_text(text.replace("mdm-tune-schedule-1", "mdm-tune-schedule-3"), "utf-8")
+    with pytest.raises(InputError, match=r"must say format: .*-1 or mdm-tune-schedule-2, got 'mdm-tune-schedule-3'"):
         load_schedule(tmp_path)
     file.write_text(text.replace("sine", "linear"), "utf-8")
     with pytest.raises(InputError, match="is damaged: for 8 steps it says schedule linear"):
         load_schedule(tmp_path)
+
+
+def policy(name: str, steps: int, schedule: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"steps": steps, "schedule": schedule, "counts": None, "alphas": None, "policy": name, **more}
+
+
+def test_a_policy_has_its_name_and_no_counts(tmp_path: Path) -> None:
+    quota = policy("quota:beta:0.9,0.3#32@0.5", 16, "beta:0.9,0.3", block_length=32)
+    file = loaded(tmp_path, policy("threshold:0.873", 8), quota, budget("sine", 64))
+    assert [file.policy(steps) for steps in (8, 16, 64)] == ["threshold:0.873", "quota:beta:0.9,0.3#32@0.5", None]
+    for read in (file.plan, file.counts, file.notes):
+        with pytest.raises(InputError, match=r"budget of 8 steps holds the adaptive plan threshold:0\.873, which has"):
+            read(steps=8)
+    with pytest.raises(InputError, match=r"holds the adaptive plan quota:beta:0\.9,0\.3#32@0\.5, which has no counts"):
+        file.alphas(16)
+    assert file.counts(steps=64) == to_counts(Sine(), 64, 64)
+    for read in (file.policy, file.alphas):
+        with pytest.raises(InputError, match=r"budgets of 8, 16, 64 steps, got 12; the nearest holds the adaptive"):
+            read(12)
+        with pytest.raises(InputError, match="budgets of 8, 16, 64 steps, got no number of steps; give steps"):
+            read()
+    assert file.policy(100) is None and file.plan(steps=48).notes  # the nearest has a curve
+    assert loaded(tmp_path, policy("entropy-bound:0.25", 8)).policy() == "entropy-bound:0.25"
+
+
+def test_the_counts_that_a_policy_keeps_are_those_of_its_schedule(tmp_path: Path) -> None:
+    curve, sampler = Beta(0.9, 0.3), {"counts": "cumulative"}
+    kept = policy(f"quota:{curve.name}#32@0.5", 16, curve.name, block_length=16)
+    file = loaded(tmp_path, kept, sampler=sampler)
+    counts = kept_counts(file, file.budget(16)).budget(32)
+    assert counts.counts == to_counts(curve, 8, 16, "cumulative") * 4 and counts.block_length == 16
+    one = loaded(tmp_path, policy("quota:sine@0.5", 16, "sine"))
+    assert kept_counts(one, one.budget(16)).budget(16).counts == to_counts(Sine(), 16, 64)
+    many = loaded(tmp_path, policy("quota:sine#200@0.5", 16, "sine"))
+    assert kept_counts(many, many.budget(16)).budget(200).counts == (1,) * 64
