@@ -238,7 +238,7 @@ def policy_of(setting: Setting) -> str:
     with another KL divergence than its default are another policy.
     """
     plan = setting.adaptive
-    if plan is None:
+    if plan is None or setting.name != plan.name:  # a schedule file is one policy, whatever its budgets hold
         return setting.label
     name: str = plan.kind if plan.schedule is None else f"{plan.kind}:{plan.schedule}"
     name += f":{plan.kl:g}" if plan.kl not in (None, KL) else ""

@@ -327,8 +327,12 @@ class Screen:
             ScheduleSource.DEFAULT: ", since no other was given",
             ScheduleSource.NAMED: "",
         }[result.schedule_from]
+        policy, calls = result.plan.policy, quantity(result.steps, "step")
+        if policy is not None:
+            source += "" if policy == result.schedule else f", policy {one_line(policy)}"
+            calls = f"{result.nfe:.4g} denoiser calls in the mean"
         self.say(
-            f"  schedule {one_line(result.schedule)}{source}; {quantity(result.steps, 'step')}, "
+            f"  schedule {one_line(result.schedule)}{source}; {calls}, "
             f"{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s"
         )
         for drawn in result.samples:

@@ -140,6 +140,8 @@ class EventLines:
         yield INFO, f"  {event.done}/{event.total}  {where}: {value}"
         if setting.counts is not None:
             yield DETAIL, f"    counts {list(setting.counts)}"
+        if setting.adaptive is not None and setting.adaptive.name != setting.name:
+            yield DETAIL, f"    policy {setting.adaptive.name}"
         yield DETAIL, f"    {quantity(scores.cost.denoiser_rows, 'denoiser row')}, {scores.cost.seconds:.1f} s"
 
 

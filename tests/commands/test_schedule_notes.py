@@ -9,7 +9,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from mdm_tune.cli import app
-from mdm_tune.commands.schedule_notes import other_samplers
+from mdm_tune.commands.schedule_notes import missing_budgets, other_samplers, same_plans
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.schedule_names import settings_of
@@ -96,3 +96,17 @@ def test_a_search_names_schedules_with_the_winners_counts(tmp_path: Path) -> Non
 def written(folder: Path, search: dict[str, Any]) -> Path:
     config(folder, sampler={"steps": [1]}, search=search)
     return folder / "c.yaml"
+
+
+def test_notes_on_files_with_policies(tmp_path: Path) -> None:
+    entry = {"steps": 2, "schedule": None, "policy": "threshold:0.9", "block_length": 28}
+    one, two = (schedule_file(tmp_path / place, 28, entry) for place in ("one", "two"))
+    here = at(tmp_path, 30)
+    (note,) = (note.text for note in other_samplers(here, [one, f"quota:{two}@0.5"]) if "one" in note.text)
+    ends = "and here there are 30: the number of calls of its policies may differ"
+    assert note == f"{one} was tuned for 28 tokens, {ends}"
+    assert len([*other_samplers(here, [f"quota:{two}@0.5", "threshold:0.9"])]) == 1
+    (lacking,) = missing_budgets([one], [2, 4])
+    assert lacking.text == f"{one} has no policy for 4 steps and is compared at 2 only"
+    (same,) = same_plans([*settings_of(here.evaluator, [one, two], [2])])
+    assert same.text == f"at 2 steps {two} has the same policy as {one}"

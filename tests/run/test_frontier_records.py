@@ -109,6 +109,8 @@ def test_a_policy_is_its_plan_without_the_value() -> None:
     for name, policy in names.items():
         assert policy_of(setting(name, 8)) == policy
         assert policy_of(setting(name, 8, block=16)) == f"{policy} in blocks of 16"
+    held = replace(setting("threshold:0.9", 8), name="runs/x/schedule.yaml")  # a file is one, whatever its budgets hold
+    assert policy_of(held) == "runs/x/schedule.yaml"
 
 
 def test_the_boldest_entropy_bound_is_the_largest() -> None:

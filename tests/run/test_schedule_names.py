@@ -135,3 +135,32 @@ def test_a_schedule_file_of_another_reveal_or_budget_is_refused(tmp_path: Path) 
     fitting = built(tmp_path, model={"type": "parity", "length": 4})
     with pytest.raises(InputError, match=r"is for 2 steps, got 3; give --steps 2"):
         list(settings_of(fitting.evaluator, [name], [3]))
+
+
+def test_a_policy_of_a_file_goes_to_other_lengths_and_needs_fixed_reveal(tmp_path: Path) -> None:
+    entries = [
+        {"steps": 4, "schedule": None, "policy": "threshold:0.9", "block_length": 8},
+        {"steps": 2, "schedule": "beta:0.9,0.3", "policy": "quota:beta:0.9,0.3#4@0.5", "block_length": 4},
+        {"steps": 3, "schedule": "counts:1,1,2,4", "policy": "quota:counts:1,1,2,4#4@0.5", "block_length": 8},
+    ]
+    name = schedule_file(tmp_path / "run", 8, *entries)
+    for length in (8, 16):
+        here = at(tmp_path, length).evaluator
+        free, kept, explicit = (next(settings_of(here, [name], [steps])) for steps in (4, 2, 3))
+        assert (free.form, free.block_length, free.base, free.counts) == ("threshold", length, None, None)
+        assert free.name == name and free.adaptive is not None and free.adaptive.name == "threshold:0.9"
+        assert kept.base is not None and explicit.base is not None and kept.block_length == 4
+        if length == 8:
+            assert kept.base.counts == to_counts(Beta(0.9, 0.3), 2, 4) * 2 and explicit.base.counts == (1, 1, 2, 4)
+        assert sum(kept.base.counts or ()) == sum(explicit.base.counts or ()) == length
+        (named,) = settings_of(here, ["threshold:0.9"], [4])
+        assert named.key == free.key
+    with pytest.raises(InputError, match=r"was tuned in blocks of 4 tokens, 8 in all, and they do not divide the 10"):
+        list(settings_of(at(tmp_path, 10).evaluator, [name], [2]))
+    ancestral = at(tmp_path, 8, reveal="bernoulli").evaluator
+    with pytest.raises(InputError, match=r"holds an adaptive plan at 4 steps: threshold:0\.9 decides .* fixed"):
+        list(settings_of(ancestral, [name], [4]))
+    with pytest.raises(InputError, match=r"schedule .* is for 2, 3, 4 steps, got 5; give --steps 2"):
+        list(settings_of(at(tmp_path, 8).evaluator, [name], [5]))
+    with pytest.raises(InputError, match=r"quota keeps the counts .*\.yaml holds the adaptive plan threshold:0"):
+        list(settings_of(at(tmp_path, 8).evaluator, [f"quota:{name}@0.5"], [4]))

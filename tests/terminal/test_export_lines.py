@@ -18,6 +18,7 @@ RESULT = ExportResult(
     counts_by_block=((3, 1), (3, 1), (2, 1, 1)),
     alphas=None,
     value=None,
+    kl=None,
     exact=True,
     files={"a.py": "out/a.py"},
     where=("Copy a.py.",),
