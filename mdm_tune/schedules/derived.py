@@ -234,7 +234,9 @@ def kept_counts(file: ScheduleFile, budget: ScheduleBudget) -> ScheduleFile:
     rule, share = _rules(file)
     derived = derived_of_schedule(budget.curve, steps, file.length, budget.block_length, rule=rule, share=share)
     counts = tuple(count for block in derived.counts or () for count in block)
-    kept = ScheduleBudget(steps, budget.schedule, counts, None, budget.block_length)
+    kept = ScheduleBudget(
+        steps=steps, schedule=budget.schedule, counts=counts, alphas=None, block_length=budget.block_length
+    )
     return ScheduleFile(file.length, {steps: kept}, file.record)
 
 
