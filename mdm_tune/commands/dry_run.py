@@ -32,10 +32,11 @@ from mdm_tune.run.dry_run_records import (
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.own_answers import own_rows, own_uses, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
-from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of
+from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of, trial_weight
 from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, SquaredSine, parse_schedule
+from mdm_tune.search.policies import check_policies
 from mdm_tune.search.power import detectable, independent_of
 from mdm_tune.search.space import BudgetOutlook, outlook_of
 
@@ -103,6 +104,7 @@ def _priced(
         stage: Called when one of ``STAGES`` ends and the next begins.
     """
     config, evaluator = run.config, run.evaluator
+    check_policies(evaluator, config.search, config.sampler.steps)
     start = 0.0 if began is None else time.monotonic() - began
     # Two schedules with the same counts, such as these two in 2 steps, do not show how much schedules differ.
     budgets = [[evaluator.setting(each, steps) for each in (Linear(), SquaredSine())] for steps in config.sampler.steps]
@@ -181,7 +183,7 @@ def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> li
         count = schedules_of(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices trials
-        rows = forwards * phase_rows(run, use, count, budgets)
+        rows = forwards * phase_rows(run, use, count * (trial_weight(run) if use == "tune" else 1.0), budgets)
         rows += forwards * phase_rows(run, use, 1, same, reference=False) if use == "report" else 0
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)

@@ -52,6 +52,7 @@ from mdm_tune.search.budget import search_budget
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import DriverState
 from mdm_tune.search.events import AllValuesEqual
+from mdm_tune.search.policies import check_policies
 from mdm_tune.search.space import outlook_of
 from mdm_tune.search.stored_scores import StoredScores
 
@@ -114,6 +115,7 @@ def search(
     with open_run(config, devices, allow, as_notes(notify)) as run:
         report_loaded(run, notify)
         report_budgets(run, notify)
+        check_policies(run.evaluator, config.search, config.sampler.steps)
         # Wrong input is reported first, so that the user does not add --resume only to get another error.
         if folder.holds_search and not (resume or overwrite):
             search_state.refuse_second(take_over=take_over)  # it may have begun while the model was loaded

@@ -15,7 +15,8 @@ from mdm_tune.core.messages import shown
 from mdm_tune.core.redaction import redacted
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.search_records import BudgetRecord, SearchResult
-from mdm_tune.search.events import BlocksStarted, TrialDone
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.events import StudyStarted, TrialDone
 
 __all__ = ["Tracking", "summary_of", "trial_row"]
 
@@ -40,18 +41,18 @@ class Tracking:
     def __init__(self, library: str | None, notify: Notify) -> None:
         self._library, self._notify = library, notify
         self._tracker: Tracker | None = None
-        self._block_length: int | None = None
+        self._study = StudyStarted(None)
         if library is not None:
             check_installed(library)
 
     def __call__(self, event: RunEvent) -> None:
         match event:
             case BudgetStarted():
-                self._block_length = None
-            case BlocksStarted(size):
-                self._block_length = size
+                self._study = StudyStarted(None)
+            case StudyStarted():
+                self._study = event
             case TrialDone():
-                row = trial_row(event, self._block_length)
+                row = trial_row(event, self._study)
                 self._use(lambda tracker: tracker.log(row, event.number))
         self._notify(event)
 
@@ -132,17 +133,17 @@ def _matters(warning: warnings.WarningMessage) -> bool:
     return not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning))
 
 
-def trial_row(event: TrialDone, block_length: int | None) -> Row:
+def trial_row(event: TrialDone, study: StudyStarted) -> Row:
     """What is logged of a trial, with names that begin as those of the study in the journal.
 
     Args:
         event: The finished trial.
-        block_length: Positions per block; None if all trials of the search have the same.
+        study: The study of the trial.
     """
     row: dict[str, float | str | None] = {
         "trial": event.number,
-        "a": event.schedule.a,
-        "b": event.schedule.b,
+        **(event.schedule.parameters if isinstance(event.schedule, Beta) else {"policy": event.schedule.name}),
+        "calls": event.calls,
         "value": event.value,
         **_ends("value", event.ci),
         "best": event.best,
@@ -151,7 +152,8 @@ def trial_row(event: TrialDone, block_length: int | None) -> Row:
         "dropped": int(event.dropped is not None),
         "state": event.state,
     }
-    return _named(_group(event.setting.steps, block_length), row)
+    kind = None if study.kind == "counts" else study.kind
+    return _named(_group(event.setting.steps, study.block_length, kind), row)
 
 
 def summary_of(result: SearchResult) -> Row:
@@ -192,16 +194,19 @@ def _table(budget: BudgetRecord) -> Iterator[Row]:
             "steps": budget.steps,
             "block_length": point.block_length or "",
             "trial": point.number,
-            "a": point.a,
-            "b": point.b,
+            "kind": point.kind,
+            "a": "" if point.a is None else point.a,
+            "b": "" if point.b is None else point.b,
+            "policy": point.policy or "",
             "value": "" if point.value is None else point.value,
             "examples": "" if point.examples is None else point.examples,
             "state": state if point.fresh else "scored before",
         }
 
 
-def _group(steps: int, block_length: int | None) -> str:
-    return f"steps-{steps}" if block_length is None else f"steps-{steps}-blocks-{block_length}"
+def _group(steps: int, block_length: int | None, kind: str | None = None) -> str:
+    blocks = "" if block_length is None else f"-blocks-{block_length}"
+    return f"steps-{steps}{blocks}" + ("" if kind is None else f"-{kind}")
 
 
 def _named(group: str, row: Mapping[str, float | str | None]) -> dict[str, float | str]:

@@ -37,11 +37,14 @@ CHECKED_PATHS = (
     "metrics.regex",
     "metrics.generative_nll",
     "metrics.custom",
+    "search.policies",
+    "search.trials",
 )
 EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets with fields of text
 BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets with a metric of their own
 ANSWER_METRICS = ("exact_match", "regex", "generative_nll", "custom")
 END_CONFIDENT = "sampler.end_confident"
+WITHOUT_SAMPLES = ("nelbo", "path_nll", "order_kl", "kl", "tv")
 CONTEXT_ORDERS = "top-probability, margin, entropy"
 
 
@@ -81,6 +84,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     yield from block_conflicts(values)
     yield from drawing_conflicts(values)
     yield from external_conflicts(values)
+    yield from policy_conflicts(values)
     examples, tune = values["profile.examples"], values["dataset.tune"]
     if isinstance(tune, Mapping):  # the examples of another task
         tune = tune.get("examples")
@@ -88,6 +92,52 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
         yield (
             f"profile.examples: must be at most dataset.tune, whose examples the profile is measured on ({tune}), got "
             f"{examples}; lower it or raise dataset.tune"
+        )
+
+
+def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """The messages about adaptive plans that are searched."""
+    policies, trials = values["search.policies"], values["search.trials"]
+    if not isinstance(policies, list | tuple):
+        return
+    if isinstance(trials, int) and trials < len(policies):
+        yield (
+            f"search.trials: each of the {len(policies)} policies needs a trial, got {trials}; raise it, or leave "
+            "policies out of search.policies"
+        )
+    adaptive = [policy for policy in policies if policy != "counts"]
+    if not adaptive:
+        return
+    order, named = values["sampler.order"], ", ".join(map(str, adaptive))
+    if order == "random":
+        yield (
+            f"search.policies: {named} reveals what the predictions are sure of, which has no meaning in random order; "
+            "set sampler.order to confidence, or leave all but counts out"
+        )
+    if order == "entropy" and (by_probability := [policy for policy in adaptive if policy != "entropy-bound"]):
+        yield (
+            f"search.policies: {', '.join(by_probability)} compares probabilities with a threshold, got sampler.order "
+            "'entropy'; set it to confidence, top-probability or margin, or leave all but counts and entropy-bound out"
+        )
+    if values["sampler.reveal"] == "bernoulli":
+        yield (
+            f"search.policies: {named} decides how many positions each step reveals, and so does ancestral (bernoulli) "
+            "reveal; set sampler.reveal to fixed"
+        )
+    if values["sampler.type"] == "external":
+        yield (
+            f"search.policies: {named} is carried out by this package's sampler, got sampler.type 'external'; leave "
+            "all but counts out, or set sampler.type to builtin"
+        )
+    if (temperature := values["sampler.confidence_temperature"]) not in (0, None):
+        yield (
+            f"search.policies: {named} reveals by confidence alone: sampler.confidence_temperature must be 0, got "
+            f"{shown(temperature)}; leave it out"
+        )
+    if (metric := values["objective.metric"]) in WITHOUT_SAMPLES:
+        yield (
+            f"search.policies: {named} decides by what is drawn, and metric {metric} draws nothing; choose a metric of "
+            "samples, or leave all but counts out"
         )
 
 

@@ -65,6 +65,7 @@ __all__ = [
     "Config",
     "DatasetConfig",
     "ModelConfig",
+    "PolicyKind",
     "SearchConfig",
     "SpaceConfig",
     "conflicts_in",
@@ -85,6 +86,7 @@ def on_or_off(value: object) -> object:
     return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
 
 
+PolicyKind = Literal["counts", "threshold", "quota", "cap", "entropy-bound", "klass"]
 Schedules = Field(min_length=1, max_length=validators.SEVERAL)  # every schedule is compared on all examples
 Range = Annotated[
     tuple[PositiveFloat, PositiveFloat], BeforeValidator(validators.as_pair), AfterValidator(validators.increasing)
@@ -187,8 +189,9 @@ class SearchConfig(Section):
     """How the schedule is searched.
 
     Attributes:
+        policies: what is tuned: ``counts`` of schedules Beta(a, b), and adaptive plans, each at the calls of linear.
         strategy: proposes the trials.
-        trials: of each budget; a grid has 100 by default, which is all of its points.
+        trials: of each budget, shared by the policies; a grid has 100 by default, which is all of its points.
         space: the box of a and b.
         finalists: trials that are compared on the choose split.
         warm_start: which schedules are tried first: the winners of earlier budgets, and the best schedules on the
@@ -208,6 +211,9 @@ class SearchConfig(Section):
         track: the library that logs trials and result, each an extra of the same name; None for none.
     """
 
+    policies: Annotated[tuple[PolicyKind, ...], FromList, Field(min_length=1), AfterValidator(validators.distinct)] = (
+        "counts",
+    )
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25
     space: SpaceConfig = SpaceConfig()

@@ -16,15 +16,16 @@ from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, gro
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.call_timer import CallTimer
-from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows
+from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows, rows_of_result
 from mdm_tune.evaluation.own_answers import OwnAnswers
-from mdm_tune.evaluation.settings import Key, Sampler, Setting
+from mdm_tune.evaluation.settings import Key, Policy, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.pieces import LocalPool, Pool
 from mdm_tune.sampling.unmasking import Step, Unmasked
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.blocks import ShareRule, Shares
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
-from mdm_tune.schedules.curves import Linear, Schedule
+from mdm_tune.schedules.curves import Linear, parse_schedule
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
@@ -115,6 +116,7 @@ class ScoreBook:
     def __init__(self) -> None:
         self._whole: dict[tuple[Use | None, Key], Scores] = {}
         self._first: dict[tuple[Use, Key], Values] = {}
+        self._calls: dict[tuple[Use, Key], Values] = {}
 
     def whole(self, setting: Setting, use: Use | None) -> Scores | None:
         """The stored scores of equal counts on a split (None for exact metrics); None if there are none."""
@@ -127,6 +129,16 @@ class ScoreBook:
     def first(self, setting: Setting, use: Use) -> Values:
         """The stored values on the first examples of a split in random order; (0,) if there are none."""
         return self._first.get((use, setting.key), np.empty(0))
+
+    def calls(self, setting: Setting, use: Use) -> Values:
+        """The denoiser calls on the first examples in random order; (0,) if they were not filled in this process."""
+        return self._calls.get((use, setting.key), np.empty(0))
+
+    def keep_calls(self, setting: Setting, use: Use, first: int, calls: Values) -> None:
+        """Store the calls on the examples from ``first`` on, unless those before them are unknown."""
+        known = self.calls(setting, use)
+        if len(known) == first:
+            self._calls[use, setting.key] = np.concatenate([known, calls])
 
     def keep_first(self, setting: Setting, use: Use, values: Values) -> None:
         """Store values on the first examples, unless values on as many or more are stored."""
@@ -213,11 +225,11 @@ class Evaluator:
         """An evaluator for one block length, with the same book."""
         return self if self.block_lengths == (block_length,) else replace(self, block_lengths=(block_length,))
 
-    def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
-        """The setting of a schedule at a step budget, with the evaluator's sampler and block length.
+    def setting(self, policy: Policy, steps: int, label: str | None = None) -> Setting:
+        """The setting of a policy at a step budget, with the evaluator's sampler and block length.
 
         Args:
-            schedule: The schedule.
+            policy: A schedule, or an adaptive plan with its value.
             steps: The step budget.
             label: The setting's name; the schedule's own if None.
 
@@ -225,7 +237,12 @@ class Evaluator:
             InputError: If explicit counts or the number of steps do not fit.
         """
         size = self.block_length
-        setting = Setting.of(schedule, steps, self.length, self.sampler, label, self.shares.get(size), size)
+        if isinstance(policy, AdaptiveName):
+            base = None
+            if policy.schedule is not None:
+                base = self.setting(parse_schedule(policy.schedule), policy.steps_of_counts(steps))
+            return Setting.of_adaptive(policy, steps, self.length, base, size, says_blocks=self.several)
+        setting = Setting.of(policy, steps, self.length, self.sampler, label, self.shares.get(size), size)
         return replace(setting, says_blocks=self.several)
 
     def labelled(self, name: str, block_length: int) -> str:
@@ -366,7 +383,9 @@ class Evaluator:
         calls = 0.0
         for part_settings, part, result in zip(lacking, parts, results, strict=True):
             for place, setting in enumerate(part_settings):
-                values = metric.values(_rows_of_result(result, place * len(part.ids), len(part.ids)), part)
+                rows = rows_of_result(result, place * len(part.ids), len(part.ids))
+                values, first = metric.values(rows, part), len(known[setting.key])
+                self.book.keep_calls(setting, use, first, rows.nfe.double().cpu().numpy())
                 known[setting.key] = np.concatenate([known[setting.key], values])
                 self.book.keep_first(setting, use, known[setting.key])
             cost += Cost(result.denoiser_rows, result.denoiser_tokens)
@@ -472,16 +491,3 @@ def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDE
         width = float(np.ptp([first.values, second.values]))
         bounds = (-width, width)
     return estimate(differences, confidence, bounds, first.groups)
-
-
-def _rows_of_result(result: Unmasked, first: int, count: int) -> Unmasked:
-    """``count`` rows of a result from row ``first`` on. Their cost is 0, since it is counted for the whole."""
-    rows = slice(first, first + count)
-    return Unmasked(
-        tokens=result.tokens[rows],
-        nll=None if result.nll is None else result.nll[rows],
-        nfe=result.nfe[rows],
-        denoiser_rows=0,
-        denoiser_tokens=0,
-        impossible=None if result.impossible is None else result.impossible[rows],
-    )

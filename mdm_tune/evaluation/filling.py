@@ -27,7 +27,7 @@ from mdm_tune.sampling.pieces import (
 )
 from mdm_tune.sampling.unmasking import Step, Unmasked
 
-__all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows"]
+__all__ = ["CodeFiller", "Filler", "PoolFiller", "Rows", "rows_of_result"]
 
 
 @dataclass(frozen=True)
@@ -177,4 +177,17 @@ def _reordered(result: Unmasked, order: Tensor) -> Unmasked:
         denoiser_rows=result.denoiser_rows,
         denoiser_tokens=result.denoiser_tokens,
         impossible=None if result.impossible is None else result.impossible[order],
+    )
+
+
+def rows_of_result(result: Unmasked, first: int, count: int) -> Unmasked:
+    """``count`` rows of a result from row ``first`` on. Their cost is 0, since it is counted for the whole."""
+    rows = slice(first, first + count)
+    return Unmasked(
+        tokens=result.tokens[rows],
+        nll=None if result.nll is None else result.nll[rows],
+        nfe=result.nfe[rows],
+        denoiser_rows=0,
+        denoiser_tokens=0,
+        impossible=None if result.impossible is None else result.impossible[rows],
     )

@@ -318,8 +318,7 @@ def _points(records: Sequence[Record]) -> tuple[Point, ...]:
     return tuple(
         _point(record)
         for record in records
-        if record.get("policy", "counts") == "counts"
-        and None not in (_number(record.get("a")), _number(record.get("b")))
+        if record.get("kind", "counts") == "counts" and None not in (_number(record.get("a")), _number(record.get("b")))
     )
 
 

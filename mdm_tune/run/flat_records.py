@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, Self
 
 from mdm_tune.core.json_record import JsonRecord
@@ -119,8 +120,8 @@ def flat_of(run: Run, budget: Budget, profiles: Mapping[int, Profiles]) -> FlatP
     """
     size = budget.winner.setting.block_length
     at_size = run.evaluator.in_blocks(size if size in run.evaluator.block_lengths else run.evaluator.block_length)
-    by_size = dict(zip(run.evaluator.block_lengths, budget.tried, strict=False))
-    trials = by_size.get(at_size.block_length, ())
+    studies = dict(zip(product(run.config.search.policies, run.evaluator.block_lengths), budget.tried, strict=False))
+    trials = studies.get(("counts", at_size.block_length), ())
     if not trials:
         return None
     if run.priced_by_profile:

@@ -19,6 +19,7 @@ from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run
 from mdm_tune.run.profiles import Profiles
 from mdm_tune.run.record_parts import CallsRecord
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.labels import Label
 from mdm_tune.search.confirmation import Budget
@@ -48,33 +49,47 @@ class TrialPoint(JsonRecord):
     """One trial of a budget.
 
     Attributes:
-        number: The trial's number within its budget and block length, from 0.
-        a, b: The parameters of its schedule.
+        number: The trial's number within its budget, kind of policy and block length, from 0.
+        a, b: The parameters of its schedule; None for an adaptive plan.
         block_length: Positions per block; None for ancestral reveal.
         value: Its value on the tune split; None if it is not finite.
         examples: The examples that were scored; None if the value is exact or was scored before.
         fresh: Whether its counts were scored for the first time.
         dropped: Whether it was dropped before all examples were scored.
         cut: Whether it was dropped for lack of rows or time.
+        policy: The adaptive plan with its value; None for a schedule.
+        kind: The kind of policy.
+        calls: Mean denoiser calls of an adaptive plan on the scored tune examples; None for a schedule.
+        unreachable: Why a policy cannot make the calls of the budget; None if it can.
     """
 
     number: int
-    a: float
-    b: float
+    a: float | None
+    b: float | None
     block_length: int | None
     value: float | None
     examples: int | None
     fresh: bool
     dropped: bool
     cut: bool
+    policy: str | None = None
+    kind: str = "counts"
+    calls: float | None = None
+    unreachable: str | None = None
 
     @classmethod
     def of(cls, trial: Trial, block_length: int | None) -> TrialPoint:
         """The point of a trial."""
+        beta = trial.schedule if isinstance(trial.schedule, Beta) else None
+        adaptive = trial.schedule if isinstance(trial.schedule, AdaptiveName) else None
         return cls(
             number=trial.number,
-            a=trial.schedule.a,
-            b=trial.schedule.b,
+            a=None if beta is None else beta.a,
+            b=None if beta is None else beta.b,
+            policy=None if adaptive is None else adaptive.name,
+            kind="counts" if adaptive is None else adaptive.kind,
+            calls=trial.calls,
+            unreachable=trial.unreachable,
             block_length=block_length,
             value=trial.value,
             examples=trial.examples,
@@ -168,10 +183,11 @@ class BudgetDetails(JsonRecord):
         """The details of a budget."""
         direction = run.evaluator.metric.direction
         wins = {name: WinsRecord.of(budget.winner, scores, direction) for name, scores in budget.baselines.items()}
+        studies = itertools.product(run.config.search.policies, run.evaluator.block_lengths)
         return cls(
             trial_points=tuple(
                 TrialPoint.of(trial, None if run.evaluator.sampler.bernoulli else size)
-                for size, trials in zip(run.evaluator.block_lengths, budget.tried, strict=False)
+                for (_, size), trials in zip(studies, budget.tried, strict=False)
                 for trial in trials
             ),
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},

@@ -11,24 +11,40 @@ from mdm_tune.evaluation.settings import calls_of
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.budget import PILOT, reference_of
+from mdm_tune.search.equal_calls import rows_of_looking
 from mdm_tune.search.events import Comparison
+from mdm_tune.search.policies import allotted
 from mdm_tune.search.power import Detectable
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START
 
-__all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of"]
+__all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of", "trial_weight"]
 
 WARNED_SHARE = 0.02  # of the timeout; a search that is expected to end later by more gives a warning
 
 
 def schedules_of(run: Run, use: Use) -> int:
     """The most schedules of a budget that are scored on a split."""
-    settings, kinds = run.config.search, len(run.evaluator.block_lengths)
-    named = kinds * len(settings.baselines)
-    return {"tune": kinds * settings.trials, "choose": settings.finalists + named, "report": 1 + named}[use]
+    settings, lengths, kinds = run.config.search, len(run.evaluator.block_lengths), len(run.config.search.policies)
+    named, best = lengths * len(settings.baselines), kinds if kinds > 1 else 0
+    finalists = max(settings.finalists, best)
+    return {"tune": lengths * settings.trials, "choose": finalists + named, "report": 1 + best + named}[use]
 
 
-def phase_rows(run: Run, use: Use, schedules: int, steps: Sequence[int], *, reference: bool = True) -> int:
+def trial_weight(run: Run) -> float:
+    """The rows of the trials of a budget, as a multiple of scoring as many schedules on all tune examples.
+
+    A trial of an adaptive plan takes more, for the value at which it makes the calls of the budget.
+    """
+    search = run.config.search
+    if run.evaluator.exact or search.policies == ("counts",):
+        return 1.0
+    looking = rows_of_looking(len(run.evaluator.split("tune").ids))
+    shares = allotted(search.policies, search.trials)
+    return sum(count * (1.0 if kind == "counts" else looking) for kind, count in shares.items()) / search.trials
+
+
+def phase_rows(run: Run, use: Use, schedules: float, steps: Sequence[int], *, reference: bool = True) -> int:
     """The most denoiser rows of scoring schedules on a split; 0 if values are exact.
 
     Args:
@@ -89,16 +105,17 @@ class Timetable:
     def trials_of(self, place: int, kind: int = 0) -> InTime | None:
         """A function that says whether trials have time for more calls; None without a timeout.
 
-        The time that comparisons do not need is divided equally among the remaining budgets and block lengths.
+        The time that comparisons do not need is divided equally among the remaining studies.
 
         Args:
             place: Index of the budget in the config.
-            kind: Index of the block length.
+            kind: Index of the study: of the block length, with those of one policy after those of another.
         """
         if self.timeout is None:
             return None
         end, began = self.began + self.timeout, self.clock()
-        studies = (len(self.run.config.sampler.steps) - place) * len(self.run.evaluator.block_lengths) - kind
+        of_budget = len(self.run.config.search.policies) * len(self.run.evaluator.block_lengths)
+        studies = (len(self.run.config.sampler.steps) - place) * of_budget - kind
         rows = self._rows(place, reference=place == 0)
 
         def in_time(calls: float, seconds: float) -> bool:

@@ -12,14 +12,18 @@ from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.settings import Policy
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
+from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
-from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.schedules.adaptive_names import AdaptiveName
+from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.schedules.equal_cost import FLAG
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.gains import Gain, Loss, outcome_of
 from mdm_tune.search.outcomes import Ended, Outcome, Saving
@@ -40,22 +44,35 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class TunedSchedule(JsonRecord):
-    """The schedule that a search returns. ``a`` and ``b`` are None outside the Beta family."""
+    """The policy that a search returns.
+
+    Attributes:
+        type: The name of the schedule, ``beta`` for the Beta family, or the kind of an adaptive plan.
+        a, b: The parameters of a Beta schedule, whose counts a quota or a cap has; None for others.
+        policy: The adaptive plan with its value, as on the command line; None for a schedule.
+    """
 
     type: str
     a: float | None
     b: float | None
+    policy: str | None = None
 
     @classmethod
-    def of(cls, schedule: Schedule) -> TunedSchedule:
-        """The record of a schedule."""
+    def of(cls, schedule: Policy) -> TunedSchedule:
+        """The record of a policy."""
+        if isinstance(schedule, AdaptiveName):
+            base = None if schedule.schedule is None else parse_schedule(schedule.schedule)
+            a, b = (base.a, base.b) if isinstance(base, Beta) else (None, None)
+            return cls(type=schedule.kind, a=a, b=b, policy=schedule.name)
         if isinstance(schedule, Beta):
             return cls(type="beta", a=schedule.a, b=schedule.b)
         return cls(type=schedule.name, a=None, b=None)
 
     @property
     def text(self) -> str:
-        """``beta(a, b)`` in four digits, or the schedule's name."""
+        """``beta(a, b)`` in four digits, or the policy's name."""
+        if self.policy is not None:
+            return self.policy
         return self.type if self.a is None else f"beta({self.a:.4g}, {self.b:.4g})"
 
 
@@ -192,7 +209,8 @@ class QualityRecord(JsonRecord):
     def outcome(self) -> Outcome:
         """What the comparison with linear shows."""
         blocked = any(loss.blocks for loss in self.flagged)
-        return outcome_of(self.gain_over_linear, lost=self.loser is not None, blocked=blocked)
+        more = FLAG in self.flags
+        return outcome_of(self.gain_over_linear, lost=self.loser is not None, blocked=blocked, more_calls=more)
 
     @property
     def flagged(self) -> tuple[Loss, ...]:
@@ -220,6 +238,7 @@ class BudgetRecord(JsonRecord):
         same_counts: Other schedules with the winner's counts.
         details: What the page of the run shows beside this.
         flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
+        policies: The best of each kind of policy; empty if one kind is tuned.
     """
 
     steps: int
@@ -236,6 +255,7 @@ class BudgetRecord(JsonRecord):
     same_counts: tuple[str, ...]
     details: Beside[BudgetDetails]
     flat: FlatRecord | None = None
+    policies: tuple[PolicyRecord, ...] = ()
 
     @classmethod
     def of(cls, run: Run, budget: Budget) -> BudgetRecord:
@@ -255,6 +275,7 @@ class BudgetRecord(JsonRecord):
             same_counts=budget.alike,
             details=BudgetDetails(),
             flat=None if budget.flat is None else FlatRecord.of(budget.flat),
+            policies=tuple(map(PolicyRecord.of, budget.policies)),
         )
 
     @property

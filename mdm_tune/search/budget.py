@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from mdm_tune.config.file import SearchConfig
+from mdm_tune.config.file import PolicyKind, SearchConfig
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.splits import Use
@@ -18,9 +19,12 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
-from mdm_tune.search.events import AllValuesEqual, BlocksStarted, Comparison, Event, ReferenceStarted
-from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from, scores_on_choose, winner_of
+from mdm_tune.search.equal_calls import linear_calls
+from mdm_tune.search.events import AllValuesEqual, Comparison, Event, ReferenceStarted, StudyStarted
+from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from, reported_of, scores_on_choose
 from mdm_tune.search.outcomes import Ending
+from mdm_tune.search.policies import PolicySpace, allotted
+from mdm_tune.search.policy_tuning import tune_policy
 from mdm_tune.search.power import Detectable, detectable, independent_of
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START, Guide
@@ -56,8 +60,8 @@ def search_budget(
         guides: Guides by block length.
         seed: Seed of the run.
         budgets: All budgets of the search, this one included, for which intervals are corrected; () for this one.
-        in_time: Returns the time limit of the trials in the n-th block length, from 0. Called before the pilot for the
-            first block length, and for others when their trials begin.
+        in_time: Returns the time limit of the trials of the n-th study, from 0. Called before the pilot for the first
+            study, and for others when their trials begin.
 
     Raises:
         InputError: If a baseline does not fit, or if the baseline is ``optimum`` and the guide has none.
@@ -68,19 +72,37 @@ def search_budget(
     pilot_events, cost = _pilot(scores, steps, claims)
     for event in pilot_events:
         notify(event)
-    sides: list[BlockSearch] = []
-    for kind, (size, named) in enumerate(baselines.items()):
-        in_blocks, guide = evaluator.in_blocks(size), guides.get(size, Guide())
-        if evaluator.several:
-            notify(BlocksStarted(size))
-        metric = evaluator.metric
-        ledger = scores.state.ledger(_ledger_name(in_blocks, steps), metric.direction, metric.name)
-        tuned = tune(in_blocks, steps, search, ledger, notify, guide, in_time(kind) if kind else limit, seed=seed)
-        sides.append(
-            BlockSearch(
-                evaluator=in_blocks, trials=tuned.trials, baselines=named, choose=guide.choose, ended=tuned.ended
+    sides, places = list[BlockSearch](), count()
+    shares = allotted(search.policies, search.trials)
+    for kind in search.policies:
+        own = search.model_copy(update={"trials": shares[kind], **_row_limit(search, shares[kind])})
+        for size, named in baselines.items():
+            in_blocks, guide = evaluator.in_blocks(size), guides.get(size, Guide())
+            if evaluator.several or len(shares) > 1:
+                notify(StudyStarted(size if evaluator.several else None, kind if len(shares) > 1 else None))
+            metric = evaluator.metric
+            ledger = scores.state.ledger(_ledger_name(in_blocks, steps, kind), metric.direction, metric.name)
+            place = next(places)
+            until = in_time(place) if place else limit
+            if kind == "counts":
+                tuned = tune(in_blocks, steps, own, ledger, notify, guide, until, seed=seed)
+            else:
+                target, spent = linear_calls(scores, in_blocks, steps)
+                cost += spent
+                space = PolicySpace(
+                    kind=kind, search=own.model_copy(update={"auto_stop": False}), steps=steps, seed=seed
+                )
+                tuned = tune_policy(in_blocks, space, ledger, target, notify, guide, until)
+            sides.append(
+                BlockSearch(
+                    evaluator=in_blocks,
+                    trials=tuned.trials,
+                    baselines=named if kind == search.policies[0] else {},
+                    choose=guide.choose,
+                    ended=tuned.ended,
+                    kind=kind,
+                )
             )
-        )
 
     finalists = 0 if all(side.ending is Ending.ALL_EQUAL for side in sides) else search.finalists
     budget = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
@@ -150,10 +172,11 @@ def _prepare(
 
     @cache
     def reported() -> int:
-        """The schedules of the report split. The winner is known by then, and may be a baseline."""
+        """The policies of the report split. The winner is known by then, and may be a baseline."""
         chosen = scores_on_choose(compared, stored)
-        won = candidates[winner_of(candidates, chosen, scores.evaluator.metric.direction) if chosen else 0]
-        return len(report) + (won.setting.key not in {request.setting.key for request in report})
+        best, won = reported_of(sides, candidates, chosen, scores.evaluator.metric.direction)
+        others = {candidate.setting.key for candidate in (*best.values(), won)}
+        return len(report) + len(others - {request.setting.key for request in report})
 
     def tell(place: int) -> None:
         request = [*first, *choose, *report][place]
@@ -232,9 +255,15 @@ def _pilot(stored: StoredScores, steps: int, claims: int) -> tuple[list[Detectab
     return pilot_events, Cost(rows, tokens, seconds)
 
 
-def _ledger_name(evaluator: Evaluator, steps: int) -> str:
-    """The name of the ledger of a budget's trials in the evaluator's block length."""
-    return f"steps-{steps}-blocks-{evaluator.block_length}" if evaluator.several else f"steps-{steps}"
+def _ledger_name(evaluator: Evaluator, steps: int, kind: PolicyKind) -> str:
+    """The name of the ledger of a budget's trials of one policy in the evaluator's block length."""
+    blocks = f"-blocks-{evaluator.block_length}" if evaluator.several else ""
+    return f"steps-{steps}{blocks}" + ("" if kind == "counts" else f"-{kind}")
+
+
+def _row_limit(search: SearchConfig, trials: int) -> dict[str, Any]:
+    """The rows that a policy's trials may use: their share of those of the budget."""
+    return {} if search.rows is None else {"rows": max(1, search.rows * trials // search.trials)}
 
 
 def _baselines(

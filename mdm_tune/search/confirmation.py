@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mdm_tune.config.file import PolicyKind
 from mdm_tune.core.statistics import grouped
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.metrics.quality import ExactMetric
-from mdm_tune.schedules.curves import Linear, Schedule
+from mdm_tune.schedules.curves import Linear
+from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.flat import FlatPart
-from mdm_tune.search.finalists import BlockSearch, Trial, candidates_of, chosen_from, scores_on_choose, winner_of
+from mdm_tune.search.finalists import (
+    BlockSearch,
+    Candidate,
+    Trial,
+    candidates_of,
+    chosen_from,
+    reported_of,
+    scores_on_choose,
+)
 from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
@@ -21,11 +31,35 @@ from mdm_tune.search.power import detectable
 __all__ = [
     "Budget",
     "Loser",
+    "PolicyOutcome",
     "Trial",
     "confirm",
 ]
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
+
+
+@dataclass(frozen=True)
+class PolicyOutcome:
+    """The best of one kind of policy at a budget.
+
+    Attributes:
+        kind: The kind.
+        policy: The best on the choose split of the trials of this kind that were scored there; None if there is none.
+        scores: Its scores on the report split; None likewise.
+        gain: Its gain over linear, corrected for all budgets and kinds; None likewise.
+        calls: Its calls on the report split, compared with linear's; None likewise.
+        trials: Finished trials of this kind.
+        why: Why there is none; None if there is one.
+    """
+
+    kind: PolicyKind
+    policy: Policy | None
+    scores: Scores | None
+    gain: Gain | None
+    calls: CallRatio | None
+    trials: int
+    why: str | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +72,7 @@ class Loser:
         gain: Its gain over the linear that is returned in its place.
     """
 
-    schedule: Schedule
+    schedule: Policy
     scores: Scores
     gain: Gain
 
@@ -49,13 +83,13 @@ class Budget:
 
     Attributes:
         steps: The step budget.
-        schedule: The schedule that the search returns.
+        schedule: The policy that the search returns.
         winner: Its scores: the schedule chosen on the choose split, or linear if that one is a ``loser``.
         baselines: Scores by name. The name has no block length in the blocks in which linear was best on the choose
             split; in other blocks it has.
         gain: The winner's gain over the best linear.
         gain_over_first: Its gain over linear in the first block length; None if that is the best linear.
-        claims: Budgets of the search, for which the gain's interval is corrected.
+        claims: Budgets of the search times kinds of policy, for which the gain's interval is corrected.
         diversity: The diversity compared with the reference and the data; None if the metric has no figures.
         reference: Linear at many steps; None if there is no reference.
         chosen_from: Scores of the candidates on the choose split; () if all have the same counts.
@@ -74,12 +108,13 @@ class Budget:
         loser: The chosen schedule if it is worse than linear; otherwise None.
         codes: Codes of the warnings about the winner at this budget.
         alike: Other schedules with the winner's counts or alphas.
-        tried: The finished trials, for each block length.
+        tried: The finished trials, for each study: a kind of policy in a block length.
         flat: The schedules that the trials or the profile cannot tell apart from the winner; None if unknown.
+        policies: The best of each kind of policy; () if there is one kind.
     """
 
     steps: int
-    schedule: Schedule
+    schedule: Policy
     winner: Scores
     baselines: dict[str, Scores]
     gain: Gain
@@ -104,6 +139,7 @@ class Budget:
     alike: tuple[str, ...] = ()
     tried: tuple[tuple[Trial, ...], ...] = ()
     flat: FlatPart | None = None
+    policies: tuple[PolicyOutcome, ...] = ()
 
     @property
     def judged(self) -> Gain:
@@ -117,12 +153,20 @@ class Budget:
     @property
     def reported(self) -> tuple[Scores, ...]:
         """All scores on the report split."""
-        return (*self.baselines.values(), self.winner, *(() if self.loser is None else (self.loser.scores,)))
+        best = [outcome.scores for outcome in self.policies if outcome.scores is not None]
+        return (*self.baselines.values(), *best, self.winner, *(() if self.loser is None else (self.loser.scores,)))
 
     @property
     def flags(self) -> tuple[str, ...]:
         """The warnings about the gain: codes, and flags of diversity such as ``less-diverse:FIGURE``."""
-        return (*self.codes, *(() if self.diversity is None else self.diversity.flags))
+        flag = self.call_ratio.flag
+        own = self.codes if flag is None else (*self.codes, flag)
+        return (*own, *(() if self.diversity is None else self.diversity.flags))
+
+    @property
+    def call_ratio(self) -> CallRatio:
+        """The winner's calls on the report split, compared with those of linear."""
+        return equal_cost(self.winner.nfe, self.baselines["linear"].nfe)
 
     @property
     def beats_linear(self) -> bool:
@@ -133,7 +177,7 @@ class Budget:
     def outcome(self) -> Outcome:
         """What the comparison with linear shows."""
         blocked = self.diversity is not None and self.diversity.blocks
-        return outcome_of(self.gain, lost=self.loser is not None, blocked=blocked)
+        return outcome_of(self.gain, lost=self.loser is not None, blocked=blocked, more_calls=self.call_ratio.more)
 
 
 def confirm(
@@ -169,9 +213,12 @@ def confirm(
     def best(places: Iterable[int]) -> int:
         return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
 
-    won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
+    claims *= len({side.kind for side in sides})
+    best_candidates, won = reported_of(sides, candidates, chosen, direction)
     against = named[best(i for i, candidate in enumerate(named) if candidate.name == "linear")].side
-    *others, scored = score([*(candidate.setting for candidate in named), won.setting], "report")
+    best_settings = [candidate.setting for candidate in best_candidates.values()]
+    found = score([*(candidate.setting for candidate in named), *best_settings, won.setting], "report")
+    others, best_scores, scored = found[: len(named)], found[len(named) : -1], found[-1]
     pairs = zip(named, others, strict=True)
     linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per side
     winner, place = _returned_scores(scored, linears, sides.index(against), direction, claims)
@@ -203,14 +250,65 @@ def confirm(
         ended=_ended(sides),
         exhausted=all(side.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for side in sides),
         tuning=tuning,
-        cost=sum((scores.cost for scores in (*chosen, scored, *others)), tuning),
+        cost=sum((scores.cost for scores in (*chosen, *found)), tuning),
         alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
         loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
         tried=tuple(tuple(side.trials) for side in sides),
+        policies=_policy_outcomes(
+            sides, best_candidates, dict(zip(best_candidates, best_scores, strict=True)), linear, claims
+        ),
     )
 
 
-def _alike(winner: Setting, schedule: Schedule, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
+def _policy_outcomes(
+    sides: Sequence[BlockSearch],
+    best: Mapping[PolicyKind, Candidate],
+    scores: Mapping[PolicyKind, Scores],
+    linear: Scores,
+    claims: int,
+) -> tuple[PolicyOutcome, ...]:
+    """The outcomes of all kinds of policy; () if there is one kind."""
+    kinds = [*dict.fromkeys(side.kind for side in sides)]
+    if len(kinds) == 1:
+        return ()
+    return tuple(_policy_outcome(kind, sides, best.get(kind), scores.get(kind), linear, claims) for kind in kinds)
+
+
+def _policy_outcome(
+    kind: PolicyKind,
+    sides: Sequence[BlockSearch],
+    best: Candidate | None,
+    scores: Scores | None,
+    linear: Scores,
+    claims: int,
+) -> PolicyOutcome:
+    """The outcome of one kind of policy; best and scores: its best finalist and that one's scores on report."""
+    trials = [trial for side in sides if side.kind == kind for trial in side.trials]
+    if best is None or scores is None:
+        reasons = dict.fromkeys(trial.unreachable for trial in trials if trial.unreachable is not None)
+        why = "; ".join(reasons) or "no trial was scored on all tune examples"
+        same = any(not trial.dropped for trial in trials)
+        return PolicyOutcome(
+            kind=kind,
+            policy=None,
+            scores=None,
+            gain=None,
+            calls=None,
+            trials=len(trials),
+            why="its best trials have the counts of a baseline" if same else why,
+        )
+    return PolicyOutcome(
+        kind=kind,
+        policy=best.schedule,
+        scores=scores,
+        gain=gain_of(scores, linear, sides[0].evaluator.metric.direction, claims),
+        calls=equal_cost(scores.nfe, linear.nfe),
+        trials=len(trials),
+        why=None,
+    )
+
+
+def _alike(winner: Setting, schedule: Policy, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
     """The names of other baselines and trials that have the winner's counts or alphas, sorted."""
     names = set()
     for side in sides:

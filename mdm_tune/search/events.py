@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mdm_tune.config.file import PolicyKind
 from mdm_tune.core.types import Use
-from mdm_tune.evaluation.settings import Setting
-from mdm_tune.schedules.curves import Beta
+from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.search.power import Detectable
 
-__all__ = ["AllValuesEqual", "BlocksStarted", "Comparison", "Event", "ReferenceStarted", "TrialDone", "TrialsProposed"]
+__all__ = ["AllValuesEqual", "Comparison", "Event", "ReferenceStarted", "StudyStarted", "TrialDone", "TrialsProposed"]
 
 
-def trial_state(*, fresh: bool, dropped: int | None, cut: bool) -> str:
+def trial_state(*, fresh: bool, dropped: int | None, cut: bool, unreachable: str | None = None) -> str:
     """What became of a trial, in words. The arguments are fields of ``TrialDone``."""
+    if unreachable is not None:
+        return "budget out of reach"
     if not fresh:
         return "scored before"
     return "out of rows or time" if cut else "complete" if dropped is None else "dropped"
@@ -43,9 +45,9 @@ class TrialDone:
     Attributes:
         number: The trial's number within its budget, from 0.
         trials: Trials of the budget.
-        schedule: The schedule.
+        schedule: The schedule, or the adaptive plan with its value.
         setting: Its setting.
-        value: Its value.
+        value: Its value; infinite if its policy cannot make the calls of the budget.
         best: The best value so far.
         fresh: Whether its counts were scored for the first time.
         dropped: The examples after which it was dropped; None if it was not.
@@ -54,11 +56,13 @@ class TrialDone:
             for a trial that was dropped or whose counts were scored before.
         examples: The examples that were scored for it; None as for exact values or counts that were scored before.
         rows: Denoiser rows that it took, an equal share of its batch.
+        calls: Mean denoiser calls of an adaptive plan on the scored tune examples; None for a schedule.
+        unreachable: Why a policy cannot make the calls of the budget; None if it can.
     """
 
     number: int
     trials: int
-    schedule: Beta
+    schedule: Policy
     setting: Setting
     value: float
     best: float
@@ -68,11 +72,13 @@ class TrialDone:
     ci: tuple[float, float] | None = None
     examples: int | None = None
     rows: int = 0
+    calls: float | None = None
+    unreachable: str | None = None
 
     @property
     def state(self) -> str:
-        """What became of it, in words: complete, dropped, out of rows or time, scored before."""
-        return trial_state(fresh=self.fresh, dropped=self.dropped, cut=self.cut)
+        """What became of it, in words: complete, dropped, out of rows or time, scored before, budget out of reach."""
+        return trial_state(fresh=self.fresh, dropped=self.dropped, cut=self.cut, unreachable=self.unreachable)
 
 
 @dataclass(frozen=True)
@@ -106,14 +112,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class BlocksStarted:
-    """The trials of a budget in one of several block lengths begin or continue.
+class StudyStarted:
+    """The trials of one study of a budget begin or continue, where a budget has several.
 
     Attributes:
-        block_length: Positions per block.
+        block_length: Positions per block; None if all studies have the same.
+        kind: The kind of policy; None if all studies have the same.
     """
 
-    block_length: int
+    block_length: int | None
+    kind: PolicyKind | None = None
 
 
 @dataclass(frozen=True)
@@ -127,4 +135,4 @@ class AllValuesEqual:
     text: str
 
 
-Event = TrialsProposed | TrialDone | ReferenceStarted | Comparison | Detectable | BlocksStarted | AllValuesEqual
+Event = TrialsProposed | TrialDone | ReferenceStarted | Comparison | Detectable | StudyStarted | AllValuesEqual

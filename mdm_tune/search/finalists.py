@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
+from mdm_tune.config.file import PolicyKind
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
-from mdm_tune.evaluation.settings import Key, Setting
+from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.schedules.flat import distance_to_named
 from mdm_tune.search.outcomes import Ended, Ending
 
-__all__ = ["BlockSearch", "Candidate", "Trial", "candidates_of", "chosen_from", "scores_on_choose", "winner_of"]
+__all__ = [
+    "BlockSearch",
+    "Candidate",
+    "Trial",
+    "best_finalist",
+    "candidates_of",
+    "chosen_from",
+    "reported_of",
+    "scores_on_choose",
+    "winner_of",
+]
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,8 @@ class Trial:
     """A finished trial.
 
     Attributes:
-        number: The trial's number within its budget, from 0.
-        schedule: The schedule.
+        number: The trial's number within its study, from 0.
+        schedule: The schedule, or the adaptive plan with its value.
         key: The key of its setting.
         value: Its value on the tune split; if it was dropped, the value that ``carried`` estimates.
         fresh: Whether its counts were scored for the first time.
@@ -30,10 +40,12 @@ class Trial:
         dropped: Whether it was dropped before all examples were scored.
         cut: Whether it was dropped for lack of rows or time, not because it could hardly win.
         examples: The examples that were scored for it; None if values are exact, or if it was not fresh.
+        calls: Mean denoiser calls on the scored tune examples; None for a schedule, whose calls are known.
+        unreachable: Why the policy cannot make the calls of the budget; None if it can. Its value is then infinite.
     """
 
     number: int
-    schedule: Beta
+    schedule: Policy
     key: Key
     value: float
     fresh: bool
@@ -41,6 +53,8 @@ class Trial:
     dropped: bool = False
     cut: bool = False
     examples: int | None = None
+    calls: float | None = None
+    unreachable: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,7 @@ class BlockSearch:
         baselines: The baselines by name, including linear.
         choose: Computes scores on the choose split without sampling; None to sample.
         ended: Why there are fewer trials than requested; None if there are not.
+        kind: The kind of policy that was tried.
     """
 
     evaluator: Evaluator
@@ -60,6 +75,7 @@ class BlockSearch:
     baselines: Mapping[str, Schedule]
     choose: Callable[[Setting], Scores] | None = None
     ended: Ended | None = None
+    kind: PolicyKind = "counts"
 
     @property
     def ending(self) -> Ending | None:
@@ -72,14 +88,14 @@ class Candidate:
     """A baseline or a finalist.
 
     Attributes:
-        schedule: The schedule.
+        schedule: The schedule, or the adaptive plan with its value.
         setting: Its setting.
         side: The search in its block length.
         name: The name of a baseline; "" for a finalist.
         tuned: A finalist's value on the tune split; None for a baseline.
     """
 
-    schedule: Schedule
+    schedule: Policy
     setting: Setting
     side: BlockSearch
     name: str = ""
@@ -103,9 +119,6 @@ def scores_on_choose(
 def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:
     """Find the winner: the best baseline or the best finalist, whichever is better on the choose split.
 
-    The best finalist is the one with the best mean over the tune and choose splits. The tune split serves here, since
-    it favours all finalists alike. It would favour a finalist against a baseline.
-
     Args:
         candidates: Baselines first, then finalists.
         chosen: Their scores on the choose split.
@@ -114,28 +127,84 @@ def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], directi
     Returns:
         The winner's place among the candidates.
     """
+    places = [place for place, candidate in enumerate(candidates) if candidate.tuned is None]
+    best = best_finalist(candidates, chosen, direction)
+    sign = sign_of(direction)
+    return max(
+        [*places, *([] if best is None else [best])], key=lambda place: (sign * chosen[place].estimate.value, -place)
+    )
+
+
+def best_finalist(
+    candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction, kind: PolicyKind | None = None
+) -> int | None:
+    """Find the finalist with the best mean over the tune and choose splits.
+
+    The tune split serves here, since it favours all finalists alike. It would favour a finalist against a baseline.
+
+    Args:
+        candidates: Baselines and finalists.
+        chosen: Their scores on the choose split; () if all candidates have the same counts.
+        direction: The metric's direction.
+        kind: Only finalists of this kind of policy; None for all.
+
+    Returns:
+        The finalist's place among the candidates; None if there is none.
+    """
     sign = sign_of(direction)
 
-    def on_choose(place: int) -> float:
-        return sign * chosen[place].estimate.value
+    def value(place: int) -> float:
+        candidate = candidates[place]
+        assert candidate.tuned is not None
+        if not chosen:
+            return sign * candidate.tuned
+        on_choose, count = sign * chosen[place].estimate.value, chosen[place].count
+        if count is None:
+            return on_choose
+        tuned = len(candidate.side.evaluator.split("tune").ids) if candidate.side.choose is None else count
+        return (tuned * sign * candidate.tuned + count * on_choose) / (tuned + count)
 
-    def on_both(place: int) -> float:
-        candidate, scores = candidates[place], chosen[place]
-        if candidate.tuned is None or scores.count is None:
-            return on_choose(place)
-        tuned = len(candidate.side.evaluator.split("tune").ids) if candidate.side.choose is None else scores.count
-        return (tuned * sign * candidate.tuned + scores.count * on_choose(place)) / (tuned + scores.count)
+    places = [
+        place
+        for place, candidate in enumerate(candidates)
+        if candidate.tuned is not None and kind in (None, candidate.side.kind)
+    ]
+    return max(places, key=lambda place: (value(place), -place), default=None)
 
-    places = [place for place, candidate in enumerate(candidates) if candidate.tuned is None]
-    if len(places) < len(candidates):
-        places.append(max(range(len(places), len(candidates)), key=lambda place: (on_both(place), -place)))
-    return max(places, key=lambda place: (on_choose(place), -place))
+
+def reported_of(
+    sides: Sequence[BlockSearch], candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction
+) -> tuple[dict[PolicyKind, Candidate], Candidate]:
+    """The candidates that are scored on the report split besides the baselines.
+
+    Args:
+        sides: The studies.
+        candidates: Baselines first, then finalists.
+        chosen: Their scores on the choose split; () if all candidates have the same counts.
+        direction: The metric's direction.
+
+    Returns:
+        The best of each kind of policy, {} if there is one kind; and the winner.
+    """
+    won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
+    kinds = [*dict.fromkeys(side.kind for side in sides)]
+    if len(kinds) == 1:
+        return {}, won
+    places = {kind: best_finalist(candidates, chosen, direction, kind) for kind in kinds}
+    best = {kind: candidates[place] for kind, place in places.items() if place is not None}
+    if "counts" in kinds and "counts" not in best:  # no trial has counts of its own: a hand-made schedule is the best
+        named = [place for place, candidate in enumerate(candidates) if candidate.name]
+        sign = sign_of(direction)
+        by_value = max(named, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else 0
+        best["counts"] = candidates[by_value]
+    return best, won
 
 
 def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
     """The baselines of every block length, and all candidates: the baselines, then the best trials.
 
-    Baselines come first, so that they win against finalists that are no better.
+    Baselines come first, so that they win against finalists that are no better. Every kind of policy has a finalist,
+    even if they are then more than ``finalists``.
 
     Args:
         sides: The search in each block length.
@@ -147,8 +216,15 @@ def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> t
     """
     direction = sides[0].evaluator.metric.direction
     named = _baseline_candidates(sides, steps)
-    finalist_candidates = _finalist_candidates(sides, steps, {candidate.setting.key for candidate in named}, direction)
-    return named, [*named, *islice(finalist_candidates, finalists)]
+    trials = [*_finalist_candidates(sides, steps, {candidate.setting.key for candidate in named}, direction)]
+    if not finalists:
+        return named, named
+    firsts = {candidate.side.kind: place for place, candidate in reversed([*enumerate(trials)])}
+    chosen = {*firsts.values()} if len(firsts) > 1 else set[int]()
+    for place in range(len(trials)):
+        if len(chosen) < finalists:
+            chosen.add(place)
+    return named, [*named, *(trials[place] for place in sorted(chosen))]
 
 
 def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -177,7 +253,9 @@ def _finalist_candidates(
     for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)
-            schedule = _nearest_to_named([other.schedule for other in side.trials if other.key == trial.key])
+            same = [other.schedule for other in side.trials if other.key == trial.key]
+            betas = [schedule for schedule in same if isinstance(schedule, Beta)]
+            schedule = _nearest_to_named(betas) if betas else trial.schedule
             yield Candidate(schedule, side.evaluator.setting(schedule, steps), side, tuned=trial.value)
 
 

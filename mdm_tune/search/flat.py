@@ -16,8 +16,9 @@ from mdm_tune.core.statistics import estimate
 from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.profile_choice import Chooser, weights_of
+from mdm_tune.evaluation.settings import Policy
 from mdm_tune.schedules.counts import beta_grids
-from mdm_tune.schedules.curves import Beta, Schedule
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.flat import (
     DETAIL,
     EXACTLY_NAMED,
@@ -39,7 +40,7 @@ ROUNDING = 1e-12  # of an exact price, relative
 
 
 def flat_of_trials(
-    evaluator: Evaluator, trials: Sequence[Trial], winner: Schedule, space: SpaceConfig
+    evaluator: Evaluator, trials: Sequence[Trial], winner: Policy, space: SpaceConfig
 ) -> FlatPart | None:
     """The flat part by the Gaussian process on the trials.
 
@@ -53,11 +54,9 @@ def flat_of_trials(
         The flat part; None if there are too few trials, or if all have the same value.
     """
     box, sign = _box(space), sign_of(evaluator.metric.direction)
+    betas = [(trial, trial.schedule) for trial in trials if isinstance(trial.schedule, Beta)]
     surface = surface_of(
-        tuple(
-            Tried(a=trial.schedule.a, b=trial.schedule.b, value=trial.value, examples=trial.examples)
-            for trial in trials
-        ),
+        tuple(Tried(a=beta.a, b=beta.b, value=trial.value, examples=trial.examples) for trial, beta in betas),
         box,
         evaluator.exact,
     )
@@ -65,16 +64,16 @@ def flat_of_trials(
         return None
     reference = _place(winner)
     if reference is None:
-        full = [trial for trial in trials if not trial.dropped and math.isfinite(trial.value)]
+        full = [(trial, beta) for trial, beta in betas if not trial.dropped and math.isfinite(trial.value)]
         if not full:
             return None
-        best = max(full, key=lambda trial: (sign * trial.value, -trial.number)).schedule
+        _, best = max(full, key=lambda pair: (sign * pair[0].value, -pair[0].number))
         reference = best.a, best.b
     upper = upper_of_trials(surface, box, reference, sign)
     return flat_part(upper, box, reference, source="trials", of_winner=_place(winner) is not None)
 
 
-def flat_of_profile(evaluator: Evaluator, chooser: Chooser, winner: Schedule, steps: int) -> FlatPart | None:
+def flat_of_profile(evaluator: Evaluator, chooser: Chooser, winner: Policy, steps: int) -> FlatPart | None:
     """The flat part by an information profile: schedules whose price is not shown to be above the winner's.
 
     The difference of two prices is that on the curve that is optimised. The width of its interval is that of the paired
@@ -129,7 +128,7 @@ def _half_width(chooser: Chooser, weights: Floats) -> float | None:
     return None if found.ci is None else found.ci[1] - found.value
 
 
-def _place(schedule: Schedule) -> tuple[float, float] | None:
+def _place(schedule: Policy) -> tuple[float, float] | None:
     """a and b; None outside the family."""
     return (schedule.a, schedule.b) if isinstance(schedule, Beta) else EXACTLY_NAMED.get(schedule.name)
 

@@ -160,13 +160,14 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     )
 
 
-def outcome_of(gain: Gain, *, lost: bool, blocked: bool) -> Outcome:
+def outcome_of(gain: Gain, *, lost: bool, blocked: bool, more_calls: bool = False) -> Outcome:
     """What a gain over linear shows.
 
     Args:
         gain: The gain of the returned schedule over linear at the same budget.
         lost: Whether linear is returned in place of a schedule that is shown to be worse.
         blocked: Whether a loss of diversity forbids the claim (``Diversity.blocks``).
+        more_calls: Whether the schedule made more denoiser calls than linear (``equal_cost``).
 
     Returns:
         The outcome. Only ``BETTER`` permits the claim that the schedule is better than linear.
@@ -175,6 +176,8 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool) -> Outcome:
         return Outcome.UNTESTED
     if lost:
         return Outcome.WORSE
+    if gain.shown and more_calls:
+        return Outcome.MORE_CALLS
     if gain.shown:
         return Outcome.LESS_DIVERSE if blocked else Outcome.BETTER
     if gain.ci is None or gain.familywise is None or gain.ci[0] <= 0:

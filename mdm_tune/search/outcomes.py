@@ -67,6 +67,7 @@ class Outcome(Enum):
 
     BETTER = "better"
     LESS_DIVERSE = "better, but less diverse"  # so that the gain does not count
+    MORE_CALLS = "better, but at more denoiser calls"  # than linear made, so that the gain does not count
     UNCORRECTED = "better by itself alone"  # not with the other budgets of the search
     TOO_FEW_DIFFER = "too few examples differ"  # for a claim, though the intervals lie above 0
     NO_GAIN = "no gain"

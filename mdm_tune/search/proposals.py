@@ -7,18 +7,22 @@ samplers receive an in-memory copy of the trials and have no state of their own.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import optuna
 import torch
 
-from mdm_tune.config.file import SearchConfig, SpaceConfig
+from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Direction
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.space import FILLING
 
-__all__ = ["possible_gain", "propose"]
+__all__ = ["possible_gain", "propose", "propose_point"]
+
+
+Point = Mapping[str, float]  # parameters by name
+Ranges = Mapping[str, tuple[float, float]]
 
 
 def propose(
@@ -44,12 +48,44 @@ def propose(
         direction: The metric's direction.
         exact: Whether values have no noise.
     """
-    sampler_seed = derive_seed(seed, "sampler", steps, number) % 2**32
-    study = _study(search.space, finished, direction)
-    study.add_trials([_trial(search.space, schedule, None) for schedule in running if schedule in search.space])
+    point = propose_point(
+        search.strategy,
+        search.space.ranges,
+        derive_seed(seed, "sampler", steps, number) % 2**32,
+        [(beta.parameters, value) for beta, value in finished],
+        [beta.parameters for beta in running],
+        direction,
+        exact=exact,
+    )
+    return Beta(point["a"], point["b"])
+
+
+def propose_point(
+    strategy: str,
+    ranges: Ranges,
+    sampler_seed: int,
+    finished: Iterable[tuple[Point, float]],
+    running: Iterable[Point],
+    direction: Direction,
+    *,
+    exact: bool,
+) -> Point:
+    """Propose parameters by a sampler.
+
+    Args:
+        strategy: ``tpe``, or anything else for a Gaussian process.
+        ranges: The range of each parameter, which is searched in its logarithm.
+        sampler_seed: Seed of the sampler.
+        finished: Parameters with their values.
+        running: Proposals whose values are not known yet.
+        direction: The metric's direction.
+        exact: Whether values have no noise.
+    """
+    study = _study(ranges, finished, direction)
+    study.add_trials([_trial(ranges, point, None) for point in running if _inside(point, ranges)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if search.strategy == "tpe":
+        if strategy == "tpe":
             study.sampler = optuna.samplers.TPESampler(
                 seed=sampler_seed, n_startup_trials=FILLING, multivariate=True, constant_liar=True
             )
@@ -60,8 +96,8 @@ def propose(
         # Optuna's sampler sets a default device for torch, and thereby passes every operation through a function in
         # Python. Its tensors lie on the CPU in any case, so this is switched off, which saves a sixth of the time.
         with torch._C.DisableTorchFunction():
-            trial = study.ask({name: _log_uniform(*ends) for name, ends in search.space.ranges.items()})
-    return Beta(trial.params["a"], trial.params["b"])
+            trial = study.ask({name: _log_uniform(*ends) for name, ends in ranges.items()})
+    return dict(trial.params)
 
 
 def possible_gain(
@@ -80,28 +116,31 @@ def possible_gain(
     """
     from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
 
-    study = _study(search.space, finished, direction)
+    study = _study(search.space.ranges, [(beta.parameters, value) for beta, value in finished], direction)
     bound_seed = derive_seed(seed, "stop", steps, len(finished)) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return float(RegretBoundEvaluator(seed=bound_seed).evaluate(study.trials, study.direction))
 
 
-def _study(space: SpaceConfig, finished: Iterable[tuple[Beta, float]], direction: Direction) -> optuna.Study:
-    """An in-memory study of the trials. Schedules outside the box are omitted, since a sampler cannot use them."""
+def _study(ranges: Ranges, finished: Iterable[tuple[Point, float]], direction: Direction) -> optuna.Study:
+    """An in-memory study of the trials. Points outside the ranges are omitted, since a sampler cannot use them."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
-    study.add_trials([_trial(space, beta, value) for beta, value in finished if beta in space])
+    study.add_trials([_trial(ranges, point, value) for point, value in finished if _inside(point, ranges)])
     return study
 
 
-def _trial(space: SpaceConfig, schedule: Beta, value: float | None) -> optuna.trial.FrozenTrial:
+def _inside(point: Point, ranges: Ranges) -> bool:
+    return all(low <= point[name] <= high for name, (low, high) in ranges.items())
+
+
+def _trial(ranges: Ranges, point: Point, value: float | None) -> optuna.trial.FrozenTrial:
     """A finished trial, or a running one without a value."""
     state = optuna.trial.TrialState.RUNNING if value is None else optuna.trial.TrialState.COMPLETE
-    ranges: dict[str, optuna.distributions.BaseDistribution]
-    ranges = {name: _log_uniform(*ends) for name, ends in space.ranges.items()}
-    params = schedule.parameters
-    return optuna.trial.create_trial(state=state, value=value, params=params, distributions=ranges)
+    distributions: dict[str, optuna.distributions.BaseDistribution]
+    distributions = {name: _log_uniform(*ends) for name, ends in ranges.items()}
+    return optuna.trial.create_trial(state=state, value=value, params=dict(point), distributions=distributions)
 
 
 def _log_uniform(low: float, high: float) -> optuna.distributions.FloatDistribution:

@@ -11,6 +11,7 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.statistics import Groups
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.proposals import possible_gain
@@ -46,7 +47,7 @@ def settled(
     noise = noise_of_best(full, direction, groups)
     if noise is None or len(before) < SETTLING:
         return False
-    known = [(trial.schedule, trial.value) for trial in before]
+    known = [(trial.schedule, trial.value) for trial in before if isinstance(trial.schedule, Beta)]
     gain = possible_gain(search, seed, steps, known, direction)
     rounding = 1e-12 + 1e-9 * abs(before[0].value)  # the bound is a rounding error if all values are equal
     return gain <= noise + rounding

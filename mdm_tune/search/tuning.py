@@ -7,9 +7,10 @@ continues as if it had not been stopped.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.types import sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
-from mdm_tune.evaluation.settings import Key, Setting
+from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed
 from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
@@ -30,7 +31,7 @@ from mdm_tune.search.scoring import CandidateScore, InTime, least_rows, price_se
 from mdm_tune.search.space import START, Guide, given_points, reachable_counts
 from mdm_tune.search.stopping import all_values_equal, settled
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["Prepared", "TrialRunner", "Tuned", "run_trials", "tune"]
 
 Values = NDArray[np.float64]
 
@@ -75,7 +76,11 @@ def tune(
     Returns:
         The trials, and why they ended early.
     """
-    runner = _TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time)
+    return run_trials(TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time), notify)
+
+
+def run_trials(runner: TrialRunner, notify: Callable[[TrialsProposed | TrialDone], None]) -> Tuned:
+    """Run the trials that the runner's ledger lacks."""
     if runner.reachable is not None and len(runner.reachable) == 1:
         return Tuned((), Ended.of(Ending.NOTHING_TO_TUNE))
     while True:
@@ -86,14 +91,29 @@ def tune(
             return Tuned(tuple(trials), ended or exhausted)
         before = [trial for trial in trials if trial.number < batch.start]
         if (ending := runner.early_end(before, len(batch))) is not None:
-            ledger.note(runner.end_key, ending.to_json())
+            runner.ledger.note(runner.end_key, ending.to_json())
             continue
         for event in runner.run(batch, before, {trial.number: trial for trial in trials}, batch_began):
             notify(event)
 
 
-class _TrialRunner:
-    """Runs the batches of one budget."""
+@dataclass(frozen=True)
+class Prepared:
+    """The settings of a batch of proposals.
+
+    Attributes:
+        settings: By trial number; those that can be scored.
+        cost: The cost of finding them.
+        unreachable: Why a policy cannot make the calls of the budget, by the number of its trial.
+    """
+
+    settings: Mapping[int, Setting]
+    cost: Cost = field(default_factory=Cost)
+    unreachable: Mapping[int, str] = field(default_factory=dict)
+
+
+class TrialRunner:
+    """Runs the batches of one budget. What it proposes are schedules Beta(a, b)."""
 
     def __init__(
         self,
@@ -108,13 +128,22 @@ class _TrialRunner:
         self.evaluator, self.steps, self.search, self.seed = evaluator, steps, search, seed
         self.ledger, self.guide = ledger, guide
         self.in_time, self.proposal_seconds = in_time, 0.0  # the longest time that proposing a batch has taken
-        self.points = given_points(search, seed, steps, _starting_points(ledger, guide))
-        self.most = min(search.trials, len(self.points)) if search.strategy == "grid" else search.trials
+        self.points = self.given(_starting_points(ledger, guide))
+        finite = search.strategy == "grid" or not self.ranges
+        self.most = min(search.trials, len(self.points)) if finite else search.trials
         self.priced = evaluator.exact or guide.price is not None  # values are computed without examples
         self.together = 1 if self.priced else search.together  # only the denoiser is faster with batches
-        self.reachable = None if evaluator.sampler.bernoulli else reachable_counts(evaluator, steps, search)
+        self.reachable = self.distinct()
         self.sign = sign_of(evaluator.metric.direction)
         self.end_key = f"ended {search.limits}"  # with other limits the trials may continue
+
+    def given(self, points: Sequence[Beta]) -> list[Policy]:
+        """The proposals that need no sampler; points: those of the guide."""
+        return [*given_points(self.search, self.seed, self.steps, points)]
+
+    def distinct(self) -> set[Key] | None:
+        """The keys of all settings that can be proposed; None if these are not known."""
+        return None if self.evaluator.sampler.bernoulli else reachable_counts(self.evaluator, self.steps, self.search)
 
     @property
     def ended(self) -> Ended | None:
@@ -128,7 +157,30 @@ class _TrialRunner:
     def trials(self) -> list[Trial]:
         """The finished trials, by number."""
         entries = {int(task): entry for task, entry in self.ledger.finished().items()}
-        return [_trial(number, entry) for number, entry in sorted(entries.items())]
+        return [_trial(number, entry, self.policy_of(entry)) for number, entry in sorted(entries.items())]
+
+    def policy_of(self, entry: LedgerEntry) -> Policy:
+        """The policy of a finished trial."""
+        return Beta(entry.params["a"], entry.params["b"])
+
+    def params_of(self, policy: Policy) -> dict[str, float]:
+        """The parameters of a policy in the ledger."""
+        assert isinstance(policy, Beta)
+        return policy.parameters
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """The range of each parameter."""
+        return self.search.space.ranges
+
+    def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
+        """The settings of a batch of proposals.
+
+        Args:
+            proposed: The proposals by trial number.
+            before: The trials of earlier batches.
+        """
+        return Prepared({number: self.evaluator.setting(policy, self.steps) for number, policy in proposed.items()})
 
     def run(
         self, batch: range, before: Sequence[Trial], finished: Mapping[int, Trial], began: float
@@ -148,38 +200,38 @@ class _TrialRunner:
         Yields:
             The batch, once it is proposed; then its new trials.
         """
-        proposed: dict[int, Beta] = {}
+        proposed: dict[int, Policy] = {}
         for number in batch:
             trial = finished.get(number)
-            proposed[number] = trial.schedule if trial else self._propose(number, before, [*proposed.values()])
-        settings = {number: self.evaluator.setting(beta, self.steps) for number, beta in proposed.items()}
+            proposed[number] = trial.schedule if trial else self.propose(number, before, [*proposed.values()])
         self.proposal_seconds = max(self.proposal_seconds, time.monotonic() - began)
         given = batch.stop <= len(self.points) or finished.keys() >= {*batch}
         yield TrialsProposed(first=batch.start, count=len(batch), trials=self.most, given=given)
         looks: dict[int, dict[int, float]] = {number: {} for number in batch}
-        records = self._score(settings, before, looks, began)
+        prepared = self.prepare(proposed, before)
+        settings, records = self._score(prepared, before, looks, began)
         new = [number for number in batch if number not in finished]
         for number in new:
             value, record = records[number]
-            params = proposed[number].parameters
             self.ledger.write(
                 str(number),
                 value,
                 record,
-                params,
-                self.search.space.ranges,
+                self.params_of(proposed[number]),
+                self.ranges,
                 looks[number],
                 _shown(record),
                 pruned=record["dropped"] is not None,
             )
         known = [*before, *(trial for trial in self.trials() if trial.number in batch)]
+        known_by_number = {trial.number: trial for trial in known}
         for number in new:
             value, record = records[number]
             best = self._best(known, number)
             yield TrialDone(
                 number=number,
                 trials=self.most,
-                schedule=proposed[number],
+                schedule=known_by_number[number].schedule,
                 setting=settings[number],
                 value=value,
                 best=best,
@@ -189,6 +241,8 @@ class _TrialRunner:
                 ci=self._interval(record["values"]),
                 examples=_examples_of(record),
                 rows=record["cost"][0],
+                calls=record.get("calls"),
+                unreachable=record.get("unreachable"),
             )
 
     def _interval(self, values: Sequence[float] | None) -> tuple[float, float] | None:
@@ -224,8 +278,8 @@ class _TrialRunner:
             return Ended.of(Ending.ROWS, rows=self.search.rows)
         return None
 
-    def _propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Beta]) -> Beta:
-        """The schedule of a new trial.
+    def propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Policy]) -> Policy:
+        """The policy of a new trial.
 
         Args:
             number: The trial's number.
@@ -234,30 +288,31 @@ class _TrialRunner:
         """
         if number < len(self.points):
             return self.points[number]
-        known = [(trial.schedule, trial.value) for trial in before]
+        known = [(trial.schedule, trial.value) for trial in before if isinstance(trial.schedule, Beta)]
         direction = self.evaluator.metric.direction
-        running = dict.fromkeys(earlier)
+        running = dict.fromkeys(each for each in earlier if isinstance(each, Beta))
         return propose(self.search, self.seed, self.steps, number, known, running, direction, exact=self.priced)
 
     def _score(
-        self, settings: Mapping[int, Setting], before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
-    ) -> dict[int, tuple[float, dict[str, Any]]]:
+        self, prepared: Prepared, before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float
+    ) -> tuple[dict[int, Setting], dict[int, tuple[float, dict[str, Any]]]]:
         """Score a batch.
 
         Args:
-            settings: The settings by trial number.
+            prepared: The settings of the batch.
             before: The trials of earlier batches.
             looks: By trial number; receives the value at each look that the trial survives, by the number of examples.
             began: The time at which work on this batch began.
 
         Returns:
-            The value and the record of each trial, with an equal share of the batch's cost.
+            The setting of each trial; its value and record, with an equal share of the batch's cost.
         """
+        settings = dict(prepared.settings)
         uncut = [trial for trial in reversed(before) if not trial.cut]
         known = {trial.key: CandidateScore(trial.value, dropped=0 if trial.dropped else None) for trial in uncut}
         fresh: dict[Key, int] = {}  # the first trial of the batch that has these counts
         for number, setting in settings.items():
-            if setting.key not in known:
+            if setting.key not in known and number not in prepared.unreachable:
                 fresh.setdefault(setting.key, number)
         new_settings = {number: settings[number] for number in fresh.values()}
         if self.priced:
@@ -272,11 +327,14 @@ class _TrialRunner:
                 self.evaluator,
                 new_settings,
                 incumbent,
-                self._rows_left(before),
+                self._rows_left(before) - prepared.cost.denoiser_rows,
                 report,
                 racing=self.search.racing,
                 in_time=self.in_time,
             )
+            corrected, scored, more = self.corrected(new_settings, scored)
+            settings |= corrected
+            cost += prepared.cost + more
         seconds = (time.monotonic() - began) / len(settings)  # with the time of the proposals
         shares = zip(
             _equal_shares(cost.denoiser_rows, len(settings)),
@@ -285,20 +343,35 @@ class _TrialRunner:
         )
         records: dict[int, tuple[float, dict[str, Any]]] = {}
         for (number, setting), (rows, tokens) in zip(settings.items(), shares, strict=True):
-            score = known.get(setting.key) or scored[fresh[setting.key]]
+            if number in prepared.unreachable:
+                score = CandidateScore(-self.sign * math.inf, dropped=0)
+            else:
+                first = fresh.get(prepared.settings[number].key)
+                score = scored[first] if first is not None else known[setting.key]
             new = number in new_settings
             records[number] = (
                 score.value,
                 {
                     "key": list(setting.key),
-                    "fresh": new,
+                    "fresh": new or number in prepared.unreachable,
                     "dropped": score.dropped,
                     "cut": score.cut,
                     "values": score.values.tolist() if new and score.values is not None else None,
                     "cost": [rows, tokens, seconds],
+                    **self.noted(setting, prepared.unreachable.get(number)),
                 },
             )
-        return records
+        return settings, records
+
+    def corrected(
+        self, settings: Mapping[int, Setting], scored: dict[int, CandidateScore]
+    ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
+        """The settings and scores after a race, and the cost of correcting them. Schedules need no correction."""
+        return settings, scored, Cost()
+
+    def noted(self, setting: Setting, unreachable: str | None) -> dict[str, Any]:
+        """What a trial's record says of its policy besides its parameters: nothing of a schedule."""
+        return {}
 
     def _values(self) -> dict[int, Values]:
         """The values on all examples, by the number of each trial that was scored on all of them."""
@@ -314,7 +387,7 @@ class _TrialRunner:
 
     def _best(self, trials: Sequence[Trial], number: int) -> float:
         """The best value up to this trial, so that each trial is reported with the best value at its time."""
-        full = [trial for trial in trials if not trial.dropped]
+        full = [trial for trial in trials if not trial.dropped] or trials  # none where a policy cannot reach the budget
         return self.sign * max(self.sign * trial.value for trial in [t for t in full if t.number <= number] or full)
 
     def _rows_left(self, before: Sequence[Trial]) -> float:
@@ -359,12 +432,12 @@ def _next_batch(trials: Sequence[Trial], size: int, most: int) -> range | None:
     return None
 
 
-def _trial(number: int, entry: LedgerEntry) -> Trial:
+def _trial(number: int, entry: LedgerEntry, policy: Policy) -> Trial:
     """The trial of a ledger entry."""
     rows, tokens, seconds = entry.record["cost"]
     return Trial(
         number=number,
-        schedule=Beta(entry.params["a"], entry.params["b"]),
+        schedule=policy,
         key=tuple(entry.record["key"]),
         value=entry.value,
         fresh=bool(entry.record["fresh"]),
@@ -372,15 +445,18 @@ def _trial(number: int, entry: LedgerEntry) -> Trial:
         dropped=entry.record["dropped"] is not None,
         cut=bool(entry.record.get("cut")),
         examples=_examples_of(entry.record),
+        calls=entry.record.get("calls"),
+        unreachable=entry.record.get("unreachable"),
     )
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str | float]:
     """What viewers of the study show of a trial, in words: what became of it, its examples and its rows."""
-    shown: dict[str, str | float] = {
-        "state": trial_state(fresh=record["fresh"], dropped=record["dropped"], cut=record["cut"]),
-        "denoiser rows": record["cost"][0],
-    }
+    state = trial_state(
+        fresh=record["fresh"], dropped=record["dropped"], cut=record["cut"], unreachable=record.get("unreachable")
+    )
+    of_policy = {name: record[name] for name in ("policy", "calls", "unreachable") if record.get(name) is not None}
+    shown: dict[str, str | float] = {**of_policy, "state": state, "denoiser rows": record["cost"][0]}
     examples = _examples_of(record)
     return shown if examples is None else {**shown, "examples": examples}
 

@@ -31,6 +31,7 @@ from mdm_tune.terminal.export_lines import export_lines
 from mdm_tune.terminal.frontier_tables import frontier_lines, frontier_table, policies_table
 from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
+from mdm_tune.terminal.policy_tables import kinds_table, policy_notes
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
 from mdm_tune.terminal.status import Status
 from mdm_tune.terminal.tables import (
@@ -263,7 +264,9 @@ class Screen:
         self.end()
         for budget in result.budgets:
             self.say("")
-            self._tables(budget_table(budget), diversity_table(budget))
+            self._tables(budget_table(budget), kinds_table(budget))
+            self._lines(policy_notes(budget))
+            self._tables(diversity_table(budget))
             self._lines(verdict(budget))
         self._tables(budgets_table(result), reported_table(result.reported))
         self._lines(headline(result))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.types import sign_of
+from mdm_tune.schedules.curves import Beta
 from mdm_tune.terminal.cost_tables import detectable_lines
 from mdm_tune.terminal.layout import fitted
 from mdm_tune.terminal.tables import outlook_lines, short_names
@@ -65,8 +66,9 @@ class EventLines:
             case events.BudgetStarted(steps):
                 self.best, self.decimals = "", DIGITS
                 yield INFO, f"\n{quantity(steps, 'step')}"
-            case search_events.BlocksStarted(size):
-                yield INFO, f"  blocks of {size}"
+            case search_events.StudyStarted(size, kind):
+                blocks = "" if size is None else f"blocks of {size}"
+                yield INFO, "  " + " in ".join(part for part in (kind or "", blocks) if part)
             case Detectable():
                 for line in detectable_lines(event):
                     yield (WARNING if line.startswith("warning") else INFO), f"  {line}"
@@ -109,17 +111,25 @@ class EventLines:
         if event.number == 0 or not self.best:
             self.decimals = _decimals(event.value)
         value, self.best = self._value(event.value), self._value(event.best)
-        name = {(0.5, 0.5): "linear", (1.0, 1.0): "squared-sine"}.get((event.schedule.a, event.schedule.b), "")
-        note = name if event.fresh else "scored before"
+        named: dict[object, str] = {Beta(0.5, 0.5): "linear", Beta(1.0, 1.0): "squared-sine"}
+        note = named.get(event.schedule, "") if event.fresh else "scored before"
         if event.dropped:
             note = f"{'cut' if event.cut else 'dropped'} after {event.dropped}"
         number = f"{event.number + 1:>3}/{event.trials}"
-        a, b = f"a {event.schedule.a:7.4f}", f"b {event.schedule.b:7.4f}"
-        parts = [f"  trial {number}", a, b, value, f"best {self.best}", note]
+        if isinstance(event.schedule, Beta):
+            policy = [f"a {event.schedule.a:7.4f}", f"b {event.schedule.b:7.4f}"]
+        else:
+            calls = "" if event.calls is None else f"{event.calls:.4g} calls"
+            policy = [event.schedule.name, calls]
+        if event.unreachable is not None:
+            yield INFO, f"  trial {number}  {policy[0]}: {event.unreachable}"
+            return
+        parts = [f"  trial {number}", *policy, value, f"best {self.best}", note]
         yield INFO, fitted(parts, width, leave_out=(4, 5, 2, 1))
         counts = event.setting.counts
         alphas = [float(f"{alpha:.6g}") for alpha in event.setting.alphas or ()]
-        yield DETAIL, f"    alphas {alphas}" if counts is None else f"    counts {list(counts)}"
+        if event.setting.adaptive is None:
+            yield DETAIL, f"    alphas {alphas}" if counts is None else f"    counts {list(counts)}"
         if event.dropped:
             why = "rows or time ran out" if event.cut else "it has less than a 5 % chance to win"
             yield DETAIL, f"    not scored beyond {quantity(event.dropped, 'example')}: {why}; the value is an estimate"

@@ -132,6 +132,8 @@ def _outcome(quality: QualityRecord) -> str:
             return f"better than linear by {gain.text}"
         case Outcome.LESS_DIVERSE:
             return f"better than linear by {gain.text}, but not counted as a win: the samples are less diverse"
+        case Outcome.MORE_CALLS:
+            return f"better than linear by {gain.text}, but at more calls: this is no gain at equal cost"
         case Outcome.TOO_FEW_DIFFER:
             needed = "" if gain.fewest is None else f", of {gain.fewest} that a claim takes"
             few = f"but only {gain.differing} examples differ{needed}"

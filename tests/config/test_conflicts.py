@@ -202,3 +202,42 @@ def test_a_config_made_in_python_is_judged_too(tmp_path: Path) -> None:
     content = whole(objective={"metric": "nelbo"})
     with pytest.raises(InputError, match=r"^objective.metric: nelbo is measured on examples"):
         Config.model_validate({**content, "output": "x"})
+
+
+@pytest.mark.parametrize(
+    ("policies", "sampler", "metric", "expected"),
+    [
+        ("[counts]", {"order": "random"}, "spelling", None),
+        ("[counts, threshold, klass]", {"order": "confidence"}, "spelling", None),
+        ("[entropy-bound]", {"order": "entropy"}, "spelling", None),
+        ("[counts, threshold]", {"order": "random"}, "spelling", "threshold reveals what the predictions are sure of"),
+        (
+            "[counts, quota, entropy-bound]",
+            {"order": "entropy"},
+            "spelling",
+            "quota compares probabilities with a thre",
+        ),
+        ("[cap]", {"reveal": "bernoulli", "order": "random"}, "spelling", "so does ancestral (bernoulli) reveal"),
+        ("[klass]", {"order": "confidence", "confidence_temperature": 0.5}, "spelling", "must be 0, got 0.5"),
+        ("[threshold]", {"order": "margin"}, "path_nll", "metric path_nll draws nothing"),
+        ("[counts, counts]", {"order": "confidence"}, "spelling", "must not repeat an entry"),
+        ("[counts, treshold]", {"order": "confidence"}, "spelling", "treshold"),
+        ("[]", {"order": "confidence"}, "spelling", "search.policies"),
+    ],
+)
+def test_policies_that_have_no_meaning_are_refused(
+    tmp_path: Path, policies: str, sampler: dict[str, Any], metric: str, expected: str | None
+) -> None:
+    document = whole(model=TRANSFORMER, dataset=TEXT, sampler={"steps": [4], **sampler}, objective={"metric": metric})
+    flags = [f"search.policies={policies}"]
+    if expected is None:
+        load(tmp_path, document, *flags)
+        return
+    assert expected in "\n".join(problems(tmp_path, document, *flags))
+
+
+def test_each_policy_needs_a_trial(tmp_path: Path) -> None:
+    sampler = {"order": "confidence", "steps": [4]}
+    document = whole(model=TRANSFORMER, dataset=TEXT, sampler=sampler, objective={"metric": "spelling"})
+    flags = ["search.policies=[counts,threshold,klass]", "search.trials=2"]
+    assert "each of the 3 policies needs a trial, got 2" in "\n".join(problems(tmp_path, document, *flags))

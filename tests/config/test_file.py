@@ -80,6 +80,7 @@ def test_defaults(tmp_path: Path) -> None:
         },
         "profile": {"answers": "reference", "examples": None, "points": 32, "tolerance": None, "monotone": True},
         "search": {
+            "policies": ["counts"],
             "strategy": "gp",
             "trials": 25,
             "space": {"a": [0.1, 10.0], "b": [0.1, 10.0]},

@@ -11,9 +11,10 @@ import pytest
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.cost_matching import calls_to_match, matching_cost
+from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, calls_to_match, match_in_stages, matching_cost
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, ThresholdPlan
+from mdm_tune.schedules.adaptive_names import parse_adaptive
 from tests.sampling.test_plans import each, sampled
 
 
@@ -83,3 +84,72 @@ def test_a_sweep_asks_rarely_and_keeps_the_closest() -> None:
 def test_a_sweep_that_cannot_be(target: float, low: float, high: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         sweep(lambda value: 3.0 + 5.0 * value, target, low, high)
+
+
+def staged(
+    calls_at: Callable[[float, int], float], plan: str, target: float, guess: float | None = None
+) -> tuple[Match, list[tuple[float, int]]]:
+    """What ``match_in_stages`` finds where it is answered by a function, and what it asked."""
+    named = parse_adaptive(plan)
+    assert named is not None
+    stages = (Stage(16, 7, 0.05), Stage(64, 3, 0.02))
+    asking = match_in_stages(lambda examples: target, stages, Scale(named), guess)
+    asked = [next(asking)]
+    while True:
+        try:
+            asked.append(asking.send(calls_at(*asked[-1])))
+        except StopIteration as end:
+            return end.value, asked
+
+
+@pytest.mark.parametrize("plan", ["threshold", "quota:linear", "entropy-bound"])
+@pytest.mark.parametrize("target", [2.0, 5.0, 13.0, 31.0])
+@pytest.mark.parametrize("guess", [None, 0.3, 0.999])
+def test_stages_meet_the_calls_of_a_smooth_plan(plan: str, target: float, guess: float | None) -> None:
+    """The calls grow from 1 to 32 with the place on the scale; the few examples of the first stage are off by 7 %."""
+    bold = plan == "entropy-bound"
+
+    def calls_at(value: float, examples: int) -> float:
+        caution = (1 / (1 + value)) if bold else value
+        return float(1 + 31 * caution**6) * (1.07 if examples == 16 else 1.0)
+
+    match, asked = staged(calls_at, plan, target, guess)
+    assert match.reached and abs(match.calls - target) <= 0.05 * target
+    assert match.calls == calls_at(match.value, 64)
+    assert [examples for _, examples in asked] == sorted(examples for _, examples in asked)
+    assert len(asked) <= 10 and sum(examples == 64 for _, examples in asked) <= 3
+
+
+def test_of_calls_that_jump_the_smaller_is_taken() -> None:
+    """The calls are 6 below a threshold of 0.8 and 8.4 above: 6.3 is met by 6, and 7.2 by neither within a tenth."""
+
+    def calls_at(value: float, examples: int) -> float:
+        return 6.0 if value < 0.8 else 8.4
+
+    low, _ = staged(calls_at, "threshold", 6.3)
+    assert low.reached and low.calls == 6.0 and low.value < 0.8
+    neither, _ = staged(calls_at, "threshold", 7.2)
+    assert not neither.reached and neither.calls == 6.0 and set(neither.tried.values()) <= {6.0, 8.4}
+
+
+@pytest.mark.parametrize(("calls", "target"), [(4.0, 8.0), (16.0, 8.0)])
+def test_calls_out_of_reach_are_not_met(calls: float, target: float) -> None:
+    match, asked = staged(lambda value, examples: calls, "threshold", target)
+    assert not match.reached and match.calls == calls
+    ends = {1.0} if calls < target else {0.0}
+    assert ends <= {value for value, _ in asked}
+
+
+@pytest.mark.parametrize("plan", ["threshold", "entropy-bound", "cap:linear", "klass"])
+def test_a_scale_and_its_places_are_inverse(plan: str) -> None:
+    named = parse_adaptive(plan)
+    assert named is not None
+    scale = Scale(named)
+    low, high = scale.ends
+    places = np.linspace(low, high, 60)
+    values = [scale.value(place) for place in places]
+    cautious = np.diff(values) <= 0 if plan == "entropy-bound" else np.diff(values) >= 0
+    assert cautious.all() and values[-1] == (0.0 if plan == "entropy-bound" else 1.0)
+    for value in values:
+        assert scale.value(scale.place(value)) == pytest.approx(value, rel=1e-3, abs=1e-6)
+        assert named.at(value).value == pytest.approx(value, rel=1e-3, abs=1e-6)

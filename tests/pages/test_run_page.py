@@ -443,7 +443,7 @@ def test_the_page_says_where_the_schedules_of_an_evaluation_come_from(text_run: 
     ],
 )
 def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, Any], name: str) -> None:
-    trials = [*points(12), *points(3, a=None, b=None), *points(3, policy="threshold")]
+    trials = [*points(12), *points(3, a=None, b=None), *points(3, kind="threshold")]
     changes = {"schedule": schedule, "counts": None, "alphas": None, "nfe": 3.4, "trial_points": trials}
     view = made(two_budgets() | {"budgets": [{**BUDGET, **changes}]})
     (budget,) = view.budgets

@@ -1,0 +1,56 @@
+"""The record of one kind of policy at a budget, where a search tunes several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mdm_tune.core.json_record import JsonRecord
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.run.record_parts import CallsRecord
+from mdm_tune.search.confirmation import PolicyOutcome
+from mdm_tune.search.gains import Gain
+
+__all__ = ["PolicyRecord"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecord(JsonRecord):
+    """The best of one kind of policy at a budget, on the report split.
+
+    Attributes:
+        kind: The kind: ``counts``, or that of an adaptive plan.
+        policy: Its name, as on the command line; None if there is none.
+        value: Value of the objective, with its interval; None likewise.
+        calls: Denoiser calls that were made; None likewise.
+        calls_of_linear: These calls as a multiple of those of linear; None likewise.
+        more_calls: Whether these are over 2 % more than linear's, so that a gain is no gain at equal cost.
+        gain_over_linear: Gain over linear, corrected for all budgets and kinds; None likewise.
+        trials: Finished trials of this kind.
+        why: Why there is no policy; None if there is one.
+    """
+
+    kind: str
+    policy: str | None
+    value: Estimate | None
+    calls: CallsRecord | None
+    calls_of_linear: float | None
+    more_calls: bool
+    gain_over_linear: Gain | None
+    trials: int
+    why: str | None
+
+    @classmethod
+    def of(cls, outcome: PolicyOutcome) -> PolicyRecord:
+        """The record of an outcome."""
+        scores, calls = outcome.scores, outcome.calls
+        return cls(
+            kind=outcome.kind,
+            policy=None if outcome.policy is None else outcome.policy.name,
+            value=None if scores is None else scores.estimate,
+            calls=None if scores is None else CallsRecord.of(scores),
+            calls_of_linear=None if calls is None else calls.ratio,
+            more_calls=calls is not None and calls.more,
+            gain_over_linear=outcome.gain,
+            trials=outcome.trials,
+            why=outcome.why,
+        )

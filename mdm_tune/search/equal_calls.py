@@ -1,0 +1,169 @@
+"""The value of an adaptive plan at which it makes as many denoiser calls as a budget has, inside a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mdm_tune.core.messages import quantity
+from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, StagedMatch, match_in_stages
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.schedules.adaptive_names import AdaptiveName
+from mdm_tune.schedules.curves import Linear
+from mdm_tune.search.stored_scores import StoredScores
+
+__all__ = ["EqualCalls", "Matched", "linear_calls", "rows_of_looking"]
+
+STAGES = (Stage(examples=16, tries=7, tolerance=0.05), Stage(examples=64, tries=3, tolerance=0.02))
+CLOSE = 0.01  # relative distance from the target on all examples at which a value is not corrected
+
+
+def rows_of_looking(examples: int) -> float:
+    """The most rows of a trial of an adaptive plan, as a multiple of scoring a schedule on all tune examples.
+
+    The calls of the values that are tried lie on both sides of the budget's.
+    """
+    return 2 + sum(stage.tries * min(stage.examples, examples) for stage in STAGES) / max(1, examples)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A plan whose value was looked for.
+
+    Attributes:
+        setting: Its setting, with the value that comes closest to the budget.
+        match: How close it comes.
+        unreachable: Why no value makes the calls of the budget; None if one does.
+    """
+
+    setting: Setting
+    match: Match
+    unreachable: str | None
+
+
+@dataclass(frozen=True)
+class EqualCalls:
+    """Finds values of adaptive plans on the tune split, for several plans side by side.
+
+    Attributes:
+        evaluator: The evaluator for the block length.
+        steps: The step budget.
+        target: Linear's mean calls on the first so many tune examples in random order.
+        setting: Returns the setting of a plan that has its value.
+    """
+
+    evaluator: Evaluator
+    steps: int
+    target: Callable[[int], float]
+    setting: Callable[[AdaptiveName], Setting]
+
+    def find(self, plans: Mapping[int, AdaptiveName], guess: float | None) -> tuple[dict[int, Matched], Cost]:
+        """Find the values on few examples and then on more.
+
+        Args:
+            plans: The plans without a value, by number.
+            guess: The value to try first; None if nothing is known.
+
+        Returns:
+            The plans with their values, by number, and the cost.
+        """
+        most = len(self.evaluator.split("tune").ids)
+        stages = [Stage(min(most, stage.examples), stage.tries, stage.tolerance) for stage in STAGES]
+        searches: dict[int, StagedMatch] = {}
+        wanted: dict[int, tuple[float, int]] = {}
+        matches: dict[int, Match] = {}
+        for number, plan in plans.items():
+            searches[number] = match_in_stages(self.target, stages, Scale(plan), guess)
+            wanted[number] = next(searches[number])
+        cost = Cost()
+        while wanted:
+            for examples in sorted({examples for _, examples in wanted.values()}):
+                here = {number: value for number, (value, count) in wanted.items() if count == examples}
+                settings = {number: self.setting(plans[number].at(value)) for number, value in here.items()}
+                spent = self.evaluator.together([*settings.values()], "tune", examples)[1]
+                cost += spent
+                for number, setting in settings.items():
+                    try:
+                        wanted[number] = searches[number].send(self.calls(setting, examples))
+                    except StopIteration as end:
+                        matches[number] = end.value
+                        del wanted[number]
+        return {number: self._matched(plan, matches[number]) for number, plan in plans.items()}, cost
+
+    def correct(self, plan: AdaptiveName, found: Matched) -> tuple[Setting, Cost]:
+        """Correct the value of a plan that was scored on all tune examples, if it misses the budget there.
+
+        Args:
+            plan: The plan without a value.
+            found: What ``find`` found.
+
+        Returns:
+            The setting whose calls are closer to the budget's, and the cost. It is scored on all tune examples.
+        """
+        most, scale = len(self.evaluator.split("tune").ids), Scale(plan)
+        target, calls = self.target(most), self.calls(found.setting, most)
+        assert found.setting.adaptive is not None and found.setting.adaptive.value is not None
+        place = scale.place(found.setting.adaptive.value) + float(np.log(target / calls)) / found.match.slope
+        low, high = scale.ends
+        other = self.setting(plan.at(scale.value(min(high, max(low, place)))))
+        if abs(calls - target) <= CLOSE * target or other.key == found.setting.key:
+            return found.setting, Cost()
+        cost = self.evaluator.together([other], "tune", most)[1]
+        closer = abs(self.calls(other, most) - target) < abs(calls - target)
+        return (other if closer else found.setting), cost
+
+    def calls(self, setting: Setting, examples: int) -> float:
+        """The mean calls of a setting on the first tune examples, on which it was scored."""
+        return float(self.evaluator.book.calls(setting, "tune")[:examples].mean())
+
+    def _matched(self, plan: AdaptiveName, match: Match) -> Matched:
+        setting = self.setting(plan.at(match.value))
+        if match.reached:
+            return Matched(setting, match, None)
+        tried = sorted(match.tried.items(), key=lambda pair: pair[1])
+        least, most = tried[0], tried[-1]
+        wanted = f"{match.target:.4g} calls"
+        if most[1] < match.target or least[1] > match.target:
+            (value, calls), side = (most, "at most") if most[1] < match.target else (least, "at least")
+            what = f"it makes {side} {calls:.4g} (at {value:g})"
+        else:
+            under = max((pair for pair in tried if pair[1] < match.target), key=lambda pair: pair[1])
+            over = min((pair for pair in tried if pair[1] >= match.target), key=lambda pair: pair[1])
+            what = f"its calls jump from {under[1]:.4g} (at {under[0]:g}) to {over[1]:.4g} (at {over[0]:g})"
+        return Matched(setting, match, f"cannot make {wanted} at {quantity(self.steps, 'step')}: {what}")
+
+
+def linear_calls(scores: StoredScores, evaluator: Evaluator, steps: int) -> tuple[Callable[[int], float], Cost]:
+    """Linear's mean calls on the first so many tune examples, in random order.
+
+    They follow from the lengths of the rows, unless answers may end early. They are then measured once and stored.
+
+    Args:
+        scores: Holds the storage.
+        evaluator: The evaluator for the block length.
+        steps: The step budget.
+
+    Returns:
+        A function of the number of examples, and the cost of measuring.
+    """
+    linear, split = evaluator.setting(Linear(), steps), evaluator.split("tune").shuffled()
+    cost = Cost()
+    if evaluator.sampler.section.stop_at_end:
+        name = f"calls of linear {steps} {evaluator.block_length}"
+
+        def measure() -> dict[str, Any]:
+            filled = evaluator.fill([linear], split.start, split.seeds)
+            return {"calls": filled.nfe.tolist(), "cost": [filled.denoiser_rows, filled.denoiser_tokens]}
+
+        record = scores.state.once(name, measure)
+        calls, cost = np.array(record["calls"], dtype=np.float64), Cost(*record["cost"])
+    else:
+        rule = evaluator.sampler.section.counts
+        sizes = split.hidden.sum(1).tolist()
+        of_size = {size: linear.calls_for(size, rule) for size in set(sizes)}
+        calls = np.array([of_size[size] for size in sizes])
+    return (lambda examples: float(calls[:examples].mean())), cost

@@ -1,0 +1,156 @@
+"""The adaptive plans that a search tries: their free parameters, the trials of each, and at which budgets they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from mdm_tune.config.file import PolicyKind, SearchConfig
+from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
+from mdm_tune.core.seeding import derive_seed
+from mdm_tune.core.types import Direction
+from mdm_tune.evaluation.adaptive import check_adaptive
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.settings import Policy, Setting
+from mdm_tune.schedules.adaptive_names import KL, AdaptiveName
+from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.search.proposals import propose_point
+from mdm_tune.search.space import given_points
+
+__all__ = ["KL_RANGE", "PolicySpace", "allotted", "check_policies"]
+
+KL_RANGE = (1e-4, 1.0)  # nats; the authors of KLASS use 0.001 to 0.015
+KL_POINTS = (KL, 1e-3, 0.1)  # tried before a sampler proposes
+FREE: Mapping[PolicyKind, int] = {"counts": 2, "quota": 2, "cap": 2, "klass": 1, "threshold": 0, "entropy-bound": 0}
+
+
+def allotted(kinds: Sequence[PolicyKind], trials: int) -> dict[PolicyKind, int]:
+    """Divide the trials of a budget among its policies.
+
+    A policy without a free parameter is tried once, since its only number follows from the budget. The others share
+    the rest equally; the first ones get what is left over.
+
+    Args:
+        kinds: The policies.
+        trials: Trials of the budget, at least as many as policies.
+    """
+    share = {kind: 1 for kind in kinds if not FREE[kind]}
+    free = [kind for kind in kinds if FREE[kind]]
+    rest = trials - len(share)
+    for place, kind in enumerate(free):
+        share[kind] = rest * (place + 1) // len(free) - rest * place // len(free)
+    ordered = sorted(share[kind] for kind in free)[::-1]
+    share |= dict(zip(free, ordered, strict=True))
+    return {kind: share[kind] for kind in kinds}
+
+
+def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence[int]) -> None:
+    """Check that the metric and the sampler allow the adaptive plans of a search, and that they fit its budgets.
+
+    Raises:
+        InputError: If one does not, with the reason.
+    """
+    for kind, steps, size in product(search.policies, budgets, evaluator.block_lengths):
+        if kind != "counts":
+            view = evaluator.in_blocks(size)
+            plan = PolicySpace(kind=kind, search=search, steps=steps, seed=0).given(())[0]
+
+            def setting_at(name: str, number: int, view: Evaluator = view) -> Setting:
+                return view.setting(parse_schedule(name), number)
+
+            try:
+                check_adaptive(view, plan, steps, setting_at)
+            except InputError as error:
+                counts = f" has counts of {quantity(plan.counts_steps, 'step')}" if plan.counts_steps else ""
+                raise InputError(f"search.policies: {kind} at {quantity(steps, 'step')}{counts}: {error}") from None
+
+
+@dataclass(frozen=True)
+class PolicySpace:
+    """The adaptive plans of one kind that a search proposes at a budget.
+
+    Attributes:
+        kind: The kind; not ``counts``.
+        search: The search section of the config, with the trials of this kind.
+        steps: The step budget.
+        seed: Seed of the run.
+    """
+
+    kind: PolicyKind
+    search: SearchConfig
+    steps: int
+    seed: int
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        """The range of each free parameter."""
+        if self.kind == "klass":
+            return {"kl": KL_RANGE}
+        return self.search.space.ranges if FREE[self.kind] else {}
+
+    def plan(self, point: Mapping[str, float]) -> AdaptiveName:
+        """The plan with these parameters, whose value is not known yet."""
+        if self.kind == "counts":
+            raise AssertionError("counts are no adaptive plan")
+        if self.kind == "klass":
+            kl = float(f"{point['kl']:.4g}")
+            return AdaptiveName(f"klass:{kl:g}", "klass", None, kl=kl)
+        if not FREE[self.kind]:
+            return AdaptiveName(self.kind, self.kind, None)
+        schedule = Beta(float(f"{point['a']:.4g}"), float(f"{point['b']:.4g}")).name  # names are for people
+        named = AdaptiveName(f"{self.kind}:{schedule}", self.kind, None, schedule=schedule)
+        counts_steps = named.steps_of_counts(self.steps)
+        return replace(named, name=f"{named.name}#{counts_steps}", counts_steps=counts_steps)
+
+    def point(self, policy: Policy) -> dict[str, float]:
+        """The free parameters of a plan."""
+        assert isinstance(policy, AdaptiveName)
+        if self.kind == "klass":
+            assert policy.kl is not None
+            return {"kl": policy.kl}
+        if policy.schedule is None:
+            return {}
+        beta = parse_schedule(policy.schedule)
+        assert isinstance(beta, Beta)
+        return beta.parameters
+
+    def given(self, points: Sequence[Beta]) -> list[AdaptiveName]:
+        """The proposals that need no sampler, in order; points: those of a guide."""
+        if not FREE[self.kind]:
+            return [self.plan({})]
+        if self.kind == "klass":
+            kls = list(KL_POINTS)
+            if self.search.strategy in ("qmc", "grid"):
+                kls += np.geomspace(*KL_RANGE, max(0, self.search.trials - len(kls))).tolist()
+            return [self.plan({"kl": kl}) for kl in kls]
+        return [self.plan(beta.parameters) for beta in given_points(self.search, self.seed, self.steps, points)]
+
+    def propose(
+        self,
+        number: int,
+        known: Sequence[tuple[Policy, float]],
+        running: Sequence[Policy],
+        direction: Direction,
+    ) -> AdaptiveName:
+        """Propose the plan of a trial.
+
+        Args:
+            number: The trial's number.
+            known: Plans with their values.
+            running: Proposals whose values are not known yet.
+            direction: The metric's direction.
+        """
+        point = propose_point(
+            self.search.strategy,
+            self.ranges,
+            derive_seed(self.seed, f"sampler of {self.kind}", self.steps, number) % 2**32,
+            [(self.point(policy), value) for policy, value in known if np.isfinite(value)],
+            [self.point(policy) for policy in running],
+            direction,
+            exact=False,
+        )
+        return self.plan(point)

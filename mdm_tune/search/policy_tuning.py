@@ -1,0 +1,134 @@
+"""The trials of one kind of adaptive plan at one budget. Each trial makes as many denoiser calls as linear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.settings import Policy, Setting
+from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
+from mdm_tune.schedules.curves import Beta
+from mdm_tune.search.equal_calls import EqualCalls, Matched
+from mdm_tune.search.events import TrialDone, TrialsProposed
+from mdm_tune.search.finalists import Trial
+from mdm_tune.search.ledger import Ledger, LedgerEntry
+from mdm_tune.search.policies import PolicySpace
+from mdm_tune.search.scoring import CandidateScore, InTime
+from mdm_tune.search.space import Guide
+from mdm_tune.search.tuning import Prepared, TrialRunner, Tuned, run_trials
+
+__all__ = ["tune_policy"]
+
+
+def tune_policy(
+    evaluator: Evaluator,
+    space: PolicySpace,
+    ledger: Ledger,
+    target: Callable[[int], float],
+    notify: Callable[[TrialsProposed | TrialDone], None] = lambda event: None,
+    guide: Guide = Guide(),
+    in_time: InTime | None = None,
+) -> Tuned:
+    """Run the trials of an adaptive plan that the ledger lacks.
+
+    Args:
+        evaluator: The evaluator for the block length.
+        space: The plans to propose.
+        ledger: The ledger of the trials.
+        target: Linear's mean calls on the first so many tune examples in random order.
+        notify: Called with each batch of proposed trials, and with each finished trial.
+        guide: Its points are proposed early by a quota or a cap.
+        in_time: As in ``tune``.
+
+    Returns:
+        The trials, and why they ended early.
+    """
+    return run_trials(_PolicyRunner(evaluator, space, ledger, target, guide, in_time), notify)
+
+
+class _PolicyRunner(TrialRunner):
+    """Runs the batches of one kind of adaptive plan."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        space: PolicySpace,
+        ledger: Ledger,
+        target: Callable[[int], float],
+        guide: Guide,
+        in_time: InTime | None,
+    ) -> None:
+        self.space = space
+        super().__init__(evaluator, space.steps, space.search, space.seed, ledger, Guide(guide.points), in_time)
+        self.equal_calls = EqualCalls(evaluator=evaluator, steps=space.steps, target=target, setting=self.setting)
+        self.matched: dict[int, Matched] = {}
+
+    def given(self, points: Sequence[Beta]) -> list[Policy]:
+        return [*self.space.given(points)]
+
+    def distinct(self) -> None:
+        return None  # the predictions decide the counts
+
+    def setting(self, plan: AdaptiveName) -> Setting:
+        """The setting of a plan that has its value."""
+        return self.evaluator.setting(plan, self.steps)
+
+    def policy_of(self, entry: LedgerEntry) -> Policy:
+        plan = parse_adaptive(entry.record["policy"])
+        assert plan is not None
+        return plan
+
+    def params_of(self, policy: Policy) -> dict[str, float]:
+        return self.space.point(policy)
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]:
+        return self.space.ranges
+
+    def propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Policy]) -> Policy:
+        if number < len(self.points):
+            return self.points[number]
+        known = [(trial.schedule, trial.value) for trial in before]
+        return self.space.propose(number, known, earlier, self.evaluator.metric.direction)
+
+    def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
+        plans = {number: self.space.plan(self.space.point(policy)) for number, policy in proposed.items()}
+        reached = [trial.schedule for trial in before if trial.unreachable is None]
+        guess = reached[-1].value if reached and isinstance(reached[-1], AdaptiveName) else None
+        self.matched, cost = self.equal_calls.find(plans, guess)
+        return Prepared(
+            settings={number: found.setting for number, found in self.matched.items()},
+            cost=cost,
+            unreachable={
+                number: found.unreachable for number, found in self.matched.items() if found.unreachable is not None
+            },
+        )
+
+    def corrected(
+        self, settings: Mapping[int, Setting], scored: dict[int, CandidateScore]
+    ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
+        corrected, total = dict(settings), Cost()
+        most = len(self.evaluator.split("tune").ids)
+        for number, score in scored.items():
+            if score.dropped is not None:
+                continue
+            plan = settings[number].adaptive
+            assert plan is not None
+            unvalued = self.space.plan(self.space.point(plan))
+            corrected[number], cost = self.equal_calls.correct(unvalued, self.matched[number])
+            total += cost
+            if corrected[number].key != settings[number].key:
+                (values,), more = self.evaluator.together([corrected[number]], "tune", most)
+                total += more
+                scored = {**scored, number: replace(score, value=float(values.mean()), values=values)}
+        return corrected, scored, total
+
+    def noted(self, setting: Setting, unreachable: str | None) -> dict[str, Any]:
+        calls = self.evaluator.book.calls(setting, "tune")
+        return {
+            "policy": setting.name,
+            "calls": float(calls.mean()) if len(calls) else None,
+            "unreachable": unreachable,
+        }

@@ -1,0 +1,51 @@
+"""The best of each kind of policy as a record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.policy_records import PolicyRecord
+from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.search.confirmation import PolicyOutcome
+from mdm_tune.search.gains import gain_of
+from tests.search.test_confirmation import A, Bench
+
+BENCH = Bench({"linear": 3.0, A.name: 2.0, "threshold:0.9": 2.5})
+
+
+def outcome(name: str, calls: float = 8.0) -> PolicyOutcome:
+    plan = parse_adaptive(name)
+    setting = BENCH.setting(A, 8) if plan is None else Setting.of_adaptive(plan, 8, 64)
+    scores = replace(BENCH.made(setting.name, setting, "report"), nfe=calls)
+    linear = BENCH.made("linear", BENCH.setting(A, 8, "linear"), "report")
+    return PolicyOutcome(
+        kind="counts" if plan is None else plan.kind,
+        policy=A if plan is None else plan,
+        scores=scores,
+        gain=gain_of(scores, linear, "minimize", 2),
+        calls=equal_cost(calls, 8.0),
+        trials=4,
+        why=None,
+    )
+
+
+NOTHING = PolicyOutcome(
+    kind="klass", policy=None, scores=None, gain=None, calls=None, trials=1, why="cannot make 8 calls at 8 steps"
+)
+
+
+@pytest.mark.parametrize("one", [outcome(A.name), outcome("threshold:0.9", 8.4), NOTHING])
+def test_a_record_is_read_as_it_was_written(one: PolicyOutcome) -> None:
+    record = PolicyRecord.of(one)
+    assert PolicyRecord.from_json(record.to_json()) == record
+    assert record.policy == (None if one.policy is None else one.policy.name)
+
+
+def test_more_calls_are_said_beside_the_number() -> None:
+    record = PolicyRecord.of(outcome("threshold:0.9", 8.4))
+    assert record.more_calls and record.calls_of_linear == pytest.approx(1.05)
+    assert not PolicyRecord.of(outcome("threshold:0.9", 8.1)).more_calls

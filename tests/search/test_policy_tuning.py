@@ -1,0 +1,263 @@
+"""Trials of adaptive plans at the calls of linear.
+
+Covers: policies.
+Covers: equal_calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from optuna.storages import InMemoryStorage
+from torch import Tensor
+
+from mdm_tune.config.file import PolicyKind, SearchConfig
+from mdm_tune.core.errors import InputError
+from mdm_tune.datasets.splits import Split, law_dataset
+from mdm_tune.denoisers.analytic import MarkovChain
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
+from mdm_tune.sampling.unmasking import Unmasked
+from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
+from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.equal_calls import rows_of_looking
+from mdm_tune.search.ledger import Ledger
+from mdm_tune.search.outcomes import Outcome
+from mdm_tune.search.policies import PolicySpace, allotted, check_policies
+from tests.support.helpers import CountingDenoiser, changed, sampler_of
+from tests.support.laws import dirichlet
+from tests.support.searches import Dead, Mortal, run, trials_of
+
+LENGTH, STEPS = 24, 8
+LAW = MarkovChain(dirichlet(2, 4, 4), dirichlet(1, 4), LENGTH)
+KINDS: tuple[PolicyKind, ...] = ("counts", "threshold", "quota", "entropy-bound", "cap", "klass")
+SEARCH = SearchConfig(
+    policies=KINDS, strategy="gp", trials=18, finalists=3, baselines=("linear", "squared-sine"), auto_stop=False
+)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Nats of what was drawn under the law."""
+
+    name: str = "drawn"
+    label: str = "drawn"
+    direction: Any = "minimize"
+    needs_originals: bool = False
+    bounds: None = None
+
+    def values(self, result: Unmasked, split: Split) -> Any:
+        return -LAW.log_prob(result.tokens).double().numpy()
+
+    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Any]:
+        return {}
+
+    def ceiling(self, split: object) -> None:
+        return None
+
+
+class Uneven(CountingDenoiser):
+    """The law, but surer of later positions, so that confidences have many values."""
+
+    def __call__(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        return super().__call__(tokens, wanted) * (0.5 + wanted.nonzero()[:, 1:] / 12)
+
+
+def evaluator(order: str = "confidence", block_length: int = LENGTH) -> tuple[Evaluator, CountingDenoiser]:
+    denoiser = Uneven(LAW)
+    dataset = law_dataset(LAW, {"tune": 96, "choose": 64, "report": 128}, root=0)
+    sampler = sampler_of(order, batch=256)
+    return Evaluator(denoiser, LENGTH, sampler, Likelihood(), dataset, block_lengths=(block_length,)), denoiser
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Budget, list[Any], Evaluator, int]:
+    here, denoiser = evaluator()
+    budget, events = run(here, SEARCH, STEPS)
+    return budget, events, here, denoiser.rows
+
+
+def by_kind(budget: Budget) -> dict[str, list[Any]]:
+    return {kind: list(trials) for kind, trials in zip(KINDS, budget.tried, strict=True)}
+
+
+def test_every_finished_trial_makes_the_calls_of_linear_on_the_tune_split(found: Any) -> None:
+    """They are measured again one by one, by another evaluator. The tolerance is the one that the page names."""
+    budget = found[0]
+    here, _ = evaluator()
+    checked = 0
+    for kind, trials in by_kind(budget).items():
+        for trial in trials:
+            if kind == "counts" or trial.dropped:
+                continue
+            setting = here.setting(trial.schedule, STEPS)
+            (scores,) = here.measure_each([Measurement(setting, here.split("tune").shuffled())])
+            assert scores.values is not None
+            assert trial.calls == pytest.approx(scores.nfe)
+            assert trial.value == pytest.approx(float(scores.values.mean()))
+            assert scores.nfe == pytest.approx(STEPS, rel=0.03), trial.schedule.name
+            checked += 1
+    assert checked >= 5
+
+
+@pytest.mark.parametrize("kind", ["threshold", "entropy-bound"])
+def test_no_value_of_a_scan_comes_much_closer_to_the_budget(found: Any, kind: str) -> None:
+    """Brute force over 80 values of the only number of the plan, on all tune examples."""
+    (trial,) = by_kind(found[0])[kind]
+    here, _ = evaluator()
+    split = here.split("tune").shuffled()
+    grid = np.linspace(0.2, 1.0, 80) if kind == "threshold" else np.geomspace(1e-2, 8.0, 80)
+    plans = [AdaptiveName(f"{kind}:{value:.6g}", kind, float(f"{value:.6g}")) for value in grid]  # type: ignore[arg-type]
+    rows = here.fill([here.setting(plan, STEPS) for plan in plans], split.start, split.seeds)
+    calls = rows.nfe.view(len(plans), -1).double().mean(1).numpy()
+    best = np.abs(calls - STEPS).min()
+    assert abs(trial.calls - STEPS) <= max(best + 0.02 * STEPS, 0.01 * STEPS)
+
+
+def test_the_trials_are_shared_and_named_by_what_can_be_run_again(found: Any) -> None:
+    budget = found[0]
+    trials = by_kind(budget)
+    assert {kind: len(each) for kind, each in trials.items()} == allotted(KINDS, 18)
+    assert sum(map(len, trials.values())) == budget.trials == 18
+    for kind, each in trials.items():
+        for trial in each:
+            if kind == "counts":
+                assert isinstance(trial.schedule, Beta)
+                continue
+            again = parse_adaptive(trial.schedule.name)
+            assert again == trial.schedule and again.kind == kind and again.value is not None
+            if kind in ("quota", "cap"):
+                assert again.counts_steps == (2 * STEPS if kind == "quota" else STEPS // 2)
+                assert isinstance(parse_schedule(again.schedule or ""), Beta)
+
+
+def test_what_trials_cost_is_what_the_denoiser_computed(found: Any) -> None:
+    budget, _, _, rows = found
+    assert budget.cost.denoiser_rows == rows
+    adaptive = [trial for kind, each in by_kind(budget).items() if kind != "counts" for trial in each]
+    spent = sum(trial.cost.denoiser_rows for trial in adaptive)
+    assert spent <= rows_of_looking(96) * 96 * STEPS * len(adaptive)
+
+
+def test_the_report_has_the_best_of_every_kind_at_the_calls_that_it_made(found: Any) -> None:
+    budget = found[0]
+    here, _ = evaluator()
+    assert [outcome.kind for outcome in budget.policies] == list(KINDS)
+    assert budget.claims == len(KINDS)
+    for outcome in budget.policies:
+        assert outcome.scores is not None and outcome.calls is not None and outcome.gain is not None
+        scores = here.measure_on(here.setting(outcome.policy, STEPS), here.split("report"))
+        assert scores.values is not None and outcome.scores.values is not None
+        assert scores.values.tolist() == outcome.scores.values.tolist()
+        assert outcome.calls.ratio == pytest.approx(scores.nfe / STEPS)
+        linear = here.score(here.setting(parse_schedule("linear"), STEPS), "report").values
+        assert linear is not None
+        assert outcome.gain.value == pytest.approx(float((linear - scores.values).mean()))
+    best = max(budget.policies, key=lambda outcome: outcome.gain.value if outcome.gain else 0.0)
+    assert budget.schedule in [outcome.policy for outcome in budget.policies] or best.gain.value < 0.05
+
+
+def test_a_gain_at_more_calls_is_no_gain_at_equal_cost(found: Any) -> None:
+    from dataclasses import replace
+
+    budget = found[0]
+    shown = replace(budget.gain, shown=True)
+    equal = replace(budget, gain=shown, loser=None, winner=replace(budget.winner, nfe=1.01 * STEPS))
+    more = replace(equal, winner=replace(budget.winner, nfe=1.03 * STEPS))
+    assert equal.outcome is Outcome.BETTER and equal.beats_linear and "more-calls" not in equal.flags
+    assert more.outcome is Outcome.MORE_CALLS and not more.beats_linear and "more-calls" in more.flags
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(found: Any) -> None:
+    """It is killed after each of some writes; the trials, their values and calls are those of the whole search."""
+    small = changed(SEARCH, trials=8, policies=("threshold", "quota"))
+    whole, _ = run(evaluator()[0], small, STEPS)
+    told = [[(t.schedule, t.value, t.calls, t.key) for t in each] for each in whole.tried]
+    storage = Mortal()
+    for life in (6, 3, 4):
+        storage.life = life
+        with pytest.raises(Dead):
+            run(evaluator()[0], small, STEPS, storage)
+    storage.life = 10**6
+    again, _ = run(evaluator()[0], small, STEPS, storage)
+    assert [[(t.schedule, t.value, t.calls, t.key) for t in each] for each in again.tried] == told
+    assert again.winner.setting == whole.winner.setting and again.gain == whole.gain
+
+
+def test_a_budget_out_of_reach_says_why() -> None:
+    """Every token of this law is certain once one is known, so that no threshold makes eight calls."""
+    constant = MarkovChain(np.eye(4), np.full(4, 0.25), LENGTH)
+    dataset = law_dataset(constant, {"tune": 32, "choose": 32, "report": 32}, root=0)
+
+    class Length(Likelihood):
+        def values(self, result: Unmasked, split: Split) -> Any:
+            return result.nfe.double().numpy()
+
+    here = Evaluator(constant, LENGTH, sampler_of("confidence"), Length(), dataset)
+    storage = InMemoryStorage()
+    budget, events = run(here, changed(SEARCH, trials=4, policies=("counts", "threshold")), STEPS, storage)
+    counts, threshold = budget.policies
+    assert threshold.policy is None and threshold.trials == 1
+    assert threshold.why is not None and "cannot make 8 calls" in threshold.why
+    (event,) = [event for event in trials_of(events) if event.unreachable]
+    assert event.state == "budget out of reach" and event.value == np.inf
+    (entry,) = Ledger(storage, f"run/steps-{STEPS}-threshold").finished().values()
+    assert entry.record["unreachable"] == threshold.why
+    assert counts.why is not None or counts.policy is not None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "trials", "shares"),
+    [
+        (("counts",), 25, {"counts": 25}),
+        (("counts", "threshold"), 25, {"counts": 24, "threshold": 1}),
+        (("threshold", "entropy-bound"), 25, {"threshold": 1, "entropy-bound": 1}),
+        (KINDS, 18, {"counts": 4, "threshold": 1, "quota": 4, "entropy-bound": 1, "cap": 4, "klass": 4}),
+        (KINDS, 6, dict.fromkeys(KINDS, 1)),
+        (("quota", "counts", "klass"), 8, {"quota": 3, "counts": 3, "klass": 2}),
+    ],
+)
+def test_trials_are_shared_equally_by_what_has_something_to_tune(kinds: Any, trials: int, shares: Any) -> None:
+    assert allotted(kinds, trials) == shares
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) -> None:
+    space = PolicySpace(kind, changed(SEARCH, trials=12), STEPS, 3)
+    given = space.given([Beta(0.7, 0.4)])
+    assert len(given) == 1 or {plan.value for plan in given} == {None}
+    known = [(plan.at(0.5), float(place)) for place, plan in enumerate(given)]
+    if not space.ranges:
+        return
+    first = space.propose(9, known, [], "minimize")
+    assert first == space.propose(9, known, [], "minimize")
+    point = space.point(first)
+    assert all(low <= point[name] <= high for name, (low, high) in space.ranges.items())
+    assert space.plan(point) == first
+    infinite = [*known, (given[0].at(0.9), float("inf"))]  # a plan that cannot reach the budget teaches nothing
+    assert space.propose(9, infinite, [], "minimize") == first
+
+
+def test_policies_that_cannot_be_run_are_refused_before_anything_is_paid_for() -> None:
+    here, denoiser = evaluator(block_length=6)
+    with pytest.raises(InputError, match="cap at 4 steps has counts of 2 steps: 2 steps are fewer than the 4 blocks"):
+        check_policies(here, changed(SEARCH, policies=("cap",)), [4])  # 2 steps for 4 blocks
+    assert denoiser.rows == 0
+    assert torch.get_num_threads() >= 1
+
+
+def test_an_evaluator_builds_the_counts_of_a_quota_at_the_steps_of_its_name() -> None:
+    here, _ = evaluator()
+    for name, steps in (("quota:linear#16@0.9", 16), ("quota:linear@0.9", 8)):
+        plan = parse_adaptive(name)
+        assert plan is not None
+        setting = here.setting(plan, STEPS)
+        assert setting.base == here.setting(parse_schedule("linear"), steps)
+        assert setting.counts is None and setting.nfe == STEPS
+    keys = {here.setting(plan, STEPS).key for plan in map(parse_adaptive, ("threshold:0.5", "threshold:0.6")) if plan}
+    assert len(keys) == 2 and len(list(itertools.chain(*keys))) == 6
