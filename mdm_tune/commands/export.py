@@ -35,7 +35,7 @@ def export(
     output: str | None = None,
     verify: str | None = None,
     trust_code: bool = False,
-    doing: Callable[[str], None] = lambda text: None,
+    doing: Callable[[str, str], None] = lambda text, detail: None,
 ) -> ExportResult:
     """Write a policy in the form of another sampler.
 
@@ -48,7 +48,7 @@ def export(
         output: The folder to write to; None for ``export-FORMAT`` in the run folder, or here.
         verify: The folder of the peer's code, which is run on what was exported; None for no verification.
         trust_code: Whether foreign code may run.
-        doing: Called with what is done next.
+        doing: Called with what is done next, and with a detail that a narrow terminal leaves out.
 
     Returns:
         The result, with the verification if there was one.
@@ -61,16 +61,16 @@ def export(
     target = format_of(to, trust_code)
     if verify is not None:
         _check_verifiable(target, verify, trust_code)
-    doing(f"reading {name}")
+    doing("reading the schedule", name)
     policy = read_policy(name, steps, length, block_length)
-    doing(f"converting it for {target.target}")
+    doing("converting it", target.target)
     made = target.export(policy)
     folder = _folder(name, target.name, output)
-    doing(f"writing {quantity(len(made.files), 'file')} to {folder}")
+    doing(f"writing {quantity(len(made.files), 'file')}", str(folder))
     files = _write(folder, made.files)
     realised = None
     if verify is not None:
-        doing(f"running the code in {verify} on them")
+        doing("running the sampler's own code on them", verify)
         realised = cast(Verifiable, target).verify(policy, folder, Path(expanded(verify)))
     return _result(policy, target, made, files, realised)
 

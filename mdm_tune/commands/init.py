@@ -62,7 +62,7 @@ def init(
     force: bool = False,
     family: str | None = None,
     named: Named = NOTHING_NAMED,
-    doing: Callable[[str], None] = lambda text: None,
+    doing: Callable[[str, str], None] = lambda text, detail: None,
 ) -> InitResult:
     """Write a configuration with comments for a model and a task. No weights are loaded.
 
@@ -74,7 +74,7 @@ def init(
         force: Whether an existing file is replaced.
         family: The family of a checkpoint; None to recognise it.
         named: What the user says about the task.
-        doing: Called with what is done next.
+        doing: Called with what is done next, and with a detail that a narrow terminal leaves out.
 
     Raises:
         InputError: If the file exists and is not to be replaced, or if model or task cannot be used.
@@ -90,16 +90,16 @@ def init(
         )
     if not path.absolute().parent.is_dir():
         raise InputError(f"--output: there is no folder {shown_path(path.absolute().parent)}; make it first")
-    doing(f"step 1 of 3: reading the model {model}")
+    doing("1 of 3: reading the model", model)
     known = describe_model(model, family, named.trust_code)
-    doing(f"step 2 of 3: reading the task {task}")
+    doing("2 of 3: reading the task", task)
     facts = describe_task(task, known, named)
     budgets = list(steps) or default_steps(facts.tokens if facts.tokens is not None else known.length)
     prompts = "prompt" in facts.dataset or facts.dataset["type"] in OWN_FIELDS
     _refuse_unused(facts.dataset["type"], known.section["type"], named, family=family, prompts=prompts)
     warnings = check_budgets_of(budgets, facts.tokens, facts.longest, prompts=prompts)
     found = "" if facts.available is None else f", {quantity(facts.available, 'example')}"
-    doing(f"step 3 of 3: choosing the sizes of the splits (metric {facts.metric}{found})")
+    doing("3 of 3: choosing split sizes", f"metric {facts.metric}{found}")
     own = None if facts.official else facts.reported
     sizes = choose_sizes(_available(facts), len(budgets), facts.right_or_wrong, f"TASK: {task}", own)
     gain = sizes.gain if not facts.official else shown_gain(facts.reported or 1, len(budgets), facts.right_or_wrong)

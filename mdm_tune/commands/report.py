@@ -49,7 +49,7 @@ def report(
     *,
     figures: str | None = None,
     output: str | None = None,
-    doing: Callable[[str], None] = lambda text: None,
+    doing: Callable[[str, str], None] = lambda text, detail: None,
 ) -> ReportResult:
     """Write the page of a run, or one page that compares several.
 
@@ -59,7 +59,7 @@ def report(
             ``output`` is given too.
         output: The file of the page; None for ``report.html`` in the run folder, or for ``comparison.html`` here if
             there are several.
-        doing: Called with what is done next.
+        doing: Called with what is done next, and with a detail that a narrow terminal leaves out.
 
     Returns:
         What was written.
@@ -70,7 +70,7 @@ def report(
     """
     views = []
     for number, name in enumerate(names, 1):
-        doing(f"reading {name}" + (f" ({number} of {len(names)})" if len(names) > 1 else ""))
+        doing("reading the run" + (f" {number} of {len(names)}" if len(names) > 1 else ""), name)
         views.append(view_of_folder(name))
     page = None
     if figures is None or output is not None:
@@ -79,13 +79,13 @@ def report(
         if target.is_dir():
             raise InputError(f"--output: {shown_path(target)} is a folder; give the file of the page")
         _make(target.parent, "--output")
-        doing(f"making the page {target}")
+        doing("making the page", str(target))
         with damage_named(*names):
             text = run_page(views[0]) if len(views) == 1 else comparison_page(views)
         page = write_text(target, redacted(text))
     drawn = []
     if figures is not None:
-        doing("drawing the figures")
+        doing("drawing the figures", figures)
         with damage_named(*names):
             made = figures_of(views[0], FIGURE_DETAIL) if len(views) == 1 else comparison_figures(named_runs(views))
         drawn = _write_figures(made, Path(expanded(figures)), doing)
@@ -105,14 +105,14 @@ def _make(folder: Path, flag: str) -> None:
         raise InputError(f"{flag}: cannot write into {shown_path(folder)}: {system_reason(error)}") from None
 
 
-def _write_figures(made: Mapping[str, Figure], folder: Path, doing: Callable[[str], None]) -> list[Path]:
+def _write_figures(made: Mapping[str, Figure], folder: Path, doing: Callable[[str, str], None]) -> list[Path]:
     """Write each figure as SVG for light and dark places and as PNG; returns the paths."""
     if not made:
         raise InputError("--figures: this run has no data for a figure yet; leave the flag out")
     _make(folder, "--figures")
     written = []
     for number, (name, figure) in enumerate(made.items(), 1):
-        doing(f"writing figure {number} of {len(made)}, {name}, as SVG and PNG")
+        doing(f"writing figure {number} of {len(made)}", name)
         written.append(write_text(folder / f"{name}.svg", figure.svg("light") + "\n"))
         written.append(write_text(folder / f"{name}-dark.svg", figure.svg("dark") + "\n"))
         image = folder / f"{name}.png"

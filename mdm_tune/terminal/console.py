@@ -177,14 +177,19 @@ class Screen:
             self.log(WARNING if text.startswith("warning") else INFO, text)
         show_line(self.err, text, whole=whole)
 
-    def doing(self, text: str) -> None:
-        """Show what the command does now in the last line of the terminal, with ``verbose`` in a line; log it."""
+    def doing(self, text: str, detail: str) -> None:
+        """Show what the command does now in the last line of the terminal, with ``verbose`` in a line; log it.
+
+        Args:
+            text: What it does.
+            detail: More of it; a narrow terminal leaves it out.
+        """
         if interrupted():  # foreign code has caught the exception of the signal
             raise KeyboardInterrupt
-        self.log(DETAIL, text)
-        self.status.update(text)
+        self.log(DETAIL, f"{text}: {detail}")
+        self.status.update(text, detail)
         if self.verbose:
-            show_line(self.err, f"  {text}")
+            show_line(self.err, f"  {text}: {detail}")
 
     def out(self, text: str) -> None:
         """Write a line of the result to stdout.

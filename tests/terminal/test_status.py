@@ -118,7 +118,7 @@ def test_commands_without_a_config_have_the_same_flags(tmp_path: Path) -> None:
         "report": [str(tmp_path / "run")],
     }
     call("search", MARKOV, *QUICK, "--output", str(tmp_path / "run"))
-    details = {"init": "  step 2 of 3: reading the task", "export": "  reading linear", "report": "  making the page"}
+    details = {"init": "  2 of 3: reading the task", "export": "  reading the schedule", "report": "  making the page"}
     for name, given in words.items():
         again = ["--force"] if name == "init" else []
         plain, more = call(name, *given), call(name, *given, *again, "--verbose")
