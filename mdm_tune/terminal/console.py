@@ -7,10 +7,11 @@ Only this module prints, and on its console the view of unmasking. It redacts an
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from mdm_tune.core.redaction import one_line, printable, redacted, shown_as
 from mdm_tune.core.signals import interrupted
 from mdm_tune.core.streams import discard_stdout, results_stream
 from mdm_tune.run.record_parts import WarningRecord
+from mdm_tune.schedules.labels import short_label
 from mdm_tune.terminal.cost_tables import busy_replicas, cannot_be_shown, phases_table, pilot_text
 from mdm_tune.terminal.evaluate_tables import difference_lines, evaluate_table, figures_table
 from mdm_tune.terminal.event_lines import DETAIL, INFO, WARNING, EventLines, progress_parts
@@ -74,6 +76,18 @@ def complain(text: str) -> None:
         show_line(Stderr(quiet=False), text)
 
 
+def _size() -> tuple[int | None, int | None]:
+    """Columns and lines of stderr; None where Rich finds them by itself."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return PIPED, None
+    if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+        # Rich takes these terminals to have 80 columns, and lines would break within words on narrower ones.
+        with suppress(OSError, ValueError):
+            columns, lines = os.get_terminal_size(sys.stderr.fileno())
+            return columns or None, lines or None
+    return None, None
+
+
 class Stderr(Console):
     """The console of stderr. It shows text without markup, and falls silent when its reader closes the pipe.
 
@@ -87,8 +101,10 @@ class Stderr(Console):
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        width = None if sys.stderr is not None and sys.stderr.isatty() else PIPED
-        super().__init__(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, width=width)
+        width, height = _size()
+        super().__init__(
+            stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, width=width, height=height
+        )
         self.last_line = Status(self)
 
     def on_broken_pipe(self) -> None:
@@ -339,8 +355,9 @@ class Screen:
         if policy is not None:
             source += "" if policy == result.schedule else f", policy {one_line(policy)}"
             calls = f"{result.nfe:.4g} denoiser calls in the mean"
+        name = result.schedule if result.schedule.endswith((".yaml", ".yml")) else short_label(result.schedule)
         self.say(
-            f"  schedule {one_line(result.schedule)}{source}; {calls}, "
+            f"  schedule {one_line(name)}{source}; {calls}, "
             f"{quantity(result.cost.denoiser_rows, 'denoiser row')}, {result.cost.seconds:.1f} s"
         )
         for drawn in result.samples:

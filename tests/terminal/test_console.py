@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mdm_tune.commands.events import Note
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.measuring import PointMeasured
 from mdm_tune.terminal import console
-from mdm_tune.terminal.console import Screen, complain
+from mdm_tune.terminal.console import Screen, Stderr, complain
 
 MARKOV = str(Path(__file__).parents[2] / "configs" / "markov.yaml")
 SECRET = "hunter2"
@@ -138,3 +139,20 @@ def test_measured_points_are_told_every_two_seconds(monkeypatch: pytest.MonkeyPa
     lines = shown.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["2", "4"]
     assert lines[0].split("  ")[-1] == "(6 points, 8 examples, 1,234 rows)" and "1.5000 nats per token" in lines[0]
+
+
+def test_a_dumb_terminal_has_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return 2
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((40, 20)))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert Stderr(quiet=False).width == 40
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((0, 0)))  # a serial line
+    assert Stderr(quiet=False).width == 80
