@@ -35,9 +35,13 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
     done, path = view.state is State.FINISHED, shlex.quote(view.path)
     if done and view.budgets:
         first = view.budgets[0]
-        what = "counts" if first.counts else "alphas"
+        what = f"counts = schedule.budget({first.steps}).counts"
+        if first.policy:
+            what = f"policy = schedule.policy({first.steps})"
+        elif not first.counts:
+            what = f"alphas = schedule.budget({first.steps}).alphas"
         text = f"import mdm_tune\n\nschedule = mdm_tune.load_schedule({view.path!r})\n"
-        yield Paste("load", "In Python, without torch", f"{text}{what} = schedule.budget({first.steps}).{what}")
+        yield Paste("load", "In Python, without torch", text + what)
     for budget in view.budgets:
         yield from _counts_of(view, budget)
     if any(budget.counts for budget in view.budgets):
@@ -72,4 +76,7 @@ def _counts_of(view: RunView, budget: BudgetView) -> Iterator[Paste]:
         yield Paste(place, f"{title}, for ancestral reveal", text)
     else:
         lines = [f"{name} = {value!r}" for name, value in budget.values.items()]
+        if budget.policy:
+            file = f"schedule={view.path!r}, steps={budget.steps}"
+            lines = [f"schedule = {budget.policy!r}", f"mdm_tune.generate(model, tokenizer, prompts, {file})"]
         yield Paste(place, f"{title}, a policy without fixed counts", "\n".join([f"# {budget.kind}", *lines]))

@@ -246,6 +246,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         values=_values(schedule),
         counts=_whole(record.get("counts")),
         alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
+        policy=str(record.get("policy") or ""),
         block_length=record.get("block_length"),
         calls=float(record["nfe"]),
         estimate=Estimate.from_json(record),

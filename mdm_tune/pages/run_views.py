@@ -265,6 +265,7 @@ class BudgetView:
         flat: the schedules that cannot be told apart from the winner, in words; empty if unknown.
         flat_by_profile: where a profile tells them apart: the values of a and of b, and for each a a text of "1" where
             the schedule cannot be told apart and "0" elsewhere; None otherwise.
+        policy: the name of another policy on the command line, with its value; empty for a schedule.
     """
 
     steps: int
@@ -302,6 +303,7 @@ class BudgetView:
     wins: Mapping[str, WinsView] = field(default_factory=dict)
     flat: str = ""
     flat_by_profile: tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None = None
+    policy: str = ""
 
     @property
     def against_rival(self) -> Rivalry | None:

@@ -451,6 +451,11 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     page = read_page(checked(view))
     assert name in page.text and "a policy without fixed counts" in page.text
     assert "at 3.4;" in figures_of(view)["quality"].description  # at the calls that were made
+    assert "mdm_tune.generate" not in page.text
+    named = {**changes, "policy": "threshold:0.875"}
+    page = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **named}]})))
+    assert "schedule = 'threshold:0.875'" in page.text and "policy = schedule.policy(4)" in page.text
+    assert "mdm_tune.generate(model, tokenizer, prompts, schedule=" in page.text
 
 
 def test_a_profile_alone_has_a_page() -> None:
