@@ -60,7 +60,7 @@ def test_fewer_tokens_than_steps_are_said(tmp_path: Path) -> None:
         (("evaluate", MARKOV, "--show-differences"), ("--show-differences", "computed exactly")),
         (("evaluate", MARKOV, "--schedule", "runs/none"), ("'runs/none'", "run folder with a schedule.yaml", "quota:")),
         (("sample", MARKOV, "--schedule", "linaer"), ("'linaer'", "Did you mean linear?", "optimum")),
-        (("sample", MARKOV, "--schedule", "threshold:0.9"), ("threshold:0.9 decides by itself", "mdm-tune evaluate")),
+        (("sample", MARKOV, "--schedule", "threshold"), ("threshold has no value of its own", "mdm-tune evaluate")),
         (("sample", MARKOV, "--number", "0"), ("--number must be at least 1, got 0; give 1",)),
         (("sample", MARKOV, "--steps", "-3"), ("--steps must be from 1 to 65536", "got -3; give 1 or more")),
         (("sample", MARKOV, "--steps", "0"), ("--steps must be from 1 to 65536", "got 0; give 1 or more")),
