@@ -66,7 +66,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "statistics": (
         "core.statistics:estimate",
         "evaluation.evaluator:paired_difference",
-        "search.budget:_pilot",
+        "search.budget:pilot",
         "search.budget:compared",
         "search.gains:diversity_of",
         "search.gains:gain_of",

@@ -67,7 +67,7 @@ def phase(task: Task) -> str:
         return "profile"
     frame, found = sys._getframe(1), "trials"
     while frame is not None:
-        if frame.f_code.co_name == "_pilot":
+        if frame.f_code.co_name == "pilot":
             found = "pilot"
         own = frame.f_locals.get("self")
         if isinstance(own, Evaluator) and own.dataset is not None:

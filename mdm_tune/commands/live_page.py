@@ -110,7 +110,9 @@ class LivePage:
                 self.best = event.best
                 self.points.append(_point(event))
                 self.done = min(self.done + 1, self.before + self._each)
-                self.stage = f"trial {event.number + 1} of {event.trials} at {quantity(event.setting.steps, 'step')}"
+                steps = event.setting.steps
+                where = f"at {quantity(steps, 'step')}" if steps else "for all budgets"
+                self.stage = f"trial {event.number + 1} of {event.trials} {where}"
                 self._write_after(EVERY)
             case Comparison():
                 self.done = min(self.done + 1, self.before + self._each)

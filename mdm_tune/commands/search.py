@@ -31,7 +31,7 @@ from mdm_tune.commands.tracking import Tracking
 from mdm_tune.config.file import Config, resolved, to_yaml
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
-from mdm_tune.core.messages import quantity
+from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.run.build import Run, open_run
@@ -46,6 +46,7 @@ from mdm_tune.run.search_details import detailed_result
 from mdm_tune.run.search_limits import Timetable
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.run.search_state import SearchState, search_state_of
+from mdm_tune.run.shared_records import SharedRecord
 from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.budget import search_budget
@@ -53,6 +54,7 @@ from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import DriverState
 from mdm_tune.search.events import AllValuesEqual
 from mdm_tune.search.policies import check_policies
+from mdm_tune.search.shared import SharedSearch, search_shared
 from mdm_tune.search.space import outlook_of
 from mdm_tune.search.stored_scores import StoredScores
 
@@ -167,14 +169,18 @@ def _tuned(
     sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
     timeout = run.config.search.timeout
     timetable = Timetable(sharing, timeout, began=since)
-    budgets = _budgets(sharing, profiles, state, timetable, notify, live)
+    shared = _shared(sharing, profiles, state, timetable, notify, live) if run.config.search.shared else None
+    if shared is None:
+        budgets = _budgets(sharing, profiles, state, timetable, notify, live)
+    else:
+        budgets = [budget.own for budget in shared.budgets]
     for text in memory_notes(sharing):
         notify(text)
     if (late := timetable.late) is not None:
         overrun = f"{timeout:g} s were given, and the search ended {late:.0f} s later"
         notify(Note(f"search.timeout: {overrun}: what compares schedules on unseen examples is never cut", "late"))
     state.check()
-    return _write_result(sharing, folder, budgets, profiles, late, warned, about)
+    return _write_result(sharing, folder, budgets, profiles, late, warned, about, shared)
 
 
 def _plan(run: Run, folder: RunFolder) -> SearchPlan:
@@ -285,16 +291,61 @@ def _budgets(
                     f"{result.trials} trials were finished before, more than search.trials ({most}): all of them count"
                 )
             )
-        warnings = list(winner_notes(profiles, result.winner))
-        for note in warnings:
-            notify(note)
-        if result.alike:
-            alike = ", ".join(result.alike)
-            notify(Note(f"at {quantity(budget, 'step')} {result.winner.setting.label} has the same counts as {alike}"))
-        codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
-        budgets.append(replace(result, codes=tuple(codes), flat=flat_of(run, result, profiles)))
+        budgets.append(_noted(run, profiles, result, notify))
         live.finished(budgets[-1])
     return budgets
+
+
+def _noted(run: Run, profiles: Mapping[int, Profiles], result: Budget, notify: Notify) -> Budget:
+    """The outcome of a budget with its flat part, and with the warnings about its winner, which are reported."""
+    warnings = list(winner_notes(profiles, result.winner))
+    for note in warnings:
+        notify(note)
+    if result.alike:
+        at, alike = quantity(result.steps, "step"), ", ".join(result.alike)
+        notify(Note(f"at {at} {result.winner.setting.label} has the same counts as {alike}"))
+    codes = dict.fromkeys(note.code for note in warnings if note.code is not None)
+    return replace(result, codes=tuple(codes), flat=flat_of(run, result, profiles))
+
+
+def _shared(
+    run: Run,
+    profiles: Mapping[int, Profiles],
+    state: DriverState,
+    timetable: Timetable,
+    notify: Notify,
+    live: LivePage,
+) -> SharedSearch:
+    """Tune one schedule for all budgets; the arguments are those of ``_budgets``."""
+    live.check, live.run = state.check, run
+    (profile,) = profiles.values()
+    if profile.uses:
+        _prepare_profile(profile, notify)
+    steps, search = run.config.sampler.steps, run.config.search
+    notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search))))
+    notify(Note(f"one schedule for all budgets: each trial is scored at {listed(steps)} steps"))
+
+    def report(event: RunEvent) -> None:
+        notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
+        if (text := timetable.warning(0, event)) is not None:
+            notify(Note(text))
+
+    def finished(budget: Budget) -> Budget:
+        noted = _noted(run, profiles, budget, notify)
+        live.finished(noted)
+        return noted
+
+    return search_shared(
+        StoredScores(run.evaluator, state),
+        steps,
+        search,
+        report,
+        {budget: profile.guide(budget, []) for budget in steps},
+        seed=run.config.seed,
+        in_time=timetable.trials_of(0, len(steps) - 1),  # as the last of the searches, which has all of the time
+        started=lambda budget: notify(BudgetStarted(budget)),
+        finished=finished,
+    )
 
 
 def _write_result(
@@ -305,9 +356,10 @@ def _write_result(
     late: float | None,
     warned: Warnings,
     about: RunDescription,
+    shared: SharedSearch | None,
 ) -> SearchResult:
     """Write the schedule file, the scores of examples, the result and its page; returns the result."""
-    folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records).to_json())
+    folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records, shared).to_json())
     reported = [
         scores
         for budget in budgets
@@ -327,6 +379,8 @@ def _write_result(
         seconds_late=late,
     )
     result = detailed_result(result, run, budgets, profiles, about)
+    if shared is not None:
+        result = replace(result, shared=SharedRecord.of(run, shared))
     folder.write_json(folder.result.name, result.to_json())
     write_page(folder, warned.notify)
     return result

@@ -27,6 +27,8 @@ CHECKED_PATHS = (
     "sampler.stop_at_end",
     "sampler.block_length",
     "sampler.block_steps",
+    "sampler.steps",
+    "search.shared",
     "dataset.template",
     "dataset.generation_length",
     "objective.metric",
@@ -80,6 +82,7 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
     if metric in ("nelbo", "path_nll"):
         yield from likelihood_conflicts(values)
     yield from own_answer_conflicts(values)
+    yield from shared_conflicts(values)
     yield from source_conflicts(values, exact_laws)
     yield from block_conflicts(values)
     yield from drawing_conflicts(values)
@@ -138,6 +141,28 @@ def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"search.policies: {named} decides by what is drawn, and metric {metric} draws nothing; choose a metric of "
             "samples, or leave all but counts out"
+        )
+
+
+def shared_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    steps, size = values["sampler.steps"], values["sampler.block_length"]
+    if not values["search.shared"]:
+        return
+    policies = values["search.policies"]
+    if isinstance(policies, list | tuple) and list(policies) != ["counts"]:
+        yield (
+            f"search.shared: one schedule for all budgets needs search.policies [counts], got {shown(list(policies))}; "
+            "leave the others out, or set search.shared to false"
+        )
+    if isinstance(steps, list | tuple) and len(steps) < 2:
+        yield (
+            "search.shared: one schedule for all budgets needs several of them, got sampler.steps "
+            f"{shown(list(steps))}; add budgets, or set search.shared to false"
+        )
+    if isinstance(size, list | tuple) and len(size) > 1:
+        yield (
+            f"search.shared: one schedule for all budgets needs one block length, got {shown(list(size))}; give one "
+            "sampler.block_length, or set search.shared to false"
         )
 
 

@@ -191,7 +191,9 @@ class SearchConfig(Section):
     Attributes:
         policies: what is tuned: ``counts`` of schedules Beta(a, b), and adaptive plans, each at the calls of linear.
         strategy: proposes the trials.
-        trials: of each budget, shared by the policies; a grid has 100 by default, which is all of its points.
+        trials: of each budget, shared by the policies; a grid has 100 by default, which is all of its points. With
+            ``shared`` each trial is scored at all budgets.
+        shared: whether one (a, b) is searched for all budgets, by the mean of the metric over the budgets.
         space: the box of a and b.
         finalists: trials that are compared on the choose split.
         warm_start: which schedules are tried first: the winners of earlier budgets, and the best schedules on the
@@ -216,6 +218,7 @@ class SearchConfig(Section):
     )
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25
+    shared: bool = False
     space: SpaceConfig = SpaceConfig()
     finalists: Annotated[int, Field(ge=1, le=100)] = 4
     warm_start: WarmStart = "auto"

@@ -140,6 +140,12 @@ class ScoreBook:
         if len(known) == first:
             self._calls[use, setting.key] = np.concatenate([known, calls])
 
+    def clear(self) -> None:
+        """Forget all scores."""
+        self._whole.clear()
+        self._first.clear()
+        self._calls.clear()
+
     def keep_first(self, setting: Setting, use: Use, values: Values) -> None:
         """Store values on the first examples, unless values on as many or more are stored."""
         if len(values) > len(self.first(setting, use)):

@@ -110,6 +110,7 @@ def read_run(records: RunRecords) -> RunView:
         evaluate_cost=None if evaluate is None else _cost(evaluate),
         trials=0 if search is None else int(search.get("trials") or 0),
         warnings=(*_warnings(found), *([OTHER] if other else [])),
+        shared=str(((search or {}).get("shared") or {}).get("text") or ""),
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
 

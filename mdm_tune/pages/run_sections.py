@@ -39,7 +39,7 @@ def sections_of(view: RunView, looks: Looks) -> list[Section]:
     searched, done = bool(view.budgets), view.state is State.FINISHED
     sections = []
     if searched:
-        sections.append(Section("use", "Paste", tuple(_about_pasting(view))))
+        sections.append(Section("use", "Paste", (*_about_shared(view), *_about_pasting(view))))
     if searched or view.rows:
         sections.append(Section("quality", "Quality", tuple(_about_quality(view))))
     if searched or (view.progress is not None and view.progress.points):
@@ -139,6 +139,13 @@ def _about_pasting(view: RunView) -> Iterator[str]:
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
     yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."
+
+
+def _about_shared(view: RunView) -> Iterator[str]:
+    """The one schedule of all budgets."""
+    if view.shared:
+        yield f"{view.shared} The schedule file holds it."
+        yield "The counts below are those of each budget's own best schedule."
 
 
 def _about_flat(view: RunView) -> Iterator[str]:

@@ -460,6 +460,7 @@ class RunView:
         trials: finished trials.
         warnings: about the results.
         progress: of a search without a result.
+        shared: the one schedule of all budgets, in words; empty if each budget has its own.
     """
 
     name: str
@@ -482,3 +483,4 @@ class RunView:
     trials: int = 0
     warnings: tuple[Warned, ...] = ()
     progress: Progress | None = None
+    shared: str = ""

@@ -15,7 +15,7 @@ from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
-from mdm_tune.schedules.derived import kept_counts
+from mdm_tune.schedules.derived import kept_counts, nearest_budget
 from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 
 __all__ = ["Optimum", "holds_policies", "names_a_file", "own_steps", "settings_of"]
@@ -64,9 +64,10 @@ def settings_of(
 
 
 def own_steps(name: str) -> list[int] | None:
-    """The budgets for which a schedule is made; None for a curve or an adaptive plan, which takes any budget."""
+    """The budgets for which a schedule is made; None for what takes any, such as a curve."""
     if names_a_file(name):
-        return sorted(load_schedule(name).budgets)
+        file = load_schedule(name)
+        return None if file.shared is not None else sorted(file.budgets)
     if name.strip() == OPTIMUM:
         return None
     if (plan := parse_adaptive(name)) is not None:
@@ -155,10 +156,10 @@ def _adaptive_settings(
 def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
     """Yield the setting of a file's budget, at the block length of the file or else of the sampler."""
     file = load_schedule(name)
-    if steps not in file.budgets:
+    if steps not in file.budgets and file.shared is None:
         return
     check_schedule_names(file, name)
-    budget = file.budget(steps)
+    budget = nearest_budget(file, steps)
     if budget.policy is not None:
         yield _policy_setting(evaluator, name, file, budget, budget.policy)
         return
@@ -166,7 +167,10 @@ def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Sett
         kind = "fixed counts" if budget.alphas is None else "ancestral (bernoulli) reveal"
         raise InputError(f"{name} was tuned for {kind}; set sampler.reveal to match, or search again")
     size = budget.block_length or (file.length if evaluator.one_block else evaluator.block_length)
-    if budget.counts is not None and file.length != evaluator.length:
+    if steps not in file.budgets and file.shared is not None:
+        at_size = evaluator.in_blocks(evaluator.length if size == file.length else size)
+        yield replace(at_size.setting(file.shared, steps, name), says_blocks=evaluator.several)
+    elif budget.counts is not None and file.length != evaluator.length:
         yield _at_other_length(evaluator, name, file.length, budget, size)
     else:
         yield Setting(

@@ -14,6 +14,7 @@ from mdm_tune.run.folder import versions
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
 from mdm_tune.run.search_records import ProgramsRecord, QualityRecord
 from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.shared import SharedSearch
 
 __all__ = ["LengthsRecord", "OriginRecord", "ScheduleFileRecord", "TunedBudget"]
 
@@ -113,6 +114,8 @@ class ScheduleFileRecord(JsonRecord):
         claims: The claims of a search; None if there was none.
         warnings: Warnings about the schedules.
         programs: The protections around generated programs; None if no programs were run.
+        shared: Name of the schedule of all budgets, which may be used at any number of steps; None if each budget has
+            its own.
     """
 
     length: int
@@ -123,6 +126,7 @@ class ScheduleFileRecord(JsonRecord):
     claims: Beside[ClaimsRecord | None]
     warnings: tuple[WarningRecord, ...]
     programs: Beside[ProgramsRecord | None]
+    shared: str | None = None
 
     @classmethod
     def of(cls, run: Run, budgets: Sequence[Any], warnings: Sequence[WarningRecord]) -> ScheduleFileRecord:
@@ -139,10 +143,19 @@ class ScheduleFileRecord(JsonRecord):
         )
 
     @classmethod
-    def of_search(cls, run: Run, budgets: Sequence[Budget], warnings: Sequence[WarningRecord]) -> ScheduleFileRecord:
-        """The schedule file of a search: its winners and the claims about them."""
+    def of_search(
+        cls,
+        run: Run,
+        budgets: Sequence[Budget],
+        warnings: Sequence[WarningRecord],
+        shared: SharedSearch | None = None,
+    ) -> ScheduleFileRecord:
+        """The schedule file of a search: its winners, or the shared schedule, and the claims about them."""
+        if shared is not None:
+            budgets = [budget.shared for budget in shared.budgets]
         return replace(
             cls.of(run, [TunedBudget.of(run, budget) for budget in budgets], warnings),
             claims=ClaimsRecord.of(run, budgets),
             programs=ProgramsRecord(**run.programs) if run.programs else None,
+            shared=None if shared is None else shared.mean.schedule.name,
         )

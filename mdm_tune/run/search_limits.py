@@ -27,8 +27,12 @@ def schedules_of(run: Run, use: Use) -> int:
     """The most schedules of a budget that are scored on a split."""
     settings, lengths, kinds = run.config.search, len(run.evaluator.block_lengths), len(run.config.search.policies)
     named, best = lengths * len(settings.baselines), kinds if kinds > 1 else 0
-    finalists = max(settings.finalists, best)
-    return {"tune": lengths * settings.trials, "choose": finalists + named, "report": 1 + best + named}[use]
+    finalists, winners = (
+        max(settings.finalists, best),
+        2 if settings.shared else 1,
+    )  # a budget's own, and the shared one
+    choose, report = winners * finalists + named, winners + best + named
+    return {"tune": lengths * settings.trials, "choose": choose, "report": report}[use]
 
 
 def trial_weight(run: Run) -> float:

@@ -12,7 +12,6 @@ from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use
 from mdm_tune.evaluation.evaluator import Cost, Scores
-from mdm_tune.evaluation.settings import Policy
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription
@@ -21,8 +20,7 @@ from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
-from mdm_tune.schedules.adaptive_names import AdaptiveName
-from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.run.shared_records import SharedRecord, TunedSchedule
 from mdm_tune.schedules.equal_cost import FLAG
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.gains import Gain, Loss, outcome_of
@@ -40,40 +38,6 @@ __all__ = [
     "SearchResult",
     "TunedSchedule",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedSchedule(JsonRecord):
-    """The policy that a search returns.
-
-    Attributes:
-        type: The name of the schedule, ``beta`` for the Beta family, or the kind of an adaptive plan.
-        a, b: The parameters of a Beta schedule, whose counts a quota or a cap has; None for others.
-        policy: The adaptive plan with its value, as on the command line; None for a schedule.
-    """
-
-    type: str
-    a: float | None
-    b: float | None
-    policy: str | None = None
-
-    @classmethod
-    def of(cls, schedule: Policy) -> TunedSchedule:
-        """The record of a policy."""
-        if isinstance(schedule, AdaptiveName):
-            base = None if schedule.schedule is None else parse_schedule(schedule.schedule)
-            a, b = (base.a, base.b) if isinstance(base, Beta) else (None, None)
-            return cls(type=schedule.kind, a=a, b=b, policy=schedule.name)
-        if isinstance(schedule, Beta):
-            return cls(type="beta", a=schedule.a, b=schedule.b)
-        return cls(type=schedule.name, a=None, b=None)
-
-    @property
-    def text(self) -> str:
-        """``beta(a, b)`` in four digits, or the policy's name."""
-        if self.policy is not None:
-            return self.policy
-        return self.type if self.a is None else f"beta({self.a:.4g}, {self.b:.4g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +321,7 @@ class SearchResult(JsonRecord):
         description: What the result is of; None in older records.
         profile_curves: The information profiles that were used.
         sample_pairs: Samples of linear and of the tuned schedule from the same noise.
+        shared: The one schedule of all budgets, which the schedule file holds; None unless ``search.shared`` is set.
     """
 
     budgets: tuple[BudgetRecord, ...]
@@ -373,6 +338,7 @@ class SearchResult(JsonRecord):
     description: RunDescription | None = None
     profile_curves: tuple[ProfileCurve, ...] = ()
     sample_pairs: tuple[SamplePair, ...] = ()
+    shared: SharedRecord | None = None
 
     @classmethod
     def of(

@@ -262,7 +262,7 @@ def _notes(
     found = []
     what = "alphas" if budget.alphas is not None else "counts"
     curve = cut(budget.curve.name)
-    if steps != budget.steps:
+    if steps != budget.steps and file.shared is None:
         found.append(
             f"{quantity(steps, 'step')} were not tuned: the {what} follow from {curve}, which was tuned for "
             f"{quantity(budget.steps, 'step')}."

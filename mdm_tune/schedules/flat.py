@@ -87,7 +87,8 @@ class FlatPart:
     Attributes:
         source: what tells schedules apart.
         reference: a and b that all others are compared with.
-        of_winner: whether that is the winner; otherwise it is the best trial, because the winner is no Beta(a, b).
+        of_winner: whether that is the winner; otherwise it is the best trial, or the best Beta(a, b) by the profile,
+            because the winner is not in the family.
         box: the box.
         share: the share of the box that is flat, by area in log scale.
         a, b: the smallest and the largest value in the flat part.
@@ -118,7 +119,8 @@ class FlatPart:
     @property
     def text(self) -> str:
         """The flat part in words: what cannot be told apart from the winner, and the hand-made schedules in it."""
-        of = "the winner" if self.of_winner else "the best trial"
+        best = "the best trial" if self.source == "trials" else "the best Beta(a, b)"
+        of = "the winner" if self.of_winner else best
         by = "these trials" if self.source == "trials" else "this profile"
         if self.share > 1 - NEGLIGIBLE:
             return f"No (a, b) of the box can be told apart from {of} by {by}."

@@ -79,6 +79,12 @@ class ScheduleFile:
     budgets: dict[int, ScheduleBudget]
     record: Mapping[str, Any]
 
+    @property
+    def shared(self) -> Schedule | None:
+        """The one schedule of all budgets, which may be used at any number of steps; None if each has its own."""
+        name = self.record.get("shared")
+        return None if name is None else parse_schedule(name)
+
     def budget(self, steps: int) -> ScheduleBudget:
         """The budget that was tuned for a number of steps.
 
@@ -204,6 +210,7 @@ class ScheduleDocument(BaseModel):
     format: Literal["mdm-tune-schedule-1", "mdm-tune-schedule-2"]
     length: Size
     budgets: Annotated[tuple[BudgetEntry, ...], FromList, Field(min_length=1, max_length=BUDGETS)]
+    shared: Name | None = None
     sampler: dict[str, Any] | None = None
     fingerprints: dict[str, str] | None = None
 
@@ -212,6 +219,12 @@ class ScheduleDocument(BaseModel):
         repeated = [steps for steps, count in Counter(entry.steps for entry in self.budgets).items() if count > 1]
         if repeated:
             raise ValueError(f"each number of steps has one budget, got {repeated[0]} twice; remove one")
+        other = [entry for entry in self.budgets if self.shared is not None and entry.schedule != self.shared]
+        if other:
+            raise ValueError(
+                "shared is the schedule of every budget, got another one for "
+                f"{quantity(other[0].steps, 'step')}; correct it, or remove shared"
+            )
         for entry in self.budgets:
             if entry.counts is not None and sum(entry.counts) != self.length:
                 raise ValueError(

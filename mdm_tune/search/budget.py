@@ -32,7 +32,7 @@ from mdm_tune.search.stopping import first_look
 from mdm_tune.search.stored_scores import ScoreRequest, StoredScores
 from mdm_tune.search.tuning import tune
 
-__all__ = ["compared", "reference_of", "search_budget"]
+__all__ = ["compared", "named_baselines", "pilot", "reference_of", "search_budget"]
 
 PILOT = 32  # tune examples of the pilot, enough to estimate a standard deviation
 REFERENCE_EXAMPLES = 128  # report examples of the reference, linear at many steps
@@ -67,9 +67,11 @@ def search_budget(
         InputError: If a baseline does not fit, or if the baseline is ``optimum`` and the guide has none.
     """
     evaluator = scores.evaluator
-    baselines = {size: _baselines(evaluator.in_blocks(size), steps, search, guides) for size in evaluator.block_lengths}
+    baselines = {
+        size: named_baselines(evaluator.in_blocks(size), steps, search, guides) for size in evaluator.block_lengths
+    }
     claims, limit = max(1, len(budgets)), in_time(0)
-    pilot_events, cost = _pilot(scores, steps, claims)
+    pilot_events, cost = pilot(scores, steps, claims)
     for event in pilot_events:
         notify(event)
     sides, places = list[BlockSearch](), count()
@@ -213,7 +215,7 @@ def reference_of(evaluator: Evaluator, budgets: Sequence[int]) -> tuple[Setting,
     return evaluator.setting(Linear(), steps), min(REFERENCE_EXAMPLES, len(report.ids))
 
 
-def _pilot(stored: StoredScores, steps: int, claims: int) -> tuple[list[Detectable | AllValuesEqual], Cost]:
+def pilot(stored: StoredScores, steps: int, claims: int) -> tuple[list[Detectable | AllValuesEqual], Cost]:
     """Score linear and squared-sine on the first tune examples, to see which gains the report split can show.
 
     The trials of these two schedules continue from these values, also in a resumed search.
@@ -266,7 +268,7 @@ def _row_limit(search: SearchConfig, trials: int) -> dict[str, Any]:
     return {} if search.rows is None else {"rows": max(1, search.rows * trials // search.trials)}
 
 
-def _baselines(
+def named_baselines(
     evaluator: Evaluator, steps: int, search: SearchConfig, guides: Mapping[int, Guide]
 ) -> dict[str, Schedule]:
     """The baselines by name. Raises InputError for a baseline that does not fit."""

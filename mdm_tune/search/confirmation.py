@@ -33,6 +33,7 @@ __all__ = [
     "Loser",
     "PolicyOutcome",
     "Trial",
+    "compared_diversity",
     "confirm",
 ]
 
@@ -238,7 +239,7 @@ def confirm(
         gain=gain_of(winner, linear, direction, claims),
         gain_over_first=None if first is None else gain_of(winner, first, direction, claims),
         claims=claims,
-        diversity=_diversity(evaluator, winner, linear, reference, data, diversity_loss),
+        diversity=compared_diversity(evaluator, winner, linear, reference, data, diversity_loss),
         reference=None if reference is None else reference.setting,
         chosen_from=tuple(chosen),
         data=data,
@@ -355,7 +356,7 @@ def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
     return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in named_reasons if why is not None))
 
 
-def _diversity(
+def compared_diversity(
     evaluator: Evaluator,
     winner: Scores,
     linear: Scores,

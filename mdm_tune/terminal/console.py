@@ -35,6 +35,7 @@ from mdm_tune.terminal.layout import Grid, folded
 from mdm_tune.terminal.log_file import LogFile
 from mdm_tune.terminal.policy_tables import kinds_table, policy_notes
 from mdm_tune.terminal.profile_tables import curve_table, energies_table, left_behind, prices_table
+from mdm_tune.terminal.shared_tables import SHARED_FILE, shared_table
 from mdm_tune.terminal.status import Status
 from mdm_tune.terminal.tables import (
     budget_table,
@@ -291,6 +292,9 @@ class Screen:
             self._lines(verdict(budget))
         self._tables(budgets_table(result), reported_table(result.reported))
         self._lines(headline(result))
+        if result.shared is not None:
+            self._tables(shared_table(result.shared))
+            self._lines([result.shared.text, SHARED_FILE])
         cost = result.cost
         self.say(
             f"\n{quantity(result.trials, 'trial')}, {quantity(cost.denoiser_rows, 'denoiser row')} "

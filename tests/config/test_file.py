@@ -83,6 +83,7 @@ def test_defaults(tmp_path: Path) -> None:
             "policies": ["counts"],
             "strategy": "gp",
             "trials": 25,
+            "shared": False,
             "space": {"a": [0.1, 10.0], "b": [0.1, 10.0]},
             "finalists": 4,
             "warm_start": "auto",

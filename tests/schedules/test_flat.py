@@ -114,7 +114,7 @@ def test_the_words_say_what_is_flat() -> None:
     assert full.text == "No (a, b) of the box can be told apart from the winner by these trials."
     upper = upper_of_trials(Surface(POINTS, VALUES, SCALES, KNOWN), BOX, (1.0, 1.0), 1)
     other = flat_part(upper, BOX, (1.0, 1.0), source="profile", of_winner=False, points=9)
-    assert "from the best trial by this profile" in other.text and "squared-sine" in other.named
+    assert "from the best Beta(a, b) by this profile" in other.text and "squared-sine" in other.named
 
 
 def test_the_places_of_hand_made_schedules_are_theirs_or_near() -> None:
