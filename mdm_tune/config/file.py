@@ -193,7 +193,6 @@ class SearchConfig(Section):
         strategy: proposes the trials.
         trials: of each budget, shared by the policies; a grid has 100 by default, which is all of its points. With
             ``shared`` each trial is scored at all budgets.
-        shared: whether one (a, b) is searched for all budgets, by the mean of the metric over the budgets.
         space: the box of a and b.
         finalists: trials that are compared on the choose split.
         warm_start: which schedules are tried first: the winners of earlier budgets, and the best schedules on the
@@ -201,6 +200,7 @@ class SearchConfig(Section):
         racing: whether candidates that cannot win are dropped early.
         together: candidates that share denoiser batches.
         auto_stop: whether the trials of a budget end once the possible gain of more trials is smaller than the noise.
+        shared: whether one (a, b) is searched for all budgets, by the mean of the metric over the budgets.
         rows: denoiser rows of each budget's trials at most, without the pilot, the profile and the comparison on unseen
             examples; None for no limit.
         timeout: seconds after which the command must have ended; only trials are stopped for it. None for no limit.
@@ -218,13 +218,13 @@ class SearchConfig(Section):
     )
     strategy: Literal["gp", "tpe", "qmc", "grid"] = "gp"
     trials: Annotated[int, Field(ge=1, le=TRIALS)] = 25
-    shared: bool = False
     space: SpaceConfig = SpaceConfig()
     finalists: Annotated[int, Field(ge=1, le=100)] = 4
     warm_start: WarmStart = "auto"
     racing: bool = True
     together: Annotated[int, Field(ge=1, le=64)] = 4
     auto_stop: bool = True
+    shared: bool = False
     rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
     timeout: Annotated[float, Field(gt=0.0, le=DECADE)] | None = None
     storage: Annotated[Text, AfterValidator(validators.storage_url)] | None = None

@@ -27,10 +27,7 @@ def schedules_of(run: Run, use: Use) -> int:
     """The most schedules of a budget that are scored on a split."""
     settings, lengths, kinds = run.config.search, len(run.evaluator.block_lengths), len(run.config.search.policies)
     named, best = lengths * len(settings.baselines), kinds if kinds > 1 else 0
-    finalists, winners = (
-        max(settings.finalists, best),
-        2 if settings.shared else 1,
-    )  # a budget's own, and the shared one
+    finalists, winners = max(settings.finalists, best), 1 + settings.shared  # its own, and the shared one
     choose, report = winners * finalists + named, winners + best + named
     return {"tune": lengths * settings.trials, "choose": choose, "report": report}[use]
 

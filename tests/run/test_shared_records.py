@@ -56,7 +56,7 @@ def test_the_result_says_what_the_shared_schedule_loses_at_each_budget(folder: P
         assert each["gain_over_linear"]["value"] == pytest.approx(own["baselines"]["linear"]["value"] - each["value"])
     assert result.shared.schedule.text in shared["text"] and "2 budgets" in shared["text"]
     table = shared_table(result.shared)
-    assert [row.cells[0] for row in table.rows] == ["2", "4"] and "corrected" in table.headings[-1]
+    assert [*table.columns[0].cells] == ["2", "4"] and "corrected" in str(table.columns[-1].header)
     view = read_run(RunRecords(name="x", path="x", search=record))
     assert shared["text"].split("'")[0] in page_of(view, Detail(landscape=4, pairs=0, characters=0, budgets=1))
     older = SearchResult.from_json({key: value for key, value in record.items() if key != "shared"})
