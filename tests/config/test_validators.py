@@ -18,7 +18,7 @@ BAD_VALUES = [
     ("search.trials=16.0", "search.trials: must be a whole number, got 16.0; write 16"),
     ("search.trials=true", "search.trials: must be a whole number, got true; write digits"),
     ("search.trials=0x" + "f" * 5000, "--set search.trials at line 1, column 1: 0xffff"),
-    ("search.trial=3", "search.trial: unknown key; did you mean 'trials'? legal keys here: strategy, trials, space"),
+    ("search.trial=3", "search.trial: unknown key; did you mean 'trials'? legal keys here: policies, strategy, trials"),
     ("search.strategy=grit", "search.strategy: must be one of gp, tpe, qmc, grid, got 'grit'; did you mean 'grid'?"),
     ("search.space.a=[1, 1]", "search.space.a: must be two numbers [lowest, highest] with 1e-06 <= lowest < highest"),
     ("search.space.a=[0, 1]", "search.space.a[0]: must be above 0.0, got 0"),
