@@ -250,16 +250,6 @@ def search_shared(
         own = compared(scores, [side], budget, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
         owns.append(finished(replace(own, cost=own.cost + pilots[budget], pilot=pilots[budget])))
 
-    extra = [Cost() for _ in budgets]
-
-    def score(settings: Sequence[Setting], use: Use) -> list[Scores]:
-        columns = []
-        for place in range(claims):
-            found = scores.score([_parts(setting)[place] for setting in settings], use)
-            extra[place] += sum((each.cost for each in found), Cost())
-            columns.append(found)
-        return [evaluator.mean(row, setting) for row, setting in zip(zip(*columns, strict=True), settings, strict=True)]
-
     side = BlockSearch(
         evaluator=evaluator,
         trials=tuned.trials,
@@ -267,7 +257,7 @@ def search_shared(
         choose=guide.choose,
         ended=tuned.ended,
     )
-    mean = confirm([side], ALL, finalists, score, diversity_loss=search.diversity_loss)
+    mean, extra = _confirmed(scores, side, evaluator, finalists, search.diversity_loss)
     parts = scores.score([_parts(mean.winner.setting)[place] for place in range(claims)], "report")
     return SharedSearch(
         mean=mean,
@@ -277,6 +267,23 @@ def search_shared(
             for place, (own, found) in enumerate(zip(owns, parts, strict=True))
         ),
     )
+
+
+def _confirmed(
+    scores: StoredScores, side: BlockSearch, evaluator: SharedEvaluator, finalists: int, diversity_loss: float
+) -> tuple[Budget, list[Cost]]:
+    """The outcome by the mean over the budgets, and the cost of its scores at each budget."""
+    extra = [Cost() for _ in evaluator.budgets]
+
+    def score(settings: Sequence[Setting], use: Use) -> list[Scores]:
+        columns = []
+        for place in range(len(extra)):
+            found = scores.score([_parts(setting)[place] for setting in settings], use)
+            extra[place] += sum((each.cost for each in found), Cost())
+            columns.append(found)
+        return [evaluator.mean(row, setting) for row, setting in zip(zip(*columns, strict=True), settings, strict=True)]
+
+    return confirm([side], ALL, finalists, score, diversity_loss=diversity_loss), extra
 
 
 def _recall(evaluator: SharedEvaluator, inner: Evaluator, ledger: Ledger, before: int) -> None:
