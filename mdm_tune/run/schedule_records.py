@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.run.build import Run
@@ -14,7 +14,9 @@ from mdm_tune.run.folder import versions
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
 from mdm_tune.run.search_records import ProgramsRecord, QualityRecord
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.shared import SharedSearch
+
+if TYPE_CHECKING:  # it loads optuna
+    from mdm_tune.search.shared import SharedSearch
 
 __all__ = ["LengthsRecord", "OriginRecord", "ScheduleFileRecord", "TunedBudget"]
 

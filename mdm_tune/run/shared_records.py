@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.messages import listed
@@ -12,7 +13,9 @@ from mdm_tune.run.build import Run
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.gains import Gain
-from mdm_tune.search.shared import SharedBudget, SharedSearch
+
+if TYPE_CHECKING:  # it loads optuna
+    from mdm_tune.search.shared import SharedBudget, SharedSearch
 
 __all__ = ["SharedBudgetRecord", "SharedRecord", "TunedSchedule"]
 
