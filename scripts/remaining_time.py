@@ -94,9 +94,9 @@ CASES = (
     ),
     Case(
         "many trials",
-        "a search of the text with a race of 60 trials at 8 steps, 64 examples to tune on",
+        "a search of the text with a race of 40 trials at 8 steps, 48 examples to tune on",
         "text",
-        ("dataset.tune=64", *SMALL, "sampler.steps=[8]", "search.trials=60", "search.auto_stop=false"),
+        ("dataset.tune=48", *SMALL, "sampler.steps=[8]", "search.trials=40", "search.auto_stop=false"),
     ),
     Case(
         "three budgets",
@@ -106,9 +106,9 @@ CASES = (
     ),
     Case(
         "evaluate",
-        "an evaluation of three schedules and an adaptive plan of the text at 6 and 12 steps on 96 examples",
+        "an evaluation of three schedules and an adaptive plan of the text at 6 and 12 steps on 64 examples",
         "text",
-        ("dataset.tune=64", "dataset.report=96", "evaluate.steps=[6,12]"),
+        ("dataset.tune=32", "dataset.report=64", "evaluate.steps=[6,12]"),
         ("linear", "sine", "maskgit-cosine", "threshold"),
     ),
 )

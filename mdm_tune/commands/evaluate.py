@@ -24,6 +24,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive, check_metric
+from mdm_tune.evaluation.cost_matching import calls_to_match
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
@@ -39,8 +40,6 @@ from mdm_tune.sampling.devices import Devices
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 
 __all__ = ["evaluate"]
-
-SWEEP = 7  # linear and about six values near its cost are tried to find the value of an adaptive plan
 
 
 def evaluate(
@@ -164,7 +163,8 @@ def _stages(
     stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles) + (reference is not None)
     if adaptive:
         sweeps = [steps for plan in adaptive if plan.value is None for steps in budgets] * len(profiles)
-        calls = sum(SWEEP * steps + run.evaluator.length for steps in sweeps)
+        length = run.evaluator.length  # the calls at one end of the values; at the other end there is one
+        calls = sum(steps + length + calls_to_match(steps, 1, length) for steps in sweeps)
         examples = 0 if run.evaluator.exact else min(PILOT, len(run.evaluator.split("tune").ids))
         stages.append(Stage("finding the values of adaptive plans", calls * examples))
     for steps in budgets:

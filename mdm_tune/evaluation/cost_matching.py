@@ -22,6 +22,7 @@ FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 
 CostMatch = Generator[tuple[float, ...], Sequence[float], float]
 
 TOLERANCE, TRIES = 0.01, 16  # of ``matching_cost``
+SLOWEST = 2 / 3  # of the calls beyond the target that a try keeps
 
 
 def matching_cost(
@@ -75,16 +76,20 @@ def matching_cost(
 def calls_to_match(target: float, *nfes: float) -> float:
     """The calls for each example that ``matching_cost`` will still take, about.
 
-    Each try is taken to halve what is missing to the target, and the calls beyond it.
+    Each try is taken to halve what is missing to the target. The calls beyond it fall by the share that they fell last,
+    and by a third where they fell by less or where that is not known.
 
     Args:
         target: The NFE to reach, above 0.
-        nfes: The mean NFEs of the values so far, at least one.
+        nfes: The mean NFEs of the values so far, in order, at least one.
     """
     missing = min(abs(nfe - target) for nfe in nfes) / (TOLERANCE * target)
     tries = min(TRIES - len(nfes), max(1.0, math.log2(max(1.0, missing))))
-    beyond = min((nfe for nfe in nfes if nfe > target), default=target) - target
-    return float(target * tries + beyond * (1 - 0.5**tries))
+    above = sorted((nfe - target for nfe in nfes if nfe > target), reverse=True)
+    if not above:
+        return float(target * tries)
+    kept = min(SLOWEST, above[-1] / above[-2] if len(above) > 1 else SLOWEST)
+    return float(target * tries + above[-1] * kept * (1 - kept**tries) / (1 - kept))
 
 
 @dataclass(frozen=True)

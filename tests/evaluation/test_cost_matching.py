@@ -52,7 +52,8 @@ def test_the_calls_that_are_left_are_foreseen() -> None:
         ratios = [calls_to_match(target, *asked[:at]) / sum(asked[at:]) for at in range(2, len(asked) - 1)]
         assert np.median(ratios) == pytest.approx(1, abs=0.5)
     assert calls_to_match(4.0, *[3.0, 8.0] * 8) == 0
-    assert calls_to_match(4.0, *[3.0, 8.0] * 7) == 2 * 4.0 + 4.0 / 2 + 4.0 / 4
+    assert calls_to_match(4.0, *[3.0, 8.0] * 7) == pytest.approx(2 * 4.0 + 4.0 * 2 / 3 + 4.0 * 4 / 9)
+    assert calls_to_match(4.0, *[3.0] * 12, 8.0, 6.0) == pytest.approx(2 * 4.0 + 2.0 / 2 + 2.0 / 4)
     assert calls_to_match(4.0, 4.0) == 4.0  # one more at least, while it goes on
 
 
