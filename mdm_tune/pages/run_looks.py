@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mdm_tune.pages.chart_frame import LOOKS, Look, looks, marker
+from mdm_tune.pages.chart_frame import LOOKS, PLACES, Look, looks, marker
 from mdm_tune.pages.colours import resolved
 from mdm_tune.pages.names import role_of
 from mdm_tune.pages.run_views import RunView
@@ -25,7 +25,7 @@ class Looks:
 
     def __init__(self, view: RunView) -> None:
         self.tuned = {(budget.steps, budget.label) for budget in view.budgets}
-        labels = ["tuned", "linear"]
+        labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]
         labels += [row.label for row in view.rows]
         self.found = _looks(labels)

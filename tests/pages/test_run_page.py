@@ -321,6 +321,8 @@ def test_a_running_search_says_how_long_it_will_still_take_and_shows_the_trials_
     page = read_page(text)
     assert "About 4 min left" in page.text and 'data-left="250.0"' in text
     assert "the first 12 trials of Beta(a, b)" in text and "best trial" in page.text
+    looks = Looks(read_run(RunRecords(name="text", path="runs/text", progress=record)))
+    assert looks.colour("squared-sine") == "first" != looks.colour("tuned")  # before any result
     stopped = {**record, "state": "stopped"}
     assert (
         "left"
