@@ -94,11 +94,12 @@ def _gains(view: RunView) -> Entries:
 def _gains_of(budget: BudgetView, *, several: bool) -> Iterator[Gain]:
     """The rows of a budget. several: whether there are other budgets, so that it needs a heading."""
     group = quantity(budget.steps, "step") if several else ""
-    gains = [("over linear", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
+    more = ", at more calls" if budget.verdict is Shown.MORE_CALLS else ""
+    gains = [(f"over linear{more}", budget.gain, CLAIMS.get(budget.verdict, "no gain"), budget.verdict.value)]
     if budget.over_rival is not None and budget.rival is not None and budget.against_rival is not None:
         name, rivalry = short_name(budget.rival.label), budget.against_rival
         verdict = RIVALRIES.get(rivalry, "no gain")
-        gains.append((f"over {name}, hand-made", budget.over_rival, verdict, f"{rivalry.value} {name}"))
+        gains.append((f"over {name}, hand-made{more}", budget.over_rival, verdict, f"{rivalry.value} {name}"))
     for label, gain, verdict, words in gains:
         if math.isfinite(gain.value):
             low, high = gain.familywise or gain.own or (None, None)
@@ -151,11 +152,27 @@ def _quality(view: RunView, looks: Looks) -> Entries:
         where = "" if view.about.exact else ", on the report split of the search"
         data = next((budget.data for budget in view.budgets if budget.data is not None), None)
         yield "quality", _quality_figure(view, looks, groups, where, data)
+        kinds = _kinds(view.budgets)
+        if kinds:
+            beside = {budget.rival.label for budget in view.budgets if budget.rival is not None} | {"tuned", "linear"}
+            shown = {label: rows for label, rows in groups.items() if label in beside}
+            yield "policies", _quality_figure(view, looks, kinds | shown, ", of each kind of policy", data)
     if view.rows:
         rows: dict[str, list[Row]] = {}
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
         yield "evaluation", _quality_figure(view, looks, rows, ", in the evaluation", view.data)
+
+
+def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
+    """The best of each kind of adaptive plan at each budget, by kind, at the calls that it made."""
+    found: dict[str, list[Row]] = {}
+    for budget in budgets:
+        for each in budget.policies:
+            if each.kind != "counts" and each.estimate is not None:
+                row = Row(label=each.kind, steps=budget.steps, calls=each.calls, estimate=each.estimate)
+                found.setdefault(each.kind, []).append(row)
+    return found
 
 
 def _quality_figure(

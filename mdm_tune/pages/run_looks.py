@@ -27,6 +27,7 @@ class Looks:
         self.tuned = {(budget.steps, budget.label) for budget in view.budgets}
         labels = ["tuned", "linear", *PLACES]  # a map names some of them before there are results
         labels += [label for budget in view.budgets for label in budget.baselines]
+        labels += [policy.kind for budget in view.budgets for policy in budget.policies if policy.kind != "counts"]
         labels += [row.label for row in view.rows]
         self.found = _looks(labels)
 

@@ -18,6 +18,7 @@ from mdm_tune.pages.run_views import (
     LossView,
     PairView,
     Point,
+    PolicyView,
     Progress,
     Row,
     RunView,
@@ -84,6 +85,7 @@ def read_run(records: RunRecords) -> RunView:
         state = State.STOPPED if progress.get("state") == "stopped" else State.RUNNING
     budgets = (search or progress or {}).get("budgets") or ()
     frontier = (search or {}).get("frontier") or {}
+    policies = (search or {}).get("policy_frontier") or (evaluate or {}).get("frontier") or {}
     found = [record for record in (search, evaluate, progress) if record is not None]
     curves = next((record["profile_curves"] for record in found if record.get("profile_curves")), records.curves)
     if not curves and records.profile is not None:
@@ -110,6 +112,7 @@ def read_run(records: RunRecords) -> RunView:
         evaluate_cost=None if evaluate is None else _cost(evaluate),
         trials=0 if search is None else int(search.get("trials") or 0),
         warnings=(*_warnings(found), *([OTHER] if other else [])),
+        cheapest=str(policies.get("sentence") or ""),
         shared=str(((search or {}).get("shared") or {}).get("text") or ""),
         progress=None if progress is None or search is not None else _progress(progress, records.trials),
     )
@@ -202,6 +205,8 @@ def _verdict(record: Record, gain: GainView, losses: Sequence[LossView]) -> Verd
         return Verdict.UNTESTED
     if record.get("loser") is not None:
         return Verdict.WORSE
+    if gain.shown and "more-calls" in (record.get("flags") or ()):
+        return Verdict.MORE_CALLS
     if gain.shown:
         return Verdict.LESS_DIVERSE if any(loss.flagged and loss.blocks for loss in losses) else Verdict.BETTER
     if gain.own is None or gain.own[0] <= 0:
@@ -247,7 +252,8 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         values=_values(schedule),
         counts=_whole(record.get("counts")),
         alphas=None if record.get("alphas") is None else tuple(map(float, record["alphas"])),
-        policy=str(record.get("policy") or ""),
+        policy=str(record.get("policy") or schedule.get("policy") or ""),
+        policies=tuple(map(_policy, record.get("policies") or ())),
         block_length=record.get("block_length"),
         calls=float(record["nfe"]),
         estimate=Estimate.from_json(record),
@@ -289,6 +295,21 @@ def _flat_by_profile(record: Record) -> tuple[tuple[float, ...], tuple[float, ..
     if grid is None or record.get("source") != "profile":
         return None
     return tuple(map(float, grid["a"])), tuple(map(float, grid["b"])), tuple(map(str, grid["inside"]))
+
+
+def _policy(record: Record) -> PolicyView:
+    calls = record.get("calls") or {}
+    return PolicyView(
+        kind=str(record["kind"]),
+        policy=record.get("policy"),
+        estimate=None if record.get("value") is None else Estimate.from_json(record["value"]),
+        calls=_number(calls.get("nfe")),
+        ends=None if calls.get("nfe_ci") is None else (float(calls["nfe_ci"][0]), float(calls["nfe_ci"][1])),
+        more=record.get("more_calls") is True,
+        gain=None if record.get("gain_over_linear") is None else _gain(record["gain_over_linear"]),
+        trials=int(record.get("trials") or 0),
+        why=str(record.get("why") or ""),
+    )
 
 
 def _number(value: object) -> float | None:

@@ -102,6 +102,11 @@ def _about_quality(view: RunView) -> Iterator[str]:
             "of single values hold each by itself. They are about other examples, not about a search with another "
             "seed."
         )
+    if any(budget.policies for budget in view.budgets):
+        yield (
+            "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. A "
+            "gain at more calls than those of linear, marked as more, is no gain at equal cost."
+        )
     if view.rows:
         yield (
             "The evaluation is another comparison. Its differences are not corrected for the choice of the best of "

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.names import short_name
+from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, Row, WinsView
 
 __all__ = [
     "About",
@@ -19,6 +20,7 @@ __all__ = [
     "LossView",
     "PairView",
     "Point",
+    "PolicyView",
     "Progress",
     "Rivalry",
     "Row",
@@ -46,6 +48,7 @@ class Verdict(Enum):
 
     BETTER = "better than linear"
     LESS_DIVERSE = "better, but less diverse"
+    MORE_CALLS = "better, but at more calls"
     NOT_CLAIMED = "no gain is claimed"
     NO_GAIN = "no gain is shown"
     WORSE = "worse than linear"
@@ -57,6 +60,7 @@ class Rivalry(Enum):
 
     BETTER = "better than"
     OPEN = "not shown better than"
+    MORE_CALLS = "better, but at more calls, than"
     WORSE = "worse than"
 
 
@@ -112,120 +116,6 @@ class About:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainView:
-    """A gain over linear. Positive is better.
-
-    Attributes:
-        value: the gain.
-        own: its own interval; None if there is none.
-        familywise: the interval corrected for all budgets; None if there is none.
-        reason: why there is no interval; None if there is one.
-        shown: whether it may be claimed.
-        differing: examples that differ; None for exact values.
-        fewest: examples that must differ for a claim.
-    """
-
-    value: float
-    own: tuple[float, float] | None
-    familywise: tuple[float, float] | None
-    reason: str | None
-    shown: bool
-    differing: int | None
-    fewest: int | None
-
-    @property
-    def text(self) -> str:
-        """The gain with the corrected interval."""
-        return interval_text(self.value, self.familywise or self.own, self.reason)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One schedule or adaptive plan at one budget.
-
-    Attributes:
-        label: as on the command line.
-        steps: the budget.
-        calls: mean denoiser calls; None if unknown.
-        estimate: the value.
-        diversity: mean figures by name.
-        counts: tokens per step; None for adaptive plans and ancestral reveal.
-        difference: the gain over linear at the same budget, positive if better; None if unknown.
-        unequal: whether it takes clearly more or fewer calls than linear at that budget, as adaptive plans may.
-        every: whether it is an adaptive plan that is the same at every budget.
-    """
-
-    label: str
-    steps: int
-    calls: float | None
-    estimate: Estimate
-    diversity: Mapping[str, float] = field(default_factory=dict)
-    counts: tuple[int, ...] | None = None
-    difference: Estimate | None = None
-    unequal: bool = False
-    every: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A trial.
-
-    Attributes:
-        number: within its budget.
-        a, b: the parameters.
-        block_length: positions per block; None if unknown or without blocks.
-        value: on the tune split; not finite if it has none.
-        examples: that were scored; None if exact, or scored before.
-        dropped: whether it was dropped before all examples were scored.
-        fresh: whether its counts were scored for the first time.
-    """
-
-    number: int
-    a: float
-    b: float
-    block_length: int | None
-    value: float
-    examples: int | None
-    dropped: bool
-    fresh: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossView:
-    """How far the winner lies below others in one figure of diversity, as a share.
-
-    Attributes:
-        figure: the name of the figure.
-        than: what it is compared with.
-        share: the loss; below 0 for a gain.
-        ends: of its 95 % interval; None in older records.
-        flagged: whether it exceeds the threshold and the noise.
-        blocks: whether it forbids the claim of a gain.
-    """
-
-    figure: str
-    than: str
-    share: float
-    ends: tuple[float, float] | None
-    flagged: bool
-    blocks: bool
-
-
-@dataclass(frozen=True)
-class WinsView:
-    """On how many examples the tuned schedule is better than another one, equal to it, and worse."""
-
-    wins: int
-    ties: int
-    losses: int
-
-    @property
-    def examples(self) -> int:
-        """All examples."""
-        return self.wins + self.ties + self.losses
-
-
-@dataclass(frozen=True, kw_only=True)
 class BudgetView:
     """The result of one budget.
 
@@ -266,6 +156,7 @@ class BudgetView:
         flat_by_profile: where a profile tells them apart: the values of a and of b, and for each a a text of "1" where
             the schedule cannot be told apart and "0" elsewhere; None otherwise.
         policy: the name of another policy on the command line, with its value; empty for a schedule.
+        policies: the best of each kind of policy; empty if one kind is tuned.
     """
 
     steps: int
@@ -304,6 +195,7 @@ class BudgetView:
     flat: str = ""
     flat_by_profile: tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]] | None = None
     policy: str = ""
+    policies: tuple[PolicyView, ...] = ()
 
     @property
     def against_rival(self) -> Rivalry | None:
@@ -312,7 +204,7 @@ class BudgetView:
         if gain is None or self.rival is None:
             return None
         if gain.shown:
-            return Rivalry.BETTER
+            return Rivalry.MORE_CALLS if self.verdict is Verdict.MORE_CALLS else Rivalry.BETTER
         high = gain.value if gain.own is None else (gain.familywise or gain.own)[1]
         tested = gain.own is not None or gain.reason == "exact"
         return Rivalry.WORSE if tested and high < -ROUNDING else Rivalry.OPEN
@@ -320,11 +212,13 @@ class BudgetView:
     @property
     def of_the_family(self) -> bool:
         """Whether it is a schedule Beta(a, b)."""
-        return self.a is not None and self.b is not None and not self.values
+        return self.a is not None and self.b is not None and not self.values and not self.policy
 
     @property
     def name(self) -> str:
         """The schedule in a few words."""
+        if self.policy:
+            return short_name(self.policy)
         if self.values:
             return f"{self.kind} ({', '.join(f'{name} {value:.3g}' for name, value in self.values.items())})"
         return f"Beta({self.a:.3g}, {self.b:.3g})" if self.of_the_family else self.kind
@@ -332,6 +226,8 @@ class BudgetView:
     @property
     def label(self) -> str:
         """The schedule as on the command line."""
+        if self.policy:
+            return self.policy
         return f"beta:{self.a!r},{self.b!r}" if self.of_the_family else self.kind
 
 
@@ -460,6 +356,7 @@ class RunView:
         trials: finished trials.
         warnings: about the results.
         progress: of a search without a result.
+        cheapest: the cheapest policy that is as good as one token per step, in words; empty if it was not looked for.
         shared: the one schedule of all budgets, in words; empty if each budget has its own.
     """
 
@@ -484,3 +381,4 @@ class RunView:
     warnings: tuple[Warned, ...] = ()
     progress: Progress | None = None
     shared: str = ""
+    cheapest: str = ""

@@ -16,6 +16,11 @@ __all__ = ["Finding", "best_budget", "diversity_text", "findings", "headline", "
 Kind = Literal["good", "bad", "note"]
 TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
 
+NEARNESS = (  # of a budget without a claimed gain to one
+    *(Verdict.MORE_CALLS, Verdict.LESS_DIVERSE, Verdict.NOT_CLAIMED),
+    *(Verdict.NO_GAIN, Verdict.UNTESTED, Verdict.WORSE),
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -80,9 +85,15 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     by_verdict = {budget.verdict: budget for budget in sorted(budgets, key=lambda budget: budget.gain.value)}
     if by_verdict.keys() == {Verdict.UNTESTED}:
         return "Nothing can be said: there are too few examples for an interval."
-    order = (Verdict.LESS_DIVERSE, Verdict.NOT_CLAIMED, Verdict.NO_GAIN, Verdict.UNTESTED, Verdict.WORSE)
-    verdict, best = next((verdict, by_verdict[verdict]) for verdict in order if verdict in by_verdict)
+    verdict, best = next((verdict, by_verdict[verdict]) for verdict in NEARNESS if verdict in by_verdict)
     gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
+    if verdict is Verdict.MORE_CALLS:
+        linear = best.baselines.get("linear")
+        than = best.steps if linear is None or linear.calls is None else linear.calls
+        return (
+            f"No gain over linear at equal calls: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser "
+            f"calls instead of {than:.4g}."
+        )
     if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
     if verdict is Verdict.NOT_CLAIMED:
@@ -161,7 +172,10 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         tokens = f" of {quantity(about.length, 'token')}" if about.length else ""
         shown = f"{listed(steps[:-1])} and {steps[-1]}" if len(steps) > 1 else listed(steps)
         of = f" of {shown} steps" if steps else " step"
-        parts.append(("Tuned", f"how many tokens each{of} reveals, in sequences{tokens}; the model stays as it is"))
+        what = f"how many tokens each{of} reveals, in sequences{tokens}"
+        if any(budget.policies for budget in budgets):
+            what = f"the rule that reveals tokens, at the calls of linear with {shown} steps, in sequences{tokens}"
+        parts.append(("Tuned", f"{what}; the model stays as it is"))
     if about.model:
         parts.append(("Model", about.model + (f", on {about.data}" if about.data else "")))
     if about.sampler:
@@ -205,6 +219,8 @@ def findings(view: RunView) -> list[Finding]:
 
 
 def _savings(view: RunView) -> Iterator[Finding]:
+    if view.cheapest:
+        yield Finding("note", view.cheapest)
     saved = view.headline
     if saved is None:
         return

@@ -1,6 +1,6 @@
 """The page of a run: its form, its numbers, and what data cannot do to it.
 
-Covers: template, run_page, run_views, run_figures, run_looks, run_sections, run_pastes, run_costs.
+Covers: template, run_page, run_views, run_figures, run_looks, run_sections, run_pastes, run_costs, run_values.
 """
 
 from __future__ import annotations
@@ -433,6 +433,31 @@ def test_the_page_says_where_the_schedules_of_an_evaluation_come_from(text_run: 
         "c.yaml": "the schedule file b/c.yaml",
         "threshold:0.9": "threshold:0.9 in evaluate.schedules",
     }
+
+
+def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -> None:
+    """A gain at more calls is none at equal cost, in the headline, the card, the chart and the table."""
+    gain = BUDGET["gain_over_linear"]
+    threshold = {"kind": "threshold", "policy": "threshold:0.6222", "value": {"value": 0.8125, "ci": [0.7, 0.9]}}
+    threshold |= {"calls": {"nfe": 4.375, "nfe_ci": [4.125, 4.625]}, "more_calls": True, "gain_over_linear": gain}
+    counts = {**threshold, "kind": "counts", "policy": "beta:0.5,0.75", "more_calls": False}
+    counts["calls"] = {"nfe": 4.0, "nfe_ci": None}
+    cap = dict.fromkeys(threshold) | {"kind": "cap", "trials": 2, "why": "cannot make 4 calls at 4 steps"}
+    changes = {"schedule": {"type": "quota", "a": 0.5, "b": 0.75, "policy": "threshold:0.6222"}, "nfe": 4.375}
+    changes |= {"counts": None, "policy": "threshold:0.6222", "policies": [counts, threshold, cap]}
+    frontier = {"sentence": "The cheapest policy is threshold."}
+    record = two_budgets() | {"budgets": [{**RIVAL, **changes, "flags": ["more-calls"]}], "policy_frontier": frontier}
+    view = made(record)
+    (budget,) = view.budgets
+    assert (budget.name, budget.label, budget.of_the_family) == ("threshold:0.6222", "threshold:0.6222", False)
+    found = figures_of(view)
+    assert "threshold: 0.812 at 4.375" in found["policies"].description and "cap" not in found["policies"].description
+    assert "over linear, at more calls" in found["gains"].description
+    page = read_page(checked(view))
+    assert {4.375, 4.125, 4.625, 0.8125} <= page.numbers
+    assert "cannot make 4 calls at 4 steps" in page.text and "counts: Beta(0.5, 0.75)" in page.text
+    assert "better, but at more calls" in page.text and "the rule that reveals tokens, at the calls of" in page.text
+    assert "The cheapest policy is threshold." in page.text and "<h1>No gain over linear at equal" in run_page(view)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ LOSER = {
 }
 NO_GAIN = {**BUDGET, "gain_over_linear": {**GAIN, "ci": [-0.01, 0.07], "ci_familywise": [-0.02, 0.08], "shown": False}}
 FEW = {**GAIN, "shown": False, "examples_that_differ": 7, "examples_that_must_differ": 10}
+MORE = {
+    **BUDGET,
+    "schedule": {"type": "threshold", "a": None, "b": None, "policy": "threshold:0.6222"},
+    "policy": "threshold:0.6222",
+    "counts": None,
+    "nfe": 4.25,
+    "flags": ["more-calls"],
+    "beats_linear": False,
+    "baseline_calls": {"linear": {"nfe": 4.0, "nfe_ci": None}},
+}
 UNCORRECTED = {**GAIN, "ci_familywise": [-0.001, 0.05], "shown": False}
 
 
@@ -66,6 +76,10 @@ def view(*budgets: dict[str, Any], **changes: Any) -> RunView:
         ([{**BUDGET, "loser": LOSER, "gain_over_linear": {**GAIN, "value": 0, "ci": [0, 0]}}], "is worse (-0.060 ["),
         ([{**BUDGET, "gain_over_linear": UNCORRECTED}], "No gain over linear is claimed: 0.030 [-0.001, 0.050] at 4 s"),
         ([{**BUDGET, "gain_over_linear": {**GAIN, **EXACT, "shown": True}}], "a gain of 0.03000."),
+        (
+            [MORE],
+            "at equal calls: the value is higher by 0.030 [0.018, 0.042] at 4 steps, but at 4.25 denoiser calls i",
+        ),
     ],
 )
 def test_the_headline_says_what_the_search_shows(budgets: list[dict[str, Any]], words: str) -> None:
@@ -90,6 +104,7 @@ def test_the_verdict_is_that_of_the_search(record: dict[str, Any]) -> None:
     wanted = BudgetRecord.from_json(record).quality.outcome
     same = {
         Outcome.BETTER: Verdict.BETTER,
+        Outcome.MORE_CALLS: Verdict.MORE_CALLS,
         Outcome.LESS_DIVERSE: Verdict.LESS_DIVERSE,
         Outcome.UNCORRECTED: Verdict.NOT_CLAIMED,
         Outcome.TOO_FEW_DIFFER: Verdict.NOT_CLAIMED,
@@ -98,6 +113,13 @@ def test_the_verdict_is_that_of_the_search(record: dict[str, Any]) -> None:
         Outcome.UNTESTED: Verdict.UNTESTED,
     }
     assert view(record).budgets[0].verdict is same[wanted]
+
+
+def test_a_gain_at_more_calls_is_none_at_equal_cost() -> None:
+    assert view(MORE).budgets[0].verdict is Verdict.MORE_CALLS
+    assert view({**MORE, "gain_over_linear": {**GAIN, "shown": False}}).budgets[0].verdict is not Verdict.MORE_CALLS
+    rival_too = {**rival(0.01, 0.03, shown=True), "flags": ["more-calls"]}
+    assert view(rival_too).budgets[0].against_rival is Rivalry.MORE_CALLS
 
 
 def test_the_verdict_in_words_says_why_nothing_is_claimed() -> None:

@@ -1,0 +1,152 @@
+"""Numbers that the page of a run shows: gains, values of schedules and policies, trials, losses of diversity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mdm_tune.core.interval_text import interval_text
+from mdm_tune.core.statistics import Estimate
+
+__all__ = ["GainView", "LossView", "Point", "PolicyView", "Row", "WinsView"]
+
+
+@dataclass(frozen=True)
+class WinsView:
+    """On how many examples the tuned schedule is better than another one, equal to it, and worse."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def examples(self) -> int:
+        """All examples."""
+        return self.wins + self.ties + self.losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainView:
+    """A gain over linear. Positive is better.
+
+    Attributes:
+        value: the gain.
+        own: its own interval; None if there is none.
+        familywise: the interval corrected for all budgets; None if there is none.
+        reason: why there is no interval; None if there is one.
+        shown: whether it may be claimed.
+        differing: examples that differ; None for exact values.
+        fewest: examples that must differ for a claim.
+    """
+
+    value: float
+    own: tuple[float, float] | None
+    familywise: tuple[float, float] | None
+    reason: str | None
+    shown: bool
+    differing: int | None
+    fewest: int | None
+
+    @property
+    def text(self) -> str:
+        """The gain with the corrected interval."""
+        return interval_text(self.value, self.familywise or self.own, self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossView:
+    """How far the winner lies below others in one figure of diversity, as a share.
+
+    Attributes:
+        figure: the name of the figure.
+        than: what it is compared with.
+        share: the loss; below 0 for a gain.
+        ends: of its 95 % interval; None in older records.
+        flagged: whether it exceeds the threshold and the noise.
+        blocks: whether it forbids the claim of a gain.
+    """
+
+    figure: str
+    than: str
+    share: float
+    ends: tuple[float, float] | None
+    flagged: bool
+    blocks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A trial.
+
+    Attributes:
+        number: within its budget.
+        a, b: the parameters.
+        block_length: positions per block; None if unknown or without blocks.
+        value: on the tune split; not finite if it has none.
+        examples: that were scored; None if exact, or scored before.
+        dropped: whether it was dropped before all examples were scored.
+        fresh: whether its counts were scored for the first time.
+    """
+
+    number: int
+    a: float
+    b: float
+    block_length: int | None
+    value: float
+    examples: int | None
+    dropped: bool
+    fresh: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyView:
+    """The best of one kind of policy at a budget. What it lacks is None.
+
+    Attributes:
+        kind: counts, or the kind of an adaptive plan.
+        policy: its name on the command line.
+        estimate: the value.
+        calls: mean denoiser calls that it made.
+        ends: of their interval.
+        more: whether it made more calls than linear, so that a gain is no gain at equal cost.
+        gain: over linear, corrected for all budgets and kinds.
+        trials: of this kind.
+        why: why there is none; empty if there is one.
+    """
+
+    kind: str
+    policy: str | None
+    estimate: Estimate | None
+    calls: float | None
+    ends: tuple[float, float] | None
+    more: bool
+    gain: GainView | None
+    trials: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One schedule or adaptive plan at one budget.
+
+    Attributes:
+        label: as on the command line.
+        steps: the budget.
+        calls: mean denoiser calls; None if unknown.
+        estimate: the value.
+        diversity: mean figures by name.
+        counts: tokens per step; None for adaptive plans and ancestral reveal.
+        difference: the gain over linear at the same budget, positive if better; None if unknown.
+        unequal: whether it takes clearly more or fewer calls than linear at that budget, as adaptive plans may.
+        every: whether it is an adaptive plan that is the same at every budget.
+    """
+
+    label: str
+    steps: int
+    calls: float | None
+    estimate: Estimate
+    diversity: Mapping[str, float] = field(default_factory=dict)
+    counts: tuple[int, ...] | None = None
+    difference: Estimate | None = None
+    unequal: bool = False
+    every: bool = False
