@@ -185,6 +185,8 @@ def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> li
         free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices trials
         rows = forwards * phase_rows(run, use, count * (trial_weight(run) if use == "tune" else 1.0), budgets)
         rows += forwards * phase_rows(run, use, 1, same, reference=False) if use == "report" else 0
+        if use == "report" and settings.frontier and not evaluator.exact:  # one token per step
+            rows += forwards * int(evaluator.split(use).hidden.sum())
         if free or (use == "tune" and settings.rows is not None):
             allowed = 0 if free else (settings.rows or 0) * len(budgets) * len(evaluator.block_lengths)
             rows = min(rows, allowed + (forwards * pilot_rows(run, budgets) if use == "tune" else 0))

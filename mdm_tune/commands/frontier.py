@@ -18,7 +18,13 @@ from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
 from mdm_tune.schedules.equal_cost import equal_cost
 
-__all__ = ["frontier_record", "more_calls", "reference_note", "reference_rows", "reference_setting"]
+__all__ = [
+    "frontier_record",
+    "more_calls",
+    "reference_note",
+    "reference_rows",
+    "reference_setting",
+]
 
 FEW = 3  # policies that a warning names
 UNEQUAL = 0.01  # a share of the positions of a call, from which calls do not cost the same
@@ -70,20 +76,27 @@ def reference_note(reference: Setting, rows: int) -> Note:
 
 
 def frontier_record(
-    run: Run, scored: Sequence[tuple[Scores, Cost]], reference: Setting, measured: tuple[Scores, Cost] | None
+    run: Run,
+    scored: Sequence[tuple[Scores, Cost]],
+    reference: Setting,
+    measured: tuple[Scores, Cost] | None,
+    policies: Sequence[str | None] = (),
 ) -> PolicyFrontierRecord:
-    """The frontier of an evaluation.
+    """The frontier of an evaluation or a search.
 
     Args:
         run: The run.
         scored: The scores of every setting, with the cost of its measurement.
         reference: One token per step.
         measured: The same of one token per step; None if one of ``scored`` has its counts.
+        policies: The name of the policy of each of ``scored``, None for its own; () for their own.
     """
     if measured is None:
         same, cost = next(each for each in scored if each[0].setting.key == reference.key)
         measured = replace(same, setting=reference), cost
-    points, first = [_point(run, *each) for each in scored], _point(run, *measured)
+    names = policies or [None] * len(scored)
+    points = [replace(_point(run, *each), policy=name) for each, name in zip(scored, names, strict=True)]
+    first = _point(run, *measured)
     metric = run.evaluator.metric
     tokens = [
         point.spent.denoiser_tokens / point.spent.denoiser_rows

@@ -26,6 +26,7 @@ from mdm_tune.commands.profile import profile_notes, winner_notes
 from mdm_tune.commands.progress import Following
 from mdm_tune.commands.report_page import write_page
 from mdm_tune.commands.report_reading import PAGE
+from mdm_tune.commands.search_frontier import frontier_of_search
 from mdm_tune.commands.search_plan import SearchPlan
 from mdm_tune.commands.tracking import Tracking
 from mdm_tune.config.file import Config, resolved, to_yaml
@@ -39,6 +40,7 @@ from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records
 from mdm_tune.run.flat_records import flat_of
 from mdm_tune.run.folder import RunFolder, versions
+from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.own_answers import own_rows, own_uses, prepare_own_answers, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
 from mdm_tune.run.schedule_records import ScheduleFileRecord
@@ -169,18 +171,20 @@ def _tuned(
     sharing, profiles = profiles_of(run, folder, notify, keep=state.once)
     timeout = run.config.search.timeout
     timetable = Timetable(sharing, timeout, began=since)
-    shared = _shared(sharing, profiles, state, timetable, notify, live) if run.config.search.shared else None
+    scores = StoredScores(sharing.evaluator, state)
+    shared = _shared(sharing, profiles, scores, timetable, notify, live) if run.config.search.shared else None
     if shared is None:
-        budgets = _budgets(sharing, profiles, state, timetable, notify, live)
+        budgets = _budgets(sharing, profiles, scores, timetable, notify, live)
     else:
         budgets = [budget.own for budget in shared.budgets]
+    frontier = frontier_of_search(sharing, scores, budgets, notify) if run.config.search.frontier else None
     for text in memory_notes(sharing):
         notify(text)
     if (late := timetable.late) is not None:
         overrun = f"{timeout:g} s were given, and the search ended {late:.0f} s later"
         notify(Note(f"search.timeout: {overrun}: what compares schedules on unseen examples is never cut", "late"))
     state.check()
-    return _write_result(sharing, folder, budgets, profiles, late, warned, about, shared)
+    return _write_result(sharing, folder, budgets, profiles, late, warned, about, shared, frontier)
 
 
 def _plan(run: Run, folder: RunFolder) -> SearchPlan:
@@ -246,7 +250,7 @@ def _read_result(folder: RunFolder) -> SearchResult:
 def _budgets(
     run: Run,
     profiles: Mapping[int, Profiles],
-    state: DriverState,
+    scores: StoredScores,
     timetable: Timetable,
     notify: Notify,
     live: LivePage,
@@ -256,16 +260,16 @@ def _budgets(
     Args:
         run: The run, with the shares of the profiles.
         profiles: By block length.
-        state: The storage of the search, which this process drives.
+        scores: Scores settings in the storage of the search, which this process drives.
         timetable: The time limits of the search.
         notify: Called with every event.
         live: The page, which shows each budget as soon as it is finished.
     """
-    live.check, live.run = state.check, run
+    live.check, live.run = scores.state.check, run
     for profile in profiles.values():
         if profile.uses:
             _prepare_profile(profile, notify)
-    scores, steps = StoredScores(run.evaluator, state), run.config.sampler.steps
+    steps = run.config.sampler.steps
     search, most = run.config.search, run.config.search.trials * len(run.evaluator.block_lengths)
     if search.finalists > most:
         notify(Note(f"search.finalists is {search.finalists}, and {most} trials have no more finalists than that"))
@@ -311,13 +315,13 @@ def _noted(run: Run, profiles: Mapping[int, Profiles], result: Budget, notify: N
 def _shared(
     run: Run,
     profiles: Mapping[int, Profiles],
-    state: DriverState,
+    scores: StoredScores,
     timetable: Timetable,
     notify: Notify,
     live: LivePage,
 ) -> SharedSearch:
     """Tune one schedule for all budgets; the arguments are those of ``_budgets``."""
-    live.check, live.run = state.check, run
+    live.check, live.run = scores.state.check, run
     (profile,) = profiles.values()
     if profile.uses:
         _prepare_profile(profile, notify)
@@ -336,7 +340,7 @@ def _shared(
         return noted
 
     return search_shared(
-        StoredScores(run.evaluator, state),
+        scores,
         steps,
         search,
         report,
@@ -357,6 +361,7 @@ def _write_result(
     warned: Warnings,
     about: RunDescription,
     shared: SharedSearch | None,
+    frontier: tuple[PolicyFrontierRecord, Cost] | None,
 ) -> SearchResult:
     """Write the schedule file, the scores of examples, the result and its page; returns the result."""
     folder.write_schedule(ScheduleFileRecord.of_search(run, budgets, warned.records, shared).to_json())
@@ -377,6 +382,7 @@ def _write_result(
         reported=tuple(reported_records(run, reported)),
         warnings=warned.records,
         seconds_late=late,
+        frontier=frontier,
     )
     result = detailed_result(result, run, budgets, profiles, about)
     if shared is not None:

@@ -41,6 +41,7 @@ CHECKED_PATHS = (
     "metrics.custom",
     "search.policies",
     "search.trials",
+    "search.frontier",
 )
 EXAMPLES = ("jsonl", "csv", "lines", "datasets")  # data sets with fields of text
 BENCHMARKS = ("lm-eval", "humaneval", "mbpp")  # data sets with a metric of their own
@@ -101,6 +102,11 @@ def conflicts(values: Mapping[str, Any], exact_laws: Sequence[str]) -> Iterator[
 def policy_conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     """The messages about adaptive plans that are searched."""
     policies, trials = values["search.policies"], values["search.trials"]
+    if values["search.frontier"] is True and values["sampler.reveal"] == "bernoulli":
+        yield (
+            "search.frontier: the frontier compares with one token per step, which ancestral (bernoulli) reveal does "
+            "not have; set sampler.reveal to fixed, or leave search.frontier out"
+        )
     if not isinstance(policies, list | tuple):
         return
     if isinstance(trials, int) and trials < len(policies):

@@ -209,6 +209,8 @@ class SearchConfig(Section):
             use it.
         diversity_loss: the relative loss of diversity that a winner may have.
         margin: the relative difference to linear's value that counts as the same quality.
+        frontier: whether the best of each policy at each budget is also compared with one token per step, which is then
+            measured on the report split.
         baselines: schedules that the winner is compared with.
         track: the library that logs trials and result, each an extra of the same name; None for none.
     """
@@ -231,6 +233,7 @@ class SearchConfig(Section):
     name: Annotated[Text, AfterValidator(validators.run_name)] | None = None
     diversity_loss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    frontier: bool = False
     baselines: Annotated[
         tuple[Baseline, ...],
         FromList,

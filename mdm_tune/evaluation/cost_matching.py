@@ -15,7 +15,7 @@ REACHED = 0.1  # the largest relative distance from the target that counts as me
 SLOPE = 0.7  # of log(calls) on the scale, until two values have shown it
 FLATTEST = 0.05
 LEAST_STEP = 0.02
-DIGITS = 6.0  # thresholds closer to 1 than 1e-6 are 1, and bounds below 1e-6 nats are 0
+DIGITS = 12.0  # thresholds closer to 1 than 1e-12 are 1, and bounds below 1e-12 nats are 0
 LARGEST_BOUND = 64.0  # nats
 FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 0.1 nats
 
@@ -192,6 +192,7 @@ def match_in_stages(
                 break
             if before is not None and calls != before[1] and at != before[0]:
                 slope = max(FLATTEST, math.log(calls / before[1]) / (at - before[0]))
+            same_side = before is not None and (calls < wanted) == (before[1] < wanted)
             before = at, calls
             if calls < wanted:
                 below = at, calls
@@ -201,9 +202,11 @@ def match_in_stages(
                 slope = max(FLATTEST, math.log(above[1] / below[1]) / (above[0] - below[0]))
                 width = above[0] - below[0]
                 guessed = below[0] + math.log(wanted / below[1]) / slope
-                at = min(above[0] - 0.1 * width, max(below[0] + 0.1 * width, guessed))
+                margin = 0.5 * width if same_side else 0.1 * width  # a guess that fell on one side twice is no better
+                at = min(above[0] - margin, max(below[0] + margin, guessed))
             else:
-                step = math.log(wanted / calls) / slope
+                longer = 2.0 ** (len(tried) - 1) if match is None else 1.0  # until the first stage knows both sides
+                step = longer * math.log(wanted / calls) / slope
                 at = min(high, max(low, at + math.copysign(max(abs(step), LEAST_STEP), step)))
         value = _closest(tried, wanted, stage.tolerance)
         reached = abs(tried[value] - wanted) <= REACHED * wanted

@@ -28,10 +28,12 @@ class Point:
     Attributes:
         measured: Its scores, and the tokens that were filled.
         spent: The cost of measuring it, without that of finding its value.
+        policy: The name of the policy; None for that of ``policy_of``.
     """
 
     measured: Measured
     spent: Cost
+    policy: str | None = None
 
     @property
     def scores(self) -> Scores:
@@ -249,7 +251,7 @@ def _by_policy(points: Sequence[Point]) -> Mapping[str, list[Point]]:
     """The points of each policy, from most planned calls to fewest. The order does not depend on what was measured."""
     found: dict[str, list[Point]] = {}
     for point in points:
-        found.setdefault(policy_of(point.scores.setting), []).append(point)
+        found.setdefault(point.policy or policy_of(point.scores.setting), []).append(point)
     return {name: sorted(own, key=_planned) for name, own in found.items()}
 
 

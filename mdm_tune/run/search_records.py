@@ -17,6 +17,7 @@ from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.flat_records import FlatRecord
 from mdm_tune.run.folder import RunFolder
+from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
@@ -322,6 +323,8 @@ class SearchResult(JsonRecord):
         profile_curves: The information profiles that were used.
         sample_pairs: Samples of linear and of the tuned schedule from the same noise.
         shared: The one schedule of all budgets, which the schedule file holds; None unless ``search.shared`` is set.
+        policy_frontier: Quality against calls of the best policies, compared with one token per step; None if it was
+            not asked for.
     """
 
     budgets: tuple[BudgetRecord, ...]
@@ -339,6 +342,7 @@ class SearchResult(JsonRecord):
     profile_curves: tuple[ProfileCurve, ...] = ()
     sample_pairs: tuple[SamplePair, ...] = ()
     shared: SharedRecord | None = None
+    policy_frontier: PolicyFrontierRecord | None = None
 
     @classmethod
     def of(
@@ -351,6 +355,7 @@ class SearchResult(JsonRecord):
         reported: Sequence[ReportedRecord] = (),
         warnings: Sequence[WarningRecord] = (),
         seconds_late: float | None = None,
+        frontier: tuple[PolicyFrontierRecord, Cost] | None = None,
     ) -> SearchResult:
         """The result of a search whose budgets are all tuned and compared.
 
@@ -362,8 +367,10 @@ class SearchResult(JsonRecord):
             reported: Figures of the metrics that are reported beside the objective.
             warnings: Warnings of the search.
             seconds_late: Seconds by which the search ended after ``search.timeout``; None if it ended in time.
+            frontier: The frontier, and the cost of measuring one token per step for it; None if it was not asked for.
         """
         cost = sum((budget.cost for budget in budgets), run.evaluator.preparation)
+        cost += Cost() if frontier is None else frontier[1]
         return cls(
             budgets=tuple(BudgetRecord.of(run, budget) for budget in budgets),
             claims=ClaimsRecord.of(run, budgets),
@@ -376,6 +383,7 @@ class SearchResult(JsonRecord):
             reported=tuple(reported),
             seconds_late=seconds_late,
             warnings=tuple(warnings),
+            policy_frontier=None if frontier is None else frontier[0],
         )
 
     @property

@@ -18,7 +18,7 @@ from mdm_tune.search.stored_scores import StoredScores
 
 __all__ = ["EqualCalls", "Matched", "linear_calls", "rows_of_looking"]
 
-STAGES = (Stage(examples=16, tries=7, tolerance=0.05), Stage(examples=64, tries=3, tolerance=0.02))
+STAGES = (Stage(examples=16, tries=8, tolerance=0.05), Stage(examples=64, tries=3, tolerance=0.02))
 CLOSE = 0.01  # relative distance from the target on all examples at which a value is not corrected
 
 

@@ -23,8 +23,8 @@ from mdm_tune.search.space import given_points
 
 __all__ = ["KL_RANGE", "PolicySpace", "allotted", "check_policies"]
 
-KL_RANGE = (1e-4, 1.0)  # nats; the authors of KLASS use 0.001 to 0.015
-KL_POINTS = (KL, 1e-3, 0.1)  # tried before a sampler proposes
+KL_RANGE = (1e-4, 10.0)  # nats; the authors of KLASS use 0.001 to 0.015
+KL_POINTS = (KL, 0.1, 1.0)  # tried before a sampler proposes
 FREE: Mapping[PolicyKind, int] = {"counts": 2, "quota": 2, "cap": 2, "klass": 1, "threshold": 0, "entropy-bound": 0}
 
 

@@ -291,7 +291,8 @@ class Screen:
             self._tables(diversity_table(budget))
             self._lines(verdict(budget))
         self._tables(budgets_table(result), reported_table(result.reported))
-        self._lines(headline(result))
+        self._tables(frontier_table(result.policy_frontier), policies_table(result.policy_frontier))
+        self._lines([*headline(result), *frontier_lines(result.policy_frontier)])
         if result.shared is not None:
             self._tables(shared_table(result.shared))
             self._lines([result.shared.text, SHARED_FILE])

@@ -1,4 +1,7 @@
-"""The frontier of evaluate: what it measures, says and costs."""
+"""The frontier of evaluate and search: what it measures, says and costs.
+
+Covers: search_frontier.
+"""
 
 from __future__ import annotations
 
@@ -86,3 +89,34 @@ def test_ancestral_reveal_has_no_such_reference(tmp_path: Path) -> None:
         *("--output", str(tmp_path / "run")),
     )
     assert "which ancestral (bernoulli) reveal does not have; set sampler.reveal to fixed" in text
+
+
+def test_a_search_has_the_frontier_of_what_it_tuned(tmp_path: Path) -> None:
+    """Its points are the baselines and the best of each kind; one token per step is measured once, also if resumed."""
+    flags = ("--set", "search.frontier=true", "--set", "search.margin=0.95", "--trials", "3")
+    steps = (
+        "--set",
+        "sampler.steps=[2,4]",
+        "--set",
+        "search.baselines=[linear,sine]",
+        "--output",
+        str(tmp_path / "run"),
+    )
+    result = call("search", MARKOV, *LAW, *DATA, *flags, *steps, "--json")
+    assert result.exit_code == 0, result.output
+    found, said = json.loads(result.stdout), re.sub(r"\s+", " ", result.stderr)
+    frontier = found["policy_frontier"]
+    assert [(point["policy"], point["steps"]) for point in frontier["points"]] == [
+        *(("linear", 4), ("linear", 2), ("sine", 4), ("sine", 2), ("tuned counts", 4), ("tuned counts", 2))
+    ]
+    assert frontier["reference"]["steps"] == 8 and frontier["tests"] == 6
+    assert frontier["sentence"].startswith("the cheapest policy whose quality is within 95 %")
+    assert "one token per step: at most 320 denoiser rows more" in said
+    without = call("search", MARKOV, *LAW, *DATA, *steps, "--trials", "3", "--json", "--overwrite")
+    assert json.loads(without.stdout)["policy_frontier"] is None
+    assert 0 < found["denoiser_rows"] - json.loads(without.stdout)["denoiser_rows"] <= 320
+
+
+def test_a_frontier_without_one_token_per_step_is_refused_before_a_search() -> None:
+    reveal = ("--set", "sampler.reveal=bernoulli", "--set", "search.frontier=true")
+    assert "search.frontier: the frontier compares with one token per step" in refused("search", MARKOV, *reveal)

@@ -97,6 +97,7 @@ def test_defaults(tmp_path: Path) -> None:
             "diversity_loss": 0.05,
             "track": None,
             "margin": 0.01,
+            "frontier": False,
             "baselines": ["linear", "squared-sine", "sine", "maskgit-cosine"],
         },
         "evaluate": {

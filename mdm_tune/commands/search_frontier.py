@@ -1,0 +1,56 @@
+"""The frontier of a search: the best of each policy at each budget, compared with one token per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mdm_tune.commands.events import Note
+from mdm_tune.commands.frontier import frontier_record, reference_note, reference_rows, reference_setting
+from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.settings import Setting
+from mdm_tune.run.build import Run
+from mdm_tune.run.frontier_records import PolicyFrontierRecord
+from mdm_tune.schedules.curves import parse_schedule
+from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.stored_scores import StoredScores
+
+__all__ = ["frontier_of_search"]
+
+
+def frontier_of_search(
+    run: Run, scores: StoredScores, budgets: Sequence[Budget], notify: Callable[[Note], None]
+) -> tuple[PolicyFrontierRecord, Cost]:
+    """The frontier of the best policies of a search, and the cost of measuring one token per step for it.
+
+    Args:
+        run: The run.
+        scores: Scores settings, and stores what was measured.
+        budgets: The budgets of the search.
+        notify: Called with the announcement of the cost.
+
+    Raises:
+        InputError: If reveal is ancestral.
+    """
+    named: list[tuple[str | None, Scores]] = []
+    for budget in budgets:
+        named += [(None, each) for each in budget.baselines.values()]
+        best = [(_tuned(outcome.kind), outcome.scores) for outcome in budget.policies]
+        named += [(name, each) for name, each in best or [(_tuned("counts"), budget.winner)] if each is not None]
+    evaluator, settings = run.evaluator, [each.setting for _, each in named]
+
+    def setting_at(name: str, steps: int) -> Setting:
+        return evaluator.setting(parse_schedule(name), steps, name)
+
+    reference = reference_setting(run, settings, setting_at, asked=True)
+    assert reference is not None
+    notify(reference_note(reference, reference_rows(run, reference, settings)))
+    (measured,) = scores.score([reference], "report")
+    scored = [(each, each.cost) for _, each in named]
+    return frontier_record(
+        run, scored, reference, (measured, measured.cost), [name for name, _ in named]
+    ), measured.cost
+
+
+def _tuned(kind: str) -> str:
+    """The name of a tuned policy: its number follows from the budget alone, or it was searched."""
+    return kind if kind in ("threshold", "entropy-bound") else f"tuned {kind}"
