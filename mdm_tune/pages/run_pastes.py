@@ -10,8 +10,14 @@ from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_figures import named_counts
 from mdm_tune.pages.run_views import BudgetView, RunView, State
 
-__all__ = ["Paste", "pastes_of"]
+__all__ = ["SUITED", "Paste", "pastes_of"]
 
+SUITED = {  # formats that hold each kind of policy; a test compares them with the formats themselves
+    "counts": ("llada", "dream", "json"),
+    "alphas": ("mdlm", "md4", "json"),
+    "threshold": ("fast-dllm", "sglang", "json"),
+    "quota": ("dinfer", "vllm", "json"),
+}
 EXPORTED = 4  # budgets whose exports are listed
 LOOP = """\
 for count in counts:
@@ -49,10 +55,15 @@ def pastes_of(view: RunView) -> Iterator[Paste]:
     if done and view.budgets:
         commands = [
             f"mdm-tune export {path} --to {name} --steps {budget.steps}"
-            for name in ("llada", "dream", "json")
             for budget in view.budgets[:EXPORTED]
+            for name in SUITED.get(_held(budget), ("json",))
         ]
         yield Paste("export", "The tuned one for another sampler", "\n".join([*commands, "mdm-tune list exports"]))
+
+
+def _held(budget: BudgetView) -> str:
+    """What an export of a budget holds: counts, alphas, or the kind of its policy."""
+    return "counts" if budget.counts else "alphas" if budget.alphas else budget.kind
 
 
 def _counts_of(view: RunView, budget: BudgetView) -> Iterator[Paste]:

@@ -140,7 +140,10 @@ def origins(view: RunView) -> list[tuple[str, str]]:
 
 
 def _about_pasting(view: RunView) -> Iterator[str]:
-    yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
+    if any(budget.counts for budget in view.budgets):
+        yield "Counts say how many tokens each step reveals. Paste them into the loop of your sampler."
+    if any(budget.policy for budget in view.budgets):
+        yield "A policy decides at each step how many tokens to reveal; mdm_tune.generate follows it."
     tokens = f"sequences of {view.about.length} tokens" if view.about.length else "sequences of this length"
     sampler = f", sampled with {view.about.sampler}" if view.about.sampler else ""
     yield f"They are valid for this model and {tokens}{sampler}. For other lengths use load_schedule."

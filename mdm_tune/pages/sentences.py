@@ -88,8 +88,21 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     verdict, best = next((verdict, by_verdict[verdict]) for verdict in NEARNESS if verdict in by_verdict)
     gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
     if verdict is Verdict.MORE_CALLS:
+        equal = [
+            (each.gain.value, each, budget.steps)
+            for budget in budgets
+            for each in budget.policies
+            if each.gain is not None and each.gain.shown and not each.more and each.policy is not None
+        ]
         linear = best.baselines.get("linear")
         than = best.steps if linear is None or linear.calls is None else linear.calls
+        if equal:
+            _, kind, steps = max(equal, key=lambda found: found[0])
+            assert kind.gain is not None and kind.policy is not None
+            return (
+                f"At no more calls than linear, {short_name(kind.policy)} is better by {kind.gain.text} at "
+                f"{quantity(steps, 'step')}. The chosen policy makes more: {best.calls:.4g} {at} instead of {than:.4g}."
+            )
         return (
             f"No gain over linear at equal calls: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser "
             f"calls instead of {than:.4g}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from functools import cache
 from importlib import resources
@@ -87,6 +88,7 @@ def _environment() -> Environment:
         "verdict": verdict_text,
         "name": short_name,
         "large": large,
+        "breakable": _breakable,
         "duration": time_text,
         "cut": cut_text,
         "figure": figure_name,
@@ -95,6 +97,14 @@ def _environment() -> Environment:
     }
     environment.tests["finite"] = math.isfinite
     return environment
+
+
+def _breakable(name: str) -> Any:
+    """A name that may be broken after its colons and before ``@``."""
+    from markupsafe import Markup, escape
+
+    parts = (escape(visible(part)) for part in re.split("(?<=:)|(?=@)", name))
+    return Markup("<wbr>").join(parts)
 
 
 def _drawn(figure: Figure, *, compact: bool) -> Any:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from mdm_tune.exports.registry import FORMATS
 from mdm_tune.pages.run_figures import figures_of, named_counts
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
+from mdm_tune.pages.run_pastes import SUITED
 from mdm_tune.pages.run_reading import RunRecords, read_run
 from mdm_tune.pages.run_sections import origins
 from mdm_tune.pages.run_views import RunView, State
@@ -457,7 +459,18 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert {4.375, 4.125, 4.625, 0.8125} <= page.numbers
     assert "cannot make 4 calls at 4 steps" in page.text and "counts: Beta(0.5, 0.75)" in page.text
     assert "better, but at more calls" in page.text and "the rule that reveals tokens, at the calls of" in page.text
-    assert "The cheapest policy is threshold." in page.text and "<h1>No gain over linear at equal" in run_page(view)
+    assert "The cheapest policy is threshold." in page.text
+    # The kind that keeps to linear's calls is what the headline claims.
+    assert "<h1>At no more calls than linear, Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]" in run_page(view)
+    assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
+
+
+def test_exports_that_the_page_lists_hold_what_the_budget_has() -> None:
+    assert all(kind in FORMATS[name].kinds for kind, names in SUITED.items() for name in names)
+    alphas = {"counts": None, "alphas": [0.0, 0.2, 0.7, 1.0], "block_length": None}
+    for changes, name in (({}, "llada"), (alphas, "mdlm")):
+        text = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **changes}]}))).text
+        assert f"--to {name} --steps 4" in text and ("--to llada" in text) == (name == "llada")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 __all__ = ["Page", "problems_of", "read_page"]
 
-VOID = {"meta", "br", "hr", "img", "input", "link"}
+VOID = {"meta", "wbr", "br", "hr", "img", "input", "link"}
 ADDRESS = re.compile(r"(?:https?:)?//[a-z0-9.-]+", re.IGNORECASE)
 NAMESPACES = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml")
 
