@@ -86,11 +86,19 @@ class FrontierRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceRecord(JsonRecord):
-    """The confidence of each claim by itself, and of the claims of all budgets together (familywise)."""
+    """The confidence of each claim by itself, and of the claims of all budgets and policies together (familywise).
+
+    Attributes:
+        each: Of each claim by itself.
+        familywise: Of all claims together.
+        budgets: Budgets of the search.
+        policies: Kinds of policy that are compared at each budget.
+    """
 
     each: float
     familywise: float
     budgets: int
+    policies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,11 @@ class ClaimsRecord(JsonRecord):
         """The claims of all budgets of a search."""
         frontier = frontier_of(budgets, run.evaluator.metric.direction, run.config.search.margin)
         return cls(
-            confidence=ConfidenceRecord(each=CONFIDENCE, familywise=CONFIDENCE, budgets=len(budgets)),
+            confidence=ConfidenceRecord(
+                each=CONFIDENCE,
+                familywise=CONFIDENCE,
+                budgets=len(budgets),
+                policies=max((len(budget.policies) for budget in budgets), default=0) or 1,
+            ),
             frontier=FrontierRecord.of(frontier),
         )

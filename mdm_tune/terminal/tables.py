@@ -209,15 +209,18 @@ def _value_only(estimate: Estimate) -> str:
 def headline(result: SearchResult) -> list[str]:
     """Lines about all budgets together: the confidence of gains, and the steps that tuned schedules save.
 
-    There are none if the search has one budget.
+    There are none if the search has one budget and one kind of policy.
     """
-    budgets, frontier = result.claims.confidence.budgets, result.claims.frontier
-    if budgets < 2:
-        return []
+    confidence, frontier = result.claims.confidence, result.claims.frontier
+    claims = f"{quantity(confidence.budgets, 'budget')}"
+    if confidence.policies > 1:
+        claims += f" and {confidence.policies} policies"
+    lines = [] if result.exact else [f"gains are claimed where they hold for all {claims} together at 95 %"]
+    if confidence.budgets < 2:
+        return lines if confidence.policies > 1 else []
     compared = quantity(len(frontier.pairs), "comparison")
     test = "computed exactly" if result.exact else f"one-sided 95 %, corrected for {compared}"
     margin = f"(margin {100 * frontier.margin:g} %, {test})"
-    lines = [] if result.exact else [f"gains are claimed where they hold for all {budgets} budgets together at 95 %"]
     best = frontier.headline
     if best is None:
         text = "no tuned schedule is shown to be as good as linear at a larger budget"

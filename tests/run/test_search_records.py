@@ -31,7 +31,7 @@ def test_the_records_hold_claims_and_diversity(tmp_path: Path) -> None:
     ]
     record = SearchResult.of(run_of(bench), RunFolder(tmp_path), budgets, None).to_json()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["confidence"] == {"each": 0.95, "familywise": 0.95, "budgets": 2}
+    assert record["confidence"] == {"each": 0.95, "familywise": 0.95, "budgets": 2, "policies": 1}
     (pair,) = record["frontier"]["pairs"]
     assert record["frontier"]["headline"] == pair and pair["no_worse"]
     assert (pair["steps"], pair["linear_steps"]) == (8, 16)
