@@ -7,7 +7,7 @@ Covers: equal_calls.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,18 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
+from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
-from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.schedules.curves import Beta, Linear, parse_schedule
 from mdm_tune.search.confirmation import Budget
-from mdm_tune.search.equal_calls import rows_of_looking
+from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Outcome
 from mdm_tune.search.policies import PolicySpace, allotted, check_policies
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
 from tests.support.laws import dirichlet
-from tests.support.searches import Dead, Mortal, run, trials_of
+from tests.support.searches import Dead, Mortal, run, scoring, trials_of
 
 LENGTH, STEPS = 24, 8
 LAW = MarkovChain(dirichlet(2, 4, 4), dirichlet(1, 4), LENGTH)
@@ -163,8 +164,6 @@ def test_the_report_has_the_best_of_every_kind_at_the_calls_that_it_made(found: 
 
 
 def test_a_gain_at_more_calls_is_no_gain_at_equal_cost(found: Any) -> None:
-    from dataclasses import replace
-
     budget = found[0]
     shown = replace(budget.gain, shown=True)
     equal = replace(budget, gain=shown, loser=None, winner=replace(budget.winner, nfe=1.01 * STEPS))
@@ -261,3 +260,21 @@ def test_an_evaluator_builds_the_counts_of_a_quota_at_the_steps_of_its_name() ->
         assert setting.counts is None and setting.nfe == STEPS
     keys = {here.setting(plan, STEPS).key for plan in map(parse_adaptive, ("threshold:0.5", "threshold:0.6")) if plan}
     assert len(keys) == 2 and len(list(itertools.chain(*keys))) == 6
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_the_calls_to_meet_are_those_that_linear_makes(stops: bool) -> None:
+    """With answers that end early they are fewer than the steps, and are measured once."""
+    here, denoiser = evaluator()
+    section = here.sampler.section.model_copy(update={"stop_at_end": stops})
+    here = replace(here, sampler=Sampler(section, end_tokens=(3,)))
+    with scoring(here) as scores:
+        target, cost = linear_calls(scores, here, STEPS)
+        rows = denoiser.rows
+        again, _ = linear_calls(scores, here, STEPS)
+        assert denoiser.rows == rows == cost.denoiser_rows and (rows > 0) == stops
+    split = here.split("tune").shuffled()
+    filled = here.fill([here.setting(Linear(), STEPS)], split.start, split.seeds)
+    for examples in (1, 16, 96):
+        assert target(examples) == again(examples) == pytest.approx(float(filled.nfe[:examples].double().mean()))
+    assert (target(96) < STEPS) == stops
