@@ -54,6 +54,8 @@ FORMS: Mapping[str, Mapping[str, tuple[str, str]]] = {  # records whose JSON dif
         "steps": ("int", "the budget"),
         "difference": ("float", "mean of first - second"),
         **{name: form for name, form in ESTIMATE.items() if name != "value"},
+        "calls_ratio": ("float", "denoiser calls of the first over those of the second, as they were made"),
+        "equal_cost": ("bool", "whether neither makes over 2 % more calls than the other"),
     },
     "PricedBudget": {
         "steps": ("int", "the budget"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_figures import named_counts
-from mdm_tune.pages.run_views import BudgetView, RunView, State
+from mdm_tune.pages.run_views import BudgetView, RunView, State, Verdict
 
 __all__ = ["SUITED", "Paste", "pastes_of"]
 
@@ -76,6 +76,14 @@ def _counts_of(view: RunView, budget: BudgetView) -> Iterator[Paste]:
     if ahead and rival is not None and (counts := named_counts(view, budget, rival.label)) is not None:
         title = f"{budget.steps} steps{blocks}: {short_name(rival.label)}, hand-made, with a better value"
         yield Paste(f"rival-{budget.steps}", title, f"counts = {list(counts)}")
+    if (
+        budget.verdict is Verdict.MORE_CALLS
+        and budget.equal is not None
+        and (policy := budget.equal.policy) is not None
+    ):
+        title = f"{budget.steps} steps: {short_name(policy)}, better than linear at no more calls"
+        text = f"mdm_tune.generate(model, tokenizer, prompts, schedule={policy!r}, steps={budget.steps})"
+        yield Paste(f"equal-{budget.steps}", title, text)
     which = f"{budget.name}, tuned" if budget.rejected is None else f"{budget.name}, returned"
     which += f", with a worse value than {short_name(rival.label)}" if ahead and rival is not None else ""
     title = f"{budget.steps} steps{blocks}: {which}"

@@ -27,6 +27,7 @@ from mdm_tune.pages.run_views import (
     Warned,
     WinsView,
 )
+from mdm_tune.schedules.equal_cost import equal_cost
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["RunRecords", "read_run"]
@@ -37,7 +38,6 @@ OTHER = Warned(
     "evaluate.json in this folder has another model, metric or sampler than the search, so it is not shown",
     "run mdm-tune evaluate again",
 )
-UNEQUAL = 0.05  # a share of calls, from which a comparison is not one at equal calls
 FIGURES = ("token_entropy", "distinct_tokens", "answer_length", "distinct_words")
 MINIMIZED = ("kl", "tv", "order_kl", "nelbo", "path_nll", "generative_nll")  # for evaluations of earlier versions
 
@@ -374,7 +374,7 @@ def _rows(record: Record, maximize: bool) -> list[Row]:
             label=str(row["schedule"]),
             steps=int(row["steps"]),
             calls=float(row["nfe"]),
-            unequal=abs(float(row["nfe"]) / (calls.get(row["steps"]) or float(row["nfe"])) - 1) > UNEQUAL,
+            more=equal_cost(float(row["nfe"]), calls.get(row["steps"]) or float(row["nfe"])).more,
             estimate=Estimate.from_json(row),
             diversity={name: value for name in FIGURES if isinstance(value := row.get(name), int | float)},
             counts=_whole(row.get("counts")),
@@ -391,7 +391,7 @@ def _once_if_equal(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         by_label.setdefault(row.label, []).append(row)
     same = {
-        label: replace(own[0], every=True, difference=None, unequal=True)
+        label: replace(own[0], every=True, difference=None, more=True)
         for label, own in by_label.items()
         if len(own) > 1 and role_of(label) == "adaptive" and len({(row.calls, row.estimate) for row in own}) == 1
     }

@@ -137,7 +137,7 @@ class Row:
         diversity: mean figures by name.
         counts: tokens per step; None for adaptive plans and ancestral reveal.
         difference: the gain over linear at the same budget, positive if better; None if unknown.
-        unequal: whether it takes clearly more or fewer calls than linear at that budget, as adaptive plans may.
+        more: whether it makes over 2 % more calls than linear at that budget, as adaptive plans may.
         every: whether it is an adaptive plan that is the same at every budget.
     """
 
@@ -148,5 +148,5 @@ class Row:
     diversity: Mapping[str, float] = field(default_factory=dict)
     counts: tuple[int, ...] | None = None
     difference: Estimate | None = None
-    unequal: bool = False
+    more: bool = False
     every: bool = False

@@ -210,6 +210,12 @@ class BudgetView:
         return Rivalry.WORSE if tested and high < -ROUNDING else Rivalry.OPEN
 
     @property
+    def equal(self) -> PolicyView | None:
+        """The kind of policy with the largest shown gain at no more calls than linear; None if there is none."""
+        shown = [each for each in self.policies if each.gain is not None and each.gain.shown and not each.more]
+        return max(shown, key=lambda each: each.gain.value if each.gain else 0.0, default=None)
+
+    @property
     def of_the_family(self) -> bool:
         """Whether it is a schedule Beta(a, b)."""
         return self.a is not None and self.b is not None and not self.values and not self.policy

@@ -88,19 +88,13 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     verdict, best = next((verdict, by_verdict[verdict]) for verdict in NEARNESS if verdict in by_verdict)
     gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
     if verdict is Verdict.MORE_CALLS:
-        equal = [
-            (each.gain.value, each, budget.steps)
-            for budget in budgets
-            for each in budget.policies
-            if each.gain is not None and each.gain.shown and not each.more and each.policy is not None
-        ]
+        equal = [(kind.gain, kind, budget.steps) for budget in budgets if (kind := budget.equal) and kind.gain]
         linear = best.baselines.get("linear")
         than = best.steps if linear is None or linear.calls is None else linear.calls
         if equal:
-            _, kind, steps = max(equal, key=lambda found: found[0])
-            assert kind.gain is not None and kind.policy is not None
+            larger, kind, steps = max(equal, key=lambda found: found[0].value)
             return (
-                f"At no more calls than linear, {short_name(kind.policy)} is better by {kind.gain.text} at "
+                f"At no more calls than linear, {short_name(kind.policy or kind.kind)} is better by {larger.text} at "
                 f"{quantity(steps, 'step')}. The chosen policy makes more: {best.calls:.4g} {at} instead of {than:.4g}."
             )
         return (
@@ -140,7 +134,7 @@ def _rivals(won: Sequence[BudgetView]) -> str:
 def _of_evaluation(view: RunView) -> str:
     """The schedule with the largest gain over linear whose interval excludes zero, at equal calls."""
     labels = len({row.label for row in view.rows})
-    compared = [row for row in view.rows if row.difference is not None and not row.unequal]
+    compared = [row for row in view.rows if row.difference is not None and not row.more]
     better = [row for row in compared if _clearly(row)]
     what = f"{quantity(labels, 'schedule')} {'was' if labels == 1 else 'were'} compared at "
     what += quantity(len({row.steps for row in view.rows}), "budget")

@@ -462,6 +462,7 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert "The cheapest policy is threshold." in page.text
     # The kind that keeps to linear's calls is what the headline claims.
     assert "<h1>At no more calls than linear, Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]" in run_page(view)
+    assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
     assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
 
 

@@ -249,8 +249,8 @@ def test_the_headline_of_an_evaluation_is_its_largest_gain() -> None:
 def test_an_adaptive_plan_at_other_calls_is_no_gain() -> None:
     found = evaluation(("linear", 8, 0.7, None), ("threshold:0.9", 8, 0.99, (0.2, 0.3)))
     record = {**found.rows[1].__dict__}
-    assert not record["unequal"] and "threshold:0.9 at 8 steps" in headline(found)
-    other = replace(found, rows=(found.rows[0], replace(found.rows[1], calls=60.0, unequal=True)))
+    assert not record["more"] and "threshold:0.9 at 8 steps" in headline(found)
+    other = replace(found, rows=(found.rows[0], replace(found.rows[1], calls=60.0, more=True)))
     assert "threshold" not in headline(other)
 
 
