@@ -55,11 +55,11 @@ def fenced(page: Path, *languages: str) -> list[str]:
 
 def command_lines(page: Path) -> Iterator[str]:
     """Lines of blocks that are indented or fenced as a shell's, with lines that go on joined."""
-    text = FENCE.sub("", page.read_text("utf-8"))
-    indented = re.findall(r"^ {4,}(\S.*(?:\\\n.*)*)", text, flags=re.MULTILINE)
+    text = FENCE.sub("", page.read_text("utf-8")).replace("\\\n", " ")
+    indented = re.findall(r"^ {4,}(\S.*)", text, flags=re.MULTILINE)
     shells = "\n".join(fenced(page, "bash", "sh", "shell", "console")).replace("\\\n", " ").splitlines()
     for line in (*indented, *shells):
-        yield line.replace("\\\n", " ").strip().removeprefix("$ ")
+        yield line.strip().removeprefix("$ ")
 
 
 def words_of(line: str, program: str) -> list[str] | None:

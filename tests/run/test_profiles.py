@@ -115,6 +115,8 @@ def test_evaluate_lists_the_optimum_among_rows_and_comparisons(tmp_path: Path) -
         "no_interval": "exact",
         "independent": None,
         "difference": pytest.approx(gap, abs=1e-12),
+        "calls_ratio": 1.0,
+        "equal_cost": True,
     }
     assert gap > 0.1
     assert json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["rows"] == record["rows"]

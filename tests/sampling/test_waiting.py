@@ -23,7 +23,16 @@ from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
 from mdm_tune.sampling import unmasking
 from mdm_tune.sampling.drawing import Drawing
-from mdm_tune.sampling.plans import CountPlan, EntropyBoundPlan, Plan, QuotaPlan, RevealPlan, ThresholdPlan
+from mdm_tune.sampling.plans import (
+    CapPlan,
+    CountPlan,
+    EntropyBoundPlan,
+    KlassPlan,
+    Plan,
+    QuotaPlan,
+    RevealPlan,
+    ThresholdPlan,
+)
 from mdm_tune.sampling.unmasking import unmask
 
 LAZY = torch.device("lazy")
@@ -51,7 +60,7 @@ class Device:
         n = len(columns[0])
         tokens = torch.randint(self.vocabulary, (n,), generator=generator)
         scores, log_prob = -torch.rand(2, n, dtype=torch.float64, generator=generator)
-        return [torch.ones(n), torch.ones(n), tokens, scores, log_prob]
+        return [torch.ones(n), torch.ones(n), tokens, scores, log_prob, torch.zeros(n, dtype=torch.float64)]
 
     def runs(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """The method with its work on the device."""
@@ -110,6 +119,8 @@ def plan_of(kind: str, tokens: Tensor, mask_id: int) -> Plan:
         "threshold": ThresholdPlan(rows),
         "entropy bound": EntropyBoundPlan(rows),
         "quota": QuotaPlan(fixed, rows),
+        "cap": CapPlan(fixed, rows),
+        "klass": KlassPlan(rows, rows),
     }
     return plans[kind]
 
@@ -132,6 +143,8 @@ CASES = [
     ("threshold", Drawing("confidence", temperature=0.0)),
     ("entropy bound", Drawing("entropy", temperature=0.0)),
     ("quota", Drawing("confidence", temperature=0.0)),
+    ("cap", Drawing("confidence", temperature=0.0)),
+    ("klass", Drawing("confidence", temperature=0.0)),
 ]
 
 
