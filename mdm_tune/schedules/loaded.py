@@ -10,7 +10,7 @@ from typing import Any
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.numerals import given_whole
-from mdm_tune.schedules.derived import Blocks, Derived, budget_at, derived_of_file
+from mdm_tune.schedules.derived import Blocks, Derived, budget_at, derived_of_file, kept_counts, policy_notes
 from mdm_tune.schedules.schedule_file import ScheduleFile, check_schedule_names
 from mdm_tune.schedules.schedule_file import load_schedule as read_schedule
 
@@ -132,8 +132,22 @@ class LoadedSchedule(ScheduleFile):
     def notes(
         self, length: int | None = None, steps: int | None = None, *, block_length: int | None = None
     ) -> tuple[str, ...]:
-        """Sentences on what was not tuned; empty if all was. Arguments and errors are those of ``plan``."""
-        return self._derived(length, steps, block_length).notes
+        """Sentences on what was not tuned; empty if all was. Arguments and errors are those of ``plan``.
+
+        A budget that holds a policy has notes too.
+        """
+        budget = budget_at(self, self._given(steps))
+        if budget.policy is None:
+            return self._derived(length, steps, block_length).notes
+        if budget.policy.schedule is not None:
+            kept = kept_counts(self, budget)
+            return LoadedSchedule(kept.length, kept.budgets, kept.record).notes(length, block_length=block_length)
+        length = self.length if length is None else given_whole("length", length)
+        own = budget.block_length if budget.block_length != self.length else None
+        size = own if block_length is None else given_whole("block_length", block_length)
+        if size is not None and length % size:
+            raise InputError(f"block_length must divide the length {length}, got {size}; give a divisor")
+        return policy_notes(self, budget, length, size or length)
 
     def _given(self, steps: int | None) -> int:
         """The number of steps, by default that of the only budget. Raises InputError if there are several budgets."""

@@ -98,7 +98,8 @@ POLICIES = [
     policy("threshold:0.17", 2),
     policy("entropy-bound:2.5", 3, block_length=4),
     policy(f"quota:{CURVE.name}#3@0.17", 4, CURVE.name, block_length=8),
-    policy("quota:sine@0.2", 6, "sine", block_length=4),
+    policy("cap:sine@0.12", 6, "sine", block_length=4),
+    policy("klass:0.05@0.12", 5),
 ]
 
 

@@ -114,7 +114,8 @@ def test_a_policy_of_a_file_is_exported_as_its_name(tmp_path: Path) -> None:
     free = {"counts": None, "schedule": None, "policy": "threshold:0.873", "block_length": 4}
     kept = {"counts": None, "schedule": "sine", "policy": "quota:sine#4@0.5", "block_length": 8}
     bound = {"counts": None, "schedule": None, "policy": "entropy-bound:0.25", "block_length": 8}
-    for changes, steps in ((free, None), (kept, 4), (bound, None)):
+    cap, klass = {**kept, "policy": "cap:sine#4@0.5"}, {**bound, "policy": "klass:0.05@0.9"}
+    for changes, steps in ((free, None), (kept, 4), (cap, 4), (bound, None), (klass, None)):
         name = str(changes["policy"])
         policy = read_policy(str(write(tmp_path, **changes)))
         named = read_policy(name, steps, 8, int(str(changes["block_length"])))

@@ -96,7 +96,7 @@ def test_a_policy_has_its_name_and_no_counts(tmp_path: Path) -> None:
     quota = policy("quota:beta:0.9,0.3#32@0.5", 16, "beta:0.9,0.3", block_length=32)
     file = loaded(tmp_path, policy("threshold:0.873", 8), quota, budget("sine", 64))
     assert [file.policy(steps) for steps in (8, 16, 64)] == ["threshold:0.873", "quota:beta:0.9,0.3#32@0.5", None]
-    for read in (file.plan, file.counts, file.notes):
+    for read in (file.plan, file.counts):
         with pytest.raises(InputError, match=r"budget of 8 steps holds the adaptive plan threshold:0\.873, which has"):
             read(steps=8)
     with pytest.raises(InputError, match=r"holds the adaptive plan quota:beta:0\.9,0\.3#32@0\.5, which has no counts"):
@@ -107,6 +107,15 @@ def test_a_policy_has_its_name_and_no_counts(tmp_path: Path) -> None:
             read(12)
         with pytest.raises(InputError, match="budgets of 8, 16, 64 steps, got no number of steps; give steps"):
             read()
+    assert file.notes(steps=8) == file.notes(steps=16) == ()
+    assert file.notes(96, 8, block_length=32) == (
+        "A length of 96 tokens was not tuned: the policy was tuned for 64, and the number of calls may differ.",
+        "The policy was tuned for one block, and is used for blocks of 32.",
+    )
+    (longer,) = file.notes(128, 16)
+    assert longer.startswith("A length of 128 tokens was not tuned: the counts follow from beta:0.9,0.3")
+    with pytest.raises(InputError, match="block_length must divide the length 64, got 5"):
+        file.notes(steps=8, block_length=5)
     assert file.policy(100) is None and file.plan(steps=48).notes  # the nearest has a curve
     assert loaded(tmp_path, policy("entropy-bound:0.25", 8)).policy() == "entropy-bound:0.25"
 
