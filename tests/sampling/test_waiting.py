@@ -21,7 +21,7 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.lengths import EqualLengths
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig
-from mdm_tune.sampling import unmasking
+from mdm_tune.sampling import stability, unmasking
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import (
     CapPlan,
@@ -86,10 +86,11 @@ class Device:
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A device without values, on which networks and draws run."""
     made = Device()
-    for module in (asking, lengths, transformer, unmasking):
+    for module in (asking, lengths, stability, transformer, unmasking):
         monkeypatch.setattr(module, "to_device", made.send)
     monkeypatch.setattr(unmasking, "_on_cpu", made.fetch)
-    for kind, name in ((unmasking._State, "_draw"), (Transformer, "trunk"), (nn.Linear, "forward")):
+    on_device = [(unmasking._State, "_draw"), (Transformer, "trunk"), (nn.Linear, "forward")]
+    for kind, name in (*on_device, (stability.Stability, "__init__"), (stability.Stability, "begin")):
         monkeypatch.setattr(kind, name, made.runs(getattr(kind, name)))
     return made
 
