@@ -167,6 +167,30 @@ def reasons(result: Result) -> list[str]:
     return [*found, ""] if found else []
 
 
+def spaces(result: Result, run: Path) -> list[str]:
+    """The share of spaces in the report answers of the text model: a policy may agree by writing hardly anything."""
+    if result["description"]["config"]["model"]["path"] != "package:text":
+        return []
+    found: dict[tuple[int, str], list[float]] = {}
+    for line in (run / "search-scores.jsonl").read_text("utf-8").splitlines():
+        answer = json.loads(line)
+        if answer["split"] == "report":
+            share = answer["text"].count(" ") / len(answer["text"])
+            found.setdefault((answer["steps"], answer["schedule"]), []).append(share)
+
+    def cell(kind: str | None) -> Callable[[Result], str]:
+        def show(budget: Result) -> str:
+            policy = "linear" if kind is None else of_kind(budget, kind).policy
+            own = None if policy is None else found[budget["steps"], policy]
+            return "none" if own is None else f"{sum(own) / len(own):.2f}"
+
+        return show
+
+    kinds = [record.kind for record in policies_of(result["budgets"][0])]
+    rows = [("linear", cell(None)), *((name_of(kind), cell(kind)) for kind in kinds)]
+    return table(result, "share of spaces in the answers", rows)
+
+
 def conditions(result: Result, code: str) -> str:
     """What was run, on what, and what it cost."""
     config, rows = result["description"]["config"], result["denoiser_rows_of"]
@@ -180,10 +204,17 @@ def conditions(result: Result, code: str) -> str:
     )
 
 
-def section(result: Result, code: str) -> list[str]:
+def section(result: Result, run: Path, code: str) -> list[str]:
     """All tables of a search."""
     path = result["description"]["config"]["model"]["path"]
-    parts = [conditions(result, code)], values(result), gains(result), found_values(result), frontier(result)
+    parts = (
+        [conditions(result, code)],
+        values(result),
+        gains(result),
+        spaces(result, run),
+        found_values(result),
+        frontier(result),
+    )
     lines = [f"### {MODELS.get(path, path)}", ""]
     for part in parts:
         lines += [*part, ""] if part else []
@@ -237,7 +268,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="the page; the tables are printed without it")
     parser.add_argument("--commit", default=commit(), help="the code that ran the searches")
     args = parser.parse_args()
-    lines = [line for run in args.runs for line in section(result_of(run), args.commit)]
+    lines = [line for run in args.runs for line in section(result_of(run), run, args.commit)]
     lines += cost([result_of(run) for run in args.cost], args.commit) if args.cost else []
     show_part(args.page, "results", "\n".join(lines))
 
