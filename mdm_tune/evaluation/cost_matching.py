@@ -155,7 +155,11 @@ class Stage:
 
 
 def match_in_stages(
-    target: Callable[[int], float], stages: Sequence[Stage], scale: Scale, guess: float | None = None
+    target: Callable[[int], float],
+    stages: Sequence[Stage],
+    scale: Scale,
+    guess: float | None = None,
+    slope: float | None = None,
 ) -> StagedMatch:
     """Find the value of a plan at which its mean calls are closest to a target, on few examples and then on more.
 
@@ -168,6 +172,7 @@ def match_in_stages(
         stages: The stages, with more examples each.
         scale: The scale on which values are tried.
         guess: The first value to try; None for a threshold of 0.9 or a bound of 0.1 nats.
+        slope: That of an earlier match on fewer examples; None if there is none.
 
     Yields:
         A value and the number of first examples; ``send`` its mean calls on them.
@@ -176,7 +181,8 @@ def match_in_stages(
         The match on the examples of the last stage. It is not ``reached`` if no value meets the target.
     """
     low, high = scale.ends
-    at, slope = FIRST if guess is None else min(high, max(low, scale.place(guess))), SLOPE
+    at = FIRST if guess is None else min(high, max(low, scale.place(guess)))
+    bracketing, slope = slope is None, SLOPE if slope is None else slope
     match: Match | None = None
     for stage in stages:
         wanted, tried = target(stage.examples), dict[float, float]()
@@ -205,12 +211,19 @@ def match_in_stages(
                 margin = 0.5 * width if same_side else 0.1 * width  # a guess that fell on one side twice is no better
                 at = min(above[0] - margin, max(below[0] + margin, guessed))
             else:
-                longer = 2.0 ** (len(tried) - 1) if match is None else 1.0  # until the first stage knows both sides
+                longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
                 step = longer * math.log(wanted / calls) / slope
                 at = min(high, max(low, at + math.copysign(max(abs(step), LEAST_STEP), step)))
         value = _closest(tried, wanted, stage.tolerance)
         reached = abs(tried[value] - wanted) <= REACHED * wanted
-        match = Match(value=value, calls=tried[value], target=wanted, slope=slope, reached=reached, tried=tried)
+        match = Match(
+            value=value,
+            calls=tried[value],
+            target=wanted,
+            slope=slope,
+            reached=reached,
+            tried=tried,
+        )
         at = scale.place(value)
     assert match is not None
     return match

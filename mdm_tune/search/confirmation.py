@@ -348,10 +348,14 @@ def _returned_scores(
 
 
 def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
-    """Why trials ended early; for each block length if the reasons differ."""
+    """Why trials ended early; for each kind of policy and block length if the reasons differ."""
     reasons = {side.ended for side in sides}
     if len(reasons) == 1:
         return reasons.pop()
+    if len({side.kind for side in sides}) > 1:
+        named = {side.evaluator.labelled(f"trials of {side.kind}", side.evaluator.block_length): side for side in sides}
+        texts = (f"{what}: {side.ended.text}" for what, side in named.items() if side.ended is not None)
+        return Ended(Ending.BY_KIND, "; ".join(texts))
     named_reasons = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
     return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in named_reasons if why is not None))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mdm_tune.search.stored_scores import StoredScores
 
 __all__ = ["EqualCalls", "Matched", "linear_calls", "rows_of_looking"]
 
-STAGES = (Stage(examples=16, tries=8, tolerance=0.05), Stage(examples=64, tries=3, tolerance=0.02))
+STAGES = (Stage(examples=16, tries=8, tolerance=0.05), Stage(examples=64, tries=2, tolerance=0.03))
 CLOSE = 0.01  # relative distance from the target on all examples at which a value is not corrected
 
 
@@ -61,38 +61,62 @@ class EqualCalls:
     target: Callable[[int], float]
     setting: Callable[[AdaptiveName], Setting]
 
-    def find(self, plans: Mapping[int, AdaptiveName], guess: float | None) -> tuple[dict[int, Matched], Cost]:
-        """Find the values on few examples and then on more.
+    def find(
+        self,
+        plans: Mapping[int, AdaptiveName],
+        guess: float | None,
+        promising: Callable[[Setting, int], bool] = lambda setting, examples: True,
+    ) -> tuple[dict[int, Matched], Cost]:
+        """Find the values on few examples, and then on more.
 
         Args:
             plans: The plans without a value, by number.
             guess: The value to try first; None if nothing is known.
+            promising: Whether a setting may still win, by its scores on the first so many examples. The values of
+                others are not looked for on more.
 
         Returns:
             The plans with their values, by number, and the cost.
         """
-        most = len(self.evaluator.split("tune").ids)
-        stages = [Stage(min(most, stage.examples), stage.tries, stage.tolerance) for stage in STAGES]
-        searches: dict[int, StagedMatch] = {}
-        wanted: dict[int, tuple[float, int]] = {}
-        matches: dict[int, Match] = {}
-        for number, plan in plans.items():
-            searches[number] = match_in_stages(self.target, stages, Scale(plan), guess)
-            wanted[number] = next(searches[number])
-        cost = Cost()
+        most, cost = len(self.evaluator.split("tune").ids), Cost()
+        found: dict[int, Match] = {}
+        going_on = dict(plans)
+        for stage in STAGES:
+            here = replace(stage, examples=min(most, stage.examples))
+            searches = {}
+            for number, plan in going_on.items():
+                value, slope = (found[number].value, found[number].slope) if number in found else (guess, None)
+                searches[number] = match_in_stages(self.target, [here], Scale(plan), value, slope)
+            matches, spent = self._together(plans, searches)
+            found |= matches
+            cost += spent
+            going_on = {
+                number: plan
+                for number, plan in going_on.items()
+                if found[number].reached and promising(self.setting(plan.at(found[number].value)), here.examples)
+            }
+        return {number: self._matched(plan, found[number]) for number, plan in plans.items()}, cost
+
+    def _together(
+        self, plans: Mapping[int, AdaptiveName], searches: Mapping[int, StagedMatch]
+    ) -> tuple[dict[int, Match], Cost]:
+        """Run searches side by side, so that the rows they need next are filled together."""
+        wanted, matches, cost = (
+            {number: next(search) for number, search in searches.items()},
+            dict[int, Match](),
+            Cost(),
+        )
         while wanted:
-            for examples in sorted({examples for _, examples in wanted.values()}):
-                here = {number: value for number, (value, count) in wanted.items() if count == examples}
-                settings = {number: self.setting(plans[number].at(value)) for number, value in here.items()}
-                spent = self.evaluator.together([*settings.values()], "tune", examples)[1]
-                cost += spent
-                for number, setting in settings.items():
-                    try:
-                        wanted[number] = searches[number].send(self.calls(setting, examples))
-                    except StopIteration as end:
-                        matches[number] = end.value
-                        del wanted[number]
-        return {number: self._matched(plan, matches[number]) for number, plan in plans.items()}, cost
+            (examples,) = {examples for _, examples in wanted.values()}
+            settings = {number: self.setting(plans[number].at(value)) for number, (value, _) in wanted.items()}
+            cost += self.evaluator.together([*settings.values()], "tune", examples)[1]
+            for number, setting in settings.items():
+                try:
+                    wanted[number] = searches[number].send(self.calls(setting, examples))
+                except StopIteration as end:
+                    matches[number] = end.value
+                    del wanted[number]
+        return matches, cost
 
     def correct(self, plan: AdaptiveName, found: Matched) -> tuple[Setting, Cost]:
         """Correct the value of a plan that was scored on all tune examples, if it misses the budget there.

@@ -19,6 +19,7 @@ class Ending(Enum):
     TIME = "the time for trials is used up"
     ROWS = "the {rows:,} denoiser rows for trials are used up"
     BY_BLOCKS = "trials in blocks of {reasons}"  # the reasons differ between block lengths
+    BY_KIND = "trials of {reasons}"  # the reasons differ between kinds of policy
 
     @property
     def early(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mdm_tune.core.statistics import grouped
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
@@ -15,6 +16,7 @@ from mdm_tune.search.events import TrialDone, TrialsProposed
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.policies import PolicySpace
+from mdm_tune.search.racing import hopeless
 from mdm_tune.search.scoring import CandidateScore, InTime
 from mdm_tune.search.space import Guide
 from mdm_tune.search.tuning import Prepared, TrialRunner, Tuned, run_trials
@@ -97,7 +99,19 @@ class _PolicyRunner(TrialRunner):
         plans = {number: self.space.plan(self.space.point(policy)) for number, policy in proposed.items()}
         reached = [trial.schedule for trial in before if trial.unreachable is None]
         guess = reached[-1].value if reached and isinstance(reached[-1], AdaptiveName) else None
-        self.matched, cost = self.equal_calls.find(plans, guess)
+        incumbent = self._incumbent(before) if self.search.racing else None
+
+        def promising(setting: Setting, examples: int) -> bool:
+            """Whether the race would keep a setting by its first examples."""
+            if incumbent is None:
+                return True
+            split = self.evaluator.split("tune").shuffled()
+            values = self.evaluator.book.first(setting, "tune")[:examples]
+            differences = self.sign * (values - incumbent[: len(values)])
+            groups = split.shared
+            return not hopeless(grouped(differences, groups and groups[: len(values)]), len(split.ends))
+
+        self.matched, cost = self.equal_calls.find(plans, guess, promising)
         return Prepared(
             settings={number: found.setting for number, found in self.matched.items()},
             cost=cost,

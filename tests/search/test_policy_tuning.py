@@ -28,7 +28,7 @@ from mdm_tune.schedules.curves import Beta, Linear, parse_schedule
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.outcomes import Outcome
+from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.policies import PolicySpace, allotted, check_policies
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
 from tests.support.laws import dirichlet
@@ -278,3 +278,11 @@ def test_the_calls_to_meet_are_those_that_linear_makes(stops: bool) -> None:
     for examples in (1, 16, 96):
         assert target(examples) == again(examples) == pytest.approx(float(filled.nfe[:examples].double().mean()))
     assert (target(96) < STEPS) == stops
+
+
+def test_kinds_that_end_for_different_reasons_say_so_in_words_that_are_read_again() -> None:
+    settings = changed(SEARCH, policies=("counts", "threshold", "quota"), trials=11, rows=6000, racing=False)
+    budget, _ = run(evaluator()[0], settings, STEPS)
+    assert budget.ended is not None and budget.ended.ending is Ending.BY_KIND
+    assert budget.ended.text.startswith("trials of counts: ") and "trials of quota: " in budget.ended.text
+    assert Ended.from_json(budget.ended.to_json()) == budget.ended
