@@ -28,6 +28,7 @@ from mdm_tune.pages.charts import (
     lines,
     steps,
 )
+from mdm_tune.pages.frontier import frontier_figure
 from mdm_tune.pages.landscapes import map_of_profile, map_of_progress, map_of_trials
 from mdm_tune.pages.names import role_of, short_name, short_names
 from mdm_tune.pages.run_looks import TUNED, Looks
@@ -162,6 +163,8 @@ def _quality(view: RunView, looks: Looks) -> Entries:
         for row in view.rows:
             rows.setdefault(row.label, []).append(row)
         yield "evaluation", _quality_figure(view, looks, rows, ", in the evaluation", view.data)
+    if view.frontier is not None:
+        yield "frontier", frontier_figure(view.frontier, axis_of_metric(view))
 
 
 def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:

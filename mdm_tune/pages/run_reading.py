@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mdm_tune.core.statistics import TOO_FEW, Estimate
+from mdm_tune.pages.frontier import read_frontier
 from mdm_tune.pages.names import role_of
 from mdm_tune.pages.run_views import (
     About,
@@ -101,6 +102,7 @@ def read_run(records: RunRecords) -> RunView:
         headline=frontier.get("headline"),
         margin=frontier.get("margin"),
         rows=() if evaluate is None else tuple(_rows(evaluate, about.maximize)),
+        frontier=read_frontier(evaluate),
         data=None if evaluate is None or not evaluate.get("data") else Estimate.from_json(evaluate["data"]),
         reference="linear" if evaluate is None else evaluate.get("reference") or "linear",
         evaluated=None if evaluate is None else next((row.get("n") for row in evaluate["rows"]), None),

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, Row, WinsView
 
@@ -350,6 +351,7 @@ class RunView:
         headline: the comparison with linear at larger budgets that saves most calls; None if none is shown.
         margin: the share of linear's value that counts as no loss.
         rows: the rows of an evaluation, in its order.
+        frontier: of the evaluation; None if it has none.
         data: the value of the data itself in the evaluation.
         reference: the label of linear in the evaluation.
         evaluated: examples of the evaluation; None if exact or if there is none.
@@ -374,6 +376,7 @@ class RunView:
     headline: Record | None = None
     margin: float | None = None
     rows: tuple[Row, ...] = ()
+    frontier: FrontierView | None = None
     data: Estimate | None = None
     reference: str = "linear"
     evaluated: int | None = None

@@ -57,7 +57,7 @@ class PointRecord(JsonRecord):
         bound: Its one-sided lower bound at ``level``; None if not tested, for exact values, and for too few examples.
         level: The level of the point's test; None if it was not tested.
         no_worse: Whether the point is shown to be no worse than one token per step, up to the margin; None if untested.
-            A point is not tested if one of its policy with more calls is not shown, or if it saves no calls.
+            A point is not tested if it makes no fewer calls than one token per step.
         tokens_per_second: Filled tokens over the seconds of the measurement on this machine, scoring included; None for
             exact values.
     """

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mdm_tune.core.statistics import CONFIDENCE
 from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.evaluator import Scores
@@ -16,7 +19,10 @@ __all__ = ["Cheapest", "Tested", "cheapest_of", "same_measurement", "shown_in_se
 LEVEL = round(1 - CONFIDENCE, 12)  # the probability of a false claim, for all tests together
 ROUNDING = 1e-12
 
+FIRST = 0.5  # of a policy's level, for its point with the most calls
+
 T = TypeVar("T")
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,7 @@ class Tested:
         policy: The policy to which the point belongs.
         scores: The point's scores.
         level: The level of its last test; None if it was not tested.
-        test: The last test; None if it was not tested, because a point of the policy with more calls was not shown to
-            be as good, or because it makes no fewer calls than one token per step.
+        test: The last test; None if it was not tested, because it makes no fewer calls than one token per step.
         same: Whether the point is one token per step itself. It is as good then without a test.
     """
 
@@ -87,9 +92,9 @@ def cheapest_of(
 ) -> Cheapest:
     """Test which policies are no worse than one token per step, on the same examples with the same noise.
 
-    Each policy is tested from its most calls to its fewest, until a test fails. The level 0.05 is divided among the
-    policies, see ``shown_in_sequence``. At most 5 % of such comparisons therefore name a policy whose loss is the
-    margin or more, however many points there are, and whichever of the shown points is named.
+    The level 0.05 is divided among the policies. Each policy is tested from its most calls to its fewest, and what is
+    shown passes its level on, see ``shown_in_sequence``. At most 5 % of such comparisons therefore name a policy whose
+    loss is the margin or more, however many points there are, and whichever of the shown points is named.
 
     Args:
         policies: The name and the points of each policy. The order of the points, from most calls to fewest, must not
@@ -122,12 +127,13 @@ def cheapest_of(
 def shown_in_sequence(sequences: Sequence[Sequence[T]], test: Callable[[T, float], bool], level: float) -> list[T]:
     """Test hypotheses in sequences, so that any false rejection has probability ``level`` at most.
 
-    Of m sequences, each is tested in its order at level / m until a test fails. A sequence without a failure leaves its
-    level to the others, which go on at level / (m - 1), and so on. This is a graphical procedure: the last hypothesis
-    of a sequence passes its level on in equal parts. It holds for any dependence among the tests.
+    Each of m sequences has level / m. Half of it belongs to its first hypothesis, and the rest is divided among the
+    others. A rejected hypothesis passes its level on to the next one of its sequence, the last one in equal parts to
+    the beginnings of the other sequences. So a sequence whose hypotheses are all rejected needs no correction for its
+    length, and one that is not rejected blocks none behind it. This is a graphical procedure, which holds for any
+    dependence among the tests. For sequences of one hypothesis it is Holm's.
 
-    Source: Bretz, Maurer, Brannath and Posch, Statistics in Medicine 2009. Holm's procedure is the case of sequences of
-    one hypothesis.
+    Source: Bretz, Maurer, Brannath and Posch, Statistics in Medicine 2009, algorithm 1.
 
     Args:
         sequences: Hypotheses in orders that do not depend on the data; none is empty.
@@ -135,18 +141,44 @@ def shown_in_sequence(sequences: Sequence[Sequence[T]], test: Callable[[T, float
         level: The probability of a false rejection, in (0, 1).
 
     Returns:
-        The rejected hypotheses.
+        The rejected hypotheses, in the order in which they were rejected.
     """
-    left, rejected = [list(sequence) for sequence in sequences], list[T]()
-    while any(left):
-        share, progress = level / sum(map(bool, left)), False
-        for sequence in left:
-            while sequence and test(sequence[0], share):
-                rejected.append(sequence.pop(0))
-                progress = True
-        if not progress:
-            break
+    hypotheses = [each for sequence in sequences for each in sequence]
+    weights, passed = _graph([len(sequence) for sequence in sequences])
+    tried, rejected, left = np.zeros(len(hypotheses)), list[T](), set(range(len(hypotheses)))
+    while news := [place for place in sorted(left) if weights[place] > tried[place] + ROUNDING]:
+        for place in news:
+            tried[place] = weights[place]
+            if test(hypotheses[place], level * float(weights[place])):
+                rejected.append(hypotheses[place])
+                left.remove(place)
+                weights, passed = _without(place, weights, passed)
+                break
     return rejected
+
+
+def _graph(lengths: Sequence[int]) -> tuple[Values, Values]:
+    """The share of the level (n,) that each hypothesis has, and the shares (n, n) that it passes on to others."""
+    count, starts = sum(lengths), np.cumsum([0, *lengths])[:-1]
+    weights, passed = np.zeros(count), np.zeros((count, count))
+    for start, length in zip(starts, lengths, strict=True):
+        weights[start : start + length] = (1 - FIRST) / max(1, length - 1)
+        weights[start] = FIRST if length > 1 else 1
+        passed[range(start, start + length - 1), range(start + 1, start + length)] = 1
+        for other in starts[starts != start]:
+            passed[start + length - 1, other] = 1 / (len(lengths) - 1)
+    return weights / max(1, len(lengths)), passed
+
+
+def _without(gone: int, weights: Values, passed: Values) -> tuple[Values, Values]:
+    """The graph after a hypothesis was rejected."""
+    weights = weights + weights[gone] * passed[gone]
+    through = np.outer(passed[:, gone], passed[gone])
+    rest = 1 - passed[:, gone] * passed[gone]
+    passed = np.divide(passed + through, rest[:, None], out=np.zeros_like(passed), where=rest[:, None] > ROUNDING)
+    np.fill_diagonal(passed, 0)
+    weights[gone], passed[gone], passed[:, gone] = 0, 0, 0
+    return weights, passed
 
 
 def same_measurement(first: Scores, second: Scores) -> bool:

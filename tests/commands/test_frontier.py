@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from mdm_tune.commands.frontier import more_calls
+from mdm_tune.core.statistics import Estimate
+from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.settings import Setting
 from tests.test_cli import MARKOV, call, refused
 
 LAW = ("--set", "objective.metric=path_nll", "--set", "sampler.order=margin", "--set", "model.length=8")
@@ -110,7 +114,7 @@ def test_a_search_has_the_frontier_of_what_it_tuned(tmp_path: Path) -> None:
         *(("linear", 4), ("linear", 2), ("sine", 4), ("sine", 2), ("tuned counts", 4), ("tuned counts", 2))
     ]
     assert frontier["reference"]["steps"] == 8 and frontier["tests"] == 6
-    assert frontier["sentence"].startswith("the cheapest policy whose quality is within 95 %")
+    assert "within 95 % of one token per step" in frontier["sentence"]
     assert "one token per step: at most 320 denoiser rows more" in said
     without = call("search", MARKOV, *LAW, *DATA, *steps, "--trials", "3", "--json", "--overwrite")
     assert json.loads(without.stdout)["policy_frontier"] is None
@@ -120,3 +124,17 @@ def test_a_search_has_the_frontier_of_what_it_tuned(tmp_path: Path) -> None:
 def test_a_frontier_without_one_token_per_step_is_refused_before_a_search() -> None:
     reveal = ("--set", "sampler.reveal=bernoulli", "--set", "search.frontier=true")
     assert "search.frontier: the frontier compares with one token per step" in refused("search", MARKOV, *reveal)
+
+
+def test_policies_with_more_calls_than_linear_are_named_once_with_their_ratio() -> None:
+    def scored(name: str, steps: int, calls: float) -> Scores:
+        return Scores(setting=Setting(name, steps, 64), estimate=Estimate(0.5, None), nfe=calls, cost=Cost())
+
+    linear = [scored("linear", 8, 8.0), scored("linear", 16, 16.0)]
+    fine = [scored("threshold", 8, 8.1), scored("threshold", 16, 12.0), scored("sine", 4, 99.0)]
+    assert not [*more_calls([*linear, *fine], "linear")]
+    (note,) = more_calls([*linear, *fine, scored("klass", 8, 8.4), scored("cap", 16, 17.6)], "linear")
+    assert note.code == "more-calls" and note.text == (
+        "more denoiser calls than linear's: klass at 8 steps (1.05 times linear's calls), cap at 16 steps (1.1 times "
+        "linear's calls); a gain there is none at equal cost"
+    )

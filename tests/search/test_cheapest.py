@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,10 +57,13 @@ def test_the_cheapest_of_the_shown_points_is_named() -> None:
     linear = found.best_of("linear")
     assert linear is not None and linear.scores.nfe == 32.0 and found.best_of("sine") is None
     tested = {(point.policy, point.scores.nfe): point.test for point in found.points}
-    assert tested["linear", 8.0] is None  # the point before it was not shown
+    assert all(test is not None for test in tested.values())
     assert tested["linear", 16.0] is not None and not tested["linear", 16.0].holds
     assert found.tests == 7 and not found.untested
-    assert {point.level for point in found.points if point.test is not None} == {0.025}
+    levels = {(point.policy, point.scores.nfe): point.level for point in found.points}
+    assert levels["linear", 16.0] == pytest.approx(0.025 * 3 / 4)  # its own and that of the shown point before it
+    assert levels["linear", 8.0] == pytest.approx(0.025 / 4)
+    assert levels["threshold", 4.0] == pytest.approx(0.025)  # of all points before it
 
 
 def test_a_point_is_tested_as_non_inferiority_is_at_its_level() -> None:
@@ -105,17 +109,37 @@ def test_exact_values_need_no_correction_and_a_lower_value_may_be_better() -> No
     assert linear is not None and linear.scores.nfe == 32.0
 
 
-def test_a_sequence_stops_at_its_first_failure_and_passes_its_level_on_at_its_end() -> None:
+def test_what_is_rejected_passes_its_level_on_and_what_is_not_blocks_nothing() -> None:
     levels: dict[str, float] = {}
-    values = {"a1": 0.02, "a2": 0.02, "b1": 0.04, "b2": 0.9, "b3": 0.0}
+    values = {"a1": 0.012, "a2": 0.02, "b1": 0.9, "b2": 0.006, "b3": 0.03}
 
     def test(name: str, level: float) -> bool:
         levels[name] = level
         return values[name] <= level
 
-    assert shown_in_sequence([["a1", "a2"], ["b1", "b2", "b3"]], test, 0.05) == ["a1", "a2", "b1"]
-    assert levels == {"a1": 0.025, "a2": 0.025, "b1": 0.05, "b2": 0.05}
+    # a1 has 0.0125, and a2 then 0.025, which goes to b1. b2 has 0.00625 and passes it to b3.
+    assert set(shown_in_sequence([["a1", "a2"], ["b1", "b2", "b3"]], test, 0.05)) == {"a1", "a2", "b2"}
+    assert levels == pytest.approx({"a1": 0.0125, "a2": 0.025, "b1": 0.0375, "b2": 0.00625, "b3": 0.0125})
     assert shown_in_sequence([], test, 0.05) == []
+
+
+def test_the_level_is_never_exceeded_whatever_is_rejected() -> None:
+    """What all hypotheses that are left have together is at most the level, after any rejections."""
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        sequences, levels = (
+            [[(k, place) for place in range(rng.integers(1, 5))] for k in range(4)],
+            dict[object, float](),
+        )
+        good = {each for sequence in sequences for each in sequence if rng.random() < 0.7}
+
+        def test(at: object, level: float, good: set[tuple[int, int]] = good, levels: Any = levels) -> bool:
+            levels[at] = level
+            return at in good
+
+        assert set(shown_in_sequence(sequences, test, 0.05)) == good
+        left = sum(level for at, level in levels.items() if at not in good)
+        assert left <= 0.05 + 1e-9 and (len(good) == len(levels) or left == pytest.approx(0.05))
 
 
 def test_sequences_of_one_hypothesis_are_holms_procedure() -> None:

@@ -134,6 +134,13 @@ def test_adaptive_plans_stand_beside_schedules_at_equal_cost(place: Path, tmp_pa
     (swept,) = (row for name, row in rows.items() if name.startswith("threshold:") and name != "threshold:0.05")
     assert abs(swept["nfe"] - 2) < 0.75
     assert {(pair["first"], pair["second"]) for pair in found["comparisons"]} >= {("linear", "threshold:0.05")}
+    whole, _ = answered("evaluate", file, *(part for name in names for part in ("--schedule", name)), "--frontier")
+    assert whole["rows"] == found["rows"]
+    policies = ["linear", "threshold", "entropy-bound", "quota:linear", "quota:squared-sine"]
+    assert [policy["policy"] for policy in whole["frontier"]["policies"]] == policies
+    for point in whole["frontier"]["points"]:
+        assert point["tpf"]["value"] == pytest.approx(4 / point["nfe"])  # answers of four tokens
+    assert whole["frontier"]["reference"]["nfe"] == 4 and whole["frontier"]["cheapest"] is None
     usual, _ = answered("evaluate", file)
     assert [row["schedule"].partition("@")[0].partition(":0")[0] for row in usual["rows"]] == [
         *("linear", "threshold", "quota:linear")

@@ -1,0 +1,54 @@
+"""The frontier of an evaluation on the page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mdm_tune.pages.charts import Axis
+from mdm_tune.pages.frontier import frontier_figure, read_frontier
+from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.run_page import run_page
+from tests.pages.test_sentences import evaluation
+
+
+def point(schedule: str, policy: str, tpf: float, value: float, no_worse: bool | None) -> dict[str, Any]:
+    return {
+        "schedule": schedule,
+        "policy": policy,
+        "steps": 8,
+        "tpf": {"value": tpf},
+        "no_worse": no_worse,
+        "value": value,
+        "ci": [value - 0.02, value + 0.02],
+        "no_interval": None,
+        "independent": 64,
+    }
+
+
+FRONTIER = {
+    "sentence": "the cheapest policy is threshold:0.9",
+    "reference": point("linear", "linear", 1.0, 0.95, None),
+    "points": [
+        point("linear", "linear", 4.0, 0.8, False),
+        point("threshold:0.9", "threshold", 3.5, 0.94, True),
+        point("threshold:0.5", "threshold", 7.0, 0.6, None),
+    ],
+}
+
+
+def test_every_line_begins_at_one_token_per_step() -> None:
+    view = read_frontier({"frontier": FRONTIER})
+    assert view is not None and list(view.policies) == ["linear", "threshold"]
+    drawn = frontier_figure(view, Axis("share", better="higher")).svg()
+    assert drawn.count("one token per step: 0.95") == 2 * 2  # each tip twice, as title and for readers
+    assert "threshold:0.9: 0.940 [0.920, 0.960] at 3.5 tokens per call, as good as one token per step" in drawn
+    assert read_frontier({"rows": []}) is None and read_frontier(None) is None
+
+
+def test_the_page_has_the_sentence_and_the_figure_only_if_there_is_a_frontier() -> None:
+    view = evaluation(("linear", 8, 0.8, None), ("threshold:0.9", 8, 0.94, (0.1, 0.2)))
+    assert "frontier" not in figures_of(view) and "tokens per call" not in run_page(view)
+    whole = replace(view, frontier=read_frontier({"frontier": FRONTIER}))
+    text = run_page(whole)
+    assert "<p>The cheapest policy is threshold:0.9.</p>" in text and "tokens per denoiser call" in text
