@@ -21,7 +21,7 @@ ABOUT_METRICS: Mapping[str, str] = {  # docs/commands.md has more about each
     "order_kl": "KL averaged over orders, for exact laws in random order",
     "nelbo": "bound on the -log likelihood of held-out data, in random order",
     "path_nll": "-log likelihood of held-out data along the path of the sampler",
-    "agreement": "share of tokens equal to the model's own answer at one token per step",
+    "agreement": "share of answers equal to the model's own at one token per step",
     "spelling": "share of characters in words of the vocabulary, for type text",
     "exact_match": "share of answers that equal the reference",
     "regex": "share of answers whose pattern equals that of the reference",

@@ -303,11 +303,10 @@ class AgreementConfig(Section):
     """The share of an answer that equals the model's own answer at one token per step. It needs no reference.
 
     Attributes:
-        whole: whether an answer counts as 1 if all of it is equal and as 0 otherwise, instead of the share of its
-            tokens.
+        whole: whether an answer counts as 1 if all of it is equal, else 0; false for the share of its tokens.
     """
 
-    whole: bool = False
+    whole: bool = True
 
 
 class ReferenceModelConfig(Section):

@@ -19,6 +19,7 @@ from mdm_tune.sampling.unmasking import Unmasked
 __all__ = ["Keep", "OwnAnswers", "own_task"]
 
 Record = dict[str, Any]
+RowKey = tuple[bytes, int]
 Keep = Callable[[str, Callable[[], Record]], Record]
 
 
@@ -41,17 +42,17 @@ class OwnAnswers:
         self, draw: Callable[[Split], Unmasked], splits: Mapping[Use, Split], keep: Keep | None = None
     ) -> None:
         self._draw, self._splits, self._keep = draw, splits, keep
-        self._rows: dict[Use, dict[str, Tensor]] = {}
+        self._rows: dict[RowKey, Tensor] = {}
         self.denoiser_rows, self.denoiser_tokens, self.seconds = 0, 0, 0.0
 
     def of(self, split: Split) -> Split:
         """The examples of a split, with the model's own answers as ``originals``."""
-        known = self._rows.setdefault(split.use, {})
-        lacking = [place for place, name in enumerate(split.ids) if name not in known]
+        keys = _keys_of(split)
+        lacking = [place for place, key in enumerate(keys) if key not in self._rows]
         if lacking:
             drawn = self._splits[split.use] if self._keep is not None else split.take(lacking)
-            known |= dict(zip(drawn.ids, self._answers(drawn), strict=True))
-        return replace(split, originals=torch.stack([known[name] for name in split.ids]))
+            self._rows |= dict(zip(_keys_of(drawn), self._answers(drawn), strict=True))
+        return replace(split, originals=torch.stack([self._rows[key] for key in keys]))
 
     def _answers(self, split: Split) -> Tensor:
         """The answers (n, length) of a split, from the storage or drawn now."""
@@ -67,6 +68,11 @@ class OwnAnswers:
         self.denoiser_rows, self.denoiser_tokens = self.denoiser_rows + rows, self.denoiser_tokens + tokens
         self.seconds += seconds
         return _tokens_of(record["tokens"], len(split.ids))
+
+
+def _keys_of(split: Split) -> list[RowKey]:
+    """What the answer of each row depends on: its tokens and its seed."""
+    return [(row.tobytes(), int(seed)) for row, seed in zip(split.start.numpy(), split.seeds, strict=True)]
 
 
 def own_task(split: Split) -> str:

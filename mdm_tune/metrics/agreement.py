@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 Answer = tuple[list[int], int]  # the tokens before the end, and the tokens with the one that ends the answer
 
 
-def agreement(dataset: Dataset, *, whole: bool = False) -> AnswerMetric:
+def agreement(dataset: Dataset, *, whole: bool = True) -> AnswerMetric:
     """Build the metric that compares answers with the model's own, token by token at the same positions.
 
     An answer is its tokens up to the first end token, which counts as one of them; all end tokens are equal. A stop
@@ -28,7 +28,7 @@ def agreement(dataset: Dataset, *, whole: bool = False) -> AnswerMetric:
 
     Args:
         dataset: The data set.
-        whole: Whether an answer is 1 if all its tokens are equal, else 0.
+        whole: Whether an answer is 1 if all its tokens are equal and else 0, or the share of its tokens.
 
     Returns:
         The metric. Its splits have the model's own answers as ``originals``, see ``evaluation.own_answers``.

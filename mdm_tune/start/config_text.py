@@ -21,6 +21,10 @@ __all__ = ["comments_of", "config_sections", "config_text", "example_line"]
 PLAIN = re.compile(r"[A-Za-z/~][\w./-]*(:[\w.-]+)?")
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
 COLUMNS = 116
+ABOUT = {
+    "likelihood": "the likelihood of the data",
+    "own answers": "of the model's own answers at one token per step",
+}
 LOGITS = 2**31  # bytes of the logits of a batch
 Sections = dict[str, Any]
 
@@ -47,13 +51,18 @@ def config_sections(model: ModelFacts, task: TaskFacts, sizes: Sizes, steps: lis
         draws = draws or {"order": "random"}
     else:
         draws = own or {"order": "confidence", "temperature": 0.0}
+    objective: dict[str, Any] = {"metric": metric}
+    if metric == "own answers":  # path_nll ranks schedules best, and has no meaning in random order
+        ranked = draws.get("order", "random") != "random"
+        draws = {"order": draws["order"], "temperature": 0.0} if ranked else draws
+        objective = {"metric": "path_nll", "answers": "model"} if ranked else {"metric": "agreement"}
     report: int | str = "all" if task.official else sizes.report
     dataset = task.dataset | {"tune": sizes.tune, "choose": sizes.choose, "report": report}
     sections: Sections = {
         "model": model.section,
         "dataset": dataset,
         "sampler": {**draws, "steps": steps, "batch": _batch(model.vocabulary, model.length, task.tokens)},
-        "objective": {"metric": metric},
+        "objective": objective,
     }
     if task.metrics is not None:
         sections["metrics"] = task.metrics
@@ -106,7 +115,7 @@ def comments_of(task: TaskFacts, *, asked: bool, gain: float) -> dict[str, str]:
         "dataset.tune": f"of {task.available:,}" if task.available is not None else "how many there are is not known",
         "dataset.report": shown if not official or task.reported else "the official test documents",
         "sampler.steps": "" if asked else "an eighth and a quarter of the tokens: with few steps a schedule matters",
-        "objective.metric": "" if task.metric != "likelihood" else "the likelihood of the data",
+        "objective.metric": ABOUT.get(task.metric, ""),
     }
     return {path: text for path, text in parts.items() if text}
 

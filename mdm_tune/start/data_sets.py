@@ -292,7 +292,7 @@ def _unseen(
     if named.length is not None:
         facts.dataset["generation_length"] = named.length
     if fields.answer is None:
-        return unanswered(replace(facts, metric="generative_nll", unknown=tuple(unknown)))
+        return unanswered(replace(facts, metric="own answers", unknown=tuple(unknown)))
     if known is None or not known.worked:
         unknown.append("how long answers are: the objective is the likelihood of the references")
         return replace(facts, right_or_wrong=False, tokens=named.length, longest=named.length, unknown=tuple(unknown))

@@ -16,7 +16,8 @@ class TaskFacts:
 
     Attributes:
         dataset: The dataset section without the sizes of its splits; paths are absolute.
-        metric: ``likelihood`` for the likelihood that fits the order, or the objective.
+        metric: ``likelihood`` for the likelihood that fits the order, ``own answers`` for what fits the order and needs
+            no references, or the objective.
         metrics: The metrics section.
         available: Independent examples for all splits, or, with ``reported``, for tune and choose; None if unknown.
         reported: Examples of a split of its own for the report; None if there is none.

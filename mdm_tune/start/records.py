@@ -128,7 +128,7 @@ def _prompts(source: Source, fields: Fields, dataset: dict[str, Any], model: Mod
     dataset = dataset | prompt_settings(fields, model)
     if named.length is not None:
         dataset["generation_length"] = named.length
-    facts = TaskFacts(dataset=dataset, metric="generative_nll", available=len(set(prompts)), example=prompts[0])
+    facts = TaskFacts(dataset=dataset, metric="own answers", available=len(set(prompts)), example=prompts[0])
     facts = unanswered(facts) if answers is None else _answered(facts, source, answers, model)
     longest = max(lengths, default=0) + (facts.longest or 0)
     if lengths and model.length is not None and longest > model.length:
@@ -147,19 +147,19 @@ def prompt_settings(fields: Fields, model: ModelFacts) -> dict[str, Any]:
 
 
 def unanswered(facts: TaskFacts) -> TaskFacts:
-    """The facts of prompts without answers, whose samples another model judges."""
+    """The facts of prompts without answers, which the model's own answers judge."""
     guess = "how long answers are: dataset.generation_length is a guess (--length names it)"
     guessed = () if "generation_length" in facts.dataset else (guess,)
     length = facts.dataset.setdefault("generation_length", UNKNOWN_LENGTH)
     return replace(
         facts,
-        metrics={"generative_nll": {"model": "openai-community/gpt2-large"}},
         right_or_wrong=False,
         tokens=length,
         longest=length,
         unknown=(
             *facts.unknown,
-            "the answers: no field has them, so that another model (metrics.generative_nll) judges samples",
+            "the answers: no field has them, so that schedules are judged by the model's own answers at one token per "
+            "step, which may be wrong; docs/metrics.md has other metrics",
             *guessed,
         ),
     )

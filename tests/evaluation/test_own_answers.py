@@ -28,7 +28,7 @@ def evaluator_of(order: str, temperature: float) -> Evaluator:
     split = masked_split("tune", [*map(str, range(12))], LAW.sample(12, 0), LAW.mask_id, 0)
     dataset = Dataset({"tune": split}, Symbols(LAW.symbols))
     sampler = Sampler(SamplerConfig(order=order, temperature=temperature, steps=(3,), batch=5))
-    return Evaluator(LAW, 8, sampler, agreement(dataset), dataset)
+    return Evaluator(LAW, 8, sampler, agreement(dataset, whole=False), dataset)
 
 
 @pytest.mark.parametrize(("order", "temperature"), [("random", 1.0), ("margin", 0.7), ("entropy", 1.0)])

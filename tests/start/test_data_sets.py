@@ -153,4 +153,4 @@ def test_fields_that_the_user_names_are_enough(cache: Path) -> None:
     }
     assert facts.metric == "likelihood" and "the splits of the data set" in str(facts.unknown)
     assert describe_task("someone/none", LLADA, Named(text="t")).dataset["text"] == "t"
-    assert describe_task("someone/none", LLADA, Named(prompt="q")).metric == "generative_nll"
+    assert describe_task("someone/none", LLADA, Named(prompt="q")).metric == "own answers"

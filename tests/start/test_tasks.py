@@ -6,6 +6,7 @@ Covers: tasks, records, harness_tasks, config_text.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 import yaml
 
 from mdm_tune.config.families import FAMILIES
+from mdm_tune.config.file import conflicts_in
 from mdm_tune.core.errors import InputError
-from mdm_tune.start.config_text import config_text, example_line
+from mdm_tune.start.config_text import config_sections, config_text, example_line
 from mdm_tune.start.models import ModelFacts, describe_model
+from mdm_tune.start.sizes import Sizes
 from mdm_tune.start.tasks import describe_task
 
 LLADA = ModelFacts(section={"type": "huggingface"}, family=FAMILIES["llada"], tokens_of=lambda text: len(text.split()))
@@ -42,7 +45,27 @@ def test_long_answers_are_judged_by_likelihood(tmp_path: Path) -> None:
 
 def test_no_answers(tmp_path: Path) -> None:
     facts = describe_task(file(tmp_path / "a.jsonl", {"prompt": "a"}), LLADA)
-    assert facts.metric == "generative_nll" and facts.dataset["generation_length"] == 256
+    assert facts.metric == "own answers" and facts.dataset["generation_length"] == 256
+
+
+@pytest.mark.parametrize(
+    ("family", "metric", "order"),
+    [
+        ("llada", "path_nll", "confidence"),
+        ("dream", "path_nll", "entropy"),
+        ("diffullama", "agreement", None),
+        ("bert", "path_nll", "confidence"),
+    ],
+)
+def test_without_answers_the_models_own_judge_in_every_family(
+    tmp_path: Path, family: str, metric: str, order: str | None
+) -> None:
+    data = file(tmp_path / "a.jsonl", {"prompt": "a"})
+    model = replace(LLADA, section={"type": "huggingface", "path": "x"}, family=FAMILIES[family])
+    facts = describe_task(data, model)
+    sections = config_sections(model, facts, Sizes(tune=8, choose=8, report=8, gain=0.1), [4], "runs/a")
+    assert sections["objective"]["metric"] == metric and sections["sampler"].get("order") == order
+    assert conflicts_in(sections, set()) == []
 
 
 def test_texts_that_are_too_long_are_said(tmp_path: Path) -> None:
