@@ -166,24 +166,24 @@ def chain() -> Problem:
 
 
 def text() -> Problem:
-    """The bundled text model: 32 characters are shown and 32 filled in, judged by spelling on 128 windows."""
+    """The bundled text model: 32 characters are shown and 32 filled in, judged by spelling on 192 windows."""
     model = load_transformer(bundled("package:text"))
-    sizes: dict[Use, int] = {"tune": 100, "choose": 8, "report": 128}
+    sizes: dict[Use, int] = {"tune": 160, "choose": 8, "report": 192}
     data = text_dataset(bundled("package:text"), model.symbols, model.length, sizes, 0)
     data = replace(data, splits={use: with_prompts(split, 32) for use, split in data.splits.items()})
     spelling = Spelling(data)
     evaluator = evaluator_of(model, data, spelling._shares, 32, order="confidence", temperature=0.0)
-    return Problem(evaluator, 4, "share of characters in known words, 128 unseen windows", few=12)
+    return Problem(evaluator, 4, "share of characters in known words, 192 unseen windows")
 
 
 def task() -> Problem:
-    """The bundled task model as its config samples it, judged by exact_match on 128 unseen problems."""
-    sizes = ("dataset.tune=100", "dataset.choose=8", "dataset.report=128")
+    """The bundled task model as its config samples it, judged by exact_match on 256 unseen problems."""
+    sizes = ("dataset.tune=160", "dataset.choose=8", "dataset.report=256")
     run = build(load_config(TASK, sizes))
     metric = run.evaluator.metric
     assert isinstance(metric, AnswerMetric)
     evaluator = replace(run.evaluator, metric=Scorer(metric.score))
-    return Problem(evaluator, 6, "share of right answers, 128 unseen problems", few=12)
+    return Problem(evaluator, 6, "share of right answers, 256 unseen problems")
 
 
 def settings_of(problem: Problem) -> dict[str, Setting]:
