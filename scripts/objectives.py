@@ -156,7 +156,20 @@ A search needs an objective. A score of right answers needs references, and a 0-
 `agreement` and `path_nll` of the [model's own answers](metrics.md#agreement) need no references. This page measures
 how well they rank schedules and policies, and what a choice by them loses.
 
-RESULTS_HERE
+- **Whole answers equal to the model's own rank as the score does, where the model is nearly always right.** On the task
+  model a choice by `agreement` loses what a choice by the score loses (difference 0.000 ± 0.000 on 10 prompts). It
+  takes 14 % more rows and no references.
+- **`path_nll` of own answers ranks schedules best of what needs no references.** A choice among schedules by 10 prompts
+  loses nothing on the task model, where the score loses 0.042 ± 0.052. On the exact laws it loses 0.025 ± 0.006
+  (strings) and 0.061 ± 0.045 (chain) with 128 prompts, and less with more. It does not rank adaptive plans.
+- **The share of equal tokens misleads.** On the law of strings its correlation with the truth is below 0, and a choice
+  by it loses half of all answers. So `agreement` counts whole answers by default.
+- **Where many answers are good, own answers are no objective.** On the text model no correlation is above 0.2, and a
+  choice loses 0.25 to 0.5. Take a metric of samples there.
+- **A profile of own answers does not rank schedules in order of confidence**: its correlation is -0.5 on both models.
+
+Therefore `init` proposes `path_nll` of own answers where no field has answers, `agreement` in random order, and the
+score where there are references.
 
 ## How it was measured
 
