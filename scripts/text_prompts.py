@@ -32,6 +32,7 @@ dataset:
   report: 256
 sampler: {order: confidence, temperature: 0.0, steps: [4, 8], batch: 64}
 objective: {metric: agreement}
+metrics: {agreement: {whole: false}}
 search:
   policies: [counts, threshold, quota, cap, entropy-bound, klass]
   trials: 12
