@@ -6,7 +6,7 @@ policy. The loss of every policy in the population is known without error, so th
 margin is set to the true loss of one policy after the other, so that this policy is exactly at the limit, where a false
 claim is most likely. In the last case all policies are at the limit, independently of each other.
 
-    python scripts/frontier_truth.py --work /tmp/truth --output docs/frontier-truth.md
+    python scripts/frontier_truth.py --work build/frontier-truth --output docs/frontier-truth.md
 """
 
 from __future__ import annotations
@@ -334,7 +334,7 @@ def page(lines: Sequence[Line], size: int, seconds: float) -> str:
             ).splitlines(),
             *rows,
             "",
-            f"It took {seconds / 60:.0f} minutes of CPU time on one core.",
+            f"The replications took {seconds / 60:.0f} minutes of CPU time on one core.",
             "",
         ]
     )

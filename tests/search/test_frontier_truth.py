@@ -44,4 +44,4 @@ def test_a_margin_above_all_losses_is_nearly_always_claimed_at_the_fewest_calls(
 def test_the_page_has_a_row_for_each_margin(strings: Population) -> None:
     line = judged(strings, 0.2, 64, 5)
     text = page([line, line], 600, 61.0)
-    assert text.count("| strings | 20.00 % | 64 |") == 2 and "It took 1 minutes" in text
+    assert text.count("| strings | 20.00 % | 64 |") == 2 and "The replications took 1 minutes" in text
