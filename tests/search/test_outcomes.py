@@ -16,6 +16,8 @@ SENTENCES = {
     Ending.ROWS: "the 12,345 denoiser rows for trials are used up",
     Ending.BY_BLOCKS: "trials in blocks of 32: the time for trials is used up; trials in blocks of 64: nothing to "
     "tune: all schedules of the box have the same counts",
+    Ending.BY_KIND: "trials of counts: the time for trials is used up; trials of quota in blocks of 64: what more "
+    "trials could gain is less than the noise",
 }
 
 
