@@ -441,7 +441,7 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
     sweep = value_at_cost(
         Rows([linear], split.start, split.seeds),
         lambda value: _rows(_adaptive(policy, wanted, value), wanted, split),
-        policy.range,
+        policy,
     )
     rows = next(sweep)
     while True:

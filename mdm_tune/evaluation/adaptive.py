@@ -11,7 +11,7 @@ from itertools import islice
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.cost_matching import calls_to_match, matching_cost
+from mdm_tune.evaluation.cost_matching import Scale, calls_to_match, matching_cost
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.settings import Setting
@@ -223,16 +223,18 @@ def _sweep(request: AdaptiveRequest) -> Sweep:
         return Rows([request.at(value)], pilot.start, pilot.seeds)
 
     linear = Rows([request.setting_at("linear", request.steps)], pilot.start, pilot.seeds)
-    return value_at_cost(linear, rows_at, request.plan.range)
+    return value_at_cost(linear, rows_at, request.plan)
 
 
-def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], ends: tuple[float, float]) -> Sweep:
+def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
     """Find the value of a plan at which its mean NFE is closest to that of linear.
+
+    The range is halved on the plan's ``Scale``, since the thresholds of a sure model are all close to 1.
 
     Args:
         linear: The rows with linear's plan.
         rows_at: Returns the rows with the plan at a value.
-        ends: The smallest and the largest value.
+        plan: The plan.
 
     Yields:
         Rows to fill; ``send`` their mean NFEs.
@@ -243,12 +245,13 @@ def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], ends: tuple[fl
     Raises:
         InputError: If no value reaches the cost of linear.
     """
-    target, *nfes = yield [linear, *map(rows_at, ends)]
-    bisection = matching_cost(target, *ends)
+    scale = Scale(plan)
+    target, *nfes = yield [linear, *(rows_at(scale.value(end)) for end in scale.ends)]
+    bisection = matching_cost(target, *scale.ends, shown=scale.value)
     next(bisection)  # yields the ends, whose NFEs are known
     while True:
         try:
-            values = bisection.send(nfes)
+            places = bisection.send(nfes)
         except StopIteration as end:
-            return float(end.value)
-        nfes = yield [rows_at(value) for value in values]
+            return scale.value(end.value)
+        nfes = yield [rows_at(scale.value(place)) for place in places]

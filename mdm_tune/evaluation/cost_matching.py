@@ -26,7 +26,13 @@ SLOWEST = 2 / 3  # of the calls beyond the target that a try keeps
 
 
 def matching_cost(
-    target: float, low: float, high: float, *, tolerance: float = TOLERANCE, tries: int = TRIES
+    target: float,
+    low: float,
+    high: float,
+    *,
+    tolerance: float = TOLERANCE,
+    tries: int = TRIES,
+    shown: Callable[[float], float] = float,
 ) -> CostMatch:
     """Find the value in [low, high] whose mean NFE is closest to the target, by bisection.
 
@@ -38,6 +44,7 @@ def matching_cost(
         high: The upper end of the range.
         tolerance: The bisection ends at an NFE this close, relative to the target.
         tries: Most values that are tried, at least 2.
+        shown: Returns the number that messages show for a value, if the values are places on a scale.
 
     Yields:
         Values to try; ``send`` their mean NFEs. The first are the two ends.
@@ -58,8 +65,8 @@ def matching_cost(
     least, most = sorted(nfe_at.values())
     if not least - slack <= target <= most + slack:
         raise InputError(
-            f"an NFE of {target:g} is out of reach: it is {nfe_at[low]:g} at {low:g} and {nfe_at[high]:g} at {high:g}; "
-            "choose another budget, or wider bounds"
+            f"an NFE of {target:g} is out of reach: it is {nfe_at[low]:g} at {shown(low):g} and {nfe_at[high]:g} at "
+            f"{shown(high):g}; choose another budget, or wider bounds"
         )
     while len(nfe_at) < tries and min(abs(nfe - target) for nfe in nfe_at.values()) > slack:
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Quality against tokens per forward: what the page shows of the frontier of an evaluation."""
+"""Quality against tokens per forward: what the page shows of the frontier of a search or an evaluation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdm_tune.core.statistics import Estimate
+from mdm_tune.pages.chart_frame import Role
 from mdm_tune.pages.charts import Axis, Figure, Series, lines
 from mdm_tune.pages.names import role_of, short_names
 
@@ -34,7 +35,7 @@ class FrontierPoint:
 
 @dataclass(frozen=True)
 class FrontierView:
-    """The frontier of an evaluation.
+    """The frontier of an evaluation or a search.
 
     Attributes:
         sentence: names the cheapest policy.
@@ -47,14 +48,13 @@ class FrontierView:
     policies: Mapping[str, tuple[FrontierPoint, ...]]
 
 
-def read_frontier(record: Mapping[str, Any] | None) -> FrontierView | None:
-    """The frontier of the record of an evaluation; None if it has none.
+def read_frontier(found: Mapping[str, Any]) -> FrontierView | None:
+    """The frontier of a record of one, of an evaluation or a search; None if the record is empty.
 
     Raises:
         AttributeError, KeyError, TypeError, ValueError: the record is damaged.
     """
-    found = (record or {}).get("frontier")
-    if found is None:
+    if not found:
         return None
     policies: dict[str, tuple[FrontierPoint, ...]] = {}
     for each in found["points"]:
@@ -77,7 +77,9 @@ def frontier_figure(view: FrontierView, y: Axis) -> Figure:
     """
     names = short_names(view.policies)
     series = []
-    for policy, points in list(view.policies.items())[:MOST]:
+    # Where there are too many, hand-made schedules other than linear are left out.
+    chosen = sorted(view.policies.items(), key=lambda item: _role(item[0]) == "other")[:MOST]
+    for policy, points in chosen:
         start = [] if any(point.tpf == view.reference.tpf for point in points) else [view.reference]
         ordered = sorted([*start, *points], key=lambda point: point.tpf)
         ends = [point.estimate.ci or (None, None) for point in ordered]
@@ -93,7 +95,7 @@ def frontier_figure(view: FrontierView, y: Axis) -> Figure:
                 [point.estimate.value for point in ordered],
                 low=[low for low, _ in ends],
                 high=[high for _, high in ends],
-                role=role_of(policy),
+                role=_role(policy),
                 tips=tips,
             )
         )
@@ -108,3 +110,8 @@ def frontier_figure(view: FrontierView, y: Axis) -> Figure:
         title=f"Value against tokens per call: {y.label}",
         description=f"The value of each policy, from one token per step on. {view.sentence}. {said}.",
     )
+
+
+def _role(policy: str) -> Role:
+    """The look of a policy; a search names its own policies ``tuned counts``, ``tuned quota`` and so on."""
+    return "tuned" if policy == "tuned counts" else role_of(policy.removeprefix("tuned "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -155,7 +156,8 @@ def _quality(view: RunView, looks: Looks) -> Entries:
         yield "quality", _quality_figure(view, looks, groups, where, data)
         kinds = _kinds(view.budgets)
         if kinds:
-            beside = {budget.rival.label for budget in view.budgets if budget.rival is not None} | {"tuned", "linear"}
+            rivals = Counter(budget.rival.label for budget in view.budgets if budget.rival is not None)
+            beside = {"linear", *(label for label, _ in rivals.most_common(1))}
             shown = {label: rows for label, rows in groups.items() if label in beside}
             yield "policies", _quality_figure(view, looks, kinds | shown, ", of each kind of policy", data)
     if view.rows:
@@ -168,11 +170,11 @@ def _quality(view: RunView, looks: Looks) -> Entries:
 
 
 def _kinds(budgets: Sequence[BudgetView]) -> dict[str, list[Row]]:
-    """The best of each kind of adaptive plan at each budget, by kind, at the calls that it made."""
+    """The best of each kind of policy at each budget, by kind, at the calls that it made."""
     found: dict[str, list[Row]] = {}
     for budget in budgets:
         for each in budget.policies:
-            if each.kind != "counts" and each.estimate is not None:
+            if each.estimate is not None:
                 row = Row(label=each.kind, steps=budget.steps, calls=each.calls, estimate=each.estimate)
                 found.setdefault(each.kind, []).append(row)
     return found

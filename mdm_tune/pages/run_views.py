@@ -351,7 +351,7 @@ class RunView:
         headline: the comparison with linear at larger budgets that saves most calls; None if none is shown.
         margin: the share of linear's value that counts as no loss.
         rows: the rows of an evaluation, in its order.
-        frontier: of the evaluation; None if it has none.
+        frontier: of the search, or else of the evaluation; None if neither has one.
         data: the value of the data itself in the evaluation.
         reference: the label of linear in the evaluation.
         evaluated: examples of the evaluation; None if exact or if there is none.

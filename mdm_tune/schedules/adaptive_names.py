@@ -53,11 +53,6 @@ class AdaptiveName:
         return self.value is not None and (self.schedule is None or self.counts_steps is not None)
 
     @property
-    def range(self) -> tuple[float, float]:
-        """The smallest and the largest value that a calibration tries."""
-        return (0.0, 64.0) if self.kind == "entropy-bound" else (0.0, 1.0)
-
-    @property
     def numbers(self) -> tuple[float, ...]:
         """All numbers of the plan; those that are not known are left out."""
         return tuple(number for number in (self.kl, self.value) if number is not None)

@@ -38,17 +38,26 @@ FRONTIER = {
 
 
 def test_every_line_begins_at_one_token_per_step() -> None:
-    view = read_frontier({"frontier": FRONTIER})
+    view = read_frontier(FRONTIER)
     assert view is not None and list(view.policies) == ["linear", "threshold"]
     drawn = frontier_figure(view, Axis("share", better="higher")).svg()
     assert drawn.count("one token per step: 0.95") == 2 * 2  # each tip twice, as title and for readers
     assert "threshold:0.9: 0.940 [0.920, 0.960] at 3.5 tokens per call, as good as one token per step" in drawn
-    assert read_frontier({"rows": []}) is None and read_frontier(None) is None
+    assert read_frontier({}) is None
 
 
 def test_the_page_has_the_sentence_and_the_figure_only_if_there_is_a_frontier() -> None:
     view = evaluation(("linear", 8, 0.8, None), ("threshold:0.9", 8, 0.94, (0.1, 0.2)))
     assert "frontier" not in figures_of(view) and "tokens per call" not in run_page(view)
-    whole = replace(view, frontier=read_frontier({"frontier": FRONTIER}))
+    whole = replace(view, frontier=read_frontier(FRONTIER))
     text = run_page(whole)
     assert "<p>The cheapest policy is threshold:0.9.</p>" in text and "tokens per denoiser call" in text
+
+
+def test_of_too_many_policies_hand_made_schedules_are_left_out() -> None:
+    names = ["linear", "squared-sine", "sine", "maskgit-cosine", "tuned counts", "threshold", "tuned quota"]
+    names += ["tuned cap", "entropy-bound", "tuned klass"]
+    view = read_frontier({**FRONTIER, "points": [point(name, name, 4.0, 0.5, None) for name in names]})
+    assert view is not None
+    said = frontier_figure(view, Axis("share", better="higher")).description
+    assert [name for name in names if f" {name}: " in said] == [*names[:2], *names[4:]]

@@ -1,0 +1,77 @@
+"""The page of a run whose budgets hold policies, or compare several kinds of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mdm_tune.exports.registry import FORMATS
+from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.run_page import run_page
+from mdm_tune.pages.run_pastes import SUITED
+from tests.pages.test_frontier import FRONTIER
+from tests.pages.test_run_page import RIVAL, checked, made, points
+from tests.support.html_pages import read_page
+from tests.support.search_results import BUDGET, two_budgets
+
+
+def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -> None:
+    """A gain at more calls is none at equal cost, in the headline, the card, the chart and the table."""
+    gain = BUDGET["gain_over_linear"]
+    threshold = {"kind": "threshold", "policy": "threshold:0.6222", "value": {"value": 0.8125, "ci": [0.7, 0.9]}}
+    threshold |= {"calls": {"nfe": 4.375, "nfe_ci": [4.125, 4.625]}, "more_calls": True, "gain_over_linear": gain}
+    counts = {**threshold, "kind": "counts", "policy": "beta:0.5,0.75", "more_calls": False}
+    counts["calls"] = {"nfe": 4.0, "nfe_ci": None}
+    cap = dict.fromkeys(threshold) | {"kind": "cap", "trials": 2, "why": "cannot make 4 calls at 4 steps"}
+    changes = {"schedule": {"type": "quota", "a": 0.5, "b": 0.75, "policy": "threshold:0.6222"}, "nfe": 4.375}
+    changes |= {"counts": None, "policy": "threshold:0.6222", "policies": [counts, threshold, cap]}
+    record = two_budgets() | {"budgets": [{**RIVAL, **changes, "flags": ["more-calls"]}], "policy_frontier": FRONTIER}
+    view = made(record)
+    (budget,) = view.budgets
+    assert (budget.name, budget.label, budget.of_the_family) == ("threshold:0.6222", "threshold:0.6222", False)
+    found = figures_of(view)
+    assert "threshold: 0.812 at 4.375" in found["policies"].description and "cap" not in found["policies"].description
+    assert "over linear, at more calls" in found["gains"].description
+    page = read_page(checked(view))
+    assert {4.375, 4.125, 4.625, 0.8125} <= page.numbers
+    assert "cannot make 4 calls at 4 steps" in page.text and "counts: Beta(0.5, 0.75)" in page.text
+    assert "better, but at more calls" in page.text and "the rule that reveals tokens, at the calls of" in page.text
+    assert "he cheapest policy is threshold:0.9" in page.text and "tokens per denoiser call" in page.text
+    # The kind that keeps to linear's calls is what the headline claims.
+    assert "<h1>At no more calls than linear, Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]" in run_page(view)
+    assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
+    assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
+
+
+def test_exports_that_the_page_lists_hold_what_the_budget_has() -> None:
+    assert all(kind in FORMATS[name].kinds for kind, names in SUITED.items() for name in names)
+    alphas = {"counts": None, "alphas": [0.0, 0.2, 0.7, 1.0], "block_length": None}
+    for changes, name in (({}, "llada"), (alphas, "mdlm")):
+        text = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **changes}]}))).text
+        assert f"--to {name} --steps 4" in text and ("--to llada" in text) == (name == "llada")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name"),
+    [
+        ({"type": "threshold", "tau": 0.875}, "threshold (tau 0.875)"),
+        ({"type": "threshold", "a": None, "b": None, "tau": 0.875}, "threshold (tau 0.875)"),
+        ({"type": "quota", "a": 0.5, "b": 0.75, "tau": 0.9}, "quota (a 0.5, b 0.75, tau 0.9)"),
+        ({"type": "klass"}, "klass"),
+    ],
+)
+def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, Any], name: str) -> None:
+    trials = [*points(12), *points(3, a=None, b=None), *points(3, kind="threshold")]
+    changes = {"schedule": schedule, "counts": None, "alphas": None, "nfe": 3.4, "trial_points": trials}
+    view = made(two_budgets() | {"budgets": [{**BUDGET, **changes}]})
+    (budget,) = view.budgets
+    assert budget.name == name and not budget.of_the_family and len(budget.points) == 12
+    page = read_page(checked(view))
+    assert name in page.text and "a policy without fixed counts" in page.text
+    assert "at 3.4;" in figures_of(view)["quality"].description  # at the calls that were made
+    assert "mdm_tune.generate" not in page.text
+    named = {**changes, "policy": "threshold:0.875"}
+    page = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **named}]})))
+    assert "schedule = 'threshold:0.875'" in page.text and "policy = schedule.policy(4)" in page.text
+    assert "mdm_tune.generate(model, tokenizer, prompts, schedule=" in page.text
