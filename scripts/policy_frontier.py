@@ -7,9 +7,11 @@ The task model at six budgets:
       --set search.finalists=8 --set search.frontier=true --set 'sampler.steps=[4,6,8,12,16,32]' \\
       --set dataset.report=1024
 
-The text model, whose data scripts/text_prompts.py writes; and pairs of searches that compare the cost:
+The text model and AntiBERTy, whose data scripts/text_prompts.py and scripts/antibody_holes.py write; and pairs of
+searches that compare the cost:
 
-    mdm-tune search build/text-prompts/config.yaml --output build/policies/text
+    mdm-tune search build/text-prompts/config.yaml --trust-code --output build/policies/text
+    mdm-tune search build/antibody-holes/config.yaml --trust-code --output build/policies/antibody
     for seed in 0 1 2; do for kinds in counts counts,threshold,quota,entropy-bound,klass; do
       mdm-tune search configs/arithmetic.yaml --seed $seed --output build/policies/cost-$seed-$kinds \\
         --set "search.policies=[$kinds]" --set search.trials=20 --set 'sampler.steps=[8,16]' \\
@@ -18,8 +20,8 @@ The text model, whose data scripts/text_prompts.py writes; and pairs of searches
 
 The page:
 
-    python scripts/policy_frontier.py build/policies/task build/policies/text --cost build/policies/cost-* \\
-      --page docs/policies.md
+    python scripts/policy_frontier.py build/policies/task build/policies/text build/policies/antibody \\
+      --cost build/policies/cost-* --page docs/policies.md
 """
 
 from __future__ import annotations
@@ -38,7 +40,11 @@ from mdm_tune.run.policy_records import PolicyRecord
 
 Result = dict[str, Any]  # search.json
 NAMES = {"counts": "tuned counts", "quota": "tuned `quota`", "cap": "tuned `cap`", "klass": "tuned `klass`"}
-MODELS = {"package:arithmetic": "The task model", "package:text": "The text model with prompts"}
+MODELS = {
+    "package:arithmetic": "The task model",
+    "package:text": "The text model with prompts",
+    "antiberty": "AntiBERTy, antibodies with a hole",
+}
 
 
 def result_of(run: Path) -> Result:
@@ -206,7 +212,7 @@ def conditions(result: Result, code: str) -> str:
 
 def section(result: Result, run: Path, code: str) -> list[str]:
     """All tables of a search."""
-    path = result["description"]["config"]["model"]["path"]
+    model = Path(result["description"]["config"]["model"]["path"]).name
     parts = (
         [conditions(result, code)],
         values(result),
@@ -215,7 +221,7 @@ def section(result: Result, run: Path, code: str) -> list[str]:
         found_values(result),
         frontier(result),
     )
-    lines = [f"### {MODELS.get(path, path)}", ""]
+    lines = [f"### {MODELS.get(model, model)}", ""]
     for part in parts:
         lines += [*part, ""] if part else []
     return lines + reasons(result)
