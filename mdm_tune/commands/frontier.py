@@ -17,6 +17,8 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
 from mdm_tune.schedules.equal_cost import equal_cost
+from mdm_tune.search.confirmation import compared_diversity
+from mdm_tune.search.gains import Loss
 
 __all__ = [
     "frontier_record",
@@ -95,7 +97,10 @@ def frontier_record(
         same, cost = next(each for each in scored if each[0].setting.key == reference.key)
         measured = replace(same, setting=reference), cost
     names = policies or [None] * len(scored)
-    points = [replace(_point(run, *each), policy=name) for each, name in zip(scored, names, strict=True)]
+    points = [
+        replace(_point(run, *each), policy=name, losses=_losses(run, each[0], measured[0]))
+        for each, name in zip(scored, names, strict=True)
+    ]
     first = _point(run, *measured)
     metric = run.evaluator.metric
     tokens = [
@@ -122,6 +127,12 @@ def _point(run: Run, scores: Scores, spent: Cost) -> Point:
     hidden = run.evaluator.split("report").hidden
     filled = filled_tokens(hidden, scores.tokens, sampler.end_tokens, stops=sampler.drawing.stop_at_end)
     return Point(Measured(scores, filled), spent)
+
+
+def _losses(run: Run, scores: Scores, reference: Scores) -> tuple[Loss, ...]:
+    """The losses of diversity against one token per step."""
+    found = compared_diversity(run.evaluator, scores, reference, reference, None, run.config.search.diversity_loss)
+    return () if found is None else found.flagged
 
 
 def more_calls(scores: Sequence[Scores], linear: str) -> Iterator[Note]:

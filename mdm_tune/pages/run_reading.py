@@ -308,6 +308,7 @@ def _policy(record: Record) -> PolicyView:
         calls=_number(calls.get("nfe")),
         ends=None if calls.get("nfe_ci") is None else (float(calls["nfe_ci"][0]), float(calls["nfe_ci"][1])),
         more=record.get("more_calls") is True,
+        less_diverse=any(loss["blocks"] for loss in record.get("losses") or ()),
         gain=None if record.get("gain_over_linear") is None else _gain(record["gain_over_linear"]),
         trials=int(record.get("trials") or 0),
         why=str(record.get("why") or ""),

@@ -105,7 +105,8 @@ def _about_quality(view: RunView) -> Iterator[str]:
     if any(budget.policies for budget in view.budgets):
         yield (
             "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. A "
-            "gain at more calls than those of linear, marked as more, is no gain at equal cost."
+            "gain at more calls than those of linear, marked as more, is no gain at equal cost. A gain of samples that "
+            "are less diverse does not count."
         )
     if view.rows:
         yield (

@@ -109,6 +109,7 @@ class PolicyView:
         calls: mean denoiser calls that it made.
         ends: of their interval.
         more: whether it made more calls than linear, so that a gain is no gain at equal cost.
+        less_diverse: whether its samples are less diverse, so that a gain does not count.
         gain: over linear, corrected for all budgets and kinds.
         trials: of this kind.
         why: why there is none; empty if there is one.
@@ -120,6 +121,7 @@ class PolicyView:
     calls: float | None
     ends: tuple[float, float] | None
     more: bool
+    less_diverse: bool
     gain: GainView | None
     trials: int
     why: str

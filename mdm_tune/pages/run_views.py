@@ -212,8 +212,9 @@ class BudgetView:
 
     @property
     def equal(self) -> PolicyView | None:
-        """The kind of policy with the largest shown gain at no more calls than linear; None if there is none."""
-        shown = [each for each in self.policies if each.gain is not None and each.gain.shown and not each.more]
+        """The kind of policy with the largest gain that counts, at no more calls than linear; None if there is none."""
+        counted = [each for each in self.policies if not each.more and not each.less_diverse]
+        shown = [each for each in counted if each.gain is not None and each.gain.shown]
         return max(shown, key=lambda each: each.gain.value if each.gain else 0.0, default=None)
 
     @property

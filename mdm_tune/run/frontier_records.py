@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.json_record import Beside, JsonRecord
-from mdm_tune.core.messages import quantity
+from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import CONFIDENCE, Estimate, corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.evaluator import Cost, Scores
@@ -17,6 +17,7 @@ from mdm_tune.run.record_parts import CallsRecord
 from mdm_tune.schedules.adaptive_names import KL
 from mdm_tune.schedules.labels import Label
 from mdm_tune.search.cheapest import Cheapest, Tested, cheapest_of
+from mdm_tune.search.gains import Loss
 
 __all__ = ["CheapestRecord", "Point", "PointRecord", "PolicyFrontierRecord", "PolicyRecord", "policy_of"]
 
@@ -29,11 +30,13 @@ class Point:
         measured: Its scores, and the tokens that were filled.
         spent: The cost of measuring it, without that of finding its value.
         policy: The name of the policy; None for that of ``policy_of``.
+        losses: The losses of diversity against one token per step that exceed the threshold and the noise.
     """
 
     measured: Measured
     spent: Cost
     policy: str | None = None
+    losses: tuple[Loss, ...] = ()
 
     @property
     def scores(self) -> Scores:
@@ -60,6 +63,7 @@ class PointRecord(JsonRecord):
             A point is not tested if it makes no fewer calls than one token per step.
         tokens_per_second: Filled tokens over the seconds of the measurement on this machine, scoring included; None for
             exact values.
+        losses: Losses of diversity against one token per step that exceed ``search.diversity_loss`` and the noise.
     """
 
     policy: str
@@ -74,6 +78,7 @@ class PointRecord(JsonRecord):
     level: float | None
     no_worse: bool | None
     tokens_per_second: float | None
+    losses: tuple[Loss, ...] = ()
 
     @classmethod
     def of(cls, point: Point, policy: str, *, on_front: bool, tested: Tested | None = None) -> PointRecord:
@@ -93,6 +98,7 @@ class PointRecord(JsonRecord):
             level=None if tested is None else tested.level,
             no_worse=None if test is None else test.holds,
             tokens_per_second=None if exact else float(point.measured.filled.sum()) / point.spent.seconds,
+            losses=point.losses,
         )
 
 
@@ -133,6 +139,7 @@ class CheapestRecord(JsonRecord):
         calls: Its calls, with an interval that holds for all tested points together.
         ratio: Calls of one token per step over its calls.
         linear: Calls of linear's cheapest point that is shown too; None if there is none.
+        losses: Its losses of diversity, as in ``points``.
     """
 
     policy: str
@@ -141,10 +148,17 @@ class CheapestRecord(JsonRecord):
     calls: Beside[CallsRecord]
     ratio: float
     linear: float | None
+    losses: tuple[Loss, ...] = ()
 
     @classmethod
-    def of(cls, found: Cheapest, linear: str) -> CheapestRecord | None:
-        """The record of the cheapest policy; None if no point is shown. linear: the name of linear as a policy."""
+    def of(cls, found: Cheapest, linear: str, losses: Mapping[int, tuple[Loss, ...]]) -> CheapestRecord | None:
+        """The record of the cheapest policy; None if no point is shown.
+
+        Args:
+            found: The tested points.
+            linear: The name of linear as a policy.
+            losses: Losses of diversity, by the ``id`` of a point's scores.
+        """
         best, of_linear = found.best, found.best_of(linear)
         if best is None:
             return None
@@ -155,6 +169,7 @@ class CheapestRecord(JsonRecord):
             calls=CallsRecord.of(best.scores, corrected_confidence(max(1, found.tests))),
             ratio=found.reference.nfe / best.scores.nfe,
             linear=None if of_linear is None else of_linear.scores.nfe,
+            losses=losses[id(best.scores)],
         )
 
 
@@ -212,7 +227,7 @@ class PolicyFrontierRecord(JsonRecord):
         )
         aups = None if direction == "minimize" else areas(_curves(by_policy, kept), reference.measured)
         linear = policy_of(reference.scores.setting)
-        best = CheapestRecord.of(found, linear)
+        best = CheapestRecord.of(found, linear, {id(point.scores): point.losses for point in points})
         on_front = dict(zip(map(id, everyone), front, strict=True))
         return cls(
             margin=margin,
@@ -285,10 +300,16 @@ def _sentence(found: Cheapest, best: CheapestRecord | None) -> str:
         )
         return (
             f"the cheapest policy whose quality is {within}: {best.schedule}, {at} calls in place of "
-            f"{reference.nfe:.4g}{linear} ({how})"
+            f"{reference.nfe:.4g}{linear} ({how}){_less_diverse(best.losses)}"
         )
     if not found.tests:
         return f"no policy makes fewer calls than one token per step ({calls})"
     if found.untested:
         return f"untested, too few examples: whether a policy is {within} ({calls})"
     return f"no policy is shown to be {within} ({calls}; {how})"
+
+
+def _less_diverse(losses: Sequence[Loss]) -> str:
+    """The end of the sentence, if the policy's samples are less diverse than those of one token per step."""
+    named = [f"{loss.figure.replace('_', ' ')} by {100 * loss.share:.1f} %" for loss in losses]
+    return f"; but its samples are less diverse: {listed(named)}" if named else ""

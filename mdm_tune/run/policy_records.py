@@ -8,7 +8,7 @@ from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.run.record_parts import CallsRecord
 from mdm_tune.search.confirmation import PolicyOutcome
-from mdm_tune.search.gains import Gain
+from mdm_tune.search.gains import Gain, Loss
 
 __all__ = ["PolicyRecord"]
 
@@ -27,6 +27,9 @@ class PolicyRecord(JsonRecord):
         gain_over_linear: Gain over linear, corrected for all budgets and kinds; None likewise.
         trials: Finished trials of this kind.
         why: Why there is no policy; None if there is one.
+        beats_linear: Whether the gain is a win: shown, at no more calls, and with no loss of diversity; None in older
+            records.
+        losses: The losses of diversity that exceed both the threshold and the noise.
     """
 
     kind: str
@@ -38,6 +41,8 @@ class PolicyRecord(JsonRecord):
     gain_over_linear: Gain | None
     trials: int
     why: str | None
+    beats_linear: bool | None = None
+    losses: tuple[Loss, ...] = ()
 
     @classmethod
     def of(cls, outcome: PolicyOutcome) -> PolicyRecord:
@@ -53,4 +58,6 @@ class PolicyRecord(JsonRecord):
             gain_over_linear=outcome.gain,
             trials=outcome.trials,
             why=outcome.why,
+            beats_linear=outcome.beats_linear,
+            losses=() if outcome.diversity is None else outcome.diversity.flagged,
         )

@@ -50,6 +50,7 @@ class PolicyOutcome:
         scores: Its scores on the report split; None likewise.
         gain: Its gain over linear, corrected for all budgets and kinds; None likewise.
         calls: Its calls on the report split, compared with linear's; None likewise.
+        diversity: Its diversity compared with the reference and the data; None likewise, and without figures.
         trials: Finished trials of this kind.
         why: Why there is none; None if there is one.
     """
@@ -59,8 +60,23 @@ class PolicyOutcome:
     scores: Scores | None
     gain: Gain | None
     calls: CallRatio | None
+    diversity: Diversity | None
     trials: int
     why: str | None
+
+    @property
+    def beats_linear(self) -> bool:
+        """Whether the claim that it is better than linear is permitted."""
+        if self.gain is None or self.calls is None:
+            return False
+        blocked = self.diversity is not None and self.diversity.blocks
+        return outcome_of(self.gain, lost=False, blocked=blocked, more_calls=self.calls.more) is Outcome.BETTER
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The warnings about the gain, as those of a budget."""
+        flag = None if self.calls is None else self.calls.flag
+        return (*(() if flag is None else (flag,)), *(() if self.diversity is None else self.diversity.flags))
 
 
 @dataclass(frozen=True)
@@ -219,7 +235,7 @@ def confirm(
     against = named[best(i for i, candidate in enumerate(named) if candidate.name == "linear")].side
     best_settings = [candidate.setting for candidate in best_candidates.values()]
     found = score([*(candidate.setting for candidate in named), *best_settings, won.setting], "report")
-    others, best_scores, scored = found[: len(named)], found[len(named) : -1], found[-1]
+    others, scored = found[: len(named)], found[-1]
     pairs = zip(named, others, strict=True)
     linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per side
     winner, place = _returned_scores(scored, linears, sides.index(against), direction, claims)
@@ -227,8 +243,12 @@ def confirm(
     names = [candidate.name if candidate.side is against else candidate.setting.label for candidate in named]
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
-    first = None if against is sides[0] else linears[0]
     lost = winner is not scored
+
+    def diversity(scores: Scores) -> Diversity | None:
+        return compared_diversity(evaluator, scores, linear, reference, data, diversity_loss)
+
+    best_scores = dict(zip(best_candidates, found[len(named) : -1], strict=True))
     trials = [trial for side in sides for trial in side.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
@@ -237,9 +257,9 @@ def confirm(
         winner=winner,
         baselines=reported,
         gain=gain_of(winner, linear, direction, claims),
-        gain_over_first=None if first is None else gain_of(winner, first, direction, claims),
+        gain_over_first=None if against is sides[0] else gain_of(winner, linears[0], direction, claims),
         claims=claims,
-        diversity=compared_diversity(evaluator, winner, linear, reference, data, diversity_loss),
+        diversity=diversity(winner),
         reference=None if reference is None else reference.setting,
         chosen_from=tuple(chosen),
         data=data,
@@ -255,9 +275,7 @@ def confirm(
         alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
         loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
         tried=tuple(tuple(side.trials) for side in sides),
-        policies=_policy_outcomes(
-            sides, best_candidates, dict(zip(best_candidates, best_scores, strict=True)), linear, claims
-        ),
+        policies=_policy_outcomes(sides, best_candidates, best_scores, linear, claims, diversity),
     )
 
 
@@ -267,12 +285,15 @@ def _policy_outcomes(
     scores: Mapping[PolicyKind, Scores],
     linear: Scores,
     claims: int,
+    diversity: Callable[[Scores], Diversity | None],
 ) -> tuple[PolicyOutcome, ...]:
-    """The outcomes of all kinds of policy; () if there is one kind."""
+    """The outcomes of all kinds of policy; () if there is one kind. diversity: compares that of scores."""
     kinds = [*dict.fromkeys(side.kind for side in sides)]
     if len(kinds) == 1:
         return ()
-    return tuple(_policy_outcome(kind, sides, best.get(kind), scores.get(kind), linear, claims) for kind in kinds)
+    return tuple(
+        _policy_outcome(kind, sides, best.get(kind), scores.get(kind), linear, claims, diversity) for kind in kinds
+    )
 
 
 def _policy_outcome(
@@ -282,6 +303,7 @@ def _policy_outcome(
     scores: Scores | None,
     linear: Scores,
     claims: int,
+    diversity: Callable[[Scores], Diversity | None],
 ) -> PolicyOutcome:
     """The outcome of one kind of policy; best and scores: its best finalist and that one's scores on report."""
     trials = [trial for side in sides if side.kind == kind for trial in side.trials]
@@ -295,6 +317,7 @@ def _policy_outcome(
             scores=None,
             gain=None,
             calls=None,
+            diversity=None,
             trials=len(trials),
             why="its best trials have the counts of a baseline" if same else why,
         )
@@ -304,6 +327,7 @@ def _policy_outcome(
         scores=scores,
         gain=gain_of(scores, linear, sides[0].evaluator.metric.direction, claims),
         calls=equal_cost(scores.nfe, linear.nfe),
+        diversity=diversity(scores),
         trials=len(trials),
         why=None,
     )

@@ -338,9 +338,14 @@ class Diversity:
     losses: tuple[Loss, ...]
 
     @property
+    def flagged(self) -> tuple[Loss, ...]:
+        """The losses that exceed both the threshold and the noise."""
+        return tuple(loss for loss in self.losses if loss.flagged)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """The names of all flags."""
-        return tuple(loss.flag for loss in self.losses if loss.flagged)
+        return tuple(loss.flag for loss in self.flagged)
 
     @property
     def blocks(self) -> bool:

@@ -70,4 +70,6 @@ def _level(frontier: PolicyFrontierRecord) -> str:
 
 
 def _verdict(point: PointRecord) -> str:
-    return "not tested" if point.no_worse is None else "yes" if point.no_worse else "not shown"
+    if not point.no_worse:
+        return "not tested" if point.no_worse is None else "not shown"
+    return "yes, but less diverse" if point.losses else "yes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mdm_tune.core.messages import listed
 from mdm_tune.terminal.layout import Grid
 from mdm_tune.terminal.tables import short_names
 
@@ -30,7 +31,7 @@ def kinds_table(budget: BudgetRecord) -> Grid | None:
 
 
 def policy_notes(budget: BudgetRecord) -> list[str]:
-    """Lines on policies that are missing from the table, or made more calls than linear."""
+    """Lines on policies that are missing from the table, made more calls than linear, or are less diverse."""
     lines = []
     for record in budget.policies:
         if record.why is not None:
@@ -38,4 +39,7 @@ def policy_notes(budget: BudgetRecord) -> list[str]:
         elif record.more_calls:
             ratio = f"{record.calls_of_linear:.3g} times linear's calls"
             lines.append(f"{record.kind} made {ratio}: a gain of it is no gain at equal cost")
+        elif any(loss.blocks for loss in record.losses):
+            losses = sorted({loss.figure.replace("_", " ") for loss in record.losses if loss.blocks})
+            lines.append(f"{record.kind} is less diverse in {listed(losses)}: a gain of it is not counted")
     return lines

@@ -116,6 +116,8 @@ def test_a_search_has_the_frontier_of_what_it_tuned(tmp_path: Path) -> None:
     assert frontier["reference"]["steps"] == 8 and frontier["tests"] == 6
     assert "within 95 % of one token per step" in frontier["sentence"]
     assert "one token per step: at most 320 denoiser rows more" in said
+    losses = [loss for point in frontier["points"] for loss in point["losses"]]
+    assert all(loss["than"] == "reference" and loss["share"] > 0.05 for loss in losses)
     without = call("search", MARKOV, *LAW, *DATA, *steps, "--trials", "3", "--json", "--overwrite")
     assert json.loads(without.stdout)["policy_frontier"] is None
     assert 0 < found["denoiser_rows"] - json.loads(without.stdout)["denoiser_rows"] <= 320

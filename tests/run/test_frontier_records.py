@@ -14,6 +14,7 @@ from mdm_tune.evaluation.parallelism import Measured
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord, policy_of
 from mdm_tune.schedules.adaptive_names import parse_adaptive
+from mdm_tune.search.gains import Loss
 
 Values = NDArray[np.float64]
 N = 600
@@ -92,6 +93,14 @@ def test_the_sentence_names_the_cheapest_policy_with_its_calls_for_all_tests_tog
         "no policy is shown to be within 5 % of one token per step (32 calls; 95 % sure, corrected for 1 test)"
     )
     assert record([REFERENCE]).sentence == "no policy makes fewer calls than one token per step (32 calls)"
+
+
+def test_the_sentence_says_what_the_named_policy_loses_in_diversity() -> None:
+    loss = Loss("token_entropy", "reference", 0.123, 0.0, flagged=True, blocks=True)
+    found = record([replace(each, losses=(loss,)) if each is POINTS[3] else each for each in POINTS])
+    assert found.cheapest is not None and found.cheapest.losses == (loss,)
+    assert found.sentence.endswith("4 tests); but its samples are less diverse: token entropy by 12.3 %")
+    assert [each.losses for each in found.points] == [(), (), (loss,), ()]
 
 
 def test_equal_measurements_of_a_policy_stand_once_and_the_reference_may_be_among_them() -> None:

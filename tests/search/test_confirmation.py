@@ -19,10 +19,11 @@ from mdm_tune.core.statistics import Estimate, corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, Use
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_records import SearchResult
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.confirmation import Budget, Trial, confirm
 from mdm_tune.search.finalists import BlockSearch
@@ -37,6 +38,7 @@ LENGTH = 64
 FIXED = sampler_of()
 BASELINES: dict[str, Schedule] = {"linear": Linear(), "squared-sine": SquaredSine()}
 A, B, C = Beta(2.0, 0.5), Beta(0.5, 2.0), Beta(3.0, 3.0)
+T = AdaptiveName("threshold:0.9", "threshold", 0.9)
 
 
 @dataclass
@@ -64,7 +66,9 @@ class Bench:
     exact: bool = False
     asked: list[tuple[Use, list[str]]] = field(default_factory=list)
 
-    def setting(self, schedule: Schedule, steps: int, label: str | None = None) -> Setting:
+    def setting(self, schedule: Policy, steps: int, label: str | None = None) -> Setting:
+        if isinstance(schedule, AdaptiveName):
+            return Setting.of_adaptive(schedule, steps, LENGTH)
         return Setting.of(schedule, steps, LENGTH, FIXED, label)
 
     def data(self, use: Use) -> Scores | None:
@@ -103,7 +107,7 @@ class Bench:
         self.asked.append((use, [setting.label for setting in settings]))
         return [self.made(setting.label, setting, use) for setting in settings]
 
-    def trial(self, number: int, schedule: Beta, value: float, steps: int = 8, **more: Any) -> Trial:
+    def trial(self, number: int, schedule: Policy, value: float, steps: int = 8, **more: Any) -> Trial:
         return Trial(number, schedule, self.setting(schedule, steps).key, value, True, Cost(1, 4, 0.5), **more)
 
     def confirm(self, trials: Sequence[Trial], steps: int = 8, finalists: int = 2, **more: Any) -> Budget:
@@ -305,6 +309,20 @@ def test_a_metric_without_figures_compares_none() -> None:
     bench = Bench({"linear": 3.0, A.name: 2.0}, Metric(has_figures=False))
     budget = bench.confirm([bench.trial(0, A, 0.1)])
     assert budget.diversity is None and budget.flags == () and budget.beats_linear
+
+
+def test_the_best_of_each_kind_of_policy_is_compared_in_diversity() -> None:
+    bench = Bench({"linear": 3.0, A.name: 2.5, T.name: 2.0, "data": 0.0}, tokens={T.name: 80})
+    sides = [
+        BlockSearch(cast(Evaluator, bench), [bench.trial(0, A, 0.2)], BASELINES),
+        BlockSearch(cast(Evaluator, bench), [bench.trial(0, T, 0.1)], {}, kind="threshold"),
+    ]
+    budget = confirm(sides, 8, 2, bench.score, diversity_loss=0.05)
+    counts, threshold = budget.policies
+    assert budget.schedule == T and not budget.beats_linear
+    assert counts.gain is not None and counts.gain.shown and counts.beats_linear and counts.flags == ()
+    assert threshold.gain is not None and threshold.gain.shown and not threshold.beats_linear
+    assert threshold.flags == budget.flags == ("less-diverse-than-data:token_entropy",)
 
 
 def budgets_of(values: dict[int, tuple[float, float]], *, exact: bool = False) -> list[Budget]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.terminal.frontier_tables import frontier_lines, frontier_table, policies_table
 from tests.run.test_frontier_records import POINTS, record
+from tests.run.test_policy_records import LOSS
 
 
 def shown(frontier: PolicyFrontierRecord) -> str:
@@ -38,6 +39,12 @@ def test_tokens_per_second_stand_where_calls_do_not_cost_the_same() -> None:
     assert "9.6e+03" in shown(unequal)
     assert [*frontier_lines(unequal)][1].startswith("calls do not cost the same here")
     assert [*frontier_lines(found)] == [f"\n{found.sentence}"]
+
+
+def test_samples_that_are_less_diverse_are_said_beside_the_claim() -> None:
+    found = record([replace(each, losses=(LOSS,)) if each is POINTS[3] else each for each in POINTS])
+    assert "yes, but less diverse" in " ".join(shown(found).split())
+    assert max(map(len, shown(found).split("\n"))) <= 80
 
 
 def test_without_a_frontier_nothing_is_shown() -> None:

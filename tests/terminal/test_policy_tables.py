@@ -8,7 +8,7 @@ from typing import Any, cast
 from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.search_records import BudgetRecord
 from mdm_tune.terminal.policy_tables import kinds_table, policy_notes
-from tests.run.test_policy_records import NOTHING, outcome
+from tests.run.test_policy_records import LOSS, NOTHING, outcome
 from tests.search.test_confirmation import A
 
 
@@ -24,3 +24,7 @@ def test_the_table_has_a_row_for_each_kind_and_says_what_is_missing() -> None:
         "klass: cannot make 8 calls at 8 steps",
     ]
     assert kinds_table(cast(BudgetRecord, SimpleNamespace(policies=()))) is None
+    less = SimpleNamespace(policies=(PolicyRecord.of(outcome("threshold:0.9", 8.0, LOSS)),))
+    assert policy_notes(cast(BudgetRecord, less)) == [
+        "threshold is less diverse in token entropy: a gain of it is not counted"
+    ]
