@@ -153,7 +153,7 @@ def confirmation(pool: Pool, sizes: dict[Use, int]) -> int:
     listed = [
         Trial(
             number=number,
-            schedule=beta,
+            policy=beta,
             key=evaluator.setting(beta, STEPS).key,
             value=float(number),
             fresh=True,

@@ -132,7 +132,7 @@ def incumbents(problem: Problem, evaluator: Evaluator, trials: Sequence[Trial], 
     for trial in trials:
         spent += trial.cost.denoiser_rows
         if not trial.dropped and sign * trial.value > best:
-            best, regret = sign * trial.value, problem.regret(evaluator.setting(trial.schedule, problem.steps))
+            best, regret = sign * trial.value, problem.regret(evaluator.setting(trial.policy, problem.steps))
         found.append((spent, regret))
     return found
 

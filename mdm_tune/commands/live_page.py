@@ -167,8 +167,8 @@ def _point(event: TrialDone) -> Record:
     """A trial, as ``run.page_records.TrialPoint`` has it. A policy other than a schedule has no a and b."""
     return {
         "number": event.number,
-        "a": getattr(event.schedule, "a", None),
-        "b": getattr(event.schedule, "b", None),
+        "a": getattr(event.policy, "a", None),
+        "b": getattr(event.policy, "b", None),
         "block_length": None if event.setting.counts is None else event.setting.block_length,
         "value": as_json(event.value),
         "examples": event.examples,

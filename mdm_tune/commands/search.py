@@ -276,7 +276,7 @@ def _budgets(
     notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search))))
     budgets: list[Budget] = []
     for index, budget in enumerate(steps):
-        winners = [earlier.schedule for earlier in budgets if isinstance(earlier.schedule, Beta)]
+        winners = [earlier.policy for earlier in budgets if isinstance(earlier.policy, Beta)]
         guides = {size: profile.guide(budget, winners) for size, profile in profiles.items()}
         notify(BudgetStarted(budget))
 

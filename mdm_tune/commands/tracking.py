@@ -142,7 +142,7 @@ def trial_row(event: TrialDone, study: StudyStarted) -> Row:
     """
     row: dict[str, float | str | None] = {
         "trial": event.number,
-        **(event.schedule.parameters if isinstance(event.schedule, Beta) else {"policy": event.schedule.name}),
+        **(event.policy.parameters if isinstance(event.policy, Beta) else {"policy": event.policy.name}),
         "calls": event.calls,
         "value": event.value,
         **_ends("value", event.ci),

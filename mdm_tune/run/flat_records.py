@@ -125,8 +125,8 @@ def flat_of(run: Run, budget: Budget, profiles: Mapping[int, Profiles]) -> FlatP
     if not trials:
         return None
     if run.priced_by_profile:
-        return flat_of_profile(at_size, profiles[at_size.block_length].chooser, budget.schedule, budget.steps)
-    return flat_of_trials(at_size, trials, budget.schedule, run.config.search.space)
+        return flat_of_profile(at_size, profiles[at_size.block_length].chooser, budget.policy, budget.steps)
+    return flat_of_trials(at_size, trials, budget.policy, run.config.search.space)
 
 
 def _digit(value: float) -> float:

@@ -80,8 +80,8 @@ class TrialPoint(JsonRecord):
     @classmethod
     def of(cls, trial: Trial, block_length: int | None) -> TrialPoint:
         """The point of a trial."""
-        beta = trial.schedule if isinstance(trial.schedule, Beta) else None
-        adaptive = trial.schedule if isinstance(trial.schedule, AdaptiveName) else None
+        beta = trial.policy if isinstance(trial.policy, Beta) else None
+        adaptive = trial.policy if isinstance(trial.policy, AdaptiveName) else None
         return cls(
             number=trial.number,
             a=None if beta is None else beta.a,

@@ -74,9 +74,9 @@ class TunedBudget(JsonRecord):
 
     Attributes:
         steps: The budget.
-        schedule: Name of the schedule; of a policy the one whose counts it keeps, None if it keeps none.
+        schedule: Name of the schedule; of an adaptive plan the one whose counts it keeps, None if it keeps none.
         plan: What the sampler receives.
-        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for a policy.
+        revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for an adaptive plan.
         quality: The quality on the report split.
         flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
     """
@@ -92,10 +92,10 @@ class TunedBudget(JsonRecord):
     def of(cls, run: Run, budget: Budget) -> TunedBudget:
         """The entry of a budget's winner."""
         setting = budget.winner.setting
-        policy = setting.adaptive
+        plan = setting.adaptive
         return cls(
             steps=budget.steps,
-            schedule=budget.schedule.name if policy is None else policy.schedule,
+            schedule=budget.policy.name if plan is None else plan.schedule,
             plan=PlanRecord.of(setting),
             revealed_share_after_step=tuple(round(share, 4) for share in setting.revealed),
             quality=QualityRecord.of(run, budget),
@@ -159,5 +159,5 @@ class ScheduleFileRecord(JsonRecord):
             cls.of(run, [TunedBudget.of(run, budget) for budget in budgets], warnings),
             claims=ClaimsRecord.of(run, budgets),
             programs=ProgramsRecord(**run.programs) if run.programs else None,
-            shared=None if shared is None else shared.mean.schedule.name,
+            shared=None if shared is None else shared.mean.policy.name,
         )

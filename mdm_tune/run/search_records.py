@@ -21,7 +21,7 @@ from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.run.page_records import BudgetDetails, ProfileCurve, SamplePair
 from mdm_tune.run.policy_records import PolicyRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, ReportedRecord, WarningRecord
-from mdm_tune.run.shared_records import SharedRecord, TunedSchedule
+from mdm_tune.run.shared_records import SharedRecord, TunedPolicy
 from mdm_tune.schedules.equal_cost import FLAG
 from mdm_tune.search.confirmation import Budget, Loser
 from mdm_tune.search.gains import Gain, Loss, outcome_of
@@ -37,7 +37,7 @@ __all__ = [
     "RowsRecord",
     "SearchFiles",
     "SearchResult",
-    "TunedSchedule",
+    "TunedPolicy",
 ]
 
 
@@ -55,7 +55,7 @@ class LoserRecord(JsonRecord):
     def of(cls, loser: Loser) -> LoserRecord:
         """The record of a loser."""
         return cls(
-            schedule=loser.schedule.name,
+            schedule=loser.policy.name,
             plan=PlanRecord.of(loser.scores.setting),
             calls=CallsRecord.of(loser.scores),
             estimate=loser.scores.estimate,
@@ -207,7 +207,7 @@ class BudgetRecord(JsonRecord):
     """
 
     steps: int
-    schedule: TunedSchedule
+    schedule: TunedPolicy
     plan: Beside[PlanRecord]
     quality: Beside[QualityRecord]
     trials: int
@@ -227,7 +227,7 @@ class BudgetRecord(JsonRecord):
         """The record of a budget that was tuned and compared."""
         return cls(
             steps=budget.steps,
-            schedule=TunedSchedule.of(budget.schedule),
+            schedule=TunedPolicy.of(budget.policy),
             plan=PlanRecord.of(budget.winner.setting),
             quality=QualityRecord.of(run, budget),
             trials=budget.trials,

@@ -1,4 +1,4 @@
-"""The record of one schedule for all budgets, and the names of schedules in results."""
+"""The record of one schedule for all budgets, and the names of policies in results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mdm_tune.search.gains import Gain
 if TYPE_CHECKING:  # it loads optuna
     from mdm_tune.search.shared import SharedBudget, SharedSearch
 
-__all__ = ["SharedBudgetRecord", "SharedRecord", "TunedSchedule"]
+__all__ = ["SharedBudgetRecord", "SharedRecord", "TunedPolicy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunedSchedule(JsonRecord):
+class TunedPolicy(JsonRecord):
     """The policy that a search returns.
 
     Attributes:
@@ -36,15 +36,15 @@ class TunedSchedule(JsonRecord):
     policy: str | None = None
 
     @classmethod
-    def of(cls, schedule: Policy) -> TunedSchedule:
+    def of(cls, policy: Policy) -> TunedPolicy:
         """The record of a policy."""
-        if isinstance(schedule, AdaptiveName):
-            base = None if schedule.schedule is None else parse_schedule(schedule.schedule)
+        if isinstance(policy, AdaptiveName):
+            base = None if policy.schedule is None else parse_schedule(policy.schedule)
             a, b = (base.a, base.b) if isinstance(base, Beta) else (None, None)
-            return cls(type=schedule.kind, a=a, b=b, policy=schedule.name)
-        if isinstance(schedule, Beta):
-            return cls(type="beta", a=schedule.a, b=schedule.b)
-        return cls(type=schedule.name, a=None, b=None)
+            return cls(type=policy.kind, a=a, b=b, policy=policy.name)
+        if isinstance(policy, Beta):
+            return cls(type="beta", a=policy.a, b=policy.b)
+        return cls(type=policy.name, a=None, b=None)
 
     @property
     def text(self) -> str:
@@ -69,7 +69,7 @@ class SharedBudgetRecord(JsonRecord):
     steps: int
     estimate: Beside[Estimate]
     gain_over_linear: Gain
-    own: TunedSchedule
+    own: TunedPolicy
     loss: Gain
 
     @classmethod
@@ -79,7 +79,7 @@ class SharedBudgetRecord(JsonRecord):
             steps=budget.own.steps,
             estimate=budget.shared.winner.estimate,
             gain_over_linear=budget.shared.gain,
-            own=TunedSchedule.of(budget.own.schedule),
+            own=TunedPolicy.of(budget.own.policy),
             loss=budget.loss,
         )
 
@@ -98,7 +98,7 @@ class SharedRecord(JsonRecord):
         text: The same in words.
     """
 
-    schedule: TunedSchedule
+    schedule: TunedPolicy
     mean: Estimate
     gain_over_linear: Gain
     trials: int
@@ -110,7 +110,7 @@ class SharedRecord(JsonRecord):
     def of(cls, run: Run, shared: SharedSearch) -> SharedRecord:
         """The record of a search for one schedule."""
         return cls(
-            schedule=TunedSchedule.of(shared.mean.schedule),
+            schedule=TunedPolicy.of(shared.mean.policy),
             mean=shared.mean.winner.estimate,
             gain_over_linear=shared.mean.gain,
             trials=len(shared.trials),
@@ -122,7 +122,7 @@ class SharedRecord(JsonRecord):
 
 def _text(metric: str, shared: SharedSearch) -> str:
     """A sentence with the schedule, and one with what it loses."""
-    name = TunedSchedule.of(shared.mean.schedule).text
+    name = TunedPolicy.of(shared.mean.policy).text
     losing = [budget for budget in shared.budgets if budget.loss.shown]
     text = f"{name} is the one schedule for all {len(shared.budgets)} budgets, by the mean {metric} over them."
     if losing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mdm_tune.config.file import PolicyKind
@@ -81,15 +81,15 @@ class PolicyOutcome:
 
 @dataclass(frozen=True)
 class Loser:
-    """The chosen schedule, if the report split shows that it is worse than linear.
+    """The chosen policy, if the report split shows that it is worse than linear.
 
     Attributes:
-        schedule: The schedule.
+        policy: The policy.
         scores: Its scores on the report split.
         gain: Its gain over the linear that is returned in its place.
     """
 
-    schedule: Policy
+    policy: Policy
     scores: Scores
     gain: Gain
 
@@ -100,8 +100,8 @@ class Budget:
 
     Attributes:
         steps: The step budget.
-        schedule: The policy that the search returns.
-        winner: Its scores: the schedule chosen on the choose split, or linear if that one is a ``loser``.
+        policy: The policy that the search returns.
+        winner: Its scores: those of the policy chosen on the choose split, or linear if that one is a ``loser``.
         baselines: Scores by name. The name has no block length in the blocks in which linear was best on the choose
             split; in other blocks it has.
         gain: The winner's gain over the best linear.
@@ -122,16 +122,16 @@ class Budget:
         tuning: The cost of the trials.
         cost: The cost of the budget, with trials and pilot.
         pilot: The cost of the pilot.
-        loser: The chosen schedule if it is worse than linear; otherwise None.
+        loser: The chosen policy if it is worse than linear; otherwise None.
         codes: Codes of the warnings about the winner at this budget.
-        alike: Other schedules with the winner's counts or alphas.
+        alike: Names of other policies with the winner's counts or alphas.
         tried: The finished trials, for each study: a kind of policy in a block length.
         flat: The schedules that the trials or the profile cannot tell apart from the winner; None if unknown.
         policies: The best of each kind of policy; () if there is one kind.
     """
 
     steps: int
-    schedule: Policy
+    policy: Policy
     winner: Scores
     baselines: dict[str, Scores]
     gain: Gain
@@ -160,9 +160,9 @@ class Budget:
 
     @property
     def judged(self) -> Gain:
-        """The gain of the schedule chosen on the choose split, whether it is returned or not.
+        """The gain of the policy chosen on the choose split, whether it is returned or not.
 
-        Over all searches this interval has its nominal coverage. The interval of the returned schedule's gain has not,
+        Over all searches this interval has its nominal coverage. The interval of the returned policy's gain has not,
         since the report split takes part in the choice of what is returned.
         """
         return self.gain if self.loser is None else self.loser.gain
@@ -226,13 +226,11 @@ def confirm(
     sign = sign_of(direction)
     named, candidates = candidates_of(sides, steps, finalists)
     chosen = scores_on_choose(chosen_from(candidates), lambda settings: score(settings, "choose"))
-
-    def best(places: Iterable[int]) -> int:
-        return max(places, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else min(places)
-
     claims *= len({side.kind for side in sides})
     best_candidates, won = reported_of(sides, candidates, chosen, direction)
-    against = named[best(i for i, candidate in enumerate(named) if candidate.name == "linear")].side
+    places = [place for place, candidate in enumerate(named) if candidate.name == "linear"]
+    best = max(places, key=lambda place: (sign * chosen[place].estimate.value, -place)) if chosen else places[0]
+    against = named[best].side
     best_settings = [candidate.setting for candidate in best_candidates.values()]
     found = score([*(candidate.setting for candidate in named), *best_settings, won.setting], "report")
     others, scored = found[: len(named)], found[-1]
@@ -244,6 +242,7 @@ def confirm(
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
     lost = winner is not scored
+    returned = Linear() if lost else won.policy
 
     def diversity(scores: Scores) -> Diversity | None:
         return compared_diversity(evaluator, scores, linear, reference, data, diversity_loss)
@@ -253,7 +252,7 @@ def confirm(
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
         steps=steps,
-        schedule=Linear() if lost else won.schedule,
+        policy=returned,
         winner=winner,
         baselines=reported,
         gain=gain_of(winner, linear, direction, claims),
@@ -272,8 +271,8 @@ def confirm(
         exhausted=all(side.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for side in sides),
         tuning=tuning,
         cost=sum((scores.cost for scores in (*chosen, *found)), tuning),
-        alike=_alike(winner.setting, Linear() if lost else won.schedule, sides),
-        loser=Loser(won.schedule, scored, gain_of(scored, linear, direction, claims)) if lost else None,
+        alike=_alike(winner.setting, returned, sides),
+        loser=Loser(won.policy, scored, gain_of(scored, linear, direction, claims)) if lost else None,
         tried=tuple(tuple(side.trials) for side in sides),
         policies=_policy_outcomes(sides, best_candidates, best_scores, linear, claims, diversity),
     )
@@ -323,7 +322,7 @@ def _policy_outcome(
         )
     return PolicyOutcome(
         kind=kind,
-        policy=best.schedule,
+        policy=best.policy,
         scores=scores,
         gain=gain_of(scores, linear, sides[0].evaluator.metric.direction, claims),
         calls=equal_cost(scores.nfe, linear.nfe),
@@ -333,16 +332,16 @@ def _policy_outcome(
     )
 
 
-def _alike(winner: Setting, schedule: Policy, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
+def _alike(winner: Setting, policy: Policy, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
     """The names of other baselines and trials that have the winner's counts or alphas, sorted."""
     names = set()
     for side in sides:
         named = {
             name: side.evaluator.setting(baseline, winner.steps).key
             for name, baseline in side.baselines.items()
-            if baseline != schedule
+            if baseline != policy
         }
-        tried = {trial.schedule.name: trial.key for trial in side.trials if trial.schedule != schedule}
+        tried = {trial.policy.name: trial.key for trial in side.trials if trial.policy != policy}
         names |= {name for name, key in (tried | named).items() if key == winner.key}
     return tuple(sorted(names))
 

@@ -23,13 +23,13 @@ def trial_state(*, fresh: bool, dropped: int | None, cut: bool, unreachable: str
 
 @dataclass(frozen=True)
 class TrialsProposed:
-    """The schedules of a batch of trials are proposed, and their values are computed next.
+    """The policies of a batch of trials are proposed, and their values are computed next.
 
     Attributes:
         first: The number of the first trial within its budget, from 0.
         count: Trials of the batch.
         trials: Trials of the budget.
-        given: Whether all of these schedules were given in advance, so that proposing took no time.
+        given: Whether all of these policies were given in advance, so that proposing took no time.
     """
 
     first: int
@@ -45,7 +45,7 @@ class TrialDone:
     Attributes:
         number: The trial's number within its budget, from 0.
         trials: Trials of the budget.
-        schedule: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive plan with its value.
         setting: Its setting.
         value: Its value; infinite if its policy cannot make the calls of the budget.
         best: The best value so far.
@@ -62,7 +62,7 @@ class TrialDone:
 
     number: int
     trials: int
-    schedule: Policy
+    policy: Policy
     setting: Setting
     value: float
     best: float
@@ -74,6 +74,11 @@ class TrialDone:
     rows: int = 0
     calls: float | None = None
     unreachable: str | None = None
+
+    @property
+    def schedule(self) -> Policy:
+        """The policy, by the name that it had when schedules were all that a search tuned."""
+        return self.policy
 
     @property
     def state(self) -> str:
@@ -96,13 +101,13 @@ class ReferenceStarted:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A schedule is about to be scored on the ``choose`` or ``report`` split.
+    """A policy is about to be scored on the ``choose`` or ``report`` split.
 
     Attributes:
         use: The split.
-        setting: The schedule's setting.
-        done: Schedules scored on the split so far.
-        total: Schedules to score on the split.
+        setting: The policy's setting.
+        done: Policies scored on the split so far.
+        total: Policies to score on the split.
     """
 
     use: Use

@@ -32,7 +32,7 @@ class Trial:
 
     Attributes:
         number: The trial's number within its study, from 0.
-        schedule: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive plan with its value.
         key: The key of its setting.
         value: Its value on the tune split; if it was dropped, the value that ``carried`` estimates.
         fresh: Whether its counts were scored for the first time.
@@ -45,7 +45,7 @@ class Trial:
     """
 
     number: int
-    schedule: Policy
+    policy: Policy
     key: Key
     value: float
     fresh: bool
@@ -88,14 +88,14 @@ class Candidate:
     """A baseline or a finalist.
 
     Attributes:
-        schedule: The schedule, or the adaptive plan with its value.
+        policy: The schedule, or the adaptive plan with its value.
         setting: Its setting.
         side: The search in its block length.
         name: The name of a baseline; "" for a finalist.
         tuned: A finalist's value on the tune split; None for a baseline.
     """
 
-    schedule: Policy
+    policy: Policy
     setting: Setting
     side: BlockSearch
     name: str = ""
@@ -235,7 +235,7 @@ def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _baseline_candidates(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
     """The baselines of every block length."""
     return [
-        Candidate(schedule=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
+        Candidate(policy=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
         for side in sides
         for name, schedule in side.baselines.items()
     ]
@@ -253,10 +253,10 @@ def _finalist_candidates(
     for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)
-            same = [other.schedule for other in side.trials if other.key == trial.key]
-            betas = [schedule for schedule in same if isinstance(schedule, Beta)]
-            schedule = _nearest_to_named(betas) if betas else trial.schedule
-            yield Candidate(schedule, side.evaluator.setting(schedule, steps), side, tuned=trial.value)
+            same = [other.policy for other in side.trials if other.key == trial.key]
+            betas = [policy for policy in same if isinstance(policy, Beta)]
+            policy = _nearest_to_named(betas) if betas else trial.policy
+            yield Candidate(policy, side.evaluator.setting(policy, steps), side, tuned=trial.value)
 
 
 def _nearest_to_named(schedules: Sequence[Beta]) -> Beta:

@@ -47,14 +47,14 @@ def flat_of_trials(
     Args:
         evaluator: The evaluator for the winner's block length.
         trials: The finished trials in this block length.
-        winner: The schedule that the search returns. If it is no Beta(a, b), the best trial takes its place.
+        winner: The policy that the search returns. If it is no Beta(a, b), the best trial takes its place.
         space: The box of the search.
 
     Returns:
         The flat part; None if there are too few trials, or if all have the same value.
     """
     box, sign = _box(space), sign_of(evaluator.metric.direction)
-    betas = [(trial, trial.schedule) for trial in trials if isinstance(trial.schedule, Beta)]
+    betas = [(trial, trial.policy) for trial in trials if isinstance(trial.policy, Beta)]
     surface = surface_of(
         tuple(Tried(a=beta.a, b=beta.b, value=trial.value, examples=trial.examples) for trial, beta in betas),
         box,
@@ -82,7 +82,7 @@ def flat_of_profile(evaluator: Evaluator, chooser: Chooser, winner: Policy, step
     Args:
         evaluator: The evaluator for the profile's block length.
         chooser: The profile on the tune split.
-        winner: The schedule that the search returns. If it is no Beta(a, b), the one of least price takes its place.
+        winner: The policy that the search returns. If it is no Beta(a, b), the one of least price takes its place.
         steps: The step budget.
 
     Returns:
@@ -128,9 +128,9 @@ def _half_width(chooser: Chooser, weights: Floats) -> float | None:
     return None if found.ci is None else found.ci[1] - found.value
 
 
-def _place(schedule: Policy) -> tuple[float, float] | None:
+def _place(policy: Policy) -> tuple[float, float] | None:
     """a and b; None outside the family."""
-    return (schedule.a, schedule.b) if isinstance(schedule, Beta) else EXACTLY_NAMED.get(schedule.name)
+    return (policy.a, policy.b) if isinstance(policy, Beta) else EXACTLY_NAMED.get(policy.name)
 
 
 def _box(space: SpaceConfig) -> Box:

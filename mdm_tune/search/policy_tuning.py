@@ -92,12 +92,12 @@ class _PolicyRunner(TrialRunner):
     def propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Policy]) -> Policy:
         if number < len(self.points):
             return self.points[number]
-        known = [(trial.schedule, trial.value) for trial in before]
+        known = [(trial.policy, trial.value) for trial in before]
         return self.space.propose(number, known, earlier, self.evaluator.metric.direction)
 
     def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
         plans = {number: self.space.plan(self.space.point(policy)) for number, policy in proposed.items()}
-        reached = [trial.schedule for trial in before if trial.unreachable is None]
+        reached = [trial.policy for trial in before if trial.unreachable is None]
         guess = reached[-1].value if reached and isinstance(reached[-1], AdaptiveName) else None
         incumbent = self._incumbent(before) if self.search.racing else None
 

@@ -263,7 +263,7 @@ def search_shared(
         mean=mean,
         trials=tuned.trials,
         budgets=tuple(
-            _at_budget(scores, replace(own, cost=own.cost + extra[place]), mean.schedule, found, budgets, search)
+            _at_budget(scores, replace(own, cost=own.cost + extra[place]), mean.policy, found, budgets, search)
             for place, (own, found) in enumerate(zip(owns, parts, strict=True))
         ),
     )
@@ -313,7 +313,7 @@ def _at_budget(
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
     shared = replace(
         own,
-        schedule=schedule,
+        policy=schedule,
         winner=found,
         gain=gain_of(found, linear, direction, claims),
         diversity=compared_diversity(inner, found, linear, reference, own.data, search.diversity_loss),
@@ -340,7 +340,7 @@ def _trials_at(evaluator: SharedEvaluator, tuned: Tuned, place: int, guide: Guid
         )
         if trial.dropped:
             continue
-        setting = evaluator.setting(trial.schedule, ALL)
+        setting = evaluator.setting(trial.policy, ALL)
         part = setting.parts[place]
         if guide.price is not None:
             value = guide.price(part)

@@ -47,7 +47,7 @@ def settled(
     noise = noise_of_best(full, direction, groups)
     if noise is None or len(before) < SETTLING:
         return False
-    known = [(trial.schedule, trial.value) for trial in before if isinstance(trial.schedule, Beta)]
+    known = [(trial.policy, trial.value) for trial in before if isinstance(trial.policy, Beta)]
     gain = possible_gain(search, seed, steps, known, direction)
     rounding = 1e-12 + 1e-9 * abs(before[0].value)  # the bound is a rounding error if all values are equal
     return gain <= noise + rounding

@@ -203,7 +203,7 @@ class TrialRunner:
         proposed: dict[int, Policy] = {}
         for number in batch:
             trial = finished.get(number)
-            proposed[number] = trial.schedule if trial else self.propose(number, before, [*proposed.values()])
+            proposed[number] = trial.policy if trial else self.propose(number, before, [*proposed.values()])
         self.proposal_seconds = max(self.proposal_seconds, time.monotonic() - began)
         given = batch.stop <= len(self.points) or finished.keys() >= {*batch}
         yield TrialsProposed(first=batch.start, count=len(batch), trials=self.most, given=given)
@@ -231,7 +231,7 @@ class TrialRunner:
             yield TrialDone(
                 number=number,
                 trials=self.most,
-                schedule=known_by_number[number].schedule,
+                policy=known_by_number[number].policy,
                 setting=settings[number],
                 value=value,
                 best=best,
@@ -288,7 +288,7 @@ class TrialRunner:
         """
         if number < len(self.points):
             return self.points[number]
-        known = [(trial.schedule, trial.value) for trial in before if isinstance(trial.schedule, Beta)]
+        known = [(trial.policy, trial.value) for trial in before if isinstance(trial.policy, Beta)]
         direction = self.evaluator.metric.direction
         running = dict.fromkeys(each for each in earlier if isinstance(each, Beta))
         return propose(self.search, self.seed, self.steps, number, known, running, direction, exact=self.priced)
@@ -437,7 +437,7 @@ def _trial(number: int, entry: LedgerEntry, policy: Policy) -> Trial:
     rows, tokens, seconds = entry.record["cost"]
     return Trial(
         number=number,
-        schedule=policy,
+        policy=policy,
         key=tuple(entry.record["key"]),
         value=entry.value,
         fresh=bool(entry.record["fresh"]),

@@ -112,19 +112,19 @@ class EventLines:
             self.decimals = _decimals(event.value)
         value, self.best = self._value(event.value), self._value(event.best)
         named: dict[object, str] = {Beta(0.5, 0.5): "linear", Beta(1.0, 1.0): "squared-sine"}
-        note = named.get(event.schedule, "") if event.fresh else "scored before"
+        note = named.get(event.policy, "") if event.fresh else "scored before"
         if event.dropped:
             note = f"{'cut' if event.cut else 'dropped'} after {event.dropped}"
         number = f"{event.number + 1:>3}/{event.trials}"
-        if isinstance(event.schedule, Beta):
-            policy = [f"a {event.schedule.a:7.4f}", f"b {event.schedule.b:7.4f}"]
+        if isinstance(event.policy, Beta):
+            told = [f"a {event.policy.a:7.4f}", f"b {event.policy.b:7.4f}"]
         else:
             calls = "" if event.calls is None else f"{event.calls:.4g} calls"
-            policy = [event.schedule.name, calls]
+            told = [event.policy.name, calls]
         if event.unreachable is not None:
-            yield INFO, f"  trial {number}  {policy[0]}: {event.unreachable}"
+            yield INFO, f"  trial {number}  {told[0]}: {event.unreachable}"
             return
-        parts = [f"  trial {number}", *policy, value, f"best {self.best}", note]
+        parts = [f"  trial {number}", *told, value, f"best {self.best}", note]
         yield INFO, fitted(parts, width, leave_out=(4, 5, 2, 1))
         counts = event.setting.counts
         alphas = [float(f"{alpha:.6g}") for alpha in event.setting.alphas or ()]

@@ -103,11 +103,11 @@ def test_the_remaining_time_and_the_trials_are_noted(tmp_path: Path) -> None:
     live(BudgetStarted(2))
     live(Progress(doing="trial 1", share=0.25, seconds_left=61.5))
     trial = TrialDone(
-        number=0, trials=4, schedule=Beta(0.4, 0.7), setting=setting, value=math.inf, best=0.5, fresh=True, dropped=3
+        number=0, trials=4, policy=Beta(0.4, 0.7), setting=setting, value=math.inf, best=0.5, fresh=True, dropped=3
     )
     live(trial)
     policy: Any = SimpleNamespace()  # a policy without a and b
-    live(replace(trial, number=1, schedule=policy))
+    live(replace(trial, number=1, policy=policy))
     assert live.seconds_left == 61.5
     first, second = live.points
     assert first == {"number": 0, "a": 0.4, "b": 0.7, "block_length": 4, "value": None, "examples": None} | {

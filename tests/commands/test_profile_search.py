@@ -93,7 +93,7 @@ def test_trials_of_the_nelbo_cost_nothing(tmp_path: Path, rows: Rows, reveal: st
     for steps, events in trials.items():
         for event in events:
             if reveal == "fixed":
-                assert event.setting.counts == to_counts(event.schedule, steps, LENGTH)
+                assert event.setting.counts == to_counts(event.policy, steps, LENGTH)
                 price = nelbo(curve, event.setting.counts or ())
             else:
                 price = ancestral_nelbo(curve, event.setting.alphas or ())
@@ -205,7 +205,7 @@ def test_trials_follow_the_warm_start_and_winners_go_to_the_next_budget(tmp_path
     assert winner["type"] == "beta"
     for steps, winners in ((3, []), (4, [Beta(winner["a"], winner["b"])])):
         expected = (*START, *found.guide(steps, winners).points)
-        assert [event.schedule for event in trials[steps]][: len(expected)] == list(expected)[:5]
+        assert [event.policy for event in trials[steps]][: len(expected)] == list(expected)[:5]
     assert trials[4][2].value == min(event.value for event in trials[4])
 
 
@@ -214,7 +214,7 @@ def test_other_strategies_are_warmed_too(tmp_path: Path, strategy: str) -> None:
     events: list[TrialDone] = []
     chosen = config(tmp_path, search__strategy=strategy, search__trials=4, sampler__steps=[4])
     search(chosen, lambda event: events.append(event) if isinstance(event, TrialDone) else None)
-    assert [event.schedule for event in events[:3]] == [*START, of(chosen).chooser.best_beta(4)]
+    assert [event.policy for event in events[:3]] == [*START, of(chosen).chooser.best_beta(4)]
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,9 @@ def test_a_profile_is_measured_where_something_needs_it(
     record = search(chosen, lambda event: events.append(event) if isinstance(event, TrialDone) else None)
     assert record["denoiser_rows"] == rows.number
     assert (record["profile"] is not None) == measured == (tmp_path / "run" / "profile-values.json").exists()
-    assert [event.schedule for event in events[:2]] == list(START)
+    assert [event.policy for event in events[:2]] == list(START)
     best = of(chosen).chooser.best_beta(4)
-    assert (best in [event.schedule for event in events]) == (
-        search_section.get("warm_start") == "profile" and measured
-    )
+    assert (best in [event.policy for event in events]) == (search_section.get("warm_start") == "profile" and measured)
 
 
 def test_winners_go_to_the_next_budget_without_a_profile_too(tmp_path: Path) -> None:
@@ -260,14 +258,14 @@ def test_winners_go_to_the_next_budget_without_a_profile_too(tmp_path: Path) -> 
         record = search(config(tmp_path, warm, **changes, search__warm_start=warm, seed=3), notify)
         winner = record["budgets"][0]["schedule"]
         assert winner["type"] == "beta"
-        assert (Beta(winner["a"], winner["b"]) in [event.schedule for event in trials[4]]) == expected
+        assert (Beta(winner["a"], winner["b"]) in [event.policy for event in trials[4]]) == expected
 
 
 def test_a_grid_has_its_own_points_even_where_the_profile_is_the_price(tmp_path: Path) -> None:
     chosen = config(tmp_path, search__strategy="grid", search__trials=6, sampler__steps=[4])
     assert of(chosen).guide(4, []).points == () and of(chosen).guide(4, []).price is not None
     points = []
-    search(chosen, lambda event: points.append(event.schedule) if isinstance(event, TrialDone) else None)
+    search(chosen, lambda event: points.append(event.policy) if isinstance(event, TrialDone) else None)
     assert all(10 * x == pytest.approx(round(10 * x)) for point in points for x in (point.a, point.b))
     assert of(config(tmp_path, search__warm_start="off")).guide(4, [Beta(3.0, 0.2)]).points == ()
 

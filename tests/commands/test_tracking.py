@@ -149,7 +149,7 @@ def test_trials_and_result_are_logged_and_a_resumed_search_continues_the_run(
     assert [step for step, _ in first.rows] == [event.number for event in trials] and len(trials) == result.trials
     for event, (_, row) in zip(trials, first.rows, strict=True):
         group = f"steps-{event.setting.steps}"
-        wanted = {"trial": event.number, "a": event.schedule.a, "b": event.schedule.b, "value": event.value}
+        wanted = {"trial": event.number, "a": event.policy.a, "b": event.policy.b, "value": event.value}
         wanted |= {"best": event.best, "rows": 0, "dropped": 0, "state": event.state}
         assert row == {f"{group}/{key}": value for key, value in wanted.items()}
     (three,) = result.budgets
@@ -158,7 +158,7 @@ def test_trials_and_result_are_logged_and_a_resumed_search_continues_the_run(
     assert summary["result-steps-3/gain_over_linear"] == three.quality.gain_over_linear.value
     assert summary["result-steps-3/baseline_sine"] == three.quality.baselines["sine"].value
     assert summary["result/trials"] == result.trials == len(first.trials)
-    assert [row["a"] for row in first.trials[:3]] == [event.schedule.a for event in trials[:3]]
+    assert [row["a"] for row in first.trials[:3]] == [event.policy.a for event in trials[:3]]
     assert [note.code for note in notes(events)] == [None]
 
     # With more trials the same run goes on. Without a tracker, or with another, the search goes on too.
@@ -248,7 +248,7 @@ def test_tensorboard_reads_what_was_logged(tmp_path: Path, done: Done) -> None:
     read = EventAccumulator(str(folder))
     read.Reload()
     for key, wanted in {
-        "a": [trial.schedule.a for trial in trials],
+        "a": [trial.policy.a for trial in trials],
         "value": [trial.value for trial in trials],
     }.items():
         points = read.Scalars(f"steps-3/{key}")

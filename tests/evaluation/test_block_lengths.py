@@ -149,7 +149,7 @@ def test_one_reachable_vector_is_scored_once_and_no_trial_is_spent(steps: int) -
     budget, events = run(evaluator, SETTINGS, steps=steps)
     assert (budget.trials, budget.ended, budget.exhausted) == (0, Ended.of(Ending.NOTHING_TO_TUNE), True)
     assert denoiser.rows == budget.cost.denoiser_rows <= 16 * steps  # the report alone, identical rows once
-    assert budget.chosen_from == () and budget.schedule == Linear() and not budget.beats_linear
+    assert budget.chosen_from == () and budget.policy == Linear() and not budget.beats_linear
     assert all(scores.values is not None for scores in budget.baselines.values())
     assert [event.use for event in events] == ["report"]  # type: ignore[union-attr]
 

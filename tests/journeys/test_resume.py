@@ -74,10 +74,7 @@ def outcome(budget: Budget) -> tuple[Any, ...]:
     scores = [budget.winner, *budget.baselines.values(), *budget.chosen_from]
     values = [None if each.values is None else each.values.tolist() for each in scores]
     return (
-        [
-            (budget.schedule, each.setting, each.estimate, each.nfe, its)
-            for each, its in zip(scores, values, strict=True)
-        ],
+        [(budget.policy, each.setting, each.estimate, each.nfe, its) for each, its in zip(scores, values, strict=True)],
         (budget.trials, budget.reused, budget.dropped, budget.ended, budget.gain, budget.detectable),
         (budget.cost.denoiser_rows, budget.cost.denoiser_tokens),
     )

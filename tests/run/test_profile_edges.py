@@ -78,7 +78,7 @@ def test_more_trials_do_not_propose_a_kept_start_twice(tmp_path: Path) -> None:
 
     def keep(event: object) -> None:
         if isinstance(event, TrialDone):
-            points[event.setting.steps].append((event.schedule.a, event.schedule.b))
+            points[event.setting.steps].append((event.policy.a, event.policy.b))
 
     record = search(config(tmp_path, **settings, search__trials=9), keep, resume=True)
     whole = search(config(tmp_path, "whole", **settings, search__trials=9))

@@ -52,7 +52,7 @@ def test_finalists_and_baselines_meet_on_choose_and_the_winner_is_reported_on_re
     assert len(keys) == len(set(keys)) and set(keys[3:]) <= finalists and len(keys) > 3
     assert all(scores.count == 64 for scores in compared_on_choose)
     best = min(compared_on_choose, key=lambda scores: scores.estimate.value)
-    assert budget.schedule.name == best.setting.label
+    assert budget.policy.name == best.setting.label
     assert budget.winner.use == "report" and budget.winner.count == 128
     assert set(budget.baselines) == {"linear", "squared-sine", "sine"}
 
@@ -91,7 +91,7 @@ def test_a_problem_without_a_gain_says_so() -> None:
     evaluator = Evaluator(law, 2, FIXED, quality.divergence(law, "kl", "random", 1.0), None)
     budget, _ = run(evaluator, SETTINGS, steps=1)
     assert not budget.beats_linear
-    assert budget.schedule.name == "linear"
+    assert budget.policy.name == "linear"
     assert budget.gain.value == pytest.approx(0.0, abs=1e-12)
 
 
@@ -143,7 +143,7 @@ def test_the_baseline_optimum_needs_a_guide_that_knows_it() -> None:
         run(exact(), settings)
     best = Counts((1, 2, 2, 3, 4, 5, 6, 9))
     budget, _ = run(exact(), settings, guide=Guide(optimum=best))
-    assert budget.schedule == best and budget.winner.setting.label == "optimum"
+    assert budget.policy == best and budget.winner.setting.label == "optimum"
     assert budget.baselines["optimum"].estimate.value == pytest.approx(0.6218, abs=1e-4)
     assert budget.beats_linear
 

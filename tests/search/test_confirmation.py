@@ -123,7 +123,7 @@ def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported()
         ("choose", ["linear", "squared-sine", B.name, A.name]),  # C was third on tune
         ("report", ["linear", "squared-sine", A.name]),
     ]
-    assert budget.schedule == A and budget.winner.setting.label == A.name
+    assert budget.policy == A and budget.winner.setting.label == A.name
     assert budget.winner.estimate.value == pytest.approx(2.5, abs=0.01)  # and not what it had when it was chosen
     assert budget.gain.value == pytest.approx(0.5, abs=0.01) and budget.gain.shown and budget.beats_linear
     assert set(budget.baselines) == set(BASELINES)
@@ -137,14 +137,14 @@ def test_what_the_report_split_shows_to_be_worse_than_linear_is_not_returned(
     values = {"linear": sign * 3.0, A.name: sign * 2.0, f"report {A.name}": sign * 3.4, "squared-sine": sign * 9.0}
     bench = Bench(values, Metric(direction, has_figures=False))
     budget = bench.confirm([bench.trial(0, A, 0.1)])
-    assert budget.schedule == Linear() and budget.winner.setting == bench.setting(Linear(), 8, "linear")
+    assert budget.policy == Linear() and budget.winner.setting == bench.setting(Linear(), 8, "linear")
     assert (budget.gain.value, budget.gain.ci, budget.gain.shown, budget.beats_linear) == (
         0.0,
         (0.0, 0.0),
         False,
         False,
     )
-    assert budget.loser is not None and budget.loser.schedule == A and budget.judged is budget.loser.gain
+    assert budget.loser is not None and budget.loser.policy == A and budget.judged is budget.loser.gain
     lost = budget.loser.scores.values
     linear = budget.baselines["linear"].values
     assert lost is not None and linear is not None
@@ -170,9 +170,9 @@ def test_a_loss_that_may_be_noise_is_returned_and_a_gain_has_no_loser() -> None:
     bench = Bench({"linear": 3.0, A.name: 2.0, f"report {A.name}": 3.0005})
     noisy = bench.confirm([bench.trial(0, A, 0.1)])
     assert noisy.gain.ci is not None and noisy.gain.ci[0] < noisy.gain.value < 0 < noisy.gain.ci[1]
-    assert noisy.schedule == A and noisy.loser is None and noisy.judged is noisy.gain
+    assert noisy.policy == A and noisy.loser is None and noisy.judged is noisy.gain
     better = Bench({"linear": 3.0, A.name: 2.0}).confirm([bench.trial(0, A, 0.1)])
-    assert better.schedule == A and better.loser is None
+    assert better.policy == A and better.loser is None
 
 
 def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> None:
@@ -197,7 +197,7 @@ def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> 
     trial = two.trial(0, A, 0.1)
     sides = [BlockSearch(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
     budget = confirm(sides, 8, 1, one.score)
-    assert budget.schedule == Linear() and budget.winner.setting.label == "linear"
+    assert budget.policy == Linear() and budget.winner.setting.label == "linear"
     assert budget.gain_over_first is None and budget.gain.value == 0
     assert set(budget.baselines) == {
         "linear", "squared-sine", "linear in blocks of 32", "squared-sine in blocks of 32"
@@ -248,7 +248,7 @@ def test_choosing_without_sampling_asks_for_the_report_alone() -> None:
 
     budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], choose=price)
     assert bench.asked == [("report", ["linear", "squared-sine", B.name])]
-    assert budget.schedule == B and budget.cost.denoiser_rows == 2 + 30
+    assert budget.policy == B and budget.cost.denoiser_rows == 2 + 30
 
 
 def test_a_claim_and_what_could_be_seen_are_corrected_for_the_budgets() -> None:
@@ -319,7 +319,7 @@ def test_the_best_of_each_kind_of_policy_is_compared_in_diversity() -> None:
     ]
     budget = confirm(sides, 8, 2, bench.score, diversity_loss=0.05)
     counts, threshold = budget.policies
-    assert budget.schedule == T and not budget.beats_linear
+    assert budget.policy == T and not budget.beats_linear
     assert counts.gain is not None and counts.gain.shown and counts.beats_linear and counts.flags == ()
     assert threshold.gain is not None and threshold.gain.shown and not threshold.beats_linear
     assert threshold.flags == budget.flags == ("less-diverse-than-data:token_entropy",)

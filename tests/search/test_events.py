@@ -22,7 +22,7 @@ def test_the_state_of_a_trial(fresh: bool, dropped: int | None, cut: bool, state
     event = TrialDone(
         number=0,
         trials=1,
-        schedule=Beta(1, 1),
+        policy=Beta(1, 1),
         setting=Setting("linear", 2, 4, counts=(2, 2)),
         value=0.5,
         best=0.5,
@@ -31,3 +31,4 @@ def test_the_state_of_a_trial(fresh: bool, dropped: int | None, cut: bool, state
         cut=cut,
     )
     assert event.state == state
+    assert event.schedule == event.policy == Beta(1, 1)  # the attribute has two names

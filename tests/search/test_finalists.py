@@ -24,7 +24,7 @@ def test_a_dropped_trial_is_never_a_finalist() -> None:
     budget = bench.confirm(trials, finalists=3)
     assert bench.asked[0][1] == ["linear", "squared-sine", B.name]
     assert (budget.trials, budget.dropped, budget.cut) == (3, 1, 1)
-    assert bench.confirm(trials[:1]).schedule in BASELINES.values()
+    assert bench.confirm(trials[:1]).policy in BASELINES.values()
 
 
 def test_finalists_are_told_apart_by_tune_and_choose_together() -> None:
@@ -32,9 +32,9 @@ def test_finalists_are_told_apart_by_tune_and_choose_together() -> None:
     values = {"linear": 9.0, A.name: 2.2, B.name: 2.0}
     bench = Bench(values)
     trials = [bench.trial(0, A, 1.0), bench.trial(1, B, 1.4)]
-    assert bench.confirm(trials).schedule == A
-    assert Bench(values).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.1)]).schedule == B
-    assert Bench(values, Metric("maximize")).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.4)]).schedule != A
+    assert bench.confirm(trials).policy == A
+    assert Bench(values).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.1)]).policy == B
+    assert Bench(values, Metric("maximize")).confirm([bench.trial(0, A, 1.0), bench.trial(1, B, 1.4)]).policy != A
     priced = {A.name: 2.2, B.name: 2.0}
 
     def price(setting: Setting) -> Scores:
@@ -48,19 +48,19 @@ def test_finalists_are_told_apart_by_tune_and_choose_together() -> None:
             values=found,
         )
 
-    assert bench.confirm(trials, choose=price).schedule == A  # both profiles have as many examples
+    assert bench.confirm(trials, choose=price).policy == A  # both profiles have as many examples
 
 
 def test_a_finalist_must_be_better_than_a_baseline_on_choose_alone() -> None:
     """On tune it was selected among many, and linear was not."""
     bench = Bench({"linear": 2.0, A.name: 2.2})
-    assert bench.confirm([bench.trial(0, A, 0.1)]).schedule == Linear()
+    assert bench.confirm([bench.trial(0, A, 0.1)]).policy == Linear()
 
 
 def test_a_larger_value_wins_where_that_is_better() -> None:
     bench = Bench({"linear": 1.0, "squared-sine": 1.0, A.name: 2.0, B.name: 3.0}, Metric("maximize"))
     budget = bench.confirm([bench.trial(0, A, 0.1), bench.trial(1, B, 0.2)], finalists=1)
-    assert bench.asked[0][1][2:] == [B.name] and budget.schedule == B
+    assert bench.asked[0][1][2:] == [B.name] and budget.policy == B
     assert budget.gain.value == pytest.approx(2.0, abs=0.01)
 
 
@@ -68,7 +68,7 @@ def test_a_name_wins_over_an_equal_trial_and_is_no_finalist_itself() -> None:
     bench = Bench(dict.fromkeys(("linear", "squared-sine", A.name), 1.0), exact=True)
     budget = bench.confirm([bench.trial(0, Beta(0.5, 0.5), 1.0), bench.trial(1, A, 1.0)])
     assert bench.asked[0][1] == ["linear", "squared-sine", A.name]
-    assert budget.schedule == Linear() and not budget.beats_linear and budget.detectable is None
+    assert budget.policy == Linear() and not budget.beats_linear and budget.detectable is None
 
 
 def test_of_trials_with_equal_counts_the_one_nearest_to_a_hand_made_schedule_is_taken() -> None:
@@ -78,5 +78,5 @@ def test_of_trials_with_equal_counts_the_one_nearest_to_a_hand_made_schedule_is_
     bench = Bench(values)
     first = bench.trial(0, A, 1.0)
     trials = [first, bench.trial(1, B, 8.0), replace(bench.trial(2, near, 1.0), key=first.key, fresh=False)]
-    assert bench.confirm(trials).schedule == near
-    assert bench.confirm([first, trials[1], replace(trials[2], key=(1.0,))]).schedule == A
+    assert bench.confirm(trials).policy == near
+    assert bench.confirm([first, trials[1], replace(trials[2], key=(1.0,))]).policy == A

@@ -96,7 +96,7 @@ def trials() -> list[Trial]:
     return [
         Trial(
             number=number,
-            schedule=Beta(a, b),
+            policy=Beta(a, b),
             key=(a, b),
             value=np.log(a) ** 2 + np.log(b) ** 2 + 0.05 * source.normal(),
             fresh=True,
@@ -114,12 +114,12 @@ def test_trials_leave_what_their_process_does_not_put_above_the_winner(winner: S
     flat = flat_of_trials(evaluator, tried, winner, SPACE)
     assert flat is not None and flat.source == "trials"
     full = [trial for trial in tried if not trial.dropped]
-    best = min(full, key=lambda trial: trial.value).schedule
+    best = min(full, key=lambda trial: trial.value).policy
     reference = {"linear": (0.5, 0.5), "sine": (best.a, best.b)}.get(winner.name, (1.1, 0.9))
     assert flat.reference == reference and flat.of_winner == (winner.name != "sine")
     box = ((0.2, 2.0), (0.25, 4.0))
     surface = surface_of(
-        tuple(Tried(each.schedule.a, each.schedule.b, each.value, each.examples) for each in tried), box, False
+        tuple(Tried(each.policy.a, each.policy.b, each.value, each.examples) for each in tried), box, False
     )
     assert surface is not None
     place = np.log(np.array([[*reference], [AXES[0][7], AXES[1][30]]]) / [0.2, 0.25]) / np.log([10.0, 16.0])

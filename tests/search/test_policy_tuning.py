@@ -96,12 +96,12 @@ def test_every_finished_trial_makes_the_calls_of_linear_on_the_tune_split(found:
         for trial in trials:
             if kind == "counts" or trial.dropped:
                 continue
-            setting = here.setting(trial.schedule, STEPS)
+            setting = here.setting(trial.policy, STEPS)
             (scores,) = here.measure_each([Measurement(setting, here.split("tune").shuffled())])
             assert scores.values is not None
             assert trial.calls == pytest.approx(scores.nfe)
             assert trial.value == pytest.approx(float(scores.values.mean()))
-            assert scores.nfe == pytest.approx(STEPS, rel=0.03), trial.schedule.name
+            assert scores.nfe == pytest.approx(STEPS, rel=0.03), trial.policy.name
             checked += 1
     assert checked >= 5
 
@@ -128,10 +128,10 @@ def test_the_trials_are_shared_and_named_by_what_can_be_run_again(found: Any) ->
     for kind, each in trials.items():
         for trial in each:
             if kind == "counts":
-                assert isinstance(trial.schedule, Beta)
+                assert isinstance(trial.policy, Beta)
                 continue
-            again = parse_adaptive(trial.schedule.name)
-            assert again == trial.schedule and again.kind == kind and again.value is not None
+            again = parse_adaptive(trial.policy.name)
+            assert again == trial.policy and again.kind == kind and again.value is not None
             if kind in ("quota", "cap"):
                 assert again.counts_steps == (2 * STEPS if kind == "quota" else STEPS // 2)
                 assert isinstance(parse_schedule(again.schedule or ""), Beta)
@@ -160,7 +160,7 @@ def test_the_report_has_the_best_of_every_kind_at_the_calls_that_it_made(found: 
         assert linear is not None
         assert outcome.gain.value == pytest.approx(float((linear - scores.values).mean()))
     best = max(budget.policies, key=lambda outcome: outcome.gain.value if outcome.gain else 0.0)
-    assert budget.schedule in [outcome.policy for outcome in budget.policies] or best.gain.value < 0.05
+    assert budget.policy in [outcome.policy for outcome in budget.policies] or best.gain.value < 0.05
 
 
 def test_a_gain_at_more_calls_is_no_gain_at_equal_cost(found: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(found: Any) -> Non
     """It is killed after each of some writes; the trials, their values and calls are those of the whole search."""
     small = changed(SEARCH, trials=8, policies=("threshold", "quota"))
     whole, _ = run(evaluator()[0], small, STEPS)
-    told = [[(t.schedule, t.value, t.calls, t.key) for t in each] for each in whole.tried]
+    told = [[(t.policy, t.value, t.calls, t.key) for t in each] for each in whole.tried]
     storage = Mortal()
     for life in (6, 3, 4):
         storage.life = life
@@ -184,7 +184,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(found: Any) -> Non
             run(evaluator()[0], small, STEPS, storage)
     storage.life = 10**6
     again, _ = run(evaluator()[0], small, STEPS, storage)
-    assert [[(t.schedule, t.value, t.calls, t.key) for t in each] for each in again.tried] == told
+    assert [[(t.policy, t.value, t.calls, t.key) for t in each] for each in again.tried] == told
     assert again.winner.setting == whole.winner.setting and again.gain == whole.gain
 
 

@@ -44,12 +44,12 @@ def test_the_schedule_is_the_best_of_the_box_by_the_mean_over_the_budgets() -> N
     found = search(exact(), SHARED.model_copy(update={"strategy": "gp", "trials": 20, "together": 1}))
     axis = np.geomspace(0.2, 2.0, 10)
     best = min(np.mean([truth(Beta(a, b), steps) for steps in BUDGETS]) for a in axis for b in axis)
-    schedule = found.mean.schedule
+    schedule = found.mean.policy
     assert isinstance(schedule, Beta)
     values = [truth(schedule, steps) for steps in BUDGETS]
     assert found.mean.winner.estimate.value == pytest.approx(np.mean(values)) and np.mean(values) < 1.01 * best
     for steps, budget, value in zip(BUDGETS, found.budgets, values, strict=True):
-        own = [truth(trial.schedule, steps) for trial in found.trials]
+        own = [truth(trial.policy, steps) for trial in found.trials]
         assert budget.own.steps == steps and budget.shared.winner.estimate.value == pytest.approx(value)
         assert budget.own.winner.estimate.value == pytest.approx(min(own))
         assert budget.loss.value == pytest.approx(value - min(own)) and budget.loss.exact
@@ -65,10 +65,10 @@ def whole() -> tuple[SharedSearch, int, int]:
 
 
 def outcome(found: SharedSearch) -> list[object]:
-    trials = [(trial.schedule, trial.value, trial.dropped, trial.cost.denoiser_rows) for trial in found.trials]
+    trials = [(trial.policy, trial.value, trial.dropped, trial.cost.denoiser_rows) for trial in found.trials]
     budgets = [
         (
-            each.own.schedule,
+            each.own.policy,
             each.own.winner.estimate,
             each.shared.winner.estimate,
             each.loss,
@@ -76,7 +76,7 @@ def outcome(found: SharedSearch) -> list[object]:
         )
         for each in found.budgets
     ]
-    return [found.mean.schedule, found.mean.winner.estimate, trials, budgets]
+    return [found.mean.policy, found.mean.winner.estimate, trials, budgets]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
@@ -113,11 +113,11 @@ def test_losses_and_gains_are_paired_and_corrected_for_the_budgets() -> None:
 
 def test_the_own_best_of_a_budget_is_the_best_of_all_trials_that_were_scored_in_full() -> None:
     found, _, _ = whole()
-    full = {trial.schedule for trial in found.trials if not trial.dropped}
+    full = {trial.policy for trial in found.trials if not trial.dropped}
     assert 2 < len(full) < len(found.trials)  # the race drops some
     for budget in found.budgets:
         (tried,) = budget.own.tried
-        assert {trial.schedule for trial in tried} == full and budget.own.trials == len(full)
+        assert {trial.policy for trial in tried} == full and budget.own.trials == len(full)
         named = {scores.setting.name for scores in budget.own.chosen_from}
         assert named > {"linear", "squared-sine", "sine"} and len(named) <= 3 + SHARED.finalists
 
@@ -133,7 +133,7 @@ def test_prices_of_a_profile_are_averaged_and_need_no_rows() -> None:
     guides = [Guide(price=lambda setting, steps=steps: steps + float(setting.counts[0])) for steps in BUDGETS]  # type: ignore[misc]
     found = search(evaluator, guides=guides)
     for trial in found.trials:
-        counts = [to_counts(trial.schedule, steps, 16) for steps in BUDGETS]
+        counts = [to_counts(trial.policy, steps, 16) for steps in BUDGETS]
         assert trial.value == pytest.approx(
             np.mean([steps + each[0] for steps, each in zip(BUDGETS, counts, strict=True)])
         )

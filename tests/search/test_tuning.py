@@ -33,7 +33,7 @@ STRATEGIES = pytest.mark.parametrize("strategy", ["gp", "tpe", "qmc", "grid"])
 def test_linear_and_squared_sine_are_the_first_two_trials(strategy: str) -> None:
     _, trials = tuned(exact(), changed(SETTINGS, strategy=strategy, trials=4))
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
-    assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
+    assert [(t.policy.a, t.policy.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
     assert trials[0].value == pytest.approx(1.0884, abs=1e-4)
     assert trials[1].value == pytest.approx(1.0244, abs=1e-4)
 
@@ -42,7 +42,7 @@ def test_linear_and_squared_sine_are_the_first_two_trials(strategy: str) -> None
 def test_points_of_a_guide_follow_the_starting_points(strategy: str) -> None:
     guide = Guide((Beta(0.736, 0.430), Beta(20.0, 0.3)))  # the second lies outside the box
     _, trials = tuned(exact(), changed(SETTINGS, strategy=strategy, trials=5), guide=guide)
-    schedules = [trial.schedule for trial in trials]
+    schedules = [trial.policy for trial in trials]
     assert len(schedules) == 5
     assert (tuple(schedules[2:4]) == guide.points) == (strategy != "grid")
     assert (guide.points[0] in schedules) == (strategy != "grid")
@@ -53,13 +53,13 @@ def test_the_points_of_a_guide_are_those_that_the_search_began_with() -> None:
     storage = InMemoryStorage()
     for trials, points in ((3, (Beta(0.7, 0.4), Beta(0.3, 0.3))), (5, (Beta(3.0, 3.0),))):
         found, _ = tuned(exact(), changed(SETTINGS, trials=trials), storage=storage, guide=Guide(points))
-    assert [trial.schedule for trial in found.trials[2:4]] == [Beta(0.7, 0.4), Beta(0.3, 0.3)]
+    assert [trial.policy for trial in found.trials[2:4]] == [Beta(0.7, 0.4), Beta(0.3, 0.3)]
 
 
 def test_grid_visits_the_papers_points_once_and_scores_distinct_counts_only() -> None:
     budget, events = run(exact(), changed(SETTINGS, strategy="grid", trials=500), steps=4)
     trials = trials_of(events)
-    points = {(t.schedule.a, t.schedule.b) for t in trials}
+    points = {(t.policy.a, t.policy.b) for t in trials}
     assert len(trials) == len(points) <= 100
     assert {round(10 * a) for a, _ in points} <= set(range(1, 11))
     distinct = {trial.setting.key for trial in trials}
@@ -93,8 +93,8 @@ def test_the_search_stops_when_all_reachable_counts_are_scored() -> None:
 def test_a_starting_point_outside_the_box_is_still_a_trial() -> None:
     settings = changed(SETTINGS, strategy="gp", trials=14, space=SpaceConfig(a=(2.0, 5.0), b=(2.0, 5.0)))
     _, trials = tuned(exact(), settings)
-    assert [(t.schedule.a, t.schedule.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
-    assert all(2 <= t.schedule.a <= 5 and 2 <= t.schedule.b <= 5 for t in trials[2:])
+    assert [(t.policy.a, t.policy.b) for t in trials[:2]] == [(0.5, 0.5), (1.0, 1.0)]
+    assert all(2 <= t.policy.a <= 5 and 2 <= t.policy.b <= 5 for t in trials[2:])
 
 
 # Races within a search
@@ -170,7 +170,7 @@ def test_points_that_are_asked_together_get_the_values_that_they_get_alone(racin
         evaluator, _ = sampled()
         _, found[together] = tuned(evaluator, changed(settings, together=together), 6)
     one, four = found[1], found[4]
-    assert [event.schedule for event in one] == [event.schedule for event in four]
+    assert [event.policy for event in one] == [event.policy for event in four]
     both = [(a, b) for a, b in zip(one, four, strict=True) if a.dropped is None and b.dropped is None]
     assert all(a.value == b.value for a, b in both)
     assert len(both) == 14 if not racing else len(both) >= 3
@@ -207,7 +207,7 @@ def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(tuning, "propose", spy)
     found, _ = tuned(Given.by(noise), changed(SETTINGS, trials=14, together=together))
-    proposed = [trial.schedule for trial in found.trials]
+    proposed = [trial.policy for trial in found.trials]
     firsts = [0, *range(1, 14, together)]
     for number, others in running.items():
         assert others == proposed[max(first for first in firsts if first <= number) : number]

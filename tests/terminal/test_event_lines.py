@@ -19,11 +19,11 @@ SETTING = Setting("beta:0.3,2", 4, 16, counts=(1, 3, 5, 7))
 
 def trial(number: int, value: float, *, a: float = 0.31234, dropped: int | None = None, **more: bool) -> TrialDone:
     values = {"value": value, "best": max(value, 0.5)}
-    schedule = Beta(a, 10.0)
+    policy = Beta(a, 10.0)
     return TrialDone(
         number=number,
         trials=100,
-        schedule=schedule,
+        policy=policy,
         setting=SETTING,
         fresh=more.pop("fresh", True),
         dropped=dropped,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.run.shared_records import SharedBudgetRecord, SharedRecord, TunedSchedule
+from mdm_tune.run.shared_records import SharedBudgetRecord, SharedRecord, TunedPolicy
 from mdm_tune.search.gains import Gain
 from mdm_tune.terminal.shared_tables import shared_table
 
-TUNED, OWN = (TunedSchedule(type="beta", a=a, b=0.5) for a in (0.71234, 0.9))
+TUNED, OWN = (TunedPolicy(type="beta", a=a, b=0.5) for a in (0.71234, 0.9))
 
 
 def record(value: float, ends: tuple[float, float] | None, differing: int | None) -> SharedRecord:
