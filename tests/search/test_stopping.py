@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.settings import Setting
@@ -102,3 +103,20 @@ def test_few_values_that_are_alike_are_no_reason_to_end() -> None:
         Given.by(lambda setting, use, examples: np.zeros(len(examples)), sizes), changed(SETTINGS, trials=5)
     )
     assert budget.trials == 5 and budget.ended is None
+
+
+def test_a_budget_that_ends_early_ends_no_other_budget() -> None:
+    """All values are equal at 4 steps, and not at 8 and 2; a resumed search reads again why each budget ended."""
+
+    def rule(setting: Setting, use: Use, examples: np.ndarray) -> np.ndarray:
+        return np.zeros(len(examples)) if setting.steps == 4 else noise(setting, use, examples)
+
+    storage, settings = InMemoryStorage(), changed(SETTINGS, strategy="qmc", trials=7)
+    for _ in range(2):
+        evaluator = Given.by(rule)
+        budgets = [run(evaluator, settings, steps, storage)[0] for steps in (8, 4, 2)]
+        assert [(each.trials, each.ended and each.ended.ending) for each in budgets] == [
+            (7, None),
+            (5, Ending.ALL_EQUAL),
+            (7, None),
+        ]
