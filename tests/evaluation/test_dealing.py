@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.datasets.splits import Split, law_dataset
+from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement, Scores
 from mdm_tune.evaluation.filling import PoolFiller
@@ -23,10 +23,12 @@ from mdm_tune.sampling.pieces import LocalPool, Pool, Task, predict
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Beta, Linear
 from mdm_tune.search.events import Comparison
+from tests.support.drawn_metrics import changes, surprise
 from tests.support.helpers import CountingDenoiser, sampler_of, seeds
 from tests.support.searches import SHORT, run, scoring
 
 BATCH, AT_A_TIME = 8, 7
+METRIC = surprise(SHORT, changes=changes)
 SEARCH = SearchConfig(
     strategy="qmc", trials=9, finalists=2, baselines=("linear", "squared-sine", "sine"), together=4, auto_stop=False
 )
@@ -60,32 +62,12 @@ class Backwards:
         return {}
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Nats of what was drawn, with a figure of diversity."""
-
-    name: str = "drawn"
-    label: str = "drawn"
-    direction: Any = "minimize"
-    needs_originals: bool = False
-    bounds: None = None
-
-    def values(self, result: Unmasked, split: Split) -> Any:
-        return -SHORT.log_prob(result.tokens).double().numpy()
-
-    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Any]:
-        return {"changes": (tokens[:, 1:] != tokens[:, :-1]).double().mean(1).numpy()}
-
-    def ceiling(self, split: object) -> None:
-        return None
-
-
 def evaluator(pool: Callable[[Denoiser], Pool]) -> tuple[Evaluator, Any, CountingDenoiser]:
     denoiser = CountingDenoiser(SHORT)
     sampler = sampler_of("confidence", batch=BATCH)
     dataset = law_dataset(SHORT, {"tune": 32, "choose": 20, "report": 40}, root=0)
     dealer = pool(denoiser)
-    return Evaluator(denoiser, SHORT.length, sampler, Drawn(), dataset, fill_with=PoolFiller(dealer)), dealer, denoiser
+    return Evaluator(denoiser, SHORT.length, sampler, METRIC, dataset, fill_with=PoolFiller(dealer)), dealer, denoiser
 
 
 def told(scores: Scores) -> tuple[Any, ...]:
@@ -125,16 +107,15 @@ def test_scores_are_kept_one_by_one_though_they_are_dealt_together() -> None:
     here, _, denoiser = evaluator(Backwards)
     settings = [here.setting(curve, 4) for curve in (Linear(), Beta(2.0, 0.5), Beta(0.5, 2.0))]
     known = list(here.measure_each([Measurement(each, here.split("report")) for each in settings]))
-    values, calls = here.metric.values, [0]  # type: ignore[union-attr]
+    calls = [0]
 
-    class Failing(Drawn):
-        def values(self, result: Unmasked, split: Split) -> Any:
-            calls[0] += 1
-            if calls[0] == 3:
-                raise KeyboardInterrupt
-            return values(result, split)
+    def failing(result: Unmasked) -> Tensor:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise KeyboardInterrupt
+        return METRIC.rule(result)
 
-    here = replace(here, metric=Failing())
+    here = replace(here, metric=replace(METRIC, rule=failing))
     with scoring(here) as scores:
         with pytest.raises(KeyboardInterrupt):
             scores.score(settings, "report")

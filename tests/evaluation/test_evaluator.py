@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds
-from mdm_tune.core.types import Direction
-from mdm_tune.datasets.splits import Split, law_dataset
+from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Cost, Evaluator, ScoreBook, paired_difference
 from mdm_tune.evaluation.filling import PoolFiller
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
 from mdm_tune.sampling.pieces import LocalPool
-from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine
+from tests.support.drawn_metrics import DrawnMetric
 from tests.support.helpers import CountingDenoiser, resampled, sampler_of
 from tests.support.searches import exact, sampled, scoring
 
 LAW = MarkovChain.sticky(2, 0.1, 16)
 FIXED = sampler_of()
+ONES = DrawnMetric(lambda result: result.tokens.double().mean(1), "maximize")  # their share in what was drawn
 
 
 def evaluator(sampler: Sampler = FIXED, report: int = 64) -> Evaluator:
@@ -71,37 +70,12 @@ def test_sample_metrics_need_a_data_set() -> None:
 # Several settings in common batches
 
 
-@dataclass(frozen=True)
-class Ones:
-    """The share of ones in what was drawn."""
-
-    name: str = "ones"
-    label: str = "ones"
-    direction: Direction = "maximize"
-    needs_originals: bool = False
-    bounds: Bounds | None = None
-
-    def values(self, result: Unmasked, split: Split) -> np.ndarray:
-        return result.tokens.double().mean(1).numpy()
-
-    def diversity(self, tokens: Tensor, split: Split) -> dict[str, np.ndarray]:
-        return {}
-
-    def ceiling(self, split: object) -> None:
-        return None
-
-
-class Never(Ones):
-    """A share of which there is nothing."""
-
-    def values(self, result: Unmasked, split: Split) -> np.ndarray:
-        return np.zeros(len(result.tokens))
-
-
 @pytest.mark.parametrize("bounds", [None, quality.SHARE])
 def test_a_share_of_none_has_an_exact_interval(bounds: Bounds | None) -> None:
     dataset = law_dataset(LAW, {"tune": 8, "choose": 8, "report": 40}, root=0)
-    found = Evaluator(LAW, 16, FIXED, Never(bounds=bounds), dataset)
+    found = Evaluator(
+        LAW, 16, FIXED, DrawnMetric(lambda result: torch.zeros(len(result.tokens)), "maximize", bounds), dataset
+    )
     ci = found.score(found.setting(Linear(), 4), "report").estimate.ci
     exact = stats.binomtest(0, 40).proportion_ci(method="exact")
     assert ci == ((0.0, 0.0) if bounds is None else pytest.approx((exact.low, exact.high)))
@@ -112,12 +86,12 @@ def test_a_share_of_none_has_an_exact_interval(bounds: Bounds | None) -> None:
 NELBO = quality.PathLikelihood("nelbo", "random")
 SAMPLERS = {
     "random": (FIXED, NELBO),
-    "drawn": (FIXED, Ones()),
+    "drawn": (FIXED, ONES),
     "cumulative": (resampled(FIXED, counts="cumulative"), NELBO),
     "bernoulli": (resampled(FIXED, reveal="bernoulli"), NELBO),
     "blocks": (FIXED, NELBO),
-    "confidence": (resampled(FIXED, order="confidence"), Ones()),
-    "confidence in blocks": (sampler_of("confidence", temperature=0.5), Ones()),
+    "confidence": (resampled(FIXED, order="confidence"), ONES),
+    "confidence in blocks": (sampler_of("confidence", temperature=0.5), ONES),
     "margin": (resampled(FIXED, order="margin"), quality.PathLikelihood("path_nll", "margin")),
 }
 BLOCKS = {"blocks": (4,), "confidence in blocks": (8,)}

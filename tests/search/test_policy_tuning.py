@@ -7,7 +7,7 @@ Covers: equal_calls.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from torch import Tensor
 
 from mdm_tune.config.file import PolicyKind, SearchConfig
 from mdm_tune.core.errors import InputError
-from mdm_tune.datasets.splits import Split, law_dataset
+from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.settings import Sampler
-from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Beta, Linear, parse_schedule
 from mdm_tune.search.confirmation import Budget
@@ -30,6 +29,7 @@ from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.policies import PolicySpace, allotted, check_policies
+from tests.support.drawn_metrics import DrawnMetric, surprise
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
 from tests.support.laws import dirichlet
 from tests.support.searches import Dead, Mortal, run, scoring, trials_of
@@ -40,26 +40,6 @@ KINDS: tuple[PolicyKind, ...] = ("counts", "threshold", "quota", "entropy-bound"
 SEARCH = SearchConfig(
     policies=KINDS, strategy="gp", trials=18, finalists=3, baselines=("linear", "squared-sine"), auto_stop=False
 )
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Nats of what was drawn under the law."""
-
-    name: str = "drawn"
-    label: str = "drawn"
-    direction: Any = "minimize"
-    needs_originals: bool = False
-    bounds: None = None
-
-    def values(self, result: Unmasked, split: Split) -> Any:
-        return -LAW.log_prob(result.tokens).double().numpy()
-
-    def diversity(self, tokens: Tensor, split: Split) -> dict[str, Any]:
-        return {}
-
-    def ceiling(self, split: object) -> None:
-        return None
 
 
 class Uneven(CountingDenoiser):
@@ -73,7 +53,7 @@ def evaluator(order: str = "confidence", block_length: int = LENGTH) -> tuple[Ev
     denoiser = Uneven(LAW)
     dataset = law_dataset(LAW, {"tune": 96, "choose": 64, "report": 128}, root=0)
     sampler = sampler_of(order, batch=256)
-    return Evaluator(denoiser, LENGTH, sampler, Likelihood(), dataset, block_lengths=(block_length,)), denoiser
+    return Evaluator(denoiser, LENGTH, sampler, surprise(LAW), dataset, block_lengths=(block_length,)), denoiser
 
 
 @pytest.fixture(scope="module")
@@ -192,12 +172,7 @@ def test_a_budget_out_of_reach_says_why() -> None:
     """Every token of this law is certain once one is known, so that no threshold makes eight calls."""
     constant = MarkovChain(np.eye(4), np.full(4, 0.25), LENGTH)
     dataset = law_dataset(constant, {"tune": 32, "choose": 32, "report": 32}, root=0)
-
-    class Length(Likelihood):
-        def values(self, result: Unmasked, split: Split) -> Any:
-            return result.nfe.double().numpy()
-
-    here = Evaluator(constant, LENGTH, sampler_of("confidence"), Length(), dataset)
+    here = Evaluator(constant, LENGTH, sampler_of("confidence"), DrawnMetric(lambda result: result.nfe), dataset)
     storage = InMemoryStorage()
     budget, events = run(here, changed(SEARCH, trials=4, policies=("counts", "threshold")), STEPS, storage)
     counts, threshold = budget.policies
