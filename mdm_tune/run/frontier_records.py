@@ -19,7 +19,7 @@ from mdm_tune.schedules.labels import Label
 from mdm_tune.search.cheapest import Cheapest, Tested, cheapest_of
 from mdm_tune.search.gains import Loss
 
-__all__ = ["CheapestRecord", "Point", "PointRecord", "PolicyFrontierRecord", "PolicyRecord", "policy_of"]
+__all__ = ["CheapestRecord", "CurveRecord", "Point", "PointRecord", "PolicyFrontierRecord", "policy_of"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class PointRecord(JsonRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyRecord(JsonRecord):
+class CurveRecord(JsonRecord):
     """All points of a policy together.
 
     Attributes:
@@ -120,7 +120,7 @@ class PolicyRecord(JsonRecord):
     calls: CallsRecord | None
 
     @classmethod
-    def of(cls, policy: str, found: Cheapest, aup: Estimate | None) -> PolicyRecord:
+    def of(cls, policy: str, found: Cheapest, aup: Estimate | None) -> CurveRecord:
         """The record of a policy."""
         best = found.best_of(policy)
         if best is None:
@@ -195,7 +195,7 @@ class PolicyFrontierRecord(JsonRecord):
     sentence: str
     cheapest: CheapestRecord | None
     reference: PointRecord
-    policies: tuple[PolicyRecord, ...]
+    policies: tuple[CurveRecord, ...]
     points: tuple[PointRecord, ...]
     equal_calls: bool
 
@@ -237,7 +237,7 @@ class PolicyFrontierRecord(JsonRecord):
             cheapest=best,
             reference=PointRecord.of(reference, linear, on_front=on_front[id(reference)]),
             policies=tuple(
-                PolicyRecord.of(name, found, None if aups is None else aups[place])
+                CurveRecord.of(name, found, None if aups is None else aups[place])
                 for place, name in enumerate(by_policy)
             ),
             points=tuple(
