@@ -40,7 +40,7 @@ CLOCKS = (("CPU", "cpu"), ("wall clock", "wall"))
 PARTS: dict[str, tuple[str, ...]] = {
     IMPORTS: (),
     "loading of model and data": ("run.build:build",),
-    "proposals": ("search.proposals:propose",),
+    "proposals": ("search.proposals:propose_point",),
     "rule that ends the trials": ("search.stopping:settled", "search.stopping:all_values_equal"),
     "schedules and counts": (
         "search.space:reachable_counts",

@@ -59,6 +59,7 @@ from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.budget import compared
 from mdm_tune.search.driver import DriverState, SearchName, driving
 from mdm_tune.search.finalists import BlockSearch, Trial
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.stored_scores import StoredScores
 from mdm_tune.search.tuning import tune
@@ -142,7 +143,7 @@ def trials(pool: Pool, sizes: dict[Use, int], together: int) -> int:
         strategy="gp", trials=1 + 2 * together, finalists=3, baselines=BASELINES, together=together, auto_stop=False
     )
     with state_of() as state:
-        found = tune(evaluator_of(pool, sizes), STEPS, settings, state.ledger("trials"), seed=0)
+        found = tune(evaluator_of(pool, sizes), BetaSpace(settings, STEPS, 0), state.ledger("trials"))
     return sum(trial.cost.denoiser_rows for trial in found.trials)
 
 

@@ -33,6 +33,7 @@ from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.family import Pricer
 from mdm_tune.search.confirmation import Trial
 from mdm_tune.search.ledger import Ledger
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import Guide
 from mdm_tune.search.tuning import tune
 
@@ -123,7 +124,7 @@ def search(
     )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     ledger = Ledger(optuna.storages.InMemoryStorage(), "trials", evaluator.metric.direction)
-    return tune(evaluator, problem.steps, settings, ledger, guide=Guide(tuple(points)), seed=seed).trials
+    return tune(evaluator, BetaSpace(settings, problem.steps, seed), ledger, guide=Guide(tuple(points))).trials
 
 
 def incumbents(problem: Problem, evaluator: Evaluator, trials: Sequence[Trial], spent: int) -> Path_:

@@ -22,7 +22,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.ledger import Ledger
-from mdm_tune.search.proposals import possible_gain, propose
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import BudgetOutlook, given_points
 from mdm_tune.search.stopping import SETTLING
 from mdm_tune.search.storage import open_storage
@@ -110,8 +110,9 @@ def most_trials(run: Run, outlook: BudgetOutlook) -> int:
 
 def _proposal_seconds(run: Run, outlook: BudgetOutlook) -> float:
     """The seconds of the proposals of one budget, and of deciding whether more of them are worth it."""
-    search, seed, trials = run.config.search, run.config.seed, most_trials(run, outlook)
-    fixed = len(given_points(search, seed, outlook.steps))
+    search, trials = run.config.search, most_trials(run, outlook)
+    space = BetaSpace(search, outlook.steps, run.config.seed)
+    fixed = len(space.given(()))
     if search.strategy not in ("gp", "tpe") or trials <= fixed:
         return 0.0
     middle = (fixed + trials) // 2
@@ -123,14 +124,14 @@ def _proposal_seconds(run: Run, outlook: BudgetOutlook) -> float:
     known = [(Beta(a, b), math.hypot(math.log(a) + 0.3, math.log(b)) + 0.01 * rng.normal()) for a, b in points]
 
     def next_proposal() -> object:
-        return propose(search, seed, outlook.steps, middle, known, (), direction, exact=priced)
+        return space.propose(middle, known, (), direction, exact=priced)
 
     # The first proposal also loads the libraries.
     first, later = _seconds(next_proposal), min(_seconds(next_proposal), _seconds(next_proposal))
     seconds = first + later * (trials - fixed - 1)
     if search.auto_stop and not priced and trials > SETTLING:
         looks = (trials - SETTLING) // search.together
-        seconds += looks * _seconds(lambda: possible_gain(search, seed, outlook.steps, known, direction))
+        seconds += looks * _seconds(lambda: space.possible_gain(known, direction))
     return seconds
 
 

@@ -23,9 +23,10 @@ from mdm_tune.search.equal_calls import linear_calls
 from mdm_tune.search.events import AllValuesEqual, Comparison, Event, ReferenceStarted, StudyStarted
 from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from, reported_of, scores_on_choose
 from mdm_tune.search.outcomes import Ending
-from mdm_tune.search.policies import PolicySpace, allotted
-from mdm_tune.search.policy_tuning import tune_policy
+from mdm_tune.search.policies import PlanSpace, allotted
+from mdm_tune.search.policy_tuning import tune_plan
 from mdm_tune.search.power import Detectable, detectable, independent_of
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START, Guide
 from mdm_tune.search.stopping import first_look
@@ -87,14 +88,13 @@ def search_budget(
             place = next(places)
             until = in_time(place) if place else limit
             if kind == "counts":
-                tuned = tune(in_blocks, steps, own, ledger, notify, guide, until, seed=seed)
+                tuned = tune(in_blocks, BetaSpace(own, steps, seed), ledger, notify, guide, until)
             else:
                 target, spent = linear_calls(scores, in_blocks, steps)
                 cost += spent
-                space = PolicySpace(
-                    kind=kind, search=own.model_copy(update={"auto_stop": False}), steps=steps, seed=seed
-                )
-                tuned = tune_policy(in_blocks, space, ledger, target, notify, guide, until)
+                unstopped = own.model_copy(update={"auto_stop": False})  # that rule is for schedules
+                space = PlanSpace(kind=kind, search=unstopped, steps=steps, seed=seed)
+                tuned = tune_plan(in_blocks, space, ledger, target, notify, guide, until)
             sides.append(
                 BlockSearch(
                     evaluator=in_blocks,

@@ -16,12 +16,13 @@ from mdm_tune.core.types import Direction
 from mdm_tune.evaluation.adaptive import check_adaptive
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Policy, Setting
-from mdm_tune.schedules.adaptive_names import KL, AdaptiveName
+from mdm_tune.schedules.adaptive_names import KL, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Beta, parse_schedule
+from mdm_tune.search.ledger import LedgerEntry
 from mdm_tune.search.proposals import propose_point
 from mdm_tune.search.space import given_points
 
-__all__ = ["KL_RANGE", "PolicySpace", "allotted", "check_policies"]
+__all__ = ["KL_RANGE", "PlanSpace", "allotted", "check_policies"]
 
 KL_RANGE = (1e-4, 10.0)  # nats; the authors of KLASS use 0.001 to 0.015
 KL_POINTS = (KL, 0.1, 1.0)  # tried before a sampler proposes
@@ -57,7 +58,7 @@ def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence
     for kind, steps, size in product(search.policies, budgets, evaluator.block_lengths):
         if kind != "counts":
             view = evaluator.in_blocks(size)
-            plan = PolicySpace(kind=kind, search=search, steps=steps, seed=0).given(())[0]
+            plan = PlanSpace(kind=kind, search=search, steps=steps, seed=0).given(())[0]
 
             def setting_at(name: str, number: int, view: Evaluator = view) -> Setting:
                 return view.setting(parse_schedule(name), number)
@@ -70,7 +71,7 @@ def check_policies(evaluator: Evaluator, search: SearchConfig, budgets: Sequence
 
 
 @dataclass(frozen=True)
-class PolicySpace:
+class PlanSpace:
     """The adaptive plans of one kind that a search proposes at a budget.
 
     Attributes:
@@ -118,7 +119,13 @@ class PolicySpace:
         assert isinstance(beta, Beta)
         return beta.parameters
 
-    def given(self, points: Sequence[Beta]) -> list[AdaptiveName]:
+    def policy_of(self, entry: LedgerEntry) -> Policy:
+        """The plan of a finished trial, with its value."""
+        plan = parse_adaptive(entry.record["policy"])
+        assert plan is not None
+        return plan
+
+    def given(self, points: Sequence[Beta]) -> Sequence[AdaptiveName]:
         """The proposals that need no sampler, in order; points: those of a guide."""
         if not FREE[self.kind]:
             return [self.plan({})]
@@ -135,6 +142,8 @@ class PolicySpace:
         known: Sequence[tuple[Policy, float]],
         running: Sequence[Policy],
         direction: Direction,
+        *,
+        exact: bool,
     ) -> AdaptiveName:
         """Propose the plan of a trial.
 
@@ -143,6 +152,7 @@ class PolicySpace:
             known: Plans with their values.
             running: Proposals whose values are not known yet.
             direction: The metric's direction.
+            exact: Whether values have no noise.
         """
         point = propose_point(
             self.search.strategy,
@@ -151,6 +161,6 @@ class PolicySpace:
             [(self.point(policy), value) for policy, value in known if np.isfinite(value)],
             [self.point(policy) for policy in running],
             direction,
-            exact=False,
+            exact=exact,
         )
         return self.plan(point)

@@ -9,24 +9,23 @@ from typing import Any
 from mdm_tune.core.statistics import grouped
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Policy, Setting
-from mdm_tune.schedules.adaptive_names import AdaptiveName, parse_adaptive
-from mdm_tune.schedules.curves import Beta
+from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.search.equal_calls import EqualCalls, Matched
 from mdm_tune.search.events import TrialDone, TrialsProposed
 from mdm_tune.search.finalists import Trial
-from mdm_tune.search.ledger import Ledger, LedgerEntry
-from mdm_tune.search.policies import PolicySpace
+from mdm_tune.search.ledger import Ledger
+from mdm_tune.search.policies import PlanSpace
 from mdm_tune.search.racing import hopeless
 from mdm_tune.search.scoring import CandidateScore, InTime
 from mdm_tune.search.space import Guide
 from mdm_tune.search.tuning import Prepared, TrialRunner, Tuned, run_trials
 
-__all__ = ["tune_policy"]
+__all__ = ["tune_plan"]
 
 
-def tune_policy(
+def tune_plan(
     evaluator: Evaluator,
-    space: PolicySpace,
+    space: PlanSpace,
     ledger: Ledger,
     target: Callable[[int], float],
     notify: Callable[[TrialsProposed | TrialDone], None] = lambda event: None,
@@ -47,28 +46,25 @@ def tune_policy(
     Returns:
         The trials, and why they ended early.
     """
-    return run_trials(_PolicyRunner(evaluator, space, ledger, target, guide, in_time), notify)
+    return run_trials(_PlanRunner(evaluator, space, ledger, target, guide, in_time), notify)
 
 
-class _PolicyRunner(TrialRunner):
+class _PlanRunner(TrialRunner):
     """Runs the batches of one kind of adaptive plan."""
 
     def __init__(
         self,
         evaluator: Evaluator,
-        space: PolicySpace,
+        space: PlanSpace,
         ledger: Ledger,
         target: Callable[[int], float],
         guide: Guide,
         in_time: InTime | None,
     ) -> None:
-        self.space = space
-        super().__init__(evaluator, space.steps, space.search, space.seed, ledger, Guide(guide.points), in_time)
+        super().__init__(evaluator, space, ledger, Guide(guide.points), in_time)
+        self.plans = space
         self.equal_calls = EqualCalls(evaluator=evaluator, steps=space.steps, target=target, setting=self.setting)
         self.matched: dict[int, Matched] = {}
-
-    def given(self, points: Sequence[Beta]) -> list[Policy]:
-        return [*self.space.given(points)]
 
     def distinct(self) -> None:
         return None  # the predictions decide the counts
@@ -77,26 +73,8 @@ class _PolicyRunner(TrialRunner):
         """The setting of a plan that has its value."""
         return self.evaluator.setting(plan, self.steps)
 
-    def policy_of(self, entry: LedgerEntry) -> Policy:
-        plan = parse_adaptive(entry.record["policy"])
-        assert plan is not None
-        return plan
-
-    def params_of(self, policy: Policy) -> dict[str, float]:
-        return self.space.point(policy)
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        return self.space.ranges
-
-    def propose(self, number: int, before: Sequence[Trial], earlier: Sequence[Policy]) -> Policy:
-        if number < len(self.points):
-            return self.points[number]
-        known = [(trial.policy, trial.value) for trial in before]
-        return self.space.propose(number, known, earlier, self.evaluator.metric.direction)
-
     def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
-        plans = {number: self.space.plan(self.space.point(policy)) for number, policy in proposed.items()}
+        plans = {number: self.plans.plan(self.plans.point(policy)) for number, policy in proposed.items()}
         reached = [trial.policy for trial in before if trial.unreachable is None]
         guess = reached[-1].value if reached and isinstance(reached[-1], AdaptiveName) else None
         incumbent = self._incumbent(before) if self.search.racing else None
@@ -130,7 +108,7 @@ class _PolicyRunner(TrialRunner):
                 continue
             plan = settings[number].adaptive
             assert plan is not None
-            unvalued = self.space.plan(self.space.point(plan))
+            unvalued = self.plans.plan(self.plans.point(plan))
             corrected[number], cost = self.equal_calls.correct(unvalued, self.matched[number])
             total += cost
             if corrected[number].key != settings[number].key:

@@ -1,4 +1,4 @@
-"""Propose the next Beta(a, b) by Optuna's samplers. No other module uses them.
+"""Propose the next trial by Optuna's samplers, which no other module uses; the schedules Beta(a, b) of a search.
 
 A proposal is a function of the seed, its number and the given trials, so that a resumed search repeats it. The
 samplers receive an in-memory copy of the trials and have no state of their own.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import optuna
 import torch
@@ -15,49 +16,94 @@ import torch
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Direction
+from mdm_tune.evaluation.settings import Policy
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.space import FILLING
+from mdm_tune.search.ledger import LedgerEntry
+from mdm_tune.search.space import FILLING, given_points
 
-__all__ = ["possible_gain", "propose", "propose_point"]
-
+__all__ = ["BetaSpace", "propose_point"]
 
 Point = Mapping[str, float]  # parameters by name
 Ranges = Mapping[str, tuple[float, float]]
 
 
-def propose(
-    search: SearchConfig,
-    seed: int,
-    steps: int,
-    number: int,
-    finished: Iterable[tuple[Beta, float]],
-    running: Iterable[Beta],
-    direction: Direction,
-    *,
-    exact: bool,
-) -> Beta:
-    """Propose the schedule of a trial by the sampler of ``search.strategy``.
+@dataclass(frozen=True)
+class BetaSpace:
+    """The schedules Beta(a, b) that a search proposes at a budget.
 
-    Args:
+    Attributes:
         search: The search section of the config.
-        seed: Seed of the run.
         steps: The step budget.
-        number: The trial's number.
-        finished: Schedules with their values.
-        running: Proposals whose values are not known yet.
-        direction: The metric's direction.
-        exact: Whether values have no noise.
+        seed: Seed of the run, from which each proposal derives its own.
     """
-    point = propose_point(
-        search.strategy,
-        search.space.ranges,
-        derive_seed(seed, "sampler", steps, number) % 2**32,
-        [(beta.parameters, value) for beta, value in finished],
-        [beta.parameters for beta in running],
-        direction,
-        exact=exact,
-    )
-    return Beta(point["a"], point["b"])
+
+    search: SearchConfig
+    steps: int
+    seed: int
+
+    @property
+    def ranges(self) -> Ranges:
+        """The range of a and of b."""
+        return self.search.space.ranges
+
+    def point(self, policy: Policy) -> dict[str, float]:
+        """a and b of a schedule."""
+        assert isinstance(policy, Beta)
+        return policy.parameters
+
+    def policy_of(self, entry: LedgerEntry) -> Policy:
+        """The schedule of a finished trial."""
+        return Beta(entry.params["a"], entry.params["b"])
+
+    def given(self, points: Sequence[Beta]) -> Sequence[Policy]:
+        """The proposals that need no sampler, in order; points: those of a guide."""
+        return given_points(self.search, self.seed, self.steps, points)
+
+    def propose(
+        self,
+        number: int,
+        known: Sequence[tuple[Policy, float]],
+        running: Sequence[Policy],
+        direction: Direction,
+        *,
+        exact: bool,
+    ) -> Policy:
+        """Propose the schedule of a trial by the sampler of ``search.strategy``.
+
+        Args:
+            number: The trial's number.
+            known: Schedules with their values.
+            running: Proposals whose values are not known yet.
+            direction: The metric's direction.
+            exact: Whether values have no noise.
+        """
+        point = propose_point(
+            self.search.strategy,
+            self.ranges,
+            derive_seed(self.seed, "sampler", self.steps, number) % 2**32,
+            [(self.point(policy), value) for policy, value in known],
+            [self.point(policy) for policy in dict.fromkeys(running)],
+            direction,
+            exact=exact,
+        )
+        return Beta(point["a"], point["b"])
+
+    def possible_gain(self, known: Sequence[tuple[Policy, float]], direction: Direction) -> float:
+        """An upper bound of what further trials could gain: the regret bound of a Gaussian process on the trials.
+
+        Args:
+            known: Schedules with their values.
+            direction: The metric's direction.
+
+        Source: Makarova et al., AutoML 2022, as ``optuna.terminator.RegretBoundEvaluator`` computes it.
+        """
+        from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
+
+        study = _study(self.ranges, [(self.point(policy), value) for policy, value in known], direction)
+        bound_seed = derive_seed(self.seed, "stop", self.steps, len(known)) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return float(RegretBoundEvaluator(seed=bound_seed).evaluate(study.trials, study.direction))
 
 
 def propose_point(
@@ -98,29 +144,6 @@ def propose_point(
         with torch._C.DisableTorchFunction():
             trial = study.ask({name: _log_uniform(*ends) for name, ends in ranges.items()})
     return dict(trial.params)
-
-
-def possible_gain(
-    search: SearchConfig, seed: int, steps: int, finished: Sequence[tuple[Beta, float]], direction: Direction
-) -> float:
-    """An upper bound of what further trials could gain: the regret bound of a Gaussian process on the trials.
-
-    Args:
-        search: The search section of the config.
-        seed: Seed of the run.
-        steps: The step budget.
-        finished: Schedules with their values.
-        direction: The metric's direction.
-
-    Source: Makarova et al., AutoML 2022, as ``optuna.terminator.RegretBoundEvaluator`` computes it.
-    """
-    from optuna.terminator import RegretBoundEvaluator  # optuna does not load it by itself
-
-    study = _study(search.space.ranges, [(beta.parameters, value) for beta, value in finished], direction)
-    bound_seed = derive_seed(seed, "stop", steps, len(finished)) % 2**32
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return float(RegretBoundEvaluator(seed=bound_seed).evaluate(study.trials, study.direction))
 
 
 def _study(ranges: Ranges, finished: Iterable[tuple[Point, float]], direction: Direction) -> optuna.Study:

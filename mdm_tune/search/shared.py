@@ -31,6 +31,7 @@ from mdm_tune.search.finalists import BlockSearch, Trial
 from mdm_tune.search.gains import Gain, gain_of
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ending
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START, Guide
 from mdm_tune.search.stored_scores import StoredScores
@@ -236,7 +237,7 @@ def search_shared(
             _recall(evaluator, inner, ledger, event.first)
         notify(event)
 
-    tuned = tune(evaluator, ALL, limited, ledger, heard, guide, in_time, seed=seed)
+    tuned = tune(evaluator, BetaSpace(limited, ALL, seed), ledger, heard, guide, in_time)
     finalists = 0 if tuned.ended is not None and tuned.ended.ending is Ending.ALL_EQUAL else search.finalists
 
     owns = []

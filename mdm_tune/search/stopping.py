@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.statistics import Groups
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
-from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.outcomes import Ended, Ending
-from mdm_tune.search.proposals import possible_gain
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.scoring import noise_of_best
 
 __all__ = ["all_values_equal", "first_look", "settled"]
@@ -25,20 +23,16 @@ SCHEDULES, VALUES = 3, 100  # fewest that must be equal: of all values fewer tha
 
 
 def settled(
-    search: SearchConfig,
-    seed: int,
-    steps: int,
+    space: BetaSpace,
     before: Sequence[Trial],
     full: Mapping[int, Values],
     direction: Direction,
-    groups: Groups | None = None,
+    groups: Groups | None,
 ) -> bool:
     """Whether an upper bound of what further trials could gain lies below the noise of the two best trials.
 
     Args:
-        search: The search section of the config.
-        seed: Seed of the run.
-        steps: The step budget.
+        space: The schedules that are proposed.
         before: The finished trials.
         full: (examples,) values of each trial that was scored on all examples, by its number.
         direction: The metric's direction.
@@ -47,8 +41,7 @@ def settled(
     noise = noise_of_best(full, direction, groups)
     if noise is None or len(before) < SETTLING:
         return False
-    known = [(trial.policy, trial.value) for trial in before if isinstance(trial.policy, Beta)]
-    gain = possible_gain(search, seed, steps, known, direction)
+    gain = space.possible_gain([(trial.policy, trial.value) for trial in before], direction)
     rounding = 1e-12 + 1e-9 * abs(before[0].value)  # the bound is a rounding error if all values are equal
     return gain <= noise + rounding
 

@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
-from mdm_tune.core.types import sign_of
+from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.evaluation.evaluator import Cost, Evaluator
 from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta
@@ -26,9 +26,9 @@ from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
 from mdm_tune.search.outcomes import Ended, Ending
-from mdm_tune.search.proposals import propose
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.scoring import CandidateScore, InTime, least_rows, price_settings, race
-from mdm_tune.search.space import START, Guide, given_points, reachable_counts
+from mdm_tune.search.space import START, Guide, reachable_counts
 from mdm_tune.search.stopping import all_values_equal, settled
 
 __all__ = ["Prepared", "TrialRunner", "Tuned", "run_trials", "tune"]
@@ -51,32 +51,27 @@ class Tuned:
 
 def tune(
     evaluator: Evaluator,
-    steps: int,
-    search: SearchConfig,
+    space: BetaSpace,
     ledger: Ledger,
     notify: Callable[[TrialsProposed | TrialDone], None] = lambda event: None,
     guide: Guide = Guide(),
     in_time: InTime | None = None,
-    *,
-    seed: int,
 ) -> Tuned:
     """Run the trials that the ledger lacks. There are none if all schedules of the box have the same counts.
 
     Args:
         evaluator: The evaluator for the block length.
-        steps: The step budget.
-        search: The search section of the config.
+        space: The schedules to propose.
         ledger: The ledger of the trials.
         notify: Called with each batch of proposed trials, and with each finished trial.
         guide: What an information profile contributes.
         in_time: Whether there is time for more denoiser calls, checked between and inside batches; None for no limit.
             Linear is scored in any case.
-        seed: Seed of the run, from which each proposal derives its own.
 
     Returns:
         The trials, and why they ended early.
     """
-    return run_trials(TrialRunner(evaluator, steps, search, seed, ledger, guide, in_time), notify)
+    return run_trials(TrialRunner(evaluator, space, ledger, guide, in_time), notify)
 
 
 def run_trials(runner: TrialRunner, notify: Callable[[TrialsProposed | TrialDone], None]) -> Tuned:
@@ -112,34 +107,52 @@ class Prepared:
     unreachable: Mapping[int, str] = field(default_factory=dict)
 
 
+class Space(Protocol):
+    """The policies that a search proposes at a budget, as ``BetaSpace`` and ``PlanSpace`` describe them."""
+
+    @property
+    def search(self) -> SearchConfig: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]]: ...
+
+    def point(self, policy: Policy) -> dict[str, float]: ...
+
+    def policy_of(self, entry: LedgerEntry) -> Policy: ...
+
+    def given(self, points: Sequence[Beta]) -> Sequence[Policy]: ...
+
+    def propose(
+        self,
+        number: int,
+        known: Sequence[tuple[Policy, float]],
+        running: Sequence[Policy],
+        direction: Direction,
+        *,
+        exact: bool,
+    ) -> Policy: ...
+
+
 class TrialRunner:
-    """Runs the batches of one budget. What it proposes are schedules Beta(a, b)."""
+    """Runs the batches of one study. Its settings need no search for a value, as those of schedules."""
 
     def __init__(
-        self,
-        evaluator: Evaluator,
-        steps: int,
-        search: SearchConfig,
-        seed: int,
-        ledger: Ledger,
-        guide: Guide,
-        in_time: InTime | None,
+        self, evaluator: Evaluator, space: Space, ledger: Ledger, guide: Guide, in_time: InTime | None
     ) -> None:
-        self.evaluator, self.steps, self.search, self.seed = evaluator, steps, search, seed
-        self.ledger, self.guide = ledger, guide
+        self.evaluator, self.space, self.ledger, self.guide = evaluator, space, ledger, guide
+        self.search, self.steps = space.search, space.steps
         self.in_time, self.proposal_seconds = in_time, 0.0  # the longest time that proposing a batch has taken
-        self.points = self.given(_starting_points(ledger, guide))
-        finite = search.strategy == "grid" or not self.ranges
-        self.most = min(search.trials, len(self.points)) if finite else search.trials
+        self.points = space.given(_starting_points(ledger, guide))
+        finite = self.search.strategy == "grid" or not space.ranges
+        self.most = min(self.search.trials, len(self.points)) if finite else self.search.trials
         self.priced = evaluator.exact or guide.price is not None  # values are computed without examples
-        self.together = 1 if self.priced else search.together  # only the denoiser is faster with batches
+        self.together = 1 if self.priced else self.search.together  # only the denoiser is faster with batches
         self.reachable = self.distinct()
         self.sign = sign_of(evaluator.metric.direction)
-        self.end_key = f"ended {search.limits}"  # with other limits the trials may continue
-
-    def given(self, points: Sequence[Beta]) -> list[Policy]:
-        """The proposals that need no sampler; points: those of the guide."""
-        return [*given_points(self.search, self.seed, self.steps, points)]
+        self.end_key = f"ended {self.search.limits}"  # with other limits the trials may continue
 
     def distinct(self) -> set[Key] | None:
         """The keys of all settings that can be proposed; None if these are not known."""
@@ -157,21 +170,7 @@ class TrialRunner:
     def trials(self) -> list[Trial]:
         """The finished trials, by number."""
         entries = {int(task): entry for task, entry in self.ledger.finished().items()}
-        return [_trial(number, entry, self.policy_of(entry)) for number, entry in sorted(entries.items())]
-
-    def policy_of(self, entry: LedgerEntry) -> Policy:
-        """The policy of a finished trial."""
-        return Beta(entry.params["a"], entry.params["b"])
-
-    def params_of(self, policy: Policy) -> dict[str, float]:
-        """The parameters of a policy in the ledger."""
-        assert isinstance(policy, Beta)
-        return policy.parameters
-
-    @property
-    def ranges(self) -> Mapping[str, tuple[float, float]]:
-        """The range of each parameter."""
-        return self.search.space.ranges
+        return [_trial(number, entry, self.space.policy_of(entry)) for number, entry in sorted(entries.items())]
 
     def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
         """The settings of a batch of proposals.
@@ -217,8 +216,8 @@ class TrialRunner:
                 str(number),
                 value,
                 record,
-                self.params_of(proposed[number]),
-                self.ranges,
+                self.space.point(proposed[number]),
+                self.space.ranges,
                 looks[number],
                 _shown(record),
                 pruned=record["dropped"] is not None,
@@ -272,8 +271,10 @@ class TrialRunner:
         if (ending := all_values_equal(before, full, self.evaluator.metric)) is not None:
             return ending
         direction, groups = self.evaluator.metric.direction, self.evaluator.split("tune").shuffled().shared
-        if self.search.auto_stop and settled(self.search, self.seed, self.steps, before, full, direction, groups):
-            return Ended.of(Ending.SETTLED)
+        if self.search.auto_stop:
+            assert isinstance(self.space, BetaSpace)  # where adaptive plans are tried, the rule is off
+            if settled(self.space, before, full, direction, groups):
+                return Ended.of(Ending.SETTLED)
         if self._rows_left(before) < needed * getattr(self.evaluator.denoiser, "forwards", 1):  # guidance makes two
             return Ended.of(Ending.ROWS, rows=self.search.rows)
         return None
@@ -288,10 +289,8 @@ class TrialRunner:
         """
         if number < len(self.points):
             return self.points[number]
-        known = [(trial.policy, trial.value) for trial in before if isinstance(trial.policy, Beta)]
-        direction = self.evaluator.metric.direction
-        running = dict.fromkeys(each for each in earlier if isinstance(each, Beta))
-        return propose(self.search, self.seed, self.steps, number, known, running, direction, exact=self.priced)
+        known = [(trial.policy, trial.value) for trial in before]
+        return self.space.propose(number, known, earlier, self.evaluator.metric.direction, exact=self.priced)
 
     def _score(
         self, prepared: Prepared, before: Sequence[Trial], looks: dict[int, dict[int, float]], began: float

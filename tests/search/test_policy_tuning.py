@@ -28,7 +28,7 @@ from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.equal_calls import linear_calls, rows_of_looking
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
-from mdm_tune.search.policies import PolicySpace, allotted, check_policies
+from mdm_tune.search.policies import PlanSpace, allotted, check_policies
 from tests.support.drawn_metrics import DrawnMetric, surprise
 from tests.support.helpers import CountingDenoiser, changed, sampler_of
 from tests.support.laws import dirichlet
@@ -202,19 +202,19 @@ def test_trials_are_shared_equally_by_what_has_something_to_tune(kinds: Any, tri
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_a_proposal_is_a_function_of_seed_number_and_trials(kind: PolicyKind) -> None:
-    space = PolicySpace(kind, changed(SEARCH, trials=12), STEPS, 3)
+    space = PlanSpace(kind, changed(SEARCH, trials=12), STEPS, 3)
     given = space.given([Beta(0.7, 0.4)])
     assert len(given) == 1 or {plan.value for plan in given} == {None}
     known = [(plan.at(0.5), float(place)) for place, plan in enumerate(given)]
     if not space.ranges:
         return
-    first = space.propose(9, known, [], "minimize")
-    assert first == space.propose(9, known, [], "minimize")
+    first = space.propose(9, known, [], "minimize", exact=False)
+    assert first == space.propose(9, known, [], "minimize", exact=False)
     point = space.point(first)
     assert all(low <= point[name] <= high for name, (low, high) in space.ranges.items())
     assert space.plan(point) == first
     infinite = [*known, (given[0].at(0.9), float("inf"))]  # a plan that cannot reach the budget teaches nothing
-    assert space.propose(9, infinite, [], "minimize") == first
+    assert space.propose(9, infinite, [], "minimize", exact=False) == first
 
 
 def test_policies_that_cannot_be_run_are_refused_before_anything_is_paid_for() -> None:

@@ -16,7 +16,7 @@ from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.types import Direction
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.proposals import propose
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import START
 from tests.support.helpers import changed
 from tests.support.searches import SETTINGS
@@ -47,7 +47,7 @@ def test_samplers_close_in_on_the_best_trials_in_either_direction(strategy: str,
     number = len(known)
     near = []
     for at in range(number, number + 5):
-        beta = propose(settings(strategy), 0, 8, at, known, [], direction, exact=True)  # type: ignore[arg-type]
+        beta = BetaSpace(settings(strategy), 8, 0).propose(at, known, [], direction, exact=True)  # type: ignore[arg-type]
         assert beta in settings(strategy).space
         known.append((beta, sign * value(beta)))
         near.append(value(beta))
@@ -58,7 +58,7 @@ def test_samplers_close_in_on_the_best_trials_in_either_direction(strategy: str,
 def test_a_proposal_follows_from_seed_number_and_trials_alone(strategy: str) -> None:
     def ask(number: int = 9, steps: int = 8, running: Sequence[Beta] = (), sign: int = 1, seed: int = 0) -> Beta:
         known = [(beta, sign * found) for beta, found in finished(9)]
-        return propose(settings(strategy), seed, steps, number, known, running, "minimize", exact=False)
+        return BetaSpace(settings(strategy), steps, seed).propose(number, known, running, "minimize", exact=False)
 
     first = ask()
     assert ask() == first
@@ -70,7 +70,7 @@ def test_candidates_that_are_asked_together_keep_apart(strategy: str) -> None:
     """What runs is known to the sampler, so that four asked at once are four places."""
     running: list[Beta] = []
     for number in range(20, 24):
-        found = propose(settings(strategy), 0, 8, number, finished(20), running, "minimize", exact=False)
+        found = BetaSpace(settings(strategy), 8, 0).propose(number, finished(20), running, "minimize", exact=False)
         running.append(found)
     points = np.log([(beta.a, beta.b) for beta in running])
     gaps = [np.linalg.norm(points[i] - points[j]) for i in range(4) for j in range(i)]
@@ -81,7 +81,7 @@ def test_candidates_that_are_asked_together_keep_apart(strategy: str) -> None:
 def test_points_outside_the_box_are_no_trouble_to_the_samplers(strategy: str) -> None:
     chosen = settings(strategy, space=SpaceConfig(a=(2.0, 5.0), b=(2.0, 5.0)))
     assert not any(beta in chosen.space for beta in START)
-    found = propose(chosen, 0, 8, 7, finished(7), [Beta(20.0, 0.3), Beta(3.0, 3.0)], "minimize", exact=False)
+    found = BetaSpace(chosen, 8, 0).propose(7, finished(7), [Beta(20.0, 0.3), Beta(3.0, 3.0)], "minimize", exact=False)
     assert found in chosen.space
 
 
@@ -95,7 +95,7 @@ def test_the_strategy_names_the_sampler(strategy: str, kind: type, monkeypatch: 
         return sample(self, *arguments)
 
     monkeypatch.setattr(kind, "sample_relative", noted)
-    propose(settings(strategy), 0, 8, 9, finished(9), [], "minimize", exact=True)
+    BetaSpace(settings(strategy), 8, 0).propose(9, finished(9), [], "minimize", exact=True)
     assert used == [kind.__name__]
 
 
@@ -103,7 +103,7 @@ def test_the_strategy_names_the_sampler(strategy: str, kind: type, monkeypatch: 
 def test_a_proposal_is_that_of_the_sampler_called_by_itself(direction: Direction) -> None:
     """To the last digit, also with trials that run."""
     running = [Beta(0.3, 3.0), Beta(4.0, 0.2)]
-    found = propose(settings("gp"), 0, 8, 12, finished(12), running, direction, exact=False)
+    found = BetaSpace(settings("gp"), 8, 0).propose(12, finished(12), running, direction, exact=False)
     ranges = {name: FloatDistribution(0.1, 10.0, log=True) for name in ("a", "b")}
     study = optuna.create_study(direction=direction, sampler=GPSampler(seed=derive_seed(0, "sampler", 8, 12) % 2**32))
     study.add_trials([create_trial(value=each, params=vars(beta), distributions=ranges) for beta, each in finished(12)])

@@ -201,11 +201,13 @@ def test_a_trial_reports_each_look_that_it_survives() -> None:
 def test_a_sampler_knows_what_else_is_in_its_batch(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
     running: dict[int, list[Beta]] = {}
 
-    def spy(settings: Any, seed: int, steps: int, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Beta:
-        running[number] = list(runs)
-        return proposals.propose(settings, seed, steps, number, known, running[number], *rest, **more)
+    propose = proposals.BetaSpace.propose
 
-    monkeypatch.setattr(tuning, "propose", spy)
+    def spy(space: proposals.BetaSpace, number: int, known: Any, runs: Any, *rest: Any, **more: Any) -> Any:
+        running[number] = list(runs)
+        return propose(space, number, known, runs, *rest, **more)
+
+    monkeypatch.setattr(proposals.BetaSpace, "propose", spy)
     found, _ = tuned(Given.by(noise), changed(SETTINGS, trials=14, together=together))
     proposed = [trial.policy for trial in found.trials]
     firsts = [0, *range(1, 14, together)]

@@ -29,6 +29,7 @@ from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.driver import SearchName, driving
 from mdm_tune.search.events import Event, TrialDone, TrialsProposed
 from mdm_tune.search.ledger import Ledger
+from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import Guide
 from mdm_tune.search.stored_scores import StoredScores
 from mdm_tune.search.tuning import Tuned, tune
@@ -153,7 +154,7 @@ def tuned(
     events: list[TrialDone | TrialsProposed] = []
     with scoring(evaluator, storage) as scores:
         ledger = scores.state.ledger(f"steps-{steps}", evaluator.metric.direction)
-        found = tune(evaluator, steps, settings, ledger, events.append, guide or Guide(), seed=seed, **more)
+        found = tune(evaluator, BetaSpace(settings, steps, seed), ledger, events.append, guide or Guide(), **more)
     return found, [event for event in events if isinstance(event, TrialDone)]
 
 
