@@ -17,7 +17,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord
 from mdm_tune.schedules.equal_cost import equal_cost
-from mdm_tune.search.confirmation import compared_diversity
+from mdm_tune.search.comparing import compared_diversity
 from mdm_tune.search.gains import Loss
 
 __all__ = [

@@ -34,8 +34,8 @@ def frontier_of_search(
     named: list[tuple[str | None, Scores]] = []
     for budget in budgets:
         named += [(None, each) for each in budget.baselines.values()]
-        best = [(_tuned(outcome.kind), outcome.scores) for outcome in budget.policies]
-        named += [(name, each) for name, each in best or [(_tuned("counts"), budget.winner)] if each is not None]
+        best = [(_tuned(outcome.kind), outcome.best.scores) for outcome in budget.policies if outcome.best is not None]
+        named += best if budget.policies else [(_tuned("counts"), budget.winner)]
     evaluator, settings = run.evaluator, [each.setting for _, each in named]
 
     def setting_at(name: str, steps: int) -> Setting:

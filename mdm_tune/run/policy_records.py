@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.run.record_parts import CallsRecord
-from mdm_tune.search.confirmation import PolicyOutcome
+from mdm_tune.search.comparing import PolicyOutcome
 from mdm_tune.search.gains import Gain, Loss
 
 __all__ = ["PolicyRecord"]
@@ -47,17 +47,17 @@ class PolicyRecord(JsonRecord):
     @classmethod
     def of(cls, outcome: PolicyOutcome) -> PolicyRecord:
         """The record of an outcome."""
-        scores, calls = outcome.scores, outcome.calls
+        best = outcome.best
         return cls(
             kind=outcome.kind,
-            policy=None if outcome.policy is None else outcome.policy.name,
-            value=None if scores is None else scores.estimate,
-            calls=None if scores is None else CallsRecord.of(scores),
-            calls_of_linear=None if calls is None else calls.ratio,
-            more_calls=calls is not None and calls.more,
-            gain_over_linear=outcome.gain,
+            policy=None if best is None else best.policy.name,
+            value=None if best is None else best.scores.estimate,
+            calls=None if best is None else CallsRecord.of(best.scores),
+            calls_of_linear=None if best is None else best.calls.ratio,
+            more_calls=best is not None and best.calls.more,
+            gain_over_linear=None if best is None else best.gain,
             trials=outcome.trials,
             why=outcome.why,
-            beats_linear=outcome.beats_linear,
-            losses=() if outcome.diversity is None else outcome.diversity.flagged,
+            beats_linear=best is not None and best.beats_linear,
+            losses=() if best is None or best.diversity is None else best.diversity.flagged,
         )

@@ -2,81 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from mdm_tune.config.file import PolicyKind
 from mdm_tune.core.statistics import grouped
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.settings import Policy, Setting
-from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.flat import FlatPart
+from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
 from mdm_tune.search.finalists import (
     BlockSearch,
-    Candidate,
     Trial,
     candidates_of,
     chosen_from,
     reported_of,
     scores_on_choose,
 )
-from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
+from mdm_tune.search.gains import Diversity, Gain, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
 
 __all__ = [
     "Budget",
     "Loser",
-    "PolicyOutcome",
     "Trial",
-    "compared_diversity",
     "confirm",
 ]
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
-
-
-@dataclass(frozen=True)
-class PolicyOutcome:
-    """The best of one kind of policy at a budget.
-
-    Attributes:
-        kind: The kind.
-        policy: The best on the choose split of the trials of this kind that were scored there; None if there is none.
-        scores: Its scores on the report split; None likewise.
-        gain: Its gain over linear, corrected for all budgets and kinds; None likewise.
-        calls: Its calls on the report split, compared with linear's; None likewise.
-        diversity: Its diversity compared with the reference and the data; None likewise, and without figures.
-        trials: Finished trials of this kind.
-        why: Why there is none; None if there is one.
-    """
-
-    kind: PolicyKind
-    policy: Policy | None
-    scores: Scores | None
-    gain: Gain | None
-    calls: CallRatio | None
-    diversity: Diversity | None
-    trials: int
-    why: str | None
-
-    @property
-    def beats_linear(self) -> bool:
-        """Whether the claim that it is better than linear is permitted."""
-        if self.gain is None or self.calls is None:
-            return False
-        blocked = self.diversity is not None and self.diversity.blocks
-        return outcome_of(self.gain, lost=False, blocked=blocked, more_calls=self.calls.more) is Outcome.BETTER
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """The warnings about the gain, as those of a budget."""
-        flag = None if self.calls is None else self.calls.flag
-        return (*(() if flag is None else (flag,)), *(() if self.diversity is None else self.diversity.flags))
 
 
 @dataclass(frozen=True)
@@ -170,7 +127,7 @@ class Budget:
     @property
     def reported(self) -> tuple[Scores, ...]:
         """All scores on the report split."""
-        best = [outcome.scores for outcome in self.policies if outcome.scores is not None]
+        best = [outcome.best.scores for outcome in self.policies if outcome.best is not None]
         return (*self.baselines.values(), *best, self.winner, *(() if self.loser is None else (self.loser.scores,)))
 
     @property
@@ -227,12 +184,12 @@ def confirm(
     named, candidates = candidates_of(sides, steps, finalists)
     chosen = scores_on_choose(chosen_from(candidates), lambda settings: score(settings, "choose"))
     claims *= len({side.kind for side in sides})
-    best_candidates, won = reported_of(sides, candidates, chosen, direction)
+    best, won = reported_of(sides, candidates, chosen, direction)
     places = [place for place, candidate in enumerate(named) if candidate.name == "linear"]
-    best = max(places, key=lambda place: (sign * chosen[place].estimate.value, -place)) if chosen else places[0]
-    against = named[best].side
-    best_settings = [candidate.setting for candidate in best_candidates.values()]
-    found = score([*(candidate.setting for candidate in named), *best_settings, won.setting], "report")
+    if chosen:
+        places.sort(key=lambda place: (-sign * chosen[place].estimate.value, place))
+    against = named[places[0]].side
+    found = score([candidate.setting for candidate in (*named, *best.values(), won)], "report")
     others, scored = found[: len(named)], found[-1]
     pairs = zip(named, others, strict=True)
     linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per side
@@ -241,13 +198,12 @@ def confirm(
     names = [candidate.name if candidate.side is against else candidate.setting.label for candidate in named]
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
+    comparer = Comparer(
+        evaluator=evaluator, linear=linear, claims=claims, reference=reference, data=data, diversity_loss=diversity_loss
+    )
     lost = winner is not scored
     returned = Linear() if lost else won.policy
-
-    def diversity(scores: Scores) -> Diversity | None:
-        return compared_diversity(evaluator, scores, linear, reference, data, diversity_loss)
-
-    best_scores = dict(zip(best_candidates, found[len(named) : -1], strict=True))
+    kinds = {kind: (best[kind], scores) for kind, scores in zip(best, found[len(named) : -1], strict=True)}
     trials = [trial for side in sides for trial in side.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
@@ -255,10 +211,10 @@ def confirm(
         policy=returned,
         winner=winner,
         baselines=reported,
-        gain=gain_of(winner, linear, direction, claims),
+        gain=comparer.gain(winner),
         gain_over_first=None if against is sides[0] else gain_of(winner, linears[0], direction, claims),
         claims=claims,
-        diversity=diversity(winner),
+        diversity=comparer.diversity(winner),
         reference=None if reference is None else reference.setting,
         chosen_from=tuple(chosen),
         data=data,
@@ -272,63 +228,9 @@ def confirm(
         tuning=tuning,
         cost=sum((scores.cost for scores in (*chosen, *found)), tuning),
         alike=_alike(winner.setting, returned, sides),
-        loser=Loser(won.policy, scored, gain_of(scored, linear, direction, claims)) if lost else None,
+        loser=Loser(won.policy, scored, comparer.gain(scored)) if lost else None,
         tried=tuple(tuple(side.trials) for side in sides),
-        policies=_policy_outcomes(sides, best_candidates, best_scores, linear, claims, diversity),
-    )
-
-
-def _policy_outcomes(
-    sides: Sequence[BlockSearch],
-    best: Mapping[PolicyKind, Candidate],
-    scores: Mapping[PolicyKind, Scores],
-    linear: Scores,
-    claims: int,
-    diversity: Callable[[Scores], Diversity | None],
-) -> tuple[PolicyOutcome, ...]:
-    """The outcomes of all kinds of policy; () if there is one kind. diversity: compares that of scores."""
-    kinds = [*dict.fromkeys(side.kind for side in sides)]
-    if len(kinds) == 1:
-        return ()
-    return tuple(
-        _policy_outcome(kind, sides, best.get(kind), scores.get(kind), linear, claims, diversity) for kind in kinds
-    )
-
-
-def _policy_outcome(
-    kind: PolicyKind,
-    sides: Sequence[BlockSearch],
-    best: Candidate | None,
-    scores: Scores | None,
-    linear: Scores,
-    claims: int,
-    diversity: Callable[[Scores], Diversity | None],
-) -> PolicyOutcome:
-    """The outcome of one kind of policy; best and scores: its best finalist and that one's scores on report."""
-    trials = [trial for side in sides if side.kind == kind for trial in side.trials]
-    if best is None or scores is None:
-        reasons = dict.fromkeys(trial.unreachable for trial in trials if trial.unreachable is not None)
-        why = "; ".join(reasons) or "no trial was scored on all tune examples"
-        same = any(not trial.dropped for trial in trials)
-        return PolicyOutcome(
-            kind=kind,
-            policy=None,
-            scores=None,
-            gain=None,
-            calls=None,
-            diversity=None,
-            trials=len(trials),
-            why="its best trials have the counts of a baseline" if same else why,
-        )
-    return PolicyOutcome(
-        kind=kind,
-        policy=best.policy,
-        scores=scores,
-        gain=gain_of(scores, linear, sides[0].evaluator.metric.direction, claims),
-        calls=equal_cost(scores.nfe, linear.nfe),
-        diversity=diversity(scores),
-        trials=len(trials),
-        why=None,
+        policies=outcomes_of_kinds(sides, kinds, comparer),
     )
 
 
@@ -381,29 +283,6 @@ def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
         return Ended(Ending.BY_KIND, "; ".join(texts))
     named_reasons = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
     return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in named_reasons if why is not None))
-
-
-def compared_diversity(
-    evaluator: Evaluator,
-    winner: Scores,
-    linear: Scores,
-    reference: Scores | None,
-    data: Scores | None,
-    threshold: float,
-) -> Diversity | None:
-    """Compare diversity figures on the examples of the reference, since figures depend on the number of samples."""
-    metric = evaluator.metric
-    if isinstance(metric, ExactMetric) or winner.count is None:
-        return None
-    count = winner.count if reference is None or reference.count is None else min(winner.count, reference.count)
-    split = evaluator.split("report").first(count)
-    drawn = {"winner": winner, "linear": linear, "reference": reference, "data": data}
-    figures = {
-        source: metric.diversity(scores.tokens[:count], split)
-        for source, scores in drawn.items()
-        if scores is not None and scores.tokens is not None
-    }
-    return diversity_of(figures, count, threshold, split.shared) if figures.get("winner") else None
 
 
 def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:

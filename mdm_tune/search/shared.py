@@ -25,7 +25,8 @@ from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.budget import compared, named_baselines, pilot, reference_of
-from mdm_tune.search.confirmation import Budget, compared_diversity, confirm
+from mdm_tune.search.comparing import Comparer
+from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.events import Event, TrialDone, TrialsProposed
 from mdm_tune.search.finalists import BlockSearch, Trial
 from mdm_tune.search.gains import Gain, gain_of
@@ -309,21 +310,28 @@ def _at_budget(
     scores: StoredScores, own: Budget, schedule: Policy, found: Scores, budgets: Sequence[int], search: SearchConfig
 ) -> SharedBudget:
     """The shared schedule at one budget, whose scores on the report split are ``found``."""
-    inner, linear, claims = scores.evaluator, own.baselines["linear"], len(budgets)
-    direction, many = inner.metric.direction, reference_of(scores.evaluator, budgets)
+    inner, claims, many = scores.evaluator, len(budgets), reference_of(scores.evaluator, budgets)
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
+    comparer = Comparer(
+        evaluator=inner,
+        linear=own.baselines["linear"],
+        claims=claims,
+        reference=reference,
+        data=own.data,
+        diversity_loss=search.diversity_loss,
+    )
     shared = replace(
         own,
         policy=schedule,
         winner=found,
-        gain=gain_of(found, linear, direction, claims),
-        diversity=compared_diversity(inner, found, linear, reference, own.data, search.diversity_loss),
+        gain=comparer.gain(found),
+        diversity=comparer.diversity(found),
         loser=None,
         codes=(),
         alike=(),
         flat=None,
     )
-    return SharedBudget(own=own, shared=shared, loss=gain_of(own.winner, found, direction, claims))
+    return SharedBudget(own=own, shared=shared, loss=gain_of(own.winner, found, inner.metric.direction, claims))
 
 
 def _trials_at(evaluator: SharedEvaluator, tuned: Tuned, place: int, guide: Guide) -> list[Trial]:

@@ -1,4 +1,7 @@
-"""The end of a search by hand-made scores: who is chosen, what is reported, and quality against denoiser calls."""
+"""The end of a search by hand-made scores: who is chosen, what is reported, and quality against denoiser calls.
+
+Covers: comparing.
+"""
 
 from __future__ import annotations
 
@@ -318,10 +321,11 @@ def test_the_best_of_each_kind_of_policy_is_compared_in_diversity() -> None:
         BlockSearch(cast(Evaluator, bench), [bench.trial(0, T, 0.1)], {}, kind="threshold"),
     ]
     budget = confirm(sides, 8, 2, bench.score, diversity_loss=0.05)
-    counts, threshold = budget.policies
+    counts, threshold = (outcome.best for outcome in budget.policies)
+    assert counts is not None and threshold is not None
     assert budget.policy == T and not budget.beats_linear
-    assert counts.gain is not None and counts.gain.shown and counts.beats_linear and counts.flags == ()
-    assert threshold.gain is not None and threshold.gain.shown and not threshold.beats_linear
+    assert counts.gain.shown and counts.beats_linear and counts.flags == ()
+    assert threshold.gain.shown and not threshold.beats_linear
     assert threshold.flags == budget.flags == ("less-diverse-than-data:token_entropy",)
 
 
