@@ -65,7 +65,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "power simulation": ("search.power:smallest_gain",),
     "statistics": (
         "core.statistics:estimate",
-        "evaluation.evaluator:paired_difference",
+        "evaluation.scores:paired_difference",
         "search.budget:pilot",
         "search.budget:compared",
         "search.gains:diversity_of",

@@ -22,8 +22,8 @@ from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.denoisers.analytic import MarkovChain, Mixture
 from mdm_tune.denoisers.law import Law
-from mdm_tune.evaluation.evaluator import paired_difference
 from mdm_tune.evaluation.profile_choice import weights_of
+from mdm_tune.evaluation.scores import paired_difference
 from mdm_tune.run.build import build
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.profiles import Profiles, profiles_of

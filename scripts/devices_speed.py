@@ -45,8 +45,9 @@ from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, Use, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling import replicas as module

@@ -31,7 +31,8 @@ from mdm_tune.core.types import Direction, Order, sign_of
 from mdm_tune.datasets.splits import Split, law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import SampleMetric
 from mdm_tune.sampling.unmasking import Unmasked

@@ -30,7 +30,8 @@ from mdm_tune.datasets.splits import Dataset, Split, Use, law_dataset, text_data
 from mdm_tune.denoisers.analytic import MarkovChain, Table
 from mdm_tune.denoisers.law import Law
 from mdm_tune.denoisers.transformer import Transformer, load_transformer
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, PathLikelihood, SampleMetric, Spelling
 from mdm_tune.sampling.unmasking import Unmasked

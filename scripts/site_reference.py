@@ -48,7 +48,7 @@ GROUPS = {  # of the public names, by the module that they come from
     "The information profile": ("schedules.profile", "run.measuring"),
     "The sampler": ("sampling.unmasking", "sampling.plans", "sampling.drawing"),
     "Denoisers": ("denoisers.base", "denoisers.loaded", "denoisers.loading", "denoisers.transformer"),
-    "Evaluation": ("evaluation.evaluator", "metrics.quality"),
+    "Evaluation": ("evaluation.evaluator", "evaluation.scores", "metrics.quality"),
 }
 
 

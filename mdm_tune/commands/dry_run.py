@@ -19,7 +19,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.datasets.splits import PADDING, Use
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.dry_run_records import (
     DryRunResult,

@@ -25,7 +25,8 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive, check_metric
 from mdm_tune.evaluation.cost_matching import calls_to_match
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from mdm_tune.benchmarks.code_tasks import CodeTask
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.datasets.notes import dataset_notes, framed_example
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.metrics.answers import AnswerMetric
 from mdm_tune.pages.unmasking import Unmasking
 from mdm_tune.run.build import Run, check_baselines

@@ -10,9 +10,9 @@ import numpy as np
 from mdm_tune.commands.events import Note
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import listed, quantity
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.filling import CodeFiller
 from mdm_tune.evaluation.parallelism import Measured, filled_tokens
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord

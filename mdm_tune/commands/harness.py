@@ -29,7 +29,7 @@ from mdm_tune.core.errors import InputError, MdmTuneError, RunError
 from mdm_tune.core.guard import error_text
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.evaluate_records import ComparisonRecord, HarnessResult, HarnessRow, RowRecord

@@ -21,8 +21,8 @@ from mdm_tune.datasets.examples import Example
 from mdm_tune.datasets.rows import example_dataset
 from mdm_tune.datasets.specials import plain_places
 from mdm_tune.datasets.splits import Dataset
-from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.filling import Rows
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.sampling.unmasking import Unmasked

@@ -16,8 +16,8 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity, shown
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.profile_choice import weights_of
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.run.build import Run, check_baselines, open_run
 from mdm_tune.run.folder import RunFolder

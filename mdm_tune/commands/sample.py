@@ -20,7 +20,8 @@ from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.datasets.splits import Dataset, Split
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.folder import RunFolder

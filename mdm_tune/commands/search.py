@@ -34,7 +34,7 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import write_text
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.build import Run, open_run
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import example_records, reported_records

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mdm_tune.commands.events import Note
 from mdm_tune.commands.frontier import frontier_record, reference_note, reference_rows, reference_setting
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import PolicyFrontierRecord

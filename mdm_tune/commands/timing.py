@@ -17,7 +17,7 @@ import numpy as np
 
 from mdm_tune.core.statistics import estimate
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Cost, ScoreBook
+from mdm_tune.evaluation.scores import Cost, ScoreBook
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.schedules.curves import Beta

@@ -20,7 +20,8 @@ from mdm_tune.core.interval_text import interval_text
 from mdm_tune.core.messages import cut, quantity, shown, shown_path
 from mdm_tune.core.text import Codec
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting, drawing_of
 from mdm_tune.pages.animation import animation
 from mdm_tune.pages.unmasking import Kind, ShownToken, Unmasking

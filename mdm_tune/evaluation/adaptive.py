@@ -12,8 +12,9 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.cost_matching import Scale, calls_to_match, matching_cost
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.adaptive_names import AdaptiveName
@@ -21,7 +22,6 @@ from mdm_tune.schedules.adaptive_names import AdaptiveName
 __all__ = [
     "PILOT",
     "AdaptiveRequest",
-    "adaptive_setting",
     "base_setting",
     "calibrated",
     "check_adaptive",
@@ -59,7 +59,7 @@ class AdaptiveRequest:
 
     def at(self, value: float) -> Setting:
         """The setting of the plan; ``value`` is used if the plan has none."""
-        return adaptive_setting(self.evaluator, self.plan.at(value, self.steps), self.steps, self.base)
+        return self.evaluator.adaptive_setting(self.plan.at(value, self.steps), self.steps, self.base)
 
 
 def calibrated(
@@ -93,19 +93,6 @@ def calibrated(
         assert value is not None
         measurements.append((Measurement(request.at(value), request.evaluator.split(use)), cost))
     return measurements
-
-
-def adaptive_setting(evaluator: Evaluator, plan: AdaptiveName, steps: int, base: Setting | None) -> Setting:
-    """The setting of an adaptive plan with its value, in the evaluator's block length.
-
-    Args:
-        evaluator: The evaluator.
-        plan: The plan.
-        steps: The number of calls that it is meant to make on average.
-        base: The setting whose counts a quota or a cap follows; None for other plans.
-    """
-    size = evaluator.block_length
-    return Setting.of_adaptive(plan, steps, evaluator.length, base, size, says_blocks=evaluator.several)
 
 
 def check_adaptive(

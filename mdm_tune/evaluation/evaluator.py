@@ -1,23 +1,22 @@
-"""Score schedules at step budgets on examples. All schedules use the same examples and the same noise."""
+"""Score policies at step budgets on examples. All policies use the same examples and the same noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.core.json_record import JsonRecord
-from mdm_tune.core.statistics import CONFIDENCE, Bounds, Estimate, estimate, grouped, is_constant
+from mdm_tune.core.statistics import Estimate, estimate
 from mdm_tune.datasets.splits import Dataset, Split, Use
 from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.evaluation.call_timer import CallTimer
 from mdm_tune.evaluation.filling import Filler, PoolFiller, Rows, rows_of_result
 from mdm_tune.evaluation.own_answers import OwnAnswers
+from mdm_tune.evaluation.scores import Cost, ScoreBook, Scores
 from mdm_tune.evaluation.settings import Key, Policy, Sampler, Setting
 from mdm_tune.metrics.quality import ExactMetric, SampleMetric
 from mdm_tune.sampling.pieces import LocalPool, Pool
@@ -28,75 +27,9 @@ from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Linear, parse_schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Cost", "Evaluator", "Measurement", "ScoreBook", "Scores", "paired_difference"]
+__all__ = ["Evaluator", "Measurement"]
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Cost(JsonRecord):
-    """The cost of a computation.
-
-    Attributes:
-        denoiser_rows: Sequence forwards.
-        denoiser_tokens: Positions of these forwards, without padding.
-        seconds: Wall-clock time.
-    """
-
-    denoiser_rows: int = 0
-    denoiser_tokens: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.denoiser_rows + other.denoiser_rows,
-            self.denoiser_tokens + other.denoiser_tokens,
-            self.seconds + other.seconds,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name, with seconds rounded to three decimals."""
-        return {
-            "denoiser_rows": self.denoiser_rows,
-            "denoiser_tokens": self.denoiser_tokens,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A setting's result on one split.
-
-    Attributes:
-        setting: The setting.
-        estimate: The mean value, with its interval.
-        nfe: Mean number of denoiser calls per row, as measured.
-        cost: The cost of this result; 0 if it was known already.
-        use: The split; None for exact metrics.
-        values: (n,) value of each example; None for exact metrics.
-        tokens: (n, length) int64, the filled rows; None for exact metrics and for values without samples.
-        diversity: (n,) values by the name of a figure, see ``SampleMetric.diversity``.
-        calls: (n,) denoiser calls of each row, if rows differ or an adaptive plan decides them; otherwise None.
-        groups: The group of each example; None if all examples are independent.
-        bounds: The smallest and largest possible value of an example; None if unknown.
-    """
-
-    setting: Setting
-    estimate: Estimate
-    nfe: float
-    cost: Cost = field(compare=False)
-    use: Use | None = None
-    values: Values | None = None
-    tokens: Tensor | None = None
-    diversity: dict[str, Values] = field(default_factory=dict)
-    calls: Values | None = None
-    groups: tuple[str, ...] | None = None
-    bounds: Bounds | None = None
-
-    @property
-    def count(self) -> int | None:
-        """The number of scored examples; None if the value is exact."""
-        return None if self.values is None else len(self.values)
 
 
 @dataclass(frozen=True)
@@ -105,51 +38,6 @@ class Measurement:
 
     setting: Setting
     split: Split
-
-
-class ScoreBook:
-    """The scores computed so far, so that equal counts are scored once per split.
-
-    Scores on whole splits and values on the first examples of a split are stored separately.
-    """
-
-    def __init__(self) -> None:
-        self._whole: dict[tuple[Use | None, Key], Scores] = {}
-        self._first: dict[tuple[Use, Key], Values] = {}
-        self._calls: dict[tuple[Use, Key], Values] = {}
-
-    def whole(self, setting: Setting, use: Use | None) -> Scores | None:
-        """The stored scores of equal counts on a split (None for exact metrics); None if there are none."""
-        return self._whole.get((use, setting.key))
-
-    def keep_whole(self, scores: Scores) -> None:
-        """Store scores on a whole split."""
-        self._whole[scores.use, scores.setting.key] = scores
-
-    def first(self, setting: Setting, use: Use) -> Values:
-        """The stored values on the first examples of a split in random order; (0,) if there are none."""
-        return self._first.get((use, setting.key), np.empty(0))
-
-    def calls(self, setting: Setting, use: Use) -> Values:
-        """The denoiser calls on the first examples in random order; (0,) if they were not filled in this process."""
-        return self._calls.get((use, setting.key), np.empty(0))
-
-    def keep_calls(self, setting: Setting, use: Use, first: int, calls: Values) -> None:
-        """Store the calls on the examples from ``first`` on, unless those before them are unknown."""
-        known = self.calls(setting, use)
-        if len(known) == first:
-            self._calls[use, setting.key] = np.concatenate([known, calls])
-
-    def clear(self) -> None:
-        """Forget all scores."""
-        self._whole.clear()
-        self._first.clear()
-        self._calls.clear()
-
-    def keep_first(self, setting: Setting, use: Use, values: Values) -> None:
-        """Store values on the first examples, unless values on as many or more are stored."""
-        if len(values) > len(self.first(setting, use)):
-            self._first[use, setting.key] = values
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,22 +125,32 @@ class Evaluator:
         Args:
             policy: A schedule, or an adaptive plan with its value.
             steps: The step budget.
-            label: The setting's name; the schedule's own if None.
+            label: The setting's name; the policy's own if None.
 
         Raises:
             InputError: If explicit counts or the number of steps do not fit.
         """
         size = self.block_length
         if isinstance(policy, AdaptiveName):
-            base = None
-            if policy.schedule is not None:
-                base = self.setting(parse_schedule(policy.schedule), policy.steps_of_counts(steps))
-            return Setting.of_adaptive(policy, steps, self.length, base, size, says_blocks=self.several)
+            name = policy.schedule
+            base = None if name is None else self.setting(parse_schedule(name), policy.steps_of_counts(steps))
+            return self.adaptive_setting(policy, steps, base)
         setting = Setting.of(policy, steps, self.length, self.sampler, label, self.shares.get(size), size)
         return replace(setting, says_blocks=self.several)
 
+    def adaptive_setting(self, plan: AdaptiveName, steps: int, base: Setting | None) -> Setting:
+        """The setting of an adaptive plan with its value, in the evaluator's block length.
+
+        Args:
+            plan: The plan.
+            steps: The number of calls that it is meant to make on average.
+            base: The setting whose counts a quota or a cap follows; None for other plans.
+        """
+        size = self.block_length
+        return Setting.of_adaptive(plan, steps, self.length, base, size, says_blocks=self.several)
+
     def labelled(self, name: str, block_length: int) -> str:
-        """The name of a schedule, with its block length if several block lengths are compared."""
+        """The name of a policy, with its block length if several block lengths are compared."""
         return str(Label(name, block_length if self.several else None))
 
     def steps_of_blocks(self, steps: int) -> Shares:
@@ -468,32 +366,3 @@ class Evaluator:
             groups=split.shared,
             bounds=self.metric.bounds,
         )
-
-
-def paired_difference(first: Scores, second: Scores, confidence: float = CONFIDENCE) -> Estimate:
-    """The mean of first - second, paired example by example.
-
-    If the difference is the same on every example, its interval follows from the largest possible difference: the
-    width of the values' bounds, or the range of the observed values without bounds (``interval_of_equal``). Settings
-    with equal counts and values differ by exactly 0.
-
-    Args:
-        first: Scores on a split.
-        second: Scores on the same examples.
-        confidence: Of the interval, in (0, 1).
-
-    Returns:
-        The estimate; without an interval if both values are exact.
-    """
-    if first.values is None or second.values is None:
-        return Estimate(first.estimate.value - second.estimate.value, None)
-    differences = first.values - second.values
-    if first.setting.key == second.setting.key and not differences.any():
-        return Estimate(0.0, (0.0, 0.0), len(grouped(differences, first.groups)))
-    bounds = None
-    if first.bounds is not None:
-        bounds = first.bounds[0] - first.bounds[1], first.bounds[1] - first.bounds[0]
-    elif is_constant(grouped(differences, first.groups)):
-        width = float(np.ptp([first.values, second.values]))
-        bounds = (-width, width)
-    return estimate(differences, confidence, bounds, first.groups)

@@ -15,7 +15,7 @@ from mdm_tune.core.ratios import ratio_of_means
 from mdm_tune.core.seeding import derive_seed
 from mdm_tune.core.statistics import FEWEST, Estimate
 from mdm_tune.core.types import Direction, sign_of
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.scores import Scores
 
 __all__ = ["Measured", "area_under", "areas", "filled_tokens", "pareto_front", "row_calls", "tokens_per_forward"]
 

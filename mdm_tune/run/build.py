@@ -30,9 +30,10 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.loaded import LoadedModel
 from mdm_tune.denoisers.loading import law_of, load_model, place_replicas
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import CodeFiller, PoolFiller
 from mdm_tune.evaluation.own_answers import OwnAnswers
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.metrics import quality
 from mdm_tune.metrics.answers import AnswerMetric, judges_by_model

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mdm_tune.core.json_record import Beside, JsonRecord
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.record_parts import WarningRecord
 from mdm_tune.search.space import BudgetOutlook
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores, paired_difference
+from mdm_tune.evaluation.scores import Cost, Scores, paired_difference
 from mdm_tune.run.description import RunDescription
 from mdm_tune.run.example_records import DifferenceRecord
 from mdm_tune.run.frontier_records import PolicyFrontierRecord

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.core.json_record import JsonRecord
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.metrics.answers import judges_by_model
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.metrics.reported import figures

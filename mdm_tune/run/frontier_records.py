@@ -10,8 +10,8 @@ from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import CONFIDENCE, Estimate, corrected_confidence
 from mdm_tune.core.types import Direction
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.parallelism import Measured, areas, pareto_front
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.record_parts import CallsRecord
 from mdm_tune.schedules.adaptive_names import KL

@@ -13,7 +13,8 @@ from torch import Tensor
 from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use, sign_of
-from mdm_tune.evaluation.evaluator import Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Key
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.run.build import Run

@@ -17,7 +17,7 @@ from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.rows import reference_tokens
 from mdm_tune.datasets.sources import jsonl_source
 from mdm_tune.datasets.splits import PADDING, Split, Use
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.build import Run
 
 __all__ = ["MODEL", "REFERENCE", "answer_records", "file_digits", "reencoded", "with_answers"]

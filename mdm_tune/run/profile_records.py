@@ -10,7 +10,7 @@ import numpy as np
 
 from mdm_tune.core.json_record import Beside, JsonRecord, as_json
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.prices import Priced, PricedBudget, nelbo_json, one_by_one
 from mdm_tune.run.profiles import Profiles

@@ -16,7 +16,6 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.impossible import ImpossibleTokens
 from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.loading import law_of
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.profile_choice import (
     Chooser,
     Fold,
@@ -27,6 +26,7 @@ from mdm_tune.evaluation.profile_choice import (
     prices_of,
     weights_of,
 )
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.folder import RunFolder

@@ -10,7 +10,7 @@ from mdm_tune.core.json_record import JsonRecord
 from mdm_tune.core.statistics import CONFIDENCE, estimate
 
 if TYPE_CHECKING:  # these modules load torch, and tables of records are shown without it
-    from mdm_tune.evaluation.evaluator import Scores
+    from mdm_tune.evaluation.scores import Scores
     from mdm_tune.evaluation.settings import Setting
     from mdm_tune.metrics.reported import Figure
 

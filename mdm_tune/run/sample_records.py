@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mdm_tune.core.json_record import Beside, JsonRecord
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.record_parts import PlanRecord, WarningRecord
 
 __all__ = ["PromptRecord", "SampleRecord", "SampleResult", "ScheduleSource"]

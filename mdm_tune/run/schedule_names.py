@@ -10,7 +10,7 @@ from pathlib import Path
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, listed, quantity, shown
-from mdm_tune.evaluation.adaptive import adaptive_setting, base_setting, check_sampler
+from mdm_tune.evaluation.adaptive import base_setting, check_sampler
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
@@ -150,7 +150,7 @@ def _adaptive_settings(
         def setting_at(schedule: str, number: int, here: Evaluator = here) -> Setting:
             return next(settings_of(here, [schedule], [number], optimum=optimum))
 
-        yield adaptive_setting(here, plan, steps, base_setting(plan, steps, setting_at))
+        yield here.adaptive_setting(plan, steps, base_setting(plan, steps, setting_at))
 
 
 def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Setting]:
@@ -218,7 +218,7 @@ def _policy_setting(
         kept = kept_counts(file, budget).budget(number)
         return _at_other_length(here, name, file.length, kept, budget.block_length or file.length)
 
-    setting = adaptive_setting(here, policy, budget.steps, base_setting(policy, budget.steps, setting_at))
+    setting = here.adaptive_setting(policy, budget.steps, base_setting(policy, budget.steps, setting_at))
     return replace(setting, name=name, says_blocks=evaluator.several)
 
 

@@ -11,7 +11,7 @@ from mdm_tune.core.interval_text import finite_or_none
 from mdm_tune.core.json_record import Beside, JsonRecord
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.core.types import Direction, Use
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.run.build import Run
 from mdm_tune.run.claim_records import ClaimsRecord
 from mdm_tune.run.description import RunDescription

@@ -14,7 +14,8 @@ from mdm_tune.config.file import PolicyKind, SearchConfig
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.errors import InputError
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule

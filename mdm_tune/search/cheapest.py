@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import CONFIDENCE
 from mdm_tune.core.types import Direction
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.search.gains import NoWorse, no_worse
 
 __all__ = ["Cheapest", "Tested", "cheapest_of", "same_measurement", "shown_in_sequence"]

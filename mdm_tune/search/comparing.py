@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mdm_tune.config.file import PolicyKind
-from mdm_tune.evaluation.evaluator import Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Policy
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost

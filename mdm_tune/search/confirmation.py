@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mdm_tune.core.statistics import grouped
 from mdm_tune.core.types import Direction, sign_of
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost

@@ -10,7 +10,8 @@ import numpy as np
 
 from mdm_tune.core.messages import quantity
 from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, StagedMatch, match_in_stages
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Linear

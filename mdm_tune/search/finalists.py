@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mdm_tune.config.file import PolicyKind
 from mdm_tune.core.types import Direction, sign_of
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.schedules.flat import distance_to_named

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from mdm_tune.core.statistics import corrected_confidence
 from mdm_tune.core.types import Direction
-from mdm_tune.evaluation.evaluator import Scores
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.search.confirmation import Budget
 from mdm_tune.search.gains import NoWorse, no_worse
 

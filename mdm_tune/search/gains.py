@@ -23,7 +23,7 @@ from mdm_tune.core.statistics import (
     welch,
 )
 from mdm_tune.core.types import Direction, sign_of
-from mdm_tune.evaluation.evaluator import Scores, paired_difference
+from mdm_tune.evaluation.scores import Scores, paired_difference
 from mdm_tune.search.outcomes import Outcome
 from mdm_tune.search.rare_losses import seldom_worse
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from mdm_tune.core.statistics import grouped
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.search.equal_calls import EqualCalls, Matched

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Estimate, corrected_confidence, grouped, is_constant, lower_bounds
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Scores, paired_difference
+from mdm_tune.evaluation.scores import Scores, paired_difference
 from mdm_tune.search.gains import MANY, claimed
 
 __all__ = ["Detectable", "detectable", "independent_of", "smallest_gain"]

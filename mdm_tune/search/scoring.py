@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Groups, grouped
 from mdm_tune.core.types import Direction, sign_of
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.racing import carried, hopeless, whole_look_sizes
 

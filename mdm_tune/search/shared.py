@@ -20,7 +20,8 @@ from mdm_tune.config.file import SearchConfig
 from mdm_tune.config.validators import OPTIMUM
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, ScoreBook, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost, ScoreBook, Scores
 from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, parse_schedule

@@ -9,7 +9,8 @@ import numpy as np
 
 from mdm_tune.config.file import SearchConfig, SpaceConfig
 from mdm_tune.core.seeding import derive_seed
-from mdm_tune.evaluation.evaluator import Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Key, Setting
 from mdm_tune.schedules.blocks import Shares
 from mdm_tune.schedules.curves import Beta, Schedule

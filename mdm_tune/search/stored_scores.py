@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from mdm_tune.datasets.splits import Split, Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Measurement, Scores
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.search.driver import DriverState

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.core.types import Direction, sign_of
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed

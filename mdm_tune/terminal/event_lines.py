@@ -17,7 +17,7 @@ from mdm_tune.terminal.tables import outlook_lines, short_names
 if TYPE_CHECKING:  # these load torch
     from mdm_tune.commands.events import ModelLoaded, Progress, RunEvent, SettingScored
     from mdm_tune.core.types import Direction
-    from mdm_tune.evaluation.evaluator import Scores
+    from mdm_tune.evaluation.scores import Scores
     from mdm_tune.search.events import TrialDone
 
 __all__ = ["DETAIL", "INFO", "WARNING", "EventLines", "about", "progress_parts"]

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from mdm_tune.cli import app
 from mdm_tune.commands import dry_run as module
 from mdm_tune.config.file import load_config
-from mdm_tune.evaluation.evaluator import Cost
 from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.build import Run, build
 from mdm_tune.run.dry_run_records import BusyRecord
 from mdm_tune.run.folder import RunFolder

@@ -14,7 +14,7 @@ import pytest
 
 from mdm_tune.commands.frontier import more_calls
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from tests.test_cli import MARKOV, call, refused
 

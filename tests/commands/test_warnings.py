@@ -18,7 +18,7 @@ from mdm_tune.commands.profile import other_sampler, winner_notes
 from mdm_tune.core.plain_yaml import yaml_text
 from mdm_tune.core.statistics import estimate
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics.quality import PathLikelihood
 from mdm_tune.run.folder import load_schedule

@@ -24,7 +24,7 @@ from mdm_tune.core.statistics import estimate, grouped, lower_bounds
 from mdm_tune.datasets.readers import read_examples
 from mdm_tune.datasets.splits import USES
 from mdm_tune.denoisers.transformer import Transformer, TransformerConfig, save_transformer
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import build
 from mdm_tune.search.gains import diversity_of, gain_of

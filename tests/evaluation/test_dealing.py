@@ -16,8 +16,9 @@ from torch import Tensor
 from mdm_tune.config.file import SearchConfig
 from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.base import Denoiser
-from mdm_tune.evaluation.evaluator import Evaluator, Measurement, Scores
+from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.evaluation.scores import Scores
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.sampling.pieces import LocalPool, Pool, Task, predict
 from mdm_tune.sampling.unmasking import Unmasked

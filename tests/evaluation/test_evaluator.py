@@ -1,4 +1,7 @@
-"""Settings, the record, and comparisons pair by pair."""
+"""Settings, the record, and comparisons pair by pair.
+
+Covers: scores.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Bounds
 from mdm_tune.datasets.splits import law_dataset
 from mdm_tune.denoisers.analytic import MarkovChain
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, ScoreBook, paired_difference
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.filling import PoolFiller
+from mdm_tune.evaluation.scores import Cost, ScoreBook, paired_difference
 from mdm_tune.evaluation.settings import Sampler, Setting
 from mdm_tune.metrics import quality
 from mdm_tune.sampling.pieces import LocalPool

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.parallelism import (
     Measured,
     area_under,
@@ -20,6 +19,7 @@ from mdm_tune.evaluation.parallelism import (
     pareto_front,
     tokens_per_forward,
 )
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 
 Values = NDArray[np.float64]

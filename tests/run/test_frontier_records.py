@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Estimate, estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
 from mdm_tune.evaluation.parallelism import Measured
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.frontier_records import Point, PolicyFrontierRecord, policy_of
 from mdm_tune.schedules.adaptive_names import parse_adaptive

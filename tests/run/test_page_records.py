@@ -17,7 +17,7 @@ import torch
 
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.build import Run
 from mdm_tune.run.page_records import SamplePair, WinsRecord, _part, sample_pairs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdm_tune.core.statistics import Estimate, estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord, WarningRecord
 from mdm_tune.schedules.adaptive_names import parse_adaptive

@@ -9,7 +9,8 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.datasets.splits import Use
 from mdm_tune.denoisers.analytic import Table
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.metrics import quality
 from mdm_tune.schedules.curves import Beta, Counts, Linear, SquaredSine

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.cheapest import cheapest_of, same_measurement, shown_in_sequence
 from mdm_tune.search.gains import no_worse

@@ -21,7 +21,8 @@ from mdm_tune.config.sampler import SamplerConfig
 from mdm_tune.core.statistics import Estimate, corrected_confidence
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Split, Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator, Scores
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.schedule_records import ScheduleFileRecord

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Beta, Linear
 from tests.search.test_confirmation import BASELINES, A, B, Bench, C, Metric

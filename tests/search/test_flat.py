@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import t as student
 
 from mdm_tune.config.file import SpaceConfig
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.profile_choice import Chooser
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.metrics import quality
 from mdm_tune.schedules.counts import alpha_grid, to_counts
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, Sine

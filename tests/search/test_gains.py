@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mdm_tune.core.statistics import Estimate, corrected_confidence, estimate, lower_bounds
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.gains import claimed, diversity_of, gain_of, no_worse
 

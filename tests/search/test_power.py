@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mdm_tune.core.statistics import Estimate, corrected_confidence
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.gains import claimed, gain_of
 from mdm_tune.search.power import Detectable, detectable, smallest_gain

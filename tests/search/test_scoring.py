@@ -9,7 +9,8 @@ import pytest
 
 from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.curves import Counts
 from mdm_tune.search.racing import look_sizes

@@ -12,7 +12,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.evaluator import Cost, Scores
+from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.sampling.unmasking import Unmasked
 from mdm_tune.schedules.curves import Beta, Linear, SquaredSine

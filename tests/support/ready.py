@@ -14,7 +14,8 @@ from mdm_tune.commands.dry_run import _phases
 from mdm_tune.config.file import Config
 from mdm_tune.config.tasks import BenchmarkConfig
 from mdm_tune.datasets.splits import Split
-from mdm_tune.evaluation.evaluator import Cost, Evaluator
+from mdm_tune.evaluation.evaluator import Evaluator
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Sampler
 from mdm_tune.run.build import Run
 

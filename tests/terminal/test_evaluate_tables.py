@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord
 from mdm_tune.run.record_parts import CallsRecord, PlanRecord
 from mdm_tune.terminal.console import Screen

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.metrics.reported import Figure
 from mdm_tune.run.dry_run_records import DryRunResult, Phase, PhaseRecord, ShownGainRecord
 from mdm_tune.run.evaluate_records import ComparisonRecord, EvaluateResult, RowRecord

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.evaluation.evaluator import Cost
+from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.run.prices import Priced, PricedBudget
 from mdm_tune.run.profile_records import LeastEnergies, ProfileRecord, ProfileResult
