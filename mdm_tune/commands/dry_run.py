@@ -32,7 +32,7 @@ from mdm_tune.run.dry_run_records import (
 from mdm_tune.run.folder import RunFolder
 from mdm_tune.run.own_answers import own_rows, own_uses, with_own_answers
 from mdm_tune.run.profiles import Profiles, ProfileUse, profile_rows, profiles_of
-from mdm_tune.run.search_limits import phase_rows, pilot_rows, schedules_of, trial_weight
+from mdm_tune.run.search_limits import most_scored, phase_rows, pilot_rows, trial_weight
 from mdm_tune.sampling.devices import Devices, device_names
 from mdm_tune.sampling.replicas import Replicas
 from mdm_tune.schedules.curves import Linear, SquaredSine, parse_schedule
@@ -180,7 +180,7 @@ def _phases(run: Run, spent: Cost, outlooks: Sequence[BudgetOutlook] = ()) -> li
     peak, prepared = _peak_memory(), evaluator.preparation
     for use in get_args(Use):
         forwards, width = _forwards_and_tokens(run, use)
-        count = schedules_of(run, use)
+        count = most_scored(run, use)
         examples = 0 if evaluator.exact else len(evaluator.split(use).ids)
         free = use != "report" and ProfileUse.OBJECTIVE in profiles.uses  # the profile prices trials
         rows = forwards * phase_rows(run, use, count * (trial_weight(run) if use == "tune" else 1.0), budgets)

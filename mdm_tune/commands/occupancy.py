@@ -10,7 +10,7 @@ from mdm_tune.datasets.splits import Use
 from mdm_tune.run.build import Run
 from mdm_tune.run.dry_run_records import BusyRecord
 from mdm_tune.run.profiles import example_count
-from mdm_tune.run.search_limits import schedules_of
+from mdm_tune.run.search_limits import most_scored
 from mdm_tune.search.budget import reference_of
 from mdm_tune.search.racing import whole_look_sizes
 
@@ -99,8 +99,8 @@ def _comparison_pieces(run: Run) -> list[int]:
         return _pieces(run, len(run.evaluator.split(use).ids))
 
     budgets = run.config.sampler.steps
-    first = schedules_of(run, "choose") * split_pieces("choose")
-    first += (schedules_of(run, "report") - 1) * split_pieces("report")
+    first = most_scored(run, "choose") * split_pieces("choose")
+    first += (most_scored(run, "report") - 1) * split_pieces("report")
     if (reference := reference_of(run.evaluator, budgets)) is not None:
         first += _pieces(run, reference[1])
     return [first, split_pieces("report")] * len(budgets)

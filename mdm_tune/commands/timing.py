@@ -31,7 +31,7 @@ __all__ = ["Speed", "comparison_overhead", "speed_of", "trial_overhead"]
 
 CHEAP = 0.5  # seconds; a batch that takes less is timed again, since its time varies
 REPEATS = 3
-INTERVALS = 24  # intervals in the report of a budget besides one per schedule: gains, diversity, losses
+INTERVALS = 24  # intervals in the report of a budget besides one per policy: gains, diversity, losses
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Speed:
 
     Attributes:
         row: Seconds of a denoiser row with its part of the metric.
-        schedule: Seconds for each compared schedule besides those of its rows.
+        policy: Seconds for each compared policy besides those of its rows.
     """
 
     row: float
-    schedule: float
+    policy: float
 
 
 def speed_of(run: Run, settings: Sequence[Setting], pilot: Split, spent: Sequence[Cost]) -> Speed:
@@ -82,22 +82,22 @@ def trial_overhead(run: Run, outlooks: Sequence[BudgetOutlook]) -> float:
     return scan + sum(_proposal_seconds(run, outlook) + most_trials(run, outlook) * record for outlook in outlooks)
 
 
-def comparison_overhead(run: Run, use: str, schedules: int, examples: int, pilot: int, speed: Speed) -> float:
+def comparison_overhead(run: Run, use: str, policies: int, examples: int, pilot: int, speed: Speed) -> float:
     """The seconds of the comparison of one budget on a split, besides those of its rows.
 
     Args:
         run: The run.
         use: The split, ``choose`` or ``report``.
-        schedules: The number of compared schedules.
+        policies: The number of compared policies.
         examples: Examples of the split.
         pilot: Examples on which the speed was measured; 0 if none.
         speed: The measured speed.
     """
     if run.evaluator.exact:
         return 0.0
-    per_schedule = speed.schedule * max(1.0, examples / max(1, pilot))
+    per_policy = speed.policy * max(1.0, examples / max(1, pilot))
     values = np.random.default_rng(0).normal(size=max(2, examples))
-    return schedules * per_schedule + (INTERVALS * _seconds(lambda: estimate(values)) if use == "report" else 0.0)
+    return policies * per_policy + (INTERVALS * _seconds(lambda: estimate(values)) if use == "report" else 0.0)
 
 
 def most_trials(run: Run, outlook: BudgetOutlook) -> int:

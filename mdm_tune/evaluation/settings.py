@@ -40,7 +40,7 @@ Policy = Schedule | AdaptiveName
 
 @dataclass(frozen=True)
 class Sampler:
-    """How tokens are revealed, apart from the schedule and its blocks.
+    """How tokens are revealed, apart from the policy and its blocks.
 
     Attributes:
         section: The section ``sampler`` of the config.
@@ -118,7 +118,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The text that distinguishes the schedule from those that it is compared with."""
+        """The text that distinguishes the policy from those that it is compared with."""
         return str(Label(self.name, self.block_length if self.says_blocks else None))
 
     @property

@@ -1,4 +1,4 @@
-"""The records of claims: their confidence, and tuned schedules in comparison with linear at larger budgets."""
+"""The records of claims: their confidence, and tuned policies in comparison with linear at larger budgets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ClaimsRecord", "ConfidenceRecord", "FrontierRecord", "PairRecord"]
 
 @dataclass(frozen=True, kw_only=True)
 class PairRecord(JsonRecord):
-    """A tuned schedule in comparison with linear at a larger budget.
+    """A tuned policy in comparison with linear at a larger budget.
 
     Attributes:
         steps, linear_steps: The two budgets.
-        ratio: Denoiser calls of linear over those of the tuned schedule.
+        ratio: Denoiser calls of linear over those of the tuned policy.
         difference, bound, margin, no_worse: As in ``search.gains.NoWorse``; ``no_worse`` is its ``holds``.
         linear_too: As in ``search.frontier.Pair``.
-        flags: Codes of the reasons to doubt the tuned schedule.
+        flags: Codes of the reasons to doubt the tuned policy.
     """
 
     steps: int
@@ -54,12 +54,12 @@ class PairRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class FrontierRecord(JsonRecord):
-    """The tuned schedules that are no worse than linear at larger budgets, and the largest saving of denoiser calls.
+    """The tuned policies that are no worse than linear at larger budgets, and the largest saving of denoiser calls.
 
     Attributes:
         margin: The share of linear's absolute value that counts as no loss.
         confidence: One-sided confidence of each pair's bound; all bounds hold together at 95 %.
-        pairs: Every tuned schedule with linear at every budget that takes more denoiser calls.
+        pairs: Every tuned policy with linear at every budget that takes more denoiser calls.
         headline: The pair that holds and saves most calls; None if no pair holds.
     """
 
@@ -80,7 +80,7 @@ class FrontierRecord(JsonRecord):
         )
 
     def reached(self, steps: int) -> int | None:
-        """The largest budget at which linear is no better than the schedule of ``steps``; None if there is none."""
+        """The largest budget at which linear is no better than the policy of ``steps``; None if there is none."""
         return max((pair.linear_steps for pair in self.pairs if pair.steps == steps and pair.no_worse), default=None)
 
 

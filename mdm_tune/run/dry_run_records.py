@@ -31,7 +31,7 @@ class PhaseRecord(JsonRecord):
 
     Attributes:
         phase: The phase.
-        schedules: Schedules that are scored, per budget.
+        schedules: Policies that are scored, per budget.
         cost: Cost of the denoiser and the metric, and of waiting for the last replica.
         memory_bytes: Peak memory of this process; None if the system does not report it.
         overhead_seconds: Seconds for proposals, records and intervals.
@@ -175,7 +175,7 @@ class DryRunResult(JsonRecord):
 
     @property
     def comparison_seconds(self) -> float:
-        """Seconds to compare schedules on unseen examples; no timeout cuts the comparison."""
+        """Seconds to compare policies on unseen examples; no timeout cuts the comparison."""
         return sum(phase.cost.seconds for phase in self.phases if phase.phase in ("choose", "report"))
 
     @property

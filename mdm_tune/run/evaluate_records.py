@@ -22,10 +22,10 @@ __all__ = ["ComparedRows", "ComparisonRecord", "EvaluateResult", "HarnessResult"
 
 @dataclass(frozen=True, kw_only=True)
 class RowRecord(JsonRecord):
-    """One schedule at one budget, or the data itself.
+    """One policy at one budget, or the data itself.
 
     Attributes:
-        schedule: Label of the schedule.
+        schedule: Label of the policy.
         steps: The budget.
         plan: What the sampler receives.
         calls: Mean denoiser calls.
@@ -61,11 +61,11 @@ class RowRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRecord(JsonRecord):
-    """Two schedules at the same budget, paired example by example.
+    """Two policies at the same budget, paired example by example.
 
     Attributes:
-        first: Label of the first schedule.
-        second: Label of the second schedule.
+        first: Label of the first policy.
+        second: Label of the second policy.
         steps: The budget.
         difference: Mean of first - second.
         calls_ratio: Denoiser calls of the first over those of the second, as they were made.
@@ -79,7 +79,7 @@ class ComparisonRecord(JsonRecord):
 
     @classmethod
     def of_pairs(cls, scores: Sequence[Scores]) -> Iterator[ComparisonRecord]:
-        """Yield the comparison of every two schedules with the same budget."""
+        """Yield the comparison of every two policies with the same budget."""
         for a, b in combinations(scores, 2):
             if a.setting.steps == b.setting.steps:
                 yield cls(
@@ -91,7 +91,7 @@ class ComparisonRecord(JsonRecord):
                 )
 
     def minus(self, reference: str) -> tuple[str, Estimate] | None:
-        """The other schedule, and its value minus that of ``reference``; None if the pair lacks ``reference``."""
+        """The other policy, and its value minus that of ``reference``; None if the pair lacks ``reference``."""
         if reference == self.first:
             return self.second, self.difference.negated
         return (self.first, self.difference) if reference == self.second else None
@@ -109,11 +109,11 @@ class ComparisonRecord(JsonRecord):
 
 
 class ComparedRows:
-    """What tables of compared schedules read from results of ``evaluate`` and of the harness.
+    """What tables of compared policies read from results of ``evaluate`` and of the harness.
 
     Attributes:
-        rows: One row per schedule and budget.
-        comparisons: Every two schedules with the same budget.
+        rows: One row per policy and budget.
+        comparisons: Every two policies with the same budget.
         reference: Label of linear.
     """
 
@@ -123,7 +123,7 @@ class ComparedRows:
 
     @property
     def minus_reference(self) -> dict[tuple[int, str], Estimate]:
-        """The value of each schedule minus that of the reference, by steps and schedule."""
+        """The value of each policy minus that of the reference, by steps and label."""
         differences = ((pair.steps, pair.minus(self.reference)) for pair in self.comparisons)
         return {(steps, pair[0]): pair[1] for steps, pair in differences if pair is not None}
 
@@ -138,19 +138,19 @@ class EvaluateResult(ComparedRows, JsonRecord):
     """The result of ``evaluate``.
 
     Attributes:
-        rows: One row per schedule and budget.
+        rows: One row per policy and budget.
         data: The row of the data itself; None if the metric does not score it.
-        comparisons: Every two schedules with the same budget.
+        comparisons: Every two policies with the same budget.
         reference: Label of linear.
         cost: Cost of the command.
         reported: Figures of the metrics that are reported beside the objective.
         files: Paths of the files that were written, by what they hold.
         warnings: Warnings about the result.
         programs: The protections around programs that the model wrote; empty if no programs were run.
-        differences: The examples on which two schedules differ most; None if they were not requested, and then the JSON
+        differences: The examples on which two policies differ most; None if they were not requested, and then the JSON
             lacks them.
         description: What the result is of; None in older records.
-        sample_pairs: Samples of linear and of the last schedule of each budget from the same noise.
+        sample_pairs: Samples of linear and of the last policy of each budget from the same noise.
         frontier: Quality against calls over all policies and budgets, and the cheapest policy that is as good as one
             token per step; None if one token per step was not measured.
     """
@@ -201,8 +201,8 @@ class HarnessResult(ComparedRows, JsonRecord):
         metric: Name of the metric.
         filter: Name of the harness filter.
         documents: Documents that each row scores; None if values are exact.
-        rows: One row per schedule and budget.
-        comparisons: Every two schedules with the same budget.
+        rows: One row per policy and budget.
+        comparisons: Every two policies with the same budget.
         reference: Label of linear.
         cost: Cost of all rows.
         origin: What the numbers were computed with: sampler, lengths, seed, fingerprints, versions.

@@ -25,13 +25,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleRecord(JsonRecord):
-    """One example and the sample that a schedule drew for it.
+    """One example and the sample that a policy drew for it.
 
     Attributes:
         split: Use of the split.
         id: The example's id.
         steps: The budget.
-        schedule: Label of the schedule.
+        schedule: Label of the policy.
         value: Value of the objective.
         text: Text of the drawn tokens.
     """
@@ -46,10 +46,10 @@ class ExampleRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnRecord(JsonRecord):
-    """The sample that a schedule drew for one example.
+    """The sample that a policy drew for one example.
 
     Attributes:
-        schedule: Label of the schedule.
+        schedule: Label of the policy.
         value: Value of the objective.
         text: Text of the drawn tokens.
     """
@@ -66,13 +66,13 @@ class DrawnRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRecord(JsonRecord):
-    """One example on which two schedules differ.
+    """One example on which two policies differ.
 
     Attributes:
         steps: The budget.
         id: The example's id.
         first: The sample of linear.
-        second: The sample of the other schedule.
+        second: The sample of the other policy.
     """
 
     steps: int
@@ -119,12 +119,12 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRec
 
 
 def difference_records(examples: Sequence[ExampleRecord], reference: str, most: int = 3) -> Iterator[DifferenceRecord]:
-    """Yield the examples on which linear and the last schedule of a budget differ most, in either direction.
+    """Yield the examples on which linear and the last policy of a budget differ most, in either direction.
 
-    Both schedules draw from the same noise.
+    Both policies draw from the same noise.
 
     Args:
-        examples: The records of all schedules and budgets.
+        examples: The records of all policies and budgets.
         reference: The label of linear.
         most: Most examples per budget and direction.
     """

@@ -134,7 +134,7 @@ class GridCost(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class WinsRecord(JsonRecord):
-    """On how many examples one schedule has a better, an equal and a worse value than another.
+    """On how many examples one policy has a better, an equal and a worse value than another.
 
     Attributes:
         wins: Examples with a better value.
@@ -148,7 +148,7 @@ class WinsRecord(JsonRecord):
 
     @classmethod
     def of(cls, scores: Scores, other: Scores, direction: Direction) -> WinsRecord | None:
-        """The counts for two schedules on the same examples; None for exact values."""
+        """The counts for two policies on the same examples; None for exact values."""
         if scores.values is None or other.values is None:
             return None
         signs = np.sign(sign_of(direction) * (scores.values - other.values))
@@ -279,7 +279,7 @@ class DrawnPieces(JsonRecord):
     """One sample of a pair, as text in pieces.
 
     Attributes:
-        schedule: Label of the schedule.
+        schedule: Label of the policy.
         value: Value of the objective.
         pieces: The text in order, each piece with whether its tokens differ from those of the other sample.
     """
@@ -291,14 +291,14 @@ class DrawnPieces(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplePair(JsonRecord):
-    """The samples of two schedules for one example, drawn from the same noise.
+    """The samples of two policies for one example, drawn from the same noise.
 
     Attributes:
         steps: The budget.
         id: The example's id.
         chosen: Why it is shown: it is one of the first that differ, or the one whose value differs most.
         first: The sample of linear.
-        second: The sample of the other schedule.
+        second: The sample of the other policy.
         third: The sample of the best hand-made schedule other than linear, in comparison with ``second``; None if there
             is none, or if it is one of the two.
     """
@@ -312,15 +312,15 @@ class SamplePair(JsonRecord):
 
 
 def sample_pairs(run: Run, linear: Scores, other: Scores, beside: Scores | None = None) -> Iterator[SamplePair]:
-    """Yield pairs of samples of linear and another schedule at one budget: the first, and those that differ most.
+    """Yield pairs of samples of linear and another policy at one budget: the first, and those that differ most.
 
     There are none without samples of both, or if all samples are equal.
 
     Args:
         run: The run.
         linear: The scores of linear.
-        other: Those of the other schedule.
-        beside: Those of a third schedule on the same examples; None if there is none.
+        other: Those of the other policy.
+        beside: Those of a third policy on the same examples; None if there is none.
     """
     if linear.tokens is None or other.tokens is None or linear.values is None or other.values is None:
         return
@@ -348,7 +348,7 @@ def sample_pairs(run: Run, linear: Scores, other: Scores, beside: Scores | None 
 
 
 def _drawn(run: Run, row: int, *both: Scores) -> Iterator[DrawnPieces]:
-    """The samples of two schedules for one example; none if a schedule has no samples."""
+    """The samples of two policies for one example; none if a policy has no samples."""
     tokens = [scores.tokens for scores in both if scores.tokens is not None and scores.values is not None]
     if len(tokens) < 2 or both[0].use is None:
         return

@@ -95,10 +95,10 @@ class WarningRecord(JsonRecord):
 
 @dataclass(frozen=True)
 class ReportedRecord(JsonRecord):
-    """A figure of a metric beside the objective, for one schedule at one budget.
+    """A figure of a metric beside the objective, for one policy at one budget.
 
     Attributes:
-        schedule: Label of the schedule.
+        schedule: Label of the policy.
         steps: The budget.
         name, label, direction, value, range, over, count: As in ``metrics.reported.Figure``.
     """

@@ -1,4 +1,4 @@
-"""The result of ``sample``: samples, schedule and cost."""
+"""The result of ``sample``: samples, policy and cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PromptRecord", "SampleRecord", "SampleResult", "ScheduleSource"]
 
 
 class ScheduleSource(Enum):
-    """Where the schedule of ``sample`` comes from."""
+    """Where the policy of ``sample`` comes from."""
 
     NAMED = "named"  # by --schedule
     SEARCH = "search"  # the schedule file of the run folder
@@ -58,8 +58,8 @@ class SampleResult(JsonRecord):
 
     Attributes:
         samples: The samples.
-        schedule: Name of the schedule.
-        schedule_from: Where the schedule comes from.
+        schedule: Name of the policy.
+        schedule_from: Where the policy comes from.
         steps: The budget.
         plan: What the sampler receives.
         nfe: Mean denoiser calls of a sample.

@@ -49,7 +49,7 @@ def detailed_result(
 
 
 def budget_pairs(run: Run, budget: Budget) -> Iterator[SamplePair]:
-    """Pairs of samples of linear and of the schedule that the choose split chose, whether it is returned or not.
+    """Pairs of samples of linear and of the policy that the choose split chose, whether it is returned or not.
 
     The sample of the best hand-made schedule stands beside each pair.
     """

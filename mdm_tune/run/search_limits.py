@@ -18,13 +18,13 @@ from mdm_tune.search.power import Detectable
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START
 
-__all__ = ["Timetable", "confirmation_rows", "phase_rows", "pilot_rows", "schedules_of", "trial_weight"]
+__all__ = ["Timetable", "confirmation_rows", "most_scored", "phase_rows", "pilot_rows", "trial_weight"]
 
 WARNED_SHARE = 0.02  # of the timeout; a search that is expected to end later by more gives a warning
 
 
-def schedules_of(run: Run, use: Use) -> int:
-    """The most schedules of a budget that are scored on a split."""
+def most_scored(run: Run, use: Use) -> int:
+    """The most policies of a budget that are scored on a split."""
     settings, lengths, kinds = run.config.search, len(run.evaluator.block_lengths), len(run.config.search.policies)
     named, best = lengths * len(settings.baselines), kinds if kinds > 1 else 0
     finalists, winners = max(settings.finalists, best), 1 + settings.shared  # its own, and the shared one
@@ -45,13 +45,13 @@ def trial_weight(run: Run) -> float:
     return sum(count * (1.0 if kind == "counts" else looking) for kind, count in shares.items()) / search.trials
 
 
-def phase_rows(run: Run, use: Use, schedules: float, steps: Sequence[int], *, reference: bool = True) -> int:
-    """The most denoiser rows of scoring schedules on a split; 0 if values are exact.
+def phase_rows(run: Run, use: Use, policies: float, steps: Sequence[int], *, reference: bool = True) -> int:
+    """The most denoiser rows of scoring policies on a split; 0 if values are exact.
 
     Args:
         run: The run.
         use: The split.
-        schedules: Number of schedules per budget.
+        policies: Number of policies per budget.
         steps: The budgets.
         reference: Whether the report split includes linear at many steps, which is drawn once for all budgets.
     """
@@ -60,7 +60,7 @@ def phase_rows(run: Run, use: Use, schedules: float, steps: Sequence[int], *, re
         return 0
     sizes, rule = evaluator.split(use).hidden.sum(1), evaluator.sampler.section.counts
     settings = [evaluator.setting(Linear(), budget) for budget in steps]
-    rows = schedules * sum(calls_of(setting, sizes, rule) for setting in settings)
+    rows = policies * sum(calls_of(setting, sizes, rule) for setting in settings)
     many_steps = reference_of(evaluator, run.config.sampler.steps) if use == "report" and reference else None
     if many_steps is not None:
         setting, examples = many_steps
@@ -70,8 +70,8 @@ def phase_rows(run: Run, use: Use, schedules: float, steps: Sequence[int], *, re
 
 def confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool = True) -> int:
     """The most denoiser rows of comparing finalists and baselines on unseen examples at these budgets."""
-    rows = 0 if run.priced_by_profile else phase_rows(run, "choose", schedules_of(run, "choose"), steps)
-    return rows + phase_rows(run, "report", schedules_of(run, "report"), steps, reference=reference)
+    rows = 0 if run.priced_by_profile else phase_rows(run, "choose", most_scored(run, "choose"), steps)
+    return rows + phase_rows(run, "report", most_scored(run, "report"), steps, reference=reference)
 
 
 def pilot_rows(run: Run, steps: Sequence[int]) -> int:
@@ -103,20 +103,20 @@ class Timetable:
         self.began = clock() if began is None else began
         self.warned = False
 
-    def trials_of(self, place: int, kind: int = 0) -> InTime | None:
+    def trials_of(self, place: int, study: int = 0) -> InTime | None:
         """A function that says whether trials have time for more calls; None without a timeout.
 
         The time that comparisons do not need is divided equally among the remaining studies.
 
         Args:
             place: Index of the budget in the config.
-            kind: Index of the study: of the block length, with those of one policy after those of another.
+            study: Index of the study in its budget. The block lengths of one kind of policy follow each other.
         """
         if self.timeout is None:
             return None
         end, began = self.began + self.timeout, self.clock()
         of_budget = len(self.run.config.search.policies) * len(self.run.evaluator.block_lengths)
-        studies = (len(self.run.config.sampler.steps) - place) * of_budget - kind
+        studies = (len(self.run.config.sampler.steps) - place) * of_budget - study
         rows = self._rows(place, reference=place == 0)
 
         def in_time(calls: float, seconds: float) -> bool:

@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class LoserRecord(JsonRecord):
-    """The best schedule of the choose split, which is worse than linear on the report split and is not returned."""
+    """The best policy of the choose split, which is worse than linear on the report split and is not returned."""
 
     schedule: str
     plan: Beside[PlanRecord]
@@ -82,7 +82,7 @@ class LossesRecord(JsonRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceRecord(JsonRecord):
-    """The label of a schedule that was compared on the choose split, and its value there."""
+    """The label of a policy that was compared on the choose split, and its value there."""
 
     schedule: str
     estimate: Beside[Estimate]
@@ -110,9 +110,9 @@ class QualityRecord(JsonRecord):
         gain_over_first_linear: Gain over linear at the first block length; None if ``linear`` has that block length.
         beats_linear: Whether the gain is a win.
         flags: Codes of the reasons to doubt a win.
-        loser: The best schedule of the choose split, if it is worse than linear; else None.
+        loser: The best policy of the choose split, if it is worse than linear; else None.
         data: Value of the data itself; None if the metric does not score it.
-        diversity: Diversity figures, by schedule and name; None if the metric has none.
+        diversity: Diversity figures, by source and name; None if the metric has none.
         diversity_losses: Diversity that the winner loses; None in the same case.
         detectable_gain: The smallest gain that this split shows with 80 % power; None if no gain can be shown, or if
             that is unknown.
@@ -199,8 +199,8 @@ class BudgetRecord(JsonRecord):
         cut: Trials that were dropped because rows or time ran out.
         ended: Why there are fewer trials than requested; None if there are not.
         all_reachable_counts_scored: Whether every count vector that the search can reach was scored.
-        choose: The schedules that were compared on the choose split.
-        same_counts: Other schedules with the winner's counts.
+        choose: The policies that were compared on the choose split.
+        same_counts: Other policies with the winner's counts.
         details: What the page of the run shows beside this.
         flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
         policies: The best of each kind of policy; empty if one kind is tuned.
@@ -321,7 +321,7 @@ class SearchResult(JsonRecord):
         warnings: Warnings about the result.
         description: What the result is of; None in older records.
         profile_curves: The information profiles that were used.
-        sample_pairs: Samples of linear and of the tuned schedule from the same noise.
+        sample_pairs: Samples of linear and of the tuned policy from the same noise.
         shared: The one schedule of all budgets, which the schedule file holds; None unless ``search.shared`` is set.
         policy_frontier: Quality against calls of the best policies, compared with one token per step; None if it was
             not asked for.
@@ -393,14 +393,14 @@ class SearchResult(JsonRecord):
 
     @property
     def saving(self) -> Saving:
-        """Whether the search shows that some tuned schedule is as good as linear at a larger budget."""
+        """Whether the search shows that some tuned policy is as good as linear at a larger budget."""
         if self.claims.frontier.headline is not None:
             return Saving.SHOWN
         untested = all(budget.quality.outcome is Outcome.UNTESTED for budget in self.budgets)
         return Saving.UNTESTED if self.claims.frontier.pairs and untested else Saving.NOT_SHOWN
 
     def saving_of(self, budget: BudgetRecord) -> Saving | None:
-        """Whether a budget's schedule is shown to be as good as linear at a larger budget; None if there is none."""
+        """Whether a budget's policy is shown to be as good as linear at a larger budget; None if there is none."""
         pairs = [pair for pair in self.claims.frontier.pairs if pair.steps == budget.steps]
         if not pairs:
             return None

@@ -50,7 +50,7 @@ def search_budget(
     *,
     seed: int,
     budgets: Sequence[int] = (),
-    in_time: Callable[[int], InTime | None] = lambda kind: None,
+    in_time: Callable[[int], InTime | None] = lambda study: None,
 ) -> Budget:
     """Tune one budget and confirm the result. Work that is in the storage is not repeated.
 

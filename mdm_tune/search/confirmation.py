@@ -167,7 +167,7 @@ def confirm(
     """Compare the best trials and the baselines on the choose split, then report the winner on the report split.
 
     See ``winner_of`` for the choice of the winner. It is compared with the linear that was best on the choose split, so
-    that the gain of a better block length is not attributed to the schedule.
+    that the gain of a better block length is not attributed to the policy.
 
     Args:
         sides: The search in each block length.
@@ -286,7 +286,7 @@ def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
 
 
 def _detectable(linear: Scores, others: Sequence[Scores], claims: int) -> float | None:
-    """The smallest gain that the report split shows, from linear and the first schedule with other counts.
+    """The smallest gain that the report split shows, from linear and the first policy with another key.
 
     None if their differences are all equal, since these give no estimate of the noise.
     """

@@ -23,7 +23,7 @@ class Pair:
         budget: The winner's budget.
         larger: The budget of linear.
         test: The test whether the winner is no worse.
-        linear_too: Whether linear at the winner's budget is no worse either, so that the schedule saves nothing.
+        linear_too: Whether linear at the winner's budget is no worse either, so that tuning saves nothing.
     """
 
     budget: Budget

@@ -55,13 +55,13 @@ Figures = Mapping[str, Values]  # the values of a metric's diversity figures, by
 
 @dataclass(frozen=True)
 class Gain:
-    """The gain of one schedule over another. Positive is better, in either direction of the metric.
+    """The gain of one policy over another. Positive is better, in either direction of the metric.
 
     Attributes:
         value: The gain.
         ci: The gain's own 95 % interval; None for exact values and too few examples.
         familywise: The interval corrected for all claims of a search, which hold together at 95 %; None as for ``ci``.
-        differing: Examples, or groups of examples, on which the two schedules differ; None for exact values.
+        differing: Examples, or groups of examples, on which the two policies differ; None for exact values.
         shown: Whether the gain may be claimed.
         fewest: Examples, or groups, that must differ for a claim; None for exact values.
     """
@@ -143,7 +143,7 @@ def gain_of(scores: Scores, baseline: Scores, direction: Direction, claims: int)
     (``differing_of``). An exact value need only be better.
 
     Args:
-        scores: The schedule's scores.
+        scores: The policy's scores.
         baseline: The baseline's scores.
         direction: The metric's direction.
         claims: The number of claims of the search.
@@ -164,13 +164,13 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool, more_calls: bool = Fals
     """What a gain over linear shows.
 
     Args:
-        gain: The gain of the returned schedule over linear at the same budget.
-        lost: Whether linear is returned in place of a schedule that is shown to be worse.
+        gain: The gain of the returned policy over linear at the same budget.
+        lost: Whether linear is returned in place of a policy that is shown to be worse.
         blocked: Whether a loss of diversity forbids the claim (``Diversity.blocks``).
-        more_calls: Whether the schedule made more denoiser calls than linear (``equal_cost``).
+        more_calls: Whether the policy made more denoiser calls than linear (``equal_cost``).
 
     Returns:
-        The outcome. Only ``BETTER`` permits the claim that the schedule is better than linear.
+        The outcome. Only ``BETTER`` permits the claim that the policy is better than linear.
     """
     if gain.untested:
         return Outcome.UNTESTED
@@ -234,7 +234,7 @@ def claimed(samples: Values, confidence: float, span: float) -> NDArray[np.bool_
 
 @dataclass(frozen=True)
 class NoWorse:
-    """Whether one schedule is no worse than another, up to a margin (non-inferiority).
+    """Whether one policy is no worse than another, up to a margin (non-inferiority).
 
     Attributes:
         difference: The difference of the means; positive is better.
@@ -251,7 +251,7 @@ class NoWorse:
 
 
 def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, level: float) -> NoWorse:
-    """Test whether scores are no worse than another schedule's on the same examples.
+    """Test whether scores are no worse than another policy's on the same examples.
 
     The margin is a share of a mean on the same examples. Therefore the mean of difference + margin is bounded, example
     by example. As for a gain, enough examples must differ: 100 examples without a difference may hide a loss of 1 %.
@@ -259,7 +259,7 @@ def no_worse(scores: Scores, other: Scores, direction: Direction, share: float, 
     without a difference exclude it.
 
     Args:
-        scores: The schedule's scores.
+        scores: The policy's scores.
         other: The scores that it is compared with.
         direction: The metric's direction.
         share: The margin as a share of |other's value|.
@@ -360,7 +360,7 @@ def diversity_of(
 
     A figure is flagged if the winner's mean lies below the other mean by more than ``threshold`` of it, and if Welch's
     95 % interval of the difference excludes zero. The flag blocks only if the winner lies as far below linear at its
-    own budget. Otherwise the loss is due to few steps, the order or the model, not to the schedule.
+    own budget. Otherwise the loss is due to few steps, the order or the model, not to the policy.
 
     Args:
         drawn: Figures by source; winner and linear (at the winner's budget) are required.

@@ -64,7 +64,7 @@ class Ended:
 
 
 class Outcome(Enum):
-    """What the comparison with linear on the report split shows of a budget's schedule."""
+    """What the comparison with linear on the report split shows of a budget's policy."""
 
     BETTER = "better"
     LESS_DIVERSE = "better, but less diverse"  # so that the gain does not count
@@ -77,7 +77,7 @@ class Outcome(Enum):
 
 
 class Saving(Enum):
-    """Whether a tuned schedule is shown to be no worse than linear at a larger budget, which saves steps."""
+    """Whether a tuned policy is shown to be no worse than linear at a larger budget, which saves steps."""
 
     SHOWN = "shown"
     NOT_SHOWN = "not shown"

@@ -41,7 +41,7 @@ def smallest_gain(differences: Values, count: int, confidence: float, span: floa
     their sizes are those of the pilot. Simulated searches are judged by ``claimed``. They are the same in each call.
 
     Args:
-        differences: (n,) difference of two schedules on each pilot example, in either direction.
+        differences: (n,) difference of two policies on each pilot example, in either direction.
         count: Independent examples of the report split.
         confidence: Of a claim's interval, in (0, 1).
         span: The largest possible difference.
@@ -75,7 +75,7 @@ def _smallest_shift(differences: Values, shape: tuple[int, int], confidence: flo
     """The smallest shift of all differences that is shown in 80 % of searches.
 
     A shift moves each interval by the same amount, so that one simulation is enough. The result is the mean over both
-    directions of the difference, since the better schedule is not known.
+    directions of the difference, since the better policy is not known.
 
     Args:
         differences: (n,) as in ``smallest_gain``.
@@ -165,14 +165,14 @@ class Detectable:
 def detectable(
     linear: Scores, other: Scores, report: int, claims: int, examples: int | None = None, spare: int | None = None
 ) -> Detectable | None:
-    """Estimate the smallest gain that a report split shows, from two schedules on the same pilot examples.
+    """Estimate the smallest gain that a report split shows, from two policies on the same pilot examples.
 
     The limit is 10 % of |linear's value|, or the far end of the 95 % interval of the pilot's difference if that is
-    less. A split that cannot show the limit would miss even a change as large as that between the two schedules.
+    less. A split that cannot show the limit would miss even a change as large as that between the two policies.
 
     Args:
         linear: The scores of linear on the pilot.
-        other: The scores of another schedule on the pilot.
+        other: The scores of another policy on the pilot.
         report: Independent examples of the report split, or groups.
         claims: Budgets of the search.
         examples: All examples of the report split; None if all are independent.

@@ -19,7 +19,7 @@ __all__ = ["all_values_equal", "first_look", "settled"]
 
 Values = NDArray[np.float64]
 SETTLING = 10  # fewest trials before the search may end by itself
-SCHEDULES, VALUES = 3, 100  # fewest that must be equal: of all values fewer than 3 % then differ, at 95 %
+TRIALS, VALUES = 3, 100  # fewest that must be equal: of all values fewer than 3 % then differ, at 95 %
 
 
 def settled(
@@ -51,7 +51,7 @@ def all_values_equal(
 ) -> Ended | None:
     """The ending if all examples of all finished trials have the same value.
 
-    Such an objective does not distinguish schedules, so more trials would be no use.
+    Such an objective does not distinguish policies, so more trials would be no use.
 
     Args:
         before: As in ``settled``.
@@ -63,7 +63,7 @@ def all_values_equal(
     """
     if isinstance(metric, ExactMetric) or any(trial.dropped and not trial.cut for trial in before):
         return None
-    if len(full) < SCHEDULES or sum(map(len, full.values())) < VALUES:
+    if len(full) < TRIALS or sum(map(len, full.values())) < VALUES:
         return None
     values = np.concatenate([*full.values()])
     if np.ptp(values) != 0:
