@@ -59,7 +59,7 @@ from mdm_tune.sampling.unmasking import CountPlan, Unmasked
 from mdm_tune.schedules.curves import Beta, parse_schedule
 from mdm_tune.search.budget import compared
 from mdm_tune.search.driver import DriverState, SearchName, driving
-from mdm_tune.search.finalists import BlockSearch, Trial
+from mdm_tune.search.finalists import Study, Trial
 from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.storage import open_storage
 from mdm_tune.search.stored_scores import StoredScores
@@ -163,9 +163,9 @@ def confirmation(pool: Pool, sizes: dict[Use, int]) -> int:
         )
         for number, beta in enumerate(betas)
     ]
-    side = BlockSearch(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})
+    study = Study(evaluator, listed, {name: parse_schedule(name) for name in BASELINES})
     with state_of() as state:
-        return compared(StoredScores(evaluator, state), [side], STEPS, len(betas)).cost.denoiser_rows
+        return compared(StoredScores(evaluator, state), [study], STEPS, len(betas)).cost.denoiser_rows
 
 
 def profile(pool: Pool, sizes: dict[Use, int]) -> int:

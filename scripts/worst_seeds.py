@@ -35,7 +35,7 @@ from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta, Linear, SquaredSine
 from mdm_tune.schedules.pricing import count_weights
 from mdm_tune.search.confirmation import Trial
-from mdm_tune.search.finalists import BlockSearch, candidates_of, winner_of
+from mdm_tune.search.finalists import Study, candidates_of, winner_of
 
 NAME, SHARE, LIMIT = "chain-random", 0.1, 0.08
 CHOOSE, FINALISTS = 256, 5
@@ -159,8 +159,8 @@ class Bench:
 
     def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
         """What a search returns: finalists told apart by tune and choose examples together, or by choose alone."""
-        side = BlockSearch(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
-        _, candidates = candidates_of([side], self.problem.steps, FINALISTS)
+        study = Study(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
+        _, candidates = candidates_of([study], self.problem.steps, FINALISTS)
         split = self.scored.split("choose")
         scores = [self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in candidates]
         judged = candidates if pooled else [replace(each, tuned=None) for each in candidates]

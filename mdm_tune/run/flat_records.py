@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal, Self
 
 from mdm_tune.core.json_record import JsonRecord
@@ -120,8 +119,10 @@ def flat_of(run: Run, budget: Budget, profiles: Mapping[int, Profiles]) -> FlatP
     """
     size = budget.winner.setting.block_length
     at_size = run.evaluator.in_blocks(size if size in run.evaluator.block_lengths else run.evaluator.block_length)
-    studies = dict(zip(product(run.config.search.policies, run.evaluator.block_lengths), budget.tried, strict=False))
-    trials = studies.get(("counts", at_size.block_length), ())
+    of_size = [
+        study for study in budget.studies if (study.kind, study.block_length) == ("counts", at_size.block_length)
+    ]
+    trials = [trial for study in of_size for trial in study.trials]
     if not trials:
         return None
     if run.priced_by_profile:

@@ -184,12 +184,11 @@ class BudgetDetails(JsonRecord):
         """The details of a budget."""
         direction = run.evaluator.metric.direction
         wins = {name: WinsRecord.of(budget.winner, scores, direction) for name, scores in budget.baselines.items()}
-        studies = itertools.product(run.config.search.policies, run.evaluator.block_lengths)
         return cls(
             trial_points=tuple(
-                TrialPoint.of(trial, None if run.evaluator.sampler.bernoulli else size)
-                for (_, size), trials in zip(studies, budget.tried, strict=False)
-                for trial in trials
+                TrialPoint.of(trial, None if run.evaluator.sampler.bernoulli else study.block_length)
+                for study in budget.studies
+                for trial in study.trials
             ),
             baseline_calls={name: CallsRecord.of(scores) for name, scores in budget.baselines.items()},
             paper_grid=GridCost.of(run.evaluator, budget.steps),

@@ -22,7 +22,7 @@ from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.equal_calls import linear_calls
 from mdm_tune.search.events import AllValuesEqual, Comparison, Event, ReferenceStarted, StudyStarted
-from mdm_tune.search.finalists import BlockSearch, candidates_of, chosen_from, reported_of, scores_on_choose
+from mdm_tune.search.finalists import Study, candidates_of, chosen_from, reported_of, scores_on_choose
 from mdm_tune.search.outcomes import Ending
 from mdm_tune.search.policies import PlanSpace, allotted
 from mdm_tune.search.policy_tuning import tune_plan
@@ -76,7 +76,7 @@ def search_budget(
     pilot_events, cost = pilot(scores, steps, claims)
     for event in pilot_events:
         notify(event)
-    sides, places = list[BlockSearch](), count()
+    studies, places = list[Study](), count()
     shares = allotted(search.policies, search.trials)
     for kind in search.policies:
         own = search.model_copy(update={"trials": shares[kind], **_row_limit(search, shares[kind])})
@@ -96,8 +96,8 @@ def search_budget(
                 unstopped = own.model_copy(update={"auto_stop": False})  # that rule is for schedules
                 space = PlanSpace(kind=kind, search=unstopped, steps=steps, seed=seed)
                 tuned = tune_plan(in_blocks, space, ledger, target, notify, guide, until)
-            sides.append(
-                BlockSearch(
+            studies.append(
+                Study(
                     evaluator=in_blocks,
                     trials=tuned.trials,
                     baselines=named if kind == search.policies[0] else {},
@@ -107,14 +107,14 @@ def search_budget(
                 )
             )
 
-    finalists = 0 if all(side.ending is Ending.ALL_EQUAL for side in sides) else search.finalists
-    budget = compared(scores, sides, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
+    finalists = 0 if all(study.ending is Ending.ALL_EQUAL for study in studies) else search.finalists
+    budget = compared(scores, studies, steps, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
     return replace(budget, cost=budget.cost + cost, pilot=cost)
 
 
 def compared(
     scores: StoredScores,
-    sides: Sequence[BlockSearch],
+    studies: Sequence[Study],
     steps: int,
     finalists: int,
     notify: Callable[[Comparison | ReferenceStarted], None] = lambda event: None,
@@ -126,7 +126,7 @@ def compared(
 
     Args:
         scores: Scores settings and stores the results.
-        sides: The search in each block length.
+        studies: The studies of the budget.
         steps: The step budget.
         finalists: The number of trials on the choose split.
         notify: Called before each measurement.
@@ -145,16 +145,18 @@ def compared(
         )
 
     many = reference_of(scores.evaluator, budgets or (steps,))
-    _prepare(scores, sides, steps, finalists, many, notify)
+    _prepare(scores, studies, steps, finalists, many, notify)
     reference = None if many is None else scores.score([many[0]], "report", examples=many[1])[0]
     claims = max(1, len(budgets))
-    budget = confirm(sides, steps, finalists, score, claims=claims, reference=reference, diversity_loss=diversity_loss)
+    budget = confirm(
+        studies, steps, finalists, score, claims=claims, reference=reference, diversity_loss=diversity_loss
+    )
     return budget if reference is None else replace(budget, cost=budget.cost + reference.cost)
 
 
 def _prepare(
     scores: StoredScores,
-    sides: Sequence[BlockSearch],
+    studies: Sequence[Study],
     steps: int,
     finalists: int,
     reference: tuple[Setting, int] | None,
@@ -164,9 +166,9 @@ def _prepare(
 
     This is everything but the winner on the report split. The reference is first, since its rows take longest.
     """
-    named, candidates = candidates_of(sides, steps, finalists)
+    named, candidates = candidates_of(studies, steps, finalists)
     compared = chosen_from(candidates)
-    choose = [] if sides[0].choose else [ScoreRequest(candidate.setting, "choose") for candidate in compared]
+    choose = [] if studies[0].choose else [ScoreRequest(candidate.setting, "choose") for candidate in compared]
     report = [ScoreRequest(candidate.setting, "report") for candidate in named]
     first = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
 
@@ -177,7 +179,7 @@ def _prepare(
     def reported() -> int:
         """The policies of the report split. The winner is known by then, and may be a baseline."""
         chosen = scores_on_choose(compared, stored)
-        best, won = reported_of(sides, candidates, chosen, scores.evaluator.metric.direction)
+        best, won = reported_of(studies, candidates, chosen, scores.evaluator.metric.direction)
         others = {candidate.setting.key for candidate in (*best.values(), won)}
         return len(report) + len(others - {request.setting.key for request in report})
 

@@ -11,7 +11,7 @@ from mdm_tune.evaluation.scores import Scores
 from mdm_tune.evaluation.settings import Policy
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
-from mdm_tune.search.finalists import BlockSearch, Candidate
+from mdm_tune.search.finalists import Candidate, Study
 from mdm_tune.search.gains import Diversity, Gain, diversity_of, gain_of, outcome_of
 from mdm_tune.search.outcomes import Outcome
 
@@ -129,21 +129,21 @@ class PolicyOutcome:
 
 
 def outcomes_of_kinds(
-    sides: Sequence[BlockSearch], best: Mapping[PolicyKind, tuple[Candidate, Scores]], comparer: Comparer
+    studies: Sequence[Study], best: Mapping[PolicyKind, tuple[Candidate, Scores]], comparer: Comparer
 ) -> tuple[PolicyOutcome, ...]:
     """The outcomes of all kinds of policy; () if there is one kind.
 
     Args:
-        sides: The studies.
+        studies: The studies.
         best: The best candidate of each kind that has one, with its scores on the report split.
         comparer: Compares scores with those of linear.
     """
-    kinds = [*dict.fromkeys(side.kind for side in sides)]
+    kinds = [*dict.fromkeys(study.kind for study in studies)]
     if len(kinds) == 1:
         return ()
     outcomes = []
     for kind in kinds:
-        trials = [trial for side in sides if side.kind == kind for trial in side.trials]
+        trials = [trial for study in studies if study.kind == kind for trial in study.trials]
         if kind in best:
             candidate, scores = best[kind]
             outcomes.append(

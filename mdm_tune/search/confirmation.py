@@ -15,7 +15,7 @@ from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.flat import FlatPart
 from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
 from mdm_tune.search.finalists import (
-    BlockSearch,
+    Study,
     Trial,
     candidates_of,
     chosen_from,
@@ -82,7 +82,7 @@ class Budget:
         loser: The chosen policy if it is worse than linear; otherwise None.
         codes: Codes of the warnings about the winner at this budget.
         alike: Names of other policies with the winner's counts or alphas.
-        tried: The finished trials, for each study: a kind of policy in a block length.
+        studies: The studies of the budget, with their finished trials.
         flat: The schedules that the trials or the profile cannot tell apart from the winner; None if unknown.
         policies: The best of each kind of policy; () if there is one kind.
     """
@@ -111,7 +111,7 @@ class Budget:
     loser: Loser | None = None
     codes: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
-    tried: tuple[tuple[Trial, ...], ...] = ()
+    studies: tuple[Study, ...] = ()
     flat: FlatPart | None = None
     policies: tuple[PolicyOutcome, ...] = ()
 
@@ -155,7 +155,7 @@ class Budget:
 
 
 def confirm(
-    sides: Sequence[BlockSearch],
+    studies: Sequence[Study],
     steps: int,
     finalists: int,
     score: Score,
@@ -170,7 +170,7 @@ def confirm(
     that the gain of a better block length is not attributed to the policy.
 
     Args:
-        sides: The search in each block length.
+        studies: The studies of the budget.
         steps: The step budget.
         finalists: The number of trials on the choose split.
         score: Scores settings on a split; known scores cost nothing.
@@ -178,24 +178,24 @@ def confirm(
         reference: Linear at many steps on the first report examples; None for no reference.
         diversity_loss: The share of a diversity figure that the winner may lose.
     """
-    evaluator = sides[0].evaluator
+    evaluator = studies[0].evaluator
     direction = evaluator.metric.direction
     sign = sign_of(direction)
-    named, candidates = candidates_of(sides, steps, finalists)
+    named, candidates = candidates_of(studies, steps, finalists)
     chosen = scores_on_choose(chosen_from(candidates), lambda settings: score(settings, "choose"))
-    claims *= len({side.kind for side in sides})
-    best, won = reported_of(sides, candidates, chosen, direction)
+    claims *= len({study.kind for study in studies})
+    best, won = reported_of(studies, candidates, chosen, direction)
     places = [place for place, candidate in enumerate(named) if candidate.name == "linear"]
     if chosen:
         places.sort(key=lambda place: (-sign * chosen[place].estimate.value, place))
-    against = named[places[0]].side
+    against = named[places[0]].study
     found = score([candidate.setting for candidate in (*named, *best.values(), won)], "report")
     others, scored = found[: len(named)], found[-1]
     pairs = zip(named, others, strict=True)
-    linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per side
-    winner, place = _returned_scores(scored, linears, sides.index(against), direction, claims)
-    against = sides[place]
-    names = [candidate.name if candidate.side is against else candidate.setting.label for candidate in named]
+    linears = [scores for candidate, scores in pairs if candidate.name == "linear"]  # one per study
+    winner, place = _returned_scores(scored, linears, studies.index(against), direction, claims)
+    against = studies[place]
+    names = [candidate.name if candidate.study is against else candidate.setting.label for candidate in named]
     reported = dict(zip(names, others, strict=True))
     linear, data = reported["linear"], evaluator.data("report")
     comparer = Comparer(
@@ -204,7 +204,7 @@ def confirm(
     lost = winner is not scored
     returned = Linear() if lost else won.policy
     kinds = {kind: (best[kind], scores) for kind, scores in zip(best, found[len(named) : -1], strict=True)}
-    trials = [trial for side in sides for trial in side.trials]
+    trials = [trial for study in studies for trial in study.trials]
     tuning = sum((trial.cost for trial in trials), Cost())
     return Budget(
         steps=steps,
@@ -212,7 +212,7 @@ def confirm(
         winner=winner,
         baselines=reported,
         gain=comparer.gain(winner),
-        gain_over_first=None if against is sides[0] else gain_of(winner, linears[0], direction, claims),
+        gain_over_first=None if against is studies[0] else gain_of(winner, linears[0], direction, claims),
         claims=claims,
         diversity=comparer.diversity(winner),
         reference=None if reference is None else reference.setting,
@@ -223,27 +223,27 @@ def confirm(
         reused=sum(not trial.fresh for trial in trials),
         dropped=sum(trial.dropped and not trial.cut for trial in trials),
         cut=sum(trial.cut for trial in trials),
-        ended=_ended(sides),
-        exhausted=all(side.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for side in sides),
+        ended=_ended(studies),
+        exhausted=all(study.ending in (Ending.EXHAUSTED, Ending.NOTHING_TO_TUNE) for study in studies),
         tuning=tuning,
         cost=sum((scores.cost for scores in (*chosen, *found)), tuning),
-        alike=_alike(winner.setting, returned, sides),
+        alike=_alike(winner.setting, returned, studies),
         loser=Loser(won.policy, scored, comparer.gain(scored)) if lost else None,
-        tried=tuple(tuple(side.trials) for side in sides),
-        policies=outcomes_of_kinds(sides, kinds, comparer),
+        studies=tuple(studies),
+        policies=outcomes_of_kinds(studies, kinds, comparer),
     )
 
 
-def _alike(winner: Setting, policy: Policy, sides: Sequence[BlockSearch]) -> tuple[str, ...]:
+def _alike(winner: Setting, policy: Policy, studies: Sequence[Study]) -> tuple[str, ...]:
     """The names of other baselines and trials that have the winner's counts or alphas, sorted."""
     names = set()
-    for side in sides:
+    for study in studies:
         named = {
-            name: side.evaluator.setting(baseline, winner.steps).key
-            for name, baseline in side.baselines.items()
+            name: study.evaluator.setting(baseline, winner.steps).key
+            for name, baseline in study.baselines.items()
             if baseline != policy
         }
-        tried = {trial.policy.name: trial.key for trial in side.trials if trial.policy != policy}
+        tried = {trial.policy.name: trial.key for trial in study.trials if trial.policy != policy}
         names |= {name for name, key in (tried | named).items() if key == winner.key}
     return tuple(sorted(names))
 
@@ -272,16 +272,16 @@ def _returned_scores(
     return winner, best
 
 
-def _ended(sides: Sequence[BlockSearch]) -> Ended | None:
+def _ended(studies: Sequence[Study]) -> Ended | None:
     """Why trials ended early; for each kind of policy and block length if the reasons differ."""
-    reasons = {side.ended for side in sides}
+    reasons = {study.ended for study in studies}
     if len(reasons) == 1:
         return reasons.pop()
-    if len({side.kind for side in sides}) > 1:
-        named = {side.evaluator.labelled(f"trials of {side.kind}", side.evaluator.block_length): side for side in sides}
-        texts = (f"{what}: {side.ended.text}" for what, side in named.items() if side.ended is not None)
+    if len({study.kind for study in studies}) > 1:
+        named = {study.evaluator.labelled(f"trials of {study.kind}", study.block_length): study for study in studies}
+        texts = (f"{what}: {study.ended.text}" for what, study in named.items() if study.ended is not None)
         return Ended(Ending.BY_KIND, "; ".join(texts))
-    named_reasons = [(side.evaluator.labelled("trials", side.evaluator.block_length), side.ended) for side in sides]
+    named_reasons = [(study.evaluator.labelled("trials", study.block_length), study.ended) for study in studies]
     return Ended(Ending.BY_BLOCKS, "; ".join(f"{what}: {why.text}" for what, why in named_reasons if why is not None))
 
 

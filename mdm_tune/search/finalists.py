@@ -15,8 +15,8 @@ from mdm_tune.schedules.flat import distance_to_named
 from mdm_tune.search.outcomes import Ended, Ending
 
 __all__ = [
-    "BlockSearch",
     "Candidate",
+    "Study",
     "Trial",
     "best_finalist",
     "candidates_of",
@@ -59,13 +59,13 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class BlockSearch:
-    """The result of a budget's trials in one block length.
+class Study:
+    """The trials of one kind of policy at a budget and block length.
 
     Attributes:
         evaluator: The evaluator for this block length.
         trials: The finished trials.
-        baselines: The baselines by name, including linear.
+        baselines: The baselines by name, including linear; {} for all kinds but the first.
         choose: Computes scores on the choose split without sampling; None to sample.
         ended: Why there are fewer trials than requested; None if there are not.
         kind: The kind of policy that was tried.
@@ -77,6 +77,11 @@ class BlockSearch:
     choose: Callable[[Setting], Scores] | None = None
     ended: Ended | None = None
     kind: PolicyKind = "counts"
+
+    @property
+    def block_length(self) -> int:
+        """Positions per block."""
+        return self.evaluator.block_length
 
     @property
     def ending(self) -> Ending | None:
@@ -91,14 +96,14 @@ class Candidate:
     Attributes:
         policy: The schedule, or the adaptive plan with its value.
         setting: Its setting.
-        side: The search in its block length.
+        study: The study to which it belongs.
         name: The name of a baseline; "" for a finalist.
         tuned: A finalist's value on the tune split; None for a baseline.
     """
 
     policy: Policy
     setting: Setting
-    side: BlockSearch
+    study: Study
     name: str = ""
     tuned: float | None = None
 
@@ -106,15 +111,15 @@ class Candidate:
 def scores_on_choose(
     candidates: Sequence[Candidate], score: Callable[[Sequence[Setting]], list[Scores]]
 ) -> list[Scores]:
-    """The scores of candidates on the choose split, computed without sampling where their side can.
+    """The scores of candidates on the choose split, computed without sampling where their study can.
 
     Args:
         candidates: The result of ``chosen_from``.
         score: Scores settings on the choose split.
     """
-    if not candidates or candidates[0].side.choose is None:
+    if not candidates or candidates[0].study.choose is None:
         return score([candidate.setting for candidate in candidates])
-    return [candidate.side.choose(candidate.setting) for candidate in candidates if candidate.side.choose is not None]
+    return [candidate.study.choose(candidate.setting) for candidate in candidates if candidate.study.choose is not None]
 
 
 def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:
@@ -162,24 +167,24 @@ def best_finalist(
         on_choose, count = sign * chosen[place].estimate.value, chosen[place].count
         if count is None:
             return on_choose
-        tuned = len(candidate.side.evaluator.split("tune").ids) if candidate.side.choose is None else count
+        tuned = len(candidate.study.evaluator.split("tune").ids) if candidate.study.choose is None else count
         return (tuned * sign * candidate.tuned + count * on_choose) / (tuned + count)
 
     places = [
         place
         for place, candidate in enumerate(candidates)
-        if candidate.tuned is not None and kind in (None, candidate.side.kind)
+        if candidate.tuned is not None and kind in (None, candidate.study.kind)
     ]
     return max(places, key=lambda place: (value(place), -place), default=None)
 
 
 def reported_of(
-    sides: Sequence[BlockSearch], candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction
+    studies: Sequence[Study], candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction
 ) -> tuple[dict[PolicyKind, Candidate], Candidate]:
     """The candidates that are scored on the report split besides the baselines.
 
     Args:
-        sides: The studies.
+        studies: The studies.
         candidates: Baselines first, then finalists.
         chosen: Their scores on the choose split; () if all candidates have the same counts.
         direction: The metric's direction.
@@ -188,7 +193,7 @@ def reported_of(
         The best of each kind of policy, {} if there is one kind; and the winner.
     """
     won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
-    kinds = [*dict.fromkeys(side.kind for side in sides)]
+    kinds = [*dict.fromkeys(study.kind for study in studies)]
     if len(kinds) == 1:
         return {}, won
     places = {kind: best_finalist(candidates, chosen, direction, kind) for kind in kinds}
@@ -201,26 +206,26 @@ def reported_of(
     return best, won
 
 
-def candidates_of(sides: Sequence[BlockSearch], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
+def candidates_of(studies: Sequence[Study], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
     """The baselines of every block length, and all candidates: the baselines, then the best trials.
 
     Baselines come first, so that they win against finalists that are no better. Every kind of policy has a finalist,
     even if they are then more than ``finalists``.
 
     Args:
-        sides: The search in each block length.
+        studies: The studies of the budget.
         steps: The step budget.
         finalists: Most trials among the candidates.
 
     Returns:
         The baselines, and all candidates.
     """
-    direction = sides[0].evaluator.metric.direction
-    named = _baseline_candidates(sides, steps)
-    trials = [*_finalist_candidates(sides, steps, {candidate.setting.key for candidate in named}, direction)]
+    direction = studies[0].evaluator.metric.direction
+    named = _baseline_candidates(studies, steps)
+    trials = [*_finalist_candidates(studies, steps, {candidate.setting.key for candidate in named}, direction)]
     if not finalists:
         return named, named
-    firsts = {candidate.side.kind: place for place, candidate in reversed([*enumerate(trials)])}
+    firsts = {candidate.study.kind: place for place, candidate in reversed([*enumerate(trials)])}
     chosen = {*firsts.values()} if len(firsts) > 1 else set[int]()
     for place in range(len(trials)):
         if len(chosen) < finalists:
@@ -233,31 +238,31 @@ def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [*candidates] if len({candidate.setting.key for candidate in candidates}) > 1 else []
 
 
-def _baseline_candidates(sides: Sequence[BlockSearch], steps: int) -> list[Candidate]:
+def _baseline_candidates(studies: Sequence[Study], steps: int) -> list[Candidate]:
     """The baselines of every block length."""
     return [
-        Candidate(policy=schedule, setting=side.evaluator.setting(schedule, steps, name), side=side, name=name)
-        for side in sides
-        for name, schedule in side.baselines.items()
+        Candidate(policy=schedule, setting=study.evaluator.setting(schedule, steps, name), study=study, name=name)
+        for study in studies
+        for name, schedule in study.baselines.items()
     ]
 
 
 def _finalist_candidates(
-    sides: Sequence[BlockSearch], steps: int, known: set[Key], direction: Direction
+    studies: Sequence[Study], steps: int, known: set[Key], direction: Direction
 ) -> Iterator[Candidate]:
     """Yield the trials that were scored on all examples, best first, once per key and without the ``known`` keys.
 
     The sampler cannot tell trials of one key apart. Of these, the schedule nearest to a hand-made one is taken.
     """
-    trials = [(trial, side) for side in sides for trial in side.trials if not trial.dropped]
+    trials = [(trial, study) for study in studies for trial in study.trials if not trial.dropped]
     seen = set(known)
-    for trial, side in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
+    for trial, study in sorted(trials, key=lambda pair: (-sign_of(direction) * pair[0].value, pair[0].number)):
         if trial.key not in seen:
             seen.add(trial.key)
-            same = [other.policy for other in side.trials if other.key == trial.key]
+            same = [other.policy for other in study.trials if other.key == trial.key]
             betas = [policy for policy in same if isinstance(policy, Beta)]
             policy = _nearest_to_named(betas) if betas else trial.policy
-            yield Candidate(policy, side.evaluator.setting(policy, steps), side, tuned=trial.value)
+            yield Candidate(policy, study.evaluator.setting(policy, steps), study, tuned=trial.value)
 
 
 def _nearest_to_named(schedules: Sequence[Beta]) -> Beta:

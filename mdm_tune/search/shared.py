@@ -29,7 +29,7 @@ from mdm_tune.search.budget import compared, named_baselines, pilot, reference_o
 from mdm_tune.search.comparing import Comparer
 from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.events import Event, TrialDone, TrialsProposed
-from mdm_tune.search.finalists import BlockSearch, Trial
+from mdm_tune.search.finalists import Study, Trial
 from mdm_tune.search.gains import Gain, gain_of
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.outcomes import Ending
@@ -247,20 +247,22 @@ def search_shared(
         started(budget)
         own_guide = guides[budget]
         trials = _trials_at(evaluator, tuned, place, own_guide)
-        side = BlockSearch(
+        study = Study(
             evaluator=inner, trials=trials, baselines=named[budget], choose=own_guide.choose, ended=tuned.ended
         )
-        own = compared(scores, [side], budget, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss)
+        own = compared(
+            scores, [study], budget, finalists, notify, budgets=budgets, diversity_loss=search.diversity_loss
+        )
         owns.append(finished(replace(own, cost=own.cost + pilots[budget], pilot=pilots[budget])))
 
-    side = BlockSearch(
+    study = Study(
         evaluator=evaluator,
         trials=tuned.trials,
         baselines={name: parse_schedule(name) for name in search.baselines if name != OPTIMUM},
         choose=guide.choose,
         ended=tuned.ended,
     )
-    mean, extra = _confirmed(scores, side, evaluator, finalists, search.diversity_loss)
+    mean, extra = _confirmed(scores, study, evaluator, finalists, search.diversity_loss)
     parts = scores.score([_parts(mean.winner.setting)[place] for place in range(claims)], "report")
     return SharedSearch(
         mean=mean,
@@ -273,7 +275,7 @@ def search_shared(
 
 
 def _confirmed(
-    scores: StoredScores, side: BlockSearch, evaluator: SharedEvaluator, finalists: int, diversity_loss: float
+    scores: StoredScores, study: Study, evaluator: SharedEvaluator, finalists: int, diversity_loss: float
 ) -> tuple[Budget, list[Cost]]:
     """The outcome by the mean over the budgets, and the cost of its scores at each budget."""
     extra = [Cost() for _ in evaluator.budgets]
@@ -286,7 +288,7 @@ def _confirmed(
             columns.append(found)
         return [evaluator.mean(row, setting) for row, setting in zip(zip(*columns, strict=True), settings, strict=True)]
 
-    return confirm([side], ALL, finalists, score, diversity_loss=diversity_loss), extra
+    return confirm([study], ALL, finalists, score, diversity_loss=diversity_loss), extra
 
 
 def _recall(evaluator: SharedEvaluator, inner: Evaluator, ledger: Ledger, before: int) -> None:

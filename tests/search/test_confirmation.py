@@ -30,7 +30,7 @@ from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
 from mdm_tune.search.confirmation import Budget, Trial, confirm
-from mdm_tune.search.finalists import BlockSearch
+from mdm_tune.search.finalists import Study
 from mdm_tune.search.gains import gain_of
 from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.power import smallest_gain
@@ -115,8 +115,8 @@ class Bench:
         return Trial(number, schedule, self.setting(schedule, steps).key, value, True, Cost(1, 4, 0.5), **more)
 
     def confirm(self, trials: Sequence[Trial], steps: int = 8, finalists: int = 2, **more: Any) -> Budget:
-        side = BlockSearch(cast(Evaluator, self), trials, BASELINES, more.pop("choose", None), more.pop("ended", None))
-        return confirm([side], steps, finalists, self.score, **more)
+        study = Study(cast(Evaluator, self), trials, BASELINES, more.pop("choose", None), more.pop("ended", None))
+        return confirm([study], steps, finalists, self.score, **more)
 
 
 def test_the_best_trials_meet_the_baselines_and_the_best_on_choose_is_reported() -> None:
@@ -199,8 +199,8 @@ def test_what_loses_against_the_linear_of_the_first_blocks_is_not_returned() -> 
     one, two = Blocks(values), Blocks(values)
     two.block_length = 32
     trial = two.trial(0, A, 0.1)
-    sides = [BlockSearch(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
-    budget = confirm(sides, 8, 1, one.score)
+    studies = [Study(cast(Evaluator, each), [trial][: each is two], BASELINES) for each in (one, two)]
+    budget = confirm(studies, 8, 1, one.score)
     assert budget.policy == Linear() and budget.winner.setting.label == "linear"
     assert budget.gain_over_first is None and budget.gain.value == 0
     assert set(budget.baselines) == {
@@ -317,11 +317,11 @@ def test_a_metric_without_figures_compares_none() -> None:
 
 def test_the_best_of_each_kind_of_policy_is_compared_in_diversity() -> None:
     bench = Bench({"linear": 3.0, A.name: 2.5, T.name: 2.0, "data": 0.0}, tokens={T.name: 80})
-    sides = [
-        BlockSearch(cast(Evaluator, bench), [bench.trial(0, A, 0.2)], BASELINES),
-        BlockSearch(cast(Evaluator, bench), [bench.trial(0, T, 0.1)], {}, kind="threshold"),
+    studies = [
+        Study(cast(Evaluator, bench), [bench.trial(0, A, 0.2)], BASELINES),
+        Study(cast(Evaluator, bench), [bench.trial(0, T, 0.1)], {}, kind="threshold"),
     ]
-    budget = confirm(sides, 8, 2, bench.score, diversity_loss=0.05)
+    budget = confirm(studies, 8, 2, bench.score, diversity_loss=0.05)
     counts, threshold = (outcome.best for outcome in budget.policies)
     assert counts is not None and threshold is not None
     assert budget.policy == T and not budget.beats_linear

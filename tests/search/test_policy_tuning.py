@@ -64,7 +64,7 @@ def found() -> tuple[Budget, list[Any], Evaluator, int]:
 
 
 def by_kind(budget: Budget) -> dict[str, list[Any]]:
-    return {kind: list(trials) for kind, trials in zip(KINDS, budget.tried, strict=True)}
+    return {study.kind: list(study.trials) for study in budget.studies}
 
 
 def test_every_finished_trial_makes_the_calls_of_linear_on_the_tune_split(found: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(found: Any) -> Non
     """It is killed after each of some writes; the trials, their values and calls are those of the whole search."""
     small = changed(SEARCH, trials=8, policies=("threshold", "quota"))
     whole, _ = run(evaluator()[0], small, STEPS)
-    told = [[(t.policy, t.value, t.calls, t.key) for t in each] for each in whole.tried]
+    told = [[(t.policy, t.value, t.calls, t.key) for t in each.trials] for each in whole.studies]
     storage = Mortal()
     for life in (6, 3, 4):
         storage.life = life
@@ -165,7 +165,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(found: Any) -> Non
             run(evaluator()[0], small, STEPS, storage)
     storage.life = 10**6
     again, _ = run(evaluator()[0], small, STEPS, storage)
-    assert [[(t.policy, t.value, t.calls, t.key) for t in each] for each in again.tried] == told
+    assert [[(t.policy, t.value, t.calls, t.key) for t in each.trials] for each in again.studies] == told
     assert again.winner.setting == whole.winner.setting and again.gain == whole.gain
 
 

@@ -116,8 +116,8 @@ def test_the_own_best_of_a_budget_is_the_best_of_all_trials_that_were_scored_in_
     full = {trial.policy for trial in found.trials if not trial.dropped}
     assert 2 < len(full) < len(found.trials)  # the race drops some
     for budget in found.budgets:
-        (tried,) = budget.own.tried
-        assert {trial.policy for trial in tried} == full and budget.own.trials == len(full)
+        (study,) = budget.own.studies
+        assert {trial.policy for trial in study.trials} == full and budget.own.trials == len(full)
         named = {scores.setting.name for scores in budget.own.chosen_from}
         assert named > {"linear", "squared-sine", "sine"} and len(named) <= 3 + SHARED.finalists
 
