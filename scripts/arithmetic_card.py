@@ -81,6 +81,10 @@ LLaDA.
   {card["seconds"] / 60:.0f} minutes of one core of a busy machine. A third of the rows each has masks at random places,
   looks like decoding in order of confidence, or hides every second result. The first 750 steps had the first two kinds
   only, one half each, and all masked positions counted. `scripts/train_arithmetic.py` is the command.
+- **Repeatable**: the script seeds the initial weights, and the problems and masks of every step. A run of it from the
+  beginning with `--steps 1250` took 307 s and had an exact match of 0.06, 0.28, 1.00 and 1.00 on 64 tune problems at 4,
+  8, 16 and 32 steps. That is the behaviour of these weights, but not these exact weights, since their first 750 steps
+  had other masks.
 - **Licence**: that of the package, for weights and problems.
 - **Not for** anything but showing and testing schedules and plans. It knows one layout and these three operations.
 
