@@ -40,8 +40,8 @@ batch has gone through all of its steps. Until the next one, the time that is sh
 - *The comparison on unseen examples.* The finalists are as many as trials reached the end of their race, in the mean.
   One more schedule is scored on the report split if a finalist wins. The estimate takes this for one half, or for the
   share of the budgets so far.
-- *Adaptive plans in `evaluate`.* The number of tries that find the value of a plan is foreseen from the distance of the
-  calls so far to those of linear, since each try about halves it.
+- *Adaptive plans in `evaluate`.* Finding the value of a plan takes 6 tries on 16 examples and 3 on 64, in the mean. The
+  estimate takes this for each plan that has no value yet.
 
 Work without denoiser rows besides proposals, such as intervals, is not estimated.
 

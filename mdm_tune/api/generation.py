@@ -31,9 +31,9 @@ from mdm_tune.denoisers.base import Denoiser
 from mdm_tune.denoisers.guidance import Guided
 from mdm_tune.denoisers.huggingface import wrap_huggingface
 from mdm_tune.denoisers.loaded import LoadedModel
-from mdm_tune.evaluation.adaptive import PILOT, out_of_reach, value_at_cost
+from mdm_tune.evaluation.adaptive import PILOT, value_at_cost
 from mdm_tune.evaluation.filling import Rows
-from mdm_tune.evaluation.settings import Sampler, Setting, drawing_of
+from mdm_tune.evaluation.settings import Sampler, Setting, calls_in_advance, drawing_of
 from mdm_tune.run.schedule_names import names_a_file
 from mdm_tune.sampling.pieces import longest_first
 from mdm_tune.sampling.unmasking import Unmasked, unmask
@@ -107,8 +107,8 @@ def generate(
             renders up to the beginning of the answer.
         schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive plan, a schedule file or a run
             folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
-            what they cost with linear at ``steps``; finding it fills them up to 17 times. A budget of a file may hold a
-            plan with its value.
+            what they cost with linear at ``steps``; finding it tries at most 12 values on the first 16 of them and 5 on
+            all. A budget of a file may hold a plan with its value.
         steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9``,
             ``entropy-bound:0.1``, ``quota:linear#32@0.9`` and ``klass:0.01@0.9`` need none.
         length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.
@@ -440,19 +440,18 @@ def _value(policy: AdaptiveName, wanted: _Wanted, dataset: Dataset, fill: Fill) 
     split, spent = dataset.splits["report"].first(PILOT), 0
     sweep = value_at_cost(
         Rows([linear], split.start, split.seeds),
+        calls_in_advance(linear, split.hidden.sum(1), wanted.sampler),
         lambda value: _rows(_adaptive(policy, wanted, value), wanted, split),
         policy,
     )
     rows = next(sweep)
     while True:
-        results = [fill(each, "calibrating") for each in rows]
-        spent += sum(result.denoiser_rows for result in results)
+        result = fill(rows, "calibrating")
+        spent += result.denoiser_rows
         try:
-            rows = sweep.send([float(result.nfe.double().mean()) for result in results])
+            rows = sweep.send(result.nfe.double().numpy())
         except StopIteration as end:
             return float(end.value), spent
-        except InputError as error:
-            raise out_of_reach(policy, steps, error) from None
 
 
 def _fill(

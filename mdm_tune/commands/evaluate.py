@@ -23,8 +23,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import quantity
 from mdm_tune.core.permissions import Permissions
-from mdm_tune.evaluation.adaptive import PILOT, AdaptiveRequest, calibrated, check_adaptive, check_metric
-from mdm_tune.evaluation.cost_matching import calls_to_match
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, check_adaptive, check_metric, usual_rows
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Setting
@@ -164,10 +163,8 @@ def _stages(
     stages, number = [], len(settings) + len(adaptive) * len(budgets) * len(profiles) + (reference is not None)
     if adaptive:
         sweeps = [steps for plan in adaptive if plan.value is None for steps in budgets] * len(profiles)
-        length = run.evaluator.length  # the calls at one end of the values; at the other end there is one
-        calls = sum(steps + length + calls_to_match(steps, 1, length) for steps in sweeps)
-        examples = 0 if run.evaluator.exact else min(PILOT, len(run.evaluator.split("tune").ids))
-        stages.append(Stage("finding the values of adaptive plans", calls * examples))
+        rows = sum(usual_rows(run.evaluator, steps) for steps in sweeps)
+        stages.append(Stage("finding the values of adaptive plans", rows))
     for steps in budgets:
         here = sum(setting.steps == steps for setting in settings) + len(adaptive) * len(profiles)
         rows = expected_rows(run, "report", steps) if here else 0.0

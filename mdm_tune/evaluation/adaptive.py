@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, quantity, shown_path
 from mdm_tune.datasets.splits import Use
-from mdm_tune.evaluation.cost_matching import Scale, calls_to_match, matching_cost
+from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, match_in_stages
 from mdm_tune.evaluation.evaluator import Evaluator, Measurement
 from mdm_tune.evaluation.filling import Rows
 from mdm_tune.evaluation.scores import Cost
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Setting, calls_in_advance
 from mdm_tune.metrics.quality import ExactMetric
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
@@ -27,13 +29,16 @@ __all__ = [
     "check_adaptive",
     "check_metric",
     "check_sampler",
-    "out_of_reach",
+    "usual_rows",
     "value_at_cost",
 ]
 
-Sweep = Generator[list[Rows], list[float], float]  # yields rows, receives their mean NFEs, returns a plan's value
+Calls = NDArray[np.float64]  # denoiser calls of each row
+Sweep = Generator[Rows, Calls, float]  # yields rows, receives their calls, returns a plan's value
 
-PILOT = 64  # tune examples of a sweep
+PILOT = 64  # tune examples on which the value of a plan is found
+STAGES = (Stage(examples=16, tries=12, tolerance=0.05), Stage(examples=PILOT, tries=5, tolerance=0.01))
+USUAL = (6, 3)  # tries of the stages, on average
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,9 @@ def calibrated(
 ) -> list[tuple[Measurement, Cost]]:
     """Find the value of each adaptive plan that has none, so that it costs what linear costs.
 
-    The value is the one whose mean NFE on 64 tune examples is closest to linear's NFE there. That NFE is below the
-    budget if answers are short or end early. The counts of a quota without a threshold have twice the budget's steps,
-    those of a cap half of them. Rows of all plans are filled together.
+    The mean NFE at the value is that of linear on 64 tune examples, see ``value_at_cost``. It is below the budget if
+    answers are short or end early. The counts of a quota without a threshold have twice the budget's steps, those of a
+    cap half of them. Rows of all plans are filled together.
 
     Args:
         requests: The plans and their budgets.
@@ -80,7 +85,7 @@ def calibrated(
         For each plan the measurement to make, and the cost of finding its value.
 
     Raises:
-        InputError: As in ``check_adaptive``, and if no value reaches the cost of linear.
+        InputError: As in ``check_adaptive``, and if no value makes about as many calls as linear.
     """
     for request in requests:
         check_adaptive(request.evaluator, request.plan, request.steps, request.setting_at)
@@ -170,75 +175,97 @@ def _sweep_together(
         The value and the cost of each sweep, by the place of its request.
     """
     values: dict[int, tuple[float | None, Cost]] = {}
-    wanted, costs = {place: next(sweep) for place, sweep in sweeps.items()}, dict.fromkeys(sweeps, Cost())
-    tried: dict[int, list[float]] = {place: [] for place in sweeps}  # mean NFEs, linear's first
+    costs = dict.fromkeys(sweeps, Cost())
+    left = {place: usual_rows(requests[place].evaluator, requests[place].steps) for place in sweeps}
+    wanted = {place: next(sweep) for place, sweep in sweeps.items()}
     while wanted:
         began = time.monotonic()
-        evaluator = requests[next(iter(wanted))].evaluator
-        results = evaluator.fill_each([rows for rows_of_sweep in wanted.values() for rows in rows_of_sweep])
-        nfes_by_place: dict[int, list[float]] = {}
-        for place, rows_of_sweep in wanted.items():
-            for result in islice(results, len(rows_of_sweep)):
-                seconds, began = time.monotonic() - began, time.monotonic()
-                costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
-                nfes_by_place.setdefault(place, []).append(float(result.nfe.double().mean()))
-        for place, nfes in nfes_by_place.items():
-            tried[place] += nfes
+        results = requests[next(iter(wanted))].evaluator.fill_each(list(wanted.values()))
+        filled = dict(zip(list(wanted), results, strict=True))
+        for place, result in filled.items():
+            seconds, began = time.monotonic() - began, time.monotonic()
+            costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
+            left[place] -= result.denoiser_rows
             try:
-                wanted[place] = sweeps[place].send(nfes)
+                wanted[place] = sweeps[place].send(result.nfe.double().numpy())
             except StopIteration as end:
                 values[place] = end.value, costs[place]
                 del wanted[place]
-            except InputError as error:
-                request = requests[place]
-                raise out_of_reach(request.plan, request.steps, error) from None
-        foresee(sum(calls_to_match(*tried[place]) * len(rows[0].seeds) for place, rows in wanted.items()))
+        next_rows = {place: float(requests[place].steps * len(rows.seeds)) for place, rows in wanted.items()}
+        foresee(sum(max(left[place], rows) for place, rows in next_rows.items()))
     return values
 
 
-def out_of_reach(plan: AdaptiveName, steps: int, error: InputError) -> InputError:
-    """What says that no value of a plan reaches the cost of a budget."""
-    larger = f", or a larger KL divergence, as in klass:{10 * plan.kl:g}" if plan.kl else ""
-    return InputError(f"{plan.name} at {quantity(steps, 'step')}: {error}{larger}")
+def usual_rows(evaluator: Evaluator, steps: int) -> float:
+    """The denoiser rows that finding the value of a plan takes on average, for progress.
+
+    Args:
+        evaluator: The evaluator.
+        steps: The step budget.
+    """
+    if evaluator.exact:
+        return 0.0
+    few, most = (min(len(evaluator.split("tune").ids), stage.examples) for stage in STAGES)
+    fills = USUAL[0] * few + (most - few) + (USUAL[1] - 1) * most + most * evaluator.sampler.section.stop_at_end
+    forwards: int = getattr(evaluator.denoiser, "forwards", 1)
+    return float(forwards * steps * fills)
 
 
 def _sweep(request: AdaptiveRequest) -> Sweep:
     """Find the value at which the plan makes as many calls as linear, on the first tune examples."""
-    pilot = request.evaluator.split("tune").shuffled().first(PILOT)
+    evaluator = request.evaluator
+    pilot = evaluator.split("tune").shuffled().first(PILOT)
 
     def rows_at(value: float) -> Rows:
         return Rows([request.at(value)], pilot.start, pilot.seeds)
 
-    linear = Rows([request.setting_at("linear", request.steps)], pilot.start, pilot.seeds)
-    return value_at_cost(linear, rows_at, request.plan)
+    linear = request.setting_at("linear", request.steps)
+    calls = calls_in_advance(linear, pilot.hidden.sum(1), evaluator.sampler)
+    return value_at_cost(Rows([linear], pilot.start, pilot.seeds), calls, rows_at, request.plan)
 
 
-def value_at_cost(linear: Rows, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
-    """Find the value of a plan at which its mean NFE is closest to that of linear.
+def value_at_cost(linear: Rows, calls: Calls | None, rows_at: Callable[[float], Rows], plan: AdaptiveName) -> Sweep:
+    """Find the value of a plan at which its mean NFE is that of linear, within 1 % if calls do not jump.
 
-    The range is halved on the plan's ``Scale``, since the thresholds of a sure model are all close to 1.
+    The value is looked for on 16 rows first, and then on all, see ``match_in_stages``. No row is filled twice with a
+    value.
 
     Args:
         linear: The rows with linear's plan.
+        calls: Linear's calls of each row; None if the rows must be filled to know them.
         rows_at: Returns the rows with the plan at a value.
         plan: The plan.
 
     Yields:
-        Rows to fill; ``send`` their mean NFEs.
+        Rows to fill; ``send`` the calls of each.
 
     Returns:
         The value.
 
     Raises:
-        InputError: If no value reaches the cost of linear.
+        InputError: If no value makes about as many calls as linear.
     """
-    scale = Scale(plan)
-    target, *nfes = yield [linear, *(rows_at(scale.value(end)) for end in scale.ends)]
-    bisection = matching_cost(target, *scale.ends, shown=scale.value)
-    next(bisection)  # yields the ends, whose NFEs are known
+    if calls is None:
+        calls = yield linear
+    whole, known, steps = len(linear.seeds), dict[float, Calls](), linear.settings[0].steps
+    stages = [replace(stage, examples=min(whole, stage.examples)) for stage in STAGES]
+    search = match_in_stages(lambda examples: float(calls[:examples].mean()), stages, Scale(plan))
+    value, examples = next(search)
     while True:
+        before = known.get(value, np.empty(0))
+        if len(before) < examples:
+            rows, part = rows_at(value), slice(len(before), examples)
+            found = yield replace(rows, start=rows.start[part], seeds=rows.seeds[part])
+            known[value] = np.concatenate([before, found])
         try:
-            places = bisection.send(nfes)
+            value, examples = search.send(float(known[value][:examples].mean()))
         except StopIteration as end:
-            return scale.value(end.value)
-        nfes = yield [rows_at(scale.value(place)) for place in places]
+            match: Match = end.value
+            break
+    if (why := match.unreachable(steps)) is None:
+        return match.value
+    larger = f", or a larger KL divergence, as in klass:{10 * plan.kl:g}" if plan.kl else ""
+    raise InputError(
+        f"{plan.name} {why}; choose another number of steps, or give a value, as in {plan.at(match.value, steps).name}"
+        f"{larger}"
+    )

@@ -1,4 +1,4 @@
-"""Choose one number of a sampler so that it costs as much as another sampler."""
+"""Choose the number of an adaptive plan so that it makes as many denoiser calls as a budget has."""
 
 from __future__ import annotations
 
@@ -6,97 +6,18 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mdm_tune.core.errors import InputError
+from mdm_tune.core.messages import quantity
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 
-__all__ = ["CostMatch", "Match", "Scale", "Stage", "StagedMatch", "calls_to_match", "match_in_stages", "matching_cost"]
+__all__ = ["Match", "Scale", "Stage", "StagedMatch", "match_in_stages"]
 
-REACHED = 0.1  # the largest relative distance from the target that counts as meeting it
+REACHED = 0.1  # the largest relative distance from the target that counts as meeting it, unless it is a single call
 SLOPE = 0.7  # of log(calls) on the scale, until two values have shown it
 FLATTEST = 0.05
 LEAST_STEP = 0.02
 DIGITS = 12.0  # thresholds closer to 1 than 1e-12 are 1, and bounds below 1e-12 nats are 0
 LARGEST_BOUND = 64.0  # nats
 FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 0.1 nats
-
-CostMatch = Generator[tuple[float, ...], Sequence[float], float]
-
-TOLERANCE, TRIES = 0.01, 16  # of ``matching_cost``
-SLOWEST = 2 / 3  # of the calls beyond the target that a try keeps
-
-
-def matching_cost(
-    target: float,
-    low: float,
-    high: float,
-    *,
-    tolerance: float = TOLERANCE,
-    tries: int = TRIES,
-    shown: Callable[[float], float] = float,
-) -> CostMatch:
-    """Find the value in [low, high] whose mean NFE is closest to the target, by bisection.
-
-    The NFE may rise or fall with the value. It may jump, since calls are whole numbers and examples are few.
-
-    Args:
-        target: The NFE to reach, above 0.
-        low: The lower end of the range.
-        high: The upper end of the range.
-        tolerance: The bisection ends at an NFE this close, relative to the target.
-        tries: Most values that are tried, at least 2.
-        shown: Returns the number that messages show for a value, if the values are places on a scale.
-
-    Yields:
-        Values to try; ``send`` their mean NFEs. The first are the two ends.
-
-    Returns:
-        The value whose NFE is closest; of equally close values the one tried first.
-
-    Raises:
-        InputError: If the target does not lie between the NFEs of the two ends.
-    """
-    if not low < high or not target > 0 or tries < 2:
-        raise InputError(
-            f"a sweep needs low < high, a target above 0 and at least two tries, got [{low}, {high}], {target}, {tries}"
-        )
-    nfe_at = dict(zip((low, high), (yield low, high), strict=True))
-    rises = nfe_at[high] >= nfe_at[low]
-    slack = tolerance * target
-    least, most = sorted(nfe_at.values())
-    if not least - slack <= target <= most + slack:
-        raise InputError(
-            f"an NFE of {target:g} is out of reach: it is {nfe_at[low]:g} at {shown(low):g} and {nfe_at[high]:g} at "
-            f"{shown(high):g}; choose another budget, or wider bounds"
-        )
-    while len(nfe_at) < tries and min(abs(nfe - target) for nfe in nfe_at.values()) > slack:
-        middle = (low + high) / 2
-        if middle in nfe_at:  # the two ends are neighbours in floating point
-            break
-        (nfe_at[middle],) = yield (middle,)
-        if (nfe_at[middle] < target) == rises:
-            low = middle
-        else:
-            high = middle
-    return min(nfe_at, key=lambda value: abs(nfe_at[value] - target))
-
-
-def calls_to_match(target: float, *nfes: float) -> float:
-    """The calls for each example that ``matching_cost`` will still take, about.
-
-    Each try is taken to halve what is missing to the target. The calls beyond it fall by the share that they fell last,
-    and by a third where they fell by less or where that is not known.
-
-    Args:
-        target: The NFE to reach, above 0.
-        nfes: The mean NFEs of the values so far, in order, at least one.
-    """
-    missing = min(abs(nfe - target) for nfe in nfes) / (TOLERANCE * target)
-    tries = min(TRIES - len(nfes), max(1.0, math.log2(max(1.0, missing))))
-    above = sorted((nfe - target for nfe in nfes if nfe > target), reverse=True)
-    if not above:
-        return float(target * tries)
-    kept = min(SLOWEST, above[-1] / above[-2] if len(above) > 1 else SLOWEST)
-    return float(target * tries + above[-1] * kept * (1 - kept**tries) / (1 - kept))
 
 
 @dataclass(frozen=True)
@@ -137,8 +58,9 @@ class Match:
         calls: Its mean calls on the examples of the last stage.
         target: The calls that were to be met on these examples.
         slope: By how much log(calls) grows per unit of the scale near the value.
-        reached: Whether the calls are met within ``REACHED``.
+        reached: Whether the calls are met within ``REACHED``, or within one call of one example.
         tried: The calls at every value that was tried in the last stage.
+        ends: The least cautious and the most cautious value.
     """
 
     value: float
@@ -147,6 +69,26 @@ class Match:
     slope: float
     reached: bool
     tried: Mapping[float, float]
+    ends: tuple[float, float]
+
+    def unreachable(self, steps: int) -> str | None:
+        """Why no value makes the calls of a budget, as what a plan does; None if one does."""
+        if self.reached:
+            return None
+        under = [pair for pair in self.tried.items() if pair[1] < self.target]
+        over = [pair for pair in self.tried.items() if pair[1] >= self.target]
+        if under and over:
+            (low, fewer), (high, more) = max(under, key=_calls), min(over, key=_calls)
+            what = f"its calls jump from {fewer:.4g} (at {low:.12g}) to {more:.4g} (at {high:.12g})"
+        else:
+            (value, calls), side = (max(under, key=_calls), "most") if under else (min(over, key=_calls), "least")
+            far = any(end in self.tried for end in self.ends)
+            what = f"it makes {f'at {side}' if far else 'for example'} {calls:.4g} (at {value:.12g})"
+        return f"cannot make {self.target:.4g} calls at {quantity(steps, 'step')}: {what}"
+
+
+def _calls(pair: tuple[float, float]) -> float:
+    return pair[1]
 
 
 StagedMatch = Generator[tuple[float, int], float, Match]
@@ -191,11 +133,10 @@ def match_in_stages(
     at = FIRST if guess is None else min(high, max(low, scale.place(guess)))
     bracketing, slope = slope is None, SLOPE if slope is None else slope
     match: Match | None = None
+    sides: tuple[float | None, float | None] = None, None
     for stage in stages:
         wanted, tried = target(stage.examples), dict[float, float]()
-        below: tuple[float, float] | None = None  # place and calls of the nearest values on either side
-        above: tuple[float, float] | None = None
-        before: tuple[float, float] | None = None
+        bracket = _Bracket(wanted, slope, sides)
         while len(tried) < stage.tries:
             value = scale.value(at)
             if value in tried:
@@ -203,26 +144,10 @@ def match_in_stages(
             calls = tried[value] = yield value, stage.examples
             if abs(calls - wanted) <= stage.tolerance * wanted:
                 break
-            if before is not None and calls != before[1] and at != before[0]:
-                slope = max(FLATTEST, math.log(calls / before[1]) / (at - before[0]))
-            same_side = before is not None and (calls < wanted) == (before[1] < wanted)
-            before = at, calls
-            if calls < wanted:
-                below = at, calls
-            else:
-                above = at, calls
-            if below is not None and above is not None:
-                slope = max(FLATTEST, math.log(above[1] / below[1]) / (above[0] - below[0]))
-                width = above[0] - below[0]
-                guessed = below[0] + math.log(wanted / below[1]) / slope
-                margin = 0.5 * width if same_side else 0.1 * width  # a guess that fell on one side twice is no better
-                at = min(above[0] - margin, max(below[0] + margin, guessed))
-            else:
-                longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
-                step = longer * math.log(wanted / calls) / slope
-                at = min(high, max(low, at + math.copysign(max(abs(step), LEAST_STEP), step)))
-        value = _closest(tried, wanted, stage.tolerance)
-        reached = abs(tried[value] - wanted) <= REACHED * wanted
+            longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
+            at = min(high, max(low, bracket.next(at, calls, longer)))
+        value, slope = _closest(tried, wanted, stage.tolerance), bracket.slope
+        reached = abs(tried[value] - wanted) <= max(REACHED * wanted, 1 / stage.examples)
         match = Match(
             value=value,
             calls=tried[value],
@@ -230,10 +155,64 @@ def match_in_stages(
             slope=slope,
             reached=reached,
             tried=tried,
+            ends=(scale.value(low), scale.value(high)),
         )
-        at = scale.place(value)
+        sides = (None, None) if reached else bracket.sides
+        if reached:
+            at = scale.place(value)
+        elif sides[0] is not None and sides[1] is not None:
+            at = sides[0]  # the next stage begins at the jump, and otherwise at the end of the scale
     assert match is not None
     return match
+
+
+@dataclass
+class _Bracket:
+    """What a stage knows of the place of a value.
+
+    Attributes:
+        wanted: The calls to meet.
+        slope: By how much log(calls) grows per unit of the scale.
+        hints: The places below and above that an earlier stage ended with, and did not meet the calls at.
+        below: Place and calls of the nearest value with too few calls.
+        above: Place and calls of the nearest value with too many.
+        before: Place and calls of the last value.
+    """
+
+    wanted: float
+    slope: float
+    hints: tuple[float | None, float | None]
+    below: tuple[float, float] | None = None
+    above: tuple[float, float] | None = None
+    before: tuple[float, float] | None = None
+
+    @property
+    def sides(self) -> tuple[float | None, float | None]:
+        """The places of the nearest values."""
+        return self.below and self.below[0], self.above and self.above[0]
+
+    def next(self, at: float, calls: float, longer: float) -> float:
+        """The place to try after this one; steps are ``longer`` while one side is unknown. It may be off the scale."""
+        few = bool(calls < self.wanted)
+        if self.before is not None and calls != self.before[1] and at != self.before[0]:
+            self.slope = max(FLATTEST, math.log(calls / self.before[1]) / (at - self.before[0]))
+        same_side = self.before is not None and few == (self.before[1] < self.wanted)
+        self.before = at, calls
+        if few:
+            self.below = at, calls
+        else:
+            self.above = at, calls
+        if self.below is not None and self.above is not None:
+            width = self.above[0] - self.below[0]
+            self.slope = max(FLATTEST, math.log(self.above[1] / self.below[1]) / width)
+            guessed = self.below[0] + math.log(self.wanted / self.below[1]) / self.slope
+            margin = 0.5 * width if same_side else 0.1 * width  # a guess that fell on one side twice is no better
+            return min(self.above[0] - margin, max(self.below[0] + margin, guessed))
+        side = self.hints[1 if few else 0]
+        if side is not None and (side > at) == few:
+            return side
+        step = longer * math.log(self.wanted / calls) / self.slope
+        return at + math.copysign(max(abs(step), LEAST_STEP), step)
 
 
 def _closest(tried: Mapping[float, float], target: float, tolerance: float) -> float:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -32,7 +33,7 @@ from mdm_tune.schedules.counts import CountRule, alpha_grid, to_counts
 from mdm_tune.schedules.curves import Alphas, Counts, Linear, Schedule
 from mdm_tune.schedules.labels import Label
 
-__all__ = ["Key", "Policy", "Sampler", "Setting", "calls_of", "drawing_of", "plan_of"]
+__all__ = ["Key", "Policy", "Sampler", "Setting", "calls_in_advance", "calls_of", "drawing_of", "plan_of"]
 
 Key = tuple[float | str, ...]
 Policy = Schedule | AdaptiveName
@@ -277,6 +278,19 @@ class Setting:
 def calls_of(setting: Setting, sizes: Tensor, rule: CountRule) -> float:
     """The denoiser calls of a setting, summed over rows with so many positions to fill; sizes (rows,) int64."""
     return sum(number * setting.calls_for(size, rule) for size, number in Counter(sizes.tolist()).items())
+
+
+def calls_in_advance(setting: Setting, sizes: Tensor, sampler: Sampler) -> NDArray[np.float64] | None:
+    """The denoiser calls of each row of fixed counts; None if answers may end early, which the predictions decide.
+
+    Args:
+        setting: The setting, with counts.
+        sizes: (rows,) int64, the positions to fill in each row.
+        sampler: How tokens are revealed.
+    """
+    plan = plan_of([setting], sizes, sampler)
+    assert isinstance(plan, CountPlan)
+    return None if sampler.section.stop_at_end else (plan.counts > 0).sum((1, 2)).double().numpy()
 
 
 def plan_of(settings: Sequence[Setting], sizes: Tensor, sampler: Sampler) -> Plan:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mdm_tune.core.messages import quantity
 from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, StagedMatch, match_in_stages
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
-from mdm_tune.evaluation.settings import Setting
+from mdm_tune.evaluation.settings import Setting, calls_in_advance
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Linear
 from mdm_tune.search.stored_scores import StoredScores
@@ -146,20 +145,7 @@ class EqualCalls:
         return float(self.evaluator.book.calls(setting, "tune")[:examples].mean())
 
     def _matched(self, plan: AdaptiveName, match: Match) -> Matched:
-        setting = self.setting(plan.at(match.value))
-        if match.reached:
-            return Matched(setting, match, None)
-        tried = sorted(match.tried.items(), key=lambda pair: pair[1])
-        least, most = tried[0], tried[-1]
-        wanted = f"{match.target:.4g} calls"
-        if most[1] < match.target or least[1] > match.target:
-            (value, calls), side = (most, "at most") if most[1] < match.target else (least, "at least")
-            what = f"it makes {side} {calls:.4g} (at {value:g})"
-        else:
-            under = max((pair for pair in tried if pair[1] < match.target), key=lambda pair: pair[1])
-            over = min((pair for pair in tried if pair[1] >= match.target), key=lambda pair: pair[1])
-            what = f"its calls jump from {under[1]:.4g} (at {under[0]:g}) to {over[1]:.4g} (at {over[0]:g})"
-        return Matched(setting, match, f"cannot make {wanted} at {quantity(self.steps, 'step')}: {what}")
+        return Matched(self.setting(plan.at(match.value)), match, match.unreachable(self.steps))
 
 
 def linear_calls(scores: StoredScores, evaluator: Evaluator, steps: int) -> tuple[Callable[[int], float], Cost]:
@@ -177,7 +163,8 @@ def linear_calls(scores: StoredScores, evaluator: Evaluator, steps: int) -> tupl
     """
     linear, split = evaluator.setting(Linear(), steps), evaluator.split("tune").shuffled()
     cost = Cost()
-    if evaluator.sampler.section.stop_at_end:
+    known = calls_in_advance(linear, split.hidden.sum(1), evaluator.sampler)
+    if known is None:
         name = f"calls of linear {steps} {evaluator.block_length}"
 
         def measure() -> dict[str, Any]:
@@ -187,8 +174,5 @@ def linear_calls(scores: StoredScores, evaluator: Evaluator, steps: int) -> tupl
         record = scores.state.once(name, measure)
         calls, cost = np.array(record["calls"], dtype=np.float64), Cost(*record["cost"])
     else:
-        rule = evaluator.sampler.section.counts
-        sizes = split.hidden.sum(1).tolist()
-        of_size = {size: linear.calls_for(size, rule) for size in set(sizes)}
-        calls = np.array([of_size[size] for size in sizes])
+        calls = known
     return (lambda examples: float(calls[:examples].mean())), cost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated
+from mdm_tune.evaluation.adaptive import AdaptiveRequest, calibrated, usual_rows
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import parse_adaptive
@@ -46,7 +46,7 @@ def test_the_name_of_a_plan_that_was_found_repeats_it() -> None:
 
 def test_adaptive_plans_are_looked_for_side_by_side() -> None:
     """The values are those that each finds alone, in as many rounds as the longest search has, and at the same cost."""
-    names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 8), ("threshold:0.5", 4), ("quota:linear", 4)]
+    names = [("threshold", 4), ("entropy-bound", 4), ("threshold", 6), ("threshold:0.5", 4), ("quota:linear", 4)]
     names += [("cap:linear", 4), ("klass:0.5", 6)]
     alone, rounds = [], []
     for name, steps in names:
@@ -59,3 +59,16 @@ def test_adaptive_plans_are_looked_for_side_by_side() -> None:
         assert one.setting == other.setting and cost.denoiser_rows == spent.denoiser_rows
     assert len(pool.deals) == max(rounds) and rounds[3] == 0
     assert sum(cost.denoiser_rows for _, cost in together) == denoiser.rows
+
+
+def test_a_budget_between_two_jumps_is_refused_and_the_rows_that_are_left_are_foreseen() -> None:
+    """The law has few probabilities: its calls jump from 7 to more than 9."""
+    here, _, denoiser = evaluator(Backwards)
+    words = r"^threshold cannot make 8 calls at 8 steps: its calls jump from 7 \(at .*\) to 9\..* as in threshold:0\.7"
+    with pytest.raises(InputError, match=words):
+        calibrated([asked(here, "threshold", 8)], "report")
+    here, _, denoiser = evaluator(Backwards)
+    left: list[float] = []
+    calibrated([asked(here, "entropy-bound", 4), asked(here, "cap:linear", 4)], "report", left.append)
+    assert left[-1] == 0 and all(rows > 0 for rows in left[:-1])
+    assert 0.4 < 2 * usual_rows(here, 4) / denoiser.rows < 2.5

@@ -1,90 +1,46 @@
-"""The parameter of a sampler that costs what another sampler costs."""
+"""The number of an adaptive plan at which it makes as many calls as a budget has."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from mdm_tune.core.errors import InputError
-from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, calls_to_match, match_in_stages, matching_cost
+from mdm_tune.evaluation.adaptive import value_at_cost
+from mdm_tune.evaluation.cost_matching import Match, Scale, Stage, match_in_stages
+from mdm_tune.evaluation.filling import Rows
+from mdm_tune.evaluation.settings import Setting
 from mdm_tune.sampling.drawing import Drawing
 from mdm_tune.sampling.plans import AdaptivePlan, EntropyBoundPlan, ThresholdPlan
 from mdm_tune.schedules.adaptive_names import parse_adaptive
 from tests.sampling.test_plans import each, sampled
+
+CallsAt = Callable[[float, Any], Any]  # of a value and the numbers of rows
 
 
 def mean_nfe(made: Callable[[Tensor], AdaptivePlan], order: Any, rows: int, value: float) -> float:
     return float(sampled(Drawing(order), made(each(value, rows)), None, rows).nfe.double().mean())
 
 
-def sweep(nfe_of: Callable[[float], float], target: float, low: float, high: float, **options: Any) -> float:
-    """What ``matching_cost`` finds where it is answered by a function."""
-    asking = matching_cost(target, low, high, **options)
-    values = next(asking)
-    while True:
-        try:
-            values = asking.send([nfe_of(value) for value in values])
-        except StopIteration as end:
-            return float(end.value)
-
-
 @pytest.mark.parametrize(
-    ("made", "order", "high"), [(ThresholdPlan, "confidence", 1.0), (EntropyBoundPlan, "entropy", 4.0)]
+    ("made", "order", "plan", "high"),
+    [(ThresholdPlan, "confidence", "threshold", 1.0), (EntropyBoundPlan, "entropy", "entropy-bound", 4.0)],
 )
-def test_a_sweep_finds_the_parameter_of_a_budget(made: Any, order: Any, high: float) -> None:
-    """A threshold costs more the higher it is, an entropy bound less."""
-    nfe_of = partial(mean_nfe, made, order, 2000)
-    found = sweep(nfe_of, 2.0, 0.0, high, tolerance=0.02)
-    grid = [abs(nfe_of(value) - 2.0) for value in np.linspace(0, high, 21)]
-    assert abs(nfe_of(found) - 2.0) <= max(0.04, min(grid) + 1e-9)
-
-
-def test_the_calls_that_are_left_are_foreseen() -> None:
-    """Where the NFE follows the value smoothly, each try halves what is missing; a jump ends after the last try."""
-    for target in (3.3, 7.1, 17.9):
-        asked: list[float] = []
-        sweep(lambda value, asked=asked: asked.append(value) or value, target, 1.0, 64.0)  # type: ignore[misc]
-        ratios = [calls_to_match(target, *asked[:at]) / sum(asked[at:]) for at in range(2, len(asked) - 1)]
-        assert np.median(ratios) == pytest.approx(1, abs=0.5)
-    assert calls_to_match(4.0, *[3.0, 8.0] * 8) == 0
-    assert calls_to_match(4.0, *[3.0, 8.0] * 7) == pytest.approx(2 * 4.0 + 4.0 * 2 / 3 + 4.0 * 4 / 9)
-    assert calls_to_match(4.0, *[3.0] * 12, 8.0, 6.0) == pytest.approx(2 * 4.0 + 2.0 / 2 + 2.0 / 4)
-    assert calls_to_match(4.0, 4.0) == 4.0  # one more at least, while it goes on
-
-
-def test_a_sweep_asks_rarely_and_keeps_the_closest() -> None:
-    asked: list[float] = []
-
-    def steps(value: float) -> float:
-        asked.append(value)
-        return 3.0 if value < 0.3 else 8.0
-
-    found = sweep(steps, 4.0, 0.0, 1.0, tries=10)
-    assert len(asked) == 10 and steps(found) == 3.0 and found < 0.3
-    assert sweep(steps, 7.0, 0.0, 1.0) >= 0.3
-    asked.clear()
-    assert sweep(steps, 8.0, 0.0, 1.0) == 1.0 and len(asked) == 2
-    assert sweep(lambda x: 10 - x, 3.0, 0.0, 10.0, tolerance=1e-6, tries=60) == pytest.approx(7.0, abs=1e-5)
-    assert sweep(lambda x: 1.0 + (x > 0), 1.4, 0.0, 5e-324, tries=60) == 0.0  # no number lies between the two
-
-
-@pytest.mark.parametrize(
-    ("target", "low", "high", "message"),
-    [
-        (9.0, 0.0, 1.0, r"9 is out of reach: it is 3 at 0 and 8 at 1"),
-        (2.9, 0.0, 1.0, "out of reach"),
-        (4.0, 1.0, 1.0, "low < high"),
-        (0.0, 0.0, 1.0, "a target above 0"),
-    ],
-)
-def test_a_sweep_that_cannot_be(target: float, low: float, high: float, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        sweep(lambda value: 3.0 + 5.0 * value, target, low, high)
+def test_a_match_is_the_best_of_a_grid(made: Any, order: Any, plan: str, high: float) -> None:
+    """A threshold costs more the higher it is, an entropy bound less. Calls above the target count as twice as far."""
+    nfe_of = partial(mean_nfe, made, order, 500)
+    match, _ = staged(lambda value, examples: nfe_of(value), plan, 2.0)
+    grid = [nfe_of(value) - 2.0 for value in np.linspace(0, high, 21)]
+    best = min(2 * off if off > 0.04 else abs(off) for off in grid)
+    assert match.calls == nfe_of(match.value) and abs(match.calls - 2.0) <= max(0.04, best + 1e-9)
 
 
 def staged(
@@ -137,8 +93,150 @@ def test_of_calls_that_jump_the_smaller_is_taken() -> None:
 def test_calls_out_of_reach_are_not_met(calls: float, target: float) -> None:
     match, asked = staged(lambda value, examples: calls, "threshold", target)
     assert not match.reached and match.calls == calls
-    ends = {1.0} if calls < target else {0.0}
-    assert ends <= {value for value, _ in asked}
+    end, side = (1.0, "most") if calls < target else (0.0, "least")
+    assert end in {value for value, _ in asked}
+    assert (match.unreachable(9) or "").startswith(f"cannot make 8 calls at 9 steps: it makes at {side} {calls:g} (at ")
+
+
+def test_what_is_known_of_one_side_is_no_limit_unless_an_end_was_tried() -> None:
+    found = Match(value=0.7, calls=6.0, target=8.0, slope=0.7, reached=False, tried={0.7: 6.0}, ends=(0.0, 1.0))
+    assert found.unreachable(8) == "cannot make 8 calls at 8 steps: it makes for example 6 (at 0.7)"
+    assert "at most 6 (at 0.7)" in (replace(found, tried={0.7: 6.0, 1.0: 5.5}).unreachable(8) or "")
+    assert replace(found, reached=True).unreachable(8) is None
+
+
+@dataclass
+class Filled:
+    """Rows that ``value_at_cost`` asks for, answered by a function of a value and the numbers of rows.
+
+    Attributes:
+        value: What was found.
+        asked: The value and the numbers of the rows of each request; a value of None means linear.
+    """
+
+    value: float
+    asked: list[tuple[float | None, list[int]]]
+
+    @property
+    def fills(self) -> int:
+        return sum(len(rows) for _, rows in self.asked)
+
+
+def filled(calls_at: CallsAt, name: str, steps: int, rows: int = 64, linear: Any = ...) -> Filled:
+    """What evaluate and generate find; linear: its calls, None to have them measured."""
+    plan = parse_adaptive(name)
+    assert plan is not None
+    start, numbers = torch.zeros(rows, 1, dtype=torch.int64), np.arange(rows, dtype=np.uint64)
+
+    def rows_at(value: float) -> Rows:
+        setting = Setting.of_adaptive(plan.at(value, steps), steps, 32)
+        return Rows([setting], start, numbers)
+
+    known = np.full(rows, float(steps)) if linear is ... else linear
+    counts = Rows([Setting("linear", steps, steps, counts=(1,) * steps)], start, numbers)
+    sweep, asked = value_at_cost(counts, known, rows_at, plan), []
+    try:
+        wanted = next(sweep)
+        while True:
+            adaptive, seeds = wanted.settings[0].adaptive, wanted.seeds.astype(np.int64)
+            asked.append((None if adaptive is None else adaptive.value, seeds.tolist()))
+            calls = np.full(len(seeds), 0.9 * steps) if adaptive is None else calls_at(adaptive.value or 0.0, seeds)
+            wanted = sweep.send(np.asarray(calls, dtype=np.float64))
+    except StopIteration as end:
+        return Filled(end.value, asked)
+
+
+def scale_of(name: str) -> Scale:
+    plan = parse_adaptive(name)
+    assert plan is not None
+    return Scale(plan)
+
+
+def spread(mean: float, seeds: Any) -> Any:
+    """Calls of rows that differ by a tenth, with this mean over all 64 of them."""
+    return mean * (1 + 0.1 * np.sin(2 * np.pi * (7 * seeds % 64) / 64))
+
+
+@pytest.mark.parametrize("name", ["threshold", "entropy-bound", "quota:linear", "cap:linear", "klass"])
+@pytest.mark.parametrize("place", [0.4, 3.0, 6.3, 9.0])
+def test_values_at_the_ends_of_the_scale_are_found(name: str, place: float) -> None:
+    """The calls are linear in the place, so that the inverse is known: to 1e-9 of a threshold of 1 or of no bound."""
+    scale = scale_of(name)
+
+    def calls_at(value: float, seeds: Any) -> Any:
+        return spread(1.0 + 9.0 * max(0.0, scale.place(value) + 2) / (place + 2), seeds)
+
+    found = filled(calls_at, name, 10)
+    assert abs(scale.place(found.value) - place) <= 0.01 * 10 * (place + 2) / 9 + 1e-9
+    assert 10**-place == pytest.approx(found.value if name == "entropy-bound" else 1 - found.value, rel=0.35)
+    pairs = [(value, row) for value, rows in found.asked for row in rows]
+    assert len(set(pairs)) == len(pairs) == found.fills <= 12 * 16 + 5 * 64  # no row is filled twice with a value
+
+
+def test_a_plateau_is_left() -> None:
+    """Three calls up to a threshold of 1 - 1e-4, then up to 12 at 1 - 1e-7."""
+    scale = scale_of("threshold")
+
+    def calls_at(value: float, seeds: Any) -> Any:
+        return spread(3.0 + 3.0 * min(3.0, max(0.0, scale.place(value) - 4)), seeds)
+
+    for steps in (3, 6, 9, 12):
+        found = filled(calls_at, "threshold", steps)
+        assert float(np.mean(calls_at(found.value, np.arange(64)))) == pytest.approx(steps, rel=0.011)
+
+
+def test_calls_that_fall_in_places_are_met() -> None:
+    """They rise on the whole, but fall by a fifth between thresholds of 0.9 and 0.95."""
+    scale = scale_of("threshold")
+
+    def calls_at(value: float, seeds: Any) -> Any:
+        return spread((2.0 + 3.0 * scale.place(value)) * (0.8 if 0.9 < value < 0.95 else 1.0), seeds)
+
+    for steps in (3, 4, 5, 6, 8, 20):
+        found = filled(calls_at, "threshold", steps)
+        assert float(np.mean(calls_at(found.value, np.arange(64)))) == pytest.approx(steps, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "calls_at", "message"),
+    [
+        (
+            "threshold",
+            lambda place: 2.4 if place < 1.3 else 9.7,
+            r"threshold cannot make 8 calls at 8 steps: its calls jump from 2\.4 \(at 0\.9[45]\d*\) to 9\.7 "
+            r"\(at 0\.95\d*\); choose another number of steps, or give a value, as in threshold:0\.9",
+        ),
+        ("cap:linear", lambda place: 2.0, r"cannot make 8 calls at 8 steps: it makes at most 2 \(at .* as in cap:lin"),
+        ("entropy-bound", lambda place: 20.0, r"cannot make 8 calls at 8 steps: it makes at least 20 \(at 64\)"),
+        ("klass", lambda place: 9.0 + place, r"it makes at least 9 \(at 0\); .* or a larger KL .* as in klass:0\.1$"),
+        ("quota:linear", lambda place: 20.0 - place, "cannot make 8 calls"),  # they fall as caution grows
+    ],
+)
+def test_a_budget_out_of_reach_is_refused(name: str, calls_at: Callable[[float], float], message: str) -> None:
+    scale = scale_of(name)
+    with pytest.raises(InputError, match=message):
+        filled(lambda value, seeds: np.full(len(seeds), calls_at(scale.place(value))), name, 8)
+
+
+def test_a_single_row_must_only_come_within_one_call() -> None:
+    """One prompt makes 3 calls or 5, more than a tenth off 4. With 16 prompts that all jump, this is refused."""
+
+    def calls_at(value: float, seeds: Any) -> Any:
+        return np.where(value < 0.95, 3.0, 5.0) + 0.0 * seeds
+
+    assert filled(calls_at, "threshold", 4, rows=1).value < 0.95
+    with pytest.raises(InputError, match=r"jump from 3 .* to 5"):
+        filled(calls_at, "threshold", 4, rows=16)
+
+
+def test_rows_of_linear_are_filled_only_where_answers_may_end_early() -> None:
+    def calls_at(value: float, seeds: Any) -> Any:
+        return spread(2.0 - 8.0 * math.log10(max(1e-12, 1 - value)), seeds)
+
+    known, measured = filled(calls_at, "threshold", 10), filled(calls_at, "threshold", 10, linear=None)
+    assert known.asked[0][0] is not None and measured.asked[0] == (None, [*range(64)])
+    for found, target in ((known, 10), (measured, 9)):
+        assert float(np.mean(calls_at(found.value, np.arange(64)))) == pytest.approx(target, rel=0.011)
 
 
 @pytest.mark.parametrize("plan", ["threshold", "entropy-bound", "cap:linear", "klass"])
