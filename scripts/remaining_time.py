@@ -3,23 +3,31 @@
     python scripts/remaining_time.py                                  # the table, on stdout
     python scripts/remaining_time.py --page docs/remaining-time.md
     python scripts/remaining_time.py --only markov --trace            # every estimate of one run
+    python scripts/remaining_time.py --kept FOLDER                    # keeps what happened in each run, or replays it
 
 The runs are those of the commands, in this process. Seconds are CPU time, so that other work on the machine counts as
-little as possible.
+little as possible. A kept run is replayed in a second: the estimates are made anew of the same rows and events at the
+same times. Only open files of your own, since they are Python pickles.
 """
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from mdm_tune import evaluate, load_config, search
 from mdm_tune.commands import progress
-from mdm_tune.commands.events import Progress
+from mdm_tune.commands.events import ModelLoaded, Progress
+from mdm_tune.commands.progress import Following, Stages
+from mdm_tune.commands.search_plan import SearchPlan
+from mdm_tune.run.build import build
 
 ROOT = Path(__file__).parent.parent
 SHARES = (0.25, 0.5, 0.75)  # of the way, at which estimates are compared with what remained
@@ -35,17 +43,20 @@ batch has gone through all of its steps. Until the next one, the time that is sh
 
 - *Races.* A trial takes about half of its rows. This guess is replaced by what the trials so far took, of this budget
   and of those before.
+- *Adaptive plans in a search.* Such a trial also looks for the value at which it makes the calls of the budget. It
+  takes about 0.6 of the most rows that this can take. This guess too is replaced by what the trials so far took.
 - *Trials that may be left out.* `search.auto_stop`, `search.rows` and `search.timeout` may end the trials early. Then
   all trials are counted, and the line says *at most*.
 - *The comparison on unseen examples.* The finalists are as many as trials reached the end of their race, in the mean.
   One more schedule is scored on the report split if a finalist wins. The estimate takes this for one half, or for the
-  share of the budgets so far.
+  share of the budgets so far. Where several kinds of policy are searched, the best of each is scored.
 - *Adaptive plans in `evaluate`.* Finding the value of a plan takes 6 tries on 16 examples and 3 on 64, in the mean. The
   estimate takes this for each plan that has no value yet.
 
 Work without denoiser rows besides proposals, such as intervals, is not estimated.
 
-`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page. Each run is one command at a time,
+`python scripts/remaining_time.py --page docs/remaining-time.md` writes this page; with `--kept FOLDER` it keeps what
+happens in each run, and makes the estimates of a kept run anew without running it. Each run is one command at a time,
 and was run once. Seconds are CPU time, since the machine also did other work. The error is (estimate - rest) / rest.
 The table has it at a quarter, a half and three quarters of the command's CPU time, from the call of the command to its
 end, and the least and the largest error from a quarter to nine tenths of the way. *Within 30 %* is the share of all
@@ -111,6 +122,20 @@ CASES = (
         ("dataset.tune=32", "dataset.report=64", "evaluate.steps=[6,12]"),
         ("linear", "sine", "maskgit-cosine", "threshold"),
     ),
+    Case(
+        "policies",
+        "a search of the task model over counts, a threshold and a quota at 4 and 8 steps, 8 trials each, 64 examples "
+        "to tune on, with the frontier",
+        "arithmetic",
+        (
+            "search.policies=[counts,threshold,quota]",
+            "search.trials=8",
+            "search.frontier=true",
+            "sampler.steps=[4,8]",
+            "dataset.tune=64",
+            *SMALL,
+        ),
+    ),
 )
 
 
@@ -161,25 +186,116 @@ class Trace:
         return sum(counted) / max(1, len(counted))
 
 
-def run_case(case: Case) -> Trace:
+@dataclass(frozen=True)
+class Kept:
+    """What happened in a run.
+
+    Attributes:
+        sets: The options of its config.
+        total: The CPU seconds of the run.
+        calls: CPU seconds since the beginning, the name of a method of ``Following``, and its arguments.
+    """
+
+    sets: tuple[str, ...]
+    total: float
+    calls: list[tuple[float, str, tuple[Any, ...]]]
+
+
+FOLLOWED = ("__call__", "begin", "count", "stage", "foresee")  # methods of ``Following`` that are kept
+
+
+class Follower:
+    """The estimates of a run, as they are reported.
+
+    Args:
+        seconds: Returns the CPU seconds since the beginning.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self.seconds = seconds
+        self.points: list[tuple[float, float | None]] = []
+        self.limits: list[bool] = []
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, Progress):
+            self.points.append((self.seconds(), event.seconds_left))
+            self.limits.append(event.at_most)
+
+
+def run_case(case: Case) -> tuple[Trace, Kept]:
     """Run a case and follow its estimates."""
-    points: list[tuple[float, float | None]] = []
-    limits: list[bool] = []
+    calls: list[tuple[float, str, tuple[Any, ...]]] = []
+    inside: list[str] = []  # methods that call one another are kept once
+
+    def kept(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def called(self: Following, *given: Any) -> Any:
+            if not inside:
+                what = given[:1] if name == "begin" else given  # a run cannot be kept
+                if not any(isinstance(each, ModelLoaded) for each in what):
+                    calls.append((seconds(), name, tuple(map(of_plan, what)) if name == "begin" else what))
+            inside.append(name)
+            try:
+                return method(self, *given)
+            finally:
+                inside.pop()
+
+        return called
+
+    def seconds() -> float:
+        return time.process_time() - began
+
+    methods = {name: getattr(Following, name) for name in FOLLOWED}
     progress.now = time.process_time
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(ROOT / "configs" / f"{case.config}.yaml", case.sets, output=folder)
-        began = time.process_time()
+        began, follower = time.process_time(), Follower(seconds)
+        try:
+            for name, method in methods.items():
+                setattr(Following, name, kept(name, method))
+            if case.schedules:
+                evaluate(config, case.schedules, on_event=follower)
+            else:
+                search(config, on_event=follower)
+        finally:
+            for name, method in methods.items():
+                setattr(Following, name, method)
+        return Trace(seconds(), follower.points, follower.limits), Kept(case.sets, seconds(), calls)
 
-        def follow(event: object) -> None:
-            if isinstance(event, Progress):
-                points.append((time.process_time() - began, event.seconds_left))
-                limits.append(event.at_most)
 
-        if case.schedules:
-            evaluate(config, case.schedules, on_event=follow)
-        else:
-            search(config, on_event=follow)
-        return Trace(time.process_time() - began, points, limits)
+def of_plan(plan: Any) -> Any:
+    """What a plan is made of again: its stages, or the rows before the first budget of a search."""
+    return plan.profile if isinstance(plan, SearchPlan) else [*plan.stages]
+
+
+def replayed(case: Case, kept: Kept) -> Trace:
+    """The estimates that a run would show now."""
+    at = [0.0]
+    progress.now = lambda: at[0]
+    with tempfile.TemporaryDirectory() as folder:
+        run = build(load_config(ROOT / "configs" / f"{case.config}.yaml", kept.sets, output=folder))
+        follower = Follower(lambda: at[0])
+        following = Following(follower)
+        for seconds, name, given in kept.calls:
+            at[0] = seconds
+            if name == "begin":
+                (plan,) = given
+                following.begin(Stages(plan) if isinstance(plan, list) else SearchPlan(run, plan), run)
+            else:
+                getattr(following, name)(*given)
+    return Trace(kept.total, follower.points, follower.limits)
+
+
+def trace_of(case: Case, folder: Path | None) -> Trace:
+    """The estimates of a case: of the run that is kept in the folder, or of a new one, which is then kept."""
+    path = None if folder is None else folder / f"{case.name.replace(' ', '-')}.pickle"
+    if path is not None and path.is_file():
+        return replayed(case, pickle.loads(path.read_bytes()))
+    trace, kept = run_case(case)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(kept))
+    return trace
 
 
 def shown_error(error: float | None) -> str:
@@ -216,12 +332,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=[case.name for case in CASES], help="a run; repeatable")
     parser.add_argument("--page", type=Path, help="the page to write")
     parser.add_argument("--trace", action="store_true", help="print every estimate")
+    parser.add_argument("--kept", type=Path, help="the folder of runs that are kept")
     given = parser.parse_args(words)
     traces: dict[str, Trace] = {}
     for case in CASES:
         if given.only and case.name not in given.only:
             continue
-        traces[case.name] = trace = run_case(case)
+        traces[case.name] = trace = trace_of(case, given.kept)
         if given.trace:
             for at, left in trace.points:
                 print(f"{at:8.2f} s  rest {trace.total - at:8.2f}  shown {'none' if left is None else f'{left:8.2f}'}")

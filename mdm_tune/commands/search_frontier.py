@@ -12,13 +12,14 @@ from mdm_tune.run.build import Run
 from mdm_tune.run.frontier_records import PolicyFrontierRecord
 from mdm_tune.schedules.curves import parse_schedule
 from mdm_tune.search.confirmation import Budget
+from mdm_tune.search.events import Comparison
 from mdm_tune.search.stored_scores import StoredScores
 
 __all__ = ["frontier_of_search"]
 
 
 def frontier_of_search(
-    run: Run, scores: StoredScores, budgets: Sequence[Budget], notify: Callable[[Note], None]
+    run: Run, scores: StoredScores, budgets: Sequence[Budget], notify: Callable[[Note | Comparison], None]
 ) -> tuple[PolicyFrontierRecord, Cost]:
     """The frontier of the best policies of a search, and the cost of measuring one token per step for it.
 
@@ -26,7 +27,7 @@ def frontier_of_search(
         run: The run.
         scores: Scores settings, and stores what was measured.
         budgets: The budgets of the search.
-        notify: Called with the announcement of the cost.
+        notify: Called with the announcement of the cost, and before the measurement.
 
     Raises:
         InputError: If reveal is ancestral.
@@ -44,7 +45,11 @@ def frontier_of_search(
     reference = reference_setting(run, settings, setting_at, asked=True)
     assert reference is not None
     notify(reference_note(reference, reference_rows(run, reference, settings)))
-    (measured,) = scores.score([reference], "report")
+    (measured,) = scores.score(
+        [reference],
+        "report",
+        lambda setting, place: notify(Comparison(use="report", setting=setting, done=0, total=1)),
+    )
     scored = [(each, each.cost) for _, each in named]
     return frontier_record(
         run, scored, reference, (measured, measured.cost), [name for name, _ in named]

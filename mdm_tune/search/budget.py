@@ -138,10 +138,13 @@ def compared(
     """
 
     def score(wanted: Sequence[Setting], use: Use) -> list[Scores]:
+        keys = [*dict.fromkeys(setting.key for setting in wanted)]  # equal settings are measured once
         return scores.score(
             wanted,
             use,
-            lambda setting, place: notify(Comparison(use=use, setting=setting, done=place, total=len(wanted))),
+            lambda setting, place: notify(
+                Comparison(use=use, setting=setting, done=keys.index(setting.key), total=len(keys))
+            ),
         )
 
     many = reference_of(scores.evaluator, budgets or (steps,))

@@ -15,7 +15,7 @@ import pytest
 
 from mdm_tune.commands import progress
 from mdm_tune.commands.evaluate import evaluate
-from mdm_tune.commands.events import BudgetStarted, Progress, RunEvent, SettingScored
+from mdm_tune.commands.events import BudgetsListed, BudgetStarted, Progress, RunEvent, SettingScored
 from mdm_tune.commands.profile import _stages
 from mdm_tune.commands.progress import ENDING, PROPOSALS, RECENT, Following, Stage, Stages, proposal_weight
 from mdm_tune.commands.sample import sample
@@ -25,7 +25,7 @@ from mdm_tune.config.file import Config
 from mdm_tune.core.permissions import Permissions
 from mdm_tune.run.build import build
 from mdm_tune.schedules.curves import Beta
-from mdm_tune.search.events import Comparison, TrialDone, TrialsProposed
+from mdm_tune.search.events import Comparison, StudyStarted, TrialDone, TrialsProposed
 from tests.support.configs import load, whole
 
 TEXT: dict[str, Any] = {
@@ -172,6 +172,42 @@ def test_trials_that_may_end_early_make_the_time_a_limit(tmp_path: Path) -> None
     setting = last.run.evaluator.setting(Beta(1.0, 1.0), 3)
     last.follow(Comparison(use="choose", setting=setting, done=0, total=4))
     assert not last.at_most  # the trials of the last budget are over
+
+
+def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(tmp_path: Path) -> None:
+    """On 32 examples that search takes at most 6 times the rows of scoring a schedule, and the scores twice as many."""
+    more = {"policies": ["counts", "threshold"], "frontier": True}
+    sections = TEXT | {"search": TEXT["search"] | more}
+    plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
+    first, later = (plan.rows("tune", steps) for steps in (2, 3))
+    plan.follow(BudgetStarted(2))
+    counts, looking = 0.5 * 6, 0.6 * 8  # races of seven schedules without linear, and a threshold
+    assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * (first + later))
+    plan.follow(StudyStarted(None, "threshold"))
+    plan.follow(TrialsProposed(first=0, count=1, trials=1, given=True))
+    assert plan.doing == "2 steps, threshold: trial 1 of 1"
+    assert plan.left()["trials"] == pytest.approx(looking * first + (2 + counts + looking) * later)  # no more counts
+    plan.count(5 * round(first))
+    setting = plan.run.evaluator.setting(Beta(1.0, 1.0), 2)
+    done = dict(number=0, trials=1, schedule=Beta(1.0, 1.0), setting=setting, value=1.0, best=1.0, fresh=True)
+    plan.follow(TrialDone(**done, dropped=None))  # type: ignore[arg-type]
+    looking = (5 * round(first) / first + 2 * looking) / 3
+    assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * later)
+    with_frontier = plan.left()["comparison"]
+    plan.frontier_begun = True
+    assert with_frontier - plan.left()["comparison"] == 12 * 64  # one token per step, on twelve examples
+    plan.follow(Comparison(use="report", setting=replace(setting, steps=64), done=0, total=1))
+    assert plan.doing == "scoring one token per step"
+
+
+def test_trials_of_one_schedule_for_all_budgets_are_counted_once(tmp_path: Path) -> None:
+    sections = TEXT | {"search": TEXT["search"] | {"shared": True}}
+    plan = SearchPlan(build(load(tmp_path, sections, output=str(tmp_path / "run"))))
+    rows = sum(plan.rows("tune", steps) for steps in (2, 3))
+    plan.follow(BudgetsListed(()))
+    assert plan.left()["trials"] == pytest.approx((2 + 0.5 * 7) * rows) and plan.doing == "all budgets: pilot"
+    plan.follow(BudgetStarted(2))
+    assert plan.left()["trials"] == 0
 
 
 def test_the_rows_of_a_profile_are_known(tmp_path: Path) -> None:
