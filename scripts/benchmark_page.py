@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator
 from pages import with_dark_colours
 
 from mdm_tune.core.messages import quantity
@@ -365,8 +366,11 @@ def plot_memory(records: Sequence[Record], path: Path) -> None:
 def finish(figure: Any, axes: Any, path: Path) -> None:
     """Legend, grid and file; the same bytes for the same numbers."""
     axes.grid(True, color="0.9")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    low, high = axes.get_ylim()
+    subs = (2, 5) if high > 5 * low else range(2, 10)  # more numbers would overlap
+    axes.yaxis.set_minor_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter("{x:,g}")
     ticks = sorted({float(x) for line in axes.lines if line.get_marker() != "None" for x in line.get_xdata()})
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.xaxis.minorticks_off()

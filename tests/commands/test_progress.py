@@ -189,8 +189,18 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
     assert plan.left()["trials"] == pytest.approx(looking * first + (2 + counts + looking) * later)  # no more counts
     plan.count(5 * round(first))
     setting = plan.run.evaluator.setting(Beta(1.0, 1.0), 2)
-    done = dict(number=0, trials=1, schedule=Beta(1.0, 1.0), setting=setting, value=1.0, best=1.0, fresh=True)
-    plan.follow(TrialDone(**done, dropped=None))  # type: ignore[arg-type]
+    plan.follow(
+        TrialDone(
+            number=0,
+            trials=1,
+            schedule=Beta(1.0, 1.0),
+            setting=setting,
+            value=1.0,
+            best=1.0,
+            fresh=True,
+            dropped=None,
+        )
+    )
     looking = (5 * round(first) / first + 2 * looking) / 3
     assert plan.left()["trials"] == pytest.approx((2 + counts + looking) * later)
     with_frontier = plan.left()["comparison"]
