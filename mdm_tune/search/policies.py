@@ -119,6 +119,10 @@ class PlanSpace:
         assert isinstance(beta, Beta)
         return beta.parameters
 
+    def unvalued(self, policy: Policy) -> AdaptiveName:
+        """A plan as it was proposed, without the value that was found for it."""
+        return self.plan(self.point(policy))
+
     def policy_of(self, entry: LedgerEntry) -> Policy:
         """The plan of a finished trial, with its value."""
         plan = parse_adaptive(entry.record["policy"])

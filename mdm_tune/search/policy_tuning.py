@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mdm_tune.core.statistics import grouped
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Policy, Setting
 from mdm_tune.schedules.adaptive_names import AdaptiveName
-from mdm_tune.search.equal_calls import EqualCalls, Matched
+from mdm_tune.search.equal_calls import EqualCalls
 from mdm_tune.search.events import TrialDone, TrialsProposed
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.policies import PlanSpace
-from mdm_tune.search.racing import hopeless
-from mdm_tune.search.scoring import CandidateScore, InTime
+from mdm_tune.search.scoring import CandidateScore, InTime, can_hardly_win
 from mdm_tune.search.space import Guide
 from mdm_tune.search.tuning import Prepared, TrialRunner, Tuned, run_trials
 
@@ -65,7 +63,6 @@ class _PlanRunner(TrialRunner):
         super().__init__(evaluator, space, ledger, Guide(guide.points), in_time)
         self.plans = space
         self.equal_calls = EqualCalls(evaluator=evaluator, steps=space.steps, target=target, setting=self.setting)
-        self.matched: dict[int, Matched] = {}
 
     def distinct(self) -> None:
         return None  # the predictions decide the counts
@@ -75,7 +72,7 @@ class _PlanRunner(TrialRunner):
         return self.evaluator.setting(plan, self.steps)
 
     def prepare(self, proposed: Mapping[int, Policy], before: Sequence[Trial]) -> Prepared:
-        plans = {number: self.plans.plan(self.plans.point(policy)) for number, policy in proposed.items()}
+        plans = {number: self.plans.unvalued(policy) for number, policy in proposed.items()}
         reached = [trial.policy for trial in before if trial.unreachable is None]
         guess = reached[-1].value if reached and isinstance(reached[-1], AdaptiveName) else None
         incumbent = self._incumbent(before) if self.search.racing else None
@@ -84,36 +81,27 @@ class _PlanRunner(TrialRunner):
             """Whether the race would keep a setting by its first examples."""
             if incumbent is None:
                 return True
-            split = self.evaluator.split("tune").shuffled()
             values = self.evaluator.book.first(setting, "tune")[:examples]
-            differences = self.sign * (values - incumbent[: len(values)])
-            groups = split.shared
-            return not hopeless(grouped(differences, groups and groups[: len(values)]), len(split.ends))
+            return not can_hardly_win(self.evaluator.split("tune").shuffled(), values, incumbent, self.sign)
 
-        self.matched, cost = self.equal_calls.find(plans, guess, promising)
-        return Prepared(
-            settings={number: found.setting for number, found in self.matched.items()},
-            cost=cost,
-            unreachable={
-                number: found.unreachable for number, found in self.matched.items() if found.unreachable is not None
-            },
-        )
+        matched, cost = self.equal_calls.find(plans, guess, promising)
+        return Prepared({number: found.setting for number, found in matched.items()}, cost, matched)
 
     def corrected(
-        self, settings: Mapping[int, Setting], scored: dict[int, CandidateScore]
+        self, prepared: Prepared, scored: dict[int, CandidateScore]
     ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
-        corrected, total = dict(settings), Cost()
+        corrected, total = dict[int, Setting](), Cost()
         most = len(self.evaluator.split("tune").ids)
         for number, score in scored.items():
             if score.dropped is not None:
                 continue
-            plan = settings[number].adaptive
-            assert plan is not None
-            unvalued = self.plans.plan(self.plans.point(plan))
-            corrected[number], cost = self.equal_calls.correct(unvalued, self.matched[number])
+            found = prepared.matched[number]
+            assert found.setting.adaptive is not None
+            setting, cost = self.equal_calls.correct(self.plans.unvalued(found.setting.adaptive), found)
             total += cost
-            if corrected[number].key != settings[number].key:
-                (values,), more = self.evaluator.together([corrected[number]], "tune", most)
+            if setting.key != found.setting.key:
+                corrected[number] = setting
+                (values,), more = self.evaluator.together([setting], "tune", most)
                 total += more
                 scored = {**scored, number: replace(score, value=float(values.mean()), values=values)}
         return corrected, scored, total

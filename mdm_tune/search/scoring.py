@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from mdm_tune.core.statistics import Groups, grouped
 from mdm_tune.core.types import Direction, sign_of
+from mdm_tune.datasets.splits import Split
 from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.search.racing import carried, hopeless, whole_look_sizes
 
-__all__ = ["CandidateScore", "InTime", "least_rows", "noise_of_best", "price_settings", "race"]
+__all__ = ["CandidateScore", "InTime", "can_hardly_win", "least_rows", "noise_of_best", "price_settings", "race"]
 
 Values = NDArray[np.float64]
 InTime = Callable[[float, float], bool]  # whether there is time for this many denoiser calls and further seconds
@@ -102,7 +103,7 @@ def race(
         The scores by trial number, and the cost.
     """
     split = evaluator.split("tune").shuffled()
-    total, ends, groups = len(split.ids), split.ends, split.shared
+    total = len(split.ids)
     sign = sign_of(evaluator.metric.direction)
     racing = racing and incumbent is not None
     running, values, cost, calls = dict(settings), dict[int, Values](), Cost(), 0.0
@@ -125,7 +126,7 @@ def race(
         return (not racing or needed <= left) and (in_time is None or in_time(needed, 0.0))
 
     done = 0
-    for look in whole_look_sizes(ends) if racing else (total,):
+    for look in whole_look_sizes(split.ends) if racing else (total,):
         while done < look and running:
             if incumbent is not None and values:
                 by_value = sorted(running, key=lambda number: -sign * values[number].mean())
@@ -142,14 +143,26 @@ def race(
             cost += scoring_cost
         for number in list(running) if racing else []:
             assert incumbent is not None
-            differences = sign * (values[number] - incumbent[:look])
-            if hopeless(grouped(differences, groups and groups[:look]), len(ends)):
+            if can_hardly_win(split, values[number], incumbent, sign):
                 drop(number)
             else:
                 report(number, look, float(values[number].mean()))
     for number in running:
         scores[number] = CandidateScore(float(values[number].mean()), values[number])
     return dict(sorted(scores.items())), cost
+
+
+def can_hardly_win(split: Split, values: Values, incumbent: Values, sign: int) -> bool:
+    """Whether a race drops a candidate by its values on the first examples, see ``hopeless``.
+
+    Args:
+        split: The shuffled tune split.
+        values: (n,) the candidate's values on the first n examples.
+        incumbent: (examples,) the values of the best trial so far.
+        sign: 1 if larger values are better, else -1.
+    """
+    count, groups = len(values), split.shared
+    return hopeless(grouped(sign * (values - incumbent[:count]), groups and groups[:count]), len(split.ends))
 
 
 def _batch_examples(evaluator: Evaluator, candidates: int) -> int:

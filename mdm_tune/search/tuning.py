@@ -23,6 +23,7 @@ from mdm_tune.evaluation.scores import Cost
 from mdm_tune.evaluation.settings import Key, Policy, Setting
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.search.checksums import changed
+from mdm_tune.search.equal_calls import Matched
 from mdm_tune.search.events import TrialDone, TrialsProposed, trial_state
 from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger, LedgerEntry
@@ -100,12 +101,17 @@ class Prepared:
     Attributes:
         settings: By trial number; those that can be scored.
         cost: The cost of finding them.
-        unreachable: Why a policy cannot make the calls of the budget, by the number of its trial.
+        matched: The adaptive plans whose values were looked for, by the number of their trial.
     """
 
     settings: Mapping[int, Setting]
     cost: Cost = field(default_factory=Cost)
-    unreachable: Mapping[int, str] = field(default_factory=dict)
+    matched: Mapping[int, Matched] = field(default_factory=dict)
+
+    @property
+    def unreachable(self) -> dict[int, str]:
+        """Why a policy cannot make the calls of the budget, by the number of its trial."""
+        return {number: found.unreachable for number, found in self.matched.items() if found.unreachable is not None}
 
 
 class Space(Protocol):
@@ -332,7 +338,7 @@ class TrialRunner:
                 racing=self.search.racing,
                 in_time=self.in_time,
             )
-            corrected, scored, more = self.corrected(new_settings, scored)
+            corrected, scored, more = self.corrected(prepared, scored)
             settings |= corrected
             cost += prepared.cost + more
         seconds = (time.monotonic() - began) / len(settings)  # with the time of the proposals
@@ -364,10 +370,10 @@ class TrialRunner:
         return settings, records
 
     def corrected(
-        self, settings: Mapping[int, Setting], scored: dict[int, CandidateScore]
+        self, prepared: Prepared, scored: dict[int, CandidateScore]
     ) -> tuple[Mapping[int, Setting], dict[int, CandidateScore], Cost]:
-        """The settings and scores after a race, and the cost of correcting them. Schedules need no correction."""
-        return settings, scored, Cost()
+        """Correct what a race has scored: the settings that change, all scores, and the cost. Schedules stay."""
+        return {}, scored, Cost()
 
     def noted(self, setting: Setting, unreachable: str | None) -> dict[str, Any]:
         """What a trial's record says of its policy besides its parameters: nothing of a schedule."""
