@@ -279,12 +279,7 @@ def _budgets(
         winners = [earlier.policy for earlier in budgets if isinstance(earlier.policy, Beta)]
         guides = {size: profile.guide(budget, winners) for size, profile in profiles.items()}
         notify(BudgetStarted(budget))
-
-        def report(event: RunEvent, index: int = index) -> None:
-            notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
-            if (text := timetable.warning(index, event)) is not None:
-                notify(Note(text))
-
+        report = partial(_report, notify, timetable, index)
         in_time = partial(timetable.trials_of, index)
         result = search_budget(
             scores, budget, search, report, guides, seed=run.config.seed, budgets=steps, in_time=in_time
@@ -298,6 +293,13 @@ def _budgets(
         budgets.append(_noted(run, profiles, result, notify))
         live.finished(budgets[-1])
     return budgets
+
+
+def _report(notify: Notify, timetable: Timetable, place: int, event: RunEvent) -> None:
+    """Report an event of a budget; then a warning, if the search is about to end too late."""
+    notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
+    if (text := timetable.warning(place, event)) is not None:
+        notify(Note(text))
 
 
 def _noted(run: Run, profiles: Mapping[int, Profiles], result: Budget, notify: Notify) -> Budget:
@@ -329,11 +331,6 @@ def _shared(
     notify(BudgetsListed(tuple(outlook_of(run.evaluator, steps, search))))
     notify(Note(f"one schedule for all budgets: each trial is scored at {listed(steps)} steps"))
 
-    def report(event: RunEvent) -> None:
-        notify(Note(event.text, "alike") if isinstance(event, AllValuesEqual) else event)
-        if (text := timetable.warning(0, event)) is not None:
-            notify(Note(text))
-
     def finished(budget: Budget) -> Budget:
         noted = _noted(run, profiles, budget, notify)
         live.finished(noted)
@@ -343,7 +340,7 @@ def _shared(
         scores,
         steps,
         search,
-        report,
+        partial(_report, notify, timetable, 0),
         {budget: profile.guide(budget, []) for budget in steps},
         seed=run.config.seed,
         in_time=timetable.trials_of(0, len(steps) - 1),  # as the last of the searches, which has all of the time

@@ -22,6 +22,8 @@ __all__ = [
     "reported_records",
 ]
 
+MOST = 3  # examples per budget and direction whose difference is shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleRecord(JsonRecord):
@@ -118,7 +120,7 @@ def reported_records(run: Run, scores: Iterable[Scores]) -> Iterator[ReportedRec
                 yield ReportedRecord.of(scored.setting, figure)
 
 
-def difference_records(examples: Sequence[ExampleRecord], reference: str, most: int = 3) -> Iterator[DifferenceRecord]:
+def difference_records(examples: Sequence[ExampleRecord], reference: str) -> Iterator[DifferenceRecord]:
     """Yield the examples on which linear and the last policy of a budget differ most, in either direction.
 
     Both policies draw from the same noise.
@@ -126,7 +128,6 @@ def difference_records(examples: Sequence[ExampleRecord], reference: str, most: 
     Args:
         examples: The records of all policies and budgets.
         reference: The label of linear.
-        most: Most examples per budget and direction.
     """
     for steps in dict.fromkeys(example.steps for example in examples):
         here = [example for example in examples if example.steps == steps]
@@ -137,7 +138,7 @@ def difference_records(examples: Sequence[ExampleRecord], reference: str, most: 
         linear = {example.id: example for example in here if example.schedule == reference}
         tuned = {example.id: example for example in here if example.schedule == other}
         ids = sorted(linear, key=lambda example_id: tuned[example_id].value - linear[example_id].value)
-        for example_id in dict.fromkeys([*ids[-most:][::-1], *ids[:most]]):
+        for example_id in dict.fromkeys([*ids[-MOST:][::-1], *ids[:MOST]]):
             first, second = linear[example_id], tuned[example_id]
             if first.value != second.value:
                 yield DifferenceRecord(

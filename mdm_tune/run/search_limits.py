@@ -18,7 +18,7 @@ from mdm_tune.search.power import Detectable
 from mdm_tune.search.scoring import InTime
 from mdm_tune.search.space import START
 
-__all__ = ["Timetable", "confirmation_rows", "most_scored", "phase_rows", "pilot_rows", "trial_weight"]
+__all__ = ["Timetable", "most_scored", "phase_rows", "pilot_rows", "trial_weight"]
 
 WARNED_SHARE = 0.02  # of the timeout; a search that is expected to end later by more gives a warning
 
@@ -68,7 +68,7 @@ def phase_rows(run: Run, use: Use, policies: float, steps: Sequence[int], *, ref
     return math.ceil(rows)
 
 
-def confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool = True) -> int:
+def _confirmation_rows(run: Run, steps: Sequence[int], *, reference: bool) -> int:
     """The most denoiser rows of comparing finalists and baselines on unseen examples at these budgets."""
     rows = 0 if run.priced_by_profile else phase_rows(run, "choose", most_scored(run, "choose"), steps)
     return rows + phase_rows(run, "report", most_scored(run, "report"), steps, reference=reference)
@@ -156,7 +156,7 @@ class Timetable:
         return round(over, 1) if over > 0 else None
 
     def _rows(self, place: int, *, reference: bool) -> int:
-        return confirmation_rows(self.run, self.run.config.sampler.steps[place:], reference=reference)
+        return _confirmation_rows(self.run, self.run.config.sampler.steps[place:], reference=reference)
 
     @property
     def _per_call(self) -> float:

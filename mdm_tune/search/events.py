@@ -12,7 +12,7 @@ from mdm_tune.search.power import Detectable
 __all__ = ["AllValuesEqual", "Comparison", "Event", "ReferenceStarted", "StudyStarted", "TrialDone", "TrialsProposed"]
 
 
-def trial_state(*, fresh: bool, dropped: int | None, cut: bool, unreachable: str | None = None) -> str:
+def trial_state(*, fresh: bool, dropped: int | None, cut: bool, unreachable: str | None) -> str:
     """What became of a trial, in words. The arguments are fields of ``TrialDone``."""
     if unreachable is not None:
         return "budget out of reach"

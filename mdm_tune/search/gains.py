@@ -185,7 +185,7 @@ def outcome_of(gain: Gain, *, lost: bool, blocked: bool, more_calls: bool = Fals
     return Outcome.TOO_FEW_DIFFER if gain.familywise[0] > 0 else Outcome.UNCORRECTED
 
 
-def differing_of(differences: Values, groups: Groups | None = None) -> tuple[int, int]:
+def differing_of(differences: Values, groups: Groups | None) -> tuple[int, int]:
     """Count the examples that differ, and how many must differ before the mean difference is claimed.
 
     10 must differ if all differences have one size, as for right and wrong answers; otherwise three wins without a

@@ -27,9 +27,9 @@ def tune_plan(
     space: PlanSpace,
     ledger: Ledger,
     target: Callable[[int], float],
-    notify: Callable[[TrialsProposed | TrialDone], None] = lambda event: None,
-    guide: Guide = Guide(),
-    in_time: InTime | None = None,
+    notify: Callable[[TrialsProposed | TrialDone], None],
+    guide: Guide,
+    in_time: InTime | None,
 ) -> Tuned:
     """Run the trials of an adaptive plan that the ledger lacks.
 
