@@ -107,8 +107,8 @@ def generate(
             renders up to the beginning of the answer.
         schedule: A loaded schedule, a mask schedule, the name of one or of an adaptive plan, a schedule file or a run
             folder. An adaptive plan without a value (``threshold``) gets the one at which the first 64 prompts cost
-            what they cost with linear at ``steps``; finding it tries at most 12 values on the first 16 of them and 5 on
-            all. A budget of a file may hold a plan with its value.
+            what they cost with linear at ``steps``; finding it tries at most 24 values on the first 16 of them and 10
+            on all, as a rule 6 and 3. A budget of a file may hold a plan with its value.
         steps: Steps of all blocks together; None for the only budget of a schedule. ``threshold:0.9``,
             ``entropy-bound:0.1``, ``quota:linear#32@0.9`` and ``klass:0.01@0.9`` need none.
         length: Tokens to generate; None for the length of a loaded schedule or of explicit counts.

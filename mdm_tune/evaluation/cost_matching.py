@@ -15,6 +15,7 @@ REACHED = 0.1  # the largest relative distance from the target that counts as me
 SLOPE = 0.7  # of log(calls) on the scale, until two values have shown it
 FLATTEST = 0.05
 LEAST_STEP = 0.02
+NARROW = LEAST_STEP / 8  # of the scale; calls that differ by more than allowed on so little are said to jump
 DIGITS = 12.0  # thresholds closer to 1 than 1e-12 are 1, and bounds below 1e-12 nats are 0
 LARGEST_BOUND = 64.0  # nats
 FIRST = 1.0  # the place that is tried first: a threshold of 0.9, or a bound of 0.1 nats
@@ -60,7 +61,8 @@ class Match:
         slope: By how much log(calls) grows per unit of the scale near the value.
         reached: Whether the calls are met within ``REACHED``, or within one call of one example.
         tried: The calls at every value that was tried in the last stage.
-        ends: The least cautious and the most cautious value.
+        sure: If the target is not reached, whether no value reaches it: the calls jump past it, or an end of the scale
+            is on the same side.
     """
 
     value: float
@@ -69,7 +71,7 @@ class Match:
     slope: float
     reached: bool
     tried: Mapping[float, float]
-    ends: tuple[float, float]
+    sure: bool
 
     def unreachable(self, steps: int) -> str | None:
         """Why no value makes the calls of a budget, as what a plan does; None if one does."""
@@ -79,11 +81,11 @@ class Match:
         over = [pair for pair in self.tried.items() if pair[1] >= self.target]
         if under and over:
             (low, fewer), (high, more) = max(under, key=_calls), min(over, key=_calls)
-            what = f"its calls jump from {fewer:.4g} (at {low:.12g}) to {more:.4g} (at {high:.12g})"
+            ends = f"from {fewer:.4g} (at {low:.12g}) to {more:.4g} (at {high:.12g})"
+            what = f"its calls jump {ends}" if self.sure else f"no value that was tried is {ends}"
         else:
             (value, calls), side = (max(under, key=_calls), "most") if under else (min(over, key=_calls), "least")
-            far = any(end in self.tried for end in self.ends)
-            what = f"it makes {f'at {side}' if far else 'for example'} {calls:.4g} (at {value:.12g})"
+            what = f"it makes {f'at {side}' if self.sure else 'for example'} {calls:.4g} (at {value:.12g})"
         return f"cannot make {self.target:.4g} calls at {quantity(steps, 'step')}: {what}"
 
 
@@ -96,11 +98,23 @@ StagedMatch = Generator[tuple[float, int], float, Match]
 
 @dataclass(frozen=True)
 class Stage:
-    """Values are tried on this many examples, at most so often, until the calls are met within the tolerance."""
+    """Values are tried on this many examples until the calls are met within the tolerance, at most so often.
+
+    If they are not even met within ``REACHED`` after so many tries, as many follow, unless no value can meet them.
+    """
 
     examples: int
     tries: int
     tolerance: float
+
+    @property
+    def most_tries(self) -> int:
+        """The most values that are tried."""
+        return 2 * self.tries
+
+    def reached(self, calls: float, target: float) -> bool:
+        """Whether calls are close enough to the target: within ``REACHED``, or one call of one example off."""
+        return abs(calls - target) <= max(REACHED * target, 1 / self.examples)
 
 
 def match_in_stages(
@@ -137,9 +151,13 @@ def match_in_stages(
     for stage in stages:
         wanted, tried = target(stage.examples), dict[float, float]()
         bracket = _Bracket(wanted, slope, sides)
-        while len(tried) < stage.tries:
+        sure = False
+        while len(tried) < stage.most_tries:
             value = scale.value(at)
-            if value in tried:
+            sure = value in tried or bracket.narrow  # an end of the scale, or calls that jump
+            if sure and (value in tried or len(tried) >= stage.tries):
+                break
+            if len(tried) == stage.tries and any(stage.reached(calls, wanted) for calls in tried.values()):
                 break
             calls = tried[value] = yield value, stage.examples
             if abs(calls - wanted) <= stage.tolerance * wanted:
@@ -147,7 +165,7 @@ def match_in_stages(
             longer = 2.0 ** (len(tried) - 1) if bracketing and match is None else 1.0  # until both sides are known
             at = min(high, max(low, bracket.next(at, calls, longer)))
         value, slope = _closest(tried, wanted, stage.tolerance), bracket.slope
-        reached = abs(tried[value] - wanted) <= max(REACHED * wanted, 1 / stage.examples)
+        reached = stage.reached(tried[value], wanted)
         match = Match(
             value=value,
             calls=tried[value],
@@ -155,7 +173,7 @@ def match_in_stages(
             slope=slope,
             reached=reached,
             tried=tried,
-            ends=(scale.value(low), scale.value(high)),
+            sure=not reached and (sure or bracket.narrow),
         )
         sides = (None, None) if reached else bracket.sides
         if reached:
@@ -190,6 +208,11 @@ class _Bracket:
     def sides(self) -> tuple[float | None, float | None]:
         """The places of the nearest values."""
         return self.below and self.below[0], self.above and self.above[0]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the nearest values on both sides can hardly be told apart."""
+        return self.below is not None and self.above is not None and self.above[0] - self.below[0] <= NARROW
 
     def next(self, at: float, calls: float, longer: float) -> float:
         """The place to try after this one; steps are ``longer`` while one side is unknown. It may be off the scale."""

@@ -27,7 +27,7 @@ def rows_of_looking(examples: int) -> float:
 
     The calls of the values that are tried lie on both sides of the budget's.
     """
-    return 2 + sum(stage.tries * min(stage.examples, examples) for stage in STAGES) / max(1, examples)
+    return 2 + sum(stage.most_tries * min(stage.examples, examples) for stage in STAGES) / max(1, examples)
 
 
 @dataclass(frozen=True)

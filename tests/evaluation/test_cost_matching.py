@@ -99,9 +99,13 @@ def test_calls_out_of_reach_are_not_met(calls: float, target: float) -> None:
 
 
 def test_what_is_known_of_one_side_is_no_limit_unless_an_end_was_tried() -> None:
-    found = Match(value=0.7, calls=6.0, target=8.0, slope=0.7, reached=False, tried={0.7: 6.0}, ends=(0.0, 1.0))
+    found = Match(value=0.7, calls=6.0, target=8.0, slope=0.7, reached=False, tried={0.7: 6.0}, sure=False)
     assert found.unreachable(8) == "cannot make 8 calls at 8 steps: it makes for example 6 (at 0.7)"
-    assert "at most 6 (at 0.7)" in (replace(found, tried={0.7: 6.0, 1.0: 5.5}).unreachable(8) or "")
+    assert "at most 6 (at 0.7)" in (replace(found, sure=True).unreachable(8) or "")
+    near = replace(found, tried={0.99999893: 6.0, 0.99999895: 9.0})
+    between = "from 6 (at 0.99999893) to 9 (at 0.99999895)"  # the values can be told apart
+    assert (near.unreachable(8) or "").endswith(f": no value that was tried is {between}")
+    assert (replace(near, sure=True).unreachable(8) or "").endswith(f": its calls jump {between}")
     assert replace(found, reached=True).unreachable(8) is None
 
 
@@ -183,6 +187,21 @@ def test_a_plateau_is_left() -> None:
     for steps in (3, 6, 9, 12):
         found = filled(calls_at, "threshold", steps)
         assert float(np.mean(calls_at(found.value, np.arange(64)))) == pytest.approx(steps, rel=0.011)
+
+
+@pytest.mark.parametrize("name", ["threshold", "quota:linear"])
+def test_calls_that_rise_steeply_do_not_jump(name: str) -> None:
+    """From 13.7 to 27.9 calls within a twentieth of a decade near 1 - 1e-6, on 16 examples in 8 tries and more."""
+    scale, where = scale_of(name), 5.97
+
+    def calls_at(value: float, examples: int) -> float:
+        share = min(1.0, max(0.0, (scale.place(value) - where) / 0.05))
+        return 5.0 + min(8.7, 2.2 * scale.place(value)) + 14.2 * share
+
+    for target in (16.0, 20.0, 24.0):
+        match, asked = staged(calls_at, name, target)
+        assert match.reached and match.calls == pytest.approx(target, rel=0.1)
+        assert where < scale.place(match.value) < where + 0.05 and sum(n == 16 for _, n in asked) <= 16
 
 
 def test_calls_that_fall_in_places_are_met() -> None:
