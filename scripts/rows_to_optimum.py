@@ -31,7 +31,7 @@ from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.run.measuring import measure_profile
 from mdm_tune.schedules.curves import Beta
 from mdm_tune.schedules.family import Pricer
-from mdm_tune.search.confirmation import Trial
+from mdm_tune.search.finalists import Trial
 from mdm_tune.search.ledger import Ledger
 from mdm_tune.search.proposals import BetaSpace
 from mdm_tune.search.space import Guide

@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.counts import beta_grids, counts_of_grids
 from mdm_tune.schedules.curves import Beta, Linear, SquaredSine
 from mdm_tune.schedules.pricing import count_weights
-from mdm_tune.search.confirmation import Trial
-from mdm_tune.search.finalists import Study, candidates_of, winner_of
+from mdm_tune.search.finalists import Lineup, Study, Trial
 
 NAME, SHARE, LIMIT = "chain-random", 0.1, 0.08
 CHOOSE, FINALISTS = 256, 5
@@ -160,11 +159,13 @@ class Bench:
     def returned(self, trials: Sequence[Trial], *, pooled: bool = True) -> Key:
         """What a search returns: finalists told apart by tune and choose examples together, or by choose alone."""
         study = Study(self.scored, trials, {"linear": Linear(), "squared-sine": SquaredSine()})
-        _, candidates = candidates_of([study], self.problem.steps, FINALISTS)
+        lineup = Lineup.of([study], self.problem.steps, FINALISTS)
         split = self.scored.split("choose")
-        scores = [self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in candidates]
-        judged = candidates if pooled else [replace(each, tuned=None) for each in candidates]
-        return candidates[winner_of(judged, scores, "minimize")].setting.key
+        scores = [
+            self.scored.scored(each.setting, self.choose.of(each.setting.key), split) for each in lineup.candidates
+        ]
+        judged = lineup if pooled else Lineup([study], lineup.candidates, [])
+        return judged.winner(scores).setting.key
 
 
 def best(keys: Sequence[Key], value: Callable[[Key], float]) -> Key:

@@ -22,7 +22,7 @@ from mdm_tune.schedules.curves import Linear, Schedule, parse_schedule
 from mdm_tune.search.confirmation import Budget, confirm
 from mdm_tune.search.equal_calls import linear_calls
 from mdm_tune.search.events import AllValuesEqual, Comparison, Event, ReferenceStarted, StudyStarted
-from mdm_tune.search.finalists import Study, candidates_of, chosen_from, reported_of, scores_on_choose
+from mdm_tune.search.finalists import Lineup, Study
 from mdm_tune.search.outcomes import Ending
 from mdm_tune.search.policies import PlanSpace, allotted
 from mdm_tune.search.policy_tuning import tune_plan
@@ -169,10 +169,9 @@ def _prepare(
 
     This is everything but the winner on the report split. The reference is first, since its rows take longest.
     """
-    named, candidates = candidates_of(studies, steps, finalists)
-    compared = chosen_from(candidates)
-    choose = [] if studies[0].choose else [ScoreRequest(candidate.setting, "choose") for candidate in compared]
-    report = [ScoreRequest(candidate.setting, "report") for candidate in named]
+    lineup = Lineup.of(studies, steps, finalists)
+    choose = [] if studies[0].choose else [ScoreRequest(candidate.setting, "choose") for candidate in lineup.compared]
+    report = [ScoreRequest(candidate.setting, "report") for candidate in lineup.named]
     first = [] if reference is None else [ScoreRequest(reference[0], "report", reference[1])]
 
     def stored(settings: Sequence[Setting]) -> list[Scores]:
@@ -181,9 +180,8 @@ def _prepare(
     @cache
     def reported() -> int:
         """The policies of the report split. The winner is known by then, and may be a baseline."""
-        chosen = scores_on_choose(compared, stored)
-        best, won = reported_of(studies, candidates, chosen, scores.evaluator.metric.direction)
-        others = {candidate.setting.key for candidate in (*best.values(), won)}
+        chosen = lineup.scores_on_choose(stored)
+        others = {each.setting.key for each in (*lineup.best_of_kinds(chosen).values(), lineup.winner(chosen))}
         return len(report) + len(others - {request.setting.key for request in report})
 
     def tell(place: int) -> None:

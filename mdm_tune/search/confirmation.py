@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mdm_tune.core.statistics import grouped
-from mdm_tune.core.types import Direction, sign_of
+from mdm_tune.core.types import Direction
 from mdm_tune.datasets.splits import Use
 from mdm_tune.evaluation.scores import Cost, Scores
 from mdm_tune.evaluation.settings import Policy, Setting
@@ -14,24 +14,12 @@ from mdm_tune.schedules.curves import Linear
 from mdm_tune.schedules.equal_cost import CallRatio, equal_cost
 from mdm_tune.schedules.flat import FlatPart
 from mdm_tune.search.comparing import Comparer, PolicyOutcome, outcomes_of_kinds
-from mdm_tune.search.finalists import (
-    Study,
-    Trial,
-    candidates_of,
-    chosen_from,
-    reported_of,
-    scores_on_choose,
-)
+from mdm_tune.search.finalists import Lineup, Study
 from mdm_tune.search.gains import Diversity, Gain, gain_of, outcome_of
 from mdm_tune.search.outcomes import Ended, Ending, Outcome
 from mdm_tune.search.power import detectable
 
-__all__ = [
-    "Budget",
-    "Loser",
-    "Trial",
-    "confirm",
-]
+__all__ = ["Budget", "Loser", "confirm"]
 
 Score = Callable[[Sequence[Setting], Use], list[Scores]]
 
@@ -166,8 +154,8 @@ def confirm(
 ) -> Budget:
     """Compare the best trials and the baselines on the choose split, then report the winner on the report split.
 
-    See ``winner_of`` for the choice of the winner. It is compared with the linear that was best on the choose split, so
-    that the gain of a better block length is not attributed to the policy.
+    The winner is that of ``Lineup.winner``. It is compared with the linear that was best on the choose split, so that
+    the gain of a better block length is not attributed to the policy.
 
     Args:
         studies: The studies of the budget.
@@ -180,15 +168,11 @@ def confirm(
     """
     evaluator = studies[0].evaluator
     direction = evaluator.metric.direction
-    sign = sign_of(direction)
-    named, candidates = candidates_of(studies, steps, finalists)
-    chosen = scores_on_choose(chosen_from(candidates), lambda settings: score(settings, "choose"))
-    claims *= len({study.kind for study in studies})
-    best, won = reported_of(studies, candidates, chosen, direction)
-    places = [place for place, candidate in enumerate(named) if candidate.name == "linear"]
-    if chosen:
-        places.sort(key=lambda place: (-sign * chosen[place].estimate.value, place))
-    against = named[places[0]].study
+    lineup = Lineup.of(studies, steps, finalists)
+    chosen = lineup.scores_on_choose(lambda settings: score(settings, "choose"))
+    claims *= len(lineup.kinds)
+    named, best, won = lineup.named, lineup.best_of_kinds(chosen), lineup.winner(chosen)
+    against = lineup.best_baseline(chosen, "linear").study
     found = score([candidate.setting for candidate in (*named, *best.values(), won)], "report")
     others, scored = found[: len(named)], found[-1]
     pairs = zip(named, others, strict=True)

@@ -14,17 +14,7 @@ from mdm_tune.schedules.curves import Beta, Schedule
 from mdm_tune.schedules.flat import distance_to_named
 from mdm_tune.search.outcomes import Ended, Ending
 
-__all__ = [
-    "Candidate",
-    "Study",
-    "Trial",
-    "best_finalist",
-    "candidates_of",
-    "chosen_from",
-    "reported_of",
-    "scores_on_choose",
-    "winner_of",
-]
+__all__ = ["Candidate", "Lineup", "Study", "Trial"]
 
 
 @dataclass(frozen=True)
@@ -108,134 +98,141 @@ class Candidate:
     tuned: float | None = None
 
 
-def scores_on_choose(
-    candidates: Sequence[Candidate], score: Callable[[Sequence[Setting]], list[Scores]]
-) -> list[Scores]:
-    """The scores of candidates on the choose split, computed without sampling where their study can.
+@dataclass(frozen=True)
+class Lineup:
+    """The candidates of a budget: the baselines of every block length, then the best trials.
 
-    Args:
-        candidates: The result of ``chosen_from``.
-        score: Scores settings on the choose split.
-    """
-    if not candidates or candidates[0].study.choose is None:
-        return score([candidate.setting for candidate in candidates])
-    return [candidate.study.choose(candidate.setting) for candidate in candidates if candidate.study.choose is not None]
+    Baselines come first, so that they win against finalists that are no better.
 
-
-def winner_of(candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction) -> int:
-    """Find the winner: the best baseline or the best finalist, whichever is better on the choose split.
-
-    Args:
-        candidates: Baselines first, then finalists.
-        chosen: Their scores on the choose split.
-        direction: The metric's direction.
-
-    Returns:
-        The winner's place among the candidates.
-    """
-    places = [place for place, candidate in enumerate(candidates) if candidate.tuned is None]
-    best = best_finalist(candidates, chosen, direction)
-    sign = sign_of(direction)
-    return max(
-        [*places, *([] if best is None else [best])], key=lambda place: (sign * chosen[place].estimate.value, -place)
-    )
-
-
-def best_finalist(
-    candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction, kind: PolicyKind | None = None
-) -> int | None:
-    """Find the finalist with the best mean over the tune and choose splits.
-
-    The tune split serves here, since it favours all finalists alike. It would favour a finalist against a baseline.
-
-    Args:
-        candidates: Baselines and finalists.
-        chosen: Their scores on the choose split; () if all candidates have the same counts.
-        direction: The metric's direction.
-        kind: Only finalists of this kind of policy; None for all.
-
-    Returns:
-        The finalist's place among the candidates; None if there is none.
-    """
-    sign = sign_of(direction)
-
-    def value(place: int) -> float:
-        candidate = candidates[place]
-        assert candidate.tuned is not None
-        if not chosen:
-            return sign * candidate.tuned
-        on_choose, count = sign * chosen[place].estimate.value, chosen[place].count
-        if count is None:
-            return on_choose
-        tuned = len(candidate.study.evaluator.split("tune").ids) if candidate.study.choose is None else count
-        return (tuned * sign * candidate.tuned + count * on_choose) / (tuned + count)
-
-    places = [
-        place
-        for place, candidate in enumerate(candidates)
-        if candidate.tuned is not None and kind in (None, candidate.study.kind)
-    ]
-    return max(places, key=lambda place: (value(place), -place), default=None)
-
-
-def reported_of(
-    studies: Sequence[Study], candidates: Sequence[Candidate], chosen: Sequence[Scores], direction: Direction
-) -> tuple[dict[PolicyKind, Candidate], Candidate]:
-    """The candidates that are scored on the report split besides the baselines.
-
-    Args:
-        studies: The studies.
-        candidates: Baselines first, then finalists.
-        chosen: Their scores on the choose split; () if all candidates have the same counts.
-        direction: The metric's direction.
-
-    Returns:
-        The best of each kind of policy, {} if there is one kind; and the winner.
-    """
-    won = candidates[winner_of(candidates, chosen, direction) if chosen else 0]
-    kinds = [*dict.fromkeys(study.kind for study in studies)]
-    if len(kinds) == 1:
-        return {}, won
-    places = {kind: best_finalist(candidates, chosen, direction, kind) for kind in kinds}
-    best = {kind: candidates[place] for kind, place in places.items() if place is not None}
-    if "counts" in kinds and "counts" not in best:  # no trial has counts of its own: a hand-made schedule is the best
-        named = [place for place, candidate in enumerate(candidates) if candidate.name]
-        sign = sign_of(direction)
-        by_value = max(named, key=lambda i: (sign * chosen[i].estimate.value, -i)) if chosen else 0
-        best["counts"] = candidates[by_value]
-    return best, won
-
-
-def candidates_of(studies: Sequence[Study], steps: int, finalists: int) -> tuple[list[Candidate], list[Candidate]]:
-    """The baselines of every block length, and all candidates: the baselines, then the best trials.
-
-    Baselines come first, so that they win against finalists that are no better. Every kind of policy has a finalist,
-    even if they are then more than ``finalists``.
-
-    Args:
+    Attributes:
         studies: The studies of the budget.
-        steps: The step budget.
-        finalists: Most trials among the candidates.
-
-    Returns:
-        The baselines, and all candidates.
+        named: The baselines.
+        finalists: The best trials.
     """
-    direction = studies[0].evaluator.metric.direction
-    named = _baseline_candidates(studies, steps)
-    trials = [*_finalist_candidates(studies, steps, {candidate.setting.key for candidate in named}, direction)]
-    if not finalists:
-        return named, named
-    firsts = {candidate.study.kind: place for place, candidate in reversed([*enumerate(trials)])}
-    chosen = {*firsts.values()} if len(firsts) > 1 else set[int]()
-    for place in range(len(trials)):
-        if len(chosen) < finalists:
-            chosen.add(place)
-    return named, [*named, *(trials[place] for place in sorted(chosen))]
 
+    studies: Sequence[Study]
+    named: Sequence[Candidate]
+    finalists: Sequence[Candidate]
 
-def chosen_from(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates to score on the choose split; [] if all of them have the same counts."""
-    return [*candidates] if len({candidate.setting.key for candidate in candidates}) > 1 else []
+    @classmethod
+    def of(cls, studies: Sequence[Study], steps: int, finalists: int) -> Lineup:
+        """The candidates of finished studies.
+
+        Every kind of policy has a finalist, even if they are then more than ``finalists``.
+
+        Args:
+            studies: The studies of the budget.
+            steps: The step budget.
+            finalists: Most trials among the candidates.
+        """
+        named = _baseline_candidates(studies, steps)
+        if not finalists:
+            return cls(studies, named, [])
+        known, direction = {candidate.setting.key for candidate in named}, studies[0].evaluator.metric.direction
+        trials = [*_finalist_candidates(studies, steps, known, direction)]
+        firsts = {candidate.study.kind: place for place, candidate in reversed([*enumerate(trials)])}
+        chosen = {*firsts.values()} if len(firsts) > 1 else set[int]()
+        for place in range(len(trials)):
+            if len(chosen) < finalists:
+                chosen.add(place)
+        return cls(studies, named, [trials[place] for place in sorted(chosen)])
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The baselines, then the finalists."""
+        return [*self.named, *self.finalists]
+
+    @property
+    def compared(self) -> list[Candidate]:
+        """The candidates to score on the choose split; [] if all of them have the same counts."""
+        candidates = self.candidates
+        return candidates if len({candidate.setting.key for candidate in candidates}) > 1 else []
+
+    @property
+    def kinds(self) -> list[PolicyKind]:
+        """The kinds of policy that were tried."""
+        return [*dict.fromkeys(study.kind for study in self.studies)]
+
+    def scores_on_choose(self, score: Callable[[Sequence[Setting]], list[Scores]]) -> list[Scores]:
+        """The scores of ``compared`` on the choose split, computed without sampling where their study can.
+
+        Args:
+            score: Scores settings on the choose split.
+        """
+        compared = self.compared
+        if not compared or compared[0].study.choose is None:
+            return score([candidate.setting for candidate in compared])
+        return [
+            candidate.study.choose(candidate.setting) for candidate in compared if candidate.study.choose is not None
+        ]
+
+    def winner(self, chosen: Sequence[Scores]) -> Candidate:
+        """The best baseline or the best finalist, whichever is better on the choose split.
+
+        Args:
+            chosen: The result of ``scores_on_choose``.
+        """
+        best = self._best_finalist(chosen)
+        if not chosen or best is None:
+            return self.best_baseline(chosen)
+        places = [*range(len(self.named)), best]
+        return self.candidates[max(places, key=lambda place: (self._on_choose(chosen, place), -place))]
+
+    def best_baseline(self, chosen: Sequence[Scores], name: str | None = None) -> Candidate:
+        """The baseline that is best on the choose split.
+
+        Args:
+            chosen: The result of ``scores_on_choose``.
+            name: Only baselines of this name, which differ in their block lengths; None for all.
+        """
+        places = [place for place, candidate in enumerate(self.named) if name in (None, candidate.name)]
+        if not chosen:
+            return self.named[places[0]]
+        return self.named[max(places, key=lambda place: (self._on_choose(chosen, place), -place))]
+
+    def best_of_kinds(self, chosen: Sequence[Scores]) -> dict[PolicyKind, Candidate]:
+        """The best candidate of each kind of policy that has one; {} if one kind was tried.
+
+        Args:
+            chosen: The result of ``scores_on_choose``.
+        """
+        if len(self.kinds) == 1:
+            return {}
+        places = {kind: self._best_finalist(chosen, kind) for kind in self.kinds}
+        best = {kind: self.candidates[place] for kind, place in places.items() if place is not None}
+        if "counts" in self.kinds and "counts" not in best:  # no trial has counts of its own
+            best["counts"] = self.best_baseline(chosen)
+        return best
+
+    def _best_finalist(self, chosen: Sequence[Scores], kind: PolicyKind | None = None) -> int | None:
+        """The place of the finalist with the best mean over the tune and choose splits; None if there is none.
+
+        The tune split serves here, since it favours all finalists alike. It would favour a finalist against a baseline.
+        """
+        candidates = self.candidates
+
+        def value(place: int) -> float:
+            candidate = candidates[place]
+            assert candidate.tuned is not None
+            if not chosen:
+                return self._sign * candidate.tuned
+            on_choose, count = self._on_choose(chosen, place), chosen[place].count
+            if count is None:
+                return on_choose
+            tuned = len(candidate.study.evaluator.split("tune").ids) if candidate.study.choose is None else count
+            return (tuned * self._sign * candidate.tuned + count * on_choose) / (tuned + count)
+
+        finalists = range(len(self.named), len(candidates))
+        places = [place for place in finalists if kind in (None, candidates[place].study.kind)]
+        return max(places, key=lambda place: (value(place), -place), default=None)
+
+    def _on_choose(self, chosen: Sequence[Scores], place: int) -> float:
+        """The value of a candidate on the choose split; larger is better."""
+        return self._sign * chosen[place].estimate.value
+
+    @property
+    def _sign(self) -> int:
+        return sign_of(self.studies[0].evaluator.metric.direction)
 
 
 def _baseline_candidates(studies: Sequence[Study], steps: int) -> list[Candidate]:

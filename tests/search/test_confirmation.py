@@ -29,8 +29,8 @@ from mdm_tune.run.schedule_records import ScheduleFileRecord
 from mdm_tune.run.search_records import SearchResult
 from mdm_tune.schedules.adaptive_names import AdaptiveName
 from mdm_tune.schedules.curves import Beta, Linear, Schedule, SquaredSine
-from mdm_tune.search.confirmation import Budget, Trial, confirm
-from mdm_tune.search.finalists import Study
+from mdm_tune.search.confirmation import Budget, confirm
+from mdm_tune.search.finalists import Study, Trial
 from mdm_tune.search.gains import gain_of
 from mdm_tune.search.outcomes import Ended, Ending
 from mdm_tune.search.power import smallest_gain
