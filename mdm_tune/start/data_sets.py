@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mdm_tune.benchmarks.code_problems import kind_of
 from mdm_tune.config.templates import fill_template
 from mdm_tune.config.validators import SMALLEST_SPLIT
 from mdm_tune.core.errors import InputError
@@ -20,7 +21,6 @@ from mdm_tune.start.records import (
     PATTERN,
     Named,
     fields_of,
-    programs_of,
     prompt_settings,
     record_facts,
     unanswered,
@@ -164,11 +164,10 @@ def _described(splits: Mapping[str, Any], path: str, name: str | None, model: Mo
         raise InputError(f"TASK: {shown_path(path)} holds no record; give a data set with records")
     sources = {key: _looked_at(split, f"{path} ({key})" if key else path) for key, split in splits.items()}
     first = next(iter(sources.values())).records[0]
-    if (programs := programs_of(first)) is not None:
-        file = "humaneval, or the file HumanEval.jsonl.gz" if programs == "humaneval" else "the file mbpp.jsonl"
+    if (programs := kind_of(first)) is not None:
         raise InputError(
-            f"TASK: {shown_path(path)} holds programs, whose tests have to be run (data set type {programs}), and they "
-            f"are read from the original file; give {file} as TASK"
+            f"TASK: {shown_path(path)} holds programs, whose tests have to be run (data set type {programs.name}), and "
+            f"they are read from the original file; give {programs.file} as TASK"
         )
     chosen = _chosen(sources, {key: len(split) for key, split in splits.items()}, named)
     dataset: dict[str, Any] = {"type": "datasets", "path": path} | ({} if name is None else {"name": name})

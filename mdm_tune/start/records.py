@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ __all__ = [
     "PATTERN",
     "Named",
     "fields_of",
-    "programs_of",
     "prompt_settings",
     "record_facts",
     "text_facts",
@@ -27,8 +26,6 @@ __all__ = [
 
 SHORT = 32  # most tokens of an answer that is compared as a whole
 PATTERN = "#### (.*)"  # the number that ends a worked answer, as in GSM8K
-HUMANEVAL = {"task_id", "entry_point", "canonical_solution", "test"}
-MBPP = {"text", "code", "test_list"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +47,6 @@ class Named:
     length: int | None = None
     include_path: str | None = None
     trust_code: bool = False
-
-
-def programs_of(record: Mapping[str, Any]) -> str | None:
-    """The benchmark of programs to which a record belongs, ``humaneval`` or ``mbpp``; None if it is of neither."""
-    if set(record) >= HUMANEVAL:
-        return "humaneval"
-    return "mbpp" if set(record) >= MBPP else None
 
 
 def fields_of(source: Source, named: Named) -> Fields:

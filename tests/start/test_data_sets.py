@@ -41,7 +41,9 @@ def sets(library: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved("overlap", train=split(0, 300), test=split(290, 400))
     saved("hidden", train=split(0, 300), test=split(400, 500).remove_columns("answer"))
     saved("languages", en=split(0, 60), de=split(100, 130))
-    saved("programs", test=library.Dataset.from_list([{"text": "a", "code": "b", "test_list": ["c"]}] * 30))
+    saved(
+        "programs", test=library.Dataset.from_list([{"task_id": 11, "text": "a", "code": "b", "test_list": ["c"]}] * 30)
+    )
     split(0, 60).save_to_disk(str(root / "one"))
     (root / "files").mkdir()
     split(0, 60).to_parquet(str(root / "files" / "train-0.parquet"))

