@@ -366,7 +366,9 @@ def _setting(
             f"steps must be at most the length, {quantity(length, 'token')}, because each step reveals at least one "
             f"token, got {steps}; give fewer steps"
         )
-    return Setting.of(base, steps, length, sampler, block_length=size), ()
+    even = sampler.section.block_steps == "tuned" and size not in (0, length)
+    notes = ("block_steps tuned needs a profile, which a name has not: the blocks share the steps evenly.",)
+    return Setting.of(base, steps, length, sampler, block_length=size), notes if even else ()
 
 
 def _divisor(block_length: int | None, length: int) -> int:

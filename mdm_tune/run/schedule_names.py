@@ -15,7 +15,7 @@ from mdm_tune.evaluation.evaluator import Evaluator
 from mdm_tune.evaluation.settings import Setting
 from mdm_tune.schedules.adaptive_names import FORMS, AdaptiveName, parse_adaptive
 from mdm_tune.schedules.curves import Counts, Schedule, begins_with_schedule_name, parse_schedule
-from mdm_tune.schedules.derived import kept_counts, nearest_budget
+from mdm_tune.schedules.derived import check_shares, kept_counts, nearest_budget
 from mdm_tune.schedules.schedule_file import ScheduleBudget, ScheduleFile, check_schedule_names, load_schedule
 
 __all__ = ["Optimum", "holds_policies", "names_a_file", "own_steps", "settings_of"]
@@ -169,6 +169,8 @@ def _file_settings(evaluator: Evaluator, name: str, steps: int) -> Iterator[Sett
     size = budget.block_length or (file.length if evaluator.one_block else evaluator.block_length)
     if steps not in file.budgets and file.shared is not None:
         at_size = evaluator.in_blocks(evaluator.length if size == file.length else size)
+        if not at_size.one_block and at_size.block_length not in evaluator.shares:
+            check_shares(file, steps)
         yield replace(at_size.setting(file.shared, steps, name), says_blocks=evaluator.several)
     elif budget.counts is not None and file.length != evaluator.length:
         yield _at_other_length(evaluator, name, file.length, budget, size)
@@ -213,10 +215,11 @@ def _policy_setting(
     here = evaluator.in_blocks(size)
 
     def setting_at(schedule: str, number: int) -> Setting:
-        if length == file.length:
-            return here.setting(budget.curve, number, schedule)
-        kept = kept_counts(file, budget).budget(number)
-        return _at_other_length(here, name, file.length, kept, budget.block_length or file.length)
+        kept = kept_counts(file, replace(budget, block_length=size if length == file.length else budget.block_length))
+        if length != file.length:
+            return _at_other_length(here, name, file.length, kept.budget(number), budget.block_length or file.length)
+        counts = kept.budget(number).counts
+        return Setting(name=schedule, steps=number, length=length, counts=counts, block_length=size).checked()
 
     setting = here.adaptive_setting(policy, budget.steps, base_setting(policy, budget.steps, setting_at))
     return replace(setting, name=name, says_blocks=evaluator.several)

@@ -68,6 +68,17 @@ class OriginRecord(JsonRecord):
         )
 
 
+@dataclass(frozen=True)
+class KeptRecord(JsonRecord):
+    """The counts that a quota keeps or a cap does not exceed.
+
+    Attributes:
+        kept_counts: Tokens per step, at the steps of the plan's counts.
+    """
+
+    kept_counts: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TunedBudget(JsonRecord):
     """One budget in the schedule file of a search.
@@ -78,6 +89,7 @@ class TunedBudget(JsonRecord):
         plan: What the sampler receives.
         revealed_share_after_step: (steps,) revealed share, in [0, 1], rounded to four digits; () for an adaptive plan.
         quality: The quality on the report split.
+        kept: The counts that an adaptive plan follows; None if it follows none.
         flat: The schedules that cannot be told apart from the winner on the tune examples; None if unknown.
     """
 
@@ -86,6 +98,7 @@ class TunedBudget(JsonRecord):
     plan: Beside[PlanRecord]
     revealed_share_after_step: tuple[float, ...]
     quality: Beside[QualityRecord]
+    kept: Beside[KeptRecord | None] = None
     flat: FlatRecord | None = None
 
     @classmethod
@@ -99,6 +112,7 @@ class TunedBudget(JsonRecord):
             plan=PlanRecord.of(setting),
             revealed_share_after_step=tuple(round(share, 4) for share in setting.revealed),
             quality=QualityRecord.of(run, budget),
+            kept=None if setting.base is None else KeptRecord(setting.base.counts or ()),
             flat=None if budget.flat is None else FlatRecord.of(budget.flat, grid=False),
         )
 

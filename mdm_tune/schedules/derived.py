@@ -20,6 +20,7 @@ __all__ = [
     "Derived",
     "budget_at",
     "by_block",
+    "check_shares",
     "derived_of_file",
     "derived_of_schedule",
     "kept_counts",
@@ -209,6 +210,9 @@ def derived_of_file(
         derived = _of_counts(budget.curve, steps, length, by_block(budget.counts, size))
         return replace(derived, notes=notes + derived.notes)
     rule, share = _rules(file)
+    if share is even_shares and size < length:
+        check_shares(file, steps)
+        notes += ("The blocks share the steps evenly, as the profile's shares are known only for what was tuned.",)
     curve = budget.curve
     if isinstance(curve, Counts):
         if not one_block:
@@ -227,13 +231,33 @@ def derived_of_file(
     return replace(derived, notes=notes + derived.notes)
 
 
+def check_shares(file: ScheduleFile, steps: int) -> None:
+    """Raise InputError if a profile shares the steps of a schedule for all budgets, and the file lacks these steps."""
+    if file.shared is not None and _rules(file)[1] is even_shares and steps not in file.budgets:
+        raise InputError(
+            "the blocks of the schedule share the steps as a profile gave them (block_steps: tuned), and the file has "
+            f"these shares for {listed(sorted(file.budgets))} steps, got {steps}; give one of them, or search again"
+        )
+
+
 def kept_counts(file: ScheduleFile, budget: ScheduleBudget) -> ScheduleFile:
-    """The counts that the policy of a budget keeps, as the only budget of a file."""
+    """The counts that the policy of a budget keeps, as the only budget of a file.
+
+    Raises:
+        InputError: the file does not have the counts, and its blocks share the steps as a profile gave them.
+    """
     assert budget.policy is not None
-    steps = budget.policy.steps_of_counts(budget.steps)
-    rule, share = _rules(file)
-    derived = derived_of_schedule(budget.curve, steps, file.length, budget.block_length, rule=rule, share=share)
-    counts = tuple(count for block in derived.counts or () for count in block)
+    steps, counts = budget.policy.steps_of_counts(budget.steps), budget.kept_counts
+    if counts is None:
+        rule, share = _rules(file)
+        if share is even_shares and budget.block_length not in (None, file.length):
+            raise InputError(
+                f"the schedule file holds {cut(budget.policy.name)} at {quantity(budget.steps, 'step')}, whose blocks "
+                "share the steps as a profile gave them (block_steps: tuned), and has no kept_counts, which say them; "
+                "search again"
+            )
+        derived = derived_of_schedule(budget.curve, steps, file.length, budget.block_length, rule=rule, share=share)
+        counts = tuple(count for block in derived.counts or () for count in block)
     kept = ScheduleBudget(
         steps=steps, schedule=budget.schedule, counts=counts, alphas=None, block_length=budget.block_length
     )

@@ -49,6 +49,8 @@ class ScheduleBudget:
         alphas: (steps + 1,), from 0 to 1, for ancestral reveal.
         block_length: tokens of a block, the whole length for one block; None if the file does not say it.
         policy: an adaptive plan with its value.
+        kept_counts: the counts that the policy follows, tokens per step as in ``counts``; None if the file does not say
+            them, and for a policy that follows none.
     """
 
     steps: int
@@ -57,6 +59,7 @@ class ScheduleBudget:
     alphas: tuple[float, ...] | None
     block_length: int | None = None
     policy: AdaptiveName | None = None
+    kept_counts: tuple[int, ...] | None = None
 
     @property
     def curve(self) -> Schedule:
@@ -152,6 +155,7 @@ class BudgetEntry(BaseModel):
     alphas: Annotated[tuple[Share, ...], FromList, Field(max_length=LARGEST + 1)] | None
     block_length: Size | None = None
     policy: PolicyName | None = None
+    kept_counts: Annotated[tuple[Count, ...], FromList, Field(max_length=LARGEST)] | None = None
 
     @model_validator(mode="after")
     def is_one_plan(self) -> Self:
@@ -201,6 +205,24 @@ class BudgetEntry(BaseModel):
             )
             raise ValueError(f"schedule of policy {cut(policy.name)} must be {wanted}, got {got}; correct one of them")
 
+    @model_validator(mode="after")
+    def keeps_counts(self) -> Self:
+        """Check that kept counts belong to a policy that follows some, and have its steps."""
+        if self.kept_counts is None:
+            return self
+        if self.policy is None or self.policy.schedule is None:
+            raise ValueError(
+                f"kept_counts go with a quota or a cap, got {shown(self.kept_counts)} without one; leave them out"
+            )
+        steps = self.policy.steps_of_counts(self.steps)
+        fewer = len(self.kept_counts) < steps and set(self.kept_counts) == {1}
+        if len(self.kept_counts) != steps and not fewer:
+            raise ValueError(
+                f"kept_counts of policy {cut(self.policy.name)} must be for {quantity(steps, 'step')}, got "
+                f"{len(self.kept_counts)}, {shown(self.kept_counts)}; give one for each step"
+            )
+        return self
+
 
 class ScheduleDocument(BaseModel):
     """The rules for a schedule file; keys without a rule are ignored."""
@@ -226,10 +248,13 @@ class ScheduleDocument(BaseModel):
                 f"{quantity(other[0].steps, 'step')}; correct it, or remove shared"
             )
         for entry in self.budgets:
-            if entry.counts is not None and sum(entry.counts) != self.length:
+            counts, what = entry.counts, "counts"
+            if entry.kept_counts is not None:
+                counts, what = entry.kept_counts, "kept_counts"
+            if counts is not None and sum(counts) != self.length:
                 raise ValueError(
-                    f"counts must sum to the length {self.length}, got {shown(entry.counts)} with sum "
-                    f"{sum(entry.counts)} for {quantity(entry.steps, 'step')}; correct them"
+                    f"{what} must sum to the length {self.length}, got {shown(counts)} with sum "
+                    f"{sum(counts)} for {quantity(entry.steps, 'step')}; correct them"
                 )
             if entry.block_length is not None and self.length % entry.block_length:
                 raise ValueError(
@@ -282,6 +307,7 @@ def load_schedule(path: str | Path) -> ScheduleFile:
             alphas=entry.alphas,
             block_length=entry.block_length,
             policy=entry.policy,
+            kept_counts=entry.kept_counts,
         )
         for entry in document.budgets
     }
@@ -291,8 +317,8 @@ def load_schedule(path: str | Path) -> ScheduleFile:
 def check_schedule_names(file: ScheduleFile, name: str) -> None:
     """Check that the schedule of every budget gives the counts or alphas of the file.
 
-    A run uses the counts if its length is the file's, and the schedule otherwise, so both must agree. A policy has one
-    of them only.
+    A run uses the counts if its length is the file's, and the schedule otherwise, so both must agree. So do the counts
+    that a policy keeps.
 
     Args:
         file: the schedule file.
@@ -308,28 +334,29 @@ def check_schedule_names(file: ScheduleFile, name: str) -> None:
             alphas = alpha_grid(budget.curve, budget.steps)
             if any(abs(a - b) > ROUNDING for a, b in zip(alphas, budget.alphas, strict=True)):
                 raise _misnamed(name, budget, "alphas", alphas.tolist(), budget.alphas)
-        elif budget.counts is not None and (counts := _scheduled_counts(budget, file.length, rule)) != budget.counts:
-            raise _misnamed(name, budget, "counts", counts, budget.counts)
+        for what, given in (("counts", budget.counts), ("kept_counts", budget.kept_counts)):
+            if given is not None and (counts := _scheduled_counts(budget, given, file.length, rule)) != given:
+                raise _misnamed(name, budget, what, counts, given)
 
 
-def _scheduled_counts(budget: ScheduleBudget, length: int, rule: CountRule) -> tuple[int, ...] | None:
-    """The counts that the budget's schedule gives if every block has as many steps as in the file."""
-    assert budget.counts is not None
+def _scheduled_counts(
+    budget: ScheduleBudget, given: tuple[int, ...], length: int, rule: CountRule
+) -> tuple[int, ...] | None:
+    """The counts that the budget's schedule gives if every block has as many steps as in the given counts."""
     size = budget.block_length or length
     curve = budget.curve
-    if isinstance(curve, Counts) or (budget.block_length is None and sum(budget.counts) != length):
-        return budget.counts
+    if isinstance(curve, Counts) or (budget.block_length is None and sum(given) != length):
+        return given
     if size == length:
-        return to_counts(curve, budget.steps, length, rule)
+        steps = budget.steps if budget.policy is None else budget.policy.steps_of_counts(budget.steps)
+        return to_counts(curve, steps, length, rule)
     ends, total = set(), 0
-    for count in budget.counts:
+    for count in given:
         total += count
         ends.add(total)
-    if 0 in budget.counts or not set(range(size, length + 1, size)) <= ends:
-        return budget.counts  # a step without tokens belongs to no block; a step over two blocks is refused elsewhere
-    return tuple(
-        count for share in steps_by_block(budget.counts, size) for count in to_counts(curve, share, size, rule)
-    )
+    if 0 in given or not set(range(size, length + 1, size)) <= ends:
+        return given  # a step without tokens belongs to no block; a step over two blocks is refused elsewhere
+    return tuple(count for share in steps_by_block(given, size) for count in to_counts(curve, share, size, rule))
 
 
 def _misnamed(name: str, budget: ScheduleBudget, what: str, scheduled: object, got: object) -> InputError:

@@ -15,6 +15,7 @@ from mdm_tune.api.generation import generate
 from mdm_tune.api.runs import evaluate, sample
 from mdm_tune.core.errors import InputError
 from mdm_tune.core.plain_yaml import yaml_text
+from mdm_tune.exports.policy import read_policy
 from mdm_tune.schedules.counts import to_counts
 from mdm_tune.schedules.curves import Beta
 from tests.support.tiny_models import BERT_MASK, bert, foreign
@@ -138,6 +139,48 @@ def test_a_policy_of_a_file_is_what_its_name_is(tmp_path: Path, folder: Path, mo
     printed = [name for name, steps in by if name.startswith("quota:linear") and steps == 3]
     again = evaluate(config, printed, [3], devices="cpu").rows  # the name that is printed repeats the run
     assert printed[0].startswith("quota:linear#6@0.") and again[0] == by[printed[0], 3]
+
+
+@pytest.mark.parametrize("kind", ["counts", "quota", "cap"])
+def test_the_counts_of_a_file_are_the_same_everywhere(
+    tmp_path: Path, folder: Path, model: Any, tokenizer: Any, kind: str
+) -> None:
+    """The profile gave one step to the first block and two to the second; even shares would be two and one."""
+    counts = (4, *to_counts(CURVE, 2, 4))
+    explicit = f"counts:{','.join(map(str, counts))}"
+    plain = {"steps": 3, "schedule": CURVE.name, "counts": list(counts), "alphas": None, "block_length": 4}
+    if kind == "counts":
+        entry, steps, plan = plain, 3, explicit
+    else:
+        value = 1 if kind == "quota" else 0  # both then follow their counts exactly
+        entry, steps, plan = policy(f"{kind}:{CURVE.name}#3@{value}", 4, CURVE.name, block_length=4), 4, ""
+        entry, plan = {**entry, "kept_counts": list(counts)}, f"{kind}:{explicit}#3@{value}"
+    file = str(policy_file(tmp_path, entry, block_steps="tuned"))
+    config = write_config(tmp_path, folder, temperature=0.0)
+    held = sample(config, file, steps, number=3, devices="cpu")
+    prompts = [each.example.prompt for each in held.samples if each.example is not None]
+    by_file = generate(model, tokenizer, prompts, schedule=file, steps=steps)
+    by_counts = generate(model, tokenizer, prompts, schedule=plan, steps=steps, block_length=4, **GREEDY)
+    assert by_file.tokens == by_counts.tokens and by_file.nfe == by_counts.nfe == (3, 3, 3) and by_file.notes == ()
+    assert [each.tokens[-9:-1] for each in held.samples] == [*by_file.tokens] and held.nfe == 3
+    assert evaluate(config, [file], [steps], devices="cpu").rows[0].calls.nfe == 3
+    assert read_policy(file).counts == (counts[:1], counts[1:])
+    if kind == "counts":
+        return
+    del entry["kept_counts"]
+    policy_file(tmp_path, entry, block_steps="tuned")
+    for read in (
+        lambda: sample(config, file, steps, number=3, devices="cpu"),
+        lambda: generate(model, tokenizer, prompts, schedule=file, steps=steps),
+        lambda: read_policy(file),
+    ):
+        with pytest.raises(InputError, match=r"share the steps as a profile gave them .* has no kept_counts"):
+            read()
+
+
+def test_a_name_has_no_profile_that_shares_the_steps(model: Any, tokenizer: Any) -> None:
+    texts = generate(model, tokenizer, PROMPTS, schedule=CURVE, steps=3, block_length=4, block_steps="tuned", **GREEDY)
+    assert texts.notes[-1].startswith("block_steps tuned needs a profile") and texts.nfe == (3, 3, 3)
 
 
 def test_a_policy_of_a_file_at_other_lengths_and_settings_is_noted(tmp_path: Path, model: Any, tokenizer: Any) -> None:

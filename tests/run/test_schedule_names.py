@@ -96,6 +96,28 @@ def test_a_name_that_does_not_give_its_counts_is_refused(tmp_path: Path, entry: 
         list(settings_of(here.evaluator, [name], [entry["steps"]]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kept_counts": [1, 3, 2, 2]}, r"whose kept_counts are \[2, 2, 2, 2\], and kept_counts \[1, 3, 2, 2\]"),
+        ({"kept_counts": [4, 4]}, "kept_counts of policy quota:linear#4@0.5 must be for 4 steps, got 2"),
+        ({"kept_counts": [1, 1, 1, 1, 1]}, "must be for 4 steps, got 5"),
+        ({"kept_counts": [2, 2, 2, 1]}, r"kept_counts must sum to the length 8, got \[2, 2, 2, 1\] with sum 7"),
+        (
+            {"policy": "threshold:0.5", "schedule": None, "kept_counts": [2, 2, 2, 2]},
+            r"kept_counts go with a quota or a cap, got \[2, 2, 2, 2\] without one",
+        ),
+    ],
+)
+def test_kept_counts_that_do_not_fit_their_policy_are_refused(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    entry = {"steps": 2, "schedule": "linear", "policy": "quota:linear#4@0.5", "block_length": 8}
+    name = schedule_file(tmp_path / "run", 8, {**entry, **changes})
+    with pytest.raises(InputError, match=said):
+        list(settings_of(at(tmp_path, 8).evaluator, [name], [2]))
+
+
 @pytest.mark.parametrize("steps", [128, 256, 4096])
 def test_counts_of_many_steps_are_a_name_and_no_path(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "counts:" + ",".join(["1"] * steps)

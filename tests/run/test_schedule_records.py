@@ -62,6 +62,9 @@ def test_a_winner_that_is_an_adaptive_plan_is_written_as_a_policy(tmp_path: Path
     assert [file.budget(steps).policy for steps in (16, 4, 32)] == plans
     assert [file.budget(steps).schedule for steps in (16, 4, 32)] == [None, A, None]
     assert [file.budget(steps).block_length for steps in (16, 4, 32)] == [64, 32, 64]
+    quota = budgets[2].winner.setting.base
+    assert quota is not None and file.budget(4).kept_counts == quota.counts and sum(quota.counts or ()) == 64
+    assert ["kept_counts" in entry for entry in file.record["budgets"]] == [False, False, True, False]
     entry = file.record["budgets"][1]
     assert (entry["counts"], entry["alphas"], entry["schedule"], entry["policy"]) == (None, None, None, plans[0].name)
     assert entry["nfe_ci"][0] < entry["nfe"] == 3.953125 < entry["nfe_ci"][1]

@@ -93,6 +93,16 @@ def test_tuned_shares_are_even_at_other_steps(tmp_path: Path) -> None:
     file = file_of(tmp_path, budget("linear", 16, block_length=32), sampler={"block_steps": "tuned"})
     derived = derived_of_file(file, 17)
     assert derived.counts is not None and [len(block) for block in derived.counts] == [9, 8]
+    assert derived.notes[-1].startswith("The blocks share the steps evenly, as the profile's shares are known only")
+
+
+def test_a_schedule_of_all_budgets_has_the_shares_of_its_own_steps_only(tmp_path: Path) -> None:
+    entry = budget("linear", 3, block_length=32) | {"counts": [64 // 2, 16, 16]}
+    file = file_of(tmp_path, entry, sampler={"block_steps": "tuned"}, shared="linear")
+    assert derived_of_file(file, 3).counts == ((32,), (16, 16))
+    with pytest.raises(InputError, match=r"has these shares for 3 steps, got 4; give one of them, or search again"):
+        derived_of_file(file, 4)
+    assert derived_of_file(file_of(tmp_path, entry, shared="linear"), 4).counts == ((16, 16),) * 2
 
 
 def test_explicit_counts_are_stretched_in_one_block_only(tmp_path: Path) -> None:
