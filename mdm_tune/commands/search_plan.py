@@ -283,7 +283,7 @@ class SearchPlan:
 
     def _looking(self, examples: int) -> float:
         """The rows that a trial of an adaptive plan takes, as a multiple of scoring a schedule on all examples."""
-        return (self.looked + FEW * LOOKED * rows_of_looking(examples)) / (self.looking + FEW)
+        return (self.looked + FEW * LOOKED * rows_of_looking(examples, again=False)) / (self.looking + FEW)
 
     def _comparison_rows(self, steps: int, waiting: Sequence[float], here: bool) -> float:
         """The rows of the comparisons that are still to run or to finish."""

@@ -185,7 +185,7 @@ def _sweep_together(
         for place, result in filled.items():
             seconds, began = time.monotonic() - began, time.monotonic()
             costs[place] += Cost(result.denoiser_rows, result.denoiser_tokens, seconds)
-            left[place] -= result.denoiser_rows
+            left[place] -= requests[place].steps * len(wanted[place].seeds)  # first tries may be far from the target
             try:
                 wanted[place] = sweeps[place].send(result.nfe.double().numpy())
             except StopIteration as end:

@@ -22,12 +22,17 @@ STAGES = (Stage(examples=16, tries=8, tolerance=0.05), Stage(examples=64, tries=
 CLOSE = 0.01  # relative distance from the target on all examples at which a value is not corrected
 
 
-def rows_of_looking(examples: int) -> float:
+def rows_of_looking(examples: int, *, again: bool = True) -> float:
     """The most rows of a trial of an adaptive plan, as a multiple of scoring a schedule on all tune examples.
 
     The calls of the values that are tried lie on both sides of the budget's.
+
+    Args:
+        examples: The tune examples.
+        again: Whether the values count that a stage tries where it is far off after its tries, which is rare.
     """
-    return 2 + sum(stage.most_tries * min(stage.examples, examples) for stage in STAGES) / max(1, examples)
+    tries = ((stage.most_tries if again else stage.tries) * min(stage.examples, examples) for stage in STAGES)
+    return 2 + sum(tries) / max(1, examples)
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def test_a_trial_of_an_adaptive_plan_takes_the_rows_of_the_search_for_its_value(
         TrialDone(
             number=0,
             trials=1,
-            schedule=Beta(1.0, 1.0),
+            policy=Beta(1.0, 1.0),
             setting=setting,
             value=1.0,
             best=1.0,
