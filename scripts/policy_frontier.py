@@ -272,10 +272,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished searches over policies")
     parser.add_argument("--cost", type=Path, nargs="+", default=[], help="folders of pairs of searches, one per seed")
     parser.add_argument("--page", type=Path, help="the page; the tables are printed without it")
-    parser.add_argument("--commit", default=commit(), help="the code that ran the searches")
+    parser.add_argument("--commit", nargs="+", help="the code that ran the searches: of each RUN, then of the pairs")
     args = parser.parse_args()
-    lines = [line for run in args.runs for line in section(result_of(run), run, args.commit)]
-    lines += cost([result_of(run) for run in args.cost], args.commit) if args.cost else []
+    commits = args.commit or [commit()] * (len(args.runs) + 1)
+    lines = [line for run, code in zip(args.runs, commits, strict=False) for line in section(result_of(run), run, code)]
+    lines += cost([result_of(run) for run in args.cost], commits[-1]) if args.cost else []
     show_part(args.page, "results", "\n".join(lines))
 
 
