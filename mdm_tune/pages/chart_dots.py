@@ -15,8 +15,8 @@ from mdm_tune.pages.svg import element, escape, number, shortened, text, width_o
 
 __all__ = ["Gain", "Verdict", "dots"]
 
-Verdict = Literal["gain", "no gain", "loss"]
-COLOURS = {"gain": "@tuned", "no gain": "@soft", "loss": "@loss"}
+Verdict = Literal["gain", "no gain", "more calls", "less diverse", "loss"]
+COLOURS = {"gain": "@tuned", "no gain": "@soft", "more calls": "@soft", "less diverse": "@soft", "loss": "@loss"}
 SIDES = ("worse", "better")
 ROW = 30.0  # height of a row in a wide place, in pixels
 ABOUT = 8  # ticks
@@ -96,21 +96,26 @@ class _Plan:
     numbers: float
     dot: float
     better: Better
+    verdict: float
 
 
 def _plan(rows: Sequence[Gain], axis: Axis, layout: Layout) -> _Plan:
     better = axis.better or "higher"
     label = max(width_of(each.label, layout.font) for each in rows)
-    said = max(width_of(f"{_words(each)} no gain", layout.small, bold=True) for each in rows)
+    verdicts = [*(verdict_of(each, better) for each in rows), "no gain"]
+    verdict = max(width_of(each, layout.small, bold=True) for each in verdicts)
+    said = max(width_of(f"{_words(each)} ", layout.small, bold=True) for each in rows) + verdict
     low, high = range_of(chain([0.0], *((each.value, each.low or 0.0, each.high or 0.0) for each in rows)), axis)
     if not layout.compact:
         left, right = min(label, LABELS * layout.width) + 14, layout.width - said - 16
         scale, middle = Scale(low=low, high=high, start=left, end=right), ROW / 2 + layout.font * 0.35
-        return _Plan(scale=scale, height=ROW, line=middle, numbers=middle, dot=ROW / 2, better=better)
+        return _Plan(scale=scale, height=ROW, line=middle, numbers=middle, dot=ROW / 2, better=better, verdict=verdict)
     scale = Scale(low=low, high=high, start=8, end=layout.width - 8)
     line, step = layout.font * 1.15, layout.font * 1.35
     numbers = line if label + said + 14 <= layout.width else line + step
-    return _Plan(scale=scale, height=numbers + 30, line=line, numbers=numbers, dot=numbers + 15, better=better)
+    return _Plan(
+        scale=scale, height=numbers + 30, line=line, numbers=numbers, dot=numbers + 15, better=better, verdict=verdict
+    )
 
 
 def _draw(rows: Sequence[Gain], axis: Axis, layout: Layout) -> Drawing:
@@ -160,7 +165,7 @@ def _sides(sides: tuple[str, str], zero: float, frame: Frame, layout: Layout) ->
 def _row(row: Gain, top: float, plan: _Plan, layout: Layout) -> str:
     verdict = verdict_of(row, plan.better)
     colour = COLOURS[verdict]
-    y, hollow = top + plan.dot, verdict == "no gain"
+    y, hollow = top + plan.dot, COLOURS[verdict] == "@soft"
     parts = [element("rect", x=0, y=top, width=layout.width, height=plan.height, fill="transparent")]
     if row.low is not None and row.high is not None:
         low, high = (number(plan.scale.inside(each) or 0.0) for each in (row.low, row.high))
@@ -187,7 +192,7 @@ def _said(row: Gain, verdict: Verdict, place: tuple[float, _Plan], layout: Layou
     given: dict[str, str | float | None] = {"y": y, "font_size": size}
     bold: dict[str, str | float | None] = {"fill": COLOURS[verdict], "font_weight": "600"}
     if not layout.compact:
-        column = layout.width - width_of("no gain", size, bold=True)
+        column = layout.width - plan.verdict
         numbers = element("text", escape(_words(row)), x=column - 8, fill="@soft", text_anchor="end", **given)
         return numbers + element("text", verdict, x=column, **bold, **given)
     apart = plan.numbers > plan.line  # the numbers begin below the label

@@ -197,7 +197,11 @@ def _best(tried: Sequence[Point], sign: int) -> Place | None:
     """The best trial; None if none was scored in full."""
     full = [point for point in tried if math.isfinite(point.value) and not point.dropped]
     best = max(full, key=lambda point: sign * point.value, default=None)
-    return None if best is None else Place(best.a, best.b, f"best trial ({best.a:.2g}, {best.b:.2g})", TUNED)
+    if best is None:
+        return None
+    name = next((name for name, at in EXACTLY_NAMED.items() if at == (best.a, best.b)), None)
+    at = f"({best.a:.2g}, {best.b:.2g})" if name is None else f"{name} ({best.a:.2g}, {best.b:.2g})"
+    return Place(best.a, best.b, f"best trial {at}", TUNED)
 
 
 def _region_of_profile(flat: tuple[Sequence[float], Sequence[float], Sequence[str]], grid: LogGrid) -> Floats:

@@ -43,8 +43,17 @@ from mdm_tune.schedules.labels import Label
 
 __all__ = ["CLAIMS", "CURVE", "axis_of_metric", "figures_of", "named_counts", "schedule_of"]
 
-CLAIMS: Mapping[Shown, Verdict] = {Shown.BETTER: "gain", Shown.WORSE: "loss"}
-RIVALRIES: Mapping[Rivalry, Verdict] = {Rivalry.BETTER: "gain", Rivalry.WORSE: "loss"}
+CLAIMS: Mapping[Shown, Verdict] = {
+    Shown.BETTER: "gain",
+    Shown.WORSE: "loss",
+    Shown.MORE_CALLS: "more calls",
+    Shown.LESS_DIVERSE: "less diverse",
+}
+RIVALRIES: Mapping[Rivalry, Verdict] = {
+    Rivalry.BETTER: "gain",
+    Rivalry.WORSE: "loss",
+    Rivalry.MORE_CALLS: "more calls",
+}
 DASHES = (None, "7 3", "2 3", "9 3 2 3")  # of the tuned schedules of several budgets, which have one colour
 CURVE = 49  # points of a curve
 MOST_SERIES = 8  # lines of one chart that can be told apart
@@ -102,6 +111,8 @@ def _gains_of(budget: BudgetView, *, several: bool) -> Iterator[Gain]:
         name, rivalry = short_name(budget.rival.label), budget.against_rival
         verdict = RIVALRIES.get(rivalry, "no gain")
         gains.append((f"over {name}, hand-made{more}", budget.over_rival, verdict, f"{rivalry.value} {name}"))
+    if (kind := budget.equal_beside) is not None and kind.gain is not None:
+        gains.append((f"{short_name(kind.policy or kind.kind)} over linear", kind.gain, "gain", Shown.BETTER.value))
     for label, gain, verdict, words in gains:
         if math.isfinite(gain.value):
             low, high = gain.familywise or gain.own or (None, None)
@@ -225,7 +236,7 @@ def _landscape(panels: Sequence[Landscape], steps: int, tried: str, beside: str)
     return landscape(
         panels,
         title=f"Schedules Beta(a, b) at {at}",
-        description=f"A map over a and b at {at}, from {tried}. The outline is the region that is {region}.{beside}",
+        description=f"A map over a and b at {at}, from {tried}. The hatched part is {region}.{beside}",
     )
 
 

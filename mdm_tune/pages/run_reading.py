@@ -152,7 +152,7 @@ def _about(records: RunRecords) -> About:
     stated = next((each["description"] for each in found if each.get("description")), None)
     if stated is not None:
         return About(
-            metric=str(stated["metric"]),
+            metric=str(stated.get("label") or "custom") if stated["metric"] == "custom" else str(stated["metric"]),
             label=str(stated.get("label") or stated["metric"]),
             maximize=stated["direction"] == "maximize",
             exact=bool(stated["exact"]),
@@ -227,6 +227,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
             ends=None if loss.get("share_ci") is None else (float(loss["share_ci"][0]), float(loss["share_ci"][1])),
             flagged=bool(loss["flagged"]),
             blocks=bool(loss["blocks"]),
+            of_linear=_number(loss.get("share_of_linear")),
         )
         for loss in stated.get("losses") or ()
     )
@@ -243,6 +244,7 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
     sign = -1 if record.get("direction") == "minimize" else 1
     others = [row for row in baselines.values() if Label.read(row.label).name != "linear"]
     rival = max(others, key=lambda row: sign * row.estimate.value, default=None)
+    linear = baselines.get("linear")
     over = {"linear": gain}
     over |= {str(name): _gain(each) for name, each in (record.get("gains_over_baselines") or {}).items()}
     points = record.get("trial_points") or journal.get(steps) or ()
@@ -281,7 +283,10 @@ def _budget(record: Record, journal: Mapping[int, Sequence[Record]]) -> BudgetVi
         grid_rows=(record.get("paper_grid") or {}).get("denoiser_rows"),
         same=tuple(map(str, record.get("same_counts") or ())),
         rival=rival,
-        over_rival=None if rival is None else over.get(rival.label),
+        over_rival=None if rival is None or Label.read(rival.label).name == schedule["type"] else over.get(rival.label),
+        linear_above_rival=rival is not None
+        and linear is not None
+        and sign * (linear.estimate.value - rival.estimate.value) > 0,
         over=over,
         wins={
             str(name): WinsView(int(each["wins"]), int(each["ties"]), int(each["losses"]))

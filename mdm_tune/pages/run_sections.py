@@ -10,12 +10,14 @@ from mdm_tune.pages.landscapes import reaches_edge
 from mdm_tune.pages.names import cut_text, figure_name, large, role_of, short_names
 from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_views import RunView, State
-from mdm_tune.pages.sentences import diversity_text
+from mdm_tune.pages.sentences import diversity_texts
+from mdm_tune.schedules.equal_cost import MORE_CALLS
 from mdm_tune.schedules.labels import Label
 
 __all__ = ["Section", "origins", "sections_of", "tuned_rows"]
 
 WITH_VALUES = ("beta", "counts", "alphas", "shift")
+FEW = 20  # trials of a map that knows little
 LONGEST = 60  # characters of the name of a schedule in a sentence
 FIGURES = {
     "token_entropy": "the entropy of the tokens of a batch, in nats",
@@ -49,8 +51,10 @@ def sections_of(view: RunView, looks: Looks) -> list[Section]:
                 "Landscape",
                 (
                     "Lighter is better. A dot is a trial. Colours come from a Gaussian process on the trials.",
-                    "Schedules inside the outline cannot be told from the winner by the trials. Far from the trials "
-                    "the outline says only that nothing is known.",
+                    "The trials cannot tell schedules of the hatched part from the winner, or from the best trial if "
+                    "the winner is not on the map. Those of the part without hatching they can. The line is the border "
+                    "of the two parts. Far from the trials hatching says only that nothing is known.",
+                    *_about_other_winners(view),
                     *_about_flat(view),
                     *_about_maps(view, looks),
                 ),
@@ -105,9 +109,15 @@ def _about_quality(view: RunView) -> Iterator[str]:
     if any(budget.policies for budget in view.budgets):
         yield (
             "Each kind of policy was tuned to the calls of linear. Its gain is corrected for all budgets and kinds. A "
-            "gain at more calls than those of linear, marked as more, is no gain at equal cost. A gain of samples that "
-            "are less diverse does not count."
+            f"gain at over {100 * MORE_CALLS:g} % more calls than those of linear, marked as more, is no gain at equal "
+            "cost. A gain of samples marked as less diverse does not count: they lose diversity over the limit, also "
+            "compared with linear at the same steps."
         )
+        if view.cheapest:
+            yield (
+                "The intervals of calls in the table of kinds hold each by itself. That of the cheapest policy is "
+                "corrected for all its tests, so it is wider."
+            )
     if view.rows:
         yield (
             "The evaluation is another comparison. Its differences are not corrected for the choice of the best of "
@@ -164,22 +174,45 @@ def _about_flat(view: RunView) -> Iterator[str]:
             yield f"{budget.steps} steps: {budget.flat}" if len(view.budgets) > 1 else budget.flat
 
 
+def _about_other_winners(view: RunView) -> Iterator[str]:
+    """Where the winner is no schedule of the map, and how the best trial differs from the counts of the table."""
+    steps = [str(budget.steps) for budget in view.budgets if budget.adaptive and budget.points]
+    if steps:
+        yield (
+            f"At {' and '.join([', '.join(steps[:-1]), steps[-1]] if len(steps) > 1 else steps)} steps the winner is "
+            "an adaptive policy, which has no place here: the map is of schedules with fixed counts only. The best "
+            "trial has the best value on the examples of the trials. The counts in the table of kinds were chosen on "
+            "other examples, so they may be another schedule."
+        )
+
+
+def _trials(view: RunView) -> str:
+    """How many trials of Beta(a, b) the maps have."""
+    counts = sorted({len(budget.points) for budget in view.budgets if budget.points})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} trials"
+    return quantity(counts[0], "trial") if counts else "trials"
+
+
 def _about_maps(view: RunView, looks: Looks) -> Iterator[str]:
     """What the maps rest on, and what they do not show."""
     tuned = max((point.examples or 0 for budget in view.budgets for point in budget.points), default=0)
     report = next((budget.examples for budget in view.budgets if budget.examples), 0)
     if tuned and report:
         yield (
-            f"A map rests on {large(tuned)} examples of the trials. The comparison on {large(report)} unseen examples "
-            "is sharper: it can tell linear from the winner even where linear lies inside the outline."
+            f"A map rests on {_trials(view)} with at most {large(tuned)} examples each. The comparison on "
+            f"{large(report)} unseen examples is sharper: it can tell hand-made schedules from the winner that lie in "
+            "the hatched part of a map."
         )
+        if min((len(budget.points) for budget in view.budgets if budget.points), default=FEW) < FEW:
+            yield "So few trials know little of the box, and much of it is hatched for that reason."
     names = {name for budget in view.budgets for name in budget.baselines} & {"sine", "maskgit-cosine"}
     if names:
         yield f"{' and '.join(sorted(names))} {'are' if len(names) > 1 else 'is'} no Beta(a, b) and not on the map."
     if not view.curves:
         yield "There is no information profile to compare with; mdm-tune profile measures one."
     if any(reaches_edge(budget, view.about, looks) for budget in view.budgets):
-        yield "An outline reaches the edge of a map: schedules beyond the box of the search may be as good."
+        yield "The hatched part reaches the edge of a map: schedules beyond the box of the search may be as good."
 
 
 def tuned_rows(view: RunView) -> set[tuple[str, int]]:
@@ -194,7 +227,7 @@ def tuned_rows(view: RunView) -> set[tuple[str, int]]:
 
 
 def _about_diversity(view: RunView) -> Iterator[str]:
-    yield from filter(None, map(diversity_text, view.budgets))
+    yield from diversity_texts(view.budgets)
     yield "A schedule can raise a score by making samples alike, so their diversity is measured too."
     figures = {figure for budget in view.budgets for figure in budget.diversity.get("winner", ())}
     figures |= {figure for row in view.rows for figure in row.diversity}

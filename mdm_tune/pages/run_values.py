@@ -64,6 +64,7 @@ class LossView:
         ends: of its 95 % interval; None in older records.
         flagged: whether it exceeds the threshold and the noise.
         blocks: whether it forbids the claim of a gain.
+        of_linear: the loss of linear at the same budget; None in older records.
     """
 
     figure: str
@@ -72,6 +73,7 @@ class LossView:
     ends: tuple[float, float] | None
     flagged: bool
     blocks: bool
+    of_linear: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 from mdm_tune.core.statistics import Estimate
 from mdm_tune.pages.frontier import FrontierView
 from mdm_tune.pages.names import short_name
 from mdm_tune.pages.run_values import GainView, LossView, Point, PolicyView, Row, WinsView
+from mdm_tune.schedules.labels import Label
 
 __all__ = [
     "About",
@@ -113,7 +115,14 @@ class About:
     def data(self) -> str:
         """The data in a few words; empty if there are none."""
         section = self.section("dataset")
-        return " ".join(str(section[key]) for key in ("type", "path", "name", "task") if section.get(key))
+        return " ".join(_said(section[key]) for key in ("type", "path", "name", "task") if section.get(key))
+
+
+def _said(value: object) -> str:
+    """A value of a config in words; files of several splits by their names."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {PurePath(str(each)).name}" for name, each in value.items())
+    return str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +159,8 @@ class BudgetView:
         grid_rows: denoiser rows of the paper's grid; None if unknown.
         same: other schedules with the same counts.
         rival: the hand-made schedule other than linear with the best value; None if there is none.
-        over_rival: the gain over it; None in older records.
+        over_rival: the gain over it; None in older records, and if the tuned schedule is that schedule.
+        linear_above_rival: whether linear has a better value than the rival.
         over: the gain over each hand-made schedule, by label; only that over linear in older records.
         wins: examples on which it is better, equal and worse, by label; empty for exact values and in older records.
         flat: the schedules that cannot be told apart from the winner, in words; empty if unknown.
@@ -191,6 +201,7 @@ class BudgetView:
     same: tuple[str, ...]
     rival: Row | None = None
     over_rival: GainView | None = None
+    linear_above_rival: bool = False
     over: Mapping[str, GainView] = field(default_factory=dict)
     wins: Mapping[str, WinsView] = field(default_factory=dict)
     flat: str = ""
@@ -211,11 +222,31 @@ class BudgetView:
         return Rivalry.WORSE if tested and high < -ROUNDING else Rivalry.OPEN
 
     @property
+    def is_rival(self) -> bool:
+        """Whether the tuned schedule is the best hand-made one."""
+        return self.rival is not None and not self.policy and Label.read(self.rival.label).name == self.kind
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it is a policy that is more than a schedule."""
+        return bool(self.policy or self.values)
+
+    @property
+    def rival_rank(self) -> str:
+        """What the rival is among the hand-made schedules."""
+        return f"the best hand-made schedule{' after linear' if self.linear_above_rival else ''}"
+
+    @property
     def equal(self) -> PolicyView | None:
         """The kind of policy with the largest gain that counts, at no more calls than linear; None if there is none."""
         counted = [each for each in self.policies if not each.more and not each.less_diverse]
         shown = [each for each in counted if each.gain is not None and each.gain.shown]
         return max(shown, key=lambda each: each.gain.value if each.gain else 0.0, default=None)
+
+    @property
+    def equal_beside(self) -> PolicyView | None:
+        """That kind of policy where the gain of the winner itself is at more calls; None elsewhere."""
+        return self.equal if self.verdict is Verdict.MORE_CALLS else None
 
     @property
     def of_the_family(self) -> bool:

@@ -8,10 +8,11 @@ from typing import Literal
 
 from mdm_tune.core.messages import listed, quantity
 from mdm_tune.core.statistics import Estimate
-from mdm_tune.pages.names import figure_name, large, short_name, time_text
-from mdm_tune.pages.run_views import BudgetView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.pages.names import figure_name, large, role_of, short_name, time_text
+from mdm_tune.pages.run_views import BudgetView, GainView, LossView, PolicyView, Rivalry, Row, RunView, State, Verdict
+from mdm_tune.schedules.equal_cost import MORE_CALLS
 
-__all__ = ["Finding", "best_budget", "diversity_text", "findings", "headline", "lead", "value_text", "verdict_text"]
+__all__ = ["Finding", "best_budget", "diversity_texts", "findings", "headline", "lead", "value_text", "verdict_text"]
 
 Kind = Literal["good", "bad", "note"]
 TURNED = {Rivalry.WORSE: "better", Rivalry.OPEN: "not shown worse", Rivalry.BETTER: "worse"}  # said of the rival
@@ -70,11 +71,14 @@ def _of_search(view: RunView, budgets: Sequence[BudgetView]) -> str:
     if len(budgets) == 1 and won:
         instead = "" if linear is None else f" instead of {value_text(linear.estimate)}"
         value = f"{view.about.metric} {value_text(best.estimate)}{instead}"
-        return f"The tuned schedule is better than linear {at}: {value}, a gain of {gain}.{_rivals(won)}"
+        what = "policy" if best.adaptive else "schedule"
+        return f"The tuned {what} is better than linear {at}: {value}, a gain of {gain}.{_rivals(won)}"
     if won:
         where = "at both budgets" if len(won) == len(budgets) == 2 else f"at {len(won)} of {len(budgets)} budgets"
         where = f"at all {len(won)} budgets" if len(won) == len(budgets) > 2 else where
         verb = "schedules are" if len(won) > 1 else "schedule is"
+        if any(budget.adaptive for budget in won):
+            verb = verb.replace("schedule", "policies" if len(won) > 1 else "policy").replace("policiess", "policies")
         most = f"by up to {gain} in {view.about.metric}" if len(won) > 1 else f"by {gain} in {view.about.metric} {at}"
         return f"The tuned {verb} better than linear {where}, {most}.{_rivals(won)}"
     return _without_a_gain(view.budgets)
@@ -88,14 +92,16 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     verdict, best = next((verdict, by_verdict[verdict]) for verdict in NEARNESS if verdict in by_verdict)
     gain, at = best.gain.text, f"at {quantity(best.steps, 'step')}"
     if verdict is Verdict.MORE_CALLS:
-        equal = [(kind.gain, kind, budget.steps) for budget in budgets if (kind := budget.equal) and kind.gain]
+        found = _best_equal(budgets)
         linear = best.baselines.get("linear")
         than = best.steps if linear is None or linear.calls is None else linear.calls
-        if equal:
-            larger, kind, steps = max(equal, key=lambda found: found[0].value)
+        if found is not None:
+            larger, kind, steps = found[0], found[1], found[2].steps
             return (
-                f"At no more calls than linear, {short_name(kind.policy or kind.kind)} is better by {larger.text} at "
-                f"{quantity(steps, 'step')}. The chosen policy makes more: {best.calls:.4g} {at} instead of {than:.4g}."
+                f"At no more calls than linear (up to {100 * MORE_CALLS:g} %), "
+                f"{short_name(kind.policy or kind.kind)} is better by {larger.text} at "
+                f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {best.calls:.4g} calls {at} "
+                f"instead of {than:.4g}, which is more."
             )
         return (
             f"No gain over linear at equal calls: the value is higher by {gain} {at}, but at {best.calls:.4g} denoiser "
@@ -104,11 +110,17 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
     if verdict is Verdict.LESS_DIVERSE:
         return f"No gain over linear counts: the value is higher by {gain} {at}, but the samples are less diverse."
     if verdict is Verdict.NOT_CLAIMED:
-        return f"No gain over linear is claimed: {gain} {at} does not hold for all budgets together."
+        return f"No gain over linear is claimed: {gain} {at} does not hold after correction for all budgets."
     if verdict is Verdict.WORSE:
         loss = "" if best.rejected is None else f" ({best.rejected[2].text} {at})"
         return f"No schedule is better than linear. The one that was chosen is worse{loss}, so linear is returned."
     return f"No gain over linear is shown: {gain} {at}."
+
+
+def _best_equal(budgets: Sequence[BudgetView]) -> tuple[GainView, PolicyView, BudgetView] | None:
+    """The largest gain that counts of any kind of policy, at no more calls than linear; None if there is none."""
+    found = [(kind.gain, kind, budget) for budget in budgets if (kind := budget.equal) and kind.gain]
+    return max(found, key=lambda each: each[0].value, default=None)
 
 
 def _rivals(won: Sequence[BudgetView]) -> str:
@@ -118,7 +130,8 @@ def _rivals(won: Sequence[BudgetView]) -> str:
         if budget.against_rival is not None and budget.rival is not None:
             results = by_name.setdefault(short_name(budget.rival.label), {})
             results.setdefault(budget.against_rival, []).append(str(budget.steps))
-    if by_name and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
+    itself = [budget for budget in won if budget.is_rival]
+    if by_name and not itself and {rivalry for results in by_name.values() for rivalry in results} == {Rivalry.BETTER}:
         return " Also better than every hand-made schedule."
     text = ""
     for name, results in by_name.items():
@@ -128,6 +141,8 @@ def _rivals(won: Sequence[BudgetView]) -> str:
             if rivalry in results
         ]
         text += f" Hand-made {name}, which needs no search, is {' and '.join(parts)} steps."
+    for budget in itself:
+        text += f" At {quantity(budget.steps, 'step')} the winner is hand-made {budget.kind} itself."
     return text
 
 
@@ -200,24 +215,29 @@ def lead(view: RunView) -> list[tuple[str, str]]:
         )
     if view.cost is not None and budgets:
         rows, _, seconds = view.cost
-        same = "no more calls than linear with as many steps" if _costs_no_calls(budgets) else "see the calls below"
-        parts.append(("Cost", f"{same}; the search took {time_text(seconds)} and {large(rows)} denoiser rows"))
+        parts.append(
+            ("Cost", f"{_more_calls(budgets)}; the search took {time_text(seconds)} and {large(rows)} denoiser rows")
+        )
     return parts
 
 
-def _costs_no_calls(budgets: Sequence[BudgetView]) -> bool:
-    """Whether no tuned schedule takes more calls than linear at its budget."""
+def _more_calls(budgets: Sequence[BudgetView]) -> str:
+    """How many more calls than linear at its budget a tuned schedule takes at most."""
     linear = [budget.baselines.get("linear") for budget in budgets]
-    return all(
-        budget.calls <= (budget.steps if row is None or row.calls is None else row.calls) + 1e-9
+    more = max(
+        budget.calls / (budget.steps if row is None or row.calls is None else row.calls) - 1
         for budget, row in zip(budgets, linear, strict=True)
     )
+    if more <= 1e-9:
+        return "no more calls than linear with as many steps"
+    return f"up to {100 * more:.2g} % more calls than linear with as many steps"
 
 
 def findings(view: RunView) -> list[Finding]:
     """What speaks for the result and against it, in this order: savings, losses, limits."""
     return [
         *_savings(view),
+        *_of_the_headline(view),
         *_better_baselines(view),
         *_diversity(view),
         *_beyond_the_data(view),
@@ -227,7 +247,7 @@ def findings(view: RunView) -> list[Finding]:
 
 def _savings(view: RunView) -> Iterator[Finding]:
     if view.cheapest:
-        yield Finding("note", view.cheapest)
+        yield Finding("note", f"{view.cheapest[0].upper()}{view.cheapest[1:].rstrip('.')}.")
     saved = view.headline
     if saved is None:
         return
@@ -239,6 +259,34 @@ def _savings(view: RunView) -> Iterator[Finding]:
     if saved.get("linear_too"):
         text += " Linear at the same number of steps is so too, so the saving is not the schedule's."
     yield Finding("note" if saved.get("linear_too") else "good", text)
+
+
+def _of_the_headline(view: RunView) -> Iterator[Finding]:
+    """Which policy the headline names where it is not the winner, and what a gain of adaptive policies is due to."""
+    won = [budget for budget in view.budgets if budget.verdict is Verdict.BETTER]
+    found = None if won or best_budget(view) is None else _best_equal(view.budgets)
+    if found is not None and any(budget.verdict is Verdict.MORE_CALLS for budget in view.budgets):
+        _, kind, budget = found
+        text = (
+            f"{short_name(kind.policy or kind.kind)} has the largest gain at {quantity(budget.steps, 'step')} among "
+            f"those kinds of policies that make at most {100 * MORE_CALLS:g} % more calls than linear and lose no "
+            "diversity that forbids a claim. Its interval is corrected for all kinds and budgets, "
+            "so that it holds although the policy was picked on the same examples."
+        )
+        if budget.rival is not None and kind.estimate is not None and kind.policy != budget.rival.label:
+            values = f"{value_text(kind.estimate)} against {value_text(budget.rival.estimate)}"
+            text += f" It was not compared in pairs with hand-made {short_name(budget.rival.label)}: {values}."
+        yield Finding("note", text)
+    adaptive = [budget for budget in won if budget.adaptive]
+    if adaptive:
+        best = max(adaptive, key=lambda budget: budget.gain.value)
+        fixed = next((each for each in best.policies if each.kind == "counts" and each.gain is not None), None)
+        text = "Winners that adapt to the model's confidence are compared with linear, which has fixed counts. "
+        if fixed is not None and fixed.gain is not None:
+            text += f"At {quantity(best.steps, 'step')} the best fixed counts gain {fixed.gain.text}. "
+        if not any(role_of(row.label) == "adaptive" for row in view.rows):
+            text += "No policy without tuning, such as threshold:0.9, was measured, so the part of tuning is not known."
+        yield Finding("note", text.strip())
 
 
 def _better_baselines(view: RunView) -> Iterator[Finding]:
@@ -268,18 +316,66 @@ def _diversity(view: RunView) -> Iterator[Finding]:
                 f"At {quantity(budget.steps, 'step')} the samples are less diverse in {named}, by up to "
                 f"{100 * worst.share:.1f} %. The gain therefore does not count.",
             )
-    quiet = [sentence for budget in view.budgets if (sentence := diversity_text(budget)) and not _blocked(budget)]
-    if quiet:
-        yield Finding("note", f"No loss of diversity reaches the limit. {' '.join(quiet)}")
+    yield from (Finding("note", text) for text in diversity_texts(view.budgets))
 
 
-def _blocked(budget: BudgetView) -> bool:
-    return any(loss.flagged and loss.blocks for loss in budget.losses)
+def diversity_texts(budgets: Sequence[BudgetView]) -> Iterator[str]:
+    """What is said of losses against linear at many steps that do not forbid a gain: of the largest one."""
+    open_budgets = [budget for budget in budgets if not any(loss.flagged and loss.blocks for loss in budget.losses)]
+    flagged = [
+        (loss.share, loss, budget)
+        for budget in open_budgets
+        for loss in budget.losses
+        if loss.flagged and loss.than == "reference"
+    ]
+    if flagged:
+        _, loss, budget = max(flagged, key=lambda found: found[0])
+        others = sorted({str(each.steps) for _, _, each in flagged if each is not budget}, key=int)
+        yield _lost(loss, budget, others)
+        return
+    measured = [(each.share, budget) for budget in open_budgets if (each := _entropy_loss(budget)) is not None]
+    if not measured:
+        return
+    share, budget = max(measured, key=lambda found: found[0])
+    limit = "reaches the limit" if share < (budget.threshold or 1.0) else "exceeds both the limit and the noise"
+    rest = " At the other budgets it is no lower." if len(measured) > 1 else ""
+    at = f"linear at {quantity(budget.reference_steps or 0, 'step')}"
+    yield f"Compared with {at}, no loss of diversity {limit}. {diversity_text(budget)}{rest}"
+
+
+def _lost(loss: LossView, budget: BudgetView, others: Sequence[str]) -> str:
+    """A loss that is flagged but does not forbid a gain, because it is not one against linear at the same steps."""
+    at, name = quantity(budget.steps, "step"), figure_name(loss.figure)
+    ends = "" if loss.ends is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in loss.ends))
+    many = "many steps" if budget.reference_steps is None else quantity(budget.reference_steps, "step")
+    limit = "" if budget.threshold is None else f" The limit is {100 * budget.threshold:g} %."
+    text = f"At {at} {name} is {100 * loss.share:.1f} %{ends} below that of linear at {many}.{limit}"
+    if loss.of_linear is not None:
+        more = 100 * (loss.share - loss.of_linear)
+        if more <= 0.05:
+            text += f" Linear at {at} is as far below: the loss is due to few steps, not to the policy."
+        else:
+            side = "below" if loss.of_linear >= 0 else "above"
+            text += (
+                f" Linear at {at} is {100 * abs(loss.of_linear):.1f} % {side} it. The difference between the policy "
+            )
+            text += "and linear is not shown to exceed the limit, so it does not forbid the claim of a gain."
+    if others:
+        named = " and ".join([", ".join(others[:-1]), others[-1]] if len(others) > 1 else others)
+        text += f" Smaller losses over the limit are at {named} step{'' if named == '1' else 's'}."
+    return text
+
+
+def _entropy_loss(budget: BudgetView) -> LossView | None:
+    """The loss of token entropy against linear at many steps; None if it was not measured."""
+    if budget.reference_steps is None:
+        return None
+    return next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
 
 
 def diversity_text(budget: BudgetView) -> str:
     """How the token entropy of the samples compares with that of linear at many steps; empty if it was not measured."""
-    loss = next((loss for loss in budget.losses if (loss.figure, loss.than) == ("token_entropy", "reference")), None)
+    loss = _entropy_loss(budget)
     if loss is None or budget.reference_steps is None:
         return ""
     sign = 1 if loss.share >= 0 else -1
@@ -316,8 +412,8 @@ def _limits(view: RunView) -> Iterator[Finding]:
         if budget.verdict is Verdict.NO_GAIN and budget.detectable is not None:
             yield Finding(
                 "note",
-                f"At {quantity(budget.steps, 'step')} these examples show gains of {budget.detectable:.2g} and more in "
-                "80 % of cases. A smaller gain may exist.",
+                f"At {quantity(budget.steps, 'step')} no gain is shown. With these examples a gain smaller than "
+                f"{budget.detectable:.2g} would be missed in over 20 % of cases.",
             )
         if budget.calls < budget.steps and budget.counts is not None:
             yield Finding(
@@ -332,4 +428,4 @@ def verdict_text(budget: BudgetView) -> str:
     differing, fewest = budget.gain.differing, budget.gain.fewest
     if differing is not None and fewest is not None and differing < fewest:
         return f"no gain is claimed: {differing} examples differ, {fewest} must"
-    return "no gain is claimed for all budgets together"
+    return "no gain is claimed: the interval that is corrected for all budgets contains 0"

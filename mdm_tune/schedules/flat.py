@@ -138,7 +138,7 @@ class FlatPart:
             listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
             return f"{listed[0].upper()}{listed[1:]} {'is' if len(names) == 1 else 'are'} in this part."
         name, (a, b) = self.nearest
-        return f"No hand-made schedule is in this part; ({a:.2g}, {b:.2g}) is its nearest to {name}."
+        return f"No hand-made schedule is in this part. Its point nearest to {name} is ({a:.2g}, {b:.2g})."
 
 
 def unit_square(pairs: Floats, box: Box) -> Floats:

@@ -39,7 +39,13 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert "better, but at more calls" in page.text and "the rule that reveals tokens, at the calls of" in page.text
     assert "he cheapest policy is threshold:0.9" in page.text and "tokens per denoiser call" in page.text
     # The kind that keeps to linear's calls is what the headline claims.
-    assert "<h1>At no more calls than linear, Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]" in run_page(view)
+    assert (
+        "<h1>At no more calls than linear (up to 2 %), Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]"
+        in run_page(view)
+    )
+    assert "Beta(0.5, 0.75) over linear: 0.030 [0.018, 0.042], better than linear" in found["gains"].description
+    assert "more calls" in found["gains"].svg()
+    assert "Beta(0.5, 0.75), 4 calls: no more than linear, up to 2 %" in page.text.replace("\u200b", "")
     assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
     assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
 

@@ -98,7 +98,7 @@ def test_the_words_say_what_is_flat() -> None:
     few = of_mask(mask)
     assert few.text == (
         "Less than 1 % of the box cannot be told apart from the winner by these trials. No hand-made schedule is in "
-        "this part; (0.9, 0.7) is its nearest to maskgit-cosine."
+        "this part. Its point nearest to maskgit-cosine is (0.9, 0.7)."
     )
     assert few.share == 0 and few.a == (0.9, 0.9) and few.b == (0.7, 0.7) and not few.at_edge
     mask[2:6, 3:5] = True  # a from 0.5 to 1.41, b from 0.669 to 1
