@@ -98,7 +98,7 @@ def _without_a_gain(budgets: Sequence[BudgetView]) -> str:
         if found is not None:
             larger, kind, steps = found[0], found[1], found[2].steps
             return (
-                f"At no more calls than linear (up to {100 * MORE_CALLS:g} %), "
+                f"At no more calls than linear ({100 * MORE_CALLS:g} % tolerated), "
                 f"{short_name(kind.policy or kind.kind)} is better by {larger.text} at "
                 f"{quantity(steps, 'step')}. The winner of the search, {best.name}, makes {best.calls:.4g} calls {at} "
                 f"instead of {than:.4g}, which is more."

@@ -117,6 +117,13 @@ def test_a_winner_that_is_hand_made(schedule: dict[str, Any], winner: tuple[floa
     assert found.winner_name == ("best trial" if schedule["type"] == "sine" else "winner")
 
 
+def test_a_best_trial_that_is_hand_made_has_its_name() -> None:
+    trial = {"number": 0, "a": 0.5, "b": 0.5, "block_length": 8, "examples": 64, "value": 0.8, "dropped": False}
+    view = made(schedule={"type": "sine"}, trial_points=[trial])
+    found = map_of_trials(view.budgets[0], view.about, Looks(view), 9)
+    assert found is not None and found.winner is not None and found.winner.name == "best trial linear (0.5, 0.5)"
+
+
 def test_an_outline_that_reaches_the_edge_of_the_map_is_seen() -> None:
     view = made(0.002)
     assert not reaches_edge(view.budgets[0], view.about, Looks(view))

@@ -8,8 +8,10 @@ import pytest
 
 from mdm_tune.exports.registry import FORMATS
 from mdm_tune.pages.run_figures import figures_of
+from mdm_tune.pages.run_looks import Looks
 from mdm_tune.pages.run_page import run_page
 from mdm_tune.pages.run_pastes import SUITED
+from mdm_tune.pages.run_sections import sections_of
 from tests.pages.test_frontier import FRONTIER
 from tests.pages.test_run_page import RIVAL, checked, made, points
 from tests.support.html_pages import read_page
@@ -40,12 +42,12 @@ def test_each_kind_of_policy_has_a_row_and_a_point_at_the_calls_that_it_made() -
     assert "he cheapest policy is threshold:0.9" in page.text and "tokens per denoiser call" in page.text
     # The kind that keeps to linear's calls is what the headline claims.
     assert (
-        "<h1>At no more calls than linear (up to 2 %), Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]"
+        "<h1>At no more calls than linear (2 % tolerated), Beta(0.5, 0.75) is better by 0.030 [0.018, 0.042]"
         in run_page(view)
     )
     assert "Beta(0.5, 0.75) over linear: 0.030 [0.018, 0.042], better than linear" in found["gains"].description
     assert "more calls" in found["gains"].svg()
-    assert "Beta(0.5, 0.75), 4 calls: no more than linear, up to 2 %" in page.text.replace("\u200b", "")
+    assert "Beta(0.5, 0.75), 4 calls; up to 2 % over linear count as no more" in page.text.replace("\u200b", "")
     assert "4 steps: Beta(0.5, 0.75), better than linear at no more calls" in page.text
     assert "--to sglang --steps 4" in page.text or "--to json --steps 4" in page.text
 
@@ -81,3 +83,37 @@ def test_a_winner_that_is_another_policy_has_a_sound_page(schedule: dict[str, An
     page = read_page(checked(made(two_budgets() | {"budgets": [{**BUDGET, **named}]})))
     assert "schedule = 'threshold:0.875'" in page.text and "policy = schedule.policy(4)" in page.text
     assert "mdm_tune.generate(model, tokenizer, prompts, schedule=" in page.text
+
+
+def test_the_map_says_that_an_adaptive_winner_is_not_on_it_and_what_few_trials_know() -> None:
+    changes = {"schedule": {"type": "threshold"}, "policy": "threshold:0.5", "counts": None, "n": 512}
+    for count, few in ((6, True), (24, False)):
+        view = made(two_budgets() | {"budgets": [{**BUDGET, **changes, "trial_points": points(count)}]})
+        (about,) = (" ".join(each.about) for each in sections_of(view, Looks(view)) if each.id == "landscape")
+        assert "At 4 steps the winner is an adaptive policy, which has no place here" in about
+        assert f"A map rests on {count} trials with at most 64 examples each" in about
+        assert ("So few trials know little" in about) == few
+        assert "of the hatched part from the winner" in about and "inside the outline" not in about
+
+
+def test_a_hand_made_winner_is_the_one_that_is_marked_and_budgets_without_a_card_are_named() -> None:
+    counts = {"kind": "counts", "policy": "beta:0.5,0.75", "value": {"value": 0.8125, "ci": [0.7, 0.9]}, "trials": 2}
+    counts |= {"calls": {"nfe": 4.0, "nfe_ci": None}, "more_calls": False, "gain_over_linear": None}
+    sine = {**RIVAL, "schedule": {"type": "sine", "a": None, "b": None}, "policies": [counts]}
+    others = [{**BUDGET, "steps": steps, "nfe": steps, "counts": [1] * steps} for steps in (8, 16, 32)]
+    none = {**BUDGET["gain_over_linear"], "value": -0.5, "ci": [-0.6, 0.1], "shown": False}
+    last = {**BUDGET, "steps": 64, "nfe": 64, "counts": [1] * 64, "gain_over_linear": none}
+    text = checked(made(two_budgets() | {"budgets": [sine, *others, last]}))
+    page = read_page(text)
+    assert "It is hand-made sine itself, the best hand-made schedule." in page.text
+    assert "The other budgets are in the table below: 64 steps, no gain is shown." in page.text
+    kinds = text[text.index("Kinds of policies") :]
+    assert '<tr class="tuned">' not in kinds[: kinds.index("</table>")]
+
+
+def test_a_custom_metric_and_files_of_data_are_called_by_their_names() -> None:
+    data = {"type": "jsonl", "path": {"tune": "/data/a.jsonl", "report": "/data/b.jsonl"}}
+    description = {"metric": "custom", "label": "spelling", "direction": "maximize", "exact": False, "length": 8}
+    description |= {"sampler": "", "config": {"dataset": data}, "fingerprints": {}, "versions": {}}
+    view = made(two_budgets() | {"description": description})
+    assert (view.about.metric, view.about.data) == ("spelling", "jsonl tune: a.jsonl, report: b.jsonl")

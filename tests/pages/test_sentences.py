@@ -223,8 +223,8 @@ def test_the_policy_of_the_headline_is_explained_where_it_is_not_the_winner() ->
     ]
     found = view({**MORE, "policies": kinds, "baselines": SINE, "gains_over_baselines": {"sine": GAIN}})
     assert headline(found) == (
-        "At no more calls than linear (up to 2 %), cap:linear#4@0.5 is better by 0.030 [0.018, 0.042] at 4 steps. The "
-        "winner of the search, threshold:0.6222, makes 4.25 calls at 4 steps instead of 4, which is more."
+        "At no more calls than linear (2 % tolerated), cap:linear#4@0.5 is better by 0.030 [0.018, 0.042] at 4 steps. "
+        "The winner of the search, threshold:0.6222, makes 4.25 calls at 4 steps instead of 4, which is more."
     )
     told = findings(found)[0].text
     assert told.startswith(
