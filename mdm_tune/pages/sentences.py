@@ -252,12 +252,14 @@ def _savings(view: RunView) -> Iterator[Finding]:
     if saved is None:
         return
     margin = "" if view.margin is None else f" (a loss of {100 * view.margin:g} % counts as none)"
+    adaptive = any(budget.adaptive for budget in view.budgets if budget.steps == saved["steps"])
+    what = "policy" if adaptive else "schedule"
     text = (
-        f"At {quantity(saved['steps'], 'step')} the tuned schedule is no worse than linear at {saved['linear_steps']}"
+        f"At {quantity(saved['steps'], 'step')} the tuned {what} is no worse than linear at {saved['linear_steps']}"
         f"{margin}: {saved['ratio']:.1f} times fewer denoiser calls."
     )
     if saved.get("linear_too"):
-        text += " Linear at the same number of steps is so too, so the saving is not the schedule's."
+        text += f" Linear at the same number of steps is so too, so the saving is not the {what}'s."
     yield Finding("note" if saved.get("linear_too") else "good", text)
 
 

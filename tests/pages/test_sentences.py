@@ -239,6 +239,8 @@ def test_gains_of_adaptive_policies_are_not_called_those_of_schedules() -> None:
     one, two = view(adaptive), view(adaptive, {**BUDGET, "steps": 8, "nfe": 8})
     assert headline(one).startswith("The tuned policy is better than linear at 4 steps")
     assert headline(two).startswith("The tuned policies are better than linear at both budgets")
+    pair = {**two_budgets()["frontier"]["headline"], "steps": 4}
+    assert findings(view(adaptive, pair=pair))[0].text.startswith("At 4 steps the tuned policy is no worse than linear")
     assert "the best fixed counts gain 0.030 [0.018, 0.042]. No policy without tuning" in findings(one)[0].text
 
 
