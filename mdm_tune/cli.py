@@ -5,29 +5,22 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mdm_tune import cli_start
 from mdm_tune.cli_start import AsJson, LogTo, Quiet, Verbose
-from mdm_tune.commands.flags import Command, generated, generated_words
+from mdm_tune.commands.flags import Command, Flags, generated
 from mdm_tune.core.errors import InputError, RunError
 from mdm_tune.core.memory import keep_freed_memory
-from mdm_tune.core.permissions import GeneratedCode, Permissions
 from mdm_tune.core.signals import INTERRUPTED, raise_on_signals
 from mdm_tune.core.streams import redirect_rest_to_stderr
 from mdm_tune.terminal.console import Screen
 from mdm_tune.terminal.exit_codes import command, exit_codes, unforeseen
 from mdm_tune.terminal.usage import Commands, whole_number
 from mdm_tune.version import __version__
-
-if TYPE_CHECKING:  # these load torch or pydantic
-    from mdm_tune.config.file import Config
-    from mdm_tune.sampling.devices import Devices
 
 __all__ = ["app", "main"]
 
@@ -93,68 +86,6 @@ Schedules = Annotated[
         "entropy-bound:NATS, quota:S@T, cap:S@T, klass@T, for evaluate also without a value; repeatable.",
     ),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flags:
-    """The flags that all commands have.
-
-    Attributes:
-        config: The YAML file of the run.
-        overrides: Texts ``SECTION.KEY=VALUE`` that change values of the config.
-        seed: Replaces the config's seed, unless None.
-        output: Replaces the config's run folder, unless None.
-        devices: The text of ``--devices``; None for the default.
-        ray_address: The cluster of ``--devices ray``; None for the environment's.
-        trust_code: Whether foreign code may run.
-        run_generated_code: Whether programs that a model writes may run.
-    """
-
-    config: Path
-    overrides: Sequence[str] | None
-    seed: int | None
-    output: str | None
-    devices: str | None
-    ray_address: str | None
-    trust_code: bool
-    run_generated_code: GeneratedCode
-
-    @property
-    def allow(self) -> Permissions:
-        """The permissions to run foreign and generated code."""
-        return Permissions(self.trust_code, self.run_generated_code)
-
-    def load(self, trials: int | None = None) -> tuple[Config, Devices]:
-        """Load the config, and choose the devices. From here on signals raise exceptions.
-
-        Args:
-            trials: Replaces the config's trials per budget, unless None.
-
-        Raises:
-            InputError: If the config or the devices cannot be used.
-        """
-        from mdm_tune.config.file import load_config
-        from mdm_tune.sampling.devices import devices_for
-
-        raise_on_signals()
-        loaded = load_config(self.config, self.overrides or (), seed=self.seed, output=self.output, trials=trials)
-        return loaded, devices_for(loaded.model, self.devices, self.ray_address)
-
-    def words(self) -> list[str]:
-        """The words of a command that may follow, with the same flags.
-
-        The storage of a search is left out: other commands do not use it, and its URL may hold a password.
-        """
-        overrides = [text for text in self.overrides or () if not text.strip().startswith("search.storage")]
-        words = [str(self.config), *(part for text in overrides for part in ("--set", text))]
-        flags = {
-            "--output": self.output,
-            "--seed": self.seed,
-            "--devices": self.devices,
-            "--ray-address": self.ray_address,
-        }
-        words += [part for flag, value in flags.items() if value is not None for part in (flag, str(value))]
-        return [*words, *["--trust-code"] * self.trust_code, *generated_words(self.run_generated_code)]
 
 
 def show_version(wanted: bool) -> None:
@@ -407,7 +338,8 @@ def profile(
         result = measure(loaded, steps or (), notify=screen.on_event, devices=used, allow=flags.allow)
         same = flags.words()
         beta = ["--schedule", result.files["beta"]]
-        commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta], ["search", *same]]
+        commands = [["evaluate", *same, "--schedule", "linear", *beta], ["sample", *same, *beta]]
+        commands.append(["search", *flags.words(searches=True)])
         screen.json(result) if as_json else screen.profile_result(result, [command(words) for words in commands])
 
 

@@ -1,21 +1,114 @@
-"""The flags ``--run-generated-code`` and ``--watch``, whose values may be left out."""
+"""The flags that most commands have, and those whose values may be left out.
+
+Heavy modules are imported inside functions, so that ``--help`` is quick.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand
 
+from mdm_tune.core.errors import InputError
 from mdm_tune.core.messages import shown
-from mdm_tune.core.permissions import GeneratedCode
+from mdm_tune.core.permissions import GeneratedCode, Permissions
+from mdm_tune.core.signals import raise_on_signals
 
-__all__ = ["Command", "generated", "generated_words"]
+if TYPE_CHECKING:  # these load torch or pydantic
+    from mdm_tune.config.file import Config
+    from mdm_tune.sampling.devices import Devices
+
+__all__ = ["Command", "Flags", "generated", "generated_words"]
 
 FLAG = "--run-generated-code"
 WITHOUT = "safe"  # the value of the flag when none is written
 WATCH = "--watch"
+READ = ("search.margin", "search.diversity_loss", "search.space")  # what evaluate reads of the section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The flags that all commands have.
+
+    Attributes:
+        config: The YAML file of the run.
+        overrides: Texts ``SECTION.KEY=VALUE`` that change values of the config.
+        seed: Replaces the config's seed, unless None.
+        output: Replaces the config's run folder, unless None.
+        devices: The text of ``--devices``; None for the default.
+        ray_address: The cluster of ``--devices ray``; None for the environment's.
+        trust_code: Whether foreign code may run.
+        run_generated_code: Whether programs that a model writes may run.
+    """
+
+    config: Path
+    overrides: Sequence[str] | None
+    seed: int | None
+    output: str | None
+    devices: str | None
+    ray_address: str | None
+    trust_code: bool
+    run_generated_code: GeneratedCode
+
+    @property
+    def allow(self) -> Permissions:
+        """The permissions to run foreign and generated code."""
+        return Permissions(self.trust_code, self.run_generated_code)
+
+    def load(self, trials: int | None = None) -> tuple[Config, Devices]:
+        """Load the config, and choose the devices. From here on signals raise exceptions.
+
+        Args:
+            trials: Replaces the config's trials per budget, unless None.
+
+        Raises:
+            InputError: If the config or the devices cannot be used.
+        """
+        from mdm_tune.config.file import load_config
+        from mdm_tune.sampling.devices import devices_for
+
+        raise_on_signals()
+        loaded = load_config(self.config, self.overrides or (), seed=self.seed, output=self.output, trials=trials)
+        return loaded, devices_for(loaded.model, self.devices, self.ray_address)
+
+    def words(self, *, searches: bool = False) -> list[str]:
+        """The words of a command that may follow, with the same flags.
+
+        Values of the section ``search`` are left out where the command does not read them and the config is valid
+        without them. Its storage always is: no other command uses it, and its URL may hold a password.
+
+        Args:
+            searches: Whether the command is ``search``.
+        """
+        overrides = [text for text in self.overrides or () if not text.strip().startswith("search.storage")]
+        if not searches:
+            read = [
+                text for text in overrides if text.strip().startswith(READ) or not text.strip().startswith("search.")
+            ]
+            overrides = read if self._loads(read) else overrides
+        words = [str(self.config), *(part for text in overrides for part in ("--set", text))]
+        flags = {
+            "--output": self.output,
+            "--seed": self.seed,
+            "--devices": self.devices,
+            "--ray-address": self.ray_address,
+        }
+        words += [part for flag, value in flags.items() if value is not None for part in (flag, str(value))]
+        return [*words, *["--trust-code"] * self.trust_code, *generated_words(self.run_generated_code)]
+
+    def _loads(self, overrides: Sequence[str]) -> bool:
+        """Whether the config is valid with these values alone."""
+        from mdm_tune.config.file import load_config
+
+        try:
+            load_config(self.config, overrides, seed=self.seed, output=self.output)
+        except InputError:
+            return False
+        return True
 
 
 class Command(TyperCommand):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from mdm_tune.cli import app
-from mdm_tune.commands.flags import generated, generated_words
+from mdm_tune.commands.flags import Flags, generated, generated_words
 from mdm_tune.core.permissions import GeneratedCode
 from tests.test_cli import MARKOV
 
@@ -47,3 +48,28 @@ def test_a_word_after_watch_is_its_value_unless_the_config_would_be_missing(
     sample = command.commands["sample"]
     with sample.make_context("sample", words.split()) as context:
         assert (str(context.params["config"]), context.params["watch"]) == (config, watch)
+
+
+def flags(config: Path, *overrides: str) -> Flags:
+    return Flags(
+        config=config,
+        overrides=overrides,
+        seed=None,
+        output="runs/a",
+        devices=None,
+        ray_address=None,
+        trust_code=False,
+        run_generated_code=False,
+    )
+
+
+def test_a_command_that_follows_has_only_the_values_that_it_reads(tmp_path: Path) -> None:
+    """A value of the search stays where the config is not valid without it."""
+    given = ("search.trials=9", "sampler.steps=[4]", "search.margin=0.1", "search.storage=sqlite:///a.db")
+    both = ["--set", "sampler.steps=[4]", "--set", "search.margin=0.1", "--output", "runs/a"]
+    config = Path(MARKOV)
+    assert flags(config, *given).words() == [str(config), *both]
+    assert flags(config, *given).words(searches=True) == [str(config), "--set", "search.trials=9", *both]
+    (tmp_path / "a.yaml").write_text(config.read_text("utf-8").replace("trials:", "trials: -"), "utf-8")
+    wrong = tmp_path / "a.yaml"
+    assert flags(wrong, *given).words() == [str(wrong), "--set", "search.trials=9", *both]
