@@ -54,8 +54,8 @@ def then_imports():
     import time
     time.sleep(30)
     print("not interrupted")
-import mdm_tune.cli
-mdm_tune.cli.raise_on_signals = then_imports
+import mdm_tune.cli, mdm_tune.commands.flags
+mdm_tune.commands.flags.raise_on_signals = then_imports
 mdm_tune.cli.main()
 """
 
@@ -72,8 +72,8 @@ def then_swallows():
     except KeyboardInterrupt as error:
         if MODE == "else":
             raise RuntimeError("code of others made another error of it") from error
-import mdm_tune.cli
-mdm_tune.cli.raise_on_signals = then_swallows
+import mdm_tune.cli, mdm_tune.commands.flags
+mdm_tune.commands.flags.raise_on_signals = then_swallows
 mdm_tune.cli.main()
 """
 
